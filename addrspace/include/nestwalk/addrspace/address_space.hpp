@@ -1,0 +1,438 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// A guest's physical address space: areas, and the nested table that realises them.
+//
+// Concurrency. The engine takes no locks. Operations that change the space (every member that is
+// not const) exclude each other: the caller holds one lock per space. Members that are const may
+// run at the same time as each other, and `translate` and `query` also at the same time as
+// map_linear, map_alloc and handle_fault, because those only add: entries are single release
+// stores, and a table is linked after it is filled. Operations that take away (unmap, protect,
+// clear, the dirty log) exclude readers as well. The guest's processors need no exclusion at all:
+// what they may still hold is invalidated before it is freed.
+#pragma once
+
+#include "nestwalk/addrspace/area_set.hpp"
+#include "nestwalk/addrspace/page_table.hpp"
+
+namespace nestwalk::addrspace {
+
+enum class FaultOutcome : u8 {
+  Mapped,         ///< backed now: let the guest retry
+  MadeWritable,   ///< a write that the dirty log wanted to see: let the guest retry
+  AlreadyMapped,  ///< somebody else was faster, or a stale translation faulted: retry
+  NoArea,         ///< nothing is promised there: device emulation, or an error of the guest
+  NoPermission,   ///< promised, but not for this access
+  NotBacked,      ///< a linear or eager area lost its page: not this engine's doing
+  OutOfMemory,    ///< promised, but the Hal has no frame
+};
+const char* to_string(FaultOutcome outcome);
+/// May the guest run on?
+constexpr bool resolved(FaultOutcome outcome) { return outcome <= FaultOutcome::AlreadyMapped; }
+
+enum class DirtyTracking : u8 {
+  Off,
+  WriteProtection,  ///< the first write to a page faults, and is recorded by permitting it
+  Hardware,         ///< the walker sets dirty bits: EPT A/D, FEAT_HAFDBS, Svadu
+};
+
+/// What the hardware must be told.
+struct SpaceConfig {
+  Hpa root;
+  u64 root_bytes;  ///< its size and alignment
+  u8 levels;
+  u8 gpa_bits;
+  RootConfig registers;
+};
+
+/// Contiguous guest memory with one set of flags.
+struct MappedRun {
+  Gpa gpa;
+  Hpa hpa;
+  u64 size;
+  MappingFlags flags;
+};
+
+/// Host memory behind a guest address, as far as it is contiguous in one leaf and one area.
+struct Window {
+  Hpa address;
+  u64 bytes;
+};
+
+struct SpaceUsage {
+  Usage tables;
+  u64 areas = 0;
+  u64 area_frames = 0;
+  friend constexpr bool operator==(const SpaceUsage&, const SpaceUsage&) = default;
+};
+
+template <NestedFormat F, HalFor<F> H>
+class AddressSpace {
+ public:
+  using Table = PageTable<F, H>;
+
+  /// An empty space for the guest-physical addresses of `range`.
+  static Result<AddressSpace> create(H& hal, const Geometry& geometry, GpaRange range,
+                                     u16 vmid = 0) {
+    if (range.empty()) return Error::EmptyRange;
+    if (!geometry.accepts(range)) return Error::OutOfRange;
+    if (!range.is_aligned(kPageBytes)) return Error::Unaligned;
+    Result<Table> table = Table::create(hal, geometry, vmid);
+    if (!table) return table.error();
+    return AddressSpace(hal, static_cast<Table&&>(*table), range);
+  }
+
+  AddressSpace(AddressSpace&&) noexcept = default;
+  AddressSpace& operator=(AddressSpace&&) = delete;
+  ~AddressSpace() {
+    if (table_.alive()) clear();
+  }
+
+  GpaRange range() const { return range_; }
+  const Table& page_table() const { return table_; }
+  SpaceUsage usage() const { return {table_.usage(), areas_.size(), areas_.frames()}; }
+  bool contains(Gpa start, u64 size) const {
+    const Result<GpaRange> wanted = GpaRange::make(start, size);
+    return wanted && range_.contains(*wanted);
+  }
+  SpaceConfig config() const {
+    const Geometry& shape = table_.geometry();
+    return {table_.root(), kFrameBytes << shape.root_order(), shape.levels, shape.input_bits,
+            table_.format().root_config(table_.root(), shape, VmId{table_.tag().vmid})};
+  }
+  static constexpr u64 kPageBytes = Table::kPageBytes;
+
+  // Areas ---------------------------------------------------------------------------------------
+
+  /// Maps [gpa, gpa + size) to the host memory from `hpa`, in the largest leaves that fit.
+  Result<void> map_linear(Gpa gpa, Hpa hpa, u64 size, MappingFlags flags) {
+    const Result<GpaRange> range = checked_for_map(gpa, size, flags);
+    if (!range) return range.error();
+    if (!hpa.is_aligned(kPageBytes)) return Error::Unaligned;
+    return add({*range, flags, Backend::linear(hpa)},
+               [&] { return table_.map_region(*range, hpa, flags, note_for_new_pages()); });
+  }
+
+  /// Maps [gpa, gpa + size) to memory from the Hal: now (`Backend::eager`), or when the guest
+  /// touches it (`Backend::lazy`), which costs nothing until then.
+  Result<void> map_alloc(Gpa gpa, u64 size, MappingFlags flags, Backend backend) {
+    const Result<GpaRange> range = checked_for_map(gpa, size, flags);
+    if (!range) return range.error();
+    if (backend.kind == Backend::Kind::Linear) return Error::UnsupportedFeature;
+    return add({*range, flags, backend}, [&]() -> Result<void> {
+      if (backend.kind == Backend::Kind::Eager) {
+        return table_.map_owned_region(*range, flags, backend.largest_level, note_for_new_pages());
+      }
+      Gather gather(Cause::MapAllocated, table_.tag(), gpa);
+      gather.note(gpa, size, F::kPageShift, change::kReserved, true);
+      table_.hal().invalidate(gather);
+      return {};
+    });
+  }
+
+  /// Takes away whatever is promised or mapped in the range; areas are cut where they reach beyond.
+  Result<void> unmap(Gpa gpa, u64 size) {
+    const Result<GpaRange> range = checked(gpa, size);
+    if (!range) return range.error();
+    return change(
+        areas_.nodes_to_remove(*range), [&] { return table_.unmap_region(*range); },
+        [&] { areas_.remove(*range); });
+  }
+
+  /// Other flags for all areas in the range. Without any access the pages stay, out of the guest's
+  /// reach.
+  Result<void> protect(Gpa gpa, u64 size, MappingFlags flags) {
+    const Result<GpaRange> range = checked(gpa, size);
+    if (!range) return range.error();
+    if (const Result<void> fine = table_.format().check(flags); !fine) return fine;
+    const auto reflag = [&](u64 entry, unsigned level, u64) {
+      return reflagged(entry, level, flags);
+    };
+    return change(
+        areas_.nodes_to_set(*range), [&] { return table_.rewrite(*range, Cause::Protect, reflag); },
+        [&] { areas_.set_flags(*range, flags); });
+  }
+
+  /// Takes everything away; the space stays usable.
+  void clear() {
+    (void)table_.unmap_region(range_);  // whole areas only: nothing to split, so it cannot fail
+    areas_.clear();
+    tracking_ = DirtyTracking::Off;
+  }
+
+  const Area* area_at(Gpa gpa) const { return areas_.find(gpa); }
+  template <class Visit>
+  void for_each_area(Visit&& visit) const {
+    areas_.for_each(visit);
+  }
+
+  // Faults --------------------------------------------------------------------------------------
+
+  /// A nested page fault of the guest. An address need not be aligned; `kUser` in the access is
+  /// ignored, since nested tables serve all privilege levels.
+  FaultOutcome handle_fault(Gpa gpa, Access access) {
+    const Area* area = areas_.find_again(gpa);
+    if (area == nullptr) return FaultOutcome::NoArea;
+    if (!area->flags.access.has(access & kRwx)) return FaultOutcome::NoPermission;
+    if (area->backend.kind != Backend::Kind::Lazy) return handle_present(*area, gpa, access);
+    Gather gather(Cause::Fault, table_.tag(), gpa);
+    const Result<bool> backed = populate(*area, gpa, access, gather);
+    if (!backed) return FaultOutcome::OutOfMemory;
+    if (!*backed) return handle_present(*area, gpa, access);
+    table_.hal().invalidate(gather);
+    return FaultOutcome::Mapped;
+  }
+
+  // Looking -------------------------------------------------------------------------------------
+
+  /// What is mapped at an address, as the hardware would find it.
+  Result<typename Table::Leaf> query(Gpa gpa) const { return table_.query(gpa); }
+  Result<Hpa> translate(Gpa gpa) const { return table_.translate(gpa); }
+
+  /// The host memory behind an address, and for how many bytes that holds. Does not back anything.
+  Result<Window> window(Gpa gpa, Access access) const {
+    const Area* area = areas_.find(gpa);
+    if (area == nullptr) return Error::NotMapped;
+    if (!area->flags.access.has(access & kRwx)) return Error::InsufficientAccess;
+    const Result<typename Table::Leaf> leaf = table_.query(gpa);
+    if (!leaf) return leaf.error();
+    const u64 in_leaf = leaf->size - gpa.offset_in(leaf->size);
+    const u64 in_area = area->range.end() - gpa;
+    return Window{leaf->address, in_leaf < in_area ? in_leaf : in_area};
+  }
+  /// The same for an access on the guest's behalf: backs what is promised and keeps the dirty log.
+  Result<Window> open_window(Gpa gpa, Access access) {
+    const bool write = access.has(kWrite);
+    const Result<typename Table::Leaf> leaf = table_.query(gpa);
+    if (!leaf || (write && !leaf->flags.access.has(kWrite))) {
+      if (const Result<void> done = fault_in(gpa, access); !done) return done.error();
+    }
+    const Result<Window> opened = window(gpa, access);
+    if (opened && write && tracking_ == DirtyTracking::Hardware) mark_written(gpa);
+    return opened;
+  }
+
+  /// Calls visit(MappedRun) for what is mapped in a part of the space, in order, joined where
+  /// neighbours are contiguous and alike.
+  template <class Visit>
+  void for_each_run(GpaRange part, Visit&& visit) const {
+    MappedRun run{};
+    table_.for_each_leaf(part, [&](Gpa gpa, const typename Table::Leaf& leaf) {
+      const bool extends = run.size != 0 && run.gpa + run.size == gpa &&
+                           run.hpa + run.size == leaf.address && run.flags == leaf.flags;
+      if (extends) {
+        run.size += leaf.size;
+        return;
+      }
+      if (run.size != 0) visit(run);
+      run = {gpa, leaf.address, leaf.size, leaf.flags};
+    });
+    if (run.size != 0) visit(run);
+  }
+
+  // The dirty log -------------------------------------------------------------------------------
+
+  DirtyTracking dirty_tracking() const { return tracking_; }
+
+  /// From now on, writes are recorded. Everything mapped counts as clean.
+  Result<void> start_dirty_log(DirtyTracking how) {
+    if (how == DirtyTracking::Off || tracking_ != DirtyTracking::Off) return Error::WrongState;
+    if (how == DirtyTracking::Hardware && !table_.hardware_tracks_dirty()) {
+      return Error::UnsupportedFeature;
+    }
+    tracking_ = how;
+    edit_areas(range_, [&](const Area&, u64 entry) { return as_clean(entry); });
+    return {};
+  }
+
+  /// Calls record(GpaRange) for what was written since the start or the last harvest, and makes it
+  /// clean again. A large leaf is reported whole. `record` only takes notes: what the pages hold
+  /// may be read once this returns, for until then a processor may still write without leaving a
+  /// trace.
+  template <class Record>
+  Result<void> harvest_dirty_log(GpaRange part, Record&& record) {
+    if (tracking_ == DirtyTracking::Off) return Error::WrongState;
+    if (!range_.contains(part)) return Error::OutOfRange;
+    if (!part.is_aligned(kPageBytes)) return Error::Unaligned;
+    GpaRange run;
+    edit_leaves(part, [&](const Area&, u64 entry, unsigned level, Gpa gpa) {
+      if (!was_written(entry)) return entry;
+      extend_record(run, *GpaRange::make(gpa, u64{1} << table_.geometry().shift(level)), record);
+      return as_clean(entry);
+    });
+    if (!run.empty()) record(run);
+    return {};
+  }
+
+  /// Writes are no longer recorded, and no longer fault.
+  Result<void> stop_dirty_log() {
+    if (tracking_ == DirtyTracking::Off) return Error::WrongState;
+    const bool protected_writes = tracking_ == DirtyTracking::WriteProtection;
+    tracking_ = DirtyTracking::Off;
+    edit_leaves(range_, [&](const Area& area, u64 entry, unsigned level, Gpa) {
+      const u64 next = protected_writes ? table_.with_flags(entry, level, area.flags) : entry;
+      return next & ~F::kSoftDirty;
+    });
+    return {};
+  }
+
+ private:
+  using Gather = Invalidation<Gpa>;
+
+  AddressSpace(H& hal, Table&& table, GpaRange range)
+      : range_(range), table_(static_cast<Table&&>(table)), areas_(hal) {}
+
+  Result<GpaRange> checked(Gpa gpa, u64 size) const {
+    const Result<GpaRange> range = GpaRange::make(gpa, size);
+    if (!range) return range;
+    if (!range_.contains(*range)) return Error::OutOfRange;
+    if (!range->is_aligned(kPageBytes)) return Error::Unaligned;
+    return range;
+  }
+  Result<GpaRange> checked_for_map(Gpa gpa, u64 size, MappingFlags flags) const {
+    const Result<GpaRange> range = checked(gpa, size);
+    if (!range) return range;
+    if (range->empty()) return Error::EmptyRange;
+    if (const Result<void> fine = table_.format().check(flags); !fine) return fine.error();
+    if (areas_.overlaps(*range)) return Error::AlreadyMapped;
+    return range;
+  }
+
+  /// Nodes first, then the table, then the areas: whatever fails, fails before anything changed.
+  template <class InTable, class InAreas>
+  Result<void> change(unsigned nodes, InTable&& in_table, InAreas&& in_areas) {
+    Result<void> done = areas_.reserve(nodes);
+    if (done) done = in_table();
+    if (done) in_areas();
+    areas_.trim();
+    return done;
+  }
+  template <class InTable>
+  Result<void> add(const Area& area, InTable&& in_table) {
+    return change(1, in_table, [&] { areas_.insert(area); });
+  }
+
+  // Faults --------------------------------------------------------------------------------------
+
+  Result<bool> populate(const Area& area, Gpa gpa, Access access, Gather& gather) {
+    const auto plain = table_.plain_encoding(area.flags);
+    const Backend& backend = area.backend;
+    if (tracking_ == DirtyTracking::Off) {
+      return table_.populate(gpa, area.range, {backend.fault_around_order, backend.largest_level},
+                             plain, gather);
+    }
+    if (tracking_ == DirtyTracking::Hardware) {
+      return table_.populate(
+          gpa, area.range, {backend.fault_around_order, backend.largest_level},
+          [&](unsigned level) { return F::cleaned(plain(level)); }, gather);
+    }
+    // Page by page, so that only what is written counts as written.
+    const bool write = access.has(kWrite);
+    const auto seen = [&](unsigned level) {
+      return write ? plain(level) : F::without_write(plain(level));
+    };
+    return table_.populate(gpa, area.range, {}, seen, gather);
+  }
+
+  FaultOutcome handle_present(const Area& area, Gpa gpa, Access access) {
+    const Result<typename Table::Leaf> leaf = table_.query(gpa);
+    if (!leaf) return FaultOutcome::NotBacked;
+    if (leaf->flags.access.has(access & kRwx)) {
+      Gather gather(Cause::Fault, table_.tag(), gpa);
+      gather.note(gpa.aligned_down(kPageBytes), kPageBytes, F::kPageShift, change::kSpurious,
+                  leaf->owned);
+      table_.hal().invalidate(gather);
+      return FaultOutcome::AlreadyMapped;
+    }
+    permit_writes(area, gpa, *leaf);
+    return FaultOutcome::MadeWritable;
+  }
+
+  // The page alone, if there is memory to split a large leaf; else the whole leaf.
+  void permit_writes(const Area& area, Gpa gpa, const typename Table::Leaf& leaf) {
+    const auto permit = [&](u64 entry, unsigned level, u64) {
+      return table_.with_flags(entry, level, area.flags);
+    };
+    for (const u64 bytes : {kPageBytes, leaf.size}) {
+      const GpaRange part = *GpaRange::make(gpa.aligned_down(bytes), bytes);
+      if (table_.rewrite(part, Cause::DirtyLog, permit)) return;
+    }
+  }
+
+  Result<void> fault_in(Gpa gpa, Access access) {
+    switch (handle_fault(gpa, access)) {
+      case FaultOutcome::NoArea:
+      case FaultOutcome::NotBacked:
+        return Error::NotMapped;
+      case FaultOutcome::NoPermission:
+        return Error::InsufficientAccess;
+      case FaultOutcome::OutOfMemory:
+        return Error::NoMemory;
+      default:
+        return {};
+    }
+  }
+
+  // The dirty log -------------------------------------------------------------------------------
+
+  bool was_written(u64 entry) const {
+    if ((entry & F::kSoftDirty) != 0) return true;
+    return tracking_ == DirtyTracking::Hardware ? F::is_dirty(entry) : F::is_writable(entry);
+  }
+  u64 as_clean(u64 entry) const {
+    entry &= ~F::kSoftDirty;
+    return tracking_ == DirtyTracking::Hardware ? F::cleaned(entry) : F::without_write(entry);
+  }
+  /// What is mapped while the log runs has not been copied by whoever reads the log.
+  u64 note_for_new_pages() const { return tracking_ == DirtyTracking::Off ? 0 : F::kSoftDirty; }
+  u64 reflagged(u64 entry, unsigned level, MappingFlags flags) const {
+    u64 next = table_.with_flags(entry, level, flags);
+    if (tracking_ == DirtyTracking::Off) return next;
+    // The record must outlive the write permission that may stand for it.
+    if (was_written(entry)) next |= F::kSoftDirty;
+    const bool hide = tracking_ == DirtyTracking::WriteProtection && !F::is_writable(entry);
+    return hide ? F::without_write(next) : next;
+  }
+  void mark_written(Gpa gpa) {
+    const auto mark = [](u64 entry, unsigned, u64) { return entry | F::kSoftDirty; };
+    Gather gather(Cause::DirtyLog, table_.tag(), gpa);
+    table_.edit_leaves(*GpaRange::make(gpa.aligned_down(kPageBytes), kPageBytes), mark, gather);
+  }
+  template <class Record>
+  static void extend_record(GpaRange& run, GpaRange leaf, Record& record) {
+    if (!run.empty() && run.contains(leaf)) return;  // the hardware touched it meanwhile: again
+    if (!run.empty() && run.end() == leaf.start()) {
+      run = GpaRange::between(run.start(), leaf.end());
+      return;
+    }
+    if (!run.empty()) record(run);
+    run = leaf;
+  }
+
+  /// Applies edit(area, entry, level, gpa) to all leaves of a part, with one invalidation.
+  template <class Edit>
+  void edit_leaves(GpaRange part, Edit&& edit) {
+    Gather gather(Cause::DirtyLog, table_.tag(), part.start());
+    areas_.for_each_in(part, [&](const Area& area, GpaRange inside) {
+      table_.edit_leaves(
+          inside,
+          [&](u64 entry, unsigned level, u64 offset) {
+            return edit(area, entry, level, Gpa(offset));
+          },
+          gather);
+    });
+    if (!gather.empty()) table_.hal().invalidate(gather);
+  }
+  template <class Edit>
+  void edit_areas(GpaRange part, Edit&& edit) {
+    edit_leaves(part,
+                [&](const Area& area, u64 entry, unsigned, Gpa) { return edit(area, entry); });
+  }
+
+  GpaRange range_;
+  Table table_;
+  AreaSet<H> areas_;
+  DirtyTracking tracking_ = DirtyTracking::Off;
+};
+
+}  // namespace nestwalk::addrspace

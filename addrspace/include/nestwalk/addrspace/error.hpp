@@ -1,0 +1,144 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Typed errors, and `Result<T>`: a value or an error, for code without exceptions.
+#pragma once
+
+#include <cstdint>
+#include <new>
+#include <type_traits>
+
+namespace nestwalk::addrspace {
+
+/// What went wrong, exactly. Each belongs to one class of `ErrorClass`.
+enum class Error : std::uint8_t {
+  OutOfRange,           ///< outside the address space, the table's input or its output width
+  Unaligned,            ///< an address or a size is not a multiple of the page in question
+  AddressOverflow,      ///< start + size passes 2^64
+  EmptyRange,           ///< a size of 0 where something must be mapped
+  UnsupportedFlags,     ///< a permission or memory type that this format cannot encode
+  UnsupportedGeometry,  ///< levels, granule or address width that the architecture lacks
+  UnsupportedFeature,   ///< needs a hardware feature that the Hal does not report
+  AlreadyMapped,        ///< the range overlaps an area or a mapped page
+  MappedDifferently,    ///< a page is there, but not of the kind that the operation needs
+  NotMapped,            ///< nothing is mapped there
+  InsufficientAccess,   ///< mapped, but without the permission asked for
+  WrongState,           ///< the operation does not fit what was done before
+  NoMemory,             ///< the Hal has no frame left
+};
+inline constexpr unsigned kErrorCount = static_cast<unsigned>(Error::NoMemory) + 1;
+
+/// The coarse classes that callers of the original engine know.
+enum class ErrorClass : std::uint8_t { InvalidInput, AlreadyExists, BadState, NoMemory };
+
+ErrorClass class_of(Error error);
+const char* to_string(Error error);
+const char* to_string(ErrorClass error_class);
+
+/// A `T` or an `Error`. Reading the wrong one is a programming error and traps.
+template <class T>
+class [[nodiscard]] Result;
+
+namespace detail {
+
+/// The storage of a Result: trivial for trivial values, so that those travel in registers.
+template <class T, bool = std::is_trivially_copyable_v<T>>
+class ResultStorage {
+ protected:
+  constexpr ResultStorage(T value) : value_(value), ok_(true) {}
+  constexpr ResultStorage(Error error) : error_(error), ok_(false) {}
+
+  union {
+    T value_;
+    Error error_;
+  };
+  bool ok_;
+};
+
+template <class T>
+class ResultStorage<T, false> {
+ protected:
+  constexpr ResultStorage(T&& value) : value_(static_cast<T&&>(value)), ok_(true) {}
+  constexpr ResultStorage(Error error) : error_(error), ok_(false) {}
+  ResultStorage(ResultStorage&& other) noexcept : error_(Error::WrongState), ok_(other.ok_) {
+    if (ok_) {
+      ::new (&value_) T(static_cast<T&&>(other.value_));
+    } else {
+      error_ = other.error_;
+    }
+  }
+  ResultStorage(const ResultStorage&) = delete;
+  ResultStorage& operator=(const ResultStorage&) = delete;
+  ResultStorage& operator=(ResultStorage&&) = delete;
+  ~ResultStorage() {
+    if (ok_) value_.~T();
+  }
+
+  union {
+    T value_;
+    Error error_;
+  };
+  bool ok_;
+};
+
+}  // namespace detail
+
+template <class T>
+class [[nodiscard]] Result : private detail::ResultStorage<T> {
+  using Storage = detail::ResultStorage<T>;
+
+ public:
+  constexpr Result(T value) : Storage(static_cast<T&&>(value)) {}
+  constexpr Result(Error error) : Storage(error) {}
+
+  constexpr bool ok() const { return this->ok_; }
+  constexpr explicit operator bool() const { return ok(); }
+
+  constexpr T& value() & { return *checked(&this->value_); }
+  constexpr const T& value() const& { return *checked(&this->value_); }
+  constexpr T&& value() && { return static_cast<T&&>(*checked(&this->value_)); }
+  constexpr T& operator*() & { return value(); }
+  constexpr const T& operator*() const& { return value(); }
+  constexpr T&& operator*() && { return static_cast<Result&&>(*this).value(); }
+  constexpr T* operator->() { return checked(&this->value_); }
+  constexpr const T* operator->() const { return checked(&this->value_); }
+  constexpr T value_or(T fallback) const { return ok() ? this->value_ : fallback; }
+
+  constexpr Error error() const {
+    if (ok()) __builtin_trap();
+    return this->error_;
+  }
+
+  friend constexpr bool operator==(const Result& a, const Result& b) {
+    if (a.ok() != b.ok()) return false;
+    return a.ok() ? a.value_ == b.value_ : a.error_ == b.error_;
+  }
+
+ private:
+  template <class P>
+  constexpr P* checked(P* value) const {
+    if (!ok()) __builtin_trap();
+    return value;
+  }
+};
+
+template <>
+class [[nodiscard]] Result<void> {
+ public:
+  constexpr Result() = default;
+  constexpr Result(Error error) : error_(error), ok_(false) {}
+
+  constexpr bool ok() const { return ok_; }
+  constexpr explicit operator bool() const { return ok_; }
+  constexpr Error error() const {
+    if (ok_) __builtin_trap();
+    return error_;
+  }
+  friend constexpr bool operator==(const Result&, const Result&) = default;
+
+ private:
+  Error error_{};
+  bool ok_ = true;
+};
+
+}  // namespace nestwalk::addrspace

@@ -1,0 +1,90 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What a table format must provide: how one 8-byte entry is encoded and decoded.
+//
+// Every architecture leaves all bits of an invalid entry but the valid ones to software. The engine
+// uses that: an entry that is `parked` is invalid for the hardware and still tells the engine what
+// it pointed to, until no processor can hold it any more (between clear and free), or until a
+// later protect makes the page accessible again. Three bits are the engine's own: `kOwned` (the
+// frame came from the Hal and goes back to it), `kSoftDirty` (written since the last harvest, kept
+// when the write permission goes) and `kMarker` (set only in parked entries, so that none is 0).
+#pragma once
+
+#include <concepts>
+
+#include "nestwalk/addrspace/capabilities.hpp"
+#include "nestwalk/addrspace/flags.hpp"
+#include "nestwalk/addrspace/geometry.hpp"
+
+namespace nestwalk::addrspace {
+
+template <class F>
+concept Format = requires(const F format, u64 entry, unsigned level, typename F::Output output,
+                          MappingFlags flags, const Geometry& geometry) {
+  typename F::Input;
+  typename F::Output;
+  { F::kArchitecture } -> std::convertible_to<Architecture>;
+  { F::kPageShift } -> std::convertible_to<unsigned>;
+  { F::kIndexBits } -> std::convertible_to<unsigned>;
+  { F::kMaxLevels } -> std::convertible_to<unsigned>;
+  // A valid entry may not be replaced by another translation in one store (Arm's
+  // break-before-make).
+  { F::kBreakBeforeMake } -> std::convertible_to<bool>;
+  { F::kValid } -> std::convertible_to<u64>;
+  { F::kAccessed } -> std::convertible_to<u64>;
+  { F::kOwned } -> std::convertible_to<u64>;
+  { F::kSoftDirty } -> std::convertible_to<u64>;
+  { F::kMarker } -> std::convertible_to<u64>;
+
+  requires std::constructible_from<F, const Capabilities&>;
+  /// Can this machine use that shape?
+  { format.supports(geometry) } -> std::same_as<Result<void>>;
+  /// Can these flags be encoded? No access at all is legal: such a page is parked.
+  { format.check(flags) } -> std::same_as<Result<void>>;
+
+  { format.leaf(output, flags, level) } -> std::same_as<u64>;
+  /// The part of `leaf` that depends on the address: leaf(a, f, l) == leaf(0, f, l) | this.
+  { F::address_bits(output) } -> std::same_as<u64>;
+  { F::table(output) } -> std::same_as<u64>;
+
+  /// Does the hardware take the entry for a translation or a table?
+  { F::is_valid(entry, level) } -> std::same_as<bool>;
+  /// Is it a pointer to a table? Holds for parked entries, too.
+  { F::is_table(entry, level) } -> std::same_as<bool>;
+  { F::address(entry, level) } -> std::same_as<typename F::Output>;
+  { format.flags(entry, level) } -> std::same_as<MappingFlags>;
+  /// Does the hardware refuse a valid entry as malformed (misconfiguration, reserved bit set)?
+  { format.malformed(entry, level) } -> std::same_as<bool>;
+
+  { F::is_writable(entry) } -> std::same_as<bool>;
+  { F::without_write(entry) } -> std::same_as<u64>;
+  { F::is_dirty(entry) } -> std::same_as<bool>;
+  /// A writable leaf whose next write the hardware will record.
+  { F::cleaned(entry) } -> std::same_as<u64>;
+  /// The opposite, for an entry that stands for a part of a dirty one.
+  { F::dirtied(entry) } -> std::same_as<u64>;
+};
+
+/// A format of nested tables: what the hypervisor builds.
+template <class F>
+concept NestedFormat =
+    Format<F> && std::same_as<typename F::Input, Gpa> && std::same_as<typename F::Output, Hpa>;
+
+/// What a nested table's root register needs besides the root.
+struct VmId {
+  u16 vmid = 0;  ///< VMID or VPID
+};
+
+/// What the hardware must be given for an address space.
+struct RootConfig {
+  u64 root_register = 0;     ///< EPTP, VTTBR_EL2 or hgatp
+  u64 control_register = 0;  ///< VTCR_EL2; 0 where there is none
+};
+
+namespace detail {
+constexpr u64 bits(unsigned high, unsigned low) { return low_mask(high + 1) & ~low_mask(low); }
+constexpr u64 bit(unsigned n) { return u64{1} << n; }
+}  // namespace detail
+
+}  // namespace nestwalk::addrspace

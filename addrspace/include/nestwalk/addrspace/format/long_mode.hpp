@@ -1,0 +1,136 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// x86-64 guest page tables: 4-level and 5-level paging (Intel SDM vol. 3A, "4-Level Paging and
+// 5-Level Paging").
+#pragma once
+
+#include "nestwalk/addrspace/format/format.hpp"
+#include "nestwalk/addrspace/format/memory_types.hpp"
+
+namespace nestwalk::addrspace {
+
+class LongMode {
+ public:
+  using Input = Gva;
+  using Output = Gpa;
+
+  static constexpr Architecture kArchitecture = Architecture::X86_64;
+  static constexpr unsigned kPageShift = 12;
+  static constexpr unsigned kIndexBits = 9;
+  static constexpr unsigned kMaxLevels = 5;
+  static constexpr bool kBreakBeforeMake = false;
+
+  static constexpr u64 kPresent = 1, kWrite = 2, kUser = 4;
+  static constexpr u64 kAccessed = detail::bit(5), kDirty = detail::bit(6);
+  static constexpr u64 kLarge = detail::bit(7), kGlobal = detail::bit(8);
+  static constexpr u64 kNoExecute = detail::bit(63);
+
+  // Bits 11:9 are ignored by the processor.
+  static constexpr u64 kValid = kPresent;
+  static constexpr u64 kOwned = detail::bit(9);
+  static constexpr u64 kSoftDirty = detail::bit(10);
+  static constexpr u64 kMarker = detail::bit(11);
+
+  /// IA32_PAT after reset: WB, WT, UC-, UC, twice.
+  static constexpr u64 kResetPat = 0x0007'0406'0007'0406;
+
+  static constexpr Result<Geometry> geometry(unsigned levels) {
+    if (levels != 4 && levels != 5) return Error::UnsupportedGeometry;
+    Geometry shape;
+    shape.levels = static_cast<u8>(levels);
+    shape.input_bits = static_cast<u8>(12 + 9 * levels);
+    shape.output_bits = 52;
+    shape.leaf_levels = 0b00111;
+    shape.mode = static_cast<u8>(levels);
+    shape.rule = InputRule::Sign;
+    return shape;
+  }
+
+  constexpr explicit LongMode(const Capabilities& capabilities, u64 pat = kResetPat)
+      : capabilities_(capabilities), pat_(pat) {}
+
+  constexpr Result<void> supports(const Geometry&) const { return {}; }
+
+  /// A present page is always readable; execute-only and write-only do not exist.
+  constexpr Result<void> check(MappingFlags flags) const {
+    if (flags.access.any_of(addrspace::kWrite | addrspace::kExecute) &&
+        !flags.access.has(addrspace::kRead)) {
+      return Error::UnsupportedFlags;
+    }
+    if (pat_index(flags.memory) == 8) return Error::UnsupportedFlags;
+    return {};
+  }
+
+  constexpr u64 leaf(Gpa address, MappingFlags flags, unsigned level) const {
+    const Access access = flags.access;
+    return address.value() | kPresent | kAccessed | kDirty |
+           (access.has(addrspace::kWrite) ? kWrite : 0) |
+           (access.has(addrspace::kUser) ? kUser : 0) |
+           (access.has(addrspace::kGlobal) ? kGlobal : 0) |
+           (access.has(addrspace::kExecute) ? 0 : kNoExecute) | (level != 0 ? kLarge : 0) |
+           pat_bits(pat_index(flags.memory), level);
+  }
+  static constexpr u64 address_bits(Gpa address) { return address.value(); }
+  /// Tables permit everything; the leaf decides.
+  static constexpr u64 table(Gpa address) { return address.value() | kPresent | kWrite | kUser; }
+
+  static constexpr bool is_valid(u64 entry, unsigned) { return (entry & kPresent) != 0; }
+  static constexpr bool is_table(u64 entry, unsigned level) {
+    return level != 0 && (entry & kLarge) == 0;
+  }
+  static constexpr Gpa address(u64 entry, unsigned level) {
+    const unsigned low = is_table(entry, level) ? kPageShift : kPageShift + kIndexBits * level;
+    return Gpa(entry & detail::bits(51, low));
+  }
+  constexpr MappingFlags flags(u64 entry, unsigned level) const {
+    Access access = addrspace::kRead;
+    if ((entry & kWrite) != 0) access = access | addrspace::kWrite;
+    if ((entry & kUser) != 0) access = access | addrspace::kUser;
+    if ((entry & kGlobal) != 0) access = access | addrspace::kGlobal;
+    if ((entry & kNoExecute) == 0) access = access | addrspace::kExecute;
+    const u64 pat_bit = entry >> (level == 0 ? 7 : 12) & 1;
+    const u64 index = pat_bit << 2 | (entry >> 3 & 3);
+    return {access, memory_type(kMemoryTypes, pat_ >> (8 * index) & 0xff)};
+  }
+
+  /// Reserved bits, as a page fault with RSVD reports them.
+  constexpr bool malformed(u64 entry, unsigned level) const {
+    if ((entry & detail::bits(51, capabilities_.physical_bits)) != 0) return true;
+    if (level == 0 || is_table(entry, level)) return false;
+    if (level > 2 || (capabilities_.leaf_levels >> level & 1) == 0) return true;
+    return (entry & detail::bits(kPageShift + kIndexBits * level - 1, 13)) != 0;
+  }
+
+  static constexpr bool is_writable(u64 entry) { return (entry & kWrite) != 0; }
+  static constexpr u64 without_write(u64 entry) { return entry & ~kWrite; }
+  static constexpr bool is_dirty(u64 entry) { return (entry & kDirty) != 0; }
+  static constexpr u64 cleaned(u64 entry) { return entry & ~kDirty; }
+  static constexpr u64 dirtied(u64 entry) { return entry | kDirty; }
+
+  /// CR3: root and PCID.
+  static constexpr u64 cr3(Gpa root, u16 pcid) { return root.value() | (pcid & low_mask(12)); }
+
+ private:
+  // The codes of IA32_PAT. UC- (7) yields UC unless an MTRR says WC; read back as Device, as UC.
+  static constexpr MemoryTypeRow kMemoryTypes[] = {
+      {MemoryType::Device, 0},         {MemoryType::Uncached, 0},
+      {MemoryType::WriteCombining, 1}, {MemoryType::WriteThrough, 4},
+      {MemoryType::WriteProtected, 5}, {MemoryType::WriteBack, 6},
+      {MemoryType::Device, 7},
+  };
+
+  constexpr unsigned pat_index(MemoryType type) const {
+    const unsigned code = memory_code(kMemoryTypes, type);
+    return code == kNoCode ? 8 : attribute_index(pat_, code);
+  }
+  // PWT is bit 3, PCD bit 4, PAT bit 7 of a 4 KiB page and bit 12 of a larger one.
+  static constexpr u64 pat_bits(u64 index, unsigned level) {
+    return (index & 3) << 3 | (index >> 2 & 1) << (level == 0 ? 7 : 12);
+  }
+
+  Capabilities capabilities_;
+  u64 pat_;
+};
+
+}  // namespace nestwalk::addrspace

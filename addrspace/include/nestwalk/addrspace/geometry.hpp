@@ -1,0 +1,77 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// The shape of a table tree, as data.
+//
+// Levels count from the leaf end: level 0 holds pages, level `levels - 1` is the root. (RISC-V
+// counts like this; x86's PT is 0 and its PML4 is 3; Arm's level n is 3 - n.) Every table is an
+// array of 8-byte entries, so a format is described by its page size, the index bits per level,
+// and a root that may be wider: Sv39x4 differs from Sv39 by two root bits, a 40-bit AArch64 IPA
+// concatenates two tables, and nothing else in the engine knows about either.
+#pragma once
+
+#include "nestwalk/addrspace/address.hpp"
+
+namespace nestwalk::addrspace {
+
+enum class Architecture : u8 { X86_64, AArch64, RiscV64 };
+const char* to_string(Architecture architecture);
+
+/// Which bits an address must have above the translated ones.
+enum class InputRule : u8 {
+  Zero,  ///< zero: every guest-physical address; Arm's TTBR0 half
+  Sign,  ///< copies of the top translated bit: x86 canonical, Sv39/48/57
+  Ones,  ///< one: Arm's TTBR1 half
+};
+
+struct Geometry {
+  u8 page_shift = 12;
+  u8 index_bits = 9;
+  u8 levels = 4;
+  u8 root_index_bits = 9;  ///< of the root, with concatenation or widening
+  u8 input_bits = 48;
+  u8 output_bits = 52;
+  u8 leaf_levels = 0b0111;  ///< bit n: level n may hold leaves
+  u8 mode = 0;              ///< how the root register names it; the meaning is the format's
+  InputRule rule = InputRule::Zero;
+
+  constexpr unsigned root_level() const { return levels - 1u; }
+  constexpr unsigned shift(unsigned level) const { return page_shift + level * index_bits; }
+  constexpr u64 page_bytes() const { return u64{1} << page_shift; }
+  constexpr u64 leaf_bytes(unsigned level) const { return u64{1} << shift(level); }
+  constexpr bool may_be_leaf(unsigned level) const { return (leaf_levels >> level & 1) != 0; }
+
+  constexpr unsigned table_order() const { return page_shift - kFrameShift; }
+  constexpr u64 entries(unsigned level) const {
+    return u64{1} << (level == root_level() ? root_index_bits : index_bits);
+  }
+  constexpr u64 root_bytes() const { return u64{8} << root_index_bits; }
+  /// The root is aligned to its own size; a root below one frame still takes a frame.
+  constexpr unsigned root_order() const {
+    const unsigned shift = root_index_bits + 3u;
+    return shift <= kFrameShift ? 0 : shift - kFrameShift;
+  }
+
+  /// Does the hardware accept this input address at all?
+  constexpr bool accepts(u64 input) const {
+    if (input_bits >= 64) return true;
+    const u64 upper = input >> input_bits;
+    const u64 all_ones = low_mask(64u - input_bits);
+    if (rule == InputRule::Zero) return upper == 0;
+    if (rule == InputRule::Ones) return upper == all_ones;
+    return upper == ((input >> (input_bits - 1u) & 1) != 0 ? all_ones : 0);
+  }
+  /// Do all addresses of the range lie in the half (or the only part) that the tree serves?
+  template <class A>
+  constexpr bool accepts(Range<A> range) const {
+    if (range.empty()) return accepts(range.start().value());
+    return accepts(range.start().value()) && accepts(range.last().value()) &&
+           (range.start().value() >> 63) == (range.last().value() >> 63);
+  }
+  /// The bits of an accepted address that the tables translate.
+  constexpr u64 translated(u64 input) const { return input & low_mask(input_bits); }
+
+  friend constexpr bool operator==(const Geometry&, const Geometry&) = default;
+};
+
+}  // namespace nestwalk::addrspace

@@ -1,0 +1,90 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Changing leaves in place: other permissions, memory type, address, dirty state.
+//
+// `transform(entry, level, offset)` says what a leaf (valid or parked) becomes. Where a change
+// needs break-before-make, the first pass parks the leaf and the second, after the invalidation,
+// makes it anew; a transform must therefore give the same result for a parked leaf as for a valid
+// one.
+#pragma once
+
+#include "nestwalk/addrspace/splits.hpp"
+
+namespace nestwalk::addrspace {
+
+template <Format F, HalFor<F> H, class Transform>
+class Rewrite {
+ public:
+  using Input = typename F::Input;
+  using Output = typename F::Output;
+  using Entries = Tables<F, H>;
+
+  Rewrite(Entries& tables, const Splits<F, H>& splits, u64 upper, Transform& transform)
+      : tables_(tables), splits_(splits), upper_(upper), transform_(transform) {}
+
+  void run(Span span, Invalidation<Input>& invalidation) {
+    walk(tables_.root(), tables_.root_level(), span, invalidation);
+  }
+  /// Did the first pass leave leaves to be made anew?
+  bool broke_leaves() const { return broke_leaves_; }
+
+ private:
+  void walk(Output table, unsigned level, Span span, Invalidation<Input>& invalidation) {
+    tables_.for_each_slot(table, level, span, [&](Output slot, u64 start, Span inside) {
+      const u64 entry = splits_.load(slot);
+      if (entry == 0) return true;
+      if (F::is_table(entry, level)) {
+        walk(F::address(entry, level), level - 1, inside, invalidation);
+      } else {
+        edit(slot, entry, level, start, invalidation);
+      }
+      return true;
+    });
+  }
+
+  void edit(Output slot, u64 entry, unsigned level, u64 start, Invalidation<Input>& invalidation) {
+    for (;;) {
+      const u64 next = transform_(entry, level, start);
+      if (next == entry) return;
+      const Changes changes = classify(entry, next, level);
+      const bool broken =
+          F::kBreakBeforeMake && changes.any_of(change::kMoved | change::kMemoryType);
+      const bool owned = (entry & F::kOwned) != 0;
+      if (!tables_.replace(slot, entry, broken ? Entries::parked(entry) : next)) continue;
+      broke_leaves_ = broke_leaves_ || broken;
+      if (!changes.empty()) {
+        invalidation.note(Input(start | upper_), Entries::size(level), Entries::shift(level),
+                          changes, owned);
+      }
+      return;
+    }
+  }
+
+  Changes classify(u64 before, u64 after, unsigned level) const {
+    const bool was_valid = F::is_valid(before, level);
+    const bool is_valid = F::is_valid(after, level);
+    if (!was_valid) return is_valid ? change::kMadeValid : change::kNone;
+    if (!is_valid) return change::kUnmapped;
+    Changes found;
+    const MappingFlags old_flags = tables_.format().flags(before, level);
+    const MappingFlags new_flags = tables_.format().flags(after, level);
+    const Access lost = old_flags.access.without(new_flags.access);
+    const Access gained = new_flags.access.without(old_flags.access);
+    if (F::address(before, level) != F::address(after, level)) found = found | change::kMoved;
+    if (old_flags.memory != new_flags.memory) found = found | change::kMemoryType;
+    // A change of scope (global or not) leaves entries behind under the old tags.
+    if (!lost.empty() || gained.has(kGlobal)) found = found | change::kLessPermission;
+    if (!gained.empty()) found = found | change::kMorePermission;
+    if (F::is_dirty(before) && !F::is_dirty(after)) found = found | change::kCleaned;
+    return found;
+  }
+
+  Entries& tables_;
+  const Splits<F, H>& splits_;
+  u64 upper_;
+  Transform& transform_;
+  bool broke_leaves_ = false;
+};
+
+}  // namespace nestwalk::addrspace

@@ -1,0 +1,196 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// The tree of tables as memory: where an entry lies, reading and writing it, making and freeing
+// tables. What an operation does with them is in page_table.hpp.
+#pragma once
+
+#include "nestwalk/addrspace/hal.hpp"
+
+namespace nestwalk::addrspace {
+
+/// What the engine holds of the Hal's frames.
+struct Usage {
+  u64 tables = 0;       ///< tables, the root included
+  u64 table_bytes = 0;  ///< the frames that they take
+  u64 owned_bytes = 0;  ///< guest memory that came from the Hal
+  friend constexpr bool operator==(const Usage&, const Usage&) = default;
+};
+
+/// A part of a tree's input space, in translated bits: [from, to).
+struct Span {
+  u64 from = 0;
+  u64 to = 0;
+  constexpr bool empty() const { return from == to; }
+};
+
+template <Format F, HalFor<F> H>
+class Tables {
+ public:
+  using Input = typename F::Input;
+  using Output = typename F::Output;
+
+  /// Where a descent ended: at an entry that is no pointer to a table.
+  struct Position {
+    Output slot;
+    u64 entry;
+    unsigned level;
+  };
+
+  Tables(H& hal, const F& format, const Geometry& geometry, Output root)
+      : hal_(&hal), format_(format), geometry_(geometry), root_(root) {
+    usage_.tables = 1;
+    usage_.table_bytes = kFrameBytes << geometry_.root_order();
+    tracks_dirty_ = Capabilities(hal.capabilities()).hardware_dirty;
+  }
+
+  H& hal() const { return *hal_; }
+  const F& format() const { return format_; }
+  const Geometry& geometry() const { return geometry_; }
+  const Usage& usage() const { return usage_; }
+  Output root() const { return root_; }
+  unsigned root_level() const { return geometry_.root_level(); }
+  bool hardware_tracks_dirty() const { return tracks_dirty_; }
+
+  static constexpr unsigned shift(unsigned level) { return F::kPageShift + level * F::kIndexBits; }
+  static constexpr u64 size(unsigned level) { return u64{1} << shift(level); }
+  static constexpr unsigned order(unsigned level) { return shift(level) - kFrameShift; }
+  static constexpr u64 kPageBytes = u64{1} << F::kPageShift;
+
+  u64 load(Output slot) const { return hal_->read_entry(slot); }
+  void store(Output slot, u64 entry) { hal_->write_entry(slot, entry); }
+  /// Replaces `expected`, whose accessed and dirty bits the hardware may have set meanwhile: then
+  /// it fails and `expected` holds the entry as it is now.
+  bool replace(Output slot, u64& expected, u64 desired) {
+    if (!tracks_dirty_) {
+      store(slot, desired);
+      return true;
+    }
+    if (hal_->compare_exchange_entry(slot, expected, desired)) return true;
+    expected = load(slot);
+    return false;
+  }
+
+  Output slot(Output table, u64 offset, unsigned level) const {
+    u64 index = offset >> shift(level);
+    if (level != root_level()) index &= low_mask(F::kIndexBits);
+    return table + index * sizeof(u64);
+  }
+
+  static constexpr bool is_pointer(u64 entry, unsigned level) {
+    return F::is_valid(entry, level) && F::is_table(entry, level);
+  }
+  /// Invalid for the hardware; the engine still knows what it pointed to.
+  static constexpr u64 parked(u64 entry) { return (entry & ~F::kValid) | F::kMarker; }
+
+  /// Descends to the entry that translates `offset`, or to where the tables end.
+  Position find(u64 offset) const {
+    unsigned level = root_level();
+    Output at = slot(root_, offset, level);
+    for (;;) {
+      const u64 entry = load(at);
+      if (!is_pointer(entry, level)) return {at, entry, level};
+      const Output table = F::address(entry, level);
+      --level;
+      at = table + (offset >> shift(level) & low_mask(F::kIndexBits)) * sizeof(u64);
+    }
+  }
+
+  Result<Output> new_table() {
+    const Result<Output> table = alloc(kTableOrder);
+    if (!table) return table;
+    if constexpr (!H::kFramesComeZeroed) hal_->zero(*table, kPageBytes);
+    ++usage_.tables;
+    usage_.table_bytes += kPageBytes;
+    return table;
+  }
+  void free_table(Output table) {
+    release(table, kTableOrder);
+    --usage_.tables;
+    usage_.table_bytes -= kPageBytes;
+  }
+
+  /// Guest memory for a leaf at `level`, zeroed: a guest never sees what a frame held before.
+  Result<Output> new_leaf_memory(unsigned level) {
+    const Result<Output> memory = alloc(order(level));
+    if (!memory) return memory;
+    if constexpr (!H::kFramesComeZeroed) hal_->zero(*memory, size(level));
+    usage_.owned_bytes += size(level);
+    return memory;
+  }
+  /// Gives back what a leaf (valid or parked) holds, if it is the engine's.
+  void free_leaf_memory(u64 entry, unsigned level) {
+    if ((entry & F::kOwned) == 0) return;
+    release(F::address(entry, level), order(level));
+    usage_.owned_bytes -= size(level);
+  }
+
+  /// Frees a table that no processor can reach, with all that hangs below it.
+  void free_subtree(Output table, unsigned level) {
+    const u64 count = geometry_.entries(level);
+    for (u64 n = 0; n < count; ++n) {
+      const u64 entry = load(table + n * sizeof(u64));
+      if (entry == 0) continue;
+      if (F::is_table(entry, level)) {
+        free_subtree(F::address(entry, level), level - 1);
+      } else {
+        free_leaf_memory(entry, level);
+      }
+    }
+    if (level != root_level()) free_table(table);
+  }
+
+  /// Calls visit(slot, start of what the entry translates, the part of it inside `span`) for each
+  /// entry of a table that `span` touches, until it says false.
+  template <class Visit>
+  bool for_each_slot(Output table, unsigned level, Span span, Visit&& visit) const {
+    const u64 step = size(level);
+    Output at = slot(table, span.from, level);
+    for (u64 start = align_down(span.from, step); start < span.to; start += step) {
+      const Span inside{start < span.from ? span.from : start,
+                        start + step < span.to ? start + step : span.to};
+      if (!visit(at, start, inside)) return false;
+      at += sizeof(u64);
+    }
+    return true;
+  }
+
+  /// Are all entries of the table outside `span` empty?
+  bool empty_outside(Output table, unsigned level, u64 start, Span span) const {
+    const u64 step = size(level);
+    const u64 count = geometry_.entries(level);
+    const u64 first = (span.from - start) / step;
+    const u64 past = (span.to - start + step - 1) / step;
+    for (u64 n = past; n < count; ++n) {
+      if (load(table + n * sizeof(u64)) != 0) return false;
+    }
+    for (u64 n = first; n-- != 0;) {
+      if (load(table + n * sizeof(u64)) != 0) return false;
+    }
+    return true;
+  }
+
+ private:
+  static constexpr unsigned kTableOrder = F::kPageShift - kFrameShift;
+
+  // Single frames take the Hal's short way.
+  Result<Output> alloc(unsigned order) {
+    return order == 0 ? hal_->alloc_frame() : hal_->alloc_run(order);
+  }
+  void release(Output start, unsigned order) {
+    if (order == 0) {
+      hal_->free_frame(start);
+    } else {
+      hal_->free_run(start, order);
+    }
+  }
+
+  H* hal_;
+  F format_;
+  Geometry geometry_;
+  Output root_;
+  Usage usage_;
+  bool tracks_dirty_ = false;
+};
+
+}  // namespace nestwalk::addrspace
