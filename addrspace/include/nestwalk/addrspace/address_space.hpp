@@ -175,12 +175,11 @@ class AddressSpace {
     if (area == nullptr) return FaultOutcome::NoArea;
     if (!area->flags.access.has(access & kRwx)) return FaultOutcome::NoPermission;
     if (area->backend.kind != Backend::Kind::Lazy) return handle_present(*area, gpa, access);
-    Gather gather(Cause::Fault, table_.tag(), gpa);
-    const Result<bool> backed = populate(*area, gpa, access, gather);
-    if (!backed) return FaultOutcome::OutOfMemory;
-    if (!*backed) return handle_present(*area, gpa, access);
-    table_.hal().invalidate(gather);
-    return FaultOutcome::Mapped;
+    if (tracking_ == DirtyTracking::Off && area->backend.fault_around_order == 0) {
+      const auto quick = table_.populate_page(gpa, table_.plain_encoding(area->flags)(0));
+      if (quick == Table::Quick::Done) return FaultOutcome::Mapped;
+    }
+    return handle_missing(*area, gpa, access);
   }
 
   // Looking -------------------------------------------------------------------------------------
@@ -314,6 +313,15 @@ class AddressSpace {
 
   // Faults --------------------------------------------------------------------------------------
 
+  [[gnu::noinline]] FaultOutcome handle_missing(const Area& area, Gpa gpa, Access access) {
+    Gather gather(Cause::Fault, table_.tag(), gpa);
+    const Result<bool> backed = populate(area, gpa, access, gather);
+    if (!backed) return FaultOutcome::OutOfMemory;
+    if (!*backed) return handle_present(area, gpa, access);
+    table_.hal().invalidate(gather);
+    return FaultOutcome::Mapped;
+  }
+
   Result<bool> populate(const Area& area, Gpa gpa, Access access, Gather& gather) {
     const auto plain = table_.plain_encoding(area.flags);
     const Backend& backend = area.backend;
@@ -334,7 +342,7 @@ class AddressSpace {
     return table_.populate(gpa, area.range, {}, seen, gather);
   }
 
-  FaultOutcome handle_present(const Area& area, Gpa gpa, Access access) {
+  [[gnu::noinline]] FaultOutcome handle_present(const Area& area, Gpa gpa, Access access) {
     const Result<typename Table::Leaf> leaf = table_.query(gpa);
     if (!leaf) return FaultOutcome::NotBacked;
     if (leaf->flags.access.has(access & kRwx)) {

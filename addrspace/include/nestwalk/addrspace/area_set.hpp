@@ -157,8 +157,9 @@ class AreaSet {
   struct Slab {
     Slab* next;
     Slab* previous;
-    Node* free;
-    u64 used;
+    Node* free;   ///< nodes that were used before
+    u32 touched;  ///< nodes from here on were never used
+    u32 used;
   };
   static constexpr u64 kNodesPerSlab = (kFrameBytes - sizeof(Slab)) / sizeof(Node);
 
@@ -311,15 +312,19 @@ class AreaSet {
   Node* take_node(const Area& area) {
     Slab* slab = slabs_;
     Node* node = slab->free;
-    slab->free = node->next;
+    if (node != nullptr) {
+      slab->free = node->next;
+    } else {
+      node = reinterpret_cast<Node*>(slab + 1) + slab->touched++;
+    }
     ++slab->used;
     --free_nodes_;
-    if (slab->free == nullptr) move_slab_after(slab, last_slab_);
+    if (slab->used == kNodesPerSlab) move_slab_after(slab, last_slab_);
     return ::new (node) Node{area, nullptr, nullptr, nullptr, nullptr, 1};
   }
   void give_node(Node* node) {
     Slab* slab = slab_of(node);
-    const bool was_full = slab->free == nullptr;
+    const bool was_full = slab->used == kNodesPerSlab;
     node->next = slab->free;
     slab->free = node;
     --slab->used;
@@ -330,10 +335,6 @@ class AreaSet {
     const auto frame = hal_->alloc_frame();
     if (!frame) return frame.error();
     Slab* slab = ::new (reinterpret_cast<void*>(hal_->phys_to_virt(*frame).value())) Slab{};
-    Node* nodes = reinterpret_cast<Node*>(slab + 1);
-    for (u64 n = kNodesPerSlab; n-- != 0;) {
-      slab->free = ::new (nodes + n) Node{{}, nullptr, nullptr, nullptr, slab->free, 0};
-    }
     link_slab(slab, nullptr);
     free_nodes_ += kNodesPerSlab;
     ++frames_;

@@ -10,12 +10,15 @@
 namespace nestwalk::addrspace {
 
 struct Capabilities {
-  u8 physical_bits = 48;           ///< x86 MAXPHYADDR; Arm PARange; RISC-V 56
-  u8 leaf_levels = 0b0111;         ///< bit n: leaves at level n (EPT: VPID_CAP bits 16 and 17)
-  bool execute_only = true;        ///< x86: IA32_VMX_EPT_VPID_CAP bit 0
-  bool hardware_dirty = false;     ///< EPT A/D; Arm FEAT_HAFDBS; RISC-V Svadu
-  bool page_memory_types = true;   ///< RISC-V: Svpbmt
-  bool wide_vmid = false;          ///< Arm FEAT_VMID16
+  u8 physical_bits = 48;          ///< x86 MAXPHYADDR; Arm PARange; RISC-V 56
+  u8 leaf_levels = 0b0111;        ///< bit n: leaves at level n (EPT: VPID_CAP bits 16 and 17)
+  u8 most_levels = 5;             ///< EPT: VPID_CAP bit 7; RISC-V: the deepest mode of hgatp
+  u8 granules = 0b111;            ///< Arm: bit 0 for 4K, bit 1 for 16K, bit 2 for 64K
+  u8 wide_granules = 0b111;       ///< Arm, the same: those with 52-bit descriptors
+  bool execute_only = true;       ///< x86: IA32_VMX_EPT_VPID_CAP bit 0
+  bool hardware_dirty = false;    ///< EPT A/D; Arm FEAT_HAFDBS; RISC-V Svadu
+  bool page_memory_types = true;  ///< RISC-V Svpbmt; without it the platform decides, not the table
+  bool wide_vmid = false;         ///< Arm FEAT_VMID16
   bool caches_no_invalid = false;  ///< RISC-V Svvptc: an invalid entry is not cached for long
 };
 
@@ -25,20 +28,39 @@ constexpr Capabilities capabilities_from_ept_vpid_cap(u64 ept_vpid_cap, u8 physi
   Capabilities found;
   found.physical_bits = physical_bits;
   found.leaf_levels = static_cast<u8>(0b001 | (bit(16) ? 0b010 : 0) | (bit(17) ? 0b100 : 0));
+  found.most_levels = bit(7) ? 5 : 4;
   found.execute_only = bit(0);
   found.hardware_dirty = bit(21);
   return found;
 }
 
-/// Arm: from ID_AA64MMFR0_EL1 (PARange) and ID_AA64MMFR1_EL1 (HAFDBS, VMIDBits).
+/// Arm: from ID_AA64MMFR0_EL1 (PARange, granules of stage 2) and ID_AA64MMFR1_EL1 (HAFDBS,
+/// VMIDBits).
 constexpr Capabilities capabilities_from_id_registers(u64 mmfr0, u64 mmfr1) {
   constexpr u8 kPhysicalBits[] = {32, 36, 40, 42, 44, 48, 52, 56};
+  const auto field = [](u64 id, unsigned low) { return static_cast<unsigned>(id >> low & 0xf); };
   Capabilities found;
-  const u64 range = mmfr0 & 0xf;
-  found.physical_bits = kPhysicalBits[range < 8 ? range : 7];
+  found.physical_bits = kPhysicalBits[field(mmfr0, 0) & 7];
   found.leaf_levels = 0b1111;  // which levels hold blocks follows from granule and descriptors
-  found.hardware_dirty = (mmfr1 & 0xf) >= 2;
-  found.wide_vmid = (mmfr1 >> 4 & 0xf) >= 2;
+  found.hardware_dirty = field(mmfr1, 0) >= 2;
+  found.wide_vmid = field(mmfr1, 4) >= 2;
+
+  // TGranX_2: 0 says "as stage 1", 1 no, 2 yes, 3 yes with 52 bits. For stage 1, TGran4 and TGran64
+  // say 0 yes and 15 no, TGran16 0 no and 1 yes; TGran4 1 and TGran16 2 add the 52 bits.
+  const auto granule = [&](unsigned n, unsigned stage2, bool stage1, bool stage1_wide) {
+    const bool yes = stage2 == 0 ? stage1 : stage2 >= 2;
+    const bool wide = stage2 == 0 ? stage1_wide : stage2 >= 3;
+    found.granules = static_cast<u8>(found.granules | (yes ? 1u << n : 0));
+    found.wide_granules = static_cast<u8>(found.wide_granules | (wide ? 1u << n : 0));
+  };
+  found.granules = found.wide_granules = 0;
+  granule(0, field(mmfr0, 40), field(mmfr0, 28) <= 1, field(mmfr0, 28) == 1);
+  granule(1, field(mmfr0, 32), field(mmfr0, 20) >= 1, field(mmfr0, 20) == 2);
+  granule(2, field(mmfr0, 36), field(mmfr0, 24) == 0, false);
+  // The 64K granule has 52 bits where the physical address has them (FEAT_LPA).
+  if (found.physical_bits >= 52) {
+    found.wide_granules = static_cast<u8>(found.wide_granules | (found.granules & 0b100));
+  }
   return found;
 }
 

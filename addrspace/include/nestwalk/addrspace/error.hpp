@@ -41,44 +41,42 @@ class [[nodiscard]] Result;
 
 namespace detail {
 
-/// The storage of a Result: trivial for trivial values, so that those travel in registers.
-template <class T, bool = std::is_trivially_copyable_v<T>>
+/// The storage of a Result. Plain values stand beside the state, not in a union with it, so that
+/// compilers keep both in registers.
+template <class T, bool = std::is_trivially_copyable_v<T>&& std::is_default_constructible_v<T>>
 class ResultStorage {
  protected:
-  constexpr ResultStorage(T value) : value_(value), ok_(true) {}
+  constexpr ResultStorage(T&& value) : value_(static_cast<T&&>(value)) {}
   constexpr ResultStorage(Error error) : error_(error), ok_(false) {}
 
-  union {
-    T value_;
-    Error error_;
-  };
-  bool ok_;
+  T value_{};
+  Error error_{};
+  bool ok_ = true;
 };
 
 template <class T>
 class ResultStorage<T, false> {
  protected:
-  constexpr ResultStorage(T&& value) : value_(static_cast<T&&>(value)), ok_(true) {}
-  constexpr ResultStorage(Error error) : error_(error), ok_(false) {}
-  ResultStorage(ResultStorage&& other) noexcept : error_(Error::WrongState), ok_(other.ok_) {
-    if (ok_) {
-      ::new (&value_) T(static_cast<T&&>(other.value_));
-    } else {
-      error_ = other.error_;
-    }
+  constexpr ResultStorage(T&& value) : value_(static_cast<T&&>(value)) {}
+  constexpr ResultStorage(Error error) : nothing_(), error_(error), ok_(false) {}
+  constexpr ResultStorage(ResultStorage&& other) noexcept
+      : nothing_(), error_(other.error_), ok_(other.ok_) {
+    if (ok_) ::new (static_cast<void*>(&value_)) T(static_cast<T&&>(other.value_));
   }
   ResultStorage(const ResultStorage&) = delete;
   ResultStorage& operator=(const ResultStorage&) = delete;
   ResultStorage& operator=(ResultStorage&&) = delete;
-  ~ResultStorage() {
+  constexpr ~ResultStorage() {
     if (ok_) value_.~T();
   }
 
+  struct Nothing {};
   union {
     T value_;
-    Error error_;
+    Nothing nothing_;
   };
-  bool ok_;
+  Error error_{};
+  bool ok_ = true;
 };
 
 }  // namespace detail
@@ -96,10 +94,11 @@ class [[nodiscard]] Result : private detail::ResultStorage<T> {
 
   constexpr T& value() & { return *checked(&this->value_); }
   constexpr const T& value() const& { return *checked(&this->value_); }
-  constexpr T&& value() && { return static_cast<T&&>(*checked(&this->value_)); }
+  // By value, so that `for (x : *f())` iterates over something that lives.
+  constexpr T value() && { return static_cast<T&&>(*checked(&this->value_)); }
   constexpr T& operator*() & { return value(); }
   constexpr const T& operator*() const& { return value(); }
-  constexpr T&& operator*() && { return static_cast<Result&&>(*this).value(); }
+  constexpr T operator*() && { return static_cast<Result&&>(*this).value(); }
   constexpr T* operator->() { return checked(&this->value_); }
   constexpr const T* operator->() const { return checked(&this->value_); }
   constexpr T value_or(T fallback) const { return ok() ? this->value_ : fallback; }

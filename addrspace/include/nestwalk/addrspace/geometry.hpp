@@ -24,6 +24,26 @@ enum class InputRule : u8 {
   Ones,  ///< one: Arm's TTBR1 half
 };
 
+/// The test of an input address, for all rules the same three operations.
+class InputCheck {
+ public:
+  constexpr InputCheck(InputRule rule, unsigned input_bits)
+      : upper_(~low_mask(input_bits)),
+        // An address that is the sign extension of its low bits becomes, with half the range added,
+        // one without upper bits.
+        bias_(rule == InputRule::Sign ? u64{1} << (input_bits - 1) : 0),
+        expected_(rule == InputRule::Ones ? upper_ : 0) {}
+
+  constexpr bool accepts(u64 input) const { return ((input + bias_) & upper_) == expected_; }
+  constexpr u64 translated(u64 input) const { return input & ~upper_; }
+  constexpr u64 upper(u64 input) const { return input & upper_; }
+
+ private:
+  u64 upper_;
+  u64 bias_;
+  u64 expected_;
+};
+
 struct Geometry {
   u8 page_shift = 12;
   u8 index_bits = 9;
@@ -53,14 +73,7 @@ struct Geometry {
   }
 
   /// Does the hardware accept this input address at all?
-  constexpr bool accepts(u64 input) const {
-    if (input_bits >= 64) return true;
-    const u64 upper = input >> input_bits;
-    const u64 all_ones = low_mask(64u - input_bits);
-    if (rule == InputRule::Zero) return upper == 0;
-    if (rule == InputRule::Ones) return upper == all_ones;
-    return upper == ((input >> (input_bits - 1u) & 1) != 0 ? all_ones : 0);
-  }
+  constexpr bool accepts(u64 input) const { return check().accepts(input); }
   /// Do all addresses of the range lie in the half (or the only part) that the tree serves?
   template <class A>
   constexpr bool accepts(Range<A> range) const {
@@ -69,7 +82,9 @@ struct Geometry {
            (range.start().value() >> 63) == (range.last().value() >> 63);
   }
   /// The bits of an accepted address that the tables translate.
-  constexpr u64 translated(u64 input) const { return input & low_mask(input_bits); }
+  constexpr u64 translated(u64 input) const { return check().translated(input); }
+
+  constexpr InputCheck check() const { return InputCheck(rule, input_bits); }
 
   friend constexpr bool operator==(const Geometry&, const Geometry&) = default;
 };

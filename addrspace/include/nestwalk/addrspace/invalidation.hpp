@@ -77,6 +77,17 @@ class Invalidation {
 
   Invalidation(Cause cause, VmTag tag, A subject) : tag_(tag), subject_(subject), cause_(cause) {}
 
+  /// One run, known from the start.
+  Invalidation(Cause cause, VmTag tag, A subject, A start, unsigned leaf_shift, Changes changes,
+               bool owned)
+      : tag_(tag),
+        subject_(subject),
+        leaves_(1),
+        changes_(changes),
+        count_(1),
+        cause_(cause),
+        runs_{{start, u64{1} << leaf_shift, static_cast<u8>(leaf_shift), false, owned, changes}} {}
+
   constexpr Cause cause() const { return cause_; }
   constexpr const VmTag& tag() const { return tag_; }
   /// The address that the caller named: the start of the range, or where the guest faulted.

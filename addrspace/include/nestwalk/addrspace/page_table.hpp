@@ -46,13 +46,19 @@ class PageTable {
         geometry.levels == 0 || geometry.levels > F::kMaxLevels) {
       return Error::UnsupportedGeometry;
     }
+    if (geometry.levels > machine.most_levels) return Error::UnsupportedGeometry;
     if (const Result<void> usable = format.supports(geometry); !usable) return usable.error();
+    if (id >> format.id_bits() != 0) return Error::OutOfRange;
     geometry.leaf_levels = static_cast<u8>((geometry.leaf_levels & machine.leaf_levels) | 1);
     if (machine.physical_bits < geometry.output_bits) geometry.output_bits = machine.physical_bits;
-    const Result<Output> root = hal.alloc_run(geometry.root_order());
+    const Result<Output> root = alloc_zeroed(hal, geometry.root_order());
     if (!root) return root.error();
-    if constexpr (!H::kFramesComeZeroed) hal.zero(*root, kFrameBytes << geometry.root_order());
-    return PageTable(Entries(hal, format, geometry, *root), id);
+    const Result<Output> shortcuts = alloc_zeroed(hal, 0);
+    if (!shortcuts) {
+      hal.free_run(*root, geometry.root_order());
+      return shortcuts.error();
+    }
+    return PageTable(Entries(hal, format, geometry, *root, hal.phys_to_virt(*shortcuts)), id);
   }
 
   PageTable(PageTable&& other) noexcept
@@ -67,6 +73,7 @@ class PageTable {
     if (!alive_) return;
     tables_.free_subtree(root(), tables_.root_level());
     hal().free_run(root(), geometry().root_order());
+    hal().free_run(hal().virt_to_phys(tables_.shortcuts_frame()), 0);
   }
 
   Output root() const { return tables_.root(); }
@@ -82,15 +89,20 @@ class PageTable {
 
   /// What translates this address, as the hardware would find it.
   Result<Leaf> query(Input at) const {
-    if (!geometry().accepts(at.value())) return Error::OutOfRange;
+    if (!tables_.accepts(at)) return Error::OutOfRange;
     const Position found = tables_.find(offset(at));
     if (!F::is_valid(found.entry, found.level)) return Error::NotMapped;
     return leaf(found, at);
   }
   Result<Output> translate(Input at) const {
-    if (!geometry().accepts(at.value())) return Error::OutOfRange;
-    const Position found = tables_.find(offset(at));
-    if (!F::is_valid(found.entry, found.level)) return Error::NotMapped;
+    // Tables of pages are known by heart, mostly: this is the one lookup that must be quick. No
+    // shortcut leads from a guest-physical address that is out of range.
+    if (!NestedFormat<F> && !tables_.accepts(at)) return Error::OutOfRange;
+    const Output table = tables_.page_table(offset(at));
+    if (table == Output(0)) [[unlikely]]
+      return translate_slowly(at);
+    const Position found = tables_.page_position(table, offset(at));
+    if (!F::is_valid(found.entry, 0)) return Error::NotMapped;
     return address(found, at);
   }
   /// The raw entry that translates this address, valid, parked or empty, and its level.
@@ -209,16 +221,33 @@ class PageTable {
 
   // For the owner of areas: faults and dirty logging ---------------------------------------------
 
+  enum class Quick : u8 { Done, NoMemory, NotTheCase };
+  /// The usual fault, quickly: backs one page in a table that is known already. `bits` is a leaf
+  /// for address 0.
+  Quick populate_page(Input at, u64 bits) {
+    const u64 wanted = offset(at);
+    const Output table = tables_.page_table(wanted);
+    if (table == Output(0)) return Quick::NotTheCase;
+    const Position page = tables_.page_position(table, wanted);
+    if (page.entry != 0) return Quick::NotTheCase;
+    const Result<Output> memory = tables_.new_leaf_memory(0);
+    if (!memory) return Quick::NoMemory;
+    tables_.store(page.slot, bits | F::address_bits(*memory) | F::kOwned);
+    hal().invalidate(Gather(Cause::Fault, tag_, at, at.aligned_down(kPageBytes), F::kPageShift,
+                            change::kMadeValid, true));
+    return Quick::Done;
+  }
+
   /// Backs a page that nothing maps yet with fresh memory, within `area`. True if it did, false
   /// if something is there already.
   template <class Encode>
   Result<bool> populate(Input at, InputRange area, Populate how, const Encode& encode,
                         Invalidation<Input>& gather) {
     const u64 wanted = offset(at);
-    const Position end = locate(wanted);
+    const u64 upper = upper_bits(at);
+    const Position end = tables_.find_again(wanted);
     if (end.entry != 0) return false;
     const Span room = span_of(area);
-    const u64 upper = upper_bits(at);
     for (unsigned level = how.largest_level; level != 0; --level) {
       const u64 start = align_down(wanted, Entries::size(level));
       const bool fits = level <= end.level && geometry().may_be_leaf(level) && start >= room.from &&
@@ -268,6 +297,11 @@ class PageTable {
 
   PageTable(const Entries& tables, u16 id) : tables_(tables), tag_{root_register(id), id} {}
 
+  static Result<Output> alloc_zeroed(H& hal, unsigned order) {
+    const Result<Output> run = hal.alloc_run(order);
+    if (run && !H::kFramesComeZeroed) hal.zero(*run, kFrameBytes << order);
+    return run;
+  }
   u64 root_register(u16 id) const {
     if constexpr (NestedFormat<F>) {
       return format().root_config(root(), geometry(), VmId{id}).root_register;
@@ -276,8 +310,8 @@ class PageTable {
     }
   }
 
-  u64 offset(Input at) const { return geometry().translated(at.value()); }
-  u64 upper_bits(Input at) const { return at.value() & ~low_mask(geometry().input_bits); }
+  u64 offset(Input at) const { return tables_.offset(at); }
+  u64 upper_bits(Input at) const { return tables_.input().upper(at.value()); }
   Span span_of(InputRange range) const {
     const u64 from = offset(range.start());
     return {from, from + range.size()};
@@ -327,6 +361,12 @@ class PageTable {
 
   // Reading -------------------------------------------------------------------------------------
 
+  [[gnu::noinline]] Result<Output> translate_slowly(Input at) const {
+    if (!tables_.accepts(at)) return Error::OutOfRange;
+    const Position found = tables_.descend(offset(at));
+    if (!F::is_valid(found.entry, found.level)) return Error::NotMapped;
+    return address(found, at);
+  }
   Output address(const Position& found, Input at) const {
     return F::address(found.entry, found.level) + at.offset_in(Entries::size(found.level));
   }
@@ -359,6 +399,7 @@ class PageTable {
     const Result<void> done = fill.run(span);
     if (!done) {
       const Span mapped{span.from, fill.mapped_until()};
+      tables_.forget(span);
       if (!mapped.empty()) (void)take_away(mapped, cause, range.start());  // cuts nothing
       return done;
     }
@@ -376,8 +417,8 @@ class PageTable {
     note_splits(splits, upper, gather);
     Erase<F, H> erase(tables_, splits, upper, gather);
     erase.condemn(span);
+    tables_.forget(span);
     splits.commit();
-    forget_hint();
     // (3) Invalidate.
     if (!gather.empty()) hal().invalidate(gather);
     if (splits.has_links_left()) make(splits, cause, subject, [](Gather&) {});
@@ -410,7 +451,6 @@ class PageTable {
     Rewrite<F, H, std::remove_reference_t<Transform>> pass(tables_, splits, upper, transform);
     pass.run(span, gather);
     splits.commit();
-    forget_hint();
     // (3) Invalidate.
     if (!gather.empty()) hal().invalidate(gather);
     // (4) Make what was broken.
@@ -440,6 +480,11 @@ class PageTable {
     });
   }
 
+  void put_page(Output slot, Output memory, u64 at, u64 bits, Gather& gather) {
+    tables_.store(slot, bits | F::address_bits(memory) | F::kOwned);
+    gather.note(Input(at), kPageBytes, F::kPageShift, change::kMadeValid, true);
+  }
+
   template <class Encode>
   Result<void> put_owned(const Position& end, u64 start, unsigned level, u64 upper,
                          const Encode& encode, Gather& gather) {
@@ -452,7 +497,6 @@ class PageTable {
     path.link();
     gather.note(Input(start | upper), Entries::size(level), Entries::shift(level),
                 change::kMadeValid, true);
-    if (level == 0) remember(start, *slot);
     return {};
   }
 
@@ -465,40 +509,19 @@ class PageTable {
     const u64 start = align_down(page, bytes);
     const u64 from = start < room.from ? room.from : start;
     const u64 to = start + bytes < room.to ? start + bytes : room.to;
-    const Output first = locate(page).slot - (page - from) / kPageBytes * sizeof(u64);
-    const u64 bits = encode(0) | F::kOwned;
+    const Output first = tables_.find(page).slot - (page - from) / kPageBytes * sizeof(u64);
+    const u64 bits = encode(0);
     for (u64 at = from; at < to; at += kPageBytes) {
       const Output slot = first + (at - from) / kPageBytes * sizeof(u64);
       if (tables_.load(slot) != 0) continue;
       const Result<Output> memory = tables_.new_leaf_memory(0);
       if (!memory) return;
-      tables_.store(slot, bits | F::address_bits(*memory));
-      gather.note(Input(at | upper), kPageBytes, F::kPageShift, change::kMadeValid, true);
+      put_page(slot, *memory, at | upper, bits, gather);
     }
   }
-
-  // Faults come in neighbourhoods: the last table of pages is remembered.
-  Position locate(u64 wanted) const {
-    if ((wanted ^ hint_start_) < Entries::size(1)) {
-      const Output slot =
-          hint_table_ + (wanted >> F::kPageShift & low_mask(F::kIndexBits)) * sizeof(u64);
-      return {slot, tables_.load(slot), 0};
-    }
-    return tables_.find(wanted);
-  }
-  void remember(u64 start, Output slot) {
-    if (tables_.root_level() == 0) return;
-    hint_start_ = align_down(start, Entries::size(1));
-    hint_table_ = slot - (start - hint_start_) / kPageBytes * sizeof(u64);
-  }
-  void forget_hint() { hint_start_ = kNoHint; }
-
-  static constexpr u64 kNoHint = ~u64{0};
 
   Entries tables_;
   VmTag tag_;
-  u64 hint_start_ = kNoHint;
-  Output hint_table_{};
   bool alive_ = true;
 };
 

@@ -6,13 +6,14 @@
 #pragma once
 
 #include "nestwalk/addrspace/hal.hpp"
+#include "nestwalk/addrspace/shortcuts.hpp"
 
 namespace nestwalk::addrspace {
 
 /// What the engine holds of the Hal's frames.
 struct Usage {
   u64 tables = 0;       ///< tables, the root included
-  u64 table_bytes = 0;  ///< the frames that they take
+  u64 table_bytes = 0;  ///< the frames that they take, and one for shortcuts
   u64 owned_bytes = 0;  ///< guest memory that came from the Hal
   friend constexpr bool operator==(const Usage&, const Usage&) = default;
 };
@@ -37,10 +38,15 @@ class Tables {
     unsigned level;
   };
 
-  Tables(H& hal, const F& format, const Geometry& geometry, Output root)
-      : hal_(&hal), format_(format), geometry_(geometry), root_(root) {
+  Tables(H& hal, const F& format, const Geometry& geometry, Output root, Hva shortcuts)
+      : hal_(&hal),
+        format_(format),
+        geometry_(geometry),
+        root_(root),
+        input_(geometry.check()),
+        shortcuts_(shortcuts) {
     usage_.tables = 1;
-    usage_.table_bytes = kFrameBytes << geometry_.root_order();
+    usage_.table_bytes = (kFrameBytes << geometry_.root_order()) + kFrameBytes;
     tracks_dirty_ = Capabilities(hal.capabilities()).hardware_dirty;
   }
 
@@ -49,6 +55,13 @@ class Tables {
   const Geometry& geometry() const { return geometry_; }
   const Usage& usage() const { return usage_; }
   Output root() const { return root_; }
+  const InputCheck& input() const { return input_; }
+  bool accepts(Input at) const { return input_.accepts(at.value()); }
+  /// The translated bits of an address that is accepted.
+  u64 offset(Input at) const {
+    // Guest-physical addresses have nothing above them.
+    return NestedFormat<F> ? at.value() : input_.translated(at.value());
+  }
   unsigned root_level() const { return geometry_.root_level(); }
   bool hardware_tracks_dirty() const { return tracks_dirty_; }
 
@@ -85,6 +98,31 @@ class Tables {
 
   /// Descends to the entry that translates `offset`, or to where the tables end.
   Position find(u64 offset) const {
+    const Output table = page_table(offset);
+    return table != Output(0) ? page_position(table, offset) : descend(offset);
+  }
+  /// The table of pages for an offset, if it is remembered; else 0.
+  Output page_table(u64 offset) const { return shortcuts_.find(offset); }
+  Position page_position(Output table, u64 offset) const {
+    const Output at = table + page_offset(offset);
+    return {at, load(at), 0};
+  }
+  /// The same, and remembers the way.
+  Position find_again(u64 offset) {
+    const Output table = page_table(offset);
+    if (table != Output(0)) return page_position(table, offset);
+    const Position found = descend(offset);
+    if (found.level == 0) remember(offset, page_table_of(found.slot, offset));
+    return found;
+  }
+  void remember(u64 offset, Output page_table) {
+    if (root_level() != 0) shortcuts_.remember(offset, page_table);
+  }
+  /// Before a table that translates a part of the span is unlinked.
+  void forget(Span span) { shortcuts_.forget(span.from, span.to); }
+  Hva shortcuts_frame() const { return shortcuts_.frame(); }
+
+  Position descend(u64 offset) const {
     unsigned level = root_level();
     Output at = slot(root_, offset, level);
     for (;;) {
@@ -171,6 +209,11 @@ class Tables {
   }
 
  private:
+  static constexpr u64 page_offset(u64 offset) {
+    return (offset >> F::kPageShift & low_mask(F::kIndexBits)) * sizeof(u64);
+  }
+  static Output page_table_of(Output slot, u64 offset) { return slot - page_offset(offset); }
+
   static constexpr unsigned kTableOrder = F::kPageShift - kFrameShift;
 
   // Single frames take the Hal's short way.
@@ -189,7 +232,9 @@ class Tables {
   F format_;
   Geometry geometry_;
   Output root_;
+  InputCheck input_;
   Usage usage_;
+  Shortcuts<Output, F::kPageShift + F::kIndexBits> shortcuts_;
   bool tracks_dirty_ = false;
 };
 

@@ -27,7 +27,7 @@ class Ept {
   static constexpr unsigned kMemoryTypeShift = 3;
 
   // "Present" is any of read, write and execute; bits 62:52 are ignored by the processor but for
-  // 60:57, which sub-page and shadow-stack controls use.
+  // 61:57, which guest-paging, shadow-stack and sub-page controls use.
   static constexpr u64 kValid = kRead | kWrite | kExecute;
   static constexpr u64 kOwned = detail::bit(52);
   static constexpr u64 kSoftDirty = detail::bit(53);
@@ -50,14 +50,14 @@ class Ept {
   constexpr Result<void> supports(const Geometry&) const { return {}; }
 
   constexpr Result<void> check(MappingFlags flags) const {
-    if (memory_code(kMemoryTypes, flags.memory) == kNoCode) return Error::UnsupportedFlags;
+    if (!kMemoryTypes.has(flags.memory)) return Error::UnsupportedFlags;
     if (flags.access.has(addrspace::kGlobal)) return Error::UnsupportedFlags;
     return refuses(flags.access.bits() & kValid) ? Result<void>(Error::UnsupportedFlags)
                                                  : Result<void>();
   }
 
   static constexpr u64 leaf(Hpa address, MappingFlags flags, unsigned level) {
-    const u64 type = memory_code(kMemoryTypes, flags.memory);
+    const u64 type = kMemoryTypes.code(flags.memory);
     return address.value() | (flags.access.bits() & kValid) | type << kMemoryTypeShift |
            (level != 0 ? kLarge : 0);
   }
@@ -74,7 +74,7 @@ class Ept {
   }
   static constexpr MappingFlags flags(u64 entry, unsigned) {
     return {Access(static_cast<u8>(entry & kValid)),
-            memory_type(kMemoryTypes, entry >> kMemoryTypeShift & 7)};
+            kMemoryTypes.type(entry >> kMemoryTypeShift & 7)};
   }
 
   /// "EPT Misconfigurations".
@@ -95,6 +95,8 @@ class Ept {
   static constexpr u64 cleaned(u64 entry) { return entry & ~kDirty; }
   static constexpr u64 dirtied(u64 entry) { return entry | kDirty; }
 
+  static constexpr unsigned id_bits() { return 16; }  // VPID
+
   /// EPTP: write-back walks, walk length, accessed and dirty flags when the machine has them.
   constexpr RootConfig root_config(Hpa root, const Geometry& shape, VmId) const {
     constexpr u64 kWriteBackWalks = 6;
@@ -104,11 +106,14 @@ class Ept {
 
  private:
   // Memory types of bits 5:3. UC serves Uncached and Device, and reads back as Device.
-  static constexpr MemoryTypeRow kMemoryTypes[] = {
-      {MemoryType::Device, 0},         {MemoryType::Uncached, 0},
-      {MemoryType::WriteCombining, 1}, {MemoryType::WriteThrough, 4},
-      {MemoryType::WriteProtected, 5}, {MemoryType::WriteBack, 6},
-  };
+  static constexpr MemoryTypeTable kMemoryTypes = MemoryTypeTable({
+      {MemoryType::Device, 0},
+      {MemoryType::Uncached, 0},
+      {MemoryType::WriteCombining, 1},
+      {MemoryType::WriteThrough, 4},
+      {MemoryType::WriteProtected, 5},
+      {MemoryType::WriteBack, 6},
+  });
 
   // Write needs read; execute without read needs the capability.
   constexpr bool refuses(u64 rwx) const {

@@ -40,6 +40,8 @@ concept Format = requires(const F format, u64 entry, unsigned level, typename F:
   requires std::constructible_from<F, const Capabilities&>;
   /// Can this machine use that shape?
   { format.supports(geometry) } -> std::same_as<Result<void>>;
+  /// The bits of a VMID, VPID, ASID or PCID.
+  { format.id_bits() } -> std::convertible_to<unsigned>;
   /// Can these flags be encoded? No access at all is legal: such a page is parked.
   { format.check(flags) } -> std::same_as<Result<void>>;
 

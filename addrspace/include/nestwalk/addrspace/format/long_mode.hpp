@@ -91,7 +91,7 @@ class LongMode {
     if ((entry & kNoExecute) == 0) access = access | addrspace::kExecute;
     const u64 pat_bit = entry >> (level == 0 ? 7 : 12) & 1;
     const u64 index = pat_bit << 2 | (entry >> 3 & 3);
-    return {access, memory_type(kMemoryTypes, pat_ >> (8 * index) & 0xff)};
+    return {access, kMemoryTypes.type(pat_ >> (8 * index) & 0xff)};
   }
 
   /// Reserved bits, as a page fault with RSVD reports them.
@@ -108,21 +108,26 @@ class LongMode {
   static constexpr u64 cleaned(u64 entry) { return entry & ~kDirty; }
   static constexpr u64 dirtied(u64 entry) { return entry | kDirty; }
 
+  static constexpr unsigned id_bits() { return 12; }  // PCID
+
   /// CR3: root and PCID.
   static constexpr u64 cr3(Gpa root, u16 pcid) { return root.value() | (pcid & low_mask(12)); }
 
  private:
   // The codes of IA32_PAT. UC- (7) yields UC unless an MTRR says WC; read back as Device, as UC.
-  static constexpr MemoryTypeRow kMemoryTypes[] = {
-      {MemoryType::Device, 0},         {MemoryType::Uncached, 0},
-      {MemoryType::WriteCombining, 1}, {MemoryType::WriteThrough, 4},
-      {MemoryType::WriteProtected, 5}, {MemoryType::WriteBack, 6},
+  static constexpr MemoryTypeTable kMemoryTypes = MemoryTypeTable({
+      {MemoryType::Device, 0},
+      {MemoryType::Uncached, 0},
+      {MemoryType::WriteCombining, 1},
+      {MemoryType::WriteThrough, 4},
+      {MemoryType::WriteProtected, 5},
+      {MemoryType::WriteBack, 6},
       {MemoryType::Device, 7},
-  };
+  });
 
   constexpr unsigned pat_index(MemoryType type) const {
-    const unsigned code = memory_code(kMemoryTypes, type);
-    return code == kNoCode ? 8 : attribute_index(pat_, code);
+    const unsigned code = kMemoryTypes.code(type);
+    return !kMemoryTypes.has(type) ? 8 : attribute_index(pat_, code);
   }
   // PWT is bit 3, PCD bit 4, PAT bit 7 of a 4 KiB page and bit 12 of a larger one.
   static constexpr u64 pat_bits(u64 index, unsigned level) {

@@ -13,25 +13,33 @@ struct MemoryTypeRow {
   u8 code;
 };
 
-/// No code: none has more than eight bits (and MAIR uses all of them: 0xff is write-back).
-inline constexpr unsigned kNoCode = 0x100;
+/// The rows, indexed by type for encoding. Of several rows with one code, decoding gives the first.
+template <unsigned kRows>
+class MemoryTypeTable {
+ public:
+  static constexpr u8 kNone = 0xfe;  // no code of any format
 
-template <unsigned N>
-constexpr unsigned memory_code(const MemoryTypeRow (&rows)[N], MemoryType type) {
-  for (const MemoryTypeRow& row : rows) {
-    if (row.type == type) return row.code;
+  constexpr explicit MemoryTypeTable(const MemoryTypeRow (&rows)[kRows]) {
+    for (u8& code : codes_) code = kNone;
+    for (unsigned n = kRows; n-- != 0;) {
+      rows_[n] = rows[n];
+      codes_[static_cast<unsigned>(rows[n].type)] = rows[n].code;
+    }
   }
-  return kNoCode;
-}
 
-/// The first row with this code; a code that no row has is `Other`.
-template <unsigned N>
-constexpr MemoryType memory_type(const MemoryTypeRow (&rows)[N], unsigned code) {
-  for (const MemoryTypeRow& row : rows) {
-    if (row.code == code) return row.type;
+  constexpr bool has(MemoryType type) const { return code(type) != kNone; }
+  constexpr u8 code(MemoryType type) const { return codes_[static_cast<unsigned>(type)]; }
+  constexpr MemoryType type(u64 code) const {
+    for (const MemoryTypeRow& row : rows_) {
+      if (row.code == code) return row.type;
+    }
+    return MemoryType::Other;
   }
-  return MemoryType::Other;
-}
+
+ private:
+  MemoryTypeRow rows_[kRows] = {};
+  u8 codes_[kMemoryTypeCount] = {};
+};
 
 /// An attribute register (x86 PAT, Arm MAIR) is eight one-byte codes; which of them is this?
 constexpr unsigned attribute_index(u64 attributes, unsigned code) {

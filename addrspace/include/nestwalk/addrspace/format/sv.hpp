@@ -32,7 +32,9 @@ class SvEntry {
   static constexpr u64 table_entry(u64 address) { return address >> 2 | kV; }
 
   static constexpr bool is_valid(u64 entry, unsigned) { return (entry & kV) != 0; }
-  static constexpr bool is_table(u64 entry, unsigned) { return (entry & (kR | kW | kX)) == 0; }
+  static constexpr bool is_table(u64 entry, unsigned level) {
+    return level != 0 && (entry & (kR | kW | kX)) == 0;
+  }
   static constexpr bool is_writable(u64 entry) { return (entry & kW) != 0; }
   static constexpr u64 without_write(u64 entry) { return entry & ~kW; }
   static constexpr bool is_dirty(u64 entry) { return (entry & kD) != 0; }
@@ -44,7 +46,7 @@ class SvEntry {
     if ((entry & detail::bit(63)) != 0) return true;  // N: Svnapot is not offered
     const u64 pbmt = entry >> kPbmtShift & 3;
     if (pbmt == 3 || (pbmt != 0 && !capabilities_.page_memory_types)) return true;
-    if (is_table(entry, level)) {
+    if ((entry & (kR | kW | kX)) == 0) {  // a pointer, which level 0 cannot have
       return level == 0 || pbmt != 0 || (entry & (kA | kD | kU)) != 0;
     }
     if ((entry & (kW | kR)) == kW) return true;
@@ -67,8 +69,8 @@ class SvEntry {
   }
 
   constexpr Result<void> check_common(MappingFlags flags) const {
-    const unsigned code = memory_code(kMemoryTypes, flags.memory);
-    if (code == kNoCode) return Error::UnsupportedFlags;
+    const unsigned code = kMemoryTypes.code(flags.memory);
+    if (!kMemoryTypes.has(flags.memory)) return Error::UnsupportedFlags;
     if (code != 0 && !capabilities_.page_memory_types) return Error::UnsupportedFlags;
     // W without R is reserved for future use.
     if (flags.access.has(addrspace::kWrite) && !flags.access.has(addrspace::kRead)) {
@@ -79,8 +81,10 @@ class SvEntry {
 
   // A and D are set from the start, so that no machine faults or writes to set them.
   static constexpr u64 leaf_entry(u64 address, MappingFlags flags, u64 extra) {
-    const u64 rwx = u64{flags.access.bits()} & 7;
-    const u64 pbmt = memory_code(kMemoryTypes, flags.memory);
+    // Without R, W and X it would be a pointer. A page without access is always parked, so R, which
+    // then means nothing to the hardware, keeps it a leaf.
+    const u64 rwx = flags.access.any_of(kRwx) ? u64{flags.access.bits()} & 7 : 1;
+    const u64 pbmt = kMemoryTypes.code(flags.memory);
     return address >> 2 | kV | rwx << 1 | kA | kD | extra | pbmt << kPbmtShift;
   }
   static constexpr u64 entry_address(u64 entry) { return (entry & detail::bits(53, 10)) << 2; }
@@ -91,16 +95,15 @@ class SvEntry {
     return is_table(entry, level) ? entry_address(entry) : leaf_address(entry, level);
   }
   static constexpr MappingFlags common_flags(u64 entry) {
-    return {Access(static_cast<u8>(entry >> 1 & 7)),
-            memory_type(kMemoryTypes, entry >> kPbmtShift & 3)};
+    return {Access(static_cast<u8>(entry >> 1 & 7)), kMemoryTypes.type(entry >> kPbmtShift & 3)};
   }
 
   Capabilities capabilities_;
 
  private:
   // Svpbmt: 0 leaves the type to the physical memory attributes.
-  static constexpr MemoryTypeRow kMemoryTypes[] = {
-      {MemoryType::WriteBack, 0}, {MemoryType::Uncached, 1}, {MemoryType::Device, 2}};
+  static constexpr MemoryTypeTable kMemoryTypes = MemoryTypeTable(
+      {{MemoryType::WriteBack, 0}, {MemoryType::Uncached, 1}, {MemoryType::Device, 2}});
 };
 
 /// G-stage tables: Sv39x4, Sv48x4, Sv57x4, each with a 16 KiB root.
@@ -128,7 +131,13 @@ class GStage : public SvEntry {
   static constexpr u64 address_bits(Hpa address) { return address.value() >> 2; }
   static constexpr u64 table(Hpa address) { return table_entry(address.value()); }
   static constexpr Hpa address(u64 entry, unsigned level) { return Hpa(any_address(entry, level)); }
-  static constexpr MappingFlags flags(u64 entry, unsigned) { return common_flags(entry); }
+  static constexpr MappingFlags flags(u64 entry, unsigned) {
+    MappingFlags found = common_flags(entry);
+    if ((entry & kU) == 0) found.access = kNoAccess;  // it faults every access
+    return found;
+  }
+
+  static constexpr unsigned id_bits() { return 14; }  // VMIDMAX
 
   /// hgatp: MODE, VMID, PPN. The PPN's low two bits are 0: the root is 16 KiB, aligned.
   static constexpr RootConfig root_config(Hpa root, const Geometry& shape, VmId id) {
@@ -165,6 +174,8 @@ class Sv : public SvEntry {
     if ((entry & kG) != 0) found.access = found.access | addrspace::kGlobal;
     return found;
   }
+
+  static constexpr unsigned id_bits() { return 16; }  // ASIDMAX
 
   /// satp: MODE, ASID, PPN.
   static constexpr u64 satp(Gpa root, const Geometry& shape, u16 asid) {

@@ -57,6 +57,15 @@ class VmsaEntry {
  protected:
   constexpr explicit VmsaEntry(const Capabilities& capabilities) : capabilities_(capabilities) {}
 
+  // Where the hardware manages the dirty state, it grants the write and notes it in the entry.
+  constexpr bool grants_by_modifier(u64 entry) const {
+    return capabilities_.hardware_dirty && (entry & kDirtyModifier) != 0;
+  }
+  constexpr bool machine_has_granule() const {
+    const u8 offered = kWidth == Width::k52 ? capabilities_.wide_granules : capabilities_.granules;
+    return (offered >> (kPageShift - 12) / 2 & 1) != 0;
+  }
+
   static constexpr bool kSplitAddress = kWidth == Width::k52;
   static constexpr bool kShareabilityInEntry = kGranule == Granule::k64K || !kSplitAddress;
 
@@ -143,18 +152,19 @@ class Stage2 : public VmsaEntry<kGranule, kWidth> {
 
   /// An IPA may not be wider than the implemented physical address.
   constexpr Result<void> supports(const Geometry& shape) const {
+    if (!this->machine_has_granule()) return Error::UnsupportedGeometry;
     if (shape.input_bits > this->capabilities_.physical_bits) return Error::UnsupportedGeometry;
     return {};
   }
 
   constexpr Result<void> check(MappingFlags flags) const {
-    if (memory_code(kMemoryTypes, flags.memory) == kNoCode) return Error::UnsupportedFlags;
+    if (!kMemoryTypes.has(flags.memory)) return Error::UnsupportedFlags;
     if (flags.access.has(addrspace::kGlobal)) return Error::UnsupportedFlags;
     return {};
   }
 
   static constexpr u64 leaf(Hpa address, MappingFlags flags, unsigned level) {
-    const u64 attributes = memory_code(kMemoryTypes, flags.memory);
+    const u64 attributes = kMemoryTypes.code(flags.memory);
     return Entry::pack(address.value()) | Entry::leaf_kind(level) | attributes << 2 |
            (flags.access.has(kRead) ? kReadable : 0) | (flags.access.has(kWrite) ? kWritable : 0) |
            (flags.access.has(kExecute) ? 0 : kExecuteNever) | Entry::shareability(flags.memory) |
@@ -167,15 +177,15 @@ class Stage2 : public VmsaEntry<kGranule, kWidth> {
   static constexpr Hpa address(u64 entry, unsigned level) {
     return Hpa(Entry::unpack(entry, Entry::is_table(entry, level) ? 0 : level));
   }
-  static constexpr MappingFlags flags(u64 entry, unsigned) {
+  constexpr MappingFlags flags(u64 entry, unsigned) const {
     Access access;
     if ((entry & kReadable) != 0) access = access | kRead;
-    // With the dirty bit modifier set, the hardware grants the write and sets S2AP[1].
-    if ((entry & (kWritable | Entry::kDirtyModifier)) != 0) access = access | kWrite;
+    if ((entry & kWritable) != 0 || this->grants_by_modifier(entry)) access = access | kWrite;
     if ((entry & kExecuteNever) == 0) access = access | kExecute;
-    return {access, memory_type(kMemoryTypes, entry >> 2 & 0xf)};
+    return {access, kMemoryTypes.type(entry >> 2 & 0xf)};
   }
 
+  /// Writable, or writable-clean.
   static constexpr bool is_writable(u64 entry) {
     return (entry & (kWritable | Entry::kDirtyModifier)) != 0;
   }
@@ -189,6 +199,8 @@ class Stage2 : public VmsaEntry<kGranule, kWidth> {
   }
   static constexpr u64 dirtied(u64 entry) { return entry | kWritable; }
 
+  constexpr unsigned id_bits() const { return this->capabilities_.wide_vmid ? 16 : 8; }
+
   /// VTTBR_EL2 and VTCR_EL2.
   constexpr RootConfig root_config(Hpa root, const Geometry& shape, VmId id) const {
     const u64 high_root = root.value() >> 48 << 2;  // BADDR[51:48] sit in bits 5:2
@@ -198,12 +210,15 @@ class Stage2 : public VmsaEntry<kGranule, kWidth> {
 
  private:
   // MemAttr[3:0] without FWB: outer and inner alike.
-  static constexpr MemoryTypeRow kMemoryTypes[] = {
-      {MemoryType::Device, 0b0000},     {MemoryType::DeviceNGnRE, 0b0001},
-      {MemoryType::DeviceNGRE, 0b0010}, {MemoryType::DeviceGRE, 0b0011},
-      {MemoryType::Uncached, 0b0101},   {MemoryType::WriteThrough, 0b1010},
+  static constexpr MemoryTypeTable kMemoryTypes = MemoryTypeTable({
+      {MemoryType::Device, 0b0000},
+      {MemoryType::DeviceNGnRE, 0b0001},
+      {MemoryType::DeviceNGRE, 0b0010},
+      {MemoryType::DeviceGRE, 0b0011},
+      {MemoryType::Uncached, 0b0101},
+      {MemoryType::WriteThrough, 0b1010},
       {MemoryType::WriteBack, 0b1111},
-  };
+  });
 
   constexpr u64 control_register(const Geometry& shape) const {
     constexpr u64 kRes1 = detail::bit(31);
@@ -261,7 +276,9 @@ class Stage1 : public VmsaEntry<kGranule, kWidth> {
   constexpr explicit Stage1(const Capabilities& capabilities, u64 mair = kDefaultMair)
       : Entry(capabilities), mair_(mair) {}
 
-  constexpr Result<void> supports(const Geometry&) const { return {}; }
+  constexpr Result<void> supports(const Geometry&) const {
+    return this->machine_has_granule() ? Result<void>() : Result<void>(Error::UnsupportedGeometry);
+  }
 
   /// A valid entry is always readable by the privileged side.
   constexpr Result<void> check(MappingFlags flags) const {
@@ -293,12 +310,12 @@ class Stage1 : public VmsaEntry<kGranule, kWidth> {
   constexpr MappingFlags flags(u64 entry, unsigned) const {
     Access access = kRead;
     const bool user = (entry & kUserAccess) != 0;
-    if (is_writable(entry)) access = access | kWrite;
+    if ((entry & kReadOnly) == 0 || this->grants_by_modifier(entry)) access = access | kWrite;
     if (user) access = access | kUser;
     if ((entry & kNotGlobal) == 0) access = access | kGlobal;
     const u64 never = user ? kUserExecuteNever : kPrivilegedExecuteNever;
     if ((entry & never) == 0) access = access | kExecute;
-    return {access, memory_type(kMemoryTypes, mair_ >> (8 * (entry >> 2 & 7)) & 0xff)};
+    return {access, kMemoryTypes.type(mair_ >> (8 * (entry >> 2 & 7)) & 0xff)};
   }
 
   static constexpr bool is_writable(u64 entry) {
@@ -313,6 +330,8 @@ class Stage1 : public VmsaEntry<kGranule, kWidth> {
   }
   static constexpr u64 dirtied(u64 entry) { return entry & ~kReadOnly; }
 
+  static constexpr unsigned id_bits() { return 16; }
+
   /// TTBR0_EL1 or TTBR1_EL1.
   static constexpr u64 ttbr(Gpa root, u16 asid) {
     return u64{asid} << 48 | (root.value() & detail::bits(47, 1)) | root.value() >> 48 << 2;
@@ -321,16 +340,19 @@ class Stage1 : public VmsaEntry<kGranule, kWidth> {
 
  private:
   // MAIR_EL1 codes.
-  static constexpr MemoryTypeRow kMemoryTypes[] = {
-      {MemoryType::WriteBack, 0xff},   {MemoryType::WriteThrough, 0xbb},
-      {MemoryType::Uncached, 0x44},    {MemoryType::Device, 0x00},
-      {MemoryType::DeviceNGnRE, 0x04}, {MemoryType::DeviceNGRE, 0x08},
+  static constexpr MemoryTypeTable kMemoryTypes = MemoryTypeTable({
+      {MemoryType::WriteBack, 0xff},
+      {MemoryType::WriteThrough, 0xbb},
+      {MemoryType::Uncached, 0x44},
+      {MemoryType::Device, 0x00},
+      {MemoryType::DeviceNGnRE, 0x04},
+      {MemoryType::DeviceNGRE, 0x08},
       {MemoryType::DeviceGRE, 0x0c},
-  };
+  });
 
   constexpr unsigned attribute(MemoryType type) const {
-    const unsigned code = memory_code(kMemoryTypes, type);
-    return code == kNoCode ? 8 : attribute_index(mair_, code);
+    const unsigned code = kMemoryTypes.code(type);
+    return !kMemoryTypes.has(type) ? 8 : attribute_index(mair_, code);
   }
 
   u64 mair_;

@@ -133,6 +133,7 @@ class Fill {
     }
     if (at != span.from) note(span.from, at - span.from, 0);
     mapped_until_ = at;
+    tables_.remember(span.from, table);
     return done;
   }
 

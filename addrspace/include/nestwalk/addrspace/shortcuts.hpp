@@ -1,0 +1,68 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Which table holds the pages around an address: a direct-mapped cache in one frame, so that a
+// lookup reads two words instead of one per level.
+//
+// Whoever changes the tree keeps it: tables of pages enter when they are linked or found by a
+// fault, and leave before they are unlinked. Readers only look, and each entry is one word, so a
+// reader sees all of it or none.
+#pragma once
+
+#include <atomic>
+
+#include "nestwalk/addrspace/hal.hpp"
+
+namespace nestwalk::addrspace {
+
+/// `kTableShift`: log2 of the bytes that one table of pages translates.
+template <class Output, unsigned kTableShift>
+class Shortcuts {
+ public:
+  static constexpr unsigned kIndexBits = 9;
+  static constexpr u64 kEntries = u64{1} << kIndexBits;
+  static_assert(kEntries * sizeof(u64) == kFrameBytes);
+
+  /// The frame holds zeros.
+  explicit Shortcuts(Hva frame) : words_(reinterpret_cast<u64*>(frame.value())) {}
+
+  /// The table of pages for an offset, or 0. (An empty word reads as a table at 0 for tag 0.)
+  Output find(u64 offset) const {
+    const u64 word = std::atomic_ref<u64>(words_[index(offset)]).load(std::memory_order_acquire);
+    if (word >> kFrameNumberBits != offset >> (kTableShift + kIndexBits)) return Output(0);
+    return Output(word << (64 - kFrameNumberBits) >> (64 - kFrameNumberBits - kFrameShift));
+  }
+
+  void remember(u64 offset, Output table) {
+    const u64 tag = offset >> (kTableShift + kIndexBits);
+    // What does not fit is found the long way.
+    if (tag > low_mask(64 - kFrameNumberBits) ||
+        table.value() >> (kFrameNumberBits + kFrameShift) != 0)
+      return;
+    put(index(offset), tag << kFrameNumberBits | table.value() >> kFrameShift);
+  }
+
+  void forget(u64 from, u64 to) {
+    const u64 first = from >> kTableShift;
+    const u64 count = ((to - 1) >> kTableShift) - first + 1;
+    if (count >= kEntries) return forget_all();
+    for (u64 n = 0; n < count; ++n) put((first + n) & (kEntries - 1), 0);
+  }
+  void forget_all() {
+    for (u64 n = 0; n < kEntries; ++n) put(n, 0);
+  }
+
+  Hva frame() const { return Hva(reinterpret_cast<u64>(words_)); }
+
+ private:
+  static constexpr unsigned kFrameNumberBits = 40;
+
+  static constexpr u64 index(u64 offset) { return offset >> kTableShift & (kEntries - 1); }
+  void put(u64 index, u64 word) {
+    std::atomic_ref<u64>(words_[index]).store(word, std::memory_order_release);
+  }
+
+  u64* words_;
+};
+
+}  // namespace nestwalk::addrspace
