@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # check_symbols.sh <addrspace> <work> <compiler> <flags...>
-# Compiles the library and engine.cpp as a kernel would and links them into one relocatable object,
+# Compiles the library, engine.cpp and the hypervisor of the README as a kernel would and links
+# them into one relocatable object,
 # which may leave nothing undefined but the four functions that GCC demands of every environment.
 set -euo pipefail
 
@@ -23,7 +24,8 @@ flags=(-std=c++20 -O2 -ffreestanding -fno-exceptions -fno-rtti -nostdlib
 rm -rf "$work"
 mkdir -p "$work"
 objects=()
-for source in "$addrspace"/src/*.cpp "$addrspace"/tests/freestanding/engine.cpp; do
+for source in "$addrspace"/src/*.cpp "$addrspace"/tests/freestanding/engine.cpp \
+  "$addrspace"/examples/hypervisor.cpp; do
   object=$work/$(basename "$source" .cpp).o
   "$compiler" "${flags[@]}" -c "$source" -o "$object"
   objects+=("$object")

@@ -361,10 +361,11 @@ class AddressSpace {
     const auto permit = [&](u64 entry, unsigned level, u64) {
       return table_.with_flags(entry, level, area.flags);
     };
-    for (const u64 bytes : {kPageBytes, leaf.size}) {
+    const auto permit_in = [&](u64 bytes) {
       const GpaRange part = *GpaRange::make(gpa.aligned_down(bytes), bytes);
-      if (table_.rewrite(part, Cause::DirtyLog, permit)) return;
-    }
+      return table_.rewrite(part, Cause::DirtyLog, permit).ok();
+    };
+    if (!permit_in(kPageBytes)) (void)permit_in(leaf.size);  // whole: nothing to split
   }
 
   Result<void> fault_in(Gpa gpa, Access access) {

@@ -79,6 +79,7 @@ class AreaSet {
     return node != nullptr && cuts(*node, range.start()) && cuts(*node, range.end()) ? 1 : 0;
   }
   unsigned nodes_to_set(GpaRange range) const {
+    if (range.empty()) return 0;
     return (cut_by(range.start()) != nullptr ? 1u : 0u) +
            (cut_by(range.end()) != nullptr ? 1u : 0u);
   }
@@ -90,7 +91,7 @@ class AreaSet {
     }
     return {};
   }
-  /// Gives back frames without a node in use.
+  /// Gives back what was reserved and not needed.
   void trim() {
     while (slabs_ != nullptr && slabs_->used == 0) drop_slab(slabs_);
   }
@@ -127,6 +128,7 @@ class AreaSet {
   }
 
   void set_flags(GpaRange range, MappingFlags flags) {
+    if (range.empty()) return;  // nothing to cut, either
     hint_ = nullptr;
     if (Node* node = cut_by(range.start()); node != nullptr) cut(node, range.start());
     if (Node* node = cut_by(range.end()); node != nullptr) cut(node, range.end());
@@ -308,7 +310,8 @@ class AreaSet {
   static Slab* slab_of(Node* node) {
     return reinterpret_cast<Slab*>(align_down(reinterpret_cast<std::uintptr_t>(node), kFrameBytes));
   }
-  // Slabs stand in the order unused, partly used, full, so that the first has a node if any has.
+  // Slabs stand in the order unused (reserved), partly used, full, so that the first has a node if
+  // any has. An operation takes its nodes before it gives any back.
   Node* take_node(const Area& area) {
     Slab* slab = slabs_;
     Node* node = slab->free;
@@ -329,7 +332,8 @@ class AreaSet {
     slab->free = node;
     --slab->used;
     ++free_nodes_;
-    if (was_full || slab->used == 0) move_slab_after(slab, nullptr);
+    if (slab->used == 0) return drop_slab(slab);
+    if (was_full) move_slab_after(slab, nullptr);
   }
   Result<void> add_slab() {
     const auto frame = hal_->alloc_frame();

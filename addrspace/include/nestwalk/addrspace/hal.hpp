@@ -15,7 +15,6 @@
 //   };
 #pragma once
 
-#include <atomic>
 #include <concepts>
 
 #include "nestwalk/addrspace/capabilities.hpp"
@@ -72,15 +71,17 @@ class HalBase {
   void free_frame(Physical frame) { self().free_run(frame, 0); }
 
   void zero(Physical start, u64 bytes) { __builtin_memset(pointer<void>(start), 0, bytes); }
+  // The builtins, because std::atomic_ref takes its values through memory.
   u64 read_entry(Physical slot) const {
-    return std::atomic_ref<u64>(*pointer<u64>(slot)).load(std::memory_order_acquire);
+    return __atomic_load_n(pointer<u64>(slot), __ATOMIC_ACQUIRE);
   }
   void write_entry(Physical slot, u64 entry) {
-    std::atomic_ref<u64>(*pointer<u64>(slot)).store(entry, std::memory_order_release);
+    __atomic_store_n(pointer<u64>(slot), entry, __ATOMIC_RELEASE);
   }
   bool compare_exchange_entry(Physical slot, u64 expected, u64 desired) {
-    return std::atomic_ref<u64>(*pointer<u64>(slot))
-        .compare_exchange_strong(expected, desired, std::memory_order_acq_rel);
+    constexpr bool kMayFailSpuriously = false;
+    return __atomic_compare_exchange_n(pointer<u64>(slot), &expected, desired, kMayFailSpuriously,
+                                       __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
   }
   Capabilities capabilities() const { return {}; }
 

@@ -80,13 +80,10 @@ class Invalidation {
   /// One run, known from the start.
   Invalidation(Cause cause, VmTag tag, A subject, A start, unsigned leaf_shift, Changes changes,
                bool owned)
-      : tag_(tag),
-        subject_(subject),
-        leaves_(1),
-        changes_(changes),
-        count_(1),
-        cause_(cause),
-        runs_{{start, u64{1} << leaf_shift, static_cast<u8>(leaf_shift), false, owned, changes}} {}
+      : tag_(tag), subject_(subject), leaves_(1), changes_(changes), count_(1), cause_(cause) {
+    ::new (static_cast<void*>(&runs_[0]))
+        Run{start, u64{1} << leaf_shift, static_cast<u8>(leaf_shift), false, owned, changes};
+  }
 
   constexpr Cause cause() const { return cause_; }
   constexpr const VmTag& tag() const { return tag_; }
@@ -143,7 +140,7 @@ class Invalidation {
     if (!changes_.any_of(change::kResized)) return false;
     for (unsigned n = 0; n < count_; ++n) {
       const Run& run = runs_[n];
-      if (run.changes.any_of(change::kResized) && start >= run.start &&
+      if (run.changes.any_of(change::kResized) && size <= run.size && start >= run.start &&
           start - run.start <= run.size - size) {
         return true;
       }

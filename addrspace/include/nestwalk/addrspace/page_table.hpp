@@ -122,10 +122,13 @@ class PageTable {
     Path<F, H> path(tables_);
     const Result<Output> slot = path.extend(end, offset(at), *level);
     if (!slot) return slot.error();
-    tables_.store(*slot, plain_encoding(flags)(*level) | F::address_bits(to));
+    const u64 entry = plain_encoding(flags)(*level) | F::address_bits(to);
+    tables_.store(*slot, entry);
     path.link();
     Gather gather(Cause::MapLinear, tag_, at);
-    gather.note(at, page_bytes, Entries::shift(*level), change::kMadeValid);
+    if (F::is_valid(entry, *level)) {
+      gather.note(at, page_bytes, Entries::shift(*level), change::kMadeValid);
+    }
     hal().invalidate(gather);
     return {};
   }

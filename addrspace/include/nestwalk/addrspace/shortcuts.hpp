@@ -9,8 +9,6 @@
 // reader sees all of it or none.
 #pragma once
 
-#include <atomic>
-
 #include "nestwalk/addrspace/hal.hpp"
 
 namespace nestwalk::addrspace {
@@ -28,7 +26,7 @@ class Shortcuts {
 
   /// The table of pages for an offset, or 0. (An empty word reads as a table at 0 for tag 0.)
   Output find(u64 offset) const {
-    const u64 word = std::atomic_ref<u64>(words_[index(offset)]).load(std::memory_order_acquire);
+    const u64 word = __atomic_load_n(&words_[index(offset)], __ATOMIC_ACQUIRE);
     if (word >> kFrameNumberBits != offset >> (kTableShift + kIndexBits)) return Output(0);
     return Output(word << (64 - kFrameNumberBits) >> (64 - kFrameNumberBits - kFrameShift));
   }
@@ -59,7 +57,7 @@ class Shortcuts {
 
   static constexpr u64 index(u64 offset) { return offset >> kTableShift & (kEntries - 1); }
   void put(u64 index, u64 word) {
-    std::atomic_ref<u64>(words_[index]).store(word, std::memory_order_release);
+    __atomic_store_n(&words_[index], word, __ATOMIC_RELEASE);
   }
 
   u64* words_;

@@ -64,7 +64,7 @@ concept Format = requires(const F format, u64 entry, unsigned level, typename F:
   { F::is_dirty(entry) } -> std::same_as<bool>;
   /// A writable leaf whose next write the hardware will record.
   { F::cleaned(entry) } -> std::same_as<u64>;
-  /// The opposite, for an entry that stands for a part of a dirty one.
+  /// The opposite, for an entry that stands for a part of a dirty one. Never permits a write.
   { F::dirtied(entry) } -> std::same_as<u64>;
 };
 

@@ -197,7 +197,8 @@ class Stage2 : public VmsaEntry<kGranule, kWidth> {
   static constexpr u64 cleaned(u64 entry) {
     return is_writable(entry) ? (entry & ~kWritable) | Entry::kDirtyModifier : entry;
   }
-  static constexpr u64 dirtied(u64 entry) { return entry | kWritable; }
+  /// A leaf that forbids writes has no dirty state: the bit would permit them.
+  static constexpr u64 dirtied(u64 entry) { return is_writable(entry) ? entry | kWritable : entry; }
 
   constexpr unsigned id_bits() const { return this->capabilities_.wide_vmid ? 16 : 8; }
 
@@ -328,7 +329,10 @@ class Stage1 : public VmsaEntry<kGranule, kWidth> {
   static constexpr u64 cleaned(u64 entry) {
     return is_writable(entry) ? entry | kReadOnly | Entry::kDirtyModifier : entry;
   }
-  static constexpr u64 dirtied(u64 entry) { return entry & ~kReadOnly; }
+  /// A leaf that forbids writes has no dirty state: the bit would permit them.
+  static constexpr u64 dirtied(u64 entry) {
+    return is_writable(entry) ? entry & ~kReadOnly : entry;
+  }
 
   static constexpr unsigned id_bits() { return 16; }
 

@@ -77,6 +77,8 @@ class Erase {
       if (!F::is_valid(entry, level)) continue;
       if (F::is_table(entry, level)) {
         note_leaves(F::address(entry, level), level - 1, start);
+        // It goes, too, and a walk may be cached down to it.
+        invalidation_.note_table(Input(start | upper_), Entries::size(level), F::kPageShift);
       } else {
         note_leaf(entry, level, start);
       }

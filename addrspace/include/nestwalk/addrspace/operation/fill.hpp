@@ -58,7 +58,9 @@ class Fill {
        const Encode& encode)
       : tables_(tables), source_(source), upper_(upper), invalidation_(invalidation) {
     for (unsigned level = 0; level < F::kMaxLevels; ++level) {
-      if (tables.geometry().may_be_leaf(level)) leaf_bits_[level] = encode(level);
+      if (tables.geometry().may_be_leaf(level)) {
+        leaf_bits_[level] = encode(level) | Source::kEntryBits;
+      }
     }
   }
 
@@ -70,34 +72,54 @@ class Fill {
   u64 mapped_until() const { return mapped_until_; }
 
  private:
+  // Tables of pages, where nearly all the work is, get code of their own.
   Result<void> fill(Output table, unsigned level, Span span) {
-    if (level == 0) return fill_pages(table, span);
-    Result<void> done;
-    tables_.for_each_slot(table, level, span, [&](Output slot, u64 start, Span inside) {
-      done = fill_slot(slot, level, start, inside);
-      return done.ok();
-    });
-    return done;
+    return level == 0 ? fill_table<true>(table, 0, span) : fill_table<false>(table, level, span);
   }
 
-  Result<void> fill_slot(Output slot, unsigned level, u64 start, Span inside) {
-    const u64 entry = tables_.load(slot);
-    if (entry == 0) {
-      const bool whole = inside.to - inside.from == Entries::size(level);
-      if (whole && leaf_bits_[level] != 0 && put_leaf(slot, level, start)) return {};
-      return fill_new_table(slot, level, inside);
+  // Leaves where they fit, what is smaller below them.
+  template <bool kPages>
+  [[gnu::noinline]] Result<void> fill_table(Output table, unsigned table_level, Span span) {
+    const unsigned level = kPages ? 0 : table_level;
+    const u64 leaf_bits = leaf_bits_[level];
+    const u64 step = Entries::size(level);
+    Output slot = tables_.slot(table, span.from, level);
+    u64 noted = span.from;  // leaves from here on are not noted yet
+    u64 next;
+    for (u64 at = span.from; at < span.to; at = next, slot += sizeof(u64)) {
+      next = align_down(at, step) + step;
+      if (next > span.to) next = span.to;
+      if (next - at == step && put_leaf(slot, level, at, leaf_bits)) continue;
+      note(noted, at, level);
+      const Result<void> done = fill_below(slot, level, {at, next});
+      if (!done) return done;
+      noted = next;
     }
+    note(noted, span.to, level);
+    if (level == 0) tables_.remember(span.from, table);
+    return {};
+  }
+
+  bool put_leaf(Output slot, unsigned level, u64 start, u64 leaf_bits) {
+    if (leaf_bits == 0 || tables_.load(slot) != 0) {
+      refusal_ = Error::AlreadyMapped;
+      return false;
+    }
+    const Result<Output> memory = source_.take(tables_, start, level);
+    if (!memory) {  // smaller leaves may do
+      refusal_ = memory.error();
+      return false;
+    }
+    tables_.store(slot, leaf_bits | F::address_bits(*memory));
+    return true;
+  }
+
+  Result<void> fill_below(Output slot, unsigned level, Span inside) {
+    if (level == 0) return refusal_;
+    const u64 entry = tables_.load(slot);
+    if (entry == 0) return fill_new_table(slot, level, inside);
     if (!F::is_table(entry, level)) return Error::AlreadyMapped;
     return fill(F::address(entry, level), level - 1, inside);
-  }
-
-  bool put_leaf(Output slot, unsigned level, u64 start) {
-    const Result<Output> memory = source_.take(tables_, start, level);
-    if (!memory) return false;  // smaller leaves may do
-    tables_.store(slot, leaf_bits_[level] | F::address_bits(*memory) | Source::kEntryBits);
-    note(start, Entries::size(level), level);
-    mapped_until_ = start + Entries::size(level);
-    return true;
   }
 
   // The table is linked when it is full, so that nobody sees half of it.
@@ -114,32 +136,10 @@ class Fill {
     return {};
   }
 
-  Result<void> fill_pages(Output table, Span span) {
-    Result<void> done;
-    const u64 bits = leaf_bits_[0] | Source::kEntryBits;
-    Output slot = tables_.slot(table, span.from, 0);
-    u64 at = span.from;
-    for (; at < span.to; at += Entries::kPageBytes, slot += sizeof(u64)) {
-      if (tables_.load(slot) != 0) {
-        done = Error::AlreadyMapped;
-        break;
-      }
-      const Result<Output> memory = source_.take(tables_, at, 0);
-      if (!memory) {
-        done = memory.error();
-        break;
-      }
-      tables_.store(slot, bits | F::address_bits(*memory));
-    }
-    if (at != span.from) note(span.from, at - span.from, 0);
-    mapped_until_ = at;
-    tables_.remember(span.from, table);
-    return done;
-  }
-
-  void note(u64 start, u64 bytes, unsigned level) {
-    if (!F::is_valid(leaf_bits_[level], level)) return;  // mapped without access: still invisible
-    invalidation_.note(Input(start | upper_), bytes, Entries::shift(level), change::kMadeValid,
+  void note(u64 from, u64 to, unsigned level) {
+    mapped_until_ = to;
+    if (from == to || !F::is_valid(leaf_bits_[level], level)) return;  // no access: still invisible
+    invalidation_.note(Input(from | upper_), to - from, Entries::shift(level), change::kMadeValid,
                        Source::kEntryBits != 0);
   }
 
@@ -148,6 +148,7 @@ class Fill {
   u64 upper_;
   Invalidation<Input>& invalidation_;
   u64 mapped_until_ = 0;
+  Error refusal_{};                    ///< why the last leaf was not put
   u64 leaf_bits_[F::kMaxLevels] = {};  ///< 0 where the level may hold no leaf
 };
 

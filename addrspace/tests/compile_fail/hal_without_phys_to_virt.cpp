@@ -1,0 +1,21 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+// expect: 'const_hal\.phys_to_virt\(physical\)' (is|would be) invalid
+
+// Every Hal says itself how to `phys_to_virt`: HalBase does not know.
+#include "nestwalk/addrspace/format/ept.hpp"
+#include "nestwalk/addrspace/page_table.hpp"
+
+using namespace nestwalk::addrspace;
+
+struct SomeHal : HalBase<SomeHal> {
+  Result<Hpa> alloc_run(unsigned order);
+  void free_run(Hpa start, unsigned order);
+#ifndef MUST_FAIL
+  Hva phys_to_virt(Hpa at) const;
+#endif
+  Hpa virt_to_phys(Hva at) const;
+  void invalidate(const Invalidation<Gpa>& change);
+};
+
+using Table = PageTable<Ept, SomeHal>;
