@@ -286,7 +286,7 @@ TEST(EptFormat, has_the_dirty_flag_in_bit_9) {
 }
 
 // Intel SDM vol. 3D, "VPID and EPT Capabilities": IA32_VMX_EPT_VPID_CAP has execute-only in bit 0,
-// 2 MiB and 1 GiB pages in 16 and 17, accessed and dirty flags in 21.
+// 2 MiB and 1 GiB pages in 16 and 17, accessed and dirty flags in 21, a page-walk length of 5 in 7.
 TEST(EptCapabilities, come_from_the_msr) {
   const auto with = [](u64 value) { return capabilities_from_ept_vpid_cap(value, 46); };
   const Capabilities none = with(0);
@@ -298,6 +298,8 @@ TEST(EptCapabilities, come_from_the_msr) {
   EXPECT_EQ(with(1 << 16).leaf_levels, 0b011);
   EXPECT_EQ(with(1 << 17).leaf_levels, 0b101);
   EXPECT_TRUE(with(1 << 21).hardware_dirty);
+  EXPECT_EQ(none.most_levels, 4);
+  EXPECT_EQ(with(1 << 7).most_levels, 5);
   const Capabilities others = with(~(u64{1} | 1 << 16 | 1 << 17 | 1 << 21));
   EXPECT_FALSE(others.execute_only || others.hardware_dirty);
   EXPECT_EQ(others.leaf_levels, 0b001);

@@ -452,5 +452,60 @@ TEST(ArmCapabilities, come_from_the_id_registers) {
   EXPECT_FALSE(capabilities_from_id_registers(5, 0x02).wide_vmid);
 }
 
+// ID_AA64MMFR0_EL1 for stage 2: TGran4_2 43:40, TGran64_2 39:36, TGran16_2 35:32: 1 no, 2 yes, 3
+// yes with 52 bits, 0 as for stage 1, where TGran4 31:28 and TGran64 27:24 say 0 for yes and 15 for
+// no, TGran16 23:20 says 0 for no and 1 for yes; TGran4 = 1 and TGran16 = 2 add the 52 bits.
+TEST(ArmCapabilities, know_the_granules_of_stage_2) {
+  struct Row {
+    u64 mmfr0;
+    u8 granules;  // 4K, 16K, 64K from bit 0 up
+    u8 wide;
+  };
+  constexpr Row kRows[] = {
+      {0x0000'0000'0000'0005, 0b101, 0b000},  // all fields 0: 4K and 64K
+      {0x0000'0000'0010'0005, 0b111, 0b000},  // TGran16 = 1
+      {0x0000'0000'0020'0005, 0b111, 0b010},  // TGran16 = 2
+      {0x0000'0000'1000'0005, 0b101, 0b001},  // TGran4 = 1
+      {0x0000'0000'ff00'0005, 0b000, 0b000},  // TGran4 and TGran64 = 15
+      {0x0000'0222'ff00'0005, 0b111, 0b000},  // stage 2 has them all the same
+      {0x0000'0111'1010'0005, 0b000, 0b000},  // stage 2 has none
+      {0x0000'0323'0000'0005, 0b111, 0b011},  // 52 bits in stage 2 for 4K and 16K
+      {0x0000'0000'0000'0006, 0b101, 0b100},  // FEAT_LPA: 64K with 52 bits
+  };
+  for (const Row& row : kRows) {
+    const Capabilities found = capabilities_from_id_registers(row.mmfr0, 0);
+    EXPECT_EQ(found.granules, row.granules) << std::hex << row.mmfr0;
+    EXPECT_EQ(found.wide_granules, row.wide) << std::hex << row.mmfr0;
+  }
+}
+
+TEST(VmsaFormat, is_refused_on_a_machine_without_its_granule) {
+  const auto with = [](u8 granules, u8 wide) {
+    Capabilities found = machine();
+    found.granules = granules;
+    found.wide_granules = wide;
+    return found;
+  };
+  const Geometry any = *S2x4K::geometry(40);
+  EXPECT_TRUE(S2x4K(with(0b001, 0)).supports(any));
+  EXPECT_EQ(S2x4K(with(0b110, 0b111)).supports(any), Error::UnsupportedGeometry);
+  EXPECT_TRUE(S2x16K(with(0b010, 0)).supports(any));
+  EXPECT_EQ(S2x16K(with(0b101, 0b111)).supports(any), Error::UnsupportedGeometry);
+  EXPECT_TRUE(S1x64K(with(0b100, 0)).supports(any));
+  EXPECT_EQ(S1x64K(with(0b011, 0b111)).supports(any), Error::UnsupportedGeometry);
+  EXPECT_TRUE(S2x4KWide(with(0, 0b001)).supports(any));
+  EXPECT_EQ(S2x4KWide(with(0b111, 0b110)).supports(any), Error::UnsupportedGeometry);
+  EXPECT_EQ(S1x16KWide(with(0b111, 0b101)).supports(any), Error::UnsupportedGeometry);
+  EXPECT_EQ(S2x64KWide(with(0b111, 0b011)).supports(any), Error::UnsupportedGeometry);
+}
+
+// VTTBR_EL2.VMID has 16 bits with FEAT_VMID16, else 8.
+TEST(Stage2Format, has_8_bits_of_vmid_or_16) {
+  Capabilities found = machine();
+  EXPECT_EQ(S2x4K(found).id_bits(), 8u);
+  found.wide_vmid = true;
+  EXPECT_EQ(S2x4K(found).id_bits(), 16u);
+}
+
 }  // namespace
 }  // namespace nestwalk::addrspace
