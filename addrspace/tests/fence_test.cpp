@@ -1,0 +1,260 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Do the fences suffice, for the worst processor that the architecture permits?
+
+#include <gmock/gmock.h>
+
+#include <optional>
+
+#include "fence_coverage.hpp"
+
+namespace nestwalk::addrspace {
+namespace {
+
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+constexpr unsigned kOperations = 3000;
+
+Capabilities tracking_machine() {
+  Capabilities machine;
+  machine.hardware_dirty = true;
+  return machine;
+}
+
+template <class Shape>
+class FenceCoverage : public ::testing::Test {};
+TYPED_TEST_SUITE(FenceCoverage, NestedFormats);
+
+TYPED_TEST(FenceCoverage, precise_fences_leave_nothing_stale) {
+  for (u64 seed = 1; seed <= 2; ++seed) {
+    Workload<TypeParam> work(FencePolicy::Precise, {}, seed);
+    work.run(kOperations);
+    EXPECT_THAT(work.adversary.findings, IsEmpty()) << "seed " << seed;
+  }
+}
+
+TYPED_TEST(FenceCoverage, precise_fences_suffice_when_the_hardware_tracks_dirty_pages) {
+  Workload<TypeParam> work(FencePolicy::Precise, tracking_machine(), 3);
+  work.run(kOperations);
+  EXPECT_THAT(work.adversary.findings, IsEmpty());
+}
+
+TYPED_TEST(FenceCoverage, precise_fences_suffice_where_invalid_entries_are_not_cached) {
+  Capabilities machine;
+  machine.caches_no_invalid = true;
+  Workload<TypeParam> work(FencePolicy::Precise, machine, 4);
+  work.run(kOperations);
+  EXPECT_THAT(work.adversary.findings, IsEmpty());
+}
+
+TYPED_TEST(FenceCoverage, whole_vm_fences_leave_nothing_stale) {
+  Workload<TypeParam> work(FencePolicy::Context, {}, 5);
+  work.run(kOperations);
+  EXPECT_THAT(work.adversary.findings, IsEmpty());
+}
+
+// The fences of axaddrspace 0.3.0 are of the wrong kind everywhere: A1, A3, A6.
+TYPED_TEST(FenceCoverage, the_fences_of_the_original_leave_stale_translations) {
+  Workload<TypeParam> work(FencePolicy::Original030, {}, 6);
+  work.run(kOperations, true);
+  EXPECT_GT(work.adversary.stale_hits, 0u);
+  EXPECT_GT(work.adversary.uses_after_free, 0u);
+}
+
+// Precise means that each instruction is needed: without it, or with a narrower one, something
+// stale is left in the same operations.
+template <class Shape>
+std::vector<std::string> findings_with(typename Workload<Shape>::Tamper tamper) {
+  Workload<Shape> work(FencePolicy::Precise, {}, 1, std::move(tamper));
+  work.run(kOperations);
+  return work.adversary.findings;
+}
+auto without(FenceOp op) {
+  return [op](Fence& fence) { return fence.op != op; };
+}
+auto with(FenceOp from, FenceOp to) {
+  return [=](Fence& fence) {
+    if (fence.op == from) fence.op = to;
+    return true;
+  };
+}
+
+TEST(FenceNecessity, invept_is_needed_for_the_right_eptp) {
+  EXPECT_THAT(findings_with<EptFourLevels>(without(FenceOp::InveptSingle)), Not(IsEmpty()));
+  const auto other_eptp = [](Fence& fence) {
+    fence.operand ^= u64{1} << 20;
+    return true;
+  };
+  EXPECT_THAT(findings_with<EptFourLevels>(other_eptp), Not(IsEmpty()));
+}
+
+TEST(FenceNecessity, each_instruction_of_the_aarch64_sequence_is_needed) {
+  for (const FenceOp op :
+       {FenceOp::DsbIshst, FenceOp::DsbIsh, FenceOp::Isb, FenceOp::TlbiIpas2e1is,
+        FenceOp::TlbiIpas2le1is, FenceOp::TlbiVmalle1is, FenceOp::TlbiVmalls12e1is}) {
+    EXPECT_THAT(findings_with<Stage2Of40Bits>(without(op)), Not(IsEmpty()))
+        << to_text(Fence{op}).c_str();
+  }
+}
+TEST(FenceNecessity, a_last_level_invalidation_does_not_reach_a_freed_table) {
+  EXPECT_THAT(findings_with<Stage2Of40Bits>(with(FenceOp::TlbiIpas2e1is, FenceOp::TlbiIpas2le1is)),
+              Not(IsEmpty()));
+}
+TEST(FenceNecessity, an_aarch64_operand_is_a_page_number) {
+  const auto unshifted = [](Fence& fence) {
+    fence.operand <<= 12;
+    return true;
+  };
+  EXPECT_THAT(findings_with<Stage2Of40Bits>(unshifted), Not(IsEmpty()));
+}
+
+TEST(FenceNecessity, each_riscv_fence_is_needed_for_the_right_vmid) {
+  for (const FenceOp op : {FenceOp::HfenceGvmaAddress, FenceOp::HfenceGvmaVmid}) {
+    EXPECT_THAT(findings_with<Sv39x4>(without(op)), Not(IsEmpty())) << to_text(Fence{op}).c_str();
+    const auto other_vmid = [op](Fence& fence) {
+      if (fence.op == op) ++fence.vmid;
+      return true;
+    };
+    EXPECT_THAT(findings_with<Sv39x4>(other_vmid), Not(IsEmpty()));
+  }
+}
+TEST(FenceNecessity, a_riscv_operand_is_the_address_shifted_by_two) {
+  const auto unshifted = [](Fence& fence) {
+    fence.operand <<= 2;
+    return true;
+  };
+  EXPECT_THAT(findings_with<Sv39x4>(unshifted), Not(IsEmpty()));
+}
+TEST(FenceNecessity, a_riscv_fence_for_an_address_does_not_reach_a_freed_table) {
+  EXPECT_THAT(findings_with<Sv39x4>(with(FenceOp::HfenceGvmaVmid, FenceOp::HfenceGvmaAddress)),
+              Not(IsEmpty()));
+}
+
+// Cases that a random walk may miss ---------------------------------------------------------------
+
+template <class Shape>
+class FenceCases : public ::testing::Test {
+ protected:
+  FenceCases() : work(FencePolicy::Precise, {}, 0), space(work.guest.space) {}
+  std::vector<std::string> after(const Result<void>& done) {
+    EXPECT_TRUE(done.ok());
+    work.adversary.settle();
+    return work.adversary.findings;
+  }
+
+  Workload<Shape> work;
+  typename Guest<Shape>::Space& space;
+};
+TYPED_TEST_SUITE(FenceCases, NestedFormats);
+
+TYPED_TEST(FenceCases, tables_below_a_table_that_goes_as_a_whole_are_reached) {
+  // One page in each of two tables, and an area that covers all that their common parent does.
+  ASSERT_TRUE(this->space.map_alloc(Gpa(kGiB), kGiB, kMemory, Backend::lazy()).ok());
+  EXPECT_EQ(this->space.handle_fault(Gpa(kGiB), kRead), FaultOutcome::Mapped);
+  EXPECT_EQ(this->space.handle_fault(Gpa(kGiB + 512 * kMiB), kRead), FaultOutcome::Mapped);
+  EXPECT_THAT(this->after(this->space.unmap(Gpa(kGiB), kGiB)), IsEmpty());
+}
+
+TYPED_TEST(FenceCases, a_larger_leaf_after_a_split_smaller_one_is_reached) {
+  // 2 MiB before 1 GiB, one area; the unmapped part begins in the middle of the smaller leaf.
+  ASSERT_TRUE(
+      this->space
+          .map_linear(Gpa(kGiB - 2 * kMiB), Hpa(9 * kGiB - 2 * kMiB), kGiB + 2 * kMiB, kMemory)
+          .ok());
+  EXPECT_THAT(this->after(this->space.unmap(Gpa(kGiB - kMiB), kGiB + kMiB)), IsEmpty());
+}
+
+TYPED_TEST(FenceCases, a_failed_map_is_taken_back_with_fences) {
+  ASSERT_TRUE(this->space.map_alloc(Gpa(kGiB), kPage, kMemory, Backend::eager()).ok());
+  this->work.adversary.settle();
+  this->work.guest.hal.allocations_left = 3;
+  EXPECT_EQ(this->space.map_alloc(Gpa(kGiB + kPage), 8 * kPage, kMemory, Backend::eager()),
+            Result<void>(Error::NoMemory));
+  this->work.adversary.settle();
+  EXPECT_THAT(this->work.adversary.findings, IsEmpty());
+}
+
+TYPED_TEST(FenceCases, many_separate_pages_are_all_reached) {
+  // More runs than an Invalidation holds: the last one is widened over the gaps.
+  ASSERT_TRUE(this->space.map_alloc(Gpa(kGiB), 4 * kMiB, kMemory, Backend::lazy()).ok());
+  for (u64 n = 0; n < 2 * Invalidation<Gpa>::kMaxRuns; ++n) {
+    EXPECT_EQ(this->space.handle_fault(Gpa(kGiB + (4 * n + 1) * kPage), kRead),
+              FaultOutcome::Mapped);
+  }
+  EXPECT_EQ(this->space.handle_fault(Gpa(kGiB + 4 * kMiB - kPage), kRead), FaultOutcome::Mapped);
+  this->work.adversary.settle();
+  EXPECT_THAT(this->after(this->space.unmap(Gpa(kGiB), 3 * kMiB)), IsEmpty());
+}
+
+// More runs than an Invalidation holds, and the last of them needs more than the others.
+TYPED_TEST(FenceCases, a_table_without_visible_pages_is_reached_among_many_runs) {
+  ASSERT_TRUE(this->space.map_alloc(Gpa(kGiB), 2 * kMiB, kMemory, Backend::lazy()).ok());
+  for (u64 n = 0; n < 2 * Invalidation<Gpa>::kMaxRuns; ++n) {
+    EXPECT_EQ(this->space.handle_fault(Gpa(kGiB + 4 * n * kPage), kRead), FaultOutcome::Mapped);
+  }
+  const Gpa second(kGiB + 2 * kMiB);
+  ASSERT_TRUE(this->space.map_alloc(second, kPage, kHidden, Backend::eager()).ok());
+  this->work.adversary.settle();
+  // The first page stays, and so does the first table.
+  EXPECT_THAT(this->after(this->space.unmap(Gpa(kGiB + kPage), 4 * kMiB - kPage)), IsEmpty());
+}
+TYPED_TEST(FenceCases, a_page_that_loses_permission_is_reached_among_many_that_gain) {
+  for (u64 n = 0; n < 2 * Invalidation<Gpa>::kMaxRuns; ++n) {
+    const MappingFlags flags = n < Invalidation<Gpa>::kMaxRuns + 4 ? kHidden : kMemory;
+    const Gpa at(kGiB + 4 * n * kPage);
+    ASSERT_TRUE(this->space.map_alloc(at, kPage, flags, Backend::eager()).ok());
+  }
+  this->work.adversary.settle();
+  EXPECT_THAT(this->after(this->space.protect(Gpa(kGiB), 2 * kMiB, kReadOnlyMemory)), IsEmpty());
+}
+
+TYPED_TEST(FenceCases, pages_are_reached_among_many_runs_that_include_a_large_page) {
+  constexpr u64 kRuns = Invalidation<Gpa>::kMaxRuns;
+  const auto map = [&](Gpa at, u64 size) {
+    ASSERT_TRUE(this->space.map_linear(at, Hpa(8 * kGiB + at.value()), size, kMemory).ok());
+  };
+  // The large page is the last run that fits; separate pages follow it.
+  for (u64 n = 0; n < kRuns - 1; ++n) map(Gpa(kGiB + 4 * n * kPage), kPage);
+  map(Gpa(kGiB + 2 * kMiB), 2 * kMiB);
+  for (u64 n = 1; n < 8; ++n) map(Gpa(kGiB + 4 * kMiB + 4 * n * kPage), kPage);
+  this->work.adversary.settle();
+  EXPECT_THAT(this->after(this->space.protect(Gpa(kGiB), 6 * kMiB, kReadOnlyMemory)), IsEmpty());
+}
+
+TYPED_TEST(FenceCases, a_moved_page_is_not_found_where_it_was) {
+  using Format = typename TypeParam::Format;
+  ObservingHal hal;
+  auto table = *PageTable<Format, ObservingHal>::create(hal, TypeParam::geometry());
+  TlbAdversary<Format> adversary(hal, table.geometry(), table.root(), table.tag());
+  hal.observer = [&](const Event& event) {
+    if (event.kind == Event::Kind::Store) adversary.on_store(event.at, event.before, event.after);
+    if (event.kind != Event::Kind::Invalidate) return;
+    for (const Fence& fence :
+         fences_of(Format::kArchitecture, FencePolicy::Precise, {}, *event.invalidation)) {
+      adversary.on_fence(fence);
+    }
+  };
+  const GpaRange range = *GpaRange::make(Gpa(kGiB), 4 * kMiB);
+  ASSERT_TRUE(table.map_region(range, Hpa(8 * kGiB), kMemory).ok());
+  adversary.settle();
+  const GpaRange part = *GpaRange::make(Gpa(kGiB + kMiB), 2 * kMiB);
+  ASSERT_TRUE(table.remap_region(part, Hpa(9 * kGiB), kReadOnlyMemory).ok());
+  adversary.settle();
+  EXPECT_THAT(adversary.findings, IsEmpty());
+  EXPECT_EQ(*table.translate(Gpa(kGiB + kMiB + 5)), Hpa(9 * kGiB + 5));
+  hal.observer = nullptr;
+}
+
+TYPED_TEST(FenceCases, destroying_a_space_invalidates_before_it_frees) {
+  using Space = typename Guest<TypeParam>::Space;
+  ASSERT_TRUE(this->space.map_alloc(Gpa(kGiB), 8 * kPage, kMemory, Backend::eager()).ok());
+  this->work.adversary.settle();
+  { const Space dying(std::move(this->space)); }
+  EXPECT_EQ(this->work.adversary.uses_after_free, 0u);
+  EXPECT_EQ(this->work.guest.frames_in_use(), 0u);
+}
+
+}  // namespace
+}  // namespace nestwalk::addrspace
