@@ -56,9 +56,7 @@ class Shortcuts {
   static constexpr unsigned kFrameNumberBits = 40;
 
   static constexpr u64 index(u64 offset) { return offset >> kTableShift & (kEntries - 1); }
-  void put(u64 index, u64 word) {
-    __atomic_store_n(&words_[index], word, __ATOMIC_RELEASE);
-  }
+  void put(u64 index, u64 word) { __atomic_store_n(&words_[index], word, __ATOMIC_RELEASE); }
 
   u64* words_;
 };
