@@ -645,13 +645,13 @@ class PageTableModel : public ::testing::Test {
 
 template <Granule kGranule, unsigned kBits, u64 kWanted, Width kWidth = Width::k48>
 using Stage2Subject = Subject<Stage2<kGranule, kWidth>, kBits, kWanted>;
-template <Granule kGranule, VaHalf kHalf, unsigned kBits = 48>
-using Stage1Subject = Subject<Stage1<kGranule>, kBits, 100'000, kHalf>;
-
 constexpr u64 kMillion = 1'000'000;
 constexpr u64 kMany = 300'000;
 // A table of a larger granule has 2048 or 8192 entries, and a split fills one.
 constexpr u64 kFewer = 100'000;
+
+template <Granule kGranule, VaHalf kHalf, unsigned kBits = 48, u64 kWanted = kFewer>
+using Stage1Subject = Subject<Stage1<kGranule>, kBits, kWanted, kHalf>;
 
 using Subjects = ::testing::Types<
     Subject<Ept, 4, kMillion>, Subject<Ept, 5, kMany>, Stage2Subject<Granule::k4K, 39, kMany>,
@@ -661,12 +661,12 @@ using Subjects = ::testing::Types<
     Stage2Subject<Granule::k64K, 42, kFewer>, Stage2Subject<Granule::k64K, 48, kFewer>,
     Stage2Subject<Granule::k4K, 52, kMany, Width::k52>,
     Stage2Subject<Granule::k64K, 52, kFewer, Width::k52>, Subject<GStage, 3, kMillion>,
-    Subject<GStage, 4, kMany>, Subject<GStage, 5, kMany>, Subject<LongMode, 4, kMany>,
-    Subject<LongMode, 5, kMany>, Stage1Subject<Granule::k4K, VaHalf::Lower>,
+    Subject<GStage, 4, kMany>, Subject<GStage, 5, kMany>, Subject<LongMode, 4, kMillion>,
+    Subject<LongMode, 5, kMany>, Stage1Subject<Granule::k4K, VaHalf::Lower, 48, kMillion>,
     Stage1Subject<Granule::k4K, VaHalf::Upper>, Stage1Subject<Granule::k16K, VaHalf::Lower>,
     Stage1Subject<Granule::k16K, VaHalf::Upper, 47>, Stage1Subject<Granule::k64K, VaHalf::Lower>,
-    Stage1Subject<Granule::k64K, VaHalf::Upper, 42>, Subject<Sv, 3, kMany>, Subject<Sv, 4, kMany>,
-    Subject<Sv, 5, kMany>>;
+    Stage1Subject<Granule::k64K, VaHalf::Upper, 42>, Subject<Sv, 3, kMillion>,
+    Subject<Sv, 4, kMany>, Subject<Sv, 5, kMany>>;
 TYPED_TEST_SUITE(PageTableModel, Subjects);
 
 TYPED_TEST(PageTableModel, random_operations_do_what_the_plain_model_does) {

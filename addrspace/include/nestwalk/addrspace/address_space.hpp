@@ -6,10 +6,10 @@
 // Concurrency. The engine takes no locks. Operations that change the space (every member that is
 // not const) exclude each other: the caller holds one lock per space. Members that are const may
 // run at the same time as each other, and `translate` and `query` also at the same time as
-// map_linear, map_alloc and handle_fault, because those only add: entries are single release
-// stores, and a table is linked after it is filled. Operations that take away (unmap, protect,
-// clear, the dirty log) exclude readers as well. The guest's processors need no exclusion at all:
-// what they may still hold is invalidated before it is freed.
+// handle_fault while no dirty log runs, because that only adds: entries are single release stores,
+// and a table is linked after it is filled. Everything else excludes readers as well: it takes
+// away, or (map_linear, map_alloc) takes back what it did when memory runs out. The guest's
+// processors need no exclusion at all: what they may still hold is invalidated before it is freed.
 #pragma once
 
 #include "nestwalk/addrspace/area_set.hpp"
@@ -173,7 +173,7 @@ class AddressSpace {
   FaultOutcome handle_fault(Gpa gpa, Access access) {
     const Area* area = areas_.find_again(gpa);
     if (area == nullptr) return FaultOutcome::NoArea;
-    if (!area->flags.access.has(access & kRwx)) return FaultOutcome::NoPermission;
+    if (!permits(area->flags.access, access)) return FaultOutcome::NoPermission;
     if (area->backend.kind != Backend::Kind::Lazy) return handle_present(*area, gpa, access);
     if (tracking_ == DirtyTracking::Off && area->backend.fault_around_order == 0) {
       const auto quick = table_.populate_page(gpa, table_.plain_encoding(area->flags)(0));
@@ -192,7 +192,7 @@ class AddressSpace {
   Result<Window> window(Gpa gpa, Access access) const {
     const Area* area = areas_.find(gpa);
     if (area == nullptr) return Error::NotMapped;
-    if (!area->flags.access.has(access & kRwx)) return Error::InsufficientAccess;
+    if (!permits(area->flags.access, access)) return Error::InsufficientAccess;
     const Result<typename Table::Leaf> leaf = table_.query(gpa);
     if (!leaf) return leaf.error();
     const u64 in_leaf = leaf->size - gpa.offset_in(leaf->size);
@@ -280,6 +280,11 @@ class AddressSpace {
 
   AddressSpace(H& hal, Table&& table, GpaRange range)
       : range_(range), table_(static_cast<Table&&>(table)), areas_(hal) {}
+
+  // Without any access an area permits nothing, not even a fault that asks for nothing.
+  static constexpr bool permits(Access granted, Access wanted) {
+    return granted.has(wanted & kRwx) && granted.any_of(kRwx);
+  }
 
   Result<GpaRange> checked(Gpa gpa, u64 size) const {
     const Result<GpaRange> range = GpaRange::make(gpa, size);

@@ -14,7 +14,9 @@
 //            then the combined entries, which no IPA selects (TLBI VMALLE1IS); DSB, ISB. New
 //            entries only need to be visible (Arm ARM D8, "TLB maintenance").
 //   RISC-V   HFENCE.GVMA with GPA >> 2 for leaves, with rs1 = x0 once a table went; for new
-//            entries, too, unless invalid ones are not cached (Svvptc).
+//            entries, too, unless invalid ones are not cached (Svvptc). A cached invalid entry
+//            above a new table is left to the spurious fault that it may cause: that fence takes
+//            rs1 = x0.
 //
 // INVEPT and HFENCE.GVMA act on the processor that executes them. Every processor that may run the
 // VM needs them: reaching the others (IPI, kick, SBI RFENCE) is the Hal's part. TLBI ...IS
@@ -118,7 +120,10 @@ void emit_riscv(const Invalidation<Gpa>& change, bool whole_vm, bool new_entries
   const u16 vmid = change.tag().vmid;
   Changes stale = change::kRevoking | change::kMorePermission | change::kSpurious;
   if (new_entries_too) stale = stale | change::kMadeValid;
-  if (change.tables() || (whole_vm && change.changes().any_of(stale))) {
+  // A spurious fault may come from a cached invalid entry of any level; by address, only leaves are
+  // ordered.
+  const bool any_level = new_entries_too && change.changes().any_of(change::kSpurious);
+  if (change.tables() || any_level || (whole_vm && change.changes().any_of(stale))) {
     sink(Fence{FenceOp::HfenceGvmaVmid, vmid});
     return;
   }
