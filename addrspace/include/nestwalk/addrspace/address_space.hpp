@@ -119,6 +119,9 @@ class AddressSpace {
     const Result<GpaRange> range = checked_for_map(gpa, size, flags);
     if (!range) return range.error();
     if (backend.kind == Backend::Kind::Linear) return Error::UnsupportedFeature;
+    if (backend.largest_level >= F::kMaxLevels || backend.fault_around_order > F::kIndexBits) {
+      return Error::UnsupportedFeature;
+    }
     return add({*range, flags, backend}, [&]() -> Result<void> {
       if (backend.kind == Backend::Kind::Eager) {
         return table_.map_owned_region(*range, flags, backend.largest_level, note_for_new_pages());
