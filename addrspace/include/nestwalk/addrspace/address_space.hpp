@@ -205,6 +205,9 @@ class AddressSpace {
   /// The same for an access on the guest's behalf: backs what is promised and keeps the dirty log.
   Result<Window> open_window(Gpa gpa, Access access) {
     const bool write = access.has(kWrite);
+    // A device is not memory: the host must not touch its registers because a guest names them.
+    const Area* area = areas_.find(gpa);
+    if (area != nullptr && is_device(area->flags.memory)) return Error::InsufficientAccess;
     const Result<typename Table::Leaf> leaf = table_.query(gpa);
     if (!leaf || (write && !leaf->flags.access.has(kWrite))) {
       if (const Result<void> done = fault_in(gpa, access); !done) return done.error();

@@ -64,6 +64,10 @@ enum class MemoryType : u8 {
 };
 inline constexpr unsigned kMemoryTypeCount = static_cast<unsigned>(MemoryType::Other) + 1;
 
+constexpr bool is_device(MemoryType type) {
+  return type >= MemoryType::Device && type <= MemoryType::DeviceGRE;
+}
+
 struct MappingFlags {
   Access access{};
   MemoryType memory = MemoryType::WriteBack;
