@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "full_machine.hpp"
 #include "nestwalk/addrspace/fence.hpp"
 #include "nestwalk/addrspace/hal.hpp"
 
@@ -53,7 +54,7 @@ class BenchHal : public HalBase<BenchHal<kArchitecture, kZeroed>> {
 
   Hva phys_to_virt(Hpa at) const { return Hva(at.value() - kBase + memory_); }
   Hpa virt_to_phys(Hva at) const { return Hpa(at.value() - memory_ + kBase); }
-  Capabilities capabilities() const { return {}; }
+  Capabilities capabilities() const { return full_machine(); }
 
   void invalidate(const Invalidation<Gpa>& change) {
     emit_fences(kArchitecture, FencePolicy::Precise, capabilities(), change,

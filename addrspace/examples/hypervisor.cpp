@@ -8,6 +8,7 @@
 #include "nestwalk/addrspace/fence_execute.hpp"
 #include "nestwalk/addrspace/formats.hpp"
 #include "nestwalk/addrspace/guest_memory.hpp"
+#include "nestwalk/addrspace/this_machine.hpp"
 
 using namespace nestwalk::addrspace;
 
@@ -17,10 +18,10 @@ alignas(4 * kFrameBytes) static u8 pool[64 * kFrameBytes];
 struct PoolHal : HalBase<PoolHal> {
   Result<Hpa> alloc_run(unsigned order) {
     const u64 size = kFrameBytes << order;
-    const u64 start = (used + size - 1) & ~(size - 1);  // aligned to its own size
-    if (start + size > sizeof(pool)) return Error::NoMemory;
-    used = start + size;
-    return virt_to_phys(Hva(reinterpret_cast<u64>(pool) + start));
+    const u64 start = (next.value() + size - 1) & ~(size - 1);  // aligned to its own size
+    if (start + size > pool_start().value() + sizeof(pool)) return Error::NoMemory;
+    next = Hpa(start + size);
+    return Hpa(start);
   }
   void free_run(Hpa, unsigned) {}  // this pool only grows
 
@@ -29,10 +30,13 @@ struct PoolHal : HalBase<PoolHal> {
 
   // On the other processors that run this VM, too: an IPI, or TLBI's own broadcast on Arm.
   void invalidate(const Invalidation<Gpa>& change) {
-    execute_fences(FencePolicy::Precise, capabilities(), change);
+    execute_fences(FencePolicy::Precise, machine, change);
   }
+  Capabilities capabilities() const { return machine; }
 
-  u64 used = 0;
+  Hpa pool_start() const { return virt_to_phys(Hva(reinterpret_cast<u64>(pool))); }
+  Hpa next = pool_start();
+  Capabilities machine = this_machine();
 };
 
 #if defined(__x86_64__)
@@ -81,7 +85,7 @@ u64 sum_of(Space& space, Gpa buffer, u64 words) {
 
 // What an entry point would do.
 extern "C" u64 run_guest(u64 firmware, u64 uart, u64 fault_at) {
-  static PoolHal hal;
+  PoolHal hal;
   Result<Space> space = make_guest(hal, Hpa(firmware), Hpa(uart));
   if (!space) return 0;
   if (!on_nested_fault(*space, Gpa(fault_at), kWrite)) return 0;

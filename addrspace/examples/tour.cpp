@@ -46,7 +46,7 @@ class Tour {
   static constexpr u16 kVmid = 7;
 
   static Capabilities machine() {
-    Capabilities found;
+    Capabilities found = full_machine();
     found.hardware_dirty = true;
     return found;
   }

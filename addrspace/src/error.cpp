@@ -26,6 +26,7 @@ constexpr ErrorRow kErrors[] = {
     {ErrorClass::InvalidInput, "insufficient access"},
     {ErrorClass::BadState, "wrong state"},
     {ErrorClass::NoMemory, "out of memory"},
+    {ErrorClass::NoMemory, "a frame that the tables cannot name"},
 };
 static_assert(sizeof(kErrors) / sizeof(kErrors[0]) == kErrorCount);
 

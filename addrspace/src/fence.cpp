@@ -18,6 +18,7 @@ struct FenceRow {
 constexpr FenceRow kFences[] = {
     {"invept single-context", Operands::Register, false},
     {"invept all-context", Operands::None, false},
+    {"invvpid single-context", Operands::Register, false},
     {"invlpg", Operands::Address, false},
     {"mov cr3", Operands::None, false},
     {"dsb ishst", Operands::None, true},

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "buddy_arena.hpp"
+#include "full_machine.hpp"
 #include "nestwalk/addrspace/hal.hpp"
 
 namespace nestwalk::addrspace {
@@ -20,7 +21,7 @@ class ArenaHal : public HalBase<ArenaHal<Input, PhysicalAddress>, PhysicalAddres
   static constexpr u64 kBase = u64{1} << 32;
   static constexpr u8 kPoison = 0xaa;
 
-  explicit ArenaHal(u64 frames, Capabilities machine = {})
+  explicit ArenaHal(u64 frames, Capabilities machine = full_machine())
       : machine_(machine), arena_(frames, kBase) {}
 
   Result<Physical> alloc_run(unsigned order) {

@@ -22,7 +22,7 @@ struct Subject {
   static constexpr u64 kSeed = kShape * 257 + F::kPageShift * 3 + kTracksDirty;
 
   static Capabilities machine() {
-    Capabilities found;
+    Capabilities found = full_machine();
     found.physical_bits = 52;
     found.leaf_levels = 0b11111;
     found.hardware_dirty = kTracksDirty;
@@ -64,6 +64,10 @@ class AreaList {
     join();
   }
   void clear() { areas_.clear(); }
+  void forget_log() {
+    for (auto& item : areas_) item.second.new_to_log = false;
+    join();
+  }
 
  private:
   static Area piece(const Area& area, u64 from, u64 to) {
@@ -91,6 +95,7 @@ class AreaList {
       Area longer = area;
       longer.range = *GpaRange::make(area.range.start(), area.range.size() + 1);
       const bool like = end == next->first && area.flags == next->second.flags &&
+                        area.new_to_log == next->second.new_to_log &&
                         piece(longer, end, end + 1).backend == next->second.backend;
       if (!like) {
         at = next;
@@ -288,7 +293,7 @@ class AddressSpaceModel : public ::testing::Test {
   LeafRun fresh(u64 bytes, unsigned level, u64 address, MappingFlags flags, bool owned) const {
     LeafRun run{bytes, level, address, Rules::canonical(flags), owned};
     run.hardware_dirty = dirty_when_new(flags);
-    run.soft_dirty = tracking_ != DirtyTracking::Off;
+    run.soft_dirty = is_logged(flags);
     return run;
   }
   static void without_write(LeafRun& run) {
@@ -303,12 +308,17 @@ class AddressSpaceModel : public ::testing::Test {
       run.hardware_dirty = run.hardware_dirty && flags.access.has(kWrite);
     }
   }
-  bool was_written(const LeafRun& run) const {
+  bool is_logged(MappingFlags flags) const {
+    return tracking_ != DirtyTracking::Off && !is_device(flags.memory);
+  }
+  bool was_written(u64 at, const LeafRun& run) const {
     if (run.soft_dirty) return true;
+    if (!is_logged(areas_.find(at)->flags)) return false;
     return tracking_ == DirtyTracking::Hardware ? run.hardware_dirty : run.flags.access.has(kWrite);
   }
-  void clean(LeafRun& run) const {
+  void clean(u64 at, LeafRun& run) const {
     run.soft_dirty = false;
+    if (!is_logged(areas_.find(at)->flags)) return;
     if (tracking_ == DirtyTracking::Hardware) {
       run.hardware_dirty = false;
     } else {
@@ -321,7 +331,7 @@ class AddressSpaceModel : public ::testing::Test {
 
   /// Fresh memory: from the Hal, nobody else's, and zero. Then the guest writes into it.
   void own(u64 start, LeafRun run) {
-    run.address = F::address(space_->page_table().entry(Gpa(start)).entry, run.level).value();
+    run.address = F::address(space_->page_table().entry(Gpa(start))->entry, run.level).value();
     for (u64 at = 0; at < run.size; at += kFrameBytes) {
       const u64 frame = run.address + at;
       ASSERT_TRUE(hal_.arena().is_allocated(frame)) << std::hex << start;
@@ -401,7 +411,8 @@ class AddressSpaceModel : public ::testing::Test {
     if (eager && expected && wanted.bytes > 64 * kPage) return;
     const auto found = space_->map_alloc(Gpa(wanted.at), wanted.bytes, flags, backend);
     if (!as_expected(found, expected)) return check_nothing_said();
-    areas_.insert({*GpaRange::make(Gpa(wanted.at), wanted.bytes), flags, backend});
+    const bool new_to_log = !eager && tracking_ != DirtyTracking::Off;
+    areas_.insert({*GpaRange::make(Gpa(wanted.at), wanted.bytes), flags, backend, new_to_log});
     if (eager) {
       for (u64 at = wanted.at; at < wanted.at + wanted.bytes; at += kPage) {
         own(at, fresh(kPage, 0, 0, flags, true));
@@ -453,20 +464,21 @@ class AddressSpaceModel : public ::testing::Test {
     }
     const u64 to = wanted.at + wanted.bytes;
     if (wanted.bytes != 0) {
-      areas_.set_flags(wanted.at, to, flags);
       tree_.cut(wanted.at);
       tree_.cut(to);
-      tree_.update(wanted.at, to, [&](u64, LeafRun& run) { reflag(run, flags); });
+      tree_.update(wanted.at, to, [&](u64 at, LeafRun& run) { reflag(at, run, flags); });
+      areas_.set_flags(wanted.at, to, flags);
     }
     check_invalidations(Cause::Protect, wanted.at);
   }
-  void reflag(LeafRun& run, MappingFlags flags) const {
-    const bool written = was_written(run);
+  void reflag(u64 at, LeafRun& run, MappingFlags flags) const {
+    const bool written = tracking_ != DirtyTracking::Off && was_written(at, run);
     const bool writable = run.flags.access.has(kWrite);
     with_flags(run, flags);
     if (tracking_ == DirtyTracking::Off) return;
     run.soft_dirty = run.soft_dirty || written;
-    if (tracking_ == DirtyTracking::WriteProtection && !writable) without_write(run);
+    const bool hides = tracking_ == DirtyTracking::WriteProtection && is_logged(flags);
+    if (hides && !writable) without_write(run);
   }
 
   // Faults --------------------------------------------------------------------------------------
@@ -513,13 +525,14 @@ class AddressSpaceModel : public ::testing::Test {
   }
   LeafRun populated(const Area& area, unsigned level, Access access) const {
     LeafRun run = fresh(size(level), level, 0, area.flags, true);
-    run.soft_dirty = false;
+    run.soft_dirty = area.new_to_log && is_logged(area.flags);
+    if (!is_logged(area.flags)) return run;
     if (tracking_ == DirtyTracking::Hardware) run.hardware_dirty = false;
     if (tracking_ == DirtyTracking::WriteProtection && !access.has(kWrite)) without_write(run);
     return run;
   }
   void populate(const Area& area, u64 at, Access access) {
-    const bool single = tracking_ == DirtyTracking::WriteProtection;
+    const bool single = tracking_ == DirtyTracking::WriteProtection && is_logged(area.flags);
     const u64 first = area.range.start().value();
     const u64 past = area.range.end().value();
     for (unsigned level = single ? 0 : area.backend.largest_level; level != 0; --level) {
@@ -547,7 +560,7 @@ class AddressSpaceModel : public ::testing::Test {
     if (!allowed) return fault_at(at, kWrite);
     if (!S::machine().hardware_dirty) return;
     begin("write", false);
-    const auto entry = space_->page_table().entry(Gpa(at));
+    const auto entry = space_->page_table().entry(Gpa(at)).value();
     hal_.write_entry(entry.slot, F::dirtied(entry.entry));
     tree_.update(leaf.start, leaf.start + leaf.leaf.size,
                  [](u64, LeafRun& run) { run.hardware_dirty = true; });
@@ -570,7 +583,7 @@ class AddressSpaceModel : public ::testing::Test {
     if (!as_expected(space_->start_dirty_log(how), expected)) return check_nothing_said();
     tracking_ = how;
     EXPECT_EQ(space_->dirty_tracking(), how);
-    tree_.update(0, tree_.end(), [&](u64, LeafRun& run) { clean(run); });
+    tree_.update(0, tree_.end(), [&](u64 at, LeafRun& run) { clean(at, run); });
     check_invalidations(Cause::DirtyLog, start_);
   }
   void harvest() {
@@ -598,8 +611,8 @@ class AddressSpaceModel : public ::testing::Test {
     if (tree_.find(from, leaf)) from = leaf.start;
     if (tree_.find(to - 1, leaf)) to = leaf.start + leaf.leaf.size;
     tree_.update(from, to, [&](u64 start, LeafRun& run) {
-      if (!was_written(run)) return;
-      clean(run);
+      if (!was_written(start, run)) return;
+      clean(start, run);
       if (!written.empty() && written.back().end() == Gpa(start)) {
         written.back() = *GpaRange::make(written.back().start(), written.back().size() + run.size);
       } else {
@@ -622,6 +635,7 @@ class AddressSpaceModel : public ::testing::Test {
         if (was_protected) with_flags(run, area.flags);
       });
     }
+    areas_.forget_log();
     check_invalidations(Cause::DirtyLog, start_);
   }
 

@@ -25,7 +25,7 @@ constexpr MappingFlags kUnencodable{kWrite};  // EPT: write needs read
 GpaRange bytes(u64 from, u64 size) { return *GpaRange::make(Gpa(from), size); }
 
 Capabilities tracks_dirty() {
-  Capabilities machine;
+  Capabilities machine = full_machine();
   machine.hardware_dirty = true;
   return machine;
 }
@@ -53,7 +53,7 @@ class AddressSpaceTest : public ::testing::Test {
   }
   /// What the walker does for a write where it keeps accessed and dirty flags.
   void write_by_hardware(Gpa at) {
-    const auto entry = space_.page_table().entry(at);
+    const auto entry = space_.page_table().entry(at).value();
     ASSERT_TRUE(Ept::is_writable(entry.entry));
     hal_.write_entry(entry.slot, entry.entry | Ept::kDirty | Ept::kAccessed);
   }
@@ -437,8 +437,69 @@ TEST_F(AddressSpaceTest, what_is_mapped_while_the_log_runs_counts_as_written) {
   ASSERT_TRUE(space_.map_linear(Gpa(2 * kMiB), Hpa(0), kPage, kRo));
   ASSERT_TRUE(space_.map_alloc(Gpa(4 * kMiB), 2 * kPage, kRw, Backend::eager()));
   ASSERT_TRUE(space_.map_alloc(Gpa(6 * kMiB), kPage, kRw, Backend::lazy()));
-  ASSERT_EQ(space_.handle_fault(Gpa(6 * kMiB), kRead), FaultOutcome::Mapped);  // zeros: clean
-  EXPECT_EQ(harvest(space_.range()), (Ranges{bytes(2 * kMiB, kPage), bytes(4 * kMiB, 2 * kPage)}));
+  ASSERT_EQ(space_.handle_fault(Gpa(6 * kMiB), kRead), FaultOutcome::Mapped);
+  EXPECT_EQ(harvest(space_.range()),
+            (Ranges{bytes(2 * kMiB, kPage), bytes(4 * kMiB, 2 * kPage), bytes(6 * kMiB, kPage)}));
+}
+
+// Whoever reads the log has copied what the page held before: now it is zeros, which nobody wrote.
+TEST_F(AddressSpaceTest, a_page_promised_anew_while_the_log_runs_counts_as_written_when_read) {
+  for (const DirtyTracking how : {DirtyTracking::WriteProtection, DirtyTracking::Hardware}) {
+    ASSERT_TRUE(space_.map_alloc(Gpa(kStart), 4 * kPage, kRw, Backend::lazy()));
+    for (u64 n = 0; n < 4; n += 2) {
+      ASSERT_EQ(space_.handle_fault(Gpa(kStart + n * kPage), kWrite), FaultOutcome::Mapped);
+    }
+    ASSERT_TRUE(space_.start_dirty_log(how));
+    ASSERT_TRUE(space_.unmap(Gpa(kStart), 2 * kPage));
+    ASSERT_TRUE(space_.map_alloc(Gpa(kStart), 2 * kPage, kRw, Backend::lazy()));
+    for (u64 n = 0; n < 4; ++n) {
+      const bool there = n == 2;
+      EXPECT_EQ(space_.handle_fault(Gpa(kStart + n * kPage), kRead),
+                there ? FaultOutcome::AlreadyMapped : FaultOutcome::Mapped);
+    }
+    // Pages 0 and 1 are of the new promise; 2 was there and 3 promised before the log.
+    EXPECT_EQ(harvest(space_.range()), (Ranges{bytes(kStart, 2 * kPage)}));
+    EXPECT_EQ(space_.usage().areas, 2u);
+    ASSERT_TRUE(space_.stop_dirty_log());
+    EXPECT_EQ(space_.usage().areas, 1u) << "equal again";
+    space_.clear();
+  }
+}
+
+TEST_F(AddressSpaceTest, the_dirty_log_leaves_devices_alone) {
+  constexpr MappingFlags kRegisters{kRead | kWrite, MemoryType::Device};
+  for (const DirtyTracking how : {DirtyTracking::WriteProtection, DirtyTracking::Hardware}) {
+    ASSERT_TRUE(space_.map_linear(Gpa(kStart), Hpa(kGiB), kPage, kRegisters));
+    ASSERT_TRUE(space_.start_dirty_log(how));
+    EXPECT_TRUE(space_.query(Gpa(kStart))->flags.access.has(kWrite)) << "writes still do not fault";
+    EXPECT_EQ(harvest(space_.range()), Ranges{});
+    ASSERT_TRUE(space_.stop_dirty_log());
+    space_.clear();
+  }
+}
+
+TEST_F(AddressSpaceTest, mapped_runs_are_cut_at_the_ends_of_the_part) {
+  ASSERT_TRUE(space_.map_linear(Gpa(2 * kMiB), Hpa(8 * kMiB), 4 * kMiB, kRw));
+  std::vector<MappedRun> runs;
+  space_.for_each_run(bytes(3 * kMiB, kMiB + kPage),
+                      [&](const MappedRun& run) { runs.push_back(run); });
+  ASSERT_EQ(runs.size(), 1u);
+  EXPECT_EQ(runs[0].gpa, Gpa(3 * kMiB));
+  EXPECT_EQ(runs[0].hpa, Hpa(9 * kMiB));
+  EXPECT_EQ(runs[0].size, kMiB + kPage);
+}
+
+// Trees have at most F::kMaxLevels levels, and a table 2^kIndexBits pages.
+TEST_F(AddressSpaceTest, a_backend_that_asks_for_more_than_a_tree_has_is_refused) {
+  const auto map = [&](Backend backend) {
+    return space_.map_alloc(Gpa(kStart), kPage, kRw, backend);
+  };
+  EXPECT_EQ(map(Backend::lazy(Ept::kIndexBits + 1)), Error::UnsupportedFeature);
+  EXPECT_EQ(map(Backend::lazy(64)), Error::UnsupportedFeature);
+  EXPECT_EQ(map(Backend::lazy(0, Ept::kMaxLevels)), Error::UnsupportedFeature);
+  EXPECT_EQ(map(Backend::eager(255)), Error::UnsupportedFeature);
+  EXPECT_EQ(space_.usage().areas, 0u);
+  EXPECT_TRUE(map(Backend::lazy(Ept::kIndexBits, Ept::kMaxLevels - 1)));
 }
 
 // Several spaces, moved spaces, the ends of a space -----------------------------------------------

@@ -288,7 +288,7 @@ TYPED_TEST(TableLinks, the_parts_that_stay_are_complete_before_they_are_linked) 
 TYPED_TEST(TableLinks, a_new_table_is_zeroed_whatever_its_frame_held) {
   // ArenaHal fills frames with poison; no entry but the one that was mapped may be left of it.
   ASSERT_TRUE(this->guest.space.map_linear(kBase, kTarget, kPage, kMemory).ok());
-  const Hpa slot = this->guest.space.page_table().entry(kBase).slot;
+  const Hpa slot = this->guest.space.page_table().entry(kBase)->slot;
   for (u64 n = 1; n < 512; ++n) ASSERT_EQ(this->guest.hal.read_entry(slot + 8 * n), 0u);
 }
 

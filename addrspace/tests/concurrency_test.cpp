@@ -41,6 +41,7 @@ class SlowHal : public HalBase<SlowHal> {
   Hva phys_to_virt(Hpa at) const { return hal_.phys_to_virt(at); }
   Hpa virt_to_phys(Hva at) const { return hal_.virt_to_phys(at); }
   void invalidate(const Invalidation<Gpa>& change) { hal_.invalidate(change); }
+  Capabilities capabilities() const { return hal_.capabilities(); }
   void write_entry(Hpa slot, u64 entry) {
     HalBase<SlowHal>::write_entry(slot, entry);
     for (unsigned n = 0; n < 200; ++n) std::atomic_signal_fence(std::memory_order_seq_cst);

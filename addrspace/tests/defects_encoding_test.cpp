@@ -194,7 +194,7 @@ TEST(Stage2Encoding, bits_of_stage_1_and_of_tables_stay_clear) {  // C14
 }
 
 TEST(EptEncoding, misconfigured_permissions_are_refused) {  // C6
-  Capabilities machine;
+  Capabilities machine = full_machine();
   machine.execute_only = false;
   Guest<EptFourLevels> guest(machine);
   for (const Access access : {kWrite, kWrite | kExecute, kExecute}) {

@@ -28,7 +28,7 @@ class Pages16 : public Guest<Shape> {
  public:
   static constexpr Gpa kBase{0x40010000};
 
-  explicit Pages16(const Capabilities& machine = {}) : Guest<Shape>(machine) {
+  explicit Pages16(const Capabilities& machine = full_machine()) : Guest<Shape>(machine) {
     EXPECT_TRUE(map(16 * kPage, kBase).ok());
     EXPECT_TRUE(map(kPage, Gpa(0x40000000)).ok());
     this->hal.invalidations.clear();
@@ -208,7 +208,7 @@ TYPED_TEST(GStageFences, permissions_are_fenced_in_both_directions) {
 }
 TYPED_TEST(GStageFences, new_entries_are_fenced_unless_invalid_ones_are_not_cached) {
   EXPECT_EQ(this->guest.after(this->guest.map(kPage, Gpa(0x40100000))), by_address({0x40100000}));
-  Capabilities svvptc;
+  Capabilities svvptc = addrspace::full_machine();
   svvptc.caches_no_invalid = true;
   Pages16<TypeParam> other(svvptc);
   EXPECT_THAT(other.after(other.map(kPage, Gpa(0x40100000))), IsEmpty());
@@ -229,7 +229,7 @@ TYPED_TEST(GStageFences, a_spurious_fault_fences_every_level) {
   EXPECT_EQ(this->guest.space.handle_fault(Gpa(0x70000008), kWrite), FaultOutcome::AlreadyMapped);
   EXPECT_EQ(this->guest.fences(), riscv_whole_vm());
 
-  Capabilities svvptc;
+  Capabilities svvptc = addrspace::full_machine();
   svvptc.caches_no_invalid = true;
   Pages16<TypeParam> other(svvptc);
   other.fences();
@@ -445,14 +445,14 @@ TYPED_TEST(EveryChange, is_told_once_however_many_pages_it_has) {  // A9, A14
 
 TYPED_TEST(EveryChange, keeps_what_the_hardware_recorded) {  // A13
   using Format = typename TypeParam::Format;
-  Capabilities machine;
+  Capabilities machine = addrspace::full_machine();
   machine.hardware_dirty = true;
   Guest<TypeParam> tracked(machine);
   ASSERT_TRUE(tracked.space.map_alloc(this->kBase, kPage, kMemory, Backend::eager()).ok());
-  const auto leaf = tracked.space.page_table().entry(this->kBase);
+  const auto leaf = tracked.space.page_table().entry(this->kBase).value();
   tracked.hal.poke(leaf.slot, Format::dirtied(leaf.entry) | Format::kAccessed);
   ASSERT_TRUE(tracked.space.protect(this->kBase, kPage, kCode).ok());
-  const u64 now = tracked.space.page_table().entry(this->kBase).entry;
+  const u64 now = tracked.space.page_table().entry(this->kBase)->entry;
   EXPECT_TRUE(Format::is_dirty(now));
   EXPECT_NE(now & Format::kAccessed, 0u);
 }

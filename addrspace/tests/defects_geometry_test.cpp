@@ -108,7 +108,7 @@ TYPED_TEST(Geometries, leaves_are_only_as_large_as_the_machine_has_them) {  // B
     u64 largest;
   };
   for (const Row row : {Row{0b001, kPage}, Row{0b011, 2 * kMiB}, Row{0b111, kGiB}}) {
-    Capabilities machine;
+    Capabilities machine = full_machine();
     machine.leaf_levels = row.leaf_levels;
     Guest<TypeParam> guest(machine);
     ASSERT_TRUE(guest.space.map_linear(Gpa(kGiB), kTarget, kGiB, kMemory).ok());

@@ -22,7 +22,7 @@ constexpr Gpa kBase(kGiB);
 constexpr Gpa page(u64 n) { return kBase + n * kPage; }
 
 Capabilities machine_for(DirtyTracking how) {
-  Capabilities machine;
+  Capabilities machine = full_machine();
   machine.hardware_dirty = how == DirtyTracking::Hardware;
   return machine;
 }
@@ -51,7 +51,7 @@ class LoggedGuest : public Guest<Shape> {
 
   /// Does the hardware permit a write now? If so, it records it where it records writes.
   bool processor_writes(Gpa at) {
-    const auto leaf = this->space.page_table().entry(at);
+    const auto leaf = this->space.page_table().entry(at).value();
     const auto mapped = this->space.query(at);
     if (!mapped || !mapped->flags.access.has(kWrite)) return false;
     if (this->hal.capabilities().hardware_dirty) this->hal.poke(leaf.slot, F::dirtied(leaf.entry));
@@ -248,11 +248,23 @@ TYPED_TEST(DirtyLog, another_memory_type_does_not_lose_the_record) {
   ASSERT_TRUE(this->space.map_linear(kBase, Hpa(8 * kGiB), 4 * kPage, kMemory).ok());
   this->start();
   this->guest.write(page(1));
-  const MappingFlags device{kRead | kWrite, MemoryType::Device};
-  ASSERT_TRUE(this->space.protect(kBase, 4 * kPage, device).ok());
+  const MappingFlags uncached{kRead | kWrite, MemoryType::Uncached};
+  ASSERT_TRUE(this->space.protect(kBase, 4 * kPage, uncached).ok());
   EXPECT_THAT(this->guest.harvest(), ElementsAre(std::pair(1, 1)));
   this->guest.write(page(2));
   EXPECT_THAT(this->guest.harvest(), ElementsAre(std::pair(2, 1)));
+}
+
+TYPED_TEST(DirtyLog, memory_that_becomes_a_device_is_reported_once_for_what_it_was) {
+  ASSERT_TRUE(this->space.map_linear(kBase, Hpa(8 * kGiB), 4 * kPage, kMemory).ok());
+  this->start();
+  this->guest.write(page(1));
+  const MappingFlags device{kRead | kWrite, MemoryType::Device};
+  ASSERT_TRUE(this->space.protect(kBase, 4 * kPage, device).ok());
+  this->guest.write(page(2));
+  EXPECT_THAT(this->guest.harvest(), ElementsAre(std::pair(1, 1)));
+  this->guest.write(page(1));
+  EXPECT_THAT(this->guest.harvest(), ElementsAre());
 }
 
 TYPED_TEST(DirtyLog, a_page_without_write_permission_stays_so_through_the_log) {
@@ -270,7 +282,7 @@ TYPED_TEST(DirtyLog, write_protection_holds_without_a_log) {
   this->map(2);
   this->guest.write(page(0));
   ASSERT_TRUE(this->space.protect(kBase, 2 * kPage, kReadOnlyMemory).ok());
-  EXPECT_FALSE(TypeParam::Shape::Format::is_writable(this->space.page_table().entry(kBase).entry));
+  EXPECT_FALSE(TypeParam::Shape::Format::is_writable(this->space.page_table().entry(kBase)->entry));
   EXPECT_EQ(this->guest.write(page(0)), to_string(FaultOutcome::NoPermission));
 }
 
@@ -449,7 +461,7 @@ class DirtyRace : public ::testing::Test {
   DirtyRace() : guest(DirtyTracking::Hardware), space(guest.space) {}
   /// The walker sets a dirty bit between the engine's load of an entry and its exchange, once.
   void set_dirty_before_exchange_of(Gpa at) {
-    const Hpa slot = space.page_table().entry(at).slot;
+    const Hpa slot = space.page_table().entry(at)->slot;
     guest.hal.before_exchange = [this, slot](Hpa exchanged) {
       if (exchanged != slot) return;
       guest.hal.before_exchange = nullptr;
@@ -508,7 +520,7 @@ TYPED_TEST(DirtyRace, a_write_during_a_harvest_is_recorded_by_it_or_by_the_next)
 TYPED_TEST(DirtyRace, a_write_while_a_large_leaf_is_split_marks_all_parts) {
   ASSERT_TRUE(this->space.map_alloc(kBase, 2 * kMiB, kMemory, Backend::eager(1)).ok());
   ASSERT_TRUE(this->guest.start().ok());
-  const Hpa slot = this->space.page_table().entry(kBase).slot;
+  const Hpa slot = this->space.page_table().entry(kBase)->slot;
   this->guest.hal.before_exchange = [&](Hpa exchanged) {
     if (exchanged != slot) return;
     this->guest.hal.before_exchange = nullptr;

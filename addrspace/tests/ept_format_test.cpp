@@ -4,6 +4,7 @@
 // Entries of x86 extended page tables, by the Intel SDM vol. 3C, "The Extended Page Table
 // Mechanism": R, W, X in bits 2:0; of leaves, the memory type in 5:3 and "ignore PAT" in 6; bit 7
 // makes a PDE or PDPTE a leaf; accessed 8, dirty 9; address in 51:12.
+#include "full_machine.hpp"
 #include "nestwalk/addrspace/format/ept.hpp"
 
 #include <gtest/gtest.h>
@@ -14,15 +15,15 @@ namespace {
 constexpr Access kNone = kNoAccess;
 constexpr unsigned kTopLevel = 4;  // the PML5E
 
-Capabilities full_machine(u8 physical_bits = 52) {
-  Capabilities all;
+Capabilities widest_machine(u8 physical_bits = 52) {
+  Capabilities all = full_machine();
   all.physical_bits = physical_bits;
   all.leaf_levels = 0b00111;
   all.execute_only = true;
   return all;
 }
 Capabilities without_execute_only() {
-  Capabilities found = full_machine();
+  Capabilities found = widest_machine();
   found.execute_only = false;
   return found;
 }
@@ -88,7 +89,7 @@ TEST(EptFormat, encodes_large_pages_and_tables) {
 }
 
 TEST(EptFormat, encodes_every_permission_memory_type_and_size) {
-  const Ept format(full_machine());
+  const Ept format(widest_machine());
   for (unsigned level = 0; level <= 2; ++level) {
     for (const AccessBits& access : kLegalAccess) {
       for (const TypeBits& type : kTypes) {
@@ -103,7 +104,7 @@ TEST(EptFormat, encodes_every_permission_memory_type_and_size) {
 }
 
 TEST(EptFormat, a_leaf_without_read_but_with_write_is_refused) {
-  for (const Capabilities& machine : {full_machine(), without_execute_only()}) {
+  for (const Capabilities& machine : {widest_machine(), without_execute_only()}) {
     const Ept format(machine);
     for (const Access access : {kWrite, kWrite | kExecute, kWrite | kUser}) {
       EXPECT_EQ(format.check({access, MemoryType::WriteBack}), Error::UnsupportedFlags);
@@ -113,13 +114,13 @@ TEST(EptFormat, a_leaf_without_read_but_with_write_is_refused) {
 
 TEST(EptFormat, a_leaf_with_execute_only_needs_the_capability) {
   const MappingFlags execute_only{kExecute, MemoryType::WriteBack};
-  EXPECT_TRUE(Ept(full_machine()).check(execute_only));
+  EXPECT_TRUE(Ept(widest_machine()).check(execute_only));
   EXPECT_EQ(Ept(without_execute_only()).check(execute_only), Error::UnsupportedFlags);
   EXPECT_TRUE(Ept(without_execute_only()).check({kRead | kExecute, MemoryType::WriteBack}));
 }
 
 TEST(EptFormat, refuses_the_memory_types_of_other_architectures) {
-  const Ept format(full_machine());
+  const Ept format(widest_machine());
   for (const MemoryType type : {MemoryType::DeviceNGnRE, MemoryType::DeviceNGRE,
                                 MemoryType::DeviceGRE, MemoryType::Other}) {
     EXPECT_EQ(format.check({kRead, type}), Error::UnsupportedFlags) << to_string(type);
@@ -127,7 +128,7 @@ TEST(EptFormat, refuses_the_memory_types_of_other_architectures) {
 }
 
 TEST(EptFormat, refuses_global_mappings_and_ignores_user) {
-  const Ept format(full_machine());
+  const Ept format(widest_machine());
   EXPECT_EQ(format.check({kRead | kGlobal, MemoryType::WriteBack}), Error::UnsupportedFlags);
   EXPECT_TRUE(format.check({kRead | kUser, MemoryType::WriteBack}));
 }
@@ -164,7 +165,7 @@ TEST(EptFormat, has_addresses_of_40_31_and_22_bits) {
 }
 
 TEST(EptFormat, is_misconfigured_with_write_but_no_read) {
-  const Ept format(full_machine());
+  const Ept format(widest_machine());
   for (u64 rwx = 1; rwx < 8; ++rwx) {
     const bool refused = rwx == 0b010 || rwx == 0b110;
     EXPECT_EQ(format.malformed(0x10030 | rwx, 0), refused) << rwx;
@@ -176,14 +177,14 @@ TEST(EptFormat, is_misconfigured_with_write_but_no_read) {
 TEST(EptFormat, is_misconfigured_with_execute_only_unless_the_processor_has_it) {
   for (const u64 entry : {u64{0x10034}, u64{0x5004}}) {
     const unsigned level = entry == 0x5004 ? 2 : 0;
-    EXPECT_FALSE(Ept(full_machine()).malformed(entry, level));
+    EXPECT_FALSE(Ept(widest_machine()).malformed(entry, level));
     EXPECT_TRUE(Ept(without_execute_only()).malformed(entry, level));
   }
 }
 
 TEST(EptFormat, is_misconfigured_with_an_address_beyond_the_physical_width) {
   for (const u8 physical : {u8{36}, u8{39}, u8{46}, u8{52}}) {
-    const Ept format(full_machine(physical));
+    const Ept format(widest_machine(physical));
     for (unsigned bit = 30; bit < 52; ++bit) {
       const u64 address = u64{1} << bit;
       EXPECT_EQ(format.malformed(address | 0x31, 0), bit >= physical) << bit;
@@ -197,7 +198,7 @@ TEST(EptFormat, is_misconfigured_with_an_address_beyond_the_physical_width) {
 }
 
 TEST(EptFormat, is_misconfigured_with_a_reserved_memory_type) {
-  const Ept format(full_machine());
+  const Ept format(widest_machine());
   for (u64 code = 0; code < 8; ++code) {
     const bool reserved = code == 2 || code == 3 || code == 7;
     EXPECT_EQ(format.malformed(0x10001 | code << 3, 0), reserved) << code;
@@ -207,7 +208,7 @@ TEST(EptFormat, is_misconfigured_with_a_reserved_memory_type) {
 }
 
 TEST(EptFormat, is_misconfigured_as_a_table_with_a_reserved_bit) {
-  const Ept format(full_machine());
+  const Ept format(widest_machine());
   for (unsigned level = 1; level <= kTopLevel; ++level) {
     for (unsigned bit = 3; bit <= 6; ++bit) {
       EXPECT_TRUE(format.malformed(0x5007 | u64{1} << bit, level)) << bit;
@@ -217,14 +218,14 @@ TEST(EptFormat, is_misconfigured_as_a_table_with_a_reserved_bit) {
   EXPECT_TRUE(format.malformed(0x5087, 3));
   EXPECT_TRUE(format.malformed(0x5087, 4));
   EXPECT_TRUE(format.malformed(0x80'0000'00b7, 3));
-  Capabilities every_level = full_machine();
+  Capabilities every_level = widest_machine();
   every_level.leaf_levels = 0b11111;  // a Hal that promises too much
   EXPECT_TRUE(Ept(every_level).malformed(0x80'0000'00b7, 3));
   EXPECT_TRUE(Ept(every_level).malformed(0x5087, 4));
 }
 
 TEST(EptFormat, is_misconfigured_as_a_large_page_with_low_address_bits) {
-  const Ept format(full_machine());
+  const Ept format(widest_machine());
   for (unsigned bit = 12; bit < 40; ++bit) {
     EXPECT_EQ(format.malformed(0xb7 | u64{1} << bit, 1), bit <= 20) << bit;
     EXPECT_EQ(format.malformed(0xb7 | u64{1} << bit, 2), bit <= 29) << bit;
@@ -233,7 +234,7 @@ TEST(EptFormat, is_misconfigured_as_a_large_page_with_low_address_bits) {
 }
 
 TEST(EptFormat, is_misconfigured_as_a_page_size_that_the_processor_lacks) {
-  Capabilities machine = full_machine();
+  Capabilities machine = widest_machine();
   machine.leaf_levels = 0b00001;
   EXPECT_TRUE(Ept(machine).malformed(0x20'00b7, 1));
   EXPECT_TRUE(Ept(machine).malformed(0x4000'00b7, 2));
@@ -245,7 +246,7 @@ TEST(EptFormat, is_misconfigured_as_a_page_size_that_the_processor_lacks) {
 
 // Bits 11:8 are flags or ignored; so are bits 63:52, bit 7 of a PTE and bit 6 of a leaf.
 TEST(EptFormat, is_not_misconfigured_by_bits_that_are_flags_or_ignored) {
-  const Ept format(full_machine());
+  const Ept format(widest_machine());
   const u64 everywhere = u64{0xfff} << 52 | 0xf00;
   EXPECT_FALSE(format.malformed(everywhere | 0x10037 | 0xc0, 0));
   EXPECT_FALSE(format.malformed(everywhere | 0x20'00b7 | 0x40, 1));

@@ -35,6 +35,7 @@ constexpr ErrorCase kErrors[] = {
     {Error::InsufficientAccess, ErrorClass::InvalidInput},  // as a guest access at a bad address
     {Error::WrongState, ErrorClass::BadState},
     {Error::NoMemory, ErrorClass::NoMemory},
+    {Error::UnusableFrame, ErrorClass::NoMemory},
 };
 static_assert(std::size(kErrors) == kErrorCount);
 

@@ -153,7 +153,7 @@ class Workload {
   void write() {
     const Gpa at = place(1);
     (void)guest.space.open_window(at, kWrite);
-    const auto leaf = guest.space.page_table().entry(at);
+    const auto leaf = guest.space.page_table().entry(at).value();
     const bool recorded = guest.hal.capabilities().hardware_dirty &&
                           F::is_valid(leaf.entry, leaf.level) && F::is_writable(leaf.entry);
     if (recorded) guest.hal.poke(leaf.slot, F::dirtied(leaf.entry));

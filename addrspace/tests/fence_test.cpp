@@ -18,7 +18,7 @@ using ::testing::Not;
 constexpr unsigned kOperations = 3000;
 
 Capabilities tracking_machine() {
-  Capabilities machine;
+  Capabilities machine = full_machine();
   machine.hardware_dirty = true;
   return machine;
 }
@@ -29,7 +29,7 @@ TYPED_TEST_SUITE(FenceCoverage, NestedFormats);
 
 TYPED_TEST(FenceCoverage, precise_fences_leave_nothing_stale) {
   for (u64 seed = 1; seed <= 2; ++seed) {
-    Workload<TypeParam> work(FencePolicy::Precise, {}, seed);
+    Workload<TypeParam> work(FencePolicy::Precise, full_machine(), seed);
     work.run(kOperations);
     EXPECT_THAT(work.adversary.findings, IsEmpty()) << "seed " << seed;
   }
@@ -42,7 +42,7 @@ TYPED_TEST(FenceCoverage, precise_fences_suffice_when_the_hardware_tracks_dirty_
 }
 
 TYPED_TEST(FenceCoverage, precise_fences_suffice_where_invalid_entries_are_not_cached) {
-  Capabilities machine;
+  Capabilities machine = full_machine();
   machine.caches_no_invalid = true;
   Workload<TypeParam> work(FencePolicy::Precise, machine, 4);
   work.run(kOperations);
@@ -50,14 +50,14 @@ TYPED_TEST(FenceCoverage, precise_fences_suffice_where_invalid_entries_are_not_c
 }
 
 TYPED_TEST(FenceCoverage, whole_vm_fences_leave_nothing_stale) {
-  Workload<TypeParam> work(FencePolicy::Context, {}, 5);
+  Workload<TypeParam> work(FencePolicy::Context, full_machine(), 5);
   work.run(kOperations);
   EXPECT_THAT(work.adversary.findings, IsEmpty());
 }
 
 // The fences of axaddrspace 0.3.0 are of the wrong kind everywhere: A1, A3, A6.
 TYPED_TEST(FenceCoverage, the_fences_of_the_original_leave_stale_translations) {
-  Workload<TypeParam> work(FencePolicy::Original030, {}, 6);
+  Workload<TypeParam> work(FencePolicy::Original030, full_machine(), 6);
   work.run(kOperations, true);
   EXPECT_GT(work.adversary.stale_hits, 0u);
   EXPECT_GT(work.adversary.uses_after_free, 0u);
@@ -67,7 +67,7 @@ TYPED_TEST(FenceCoverage, the_fences_of_the_original_leave_stale_translations) {
 // stale is left in the same operations.
 template <class Shape>
 std::vector<std::string> findings_with(typename Workload<Shape>::Tamper tamper) {
-  Workload<Shape> work(FencePolicy::Precise, {}, 1, std::move(tamper));
+  Workload<Shape> work(FencePolicy::Precise, full_machine(), 1, std::move(tamper));
   work.run(kOperations);
   return work.adversary.findings;
 }
@@ -137,7 +137,7 @@ TEST(FenceNecessity, a_riscv_fence_for_an_address_does_not_reach_a_freed_table) 
 template <class Shape>
 class FenceCases : public ::testing::Test {
  protected:
-  FenceCases() : work(FencePolicy::Precise, {}, 0), space(work.guest.space) {}
+  FenceCases() : work(FencePolicy::Precise, full_machine(), 0), space(work.guest.space) {}
   std::vector<std::string> after(const Result<void>& done) {
     EXPECT_TRUE(done.ok());
     work.adversary.settle();
@@ -231,8 +231,8 @@ TYPED_TEST(FenceCases, a_moved_page_is_not_found_where_it_was) {
   hal.observer = [&](const Event& event) {
     if (event.kind == Event::Kind::Store) adversary.on_store(event.at, event.before, event.after);
     if (event.kind != Event::Kind::Invalidate) return;
-    for (const Fence& fence :
-         fences_of(Format::kArchitecture, FencePolicy::Precise, {}, *event.invalidation)) {
+    for (const Fence& fence : fences_of(Format::kArchitecture, FencePolicy::Precise, full_machine(),
+                                        *event.invalidation)) {
       adversary.on_fence(fence);
     }
   };
@@ -254,6 +254,44 @@ TYPED_TEST(FenceCases, destroying_a_space_invalidates_before_it_frees) {
   { const Space dying(std::move(this->space)); }
   EXPECT_EQ(this->work.adversary.uses_after_free, 0u);
   EXPECT_EQ(this->work.guest.frames_in_use(), 0u);
+}
+
+// Intel SDM vol. 3D, "VPID and EPT Capabilities": bit 20 INVEPT, 25 of a single context, 26 of all.
+TEST(FencePrecise, takes_all_contexts_where_invept_of_one_does_not_exist) {
+  Invalidation<Gpa> change(Cause::Unmap, VmTag{0x501e, 0, 3}, Gpa(0));
+  change.note(Gpa(0), kPage, 12, change::kUnmapped);
+  const auto fences = [&](u64 bits) {
+    return fences_of(Architecture::X86_64, FencePolicy::Precise,
+                     capabilities_from_ept_vpid_cap(bits, 46), change);
+  };
+  constexpr u64 kInvept = 1 << 20, kSingle = 1 << 25, kAll = 1 << 26;
+  EXPECT_EQ(fences(kInvept | kSingle | kAll),
+            (std::vector<Fence>{{FenceOp::InveptSingle, 0, 0x501e}}));
+  EXPECT_EQ(fences(kInvept | kAll), (std::vector<Fence>{{FenceOp::InveptAll}}));
+}
+
+// A VMID in use again: what the guest's own tables left behind goes as well (Intel SDM vol. 3C,
+// "Guidelines for Use of the INVVPID Instruction"; Arm ARM "TLBI VMALLS12E1"; RISC-V HFENCE.VVMA).
+TEST(Retirement, removes_both_stages_of_the_vm) {
+  const VmTag tag{0x501e, 0, 3};
+  const auto fences = [](Architecture architecture, const VmTag& vm) {
+    std::vector<Fence> found;
+    emit_retirement(architecture, full_machine(), vm,
+                    [&](const Fence& fence) { found.push_back(fence); });
+    return found;
+  };
+  EXPECT_EQ(
+      fences(Architecture::X86_64, tag),
+      (std::vector<Fence>{{FenceOp::InveptSingle, 0, 0x501e}, {FenceOp::InvvpidSingle, 0, 3}}));
+  // VPID 0 is the host's: such a guest ran without, and every entry and exit flushed its own.
+  EXPECT_EQ(fences(Architecture::X86_64, {0x501e, 0, 0}),
+            (std::vector<Fence>{{FenceOp::InveptSingle, 0, 0x501e}}));
+  EXPECT_EQ(
+      fences(Architecture::AArch64, tag),
+      (std::vector<Fence>{
+          {FenceOp::DsbIshst}, {FenceOp::TlbiVmalls12e1is}, {FenceOp::DsbIsh}, {FenceOp::Isb}}));
+  EXPECT_EQ(fences(Architecture::RiscV64, tag),
+            (std::vector<Fence>{{FenceOp::HfenceGvmaVmid, 3}, {FenceOp::HfenceVvmaAll, 3}}));
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "full_machine.hpp"
 #include "nestwalk/addrspace/formats.hpp"
 
 namespace nestwalk::addrspace {
@@ -27,14 +28,14 @@ Geometry widest() {
 }
 
 template <class F>
-Capabilities full_machine() {
-  Capabilities all;
+Capabilities widest_machine() {
+  Capabilities all = full_machine();
   all.physical_bits = widest<F>().output_bits;
   all.leaf_levels = 0b11111;
   all.execute_only = true;
   all.hardware_dirty = true;
   all.page_memory_types = true;
-  all.wide_vmid = true;
+  all.vmid_bits = 16;
   return all;
 }
 
@@ -97,7 +98,7 @@ class FormatTest : public ::testing::Test {
   }
 
   const Geometry shape = widest<F>();
-  const F format{full_machine<F>()};
+  const F format{widest_machine<F>()};
 };
 
 using AllFormats =

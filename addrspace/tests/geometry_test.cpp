@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include "nestwalk/addrspace/geometry.hpp"
+#include "full_machine.hpp"
 
 #include <gtest/gtest.h>
 
@@ -15,7 +16,7 @@ namespace {
 constexpr u64 kLastByte = std::numeric_limits<u64>::max();
 
 Capabilities machine(u8 physical_bits) {
-  Capabilities found;
+  Capabilities found = full_machine();
   found.physical_bits = physical_bits;
   return found;
 }

@@ -303,6 +303,22 @@ TEST_F(GuestMemoryTest, bytes_beside_a_transfer_are_never_touched) {
   }
 }
 
+// A guest that names a device's registers as a buffer would have the host read and write them.
+TEST_F(GuestMemoryTest, device_memory_is_neither_read_nor_written) {
+  map(0, 1, kRw);
+  for (const MemoryType type : {MemoryType::Device, MemoryType::Uncached}) {
+    const Gpa at = page(type == MemoryType::Device ? 1 : 2);
+    ASSERT_TRUE(space_.map_alloc(at, kPage, {kRead | kWrite, type}, Backend::eager()));
+  }
+  const u8 bytes[8] = {};
+  const Transfer across = memory_.write(page(1) - 4, bytes, sizeof(bytes));
+  EXPECT_EQ(across.bytes, 4u);
+  EXPECT_EQ(across.status, Error::InsufficientAccess);
+  EXPECT_EQ(memory_.load<u32>(page(1)), Error::InsufficientAccess);
+  EXPECT_EQ(memory_.store(page(1), u32{1}), Error::InsufficientAccess);
+  EXPECT_TRUE(memory_.load<u32>(page(2))) << "memory, if uncached";
+}
+
 // The dirty log -----------------------------------------------------------------------------------
 
 class GuestMemoryLog : public GuestMemoryTest, public ::testing::WithParamInterface<DirtyTracking> {

@@ -5,6 +5,7 @@
 // Paging": P 0, R/W 1, U/S 2, PWT 3, PCD 4, A 5, D 6, PS 7, G 8, address 51:12, XD 63. The PAT bit
 // is bit 7 of a 4 KiB page and bit 12 of a larger one; "Paging and Memory Typing" makes the index
 // into IA32_PAT of PAT, PCD and PWT, in this order.
+#include "full_machine.hpp"
 #include "nestwalk/addrspace/format/long_mode.hpp"
 
 #include <gtest/gtest.h>
@@ -16,7 +17,7 @@ constexpr unsigned kTopLevel = 4;  // the PML5E
 constexpr u64 kExecuteDisable = 0x8000'0000'0000'0000;
 
 Capabilities machine(u8 physical_bits = 52) {
-  Capabilities found;
+  Capabilities found = full_machine();
   found.physical_bits = physical_bits;
   found.leaf_levels = 0b00111;
   return found;

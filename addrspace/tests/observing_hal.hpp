@@ -31,7 +31,7 @@ struct Event {
 
 class ObservingHal : public ArenaHal<> {
  public:
-  explicit ObservingHal(u64 frames = u64{1} << 15, Capabilities machine = {})
+  explicit ObservingHal(u64 frames = u64{1} << 15, Capabilities machine = full_machine())
       : ArenaHal<>(frames, machine) {}
 
   Result<Hpa> alloc_frame() { return alloc_run(0); }
@@ -158,7 +158,7 @@ struct Guest {
   using Space = AddressSpace<Format, ObservingHal>;
   static constexpr u16 kVmid = 5;
 
-  explicit Guest(const Capabilities& machine = {}, u64 frames = u64{1} << 15)
+  explicit Guest(const Capabilities& machine = full_machine(), u64 frames = u64{1} << 15)
       : hal(frames, machine), space(*Space::create(hal, Shape::geometry(), whole(), kVmid)) {
     hal.invalidations.clear();
   }

@@ -20,7 +20,7 @@ struct Subject {
   static constexpr u64 kSeed = kShape * 131 + F::kPageShift * 7 + (kHalf == VaHalf::Upper);
 
   static Capabilities machine() {
-    Capabilities found;
+    Capabilities found = full_machine();
     found.physical_bits = 52;
     found.leaf_levels = 0b11111;
     return found;
@@ -412,7 +412,7 @@ class PageTableModel : public ::testing::Test {
   }
   /// Fresh memory: from the Hal, nobody else's, and zero.
   void own(u64 start, LeafRun& run) {
-    run.address = F::address(table_.entry(input(start)).entry, run.level).value();
+    run.address = F::address(table_.entry(input(start))->entry, run.level).value();
     for (u64 at = run.address; at < run.address + run.size; at += kFrameBytes) {
       ASSERT_TRUE(hal_.arena().is_allocated(at));
       const u64 frame = (at - Machine::kBase) / kFrameBytes;

@@ -45,7 +45,7 @@ TEST_F(PageTableTest, a_new_table_is_a_root_and_a_frame_of_shortcuts) {
 
 TEST_F(PageTableTest, creation_refuses_shapes_that_the_machine_or_the_format_lacks) {
   Geometry shape = *Ept::geometry(5);
-  Capabilities machine;
+  Capabilities machine = full_machine();
   machine.most_levels = 4;
   ArenaHal<> small(16, machine);
   EXPECT_EQ(Table::create(small, shape).error(), Error::UnsupportedGeometry);
@@ -57,6 +57,7 @@ TEST_F(PageTableTest, creation_refuses_shapes_that_the_machine_or_the_format_lac
   EXPECT_EQ(Table::create(hal_, shape).error(), Error::UnsupportedGeometry);
   // Stage 2: an IPA wider than the implemented physical address; a VMID of 8 bits.
   machine.physical_bits = 40;
+  machine.vmid_bits = 8;
   ArenaHal<> arm(16, machine);
   using Arm = PageTable<Stage2<Granule::k4K>, ArenaHal<>>;
   EXPECT_EQ(Arm::create(arm, *Stage2<Granule::k4K>::geometry(41)).error(),
@@ -64,6 +65,158 @@ TEST_F(PageTableTest, creation_refuses_shapes_that_the_machine_or_the_format_lac
   EXPECT_EQ(Arm::create(arm, *Stage2<Granule::k4K>::geometry(40), 256).error(), Error::OutOfRange);
   EXPECT_TRUE(Arm::create(arm, *Stage2<Granule::k4K>::geometry(40), 255));
   EXPECT_EQ(small.arena().frames_in_use() + arm.arena().frames_in_use(), 0u);
+}
+
+TEST_F(PageTableTest, creation_refuses_the_shape_of_another_format) {
+  // Sv39's root has 4 KiB; the G-stage indexes 16 KiB.
+  using GStageTable = PageTable<GStage, ArenaHal<>>;
+  EXPECT_EQ(GStageTable::create(hal_, *Sv::geometry(3)).error(), Error::UnsupportedGeometry);
+  EXPECT_TRUE(GStageTable::create(hal_, *GStage::geometry(3)));
+  // Sign-extended addresses are no guest-physical ones.
+  EXPECT_EQ(Table::create(hal_, *LongMode::geometry(4)).error(), Error::UnsupportedGeometry);
+  // One input bit less leaves half a root.
+  Geometry shape = *Ept::geometry(4);
+  shape.input_bits = 47;
+  EXPECT_EQ(Table::create(hal_, shape).error(), Error::UnsupportedGeometry);
+  shape = *Ept::geometry(4);
+  shape.root_index_bits = 10;
+  EXPECT_EQ(Table::create(hal_, shape).error(), Error::UnsupportedGeometry);
+  // EPT has no leaf of 512 GiB, and no address beyond 52 bits; less of either is fine.
+  shape = *Ept::geometry(4);
+  shape.leaf_levels = 0b1111;
+  EXPECT_EQ(Table::create(hal_, shape).error(), Error::UnsupportedGeometry);
+  shape.leaf_levels = 0b0001;
+  shape.output_bits = 56;
+  EXPECT_EQ(Table::create(hal_, shape).error(), Error::UnsupportedGeometry);
+  shape.output_bits = 40;
+  EXPECT_TRUE(Table::create(hal_, shape));
+}
+
+// A leaf can only be split into leaves of the next level. A machine with leaves of 1 GiB and none
+// of 2 MiB does not exist, but a caller may ask for that.
+TEST_F(PageTableTest, there_are_no_leaves_above_a_level_without_leaves) {
+  Geometry shape = *Ept::geometry(4);
+  shape.leaf_levels = 0b101;
+  Table table = *Table::create(hal_, shape);
+  EXPECT_EQ(table.map(Gpa(0), Hpa(0), kGiB, kRw), Error::UnsupportedGeometry);
+  ASSERT_TRUE(table.map_region(bytes(0, 4 * kMiB), Hpa(0), kRw));
+  EXPECT_EQ(table.query(Gpa(0))->size, kPage);
+  EXPECT_TRUE(table.unmap_region(bytes(kPage, kPage)));
+  EXPECT_EQ(*table.translate(Gpa(2 * kPage)), Hpa(2 * kPage));
+}
+
+TEST_F(PageTableTest, an_address_out_of_range_has_no_entry) {
+  EXPECT_EQ(table_.entry(Gpa(u64{1} << 48)).error(), Error::OutOfRange);
+  EXPECT_EQ(table_.entry(Gpa(~u64{0})).error(), Error::OutOfRange);
+  EXPECT_EQ(table_.entry(Gpa((u64{1} << 48) - 1))->level, 3u);
+}
+
+// Arm ARM D8, "Using break-before-make when updating translation table entries": among others, for
+// a global entry where a non-global one may be cached. The way back needs none.
+TEST(PageTableStage1, a_page_becomes_global_through_an_invalid_entry) {
+  using Format = Stage1<Granule::k4K>;
+  ArenaHal<Gva, Gpa> hal(64);
+  auto table = *PageTable<Format, ArenaHal<Gva, Gpa>>::create(hal, *Format::geometry(39));
+  const auto page = *GvaRange::make(Gva(0), kPage);
+  ASSERT_TRUE(table.map_region(page, Gpa(0), {kRead | kUser}));
+  hal.invalidations.clear();
+  ASSERT_TRUE(table.protect_region(page, {kRead | kUser | kGlobal}));
+  ASSERT_EQ(hal.invalidations.size(), 2u) << "the break and the make";
+  EXPECT_EQ(hal.invalidations[0].changes(), change::kMadeGlobal);
+  EXPECT_EQ(hal.invalidations[1].changes(), change::kMadeValid);
+  hal.invalidations.clear();
+  ASSERT_TRUE(table.protect_region(page, {kRead | kUser}));
+  ASSERT_EQ(hal.invalidations.size(), 1u);
+  EXPECT_EQ(hal.invalidations[0].changes(), change::kLessPermission);
+}
+
+// RISC-V tells a leaf from a table by R, W and X, which a parked entry keeps for that reason.
+template <class F, class H>
+void splits_a_large_page_without_access(Geometry shape) {
+  H hal(64);
+  auto table = *PageTable<F, H>::create(hal, shape);
+  using Input = typename F::Input;
+  const auto part = [](u64 start, u64 size) { return *Range<Input>::make(Input(start), size); };
+  const auto base = typename F::Output(6 * kMiB);
+  ASSERT_TRUE(table.map_region(part(2 * kMiB, 2 * kMiB), base, {}));
+  EXPECT_EQ(table.usage().tables, 2u) << "a leaf of 2 MiB below the root's only table";
+  ASSERT_TRUE(table.unmap_region(part(3 * kMiB, kPage)));
+  EXPECT_EQ(table.translate(Input(2 * kMiB)).error(), Error::NotMapped);
+  ASSERT_TRUE(table.protect_region(part(2 * kMiB, 2 * kMiB), {kRead}));
+  EXPECT_EQ(*table.translate(Input(2 * kMiB)), base);
+  EXPECT_EQ(table.translate(Input(3 * kMiB)).error(), Error::NotMapped);
+  EXPECT_EQ(*table.translate(Input(3 * kMiB + kPage)), base + kMiB + kPage);
+}
+TEST(PageTableRiscV, a_large_page_without_access_is_split_like_any_other) {
+  splits_a_large_page_without_access<GStage, ArenaHal<>>(*GStage::geometry(3));
+  splits_a_large_page_without_access<Sv, ArenaHal<Gva, Gpa>>(*Sv::geometry(3));
+}
+
+/// Says of its runs of `least_order` and more, after the first `spared`, that they lie `add` bytes
+/// further.
+struct DisplacingHal : ArenaHal<> {
+  using ArenaHal<>::ArenaHal;
+  Result<Hpa> alloc_frame() { return alloc_run(0); }
+  Result<Hpa> alloc_run(unsigned order) {
+    const Result<Hpa> run = ArenaHal<>::alloc_run(order);
+    if (!run || order < least_order) return run;
+    if (spared != 0) {
+      --spared;
+      return run;
+    }
+    displaced.push_back(*run + add);
+    return displaced.back();
+  }
+  void free_frame(Hpa frame) { free_run(frame, 0); }
+  void free_run(Hpa start, unsigned order) {
+    const bool is_displaced = std::erase(displaced, start) != 0;
+    ArenaHal<>::free_run(is_displaced ? start - add : start, order);
+  }
+
+  u64 add = 0;
+  u64 spared = 0;
+  unsigned least_order = 0;
+  std::vector<Hpa> displaced;
+};
+
+// 2^40 is beyond a machine of 40 physical bits; 8 is no frame's beginning. Allocation 0 is the
+// root, 1 the shortcuts, then 3 tables and the page.
+TEST(PageTableHal, a_frame_that_no_entry_can_name_is_given_back_and_refused) {
+  using Table = PageTable<Ept, DisplacingHal>;
+  Capabilities machine = full_machine();
+  machine.physical_bits = 40;
+  for (const u64 add : {u64{1} << 40, u64{8}}) {
+    for (u64 good = 0; good <= 5; ++good) {
+      DisplacingHal hal(64, machine);
+      hal.add = add;
+      hal.spared = good;
+      {
+        Result<Table> table = Table::create(hal, *Ept::geometry(4));
+        ASSERT_EQ(table.ok(), good >= 2) << good;
+        if (!table) {
+          EXPECT_EQ(table.error(), Error::UnusableFrame);
+        } else {
+          EXPECT_EQ(table->map_owned_region(bytes(0, kPage), kRw), Error::UnusableFrame);
+          EXPECT_EQ(table->usage().tables, 1u);
+          EXPECT_EQ(hal.arena().frames_in_use(), 2u);
+        }
+      }
+      EXPECT_EQ(hal.arena().frames_in_use(), 0u) << good;
+    }
+  }
+}
+
+// A run of 512 frames that begins in the middle of 2 MiB would be a misaligned leaf.
+TEST(PageTableHal, pages_take_the_place_of_a_large_leaf_that_would_be_misaligned) {
+  using Table = PageTable<Ept, DisplacingHal>;
+  DisplacingHal hal(4096);
+  hal.add = kPage;
+  hal.least_order = 9;
+  Table table = *Table::create(hal, *Ept::geometry(4));
+  ASSERT_TRUE(table.map_owned_region(bytes(0, 2 * kMiB), kRw, 1));
+  EXPECT_EQ(table.query(Gpa(0))->size, kPage);
+  // Root, shortcuts, three tables, 512 pages.
+  EXPECT_EQ(hal.arena().frames_in_use(), 5u + 512u);
 }
 
 TEST_F(PageTableTest, a_mapped_page_is_found_with_the_offset_of_the_address) {
@@ -124,7 +277,7 @@ TEST_F(PageTableTest, a_region_is_mapped_in_the_largest_leaves_that_fit) {
 }
 
 TEST_F(PageTableTest, leaves_are_only_as_large_as_the_machine_has_them) {
-  Capabilities machine;
+  Capabilities machine = full_machine();
   machine.leaf_levels = 0b011;  // no 1 GiB
   ArenaHal<> hal(64, machine);
   Table table = *Table::create(hal, *Ept::geometry(4));
@@ -209,23 +362,23 @@ TEST_F(PageTableTest, remapping_moves_what_is_mapped_without_holes) {
 
 TEST_F(PageTableTest, the_raw_entry_is_there_for_whoever_must_look) {
   ASSERT_TRUE(table_.map(Gpa(0x3000), Hpa(0x5000), kPage, kRo));
-  const auto found = table_.entry(Gpa(0x3000));
+  const auto found = table_.entry(Gpa(0x3000)).value();
   EXPECT_EQ(found.level, 0u);
   // Read 1, write-back 6 << 3.
   EXPECT_EQ(found.entry, 0x5000u | 1 | 6 << 3);
   EXPECT_EQ(hal_.read_entry(found.slot), found.entry);
-  EXPECT_EQ(table_.entry(Gpa(kGiB)).entry, 0u);
+  EXPECT_EQ(table_.entry(Gpa(kGiB))->entry, 0u);
 }
 
 TEST_F(PageTableTest, what_software_noted_in_a_leaf_survives_all_changes_to_it) {
-  const auto noted = [&](u64 at) { return (table_.entry(Gpa(at)).entry & Ept::kSoftDirty) != 0; };
+  const auto noted = [&](u64 at) { return (table_.entry(Gpa(at))->entry & Ept::kSoftDirty) != 0; };
   ASSERT_TRUE(table_.map_region(bytes(0, 2 * kMiB), Hpa(0), kRw, Ept::kSoftDirty));
   ASSERT_TRUE(table_.protect_region(bytes(0, 2 * kMiB), kRo));
   EXPECT_TRUE(noted(0));
   ASSERT_TRUE(table_.remap_region(bytes(0, 2 * kMiB), Hpa(4 * kMiB), kNone));
   EXPECT_TRUE(noted(0));
   ASSERT_TRUE(table_.unmap_region(bytes(0, kPage)));  // split
-  EXPECT_EQ(table_.entry(Gpa(kPage)).level, 0u);
+  EXPECT_EQ(table_.entry(Gpa(kPage))->level, 0u);
   EXPECT_TRUE(noted(kPage));
 }
 

@@ -259,8 +259,9 @@ class Tree {
     Changes found;
     if (before.address != after.address) found = found | change::kMoved;
     if (before.flags.memory != after.flags.memory) found = found | change::kMemoryType;
-    if (!lost.empty() || gained.has(kGlobal)) found = found | change::kLessPermission;
-    if (!gained.empty()) found = found | change::kMorePermission;
+    if (!lost.empty()) found = found | change::kLessPermission;
+    if (gained.any_of(kRwx | kUser)) found = found | change::kMorePermission;
+    if (gained.has(kGlobal)) found = found | change::kMadeGlobal;
     if (before.hardware_dirty && !after.hardware_dirty) found = found | change::kCleaned;
     return found;
   }
@@ -418,7 +419,8 @@ class InvalidationCheck {
     }
   }
   static bool needs_break(Changes changes) {
-    return changes.any_of(change::kMoved | change::kMemoryType | change::kResized);
+    return changes.any_of(change::kMoved | change::kMemoryType | change::kResized |
+                          change::kMadeGlobal);
   }
   void covers_table(const TableRegion& table) const {
     for (const auto& change : found_) {

@@ -4,14 +4,16 @@
 // The values of the registers that name a root.
 #include <gtest/gtest.h>
 
+#include "full_machine.hpp"
 #include "nestwalk/addrspace/formats.hpp"
 
 namespace nestwalk::addrspace {
 namespace {
 
 Capabilities machine(u8 physical_bits) {
-  Capabilities found;
+  Capabilities found = full_machine();
   found.physical_bits = physical_bits;
+  found.vmid_bits = 8;
   return found;
 }
 
@@ -117,7 +119,7 @@ TEST(Vttbr, holds_vmid_and_root) {
 
 TEST(Vttbr, holds_16_bits_of_vmid_where_the_machine_has_them) {
   Capabilities wide = machine(48);
-  wide.wide_vmid = true;
+  wide.vmid_bits = 16;
   EXPECT_EQ(vttbr(Stage2<Granule::k4K>(wide), Hpa(0x4000'0000), 40, kWidestId),
             0xffff'0000'4000'0000u);
 }
@@ -200,7 +202,7 @@ TEST(Vtcr, turns_on_what_the_machine_has) {
   using Format = Stage2<Granule::k4K>;
   const u64 plain = 0x8002'3558;
   Capabilities wide_vmid = machine(40);
-  wide_vmid.wide_vmid = true;
+  wide_vmid.vmid_bits = 16;
   EXPECT_EQ(vtcr<Format>(wide_vmid, 40), plain | 1 << 19);
   Capabilities dirty = machine(40);
   dirty.hardware_dirty = true;

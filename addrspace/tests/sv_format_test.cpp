@@ -4,6 +4,7 @@
 // Entries of RISC-V page tables, by the privileged architecture, "Sv39: Page-Based 39-bit
 // Virtual-Memory System": V 0, R 1, W 2, X 3, U 4, G 5, A 6, D 7, RSW 9:8, PPN 53:10, reserved
 // 60:54, PBMT 62:61, N 63.
+#include "full_machine.hpp"
 #include "nestwalk/addrspace/format/sv.hpp"
 
 #include <gtest/gtest.h>
@@ -15,7 +16,7 @@ constexpr Access kNone = kNoAccess;
 constexpr unsigned kLevels = 5;
 
 Capabilities with_svpbmt() {
-  Capabilities found;
+  Capabilities found = full_machine();
   found.physical_bits = 56;
   found.page_memory_types = true;
   return found;

@@ -5,6 +5,7 @@
 // valid 0; table or page 1; SH 9:8; AF 10; DBM 51; contiguous 52; software's 58:55. Stage 2:
 // MemAttr 5:2, S2AP 7:6, XN 54 (with XN[0] in 53, 0b10 is execute-never for all). Stage 1: AttrIndx
 // 4:2, AP[2:1] 7:6, nG 11, PXN 53, UXN 54.
+#include "full_machine.hpp"
 #include "nestwalk/addrspace/format/vmsa.hpp"
 
 #include <gtest/gtest.h>
@@ -26,7 +27,7 @@ using S1x16KWide = Stage1<Granule::k16K, Width::k52>;
 using S1x64KWide = Stage1<Granule::k64K, Width::k52>;
 
 Capabilities machine(u8 physical_bits = 52) {
-  Capabilities found;
+  Capabilities found = full_machine();
   found.physical_bits = physical_bits;
   return found;
 }
@@ -446,10 +447,10 @@ TEST(ArmCapabilities, come_from_the_id_registers) {
   for (u64 hafdbs = 0; hafdbs < 4; ++hafdbs) {
     EXPECT_EQ(capabilities_from_id_registers(5, hafdbs).hardware_dirty, hafdbs >= 2) << hafdbs;
   }
-  EXPECT_FALSE(capabilities_from_id_registers(5, 0x00).wide_vmid);
-  EXPECT_TRUE(capabilities_from_id_registers(5, 0x20).wide_vmid);
+  EXPECT_EQ(capabilities_from_id_registers(5, 0x00).vmid_bits, 8);
+  EXPECT_EQ(capabilities_from_id_registers(5, 0x20).vmid_bits, 16);
   EXPECT_FALSE(capabilities_from_id_registers(5, 0x20).hardware_dirty);
-  EXPECT_FALSE(capabilities_from_id_registers(5, 0x02).wide_vmid);
+  EXPECT_EQ(capabilities_from_id_registers(5, 0x02).vmid_bits, 8);
 }
 
 // ID_AA64MMFR0_EL1 for stage 2: TGran4_2 43:40, TGran64_2 39:36, TGran16_2 35:32: 1 no, 2 yes, 3
@@ -486,24 +487,32 @@ TEST(VmsaFormat, is_refused_on_a_machine_without_its_granule) {
     found.wide_granules = wide;
     return found;
   };
-  const Geometry any = *S2x4K::geometry(40);
-  EXPECT_TRUE(S2x4K(with(0b001, 0)).supports(any));
-  EXPECT_EQ(S2x4K(with(0b110, 0b111)).supports(any), Error::UnsupportedGeometry);
-  EXPECT_TRUE(S2x16K(with(0b010, 0)).supports(any));
-  EXPECT_EQ(S2x16K(with(0b101, 0b111)).supports(any), Error::UnsupportedGeometry);
-  EXPECT_TRUE(S1x64K(with(0b100, 0)).supports(any));
-  EXPECT_EQ(S1x64K(with(0b011, 0b111)).supports(any), Error::UnsupportedGeometry);
-  EXPECT_TRUE(S2x4KWide(with(0, 0b001)).supports(any));
-  EXPECT_EQ(S2x4KWide(with(0b111, 0b110)).supports(any), Error::UnsupportedGeometry);
-  EXPECT_EQ(S1x16KWide(with(0b111, 0b101)).supports(any), Error::UnsupportedGeometry);
-  EXPECT_EQ(S2x64KWide(with(0b111, 0b011)).supports(any), Error::UnsupportedGeometry);
+  const auto supports = [&](auto format, u8 granules, u8 wide) {
+    using Format = decltype(format);
+    return Format(with(granules, wide)).supports(*Format::geometry(40));
+  };
+  const S2x4K s2_4k(machine());
+  const S2x16K s2_16k(machine());
+  const S1x64K s1_64k(machine());
+  const S2x4KWide s2_4k_wide(machine());
+  EXPECT_TRUE(supports(s2_4k, 0b001, 0));
+  EXPECT_EQ(supports(s2_4k, 0b110, 0b111), Error::UnsupportedGeometry);
+  EXPECT_TRUE(supports(s2_16k, 0b010, 0));
+  EXPECT_EQ(supports(s2_16k, 0b101, 0b111), Error::UnsupportedGeometry);
+  EXPECT_TRUE(supports(s1_64k, 0b100, 0));
+  EXPECT_EQ(supports(s1_64k, 0b011, 0b111), Error::UnsupportedGeometry);
+  EXPECT_TRUE(supports(s2_4k_wide, 0, 0b001));
+  EXPECT_EQ(supports(s2_4k_wide, 0b111, 0b110), Error::UnsupportedGeometry);
+  EXPECT_EQ(supports(S1x16KWide(machine()), 0b111, 0b101), Error::UnsupportedGeometry);
+  EXPECT_EQ(supports(S2x64KWide(machine()), 0b111, 0b011), Error::UnsupportedGeometry);
 }
 
 // VTTBR_EL2.VMID has 16 bits with FEAT_VMID16, else 8.
 TEST(Stage2Format, has_8_bits_of_vmid_or_16) {
   Capabilities found = machine();
+  found.vmid_bits = 8;
   EXPECT_EQ(S2x4K(found).id_bits(), 8u);
-  found.wide_vmid = true;
+  found.vmid_bits = 16;
   EXPECT_EQ(S2x4K(found).id_bits(), 16u);
 }
 

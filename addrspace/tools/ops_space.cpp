@@ -86,7 +86,7 @@ class SpaceOf final : public OpsSpace {
   // With the widest host addresses of the format: a script's numbers meet the format's limits, not
   // those of some processor.
   static Capabilities widest_machine(const Geometry& geometry) {
-    Capabilities machine;
+    Capabilities machine = full_machine();
     machine.physical_bits = geometry.output_bits;
     return machine;
   }

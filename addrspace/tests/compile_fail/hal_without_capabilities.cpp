@@ -2,8 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // expect: 'const_hal\.capabilities\(\)' (is|would be) invalid
 
-// HalBase supplies this, and a Hal may replace it, but not do without: a Hal reports what the
-// machine can do.
+// A Hal reports what the machine can do: nobody else knows.
 #include "nestwalk/addrspace/format/ept.hpp"
 #include "nestwalk/addrspace/page_table.hpp"
 #include "some_hal.hpp"

@@ -16,6 +16,7 @@ struct SomeHal : HalBase<SomeHal> {
   Hva phys_to_virt(Hpa at) const;
   Hpa virt_to_phys(Hva at) const;
   void invalidate(const Invalidation<Gpa>& change);
+  Capabilities capabilities() const;
 };
 
 using Table = PageTable<Ept, SomeHal>;

@@ -16,6 +16,7 @@ struct SomeHal : HalBase<SomeHal> {
 #ifndef MUST_FAIL
   void invalidate(const Invalidation<Gpa>& change);
 #endif
+  Capabilities capabilities() const;
 };
 
 using Table = PageTable<Ept, SomeHal>;

@@ -16,6 +16,7 @@ struct SomeHal : HalBase<SomeHal> {
   Hpa virt_to_phys(Hva at) const;
 #endif
   void invalidate(const Invalidation<Gpa>& change);
+  Capabilities capabilities() const;
 };
 
 using Table = PageTable<Ept, SomeHal>;

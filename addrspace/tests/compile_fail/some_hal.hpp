@@ -15,6 +15,7 @@ struct SomeHal : HalBase<SomeHal<Input, PhysicalAddress>, PhysicalAddress> {
   Hva phys_to_virt(PhysicalAddress at) const;
   PhysicalAddress virt_to_phys(Hva at) const;
   void invalidate(const Invalidation<Input>& change);
+  Capabilities capabilities() const;
 };
 
 }  // namespace nestwalk::addrspace

@@ -10,6 +10,7 @@
 #include "nestwalk/addrspace/formats.hpp"
 #include "nestwalk/addrspace/guest_memory.hpp"
 #include "nestwalk/addrspace/phys_frame.hpp"
+#include "nestwalk/addrspace/this_machine.hpp"
 
 namespace nestwalk::addrspace {
 namespace {
@@ -115,7 +116,7 @@ void single_leaves(Table& table, typename Table::Input at, typename Table::Outpu
   tally.add(table.map(at, to, Table::kPageBytes, kRw));
   tally.add(table.query(at));
   tally.add(table.translate(at));
-  tally.add(table.entry(at).entry != 0);
+  tally.add(table.entry(at));
   tally.add(table.protect(at, {kRead}));
   tally.add(table.remap(at, to, kRw));
   tally.add(table.unmap(at));
@@ -128,23 +129,9 @@ void regions(Table& table, typename Table::InputRange range, typename Table::Out
   tally.add(table.protect_region(range, {kRead}));
   tally.add(table.remap_region(range, to, kRw));
   table.for_each_leaf(range, [&](auto, const auto& leaf) { tally.add(leaf.dirty); });
-  const auto same = [](u64 entry, unsigned, u64) { return entry; };
-  tally.add(table.rewrite(range, Cause::Protect, same));
   tally.add(table.unmap_region(range));
   tally.add(table.map_owned_region(range, kRw, 1));
   tally.add(table.unmap_region(range));
-}
-
-template <class Table>
-void faults(Table& table, typename Table::InputRange range, Tally& tally) {
-  using Input = typename Table::Input;
-  Invalidation<Input> gather(Cause::Fault, table.tag(), range.start());
-  const Populate how{.fault_around_order = 4, .largest_level = 1};
-  tally.add(table.populate(range.start(), range, how, table.plain_encoding(kRw), gather));
-  table.edit_leaves(
-      range, [&](u64 entry, unsigned level, u64) { return table.with_flags(entry, level, kRw); },
-      gather);
-  table.hal().invalidate(gather);
 }
 
 template <class F, class H>
@@ -159,8 +146,7 @@ void use_table(H& hal, const Result<Geometry>& geometry, const Numbers& numbers,
   if (!range) return;
   single_leaves(table, at, typename F::Output(numbers.output), tally);
   regions(table, *range, typename F::Output(numbers.output), tally);
-  faults(table, *range, tally);
-  tally.add(table.format().malformed(table.entry(at).entry, 0));
+  tally.add(table.format().malformed(numbers.output, 0));
   tally.add(table.usage().tables != 0 && table.alive() && table.hardware_tracks_dirty());
 }
 
@@ -367,7 +353,10 @@ extern "C" std::uint64_t nestwalk_use_everything(std::uint64_t ept_vpid_cap, std
   const Numbers numbers{number, number << 1, number & ~low_mask(kFrameShift)};
   const Capabilities x86 = capabilities_from_ept_vpid_cap(ept_vpid_cap, 48);
   const Capabilities arm = capabilities_from_id_registers(mmfr0, mmfr1);
+  use_formats(this_machine(), fences, levels, numbers, tally);
+  execute_retirement(x86, VmTag{number, number, 1});
   use_formats(x86, fences, levels, numbers, tally);
+  use_zeroed_frames(capabilities_from_hgatp(5, 14), fences, levels, numbers, tally);
   use_zeroed_frames(arm, fences, levels, numbers, tally);
   print_addresses(numbers, tally);
   print_the_rest(number, tally);

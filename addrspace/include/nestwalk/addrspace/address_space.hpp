@@ -100,6 +100,8 @@ class AddressSpace {
     return {table_.root(), kFrameBytes << shape.root_order(), shape.levels, shape.input_bits,
             table_.format().root_config(table_.root(), shape, VmId{table_.tag().vmid})};
   }
+  /// What the hardware's caches know the space by.
+  const VmTag& tag() const { return table_.tag(); }
   static constexpr u64 kPageBytes = Table::kPageBytes;
 
   // Areas ---------------------------------------------------------------------------------------
@@ -110,7 +112,7 @@ class AddressSpace {
     if (!range) return range.error();
     if (!hpa.is_aligned(kPageBytes)) return Error::Unaligned;
     return add({*range, flags, Backend::linear(hpa)},
-               [&] { return table_.map_region(*range, hpa, flags, note_for_new_pages()); });
+               [&] { return table_.map_region(*range, hpa, flags, note_for_new_pages(flags)); });
   }
 
   /// Maps [gpa, gpa + size) to memory from the Hal: now (`Backend::eager`), or when the guest
@@ -122,9 +124,12 @@ class AddressSpace {
     if (backend.largest_level >= F::kMaxLevels || backend.fault_around_order > F::kIndexBits) {
       return Error::UnsupportedFeature;
     }
-    return add({*range, flags, backend}, [&]() -> Result<void> {
-      if (backend.kind == Backend::Kind::Eager) {
-        return table_.map_owned_region(*range, flags, backend.largest_level, note_for_new_pages());
+    const bool lazy = backend.kind == Backend::Kind::Lazy;
+    const bool new_to_log = lazy && tracking_ != DirtyTracking::Off;
+    return add({*range, flags, backend, new_to_log}, [&]() -> Result<void> {
+      if (!lazy) {
+        return table_.map_owned_region(*range, flags, backend.largest_level,
+                                       note_for_new_pages(flags));
       }
       Gather gather(Cause::MapAllocated, table_.tag(), gpa);
       gather.note(gpa, size, F::kPageShift, change::kReserved, true);
@@ -134,6 +139,7 @@ class AddressSpace {
   }
 
   /// Takes away whatever is promised or mapped in the range; areas are cut where they reach beyond.
+  /// `NoMemory` where a large leaf or an area would have to be cut and there is no frame for it.
   Result<void> unmap(Gpa gpa, u64 size) {
     const Result<GpaRange> range = checked(gpa, size);
     if (!range) return range.error();
@@ -143,13 +149,13 @@ class AddressSpace {
   }
 
   /// Other flags for all areas in the range. Without any access the pages stay, out of the guest's
-  /// reach.
+  /// reach. `NoMemory` as for `unmap`.
   Result<void> protect(Gpa gpa, u64 size, MappingFlags flags) {
     const Result<GpaRange> range = checked(gpa, size);
     if (!range) return range.error();
     if (const Result<void> fine = table_.format().check(flags); !fine) return fine;
-    const auto reflag = [&](u64 entry, unsigned level, u64) {
-      return reflagged(entry, level, flags);
+    const auto reflag = [&](u64 entry, unsigned level, u64 at) {
+      return reflagged(*areas_.find_again(Gpa(at)), entry, level, flags);
     };
     return change(
         areas_.nodes_to_set(*range), [&] { return table_.rewrite(*range, Cause::Protect, reflag); },
@@ -218,19 +224,21 @@ class AddressSpace {
   }
 
   /// Calls visit(MappedRun) for what is mapped in a part of the space, in order, joined where
-  /// neighbours are contiguous and alike.
+  /// neighbours are contiguous and alike, and cut at the part's ends.
   template <class Visit>
   void for_each_run(GpaRange part, Visit&& visit) const {
     MappedRun run{};
     table_.for_each_leaf(part, [&](Gpa gpa, const typename Table::Leaf& leaf) {
-      const bool extends = run.size != 0 && run.gpa + run.size == gpa &&
-                           run.hpa + run.size == leaf.address && run.flags == leaf.flags;
+      const GpaRange inside = GpaRange::make(gpa, leaf.size)->intersection(part);
+      const Hpa hpa = leaf.address + (inside.start() - gpa);
+      const bool extends = run.size != 0 && run.gpa + run.size == inside.start() &&
+                           run.hpa + run.size == hpa && run.flags == leaf.flags;
       if (extends) {
-        run.size += leaf.size;
+        run.size += inside.size();
         return;
       }
       if (run.size != 0) visit(run);
-      run = {gpa, leaf.address, leaf.size, leaf.flags};
+      run = {inside.start(), hpa, inside.size(), leaf.flags};
     });
     if (run.size != 0) visit(run);
   }
@@ -239,14 +247,16 @@ class AddressSpace {
 
   DirtyTracking dirty_tracking() const { return tracking_; }
 
-  /// From now on, writes are recorded. Everything mapped counts as clean.
+  /// From now on, writes are recorded. Everything mapped counts as clean. Devices are left out:
+  /// nobody copies their registers. A large leaf that the log had to split stays split.
   Result<void> start_dirty_log(DirtyTracking how) {
     if (how == DirtyTracking::Off || tracking_ != DirtyTracking::Off) return Error::WrongState;
     if (how == DirtyTracking::Hardware && !table_.hardware_tracks_dirty()) {
       return Error::UnsupportedFeature;
     }
     tracking_ = how;
-    edit_areas(range_, [&](const Area&, u64 entry) { return as_clean(entry); });
+    edit_leaves(range_,
+                [&](const Area& area, u64 entry, unsigned, Gpa) { return as_clean(area, entry); });
     return {};
   }
 
@@ -260,10 +270,10 @@ class AddressSpace {
     if (!range_.contains(part)) return Error::OutOfRange;
     if (!part.is_aligned(kPageBytes)) return Error::Unaligned;
     GpaRange run;
-    edit_leaves(part, [&](const Area&, u64 entry, unsigned level, Gpa gpa) {
-      if (!was_written(entry)) return entry;
+    edit_leaves(part, [&](const Area& area, u64 entry, unsigned level, Gpa gpa) {
+      if (!was_written(area, entry)) return entry;
       extend_record(run, *GpaRange::make(gpa, u64{1} << table_.geometry().shift(level)), record);
-      return as_clean(entry);
+      return as_clean(area, entry);
     });
     if (!run.empty()) record(run);
     return {};
@@ -278,6 +288,7 @@ class AddressSpace {
       const u64 next = protected_writes ? table_.with_flags(entry, level, area.flags) : entry;
       return next & ~F::kSoftDirty;
     });
+    areas_.forget_log();
     return {};
   }
 
@@ -334,9 +345,10 @@ class AddressSpace {
   }
 
   Result<bool> populate(const Area& area, Gpa gpa, Access access, Gather& gather) {
-    const auto plain = table_.plain_encoding(area.flags);
+    const u64 note = area.new_to_log ? note_for_new_pages(area.flags) : 0;
+    const auto plain = table_.plain_encoding(area.flags, note);
     const Backend& backend = area.backend;
-    if (tracking_ == DirtyTracking::Off) {
+    if (!is_logged(area.flags)) {
       return table_.populate(gpa, area.range, {backend.fault_around_order, backend.largest_level},
                              plain, gather);
     }
@@ -395,23 +407,29 @@ class AddressSpace {
 
   // The dirty log -------------------------------------------------------------------------------
 
-  bool was_written(u64 entry) const {
+  /// Nobody copies a device's registers.
+  bool is_logged(MappingFlags flags) const {
+    return tracking_ != DirtyTracking::Off && !is_device(flags.memory);
+  }
+  bool was_written(const Area& area, u64 entry) const {
     if ((entry & F::kSoftDirty) != 0) return true;
+    if (!is_logged(area.flags)) return false;
     return tracking_ == DirtyTracking::Hardware ? F::is_dirty(entry) : F::is_writable(entry);
   }
-  u64 as_clean(u64 entry) const {
+  u64 as_clean(const Area& area, u64 entry) const {
     entry &= ~F::kSoftDirty;
+    if (!is_logged(area.flags)) return entry;
     return tracking_ == DirtyTracking::Hardware ? F::cleaned(entry) : F::without_write(entry);
   }
   /// What is mapped while the log runs has not been copied by whoever reads the log.
-  u64 note_for_new_pages() const { return tracking_ == DirtyTracking::Off ? 0 : F::kSoftDirty; }
-  u64 reflagged(u64 entry, unsigned level, MappingFlags flags) const {
+  u64 note_for_new_pages(MappingFlags flags) const { return is_logged(flags) ? F::kSoftDirty : 0; }
+  u64 reflagged(const Area& area, u64 entry, unsigned level, MappingFlags flags) const {
     u64 next = table_.with_flags(entry, level, flags);
     if (tracking_ == DirtyTracking::Off) return next;
     // The record must outlive the write permission that may stand for it.
-    if (was_written(entry)) next |= F::kSoftDirty;
-    const bool hide = tracking_ == DirtyTracking::WriteProtection && !F::is_writable(entry);
-    return hide ? F::without_write(next) : next;
+    if (was_written(area, entry)) next |= F::kSoftDirty;
+    if (!is_logged(flags) || tracking_ == DirtyTracking::Hardware) return next;
+    return F::is_writable(entry) ? next : F::without_write(next);
   }
   void mark_written(Gpa gpa) {
     const auto mark = [](u64 entry, unsigned, u64) { return entry | F::kSoftDirty; };
@@ -443,12 +461,6 @@ class AddressSpace {
     });
     if (!gather.empty()) table_.hal().invalidate(gather);
   }
-  template <class Edit>
-  void edit_areas(GpaRange part, Edit&& edit) {
-    edit_leaves(part,
-                [&](const Area& area, u64 entry, unsigned, Gpa) { return edit(area, entry); });
-  }
-
   GpaRange range_;
   Table table_;
   AreaSet<H> areas_;

@@ -36,10 +36,12 @@ struct Area {
   GpaRange range;
   MappingFlags flags;
   Backend backend;
+  /// Promised while a dirty log runs: whoever reads the log has none of its pages yet.
+  bool new_to_log = false;
 
   /// The same promise for a part of the range.
   constexpr Area part(GpaRange inside) const {
-    Area cut{inside, flags, backend};
+    Area cut{inside, flags, backend, new_to_log};
     if (backend.kind == Backend::Kind::Linear) {
       cut.backend.base = backend.base + (inside.start() - range.start());
     }
@@ -49,6 +51,7 @@ struct Area {
   /// May `next`, which begins where this ends, be told apart from a part of this?
   constexpr bool joins(const Area& next) const {
     if (range.end() != next.range.start() || flags != next.flags) return false;
+    if (new_to_log != next.new_to_log) return false;
     Backend expected = backend;
     if (backend.kind == Backend::Kind::Linear) expected.base = backend.base + range.size();
     return expected == next.backend;

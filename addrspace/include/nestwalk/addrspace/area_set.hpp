@@ -140,6 +140,15 @@ class AreaSet {
     if (node != nullptr) join(node);
   }
 
+  /// The dirty log is over.
+  void forget_log() {
+    hint_ = nullptr;
+    for (Node* node = first_; node != nullptr; node = node->next) {
+      node->area.new_to_log = false;
+      node = join_with_previous(node);
+    }
+  }
+
   void clear() {
     hint_ = nullptr;
     root_ = first_ = nullptr;

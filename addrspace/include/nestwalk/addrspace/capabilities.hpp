@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // What the machine can do, as far as page tables and fences depend on it. A Hal reports it; the
-// engine never writes an entry that the reported machine would refuse.
+// engine never writes an entry that the reported machine would refuse. The defaults are what every
+// machine has: whatever is left out costs speed or is refused, and never goes wrong.
 #pragma once
 
 #include "nestwalk/addrspace/address.hpp"
@@ -10,15 +11,16 @@
 namespace nestwalk::addrspace {
 
 struct Capabilities {
-  u8 physical_bits = 48;          ///< x86 MAXPHYADDR; Arm PARange; RISC-V 56
-  u8 leaf_levels = 0b0111;        ///< bit n: leaves at level n (EPT: VPID_CAP bits 16 and 17)
-  u8 most_levels = 5;             ///< EPT: VPID_CAP bit 7; RISC-V: the deepest mode of hgatp
-  u8 granules = 0b111;            ///< Arm: bit 0 for 4K, bit 1 for 16K, bit 2 for 64K
-  u8 wide_granules = 0b111;       ///< Arm, the same: those with 52-bit descriptors
-  bool execute_only = true;       ///< x86: IA32_VMX_EPT_VPID_CAP bit 0
-  bool hardware_dirty = false;    ///< EPT A/D; Arm FEAT_HAFDBS; RISC-V Svadu
-  bool page_memory_types = true;  ///< RISC-V Svpbmt; without it the platform decides, not the table
-  bool wide_vmid = false;         ///< Arm FEAT_VMID16
+  u8 physical_bits = 32;           ///< x86 MAXPHYADDR; Arm PARange; RISC-V 56
+  u8 leaf_levels = 0b0001;         ///< bit n: leaves at level n (EPT: VPID_CAP bits 16 and 17)
+  u8 most_levels = 3;              ///< EPT: VPID_CAP bit 7; RISC-V: the deepest mode of hgatp
+  u8 vmid_bits = 0;                ///< Arm: 8, or 16 with FEAT_VMID16; RISC-V: VMIDLEN
+  u8 granules = 0;                 ///< Arm: bit 0 for 4K, bit 1 for 16K, bit 2 for 64K
+  u8 wide_granules = 0;            ///< Arm, the same: those with 52-bit descriptors
+  bool execute_only = false;       ///< x86: IA32_VMX_EPT_VPID_CAP bit 0
+  bool invept_single = false;      ///< x86: INVEPT of one context; without it, of all
+  bool hardware_dirty = false;     ///< EPT A/D; Arm FEAT_HAFDBS; RISC-V Svadu
+  bool page_memory_types = false;  ///< RISC-V Svpbmt; without it the platform decides
   bool caches_no_invalid = false;  ///< RISC-V Svvptc: an invalid entry is not cached for long
 };
 
@@ -29,7 +31,9 @@ constexpr Capabilities capabilities_from_ept_vpid_cap(u64 ept_vpid_cap, u8 physi
   found.physical_bits = physical_bits;
   found.leaf_levels = static_cast<u8>(0b001 | (bit(16) ? 0b010 : 0) | (bit(17) ? 0b100 : 0));
   found.most_levels = bit(7) ? 5 : 4;
+  found.vmid_bits = 16;
   found.execute_only = bit(0);
+  found.invept_single = bit(20) && bit(25);
   found.hardware_dirty = bit(21);
   return found;
 }
@@ -42,8 +46,9 @@ constexpr Capabilities capabilities_from_id_registers(u64 mmfr0, u64 mmfr1) {
   Capabilities found;
   found.physical_bits = kPhysicalBits[field(mmfr0, 0) & 7];
   found.leaf_levels = 0b1111;  // which levels hold blocks follows from granule and descriptors
+  found.most_levels = 5;       // and how many there are, too
   found.hardware_dirty = field(mmfr1, 0) >= 2;
-  found.wide_vmid = field(mmfr1, 4) >= 2;
+  found.vmid_bits = field(mmfr1, 4) >= 2 ? 16 : 8;
 
   // TGranX_2: 0 says "as stage 1", 1 no, 2 yes, 3 yes with 52 bits. For stage 1, TGran4 and TGran64
   // say 0 yes and 15 no, TGran16 0 no and 1 yes; TGran4 1 and TGran16 2 add the 52 bits.
@@ -53,7 +58,6 @@ constexpr Capabilities capabilities_from_id_registers(u64 mmfr0, u64 mmfr1) {
     found.granules = static_cast<u8>(found.granules | (yes ? 1u << n : 0));
     found.wide_granules = static_cast<u8>(found.wide_granules | (wide ? 1u << n : 0));
   };
-  found.granules = found.wide_granules = 0;
   granule(0, field(mmfr0, 40), field(mmfr0, 28) <= 1, field(mmfr0, 28) == 1);
   granule(1, field(mmfr0, 32), field(mmfr0, 20) >= 1, field(mmfr0, 20) == 2);
   granule(2, field(mmfr0, 36), field(mmfr0, 24) == 0, false);
@@ -61,6 +65,17 @@ constexpr Capabilities capabilities_from_id_registers(u64 mmfr0, u64 mmfr1) {
   if (found.physical_bits >= 52) {
     found.wide_granules = static_cast<u8>(found.wide_granules | (found.granules & 0b100));
   }
+  return found;
+}
+
+/// RISC-V: `most_levels` is the deepest mode, and `vmid_bits` the VMID, that hgatp keeps when they
+/// are written to it. The extensions (Svpbmt, Svadu, Svvptc) stand in the device tree: set them.
+constexpr Capabilities capabilities_from_hgatp(u8 most_levels, u8 vmid_bits) {
+  Capabilities found;
+  found.physical_bits = 56;
+  found.leaf_levels = 0b11111;
+  found.most_levels = most_levels;
+  found.vmid_bits = vmid_bits;
   return found;
 }
 

@@ -25,8 +25,9 @@ enum class Error : std::uint8_t {
   InsufficientAccess,   ///< mapped, but without the permission asked for
   WrongState,           ///< the operation does not fit what was done before
   NoMemory,             ///< the Hal has no frame left
+  UnusableFrame,        ///< the Hal gave one that is misaligned or too high for an entry to hold
 };
-inline constexpr unsigned kErrorCount = static_cast<unsigned>(Error::NoMemory) + 1;
+inline constexpr unsigned kErrorCount = static_cast<unsigned>(Error::UnusableFrame) + 1;
 
 /// The coarse classes that callers of the original engine know.
 enum class ErrorClass : std::uint8_t { InvalidInput, AlreadyExists, BadState, NoMemory };

@@ -36,8 +36,9 @@ enum class FenceOp : u8 {
   // x86-64
   InveptSingle,  ///< operand: EPTP
   InveptAll,
-  Invlpg,  ///< operand: a linear address
-  MovCr3,  ///< CR3 written with the value that it has
+  InvvpidSingle,  ///< operand: the VPID
+  Invlpg,         ///< operand: a linear address
+  MovCr3,         ///< CR3 written with the value that it has
   // AArch64; operands as the register holds them
   DsbIshst,
   DsbIsh,
@@ -53,7 +54,7 @@ enum class FenceOp : u8 {
   HfenceGvmaAddress,  ///< rs1 = operand (GPA >> 2), rs2 = vmid
   HfenceGvmaVmid,     ///< rs1 = x0, rs2 = vmid
   HfenceGvmaAll,
-  HfenceVvmaAll,  ///< rs1 = rs2 = x0
+  HfenceVvmaAll,  ///< rs1 = rs2 = x0; acts on the VMID that hgatp holds
 };
 inline constexpr unsigned kFenceOpCount = static_cast<unsigned>(FenceOp::HfenceVvmaAll) + 1;
 
@@ -82,9 +83,15 @@ inline constexpr u64 kMostSelectiveFences = 512;
 namespace detail {
 
 template <class Sink>
-void emit_x86(const Invalidation<Gpa>& change, Sink& sink) {
+void emit_invept(const Capabilities& machine, const VmTag& tag, Sink& sink) {
+  sink(machine.invept_single ? Fence{FenceOp::InveptSingle, 0, tag.root_register}
+                             : Fence{FenceOp::InveptAll});
+}
+
+template <class Sink>
+void emit_x86(const Invalidation<Gpa>& change, const Capabilities& machine, Sink& sink) {
   if (change.changes().any_of(change::kRevoking) || change.tables()) {
-    sink(Fence{FenceOp::InveptSingle, 0, change.tag().root_register});
+    emit_invept(machine, change.tag(), sink);
   }
 }
 
@@ -209,11 +216,34 @@ void emit_fences(Architecture architecture, FencePolicy policy, const Capabiliti
   const bool whole_vm = policy == FencePolicy::Context || change.leaves() > kMostSelectiveFences;
   switch (architecture) {
     case Architecture::X86_64:
-      return detail::emit_x86(change, sink);
+      return detail::emit_x86(change, machine, sink);
     case Architecture::AArch64:
       return detail::emit_aarch64(change, whole_vm, sink);
     case Architecture::RiscV64:
       return detail::emit_riscv(change, whole_vm, !machine.caches_no_invalid, sink);
+  }
+}
+
+/// Calls sink(Fence) for what must come between a VM's end and the next use of its VMID, VPID or
+/// root frame: until then its translations, the guest's own included, stay under those tags.
+template <class Sink>
+void emit_retirement(Architecture architecture, const Capabilities& machine, const VmTag& tag,
+                     Sink&& sink) {
+  switch (architecture) {
+    case Architecture::X86_64:
+      detail::emit_invept(machine, tag, sink);
+      if (tag.vmid != 0) sink(Fence{FenceOp::InvvpidSingle, 0, tag.vmid});  // 0: VPIDs are off
+      return;
+    case Architecture::AArch64:
+      sink(Fence{FenceOp::DsbIshst});
+      sink(Fence{FenceOp::TlbiVmalls12e1is});
+      sink(Fence{FenceOp::DsbIsh});
+      sink(Fence{FenceOp::Isb});
+      return;
+    case Architecture::RiscV64:
+      sink(Fence{FenceOp::HfenceGvmaVmid, tag.vmid});
+      sink(Fence{FenceOp::HfenceVvmaAll, tag.vmid});
+      return;
   }
 }
 

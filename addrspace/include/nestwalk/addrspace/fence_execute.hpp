@@ -16,12 +16,31 @@ namespace nestwalk::addrspace {
 inline constexpr Architecture kTarget = Architecture::X86_64;
 
 namespace detail {
-inline void invept(u64 type, u64 eptp) {
-  const struct {
-    u64 eptp;
-    u64 reserved;
-  } descriptor{eptp, 0};
-  asm volatile("invept %0, %1" : : "m"(descriptor), "r"(type) : "cc", "memory");
+struct InvalidationDescriptor {
+  u64 first;
+  u64 second;
+};
+// "VMfail" shows in CF or ZF: a type that the processor lacks, or an invalid descriptor.
+inline bool invept(u64 type, const InvalidationDescriptor& what) {
+  bool failed;
+  asm volatile("invept %1, %2" : "=@ccbe"(failed) : "m"(what), "r"(type) : "memory");
+  return !failed;
+}
+inline bool invvpid(u64 type, const InvalidationDescriptor& what) {
+  bool failed;
+  asm volatile("invvpid %1, %2" : "=@ccbe"(failed) : "m"(what), "r"(type) : "memory");
+  return !failed;
+}
+inline constexpr u64 kSingleContext = 1;
+inline constexpr u64 kAllContexts = 2;
+
+// A fence that did not happen must not look like one: what is wider does instead, or nothing goes
+// on.
+inline void invept_or_trap(u64 type, u64 eptp) {
+  if (!invept(type, {eptp, 0}) && !invept(kAllContexts, {0, 0})) __builtin_trap();
+}
+inline void invvpid_or_trap(u64 vpid) {
+  if (!invvpid(kSingleContext, {vpid, 0}) && !invvpid(kAllContexts, {0, 0})) __builtin_trap();
 }
 }  // namespace detail
 
@@ -29,9 +48,11 @@ inline void execute(const Fence& fence) {
   u64 cr3 = 0;
   switch (fence.op) {
     case FenceOp::InveptSingle:
-      return detail::invept(1, fence.operand);
+      return detail::invept_or_trap(detail::kSingleContext, fence.operand);
     case FenceOp::InveptAll:
-      return detail::invept(2, 0);
+      return detail::invept_or_trap(detail::kAllContexts, 0);
+    case FenceOp::InvvpidSingle:
+      return detail::invvpid_or_trap(fence.operand);
     case FenceOp::Invlpg:
       asm volatile("invlpg (%0)" : : "r"(fence.operand) : "memory");
       return;
@@ -116,26 +137,45 @@ inline void execute(const Fence& fence) {
 
 #if defined(__x86_64__) || defined(__aarch64__) || defined(__riscv)
 
-/// TLBI acts on the VMID that VTTBR_EL2 holds: while this lives, that is the VM's. (A hypervisor
-/// with HCR_EL2.E2H = 1 clears HCR_EL2.TGE around it, or TLBI would mean the host's own regime.)
+/// TLBI acts on the VMID that VTTBR_EL2 holds, HFENCE.VVMA on that of hgatp: while this lives, that
+/// is the VM's, and no interrupt can find it so. (A hypervisor with HCR_EL2.E2H = 1 clears
+/// HCR_EL2.TGE around it, or TLBI would mean the host's own regime.) INVEPT names its VM.
 class VmSelected {
  public:
 #if defined(__aarch64__)
   explicit VmSelected(const VmTag& tag) {
-    asm volatile("mrs %0, vttbr_el2" : "=r"(previous_));
-    switched_ = previous_ != tag.root_register;
-    if (switched_) select(tag.root_register);
+    asm volatile("mrs %0, daif\n\tmsr daifset, #3" : "=r"(interrupts_) : : "memory");
+    asm volatile("mrs %0, vttbr_el2\n\tmrs %1, vtcr_el2" : "=r"(root_), "=r"(control_));
+    select(tag.root_register, tag.control_register);
   }
   ~VmSelected() {
-    if (switched_) select(previous_);
+    select(root_, control_);
+    asm volatile("msr daif, %0" : : "r"(interrupts_) : "memory");
   }
 
  private:
-  static void select(u64 vttbr) {
-    asm volatile("msr vttbr_el2, %0\n\tisb" : : "r"(vttbr) : "memory");
+  void select(u64 root, u64 control) const {
+    asm volatile("msr vtcr_el2, %0\n\tmsr vttbr_el2, %1\n\tisb"
+                 :
+                 : "r"(control), "r"(root)
+                 : "memory");
   }
-  u64 previous_ = 0;
-  bool switched_ = false;
+  u64 interrupts_ = 0;
+  u64 root_ = 0;
+  u64 control_ = 0;
+#elif defined(__riscv)
+  explicit VmSelected(const VmTag& tag) {
+    asm volatile("csrrci %0, sstatus, 2" : "=r"(status_) : : "memory");  // SIE
+    asm volatile("csrrw %0, 0x680, %1" : "=r"(root_) : "r"(tag.root_register) : "memory");
+  }
+  ~VmSelected() {
+    asm volatile("csrw 0x680, %0" : : "r"(root_) : "memory");
+    asm volatile("csrs sstatus, %0" : : "r"(status_ & 2) : "memory");
+  }
+
+ private:
+  u64 status_ = 0;
+  u64 root_ = 0;
 #else
   explicit VmSelected(const VmTag&) {}
 #endif
@@ -145,11 +185,22 @@ class VmSelected {
   VmSelected& operator=(const VmSelected&) = delete;
 };
 
-/// Carries out on this processor what a policy demands: the body of a Hal's `invalidate`.
+/// Carries out on this processor what a policy demands: the body of a Hal's `invalidate`. Traps on
+/// Original030, which is there to be compared and not to be run.
 inline void execute_fences(FencePolicy policy, const Capabilities& machine,
                            const Invalidation<Gpa>& change) {
+  if (policy == FencePolicy::Original030) __builtin_trap();
+#if defined(__aarch64__)
   const VmSelected selected(change.tag());
+#endif
   emit_fences(kTarget, policy, machine, change, [](const Fence& fence) { execute(fence); });
+}
+
+/// Carries out on this processor what must come before the VM's VMID, VPID or root is used again:
+/// with the tag of `AddressSpace::tag()`, before the space is destroyed.
+inline void execute_retirement(const Capabilities& machine, const VmTag& tag) {
+  const VmSelected selected(tag);
+  emit_retirement(kTarget, machine, tag, [](const Fence& fence) { execute(fence); });
 }
 
 #endif

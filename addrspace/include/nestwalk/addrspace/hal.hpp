@@ -4,7 +4,7 @@
 // What the engine needs from the hypervisor (or the simulator) around it.
 //
 // A Hal is an object, so that every VM may have its own allocator. `HalBase` supplies what most
-// have in common; a minimal Hal adds five functions:
+// have in common; a minimal Hal adds six functions:
 //
 //   struct MyHal : HalBase<MyHal> {
 //     Result<Hpa> alloc_run(unsigned order);              // 2^order frames, aligned to their size
@@ -12,6 +12,7 @@
 //     Hva phys_to_virt(Hpa) const;
 //     Hpa virt_to_phys(Hva) const;
 //     void invalidate(const Invalidation<Gpa>&);          // carry out the fence: fence.hpp
+//     Capabilities capabilities() const;                  // of the machine: capabilities.hpp
 //   };
 #pragma once
 
@@ -39,9 +40,11 @@ concept Hal = requires(H& hal, const H& const_hal, typename H::Physical physical
   /// engine may give a run back in naturally aligned parts (a huge page that was split).
   { hal.alloc_run(order) } -> std::same_as<Result<typename H::Physical>>;
   { hal.free_run(physical, order) } -> std::same_as<void>;
-  /// True where fresh frames hold zeros already; else the engine zeroes what guests will see.
+  /// True where fresh frames hold zeros already, for guests without caches, too; else the engine
+  /// zeroes them, and publishes those that guests will see.
   { H::kFramesComeZeroed } -> std::convertible_to<bool>;
   { hal.zero(physical, bytes) } -> std::same_as<void>;
+  { hal.publish(physical, bytes) } -> std::same_as<void>;
 
   /// Table entries. A write is a single 8-byte store that makes all earlier stores visible first,
   /// so that a hardware walker never finds a table before its content.
@@ -61,6 +64,21 @@ concept HalFor = Hal<H> && Format<F> && std::same_as<typename H::Physical, typen
   { hal.invalidate(invalidation) } -> std::same_as<void>;
 };
 
+/// Makes memory look the same to observers without caches: an AArch64 guest that has not turned its
+/// own on yet reads around ours (Arm ARM D7, "Mismatched memory attributes"). Elsewhere caches are
+/// coherent with everybody.
+inline void clean_to_memory([[maybe_unused]] u8* start, [[maybe_unused]] u64 bytes) {
+#if defined(__aarch64__)
+  u64 cache_type;
+  asm volatile("mrs %0, ctr_el0" : "=r"(cache_type));
+  const u64 line = u64{4} << (cache_type >> 16 & 0xf);  // DminLine: log2 of the words
+  for (u64 at = 0; at < bytes; at += line) {
+    asm volatile("dc civac, %0" : : "r"(start + at) : "memory");
+  }
+  asm volatile("dsb sy" : : : "memory");
+#endif
+}
+
 template <class Derived, class PhysicalAddress = Hpa>
 class HalBase {
  public:
@@ -71,6 +89,7 @@ class HalBase {
   void free_frame(Physical frame) { self().free_run(frame, 0); }
 
   void zero(Physical start, u64 bytes) { __builtin_memset(pointer<void>(start), 0, bytes); }
+  void publish(Physical start, u64 bytes) { clean_to_memory(pointer<u8>(start), bytes); }
   // The builtins, because std::atomic_ref takes its values through memory.
   u64 read_entry(Physical slot) const {
     return __atomic_load_n(pointer<u64>(slot), __ATOMIC_ACQUIRE);
@@ -83,7 +102,6 @@ class HalBase {
     return __atomic_compare_exchange_n(pointer<u64>(slot), &expected, desired, kMayFailSpuriously,
                                        __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
   }
-  Capabilities capabilities() const { return {}; }
 
  protected:
   template <class T>

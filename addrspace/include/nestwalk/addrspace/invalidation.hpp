@@ -42,9 +42,10 @@ inline constexpr Changes kMemoryType{64};     ///< valid, another memory type
 inline constexpr Changes kCleaned{128};       ///< the dirty state was cleared
 inline constexpr Changes kResized{256};       ///< a leaf became a table of smaller leaves
 inline constexpr Changes kSpurious{512};      ///< a fault on an entry that permits the access
+inline constexpr Changes kMadeGlobal{1024};   ///< valid for all ASIDs: copies under old tags stay
 /// A stale copy of the old entry would permit or reach what the new one does not.
 inline constexpr Changes kRevoking =
-    kLessPermission | kUnmapped | kMoved | kMemoryType | kCleaned | kResized;
+    kLessPermission | kUnmapped | kMoved | kMemoryType | kCleaned | kResized | kMadeGlobal;
 }  // namespace change
 
 /// The operation behind an invalidation.
@@ -52,7 +53,8 @@ enum class Cause : u8 { MapLinear, MapAllocated, Fault, Unmap, Protect, Remap, D
 
 /// Which translations are meant: the tags that the hardware puts on what it caches.
 struct VmTag {
-  u64 root_register = 0;  ///< EPTP, VTTBR_EL2 or hgatp
+  u64 root_register = 0;     ///< EPTP, VTTBR_EL2 or hgatp
+  u64 control_register = 0;  ///< VTCR_EL2; 0 where there is none
   u16 vmid = 0;
 };
 

@@ -49,11 +49,11 @@ class PageTable {
     if (geometry.levels > machine.most_levels) return Error::UnsupportedGeometry;
     if (const Result<void> usable = format.supports(geometry); !usable) return usable.error();
     if (id >> format.id_bits() != 0) return Error::OutOfRange;
-    geometry.leaf_levels = static_cast<u8>((geometry.leaf_levels & machine.leaf_levels) | 1);
+    geometry.leaf_levels = splittable(geometry.leaf_levels & machine.leaf_levels);
     if (machine.physical_bits < geometry.output_bits) geometry.output_bits = machine.physical_bits;
-    const Result<Output> root = alloc_zeroed(hal, geometry.root_order());
+    const Result<Output> root = alloc_zeroed(hal, geometry, geometry.root_order());
     if (!root) return root.error();
-    const Result<Output> shortcuts = alloc_zeroed(hal, 0);
+    const Result<Output> shortcuts = alloc_zeroed(hal, geometry, 0);
     if (!shortcuts) {
       hal.free_run(*root, geometry.root_order());
       return shortcuts.error();
@@ -68,7 +68,8 @@ class PageTable {
   PageTable& operator=(PageTable&&) = delete;
   PageTable(const PageTable&) = delete;
   PageTable& operator=(const PageTable&) = delete;
-  /// The caller sees to it that no processor uses the tree any more.
+  /// The caller sees to it that no processor uses the tree any more, nor remembers it: fence.hpp,
+  /// `emit_retirement`.
   ~PageTable() {
     if (!alive_) return;
     tables_.free_subtree(root(), tables_.root_level());
@@ -106,7 +107,10 @@ class PageTable {
     return address(found, at);
   }
   /// The raw entry that translates this address, valid, parked or empty, and its level.
-  typename Tables<F, H>::Position entry(Input at) const { return tables_.find(offset(at)); }
+  Result<typename Tables<F, H>::Position> entry(Input at) const {
+    if (!tables_.accepts(at)) return Error::OutOfRange;
+    return tables_.find(offset(at));
+  }
 
   // Single leaves -------------------------------------------------------------------------------
 
@@ -173,16 +177,8 @@ class PageTable {
     return fill(range, OwnedSource<F>(largest_level), Cause::MapAllocated,
                 plain_encoding(flags, note));
   }
-  /// Makes leaves for address 0: what `populate` asks for, or a caller's variation of it. `note` is
-  /// the software bits to set besides.
-  auto plain_encoding(MappingFlags flags, u64 note = 0) const {
-    return [this, flags, note](unsigned level) {
-      const u64 bits = format().leaf(Output(0), flags, level) | note;
-      return (flags.access & kRwx).empty() ? Entries::parked(bits) : bits;
-    };
-  }
-
-  /// Unmaps what is mapped in the range; large leaves that reach beyond it are split.
+  /// Unmaps what is mapped in the range; large leaves that reach beyond it are split, which may be
+  /// `NoMemory`, as for the next two.
   Result<void> unmap_region(InputRange range) {
     if (const Result<void> fine = check_range(range); !fine) return fine;
     if (range.empty()) return {};
@@ -222,7 +218,50 @@ class PageTable {
     visit_leaves(root(), tables_.root_level(), span_of(range), upper, visit);
   }
 
-  // For the owner of areas: faults and dirty logging ---------------------------------------------
+ private:
+  using Entries = Tables<F, H>;
+  using Position = typename Entries::Position;
+  using Gather = Invalidation<Input>;
+  template <NestedFormat F2, HalFor<F2> H2>
+  friend class AddressSpace;
+
+  PageTable(const Entries& tables, u16 id) : tables_(tables), tag_(tag_for(id)) {}
+
+  // A leaf is split into leaves of the next level: above a level without leaves there are none.
+  static constexpr u8 splittable(unsigned leaf_levels) {
+    const unsigned with_pages = leaf_levels | 1;
+    return static_cast<u8>(with_pages & ~(with_pages + 1));
+  }
+  static Result<Output> alloc_zeroed(H& hal, const Geometry& shape, unsigned order) {
+    const Result<Output> run = hal.alloc_run(order);
+    if (!run) return run;
+    if (!Entries::can_name(shape, *run, order)) {
+      hal.free_run(*run, order);
+      return Error::UnusableFrame;
+    }
+    if constexpr (!H::kFramesComeZeroed) hal.zero(*run, kFrameBytes << order);
+    return run;
+  }
+  VmTag tag_for(u16 id) const {
+    if constexpr (NestedFormat<F>) {
+      const RootConfig config = format().root_config(root(), geometry(), VmId{id});
+      return {config.root_register, config.control_register, id};
+    } else {
+      return {root().value(), 0, id};
+    }
+  }
+
+  u64 offset(Input at) const { return tables_.offset(at); }
+  u64 upper_bits(Input at) const { return tables_.input().upper(at.value()); }
+  Span span_of(InputRange range) const {
+    const u64 from = offset(range.start());
+    return {from, from + range.size()};
+  }
+  InputRange leaf_range(Input at, const Leaf& leaf) const {
+    return *InputRange::make(at.aligned_down(leaf.size), leaf.size);
+  }
+
+  // For an AddressSpace, which has checked the ranges: faults and dirty logging -------------------
 
   enum class Quick : u8 { Done, NoMemory, NotTheCase };
   /// The usual fault, quickly: backs one page in a table that is known already. `bits` is a leaf
@@ -293,34 +332,12 @@ class PageTable {
     return (flags.access & kRwx).empty() ? Entries::parked(next) : next;
   }
 
- private:
-  using Entries = Tables<F, H>;
-  using Position = typename Entries::Position;
-  using Gather = Invalidation<Input>;
-
-  PageTable(const Entries& tables, u16 id) : tables_(tables), tag_{root_register(id), id} {}
-
-  static Result<Output> alloc_zeroed(H& hal, unsigned order) {
-    const Result<Output> run = hal.alloc_run(order);
-    if (run && !H::kFramesComeZeroed) hal.zero(*run, kFrameBytes << order);
-    return run;
-  }
-  u64 root_register(u16 id) const {
-    if constexpr (NestedFormat<F>) {
-      return format().root_config(root(), geometry(), VmId{id}).root_register;
-    } else {
-      return root().value();
-    }
-  }
-
-  u64 offset(Input at) const { return tables_.offset(at); }
-  u64 upper_bits(Input at) const { return tables_.input().upper(at.value()); }
-  Span span_of(InputRange range) const {
-    const u64 from = offset(range.start());
-    return {from, from + range.size()};
-  }
-  InputRange leaf_range(Input at, const Leaf& leaf) const {
-    return *InputRange::make(at.aligned_down(leaf.size), leaf.size);
+  /// Makes leaves for address 0, with software bits besides.
+  auto plain_encoding(MappingFlags flags, u64 note = 0) const {
+    return [this, flags, note](unsigned level) {
+      const u64 bits = format().leaf(Output(0), flags, level) | note;
+      return (flags.access & kRwx).empty() ? Entries::parked(bits) : bits;
+    };
   }
 
   // Checks --------------------------------------------------------------------------------------
@@ -458,7 +475,7 @@ class PageTable {
     if (!gather.empty()) hal().invalidate(gather);
     // (4) Make what was broken.
     if (splits.has_links_left() || pass.broke_leaves()) {
-      make(splits, cause, range.start(), [&](Gather& made) { pass.run(span, made); });
+      make(splits, cause, range.start(), [&](Gather& made) { pass.remake(span, made); });
     }
     return {};
   }

@@ -4,7 +4,7 @@
 // Which table holds the pages around an address: a direct-mapped cache in one frame, so that a
 // lookup reads two words instead of one per level.
 //
-// Whoever changes the tree keeps it: tables of pages enter when they are linked or found by a
+// Whoever changes the tree keeps it: tables of pages enter when they are filled or found by a
 // fault, and leave before they are unlinked. Readers only look, and each entry is one word, so a
 // reader sees all of it or none.
 #pragma once

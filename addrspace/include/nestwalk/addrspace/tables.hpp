@@ -44,6 +44,7 @@ class Tables {
         geometry_(geometry),
         root_(root),
         input_(geometry.check()),
+        unusable_(unusable_bits(geometry)),
         shortcuts_(shortcuts) {
     usage_.tables = 1;
     usage_.table_bytes = (kFrameBytes << geometry_.root_order()) + kFrameBytes;
@@ -152,7 +153,10 @@ class Tables {
   Result<Output> new_leaf_memory(unsigned level) {
     const Result<Output> memory = alloc(order(level));
     if (!memory) return memory;
-    if constexpr (!H::kFramesComeZeroed) hal_->zero(*memory, size(level));
+    if constexpr (!H::kFramesComeZeroed) {
+      hal_->zero(*memory, size(level));
+      hal_->publish(*memory, size(level));
+    }
     usage_.owned_bytes += size(level);
     return memory;
   }
@@ -208,7 +212,15 @@ class Tables {
     return true;
   }
 
+  /// Can an entry of such a tree hold the address of that run of frames?
+  static constexpr bool can_name(const Geometry& shape, Output run, unsigned order) {
+    return (run.value() & (unusable_bits(shape) | unaligned_bits(order))) == 0;
+  }
+
  private:
+  static constexpr u64 unusable_bits(const Geometry& shape) { return ~low_mask(shape.output_bits); }
+  static constexpr u64 unaligned_bits(unsigned order) { return low_mask(kFrameShift + order); }
+
   static constexpr u64 page_offset(u64 offset) {
     return (offset >> F::kPageShift & low_mask(F::kIndexBits)) * sizeof(u64);
   }
@@ -218,7 +230,12 @@ class Tables {
 
   // Single frames take the Hal's short way.
   Result<Output> alloc(unsigned order) {
-    return order == 0 ? hal_->alloc_frame() : hal_->alloc_run(order);
+    const Result<Output> run = order == 0 ? hal_->alloc_frame() : hal_->alloc_run(order);
+    if (run && (run->value() & (unusable_ | unaligned_bits(order))) != 0) [[unlikely]] {
+      release(*run, order);
+      return Error::UnusableFrame;
+    }
+    return run;
   }
   void release(Output start, unsigned order) {
     if (order == 0) {
@@ -233,6 +250,7 @@ class Tables {
   Geometry geometry_;
   Output root_;
   InputCheck input_;
+  u64 unusable_;  ///< address bits that an entry does not hold
   Usage usage_;
   Shortcuts<Output, F::kPageShift + F::kIndexBits> shortcuts_;
   bool tracks_dirty_ = false;

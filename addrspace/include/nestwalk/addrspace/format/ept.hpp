@@ -47,7 +47,9 @@ class Ept {
 
   constexpr explicit Ept(const Capabilities& capabilities) : capabilities_(capabilities) {}
 
-  constexpr Result<void> supports(const Geometry&) const { return {}; }
+  constexpr Result<void> supports(const Geometry& shape) const {
+    return detail::is_within(shape, geometry(shape.levels));
+  }
 
   constexpr Result<void> check(MappingFlags flags) const {
     if (!kMemoryTypes.has(flags.memory)) return Error::UnsupportedFlags;

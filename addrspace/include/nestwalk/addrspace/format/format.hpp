@@ -87,6 +87,15 @@ struct RootConfig {
 namespace detail {
 constexpr u64 bits(unsigned high, unsigned low) { return low_mask(high + 1) & ~low_mask(low); }
 constexpr u64 bit(unsigned n) { return u64{1} << n; }
+
+/// Is a shape one that the format itself makes, or the same with fewer leaf levels or output bits?
+constexpr Result<void> is_within(Geometry shape, const Result<Geometry>& own) {
+  if (!own || (shape.leaf_levels & ~own->leaf_levels) != 0) return Error::UnsupportedGeometry;
+  if (shape.output_bits > own->output_bits) return Error::UnsupportedGeometry;
+  shape.leaf_levels = own->leaf_levels;
+  shape.output_bits = own->output_bits;
+  return shape == *own ? Result<void>() : Result<void>(Error::UnsupportedGeometry);
+}
 }  // namespace detail
 
 }  // namespace nestwalk::addrspace

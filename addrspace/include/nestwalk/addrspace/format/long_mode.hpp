@@ -50,7 +50,9 @@ class LongMode {
   constexpr explicit LongMode(const Capabilities& capabilities, u64 pat = kResetPat)
       : capabilities_(capabilities), pat_(pat) {}
 
-  constexpr Result<void> supports(const Geometry&) const { return {}; }
+  constexpr Result<void> supports(const Geometry& shape) const {
+    return detail::is_within(shape, geometry(shape.levels));
+  }
 
   /// A present page is always readable; execute-only and write-only do not exist.
   constexpr Result<void> check(MappingFlags flags) const {

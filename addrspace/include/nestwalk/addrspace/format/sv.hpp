@@ -119,7 +119,9 @@ class GStage : public SvEntry {
 
   constexpr explicit GStage(const Capabilities& capabilities) : SvEntry(capabilities) {}
 
-  constexpr Result<void> supports(const Geometry&) const { return {}; }
+  constexpr Result<void> supports(const Geometry& shape) const {
+    return detail::is_within(shape, geometry(shape.levels));
+  }
   constexpr Result<void> check(MappingFlags flags) const {
     if (flags.access.has(addrspace::kGlobal)) return Error::UnsupportedFlags;
     return check_common(flags);
@@ -137,7 +139,10 @@ class GStage : public SvEntry {
     return found;
   }
 
-  static constexpr unsigned id_bits() { return 14; }  // VMIDMAX
+  constexpr unsigned id_bits() const {
+    constexpr u8 kVmidMax = 14;
+    return capabilities_.vmid_bits < kVmidMax ? capabilities_.vmid_bits : kVmidMax;
+  }
 
   /// hgatp: MODE, VMID, PPN. The PPN's low two bits are 0: the root is 16 KiB, aligned.
   static constexpr RootConfig root_config(Hpa root, const Geometry& shape, VmId id) {
@@ -158,7 +163,9 @@ class Sv : public SvEntry {
 
   constexpr explicit Sv(const Capabilities& capabilities) : SvEntry(capabilities) {}
 
-  constexpr Result<void> supports(const Geometry&) const { return {}; }
+  constexpr Result<void> supports(const Geometry& shape) const {
+    return detail::is_within(shape, geometry(shape.levels));
+  }
   constexpr Result<void> check(MappingFlags flags) const { return check_common(flags); }
   static constexpr u64 leaf(Gpa address, MappingFlags flags, unsigned) {
     const u64 user = flags.access.has(addrspace::kUser) ? kU : 0;

@@ -154,7 +154,7 @@ class Stage2 : public VmsaEntry<kGranule, kWidth> {
   constexpr Result<void> supports(const Geometry& shape) const {
     if (!this->machine_has_granule()) return Error::UnsupportedGeometry;
     if (shape.input_bits > this->capabilities_.physical_bits) return Error::UnsupportedGeometry;
-    return {};
+    return detail::is_within(shape, geometry(shape.input_bits));
   }
 
   constexpr Result<void> check(MappingFlags flags) const {
@@ -200,7 +200,7 @@ class Stage2 : public VmsaEntry<kGranule, kWidth> {
   /// A leaf that forbids writes has no dirty state: the bit would permit them.
   static constexpr u64 dirtied(u64 entry) { return is_writable(entry) ? entry | kWritable : entry; }
 
-  constexpr unsigned id_bits() const { return this->capabilities_.wide_vmid ? 16 : 8; }
+  constexpr unsigned id_bits() const { return this->capabilities_.vmid_bits; }
 
   /// VTTBR_EL2 and VTCR_EL2.
   constexpr RootConfig root_config(Hpa root, const Geometry& shape, VmId id) const {
@@ -230,7 +230,7 @@ class Stage2 : public VmsaEntry<kGranule, kWidth> {
     const u64 sl0 = (kGranule == Granule::k4K ? 2u : 3u) - start_level;
     u64 value = kRes1 | kCacheableWalks | kTg0 << 14 | (64u - shape.input_bits) | sl0 << 6;
     value |= physical_size_code() << 16;
-    if (this->capabilities_.wide_vmid) value |= detail::bit(19);
+    if (this->capabilities_.vmid_bits > 8) value |= detail::bit(19);
     if (this->capabilities_.hardware_dirty) value |= detail::bit(21) | detail::bit(22);
     if (kWidth == Width::k52 && kGranule != Granule::k64K) value |= detail::bit(32);  // DS
     return value;
@@ -277,8 +277,10 @@ class Stage1 : public VmsaEntry<kGranule, kWidth> {
   constexpr explicit Stage1(const Capabilities& capabilities, u64 mair = kDefaultMair)
       : Entry(capabilities), mair_(mair) {}
 
-  constexpr Result<void> supports(const Geometry&) const {
-    return this->machine_has_granule() ? Result<void>() : Result<void>(Error::UnsupportedGeometry);
+  constexpr Result<void> supports(const Geometry& shape) const {
+    const VaHalf half = shape.rule == InputRule::Ones ? VaHalf::Upper : VaHalf::Lower;
+    if (!this->machine_has_granule()) return Error::UnsupportedGeometry;
+    return detail::is_within(shape, geometry(shape.input_bits, half));
   }
 
   /// A valid entry is always readable by the privileged side.

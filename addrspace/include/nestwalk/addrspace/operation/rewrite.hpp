@@ -6,7 +6,7 @@
 // `transform(entry, level, offset)` says what a leaf (valid or parked) becomes. Where a change
 // needs break-before-make, the first pass parks the leaf and the second, after the invalidation,
 // makes it anew; a transform must therefore give the same result for a parked leaf as for a valid
-// one.
+// one, and leave a parked leaf alone that it made itself.
 #pragma once
 
 #include "nestwalk/addrspace/splits.hpp"
@@ -28,6 +28,11 @@ class Rewrite {
   }
   /// Did the first pass leave leaves to be made anew?
   bool broke_leaves() const { return broke_leaves_; }
+  /// The second pass. What is valid is as it should be.
+  void remake(Span span, Invalidation<Input>& invalidation) {
+    remaking_ = true;
+    run(span, invalidation);
+  }
 
  private:
   void walk(Output table, unsigned level, Span span, Invalidation<Input>& invalidation) {
@@ -44,12 +49,14 @@ class Rewrite {
   }
 
   void edit(Output slot, u64 entry, unsigned level, u64 start, Invalidation<Input>& invalidation) {
+    if (remaking_ && F::is_valid(entry, level)) return;
     for (;;) {
       const u64 next = transform_(entry, level, start);
       if (next == entry) return;
       const Changes changes = classify(entry, next, level);
       const bool broken =
-          F::kBreakBeforeMake && changes.any_of(change::kMoved | change::kMemoryType);
+          F::kBreakBeforeMake &&
+          changes.any_of(change::kMoved | change::kMemoryType | change::kMadeGlobal);
       const bool owned = (entry & F::kOwned) != 0;
       if (!tables_.replace(slot, entry, broken ? Entries::parked(entry) : next)) continue;
       broke_leaves_ = broke_leaves_ || broken;
@@ -73,9 +80,9 @@ class Rewrite {
     const Access gained = new_flags.access.without(old_flags.access);
     if (F::address(before, level) != F::address(after, level)) found = found | change::kMoved;
     if (old_flags.memory != new_flags.memory) found = found | change::kMemoryType;
-    // A change of scope (global or not) leaves entries behind under the old tags.
-    if (!lost.empty() || gained.has(kGlobal)) found = found | change::kLessPermission;
-    if (!gained.empty()) found = found | change::kMorePermission;
+    if (!lost.empty()) found = found | change::kLessPermission;
+    if (!gained.without(kGlobal).empty()) found = found | change::kMorePermission;
+    if (gained.has(kGlobal)) found = found | change::kMadeGlobal;
     if (F::is_dirty(before) && !F::is_dirty(after)) found = found | change::kCleaned;
     return found;
   }
@@ -85,6 +92,7 @@ class Rewrite {
   u64 upper_;
   Transform& transform_;
   bool broke_leaves_ = false;
+  bool remaking_ = false;
 };
 
 }  // namespace nestwalk::addrspace

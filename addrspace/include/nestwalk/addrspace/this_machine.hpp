@@ -1,0 +1,64 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What the processor that this is compiled for can do, read from its registers: privileged (ring 0,
+// EL2, HS-mode), so only a hypervisor calls it.
+#pragma once
+
+#include "nestwalk/addrspace/capabilities.hpp"
+
+namespace nestwalk::addrspace {
+
+#if defined(__x86_64__)
+
+inline Capabilities this_machine() {
+  constexpr u32 kEptVpidCap = 0x48c;        // IA32_VMX_EPT_VPID_CAP
+  constexpr u32 kAddressSizes = 0x80000008;  // CPUID: MAXPHYADDR in EAX[7:0]
+  u32 low, high;
+  asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(kEptVpidCap));
+  u32 eax = kAddressSizes, ebx, ecx = 0, edx;
+  asm volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+  return capabilities_from_ept_vpid_cap(u64{high} << 32 | low, static_cast<u8>(eax & 0xff));
+}
+
+#elif defined(__aarch64__)
+
+inline Capabilities this_machine() {
+  u64 mmfr0, mmfr1;
+  asm volatile("mrs %0, id_aa64mmfr0_el1" : "=r"(mmfr0));
+  asm volatile("mrs %0, id_aa64mmfr1_el1" : "=r"(mmfr1));
+  return capabilities_from_id_registers(mmfr0, mmfr1);
+}
+
+#elif defined(__riscv)
+
+/// Call it while no guest may run: hgatp is written, and put back. It keeps the MODE that it had
+/// when asked for one that does not exist, and the VMID bits that do. The extensions (Svpbmt,
+/// Svadu, Svvptc) are in the device tree: set them in what this returns.
+inline Capabilities this_machine() {
+  constexpr u64 kVmid = u64{0x3fff} << 44;
+  const auto keeps = [](u64 wanted) {
+    u64 kept;
+    asm volatile("csrw 0x680, %1\n\tcsrr %0, 0x680" : "=r"(kept) : "r"(wanted) : "memory");
+    return kept;
+  };
+  u64 before;
+  asm volatile("csrrw %0, 0x680, x0" : "=r"(before) : : "memory");
+  u8 levels = 0;
+  u64 kept = 0;
+  for (u8 tried = 3; tried <= 5; ++tried) {  // MODE 8 is Sv39x4
+    const u64 wanted = u64{tried} + 5;
+    if (const u64 found = keeps(wanted << 60 | kVmid); found >> 60 == wanted) {
+      levels = tried;
+      kept = found;
+    }
+  }
+  asm volatile("csrw 0x680, %0" : : "r"(before) : "memory");
+  u8 vmid_bits = 0;
+  while ((kept & kVmid) >> (44 + vmid_bits) != 0) ++vmid_bits;
+  return capabilities_from_hgatp(levels, vmid_bits);
+}
+
+#endif
+
+}  // namespace nestwalk::addrspace
