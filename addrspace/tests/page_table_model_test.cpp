@@ -657,15 +657,17 @@ using Subjects = ::testing::Types<
     Subject<Ept, 4, kMillion>, Subject<Ept, 5, kMany>, Stage2Subject<Granule::k4K, 39, kMany>,
     Stage2Subject<Granule::k4K, 40, kMany>, Stage2Subject<Granule::k4K, 48, kMillion>,
     Stage2Subject<Granule::k16K, 40, kFewer>, Stage2Subject<Granule::k16K, 47, kFewer>,
-    Stage2Subject<Granule::k16K, 48, kFewer>, Stage2Subject<Granule::k64K, 32, kFewer>,
-    Stage2Subject<Granule::k64K, 42, kFewer>, Stage2Subject<Granule::k64K, 48, kFewer>,
-    Stage2Subject<Granule::k4K, 52, kMany, Width::k52>,
+    Stage2Subject<Granule::k16K, 48, kMillion>, Stage2Subject<Granule::k64K, 32, kMany>,
+    Stage2Subject<Granule::k64K, 42, kMillion>, Stage2Subject<Granule::k64K, 48, kFewer>,
+    Stage2Subject<Granule::k4K, 52, kMillion, Width::k52>,
+    Stage2Subject<Granule::k16K, 52, kFewer, Width::k52>,
     Stage2Subject<Granule::k64K, 52, kFewer, Width::k52>, Subject<GStage, 3, kMillion>,
     Subject<GStage, 4, kMany>, Subject<GStage, 5, kMany>, Subject<LongMode, 4, kMillion>,
     Subject<LongMode, 5, kMany>, Stage1Subject<Granule::k4K, VaHalf::Lower, 48, kMillion>,
     Stage1Subject<Granule::k4K, VaHalf::Upper>, Stage1Subject<Granule::k16K, VaHalf::Lower>,
-    Stage1Subject<Granule::k16K, VaHalf::Upper, 47>, Stage1Subject<Granule::k64K, VaHalf::Lower>,
-    Stage1Subject<Granule::k64K, VaHalf::Upper, 42>, Subject<Sv, 3, kMillion>,
+    Stage1Subject<Granule::k16K, VaHalf::Upper, 47, kMillion>,
+    Stage1Subject<Granule::k64K, VaHalf::Lower>,
+    Stage1Subject<Granule::k64K, VaHalf::Upper, 42, kMillion>, Subject<Sv, 3, kMillion>,
     Subject<Sv, 4, kMany>, Subject<Sv, 5, kMany>>;
 TYPED_TEST_SUITE(PageTableModel, Subjects);
 

@@ -12,7 +12,7 @@ namespace nestwalk::addrspace {
 #if defined(__x86_64__)
 
 inline Capabilities this_machine() {
-  constexpr u32 kEptVpidCap = 0x48c;        // IA32_VMX_EPT_VPID_CAP
+  constexpr u32 kEptVpidCap = 0x48c;         // IA32_VMX_EPT_VPID_CAP
   constexpr u32 kAddressSizes = 0x80000008;  // CPUID: MAXPHYADDR in EAX[7:0]
   u32 low, high;
   asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(kEptVpidCap));
