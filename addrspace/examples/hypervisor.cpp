@@ -53,7 +53,8 @@ using Space = AddressSpace<TableFormat, PoolHal>;
 
 /// 256 MiB of memory, backed 64 KiB at a time when the guest touches it; firmware; a device.
 Result<Space> make_guest(PoolHal& hal, Hpa firmware, Hpa uart) {
-  Result<Space> space = Space::create(hal, kShape, *GpaRange::make(Gpa(0), 4 * kGiB), 1);
+  const u16 vmid = hal.machine.vmid_bits != 0 ? 1 : 0;
+  Result<Space> space = Space::create(hal, kShape, *GpaRange::make(Gpa(0), 4 * kGiB), vmid);
   if (!space) return space;
   Result<void> done = space->map_linear(Gpa(0), firmware, kMiB, {kRead | kExecute});
   if (done) {

@@ -476,7 +476,9 @@ class AddressSpaceModel : public ::testing::Test {
     const bool writable = run.flags.access.has(kWrite);
     with_flags(run, flags);
     if (tracking_ == DirtyTracking::Off) return;
-    run.soft_dirty = run.soft_dirty || written;
+    const MappingFlags old = areas_.find(at)->flags;
+    const bool was_hidden = !is_logged(old) || !old.access.any_of(kRwx);
+    run.soft_dirty = run.soft_dirty || written || (was_hidden && is_logged(flags));
     const bool hides = tracking_ == DirtyTracking::WriteProtection && is_logged(flags);
     if (hides && !writable) without_write(run);
   }

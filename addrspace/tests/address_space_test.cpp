@@ -478,6 +478,22 @@ TEST_F(AddressSpaceTest, the_dirty_log_leaves_devices_alone) {
   }
 }
 
+// A reader copies what for_each_run shows it: neither devices nor pages out of reach.
+TEST_F(AddressSpaceTest, what_protect_brings_into_the_log_counts_as_written) {
+  constexpr MappingFlags kHiddenBefore[] = {{kRead | kWrite, MemoryType::Device}, {}};
+  for (const MappingFlags before : kHiddenBefore) {
+    for (const DirtyTracking how : {DirtyTracking::WriteProtection, DirtyTracking::Hardware}) {
+      ASSERT_TRUE(space_.map_alloc(Gpa(kStart), 2 * kPage, before, Backend::eager()));
+      ASSERT_TRUE(space_.start_dirty_log(how));
+      ASSERT_TRUE(space_.protect(Gpa(kStart), kPage, kRw));
+      EXPECT_EQ(harvest(space_.range()), Ranges{bytes(kStart, kPage)});
+      EXPECT_EQ(harvest(space_.range()), Ranges{});
+      ASSERT_TRUE(space_.stop_dirty_log());
+      space_.clear();
+    }
+  }
+}
+
 TEST_F(AddressSpaceTest, mapped_runs_are_cut_at_the_ends_of_the_part) {
   ASSERT_TRUE(space_.map_linear(Gpa(2 * kMiB), Hpa(8 * kMiB), 4 * kMiB, kRw));
   std::vector<MappedRun> runs;

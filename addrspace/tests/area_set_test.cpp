@@ -52,6 +52,22 @@ class AreaSetTest : public ::testing::Test {
   Areas areas_{hal_};
 };
 
+/// Its frames begin where no frame can.
+struct CrookedHal : ArenaHal<> {
+  using ArenaHal<>::ArenaHal;
+  Result<Hpa> alloc_frame() { return *ArenaHal<>::alloc_frame() + kOff; }
+  void free_frame(Hpa frame) { ArenaHal<>::free_frame(frame - kOff); }
+  static constexpr u64 kOff = 0x100;
+};
+
+TEST(AreaSetHal, a_frame_that_is_not_aligned_is_given_back_and_refused) {
+  CrookedHal hal(16);
+  AreaSet<CrookedHal> areas(hal);
+  EXPECT_EQ(areas.reserve(1), Error::UnusableFrame);
+  EXPECT_EQ(areas.frames(), 0u);
+  EXPECT_EQ(hal.arena().frames_in_use(), 0u);
+}
+
 using List = std::vector<Area>;
 
 TEST_F(AreaSetTest, is_empty_at_first_and_takes_no_frame) {

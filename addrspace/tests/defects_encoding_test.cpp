@@ -95,7 +95,8 @@ TYPED_TEST(Encoding, the_memory_of_a_hidden_large_page_is_never_taken_for_a_tabl
   ASSERT_TRUE(this->guest.space.map_alloc(kBase, 2 * kMiB, kMemory, Backend::eager(1)).ok());
   const Hpa memory = *this->guest.space.translate(kBase);
   for (u64 n = 0; n < 512; ++n) {  // what a guest might plant there
-    this->guest.hal.poke(memory + 8 * n, TypeParam::Format::leaf(kTarget, kCode, 0));
+    this->guest.hal.poke(memory + 8 * n,
+                         this->guest.space.page_table().format().leaf(kTarget, kCode, 0));
   }
   ASSERT_TRUE(this->guest.space.protect(kBase, 2 * kMiB, kHidden).ok());
   EXPECT_EQ(this->guest.space.translate(kBase), Result<Hpa>(Error::NotMapped));

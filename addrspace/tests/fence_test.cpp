@@ -291,7 +291,12 @@ TEST(Retirement, removes_both_stages_of_the_vm) {
       (std::vector<Fence>{
           {FenceOp::DsbIshst}, {FenceOp::TlbiVmalls12e1is}, {FenceOp::DsbIsh}, {FenceOp::Isb}}));
   EXPECT_EQ(fences(Architecture::RiscV64, tag),
-            (std::vector<Fence>{{FenceOp::HfenceGvmaVmid, 3}, {FenceOp::HfenceVvmaAll, 3}}));
+            (std::vector<Fence>{{FenceOp::HfenceVvmaAll, 3}, {FenceOp::HfenceGvmaVmid, 3}}));
+  // A processor without INVVPID (EPT_VPID_CAP bit 32) would take an undefined-opcode exception.
+  std::vector<Fence> without_vpid;
+  emit_retirement(Architecture::X86_64, capabilities_from_ept_vpid_cap(0, 46), tag,
+                  [&](const Fence& fence) { without_vpid.push_back(fence); });
+  EXPECT_EQ(without_vpid, (std::vector<Fence>{{FenceOp::InveptAll}}));
 }
 
 }  // namespace

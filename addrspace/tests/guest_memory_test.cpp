@@ -303,6 +303,30 @@ TEST_F(GuestMemoryTest, bytes_beside_a_transfer_are_never_touched) {
   }
 }
 
+struct PublishingHal : ArenaHal<> {
+  using ArenaHal<>::ArenaHal;
+  void publish(Hpa start, u64 bytes) { published.push_back(*HpaRange::make(start, bytes)); }
+  std::vector<HpaRange> published;
+};
+
+TEST(GuestMemoryPublish, makes_the_pages_behind_a_range_visible_to_a_guest_without_caches) {
+  PublishingHal hal(64);
+  using Space = AddressSpace<Ept, PublishingHal>;
+  Space space = *Space::create(hal, *Ept::geometry(4), *GpaRange::make(Gpa(0), kMiB));
+  GuestMemory<Space> memory(space);
+  ASSERT_TRUE(space.map_alloc(Gpa(0), 2 * kPage, kRo, Backend::lazy()));
+  const Transfer done = memory.publish(Gpa(kPage - 16), 32 + kPage);
+  EXPECT_EQ(done.bytes, 16 + kPage);
+  EXPECT_EQ(done.status, Error::NotMapped);
+  const Hpa first = *space.translate(Gpa(0));
+  const Hpa second = *space.translate(Gpa(kPage));
+  const auto range = [](Hpa at, u64 bytes) { return *HpaRange::make(at, bytes); };
+  // Each page as it is backed with zeros, then what was asked for of it.
+  EXPECT_EQ(hal.published,
+            (std::vector<HpaRange>{range(first, kPage), range(first + (kPage - 16), 16),
+                                   range(second, kPage), range(second, kPage)}));
+}
+
 // A guest that names a device's registers as a buffer would have the host read and write them.
 TEST_F(GuestMemoryTest, device_memory_is_neither_read_nor_written) {
   map(0, 1, kRw);

@@ -63,8 +63,9 @@ constexpr u64 kLeafAlways = 0xc1;
 TEST(GStageFormat, encodes_pages_that_user_accesses_reach) {
   // "For G-stage address translation, all memory accesses are considered to be user-level
   // accesses": without U (0x10) a leaf would always fault. PA 0x10000 is 0x10000 >> 2 = 0x4000.
-  const auto leaf = [](Access access, MemoryType type) {
-    return GStage::leaf(Hpa(0x10000), {access, type}, 0);
+  const GStage format(with_svpbmt());
+  const auto leaf = [&](Access access, MemoryType type) {
+    return format.leaf(Hpa(0x10000), {access, type}, 0);
   };
   EXPECT_EQ(leaf(kRead, MemoryType::WriteBack), 0x40d3u);
   EXPECT_EQ(leaf(kRead | kWrite, MemoryType::WriteBack), 0x40d7u);
@@ -77,8 +78,9 @@ TEST(GStageFormat, encodes_pages_that_user_accesses_reach) {
 }
 
 TEST(GStageFormat, encodes_superpages_alike_and_tables_with_v_alone) {
-  EXPECT_EQ(GStage::leaf(Hpa(0x20'0000), {kRwx, MemoryType::WriteBack}, 1), 0x800dfu);
-  EXPECT_EQ(GStage::leaf(Hpa(0x4000'0000), {kRead, MemoryType::WriteBack}, 2), 0x1000'00d3u);
+  const GStage format(with_svpbmt());
+  EXPECT_EQ(format.leaf(Hpa(0x20'0000), {kRwx, MemoryType::WriteBack}, 1), 0x800dfu);
+  EXPECT_EQ(format.leaf(Hpa(0x4000'0000), {kRead, MemoryType::WriteBack}, 2), 0x1000'00d3u);
   EXPECT_EQ(GStage::table(Hpa(0x5000)), 0x1401u);
   EXPECT_EQ(GStage::table(Hpa(0x00ff'ffff'ffff'f000)), 0x003f'ffff'ffff'fc01u);
   EXPECT_EQ(Sv::table(Gpa(0x5000)), 0x1401u);
@@ -91,7 +93,7 @@ TEST(GStageFormat, encodes_every_permission_memory_type_and_size) {
       for (const TypeBits& type : kTypes) {
         const MappingFlags flags{access.access, type.type};
         EXPECT_TRUE(format.check(flags)) << to_text(flags).c_str();
-        EXPECT_EQ(GStage::leaf(Hpa(kHighest[level]), flags, level),
+        EXPECT_EQ(format.leaf(Hpa(kHighest[level]), flags, level),
                   kHighest[level] >> 2 | type.bits | access.bits | 0x10 | kLeafAlways)
             << to_text(flags).c_str() << " at level " << level;
       }
@@ -109,7 +111,7 @@ TEST(SvFormat, encodes_every_permission_memory_type_and_size) {
         for (const TypeBits& type : kTypes) {
           const MappingFlags flags{access.access | scope.access, type.type};
           EXPECT_TRUE(format.check(flags)) << to_text(flags).c_str();
-          EXPECT_EQ(Sv::leaf(Gpa(kHighest[level]), flags, level),
+          EXPECT_EQ(format.leaf(Gpa(kHighest[level]), flags, level),
                     kHighest[level] >> 2 | type.bits | access.bits | scope.bits | kLeafAlways)
               << to_text(flags).c_str() << " at level " << level;
         }
@@ -136,12 +138,20 @@ TEST(SvFormat, refuses_write_without_read_and_types_that_it_lacks) {
   expect_refusals<GStage>();
 }
 
-TEST(SvFormat, refuses_memory_types_without_svpbmt) {
-  for (const MemoryType type : {MemoryType::Uncached, MemoryType::Device}) {
-    EXPECT_EQ(GStage(without_svpbmt()).check({kRead, type}), Error::UnsupportedFlags);
-    EXPECT_EQ(Sv(without_svpbmt()).check({kRead, type}), Error::UnsupportedFlags);
+// "Physical Memory Attributes": without Svpbmt they alone say what is a device (PBMT is reserved
+// and stays 0), and memory cannot be made uncached.
+template <class F>
+void leaves_memory_types_to_the_platform() {
+  const F format(without_svpbmt());
+  EXPECT_EQ(format.check({kRead, MemoryType::Uncached}), Error::UnsupportedFlags);
+  for (const MemoryType type : {MemoryType::WriteBack, MemoryType::Device}) {
+    EXPECT_TRUE(format.check({kRead, type}));
+    EXPECT_EQ(format.leaf(typename F::Output(0x10000), {kRead, type}, 0) >> 61, 0u);
   }
-  EXPECT_TRUE(GStage(without_svpbmt()).check({kRead, MemoryType::WriteBack}));
+}
+TEST(SvFormat, leaves_memory_types_to_the_platform_without_svpbmt) {
+  leaves_memory_types_to_the_platform<GStage>();
+  leaves_memory_types_to_the_platform<Sv>();
 }
 
 // "The G bit in all G-stage PTEs is reserved for future standard use ... should be cleared".

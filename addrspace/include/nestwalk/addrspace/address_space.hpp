@@ -24,7 +24,7 @@ enum class FaultOutcome : u8 {
   NoArea,         ///< nothing is promised there: device emulation, or an error of the guest
   NoPermission,   ///< promised, but not for this access
   NotBacked,      ///< a linear or eager area lost its page: not this engine's doing
-  OutOfMemory,    ///< promised, but the Hal has no frame
+  OutOfMemory,    ///< promised, but the Hal has no frame, or none that the tables can name
 };
 const char* to_string(FaultOutcome outcome);
 /// May the guest run on?
@@ -426,8 +426,10 @@ class AddressSpace {
   u64 reflagged(const Area& area, u64 entry, unsigned level, MappingFlags flags) const {
     u64 next = table_.with_flags(entry, level, flags);
     if (tracking_ == DirtyTracking::Off) return next;
-    // The record must outlive the write permission that may stand for it.
-    if (was_written(area, entry)) next |= F::kSoftDirty;
+    // The record must outlive the write permission that may stand for it, and what was a device or
+    // out of reach is new to whoever reads the log.
+    const bool was_hidden = !is_logged(area.flags) || !area.flags.access.any_of(kRwx);
+    if (was_written(area, entry) || (was_hidden && is_logged(flags))) next |= F::kSoftDirty;
     if (!is_logged(flags) || tracking_ == DirtyTracking::Hardware) return next;
     return F::is_writable(entry) ? next : F::without_write(next);
   }

@@ -347,6 +347,10 @@ class AreaSet {
   Result<void> add_slab() {
     const auto frame = hal_->alloc_frame();
     if (!frame) return frame.error();
+    if (!frame->is_aligned(kFrameBytes)) {
+      hal_->free_frame(*frame);
+      return Error::UnusableFrame;
+    }
     Slab* slab = ::new (reinterpret_cast<void*>(hal_->phys_to_virt(*frame).value())) Slab{};
     link_slab(slab, nullptr);
     free_nodes_ += kNodesPerSlab;

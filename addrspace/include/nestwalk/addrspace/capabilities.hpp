@@ -14,7 +14,7 @@ struct Capabilities {
   u8 physical_bits = 32;           ///< x86 MAXPHYADDR; Arm PARange; RISC-V 56
   u8 leaf_levels = 0b0001;         ///< bit n: leaves at level n (EPT: VPID_CAP bits 16 and 17)
   u8 most_levels = 3;              ///< EPT: VPID_CAP bit 7; RISC-V: the deepest mode of hgatp
-  u8 vmid_bits = 0;                ///< Arm: 8, or 16 with FEAT_VMID16; RISC-V: VMIDLEN
+  u8 vmid_bits = 0;                ///< x86: 16 with VPID; Arm: 8 or 16; RISC-V: VMIDLEN
   u8 granules = 0;                 ///< Arm: bit 0 for 4K, bit 1 for 16K, bit 2 for 64K
   u8 wide_granules = 0;            ///< Arm, the same: those with 52-bit descriptors
   bool execute_only = false;       ///< x86: IA32_VMX_EPT_VPID_CAP bit 0
@@ -31,7 +31,7 @@ constexpr Capabilities capabilities_from_ept_vpid_cap(u64 ept_vpid_cap, u8 physi
   found.physical_bits = physical_bits;
   found.leaf_levels = static_cast<u8>(0b001 | (bit(16) ? 0b010 : 0) | (bit(17) ? 0b100 : 0));
   found.most_levels = bit(7) ? 5 : 4;
-  found.vmid_bits = 16;
+  found.vmid_bits = bit(32) && (bit(41) || bit(42)) ? 16 : 0;  // INVVPID, of one context or all
   found.execute_only = bit(0);
   found.invept_single = bit(20) && bit(25);
   found.hardware_dirty = bit(21);

@@ -82,6 +82,12 @@ inline constexpr u64 kMostSelectiveFences = 512;
 
 namespace detail {
 
+/// TLBI by IPA or VMID, HFENCE.VVMA: the VM is the one that VTTBR_EL2 or hgatp holds.
+constexpr bool acts_on_selected_vm(FenceOp op) {
+  return (op >= FenceOp::TlbiIpas2e1is && op <= FenceOp::TlbiVmalls12e1is) ||
+         op == FenceOp::HfenceVvmaAll;
+}
+
 template <class Sink>
 void emit_invept(const Capabilities& machine, const VmTag& tag, Sink& sink) {
   sink(machine.invept_single ? Fence{FenceOp::InveptSingle, 0, tag.root_register}
@@ -95,10 +101,15 @@ void emit_x86(const Invalidation<Gpa>& change, const Capabilities& machine, Sink
   }
 }
 
+inline constexpr Changes kNeedsTlbi =
+    change::kRevoking | change::kMorePermission | change::kSpurious;
+inline bool needs_tlbi(const Invalidation<Gpa>& change) {
+  return change.changes().any_of(kNeedsTlbi) || change.tables();
+}
+
 template <class Sink>
 void emit_aarch64(const Invalidation<Gpa>& change, bool whole_vm, Sink& sink) {
-  constexpr Changes kStale = change::kRevoking | change::kMorePermission | change::kSpurious;
-  if (!change.changes().any_of(kStale) && !change.tables()) {
+  if (!needs_tlbi(change)) {
     if (!change.changes().any_of(change::kMadeValid)) return;
     sink(Fence{FenceOp::DsbIshst});
     sink(Fence{FenceOp::Isb});
@@ -109,7 +120,7 @@ void emit_aarch64(const Invalidation<Gpa>& change, bool whole_vm, Sink& sink) {
     sink(Fence{FenceOp::TlbiVmalls12e1is});
   } else {
     for (const auto& run : change) {
-      if (!run.changes.any_of(kStale) && !run.table) continue;
+      if (!run.changes.any_of(kNeedsTlbi) && !run.table) continue;
       const FenceOp op = run.table ? FenceOp::TlbiIpas2e1is : FenceOp::TlbiIpas2le1is;
       for (u64 n = 0; n < run.leaves(); ++n) {
         sink(Fence{op, 0, (run.start.value() + (n << run.leaf_shift)) >> 12});
@@ -232,7 +243,10 @@ void emit_retirement(Architecture architecture, const Capabilities& machine, con
   switch (architecture) {
     case Architecture::X86_64:
       detail::emit_invept(machine, tag, sink);
-      if (tag.vmid != 0) sink(Fence{FenceOp::InvvpidSingle, 0, tag.vmid});  // 0: VPIDs are off
+      // VPID 0 is the host's: such a guest ran without one.
+      if (tag.vmid != 0 && machine.vmid_bits != 0) {
+        sink(Fence{FenceOp::InvvpidSingle, 0, tag.vmid});
+      }
       return;
     case Architecture::AArch64:
       sink(Fence{FenceOp::DsbIshst});
@@ -241,8 +255,9 @@ void emit_retirement(Architecture architecture, const Capabilities& machine, con
       sink(Fence{FenceOp::Isb});
       return;
     case Architecture::RiscV64:
-      sink(Fence{FenceOp::HfenceGvmaVmid, tag.vmid});
+      // HFENCE.VVMA needs hgatp to hold the VM; what is walked meanwhile goes with HFENCE.GVMA.
       sink(Fence{FenceOp::HfenceVvmaAll, tag.vmid});
+      sink(Fence{FenceOp::HfenceGvmaVmid, tag.vmid});
       return;
   }
 }

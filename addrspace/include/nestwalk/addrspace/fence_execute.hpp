@@ -146,10 +146,11 @@ class VmSelected {
   explicit VmSelected(const VmTag& tag) {
     asm volatile("mrs %0, daif\n\tmsr daifset, #3" : "=r"(interrupts_) : : "memory");
     asm volatile("mrs %0, vttbr_el2\n\tmrs %1, vtcr_el2" : "=r"(root_), "=r"(control_));
-    select(tag.root_register, tag.control_register);
+    switched_ = root_ != tag.root_register || control_ != tag.control_register;
+    if (switched_) select(tag.root_register, tag.control_register);
   }
   ~VmSelected() {
-    select(root_, control_);
+    if (switched_) select(root_, control_);
     asm volatile("msr daif, %0" : : "r"(interrupts_) : "memory");
   }
 
@@ -163,18 +164,23 @@ class VmSelected {
   u64 interrupts_ = 0;
   u64 root_ = 0;
   u64 control_ = 0;
+  bool switched_ = false;
 #elif defined(__riscv)
   explicit VmSelected(const VmTag& tag) {
     asm volatile("csrrci %0, sstatus, 2" : "=r"(status_) : : "memory");  // SIE
+    // vsatp first: whoever's tables it names must not be walked under this VMID.
+    asm volatile("csrrw %0, 0x280, x0" : "=r"(guest_root_) : : "memory");
     asm volatile("csrrw %0, 0x680, %1" : "=r"(root_) : "r"(tag.root_register) : "memory");
   }
   ~VmSelected() {
     asm volatile("csrw 0x680, %0" : : "r"(root_) : "memory");
+    asm volatile("csrw 0x280, %0" : : "r"(guest_root_) : "memory");
     asm volatile("csrs sstatus, %0" : : "r"(status_ & 2) : "memory");
   }
 
  private:
   u64 status_ = 0;
+  u64 guest_root_ = 0;
   u64 root_ = 0;
 #else
   explicit VmSelected(const VmTag&) {}
@@ -190,17 +196,27 @@ class VmSelected {
 inline void execute_fences(FencePolicy policy, const Capabilities& machine,
                            const Invalidation<Gpa>& change) {
   if (policy == FencePolicy::Original030) __builtin_trap();
+  const auto run = [&] {
+    emit_fences(kTarget, policy, machine, change, [](const Fence& fence) { execute(fence); });
+  };
 #if defined(__aarch64__)
-  const VmSelected selected(change.tag());
+  if (detail::needs_tlbi(change)) {
+    const VmSelected selected(change.tag());
+    return run();
+  }
 #endif
-  emit_fences(kTarget, policy, machine, change, [](const Fence& fence) { execute(fence); });
+  run();
 }
 
 /// Carries out on this processor what must come before the VM's VMID, VPID or root is used again:
-/// with the tag of `AddressSpace::tag()`, before the space is destroyed.
+/// with the tag of `AddressSpace::tag()`, before the space is destroyed. By then the VM's root is
+/// in no processor's register any more, or it would be walked again.
 inline void execute_retirement(const Capabilities& machine, const VmTag& tag) {
-  const VmSelected selected(tag);
-  emit_retirement(kTarget, machine, tag, [](const Fence& fence) { execute(fence); });
+  emit_retirement(kTarget, machine, tag, [&](const Fence& fence) {
+    if (!detail::acts_on_selected_vm(fence.op)) return execute(fence);
+    const VmSelected selected(tag);
+    execute(fence);
+  });
 }
 
 #endif

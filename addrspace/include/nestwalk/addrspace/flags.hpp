@@ -48,8 +48,9 @@ inline constexpr Access kGlobal{16};
 inline constexpr Access kRwx = kRead | kWrite | kExecute;
 
 /// Memory types by the behaviour that software relies on. A format encodes those that its
-/// architecture has and refuses the others. (A RISC-V machine without Svpbmt has only WriteBack:
-/// there the platform's physical memory attributes make device memory what it is.)
+/// architecture has and refuses the others. (On a RISC-V machine without Svpbmt the platform's
+/// physical memory attributes make device memory what it is: Device is accepted and writes
+/// nothing.)
 enum class MemoryType : u8 {
   WriteBack,       ///< ordinary cacheable memory
   WriteThrough,    ///< x86 WT; Arm Normal, write-through

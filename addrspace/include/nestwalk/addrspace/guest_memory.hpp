@@ -61,6 +61,15 @@ class GuestMemory {
     });
   }
 
+  /// After an image was written for a guest that begins with its caches off (AArch64): until then
+  /// it may only be in ours. Backs what is promised.
+  Transfer publish(Gpa from, u64 size) {
+    auto& hal = space_.page_table().hal();
+    return transfer(from, size, kNoAccess, [&](u8* guest, u64 bytes) {
+      hal.publish(hal.virt_to_phys(Hva(reinterpret_cast<std::uintptr_t>(guest))), bytes);
+    });
+  }
+
   template <GuestValue T>
   Result<T> load(Gpa from) {
     T value;

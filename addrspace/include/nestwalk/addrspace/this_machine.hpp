@@ -32,9 +32,9 @@ inline Capabilities this_machine() {
 
 #elif defined(__riscv)
 
-/// Call it while no guest may run: hgatp is written, and put back. It keeps the MODE that it had
-/// when asked for one that does not exist, and the VMID bits that do. The extensions (Svpbmt,
-/// Svadu, Svvptc) are in the device tree: set them in what this returns.
+/// Call it while no guest may run: hgatp is written, and put back. It keeps of MODE and VMID what
+/// exists, and something legal otherwise. The extensions (Svpbmt, Svadu, Svvptc) are in the device
+/// tree: set them in what this returns.
 inline Capabilities this_machine() {
   constexpr u64 kVmid = u64{0x3fff} << 44;
   const auto keeps = [](u64 wanted) {
@@ -42,7 +42,8 @@ inline Capabilities this_machine() {
     asm volatile("csrw 0x680, %1\n\tcsrr %0, 0x680" : "=r"(kept) : "r"(wanted) : "memory");
     return kept;
   };
-  u64 before;
+  u64 before, status;
+  asm volatile("csrrci %0, sstatus, 2" : "=r"(status) : : "memory");  // SIE
   asm volatile("csrrw %0, 0x680, x0" : "=r"(before) : : "memory");
   u8 levels = 0;
   u64 kept = 0;
@@ -54,6 +55,9 @@ inline Capabilities this_machine() {
     }
   }
   asm volatile("csrw 0x680, %0" : : "r"(before) : "memory");
+  // A walk may have been tried under each of those: hfence.gvma x0, x0.
+  asm volatile(".insn r 0x73, 0, 0x31, x0, x0, x0" : : : "memory");
+  asm volatile("csrs sstatus, %0" : : "r"(status & 2) : "memory");
   u8 vmid_bits = 0;
   while ((kept & kVmid) >> (44 + vmid_bits) != 0) ++vmid_bits;
   return capabilities_from_hgatp(levels, vmid_bits);

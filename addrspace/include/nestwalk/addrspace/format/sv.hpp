@@ -69,9 +69,11 @@ class SvEntry {
   }
 
   constexpr Result<void> check_common(MappingFlags flags) const {
-    const unsigned code = kMemoryTypes.code(flags.memory);
     if (!kMemoryTypes.has(flags.memory)) return Error::UnsupportedFlags;
-    if (code != 0 && !capabilities_.page_memory_types) return Error::UnsupportedFlags;
+    // Without Svpbmt the platform says what is a device, and memory cannot be made uncached.
+    if (flags.memory == MemoryType::Uncached && !capabilities_.page_memory_types) {
+      return Error::UnsupportedFlags;
+    }
     // W without R is reserved for future use.
     if (flags.access.has(addrspace::kWrite) && !flags.access.has(addrspace::kRead)) {
       return Error::UnsupportedFlags;
@@ -80,11 +82,11 @@ class SvEntry {
   }
 
   // A and D are set from the start, so that no machine faults or writes to set them.
-  static constexpr u64 leaf_entry(u64 address, MappingFlags flags, u64 extra) {
+  constexpr u64 leaf_entry(u64 address, MappingFlags flags, u64 extra) const {
     // Without R, W and X it would be a pointer. A page without access is always parked, so R, which
     // then means nothing to the hardware, keeps it a leaf.
     const u64 rwx = flags.access.any_of(kRwx) ? u64{flags.access.bits()} & 7 : 1;
-    const u64 pbmt = kMemoryTypes.code(flags.memory);
+    const u64 pbmt = capabilities_.page_memory_types ? kMemoryTypes.code(flags.memory) : 0;
     return address >> 2 | kV | rwx << 1 | kA | kD | extra | pbmt << kPbmtShift;
   }
   static constexpr u64 entry_address(u64 entry) { return (entry & detail::bits(53, 10)) << 2; }
@@ -127,7 +129,7 @@ class GStage : public SvEntry {
     return check_common(flags);
   }
   /// Every guest access counts as a user access in the G-stage, so every leaf carries U.
-  static constexpr u64 leaf(Hpa address, MappingFlags flags, unsigned) {
+  constexpr u64 leaf(Hpa address, MappingFlags flags, unsigned) const {
     return leaf_entry(address.value(), flags, kU);
   }
   static constexpr u64 address_bits(Hpa address) { return address.value() >> 2; }
@@ -167,7 +169,7 @@ class Sv : public SvEntry {
     return detail::is_within(shape, geometry(shape.levels));
   }
   constexpr Result<void> check(MappingFlags flags) const { return check_common(flags); }
-  static constexpr u64 leaf(Gpa address, MappingFlags flags, unsigned) {
+  constexpr u64 leaf(Gpa address, MappingFlags flags, unsigned) const {
     const u64 user = flags.access.has(addrspace::kUser) ? kU : 0;
     const u64 global = flags.access.has(addrspace::kGlobal) ? kG : 0;
     return leaf_entry(address.value(), flags, user | global);
