@@ -15,21 +15,20 @@ using model::LeafRun;
 using model::Random;
 using model::Tree;
 
-template <class F, unsigned kShape, bool kTracksDirty, u64 kWanted>
-struct Subject {
-  using Format = F;
-  static constexpr u64 kOperations = kWanted;
-  static constexpr u64 kSeed = kShape * 257 + F::kPageShift * 3 + kTracksDirty;
-
-  static Capabilities machine() {
-    Capabilities found = full_machine();
-    found.physical_bits = 52;
-    found.leaf_levels = 0b11111;
-    found.hardware_dirty = kTracksDirty;
-    return found;
-  }
-  static Geometry geometry() { return *F::geometry(kShape); }
+/// A shape, whether the hardware keeps dirty bits, and how many operations are run.
+struct Case {
+  unsigned shape;
+  bool tracks_dirty;
+  u64 operations;
 };
+
+Capabilities machine_of(const Case& which) {
+  Capabilities found = full_machine();
+  found.physical_bits = 52;
+  found.leaf_levels = 0b11111;
+  found.hardware_dirty = which.tracks_dirty;
+  return found;
+}
 
 /// Areas in order; equal neighbours are one.
 class AreaList {
@@ -110,20 +109,20 @@ class AreaList {
   std::map<u64, Area> areas_;
 };
 
-template <class S>
+template <class F>
 class AddressSpaceModel : public ::testing::Test {
- protected:
-  using F = typename S::Format;
+ public:
   using Machine = ArenaHal<>;
   using Space = AddressSpace<F, Machine>;
   using Rules = model::Rules<F>;
   static constexpr u64 kPage = Space::kPageBytes;
 
-  AddressSpaceModel()
-      : hal_(kFrames, S::machine()),
-        geometry_(S::geometry()),
+  explicit AddressSpaceModel(const Case& which)
+      : case_(which),
+        hal_(kFrames, machine_of(which)),
+        geometry_(*F::geometry(which.shape)),
         tree_(geometry_),
-        random_(model::seed(S::kSeed)),
+        random_(seed()),
         taken_(kFrames, false) {
     while (geometry_.leaf_levels >> (top_leaf_ + 1) != 0) ++top_leaf_;
     // Not quite all that the tables could translate, so that both ends are the space's own.
@@ -140,8 +139,8 @@ class AddressSpaceModel : public ::testing::Test {
     };
   }
 
-  void run_operations() {
-    const u64 wanted = model::operations(S::kOperations);
+  void TestBody() override {
+    const u64 wanted = model::operations(case_.operations);
     for (u64 n = 0; n < wanted && !this->HasFailure(); ++n) {
       operate();
       for (const u64 at : {from_, to_, point()}) probe_around(at);
@@ -149,8 +148,8 @@ class AddressSpaceModel : public ::testing::Test {
       if (n % 64 == 0) check_areas();
       if (n % 512 == 0) sweep();
       if (this->HasFailure()) {
-        ADD_FAILURE() << "operation " << n << " with seed " << model::seed(S::kSeed) << ": "
-                      << operation_ << std::hex << " [" << from_ << ", " << to_ << ")";
+        ADD_FAILURE() << "operation " << n << " with seed " << seed() << ": " << operation_
+                      << std::hex << " [" << from_ << ", " << to_ << ")";
       }
     }
     sweep();
@@ -302,7 +301,7 @@ class AddressSpaceModel : public ::testing::Test {
   }
   void with_flags(LeafRun& run, MappingFlags flags) const {
     run.flags = Rules::canonical(flags);
-    if (!S::machine().hardware_dirty) {
+    if (!case_.tracks_dirty) {
       run.hardware_dirty = dirty_when_new(flags);
     } else if (Rules::kArm) {
       run.hardware_dirty = run.hardware_dirty && flags.access.has(kWrite);
@@ -560,7 +559,7 @@ class AddressSpaceModel : public ::testing::Test {
     Tree::Found leaf{};
     const bool allowed = tree_.find(at, leaf) && leaf.leaf.flags.access.has(kWrite);
     if (!allowed) return fault_at(at, kWrite);
-    if (!S::machine().hardware_dirty) return;
+    if (!case_.tracks_dirty) return;
     begin("write", false);
     const auto entry = space_->page_table().entry(Gpa(at)).value();
     hal_.write_entry(entry.slot, F::dirtied(entry.entry));
@@ -579,7 +578,7 @@ class AddressSpaceModel : public ::testing::Test {
     Result<void> expected;
     if (how == DirtyTracking::Off || tracking_ != DirtyTracking::Off) {
       expected = Error::WrongState;
-    } else if (how == DirtyTracking::Hardware && !S::machine().hardware_dirty) {
+    } else if (how == DirtyTracking::Hardware && !case_.tracks_dirty) {
       expected = Error::UnsupportedFeature;
     }
     if (!as_expected(space_->start_dirty_log(how), expected)) return check_nothing_said();
@@ -705,6 +704,11 @@ class AddressSpaceModel : public ::testing::Test {
     model::check_books(space_->page_table(), usage.area_frames);
   }
 
+  u64 seed() const {
+    return model::seed(case_.shape * 257 + F::kPageShift * 3 + case_.tracks_dirty);
+  }
+
+  Case case_;
   Machine hal_;
   Geometry geometry_;
   Tree tree_;
@@ -728,23 +732,28 @@ constexpr u64 kMany = 500'000;
 constexpr u64 kFewer = 100'000;
 constexpr bool kTracks = true;
 
-template <Granule kGranule, unsigned kBits, bool kTracksDirty, Width kWidth = Width::k48>
-using Stage2Subject = Subject<Stage2<kGranule, kWidth>, kBits, kTracksDirty,
-                              kGranule == Granule::k4K ? kMany : kFewer>;
-
-using Subjects = ::testing::Types<
-    Subject<Ept, 4, kTracks, kMany>, Subject<Ept, 4, !kTracks, kMany>,
-    Subject<Ept, 5, kTracks, kMany>, Stage2Subject<Granule::k4K, 39, kTracks>,
-    Stage2Subject<Granule::k4K, 40, !kTracks>, Stage2Subject<Granule::k4K, 48, kTracks>,
-    Stage2Subject<Granule::k16K, 40, kTracks>, Stage2Subject<Granule::k16K, 48, !kTracks>,
-    Stage2Subject<Granule::k64K, 42, kTracks>, Stage2Subject<Granule::k64K, 48, !kTracks>,
-    Stage2Subject<Granule::k4K, 52, kTracks, Width::k52>, Subject<GStage, 3, kTracks, kMany>,
-    Subject<GStage, 4, !kTracks, kMany>, Subject<GStage, 5, kTracks, kMany>>;
-TYPED_TEST_SUITE(AddressSpaceModel, Subjects);
-
-TYPED_TEST(AddressSpaceModel, random_operations_do_what_the_plain_model_does) {
-  this->run_operations();
+template <class F>
+void add(const std::string& format, std::initializer_list<Case> cases) {
+  for (const Case& which : cases) {
+    const std::string tracks = which.tracks_dirty ? "_with_dirty_bits" : "";
+    const std::string name = format + "_" + std::to_string(which.shape) + tracks;
+    ::testing::RegisterTest(
+        "AddressSpaceModel", name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
+        [which]() -> ::testing::Test* { return new AddressSpaceModel<F>(which); });
+  }
 }
+
+// Random operations do what the plain model does, in every nested format.
+[[maybe_unused]] const bool kAdded = [] {
+  add<Ept>("ept", {{4, kTracks, kMany}, {4, !kTracks, kMany}, {5, kTracks, kMany}});
+  add<Stage2<Granule::k4K>>("stage2_4k",
+                            {{39, kTracks, kMany}, {40, !kTracks, kMany}, {48, kTracks, kMany}});
+  add<Stage2<Granule::k16K>>("stage2_16k", {{40, kTracks, kFewer}, {48, !kTracks, kFewer}});
+  add<Stage2<Granule::k64K>>("stage2_64k", {{42, kTracks, kFewer}, {48, !kTracks, kFewer}});
+  add<Stage2<Granule::k4K, Width::k52>>("stage2_4k_wide", {{52, kTracks, kMany}});
+  add<GStage>("g_stage", {{3, kTracks, kMany}, {4, !kTracks, kMany}, {5, kTracks, kMany}});
+  return true;
+}();
 
 }  // namespace
 }  // namespace nestwalk::addrspace

@@ -12,32 +12,31 @@ using model::LeafRun;
 using model::Random;
 using model::Tree;
 
-/// A format, a shape, and how many operations are run.
-template <class F, unsigned kShape, u64 kWanted, VaHalf kHalf = VaHalf::Lower>
-struct Subject {
-  using Format = F;
-  static constexpr u64 kOperations = kWanted;
-  static constexpr u64 kSeed = kShape * 131 + F::kPageShift * 7 + (kHalf == VaHalf::Upper);
-
-  static Capabilities machine() {
-    Capabilities found = full_machine();
-    found.physical_bits = 52;
-    found.leaf_levels = 0b11111;
-    return found;
-  }
-  static Geometry geometry() {
-    if constexpr (requires { F::geometry(kShape, kHalf); }) {
-      return *F::geometry(kShape, kHalf);
-    } else {
-      return *F::geometry(kShape);
-    }
-  }
+/// A shape, and how many operations are run on it.
+struct Case {
+  unsigned shape;
+  u64 operations;
+  VaHalf half = VaHalf::Lower;
 };
 
-template <class S>
+template <class F>
+Geometry geometry_of(const Case& which) {
+  if constexpr (requires { F::geometry(which.shape, which.half); }) {
+    return *F::geometry(which.shape, which.half);
+  } else {
+    return *F::geometry(which.shape);
+  }
+}
+Capabilities widest_machine() {
+  Capabilities found = full_machine();
+  found.physical_bits = 52;
+  found.leaf_levels = 0b11111;
+  return found;
+}
+
+template <class F>
 class PageTableModel : public ::testing::Test {
- protected:
-  using F = typename S::Format;
+ public:
   using Input = typename F::Input;
   using Output = typename F::Output;
   using Machine = ArenaHal<Input, Output>;
@@ -46,12 +45,13 @@ class PageTableModel : public ::testing::Test {
   using InputRange = Range<Input>;
   static constexpr u64 kPage = Table::kPageBytes;
 
-  PageTableModel()
-      : hal_(kFrames, S::machine()),
-        table_(*Table::create(hal_, S::geometry(), kId)),
+  explicit PageTableModel(const Case& which)
+      : case_(which),
+        hal_(kFrames, widest_machine()),
+        table_(*Table::create(hal_, geometry_of<F>(which), kId)),
         tree_(table_.geometry()),
         space_(table_.geometry()),
-        random_(model::seed(S::kSeed)),
+        random_(seed()),
         frame_taken_(kFrames, false) {
     while (table_.geometry().leaf_levels >> (top_leaf_ + 1) != 0) ++top_leaf_;
     const unsigned root = table_.geometry().root_level();
@@ -64,8 +64,8 @@ class PageTableModel : public ::testing::Test {
     };
   }
 
-  void run_operations() {
-    const u64 wanted = model::operations(S::kOperations);
+  void TestBody() override {
+    const u64 wanted = model::operations(case_.operations);
     for (u64 n = 0; n < wanted && !this->HasFailure(); ++n) {
       operate();
       for (const u64 at : {from_, to_, point(), point()}) probe_around(at);
@@ -624,10 +624,16 @@ class PageTableModel : public ::testing::Test {
     model::check_books(table_, 0);
   }
   void report(u64 n) const {
-    ADD_FAILURE() << "operation " << n << " with seed " << model::seed(S::kSeed) << ": "
-                  << operation_ << std::hex << " [" << from_ << ", " << to_ << ")";
+    ADD_FAILURE() << "operation " << n << " with seed " << seed() << ": " << operation_ << std::hex
+                  << " [" << from_ << ", " << to_ << ")";
   }
 
+  u64 seed() const {
+    const bool upper = case_.half == VaHalf::Upper;
+    return model::seed(case_.shape * 131 + F::kPageShift * 7 + upper);
+  }
+
+  Case case_;
   Machine hal_;
   Table table_;
   Tree tree_;
@@ -643,37 +649,48 @@ class PageTableModel : public ::testing::Test {
   u64 frees_before_ = 0;
 };
 
-template <Granule kGranule, unsigned kBits, u64 kWanted, Width kWidth = Width::k48>
-using Stage2Subject = Subject<Stage2<kGranule, kWidth>, kBits, kWanted>;
 constexpr u64 kMillion = 1'000'000;
 constexpr u64 kMany = 300'000;
 // A table of a larger granule has 2048 or 8192 entries, and a split fills one.
 constexpr u64 kFewer = 100'000;
 
-template <Granule kGranule, VaHalf kHalf, unsigned kBits = 48, u64 kWanted = kFewer>
-using Stage1Subject = Subject<Stage1<kGranule>, kBits, kWanted, kHalf>;
-
-using Subjects = ::testing::Types<
-    Subject<Ept, 4, kMillion>, Subject<Ept, 5, kMany>, Stage2Subject<Granule::k4K, 39, kMany>,
-    Stage2Subject<Granule::k4K, 40, kMany>, Stage2Subject<Granule::k4K, 48, kMillion>,
-    Stage2Subject<Granule::k16K, 40, kFewer>, Stage2Subject<Granule::k16K, 47, kFewer>,
-    Stage2Subject<Granule::k16K, 48, kMillion>, Stage2Subject<Granule::k64K, 32, kMany>,
-    Stage2Subject<Granule::k64K, 42, kMillion>, Stage2Subject<Granule::k64K, 48, kFewer>,
-    Stage2Subject<Granule::k4K, 52, kMillion, Width::k52>,
-    Stage2Subject<Granule::k16K, 52, kFewer, Width::k52>,
-    Stage2Subject<Granule::k64K, 52, kFewer, Width::k52>, Subject<GStage, 3, kMillion>,
-    Subject<GStage, 4, kMany>, Subject<GStage, 5, kMany>, Subject<LongMode, 4, kMillion>,
-    Subject<LongMode, 5, kMany>, Stage1Subject<Granule::k4K, VaHalf::Lower, 48, kMillion>,
-    Stage1Subject<Granule::k4K, VaHalf::Upper>, Stage1Subject<Granule::k16K, VaHalf::Lower>,
-    Stage1Subject<Granule::k16K, VaHalf::Upper, 47, kMillion>,
-    Stage1Subject<Granule::k64K, VaHalf::Lower>,
-    Stage1Subject<Granule::k64K, VaHalf::Upper, 42, kMillion>, Subject<Sv, 3, kMillion>,
-    Subject<Sv, 4, kMany>, Subject<Sv, 5, kMany>>;
-TYPED_TEST_SUITE(PageTableModel, Subjects);
-
-TYPED_TEST(PageTableModel, random_operations_do_what_the_plain_model_does) {
-  this->run_operations();
+template <class F>
+void add(const std::string& format, std::initializer_list<Case> cases) {
+  for (const Case& which : cases) {
+    const std::string half = which.half == VaHalf::Upper ? "_upper_half" : "";
+    const std::string name = format + "_" + std::to_string(which.shape) + half;
+    ::testing::RegisterTest("PageTableModel", name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
+                            [which]() -> ::testing::Test* { return new PageTableModel<F>(which); });
+  }
 }
+
+template <Granule kGranule>
+void add_stage1(const std::string& name, std::initializer_list<Case> cases) {
+  add<Stage1<kGranule>>(name, cases);
+}
+template <Granule kGranule, Width kWidth = Width::k48>
+void add_stage2(const std::string& name, std::initializer_list<Case> cases) {
+  add<Stage2<kGranule, kWidth>>(name, cases);
+}
+
+// Random operations do what the plain model does, in every format.
+[[maybe_unused]] const bool kAdded = [] {
+  constexpr VaHalf kUpper = VaHalf::Upper;
+  add<Ept>("ept", {{4, kMillion}, {5, kMany}});
+  add<GStage>("g_stage", {{3, kMillion}, {4, kMany}, {5, kMany}});
+  add_stage2<Granule::k4K>("stage2_4k", {{39, kMany}, {40, kMany}, {48, kMillion}});
+  add_stage2<Granule::k16K>("stage2_16k", {{40, kFewer}, {47, kFewer}, {48, kMillion}});
+  add_stage2<Granule::k64K>("stage2_64k", {{32, kMany}, {42, kMillion}, {48, kFewer}});
+  add_stage2<Granule::k4K, Width::k52>("stage2_4k_wide", {{52, kMillion}});
+  add_stage2<Granule::k16K, Width::k52>("stage2_16k_wide", {{52, kFewer}});
+  add_stage2<Granule::k64K, Width::k52>("stage2_64k_wide", {{52, kFewer}});
+  add<LongMode>("long_mode", {{4, kMillion}, {5, kMany}});
+  add_stage1<Granule::k4K>("stage1_4k", {{48, kMillion}, {48, kFewer, kUpper}});
+  add_stage1<Granule::k16K>("stage1_16k", {{48, kFewer}, {47, kMillion, kUpper}});
+  add_stage1<Granule::k64K>("stage1_64k", {{48, kFewer}, {42, kMillion, kUpper}});
+  add<Sv>("sv", {{3, kMillion}, {4, kMany}, {5, kMany}});
+  return true;
+}();
 
 }  // namespace
 }  // namespace nestwalk::addrspace
