@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <csignal>
 #include <exception>
+#include <iostream>
 
 #include "command_line.hpp"
 #include "nestwalk/traces/error.hpp"
@@ -40,7 +41,7 @@ int run_guarded(const Arguments& arguments) {
   try {
     return run(arguments);
   } catch (const UsageError& error) {
-    warn(error.what());
+    std::cerr << error.what() << '\n';  // It begins with the command.
     return kUsage;
   } catch (const traces::RecordError& error) {
     warn(error.what());
