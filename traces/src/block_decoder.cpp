@@ -2,20 +2,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
 
 #include "nestwalk/traces/block.hpp"
 
 namespace nestwalk::traces {
 namespace {
 
-constexpr std::size_t kBatch = 2048;
+constexpr std::size_t kBatch = 1024;
 constexpr std::size_t kMaxShapeBytes = 9;   // first byte, length, varints of 13 and 32 bits
 constexpr std::size_t kMaxFrameBytes = 17;  // flags, two varints of 52 bits
 constexpr const char* kColumnBytes[kColumns] = {"bytes of shapes",    "bytes of tokens",
                                                 "bytes of distances", "bytes of frames",
                                                 "bytes of escapes",   "bytes of events"};
-
-constexpr u64 mask_if(int condition) { return u64{0} - u64{condition != 0}; }
 
 u64 most_bytes(unsigned column, const BlockHeader& block) {
   const u64 most[kColumns] = {block.shapes * kMaxShapeBytes,
@@ -33,37 +34,57 @@ void check_number(const Place& place, const char* what, u64 value, u64 most) {
   }
 }
 
+// The last 8 bytes of an Access as one number.
+struct Tail {
+  u32 instructions;
+  u16 size;
+  AccessKind kind;
+  u8 flags;
+};
+constexpr std::size_t kTailOffset = offsetof(Access, instructions);
+constexpr unsigned kFlagsShift = 56;
+static_assert(offsetof(Access, flags) - kTailOffset == offsetof(Tail, flags));
+static_assert(kTailOffset + sizeof(Tail) == sizeof(Access));
+
+// What to keep of GVA, GPA and HPA, by the flags of the known ones.
+struct KnownMasks {
+  u64 gva, gpa, hpa, unused;
+};
+constexpr std::array<KnownMasks, kAddressesKnown + 1> make_known_masks() {
+  std::array<KnownMasks, kAddressesKnown + 1> masks{};
+  for (u64 known = 0; known < masks.size(); ++known) {
+    masks[known] = {known & kGvaKnown ? ~u64{0} : 0, known & kGpaKnown ? ~u64{0} : 0,
+                    known & kHpaKnown ? ~u64{0} : 0, 0};
+  }
+  return masks;
+}
+constexpr auto kKnownMasks = make_known_masks();
+
 }  // namespace
 
 // A shape, made ready for the loop.
-struct BlockDecoder::Token {
+struct alignas(32) BlockDecoder::Token {
   u64 mask = 0;
+  u64 tail = 0;
   u8 length = 0;
-  u8 shift = 0;
+  u8 scale = 1;
   u8 context = 0;
   bool fetch = false;
   bool previous = false;
   bool new_frame = false;
   bool escape = true;  // spelled out, or not a token of this block
-  u8 flags = 0;
-  u32 instructions = 0;
-  u16 size = 0;
-  AccessKind kind = AccessKind::Read;
 
   Token() = default;
   explicit Token(const Shape& shape)
       : mask(addrspace::low_mask(shape.length * 8u)),
+        tail(std::bit_cast<u64>(Tail{shape.instructions, shape.size, shape.kind, shape.flags})),
         length(shape.length),
-        shift(shape.scaled ? 3 : 0),
+        scale(shape.scaled ? 8 : 1),
         context(AddressHistory::context_of(shape.kind, shape.size, shape.instructions)),
         fetch(shape.kind == AccessKind::Fetch),
         previous(shape.previous),
         new_frame(shape.new_frame),
-        escape(false),
-        flags(shape.flags),
-        instructions(shape.instructions),
-        size(shape.size),
-        kind(shape.kind) {}
+        escape(false) {}
 };
 
 BlockDecoder::BlockDecoder() : tokens_(256), escaped_(std::make_unique<Token>()), batch_(kBatch) {}
@@ -176,7 +197,7 @@ u64 BlockDecoder::decode(std::span<Access> to) {
     u64 distance;
     std::memcpy(&distance, delta_at, sizeof distance);
     delta_at += token->length;
-    distance = unzigzag(distance & token->mask) << token->shift;
+    distance = unzigzag(distance & token->mask) * token->scale;
     const AddressHistory::Slot slot = history.next(token->context, token->fetch);
     const u64 address = slot.base(token->previous) + distance;
     slot.update(address);
@@ -185,14 +206,13 @@ u64 BlockDecoder::decode(std::span<Access> to) {
     if (token->new_frame) [[unlikely]]
       read_frame(frame);
     const u8 known = frame.known();
-    access.gva = Gva(address & mask_if(known & kGvaKnown));
-    access.gpa = Gpa((address + frame.gpa_distance()) & mask_if(known & kGpaKnown));
-    access.hpa = Hpa((address + frame.hpa) & mask_if(known & kHpaKnown));
-    access.instructions = token->instructions;
-    access.size = token->size;
-    access.kind = token->kind;
-    access.flags = token->flags | known;
-    instructions += token->instructions;
+    const KnownMasks& masks = kKnownMasks[known];
+    access.gva = Gva(address & masks.gva);
+    access.gpa = Gpa((address + frame.gpa_distance()) & masks.gpa);
+    access.hpa = Hpa((address + frame.hpa) & masks.hpa);
+    const u64 tail = token->tail | u64{known} << kFlagsShift;
+    std::memcpy(reinterpret_cast<u8*>(&access) + kTailOffset, &tail, sizeof tail);
+    instructions += static_cast<u32>(tail);
   }
   addresses_.history = history;
   token_ = token_at;

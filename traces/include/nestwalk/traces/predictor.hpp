@@ -29,7 +29,11 @@ class AddressHistory {
     u64* last;      ///< the address after the same history; 0 when there was none
     u64* previous;  ///< the stream's previous address, data and fetches apart
 
-    u64 base(bool use_previous) const { return use_previous || *last == 0 ? *previous : *last; }
+    // Without a branch, which would be hard to predict.
+    u64 base(bool use_previous) const {
+      const u64 chosen = u64{0} - static_cast<u64>(use_previous | (*last == 0));
+      return *last ^ ((*last ^ *previous) & chosen);
+    }
     void update(u64 address) const { *last = *previous = address; }
   };
   Slot next(u8 context, bool fetch) {
