@@ -13,7 +13,7 @@ constexpr Command kCommands[] = {
     {"cut", "keeps a range of records", nullptr},
     {"merge", "joins traces of different CPUs", nullptr},
     {"split", "makes a trace for each vCPU", nullptr},
-    {"gen", "makes a synthetic trace", nullptr},
+    {"gen", "makes a synthetic trace", run_trace_gen},
     {"import", "converts what other tools record", nullptr},
     {"verify", "checks recorded addresses against recorded page tables", nullptr},
 };
