@@ -6,6 +6,7 @@
 #include "nestwalk/traces/generator.hpp"
 #include "output.hpp"
 #include "trace_command.hpp"
+#include "trace_input.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -66,7 +67,7 @@ int run_trace_gen(const Arguments& arguments) {
       values.set(text);
     }
   }
-  const auto sink = traces::create_sink(line.get<std::string>("output"));
+  const auto sink = create_trace(line.get<std::string>("output"));
   traces::generate(generator, values, *sink, {.level = line.get<int>("level")});
   return kDone;
 }
