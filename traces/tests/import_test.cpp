@@ -13,8 +13,20 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 TEST(Import, FormatIsFoundWhereItCanBeTold) {
-  const std::pair<const char*, const char*> kSamples[] = {
-      {"lackey.txt", "lackey"}, {"champsim.bin", "champsim"}, {"cloudsuite.bin", "cloudsuite"}};
+  const std::pair<const char*, const char*> kSamples[] = {{"lackey.txt", "lackey"},
+                                                          {"lackey.zip", "lackey"},
+                                                          {"din.txt", "din"},
+                                                          {"champsim.bin", "champsim"},
+                                                          {"pin.txt", "pin"},
+                                                          {"csv.csv", "csv"},
+                                                          {"cloudsuite.bin", "cloudsuite"},
+                                                          {"gem5.gz", "gem5"},
+                                                          {"kvm-x86.txt", "kvm"},
+                                                          {"dynamorio.bin", "dynamorio"},
+                                                          {"dynamorio.zip", "dynamorio"},
+                                                          {"kvm-ept.txt", "kvm"},
+                                                          {"kvm-arm64.txt", "kvm"},
+                                                          {"kvm-riscv.txt", "kvm"}};
   for (const auto& [file, format] : kSamples) {
     SCOPED_TRACE(file);
     const Imported told = import_sample(request_for(format), file);
@@ -29,6 +41,32 @@ TEST(Import, FormatIsFoundWhereItCanBeTold) {
 TEST(Import, InputInNoKnownFormatIsAnError) {
   EXPECT_THAT(import_error("", "Lorem ipsum\n"), HasSubstr("is in no format that can be told"));
   EXPECT_EQ(import_error("", ""), "input0: is empty");
+}
+
+TEST(Import, PerfIsFoundAsWell) {
+  ImportRequest request;
+  request.options = {"kind=read"};
+  EXPECT_THAT(import_sample(request, "perf-faults.txt").header.provenance,
+              Contains(std::pair<std::string, std::string>("format", "perf")));
+}
+
+TEST(Import, InputThatCannotBeReadTwiceNeedsTheNumberOfVcpus) {
+  const std::string text = "kind,gva,vcpu\nread,1,0\nread,1,1\n";
+  ImportRequest request = request_for("csv");
+  request.twice = false;
+  EXPECT_THAT([&] { import_texts(request, {text}); },
+              testing::ThrowsMessage<InputError>(
+                  "input0: line 3: expected at most 1 vCPUs, found one more (tell how many there "
+                  "are with --vcpus)"));
+  request.vcpus = 3;
+  EXPECT_EQ(import_texts(request, {text}).streams.size(), 3U);
+}
+
+TEST(Import, SeveralInputsOfRecordsThatSayWhoMadeThemAreOneRecording) {
+  const Imported imported =
+      import_texts(request_for("csv"), {"kind,gva,vcpu\nread,1,0\n", "kind,gva,vcpu\nread,2,1\n"});
+  ASSERT_EQ(imported.streams.size(), 2U);
+  EXPECT_EQ(imported.streams[1], (Stream{happens(TimeSync{1}), gva(kRead, 2, 0)}));
 }
 
 TEST(Import, InputWithoutAnAccessIsAnError) {

@@ -57,6 +57,21 @@ inline std::string_view take_word(std::string_view& text, std::string_view lette
   return word;
 }
 
+/// "5488.890967:", seconds as perf and ftrace print them, in nanoseconds.
+inline std::optional<addrspace::u64> time_of(std::string_view word) {
+  constexpr addrspace::u64 kNanoseconds = 1'000'000'000;
+  if (!word.ends_with(':')) return {};
+  word.remove_suffix(1);
+  const auto seconds = take_number(word, 10);
+  if (!seconds || *seconds >= ~addrspace::u64{0} / kNanoseconds || !take_prefix(word, "."))
+    return {};
+  const std::size_t digits = word.size();
+  auto fraction = take_number(word, 10);
+  if (!fraction || !word.empty() || digits > 9) return {};
+  for (std::size_t n = digits; n < 9; ++n) *fraction *= 10;
+  return *seconds * kNanoseconds + *fraction;
+}
+
 /// The first line of what an input begins with that is not empty and does not begin with `comment`.
 inline std::string_view first_line(std::string_view beginning, std::string_view comment = "") {
   while (!beginning.empty()) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "common.hpp"
+#include "zip_source.hpp"
 
 namespace nestwalk::traces {
 namespace {
@@ -46,7 +47,7 @@ class Import {
 
  private:
   void import_input(std::size_t number) {
-    ImportInput input(request_.open(request_.inputs[number]));
+    ImportInput input(unzipped(request_.open(request_.inputs[number])));
     if (format_ == nullptr) choose_format(input);
     if (streams() == Streams::Inputs) output_->select_unordered(static_cast<u32>(number));
     const std::unique_ptr<Importer> importer = format_->open(input, *values_, *output_);
@@ -163,7 +164,8 @@ std::vector<std::string> ImportValues::assignments() const {
 // In the order in which they are asked whether they know an input: those with a magic number
 // first, those that only look plausible last.
 std::span<const ImportFormat* const> import_formats() {
-  static constexpr const ImportFormat* kAll[] = {&kLackey, &kChampSim, &kCloudSuite};
+  static constexpr const ImportFormat* kAll[] = {
+      &kGem5, &kDynamoRio, &kLackey, &kKvm, &kPerf, &kPin, &kCsv, &kDin, &kChampSim, &kCloudSuite};
   return kAll;
 }
 

@@ -99,6 +99,7 @@ void ImportOutput::write_parts(Access access) {
 }
 
 void ImportOutput::write(const Access& access, const Access* next_page) {
+  if (stream_[vcpu_].switches) enter_space();
   if (!begun_) begin();
   if (writer_) writer_->append(vcpu_, access, next_page);
   stream_[vcpu_].clock += access.instructions;
@@ -113,10 +114,16 @@ void ImportOutput::event(const EventDetail& detail) {
 
 void ImportOutput::space(const SpaceSwitch& space) {
   Stream& stream = stream_[vcpu_];
-  if (stream.in_space && stream.space == space) return;
+  stream.switches = !stream.in_space || !(stream.space == space);
+  stream.next_space = space;
+}
+
+void ImportOutput::enter_space() {
+  Stream& stream = stream_[vcpu_];
+  stream.switches = false;
   stream.in_space = true;
-  stream.space = space;
-  event(space);
+  stream.space = stream.next_space;
+  event(stream.space);
 }
 
 void ImportOutput::note(std::string_view what, u64 count) {

@@ -35,7 +35,7 @@ class ImportOutput {
   /// An access; one that crosses into a page whose frames are not known loses them there.
   void access(const Access& access, const Access* next_page = nullptr);
   void event(const EventDetail& detail);
-  /// From here on the stream is in another address space, unless it was there already.
+  /// The stream's next access is in this address space: a switch, unless it was there already.
   void space(const SpaceSwitch& space);
 
   /// Counts something of the input that is not in the trace.
@@ -51,9 +51,12 @@ class ImportOutput {
     u64 clock = 0;
     SpaceSwitch space;
     bool in_space = false;
+    SpaceSwitch next_space;
+    bool switches = false;  ///< before the next access
   };
 
   void begin();
+  void enter_space();
   void write(const Access& access, const Access* next_page);
   void write_parts(Access access);
 
