@@ -101,7 +101,7 @@ int run_trace_import(const Arguments& arguments) {
   request.progress = [&](addrspace::u64 bytes, addrspace::u64 records) {
     progress.update(bytes, records);
   };
-  const auto sink = create_trace(line.get<std::string>("output"));
+  const auto sink = create_trace(line.get<std::string>("output"), request.inputs);
   traces::import_trace(request, *sink);
   return kDone;
 }

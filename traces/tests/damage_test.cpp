@@ -12,16 +12,16 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr u64 kBlockRecords = 10;
+constexpr u64 kBlockRecords = 6;
 
-// Two vCPUs of 25 records each: 6 blocks, 10, 10 and 5 records of each.
+// Two vCPUs of 15 records each: 6 blocks, 6, 6 and 3 records of each.
 std::vector<Stream> small_streams() {
   Random random(42);
-  return {random_stream(random, 25, 30), random_stream(random, 25, 30)};
+  return {random_stream(random, 15, 30), random_stream(random, 15, 30)};
 }
 
 SideData small_side() {
-  return {When::Begin, Stage::Guest, 1, {{"cr3", 0x1000}}, {{0x1000, {1, 2}}}};
+  return {When::Begin, Stage::Guest, 0, {{"cr3", 0x1000}}, {{0x1000, {1, 2}}}};
 }
 
 std::vector<u8> small_file() {
@@ -50,7 +50,7 @@ TEST(Damage, CutAnywhereGivesTheWholeBlocksBeforeAndAnError) {
     EXPECT_GE(contents.records(), most);
     most = std::max(most, contents.records());
   }
-  EXPECT_EQ(most, 50U);
+  EXPECT_EQ(most, 30U);
 }
 
 TEST(Damage, CutFileCanBeSalvaged) {
@@ -67,8 +67,10 @@ TEST(Damage, CutFileCanBeSalvaged) {
 }
 
 TEST(Damage, FlippedBitAnywhereIsDetected) {
-  std::vector<u8> file = small_file();
-  const std::vector<Stream> written = small_streams();
+  // One stream: there are many bits.
+  Random random(43);
+  const std::vector<Stream> written = {random_stream(random, 9, 30)};
+  std::vector<u8> file = file_of(written, {.block_records = kBlockRecords}, {small_side()});
   for (std::size_t bit = 0; bit < 8 * file.size(); ++bit) {
     SCOPED_TRACE(bit);
     const u8 mask = static_cast<u8>(1 << bit % 8);
@@ -87,7 +89,7 @@ TEST(Damage, SalvageLosesOneBlockAtMostForAFlippedBit) {
     file[byte] ^= 0x10;
     const Contents contents = read_all(file, true);
     EXPECT_EQ(contents.error, "");
-    EXPECT_GE(contents.records(), 40U);
+    EXPECT_GE(contents.records(), 24U);
     EXPECT_FALSE(contents.losses.empty());
     file[byte] ^= 0x10;
   }
@@ -102,7 +104,7 @@ TEST(Damage, SalvageFindsTheNextSectionAfterAHole) {
     holed.erase(at, at + 5);
     const Contents contents = read_all(holed, true);
     EXPECT_EQ(contents.error, "");
-    EXPECT_GE(contents.records(), 30U);  // a hole between two blocks takes both
+    EXPECT_GE(contents.records(), 18U);  // a hole between two blocks takes both
     EXPECT_FALSE(contents.losses.empty());
   }
 }
@@ -118,7 +120,7 @@ TEST(Damage, MissingBlockIsNoticed) {
   std::vector<u8> shorter = file;
   const auto at = shorter.begin() + static_cast<std::ptrdiff_t>(section.offset);
   shorter.erase(at, at + static_cast<std::ptrdiff_t>(sections.next_offset() - section.offset));
-  EXPECT_THAT(read_all(shorter).error, HasSubstr("expected record 0 of vCPU 0, found record 10"));
+  EXPECT_THAT(read_all(shorter).error, HasSubstr("expected record 0 of vCPU 0, found record 6"));
 }
 
 TEST(Damage, TwoFilesInOneAreNoticed) {
@@ -206,6 +208,29 @@ TEST(Damage, UnknownSectionIsRefusedUnlessOptional) {
               HasSubstr("expected a section of a known type, found 'WHAT'"));
   EXPECT_THAT(read_all(file_with(kFuture, kOptionalSection, 0, {})).error,
               HasSubstr("expected a footer"));
+}
+
+TEST(Damage, SalvageFindsASectionBehindAnyAmountOfRubbish) {
+  // The search looks at 64 KiB at a time; the marker may lie across their boundary.
+  const std::vector<u8> file = small_file();
+  const auto header_end = file.begin() + 16 + 32 + 10;
+  for (std::size_t length = 65'500; length < 65'600; ++length) {
+    std::vector<u8> rubbish(file.begin(), header_end);
+    rubbish.insert(rubbish.end(), length, 0xd4);  // the marker's first byte
+    rubbish.insert(rubbish.end(), header_end, file.end());
+    const Contents contents = read_all(rubbish, true);
+    EXPECT_EQ(contents.records(), 30U) << length;
+    EXPECT_EQ(contents.losses.size(), 1U) << length;
+  }
+}
+
+TEST(Damage, AbsurdCountInTheHeaderIsRefusedBeforeItIsAllocated) {
+  // Architecture, mode, vCPUs, lacks, four texts; then 2^42 - 1 memory ranges and no more bytes.
+  const std::vector<u8> header = {0, 0, 1, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f};
+  MemorySink sink;
+  SectionWriter(sink).write(kHeaderSection, header);
+  EXPECT_THAT(read_all(sink.bytes()).error,
+              HasSubstr("expected a possible number of memory ranges, found 4398046511103"));
 }
 
 struct AbsurdBlock {
