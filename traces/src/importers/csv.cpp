@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Comma-separated values whose first line names the columns. Numbers are decimal, or hexadecimal
-// with 0x; an address may be left empty where it is not known. traces/README.md lists the columns.
+// with 0x; an address may be left empty where it is not known. traces/IMPORTERS.md lists the
+// columns.
 
 #include <algorithm>
 #include <vector>

@@ -23,6 +23,12 @@ std::string names_of_formats() {
   return names;
 }
 
+std::unique_ptr<ImportValues> values_of(const ImportFormat& format, const ImportRequest& request) {
+  auto values = std::make_unique<ImportValues>(format.options);
+  for (const std::string& option : request.options) values->set(option);
+  return values;
+}
+
 // One run over all inputs.
 class Import {
  public:
@@ -77,8 +83,7 @@ class Import {
 
   void choose_format(ImportInput& input) {
     format_ = request_.format != nullptr ? request_.format : detect(input);
-    values_ = std::make_unique<ImportValues>(format_->options);
-    for (const std::string& option : request_.options) values_->set(option);
+    values_ = values_of(*format_, request_);
     if (streams() == Streams::Inputs) {
       vcpus_ = static_cast<u32>(request_.inputs.size());
     } else if (vcpus_ == 0 && sink_ != nullptr) {
@@ -179,6 +184,8 @@ const ImportFormat& import_format_of(std::string_view name) {
 
 void import_trace(const ImportRequest& request, ByteSink& sink) {
   if (request.inputs.empty()) throw RecordError("an import needs an input");
+  // Before an input is waited for.
+  if (request.format != nullptr) values_of(*request.format, request);
   Import import(request, &sink);
   import.run();
   import.report();
