@@ -113,6 +113,15 @@ TEST(DynamoRioImport, ThreadsCanBecomeVcpusAndKeepTheirProcess) {
                     happens(SpaceSwitch{0, 50, Precision::Inferred}), gva(kRead, 0x1008, 8)}));
 }
 
+TEST(DynamoRioImport, FileTypeTellsMachineAndMode) {
+  // AArch64, instructions filtered, whole system.
+  const Imported imported =
+      import_text("dynamorio", kStart + entry(28, 9, 0x40088) + entry(0, 8, 0x1000) + kEnd);
+  EXPECT_EQ(imported.header.architecture, Architecture::AArch64);
+  EXPECT_EQ(imported.header.mode, Mode::FullSystem);
+  EXPECT_THAT(imported.reports, ElementsAre(HasSubstr("the tracer filtered some out")));
+}
+
 TEST(DynamoRioImport, PageWhoseFrameIsNotKnownLosesIt) {
   const std::string markers = entry(28, 15, 0x9000) + entry(28, 17, 0x500000);
   const Imported imported =

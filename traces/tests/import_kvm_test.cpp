@@ -78,6 +78,15 @@ TEST(KvmImport, GuestPageFaultOfRiscVOutsideAWalkHasBothAddresses) {
       (Stream{both(kWrite, 0xffff403, 0x201403, 0), happens(VmExit{0x17, 0, Gpa(0x201403)})}));
 }
 
+TEST(KvmImport, ReportOfTraceCmdHasTheSameEvents) {
+  EXPECT_EQ(import_text("kvm",
+                        "cpus=1\n"
+                        " CPU 0/KVM-86    [000]     2.862895: kvm_page_fault:       vcpu 0 "
+                        "rip 0x1000 address 0x200000 error_code 0x100000010\n")
+                .stream(),
+            (Stream{gpa(kFetch, 0x200000, 0), happens(VmExit{0x400, 0x100000010, Gpa(0x200000)})}));
+}
+
 TEST(KvmImport, LostEventsAreReported) {
   const std::string fault = "v-1 [000] 1.0: kvm_page_fault: address 1000 error_code 100000004\n";
   EXPECT_THAT(import_text("kvm", fault + "CPU:2 [LOST 17 EVENTS]\n").reports,

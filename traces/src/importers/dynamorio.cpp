@@ -49,6 +49,8 @@ enum Marker : u16 {
 constexpr u64 kInstructionsOnly = 0x04;
 constexpr u64 kAArch64 = 0x08;
 constexpr u64 kX86_64 = 0x40;
+constexpr u64 kFiltered = 0x01 | 0x80 | 0x100;  // addresses, instructions, data
+constexpr u64 kWholeSystem = 0x40000;
 
 constexpr std::size_t kRecordBytes = 12;
 constexpr u64 kMaxVersion = 100;  // 7 was the newest in 2026.
@@ -69,7 +71,8 @@ Record record_of(std::string_view bytes) {
   return record;
 }
 
-/// Where the pages of one process are, as far as markers told.
+/// Where the pages of one process are, as far as markers told. Grows with its footprint, which is
+/// what bounds the memory of this importer.
 class PhysicalPages {
  public:
   void set_page_bytes(u64 bytes) { page_bytes_ = bytes; }
@@ -227,6 +230,8 @@ class DynamoRioImporter : public Importer {
     Header& header = output_.header();
     if ((file_type & kAArch64) != 0) header.architecture = Architecture::AArch64;
     if ((file_type & kX86_64) != 0) header.architecture = Architecture::X86_64;
+    if ((file_type & kWholeSystem) != 0) header.mode = Mode::FullSystem;
+    if ((file_type & kFiltered) != 0) output_.note("accesses: the tracer filtered some out");
     if ((file_type & kInstructionsOnly) != 0) output_.note("data accesses: the input has none");
   }
 

@@ -121,10 +121,10 @@ class Gem5Importer : public Importer {
     }
     input_.skip(before - bytes.size());
     message = {};
-    return length == 0 || input_.take(length, message, "a message") || fail_at_end(length);
-  }
-  [[noreturn]] bool fail_at_end(u64 length) const {
-    input_.fail("a message of " + std::to_string(length) + " bytes", "the end of the input");
+    if (length != 0 && !input_.take(length, message, "a message")) {
+      input_.fail("a message of " + std::to_string(length) + " bytes", "the end of the input");
+    }
+    return true;
   }
 
   void write(const u64 (&fields)[8]) {
