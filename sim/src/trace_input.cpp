@@ -1,0 +1,47 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "trace_input.hpp"
+
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "output.hpp"
+
+namespace nestwalk::sim {
+
+namespace po = boost::program_options;
+
+void TraceInput::declare(CommandLine& line) {
+  line.flag("salvage", "pass over damage, and say what is lost")
+      .option("vcpu", po::value<addrspace::u32>()->value_name("N"), "only this vCPU")
+      .operand("file", po::value<std::string>(), 1);
+}
+
+void TraceInput::take(const CommandLine& line) {
+  if (line.has("file")) path_ = line.get<std::string>("file");
+  if (line.has("vcpu")) vcpu_ = line.get<addrspace::u32>("vcpu");
+  salvage_ = line.has("salvage");
+}
+
+traces::OnLoss on_loss_when(bool salvage) {
+  if (!salvage) return {};
+  return [](const std::string& message) { warn("lost: " + message); };
+}
+
+std::unique_ptr<traces::ByteSink> create_trace(const std::string& path,
+                                               std::span<const std::string> inputs) {
+  for (const std::string& input : inputs) {
+    std::error_code not_there;
+    if (std::filesystem::equivalent(input, path, not_there)) {
+      throw UsageError(path + " is read; write to another file");
+    }
+  }
+  if (path == "-" && isatty(STDOUT_FILENO) != 0) {
+    throw UsageError("a trace is not for a terminal: name a file with -o, or redirect the output");
+  }
+  return traces::create_sink(path);
+}
+
+}  // namespace nestwalk::sim

@@ -1,0 +1,42 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// The trace that a command reads, and how.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "command_line.hpp"
+#include "nestwalk/traces/reader.hpp"
+
+namespace nestwalk::sim {
+
+/// Warns of each loss, or is empty: damage is an error then.
+traces::OnLoss on_loss_when(bool salvage);
+
+class TraceInput {
+ public:
+  /// Adds the operand FILE and the options --salvage and --vcpu.
+  void declare(CommandLine& line);
+  void take(const CommandLine& line);
+
+  std::unique_ptr<traces::ByteSource> open() const { return traces::open_source(path_); }
+  const std::string& path() const { return path_; }
+  traces::OnLoss on_loss() const { return on_loss_when(salvage_); }
+  bool wants(addrspace::u32 vcpu) const { return !vcpu_ || *vcpu_ == vcpu; }
+
+ private:
+  std::string path_ = "-";
+  bool salvage_ = false;
+  std::optional<addrspace::u32> vcpu_;
+};
+
+/// Creates the trace that a command writes; "-" is standard output, unless that is a terminal.
+/// None of the inputs may be overwritten.
+std::unique_ptr<traces::ByteSink> create_trace(const std::string& path,
+                                               std::span<const std::string> inputs = {});
+
+}  // namespace nestwalk::sim
