@@ -49,9 +49,35 @@ MemoryHierarchy::PathId MemoryHierarchy::add_path(std::span<const CacheId> cache
 bool MemoryHierarchy::access(PathId path, Hpa at, bool write, Actor& owner, u32 what,
                              Served& served) {
   const u64 line = at.value() >> line_shift_;
+  const Path& way = paths_[path];
+  if (way.count != 0) {
+    // A hit in the first cache needs no flight.
+    Cache& first = caches_[way.caches[0]];
+    if (hit(first, line, write)) {
+      served = first.served;
+      const Cycle ready = wheel_.now() + first.latency;
+      if (wheel_.advance(ready)) return true;
+      wheel_.schedule(ready, owner, what);
+      return false;
+    }
+    for (unsigned n = 1; n < way.count; ++n) {
+      const Cache& cache = caches_[way.caches[n]];
+      cache.keys.prefetch(cache.set_of(line));
+    }
+  }
   const u32 flight = take_flight();
   flights_[flight] = {line, &owner, &served, what, kNone, path, 0, write, Phase::Arrive};
   return fly(flight);
+}
+
+// Looks for a line, uses it, and marks it for a write.
+bool MemoryHierarchy::hit(Cache& cache, u64 line, bool write) {
+  const u32 set = cache.set_of(line);
+  const u32 slot = cache.keys.find(set, line);
+  if (slot == KeyArray::kNone) return false;
+  cache.keys.touch(set, slot);
+  if (write) cache.dirty[slot] = true;
+  return true;
 }
 
 u32 MemoryHierarchy::take_flight() {
@@ -98,10 +124,7 @@ bool MemoryHierarchy::arrive(u32 number) {
     return go_on(number, dram_.access(flight.line, now));
   }
   Cache& cache = caches_[path.caches[flight.step]];
-  const u32 set = cache.set_of(flight.line);
-  const u32 slot = cache.keys.find(set, flight.line);
-  if (slot != KeyArray::kNone) {
-    cache.keys.touch(set, slot);
+  if (hit(cache, flight.line, flight.write && flight.step == 0)) {
     *flight.served = cache.served;
     flight.phase = Phase::Respond;
     return go_on(number, now + cache.latency);
@@ -128,15 +151,6 @@ void MemoryHierarchy::respond(u32 number) {
     Cache& cache = caches_[path.caches[step]];
     fill(cache, flight.line, flight.write && step == 0);
     release(cache, flight.line, *flight.served);
-  }
-  if (!flight.write || path.count == 0 || flight.step != 0) return;
-  Cache& first = caches_[path.caches[0]];
-  const u32 slot = first.keys.find(first.set_of(flight.line), flight.line);
-  // The line may have been evicted since the lookup: then the write goes on to where lines go.
-  if (slot != KeyArray::kNone) {
-    first.dirty[slot] = true;
-  } else {
-    write_back(first.below, flight.line);
   }
 }
 
@@ -179,8 +193,10 @@ void MemoryHierarchy::release(Cache& cache, u64 line, Served served) {
   cache.mshrs.erase(cache.mshrs.begin() + index);
   while (waiting.first != kNone) {
     const u32 flight = take_first(waiting);
-    *flights_[flight].served = served;
-    flights_[flight].phase = Phase::Respond;
+    Flight& other = flights_[flight];
+    *other.served = served;
+    other.phase = Phase::Respond;
+    if (other.write && other.step == 0) hit(cache, line, true);
     wheel_.schedule(wheel_.now(), *this, flight);
   }
   if (cache.stalled.first != kNone) {

@@ -43,9 +43,10 @@ bool is_settled(const Entry& leaf, const StageRules& rules) {
 
 }  // namespace
 
-Translation Translation::narrowed(u64 address, unsigned shift) const {
+Translation Translation::narrowed(u64 address, u8 shift) const {
   Translation part = *this;
-  const u64 skipped = (address & low_mask(this->shift())) & ~low_mask(shift);
+  const u64 skipped = (address & low_mask(held_shift)) & ~low_mask(shift);
+  part.held_shift = shift;
   part.host += skipped;
   part.guest_physical += skipped;
   return part;
@@ -481,6 +482,7 @@ bool Walker::on_nested_done(Walk& walk, u32 number) {
   Translation& result = walk.result;
   result.nested = walk.nested.rights;
   result.nested_shift = walk.nested.leaf_shift;
+  result.held_shift = std::min(result.guest_shift, result.nested_shift);
   result.memory = combine(result.memory, walk.nested.memory);
   result.dirty = result.dirty && walk.nested.dirty;
   const u64 host = walk.nested.host + (walk.nested_input & low_mask(walk.nested.leaf_shift));
@@ -503,6 +505,7 @@ bool Walker::reference(Walk& walk, u64 address, bool update, bool nested, u32 nu
   WalkRecord& record = walk.record;
   check(record.count < WalkRecord::kMost, "walker", "at most 128 references in a walk",
         wheel_.now(), address);
+  memory_.prefetch(Hpa(address));
   const bool for_data = nested && walk.purpose == Purpose::Data;
   WalkReference& made = record.references[record.count++];
   made = {address,

@@ -37,6 +37,10 @@ class HostMemory {
     touch(at);
     *word(at) = value;
   }
+  /// For the host's caches, some time before a load; of any address.
+  void prefetch(Hpa at) const {
+    if (contains(at, sizeof(u64))) __builtin_prefetch(word(at));
+  }
   /// What was read is still there: the locked update of a table walker.
   bool compare_exchange(Hpa at, u64 expected, u64 desired) {
     if (load(at) != expected) return false;

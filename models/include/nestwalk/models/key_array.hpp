@@ -9,9 +9,9 @@
 #pragma once
 
 #include <bit>
-#include <vector>
 
 #include "nestwalk/models/replacement.hpp"
+#include "nestwalk/models/table.hpp"
 
 namespace nestwalk::models {
 
@@ -50,6 +50,12 @@ class KeyArray {
     }
     return kNone;
   }
+  /// For the host's caches, some time before a lookup.
+  void prefetch(u32 set) const {
+    __builtin_prefetch(&signatures_[set * words_]);
+    for (u32 n = 0; n < words_; ++n) __builtin_prefetch(&keys_[(set * words_ + n) * 8]);
+    policy_->prefetch(set);
+  }
   void touch(u32 slot) {
     const u32 set = slot / (words_ * 8);
     policy_->touch(set, slot - set * words_ * 8);
@@ -59,31 +65,43 @@ class KeyArray {
   /// Where the next key of the set goes: an empty slot, or whoever's turn it is.
   u32 choose(u32 set) {
     const u32 first = set * words_ * 8;
-    for (u32 way = 0; way < ways_; ++way) {
-      if (keys_[first + way] == kEmpty) return first + way;
+    for (u32 n = 0; n < words_; ++n) {
+      const u64 word = signatures_[set * words_ + n];
+      const u64 zeros = (word - kOnes) & ~word & kTops;  // the lowest mark is exact
+      const u32 way = n * 8 + static_cast<u32>(std::countr_zero(zeros)) / 8;
+      if (zeros != 0 && way < ways_) return first + way;
     }
     return first + policy_->victim(set);
   }
   void put(u32 slot, u64 key) {
     keys_[slot] = key;
-    u64& word = signatures_[slot / 8];
-    const unsigned shift = slot % 8 * 8;
-    word = (word & ~(u64{0xff} << shift)) | signature(key) << shift;
+    sign(slot, signature(key));
     touch(slot);
   }
-  void erase(u32 slot) { keys_[slot] = kEmpty; }
+  void erase(u32 slot) {
+    keys_[slot] = kEmpty;
+    sign(slot, 0);
+  }
 
  private:
   static constexpr u64 kOnes = 0x0101'0101'0101'0101;
   static constexpr u64 kTops = 0x8080'8080'8080'8080;
-  // Multiplicative hashing: the top bits depend on all others.
-  static constexpr u64 signature(u64 key) { return key * 0x9e37'79b9'7f4a'7c15 >> 56; }
+  // Multiplicative hashing: the top bits depend on all others. 0 is an empty slot's.
+  static constexpr u64 signature(u64 key) {
+    const u64 hash = key * 0x9e37'79b9'7f4a'7c15 >> 56;
+    return hash != 0 ? hash : 1;
+  }
+  void sign(u32 slot, u64 value) {
+    u64& word = signatures_[slot / 8];
+    const unsigned shift = slot % 8 * 8;
+    word = (word & ~(u64{0xff} << shift)) | value << shift;
+  }
 
   u32 sets_;
   u32 ways_;
   u32 words_;  ///< of eight signatures, per set
-  std::vector<u64> signatures_;
-  std::vector<u64> keys_;
+  Table<u64> signatures_;
+  Table<u64> keys_;
   std::unique_ptr<Replacement> policy_;
 };
 

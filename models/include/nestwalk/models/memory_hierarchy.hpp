@@ -91,6 +91,7 @@ class MemoryHierarchy final : public Actor {
     u8 count;
   };
 
+  static bool hit(Cache& cache, u64 line, bool write);
   u32 take_flight();
   bool fly(u32 flight);
   bool arrive(u32 flight);

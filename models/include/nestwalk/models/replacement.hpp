@@ -21,6 +21,8 @@ class Replacement {
   virtual void touch(u32 set, u32 way) = 0;
   /// Whose turn it is, all being in use.
   virtual u32 victim(u32 set) = 0;
+  /// The set will be asked about soon: for the host's caches.
+  virtual void prefetch(u32 /*set*/) const {}
 
  protected:
   Replacement() = default;

@@ -20,14 +20,15 @@ struct Translation {
   MemoryType memory = MemoryType::WriteBack;
   u8 guest_shift = 0;   ///< log2 of the first stage's leaf; kUnlimited if it is off
   u8 nested_shift = 0;  ///< and of the second's
+  u8 held_shift = 0;    ///< of what `host` is the first byte of: the smaller, or what a TLB has
   bool dirty = false;   ///< a write needs no update of flags
   bool global = false;
 
   static constexpr u8 kUnlimited = 63;
-  u8 shift() const { return guest_shift < nested_shift ? guest_shift : nested_shift; }
+  u8 shift() const { return held_shift; }
   bool permits(Rights wanted) const { return (guest & nested).permit(wanted); }
   /// The same for the page of 2^shift bytes that holds `address`.
-  Translation narrowed(u64 address, unsigned shift) const;
+  Translation narrowed(u64 address, u8 shift) const;
 };
 
 struct WalkRequest {
