@@ -124,7 +124,6 @@ bool Mmu::refuse(Miss& miss, const Translation& entry) {
   fault.access = miss.request.access;
   fault.user = miss.request.user;
   fault.virtual_address = miss.request.address;
-  fault.has_virtual = miss.regime.guest.on();
   const u64 offset = miss.request.address & addrspace::low_mask(entry.shift());
   const Stage& stage = entry.guest.permit(needed) ? miss.regime.nested : miss.regime.guest;
   const u8 shift = entry.guest.permit(needed) ? entry.nested_shift : entry.guest_shift;

@@ -350,7 +350,7 @@ bool Walker::on_nested_begin(Walk& walk, u32 number) {
   // An intermediate address beyond the tables: Arm's level 0 translation fault, RISC-V's guest-page
   // fault, and an EPT violation for bits 51:48 with four levels.
   if (!nested.geometry.accepts(walk.nested_input)) {
-    return stop_nested(walk, FaultKind::NotPresent, {});
+    return stop_nested(walk, FaultKind::BadAddress, {});
   }
   walk.state = State::NestedTlb;
   return spend(nested_tlb_.latency_cycles(), number);
@@ -552,7 +552,6 @@ bool Walker::stop_nested(Walk& walk, FaultKind kind, Access granted) {
   walk.fault.for_table = walk.purpose != Purpose::Data;
   walk.fault.table_write = walk.purpose == Purpose::TableUpdate;
   walk.fault.reads_as_writes = regime.nested.format->rules().table_reads_are_writes;
-  walk.fault.has_virtual = regime.guest.on();
   walk.fault.granted = granted;
   walk.fault.guest_physical = walk.nested_input;
   return true;

@@ -11,8 +11,8 @@ namespace nestwalk::models {
 
 enum class FaultKind : u8 {
   None,
-  BadAddress,  ///< the virtual address is none: not canonical, or in no half of the space
-  NotPresent,  ///< an invalid entry, or an intermediate address beyond the nested tables
+  BadAddress,  ///< the virtual address is none: not canonical, in no half, beyond the nested tables
+  NotPresent,  ///< an invalid entry
   Malformed,   ///< reserved bits, misconfiguration, address size
   AccessFlag,  ///< software must set the accessed (or dirty) flag
   Permission,
