@@ -278,9 +278,7 @@ bool Walker::guest_leaf(Walk& walk, const Entry& entry, u32) {
   const Regime& regime = *walk.request.regime;
   const StageRules& rules = regime.guest.format->rules();
   const bool write = walk.request.access == AccessKind::Write;
-  const Access executes = kUserMayExecute | kKernelMayExecute;
-  const Access left = (entry.access | executes) & walk.guest_limits;
-  const Rights rights = Rights::guest(left, regime.privilege);
+  const Rights rights = Rights::guest(entry.access & walk.guest_limits, regime.privilege);
   const FaultKind reason = refusal(entry, rules, rights.permit(walk.request.needed()), write);
   if (reason != FaultKind::None) return stop_guest(walk, reason);
   if (needs_update(entry, rules, write)) {

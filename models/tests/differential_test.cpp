@@ -76,7 +76,7 @@ class Differential {
       faults += world_.fault ? 1 : 0;
     }
     EXPECT_GT(faults, kCases / 20);
-    EXPECT_LT(faults, kCases - kCases / 20);
+    EXPECT_LT(faults, kCases - kCases / 100);
   }
 
  private:

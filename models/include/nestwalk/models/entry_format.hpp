@@ -22,7 +22,8 @@ using addrspace::kUser;
 using addrspace::kWrite;
 using addrspace::MemoryType;
 
-/// Bits of an Access that only tables use: Arm's UXNTable and PXNTable take these away.
+/// Bits of an Access that only the models use: Arm's UXN and PXN, of leaves and tables, take these
+/// away.
 inline constexpr Access kUserMayExecute{32};
 inline constexpr Access kKernelMayExecute{64};
 /// What a table that restricts nothing leaves to its leaves.
@@ -107,6 +108,20 @@ Access table_limits(const F& format, u64 raw, unsigned level) {
   }
 }
 
+/// What a leaf permits, user and kernel apart where the architecture tells them apart.
+template <class F>
+Access leaf_access(Access access, [[maybe_unused]] u64 raw) {
+  if constexpr (F::kArchitecture == Architecture::AArch64 && !addrspace::NestedFormat<F>) {
+    // The engine's flags know one execute permission, for whoever the page is meant for.
+    access = access | kExecute;
+    if ((raw & F::kUserExecuteNever) == 0) access = access | kUserMayExecute;
+    if ((raw & F::kPrivilegedExecuteNever) == 0) access = access | kKernelMayExecute;
+    return access;
+  } else {
+    return access | kUserMayExecute | kKernelMayExecute;
+  }
+}
+
 }  // namespace detail
 
 template <addrspace::Format F>
@@ -134,7 +149,7 @@ class EntryFormatOf final : public EntryFormat {
     }
     const addrspace::MappingFlags flags = format_.flags(raw, level);
     entry.kind = EntryKind::Leaf;
-    entry.access = flags.access;
+    entry.access = detail::leaf_access<F>(flags.access, raw);
     entry.memory = flags.memory;
     entry.dirty = F::is_dirty(raw);
     return entry;
