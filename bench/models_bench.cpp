@@ -38,8 +38,11 @@ class Bench {
       : machine(shape, 8 * addrspace::kGiB), tables(machine, pages) {
     std::mt19937_64 random(1);
     for (u64 n = 0; n < accesses; ++n) {
-      requests.push_back(
-          {GuestTables::kBase + random() % pages * kFrameBytes, AccessKind::Read, true});
+      // Eight lines of each page, spread over the sets of the first cache.
+      const u64 page = random() % pages;
+      const u64 line = (page * 8 + random() % 8) % 64;
+      const u64 address = GuestTables::kBase + page * kFrameBytes + line * 64;
+      requests.push_back({address, AccessKind::Read, true});
     }
     for (u32 n = 0; n < machine.cores(); ++n) {
       machine.core(n).mmu->set_regime(tables.regime);

@@ -60,9 +60,15 @@ bool MemoryHierarchy::access(PathId path, Hpa at, bool write, Actor& owner, u32 
       wheel_.schedule(ready, owner, what);
       return false;
     }
+    bool quiet = first.mshrs.empty();
     for (unsigned n = 1; n < way.count; ++n) {
       const Cache& cache = caches_[way.caches[n]];
       cache.keys.prefetch(cache.set_of(line));
+      quiet = quiet && cache.mshrs.empty();
+    }
+    if (quiet) {
+      Flight flight{line, &owner, &served, what, kNone, path, 0, write, Phase::Arrive};
+      return descend(flight);
     }
   }
   const u32 flight = take_flight();
@@ -78,6 +84,47 @@ bool MemoryHierarchy::hit(Cache& cache, u64 line, bool write) {
   cache.keys.touch(set, slot);
   if (write) cache.dirty[slot] = true;
   return true;
+}
+
+// A miss in the first cache, while no other is under way on the path. As long as nothing else is
+// due in between, nobody can see that it takes no MSHRs; if something is, it takes them all and
+// waits.
+bool MemoryHierarchy::descend(Flight& flight) {
+  const Path& path = paths_[flight.path];
+  Cycle due = wheel_.now();
+  for (;;) {
+    due += caches_[path.caches[flight.step]].latency;
+    ++flight.step;
+    if (!wheel_.advance(due)) return wait(flight, due);
+    if (flight.step == path.count) {
+      *flight.served = Served::Memory;
+      due = dram_.access(flight.line, due);
+      break;
+    }
+    Cache& cache = caches_[path.caches[flight.step]];
+    if (hit(cache, flight.line, false)) {
+      *flight.served = cache.served;
+      due += cache.latency;
+      break;
+    }
+  }
+  flight.phase = Phase::Respond;
+  if (!wheel_.advance(due)) return wait(flight, due);
+  for (unsigned step = flight.step; step-- != 0;) {
+    fill(caches_[path.caches[step]], flight.line, flight.write && step == 0);
+  }
+  return true;
+}
+
+bool MemoryHierarchy::wait(const Flight& flight, Cycle due) {
+  const Path& path = paths_[flight.path];
+  for (unsigned step = 0; step < flight.step; ++step) {
+    caches_[path.caches[step]].mshrs.push_back({flight.line, {}});
+  }
+  const u32 number = take_flight();
+  flights_[number] = flight;
+  wheel_.schedule(due, *this, number);
+  return false;
 }
 
 u32 MemoryHierarchy::take_flight() {

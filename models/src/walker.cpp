@@ -138,11 +138,11 @@ bool Walker::step(Walk& walk, u32 number) {
       walk.state = State::GuestEntry;
       return reference(walk, walk.guest_slot, false, false, number);
     case State::GuestEntry:
-      return on_guest_entry(walk, number);
+      return on_guest_entry(walk);
     case State::GuestUpdate:
       return on_guest_update(walk, number);
     case State::GuestUpdated:
-      return on_guest_updated(walk, number);
+      return on_guest_updated(walk);
     case State::NestedBegin:
       return on_nested_begin(walk, number);
     case State::NestedTlb:
@@ -154,9 +154,9 @@ bool Walker::step(Walk& walk, u32 number) {
     case State::NestedEntry:
       return on_nested_entry(walk, number);
     case State::NestedUpdated:
-      return on_nested_updated(walk, number);
+      return on_nested_updated(walk);
     case State::NestedDone:
-      return on_nested_done(walk, number);
+      return on_nested_done(walk);
     case State::Done:
       break;
   }
@@ -221,7 +221,7 @@ bool Walker::on_guest_table(Walk& walk) {
 }
 
 // The host address of a first-stage entry is known.
-bool Walker::table_is_known(Walk& walk, u32) {
+bool Walker::table_is_known(Walk& walk) {
   const Regime& regime = *walk.request.regime;
   const u64 offset = walk.nested_input - walk.guest_table;
   walk.guest_slot = walk.nested.host + (walk.nested_input & low_mask(walk.nested.leaf_shift));
@@ -240,7 +240,7 @@ bool Walker::table_is_known(Walk& walk, u32) {
   return true;
 }
 
-bool Walker::on_guest_entry(Walk& walk, u32 number) {
+bool Walker::on_guest_entry(Walk& walk) {
   stamp(walk);
   if (!memory_.contains(Hpa(walk.guest_slot), sizeof(u64))) {
     return stop_guest(walk, FaultKind::BusError);
@@ -257,7 +257,7 @@ bool Walker::on_guest_entry(Walk& walk, u32 number) {
     case EntryKind::Leaf:
       break;
   }
-  return guest_leaf(walk, entry, number);
+  return guest_leaf(walk, entry);
 }
 
 bool Walker::guest_table_entry(Walk& walk, const Entry& entry) {
@@ -274,7 +274,7 @@ bool Walker::guest_table_entry(Walk& walk, const Entry& entry) {
   return true;
 }
 
-bool Walker::guest_leaf(Walk& walk, const Entry& entry, u32) {
+bool Walker::guest_leaf(Walk& walk, const Entry& entry) {
   const Regime& regime = *walk.request.regime;
   const StageRules& rules = regime.guest.format->rules();
   const bool write = walk.request.access == AccessKind::Write;
@@ -309,7 +309,7 @@ bool Walker::on_guest_update(Walk& walk, u32 number) {
   return reference(walk, walk.guest_slot, true, false, number);
 }
 
-bool Walker::on_guest_updated(Walk& walk, u32) {
+bool Walker::on_guest_updated(Walk& walk) {
   stamp(walk);
   const EntryFormat& format = *walk.request.regime->guest.format;
   const Entry entry = format.decode(walk.guest_raw, walk.guest_level);
@@ -321,7 +321,7 @@ bool Walker::on_guest_updated(Walk& walk, u32) {
   }
   walk.guest_raw = next;
   const Entry now = format.decode(next, walk.guest_level);
-  return now.kind == EntryKind::Table ? guest_table_entry(walk, now) : guest_leaf(walk, now, 0);
+  return now.kind == EntryKind::Table ? guest_table_entry(walk, now) : guest_leaf(walk, now);
 }
 
 // The second stage -------------------------------------------------------------------------------
@@ -457,7 +457,7 @@ bool Walker::nested_leaf(Walk& walk, const Entry& entry) {
   return true;
 }
 
-bool Walker::on_nested_updated(Walk& walk, u32) {
+bool Walker::on_nested_updated(Walk& walk) {
   stamp(walk);
   const EntryFormat& format = *walk.request.regime->nested.format;
   const bool leaf = format.decode(walk.nested_raw, walk.nested_level).kind == EntryKind::Leaf;
@@ -470,8 +470,8 @@ bool Walker::on_nested_updated(Walk& walk, u32) {
   return leaf ? nested_leaf(walk, now) : nested_table_entry(walk, now);
 }
 
-bool Walker::on_nested_done(Walk& walk, u32 number) {
-  if (walk.purpose == Purpose::Table) return table_is_known(walk, number);
+bool Walker::on_nested_done(Walk& walk) {
+  if (walk.purpose == Purpose::Table) return table_is_known(walk);
   if (walk.purpose == Purpose::TableUpdate) {
     walk.guest_known.writable = true;
     walk.state = State::GuestUpdate;

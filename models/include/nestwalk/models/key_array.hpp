@@ -10,7 +10,7 @@
 
 #include <bit>
 
-#include "nestwalk/models/replacement.hpp"
+#include "nestwalk/models/replacement/lru.hpp"
 #include "nestwalk/models/table.hpp"
 
 namespace nestwalk::models {
@@ -26,7 +26,8 @@ class KeyArray {
         words_((ways + 7) / 8),
         signatures_(u64{sets} * words_),
         keys_(u64{sets} * words_ * 8, kEmpty),
-        policy_(make_replacement(replacement, sets, ways, seed)) {}
+        policy_(make_replacement(replacement, sets, ways, seed)),
+        lru_(replacement == ReplacementKind::Lru ? static_cast<Lru*>(policy_.get()) : nullptr) {}
 
   u32 sets() const { return sets_; }
   u32 ways() const { return ways_; }
@@ -58,9 +59,12 @@ class KeyArray {
   }
   void touch(u32 slot) {
     const u32 set = slot / (words_ * 8);
-    policy_->touch(set, slot - set * words_ * 8);
+    touch(set, slot);
   }
-  void touch(u32 set, u32 slot) { policy_->touch(set, slot - set * words_ * 8); }
+  void touch(u32 set, u32 slot) {
+    const u32 way = slot - set * words_ * 8;
+    lru_ != nullptr ? lru_->touch(set, way) : policy_->touch(set, way);
+  }
 
   /// Where the next key of the set goes: an empty slot, or whoever's turn it is.
   u32 choose(u32 set) {
@@ -71,7 +75,7 @@ class KeyArray {
       const u32 way = n * 8 + static_cast<u32>(std::countr_zero(zeros)) / 8;
       if (zeros != 0 && way < ways_) return first + way;
     }
-    return first + policy_->victim(set);
+    return first + (lru_ != nullptr ? lru_->victim(set) : policy_->victim(set));
   }
   void put(u32 slot, u64 key) {
     keys_[slot] = key;
@@ -103,6 +107,7 @@ class KeyArray {
   Table<u64> signatures_;
   Table<u64> keys_;
   std::unique_ptr<Replacement> policy_;
+  Lru* lru_;  ///< the same, if it is one: by far the most used, and called without indirection
 };
 
 }  // namespace nestwalk::models

@@ -92,6 +92,8 @@ class MemoryHierarchy final : public Actor {
   };
 
   static bool hit(Cache& cache, u64 line, bool write);
+  bool descend(Flight& flight);
+  bool wait(const Flight& flight, Cycle due);
   u32 take_flight();
   bool fly(u32 flight);
   bool arrive(u32 flight);

@@ -138,22 +138,22 @@ class Walker final : public Actor {
   bool on_begin(Walk& walk, u32 number);
   bool on_guest_cache(Walk& walk);
   bool on_guest_table(Walk& walk);
-  bool on_guest_entry(Walk& walk, u32 number);
+  bool on_guest_entry(Walk& walk);
   bool on_guest_update(Walk& walk, u32 number);
-  bool on_guest_updated(Walk& walk, u32 number);
+  bool on_guest_updated(Walk& walk);
   bool on_nested_begin(Walk& walk, u32 number);
   bool on_nested_tlb(Walk& walk, u32 number);
   bool on_nested_cache(Walk& walk);
   bool on_nested_read(Walk& walk, u32 number);
   bool on_nested_entry(Walk& walk, u32 number);
-  bool on_nested_updated(Walk& walk, u32 number);
-  bool on_nested_done(Walk& walk, u32 number);
+  bool on_nested_updated(Walk& walk);
+  bool on_nested_done(Walk& walk);
 
   bool guest_table_entry(Walk& walk, const Entry& entry);
-  bool guest_leaf(Walk& walk, const Entry& entry, u32 number);
+  bool guest_leaf(Walk& walk, const Entry& entry);
   bool nested_table_entry(Walk& walk, const Entry& entry);
   bool nested_leaf(Walk& walk, const Entry& entry);
-  bool table_is_known(Walk& walk, u32 number);
+  bool table_is_known(Walk& walk);
 
   bool spend(u32 cycles, u32 number);
   bool reference(Walk& walk, u64 address, bool update, bool nested, u32 number);

@@ -24,8 +24,11 @@ class Lru final : public Replacement {
   u32 victim(u32 set) override {
     const u32* const last_use = &rows_[u64{set} * row_ + 1];
     u32 oldest = 0;
+    u32 earliest = last_use[0];
     for (u32 way = 1; way + 1 < row_; ++way) {
-      oldest = last_use[way] < last_use[oldest] ? way : oldest;
+      const bool earlier = last_use[way] < earliest;
+      oldest = earlier ? way : oldest;
+      earliest = earlier ? last_use[way] : earliest;
     }
     return oldest;
   }
