@@ -14,6 +14,7 @@
 
 #include "nestwalk/models/host_memory.hpp"
 #include "nestwalk/models/preset.hpp"
+#include "nestwalk/models/regime.hpp"
 #include "nestwalk/models/translation_cache.hpp"
 #include "nestwalk/models/wheel.hpp"
 
@@ -214,6 +215,38 @@ TEST(HostMemory, RunsComeBackInParts) {
   EXPECT_EQ(memory.frames().frames_in_use(), 0u);
   EXPECT_EQ(*memory.allocate(18), memory.base());
   EXPECT_EQ(memory.allocate(0).error(), Error::NoMemory);
+}
+
+// Intel SDM vol. 3C, "Information That May Be Cached": guest-physical mappings are tagged with
+// EP4TA alone, combined ones with VPID, PCID and EP4TA. Arm and RISC-V have the VMID in both.
+template <class G, class N>
+std::pair<Regime, Regime> two_vmids_on_one_root(Tags& tags, const EntryFormatOf<G>& guest,
+                                                const EntryFormatOf<N>& nested) {
+  Regime one;
+  one.guest.format = &guest;
+  one.nested.format = &nested;
+  one.nested.root = 0x5000;
+  one.vmid = 1;
+  Regime other = one;
+  other.vmid = 2;
+  return {one.tagged(tags), other.tagged(tags)};
+}
+TEST(Tags, GuestPhysicalMappingsOfX86HaveNoVpid) {
+  Tags tags;
+  const EntryFormatOf<addrspace::LongMode> guest{addrspace::Capabilities{}};
+  const EntryFormatOf<addrspace::Ept> nested{addrspace::Capabilities{}};
+  const auto [one, other] = two_vmids_on_one_root(tags, guest, nested);
+  EXPECT_EQ(one.nested_only, other.nested_only);
+  EXPECT_NE(one.combined, other.combined);
+  EXPECT_NE(one.combined, one.global);
+}
+TEST(Tags, SecondStageMappingsOfRiscvHaveTheVmid) {
+  Tags tags;
+  const EntryFormatOf<addrspace::Sv> guest{addrspace::Capabilities{}};
+  const EntryFormatOf<addrspace::GStage> nested{addrspace::Capabilities{}};
+  const auto [one, other] = two_vmids_on_one_root(tags, guest, nested);
+  EXPECT_NE(one.nested_only, other.nested_only);
+  EXPECT_EQ(tags.tag(one.nested_only).root, 0u);
 }
 
 TEST(Presets, AllOfThemLoad) {
