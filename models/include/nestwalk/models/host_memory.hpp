@@ -1,0 +1,77 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// The simulated machine's physical memory. Every byte is real once somebody writes it; a frame that
+// nobody looks at costs nothing, however large the memory is.
+#pragma once
+
+#include "nestwalk/models/frame_allocator.hpp"
+
+namespace nestwalk::models {
+
+using addrspace::Hpa;
+using addrspace::Hva;
+using addrspace::kFrameBytes;
+using addrspace::kFrameShift;
+
+class HostMemory {
+ public:
+  /// `bytes` from `base`, both multiples of 1 GiB: so runs are aligned as their addresses are.
+  explicit HostMemory(u64 bytes, Hpa base = Hpa(u64{1} << 32));
+
+  Hpa base() const { return base_; }
+  u64 bytes() const { return frames_.frames() * kFrameBytes; }
+  bool contains(Hpa at, u64 size) const {
+    const u64 offset = at - base_;
+    return offset < bytes() && size <= bytes() - offset;
+  }
+  FrameAllocator& frames() { return frames_; }
+  const FrameAllocator& frames() const { return frames_; }
+
+  Result<Hpa> allocate(unsigned order);
+  void free(Hpa first, unsigned order);
+
+  /// An aligned 8-byte word of memory that exists.
+  u64 load(Hpa at) const { return *word(at); }
+  void store(Hpa at, u64 value) {
+    touch(at);
+    *word(at) = value;
+  }
+  /// For the host's caches, some time before a load; of any address.
+  void prefetch(Hpa at) const {
+    if (contains(at, sizeof(u64))) __builtin_prefetch(word(at));
+  }
+  /// What was read is still there: the locked update of a table walker.
+  bool compare_exchange(Hpa at, u64 expected, u64 desired) {
+    if (load(at) != expected) return false;
+    store(at, desired);
+    return true;
+  }
+
+  /// Whole frames become zeros. Those that nobody touched are zeros already.
+  void zero(Hpa start, u64 bytes);
+  /// For whoever writes without telling: the run behind it counts as touched.
+  Hva pointer(Hpa at);
+  Hpa physical(Hva at) const { return base_ + (at.value() - address()); }
+  /// Frames with content of their own.
+  u64 frames_touched() const { return touched_count_; }
+
+ private:
+  u64 address() const { return reinterpret_cast<u64>(memory_.as<u8>()); }
+  u64* word(Hpa at) const { return reinterpret_cast<u64*>(memory_.as<u8>() + (at - base_)); }
+  void touch(Hpa at) { touch_frame((at - base_) >> kFrameShift); }
+  void touch_frame(u64 frame) {
+    u64& word = touched_.as<u64>()[frame / 64];
+    const u64 bit = u64{1} << frame % 64;
+    touched_count_ += (word & bit) == 0 ? 1 : 0;
+    word |= bit;
+  }
+
+  Hpa base_;
+  Mapping memory_;
+  Mapping touched_;  ///< one bit per frame
+  FrameAllocator frames_;
+  u64 touched_count_ = 0;
+};
+
+}  // namespace nestwalk::models

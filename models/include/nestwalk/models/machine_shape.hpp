@@ -1,0 +1,35 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// A whole machine as numbers. preset.hpp reads it from JSON, machine.hpp builds it.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "nestwalk/models/mmu.hpp"
+
+namespace nestwalk::models {
+
+/// What a fence costs the one who issues it, and when it has reached the others.
+struct FenceShape {
+  u32 local_cycles = 0;      ///< INVEPT, INVVPID, HFENCE, TLBI without IS
+  u32 broadcast_cycles = 0;  ///< TLBI ...IS and the DSB that waits for it
+  u32 ipi_cycles = 0;        ///< from one core to the fence on another, where nothing broadcasts
+};
+
+struct MachineShape {
+  std::string name;
+  std::string about;
+  Architecture architecture = Architecture::X86_64;
+  u32 cores = 1;
+  MmuShape mmu;
+  u32 line_bytes = 64;
+  std::optional<DataCacheShape> l1i, l1d, l2;  ///< of each core
+  std::optional<DataCacheShape> l3;            ///< shared
+  Served walks_enter_at = Served::L1;  ///< where table reads look first; L1 is the data cache
+  DramShape memory;
+  FenceShape fence;
+};
+
+}  // namespace nestwalk::models

@@ -1,0 +1,117 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Data caches and main memory: where an access goes, and when its data are there.
+//
+// An access has a path: the caches from where it enters to the last one before memory. It looks
+// into one after the other, each for that cache's latency, and its data are there when the cache
+// that has the line, or memory, has taken its own latency: a hit in the third costs l1 + l2 + l3.
+// All caches on the way that missed are filled in that cycle. Every lookup happens in its own
+// cycle, in the one order of the wheel, so that cores meet in shared caches as they would.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "nestwalk/models/dram.hpp"
+#include "nestwalk/models/host_memory.hpp"
+#include "nestwalk/models/key_array.hpp"
+#include "nestwalk/models/wheel.hpp"
+
+namespace nestwalk::models {
+
+/// Which structure had what was asked for.
+enum class Served : u8 { None, WalkCache, NestedTlb, L1, L2, L3, Memory };
+
+struct DataCacheShape {
+  u32 sets = 64;
+  u32 ways = 8;
+  u32 latency_cycles = 4;
+  u32 mshrs = 10;
+  ReplacementKind replacement = ReplacementKind::Lru;
+};
+
+class MemoryHierarchy final : public Actor {
+ public:
+  static constexpr unsigned kMostLevels = 3;
+  using CacheId = u32;
+  using PathId = u32;
+
+  MemoryHierarchy(Wheel& wheel, const DramShape& dram, u32 line_bytes);
+
+  /// `served` is what its hits are called; `below` is the path of what it misses, for write-backs.
+  CacheId add_cache(const DataCacheShape& shape, Served served, PathId below);
+  /// From the first cache looked at to the last; none is a way straight to memory.
+  PathId add_path(std::span<const CacheId> caches);
+
+  /// An access that arrives now. True if its data are there, at now(), which may be later than it
+  /// was; else `owner` runs with `what` when they are. `served` is written by then.
+  bool access(PathId path, Hpa at, bool write, Actor& owner, u32 what, Served& served);
+
+  void on_cycle(u32 flight) override;
+
+ private:
+  static constexpr u32 kNone = ~u32{0};
+  enum class Phase : u8 { Arrive, Respond };
+  struct List {
+    u32 first = kNone;
+    u32 last = kNone;
+  };
+  struct Flight {
+    u64 line;
+    Actor* owner;
+    Served* served;
+    u32 what;
+    u32 next;
+    PathId path;
+    u8 step;  ///< the cache of the path that it is at
+    bool write;
+    Phase phase;
+  };
+  struct Mshr {
+    u64 line;
+    List waiting;
+  };
+  struct Cache {
+    Cache(const DataCacheShape& shape, Served served_as, PathId path_below);
+    u32 set_of(u64 line) const { return keys.set_of(line); }
+    u32 pending(u64 line) const;
+
+    KeyArray keys;
+    std::vector<bool> dirty;
+    std::vector<Mshr> mshrs;
+    List stalled;  ///< flights that found all MSHRs taken
+    u32 latency;
+    u32 most_mshrs;
+    Served served;
+    PathId below;
+  };
+  struct Path {
+    CacheId caches[kMostLevels];
+    u8 count;
+  };
+
+  static bool hit(Cache& cache, u64 line, bool write);
+  bool descend(Flight& flight);
+  bool wait(const Flight& flight, Cycle due);
+  u32 take_flight();
+  bool fly(u32 flight);
+  bool arrive(u32 flight);
+  bool go_on(u32 flight, Cycle at);
+  void respond(u32 flight);
+  void fill(Cache& cache, u64 line, bool dirty);
+  void write_back(PathId below, u64 line);
+  void release(Cache& cache, u64 line, Served served);
+  void append(List& list, u32 flight);
+  u32 take_first(List& list);
+
+  Wheel& wheel_;
+  Dram dram_;
+  u32 line_shift_;
+  u32 free_ = kNone;
+  std::vector<Flight> flights_;
+  std::vector<Cache> caches_;
+  std::vector<Path> paths_;
+};
+
+}  // namespace nestwalk::models

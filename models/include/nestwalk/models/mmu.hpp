@@ -1,0 +1,150 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// A core's address translation: split first-level TLBs, a unified second level, the walker.
+//
+// A hit in the first level is resolved where it is asked for. Everything else takes its turn on the
+// wheel, unless nothing else is due before it is over. Misses to one page share one walk.
+#pragma once
+
+#include "nestwalk/models/walker.hpp"
+
+namespace nestwalk::models {
+
+struct MmuShape {
+  CacheShape fetch_tlb;  ///< none: fetches use the data TLB
+  CacheShape data_tlb;
+  CacheShape second_tlb;  ///< none: misses go to the walker
+  WalkerShape walker;
+};
+
+class Mmu final : public Actor {
+ public:
+  Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
+      MemoryHierarchy::PathId walker_path, const MmuShape& shape);
+
+  /// The tables and tags that translate from now on. What is cached stays: the tags tell it apart.
+  void set_regime(const Regime& regime) { regime_ = regime; }
+  const Regime& regime() const { return regime_; }
+
+  struct Request {
+    u64 address = 0;
+    AccessKind access = AccessKind::Read;
+    bool user = false;
+  };
+  struct Outcome {
+    Fault fault;
+    u64 host = 0;  ///< of the byte that was asked for, if there is no fault
+    MemoryType memory = MemoryType::WriteBack;
+  };
+
+  /// Translates from now on. True if that is over at the wheel's now(), which may be later than it
+  /// was; else `owner` runs with `what` when it is. `outcome` is written by then.
+  bool translate(const Request& request, Actor& owner, u32 what, Outcome& outcome) {
+    TranslationCache<Translation>& first = first_level(request.access);
+    const Translation* const hit = find(first, request.address);
+    if (hit == nullptr || !usable(*hit, request)) [[unlikely]]
+      return miss(request, hit == nullptr, owner, what, outcome);
+    ++counts_.first_hits;
+    set(outcome, *hit, request.address);
+    return spend(first.latency_cycles(), owner, what);
+  }
+
+  struct Counts {
+    u64 first_hits = 0;
+    u64 second_hits = 0;
+    u64 walks = 0;
+    u64 merged = 0;  ///< misses that waited for somebody else's walk
+    u64 faults = 0;
+    u64 references = 0;
+  };
+  const Counts& counts() const { return counts_; }
+
+  void on_cycle(u32 miss) override;
+
+  // For fences and for looking.
+  TranslationCache<Translation>& fetch_tlb() { return fetch_tlb_; }
+  TranslationCache<Translation>& data_tlb() { return data_tlb_; }
+  TranslationCache<Translation>& second_tlb() { return second_tlb_; }
+  Walker& walker() { return walker_; }
+  /// Whatever is between its first lookup and its end forgets what it knows and begins again.
+  void restart_misses() {
+    for (const std::unique_ptr<Miss>& miss : misses_) miss->restart = miss->active;
+  }
+  /// The record of the walk that was done last.
+  const WalkRecord& last_walk() const { return last_walk_; }
+  void keep_walks(bool keep) { keep_walks_ = keep; }
+
+ private:
+  static constexpr u32 kNone = ~u32{0};
+  enum class State : u8 { First, FirstMissed, SecondHit, SecondMissed, Walking, Walked, Done };
+  struct Miss {
+    Request request;
+    Regime regime;  ///< walks keep the one that they began with
+    Translation found;
+    Actor* owner = nullptr;
+    Outcome* outcome = nullptr;
+    u32 what = 0;
+    u32 walk = kNone;
+    u32 next_waiting = kNone;
+    u32 last_waiting = kNone;
+    State state = State::First;
+    bool active = false;
+    bool restart = false;
+  };
+
+  TranslationCache<Translation>& first_level(AccessKind access) {
+    return access == AccessKind::Execute && fetch_tlb_.present() ? fetch_tlb_ : data_tlb_;
+  }
+  Translation* find(TranslationCache<Translation>& tlb, u64 address) {
+    return find(tlb, address, regime_);
+  }
+  Translation* find(TranslationCache<Translation>& tlb, u64 address, const Regime& regime) {
+    Translation* const own = tlb.find(address, regime.combined);
+    if (own != nullptr || !has_globals_) return own;
+    return tlb.find(address, regime.global);
+  }
+  /// Can the access use the entry as it is? A write through one that is not dirty walks again.
+  static bool usable(const Translation& entry, const Request& request) {
+    return entry.permits(Rights::needed(request.access, request.user)) &&
+           (entry.dirty || request.access != AccessKind::Write);
+  }
+  static void set(Outcome& outcome, const Translation& entry, u64 address) {
+    outcome.fault.kind = FaultKind::None;
+    outcome.host = entry.host + (address & addrspace::low_mask(entry.shift()));
+    outcome.memory = entry.memory;
+  }
+  bool spend(u32 cycles, Actor& owner, u32 what) {
+    if (wheel_.advance(wheel_.now() + cycles)) return true;
+    wheel_.schedule(wheel_.now() + cycles, owner, what);
+    return false;
+  }
+
+  bool miss(const Request& request, bool absent, Actor& owner, u32 what, Outcome& outcome);
+  bool run(u32 number);
+  bool step(Miss& miss, u32 number);
+  bool look_first(Miss& miss, u32 number);
+  bool look_second(Miss& miss, u32 number);
+  bool begin_walk(Miss& miss, u32 number);
+  bool end_walk(Miss& miss, u32 number);
+  bool refuse(Miss& miss, const Translation& entry);
+  void enter(TranslationCache<Translation>& tlb, const Miss& miss, const Translation& entry);
+  void forget_refused(const Miss& miss);
+  u32 walk_to_join(const Miss& miss) const;
+
+  Wheel& wheel_;
+  Regime regime_;
+  TranslationCache<Translation> fetch_tlb_;
+  TranslationCache<Translation> data_tlb_;
+  TranslationCache<Translation> second_tlb_;
+  Walker walker_;
+  bool has_globals_ = false;
+  bool keep_walks_ = false;
+  std::vector<std::unique_ptr<Miss>> misses_;  ///< they stay where they are
+  std::vector<u32> free_;
+  std::vector<u32> walking_;  ///< misses whose walks are queued or under way
+  Counts counts_;
+  WalkRecord last_walk_;
+};
+
+}  // namespace nestwalk::models

@@ -1,0 +1,38 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Machines from JSON. Every value stands beside where it comes from:
+//
+//   "ways": [8, "cpuid 18H"]
+//
+// Sources begin with one of: cpuid, manual, measured, paper, guess.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "nestwalk/models/machine_shape.hpp"
+
+namespace nestwalk::models {
+
+/// What a user gave us wrong: the message names the place, what was found and what was expected.
+class PresetError : public std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct PresetSource {
+  std::string path;  ///< of the value: `tlb.data.arrays[0].ways`
+  std::string source;
+};
+
+struct Preset {
+  MachineShape shape;
+  std::vector<PresetSource> sources;
+};
+
+/// `name` is how messages call the text: usually a file's name.
+Preset parse_preset(const std::string& text, const std::string& name);
+Preset load_preset(const std::string& file);
+
+}  // namespace nestwalk::models

@@ -1,0 +1,66 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What a processor translates with at the moment: the tables of both stages and their tags.
+#pragma once
+
+#include <vector>
+
+#include "nestwalk/models/entry_format.hpp"
+
+namespace nestwalk::models {
+
+/// One stage's tables. Without a format the stage is off: addresses pass unchanged.
+struct Stage {
+  const EntryFormat* format = nullptr;
+  Geometry geometry{};
+  u64 root = 0;
+
+  bool on() const { return format != nullptr; }
+};
+
+/// The tags of a cached translation. Which of them count is the kind's matter: a guest-physical
+/// entry of x86 has a root and no ids, a linear one has ids and no root.
+struct Tag {
+  u64 root = 0;         ///< x86: EP4TA, EPTP bits 51:12; else 0
+  u16 vmid = 0;         ///< VMID or VPID
+  u16 asid = 0;         ///< ASID or PCID
+  bool global = false;  ///< for every ASID
+  friend bool operator==(const Tag&, const Tag&) = default;
+};
+
+/// Gives every combination of tags that ever occurs a small number, which the caches compare.
+class Tags {
+ public:
+  static constexpr u32 kMost = 0x3fff;  // 14 bits; all ones are in no key
+
+  u16 number(const Tag& tag);
+  const Tag& tag(u16 number) const { return tags_[number]; }
+
+ private:
+  std::vector<Tag> tags_;
+};
+
+/// Who may do what; control registers that do not change while a guest runs.
+struct PrivilegeRules {
+  bool kernel_touches_user = true;    ///< no SMAP; SUM; no PAN
+  bool kernel_executes_user = false;  ///< no SMEP; never on RISC-V
+};
+
+struct Regime {
+  Stage guest;
+  Stage nested;
+  PrivilegeRules privilege;
+  u16 vmid = 0;
+  u16 asid = 0;
+  // Numbers of tags, see `tagged`.
+  u16 combined = 0;  ///< of what the first stage, or both, translate
+  u16 global = 0;    ///< the same, for every ASID
+  u16 nested_only = 0;
+
+  /// The regime with its tags numbered.
+  Regime tagged(Tags& tags) const;
+  Architecture architecture() const { return (guest.on() ? guest : nested).format->architecture(); }
+};
+
+}  // namespace nestwalk::models

@@ -1,0 +1,30 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Any entry, drawn from a seeded generator: the same seed, the same victims.
+#pragma once
+
+#include "nestwalk/models/replacement.hpp"
+
+namespace nestwalk::models {
+
+class RandomReplacement final : public Replacement {
+ public:
+  RandomReplacement(u32 ways, u64 seed) : ways_(ways), state_(seed) {}
+
+  void touch(u32, u32) override {}
+  u32 victim(u32) override {
+    // SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators").
+    state_ += 0x9e37'79b9'7f4a'7c15;
+    u64 z = state_;
+    z = (z ^ z >> 30) * 0xbf58'476d'1ce4'e5b9;
+    z = (z ^ z >> 27) * 0x94d0'49bb'1331'11eb;
+    return static_cast<u32>((z ^ z >> 31) % ways_);
+  }
+
+ private:
+  u32 ways_;
+  u64 state_;
+};
+
+}  // namespace nestwalk::models

@@ -1,0 +1,72 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// One translation by the tables: what is asked, what it found, and every reference on the way.
+#pragma once
+
+#include <array>
+
+#include "nestwalk/models/fault.hpp"
+#include "nestwalk/models/memory_hierarchy.hpp"
+
+namespace nestwalk::models {
+
+/// A translation as the TLBs keep it.
+struct Translation {
+  u64 host = 0;            ///< of the first byte of the page
+  u64 guest_physical = 0;  ///< likewise
+  Rights guest{};
+  Rights nested{};
+  MemoryType memory = MemoryType::WriteBack;
+  u8 guest_shift = 0;   ///< log2 of the first stage's leaf; kUnlimited if it is off
+  u8 nested_shift = 0;  ///< and of the second's
+  u8 held_shift = 0;    ///< of what `host` is the first byte of: the smaller, or what a TLB has
+  bool dirty = false;   ///< a write needs no update of flags
+  bool global = false;
+
+  static constexpr u8 kUnlimited = 63;
+  u8 shift() const { return held_shift; }
+  bool permits(Rights wanted) const { return (guest & nested).permit(wanted); }
+  /// The same for the page of 2^shift bytes that holds `address`.
+  Translation narrowed(u64 address, u8 shift) const;
+};
+
+struct WalkRequest {
+  const Regime* regime = nullptr;
+  u64 address = 0;  ///< virtual; guest-physical where the first stage is off
+  AccessKind access = AccessKind::Read;
+  bool user = false;
+
+  Rights needed() const { return Rights::needed(access, user); }
+};
+
+/// One reference of a walk: a read or an update of an entry, or the hit that spared some.
+struct WalkReference {
+  static constexpr u8 kNoLevel = 0xff;
+
+  u64 address = 0;  ///< of the entry in host memory; for a hit: what was looked up
+  Cycle start = 0;
+  u32 cycles = 0;
+  u8 guest_level = kNoLevel;   ///< of the first-stage entry that is wanted; none for the data
+  u8 nested_level = kNoLevel;  ///< of the second-stage entry; none if it is the first stage's
+  Served served = Served::None;
+  bool update = false;
+};
+
+struct WalkRecord {
+  // Cold 5x5 reads 35 entries. If every one needs its flags set, each guest step takes up to two
+  // nested walks of five reads and five updates, and the data's another: 5 * (20 + 2) + 10 = 120.
+  static constexpr u32 kMost = 128;
+
+  std::array<WalkReference, kMost> references;
+  u32 count = 0;
+  Cycle start = 0;  ///< when it was asked for
+  Cycle begin = 0;  ///< when it got a walker
+  Cycle end = 0;
+  u32 restarts = 0;  ///< fences that made it begin again
+
+  const WalkReference* begin_references() const { return references.data(); }
+  const WalkReference* end_references() const { return references.data() + count; }
+};
+
+}  // namespace nestwalk::models

@@ -1,0 +1,268 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/models/fence_unit.hpp"
+
+#include <algorithm>
+
+namespace nestwalk::models {
+namespace {
+
+using addrspace::FenceOp;
+using addrspace::low_mask;
+
+// Which structures an operation reaches, and which entries there.
+constexpr u8 kTlb = 1;         // first-stage and combined leaves
+constexpr u8 kGuestWalk = 2;   // first-stage and combined tables
+constexpr u8 kNestedWalk = 4;  // second-stage tables
+constexpr u8 kNestedTlb = 8;   // second-stage leaves
+constexpr u8 kFirst = kTlb | kGuestWalk;
+constexpr u8 kSecond = kNestedWalk | kNestedTlb;
+
+enum class By : u8 { Nothing, Virtual, GuestPhysical };
+
+struct FenceRow {
+  const char* name;
+  u8 structures;
+  bool root;     ///< only entries under this root
+  bool nested;   ///< only what has a root at all: INVEPT spares linear mappings
+  bool vmid;     ///< only this VMID or VPID
+  bool asid;     ///< only this ASID or PCID, or global
+  bool globals;  ///< global entries, too
+  By address;
+  bool tables_by_address;  ///< walk caches are searched by address as well; else by tags only
+  bool broadcast;
+};
+
+// In the order of the enumerators. "tables_by_address" is false for INVLPG, which removes all
+// paging-structure entries of the PCID (Intel SDM vol. 3A, "Operations that Invalidate TLBs and
+// Paging-Structure Caches").
+constexpr FenceRow kRows[] = {
+    // name, structures, root, nested, vmid, asid, globals, address, tables by address, broadcast
+    {"invept single-context", kFirst | kSecond, true, true, false, false, true, By::Nothing, false,
+     false},
+    {"invept all-context", kFirst | kSecond, false, true, false, false, true, By::Nothing, false,
+     false},
+    {"invvpid individual-address", kFirst, false, false, true, false, true, By::Virtual, true,
+     false},
+    {"invvpid single-context", kFirst, false, false, true, false, true, By::Nothing, false, false},
+    {"invvpid all-context", kFirst, false, false, false, false, true, By::Nothing, false, false},
+    {"invvpid single-context, retaining globals", kFirst, false, false, true, false, false,
+     By::Nothing, false, false},
+    {"invlpg (guest)", kFirst, false, false, true, true, true, By::Virtual, false, false},
+    {"mov cr3 (guest)", kFirst, false, false, true, true, false, By::Nothing, false, false},
+    {"invlpg (host)", kFirst, false, false, true, true, true, By::Virtual, false, false},
+    {"mov cr3 (host)", kFirst, false, false, true, true, false, By::Nothing, false, false},
+    {"vm entry without vpid", kFirst, false, false, true, false, true, By::Nothing, false, false},
+
+    {"tlbi ipas2e1is", kSecond, false, false, true, false, true, By::GuestPhysical, true, true},
+    {"tlbi ipas2le1is", kNestedTlb, false, false, true, false, true, By::GuestPhysical, true, true},
+    {"tlbi vmalle1is", kFirst, false, false, true, false, true, By::Nothing, false, true},
+    {"tlbi vmalls12e1is", kFirst | kSecond, false, false, true, false, true, By::Nothing, false,
+     true},
+    {"tlbi alle1is", kFirst | kSecond, false, false, false, false, true, By::Nothing, false, true},
+    {"tlbi vae1is", kFirst, false, false, true, true, true, By::Virtual, true, true},
+    {"tlbi vaae1is", kFirst, false, false, true, false, true, By::Virtual, true, true},
+    {"tlbi vale1is", kTlb, false, false, true, true, true, By::Virtual, true, true},
+    {"tlbi vaale1is", kTlb, false, false, true, false, true, By::Virtual, true, true},
+    {"tlbi aside1is", kFirst, false, false, true, true, false, By::Nothing, false, true},
+    {"tlbi vae2is", 0, false, false, false, false, false, By::Nothing, false, true},
+    {"tlbi alle2is", 0, false, false, false, false, false, By::Nothing, false, true},
+    {"tlbi ipas2e1", kSecond, false, false, true, false, true, By::GuestPhysical, true, false},
+    {"tlbi vmalle1", kFirst, false, false, true, false, true, By::Nothing, false, false},
+    {"tlbi vmalls12e1", kFirst | kSecond, false, false, true, false, true, By::Nothing, false,
+     false},
+
+    // With rs1, only leaf entries are ordered; with rs2, globals stay.
+    {"hfence.vvma", kFirst, false, false, true, false, true, By::Nothing, false, false},
+    {"hfence.vvma rs1", kTlb, false, false, true, false, true, By::Virtual, true, false},
+    {"hfence.vvma rs2", kFirst, false, false, true, true, false, By::Nothing, false, false},
+    {"hfence.vvma rs1, rs2", kTlb, false, false, true, true, false, By::Virtual, true, false},
+    // A walk-cache entry of the first stage holds what a G-stage leaf made of a table's address: it
+    // goes with that leaf.
+    {"hfence.gvma", kFirst | kSecond, false, false, false, false, true, By::Nothing, false, false},
+    {"hfence.gvma rs2", kFirst | kSecond, false, false, true, false, true, By::Nothing, false,
+     false},
+    {"hfence.gvma rs1", kFirst | kNestedTlb, false, false, false, false, true, By::GuestPhysical,
+     true, false},
+    {"hfence.gvma rs1, rs2", kFirst | kNestedTlb, false, false, true, false, true,
+     By::GuestPhysical, true, false},
+    {"barrier", 0, false, false, false, false, false, By::Nothing, false, false},
+};
+static_assert(sizeof(kRows) / sizeof(kRows[0]) == kFenceKindCount);
+
+const FenceRow& row_of(FenceKind kind) { return kRows[static_cast<unsigned>(kind)]; }
+
+// EP4TA: bits 51:12 of the EPTP.
+constexpr u64 root_of(u64 eptp) { return eptp & low_mask(52) & ~low_mask(12); }
+
+class Scope {
+ public:
+  Scope(const FenceRequest& fence, const Tags& tags)
+      : fence_(fence), row_(row_of(fence.kind)), tags_(tags) {}
+
+  const FenceRow& row() const { return row_; }
+
+  bool has_tags(u16 number) const {
+    const Tag& tag = tags_.tag(number);
+    if (row_.root && tag.root != root_of(fence_.root)) return false;
+    if (row_.nested && tag.root == 0) return false;
+    if (row_.vmid && tag.vmid != fence_.vmid) return false;
+    if (tag.global) return row_.globals;
+    return !row_.asid || tag.asid == fence_.asid;
+  }
+  // Does the fence name an address in the page of 2^shift bytes that holds this one?
+  bool names(u64 address, unsigned shift) const {
+    const u64 page = address & low_mask(kAddressBits) & ~low_mask(shift);
+    const u64 first = fence_.address & low_mask(kAddressBits);
+    return first < page + (u64{1} << shift) && page < first + fence_.bytes;
+  }
+
+  bool reaches(const EntryKey& where, const Translation& entry) const {
+    if (!has_tags(where.tag)) return false;
+    if (row_.address == By::Nothing) return true;
+    // A combined entry covers the smaller of two leaves; a fence names any address in its own
+    // stage's leaf.
+    const bool first = row_.address == By::Virtual;
+    const u8 leaf = first ? entry.guest_shift : entry.nested_shift;
+    const u8 shift = leaf == Translation::kUnlimited ? where.shift : leaf;
+    return names(first ? where.address : entry.guest_physical, shift);
+  }
+  bool reaches(const EntryKey& where, const CachedTable& table) const {
+    if (!has_tags(where.tag)) return false;
+    if (!row_.tables_by_address) return true;
+    if (row_.address == By::Virtual) return names(where.address, where.shift);
+    // A nested table, found by what it translates; or a guest table, by where it lies.
+    return table.nested_shift == 0 ? names(where.address, where.shift)
+                                   : names(table.table_guest, table.nested_shift);
+  }
+  bool reaches(const EntryKey& where, const CachedNested& entry) const {
+    if (!has_tags(where.tag)) return false;
+    return row_.address == By::Nothing ||
+           names(where.address, std::max(where.shift, entry.leaf_shift));
+  }
+
+ private:
+  const FenceRequest& fence_;
+  const FenceRow& row_;
+  const Tags& tags_;
+};
+
+}  // namespace
+
+const char* to_string(FenceKind kind) { return row_of(kind).name; }
+bool is_broadcast(FenceKind kind) { return row_of(kind).broadcast; }
+
+u64 apply_fence(const FenceRequest& fence, Mmu& mmu, const Tags& tags) {
+  const Scope scope(fence, tags);
+  const u8 structures = scope.row().structures;
+  const auto reached = [&](const EntryKey& where, const auto& entry) {
+    return scope.reaches(where, entry);
+  };
+  u64 dropped = 0;
+  if ((structures & kTlb) != 0) {
+    dropped += mmu.fetch_tlb().drop_if(reached);
+    dropped += mmu.data_tlb().drop_if(reached);
+    dropped += mmu.second_tlb().drop_if(reached);
+  }
+  Walker& walker = mmu.walker();
+  if ((structures & kGuestWalk) != 0) dropped += walker.guest_walk_cache().drop_if(reached);
+  if ((structures & kNestedWalk) != 0) dropped += walker.nested_walk_cache().drop_if(reached);
+  if ((structures & kNestedTlb) != 0) dropped += walker.nested_tlb().drop_if(reached);
+  if (structures != 0) {
+    walker.restart_if([](const WalkRequest&) { return true; });
+    mmu.restart_misses();
+  }
+  return dropped;
+}
+
+FenceRequest from_engine(const addrspace::Fence& fence, const Regime& current) {
+  // In the order of FenceOp.
+  static constexpr FenceKind kKinds[addrspace::kFenceOpCount] = {FenceKind::InveptSingle,
+                                                                 FenceKind::InveptAll,
+                                                                 FenceKind::InvvpidSingle,
+                                                                 FenceKind::InvlpgHost,
+                                                                 FenceKind::MovCr3Host,
+                                                                 FenceKind::None,
+                                                                 FenceKind::None,
+                                                                 FenceKind::None,
+                                                                 FenceKind::None,
+                                                                 FenceKind::TlbiIpas2e1is,
+                                                                 FenceKind::TlbiIpas2le1is,
+                                                                 FenceKind::TlbiVmalle1is,
+                                                                 FenceKind::TlbiVmalls12e1is,
+                                                                 FenceKind::TlbiVae2is,
+                                                                 FenceKind::TlbiAlle2is,
+                                                                 FenceKind::GvmaAddressVmid,
+                                                                 FenceKind::GvmaVmid,
+                                                                 FenceKind::GvmaAll,
+                                                                 FenceKind::VvmaAll};
+  FenceRequest request;
+  request.kind = kKinds[static_cast<unsigned>(fence.op)];
+  request.vmid = current.vmid;
+  request.asid = current.asid;
+  switch (fence.op) {
+    case FenceOp::InveptSingle:
+      request.root = fence.operand;
+      break;
+    case FenceOp::InvvpidSingle:
+      request.vmid = static_cast<u16>(fence.operand);
+      break;
+    case FenceOp::Invlpg:
+    case FenceOp::MovCr3:
+      request.vmid = request.asid = 0;
+      request.address = fence.operand;
+      break;
+    case FenceOp::TlbiIpas2e1is:
+    case FenceOp::TlbiIpas2le1is:
+      request.address = fence.operand << 12;
+      break;
+    case FenceOp::HfenceGvmaAddress:
+      request.vmid = fence.vmid;
+      request.address = fence.operand << 2;
+      break;
+    case FenceOp::HfenceGvmaVmid:
+      request.vmid = fence.vmid;
+      break;
+    default:
+      break;
+  }
+  return request;
+}
+
+u32 FenceUnit::take_place() {
+  for (u32 n = 0; n < pending_.size(); ++n) {
+    if (pending_[n].cores_left == 0) return n;
+  }
+  pending_.push_back({});
+  return static_cast<u32>(pending_.size() - 1);
+}
+
+// An event's number is place * cores + core.
+void FenceUnit::issue(u32 core, const FenceRequest& fence, Reach reach, Actor& owner, u32 what) {
+  const FenceShape& shape = machine_.shape().fence;
+  const bool broadcast = is_broadcast(fence.kind);
+  const bool everywhere = broadcast || reach == Reach::Interrupts;
+  const u32 cores = machine_.cores();
+  const u32 place = take_place();
+  pending_[place] = {fence, &owner, what, everywhere ? cores : 1};
+  Wheel& wheel = machine_.wheel();
+  for (u32 n = 0; n < cores; ++n) {
+    if (n != core && !everywhere) continue;
+    const u32 own = broadcast ? shape.broadcast_cycles : shape.local_cycles;
+    const u32 other = broadcast ? shape.broadcast_cycles : shape.ipi_cycles + shape.local_cycles;
+    wheel.schedule(wheel.now() + (n == core ? own : other), *this, place * cores + n);
+  }
+}
+
+void FenceUnit::on_cycle(u32 event) {
+  const u32 cores = machine_.cores();
+  Pending& pending = pending_[event / cores];
+  dropped_ += apply_fence(pending.fence, *machine_.core(event % cores).mmu, machine_.tags());
+  if (--pending.cores_left != 0) return;
+  Actor* const owner = pending.owner;
+  const u32 what = pending.what;
+  owner->on_cycle(what);
+}
+
+}  // namespace nestwalk::models

@@ -1,0 +1,266 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/models/memory_hierarchy.hpp"
+
+#include <bit>
+
+namespace nestwalk::models {
+
+MemoryHierarchy::Cache::Cache(const DataCacheShape& shape, Served served_as, PathId path_below)
+    : keys(shape.sets, shape.ways, shape.replacement, 1),
+      dirty(keys.slots()),
+      latency(shape.latency_cycles),
+      most_mshrs(shape.mshrs),
+      served(served_as),
+      below(path_below) {
+  mshrs.reserve(shape.mshrs);
+}
+
+u32 MemoryHierarchy::Cache::pending(u64 line) const {
+  for (u32 n = 0; n < mshrs.size(); ++n) {
+    if (mshrs[n].line == line) return n;
+  }
+  return kNone;
+}
+
+MemoryHierarchy::MemoryHierarchy(Wheel& wheel, const DramShape& dram, u32 line_bytes)
+    : wheel_(wheel),
+      dram_(dram, line_bytes),
+      line_shift_(static_cast<u32>(std::countr_zero(line_bytes))) {
+  flights_.reserve(256);
+}
+
+MemoryHierarchy::CacheId MemoryHierarchy::add_cache(const DataCacheShape& shape, Served served,
+                                                    PathId below) {
+  caches_.emplace_back(shape, served, below);
+  return static_cast<CacheId>(caches_.size() - 1);
+}
+
+MemoryHierarchy::PathId MemoryHierarchy::add_path(std::span<const CacheId> caches) {
+  check(caches.size() <= kMostLevels, "memory hierarchy", "at most three caches in a path", 0,
+        caches.size());
+  Path path{};
+  for (const CacheId cache : caches) path.caches[path.count++] = cache;
+  paths_.push_back(path);
+  return static_cast<PathId>(paths_.size() - 1);
+}
+
+bool MemoryHierarchy::access(PathId path, Hpa at, bool write, Actor& owner, u32 what,
+                             Served& served) {
+  const u64 line = at.value() >> line_shift_;
+  const Path& way = paths_[path];
+  if (way.count != 0) {
+    // A hit in the first cache needs no flight.
+    Cache& first = caches_[way.caches[0]];
+    if (hit(first, line, write)) {
+      served = first.served;
+      const Cycle ready = wheel_.now() + first.latency;
+      if (wheel_.advance(ready)) return true;
+      wheel_.schedule(ready, owner, what);
+      return false;
+    }
+    bool quiet = first.mshrs.empty();
+    for (unsigned n = 1; n < way.count; ++n) {
+      const Cache& cache = caches_[way.caches[n]];
+      cache.keys.prefetch(cache.set_of(line));
+      quiet = quiet && cache.mshrs.empty();
+    }
+    if (quiet) {
+      Flight flight{line, &owner, &served, what, kNone, path, 0, write, Phase::Arrive};
+      return descend(flight);
+    }
+  }
+  const u32 flight = take_flight();
+  flights_[flight] = {line, &owner, &served, what, kNone, path, 0, write, Phase::Arrive};
+  return fly(flight);
+}
+
+// Looks for a line, uses it, and marks it for a write.
+bool MemoryHierarchy::hit(Cache& cache, u64 line, bool write) {
+  const u32 set = cache.set_of(line);
+  const u32 slot = cache.keys.find(set, line);
+  if (slot == KeyArray::kNone) return false;
+  cache.keys.touch(set, slot);
+  if (write) cache.dirty[slot] = true;
+  return true;
+}
+
+// A miss in the first cache, while no other is under way on the path. As long as nothing else is
+// due in between, nobody can see that it takes no MSHRs; if something is, it takes them all and
+// waits.
+bool MemoryHierarchy::descend(Flight& flight) {
+  const Path& path = paths_[flight.path];
+  Cycle due = wheel_.now();
+  for (;;) {
+    due += caches_[path.caches[flight.step]].latency;
+    ++flight.step;
+    if (!wheel_.advance(due)) return wait(flight, due);
+    if (flight.step == path.count) {
+      *flight.served = Served::Memory;
+      due = dram_.access(flight.line, due);
+      break;
+    }
+    Cache& cache = caches_[path.caches[flight.step]];
+    if (hit(cache, flight.line, false)) {
+      *flight.served = cache.served;
+      due += cache.latency;
+      break;
+    }
+  }
+  flight.phase = Phase::Respond;
+  if (!wheel_.advance(due)) return wait(flight, due);
+  for (unsigned step = flight.step; step-- != 0;) {
+    fill(caches_[path.caches[step]], flight.line, flight.write && step == 0);
+  }
+  return true;
+}
+
+bool MemoryHierarchy::wait(const Flight& flight, Cycle due) {
+  const Path& path = paths_[flight.path];
+  for (unsigned step = 0; step < flight.step; ++step) {
+    caches_[path.caches[step]].mshrs.push_back({flight.line, {}});
+  }
+  const u32 number = take_flight();
+  flights_[number] = flight;
+  wheel_.schedule(due, *this, number);
+  return false;
+}
+
+u32 MemoryHierarchy::take_flight() {
+  if (free_ == kNone) {
+    flights_.emplace_back();
+    return static_cast<u32>(flights_.size() - 1);
+  }
+  const u32 flight = free_;
+  free_ = flights_[flight].next;
+  return flight;
+}
+
+// True when the data are there; the flight is over then.
+bool MemoryHierarchy::fly(u32 flight) {
+  while (flights_[flight].phase == Phase::Arrive) {
+    if (!arrive(flight)) return false;
+  }
+  respond(flight);
+  flights_[flight].next = free_;
+  free_ = flight;
+  return true;
+}
+
+void MemoryHierarchy::on_cycle(u32 flight) {
+  Actor* const owner = flights_[flight].owner;
+  const u32 what = flights_[flight].what;
+  if (fly(flight)) owner->on_cycle(what);
+}
+
+bool MemoryHierarchy::go_on(u32 flight, Cycle at) {
+  if (wheel_.advance(at)) return true;
+  wheel_.schedule(at, *this, flight);
+  return false;
+}
+
+// One lookup, in this cycle; true if the flight may go on at once.
+bool MemoryHierarchy::arrive(u32 number) {
+  Flight& flight = flights_[number];
+  const Path& path = paths_[flight.path];
+  const Cycle now = wheel_.now();
+  if (flight.step == path.count) {
+    *flight.served = Served::Memory;
+    flight.phase = Phase::Respond;
+    return go_on(number, dram_.access(flight.line, now));
+  }
+  Cache& cache = caches_[path.caches[flight.step]];
+  if (hit(cache, flight.line, flight.write && flight.step == 0)) {
+    *flight.served = cache.served;
+    flight.phase = Phase::Respond;
+    return go_on(number, now + cache.latency);
+  }
+  const u32 pending = cache.pending(flight.line);
+  if (pending != kNone) {
+    append(cache.mshrs[pending].waiting, number);
+    return false;
+  }
+  if (cache.mshrs.size() == cache.most_mshrs) {
+    append(cache.stalled, number);
+    return false;
+  }
+  cache.mshrs.push_back({flight.line, {}});
+  ++flight.step;
+  return go_on(number, now + cache.latency);
+}
+
+// The data are at `step`: everything above that missed gets the line.
+void MemoryHierarchy::respond(u32 number) {
+  const Flight flight = flights_[number];
+  const Path& path = paths_[flight.path];
+  for (unsigned step = flight.step; step-- != 0;) {
+    Cache& cache = caches_[path.caches[step]];
+    fill(cache, flight.line, flight.write && step == 0);
+    release(cache, flight.line, *flight.served);
+  }
+}
+
+void MemoryHierarchy::fill(Cache& cache, u64 line, bool dirty) {
+  const u32 set = cache.set_of(line);
+  u32 slot = cache.keys.find(set, line);
+  if (slot != KeyArray::kNone) {  // a write-back from above was faster
+    cache.dirty[slot] = cache.dirty[slot] || dirty;
+    return;
+  }
+  slot = cache.keys.choose(set);
+  const u64 old = cache.keys.key(slot);
+  if (old != KeyArray::kEmpty && cache.dirty[slot]) write_back(cache.below, old);
+  cache.keys.put(slot, line);
+  cache.dirty[slot] = dirty;
+}
+
+// Nobody waits for a write-back: it changes the next cache in this cycle, or occupies a bank.
+void MemoryHierarchy::write_back(PathId below, u64 line) {
+  const Path& path = paths_[below];
+  if (path.count == 0) {
+    dram_.access(line, wheel_.now());
+    return;
+  }
+  Cache& cache = caches_[path.caches[0]];
+  const u32 slot = cache.keys.find(cache.set_of(line), line);
+  if (slot != KeyArray::kNone) {
+    cache.dirty[slot] = true;
+  } else {
+    fill(cache, line, true);
+  }
+}
+
+// Whoever waited for the line has it now, too, and whoever waited for an MSHR looks again; in this
+// cycle, after what is going on.
+void MemoryHierarchy::release(Cache& cache, u64 line, Served served) {
+  const u32 index = cache.pending(line);
+  check(index != kNone, "memory hierarchy", "a pending miss for the line", wheel_.now(), line);
+  List waiting = cache.mshrs[index].waiting;
+  cache.mshrs.erase(cache.mshrs.begin() + index);
+  while (waiting.first != kNone) {
+    const u32 flight = take_first(waiting);
+    Flight& other = flights_[flight];
+    *other.served = served;
+    other.phase = Phase::Respond;
+    if (other.write && other.step == 0) hit(cache, line, true);
+    wheel_.schedule(wheel_.now(), *this, flight);
+  }
+  if (cache.stalled.first != kNone) {
+    wheel_.schedule(wheel_.now(), *this, take_first(cache.stalled));
+  }
+}
+
+void MemoryHierarchy::append(List& list, u32 flight) {
+  flights_[flight].next = kNone;
+  (list.first == kNone ? list.first : flights_[list.last].next) = flight;
+  list.last = flight;
+}
+
+u32 MemoryHierarchy::take_first(List& list) {
+  const u32 flight = list.first;
+  list.first = flights_[flight].next;
+  return flight;
+}
+
+}  // namespace nestwalk::models

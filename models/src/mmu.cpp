@@ -1,0 +1,230 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/models/mmu.hpp"
+
+#include <algorithm>
+
+namespace nestwalk::models {
+
+Mmu::Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
+         MemoryHierarchy::PathId walker_path, const MmuShape& shape)
+    : wheel_(wheel),
+      fetch_tlb_(shape.fetch_tlb),
+      data_tlb_(shape.data_tlb),
+      second_tlb_(shape.second_tlb),
+      walker_(wheel, memory, hierarchy, walker_path, shape.walker) {}
+
+bool Mmu::miss(const Request& request, bool absent, Actor& owner, u32 what, Outcome& outcome) {
+  if (free_.empty()) {
+    misses_.push_back(std::make_unique<Miss>());
+    free_.push_back(static_cast<u32>(misses_.size() - 1));
+    free_.reserve(misses_.size());
+    walking_.reserve(misses_.size());
+  }
+  const u32 number = free_.back();
+  free_.pop_back();
+  Miss& miss = *misses_[number];
+  miss.request = request;
+  miss.regime = regime_;
+  miss.owner = &owner;
+  miss.what = what;
+  miss.outcome = &outcome;
+  miss.next_waiting = miss.last_waiting = kNone;
+  miss.state = State::First;
+  miss.active = true;
+  miss.restart = false;
+  if (absent) {
+    miss.state = State::FirstMissed;
+    if (!spend(first_level(request.access).latency_cycles(), *this, number)) return false;
+  }
+  return run(number);
+}
+
+void Mmu::on_cycle(u32 number) {
+  Actor* const owner = misses_[number]->owner;
+  const u32 what = misses_[number]->what;
+  if (run(number)) owner->on_cycle(what);
+}
+
+// True when the miss is over; it is given back then.
+bool Mmu::run(u32 number) {
+  Miss& miss = *misses_[number];
+  while (miss.state != State::Done) {
+    if (miss.restart && miss.state < State::Walking) [[unlikely]]
+      miss.state = State::First;
+    miss.restart = false;
+    if (!step(miss, number)) return false;
+  }
+  miss.active = false;
+  free_.push_back(number);
+  return true;
+}
+
+bool Mmu::step(Miss& miss, u32 number) {
+  switch (miss.state) {
+    case State::First:
+      return look_first(miss, number);
+    case State::FirstMissed:
+      return look_second(miss, number);
+    case State::SecondHit:
+      enter(first_level(miss.request.access), miss, miss.found);
+      set(*miss.outcome, miss.found, miss.request.address);
+      miss.state = State::Done;
+      return true;
+    case State::SecondMissed:
+      return begin_walk(miss, number);
+    case State::Walking:
+    case State::Walked:
+      return end_walk(miss, number);
+    case State::Done:
+      break;
+  }
+  return true;
+}
+
+bool Mmu::look_first(Miss& miss, u32 number) {
+  TranslationCache<Translation>& first = first_level(miss.request.access);
+  const Translation* const entry = find(first, miss.request.address, miss.regime);
+  miss.state = State::FirstMissed;
+  if (entry != nullptr) {
+    if (!entry->permits(Rights::needed(miss.request.access, miss.request.user))) {
+      refuse(miss, *entry);
+    } else if (usable(*entry, miss.request)) {  // it came while the miss waited
+      ++counts_.first_hits;
+      set(*miss.outcome, *entry, miss.request.address);
+      miss.state = State::Done;
+    }
+  }
+  return spend(first.latency_cycles(), *this, number);
+}
+
+bool Mmu::look_second(Miss& miss, u32 number) {
+  miss.state = State::SecondMissed;
+  if (!second_tlb_.present()) return true;
+  const Translation* const entry = find(second_tlb_, miss.request.address, miss.regime);
+  if (entry != nullptr) {
+    if (!entry->permits(Rights::needed(miss.request.access, miss.request.user))) {
+      refuse(miss, *entry);
+    } else if (usable(*entry, miss.request)) {
+      ++counts_.second_hits;
+      miss.found = *entry;
+      miss.state = State::SecondHit;
+    }
+  }
+  return spend(second_tlb_.latency_cycles(), *this, number);
+}
+
+// The entry forbids the access: a fault without a walk.
+bool Mmu::refuse(Miss& miss, const Translation& entry) {
+  const Rights needed = Rights::needed(miss.request.access, miss.request.user);
+  Fault& fault = miss.outcome->fault;
+  fault = {};
+  fault.kind = FaultKind::Permission;
+  fault.access = miss.request.access;
+  fault.user = miss.request.user;
+  fault.virtual_address = miss.request.address;
+  const u64 offset = miss.request.address & addrspace::low_mask(entry.shift());
+  const Stage& stage = entry.guest.permit(needed) ? miss.regime.nested : miss.regime.guest;
+  const u8 shift = entry.guest.permit(needed) ? entry.nested_shift : entry.guest_shift;
+  fault.nested = entry.guest.permit(needed);
+  fault.guest_physical = entry.guest_physical + offset;
+  fault.granted = Access(entry.nested.bits() & 7);
+  fault.level = static_cast<u8>((shift - stage.geometry.page_shift) / stage.geometry.index_bits);
+  forget_refused(miss);
+  ++counts_.faults;
+  miss.state = State::Done;
+  return true;
+}
+
+// A page fault removes what is cached for its address (Intel SDM vol. 3A, "Recommended
+// Invalidation"; vol. 3C, "Operations that Invalidate Cached Mappings", for EPT violations).
+void Mmu::forget_refused(const Miss& miss) {
+  if (miss.regime.architecture() != Architecture::X86_64) return;
+  const auto of_address = [&](const EntryKey& where, const Translation&) {
+    return same_page(where.address, miss.request.address, where.shift) &&
+           (where.tag == miss.regime.combined || where.tag == miss.regime.global);
+  };
+  fetch_tlb_.drop_if(of_address);
+  data_tlb_.drop_if(of_address);
+  second_tlb_.drop_if(of_address);
+  if (!miss.outcome->fault.nested) return;
+  walker_.nested_tlb().drop_if([&](const EntryKey& where, const CachedNested&) {
+    return where.tag == miss.regime.nested_only &&
+           same_page(where.address, miss.outcome->fault.guest_physical, where.shift);
+  });
+}
+
+// Somebody's walk for the same smallest page of the same address space, that has no owner's
+// outcome yet.
+u32 Mmu::walk_to_join(const Miss& miss) const {
+  const unsigned shift = miss.regime.guest.on() ? miss.regime.guest.geometry.page_shift
+                                                : miss.regime.nested.geometry.page_shift;
+  for (const u32 number : walking_) {
+    const Miss& other = *misses_[number];
+    if (other.regime.combined == miss.regime.combined &&
+        same_page(other.request.address, miss.request.address, shift)) {
+      return number;
+    }
+  }
+  return kNone;
+}
+
+bool Mmu::begin_walk(Miss& miss, u32 number) {
+  const u32 joined = walk_to_join(miss);
+  if (joined != kNone) {
+    ++counts_.merged;
+    Miss& other = *misses_[joined];
+    (other.next_waiting == kNone ? other.next_waiting : misses_[other.last_waiting]->next_waiting) =
+        number;
+    other.last_waiting = number;
+    miss.state = State::First;  // looks again when the walk is done
+    return false;
+  }
+  ++counts_.walks;
+  walking_.push_back(number);
+  miss.state = State::Walking;
+  const WalkRequest request{&miss.regime, miss.request.address, miss.request.access,
+                            miss.request.user};
+  const Walker::Ticket ticket = walker_.submit(request, *this, number);
+  miss.walk = ticket.walk;
+  return ticket.done;
+}
+
+bool Mmu::end_walk(Miss& miss, u32 number) {
+  walking_.erase(std::find(walking_.begin(), walking_.end(), number));
+  const Fault& fault = walker_.fault(miss.walk);
+  counts_.references += walker_.record(miss.walk).count;
+  if (keep_walks_) last_walk_ = walker_.record(miss.walk);
+  if (fault) {
+    ++counts_.faults;
+    miss.outcome->fault = fault;
+    forget_refused(miss);
+  } else {
+    const Translation& found = walker_.translation(miss.walk);
+    has_globals_ = has_globals_ || found.global;
+    if (second_tlb_.present()) enter(second_tlb_, miss, found);
+    enter(first_level(miss.request.access), miss, found);
+    set(*miss.outcome, found, miss.request.address);
+  }
+  walker_.give_back(miss.walk);
+  // Those who waited look again, in this cycle: what they find may not permit what they want.
+  for (u32 waiting = miss.next_waiting; waiting != kNone;) {
+    Miss& other = *misses_[waiting];
+    const u32 next = other.next_waiting;
+    other.next_waiting = other.last_waiting = kNone;
+    wheel_.schedule(wheel_.now(), *this, waiting);
+    waiting = next;
+  }
+  miss.state = State::Done;
+  return true;
+}
+
+void Mmu::enter(TranslationCache<Translation>& tlb, const Miss& miss, const Translation& entry) {
+  const u8 held = tlb.held_shift(entry.shift());
+  if (held == 0) return;
+  const u16 tag = entry.global ? miss.regime.global : miss.regime.combined;
+  tlb.fill(miss.request.address, entry.shift(), tag, entry.narrowed(miss.request.address, held));
+}
+
+}  // namespace nestwalk::models

@@ -1,0 +1,138 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/models/preset.hpp"
+
+#include <fstream>
+#include <sstream>
+
+#include "preset_reader.hpp"
+
+namespace nestwalk::models {
+namespace {
+
+ArrayShape read_array(PresetReader in) {
+  ArrayShape array;
+  array.sets = in.power_of_two("sets", 1, 1 << 16);
+  array.ways = in.number("ways", 1, 4096);
+  array.shifts = in.sizes("sizes");
+  array.replacement =
+      static_cast<ReplacementKind>(in.choice("replacement", {"lru", "tree-plru", "random"}));
+  in.finish();
+  return array;
+}
+
+CacheShape read_translations(PresetReader in) {
+  CacheShape shape;
+  shape.latency_cycles = in.number("latency_cycles", 0, 1000);
+  for (PresetReader& array : in.objects("arrays")) shape.arrays.push_back(read_array(array));
+  in.finish();
+  return shape;
+}
+
+// A structure that a core may lack: no key, no structure.
+CacheShape read_if_there(PresetReader& in, const char* key) {
+  return in.has(key) ? read_translations(in.object(key)) : CacheShape{};
+}
+
+void read_tlbs(PresetReader in, MmuShape& mmu) {
+  mmu.fetch_tlb = read_if_there(in, "fetch");
+  mmu.data_tlb = read_translations(in.object("data"));
+  mmu.second_tlb = read_if_there(in, "second");
+  in.finish();
+}
+
+void read_walker(PresetReader in, MachineShape& shape) {
+  WalkerShape& walker = shape.mmu.walker;
+  walker.slots = in.number("slots", 1, 64);
+  walker.guest_walk_cache = read_if_there(in, "guest_walk_cache");
+  walker.nested_walk_cache = read_if_there(in, "nested_walk_cache");
+  walker.nested_tlb = read_if_there(in, "nested_tlb");
+  constexpr Served kEntries[] = {Served::L1, Served::L2, Served::L3, Served::Memory};
+  shape.walks_enter_at = kEntries[in.choice("enters_at", {"l1d", "l2", "l3", "memory"})];
+  in.finish();
+}
+
+std::optional<DataCacheShape> read_cache(PresetReader& parent, const char* key) {
+  if (!parent.has(key)) return std::nullopt;
+  PresetReader in = parent.object(key);
+  DataCacheShape cache;
+  cache.sets = in.power_of_two("sets", 1, 1 << 20);
+  cache.ways = in.number("ways", 1, 64);
+  cache.latency_cycles = in.number("latency_cycles", 1, 10000);
+  cache.mshrs = in.number("mshrs", 1, 1024);
+  cache.replacement =
+      static_cast<ReplacementKind>(in.choice("replacement", {"lru", "tree-plru", "random"}));
+  in.finish();
+  return cache;
+}
+
+void read_caches(PresetReader in, MachineShape& shape) {
+  shape.line_bytes = in.power_of_two("line_bytes", 16, 256);
+  shape.l1i = read_cache(in, "l1i");
+  shape.l1d = read_cache(in, "l1d");
+  shape.l2 = read_cache(in, "l2");
+  shape.l3 = read_cache(in, "l3");
+  in.finish();
+}
+
+DramShape read_memory(PresetReader in) {
+  DramShape memory;
+  memory.channels = in.number("channels", 1, 64);
+  memory.banks = in.number("banks", 1, 1024);
+  memory.row_bytes = in.power_of_two("row_bytes", 256, 1 << 20);
+  memory.row_hit_cycles = in.number("row_hit_cycles", 1, 100000);
+  memory.row_empty_cycles = in.number("row_empty_cycles", 1, 100000);
+  memory.row_conflict_cycles = in.number("row_conflict_cycles", 1, 100000);
+  in.finish();
+  return memory;
+}
+
+FenceShape read_fence(PresetReader in) {
+  FenceShape fence;
+  fence.local_cycles = in.number("local_cycles", 0, 1000000);
+  fence.broadcast_cycles = in.number("broadcast_cycles", 0, 1000000);
+  fence.ipi_cycles = in.number("ipi_cycles", 0, 1000000);
+  in.finish();
+  return fence;
+}
+
+Preset read_machine(const nlohmann::json& json) {
+  Preset preset;
+  PresetReader in(json, "", preset.sources);
+  MachineShape& shape = preset.shape;
+  shape.name = in.text("name");
+  shape.about = in.text("about");
+  shape.architecture =
+      static_cast<Architecture>(in.choice("architecture", {"x86-64", "aarch64", "riscv64"}));
+  shape.cores = in.number("cores", 1, 1024);
+  read_tlbs(in.object("tlb"), shape.mmu);
+  read_walker(in.object("walker"), shape);
+  read_caches(in.object("caches"), shape);
+  shape.memory = read_memory(in.object("memory"));
+  shape.fence = read_fence(in.object("fence"));
+  in.finish();
+  return preset;
+}
+
+}  // namespace
+
+Preset parse_preset(const std::string& text, const std::string& name) {
+  try {
+    return read_machine(nlohmann::json::parse(text));
+  } catch (const nlohmann::json::exception& error) {
+    throw PresetError(name + ": " + error.what());
+  } catch (const PresetError& error) {
+    throw PresetError(name + ": " + error.what());
+  }
+}
+
+Preset load_preset(const std::string& file) {
+  std::ifstream in(file);
+  std::ostringstream text;
+  text << in.rdbuf();
+  if (!in) throw PresetError(file + ": cannot be read");
+  return parse_preset(text.str(), file);
+}
+
+}  // namespace nestwalk::models

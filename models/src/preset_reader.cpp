@@ -1,0 +1,158 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "preset_reader.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <numeric>
+
+namespace nestwalk::models {
+namespace {
+
+constexpr const char* kKinds[] = {"cpuid", "manual", "measured", "paper", "guess"};
+
+// Levenshtein's distance.
+u32 edits_between(const std::string& a, const std::string& b) {
+  std::vector<u32> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), 0u);
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    u32 diagonal = row[0]++;
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const u32 changed = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({row[j] + 1, diagonal + 1, changed});
+    }
+  }
+  return row.back();
+}
+
+std::string nearest(const std::string& word, const std::vector<std::string>& known) {
+  std::string best;
+  u32 fewest = 3;  // more edits are another word
+  for (const std::string& candidate : known) {
+    const u32 edits = edits_between(word, candidate);
+    if (edits >= fewest) continue;
+    fewest = edits;
+    best = candidate;
+  }
+  return best;
+}
+
+}  // namespace
+
+PresetReader::PresetReader(const Json& object, std::string path, std::vector<PresetSource>& sources)
+    : object_(object), path_(std::move(path)), sources_(sources) {
+  if (!object_.is_object()) fail("", "is not an object");
+}
+
+std::string PresetReader::path_of(const std::string& key) const {
+  return path_.empty() || key.empty() ? path_ + key : path_ + "." + key;
+}
+
+void PresetReader::fail(const std::string& key, const std::string& what) const {
+  throw PresetError(path_of(key) + " " + what);
+}
+
+const PresetReader::Json& PresetReader::claim(const char* key) {
+  known_.emplace_back(key);
+  const auto found = object_.find(key);
+  if (found == object_.end()) {
+    std::vector<std::string> present;
+    for (const auto& [name, value] : object_.items()) present.push_back(name);
+    const std::string similar = nearest(key, present);
+    fail(key, similar.empty() ? "is missing" : "is missing; there is \"" + similar + "\"");
+  }
+  return *found;
+}
+
+const PresetReader::Json& PresetReader::sourced(const char* key) {
+  const Json& pair = claim(key);
+  if (!pair.is_array() || pair.size() != 2 || !pair[1].is_string()) {
+    fail(key, "is " + pair.dump() + ", not [value, \"source\"]");
+  }
+  const std::string source = pair[1];
+  const std::string kind = source.substr(0, source.find(' '));
+  if (std::find(std::begin(kKinds), std::end(kKinds), kind) == std::end(kKinds)) {
+    fail(key, "has the source \"" + source +
+                  "\", which begins with none of cpuid, manual, measured, paper, guess");
+  }
+  sources_.push_back({path_of(key), source});
+  return pair[0];
+}
+
+std::string PresetReader::text(const char* key) {
+  const Json& value = claim(key);
+  if (!value.is_string()) fail(key, "is " + value.dump() + ", not a string");
+  return value;
+}
+
+u32 PresetReader::number(const char* key, u32 least, u32 most) {
+  const Json& value = sourced(key);
+  if (!value.is_number_unsigned() || value.get<u64>() < least || value.get<u64>() > most) {
+    fail(key, "is " + value.dump() + ", not a number from " + std::to_string(least) + " to " +
+                  std::to_string(most));
+  }
+  return value.get<u32>();
+}
+
+u32 PresetReader::power_of_two(const char* key, u32 least, u32 most) {
+  const u32 value = number(key, least, most);
+  if (!std::has_single_bit(value))
+    fail(key, "is " + std::to_string(value) + ", not a power of two");
+  return value;
+}
+
+unsigned PresetReader::choice(const char* key, std::initializer_list<const char*> words) {
+  const Json& value = sourced(key);
+  std::vector<std::string> all(words.begin(), words.end());
+  if (value.is_string()) {
+    const auto found = std::find(all.begin(), all.end(), value.get<std::string>());
+    if (found != all.end()) return static_cast<unsigned>(found - all.begin());
+  }
+  std::string list;
+  for (const std::string& word : all) list += (list.empty() ? "" : ", ") + word;
+  fail(key, "is " + value.dump() + ", not one of " + list);
+}
+
+std::vector<u8> PresetReader::sizes(const char* key) {
+  static constexpr struct {
+    const char* name;
+    u8 shift;
+  } kSizes[] = {{"4K", 12}, {"16K", 14}, {"64K", 16},  {"2M", 21}, {"32M", 25}, {"512M", 29},
+                {"1G", 30}, {"64G", 36}, {"512G", 39}, {"4T", 42}, {"256T", 48}};
+  const Json& value = sourced(key);
+  std::vector<u8> shifts;
+  for (const Json& name : value) {
+    const auto found = std::find_if(std::begin(kSizes), std::end(kSizes),
+                                    [&](const auto& size) { return name == size.name; });
+    if (found == std::end(kSizes)) fail(key, "has the size " + name.dump() + ", which is none");
+    shifts.push_back(found->shift);
+  }
+  if (shifts.empty() || shifts.size() > 8) fail(key, "must have one to eight sizes");
+  return shifts;
+}
+
+PresetReader PresetReader::object(const char* key) {
+  return PresetReader(claim(key), path_of(key), sources_);
+}
+
+std::vector<PresetReader> PresetReader::objects(const char* key) {
+  const Json& list = claim(key);
+  if (!list.is_array()) fail(key, "is not a list");
+  std::vector<PresetReader> all;
+  for (std::size_t n = 0; n < list.size(); ++n) {
+    all.emplace_back(list[n], path_of(key) + "[" + std::to_string(n) + "]", sources_);
+  }
+  return all;
+}
+
+void PresetReader::finish() const {
+  for (const auto& [key, value] : object_.items()) {
+    if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
+    const std::string similar = nearest(key, known_);
+    fail(key, similar.empty() ? "is unknown" : "is unknown; did you mean \"" + similar + "\"?");
+  }
+}
+
+}  // namespace nestwalk::models

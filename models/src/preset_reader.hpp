@@ -1,0 +1,48 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Reads one JSON object field by field: every field is declared where it is read, with its range,
+// and what no field claimed is an error.
+#pragma once
+
+#include <initializer_list>
+#include <nlohmann/json.hpp>
+
+#include "nestwalk/models/preset.hpp"
+
+namespace nestwalk::models {
+
+class PresetReader {
+ public:
+  using Json = nlohmann::json;
+
+  PresetReader(const Json& object, std::string path, std::vector<PresetSource>& sources);
+
+  std::string text(const char* key);
+  /// A number in [least, most], with its source.
+  u32 number(const char* key, u32 least, u32 most);
+  u32 power_of_two(const char* key, u32 least, u32 most);
+  /// The index of one of the words, with its source.
+  unsigned choice(const char* key, std::initializer_list<const char*> words);
+  /// Page sizes such as ["4K", "2M"], with their source; as log2.
+  std::vector<u8> sizes(const char* key);
+
+  bool has(const char* key) const { return object_.contains(key); }
+  PresetReader object(const char* key);
+  std::vector<PresetReader> objects(const char* key);
+  /// Call at the end: complains about keys that nobody asked for.
+  void finish() const;
+
+ private:
+  const Json& claim(const char* key);
+  const Json& sourced(const char* key);
+  std::string path_of(const std::string& key) const;
+  [[noreturn]] void fail(const std::string& key, const std::string& what) const;
+
+  const Json& object_;
+  std::string path_;
+  std::vector<PresetSource>& sources_;
+  std::vector<std::string> known_;
+};
+
+}  // namespace nestwalk::models

@@ -1,0 +1,24 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/models/replacement.hpp"
+
+#include "nestwalk/models/replacement/lru.hpp"
+#include "nestwalk/models/replacement/random.hpp"
+#include "nestwalk/models/replacement/tree_plru.hpp"
+
+namespace nestwalk::models {
+
+std::unique_ptr<Replacement> make_replacement(ReplacementKind kind, u32 sets, u32 ways, u64 seed) {
+  switch (kind) {
+    case ReplacementKind::Lru:
+      return std::make_unique<Lru>(sets, ways);
+    case ReplacementKind::TreePlru:
+      return std::make_unique<TreePlru>(sets, ways);
+    case ReplacementKind::Random:
+      return std::make_unique<RandomReplacement>(ways, seed);
+  }
+  return nullptr;
+}
+
+}  // namespace nestwalk::models

@@ -1,0 +1,558 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/models/walker.hpp"
+
+#include <algorithm>
+
+namespace nestwalk::models {
+namespace {
+
+using addrspace::low_mask;
+
+constexpr u64 slot_of(u64 table, const Geometry& shape, u64 input, unsigned level) {
+  u64 index = shape.translated(input) >> shape.shift(level);
+  if (level != shape.root_level()) index &= low_mask(shape.index_bits);
+  return table + index * sizeof(u64);
+}
+
+// The stricter of the two: x86's combination of EPT and PAT, Arm's of both stages without FWB, for
+// the types that guests use (Arm ARM D8, "Combining stage 1 and stage 2 memory type attributes").
+MemoryType combine(MemoryType a, MemoryType b) {
+  return is_device(a) && is_device(b) ? std::min(a, b) : std::max(a, b);
+}
+
+// The first of the reasons to refuse a leaf that concern its flags and rights.
+FaultKind refusal(const Entry& leaf, const StageRules& rules, bool permitted, bool write) {
+  const bool missing = (!leaf.accessed && rules.accessed == Upkeep::Faults) ||
+                       (write && !leaf.dirty && rules.dirty == Upkeep::Faults);
+  if (rules.flag_before_permission && missing) return FaultKind::AccessFlag;
+  if (!permitted) return FaultKind::Permission;
+  return missing ? FaultKind::AccessFlag : FaultKind::None;
+}
+
+bool needs_update(const Entry& leaf, const StageRules& rules, bool write) {
+  return (!leaf.accessed && rules.accessed == Upkeep::Updated) ||
+         (write && !leaf.dirty && rules.dirty == Upkeep::Updated);
+}
+
+// Will a write through this leaf need no update?
+bool is_settled(const Entry& leaf, const StageRules& rules) {
+  return leaf.dirty || rules.dirty == Upkeep::Ignored;
+}
+
+}  // namespace
+
+Translation Translation::narrowed(u64 address, u8 shift) const {
+  Translation part = *this;
+  const u64 skipped = (address & low_mask(held_shift)) & ~low_mask(shift);
+  part.held_shift = shift;
+  part.host += skipped;
+  part.guest_physical += skipped;
+  return part;
+}
+
+Walker::Walker(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
+               MemoryHierarchy::PathId path, const WalkerShape& shape)
+    : wheel_(wheel),
+      memory_(memory),
+      hierarchy_(hierarchy),
+      path_(path),
+      free_slots_(shape.slots),
+      guest_cache_(shape.guest_walk_cache),
+      nested_cache_(shape.nested_walk_cache),
+      nested_tlb_(shape.nested_tlb) {}
+
+u32 Walker::take_walk() {
+  if (free_.empty()) {
+    walks_.push_back(std::make_unique<Walk>());
+    free_.reserve(walks_.size());
+    return static_cast<u32>(walks_.size() - 1);
+  }
+  const u32 number = free_.back();
+  free_.pop_back();
+  return number;
+}
+
+Walker::Ticket Walker::submit(const WalkRequest& request, Actor& owner, u32 what) {
+  const u32 number = take_walk();
+  Walk& walk = *walks_[number];
+  walk.request = request;
+  walk.owner = &owner;
+  walk.what = what;
+  walk.active = true;
+  walk.restart = false;
+  walk.state = State::Begin;
+  walk.record.start = wheel_.now();
+  walk.record.restarts = 0;
+  if (free_slots_ == 0) {
+    queue_.push_back(number);
+    return {number, false};
+  }
+  --free_slots_;
+  return {number, run(number)};
+}
+
+void Walker::give_back(u32 number) {
+  walks_[number]->active = false;
+  free_.push_back(number);
+  if (queue_.empty()) {
+    ++free_slots_;
+    return;
+  }
+  // The slot passes on in this cycle, after whatever is going on.
+  wheel_.schedule(wheel_.now(), *this, queue_.front());
+  queue_.pop_front();
+}
+
+void Walker::on_cycle(u32 number) {
+  Walk& walk = *walks_[number];
+  if (run(number)) walk.owner->on_cycle(walk.what);
+}
+
+// True when the walk is done.
+bool Walker::run(u32 number) {
+  Walk& walk = *walks_[number];
+  for (;;) {
+    if (walk.restart) [[unlikely]] {
+      walk.restart = false;
+      ++walk.record.restarts;
+      walk.state = State::Begin;
+    }
+    if (walk.state == State::Done) break;
+    if (!step(walk, number)) return false;
+  }
+  walk.record.end = wheel_.now();
+  return true;
+}
+
+bool Walker::step(Walk& walk, u32 number) {
+  switch (walk.state) {
+    case State::Begin:
+      return on_begin(walk, number);
+    case State::GuestCache:
+      return on_guest_cache(walk);
+    case State::GuestTable:
+      return on_guest_table(walk);
+    case State::GuestRead:
+      walk.state = State::GuestEntry;
+      return reference(walk, walk.guest_slot, false, false, number);
+    case State::GuestEntry:
+      return on_guest_entry(walk);
+    case State::GuestUpdate:
+      return on_guest_update(walk, number);
+    case State::GuestUpdated:
+      return on_guest_updated(walk);
+    case State::NestedBegin:
+      return on_nested_begin(walk, number);
+    case State::NestedTlb:
+      return on_nested_tlb(walk, number);
+    case State::NestedCache:
+      return on_nested_cache(walk);
+    case State::NestedRead:
+      return on_nested_read(walk, number);
+    case State::NestedEntry:
+      return on_nested_entry(walk, number);
+    case State::NestedUpdated:
+      return on_nested_updated(walk);
+    case State::NestedDone:
+      return on_nested_done(walk);
+    case State::Done:
+      break;
+  }
+  return true;
+}
+
+// The first stage --------------------------------------------------------------------------------
+
+bool Walker::on_begin(Walk& walk, u32 number) {
+  const Stage& guest = walk.request.regime->guest;
+  walk.record.begin = wheel_.now();
+  walk.record.count = 0;
+  walk.fault = {};
+  walk.result = {};
+  walk.fill_guest_cache = false;
+  if (!guest.on()) {
+    walk.result.guest = Rights::all();
+    walk.result.guest_shift = Translation::kUnlimited;
+    walk.result.dirty = true;
+    walk.purpose = Purpose::Data;
+    walk.nested_input = walk.request.address;
+    walk.state = State::NestedBegin;
+    return true;
+  }
+  if (!guest.geometry.accepts(walk.request.address)) {
+    walk.guest_level = static_cast<u8>(guest.geometry.root_level());
+    return stop_guest(walk, FaultKind::BadAddress);
+  }
+  walk.state = State::GuestCache;
+  return spend(guest_cache_.latency_cycles(), number);
+}
+
+bool Walker::on_guest_cache(Walk& walk) {
+  const Regime& regime = *walk.request.regime;
+  const CachedTable* const known = guest_cache_.find(walk.request.address, regime.combined);
+  if (known == nullptr) {
+    walk.guest_level = static_cast<u8>(regime.guest.geometry.root_level());
+    walk.guest_limits = kNoLimits;
+    walk.guest_table = regime.guest.root;
+    walk.state = State::GuestTable;
+    return true;
+  }
+  walk.guest_known = *known;
+  walk.guest_level = known->level;
+  walk.guest_limits = known->limits;
+  walk.guest_table = known->table_guest;
+  walk.guest_slot =
+      slot_of(known->table_host, regime.guest.geometry, walk.request.address, walk.guest_level);
+  spared(walk, known->table_host, Served::WalkCache, walk.guest_level, WalkReference::kNoLevel,
+         guest_cache_.latency_cycles());
+  walk.state = State::GuestRead;
+  return true;
+}
+
+bool Walker::on_guest_table(Walk& walk) {
+  const Regime& regime = *walk.request.regime;
+  walk.nested_input =
+      slot_of(walk.guest_table, regime.guest.geometry, walk.request.address, walk.guest_level);
+  walk.purpose = Purpose::Table;
+  walk.state = State::NestedBegin;
+  return true;
+}
+
+// The host address of a first-stage entry is known.
+bool Walker::table_is_known(Walk& walk) {
+  const Regime& regime = *walk.request.regime;
+  const u64 offset = walk.nested_input - walk.guest_table;
+  walk.guest_slot = walk.nested.host + (walk.nested_input & low_mask(walk.nested.leaf_shift));
+  const Rights write = Rights::needed(AccessKind::Write, true);
+  walk.guest_known = {
+      walk.guest_table,       walk.guest_slot - offset,
+      walk.guest_limits,      walk.guest_level,
+      walk.nested.leaf_shift, walk.nested.rights.permit(write) && walk.nested.dirty};
+  // A table may lie in several pages of the second stage: then one host address does not name it.
+  if (walk.fill_guest_cache && walk.nested.leaf_shift >= regime.guest.geometry.page_shift) {
+    guest_cache_.fill(walk.request.address, regime.guest.geometry.shift(walk.guest_level + 1u),
+                      regime.combined, walk.guest_known);
+  }
+  walk.fill_guest_cache = false;
+  walk.state = State::GuestRead;
+  return true;
+}
+
+bool Walker::on_guest_entry(Walk& walk) {
+  stamp(walk);
+  if (!memory_.contains(Hpa(walk.guest_slot), sizeof(u64))) {
+    return stop_guest(walk, FaultKind::BusError);
+  }
+  walk.guest_raw = memory_.load(Hpa(walk.guest_slot));
+  const Entry entry = walk.request.regime->guest.format->decode(walk.guest_raw, walk.guest_level);
+  switch (entry.kind) {
+    case EntryKind::Invalid:
+      return stop_guest(walk, FaultKind::NotPresent);
+    case EntryKind::Malformed:
+      return stop_guest(walk, FaultKind::Malformed);
+    case EntryKind::Table:
+      return guest_table_entry(walk, entry);
+    case EntryKind::Leaf:
+      break;
+  }
+  return guest_leaf(walk, entry);
+}
+
+bool Walker::guest_table_entry(Walk& walk, const Entry& entry) {
+  const StageRules& rules = walk.request.regime->guest.format->rules();
+  if (rules.accessed_in_tables && !entry.accessed) {
+    walk.state = State::GuestUpdate;
+    return true;
+  }
+  walk.guest_limits = walk.guest_limits & entry.access;
+  walk.guest_table = entry.address;
+  --walk.guest_level;
+  walk.fill_guest_cache = guest_cache_.present();
+  walk.state = State::GuestTable;
+  return true;
+}
+
+bool Walker::guest_leaf(Walk& walk, const Entry& entry) {
+  const Regime& regime = *walk.request.regime;
+  const StageRules& rules = regime.guest.format->rules();
+  const bool write = walk.request.access == AccessKind::Write;
+  const Rights rights = Rights::guest(entry.access & walk.guest_limits, regime.privilege);
+  const FaultKind reason = refusal(entry, rules, rights.permit(walk.request.needed()), write);
+  if (reason != FaultKind::None) return stop_guest(walk, reason);
+  if (needs_update(entry, rules, write)) {
+    walk.state = State::GuestUpdate;
+    return true;
+  }
+  walk.result.guest = rights;
+  walk.result.guest_shift = static_cast<u8>(regime.guest.geometry.shift(walk.guest_level));
+  walk.result.memory = entry.memory;
+  walk.result.dirty = is_settled(entry, rules);
+  walk.result.global = entry.access.has(kGlobal);
+  walk.purpose = Purpose::Data;
+  walk.nested_input = entry.address + (walk.request.address & low_mask(walk.result.guest_shift));
+  walk.state = State::NestedBegin;
+  return true;
+}
+
+// Setting a flag writes to guest-physical memory: the second stage must permit that, and set its
+// own dirty flag first.
+bool Walker::on_guest_update(Walk& walk, u32 number) {
+  if (!walk.guest_known.writable) {
+    walk.purpose = Purpose::TableUpdate;
+    walk.nested_input = walk.guest_table + (walk.guest_slot - walk.guest_known.table_host);
+    walk.state = State::NestedBegin;
+    return true;
+  }
+  walk.state = State::GuestUpdated;
+  return reference(walk, walk.guest_slot, true, false, number);
+}
+
+bool Walker::on_guest_updated(Walk& walk) {
+  stamp(walk);
+  const EntryFormat& format = *walk.request.regime->guest.format;
+  const Entry entry = format.decode(walk.guest_raw, walk.guest_level);
+  const bool write = entry.kind == EntryKind::Leaf && walk.request.access == AccessKind::Write;
+  const u64 next = format.updated(walk.guest_raw, write);
+  if (!memory_.compare_exchange(Hpa(walk.guest_slot), walk.guest_raw, next)) {
+    walk.state = State::GuestRead;  // somebody changed the entry meanwhile
+    return true;
+  }
+  walk.guest_raw = next;
+  const Entry now = format.decode(next, walk.guest_level);
+  return now.kind == EntryKind::Table ? guest_table_entry(walk, now) : guest_leaf(walk, now);
+}
+
+// The second stage -------------------------------------------------------------------------------
+
+bool Walker::on_nested_begin(Walk& walk, u32 number) {
+  const Stage& nested = walk.request.regime->nested;
+  if (!nested.on()) {
+    walk.nested = {0, Rights::all(), MemoryType::WriteBack, Translation::kUnlimited, true};
+    walk.state = State::NestedDone;
+    return true;
+  }
+  const bool for_table = walk.purpose != Purpose::Data;
+  walk.nested_wanted = for_table ? Rights::needed(AccessKind::Read, true) : walk.request.needed();
+  walk.nested_writes = !for_table && walk.request.access == AccessKind::Write;
+  if (walk.purpose == Purpose::TableUpdate ||
+      (for_table && nested.format->rules().table_reads_are_writes)) {
+    walk.nested_wanted = Rights(static_cast<u8>(walk.nested_wanted.bits() |
+                                                Rights::needed(AccessKind::Write, true).bits()));
+    walk.nested_writes = true;
+  }
+  walk.nested_level = static_cast<u8>(nested.geometry.root_level());
+  walk.nested_limits = kNoLimits;
+  walk.nested_table = nested.root;
+  // An intermediate address beyond the tables: Arm's level 0 translation fault, RISC-V's guest-page
+  // fault, and an EPT violation for bits 51:48 with four levels.
+  if (!nested.geometry.accepts(walk.nested_input)) {
+    return stop_nested(walk, FaultKind::BadAddress, {});
+  }
+  walk.state = State::NestedTlb;
+  return spend(nested_tlb_.latency_cycles(), number);
+}
+
+bool Walker::on_nested_tlb(Walk& walk, u32 number) {
+  const CachedNested* const known =
+      nested_tlb_.find(walk.nested_input, walk.request.regime->nested_only);
+  if (known == nullptr || (walk.nested_writes && !known->dirty)) {
+    walk.state = State::NestedCache;
+    return spend(nested_cache_.latency_cycles(), number);
+  }
+  spared(walk, walk.nested_input, Served::NestedTlb,
+         walk.purpose == Purpose::Data ? WalkReference::kNoLevel : walk.guest_level, 0,
+         nested_tlb_.latency_cycles());
+  if (!known->rights.permit(walk.nested_wanted)) {
+    return stop_nested(walk, FaultKind::Permission, Access(known->rights.bits() & 7));
+  }
+  walk.nested = *known;
+  walk.state = State::NestedDone;
+  return true;
+}
+
+bool Walker::on_nested_cache(Walk& walk) {
+  const CachedTable* const known =
+      nested_cache_.find(walk.nested_input, walk.request.regime->nested_only);
+  if (known != nullptr) {
+    walk.nested_level = known->level;
+    walk.nested_limits = known->limits;
+    walk.nested_table = known->table_host;
+    spared(walk, known->table_host, Served::WalkCache,
+           walk.purpose == Purpose::Data ? WalkReference::kNoLevel : walk.guest_level,
+           walk.nested_level, nested_cache_.latency_cycles());
+  }
+  walk.state = State::NestedRead;
+  return true;
+}
+
+bool Walker::on_nested_read(Walk& walk, u32 number) {
+  walk.nested_slot = slot_of(walk.nested_table, walk.request.regime->nested.geometry,
+                             walk.nested_input, walk.nested_level);
+  walk.state = State::NestedEntry;
+  return reference(walk, walk.nested_slot, false, true, number);
+}
+
+bool Walker::on_nested_entry(Walk& walk, u32 number) {
+  stamp(walk);
+  if (!memory_.contains(Hpa(walk.nested_slot), sizeof(u64))) {
+    return stop_nested(walk, FaultKind::BusError, {});
+  }
+  walk.nested_raw = memory_.load(Hpa(walk.nested_slot));
+  const EntryFormat& format = *walk.request.regime->nested.format;
+  const Entry entry = format.decode(walk.nested_raw, walk.nested_level);
+  switch (entry.kind) {
+    case EntryKind::Invalid:
+      return stop_nested(walk, FaultKind::NotPresent, {});
+    case EntryKind::Malformed:
+      return stop_nested(walk, FaultKind::Malformed, {});
+    case EntryKind::Table:
+      if (!format.rules().accessed_in_tables || entry.accessed) {
+        return nested_table_entry(walk, entry);
+      }
+      break;
+    case EntryKind::Leaf: {
+      const Rights rights = Rights::nested(entry.access & walk.nested_limits);
+      const FaultKind reason =
+          refusal(entry, format.rules(), rights.permit(walk.nested_wanted), walk.nested_writes);
+      if (reason != FaultKind::None) {
+        return stop_nested(walk, reason, Access(rights.bits() & 7));
+      }
+      if (!needs_update(entry, format.rules(), walk.nested_writes)) return nested_leaf(walk, entry);
+      break;
+    }
+  }
+  walk.state = State::NestedUpdated;
+  return reference(walk, walk.nested_slot, true, true, number);
+}
+
+bool Walker::nested_table_entry(Walk& walk, const Entry& entry) {
+  const Regime& regime = *walk.request.regime;
+  walk.nested_limits = walk.nested_limits & entry.access;
+  walk.nested_table = entry.address;
+  const unsigned shift = regime.nested.geometry.shift(walk.nested_level);
+  --walk.nested_level;
+  if (nested_cache_.present()) {
+    nested_cache_.fill(walk.nested_input, shift, regime.nested_only,
+                       {0, entry.address, walk.nested_limits, walk.nested_level, 0, false});
+  }
+  walk.state = State::NestedRead;
+  return true;
+}
+
+bool Walker::nested_leaf(Walk& walk, const Entry& entry) {
+  const Regime& regime = *walk.request.regime;
+  const unsigned shift = regime.nested.geometry.shift(walk.nested_level);
+  walk.nested = {entry.address, Rights::nested(entry.access & walk.nested_limits), entry.memory,
+                 static_cast<u8>(shift), is_settled(entry, regime.nested.format->rules())};
+  const u8 held = nested_tlb_.held_shift(shift);
+  if (held != 0) {
+    CachedNested part = walk.nested;
+    part.host += walk.nested_input & low_mask(shift) & ~low_mask(held);
+    part.leaf_shift = held;
+    nested_tlb_.fill(walk.nested_input, shift, regime.nested_only, part);
+  }
+  walk.state = State::NestedDone;
+  return true;
+}
+
+bool Walker::on_nested_updated(Walk& walk) {
+  stamp(walk);
+  const EntryFormat& format = *walk.request.regime->nested.format;
+  const bool leaf = format.decode(walk.nested_raw, walk.nested_level).kind == EntryKind::Leaf;
+  const u64 next = format.updated(walk.nested_raw, leaf && walk.nested_writes);
+  if (!memory_.compare_exchange(Hpa(walk.nested_slot), walk.nested_raw, next)) {
+    walk.state = State::NestedRead;
+    return true;
+  }
+  const Entry now = format.decode(next, walk.nested_level);
+  return leaf ? nested_leaf(walk, now) : nested_table_entry(walk, now);
+}
+
+bool Walker::on_nested_done(Walk& walk) {
+  if (walk.purpose == Purpose::Table) return table_is_known(walk);
+  if (walk.purpose == Purpose::TableUpdate) {
+    walk.guest_known.writable = true;
+    walk.state = State::GuestUpdate;
+    return true;
+  }
+  Translation& result = walk.result;
+  result.nested = walk.nested.rights;
+  result.nested_shift = walk.nested.leaf_shift;
+  result.held_shift = std::min(result.guest_shift, result.nested_shift);
+  result.memory = combine(result.memory, walk.nested.memory);
+  result.dirty = result.dirty && walk.nested.dirty;
+  const u64 host = walk.nested.host + (walk.nested_input & low_mask(walk.nested.leaf_shift));
+  const u64 offset = walk.request.address & low_mask(result.shift());
+  result.host = host - offset;
+  result.guest_physical = walk.nested_input - offset;
+  walk.state = State::Done;
+  return true;
+}
+
+// Time and references ----------------------------------------------------------------------------
+
+bool Walker::spend(u32 cycles, u32 number) {
+  if (cycles == 0 || wheel_.advance(wheel_.now() + cycles)) return true;
+  wheel_.schedule(wheel_.now() + cycles, *this, number);
+  return false;
+}
+
+bool Walker::reference(Walk& walk, u64 address, bool update, bool nested, u32 number) {
+  WalkRecord& record = walk.record;
+  check(record.count < WalkRecord::kMost, "walker", "at most 128 references in a walk",
+        wheel_.now(), address);
+  memory_.prefetch(Hpa(address));
+  const bool for_data = nested && walk.purpose == Purpose::Data;
+  WalkReference& made = record.references[record.count++];
+  made = {address,
+          wheel_.now(),
+          0,
+          for_data ? WalkReference::kNoLevel : walk.guest_level,
+          nested ? walk.nested_level : WalkReference::kNoLevel,
+          Served::None,
+          update};
+  return hierarchy_.access(path_, Hpa(address), update, *this, number, made.served);
+}
+
+void Walker::stamp(Walk& walk) const {
+  WalkReference& last = walk.record.references[walk.record.count - 1];
+  last.cycles = static_cast<u32>(wheel_.now() - last.start);
+}
+
+void Walker::spared(Walk& walk, u64 address, Served served, u8 guest_level, u8 nested_level,
+                    u32 cycles) {
+  WalkRecord& record = walk.record;
+  check(record.count < WalkRecord::kMost, "walker", "at most 128 references in a walk",
+        wheel_.now(), address);
+  record.references[record.count++] = {
+      address, wheel_.now() - cycles, cycles, guest_level, nested_level, served, false};
+}
+
+// Faults -----------------------------------------------------------------------------------------
+
+bool Walker::stop_guest(Walk& walk, FaultKind kind) {
+  walk.fault.kind = kind;
+  walk.fault.level = walk.guest_level;
+  walk.fault.access = walk.request.access;
+  walk.fault.user = walk.request.user;
+  walk.fault.virtual_address = walk.request.address;
+  walk.state = State::Done;
+  return true;
+}
+
+bool Walker::stop_nested(Walk& walk, FaultKind kind, Access granted) {
+  stop_guest(walk, kind);
+  const Regime& regime = *walk.request.regime;
+  walk.fault.nested = true;
+  walk.fault.level = walk.nested_level;
+  walk.fault.for_table = walk.purpose != Purpose::Data;
+  walk.fault.table_write = walk.purpose == Purpose::TableUpdate;
+  walk.fault.reads_as_writes = regime.nested.format->rules().table_reads_are_writes;
+  walk.fault.granted = granted;
+  walk.fault.guest_physical = walk.nested_input;
+  return true;
+}
+
+}  // namespace nestwalk::models

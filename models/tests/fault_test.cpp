@@ -1,0 +1,200 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Faults and the registers that report them, one by one.
+
+#include <gtest/gtest.h>
+
+#include "nested_world.hpp"
+#include "nestwalk/models/fault_report.hpp"
+
+namespace nestwalk::models {
+namespace {
+
+using namespace addrspace;
+
+constexpr u64 kVirtual = 0x40'3000;
+constexpr u64 kData = 2 * kGiB + 0x5000;
+
+template <class G, class N>
+struct OnePage : NestedWorld<G, N> {
+  OnePage(const Geometry& guest_shape, const Geometry& nested_shape, Access guest_access,
+          Access nested_access, bool hardware_dirty = false)
+      : NestedWorld<G, N>(guest_shape, nested_shape, {}, hardware_dirty) {
+    this->map_guest(kVirtual, kData, 0, guest_access);
+    this->map_tables(0);
+    this->map_nested(kData, 0, nested_access);
+  }
+};
+struct X86 : OnePage<LongMode, Ept> {
+  X86(Access inner, Access outer, bool dirty = false)
+      : OnePage(*LongMode::geometry(4), *Ept::geometry(4), inner, outer, dirty) {}
+};
+struct Arm : OnePage<Stage1<Granule::k4K>, Stage2<Granule::k4K>> {
+  Arm(Access inner, Access outer)
+      : OnePage(*Stage1<Granule::k4K>::geometry(39), *Stage2<Granule::k4K>::geometry(40), inner,
+                outer) {}
+};
+struct Riscv : OnePage<Sv, GStage> {
+  Riscv(Access inner, Access outer)
+      : OnePage(*Sv::geometry(3), *GStage::geometry(3), inner, outer) {}
+};
+constexpr Access kUserAll = kRwx | kUser;
+
+TEST(X86Report, WriteToAReadOnlyGuestPage) {
+  X86 world(kRead | kUser, kRwx);
+  world.walk(kVirtual + 8, AccessKind::Write);
+  const X86Report report = x86_report(world.fault);
+  EXPECT_EQ(report.event, X86Report::Event::PageFault);
+  EXPECT_EQ(report.error_code, 0b00111);  // P, W/R, U/S
+  EXPECT_EQ(report.linear_address, kVirtual + 8);
+}
+TEST(X86Report, FetchOfAMissingGuestPage) {
+  X86 world(kUserAll, kRwx);
+  world.walk(kVirtual + 0x1000, AccessKind::Execute, false);
+  EXPECT_EQ(x86_report(world.fault).error_code, 0b10000);  // I/D
+}
+TEST(X86Report, ReservedBitInAGuestEntry) {
+  X86 world(kUserAll, kRwx);
+  world.walk(kVirtual);
+  const Hpa leaf(world.record.references[world.record.count - 5].address);
+  world.memory.store(leaf, world.memory.load(leaf) | u64{1} << 50);
+  world.walk(kVirtual);
+  EXPECT_EQ(x86_report(world.fault).error_code, 0b01101);  // P, U/S, RSVD
+}
+TEST(X86Report, ANonCanonicalAddressIsNoPageFault) {
+  X86 world(kUserAll, kRwx);
+  world.walk(u64{1} << 47);
+  EXPECT_EQ(x86_report(world.fault).event, X86Report::Event::GeneralProtection);
+  EXPECT_EQ(world.record.count, 0u);
+}
+TEST(X86Report, EptViolationOfTheDataSaysWhatIsAllowed) {
+  X86 world(kUserAll, kRead | kExecute);
+  world.walk(kVirtual + 8, AccessKind::Write);
+  const X86Report report = x86_report(world.fault);
+  EXPECT_EQ(report.event, X86Report::Event::EptViolation);
+  // write; R and X allowed; linear address valid; of the final address
+  EXPECT_EQ(report.qualification, 1u << 1 | 0b101u << 3 | 1u << 7 | 1u << 8);
+  EXPECT_EQ(report.guest_physical, kData + 8);
+  EXPECT_EQ(report.linear_address, kVirtual + 8);
+}
+TEST(X86Report, EptViolationOfATableIsNotOfTheFinalAddress) {
+  X86 world(kUserAll, kRwx);
+  const Gpa root = world.guest.root();
+  ASSERT_TRUE(world.nested.unmap(root).ok());
+  world.walk(kVirtual, AccessKind::Write);
+  const X86Report report = x86_report(world.fault);
+  EXPECT_EQ(report.qualification, 1u << 0 | 1u << 7);  // a read of the table; nothing allowed
+  EXPECT_EQ(report.guest_physical, root.value());      // entry 0
+}
+TEST(X86Report, WithAccessedAndDirtyFlagsReadsOfTablesAreWrites) {
+  X86 world(kUserAll, kRwx, true);
+  ASSERT_TRUE(world.nested.protect(world.guest.root(), {kRead | kExecute}).ok());
+  world.walk(kVirtual);
+  const X86Report report = x86_report(world.fault);
+  EXPECT_EQ(report.qualification, 0b11u | 0b101u << 3 | 1u << 7);
+}
+TEST(X86Report, SettingAFlagInAReadOnlyTableIsAWrite) {
+  X86 world(kUserAll, kRwx);
+  ASSERT_TRUE(world.nested.protect(world.guest.root(), {kRead}).ok());
+  world.walk(kVirtual);  // the root entry's accessed flag is clear
+  EXPECT_EQ(x86_report(world.fault).qualification, 0b10u | 0b001u << 3 | 1u << 7);
+}
+TEST(X86Report, WriteOnlyIsAMisconfiguration) {
+  X86 world(kUserAll, kRwx);
+  world.walk(kVirtual);
+  const Hpa leaf(world.record.references[world.record.count - 1].address);
+  world.memory.store(leaf, (world.memory.load(leaf) & ~u64{7}) | 2);
+  world.walk(kVirtual);
+  const X86Report report = x86_report(world.fault);
+  EXPECT_EQ(report.event, X86Report::Event::EptMisconfiguration);
+  EXPECT_EQ(report.guest_physical, kData);
+}
+
+TEST(ArmReport, StageTwoTranslationFaultOfTheData) {
+  Arm world(kUserAll, kRwx);
+  world.map_nested(kData + 0x1000, 0);  // so that the table stays
+  ASSERT_TRUE(world.nested.unmap(Gpa(kData)).ok());
+  world.walk(kVirtual + 4, AccessKind::Write);
+  const ArmReport report = arm_report(world.fault);
+  EXPECT_TRUE(report.to_el2);
+  // EC 0x24, IL, WnR, translation fault level 3
+  EXPECT_EQ(report.esr, u64{0x24} << 26 | 1u << 25 | 1u << 6 | 0b000111u);
+  EXPECT_EQ(report.far, kVirtual + 4);
+  EXPECT_EQ(report.hpfar, kData >> 12 << 4);
+}
+TEST(ArmReport, StageTwoFaultOfATableHasS1ptwAndIsARead) {
+  Arm world(kUserAll, kRwx);
+  ASSERT_TRUE(world.nested.unmap(world.guest.root()).ok());
+  world.walk(kVirtual, AccessKind::Write);
+  const ArmReport report = arm_report(world.fault);
+  EXPECT_EQ(report.esr, u64{0x24} << 26 | 1u << 25 | 1u << 7 | 0b000111u);
+  EXPECT_EQ(report.hpfar, world.guest.root().value() >> 12 << 4);
+}
+TEST(ArmReport, FetchWithoutPermissionInStageTwo) {
+  Arm world(kUserAll, kRead | kWrite);
+  world.walk(kVirtual, AccessKind::Execute);
+  EXPECT_EQ(arm_report(world.fault).esr, u64{0x20} << 26 | 1u << 25 | 0b001111u);
+}
+TEST(ArmReport, TheAccessFlagComesBeforeThePermission) {
+  Arm world(kRead | kUser, kRwx);
+  world.walk(kVirtual);
+  const Hpa leaf(world.record.references[world.record.count - 4].address);
+  world.memory.store(leaf, world.memory.load(leaf) & ~(u64{1} << 10));
+  world.walk(kVirtual, AccessKind::Write);
+  const ArmReport report = arm_report(world.fault);
+  EXPECT_FALSE(report.to_el2);
+  EXPECT_EQ(report.esr & 0x3f, 0b001011u);
+}
+TEST(ArmReport, AnIpaBeyondTheTablesIsALevelZeroFault) {
+  Arm world(kUserAll, kRwx);
+  ASSERT_TRUE(world.guest.remap(Gva(kVirtual), Gpa(u64{1} << 41), {kUserAll}).ok());
+  world.walk(kVirtual);
+  EXPECT_EQ(arm_report(world.fault).esr & 0x3f, 0b000100u);
+}
+
+TEST(RiscvReport, GuestPageFaultOfAStore) {
+  Riscv world(kUserAll, kRead);
+  world.walk(kVirtual + 16, AccessKind::Write);
+  EXPECT_EQ(riscv_report(world.fault),
+            (RiscvReport{true, 23, kVirtual + 16, (kData + 16) >> 2, 0}));
+}
+TEST(RiscvReport, ImplicitAccessesHaveAPseudoinstruction) {
+  Riscv world(kUserAll, kRwx);
+  ASSERT_TRUE(world.nested.unmap(world.guest.root()).ok());
+  world.walk(kVirtual, AccessKind::Execute);
+  // Fault of the original access, address of the table's entry (entry 0 of the root), 64-bit read.
+  EXPECT_EQ(riscv_report(world.fault),
+            (RiscvReport{true, 20, kVirtual, world.guest.root().value() >> 2, 0x3000}));
+}
+TEST(RiscvReport, AClearDirtyFlagIsAPageFaultWithoutSvadu) {
+  Riscv world(kUserAll, kRwx);
+  world.walk(kVirtual);
+  const Hpa leaf(world.record.references[world.record.count - 4].address);
+  world.memory.store(leaf, world.memory.load(leaf) & ~SvEntry::kD);
+  world.walk(kVirtual);
+  EXPECT_FALSE(world.fault);
+  world.walk(kVirtual, AccessKind::Write);
+  EXPECT_EQ(riscv_report(world.fault), (RiscvReport{false, 15, kVirtual, 0, 0}));
+}
+
+TEST(Updates, DirtyFlagsOfBothStagesAreSetByAWriteOnly) {
+  X86 world(kUserAll, kRwx, true);
+  world.walk(kVirtual, AccessKind::Read);
+  const Hpa nested_leaf(world.record.references[world.record.count - 1].address);
+  EXPECT_NE(world.memory.load(nested_leaf) & Ept::kAccessed, 0u);
+  EXPECT_EQ(world.memory.load(nested_leaf) & Ept::kDirty, 0u);
+  EXPECT_FALSE(world.translation.dirty);
+  world.walk(kVirtual, AccessKind::Write);
+  EXPECT_NE(world.memory.load(nested_leaf) & Ept::kDirty, 0u);
+  EXPECT_TRUE(world.translation.dirty);
+}
+TEST(BusError, ATableOutsideMemory) {
+  Riscv world(kUserAll, kRwx);
+  world.regime.nested.root = u64{1} << 40;
+  world.walk(kVirtual, AccessKind::Read);
+  EXPECT_EQ(riscv_report(world.fault).cause, 5u);
+}
+
+}  // namespace
+}  // namespace nestwalk::models

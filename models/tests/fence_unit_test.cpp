@@ -1,0 +1,198 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What each fence removes, and what it must not touch.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+
+#include "guest_tables.hpp"
+#include "nestwalk/models/fence_unit.hpp"
+#include "nestwalk/models/player.hpp"
+#include "nestwalk/models/preset.hpp"
+
+namespace nestwalk::models {
+namespace {
+
+MachineShape simple(u32 cores = 1) {
+  MachineShape shape = load_preset(NESTWALK_PRESETS "/simple.json").shape;
+  shape.cores = cores;
+  return shape;
+}
+
+// A core whose structures hold one entry of each kind per VM and address space.
+class Fences : public testing::Test {
+ protected:
+  Fences() : machine(simple(), addrspace::kGiB) {
+    for (const u16 vmid : {u16{1}, u16{2}}) {
+      const u64 root = vmid * 0x1000u;
+      for (const u16 asid : {u16{5}, u16{6}}) fill({root, vmid, asid, false});
+      fill({root, vmid, 0, true});
+    }
+    fill({0, 0, 5, false});  // the host's own: linear
+  }
+  static constexpr u64 kPage = 0x40'0000;
+  static constexpr u64 kGuestPhysical = 0x8000'0000;
+  static constexpr u64 kTableGuest = 0x9000'0000;
+
+  void fill(const Tag& tag) {
+    const u16 number = machine.tags().number(tag);
+    Translation entry;
+    entry.guest_physical = kGuestPhysical;
+    entry.guest_shift = 21;  // a large page of the guest over small ones of the host
+    entry.nested_shift = entry.held_shift = 12;
+    mmu().second_tlb().fill(kPage, 12, number, entry);
+    mmu().walker().guest_walk_cache().fill(kPage, 21, number,
+                                           {kTableGuest, 0x1000, {}, 1, 12, true});
+    if (tag.root == 0) return;
+    const u16 nested = machine.tags().number({tag.root, 0, 0, false});
+    const u16 by_vmid = machine.tags().number({0, tag.vmid, 0, false});
+    for (const u16 kind : {nested, by_vmid}) {
+      mmu().walker().nested_tlb().fill(kGuestPhysical, 12, kind, {0x1000, {}, {}, 12, true});
+      mmu().walker().nested_walk_cache().fill(kGuestPhysical, 21, kind,
+                                              {0, 0x1000, {}, 0, 0, false});
+    }
+  }
+  template <class Cache>
+  std::vector<Tag> left_in(Cache& cache) {
+    std::vector<Tag> tags;
+    cache.for_each(
+        [&](const EntryKey& where, const auto&) { tags.push_back(machine.tags().tag(where.tag)); });
+    return tags;
+  }
+  template <class Cache, class Match>
+  u64 count(Cache& cache, Match match) {
+    const std::vector<Tag> tags = left_in(cache);
+    return static_cast<u64>(std::count_if(tags.begin(), tags.end(), match));
+  }
+  Mmu& mmu() { return *machine.core(0).mmu; }
+  u64 apply(const FenceRequest& fence) { return apply_fence(fence, mmu(), machine.tags()); }
+
+  Machine machine;
+};
+
+constexpr auto kAny = [](const Tag&) { return true; };
+
+TEST_F(Fences, InveptSparesOtherRootsAndLinearMappings) {
+  apply({FenceKind::InveptSingle, 0x1000 | 0x5e});  // the low bits of an EPTP are no address
+  EXPECT_EQ(count(mmu().second_tlb(), kAny), 4u);   // VM 2: three; the host: one
+  EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& tag) { return tag.root == 0x1000; }), 0u);
+  EXPECT_EQ(count(mmu().walker().guest_walk_cache(), [](const Tag& t) { return t.root == 0; }), 1u);
+  EXPECT_EQ(count(mmu().walker().nested_tlb(), [](const Tag& t) { return t.root == 0x1000; }), 0u);
+  EXPECT_EQ(count(mmu().walker().nested_tlb(), [](const Tag& t) { return t.root == 0x2000; }), 1u);
+}
+TEST_F(Fences, InvvpidSparesGuestPhysicalMappings) {
+  apply({FenceKind::InvvpidSingle, 0, 1});
+  EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& tag) { return tag.vmid == 1; }), 0u);
+  EXPECT_EQ(count(mmu().walker().nested_tlb(), kAny), 4u);
+}
+TEST_F(Fences, InvvpidRetainingGlobals) {
+  apply({FenceKind::InvvpidSingleKeepGlobals, 0, 1});
+  EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 1 && t.global; }), 1u);
+  EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 1; }), 1u);
+}
+TEST_F(Fences, MovCr3OfAGuestIsForOnePcid) {
+  apply({FenceKind::MovCr3Guest, 0, 1, 5});
+  EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 1; }), 2u);
+}
+TEST_F(Fences, InvlpgInTheHostTouchesNothingOfAGuest) {
+  apply({FenceKind::InvlpgHost, 0, 0, 5, kPage});
+  EXPECT_EQ(count(mmu().second_tlb(), kAny), 6u);  // all but the host's
+}
+TEST_F(Fences, IpaInvalidationSparesCombinedEntries) {
+  apply({FenceKind::TlbiIpas2e1is, 0, 1, 0, kGuestPhysical + 0x123});
+  EXPECT_EQ(count(mmu().second_tlb(), kAny), 7u);
+  EXPECT_EQ(count(mmu().walker().nested_tlb(), [](const Tag& t) { return t.vmid == 1; }), 0u);
+  EXPECT_EQ(count(mmu().walker().nested_walk_cache(), [](const Tag& t) { return t.vmid == 1; }),
+            0u);
+  EXPECT_EQ(count(mmu().walker().nested_tlb(), [](const Tag& t) { return t.vmid == 2; }), 1u);
+}
+TEST_F(Fences, LastLevelIpaInvalidationSparesTables) {
+  apply({FenceKind::TlbiIpas2le1is, 0, 1, 0, kGuestPhysical});
+  EXPECT_EQ(count(mmu().walker().nested_tlb(), [](const Tag& t) { return t.vmid == 1; }), 0u);
+  EXPECT_EQ(count(mmu().walker().nested_walk_cache(), [](const Tag& t) { return t.vmid == 1; }),
+            1u);
+}
+TEST_F(Fences, TheWrongKindForStageTwoRemovesNothing) {
+  EXPECT_EQ(apply({FenceKind::TlbiVae2is, 0, 1, 0, kPage}), 0u);
+  EXPECT_EQ(apply({FenceKind::TlbiAlle2is}), 0u);
+}
+TEST_F(Fences, Vmalls12TakesBothStagesOfOneVmid) {
+  apply({FenceKind::TlbiVmalls12e1is, 0, 2});
+  for (const Tag& tag : left_in(mmu().second_tlb())) EXPECT_NE(tag.vmid, 2);
+  for (const Tag& tag : left_in(mmu().walker().nested_tlb())) EXPECT_NE(tag.vmid, 2);
+  EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 1; }), 3u);
+}
+TEST_F(Fences, GvmaByAddressTakesCombinedEntriesButNoTables) {
+  apply({FenceKind::GvmaAddressVmid, 0, 1, 0, kGuestPhysical + 0xfff});
+  EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 1; }), 0u);
+  EXPECT_EQ(count(mmu().walker().nested_walk_cache(), [](const Tag& t) { return t.vmid == 1; }),
+            1u);
+  EXPECT_EQ(count(mmu().walker().guest_walk_cache(), [](const Tag& t) { return t.vmid == 1; }), 3u);
+}
+TEST_F(Fences, GvmaForATablesPageTakesTheWalkCacheEntriesThatUseIt) {
+  // riscv-isa-manual#3295: what was cached of the table's place is a G-stage leaf, too.
+  apply({FenceKind::GvmaAddressVmid, 0, 1, 0, kTableGuest});
+  EXPECT_EQ(count(mmu().walker().guest_walk_cache(), [](const Tag& t) { return t.vmid == 1; }), 0u);
+  EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 1; }), 3u);
+}
+TEST_F(Fences, VvmaWithAnAsidSparesGlobals) {
+  apply({FenceKind::VvmaAddressAsid, 0, 1, 5, kPage});
+  EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 1; }), 2u);
+  apply({FenceKind::VvmaAddress, 0, 1, 0, kPage});
+  EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 1; }), 0u);
+}
+TEST_F(Fences, AnyAddressOfTheGuestsLargePageRemovesItsParts) {
+  // XiangShan#5114: a small page of the host under a large one of the guest is cached small; an
+  // address elsewhere in the large page means it all the same.
+  apply({FenceKind::VvmaAddress, 0, 1, 0, kPage + 0x1f'f000});
+  EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 1; }), 0u);
+  apply({FenceKind::VvmaAddress, 0, 2, 0, kPage + 0x20'0000});
+  EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 2; }), 3u);
+}
+
+struct Notice : Actor {
+  explicit Notice(Wheel& running) : wheel(running) {}
+  void on_cycle(u32) override { at = wheel.now(); }
+  Wheel& wheel;
+  Cycle at = kNever;
+};
+
+// Of the preset `simple`: local 100, broadcast 300, an interrupt 1000.
+TEST(FenceUnit, CompletesWhenTheLastCoreHasActed) {
+  Machine machine(simple(2), addrspace::kGiB);
+  FenceUnit unit(machine);
+  Notice done(machine.wheel());
+  const auto completes = [&](FenceKind kind, Reach reach) {
+    done.at = kNever;
+    const Cycle start = machine.wheel().now();
+    unit.issue(0, {kind, 0, 1}, reach, done, 0);
+    machine.wheel().run();
+    return done.at - start;
+  };
+  EXPECT_EQ(completes(FenceKind::InveptAll, Reach::Own), 100u);
+  EXPECT_EQ(completes(FenceKind::InveptAll, Reach::Interrupts), 1100u);
+  EXPECT_EQ(completes(FenceKind::TlbiVmalls12e1is, Reach::Own), 300u);
+}
+TEST(FenceUnit, ReachesOtherCoresOnlyByBroadcastOrInterrupt) {
+  Machine machine(simple(2), addrspace::kGiB);
+  FenceUnit unit(machine);
+  Notice done(machine.wheel());
+  const u16 tag = machine.tags().number({0x1000, 1, 1, false});
+  TranslationCache<Translation>& other = machine.core(1).mmu->second_tlb();
+  other.fill(0x1000, 12, tag, {});
+  unit.issue(0, {FenceKind::InveptAll}, Reach::Own, done, 0);
+  machine.wheel().run();
+  EXPECT_NE(other.find(0x1000, tag), nullptr);
+  unit.issue(0, {FenceKind::InveptAll}, Reach::Interrupts, done, 0);
+  const Cycle issued = machine.wheel().now();
+  machine.wheel().run_until(issued + 1099);
+  EXPECT_NE(other.find(0x1000, tag), nullptr);
+  machine.wheel().run_until(issued + 1100);
+  EXPECT_EQ(other.find(0x1000, tag), nullptr);
+}
+
+}  // namespace
+}  // namespace nestwalk::models

@@ -1,0 +1,124 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Data caches and memory, by themselves: each access predicted from the rules.
+
+#include <gtest/gtest.h>
+
+#include "nestwalk/models/memory_hierarchy.hpp"
+
+namespace nestwalk::models {
+namespace {
+
+// One cache of 2 sets and 2 ways, latency 10, two MSHRs; memory: 2 banks, rows of 256 bytes (four
+// lines), 100 for the open row, 150 for none, 200 for another.
+class Hierarchy : public testing::Test, public Actor {
+ protected:
+  Hierarchy() : hierarchy(wheel, {1, 2, 256, 100, 150, 200}, 64) {
+    memory = hierarchy.add_path({});
+    const auto cache = hierarchy.add_cache({2, 2, 10, 2, ReplacementKind::Lru}, Served::L1, memory);
+    path = hierarchy.add_path({&cache, 1});
+  }
+  struct Access {
+    Served served = Served::None;
+    Cycle done = kNever;
+  };
+  // Starts an access; its number is that of the last.
+  void start(u64 line, bool write = false) {
+    accesses.push_back(std::make_unique<Access>());
+    const u32 number = static_cast<u32>(accesses.size() - 1);
+    if (hierarchy.access(path, Hpa(line * 64), write, *this, number, accesses.back()->served)) {
+      on_cycle(number);
+    }
+  }
+  void on_cycle(u32 number) override { accesses[number]->done = wheel.now(); }
+  // Alone, to the end: how long it takes.
+  Cycle alone(u64 line, bool write = false) {
+    wheel.run();
+    const Cycle begin = wheel.now();
+    start(line, write);
+    wheel.run();
+    return accesses.back()->done - begin;
+  }
+  // Nothing advances beyond the cycle in which several accesses begin.
+  void hold_now() { wheel.run_until(wheel.now()); }
+
+  Wheel wheel;
+  MemoryHierarchy hierarchy;
+  MemoryHierarchy::PathId memory = 0, path = 0;
+  std::vector<std::unique_ptr<Access>> accesses;
+};
+
+TEST_F(Hierarchy, AMissCostsTheLookupAndTheBank) {
+  EXPECT_EQ(alone(0), 10u + 150u);
+  EXPECT_EQ(accesses[0]->served, Served::Memory);
+  EXPECT_EQ(alone(0), 10u);
+  EXPECT_EQ(accesses[1]->served, Served::L1);
+}
+TEST_F(Hierarchy, RowsOpenAndConflict) {
+  EXPECT_EQ(alone(0), 160u);  // row 0 of bank 0
+  EXPECT_EQ(alone(1), 110u);  // the same
+  EXPECT_EQ(alone(4), 160u);  // row 0 of bank 1
+  EXPECT_EQ(alone(8), 210u);  // row 1 of bank 0
+}
+TEST_F(Hierarchy, TheLeastRecentlyUsedLineGoes) {
+  alone(0);
+  alone(2);  // the same set: even lines
+  alone(0);
+  alone(4);  // 2 goes
+  EXPECT_EQ(alone(0), 10u);
+  EXPECT_GT(alone(2), 10u);
+}
+TEST_F(Hierarchy, TwoMissesToOneLineAreOne) {
+  hold_now();
+  start(0);
+  start(0);
+  wheel.run();
+  EXPECT_EQ(accesses[0]->done, 160u);
+  EXPECT_EQ(accesses[1]->done, 160u);
+  EXPECT_EQ(alone(1), 110u);  // the bank was used once, and is free
+}
+TEST_F(Hierarchy, TheSecondInABankWaits) {
+  hold_now();
+  start(0);
+  start(1);
+  wheel.run();
+  EXPECT_EQ(accesses[0]->done, 160u);
+  EXPECT_EQ(accesses[1]->done, 260u);  // the row is open then
+}
+TEST_F(Hierarchy, WithoutAnMshrAMissLooksAgainWhenOneIsFree) {
+  hold_now();
+  start(0);
+  start(4);
+  start(1);
+  wheel.run();
+  EXPECT_EQ(accesses[0]->done, 160u);
+  EXPECT_EQ(accesses[1]->done, 160u);  // the other bank
+  EXPECT_EQ(accesses[2]->done, 160u + 10 + 100);
+}
+TEST_F(Hierarchy, AnEvictedLineThatWasWrittenOccupiesItsBank) {
+  alone(0, true);
+  alone(2);
+  // In the same set, from bank 1: 10 + 150. In that cycle the dirty line 0 goes back to bank 0,
+  // whose row is open: 100.
+  EXPECT_EQ(alone(4), 160u);
+  const Cycle written = wheel.now();
+  start(1);  // bank 0: looks for 10, waits until the write-back is over, 100
+  wheel.run();
+  EXPECT_EQ(accesses.back()->done, written + 100 + 100);
+}
+TEST_F(Hierarchy, AWriteToALineOnItsWayMarksIt) {
+  hold_now();
+  start(0);
+  start(0, true);
+  wheel.run();
+  alone(2);
+  EXPECT_EQ(alone(4), 160u);
+  const Cycle written = wheel.now();
+  start(1);
+  wheel.run();
+  EXPECT_EQ(accesses.back()->done, written + 200);
+}
+
+}  // namespace
+}  // namespace nestwalk::models

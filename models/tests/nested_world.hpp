@@ -1,0 +1,135 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// A guest for the walker's tests: both stages' tables built by the engine, in host memory.
+//
+// Guest-physical addresses equal host addresses, so that tables can be made before they are mapped.
+// What is mapped, and in which size of leaf, is the test's choice.
+#pragma once
+
+#include <optional>
+
+#include "full_machine.hpp"
+#include "nestwalk/addrspace/page_table.hpp"
+#include "nestwalk/models/sim_hal.hpp"
+#include "nestwalk/models/walker.hpp"
+
+namespace nestwalk::models {
+
+/// The guest's own Hal. Its frames are the host's, under the same address.
+class GuestHal : public addrspace::HalBase<GuestHal, Gpa> {
+ public:
+  GuestHal(HostMemory& memory, const addrspace::Capabilities& machine)
+      : memory_(&memory), machine_(machine) {}
+
+  Result<Gpa> alloc_run(unsigned order) {
+    const Result<Hpa> run = memory_->allocate(order);
+    if (!run) return run.error();
+    frames.push_back({Gpa(run->value()), order});
+    return Gpa(run->value());
+  }
+  void free_run(Gpa first, unsigned order) { memory_->free(Hpa(first.value()), order); }
+  Hva phys_to_virt(Gpa at) const { return memory_->pointer(Hpa(at.value())); }
+  Gpa virt_to_phys(Hva at) const { return Gpa(memory_->physical(at).value()); }
+  void invalidate(const addrspace::Invalidation<Gva>&) {}
+  addrspace::Capabilities capabilities() const { return machine_; }
+
+  struct Run {
+    Gpa first;
+    unsigned order;
+  };
+  std::vector<Run> frames;  ///< everything that was ever handed out
+
+ private:
+  HostMemory* memory_;
+  addrspace::Capabilities machine_;
+};
+
+constexpr addrspace::Capabilities test_machine(Architecture architecture, bool hardware_dirty) {
+  addrspace::Capabilities machine = addrspace::full_machine();
+  machine.leaf_levels = architecture == Architecture::X86_64 ? 0b00111 : 0b11111;
+  machine.physical_bits = architecture == Architecture::RiscV64 ? 56 : 48;
+  machine.hardware_dirty = hardware_dirty;
+  return machine;
+}
+
+template <class G, class N>
+class NestedWorld : public Actor {
+ public:
+  static constexpr u64 kBase = addrspace::kGiB;
+  static constexpr u32 kMemoryCycles = 100;
+
+  NestedWorld(const Geometry& guest_shape, const Geometry& nested_shape,
+              const WalkerShape& shape = {}, bool hardware_dirty = false)
+      : machine(test_machine(G::kArchitecture, hardware_dirty)),
+        memory(addrspace::kGiB, Hpa(kBase)),
+        hal(memory, machine),
+        guest_hal(memory, machine),
+        nested(*addrspace::PageTable<N, SimHal<>>::create(hal, nested_shape)),
+        guest(*addrspace::PageTable<G, GuestHal>::create(guest_hal, guest_shape)),
+        guest_format(machine),
+        nested_format(machine),
+        hierarchy(wheel, {1, 64, 8192, kMemoryCycles, kMemoryCycles, kMemoryCycles}, 64),
+        walker(wheel, memory, hierarchy, hierarchy.add_path({}), shape) {
+    regime.guest = {&guest_format, guest.geometry(), guest.root().value()};
+    regime.nested = {&nested_format, nested.geometry(), nested.root().value()};
+    regime.vmid = 1;
+    regime = regime.tagged(tags);
+  }
+
+  void map_nested(u64 at, unsigned level, Access access = kRwx) {
+    const u64 bytes = nested.geometry().leaf_bytes(level);
+    const u64 start = addrspace::align_down(at, bytes);
+    if (nested.query(Gpa(start))) return;
+    const Result<void> mapped = nested.map(Gpa(start), Hpa(start), bytes, {access});
+    check(mapped.ok(), "test", "a nested mapping", 0, start);
+  }
+  /// Maps what the guest's tables lie in; again after the guest mapped more.
+  void map_tables(unsigned level, Access access = kRwx) {
+    for (const GuestHal::Run& run : guest_hal.frames) {
+      for (u64 at = 0; at < kFrameBytes << run.order; at += nested.geometry().page_bytes()) {
+        map_nested(run.first.value() + at, level, access);
+      }
+    }
+  }
+  void map_guest(u64 at, u64 to, unsigned level, Access access = kRwx | kUser) {
+    const u64 bytes = guest.geometry().leaf_bytes(level);
+    const Result<void> mapped = guest.map(Gva(at), Gpa(to), bytes, {access});
+    check(mapped.ok(), "test", "a guest mapping", 0, at);
+  }
+
+  /// Walks now, alone, to the end. Read the outcome with fault(), translation() and record().
+  void walk(u64 address, AccessKind access = AccessKind::Read, bool user = true) {
+    const Walker::Ticket ticket = walker.submit({&regime, address, access, user}, *this, 0);
+    done = ticket.done;
+    if (!done) wheel.run();
+    check(done, "test", "a finished walk", wheel.now(), address);
+    fault = walker.fault(ticket.walk);
+    translation = walker.translation(ticket.walk);
+    record = walker.record(ticket.walk);
+    walker.give_back(ticket.walk);
+  }
+  void on_cycle(u32) override { done = true; }
+  Cycle cycles() const { return record.end - record.begin; }
+
+  addrspace::Capabilities machine;
+  Wheel wheel;
+  HostMemory memory;
+  SimHal<> hal;
+  GuestHal guest_hal;
+  addrspace::PageTable<N, SimHal<>> nested;
+  addrspace::PageTable<G, GuestHal> guest;
+  EntryFormatOf<G> guest_format;
+  EntryFormatOf<N> nested_format;
+  MemoryHierarchy hierarchy;
+  Walker walker;
+  Tags tags;
+  Regime regime;
+
+  bool done = false;
+  Fault fault;
+  Translation translation;
+  WalkRecord record;
+};
+
+}  // namespace nestwalk::models

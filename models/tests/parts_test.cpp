@@ -1,0 +1,288 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// The parts: cached translations against a list, replacement policies, the wheel, host memory,
+// presets.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <list>
+#include <map>
+#include <random>
+
+#include "nestwalk/models/host_memory.hpp"
+#include "nestwalk/models/preset.hpp"
+#include "nestwalk/models/regime.hpp"
+#include "nestwalk/models/translation_cache.hpp"
+#include "nestwalk/models/wheel.hpp"
+
+namespace nestwalk::models {
+namespace {
+
+// One set of one array as a list, the last used in front.
+class NaiveCache {
+ public:
+  NaiveCache(u32 sets, u32 ways, u8 shift) : sets_(sets), ways_(ways), shift_(shift) {}
+  u64* find(u64 address, u16 tag) {
+    std::list<Entry>& set = set_of(address);
+    for (auto entry = set.begin(); entry != set.end(); ++entry) {
+      if (entry->page != address >> shift_ || entry->tag != tag) continue;
+      set.splice(set.begin(), set, entry);
+      return &set.front().payload;
+    }
+    return nullptr;
+  }
+  void fill(u64 address, u16 tag, u64 payload) {
+    if (u64* known = find(address, tag)) {
+      *known = payload;
+      return;
+    }
+    std::list<Entry>& set = set_of(address);
+    set.push_front({address >> shift_, tag, payload});
+    if (set.size() > ways_) set.pop_back();
+  }
+  template <class Drop>
+  u32 drop_if(Drop drop) {
+    u32 dropped = 0;
+    for (auto& [index, set] : all_) {
+      dropped += static_cast<u32>(
+          set.remove_if([&](const Entry& entry) { return drop(entry.page << shift_, entry.tag); }));
+    }
+    return dropped;
+  }
+
+ private:
+  struct Entry {
+    u64 page;
+    u16 tag;
+    u64 payload;
+  };
+  std::list<Entry>& set_of(u64 address) { return all_[(address >> shift_) % sets_]; }
+  u32 sets_, ways_;
+  u8 shift_;
+  std::map<u64, std::list<Entry>> all_;
+};
+
+void compare_with_list(u32 sets, u32 ways, u8 shift) {
+  TranslationCache<u64> cache({{{sets, ways, {shift}}}, 1});
+  NaiveCache naive(sets, ways, shift);
+  std::mt19937_64 random(sets * 1000 + ways);
+  for (u32 n = 0; n < 300'000; ++n) {
+    const u64 address = (random() % (u64{3} * sets * ways)) << shift | (random() & 0xfff);
+    const u16 tag = static_cast<u16>(random() % 3);
+    switch (random() % 8) {
+      case 0:
+      case 1:
+      case 2: {
+        cache.fill(address, shift, tag, n);
+        naive.fill(address, tag, n);
+        break;
+      }
+      case 3: {
+        if (random() % 50 != 0) break;
+        const u64 bit = u64{1} << (shift + random() % 4);
+        const u32 found = cache.drop_if([&](const EntryKey& where, u64) {
+          return where.tag == tag && (where.address & bit) != 0;
+        });
+        const u32 expected =
+            naive.drop_if([&](u64 at, u16 of) { return of == tag && (at & bit) != 0; });
+        ASSERT_EQ(found, expected);
+        break;
+      }
+      default: {
+        const u64* const found = cache.find(address, tag);
+        const u64* const expected = naive.find(address, tag);
+        ASSERT_EQ(found == nullptr, expected == nullptr);
+        if (found != nullptr) {
+          ASSERT_EQ(*found, *expected);
+        }
+      }
+    }
+  }
+}
+TEST(TranslationCache, BehavesAsListsOfEntriesDo) {
+  compare_with_list(1, 1, 12);
+  compare_with_list(1, 64, 12);
+  compare_with_list(16, 4, 12);
+  compare_with_list(8, 5, 21);
+  compare_with_list(128, 12, 12);
+}
+TEST(TranslationCache, HoldsALeafInTheLargestSizeThatFits) {
+  TranslationCache<u64> cache({{{4, 4, {12, 21}}}, 1});
+  EXPECT_EQ(cache.held_shift(30), 21);
+  cache.fill(0x4030'0000, 30, 1, 7);
+  EXPECT_NE(cache.find(0x403f'f000, 1), nullptr);
+  EXPECT_EQ(cache.find(0x4040'0000, 1), nullptr);
+  TranslationCache<u64> large_only({{{4, 4, {21, 30}}}, 1});
+  EXPECT_EQ(large_only.fill(0x1000, 12, 1, 7), nullptr);
+}
+TEST(TranslationCache, SizesOfOneAddressDoNotMeet) {
+  TranslationCache<u64> cache({{{1, 8, {12, 21}}}, 1});
+  cache.fill(0x20'0000, 12, 1, 12);
+  cache.fill(0x20'0000, 21, 1, 21);
+  EXPECT_EQ(*cache.find(0x20'0000, 1), 12u);
+  EXPECT_EQ(*cache.find(0x20'1000, 1), 21u);
+}
+
+TEST(Replacement, TreePlruPointsAwayFromWhatWasUsed) {
+  // Four ways: after 0, 1, 2, 3 the root points left and the left half to way 0.
+  const auto plru = make_replacement(ReplacementKind::TreePlru, 1, 4, 0);
+  for (u32 way : {0u, 1u, 2u, 3u}) plru->touch(0, way);
+  EXPECT_EQ(plru->victim(0), 0u);
+  plru->touch(0, 0);  // root right, left half to 1; right half points to 2
+  EXPECT_EQ(plru->victim(0), 2u);
+}
+TEST(Replacement, TreePlruNeverChoosesAWayThatIsNotThere) {
+  const auto plru = make_replacement(ReplacementKind::TreePlru, 2, 5, 0);
+  std::mt19937 random(1);
+  for (u32 n = 0; n < 1000; ++n) {
+    plru->touch(n % 2, static_cast<u32>(random() % 5));
+    EXPECT_LT(plru->victim(n % 2), 5u);
+  }
+}
+TEST(Replacement, RandomIsTheSameForTheSameSeed) {
+  const auto one = make_replacement(ReplacementKind::Random, 1, 8, 42);
+  const auto same = make_replacement(ReplacementKind::Random, 1, 8, 42);
+  const auto other = make_replacement(ReplacementKind::Random, 1, 8, 43);
+  u32 different = 0;
+  for (u32 n = 0; n < 100; ++n) {
+    const u32 victim = one->victim(0);
+    EXPECT_EQ(victim, same->victim(0));
+    different += victim != other->victim(0) ? 1 : 0;
+  }
+  EXPECT_GT(different, 50u);
+}
+
+struct Log : Actor {
+  void on_cycle(u32 what) override { seen.push_back(what); }
+  std::vector<u32> seen;
+};
+TEST(Wheel, RunsACyclesEventsInTheOrderOfScheduling) {
+  Wheel wheel;
+  Log log;
+  wheel.schedule(5000, log, 1);  // far, at first
+  wheel.schedule(4500, log, 0);
+  wheel.run_until(4500);
+  wheel.schedule(5000, log, 2);  // near
+  wheel.schedule(4999, log, 9);
+  wheel.run();
+  EXPECT_THAT(log.seen, testing::ElementsAre(0, 9, 1, 2));
+}
+TEST(Wheel, AdvancesOnlyThroughEmptyTime) {
+  Wheel wheel;
+  Log log;
+  wheel.schedule(10, log, 1);
+  EXPECT_TRUE(wheel.advance(9));
+  EXPECT_FALSE(wheel.advance(10));
+  EXPECT_EQ(wheel.now(), 9u);
+}
+TEST(Wheel, AgreesWithAStableSort) {
+  Wheel wheel;
+  Log log;
+  std::mt19937_64 random(3);
+  std::vector<std::pair<Cycle, u32>> all;
+  for (u32 n = 0; n < 20'000; ++n) {
+    if (n % 10 == 0) wheel.run_until(wheel.now() + random() % 700);
+    const Cycle at = wheel.now() + random() % (n % 3 == 0 ? 5000 : 300);
+    wheel.schedule(at, log, n);
+    all.emplace_back(at, n);
+  }
+  wheel.run();
+  std::stable_sort(all.begin(), all.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  ASSERT_EQ(log.seen.size(), all.size());
+  for (std::size_t n = 0; n < all.size(); ++n) ASSERT_EQ(log.seen[n], all[n].second) << n;
+}
+
+TEST(HostMemory, AnUntouchedFrameCostsNothingAndReadsAsZero) {
+  HostMemory memory(64 * addrspace::kGiB);
+  const Hpa run = *memory.allocate(18);
+  EXPECT_EQ(memory.load(run + addrspace::kMiB), 0u);
+  memory.zero(run, addrspace::kGiB);
+  EXPECT_EQ(memory.frames_touched(), 0u);
+  memory.store(run + 8, 7);
+  EXPECT_EQ(memory.frames_touched(), 1u);
+  memory.zero(run, kFrameBytes);
+  EXPECT_EQ(memory.load(run + 8), 0u);
+  EXPECT_EQ(memory.frames_touched(), 0u);
+}
+TEST(HostMemory, RunsComeBackInParts) {
+  HostMemory memory(addrspace::kGiB);
+  const Hpa run = *memory.allocate(9);
+  for (u64 n = 0; n < 512; ++n) memory.free(run + n * kFrameBytes, 0);
+  EXPECT_EQ(memory.frames().frames_in_use(), 0u);
+  EXPECT_EQ(*memory.allocate(18), memory.base());
+  EXPECT_EQ(memory.allocate(0).error(), Error::NoMemory);
+}
+
+// Intel SDM vol. 3C, "Information That May Be Cached": guest-physical mappings are tagged with
+// EP4TA alone, combined ones with VPID, PCID and EP4TA. Arm and RISC-V have the VMID in both.
+template <class G, class N>
+std::pair<Regime, Regime> two_vmids_on_one_root(Tags& tags, const EntryFormatOf<G>& guest,
+                                                const EntryFormatOf<N>& nested) {
+  Regime one;
+  one.guest.format = &guest;
+  one.nested.format = &nested;
+  one.nested.root = 0x5000;
+  one.vmid = 1;
+  Regime other = one;
+  other.vmid = 2;
+  return {one.tagged(tags), other.tagged(tags)};
+}
+TEST(Tags, GuestPhysicalMappingsOfX86HaveNoVpid) {
+  Tags tags;
+  const EntryFormatOf<addrspace::LongMode> guest{addrspace::Capabilities{}};
+  const EntryFormatOf<addrspace::Ept> nested{addrspace::Capabilities{}};
+  const auto [one, other] = two_vmids_on_one_root(tags, guest, nested);
+  EXPECT_EQ(one.nested_only, other.nested_only);
+  EXPECT_NE(one.combined, other.combined);
+  EXPECT_NE(one.combined, one.global);
+}
+TEST(Tags, SecondStageMappingsOfRiscvHaveTheVmid) {
+  Tags tags;
+  const EntryFormatOf<addrspace::Sv> guest{addrspace::Capabilities{}};
+  const EntryFormatOf<addrspace::GStage> nested{addrspace::Capabilities{}};
+  const auto [one, other] = two_vmids_on_one_root(tags, guest, nested);
+  EXPECT_NE(one.nested_only, other.nested_only);
+  EXPECT_EQ(tags.tag(one.nested_only).root, 0u);
+}
+
+TEST(Presets, AllOfThemLoad) {
+  for (const char* name : {"simple", "skylake-sp", "ice-lake-sp", "sapphire-rapids", "zen3", "zen4",
+                           "cortex-a53", "cortex-a72", "cortex-a76", "rocket-h", "kunminghu"}) {
+    const Preset preset = load_preset(std::string(NESTWALK_PRESETS "/") + name + ".json");
+    EXPECT_EQ(preset.shape.name, name);
+    EXPECT_GT(preset.sources.size(), 50u);
+  }
+}
+std::string complaint(const std::string& text) {
+  try {
+    parse_preset(text, "mine.json");
+  } catch (const PresetError& error) {
+    return error.what();
+  }
+  return "";
+}
+TEST(Presets, ErrorsNameThePlaceAndHelp) {
+  const std::string head =
+      R"({"name": "a", "about": "b", "architecture": ["x86-64", "guess"], "cores": [1, "guess"],)"
+      R"( "tlb": {"data": {"latency_cycles": [1, "guess"], "arrays": [{"sets": )";
+  EXPECT_EQ(complaint(head + R"([3, "guess"], "ways": [4, "guess"]}]}}})"),
+            "mine.json: tlb.data.arrays[0].sets is 3, not a power of two");
+  EXPECT_EQ(complaint(head + R"([4, "guess"], "wayz": [4, "guess"]}]}}})"),
+            "mine.json: tlb.data.arrays[0].ways is missing; there is \"wayz\"");
+  EXPECT_EQ(complaint(head + R"([4, "guess"], "ways": [0, "guess"]}]}}})"),
+            "mine.json: tlb.data.arrays[0].ways is 0, not a number from 1 to 4096");
+  EXPECT_EQ(complaint(head + R"([4, "rumour"]}]}}})"),
+            "mine.json: tlb.data.arrays[0].sets has the source \"rumour\", which begins with none "
+            "of cpuid, manual, measured, paper, guess");
+  EXPECT_EQ(complaint(head + R"([4, "guess"], "ways": [4, "guess"], "sizes": [["4K"], "guess"], )"
+                             R"("replacement": ["lru", "guess"], "replacment": 1}]}}})"),
+            "mine.json: tlb.data.arrays[0].replacment is unknown; did you mean \"replacement\"?");
+  EXPECT_THAT(complaint("{"), testing::StartsWith("mine.json: [json.exception"));
+}
+
+}  // namespace
+}  // namespace nestwalk::models
