@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: nestwalk contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The machines that guests run on: QEMU command lines, and where their registers are."""
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+
+from .errors import RecordError
+
+
+@dataclass(frozen=True)
+class Machine:
+    emulator: str
+    package: str
+    machine: str
+    processor: str
+    console: str
+    memory_base: int
+    max_memory_mib: int
+    registers: tuple  # through the gdb server; x86-64 has them in the monitor
+
+
+MACHINES = {
+    # RAM above 2 GiB lies above the PCI hole, and QEMU 7.2 gives plugins wrong addresses for it.
+    ("x86_64", False): Machine("qemu-system-x86_64", "qemu-system-x86", "q35", "max", "ttyS0", 0,
+                               2048, ()),
+    ("x86_64", True): Machine("qemu-system-x86_64", "qemu-system-x86", "q35", "EPYC,+svm,+npt",
+                              "ttyS0", 0, 2048, ()),
+    ("aarch64", False): Machine(
+        "qemu-system-aarch64", "qemu-system-arm", "virt", "cortex-a72", "ttyAMA0", 0x4000_0000,
+        65536, ("TTBR0_EL1", "TTBR1_EL1", "TCR_EL1", "SCTLR", "MAIR_EL1", "cpsr", "pc")),
+    ("aarch64", True): Machine(
+        "qemu-system-aarch64", "qemu-system-arm", "virt,virtualization=on,gic-version=3",
+        "cortex-a72", "ttyAMA0", 0x4000_0000, 65536,
+        ("TTBR0_EL1", "TTBR1_EL1", "TCR_EL1", "SCTLR", "MAIR_EL1", "cpsr", "pc", "VTTBR_EL2",
+         "VTCR_EL2", "HCR_EL2", "TTBR0_EL2", "TCR_EL2")),
+    ("riscv64", False): Machine(
+        "qemu-system-riscv64", "qemu-system-misc", "virt", "rv64", "ttyS0", 0x8000_0000, 65536,
+        ("satp", "sstatus", "priv", "pc")),
+    ("riscv64", True): Machine(
+        "qemu-system-riscv64", "qemu-system-misc", "virt", "rv64,h=true", "ttyS0", 0x8000_0000,
+        65536, ("satp", "sstatus", "priv", "pc", "vsatp", "hgatp", "hstatus", "vsstatus")),
+}
+
+
+def machine_for(architecture, nested, memory_mib):
+    machine = MACHINES[architecture, nested]
+    if memory_mib > machine.max_memory_mib:
+        raise RecordError(
+            f"--memory {memory_mib}: at most {machine.max_memory_mib} on {architecture}; "
+            "QEMU 7.2 reports wrong addresses for memory above the PCI hole")
+    if not shutil.which(machine.emulator):
+        raise RecordError(f"{machine.emulator} is missing: install {machine.package}, "
+                          "or run record --install")
+    return machine
+
+
+def command_line(machine, folder, options, memory_file):
+    """QEMU's, without what a plugin or record/replay adds."""
+    return [
+        machine.emulator,
+        "-machine", f"{machine.machine},accel=tcg,memory-backend=ram",
+        "-object", f"memory-backend-file,id=ram,size={options.memory}M,mem-path={memory_file},"
+                   "share=on",
+        "-cpu", machine.processor, "-m", str(options.memory), "-smp", str(options.smp),
+        "-display", "none", "-monitor", "none", "-nodefaults", "-no-reboot",
+        "-serial", f"file:{os.path.join(folder, 'console.txt')}",
+        "-kernel", options.kernel, "-initrd", options.initramfs,
+        "-append", f"console={machine.console} panic=-1 quiet {options.append}".strip(),
+    ]
+
+
+_X86_NAMES = ("CR0", "CR2", "CR3", "CR4", "EFER", "RIP", "CPL")
+
+
+def read_registers(machine, monitor, gdb):
+    """The registers of the first vCPU that translation depends on, by name."""
+    if machine.registers:
+        return gdb.read(machine.registers)
+    text = monitor.text("info registers")
+    return {name: int(found[1], 16) for name in _X86_NAMES
+            if (found := re.search(rf"\b{name}=([0-9a-f]+)", text))}

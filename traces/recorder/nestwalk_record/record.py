@@ -1,0 +1,267 @@
+# SPDX-FileCopyrightText: nestwalk contributors
+# SPDX-License-Identifier: Apache-2.0
+
+"""scripts/record: boots a guest under QEMU and records what it does."""
+
+import argparse
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+from . import build, snapshot
+from .control import GdbServer, Monitor, connect
+from .errors import RecordError
+from .machine import MACHINES, command_line, machine_for
+from .packages import fetch_guest
+
+NEEDED = ["qemu-system-x86", "qemu-system-arm", "qemu-system-misc", "gcc", "libc6-dev", "make",
+          "gcc-aarch64-linux-gnu", "gcc-riscv64-linux-gnu", "apt", "dpkg"]
+
+
+def say(text):
+    print(f"record: {text}", file=sys.stderr, flush=True)
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(
+        prog="record", description="Boots a Linux guest under QEMU and records its memory accesses.",
+        epilog="Kernels and busybox are Debian packages, fetched into $NESTWALK_CACHE or "
+               "~/.cache/nestwalk. --install installs what the recorder needs and does nothing "
+               "else.")
+    parser.add_argument("--out", metavar="DIR", help="where the recording goes; must not exist")
+    parser.add_argument("--arch", choices=("x86_64", "aarch64", "riscv64"), default="x86_64")
+    parser.add_argument("--nested", action="store_true",
+                        help="record a guest of KVM inside the machine")
+    parser.add_argument("--smp", type=int, default=1, metavar="N", help="virtual processors")
+    parser.add_argument("--memory", type=int, default=512, metavar="MIB")
+    parser.add_argument("--roi", choices=("marker", "count"), default="marker",
+                        help="record from the workload's begin to its end (default), or from "
+                             "power-on")
+    parser.add_argument("--skip", type=int, default=0, metavar="N",
+                        help="leave out the first N data accesses of the region")
+    parser.add_argument("--max", type=int, metavar="N", help="end after N data accesses")
+    parser.add_argument("--workload", metavar="FILE",
+                        help="static program or shell script to run (default: some shell work)")
+    parser.add_argument("--no-fetches", action="store_true", help="record data accesses only")
+    parser.add_argument("--reproducible", action="store_true",
+                        help="record the run itself first, then replay it under the recorder")
+    parser.add_argument("--append", default="", metavar="WORDS", help="more kernel parameters")
+    parser.add_argument("--timeout", type=int, default=1800, metavar="SECONDS")
+    parser.add_argument("--install", action="store_true", help="apt-get install what is needed")
+    options = parser.parse_args(arguments)
+    if not options.install and not options.out:
+        parser.error("--out DIR is missing")
+    return options
+
+
+def install():
+    prefix = [] if os.geteuid() == 0 else ["sudo"]
+    command = [*prefix, "apt-get", "install", "-y", "--no-install-recommends", *NEEDED]
+    say(shlex.join(command))
+    return subprocess.run(command, check=False).returncode
+
+
+class Recording:
+    """One run of QEMU with the plugin."""
+
+    def __init__(self, options, machine, plugin, scratch):
+        self.options, self.machine = options, machine
+        self.scratch = scratch
+        self.sockets = {name: os.path.join(scratch, name) for name in ("qmp", "gdb", "control")}
+        self.memory_file = os.path.join(scratch, "memory")
+        self.command = self._command(plugin)
+
+    def _plugin_argument(self, plugin):
+        options = self.options
+        values = {
+            "out": os.path.join(options.out, "stream"),
+            "control": self.sockets["control"],
+            "memory": self.memory_file,
+            "memory_base": self.machine.memory_base,
+            "memory_bytes": options.memory << 20,
+            "markers": "on" if options.roi == "marker" else "off",
+            "fetch": "off" if options.no_fetches else "on",
+            "guests": "only" if options.nested else "off",
+            "skip": options.skip,
+        }
+        if options.max is not None:
+            values["max"] = options.max
+        return ",".join([f"file={plugin}", *(f"{name}={value}" for name, value in values.items())])
+
+    def _command(self, plugin):
+        command = command_line(self.machine, self.options.out, self.options, self.memory_file)
+        command += ["-qmp", f"unix:{self.sockets['qmp']},server=on,wait=off",
+                    "-plugin", self._plugin_argument(plugin)]
+        if self.machine.registers:
+            command += ["-gdb", f"unix:{self.sockets['gdb']},server=on,wait=off"]
+        if self.options.reproducible:
+            command += ["-icount", f"shift=1,rr=replay,rrfile={self.options.out}/replay.bin"]
+        return command
+
+    def run(self):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self.sockets["control"])
+            listener.listen(1)
+            listener.settimeout(60)
+            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL,
+                                            stderr=subprocess.PIPE, text=True)
+            try:
+                self._run(listener)
+            finally:
+                self.process.kill()
+                self.process.wait()
+
+    def _run(self, listener):
+        try:
+            self.control = listener.accept()[0]
+        except TimeoutError:
+            self._explain("the plugin was not loaded")
+        self.control.settimeout(self.options.timeout)
+        self.monitor = Monitor(connect(self.sockets["qmp"], self.process))
+        self.gdb = None
+        if self.machine.registers:
+            self.gdb = GdbServer(connect(self.sockets["gdb"], self.process))
+            self.monitor.command("cont")
+        for moment in ("begin", "end"):
+            self._wait_for(moment)
+            self._stop_and_look(moment)
+        self._finish()
+
+    def _explain(self, what):
+        self.process.kill()
+        reason = self.process.stderr.read().strip() or "QEMU gave no reason"
+        raise RecordError(f"{what}: {reason}")
+
+    def _wait_for(self, moment):
+        try:
+            line = self.control.recv(64).decode().strip()
+        except TimeoutError:
+            self._explain(f"the region's {moment} was not reached in {self.options.timeout} s "
+                          "(see console.txt)")
+        if not line:
+            self._explain(f"the guest ended before the region's {moment} (see console.txt)")
+        say(f"{moment} of the region")
+
+    def _stop_and_look(self, moment):
+        """The plugin holds the vCPU inside an instruction; it has to go on for `stop` to take
+        effect, which it does at the end of its block."""
+        self.monitor.send("stop")
+        time.sleep(0.2)
+        self.control.send(b"g")
+        self.monitor.receive("stop")
+        memory = snapshot.Memory(self.memory_file, self.machine.memory_base)
+        registers, pages = snapshot.take(self.machine, self.options.arch, self.monitor, self.gdb,
+                                         memory)
+        snapshot.write_tables(os.path.join(self.options.out, f"tables.{moment}"), memory, pages)
+        memory.close()
+        write_json(self.options.out, f"registers.{moment}.json",
+                   {name: hex(value) for name, value in registers.items()})
+        self.monitor.command("cont")
+
+    def _finish(self):
+        self.monitor.command("stop")
+        with open(os.path.join(self.options.out, "memory-map.txt"), "w", encoding="ascii") as file:
+            file.write(self.monitor.text("info mtree -f"))
+        self.monitor.send("quit")
+        self.process.wait(60)
+
+
+def write_json(folder, name, value):
+    with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2)
+        file.write("\n")
+
+
+def sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def version_of(program):
+    return subprocess.run([program, "--version"], capture_output=True, text=True,
+                          check=True).stdout.splitlines()[0]
+
+
+def provenance(options, machine, recording, kernel_folder, busybox, arguments):
+    return {
+        "command": shlex.join(["scripts/record", *arguments]),
+        "architecture": options.arch,
+        "nested": options.nested,
+        "vcpus": options.smp,
+        "memory": {"base": hex(machine.memory_base), "bytes": options.memory << 20},
+        "emulator": version_of(machine.emulator),
+        "emulator_command": shlex.join(recording.command),
+        "kernel": {"package": os.path.basename(kernel_folder), "sha256": sha256(options.kernel)},
+        "busybox": os.path.basename(busybox.split("/unpacked/")[1].split("/")[0]),
+        "initramfs_sha256": sha256(options.initramfs),
+        "workload_sha256": sha256(options.workload),
+    }
+
+
+def scratch_folder(options):
+    """Where the guest's memory lives while it runs: in RAM, if there is room."""
+    shared = "/dev/shm"
+    roomy = os.path.isdir(shared) and shutil.disk_usage(shared).free > options.memory << 20
+    return tempfile.TemporaryDirectory(prefix="nestwalk-record-", dir=shared if roomy else None)
+
+
+def default_workload(options):
+    return os.path.join(build.GUEST, "nested-work" if options.nested else "shell-work")
+
+
+def record_once(options, machine):
+    """The run itself, by QEMU's record/replay: light, without the plugin."""
+    say("recording the run itself")
+    with scratch_folder(options) as scratch:
+        command = command_line(machine, options.out, options, os.path.join(scratch, "memory"))
+        command += ["-icount", f"shift=1,rr=record,rrfile={options.out}/replay.bin"]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                              timeout=options.timeout, check=False)
+    if done.returncode != 0:
+        raise RecordError(f"QEMU failed while recording the run: {done.stderr.strip()}")
+
+
+def record(options, arguments):
+    machine = machine_for(options.arch, options.nested, options.memory)
+    if options.smp > 1 and options.reproducible:
+        raise RecordError("--reproducible: QEMU replays machines with one vCPU only")
+    plugin = build.build_plugin()
+    options.kernel, kernel_folder, busybox = fetch_guest(options.arch, say)
+    options.workload = options.workload or default_workload(options)
+    os.makedirs(options.out)
+    options.initramfs = os.path.join(options.out, "initramfs.gz")
+    build.build_initramfs(options.initramfs, options.arch, busybox, options.workload,
+                          kernel_folder if options.nested else None)
+    if options.reproducible:
+        record_once(options, machine)
+    with scratch_folder(options) as scratch:
+        recording = Recording(options, machine, plugin, scratch)
+        say(f"booting {options.arch}")
+        recording.run()
+    write_json(options.out, "provenance.json",
+               provenance(options, machine, recording, kernel_folder, busybox, arguments))
+    os.remove(options.initramfs)
+    say(f"{options.out}: {os.path.getsize(os.path.join(options.out, 'stream'))} bytes of stream")
+
+
+def main(arguments):
+    options = parse(arguments)
+    if options.install:
+        return install()
+    options.out = os.path.abspath(options.out)
+    try:
+        record(options, arguments)
+    except FileExistsError as error:
+        say(f"{error.filename} exists already")
+        return 2
+    except (RecordError, OSError, subprocess.SubprocessError) as error:
+        say(str(error))
+        return 2
+    return 0

@@ -1,0 +1,290 @@
+/* SPDX-FileCopyrightText: nestwalk contributors */
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+#include "recorder.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arena.h"
+#include "region.h"
+#include "world.h"
+
+enum { kMaxVcpus = 1024 };
+
+/* Operand states of STREAM.md. */
+enum { STATE_ABSENT, STATE_EXACT, STATE_UNKNOWN };
+
+enum { MARKER_END = 0, MARKER_BEGIN = 1 };
+
+struct vcpu {
+  struct chunk *chunk;
+  struct allowance allowance;
+  struct world world;
+  bool muted; /* it runs the hypervisor, and only guests are wanted */
+  uint64_t retired;            /* instructions before the current block */
+  uint32_t block_instructions; /* in the current block */
+  const struct operation *pending;
+  uint64_t pending_now;
+  struct totals totals;
+};
+
+static struct settings settings;
+static struct vcpu *vcpus[kMaxVcpus];
+static pthread_mutex_t creating = PTHREAD_MUTEX_INITIALIZER;
+
+static struct vcpu *new_vcpu(unsigned index) {
+  if (index >= kMaxVcpus) {
+    fprintf(stderr, "nestwalk-record: more than %d vCPUs or threads\n", kMaxVcpus);
+    abort();
+  }
+  pthread_mutex_lock(&creating);
+  if (!vcpus[index]) {
+    struct vcpu *vcpu = calloc(1, sizeof *vcpu);
+    if (!vcpu) abort();
+    vcpu->chunk = stream_chunk(index);
+    vcpu->muted = settings.guest_only;
+    vcpus[index] = vcpu;
+  }
+  pthread_mutex_unlock(&creating);
+  return vcpus[index];
+}
+
+static inline struct vcpu *vcpu_at(unsigned index) {
+  if (index < kMaxVcpus && vcpus[index]) return vcpus[index];
+  return new_vcpu(index);
+}
+
+static void flush_all(void) {
+  for (unsigned i = 0; i < kMaxVcpus; ++i) {
+    if (vcpus[i]) stream_flush(vcpus[i]->chunk);
+  }
+}
+
+bool recorder_start(const struct settings *wanted) {
+  settings = *wanted;
+  struct stream_header header = {
+      .architecture = settings.architecture,
+      .flags = (settings.system ? STREAM_SYSTEM : 0u) | (settings.fetches ? STREAM_FETCHES : 0u) |
+               (settings.guest_only ? STREAM_GUEST_ONLY : 0u),
+      .vcpus = settings.vcpus,
+      .memory_base = settings.memory_base,
+      .memory_bytes = settings.memory_bytes,
+  };
+  region_at_end(flush_all);
+  return stream_open(settings.out, &header) &&
+         region_start(settings.markers, settings.skip, settings.max, settings.vcpus,
+                      settings.control);
+}
+
+static void add(struct totals *sum, const struct vcpu *vcpu) {
+  const struct totals *totals = &vcpu->totals;
+  sum->reads += totals->reads;
+  sum->writes += totals->writes;
+  sum->fetches += totals->fetches;
+  sum->events += totals->events;
+  sum->accesses_seen += totals->accesses_seen;
+  sum->instructions += vcpu->retired + vcpu->block_instructions;
+  sum->records += totals->reads + totals->writes + totals->fetches + totals->events;
+}
+
+void recorder_finish(void) {
+  struct totals sum = {0};
+  flush_all();
+  for (unsigned i = 0; i < kMaxVcpus; ++i) {
+    if (vcpus[i]) add(&sum, vcpus[i]);
+  }
+  stream_close(&sum);
+}
+
+/* ---- translation ---- */
+
+struct block *recorder_new_block(void) { return arena_take(sizeof(struct block)); }
+
+/* Continues the last piece, or begins the second one when the code goes on in another page. */
+void recorder_add_instruction(struct block *block, const struct instruction *instruction) {
+  struct piece *last = block->pieces ? &block->piece[block->pieces - 1] : NULL;
+  bool same_page =
+      last && last->address >> kPageShift == instruction->address >> kPageShift;
+  if (same_page || block->pieces == 2) {
+    last->bytes = (uint32_t)(instruction->address + instruction->size - last->address);
+  } else {
+    block->piece[block->pieces++] = (struct piece){
+        .address = instruction->address,
+        .physical = instruction->physical,
+        .frame_kind = instruction->frame_kind,
+        .bytes = instruction->size,
+        .position = block->instructions,
+    };
+  }
+  ++block->instructions;
+}
+
+const struct operation *recorder_operation_of(const struct block *block,
+                                              const struct instruction *instruction) {
+  struct operation decoded = decode(settings.architecture, instruction->bytes, instruction->size,
+                                    instruction->address);
+  if (decoded.kind == OPERATION_NONE) return NULL;
+  struct operation *kept = arena_take(sizeof *kept);
+  *kept = decoded;
+  kept->address = instruction->address;
+  kept->physical = instruction->physical;
+  kept->next = instruction->address + instruction->size;
+  kept->position = block->instructions;
+  return kept;
+}
+
+void recorder_forget_blocks(void) {
+  for (unsigned i = 0; i < kMaxVcpus; ++i) {
+    if (vcpus[i]) vcpus[i]->pending = NULL;
+  }
+  arena_forget();
+}
+
+/* ---- events ---- */
+
+static bool recording(const struct vcpu *vcpu) {
+  return region_state == REGION_RECORDING && vcpu->allowance.recorded;
+}
+
+static void record_event(struct vcpu *vcpu, uint64_t now, enum event_kind kind,
+                         const uint8_t *payload, const uint8_t *end) {
+  ++vcpu->totals.events;
+  stream_event(vcpu->chunk, now, kind, payload, (size_t)(end - payload));
+}
+
+static bool register_value(unsigned index, unsigned number, uint64_t *value) {
+  *value = 0;
+  return number == kNoRegister || emulator_read_register(index, number, value);
+}
+
+/* Its state, and its value when that is exact. */
+static uint8_t *put_operand(uint8_t *at, unsigned index, const struct operand *operand) {
+  uint64_t base = 0, scaled = 0;
+  bool exact = operand->form != OPERAND_UNKNOWN;
+  if (operand->form == OPERAND_REGISTER || operand->form == OPERAND_MEMORY) {
+    exact = register_value(index, operand->base, &base);
+  }
+  if (operand->form == OPERAND_MEMORY) {
+    exact = exact && register_value(index, operand->index, &scaled);
+  }
+  if (operand->form == OPERAND_ABSENT) {
+    *at++ = STATE_ABSENT;
+  } else if (!exact) {
+    *at++ = STATE_UNKNOWN;
+  } else {
+    *at++ = STATE_EXACT;
+    at = put_varint(at, operand->value + base + (scaled << operand->scale));
+  }
+  return at;
+}
+
+static void record_operation(unsigned index, struct vcpu *vcpu) {
+  const struct operation *operation = vcpu->pending;
+  uint8_t payload[kLongestRecord / 2 + 1], *at = put_varint(payload, operation->code);
+  bool is_switch = operation->kind == OPERATION_SWITCH;
+  at = put_operand(at, index, &operation->operand[0]);
+  if (!is_switch) at = put_operand(at, index, &operation->operand[1]);
+  record_event(vcpu, vcpu->pending_now, is_switch ? EVENT_SWITCH : EVENT_FENCE, payload, at);
+}
+
+static void on_marker(struct vcpu *vcpu, uint64_t now, unsigned code) {
+  if (settings.markers && code == MARKER_BEGIN) region_begin();
+  if (recording(vcpu)) {
+    uint8_t payload[2];
+    record_event(vcpu, now, EVENT_PHASE, payload, put_varint(payload, code));
+  }
+  if (settings.markers && code == MARKER_END) region_end();
+}
+
+static void on_entry(unsigned index, struct vcpu *vcpu, uint64_t now,
+                     const struct operand *control_block) {
+  vcpu->muted = false;
+  if (!recording(vcpu)) return;
+  uint8_t payload[kLongestRecord / 2];
+  record_event(vcpu, now, EVENT_GUEST_ENTRY, payload, put_operand(payload, index, control_block));
+}
+
+static void on_exit_of_guest(struct vcpu *vcpu, uint64_t now) {
+  vcpu->muted = settings.guest_only;
+  if (recording(vcpu)) record_event(vcpu, now, EVENT_GUEST_EXIT, NULL, NULL);
+}
+
+void recorder_on_operation(unsigned index, const struct operation *operation) {
+  struct vcpu *vcpu = vcpu_at(index);
+  uint64_t now = vcpu->retired + operation->position;
+  switch (operation->kind) {
+    case OPERATION_MARKER:
+      on_marker(vcpu, now, operation->code);
+      break;
+    case OPERATION_GUEST_ENTRY:
+    case OPERATION_RETURN:
+      if (settings.track_guests &&
+          world_on_operation(&vcpu->world, settings.architecture, operation) == WORLD_ENTERED) {
+        on_entry(index, vcpu, now, &operation->operand[0]);
+      }
+      break;
+    default:
+      /* Operands are read behind it: only there does QEMU have every register in memory. */
+      if (recording(vcpu)) {
+        vcpu->pending = operation;
+        vcpu->pending_now = now;
+      }
+  }
+}
+
+void recorder_after_operation(unsigned index) {
+  struct vcpu *vcpu = vcpu_at(index);
+  if (vcpu->pending) record_operation(index, vcpu);
+  vcpu->pending = NULL;
+}
+
+/* ---- blocks and accesses ---- */
+
+static void on_world_change(unsigned index, struct vcpu *vcpu, enum world_change change) {
+  static const struct operand none;
+  if (change == WORLD_ENTERED_AND_LEFT) on_entry(index, vcpu, vcpu->retired, &none);
+  if (change != WORLD_SAME) on_exit_of_guest(vcpu, vcpu->retired);
+}
+
+static void record_fetches(struct vcpu *vcpu, const struct block *block) {
+  for (uint32_t i = 0; i < block->pieces; ++i) {
+    const struct piece *piece = &block->piece[i];
+    struct access access = {.class = ACCESS_FETCH,
+                            .frame_kind = piece->frame_kind,
+                            .bytes = piece->bytes,
+                            .address = piece->address,
+                            .physical = piece->physical};
+    stream_access(vcpu->chunk, vcpu->retired + piece->position, &access);
+    ++vcpu->totals.fetches;
+  }
+}
+
+void recorder_on_block(unsigned index, const struct block *block) {
+  struct vcpu *vcpu = vcpu_at(index);
+  vcpu->retired += vcpu->block_instructions;
+  vcpu->block_instructions = block->instructions;
+  if (vcpu->pending) recorder_after_operation(index);
+  if (settings.track_guests) {
+    struct place place = {block->piece[0].address, block->piece[0].physical};
+    on_world_change(index, vcpu, world_on_block(&vcpu->world, settings.architecture, place));
+  }
+  if (settings.fetches && recording(vcpu) && !vcpu->muted) record_fetches(vcpu, block);
+}
+
+bool recorder_wants_accesses(unsigned index) {
+  bool open = region_state == REGION_SKIPPING || region_state == REGION_RECORDING;
+  return open && !vcpu_at(index)->muted;
+}
+
+void recorder_on_access(unsigned index, uint32_t position, const struct access *access) {
+  struct vcpu *vcpu = vcpu_at(index);
+  ++vcpu->totals.accesses_seen;
+  if (vcpu->allowance.accesses == 0 && !region_allow(&vcpu->allowance)) return;
+  --vcpu->allowance.accesses;
+  if (!vcpu->allowance.recorded) return;
+  stream_access(vcpu->chunk, vcpu->retired + position, access);
+  ++*(access->class == ACCESS_WRITE ? &vcpu->totals.writes : &vcpu->totals.reads);
+}
