@@ -6,10 +6,11 @@
 import collections
 import json
 import os
+import struct
 
 from . import stream
 from .snapshot import Tables
-from .translation import PAGE_BYTES, address_space
+from .translation import PAGE_BYTES, root_of, tracked_roots, walk
 
 ROOT_REGISTERS = {"CR0", "CR3", "CR4", "TTBR0_EL1", "TTBR1_EL1", "TCR_EL1", "satp"}
 CR3_KEEP_TLB = 1 << 63
@@ -20,21 +21,50 @@ def load_registers(folder, moment):
         return {name: int(value, 16) for name, value in json.load(file).items()}
 
 
+class LiveTables:
+    """The tables as they were at each moment: those of the begin, and what the recording adds."""
+
+    def __init__(self, path):
+        self.pages = {address: list(struct.unpack("<512Q", page))
+                      for address, page in Tables(path).pages.items()}
+
+    def entry(self, address):
+        page = self.pages.get(address & ~(PAGE_BYTES - 1))
+        return page[address % PAGE_BYTES // 8] if page else None
+
+    def new_table(self, payload):
+        address, at = stream.varint(payload, 0)
+        at += 1  # the level
+        entries, index = [0] * 512, 0
+        while at < len(payload):
+            step, at = stream.varint(payload, at)
+            index += step
+            entries[index] = struct.unpack_from("<Q", payload, at)[0]
+            at += 8
+        self.pages[address] = entries
+
+    def new_entry(self, payload):
+        address, at = stream.varint(payload, 0)
+        page = self.pages.setdefault(address & ~(PAGE_BYTES - 1), [0] * 512)
+        page[address % PAGE_BYTES // 8] = struct.unpack_from("<Q", payload, at)[0]
+
+
 class FlatChecker:
-    """A guest without a hypervisor: one stage, whose roots the recording follows."""
+    """A guest without a hypervisor: one stage, whose roots and tables the recording follows."""
 
     def __init__(self, folder):
         self.stream = stream.Stream(os.path.join(folder, "stream"))
         self.registers = load_registers(folder, "begin")
-        self.tables = [Tables(os.path.join(folder, f"tables.{m}")) for m in ("begin", "end")]
-        self.space = address_space(self.stream.architecture, self.registers)
+        self.tables = LiveTables(os.path.join(folder, "tables.begin"))
+        self.roots = tracked_roots(self.stream.architecture, self.registers)
         self.counts = collections.Counter()
         self.known = {}
 
-    def _translations(self, page):
+    def _frame(self, page):
         if page not in self.known:
-            found = [self.space.walk(page, tables.entry) for tables in self.tables]
-            self.known[page] = [t.address for t in found if t]
+            root = root_of(self.roots, page)
+            found = walk(root, page, self.tables.entry) if root else None
+            self.known[page] = found.address if found else None
         return self.known[page]
 
     def _verdict(self, record):
@@ -44,12 +74,12 @@ class FlatChecker:
             return "device"
         page = record.address & ~(PAGE_BYTES - 1)
         frame = record.physical & ~(PAGE_BYTES - 1)
-        if not self.space:
+        if not self.roots:
             return "untranslated" if page == frame else "MISMATCH"
-        candidates = self._translations(page)
-        if frame in candidates:
+        expected = self._frame(page)
+        if frame == expected:
             return "match"
-        return "MISMATCH" if candidates else "NOT IN THE TABLES"
+        return "NOT IN THE TABLES" if expected is None else "MISMATCH"
 
     def _switch(self, payload):
         code, at = stream.varint(payload, 0)
@@ -59,16 +89,27 @@ class FlatChecker:
         if name not in ROOT_REGISTERS or state != stream.EXACT:
             return
         self.registers[name] = value & ~CR3_KEEP_TLB if name == "CR3" else value
-        self.space = address_space(self.stream.architecture, self.registers)
+        self.roots = tracked_roots(self.stream.architecture, self.registers)
+
+    def _event(self, record):
+        if record.event == stream.SWITCH:
+            self._switch(record.payload)
+        elif record.event == stream.TABLE:
+            self.tables.new_table(record.payload)
+        elif record.event == stream.ENTRY:
+            self.tables.new_entry(record.payload)
+        else:
+            return
         self.known = {}
 
     def run(self):
         kinds = {stream.READ: "read", stream.WRITE: "write", stream.FETCH: "fetch"}
         for record in self.stream:
-            if record.kind != stream.EVENT:
+            if record.kind == stream.EVENT:
+                self.counts["events of kind", str(record.event)] += 1
+                self._event(record)
+            else:
                 self.counts[kinds[record.kind], self._verdict(record)] += 1
-            elif record.event == stream.SWITCH:
-                self._switch(record.payload)
         return self.counts
 
 

@@ -30,7 +30,7 @@ def connect(path, process, timeout=30):
 
 class Monitor:
     def __init__(self, connection):
-        self._connection = connection
+        self.connection = connection
         self._file = connection.makefile("rw")
         self._answer()
         self.command("qmp_capabilities")

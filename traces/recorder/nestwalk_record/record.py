@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import json
 import os
+import select
 import shlex
 import shutil
 import socket
@@ -18,11 +19,15 @@ import time
 from . import build, snapshot
 from .control import GdbServer, Monitor, connect
 from .errors import RecordError
-from .machine import MACHINES, command_line, machine_for
+from .machine import command_line, machine_for, read_registers
 from .packages import fetch_guest
+from .stream import REGISTERS
+from .translation import tracked_roots
 
 NEEDED = ["qemu-system-x86", "qemu-system-arm", "qemu-system-misc", "gcc", "libc6-dev", "make",
           "gcc-aarch64-linux-gnu", "gcc-riscv64-linux-gnu", "apt", "dpkg"]
+
+REGISTER_CODES = {name: code for code, name in REGISTERS.items()}
 
 
 def say(text):
@@ -88,6 +93,7 @@ class Recording:
             "memory_bytes": options.memory << 20,
             "markers": "on" if options.roi == "marker" else "off",
             "fetch": "off" if options.no_fetches else "on",
+            "tables": "on",
             "guests": "only" if options.nested else "off",
             "skip": options.skip,
         }
@@ -120,18 +126,18 @@ class Recording:
 
     def _run(self, listener):
         try:
-            self.control = listener.accept()[0]
+            self.connection = listener.accept()[0]
         except TimeoutError:
             self._explain("the plugin was not loaded")
-        self.control.settimeout(self.options.timeout)
+        self.connection.settimeout(self.options.timeout)
+        self.control = self.connection.makefile("rw")
         self.monitor = Monitor(connect(self.sockets["qmp"], self.process))
         self.gdb = None
         if self.machine.registers:
             self.gdb = GdbServer(connect(self.sockets["gdb"], self.process))
             self.monitor.command("cont")
-        for moment in ("begin", "end"):
-            self._wait_for(moment)
-            self._stop_and_look(moment)
+        self._begin()
+        self._end()
         self._finish()
 
     def _explain(self, what):
@@ -139,34 +145,62 @@ class Recording:
         reason = self.process.stderr.read().strip() or "QEMU gave no reason"
         raise RecordError(f"{what}: {reason}")
 
-    def _wait_for(self, moment):
+    def _ask(self, moment):
+        """The plugin stands at the begin or end of the region, between two blocks."""
         try:
-            line = self.control.recv(64).decode().strip()
+            line = self.control.readline()
         except TimeoutError:
             self._explain(f"the region's {moment} was not reached in {self.options.timeout} s "
                           "(see console.txt)")
         if not line:
             self._explain(f"the guest ended before the region's {moment} (see console.txt)")
-        say(f"{moment} of the region")
+        return int(line.split()[1], 16)
 
-    def _stop_and_look(self, moment):
-        """The plugin holds the vCPU inside an instruction; it has to go on for `stop` to take
-        effect, which it does at the end of its block."""
+    def _answer(self, *lines):
+        for line in lines:
+            self.control.write(line + "\n")
+        self.control.flush()
+
+    def _stop(self, moment):
+        """Stops the machine where the plugin asks. It has to let the vCPU go for that, and asks
+        again in case the vCPU came to another block before it stopped."""
+        detail = self._ask(moment)
         self.monitor.send("stop")
-        time.sleep(0.2)
-        self.control.send(b"g")
+        time.sleep(0.1)
+        self._answer("wait")
+        both = [self.monitor.connection, self.connection]
+        while self.monitor.connection not in select.select(both, [], [])[0]:
+            self._ask(moment)
+            self._answer("wait")
         self.monitor.receive("stop")
+        say(f"{moment} of the region")
+        return detail
+
+    def _look(self, moment):
+        """Leaves behind registers and tables; the roots that the plugin is to follow."""
         memory = snapshot.Memory(self.memory_file, self.machine.memory_base)
-        registers, pages = snapshot.take(self.machine, self.options.arch, self.monitor, self.gdb,
-                                         memory)
+        registers = read_registers(self.machine, self.monitor, self.gdb)
+        roots = tracked_roots(self.options.arch, registers)
+        pages = snapshot.table_pages(roots.values(), memory)
         snapshot.write_tables(os.path.join(self.options.out, f"tables.{moment}"), memory, pages)
         memory.close()
         write_json(self.options.out, f"registers.{moment}.json",
                    {name: hex(value) for name, value in registers.items()})
+        return [f"track {REGISTER_CODES[name]} {root.levels} {root.root_bits} {registers[name]:x}"
+                for name, root in roots.items()]
+
+    def _begin(self):
+        self._stop("begin")
+        tracked = self._look("begin")
         self.monitor.command("cont")
+        self._ask("begin")
+        self._answer(*tracked, "go")
+
+    def _end(self):
+        self._stop("end")
+        self._look("end")
 
     def _finish(self):
-        self.monitor.command("stop")
         with open(os.path.join(self.options.out, "memory-map.txt"), "w", encoding="ascii") as file:
             file.write(self.monitor.text("info mtree -f"))
         self.monitor.send("quit")

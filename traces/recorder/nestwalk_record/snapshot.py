@@ -6,8 +6,7 @@
 import mmap
 import struct
 
-from .machine import read_registers
-from .translation import PAGE_BYTES, address_space, tables_below
+from .translation import PAGE_BYTES, tables_below
 
 TABLES_MAGIC = b"nwtables"
 
@@ -64,11 +63,6 @@ class Tables:
         return struct.unpack_from("<Q", page, address % PAGE_BYTES)[0] if page else None
 
 
-def take(machine, architecture, monitor, gdb, memory):
-    """(registers, addresses of table pages) of a machine that stands still."""
-    registers = read_registers(machine, monitor, gdb)
-    space = address_space(architecture, registers)
-    pages = set()
-    for root in space.roots if space else ():
-        pages |= tables_below(root, memory.table)
-    return registers, pages
+def table_pages(roots, memory):
+    """Addresses of all pages with tables below these roots."""
+    return set().union(*(tables_below(root, memory.table) for root in roots))

@@ -158,30 +158,20 @@ def riscv_root(atp, stage2=False):
     return Root("riscv64", _field(atp, 0, 44) << PAGE_SHIFT, levels, 11 if stage2 else 9)
 
 
-class AddressSpace:
-    """What translates a virtual address: one root, or on AArch64 one for each half."""
-
-    def __init__(self, lower, upper=None):
-        self.roots = [root for root in (lower, upper) if root]
-        self._lower, self._upper = lower, upper
-
-    def root_of(self, address):
-        return self._upper if self._upper and address >> 55 & 1 else self._lower
-
-    def walk(self, address, read, locate=lambda table: table):
-        root = self.root_of(address)
-        return walk(root, address, read, locate) if root else None
-
-
-def address_space(architecture, registers):
-    """Of the machine itself (first stage, or the only one); None while it does not translate."""
+def tracked_roots(architecture, registers):
+    """The roots in a machine's own registers, by register; none while it does not translate."""
     if architecture == "x86_64":
-        root = x86_root(registers)
-        return AddressSpace(root) if root else None
-    if architecture == "aarch64":
-        if not registers["SCTLR"] & 1:
-            return None
-        lower, upper = aarch64_roots(registers)
-        return AddressSpace(lower, upper) if lower else None
-    root = riscv_root(registers["satp"])
-    return AddressSpace(root) if root else None
+        roots = {"CR3": x86_root(registers)}
+    elif architecture == "aarch64":
+        lower, upper = aarch64_roots(registers) if registers["SCTLR"] & 1 else (None, None)
+        roots = {"TTBR0_EL1": lower, "TTBR1_EL1": upper}
+    else:
+        roots = {"satp": riscv_root(registers["satp"])}
+    return {name: root for name, root in roots.items() if root}
+
+
+def root_of(roots, address):
+    """The root that translates an address: AArch64 has one for each half of them."""
+    if "TTBR1_EL1" in roots:
+        return roots["TTBR1_EL1" if address >> 55 & 1 else "TTBR0_EL1"]
+    return next(iter(roots.values()), None)

@@ -35,6 +35,7 @@ static bool parse(const char *name, const char *value, struct settings *settings
   if (strcmp(name, "skip") == 0) return parse_number(value, &settings->skip);
   if (strcmp(name, "max") == 0) return parse_number(value, &settings->max);
   if (strcmp(name, "fetch") == 0) return parse_switch(value, &settings->fetches);
+  if (strcmp(name, "tables") == 0) return parse_switch(value, &settings->tables);
   if (strcmp(name, "markers") == 0) return parse_switch(value, &settings->markers);
   return strcmp(name, "guests") == 0 && parse_guests(value, settings);
 }

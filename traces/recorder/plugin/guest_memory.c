@@ -33,11 +33,23 @@ static const char *find_mapping(void) {
   return found;
 }
 
+uint64_t guest_memory_base(void) { return base; }
+uint64_t guest_memory_bytes(void) { return bytes; }
+
+static const char *mapping(void) {
+  if (!host_begin && file) host_begin = find_mapping();
+  return host_begin;
+}
+
+const void *guest_memory_at(uint64_t physical) {
+  uint64_t offset = physical - base;
+  return offset < bytes && mapping() ? mapping() + offset : NULL;
+}
+
 bool guest_memory_address(const void *host, uint64_t *physical) {
-  if (!file || !host) return false;
-  if (!host_begin) host_begin = find_mapping();
-  uint64_t offset = (uint64_t)((const char *)host - host_begin);
-  if (!host_begin || offset >= bytes) return false;
+  if (!host || !mapping()) return false;
+  uint64_t offset = (uint64_t)((const char *)host - mapping());
+  if (offset >= bytes) return false;
   *physical = base + offset;
   return true;
 }

@@ -10,9 +10,10 @@
 
 #include "arena.h"
 #include "region.h"
+#include "tables.h"
 #include "world.h"
 
-enum { kMaxVcpus = 1024 };
+enum { kMaxVcpus = 1024, kTableEntries = 512 };
 
 /* Operand states of STREAM.md. */
 enum { STATE_ABSENT, STATE_EXACT, STATE_UNKNOWN };
@@ -26,6 +27,8 @@ struct vcpu {
   bool muted; /* it runs the hypervisor, and only guests are wanted */
   uint64_t retired;            /* instructions before the current block */
   uint32_t block_instructions; /* in the current block */
+  uint32_t position;           /* in the current block, of the last access */
+  uint64_t control_block;      /* of the guest that was entered last; x86-64 */
   const struct operation *pending;
   uint64_t pending_now;
   struct totals totals;
@@ -63,20 +66,68 @@ static void flush_all(void) {
   }
 }
 
+/* ---- page tables ---- */
+
+static void record_event(struct vcpu *, uint64_t now, enum event_kind, const uint8_t *payload,
+                         const uint8_t *end);
+
+static uint64_t now_of(const struct vcpu *vcpu) { return vcpu->retired + vcpu->position; }
+
+static uint8_t *put_u64(uint8_t *at, uint64_t value) {
+  memcpy(at, &value, sizeof value);
+  return at + sizeof value;
+}
+
+static void on_table(void *context, uint64_t physical, unsigned level, const uint64_t *entries) {
+  /* Index steps take two bytes at most. */
+  uint8_t payload[16 + kTableEntries * (2 + sizeof *entries)], *at = put_varint(payload, physical);
+  *at++ = (uint8_t)level;
+  unsigned last = 0;
+  for (unsigned i = 0; i < kTableEntries; ++i) {
+    if (entries[i] == 0) continue;
+    at = put_u64(put_varint(at, i - last), entries[i]);
+    last = i;
+  }
+  struct vcpu *vcpu = context;
+  record_event(vcpu, now_of(vcpu), EVENT_TABLE, payload, at);
+}
+
+static void on_entry(void *context, uint64_t physical, uint64_t value) {
+  uint8_t payload[20], *at = put_u64(put_varint(payload, physical), value);
+  struct vcpu *vcpu = context;
+  record_event(vcpu, now_of(vcpu), EVENT_ENTRY, payload, at);
+}
+
+/* The other side has seen these tables: they are not recorded. */
+static void track(const struct tracked_register *tracked) {
+  tables_describe_root(tracked->code, tracked->levels, tracked->root_bits);
+  tables_on_root(tracked->code, tracked->value, NULL);
+}
+
+/* ---- begin and end ---- */
+
 bool recorder_start(const struct settings *wanted) {
+  static const struct tables_listener listener = {on_table, on_entry};
   settings = *wanted;
   struct stream_header header = {
       .architecture = settings.architecture,
       .flags = (settings.system ? STREAM_SYSTEM : 0u) | (settings.fetches ? STREAM_FETCHES : 0u) |
-               (settings.guest_only ? STREAM_GUEST_ONLY : 0u),
+               (settings.guest_only ? STREAM_GUEST_ONLY : 0u) |
+               (settings.tables ? STREAM_TABLES : 0u),
       .vcpus = settings.vcpus,
       .memory_base = settings.memory_base,
       .memory_bytes = settings.memory_bytes,
   };
-  region_at_end(flush_all);
-  return stream_open(settings.out, &header) &&
-         region_start(settings.markers, settings.skip, settings.max, settings.vcpus,
-                      settings.control);
+  struct region_settings region = {
+      .markers = settings.markers,
+      .skip = settings.skip,
+      .max = settings.max,
+      .vcpus = settings.vcpus,
+      .control = settings.control,
+      .track = track,
+  };
+  if (settings.tables) tables_start(settings.architecture, &listener);
+  return stream_open(settings.out, &header) && region_start(&region);
 }
 
 static void add(struct totals *sum, const struct vcpu *vcpu) {
@@ -145,9 +196,7 @@ void recorder_forget_blocks(void) {
 
 /* ---- events ---- */
 
-static bool recording(const struct vcpu *vcpu) {
-  return region_state == REGION_RECORDING && vcpu->allowance.recorded;
-}
+static bool recording(void) { return region_state == REGION_RECORDING; }
 
 static void record_event(struct vcpu *vcpu, uint64_t now, enum event_kind kind,
                          const uint8_t *payload, const uint8_t *end) {
@@ -190,26 +239,38 @@ static void record_operation(unsigned index, struct vcpu *vcpu) {
   record_event(vcpu, vcpu->pending_now, is_switch ? EVENT_SWITCH : EVENT_FENCE, payload, at);
 }
 
+/* A register that tables hang on has a new value: they may be new, too. */
+static void follow_switch(unsigned index, struct vcpu *vcpu) {
+  const struct operand *operand = &vcpu->pending->operand[0];
+  uint64_t value = operand->value;
+  bool exact = operand->form == OPERAND_KNOWN ||
+               (operand->form == OPERAND_REGISTER && register_value(index, operand->base, &value));
+  if (exact) tables_on_root(vcpu->pending->code, value, vcpu);
+}
+
 static void on_marker(struct vcpu *vcpu, uint64_t now, unsigned code) {
   if (settings.markers && code == MARKER_BEGIN) region_begin();
-  if (recording(vcpu)) {
+  if (recording()) {
     uint8_t payload[2];
     record_event(vcpu, now, EVENT_PHASE, payload, put_varint(payload, code));
   }
   if (settings.markers && code == MARKER_END) region_end();
 }
 
-static void on_entry(unsigned index, struct vcpu *vcpu, uint64_t now,
-                     const struct operand *control_block) {
+static void on_guest_entry(unsigned index, struct vcpu *vcpu, uint64_t now,
+                           const struct operand *control_block) {
   vcpu->muted = false;
-  if (!recording(vcpu)) return;
+  if (control_block->form == OPERAND_REGISTER) {
+    register_value(index, control_block->base, &vcpu->control_block);
+  }
+  if (!recording()) return;
   uint8_t payload[kLongestRecord / 2];
   record_event(vcpu, now, EVENT_GUEST_ENTRY, payload, put_operand(payload, index, control_block));
 }
 
-static void on_exit_of_guest(struct vcpu *vcpu, uint64_t now) {
+static void on_guest_exit(struct vcpu *vcpu, uint64_t now) {
   vcpu->muted = settings.guest_only;
-  if (recording(vcpu)) record_event(vcpu, now, EVENT_GUEST_EXIT, NULL, NULL);
+  if (recording()) record_event(vcpu, now, EVENT_GUEST_EXIT, NULL, NULL);
 }
 
 void recorder_on_operation(unsigned index, const struct operation *operation) {
@@ -223,12 +284,12 @@ void recorder_on_operation(unsigned index, const struct operation *operation) {
     case OPERATION_RETURN:
       if (settings.track_guests &&
           world_on_operation(&vcpu->world, settings.architecture, operation) == WORLD_ENTERED) {
-        on_entry(index, vcpu, now, &operation->operand[0]);
+        on_guest_entry(index, vcpu, now, &operation->operand[0]);
       }
       break;
     default:
       /* Operands are read behind it: only there does QEMU have every register in memory. */
-      if (recording(vcpu)) {
+      if (recording()) {
         vcpu->pending = operation;
         vcpu->pending_now = now;
       }
@@ -237,7 +298,9 @@ void recorder_on_operation(unsigned index, const struct operation *operation) {
 
 void recorder_after_operation(unsigned index) {
   struct vcpu *vcpu = vcpu_at(index);
-  if (vcpu->pending) record_operation(index, vcpu);
+  if (!vcpu->pending) return;
+  record_operation(index, vcpu);
+  if (settings.tables && vcpu->pending->kind == OPERATION_SWITCH) follow_switch(index, vcpu);
   vcpu->pending = NULL;
 }
 
@@ -245,8 +308,8 @@ void recorder_after_operation(unsigned index) {
 
 static void on_world_change(unsigned index, struct vcpu *vcpu, enum world_change change) {
   static const struct operand none;
-  if (change == WORLD_ENTERED_AND_LEFT) on_entry(index, vcpu, vcpu->retired, &none);
-  if (change != WORLD_SAME) on_exit_of_guest(vcpu, vcpu->retired);
+  if (change == WORLD_ENTERED_AND_LEFT) on_guest_entry(index, vcpu, vcpu->retired, &none);
+  if (change != WORLD_SAME) on_guest_exit(vcpu, vcpu->retired);
 }
 
 static void record_fetches(struct vcpu *vcpu, const struct block *block) {
@@ -266,25 +329,41 @@ void recorder_on_block(unsigned index, const struct block *block) {
   struct vcpu *vcpu = vcpu_at(index);
   vcpu->retired += vcpu->block_instructions;
   vcpu->block_instructions = block->instructions;
+  vcpu->position = 0;
   if (vcpu->pending) recorder_after_operation(index);
   if (settings.track_guests) {
     struct place place = {block->piece[0].address, block->piece[0].physical};
     on_world_change(index, vcpu, world_on_block(&vcpu->world, settings.architecture, place));
   }
-  if (settings.fetches && recording(vcpu) && !vcpu->muted) record_fetches(vcpu, block);
+  bool asks = region_state == REGION_STARTING || region_state == REGION_ENDING;
+  if (asks && !vcpu->muted) region_ask(vcpu->control_block);
+  if (settings.fetches && recording() && !vcpu->muted) record_fetches(vcpu, block);
 }
 
 bool recorder_wants_accesses(unsigned index) {
   bool open = region_state == REGION_SKIPPING || region_state == REGION_RECORDING;
-  return open && !vcpu_at(index)->muted;
+  return open && (settings.tables || !vcpu_at(index)->muted);
+}
+
+/* The access itself; false when it is not recorded. */
+static bool record_access(struct vcpu *vcpu, const struct access *access) {
+  ++vcpu->totals.accesses_seen;
+  struct allowance *allowance = &vcpu->allowance;
+  bool spent = allowance->accesses == 0 || allowance->state != region_state;
+  if (spent && !region_allow(allowance)) return false;
+  --allowance->accesses;
+  if (allowance->state != REGION_RECORDING) return false;
+  stream_access(vcpu->chunk, now_of(vcpu), access);
+  ++*(access->class == ACCESS_WRITE ? &vcpu->totals.writes : &vcpu->totals.reads);
+  return true;
 }
 
 void recorder_on_access(unsigned index, uint32_t position, const struct access *access) {
   struct vcpu *vcpu = vcpu_at(index);
-  ++vcpu->totals.accesses_seen;
-  if (vcpu->allowance.accesses == 0 && !region_allow(&vcpu->allowance)) return;
-  --vcpu->allowance.accesses;
-  if (!vcpu->allowance.recorded) return;
-  stream_access(vcpu->chunk, vcpu->retired + position, access);
-  ++*(access->class == ACCESS_WRITE ? &vcpu->totals.writes : &vcpu->totals.reads);
+  vcpu->position = position;
+  /* The tables of guests are written by the hypervisor. */
+  bool followed = vcpu->muted ? recording() : record_access(vcpu, access);
+  if (followed && settings.tables && access->class == ACCESS_WRITE) {
+    tables_on_store(access->physical, access->bytes, vcpu);
+  }
 }

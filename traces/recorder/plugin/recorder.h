@@ -56,7 +56,7 @@ void recorder_on_access(unsigned vcpu, uint32_t position, const struct access *)
 void recorder_on_operation(unsigned vcpu, const struct operation *);
 /* Called before the instruction behind an operation, if it is in the same block. */
 void recorder_after_operation(unsigned vcpu);
-/* False while no access of this vCPU would be recorded: saves looking at it. */
+/* False while no access of this vCPU would be looked at. */
 bool recorder_wants_accesses(unsigned vcpu);
 
 /* Services of the adapter. A general register, as of the last executed instruction; false when

@@ -1,0 +1,160 @@
+/* SPDX-FileCopyrightText: nestwalk contributors */
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+#include "tables.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "guest_memory.h"
+
+enum { kShift = 12, kPageBytes = 1 << kShift, kEntries = 512, kRoots = 64, kMaxLevels = 5 };
+
+/* What is known of one page of guest memory. */
+struct page {
+  uint8_t level;       /* of the table in it, from the leaves, plus one; 0: it holds none */
+  uint32_t references; /* from entries and registers */
+  uint64_t *entries;   /* what a table above the leaves held when last looked at */
+};
+
+struct shape {
+  uint8_t levels, root_bits;
+};
+
+static enum architecture architecture;
+static struct tables_listener listener;
+static struct shape shapes[kRoots];
+static struct page *pages;
+static uint64_t first_page, page_count;
+static pthread_mutex_t changing = PTHREAD_MUTEX_INITIALIZER;
+
+void tables_start(enum architecture wanted, const struct tables_listener *wanted_listener) {
+  architecture = wanted;
+  listener = *wanted_listener;
+  first_page = guest_memory_base() >> kShift;
+  page_count = guest_memory_bytes() >> kShift;
+  pages = calloc(page_count + 1, sizeof *pages);
+  if (!pages) abort();
+}
+
+void tables_describe_root(unsigned code, unsigned levels, unsigned root_bits) {
+  if (code >= kRoots || levels > kMaxLevels) return;
+  shapes[code] = (struct shape){(uint8_t)levels, (uint8_t)root_bits};
+}
+
+static struct page *page_at(uint64_t physical) {
+  uint64_t index = (physical >> kShift) - first_page;
+  return index < page_count ? &pages[index] : NULL;
+}
+
+/* The table that an entry points to; false for leaves and invalid entries. Intel SDM volume 3,
+   4.5; Arm ARM D8.3; RISC-V privileged manual, "Sv39". */
+static bool next_table(uint64_t entry, unsigned level, uint64_t *table) {
+  if (!(entry & 1) || level == 0) return false;
+  switch (architecture) {
+    case ARCH_X86_64:
+      *table = entry & 0x000ffffffffff000;
+      return !(entry & 0x80) || level > 2;
+    case ARCH_AARCH64:
+      *table = entry & 0x0000fffffffff000;
+      return entry & 2;
+    default:
+      *table = (entry >> 10 & 0xfffffffffff) << kShift;
+      return !(entry & 0xe);
+  }
+}
+
+static void unlink_table(uint64_t physical);
+
+static void forget_table(struct page *page) {
+  unsigned level = page->level - 1u;
+  uint64_t *entries = page->entries, child;
+  *page = (struct page){0};
+  for (int i = 0; entries && i < kEntries; ++i) {
+    if (next_table(entries[i], level, &child)) unlink_table(child);
+  }
+  free(entries);
+}
+
+static void unlink_table(uint64_t physical) {
+  struct page *page = page_at(physical);
+  if (page && page->level && --page->references == 0) forget_table(page);
+}
+
+static void link_table(uint64_t physical, unsigned level, void *context) {
+  struct page *page = page_at(physical);
+  const uint64_t *memory = guest_memory_at(physical & ~(uint64_t)(kPageBytes - 1));
+  if (!page || !memory) return;
+  if (page->level == level + 1) {
+    ++page->references;
+    return;
+  }
+  /* It was a table of another level, which nobody has taken apart: a root of a dead process. */
+  if (page->level) forget_table(page);
+  page->level = (uint8_t)(level + 1);
+  page->references = 1;
+  if (context) listener.on_table(context, physical & ~(uint64_t)(kPageBytes - 1), level, memory);
+  if (level == 0) return;
+  page->entries = malloc(kPageBytes);
+  if (!page->entries) abort();
+  memcpy(page->entries, memory, kPageBytes);
+  for (int i = 0; i < kEntries; ++i) {
+    uint64_t child;
+    if (next_table(page->entries[i], level, &child)) link_table(child, level - 1, context);
+  }
+}
+
+static void change_entry(struct page *page, uint64_t physical, uint64_t value, void *context) {
+  unsigned level = page->level - 1u, index = physical / sizeof value % kEntries;
+  uint64_t before = page->entries ? page->entries[index] : 0, child;
+  if (page->entries && before == value) return;
+  if (context) listener.on_entry(context, physical, value);
+  if (!page->entries) return;
+  page->entries[index] = value;
+  /* The new one first: where both are the same it must not be forgotten in between. */
+  if (next_table(value, level, &child)) link_table(child, level - 1, context);
+  if (next_table(before, level, &child)) unlink_table(child);
+}
+
+/* A root whose page went through other hands may have changed by stores that plugins do not see
+   (AArch64's dc zva). */
+static void look_again(struct page *page, uint64_t physical, void *context) {
+  const uint64_t *memory = guest_memory_at(physical);
+  if (!page->entries || memcmp(page->entries, memory, kPageBytes) == 0) return;
+  for (unsigned i = 0; i < kEntries && page->entries; ++i) {
+    change_entry(page, physical + i * sizeof *memory, memory[i], context);
+  }
+}
+
+static uint64_t root_address(uint64_t value) {
+  if (architecture == ARCH_RISCV64) return (value & 0xfffffffffff) << kShift;
+  return value & (architecture == ARCH_X86_64 ? 0x000ffffffffff000 : 0x0000fffffffff000);
+}
+
+void tables_on_root(unsigned code, uint64_t value, void *context) {
+  if (!pages || code >= kRoots || shapes[code].levels == 0) return;
+  unsigned level = shapes[code].levels - 1u;
+  uint64_t root = root_address(value);
+  uint64_t bytes = sizeof(uint64_t) << shapes[code].root_bits;
+  pthread_mutex_lock(&changing);
+  for (uint64_t at = root; at < root + bytes; at += kPageBytes) {
+    struct page *page = page_at(at);
+    if (page && page->level == level + 1) look_again(page, at, context);
+    if (page && page->level != level + 1) link_table(at, level, context);
+  }
+  pthread_mutex_unlock(&changing);
+}
+
+void tables_on_store(uint64_t physical, uint32_t bytes, void *context) {
+  struct page *page = pages ? page_at(physical) : NULL;
+  if (!page || !page->level) return;
+  pthread_mutex_lock(&changing);
+  uint64_t entry = physical & ~(uint64_t)7;
+  for (; page->level && entry < physical + bytes; entry += sizeof(uint64_t)) {
+    const uint64_t *memory = guest_memory_at(entry);
+    if (memory) change_entry(page, entry, *memory, context);
+  }
+  pthread_mutex_unlock(&changing);
+}

@@ -1,0 +1,29 @@
+/* SPDX-FileCopyrightText: nestwalk contributors */
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Follows the page tables in the guest's memory while it runs: which pages hold tables, and every
+   entry that is written in them. Reads entries where QEMU keeps them, since version 1 of the plugin
+   interface gives addresses of stores but no values. */
+#ifndef NESTWALK_TABLES_H
+#define NESTWALK_TABLES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "decode.h"
+
+/* Told of what is new; `level` counts from the leaves, entries are 512. */
+struct tables_listener {
+  void (*on_table)(void *context, uint64_t physical, unsigned level, const uint64_t *entries);
+  void (*on_entry)(void *context, uint64_t physical, uint64_t value);
+};
+
+void tables_start(enum architecture, const struct tables_listener *);
+/* The register `code` holds a root of such a tree. Without a context nobody is told of what is
+   there: the other side has seen it. */
+void tables_describe_root(unsigned code, unsigned levels, unsigned root_bits);
+void tables_on_root(unsigned code, uint64_t register_value, void *context);
+/* After a store. Cheap when it went elsewhere, as nearly all do. */
+void tables_on_store(uint64_t physical, uint32_t bytes, void *context);
+
+#endif
