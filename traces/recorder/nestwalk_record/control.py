@@ -75,6 +75,7 @@ class GdbServer:
         self._find_registers()
 
     def _request(self, text):
+        """The answer; that the machine has stopped (T..., S...) may come in between."""
         checksum = sum(text.encode()) % 256
         self._connection.sendall(b"$%s#%02x" % (text.encode(), checksum))
         while True:
@@ -82,7 +83,9 @@ class GdbServer:
             if found:
                 self._received = self._received[found.end():]
                 self._connection.sendall(b"+")
-                return found[1].decode("latin-1")
+                if found[1][:1] not in (b"T", b"S"):
+                    return found[1].decode("latin-1")
+                continue
             data = self._connection.recv(1 << 16)
             if not data:
                 raise RecordError("QEMU closed its gdb server")
