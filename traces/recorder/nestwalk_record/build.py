@@ -37,7 +37,17 @@ def build_plugin():
     return os.path.join(folder, "nestwalk-record-api1.so")
 
 
-def build_program(architecture, name):
+# A guest without an operating system; its code goes where minivmm gives it memory.
+BARE = ["-ffreestanding", "-nostdlib", "-fno-pic", "-no-pie", "-fno-stack-protector",
+        "-Wl,-z,norelro,-z,max-page-size=4096,--no-warn-rwx-segments"]
+BARE_FLAGS = {
+    "x86_64": [*BARE, "-mno-red-zone", "-mgeneral-regs-only", "-Wl,-Ttext=0x10000"],
+    "aarch64": [*BARE, "-mgeneral-regs-only", "-mstrict-align", "-Wl,-Ttext=0x40010000"],
+    "riscv64": [*BARE, "-mcmodel=medany", "-Wl,-Ttext=0x80010000"],
+}
+
+
+def build_program(architecture, name, flags=()):
     """A program of guest/, static; where it was put."""
     compiler = COMPILERS[architecture]
     if not shutil.which(compiler):
@@ -46,8 +56,8 @@ def build_program(architecture, name):
     folder = os.path.join(cache_folder(), "build", architecture)
     os.makedirs(folder, exist_ok=True)
     program = os.path.join(folder, name)
-    _run([compiler, "-O2", "-Wall", "-Wextra", "-static", "-Wl,--build-id=none",
-          os.path.join(GUEST, name + ".c"), "-o", program])
+    _run([compiler, "-O2", "-Wall", "-Wextra", "-static", "-Wl,--build-id=none", "-D_GNU_SOURCE",
+          *flags, os.path.join(GUEST, name + ".c"), "-o", program])
     return program
 
 
@@ -83,5 +93,7 @@ def build_initramfs(path, architecture, busybox, workload, kernel_folder=None):
         for order, name in enumerate(MODULES[architecture]):
             files.file(f"modules/{order}-{name}.ko", _module(kernel_folder, name), 0o644)
         files.file("bin/minivmm", _contents(build_program(architecture, "minivmm")))
+        guest = build_program(architecture, "tiny_guest", BARE_FLAGS[architecture])
+        files.file("bin/tiny_guest", _contents(guest))
     files.file("workload", _contents(workload))
     files.write(path)

@@ -10,7 +10,8 @@ import struct
 
 from . import stream
 from .snapshot import Tables
-from .translation import PAGE_BYTES, root_of, tracked_roots, walk
+from .translation import (PAGE_BYTES, root_of, stage2_root, tracked_roots, two_stages,
+                          walk)
 
 ROOT_REGISTERS = {"CR0", "CR3", "CR4", "TTBR0_EL1", "TTBR1_EL1", "TCR_EL1", "satp"}
 CR3_KEEP_TLB = 1 << 63
@@ -49,23 +50,25 @@ class LiveTables:
         page[address % PAGE_BYTES // 8] = struct.unpack_from("<Q", payload, at)[0]
 
 
-class FlatChecker:
-    """A guest without a hypervisor: one stage, whose roots and tables the recording follows."""
+class Checker:
+    """Follows roots and tables through a recording, and walks for each access."""
 
     def __init__(self, folder):
         self.stream = stream.Stream(os.path.join(folder, "stream"))
         self.registers = load_registers(folder, "begin")
         self.tables = LiveTables(os.path.join(folder, "tables.begin"))
-        self.roots = tracked_roots(self.stream.architecture, self.registers)
+        self.followed = True  # the registers that switches are about
         self.counts = collections.Counter()
         self.known = {}
+        self._find_roots()
 
-    def _frame(self, page):
-        if page not in self.known:
-            root = root_of(self.roots, page)
-            found = walk(root, page, self.tables.entry) if root else None
-            self.known[page] = found.address if found else None
-        return self.known[page]
+    def _find_roots(self):
+        self.roots = tracked_roots(self.stream.architecture, self.registers)
+
+    def _walk(self, page):
+        root = root_of(self.roots, page)
+        found = walk(root, page, self.tables.entry) if root else None
+        return found.address if found else None
 
     def _verdict(self, record):
         if record.physical is None:
@@ -76,20 +79,21 @@ class FlatChecker:
         frame = record.physical & ~(PAGE_BYTES - 1)
         if not self.roots:
             return "untranslated" if page == frame else "MISMATCH"
-        expected = self._frame(page)
-        if frame == expected:
+        if page not in self.known:
+            self.known[page] = self._walk(page)
+        if frame == self.known[page]:
             return "match"
-        return "NOT IN THE TABLES" if expected is None else "MISMATCH"
+        return "NOT IN THE TABLES" if self.known[page] is None else "MISMATCH"
 
     def _switch(self, payload):
         code, at = stream.varint(payload, 0)
         name = stream.REGISTERS.get(code)
         state, value, _ = stream.operand(payload, at)
-        self.counts["switches of " + (name or "unknown")] += 1
-        if name not in ROOT_REGISTERS or state != stream.EXACT:
+        self.counts["event", f"{'' if self.followed else 'host '}switch of {name or code}"] += 1
+        if not self.followed or name not in ROOT_REGISTERS or state != stream.EXACT:
             return
         self.registers[name] = value & ~CR3_KEEP_TLB if name == "CR3" else value
-        self.roots = tracked_roots(self.stream.architecture, self.registers)
+        self._find_roots()
 
     def _event(self, record):
         if record.event == stream.SWITCH:
@@ -106,18 +110,40 @@ class FlatChecker:
         kinds = {stream.READ: "read", stream.WRITE: "write", stream.FETCH: "fetch"}
         for record in self.stream:
             if record.kind == stream.EVENT:
-                self.counts["events of kind", str(record.event)] += 1
+                self.counts["event", stream.EVENTS[record.event]] += 1
                 self._event(record)
             else:
                 self.counts[kinds[record.kind], self._verdict(record)] += 1
         return self.counts
 
 
+class NestedChecker(Checker):
+    """A guest of a hypervisor, whose tables lie behind the second stage."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.second = stage2_root(self.stream.architecture, self.registers)[1]
+
+    def _walk(self, page):
+        root = root_of(self.roots, page)
+        return two_stages(root, self.second, page, self.tables.entry)[1]
+
+    def _event(self, record):
+        if record.event in (stream.GUEST_ENTRY, stream.GUEST_EXIT):
+            self.followed = record.event == stream.GUEST_ENTRY
+        super()._event(record)
+
+
+def checker_for(folder):
+    guest_only = stream.Stream(os.path.join(folder, "stream")).flags & stream.GUEST_ONLY
+    return (NestedChecker if guest_only else Checker)(folder)
+
+
 def main(folders):
     good = True
     for folder in folders:
-        counts = FlatChecker(folder).run()
-        for name, count in sorted(counts.items(), key=str):
-            print(f"{folder}: {count:>10} {name if isinstance(name, str) else ' '.join(name)}")
-        good &= not any(verdict[1].isupper() for verdict in counts if isinstance(verdict, tuple))
+        counts = checker_for(folder).run()
+        for name, count in sorted(counts.items()):
+            print(f"{folder}: {count:>10} {name[0]}: {name[1]}")
+        good &= not any(verdict.isupper() for _, verdict in counts)
     return 0 if good else 3

@@ -74,12 +74,35 @@ def command_line(machine, folder, options, memory_file):
 
 
 _X86_NAMES = ("CR0", "CR2", "CR3", "CR4", "EFER", "RIP", "CPL")
+# AMD APM volume 2, appendix B: offsets in the control block.
+_VMCB_ASID, _VMCB_NCR3 = 0x58, 0xB0
 
 
 def read_registers(machine, monitor, gdb):
     """The registers of the first vCPU that translation depends on, by name."""
-    if machine.registers:
-        return gdb.read(machine.registers)
     text = monitor.text("info registers")
-    return {name: int(found[1], 16) for name in _X86_NAMES
-            if (found := re.search(rf"\b{name}=([0-9a-f]+)", text))}
+    if not machine.registers:
+        return {name: int(found[1], 16) for name in _X86_NAMES
+                if (found := re.search(rf"\b{name}=([0-9a-f]+)", text))}
+    registers = gdb.read(machine.registers)
+    virtual = re.search(r"\bV\s+=\s+(\d)", text)
+    if virtual:
+        registers["V"] = int(virtual[1])
+    return registers
+
+
+def add_control_block(registers, address, memory):
+    """What a guest of SVM has beside its registers."""
+    registers["VMCB"] = address
+    registers["NCR3"] = memory.entry(address + _VMCB_NCR3)
+    registers["ASID"] = memory.entry(address + _VMCB_ASID) & 0xFFFF_FFFF
+
+
+def in_guest(architecture, registers):
+    """Whether these are the registers of a guest that runs."""
+    if architecture == "x86_64":
+        return True  # they were read while the plugin held the vCPU in the guest
+    if architecture == "aarch64":
+        exception_level = registers["cpsr"] >> 2 & 3
+        return exception_level < 2 and bool(registers["HCR_EL2"] & 1)
+    return registers["V"] == 1

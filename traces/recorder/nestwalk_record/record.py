@@ -19,14 +19,17 @@ import time
 from . import build, snapshot
 from .control import GdbServer, Monitor, connect
 from .errors import RecordError
-from .machine import command_line, machine_for, read_registers
+from .machine import (add_control_block, command_line, in_guest, machine_for,
+                      read_registers)
 from .packages import fetch_guest
 from .stream import REGISTERS
-from .translation import tracked_roots
+from .translation import stage2_root, tracked_roots
 
 NEEDED = ["qemu-system-x86", "qemu-system-arm", "qemu-system-misc", "gcc", "libc6-dev", "make",
           "gcc-aarch64-linux-gnu", "gcc-riscv64-linux-gnu", "apt", "dpkg"]
 
+# As the plugin numbers them.
+ONLY_STAGE, GUEST_STAGE, SECOND_STAGE = range(3)
 REGISTER_CODES = {name: code for code, name in REGISTERS.items()}
 
 
@@ -136,6 +139,7 @@ class Recording:
         if self.machine.registers:
             self.gdb = GdbServer(connect(self.sockets["gdb"], self.process))
             self.monitor.command("cont")
+        self.memory = snapshot.Memory(self.memory_file, self.machine.memory_base)
         self._begin()
         self._end()
         self._finish()
@@ -161,10 +165,11 @@ class Recording:
             self.control.write(line + "\n")
         self.control.flush()
 
-    def _stop(self, moment):
+    def _stop_once(self, moment):
         """Stops the machine where the plugin asks. It has to let the vCPU go for that, and asks
         again in case the vCPU came to another block before it stopped."""
-        detail = self._ask(moment)
+        control_block = self._ask(moment)
+        held = None if self.machine.registers else self._registers()
         self.monitor.send("stop")
         time.sleep(0.1)
         self._answer("wait")
@@ -173,32 +178,49 @@ class Recording:
             self._ask(moment)
             self._answer("wait")
         self.monitor.receive("stop")
-        say(f"{moment} of the region")
-        return detail
+        registers = held or self._registers()
+        if self.options.nested and control_block:
+            add_control_block(registers, control_block, self.memory)
+        return registers
 
-    def _look(self, moment):
+    def _registers(self):
+        return read_registers(self.machine, self.monitor, self.gdb)
+
+    def _stop(self, moment):
+        """The registers of the stopped machine. An interrupt may have taken it out of the guest."""
+        for _ in range(100):
+            registers = self._stop_once(moment)
+            if not self.options.nested or in_guest(self.options.arch, registers):
+                say(f"{moment} of the region")
+                return registers
+            self.monitor.command("cont")
+        raise RecordError("could not stop the machine while it runs its guest")
+
+    def _look(self, moment, registers):
         """Leaves behind registers and tables; the roots that the plugin is to follow."""
-        memory = snapshot.Memory(self.memory_file, self.machine.memory_base)
-        registers = read_registers(self.machine, self.monitor, self.gdb)
-        roots = tracked_roots(self.options.arch, registers)
-        pages = snapshot.table_pages(roots.values(), memory)
-        snapshot.write_tables(os.path.join(self.options.out, f"tables.{moment}"), memory, pages)
-        memory.close()
+        roots, second = tracked_roots(self.options.arch, registers), None
+        followed = [(name, ONLY_STAGE, root) for name, root in roots.items()]
+        if self.options.nested:
+            name, second = stage2_root(self.options.arch, registers)
+            followed = [(name, SECOND_STAGE, second),
+                        *((name, GUEST_STAGE, root) for name, root in roots.items())]
+        pages = snapshot.table_pages(roots.values(), self.memory, second)
+        snapshot.write_tables(os.path.join(self.options.out, f"tables.{moment}"), self.memory,
+                              pages)
         write_json(self.options.out, f"registers.{moment}.json",
                    {name: hex(value) for name, value in registers.items()})
-        return [f"track {REGISTER_CODES[name]} {root.levels} {root.root_bits} {registers[name]:x}"
-                for name, root in roots.items()]
+        return [f"track {REGISTER_CODES[name]} {stage} {root.levels} {root.root_bits} "
+                f"{registers[name]:x}" for name, stage, root in followed]
 
     def _begin(self):
-        self._stop("begin")
-        tracked = self._look("begin")
+        tracked = self._look("begin", self._stop("begin"))
         self.monitor.command("cont")
         self._ask("begin")
         self._answer(*tracked, "go")
 
     def _end(self):
-        self._stop("end")
-        self._look("end")
+        self._look("end", self._stop("end"))
+        self.memory.close()
 
     def _finish(self):
         with open(os.path.join(self.options.out, "memory-map.txt"), "w", encoding="ascii") as file:

@@ -6,7 +6,7 @@
 import mmap
 import struct
 
-from .translation import PAGE_BYTES, tables_below
+from .translation import PAGE_BYTES, tables_below, walk
 
 TABLES_MAGIC = b"nwtables"
 
@@ -63,6 +63,15 @@ class Tables:
         return struct.unpack_from("<Q", page, address % PAGE_BYTES)[0] if page else None
 
 
-def table_pages(roots, memory):
-    """Addresses of all pages with tables below these roots."""
-    return set().union(*(tables_below(root, memory.table) for root in roots))
+def table_pages(roots, memory, second=None):
+    """Addresses of all pages with tables below these roots; those of a guest lie where the second
+    stage has them."""
+    if not second:
+        return set().union(*(tables_below(root, memory.table) for root in roots))
+
+    def locate(guest_physical):
+        found = walk(second, guest_physical, memory.entry)
+        return found.address if found else None
+
+    return tables_below(second, memory.table).union(
+        *(tables_below(root, memory.table, locate) for root in roots))

@@ -10,12 +10,14 @@ from .errors import RecordError
 
 ARCHITECTURES = {1: "x86_64", 2: "aarch64", 3: "riscv64"}
 READ, WRITE, FETCH, EVENT = range(4)
+GUEST_ONLY = 4  # of the flags
+EVENTS = ("switch", "fence", "guest entry", "guest exit", "phase", "table", "entry")
 (SWITCH, FENCE, GUEST_ENTRY, GUEST_EXIT, PHASE, TABLE, ENTRY) = range(7)
 ABSENT, EXACT, UNKNOWN = range(3)
 _END = 0xFFFFFFFF
 _TOTALS = ("records", "reads", "writes", "fetches", "events", "instructions", "accesses_seen")
 
-REGISTERS = {0: "CR0", 3: "CR3", 4: "CR4", 16: "TTBR0_EL1", 17: "TTBR1_EL1", 18: "TTBR0_EL2",
+REGISTERS = {0: "CR0", 3: "CR3", 4: "CR4", 5: "NCR3", 16: "TTBR0_EL1", 17: "TTBR1_EL1", 18: "TTBR0_EL2",
              19: "VTTBR_EL2", 20: "TCR_EL1", 32: "satp", 33: "vsatp", 34: "hgatp"}
 
 

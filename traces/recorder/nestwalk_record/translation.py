@@ -133,10 +133,10 @@ def _aarch64_stage1(table, size_field):
 def aarch64_roots(registers):
     """(lower, upper) half of the addresses. Only the 4 KiB granule."""
     control = registers["TCR_EL1"]
-    if _field(control, 14, 2) != 0 or _field(control, 30, 2) != 2:
-        return None, None
-    return (_aarch64_stage1(registers["TTBR0_EL1"], _field(control, 0, 6)),
-            _aarch64_stage1(registers["TTBR1_EL1"], _field(control, 16, 6)))
+    lower = _field(control, 7, 1) == 0 and _field(control, 14, 2) == 0
+    upper = _field(control, 23, 1) == 0 and _field(control, 30, 2) == 2
+    return (_aarch64_stage1(registers["TTBR0_EL1"], _field(control, 0, 6)) if lower else None,
+            _aarch64_stage1(registers["TTBR1_EL1"], _field(control, 16, 6)) if upper else None)
 
 
 def aarch64_stage2(registers):
@@ -144,7 +144,7 @@ def aarch64_stage2(registers):
     bits = 64 - _field(control, 0, 6)
     levels = {0: 2, 1: 3, 2: 4}[_field(control, 6, 2)]
     root_bits = bits - PAGE_SHIFT - 9 * (levels - 1)
-    return Root("aarch64", registers["VTTBR_EL2"] & 0x0000_FFFF_FFFF_FFFE, levels, root_bits)
+    return Root("aarch64", registers["VTTBR_EL2"] & 0x0000_FFFF_FFFF_F000, levels, root_bits)
 
 
 _RISCV_LEVELS = {8: 3, 9: 4, 10: 5}
@@ -170,8 +170,30 @@ def tracked_roots(architecture, registers):
     return {name: root for name, root in roots.items() if root}
 
 
+def stage2_root(architecture, registers):
+    """(register, root) of the second stage."""
+    if architecture == "x86_64":
+        # KVM gives a guest as many levels as it has itself; EPYC has four.
+        return "NCR3", Root("x86_64", registers["NCR3"] & 0x000F_FFFF_FFFF_F000, 4)
+    if architecture == "aarch64":
+        return "VTTBR_EL2", aarch64_stage2(registers)
+    return "hgatp", riscv_root(registers["hgatp"], stage2=True)
+
+
+def two_stages(first, second, address, read):
+    """(guest-physical, final) address, None each where a stage does not translate."""
+    def locate(guest_physical):
+        found = walk(second, guest_physical, read)
+        return found.address if found else None
+
+    guest = walk(first, address, read, locate) if first else None
+    if guest is None:
+        return None, None
+    return guest.address, locate(guest.address)
+
+
 def root_of(roots, address):
     """The root that translates an address: AArch64 has one for each half of them."""
-    if "TTBR1_EL1" in roots:
-        return roots["TTBR1_EL1" if address >> 55 & 1 else "TTBR0_EL1"]
+    if "TTBR0_EL1" in roots or "TTBR1_EL1" in roots:
+        return roots.get("TTBR1_EL1" if address >> 55 & 1 else "TTBR0_EL1")
     return next(iter(roots.values()), None)

@@ -28,7 +28,9 @@ struct vcpu {
   uint64_t retired;            /* instructions before the current block */
   uint32_t block_instructions; /* in the current block */
   uint32_t position;           /* in the current block, of the last access */
+  bool entering;               /* the instruction that enters a guest is still at work */
   uint64_t control_block;      /* of the guest that was entered last; x86-64 */
+  uint64_t state_page[2];      /* where that instruction keeps the guest's state and the host's */
   const struct operation *pending;
   uint64_t pending_now;
   struct totals totals;
@@ -100,7 +102,7 @@ static void on_entry(void *context, uint64_t physical, uint64_t value) {
 
 /* The other side has seen these tables: they are not recorded. */
 static void track(const struct tracked_register *tracked) {
-  tables_describe_root(tracked->code, tracked->levels, tracked->root_bits);
+  tables_describe_root(tracked->code, tracked->stage, tracked->levels, tracked->root_bits);
   tables_on_root(tracked->code, tracked->value, NULL);
 }
 
@@ -241,6 +243,8 @@ static void record_operation(unsigned index, struct vcpu *vcpu) {
 
 /* A register that tables hang on has a new value: they may be new, too. */
 static void follow_switch(unsigned index, struct vcpu *vcpu) {
+  /* The hypervisor has registers of the same name. */
+  if (vcpu->muted && tables_of_guest(vcpu->pending->code)) return;
   const struct operand *operand = &vcpu->pending->operand[0];
   uint64_t value = operand->value;
   bool exact = operand->form == OPERAND_KNOWN ||
@@ -249,6 +253,7 @@ static void follow_switch(unsigned index, struct vcpu *vcpu) {
 }
 
 static void on_marker(struct vcpu *vcpu, uint64_t now, unsigned code) {
+  if (vcpu->muted) return;
   if (settings.markers && code == MARKER_BEGIN) region_begin();
   if (recording()) {
     uint8_t payload[2];
@@ -259,7 +264,7 @@ static void on_marker(struct vcpu *vcpu, uint64_t now, unsigned code) {
 
 static void on_guest_entry(unsigned index, struct vcpu *vcpu, uint64_t now,
                            const struct operand *control_block) {
-  vcpu->muted = false;
+  vcpu->entering = true;
   if (control_block->form == OPERAND_REGISTER) {
     register_value(index, control_block->base, &vcpu->control_block);
   }
@@ -270,6 +275,7 @@ static void on_guest_entry(unsigned index, struct vcpu *vcpu, uint64_t now,
 
 static void on_guest_exit(struct vcpu *vcpu, uint64_t now) {
   vcpu->muted = settings.guest_only;
+  vcpu->entering = false;
   if (recording()) record_event(vcpu, now, EVENT_GUEST_EXIT, NULL, NULL);
 }
 
@@ -333,6 +339,7 @@ void recorder_on_block(unsigned index, const struct block *block) {
   if (vcpu->pending) recorder_after_operation(index);
   if (settings.track_guests) {
     struct place place = {block->piece[0].address, block->piece[0].physical};
+    if (vcpu->entering) vcpu->entering = vcpu->muted = false;
     on_world_change(index, vcpu, world_on_block(&vcpu->world, settings.architecture, place));
   }
   bool asks = region_state == REGION_STARTING || region_state == REGION_ENDING;
@@ -343,6 +350,18 @@ void recorder_on_block(unsigned index, const struct block *block) {
 bool recorder_wants_accesses(unsigned index) {
   bool open = region_state == REGION_SKIPPING || region_state == REGION_RECORDING;
   return open && (settings.tables || !vcpu_at(index)->muted);
+}
+
+/* vmrun and #VMEXIT move the guest's and the host's state by physical addresses, which QEMU shows
+   like accesses of the guest. The pages are learnt from vmrun. */
+static bool moves_state(struct vcpu *vcpu, const struct access *access) {
+  if (access->address != access->physical) return false;
+  uint64_t page = access->physical >> kPageShift, *known = vcpu->state_page;
+  if (vcpu->entering && page != known[0] && page != known[1]) {
+    known[1] = known[0];
+    known[0] = page;
+  }
+  return page == known[0] || page == known[1];
 }
 
 /* The access itself; false when it is not recorded. */
@@ -361,6 +380,7 @@ static bool record_access(struct vcpu *vcpu, const struct access *access) {
 void recorder_on_access(unsigned index, uint32_t position, const struct access *access) {
   struct vcpu *vcpu = vcpu_at(index);
   vcpu->position = position;
+  if (settings.track_guests && moves_state(vcpu, access)) return;
   /* The tables of guests are written by the hypervisor. */
   bool followed = vcpu->muted ? recording() : record_access(vcpu, access);
   if (followed && settings.tables && access->class == ACCESS_WRITE) {

@@ -54,10 +54,9 @@ static bool ask(const char *where, uint64_t detail) {
   while (fgets(line, sizeof line, control)) {
     struct tracked_register tracked;
     if (strcmp(line, "wait\n") == 0) return false;
-    if (sscanf(line, "track %u %u %u %" SCNx64, &tracked.code, &tracked.levels, &tracked.root_bits,
-               &tracked.value) != 4) {
-      return true;
-    }
+    int fields = sscanf(line, "track %u %u %u %u %" SCNx64, &tracked.code, &tracked.stage,
+                        &tracked.levels, &tracked.root_bits, &tracked.value);
+    if (fields != 5) return true;
     settings.track(&tracked);
   }
   return true;

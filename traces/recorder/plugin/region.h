@@ -30,7 +30,7 @@ struct allowance {
 
 /* A register that a table tree hangs on, as the other side describes it. */
 struct tracked_register {
-  unsigned code, levels, root_bits;
+  unsigned code, levels, root_bits, stage; /* enum table_stage */
   uint64_t value;
 };
 

@@ -15,17 +15,26 @@ enum { kShift = 12, kPageBytes = 1 << kShift, kEntries = 512, kRoots = 64, kMaxL
 /* What is known of one page of guest memory. */
 struct page {
   uint8_t level;       /* of the table in it, from the leaves, plus one; 0: it holds none */
+  bool of_guest;       /* what it points to lies where the second stage has it */
   uint32_t references; /* from entries and registers */
   uint64_t *entries;   /* what a table above the leaves held when last looked at */
 };
 
 struct shape {
+  enum table_stage stage;
   uint8_t levels, root_bits;
+};
+
+/* The root that guests' addresses go through. */
+struct second_stage {
+  struct shape shape;
+  uint64_t root;
 };
 
 static enum architecture architecture;
 static struct tables_listener listener;
 static struct shape shapes[kRoots];
+static struct second_stage second;
 static struct page *pages;
 static uint64_t first_page, page_count;
 static pthread_mutex_t changing = PTHREAD_MUTEX_INITIALIZER;
@@ -39,9 +48,14 @@ void tables_start(enum architecture wanted, const struct tables_listener *wanted
   if (!pages) abort();
 }
 
-void tables_describe_root(unsigned code, unsigned levels, unsigned root_bits) {
+void tables_describe_root(unsigned code, enum table_stage stage, unsigned levels,
+                          unsigned root_bits) {
   if (code >= kRoots || levels > kMaxLevels) return;
-  shapes[code] = (struct shape){(uint8_t)levels, (uint8_t)root_bits};
+  shapes[code] = (struct shape){stage, (uint8_t)levels, (uint8_t)root_bits};
+}
+
+bool tables_of_guest(unsigned code) {
+  return code < kRoots && shapes[code].levels && shapes[code].stage == STAGE_GUEST;
 }
 
 static struct page *page_at(uint64_t physical) {
@@ -49,33 +63,59 @@ static struct page *page_at(uint64_t physical) {
   return index < page_count ? &pages[index] : NULL;
 }
 
-/* The table that an entry points to; false for leaves and invalid entries. Intel SDM volume 3,
-   4.5; Arm ARM D8.3; RISC-V privileged manual, "Sv39". */
-static bool next_table(uint64_t entry, unsigned level, uint64_t *table) {
-  if (!(entry & 1) || level == 0) return false;
+enum entry_kind { ENTRY_INVALID, ENTRY_LEAF, ENTRY_TABLE };
+
+/* What an entry is, and the address in it. Intel SDM volume 3, 4.5; Arm ARM D8.3; RISC-V
+   privileged manual, "Sv39". */
+static enum entry_kind decode_entry(uint64_t entry, unsigned level, uint64_t *address) {
+  if (!(entry & 1)) return ENTRY_INVALID;
   switch (architecture) {
     case ARCH_X86_64:
-      *table = entry & 0x000ffffffffff000;
-      return !(entry & 0x80) || level > 2;
+      *address = entry & 0x000ffffffffff000;
+      return level == 0 || (entry & 0x80 && level <= 2) ? ENTRY_LEAF : ENTRY_TABLE;
     case ARCH_AARCH64:
-      *table = entry & 0x0000fffffffff000;
-      return entry & 2;
+      *address = entry & 0x0000fffffffff000;
+      return level == 0 || !(entry & 2) ? ENTRY_LEAF : ENTRY_TABLE;
     default:
-      *table = (entry >> 10 & 0xfffffffffff) << kShift;
-      return !(entry & 0xe);
+      *address = (entry >> 10 & 0xfffffffffff) << kShift;
+      return entry & 0xe ? ENTRY_LEAF : ENTRY_TABLE;
   }
+}
+
+/* Through the second stage; false when it does not map the address. */
+static bool locate(uint64_t guest_physical, uint64_t *physical) {
+  uint64_t table = second.root;
+  for (unsigned level = second.shape.levels; level-- > 0;) {
+    unsigned shift = kShift + 9 * level;
+    unsigned bits = level == second.shape.levels - 1u ? second.shape.root_bits : 9;
+    uint64_t index = guest_physical >> shift & ((1ull << bits) - 1);
+    const uint64_t *entry = guest_memory_at(table + index * sizeof *entry);
+    enum entry_kind kind = entry ? decode_entry(*entry, level, &table) : ENTRY_INVALID;
+    if (kind == ENTRY_INVALID) return false;
+    uint64_t low = (1ull << shift) - 1;
+    *physical = (table & ~low) | (guest_physical & low);
+    if (kind == ENTRY_LEAF) return true;
+  }
+  return false;
+}
+
+/* Where the table lies that an entry of this page points to; false for leaves and invalid ones. */
+static bool next_table(const struct page *page, uint64_t entry, uint64_t *table) {
+  unsigned level = page->level - 1u;
+  if (level == 0 || decode_entry(entry, level, table) != ENTRY_TABLE) return false;
+  return !page->of_guest || locate(*table, table);
 }
 
 static void unlink_table(uint64_t physical);
 
 static void forget_table(struct page *page) {
-  unsigned level = page->level - 1u;
-  uint64_t *entries = page->entries, child;
+  struct page former = *page;
+  uint64_t child;
   *page = (struct page){0};
-  for (int i = 0; entries && i < kEntries; ++i) {
-    if (next_table(entries[i], level, &child)) unlink_table(child);
+  for (int i = 0; former.entries && i < kEntries; ++i) {
+    if (next_table(&former, former.entries[i], &child)) unlink_table(child);
   }
-  free(entries);
+  free(former.entries);
 }
 
 static void unlink_table(uint64_t physical) {
@@ -83,7 +123,7 @@ static void unlink_table(uint64_t physical) {
   if (page && page->level && --page->references == 0) forget_table(page);
 }
 
-static void link_table(uint64_t physical, unsigned level, void *context) {
+static void link_table(uint64_t physical, unsigned level, bool of_guest, void *context) {
   struct page *page = page_at(physical);
   const uint64_t *memory = guest_memory_at(physical & ~(uint64_t)(kPageBytes - 1));
   if (!page || !memory) return;
@@ -93,8 +133,7 @@ static void link_table(uint64_t physical, unsigned level, void *context) {
   }
   /* It was a table of another level, which nobody has taken apart: a root of a dead process. */
   if (page->level) forget_table(page);
-  page->level = (uint8_t)(level + 1);
-  page->references = 1;
+  *page = (struct page){.level = (uint8_t)(level + 1), .of_guest = of_guest, .references = 1};
   if (context) listener.on_table(context, physical & ~(uint64_t)(kPageBytes - 1), level, memory);
   if (level == 0) return;
   page->entries = malloc(kPageBytes);
@@ -102,25 +141,28 @@ static void link_table(uint64_t physical, unsigned level, void *context) {
   memcpy(page->entries, memory, kPageBytes);
   for (int i = 0; i < kEntries; ++i) {
     uint64_t child;
-    if (next_table(page->entries[i], level, &child)) link_table(child, level - 1, context);
+    if (next_table(page, page->entries[i], &child)) link_table(child, level - 1, of_guest, context);
   }
 }
 
 static void change_entry(struct page *page, uint64_t physical, uint64_t value, void *context) {
-  unsigned level = page->level - 1u, index = physical / sizeof value % kEntries;
+  unsigned index = physical / sizeof value % kEntries;
   uint64_t before = page->entries ? page->entries[index] : 0, child;
   if (page->entries && before == value) return;
   if (context) listener.on_entry(context, physical, value);
   if (!page->entries) return;
   page->entries[index] = value;
   /* The new one first: where both are the same it must not be forgotten in between. */
-  if (next_table(value, level, &child)) link_table(child, level - 1, context);
-  if (next_table(before, level, &child)) unlink_table(child);
+  if (next_table(page, value, &child)) {
+    link_table(child, page->level - 2u, page->of_guest, context);
+  }
+  if (next_table(page, before, &child)) unlink_table(child);
 }
 
 /* A root whose page went through other hands may have changed by stores that plugins do not see
    (AArch64's dc zva). */
 static void look_again(struct page *page, uint64_t physical, void *context) {
+  physical &= ~(uint64_t)(kPageBytes - 1);
   const uint64_t *memory = guest_memory_at(physical);
   if (!page->entries || memcmp(page->entries, memory, kPageBytes) == 0) return;
   for (unsigned i = 0; i < kEntries && page->entries; ++i) {
@@ -133,17 +175,28 @@ static uint64_t root_address(uint64_t value) {
   return value & (architecture == ARCH_X86_64 ? 0x000ffffffffff000 : 0x0000fffffffff000);
 }
 
+static void link_root(const struct shape *shape, uint64_t root, void *context) {
+  unsigned level = shape->levels - 1u;
+  uint64_t bytes = sizeof(uint64_t) << shape->root_bits;
+  for (uint64_t at = root; at < root + bytes; at += kPageBytes) {
+    uint64_t where = at;
+    if (shape->stage == STAGE_GUEST && !locate(at, &where)) continue;
+    struct page *page = page_at(where);
+    if (page && page->level == level + 1) look_again(page, where, context);
+    if (page && page->level != level + 1) {
+      link_table(where, level, shape->stage == STAGE_GUEST, context);
+    }
+  }
+}
+
 void tables_on_root(unsigned code, uint64_t value, void *context) {
   if (!pages || code >= kRoots || shapes[code].levels == 0) return;
-  unsigned level = shapes[code].levels - 1u;
+  const struct shape *shape = &shapes[code];
   uint64_t root = root_address(value);
-  uint64_t bytes = sizeof(uint64_t) << shapes[code].root_bits;
   pthread_mutex_lock(&changing);
-  for (uint64_t at = root; at < root + bytes; at += kPageBytes) {
-    struct page *page = page_at(at);
-    if (page && page->level == level + 1) look_again(page, at, context);
-    if (page && page->level != level + 1) link_table(at, level, context);
-  }
+  /* The hypervisor itself runs without one. */
+  if (shape->stage == STAGE_SECOND && page_at(root)) second = (struct second_stage){*shape, root};
+  link_root(shape, root, context);
   pthread_mutex_unlock(&changing);
 }
 

@@ -18,10 +18,15 @@ struct tables_listener {
   void (*on_entry)(void *context, uint64_t physical, uint64_t value);
 };
 
+/* A guest's tables lie where the second stage has them. */
+enum table_stage { STAGE_ONLY, STAGE_GUEST, STAGE_SECOND };
+
 void tables_start(enum architecture, const struct tables_listener *);
-/* The register `code` holds a root of such a tree. Without a context nobody is told of what is
-   there: the other side has seen it. */
-void tables_describe_root(unsigned code, unsigned levels, unsigned root_bits);
+/* The register `code` holds a root of such a tree; the second stage comes first. */
+void tables_describe_root(unsigned code, enum table_stage, unsigned levels, unsigned root_bits);
+/* Whether the register is one of a guest. */
+bool tables_of_guest(unsigned code);
+/* Without a context nobody is told of what is there: the other side has seen it. */
 void tables_on_root(unsigned code, uint64_t register_value, void *context);
 /* After a store. Cheap when it went elsewhere, as nearly all do. */
 void tables_on_store(uint64_t physical, uint32_t bytes, void *context);

@@ -5,9 +5,9 @@
 
 /* How guests are entered and left, by architecture:
    x86-64   vmrun enters; #VMEXIT continues behind it.
-   RISC-V   KVM enters with an sret, and has pointed stvec behind it before. It is learnt the first
-            time that the code behind an sret runs at once after it: the guest's first fetch faults,
-            for nothing of a new guest is mapped yet.
+   RISC-V   KVM enters with an sret, and has pointed stvec behind it before (at the next multiple of
+            four). It is learnt the first time that the code behind an sret runs at once after it:
+            the guest's first fetch faults, for nothing of a new guest is mapped yet.
    AArch64  KVM without VHE runs at EL2 in the lower half of the addresses, and enters with an eret.
             That, too, is learnt from the first fetch, which faults into the EL2 vectors. */
 
@@ -34,7 +34,7 @@ static bool leaves(const struct world *world, enum architecture architecture, st
 
 static bool teaches(const struct world *world, enum architecture architecture, struct place block) {
   if (!world->returned) return false;
-  if (architecture == ARCH_RISCV64) return block.address == world->behind_return;
+  if (architecture == ARCH_RISCV64) return block.address == ((world->behind_return + 3) & ~3ull);
   return architecture == ARCH_AARCH64 && lower_half(world->last_return.address) &&
          lower_half(block.address) && is_vector(block.address);
 }
