@@ -16,6 +16,14 @@ enum { kPages = 8192, kEntries = 512, kTables = 64, kRounds = 64, kSpins = 20000
 
 #define MARK(code) __asm__ volatile(MARKER_INSTRUCTION(#code) ::: "memory")
 
+#if defined(__aarch64__)
+#define JUMP_TO_NEXT "b 1f\n1:"
+#elif defined(__x86_64__)
+#define JUMP_TO_NEXT "jmp 1f\n1:"
+#else
+#define JUMP_TO_NEXT "j 1f\n1:"
+#endif
+
 #if defined(__x86_64__)
 enum { kLevels = 4, kOuterLeaf = 2 };
 #define MEMORY 0x0ull
@@ -180,6 +188,8 @@ void work(void) {
   uint64_t *first = new_space(4097), *second = new_space(2049);
   start_translation(first);
   MARK(1);
+  /* The recording begins with the next block of code. */
+  __asm__ volatile(JUMP_TO_NEXT);
   MARK(2);
   touch_all();
   MARK(3);

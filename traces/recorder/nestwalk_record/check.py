@@ -4,37 +4,31 @@
 """Proves a recording: walks the recorded tables for every record, and compares addresses."""
 
 import collections
-import json
 import os
 import struct
 
 from . import stream
-from .snapshot import Tables
-from .translation import (PAGE_BYTES, root_of, stage2_root, tracked_roots, two_stages,
-                          walk)
+from .snapshot import read_tables, read_text
+from .translation import PAGE_BYTES, root_of, stage2_root, tracked_roots, walk
 
 ROOT_REGISTERS = {"CR0", "CR3", "CR4", "TTBR0_EL1", "TTBR1_EL1", "TCR_EL1", "satp"}
 CR3_KEEP_TLB = 1 << 63
 
 
-def load_registers(folder, moment):
-    with open(os.path.join(folder, f"registers.{moment}.json"), encoding="utf-8") as file:
-        return {name: int(value, 16) for name, value in json.load(file).items()}
-
-
 class LiveTables:
-    """The tables as they were at each moment: those of the begin, and what the recording adds."""
+    """The tables of a stage as they were at each moment: those of the begin, and what the
+    recording adds."""
 
     def __init__(self, path):
         self.pages = {address: list(struct.unpack("<512Q", page))
-                      for address, page in Tables(path).pages.items()}
+                      for address, page in read_tables(path).items()}
 
     def entry(self, address):
         page = self.pages.get(address & ~(PAGE_BYTES - 1))
         return page[address % PAGE_BYTES // 8] if page else None
 
-    def new_table(self, payload):
-        address, at = stream.varint(payload, 0)
+    def new_table(self, payload, at):
+        address, at = stream.varint(payload, at)
         at += 1  # the level
         entries, index = [0] * 512, 0
         while at < len(payload):
@@ -44,8 +38,8 @@ class LiveTables:
             at += 8
         self.pages[address] = entries
 
-    def new_entry(self, payload):
-        address, at = stream.varint(payload, 0)
+    def new_entry(self, payload, at):
+        address, at = stream.varint(payload, at)
         page = self.pages.setdefault(address & ~(PAGE_BYTES - 1), [0] * 512)
         page[address % PAGE_BYTES // 8] = struct.unpack_from("<Q", payload, at)[0]
 
@@ -55,8 +49,9 @@ class Checker:
 
     def __init__(self, folder):
         self.stream = stream.Stream(os.path.join(folder, "stream"))
-        self.registers = load_registers(folder, "begin")
-        self.tables = LiveTables(os.path.join(folder, "tables.begin"))
+        texts = read_text(os.path.join(folder, "registers.begin"))
+        self.registers = {name: int(value, 16) for name, value in texts.items()}
+        self.stages = [LiveTables(os.path.join(folder, "tables.begin.guest"))]
         self.followed = True  # the registers that switches are about
         self.counts = collections.Counter()
         self.known = {}
@@ -67,7 +62,7 @@ class Checker:
 
     def _walk(self, page):
         root = root_of(self.roots, page)
-        found = walk(root, page, self.tables.entry) if root else None
+        found = walk(root, page, self.stages[0].entry) if root else None
         return found.address if found else None
 
     def _verdict(self, record):
@@ -99,9 +94,9 @@ class Checker:
         if record.event == stream.SWITCH:
             self._switch(record.payload)
         elif record.event == stream.TABLE:
-            self.tables.new_table(record.payload)
+            self.stages[record.payload[0]].new_table(record.payload, 1)
         elif record.event == stream.ENTRY:
-            self.tables.new_entry(record.payload)
+            self.stages[record.payload[0]].new_entry(record.payload, 1)
         else:
             return
         self.known = {}
@@ -122,11 +117,13 @@ class NestedChecker(Checker):
 
     def __init__(self, folder):
         super().__init__(folder)
+        self.stages.append(LiveTables(os.path.join(folder, "tables.begin.host")))
         self.second = stage2_root(self.stream.architecture, self.registers)[1]
 
     def _walk(self, page):
-        root = root_of(self.roots, page)
-        return two_stages(root, self.second, page, self.tables.entry)[1]
+        guest_physical = super()._walk(page)
+        found = walk(self.second, guest_physical, self.stages[1].entry) if guest_physical else None
+        return found.address if found else None
 
     def _event(self, record):
         if record.event in (stream.GUEST_ENTRY, stream.GUEST_EXIT):

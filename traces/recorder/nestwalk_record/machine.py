@@ -75,7 +75,7 @@ def command_line(machine, folder, options, memory_file):
 
 _X86_NAMES = ("CR0", "CR2", "CR3", "CR4", "EFER", "RIP", "CPL")
 # AMD APM volume 2, appendix B: offsets in the control block.
-_VMCB_ASID, _VMCB_NCR3 = 0x58, 0xB0
+_VMCB_ASID, _VMCB_NCR3, _VMCB_CR3 = 0x58, 0xB0, 0x550
 
 
 def read_registers(machine, monitor, gdb):
@@ -96,12 +96,14 @@ def add_control_block(registers, address, memory):
     registers["VMCB"] = address
     registers["NCR3"] = memory.entry(address + _VMCB_NCR3)
     registers["ASID"] = memory.entry(address + _VMCB_ASID) & 0xFFFF_FFFF
+    registers["VMCB_CR3"] = memory.entry(address + _VMCB_CR3)
 
 
 def in_guest(architecture, registers):
     """Whether these are the registers of a guest that runs."""
     if architecture == "x86_64":
-        return True  # they were read while the plugin held the vCPU in the guest
+        # The host has another one. A guest that has changed it since it was entered is missed.
+        return registers["CR3"] == registers["VMCB_CR3"]
     if architecture == "aarch64":
         exception_level = registers["cpsr"] >> 2 & 3
         return exception_level < 2 and bool(registers["HCR_EL2"] & 1)

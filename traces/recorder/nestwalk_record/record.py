@@ -5,7 +5,6 @@
 
 import argparse
 import hashlib
-import json
 import os
 import select
 import shlex
@@ -169,7 +168,6 @@ class Recording:
         """Stops the machine where the plugin asks. It has to let the vCPU go for that, and asks
         again in case the vCPU came to another block before it stopped."""
         control_block = self._ask(moment)
-        held = None if self.machine.registers else self._registers()
         self.monitor.send("stop")
         time.sleep(0.1)
         self._answer("wait")
@@ -178,13 +176,10 @@ class Recording:
             self._ask(moment)
             self._answer("wait")
         self.monitor.receive("stop")
-        registers = held or self._registers()
+        registers = read_registers(self.machine, self.monitor, self.gdb)
         if self.options.nested and control_block:
             add_control_block(registers, control_block, self.memory)
         return registers
-
-    def _registers(self):
-        return read_registers(self.machine, self.monitor, self.gdb)
 
     def _stop(self, moment):
         """The registers of the stopped machine. An interrupt may have taken it out of the guest."""
@@ -204,11 +199,14 @@ class Recording:
             name, second = stage2_root(self.options.arch, registers)
             followed = [(name, SECOND_STAGE, second),
                         *((name, GUEST_STAGE, root) for name, root in roots.items())]
-        pages = snapshot.table_pages(roots.values(), self.memory, second)
-        snapshot.write_tables(os.path.join(self.options.out, f"tables.{moment}"), self.memory,
-                              pages)
-        write_json(self.options.out, f"registers.{moment}.json",
-                   {name: hex(value) for name, value in registers.items()})
+        out = self.options.out
+        snapshot.write_tables(os.path.join(out, f"tables.{moment}.guest"),
+                              snapshot.table_pages(roots.values(), self.memory, second))
+        if second:
+            snapshot.write_tables(os.path.join(out, f"tables.{moment}.host"),
+                                  snapshot.table_pages([second], self.memory))
+        snapshot.write_text(os.path.join(out, f"registers.{moment}"),
+                            {name: hex(value) for name, value in registers.items()})
         return [f"track {REGISTER_CODES[name]} {stage} {root.levels} {root.root_bits} "
                 f"{registers[name]:x}" for name, stage, root in followed]
 
@@ -229,12 +227,6 @@ class Recording:
         self.process.wait(60)
 
 
-def write_json(folder, name, value):
-    with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2)
-        file.write("\n")
-
-
 def sha256(path):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -249,12 +241,14 @@ def provenance(options, machine, recording, kernel_folder, busybox, arguments):
     return {
         "command": shlex.join(["scripts/record", *arguments]),
         "architecture": options.arch,
-        "nested": options.nested,
+        "nested": "yes" if options.nested else "no",
         "vcpus": options.smp,
-        "memory": {"base": hex(machine.memory_base), "bytes": options.memory << 20},
+        "memory_base": hex(machine.memory_base),
+        "memory_bytes": options.memory << 20,
         "emulator": version_of(machine.emulator),
         "emulator_command": shlex.join(recording.command),
-        "kernel": {"package": os.path.basename(kernel_folder), "sha256": sha256(options.kernel)},
+        "kernel": os.path.basename(kernel_folder),
+        "kernel_sha256": sha256(options.kernel),
         "busybox": os.path.basename(busybox.split("/unpacked/")[1].split("/")[0]),
         "initramfs_sha256": sha256(options.initramfs),
         "workload_sha256": sha256(options.workload),
@@ -299,10 +293,11 @@ def record(options, arguments):
         record_once(options, machine)
     with scratch_folder(options) as scratch:
         recording = Recording(options, machine, plugin, scratch)
+        snapshot.write_text(
+            os.path.join(options.out, "provenance"),
+            provenance(options, machine, recording, kernel_folder, busybox, arguments))
         say(f"booting {options.arch}")
         recording.run()
-    write_json(options.out, "provenance.json",
-               provenance(options, machine, recording, kernel_folder, busybox, arguments))
     os.remove(options.initramfs)
     say(f"{options.out}: {os.path.getsize(os.path.join(options.out, 'stream'))} bytes of stream")
 

@@ -25,10 +25,6 @@ class Memory:
             return None
         return struct.unpack_from("<Q", self._bytes, offset)[0]
 
-    def table(self, address):
-        page = self.page(address)
-        return None if page is None else struct.unpack("<512Q", page)
-
     def page(self, address):
         offset = address - self._base
         if not 0 <= offset <= len(self._bytes) - PAGE_BYTES:
@@ -39,39 +35,45 @@ class Memory:
         self._bytes.close()
 
 
-def write_tables(path, memory, addresses):
+def write_tables(path, pages):
     """Pages that hold page tables: magic, u32 version, u32 count, then address and bytes of each,
     in ascending order."""
     with open(path, "wb") as file:
-        file.write(TABLES_MAGIC + struct.pack("<2I", 1, len(addresses)))
-        for address in sorted(addresses):
-            file.write(struct.pack("<Q", address) + memory.page(address))
+        file.write(TABLES_MAGIC + struct.pack("<2I", 1, len(pages)))
+        for address in sorted(pages):
+            file.write(struct.pack("<Q", address) + pages[address])
 
 
-class Tables:
-    """Reads what write_tables wrote; stands in for Memory in walks."""
-
-    def __init__(self, path):
-        with open(path, "rb") as file:
-            data = file.read()
-        count = struct.unpack_from("<I", data, 12)[0]
-        record = struct.Struct(f"<Q{PAGE_BYTES}s")
-        self.pages = dict(record.unpack_from(data, 16 + n * record.size) for n in range(count))
-
-    def entry(self, address):
-        page = self.pages.get(address & ~(PAGE_BYTES - 1))
-        return struct.unpack_from("<Q", page, address % PAGE_BYTES)[0] if page else None
+def read_tables(path):
+    """What write_tables wrote: bytes by address."""
+    with open(path, "rb") as file:
+        data = file.read()
+    count = struct.unpack_from("<I", data, 12)[0]
+    record = struct.Struct(f"<Q{PAGE_BYTES}s")
+    return dict(record.unpack_from(data, 16 + n * record.size) for n in range(count))
 
 
 def table_pages(roots, memory, second=None):
-    """Addresses of all pages with tables below these roots; those of a guest lie where the second
-    stage has them."""
-    if not second:
-        return set().union(*(tables_below(root, memory.table) for root in roots))
-
+    """The pages with tables below these roots, by address. Those of a guest have the guest's
+    addresses, and lie where the second stage has them."""
     def locate(guest_physical):
-        found = walk(second, guest_physical, memory.entry)
-        return found.address if found else None
+        found = walk(second, guest_physical, memory.entry) if second else None
+        return found.address if found else None if second else guest_physical
 
-    return tables_below(second, memory.table).union(
-        *(tables_below(root, memory.table, locate) for root in roots))
+    def page(address):
+        where = locate(address)
+        return None if where is None else memory.page(where)
+
+    return {address: page(address) for root in roots for address in tables_below(root, page)}
+
+
+def write_text(path, values):
+    """A line for each: name, a space, value."""
+    with open(path, "w", encoding="utf-8") as file:
+        for name, value in values.items():
+            file.write(f"{name} {value}\n")
+
+
+def read_text(path):
+    with open(path, encoding="utf-8") as file:
+        return dict(line.rstrip("\n").split(" ", 1) for line in file)

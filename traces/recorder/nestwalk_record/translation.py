@@ -7,6 +7,7 @@ Page-table entries are 64 bits everywhere. A `Root` says where a table tree begi
 addresses are cut into indices; `read` functions return the entry at an address, or None.
 """
 
+import struct
 from dataclasses import dataclass
 
 PAGE_SHIFT = 12
@@ -67,15 +68,13 @@ class Translation:
     leaf_bits: int  # of the part of the address that the leaf left as it was
 
 
-def walk(root, address, read, locate=lambda table: table):
-    """The translation of `address`, or None. `locate` finds where a table lies: in a guest its
-    address is one of the guest, and goes through the second stage."""
+def walk(root, address, read):
+    """The translation of `address`, or None."""
     decode = DECODERS[root.architecture]
     table = root.address
     for level in range(root.levels - 1, -1, -1):
         shift = PAGE_SHIFT + 9 * level
-        where = locate(table + _field(address, shift, root.index_bits(level)) * ENTRY_BYTES)
-        entry = None if where is None else read(where)
+        entry = read(table + _field(address, shift, root.index_bits(level)) * ENTRY_BYTES)
         decoded = None if entry is None else decode(entry, level)
         if decoded is None:
             return None
@@ -86,27 +85,24 @@ def walk(root, address, read, locate=lambda table: table):
     return None
 
 
-def tables_below(root, read_table, locate=lambda table: table):
-    """Addresses of all pages that hold tables of the tree, as `locate` finds them."""
+def tables_below(root, read_page):
+    """Addresses of all pages that hold tables of the tree."""
     decode = DECODERS[root.architecture]
     found = set()
 
     def visit(table, level):
         for page in range(table, table + (ENTRY_BYTES << root.index_bits(level)), PAGE_BYTES):
-            where = locate(page)
-            if where is None or (where, level) in found:
+            data = None if (page, level) in found else read_page(page)
+            if data is None:
                 continue
-            entries = read_table(where)
-            if entries is None:
-                continue
-            found.add((where, level))
-            for entry in entries:
+            found.add((page, level))
+            for entry in struct.unpack(f"<{PAGE_BYTES // ENTRY_BYTES}Q", data):
                 decoded = decode(entry, level) if entry and level > 0 else None
                 if decoded and not decoded[0]:
                     visit(decoded[1], level - 1)
 
     visit(root.address & ~(PAGE_BYTES - 1), root.levels - 1)
-    return {where for where, _ in found}
+    return {page for page, _ in found}
 
 
 # ---- from registers to roots ----
@@ -178,18 +174,6 @@ def stage2_root(architecture, registers):
     if architecture == "aarch64":
         return "VTTBR_EL2", aarch64_stage2(registers)
     return "hgatp", riscv_root(registers["hgatp"], stage2=True)
-
-
-def two_stages(first, second, address, read):
-    """(guest-physical, final) address, None each where a stage does not translate."""
-    def locate(guest_physical):
-        found = walk(second, guest_physical, read)
-        return found.address if found else None
-
-    guest = walk(first, address, read, locate) if first else None
-    if guest is None:
-        return None, None
-    return guest.address, locate(guest.address)
 
 
 def root_of(roots, address):

@@ -80,9 +80,12 @@ static uint8_t *put_u64(uint8_t *at, uint64_t value) {
   return at + sizeof value;
 }
 
-static void on_table(void *context, uint64_t physical, unsigned level, const uint64_t *entries) {
+static void on_table(void *context, enum table_stage stage, uint64_t address, unsigned level,
+                     const uint64_t *entries) {
   /* Index steps take two bytes at most. */
-  uint8_t payload[16 + kTableEntries * (2 + sizeof *entries)], *at = put_varint(payload, physical);
+  uint8_t payload[16 + kTableEntries * (2 + sizeof *entries)], *at = payload;
+  *at++ = stage == STAGE_SECOND;
+  at = put_varint(at, address);
   *at++ = (uint8_t)level;
   unsigned last = 0;
   for (unsigned i = 0; i < kTableEntries; ++i) {
@@ -94,8 +97,10 @@ static void on_table(void *context, uint64_t physical, unsigned level, const uin
   record_event(vcpu, now_of(vcpu), EVENT_TABLE, payload, at);
 }
 
-static void on_entry(void *context, uint64_t physical, uint64_t value) {
-  uint8_t payload[20], *at = put_u64(put_varint(payload, physical), value);
+static void on_entry(void *context, enum table_stage stage, uint64_t address, uint64_t value) {
+  uint8_t payload[20], *at = payload;
+  *at++ = stage == STAGE_SECOND;
+  at = put_u64(put_varint(at, address), value);
   struct vcpu *vcpu = context;
   record_event(vcpu, now_of(vcpu), EVENT_ENTRY, payload, at);
 }

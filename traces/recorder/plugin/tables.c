@@ -15,8 +15,9 @@ enum { kShift = 12, kPageBytes = 1 << kShift, kEntries = 512, kRoots = 64, kMaxL
 /* What is known of one page of guest memory. */
 struct page {
   uint8_t level;       /* of the table in it, from the leaves, plus one; 0: it holds none */
-  bool of_guest;       /* what it points to lies where the second stage has it */
+  uint8_t stage;       /* enum table_stage */
   uint32_t references; /* from entries and registers */
+  uint64_t address;    /* of the page, as its stage calls it */
   uint64_t *entries;   /* what a table above the leaves held when last looked at */
 };
 
@@ -99,18 +100,29 @@ static bool locate(uint64_t guest_physical, uint64_t *physical) {
   return false;
 }
 
-/* Where the table lies that an entry of this page points to; false for leaves and invalid ones. */
-static bool next_table(const struct page *page, uint64_t entry, uint64_t *table) {
-  unsigned level = page->level - 1u;
-  if (level == 0 || decode_entry(entry, level, table) != ENTRY_TABLE) return false;
-  return !page->of_guest || locate(*table, table);
+/* A table, as its stage calls it and where it is. */
+struct place {
+  uint64_t address, physical;
+};
+
+static bool find(enum table_stage stage, uint64_t address, struct place *found) {
+  *found = (struct place){address, address};
+  return stage != STAGE_GUEST || locate(address, &found->physical);
 }
 
-static void unlink_table(uint64_t physical);
+/* The table that an entry of this page points to; false for leaves and invalid entries. */
+static bool next_table(const struct page *page, uint64_t entry, struct place *table) {
+  unsigned level = page->level - 1u;
+  uint64_t address;
+  return level > 0 && decode_entry(entry, level, &address) == ENTRY_TABLE &&
+         find(page->stage, address, table);
+}
+
+static void unlink_table(struct place);
 
 static void forget_table(struct page *page) {
   struct page former = *page;
-  uint64_t child;
+  struct place child;
   *page = (struct page){0};
   for (int i = 0; former.entries && i < kEntries; ++i) {
     if (next_table(&former, former.entries[i], &child)) unlink_table(child);
@@ -118,14 +130,15 @@ static void forget_table(struct page *page) {
   free(former.entries);
 }
 
-static void unlink_table(uint64_t physical) {
-  struct page *page = page_at(physical);
+static void unlink_table(struct place table) {
+  struct page *page = page_at(table.physical);
   if (page && page->level && --page->references == 0) forget_table(page);
 }
 
-static void link_table(uint64_t physical, unsigned level, bool of_guest, void *context) {
-  struct page *page = page_at(physical);
-  const uint64_t *memory = guest_memory_at(physical & ~(uint64_t)(kPageBytes - 1));
+static void link_table(struct place table, enum table_stage stage, unsigned level, void *context) {
+  const uint64_t page_mask = ~(uint64_t)(kPageBytes - 1);
+  struct page *page = page_at(table.physical);
+  const uint64_t *memory = guest_memory_at(table.physical & page_mask);
   if (!page || !memory) return;
   if (page->level == level + 1) {
     ++page->references;
@@ -133,28 +146,33 @@ static void link_table(uint64_t physical, unsigned level, bool of_guest, void *c
   }
   /* It was a table of another level, which nobody has taken apart: a root of a dead process. */
   if (page->level) forget_table(page);
-  *page = (struct page){.level = (uint8_t)(level + 1), .of_guest = of_guest, .references = 1};
-  if (context) listener.on_table(context, physical & ~(uint64_t)(kPageBytes - 1), level, memory);
+  *page = (struct page){.level = (uint8_t)(level + 1),
+                        .stage = (uint8_t)stage,
+                        .references = 1,
+                        .address = table.address & page_mask};
+  if (context) listener.on_table(context, stage, page->address, level, memory);
   if (level == 0) return;
   page->entries = malloc(kPageBytes);
   if (!page->entries) abort();
   memcpy(page->entries, memory, kPageBytes);
   for (int i = 0; i < kEntries; ++i) {
-    uint64_t child;
-    if (next_table(page, page->entries[i], &child)) link_table(child, level - 1, of_guest, context);
+    struct place child;
+    if (next_table(page, page->entries[i], &child)) link_table(child, stage, level - 1, context);
   }
 }
 
 static void change_entry(struct page *page, uint64_t physical, uint64_t value, void *context) {
   unsigned index = physical / sizeof value % kEntries;
-  uint64_t before = page->entries ? page->entries[index] : 0, child;
+  uint64_t before = page->entries ? page->entries[index] : 0;
+  struct place child;
   if (page->entries && before == value) return;
-  if (context) listener.on_entry(context, physical, value);
+  uint64_t address = page->address + index * sizeof value;
+  if (context) listener.on_entry(context, page->stage, address, value);
   if (!page->entries) return;
   page->entries[index] = value;
   /* The new one first: where both are the same it must not be forgotten in between. */
   if (next_table(page, value, &child)) {
-    link_table(child, page->level - 2u, page->of_guest, context);
+    link_table(child, page->stage, page->level - 2u, context);
   }
   if (next_table(page, before, &child)) unlink_table(child);
 }
@@ -179,13 +197,11 @@ static void link_root(const struct shape *shape, uint64_t root, void *context) {
   unsigned level = shape->levels - 1u;
   uint64_t bytes = sizeof(uint64_t) << shape->root_bits;
   for (uint64_t at = root; at < root + bytes; at += kPageBytes) {
-    uint64_t where = at;
-    if (shape->stage == STAGE_GUEST && !locate(at, &where)) continue;
-    struct page *page = page_at(where);
-    if (page && page->level == level + 1) look_again(page, where, context);
-    if (page && page->level != level + 1) {
-      link_table(where, level, shape->stage == STAGE_GUEST, context);
-    }
+    struct place table;
+    if (!find(shape->stage, at, &table)) continue;
+    struct page *page = page_at(table.physical);
+    if (page && page->level == level + 1) look_again(page, table.physical, context);
+    if (page && page->level != level + 1) link_table(table, shape->stage, level, context);
   }
 }
 

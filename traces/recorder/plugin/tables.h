@@ -12,14 +12,16 @@
 
 #include "decode.h"
 
-/* Told of what is new; `level` counts from the leaves, entries are 512. */
-struct tables_listener {
-  void (*on_table)(void *context, uint64_t physical, unsigned level, const uint64_t *entries);
-  void (*on_entry)(void *context, uint64_t physical, uint64_t value);
-};
-
 /* A guest's tables lie where the second stage has them. */
 enum table_stage { STAGE_ONLY, STAGE_GUEST, STAGE_SECOND };
+
+/* Told of what is new. Addresses are physical ones of the stage that the table belongs to: those of
+   a guest's tables are the guest's. `level` counts from the leaves, entries are 512. */
+struct tables_listener {
+  void (*on_table)(void *context, enum table_stage, uint64_t address, unsigned level,
+                   const uint64_t *entries);
+  void (*on_entry)(void *context, enum table_stage, uint64_t address, uint64_t value);
+};
 
 void tables_start(enum architecture, const struct tables_listener *);
 /* The register `code` holds a root of such a tree; the second stage comes first. */
