@@ -9,20 +9,12 @@
 
 #include "marker.h"
 
-enum { kPages = 8192, kEntries = 512, kTables = 64, kRounds = 64, kSpins = 20000000 };
+enum { kPages = 8192, kEntries = 512, kTables = 64, kRounds = 64, kSettle = 1000, kSpins = 20000000 };
 #define PAGE 4096ull
 #define SMALL_PAGES 0x100000000ull /* mapped with 4 KiB leaves, frames out of order */
 #define LARGE_PAGES 0x140000000ull /* the same memory, 2 MiB leaves */
 
 #define MARK(code) __asm__ volatile(MARKER_INSTRUCTION(#code) ::: "memory")
-
-#if defined(__aarch64__)
-#define JUMP_TO_NEXT "b 1f\n1:"
-#elif defined(__x86_64__)
-#define JUMP_TO_NEXT "jmp 1f\n1:"
-#else
-#define JUMP_TO_NEXT "j 1f\n1:"
-#endif
 
 #if defined(__x86_64__)
 enum { kLevels = 4, kOuterLeaf = 2 };
@@ -184,12 +176,15 @@ static void switch_between(uint64_t *first, uint64_t *second) {
   }
 }
 
+static void spin(uint64_t rounds) {
+  while (rounds--) __asm__ volatile("");
+}
+
 void work(void) {
   uint64_t *first = new_space(4097), *second = new_space(2049);
   start_translation(first);
   MARK(1);
-  /* The recording begins with the next block of code. */
-  __asm__ volatile(JUMP_TO_NEXT);
+  spin(kSettle); /* the recording begins a few blocks of code later */
   MARK(2);
   touch_all();
   MARK(3);
@@ -201,7 +196,6 @@ void work(void) {
   MARK(6);
   switch_between(first, second);
   MARK(0);
-  /* The recorder wants to find it running. */
-  for (uint64_t i = 0; i < kSpins; ++i) __asm__ volatile("");
+  spin(kSpins); /* the recorder wants to find the guest running */
   for (;;) call_host();
 }

@@ -339,7 +339,6 @@ static void record_fetches(struct vcpu *vcpu, const struct block *block) {
 void recorder_on_block(unsigned index, const struct block *block) {
   struct vcpu *vcpu = vcpu_at(index);
   vcpu->retired += vcpu->block_instructions;
-  vcpu->block_instructions = block->instructions;
   vcpu->position = 0;
   if (vcpu->pending) recorder_after_operation(index);
   if (settings.track_guests) {
@@ -347,6 +346,8 @@ void recorder_on_block(unsigned index, const struct block *block) {
     if (vcpu->entering) vcpu->entering = vcpu->muted = false;
     on_world_change(index, vcpu, world_on_block(&vcpu->world, settings.architecture, place));
   }
+  /* The clock of a guest stands still while its hypervisor runs. */
+  vcpu->block_instructions = vcpu->muted ? 0 : block->instructions;
   bool asks = region_state == REGION_STARTING || region_state == REGION_ENDING;
   if (asks && !vcpu->muted) region_ask(vcpu->control_block);
   if (settings.fetches && recording() && !vcpu->muted) record_fetches(vcpu, block);
