@@ -1,0 +1,76 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <exception>
+#include <iostream>
+
+#include "command_line.hpp"
+#include "nestwalk/traces/error.hpp"
+#include "output.hpp"
+#include "trace_command.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+constexpr Command kCommands[] = {
+    {"run", "replays a trace", nullptr},
+    {"compare", "replays a trace on several machines", nullptr},
+    {"check", "looks for fences that are missing", nullptr},
+    {"gate", "compares a run with a baseline", nullptr},
+    {"trace", "looks at, makes and changes traces", run_trace_command},
+    {"config", "explains and checks configurations", nullptr},
+};
+
+int run(const Arguments& arguments) {
+  if (!arguments.empty() && arguments[0] == "--version") {
+    TextOutput().write("nestwalk " NESTWALK_VERSION "\n");
+    return kDone;
+  }
+  return run_command(kCommands, "nestwalk",
+                     "A cycle-level simulator of nested paging. Exit codes: 0 done, 1 internal\n"
+                     "error, 2 usage, 3 a check or gate failed, 4 bad input data.",
+                     arguments);
+}
+
+int run_guarded(const Arguments& arguments) {
+  try {
+    return run(arguments);
+  } catch (const UsageError& error) {
+    std::cerr << error.what() << '\n';  // It begins with the command.
+    return kUsage;
+  } catch (const traces::RecordError& error) {
+    warn(error.what());
+    return kUsage;
+  } catch (const traces::InputError& error) {
+    warn(error.what());
+    return kBadInput;
+  } catch (const traces::OutputError& error) {
+    if (error.code() == std::errc::broken_pipe) return kDone;  // The reader has seen enough.
+    warn(error.what());
+    return kInternal;
+  } catch (const std::exception& error) {
+    warn(std::string("internal error: ") + error.what());
+    return kInternal;
+  }
+}
+
+// A standard stream that is closed must not become the number of a file that is opened.
+void occupy_standard_streams() {
+  for (int descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; ++descriptor) {
+    if (fcntl(descriptor, F_GETFD) < 0 && open("/dev/null", O_RDONLY) < 0) return;
+  }
+}
+
+}  // namespace
+}  // namespace nestwalk::sim
+
+int main(int count, char** arguments) {
+  nestwalk::sim::occupy_standard_streams();
+  std::signal(SIGPIPE, SIG_IGN);
+  return nestwalk::sim::run_guarded({arguments + 1, arguments + count});
+}

@@ -1,0 +1,35 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Standard output, and what is said on standard error.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "nestwalk/traces/io.hpp"
+
+namespace nestwalk::sim {
+
+/// Text for standard output. Throws traces::OutputError; `flush` is for the end.
+class TextOutput {
+ public:
+  TextOutput();
+
+  /// Writes at once.
+  void write(std::string_view text);
+  /// What the next `write_when_large` looks at.
+  std::string& buffer() { return buffer_; }
+  void write_when_large();
+  void flush();
+
+ private:
+  std::unique_ptr<traces::ByteSink> sink_;
+  std::string buffer_;
+};
+
+/// One line on standard error.
+void warn(const std::string& message);
+
+}  // namespace nestwalk::sim

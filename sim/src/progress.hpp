@@ -1,0 +1,35 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// How far a command is, for a person who waits.
+#pragma once
+
+#include <chrono>
+
+#include "nestwalk/addrspace/address.hpp"
+
+namespace nestwalk::sim {
+
+/// Shows rate and time left on standard error when that is a terminal, otherwise nothing.
+class Progress {
+ public:
+  /// `total` is 0 when nobody knows it.
+  explicit Progress(addrspace::u64 total);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  /// `done` of the total, and how many records that were.
+  void update(addrspace::u64 done, addrspace::u64 records);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  addrspace::u64 total_;
+  bool shown_;
+  bool on_line_ = false;
+  Clock::time_point start_ = Clock::now();
+  Clock::time_point next_ = start_ + std::chrono::seconds(1);
+};
+
+}  // namespace nestwalk::sim

@@ -1,0 +1,28 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "trace_command.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+constexpr Command kCommands[] = {
+    {"info", "says what is in a trace", nullptr},
+    {"cat", "prints the records as text", run_trace_cat},
+    {"stats", "counts, as JSON", nullptr},
+    {"cut", "keeps a range of records", nullptr},
+    {"merge", "joins traces of different CPUs", nullptr},
+    {"split", "makes a trace for each vCPU", nullptr},
+    {"gen", "makes a synthetic trace", nullptr},
+    {"import", "converts what other tools record", nullptr},
+    {"verify", "checks recorded addresses against recorded page tables", nullptr},
+};
+
+}  // namespace
+
+int run_trace_command(const Arguments& arguments) {
+  return run_command(kCommands, "nestwalk trace", "Looks at, makes and changes traces (.nwt).",
+                     arguments);
+}
+
+}  // namespace nestwalk::sim

@@ -1,0 +1,29 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "trace_input.hpp"
+
+#include "output.hpp"
+
+namespace nestwalk::sim {
+
+namespace po = boost::program_options;
+
+void TraceInput::declare(CommandLine& line) {
+  line.flag("salvage", "pass over damage, and say what is lost")
+      .option("vcpu", po::value<addrspace::u32>()->value_name("N"), "only this vCPU")
+      .operand("file", po::value<std::string>(), 1);
+}
+
+void TraceInput::take(const CommandLine& line) {
+  if (line.has("file")) path_ = line.get<std::string>("file");
+  if (line.has("vcpu")) vcpu_ = line.get<addrspace::u32>("vcpu");
+  salvage_ = line.has("salvage");
+}
+
+traces::OnLoss TraceInput::on_loss() const {
+  if (!salvage_) return {};
+  return [](const std::string& message) { warn("lost: " + message); };
+}
+
+}  // namespace nestwalk::sim

@@ -1,0 +1,32 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// The trace that a command reads, and how.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "command_line.hpp"
+#include "nestwalk/traces/reader.hpp"
+
+namespace nestwalk::sim {
+
+class TraceInput {
+ public:
+  /// Adds the operand FILE and the options --salvage and --vcpu.
+  void declare(CommandLine& line);
+  void take(const CommandLine& line);
+
+  std::unique_ptr<traces::ByteSource> open() const { return traces::open_source(path_); }
+  traces::OnLoss on_loss() const;
+  bool wants(addrspace::u32 vcpu) const { return !vcpu_ || *vcpu_ == vcpu; }
+
+ private:
+  std::string path_ = "-";
+  bool salvage_ = false;
+  std::optional<addrspace::u32> vcpu_;
+};
+
+}  // namespace nestwalk::sim

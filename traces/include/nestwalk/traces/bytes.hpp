@@ -1,0 +1,104 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Growing and reading byte strings: little-endian integers, LEB128 varints, counted strings.
+#pragma once
+
+#include <bit>
+#include <cstring>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "nestwalk/traces/error.hpp"
+#include "nestwalk/traces/record.hpp"
+
+namespace nestwalk::traces {
+
+static_assert(std::endian::native == std::endian::little, "files are little-endian, copied as is");
+
+constexpr u64 zigzag(u64 value) { return (value << 1) ^ (u64{0} - (value >> 63)); }
+constexpr u64 unzigzag(u64 value) { return (value >> 1) ^ (u64{0} - (value & 1)); }
+
+class ByteBuffer {
+ public:
+  /// `bytes` more may be written at the result, after which `commit` keeps some of them.
+  u8* room(std::size_t bytes) {
+    if (storage_.size() - size_ < bytes) storage_.resize(2 * storage_.size() + bytes + 64);
+    return storage_.data() + size_;
+  }
+  void commit(std::size_t bytes) { size_ += bytes; }
+
+  template <class T>
+  void put(T value) {
+    std::memcpy(room(sizeof value), &value, sizeof value);
+    commit(sizeof value);
+  }
+  void put_varint(u64 value) {
+    u8* const start = room(10);
+    u8* to = start;
+    for (; value >= 0x80; value >>= 7) *to++ = static_cast<u8>(value | 0x80);
+    *to++ = static_cast<u8>(value);
+    commit(static_cast<std::size_t>(to - start));
+  }
+  void put_bytes(std::span<const u8> bytes) {
+    if (bytes.empty()) return;
+    std::memcpy(room(bytes.size()), bytes.data(), bytes.size());
+    commit(bytes.size());
+  }
+  void put_string(std::string_view text) {
+    put_varint(text.size());
+    put_bytes({reinterpret_cast<const u8*>(text.data()), text.size()});
+  }
+
+  void clear() { size_ = 0; }
+  std::size_t size() const { return size_; }
+  std::span<const u8> bytes() const { return {storage_.data(), size_}; }
+  u8* data() { return storage_.data(); }
+
+ private:
+  std::vector<u8> storage_;
+  std::size_t size_ = 0;
+};
+
+/// Where in which file a byte string lay: what a message names.
+struct Place {
+  std::string name;
+  u64 offset = 0;
+
+  [[noreturn]] void fail(const std::string& expected, const std::string& found) const {
+    throw InputError(name, offset, expected, found);
+  }
+};
+
+/// Takes values from the front; throws an InputError at the place when they are not there.
+class ByteReader {
+ public:
+  ByteReader(std::span<const u8> bytes, const Place& place) : bytes_(bytes), place_(&place) {}
+
+  template <class T>
+  T take(const char* what) {
+    T value;
+    std::memcpy(&value, take_bytes(sizeof value, what).data(), sizeof value);
+    return value;
+  }
+  u64 take_varint(const char* what);
+  std::span<const u8> take_bytes(u64 count, const char* what);
+  std::string take_string(const char* what);
+  /// A number of things of at least `least_bytes` each: more than what is left cannot be.
+  u64 take_count(std::size_t least_bytes, const char* what);
+  /// A number below `limit`.
+  u64 take_below(u64 limit, const char* what);
+  void check_below(u64 value, u64 limit, const char* what) const;
+
+  std::size_t left() const { return bytes_.size(); }
+  /// Everything has been taken.
+  void expect_end(const char* what) const;
+
+ private:
+  std::span<const u8> bytes_;
+  const Place* place_;
+};
+
+}  // namespace nestwalk::traces

@@ -1,0 +1,275 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+
+#include "nestwalk/traces/block.hpp"
+
+namespace nestwalk::traces {
+namespace {
+
+constexpr std::size_t kBatch = 1024;
+constexpr std::size_t kMaxShapeBytes = 9;   // first byte, length, varints of 13 and 32 bits
+constexpr std::size_t kMaxFrameBytes = 17;  // flags, two varints of 52 bits
+constexpr const char* kColumnBytes[kColumns] = {"bytes of shapes",    "bytes of tokens",
+                                                "bytes of distances", "bytes of frames",
+                                                "bytes of escapes",   "bytes of events"};
+
+u64 most_bytes(unsigned column, const BlockHeader& block) {
+  const u64 most[kColumns] = {block.shapes * kMaxShapeBytes,
+                              block.accesses,
+                              u64{block.accesses} * 8,
+                              u64{block.accesses} * kMaxFrameBytes,
+                              u64{block.accesses} * kMaxShapeBytes,
+                              block.events == 0 ? 0 : kMaxEventBytes + 2 * PhaseMarker::kMaxName};
+  return most[column];
+}
+
+void check_number(const Place& place, const char* what, u64 value, u64 most) {
+  if (value > most) {
+    place.fail("at most " + std::to_string(most) + " " + what, std::to_string(value));
+  }
+}
+
+// The last 8 bytes of an Access as one number.
+struct Tail {
+  u32 instructions;
+  u16 size;
+  AccessKind kind;
+  u8 flags;
+};
+constexpr std::size_t kTailOffset = offsetof(Access, instructions);
+constexpr unsigned kFlagsShift = 56;
+static_assert(offsetof(Access, flags) - kTailOffset == offsetof(Tail, flags));
+static_assert(kTailOffset + sizeof(Tail) == sizeof(Access));
+
+// What to keep of GVA, GPA and HPA, by the flags of the known ones.
+struct KnownMasks {
+  u64 gva, gpa, hpa, unused;
+};
+constexpr std::array<KnownMasks, kAddressesKnown + 1> make_known_masks() {
+  std::array<KnownMasks, kAddressesKnown + 1> masks{};
+  for (u64 known = 0; known < masks.size(); ++known) {
+    masks[known] = {known & kGvaKnown ? ~u64{0} : 0, known & kGpaKnown ? ~u64{0} : 0,
+                    known & kHpaKnown ? ~u64{0} : 0, 0};
+  }
+  return masks;
+}
+constexpr auto kKnownMasks = make_known_masks();
+
+}  // namespace
+
+// A shape, made ready for the loop.
+struct alignas(32) BlockDecoder::Token {
+  u64 mask = 0;
+  u64 tail = 0;
+  u8 length = 0;
+  u8 scale = 1;
+  u8 context = 0;
+  bool fetch = false;
+  bool previous = false;
+  bool new_frame = false;
+  bool escape = true;  // spelled out, or not a token of this block
+
+  Token() = default;
+  explicit Token(const Shape& shape)
+      : mask(addrspace::low_mask(shape.length * 8u)),
+        tail(std::bit_cast<u64>(Tail{shape.instructions, shape.size, shape.kind, shape.flags})),
+        length(shape.length),
+        scale(shape.scaled ? 8 : 1),
+        context(AddressHistory::context_of(shape.kind, shape.size, shape.instructions)),
+        fetch(shape.kind == AccessKind::Fetch),
+        previous(shape.previous),
+        new_frame(shape.new_frame),
+        escape(false) {}
+};
+
+BlockDecoder::BlockDecoder() : tokens_(256), escaped_(std::make_unique<Token>()), batch_(kBatch) {}
+BlockDecoder::~BlockDecoder() = default;
+
+BlockHeader BlockDecoder::read_header(std::span<const u8> payload, const Place& place) {
+  ByteReader reader(payload, place);
+  const auto block = reader.take<BlockHeader>("a block header");
+  check_number(place, "as a vCPU", block.vcpu, kMaxVcpus - 1);
+  check_number(place, "accesses in a block", block.accesses, kMaxBlockRecords);
+  check_number(place, "events in a block", block.events, kMaxBlockRecords);
+  check_number(place, "shapes in a block", block.shapes, kEscapeToken);
+  u64 stored = 0;
+  for (unsigned column = 0; column < kColumns; ++column) {
+    check_number(place, kColumnBytes[column], block.columns[column].raw, most_bytes(column, block));
+    stored += block.columns[column].stored;
+  }
+  if (block.columns[kTokens].raw != block.accesses) {
+    place.fail(std::to_string(block.accesses) + " tokens",
+               std::to_string(block.columns[kTokens].raw));
+  }
+  if (stored != reader.left()) {
+    place.fail("columns of " + std::to_string(stored) + " bytes", std::to_string(reader.left()));
+  }
+  return block;
+}
+
+void BlockDecoder::open(std::span<const u8> payload, const Place& place) {
+  place_ = place;
+  header_ = read_header(payload, place_);
+  read_columns(payload.subspan(sizeof header_));
+  accesses_left_ = header_.accesses;
+  events_left_ = header_.events;
+  position_ = {header_.vcpu, header_.first_record, header_.time, header_.root, header_.asid, {},
+               nullptr};
+  addresses_.reset();
+  frames_.reset(header_.root, header_.asid);
+  last_frame_ = {0, 0};
+  read_tokens();
+  plan_event();
+}
+
+void BlockDecoder::read_columns(std::span<const u8> stored) {
+  for (unsigned column = 0; column < kColumns; ++column) {
+    const BlockHeader::Size size = header_.columns[column];
+    std::vector<u8>& bytes = columns_[column];
+    // Distances are loaded 8 bytes at a time, and a batch is checked when it is done.
+    const std::size_t slack = column == kDeltas ? 8 * kBatch : 0;
+    if (bytes.size() < size.raw + slack) bytes.resize(size.raw + slack);
+    zstd_.decompress(stored.first(size.stored), {bytes.data(), size.raw}, place_);
+    stored = stored.subspan(size.stored);
+  }
+  token_ = columns_[kTokens].data();
+  delta_ = columns_[kDeltas].data();
+  frame_reader_ = reader(kFrames);
+  escape_reader_ = reader(kEscapes);
+  event_reader_ = reader(kEvents);
+}
+
+ByteReader BlockDecoder::reader(Column column) const {
+  return {{columns_[column].data(), header_.columns[column].raw}, place_};
+}
+
+void BlockDecoder::read_tokens() {
+  std::fill(tokens_.begin(), tokens_.end(), Token{});
+  ByteReader shapes = reader(kShapes);
+  for (u32 n = 0; n < header_.shapes; ++n) tokens_[n] = Token(take_shape(shapes));
+  shapes.expect_end("the shapes");
+}
+
+void BlockDecoder::plan_event() {
+  accesses_before_event_ = accesses_left_;
+  if (events_left_ == 0) return;
+  accesses_before_event_ = static_cast<u32>(
+      event_reader_.take_below(u64{accesses_left_} + 1, "accesses before an event"));
+}
+
+bool BlockDecoder::next(Chunk& chunk) {
+  const u32 count = std::min<u32>(accesses_before_event_, kBatch);
+  if (count == 0 && events_left_ == 0) {
+    expect_end();
+    return false;
+  }
+  chunk = position_;
+  chunk.accesses = {batch_.data(), count};
+  position_.time += decode({batch_.data(), count});
+  position_.first_record += count;
+  accesses_left_ -= count;
+  accesses_before_event_ -= count;
+  if (accesses_before_event_ == 0 && events_left_ != 0) {
+    read_event();
+    chunk.event = &event_;
+  }
+  return true;
+}
+
+// The per-record path. Returns how many instructions passed.
+u64 BlockDecoder::decode(std::span<Access> to) {
+  AddressHistory history = addresses_.history;
+  const FrameMap frames = frames_.map;
+  const Token* const tokens = tokens_.data();
+  const u8* token_at = token_;
+  const u8* delta_at = delta_;
+  u64 instructions = 0;
+  for (Access& access : to) {
+    const Token* token = &tokens[*token_at++];
+    if (token->escape) [[unlikely]]
+      token = &read_escape(token_at[-1]);
+
+    u64 distance;
+    std::memcpy(&distance, delta_at, sizeof distance);
+    delta_at += token->length;
+    distance = unzigzag(distance & token->mask) * token->scale;
+    const AddressHistory::Slot slot = history.next(token->context, token->fetch);
+    const u64 address = slot.base(token->previous) + distance;
+    slot.update(address);
+
+    Frame& frame = frames.at(address);
+    if (token->new_frame) [[unlikely]]
+      read_frame(frame);
+    const u8 known = frame.known();
+    const KnownMasks& masks = kKnownMasks[known];
+    access.gva = Gva(address & masks.gva);
+    access.gpa = Gpa((address + frame.gpa_distance()) & masks.gpa);
+    access.hpa = Hpa((address + frame.hpa) & masks.hpa);
+    const u64 tail = token->tail | u64{known} << kFlagsShift;
+    std::memcpy(reinterpret_cast<u8*>(&access) + kTailOffset, &tail, sizeof tail);
+    instructions += static_cast<u32>(tail);
+  }
+  addresses_.history = history;
+  token_ = token_at;
+  delta_ = delta_at;
+  if (delta_ > columns_[kDeltas].data() + header_.columns[kDeltas].raw) {
+    place_.fail("more distances", "the end of the column");
+  }
+  return instructions;
+}
+
+const BlockDecoder::Token& BlockDecoder::read_escape(u8 token) {
+  if (token != kEscapeToken) {
+    place_.fail("a token below " + std::to_string(header_.shapes), std::to_string(token));
+  }
+  *escaped_ = Token(take_shape(escape_reader_));
+  return *escaped_;
+}
+
+void BlockDecoder::read_frame(Frame& frame) {
+  const u8 known = frame_reader_.take<u8>("a frame's flags");
+  if (known > kAddressesKnown || (known & (kGvaKnown | kGpaKnown)) == 0) {
+    place_.fail("a frame's flags", std::to_string(known));
+  }
+  frame = {known, 0};
+  if (known & kGpaKnown) {
+    last_frame_.gpa += unzigzag(frame_reader_.take_varint("a frame")) << kPageShift;
+    frame.gpa |= last_frame_.gpa;
+  }
+  if (known & kHpaKnown) {
+    last_frame_.hpa += unzigzag(frame_reader_.take_varint("a frame")) << kPageShift;
+    frame.hpa = last_frame_.hpa;
+  }
+}
+
+void BlockDecoder::read_event() {
+  event_ = take_event(event_reader_);
+  --events_left_;
+  ++position_.first_record;
+  position_.time += event_.instructions;
+  if (const auto* sync = std::get_if<TimeSync>(&event_.detail)) {
+    position_.time = std::max(position_.time, sync->time);
+  }
+  if (const auto* space = std::get_if<SpaceSwitch>(&event_.detail)) {
+    position_.root = space->root;
+    position_.asid = space->asid;
+    frames_.map.switch_space(space->root, space->asid);
+  }
+  plan_event();
+}
+
+void BlockDecoder::expect_end() const {
+  if (delta_ != columns_[kDeltas].data() + header_.columns[kDeltas].raw) {
+    place_.fail("the end of the distances", "more of them");
+  }
+  frame_reader_.expect_end("the frames");
+  escape_reader_.expect_end("the escapes");
+  event_reader_.expect_end("the events");
+}
+
+}  // namespace nestwalk::traces

@@ -1,0 +1,77 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include <algorithm>
+
+#include "nestwalk/traces/reader.hpp"
+
+namespace nestwalk::traces {
+
+u64 time_after(u64 time, const Event& event) {
+  time += event.instructions;
+  const auto* sync = std::get_if<TimeSync>(&event.detail);
+  return sync != nullptr ? std::max(time, sync->time) : time;
+}
+
+namespace {
+
+// Moves the first record of `from`, and those after it that come before `bound`, to `run`.
+void take_run(Chunk& from, u64 bound, Chunk& run) {
+  run = from;
+  if (from.accesses.empty()) {
+    from.event = nullptr;
+    return;
+  }
+  std::size_t count = 0;
+  u64 next_time = time_after(from.time, from.accesses[0]);
+  do {
+    from.time = next_time;
+    ++count;
+    if (count == from.accesses.size()) break;
+    next_time = time_after(from.time, from.accesses[count]);
+  } while (next_time < bound);
+  run.accesses = from.accesses.first(count);
+  run.event = nullptr;
+  from.accesses = from.accesses.subspan(count);
+  from.first_record += count;
+}
+
+}  // namespace
+
+TimeOrderedReader::TimeOrderedReader(const Open& open, const OnLoss& on_loss) {
+  header_ = Reader(open(), on_loss).header();
+  for (u32 vcpu = 0; vcpu < header_.vcpus; ++vcpu) {
+    Cursor cursor{std::make_unique<StreamReader>(open(), vcpu, on_loss), {}};
+    if (cursor.fill()) cursors_.push_back(std::move(cursor));
+  }
+}
+
+bool TimeOrderedReader::Cursor::fill() {
+  return !chunk.accesses.empty() || chunk.event != nullptr || reader->next(chunk);
+}
+
+u64 TimeOrderedReader::Cursor::next_time() const {
+  return chunk.accesses.empty() ? time_after(chunk.time, *chunk.event)
+                                : time_after(chunk.time, chunk.accesses.front());
+}
+
+// Takes records from the earliest stream for as long as it stays the earliest.
+bool TimeOrderedReader::next(Chunk& chunk) {
+  std::erase_if(cursors_, [](Cursor& cursor) { return !cursor.fill(); });
+  if (cursors_.empty()) return false;
+  Cursor* first = &cursors_.front();
+  for (Cursor& cursor : cursors_) {
+    if (cursor.next_time() < first->next_time()) first = &cursor;
+  }
+  // Before which time a record of `first` is next: a lower vCPU comes first at the same time.
+  u64 bound = ~u64{0};
+  for (const Cursor& cursor : cursors_) {
+    if (&cursor == first) continue;
+    const u64 time = cursor.next_time();
+    bound = std::min(bound, &cursor < first || time == ~u64{0} ? time : time + 1);
+  }
+  take_run(first->chunk, bound, chunk);
+  return true;
+}
+
+}  // namespace nestwalk::traces
