@@ -7,13 +7,13 @@ namespace nestwalk::sim {
 namespace {
 
 constexpr Command kCommands[] = {
-    {"info", "says what is in a trace", nullptr},
+    {"info", "says what is in a trace", run_trace_info},
     {"cat", "prints the records as text", run_trace_cat},
-    {"stats", "counts, as JSON", nullptr},
-    {"cut", "keeps a range of records", nullptr},
-    {"merge", "joins traces of different CPUs", nullptr},
-    {"split", "makes a trace for each vCPU", nullptr},
-    {"gen", "makes a synthetic trace", nullptr},
+    {"stats", "counts, as JSON", run_trace_stats},
+    {"cut", "keeps a range of records", run_trace_cut},
+    {"merge", "joins traces of different CPUs", run_trace_merge},
+    {"split", "makes a trace for each vCPU", run_trace_split},
+    {"gen", "makes a synthetic trace", run_trace_gen},
     {"import", "converts what other tools record", nullptr},
     {"verify", "checks recorded addresses against recorded page tables", nullptr},
 };

@@ -3,6 +3,8 @@
 
 #include "trace_input.hpp"
 
+#include <unistd.h>
+
 #include "output.hpp"
 
 namespace nestwalk::sim {
@@ -21,9 +23,16 @@ void TraceInput::take(const CommandLine& line) {
   salvage_ = line.has("salvage");
 }
 
-traces::OnLoss TraceInput::on_loss() const {
-  if (!salvage_) return {};
+traces::OnLoss on_loss_when(bool salvage) {
+  if (!salvage) return {};
   return [](const std::string& message) { warn("lost: " + message); };
+}
+
+std::unique_ptr<traces::ByteSink> create_trace(const std::string& path) {
+  if (path == "-" && isatty(STDOUT_FILENO) != 0) {
+    throw UsageError("a trace is not for a terminal: name a file with -o, or redirect the output");
+  }
+  return traces::create_sink(path);
 }
 
 }  // namespace nestwalk::sim

@@ -13,6 +13,9 @@
 
 namespace nestwalk::sim {
 
+/// Warns of each loss, or is empty: damage is an error then.
+traces::OnLoss on_loss_when(bool salvage);
+
 class TraceInput {
  public:
   /// Adds the operand FILE and the options --salvage and --vcpu.
@@ -20,7 +23,7 @@ class TraceInput {
   void take(const CommandLine& line);
 
   std::unique_ptr<traces::ByteSource> open() const { return traces::open_source(path_); }
-  traces::OnLoss on_loss() const;
+  traces::OnLoss on_loss() const { return on_loss_when(salvage_); }
   bool wants(addrspace::u32 vcpu) const { return !vcpu_ || *vcpu_ == vcpu; }
 
  private:
@@ -28,5 +31,8 @@ class TraceInput {
   bool salvage_ = false;
   std::optional<addrspace::u32> vcpu_;
 };
+
+/// Creates the trace that a command writes; "-" is standard output, unless that is a terminal.
+std::unique_ptr<traces::ByteSink> create_trace(const std::string& path);
 
 }  // namespace nestwalk::sim

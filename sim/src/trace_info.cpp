@@ -1,0 +1,184 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// info and stats: the same document, as text and as JSON.
+
+#include <nlohmann/json.hpp>
+
+#include "nestwalk/traces/summary.hpp"
+#include "output.hpp"
+#include "progress.hpp"
+#include "trace_command.hpp"
+#include "trace_input.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+namespace po = boost::program_options;
+using addrspace::u64;
+using Json = nlohmann::ordered_json;
+using traces::Reader;
+using traces::Summary;
+
+std::string hex(u64 value) {
+  char text[24];
+  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(value));
+  return text;
+}
+
+Json json_of(const traces::Header& header) {
+  Json json;
+  json["architecture"] =
+      header.architecture ? addrspace::to_string(*header.architecture) : "not known";
+  json["mode"] = traces::kModeNames[static_cast<std::size_t>(header.mode)];
+  json["vcpus"] = header.vcpus;
+  json["lacks"] = Json::array();
+  for (std::size_t bit = 0; bit < std::size(traces::kLackNames); ++bit) {
+    if (header.lacks >> bit & 1) json["lacks"].push_back(traces::kLackNames[bit]);
+  }
+  json["guest_tables"] = header.guest_tables;
+  json["host_tables"] = header.host_tables;
+  json["producer"] = header.producer;
+  json["command"] = header.command;
+  json["memory"] = Json::array();
+  for (const traces::MemoryRange& range : header.memory) {
+    json["memory"].push_back({{"stage", traces::kStageNames[static_cast<std::size_t>(range.stage)]},
+                              {"start", hex(range.start)},
+                              {"bytes", range.bytes},
+                              {"kind", range.kind}});
+  }
+  json["provenance"] = Json::object();
+  for (const auto& [key, value] : header.provenance) json["provenance"][key] = value;
+  return json;
+}
+
+template <std::size_t... kIndex>
+Json events_of(const Summary& summary, std::index_sequence<kIndex...>) {
+  Json json;
+  ((json[std::string(std::variant_alternative_t<kIndex, traces::EventDetail>::kName)] =
+        summary.events(kIndex)),
+   ...);
+  return json;
+}
+
+Json reuse_of(const Summary& summary) {
+  Json json;
+  json["first"] = summary.first_accesses();
+  const auto& buckets = summary.reuse();
+  std::size_t used = buckets.size();
+  while (used > 0 && buckets[used - 1] == 0) --used;
+  for (std::size_t n = 0; n < used; ++n) {
+    const u64 least = n == 0 ? 0 : u64{1} << (n - 1);
+    json["from_" + std::to_string(least)] = buckets[n];
+  }
+  return json;
+}
+
+Json json_of(const Summary& summary, u64 window) {
+  constexpr auto kKinds = std::variant_size_v<traces::EventDetail>;
+  Json json;
+  json["accesses"] = {{"read", summary.accesses(traces::AccessKind::Read)},
+                      {"write", summary.accesses(traces::AccessKind::Write)},
+                      {"fetch", summary.accesses(traces::AccessKind::Fetch)},
+                      {"with_gva", summary.flagged(traces::kGvaKnown)},
+                      {"with_gpa", summary.flagged(traces::kGpaKnown)},
+                      {"with_hpa", summary.flagged(traces::kHpaKnown)},
+                      {"dependent", summary.flagged(traces::kDependent)},
+                      {"continued", summary.flagged(traces::kContinues)}};
+  json["instructions"] = summary.instructions();
+  json["events"] = events_of(summary, std::make_index_sequence<kKinds>());
+  json["address_spaces"] = summary.spaces();
+  json["footprint_pages"] = {
+      {"4K", summary.pages(12)}, {"2M", summary.pages(21)}, {"1G", summary.pages(30)}};
+  json["reuse_distance_pages"] = reuse_of(summary);
+  json["working_set"] = {{"window_accesses", window}, {"pages", summary.working_sets()}};
+  return json;
+}
+
+std::string scalar_text(const Json& value) {
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+std::string array_text(const Json& array) {
+  constexpr std::size_t kShown = 16;
+  std::string text;
+  for (std::size_t n = 0; n < std::min(array.size(), kShown); ++n) {
+    text += (n == 0 ? "" : ", ") + scalar_text(array[n]);
+  }
+  if (array.size() > kShown) text += ", ... (" + std::to_string(array.size()) + " in all)";
+  return text;
+}
+
+void append_lines(std::string& to, const Json& object, const std::string& indent) {
+  for (const auto& [key, value] : object.items()) {
+    if (value.is_object()) {
+      to += indent + key + "\n";
+      append_lines(to, value, indent + "  ");
+    } else {
+      to +=
+          indent + key + ": " + (value.is_array() ? array_text(value) : scalar_text(value)) + "\n";
+    }
+  }
+}
+
+Json read_document(const TraceInput& input, u64 window) {
+  Reader reader(input.open(), input.on_loss());
+  Progress progress(reader.size());
+  Summary summary(window);
+  for (Reader::Item item = reader.next(); item != Reader::Item::End; item = reader.next()) {
+    if (item != Reader::Item::Records || !input.wants(reader.chunk().vcpu)) continue;
+    summary.add(reader.chunk());
+    progress.update(reader.offset(), reader.totals().accesses);
+  }
+  Json json = {{"header", json_of(reader.header())},
+               {"blocks", reader.totals().blocks},
+               {"side_sections", reader.totals().side_sections}};
+  json.update(json_of(summary, window));
+  return json;
+}
+
+constexpr const char* kContents =
+    "its header, counts, the memory that it touches (in distinct\n"
+    "pages), how many other pages are accessed before a page is again (from 0: none), and how\n"
+    "many pages each window of accesses needs.";
+
+std::string render_text(const Json& json) {
+  std::string text;
+  append_lines(text, json, "");
+  return text;
+}
+
+std::string render_json(const Json& json) {
+  return json.dump(2, ' ', true, Json::error_handler_t::replace) + "\n";
+}
+
+int print_document(CommandLine& line, const Arguments& arguments,
+                   std::string (*render)(const Json&)) {
+  TraceInput input;
+  input.declare(line);
+  line.option("window", po::value<u64>()->default_value(1'000'000)->value_name("N"),
+              "accesses per window of the working set");
+  if (!line.parse(arguments)) return kDone;
+  input.take(line);
+  const auto window = line.get<u64>("window");
+  if (window == 0) throw UsageError("--window is at least 1");
+  TextOutput().write(render(read_document(input, window)));
+  return kDone;
+}
+
+}  // namespace
+
+int run_trace_info(const Arguments& arguments) {
+  CommandLine line("nestwalk trace info [OPTIONS] [FILE]",
+                   std::string("Says what is in a trace: ") + kContents);
+  return print_document(line, arguments, render_text);
+}
+
+int run_trace_stats(const Arguments& arguments) {
+  CommandLine line("nestwalk trace stats [OPTIONS] [FILE]",
+                   std::string("Prints as JSON: ") + kContents);
+  line.flag("json", "as JSON, which is the only form; `info` has the same as text");
+  return print_document(line, arguments, render_json);
+}
+
+}  // namespace nestwalk::sim

@@ -1,0 +1,127 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/traces/generator.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <numeric>
+
+#include "common.hpp"
+
+namespace nestwalk::traces {
+namespace {
+
+// How many letters to insert, remove or replace.
+std::size_t edits(std::string_view from, std::string_view to) {
+  std::vector<std::size_t> row(to.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i + 1);
+    for (std::size_t j = 0; j < to.size(); ++j) {
+      const std::size_t replaced = diagonal + (from[i] != to[j]);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+template <class Rows>
+[[noreturn]] void fail_unknown(const std::string& what, std::string_view name, const Rows& rows) {
+  const auto best = std::min_element(rows.begin(), rows.end(), [&](const auto& a, const auto& b) {
+    return edits(name, a.name) < edits(name, b.name);
+  });
+  throw RecordError(what + " '" + std::string(name) + "' is not known; did you mean '" +
+                    std::string(best->name) + "'?");
+}
+
+unsigned shift_of(std::string_view unit) {
+  constexpr std::string_view kUnits[] = {"", "K", "M", "G", "T"};
+  for (unsigned n = 0; n < std::size(kUnits); ++n) {
+    if (unit == kUnits[n]) return 10 * n;
+  }
+  return 64;
+}
+
+u64 number_of(std::string_view text) {
+  u64 value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const unsigned shift = shift_of(text.substr(static_cast<std::size_t>(end - text.data())));
+  if (error != std::errc() || shift == 64 || value > ~u64{0} >> shift) {
+    throw RecordError("expected a number such as 4096, 64K or 1G, found " + std::string(text));
+  }
+  return value << shift;
+}
+
+}  // namespace
+
+Values::Values(std::span<const Parameter> parameters) : parameters_(parameters) {
+  for (const Parameter& parameter : parameters) values_.push_back(parameter.value);
+}
+
+std::size_t Values::index_of(std::string_view name) const {
+  const auto found = std::find_if(parameters_.begin(), parameters_.end(),
+                                  [&](const Parameter& row) { return row.name == name; });
+  if (found == parameters_.end()) fail_unknown("parameter", name, parameters_);
+  return static_cast<std::size_t>(found - parameters_.begin());
+}
+
+void Values::set(std::string_view assignment) {
+  const std::size_t equals = assignment.find('=');
+  if (equals == assignment.npos) {
+    throw RecordError("expected key=value, found '" + std::string(assignment) + "'");
+  }
+  const std::size_t index = index_of(assignment.substr(0, equals));
+  const Parameter& parameter = parameters_[index];
+  const u64 value = number_of(assignment.substr(equals + 1));
+  if (value < parameter.least || value > parameter.most) {
+    throw RecordError(std::string(parameter.name) + " is from " + std::to_string(parameter.least) +
+                      " to " + std::to_string(parameter.most) + ", not " + std::to_string(value));
+  }
+  values_[index] = value;
+}
+
+u64 Values::operator[](std::string_view name) const { return values_[index_of(name)]; }
+
+std::string Values::text() const {
+  std::string text;
+  for (std::size_t n = 0; n < values_.size(); ++n) {
+    text += ' ';
+    text += parameters_[n].name;
+    text += '=';
+    text += std::to_string(values_[n]);
+  }
+  return text;
+}
+
+std::span<const Generator> generators() {
+  static const Generator kAll[] = {kSequential, kStrided,   kRandom,     kZipf, kChase,
+                                   kGups,       kPhases,    kFirstTouch, kFork, kProcesses,
+                                   kSmp,        kMigration, kUnmapStorm};
+  return kAll;
+}
+
+const Generator& generator_of(std::string_view name) {
+  const std::span<const Generator> all = generators();
+  const auto found =
+      std::find_if(all.begin(), all.end(), [&](const Generator& row) { return row.name == name; });
+  if (found == all.end()) fail_unknown("generator", name, all);
+  return *found;
+}
+
+void generate(const Generator& generator, const Values& values, ByteSink& sink,
+              const Writer::Options& options) {
+  Header header;
+  header.lacks = generator.lacks;
+  header.producer = "nestwalk";
+  header.command = "nestwalk trace gen " + std::string(generator.name) + values.text();
+  for (const Parameter& parameter : generator.parameters) {
+    if (parameter.name == "vcpus") header.vcpus = static_cast<u32>(values["vcpus"]);
+  }
+  Writer writer(sink, header, options);
+  generator.run(values, writer);
+  writer.finish();
+}
+
+}  // namespace nestwalk::traces
