@@ -14,7 +14,7 @@ constexpr Command kCommands[] = {
     {"merge", "joins traces of different CPUs", run_trace_merge},
     {"split", "makes a trace for each vCPU", run_trace_split},
     {"gen", "makes a synthetic trace", run_trace_gen},
-    {"import", "converts what other tools record", nullptr},
+    {"import", "converts what other tools record", run_trace_import},
     {"verify", "checks recorded addresses against recorded page tables", nullptr},
 };
 

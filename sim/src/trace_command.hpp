@@ -13,6 +13,7 @@ int run_trace_command(const Arguments& arguments);
 int run_trace_cat(const Arguments& arguments);
 int run_trace_cut(const Arguments& arguments);
 int run_trace_gen(const Arguments& arguments);
+int run_trace_import(const Arguments& arguments);
 int run_trace_info(const Arguments& arguments);
 int run_trace_merge(const Arguments& arguments);
 int run_trace_split(const Arguments& arguments);

@@ -37,8 +37,8 @@ Entry decode(Architecture architecture, u64 entry, unsigned level) {
       return {leaf ? EntryKind::Leaf : EntryKind::Table, entry & 0x0000'ffff'ffff'f000};
     }
     default:
-      return {(entry & 0xe) != 0 ? EntryKind::Leaf : EntryKind::Table,
-              field(entry, 10, 44) << kPageShift};
+      return {(entry & 0xe) != 0 ? EntryKind::Leaf : EntryKind::Table, field(entry, 10, 44)
+                                                                           << kPageShift};
   }
 }
 
@@ -102,10 +102,9 @@ std::optional<TableRoot> riscv_root(u64 atp, unsigned root_bits) {
 
 StageRoots guest_roots(Architecture architecture, const Registers& registers) {
   if (architecture == Architecture::AArch64) return aarch64_roots(registers);
-  const std::optional<TableRoot> root =
-      architecture == Architecture::X86_64
-          ? x86_root(registers)
-          : riscv_root(value_of(registers, "satp"), kIndexBits);
+  const std::optional<TableRoot> root = architecture == Architecture::X86_64
+                                            ? x86_root(registers)
+                                            : riscv_root(value_of(registers, "satp"), kIndexBits);
   return {root, root};
 }
 

@@ -87,8 +87,8 @@ class Converter : public recording::Visitor {
     Registers registers;
     StageRoots roots;
     std::optional<TableRoot> host;
-    u64 passed = 0;         ///< instructions since the last record that was written
-    bool in_guest = true;   ///< what is recorded is the guest's
+    u64 passed = 0;        ///< instructions since the last record that was written
+    bool in_guest = true;  ///< what is recorded is the guest's
     std::unordered_map<u64, std::optional<u64>> known;  ///< guest-physical pages
   };
 
@@ -160,8 +160,8 @@ void Converter::load(When when) {
   const std::string moment{kWhenNames[static_cast<u8>(when)]};
   const auto registers = read_registers(folder_ / ("registers." + moment));
   if (registers.empty()) return;
-  writer_.append(
-      SideData{when, Stage::Guest, 0, registers, read_tables(folder_ / ("tables." + moment + ".guest"))});
+  writer_.append(SideData{when, Stage::Guest, 0, registers,
+                          read_tables(folder_ / ("tables." + moment + ".guest"))});
   if (nested()) {
     writer_.append(
         SideData{when, Stage::Host, 0, {}, read_tables(folder_ / ("tables." + moment + ".host"))});
@@ -279,8 +279,8 @@ u64 Converter::vmid(const Vcpu& vcpu) const {
 // Registers whose writes are recorded, by their numbers in the stream.
 const char* register_name(u64 code) {
   static const std::unordered_map<u64, const char*> kNames = {
-      {0, "CR0"}, {3, "CR3"}, {4, "CR4"}, {16, "TTBR0_EL1"}, {17, "TTBR1_EL1"}, {20, "TCR_EL1"},
-      {32, "satp"}};
+      {0, "CR0"},        {3, "CR3"},      {4, "CR4"},  {16, "TTBR0_EL1"},
+      {17, "TTBR1_EL1"}, {20, "TCR_EL1"}, {32, "satp"}};
   const auto found = kNames.find(code);
   return found == kNames.end() ? nullptr : found->second;
 }
@@ -342,10 +342,11 @@ void Converter::flush_by_register(u32 index, const std::string& name, u64 before
   if (name == "CR3" && (value & kNoFlush) == 0) {
     append(index, GuestFence{FenceScope::Asid, 0, {}, 0, space.asid, Precision::Exact});
   }
-  constexpr u64 kPaging = u64{1} << 31;                                         // of CR0
+  constexpr u64 kPaging = u64{1} << 31;  // of CR0
   constexpr u64 kPse = 1 << 4, kPae = 1 << 5, kPge = 1 << 7, kPcide = 1 << 17, kSmep = 1 << 20;
-  const u64 flushing = name == "CR0" ? kPaging
-                       : name == "CR4" ? kPse | kPae | kPge | kPcide | kSmep : 0;
+  const u64 flushing = name == "CR0"   ? kPaging
+                       : name == "CR4" ? kPse | kPae | kPge | kPcide | kSmep
+                                       : 0;
   if (((before ^ value) & flushing) != 0) {
     append(index, GuestFence{FenceScope::All, kFenceGlobal, {}, 0, 0, Precision::Exact});
   }

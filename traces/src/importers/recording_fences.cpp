@@ -20,8 +20,8 @@ std::optional<GuestFence> x86_fence(u64 code, const Operand& first, const Operan
   if (code == kInvlpg) {
     if (!first.exact()) return everything(Precision::Widened);
     // Intel SDM vol. 3A, "Operations that Invalidate TLBs": also global ones.
-    return GuestFence{FenceScope::AddressAsid, kFenceGlobal, Gva(first.value),
-                      0,                       asid,         Precision::Exact};
+    return GuestFence{FenceScope::AddressAsid, kFenceGlobal, Gva(first.value), 0, asid,
+                      Precision::Exact};
   }
   if (code != kInvpcid) return {};
   // The descriptor is lost; types 2 and 3 do not need it: all, with and without global ones.

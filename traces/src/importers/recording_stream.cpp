@@ -127,8 +127,7 @@ void StreamReader::read_access(ByteReader& from, u8 tag, u64 instructions, RawAc
   u64& frame = frames_[last >> kPageShift];
   if ((tag & kFrameFollows) != 0) frame = from.take_varint("a frame");
   access.physical_known = frame != 0;
-  access.physical =
-      frame == 0 ? 0 : ((frame - 1) >> 1) << kPageShift | (last & (kPageBytes - 1));
+  access.physical = frame == 0 ? 0 : ((frame - 1) >> 1) << kPageShift | (last & (kPageBytes - 1));
 }
 
 }  // namespace nestwalk::traces::recording

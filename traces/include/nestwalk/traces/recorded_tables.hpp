@@ -26,7 +26,8 @@ struct TableRoot {
 using Registers = std::unordered_map<std::string, u64>;
 
 /// What a guest's, or a machine's, own registers say about its first or only stage. On AArch64 each
-/// half of the addresses has a root; elsewhere both are the same. Empty while it does not translate.
+/// half of the addresses has a root; elsewhere both are the same. Empty while it does not
+/// translate.
 struct StageRoots {
   std::optional<TableRoot> lower;
   std::optional<TableRoot> upper;
