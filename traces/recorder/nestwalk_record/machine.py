@@ -68,9 +68,16 @@ def command_line(machine, folder, options, memory_file):
         "-cpu", machine.processor, "-m", str(options.memory), "-smp", str(options.smp),
         "-display", "none", "-monitor", "none", "-nodefaults", "-no-reboot",
         "-serial", f"file:{os.path.join(folder, 'console.txt')}",
-        "-kernel", options.kernel, "-initrd", options.initramfs,
-        "-append", f"console={machine.console} panic=-1 quiet {options.append}".strip(),
+        "-kernel", options.kernel, *_linux_arguments(machine, options),
     ]
+
+
+def _linux_arguments(machine, options):
+    if not options.initramfs:
+        return []
+    # The same kernel addresses in every recording, and no second kernel root on AArch64.
+    words = f"console={machine.console} panic=-1 quiet nokaslr {options.append}"
+    return ["-initrd", options.initramfs, "-append", words.strip()]
 
 
 _X86_NAMES = ("CR0", "CR2", "CR3", "CR4", "EFER", "RIP", "CPL")

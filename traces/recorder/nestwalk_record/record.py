@@ -56,6 +56,10 @@ def parse(arguments):
     parser.add_argument("--max", type=int, metavar="N", help="end after N data accesses")
     parser.add_argument("--workload", metavar="FILE",
                         help="static program or shell script to run (default: some shell work)")
+    parser.add_argument("--kernel", metavar="FILE",
+                        help="boot this instead of Debian's kernel, without a workload")
+    parser.add_argument("--keep-stream", action="store_true",
+                        help="keep the recorder's own stream beside trace.nwt")
     parser.add_argument("--no-fetches", action="store_true", help="record data accesses only")
     parser.add_argument("--reproducible", action="store_true",
                         help="record the run itself first, then replay it under the recorder")
@@ -73,6 +77,49 @@ def install():
     command = [*prefix, "apt-get", "install", "-y", "--no-install-recommends", *NEEDED]
     say(shlex.join(command))
     return subprocess.run(command, check=False).returncode
+
+
+def find_nestwalk():
+    """The program that converts recordings; None if it is not built."""
+    built = os.path.join(build.HERE, "..", "..", "build", "release", "sim", "nestwalk")
+    candidates = [os.environ.get("NESTWALK"), built, shutil.which("nestwalk")]
+    return next((name for name in candidates if name and os.access(name, os.X_OK)), None)
+
+
+class Conversion:
+    """Converts a recording to trace.nwt while it is made: its stream is a FIFO meanwhile. With
+    --keep-stream, and without nestwalk, the stream is a file."""
+
+    def __init__(self, options):
+        nestwalk = find_nestwalk()
+        self._stream = os.path.join(options.out, "stream")
+        self._command = nestwalk and [
+            nestwalk, "trace", "import", "--from", "recording", "-o",
+            os.path.join(options.out, "trace.nwt"), options.out]
+        self._keeps = options.keep_stream or not nestwalk
+        self._process = None
+
+    def __enter__(self):
+        if not self._keeps:
+            os.mkfifo(self._stream)
+            self._process = subprocess.Popen(self._command)
+        return self
+
+    def finish(self):
+        """After the stream has ended."""
+        if not self._command:
+            say("the program nestwalk is not built here: the recording stays a stream; "
+                "nestwalk trace import --from recording converts it")
+            return
+        process = self._process or subprocess.Popen(self._command)
+        if process.wait() != 0:
+            raise RecordError("the recording could not be converted")
+
+    def __exit__(self, *_):
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            os.remove(self._stream)
 
 
 class Recording:
@@ -105,7 +152,8 @@ class Recording:
 
     def _command(self, plugin):
         command = command_line(self.machine, self.options.out, self.options, self.memory_file)
-        command += ["-qmp", f"unix:{self.sockets['qmp']},server=on,wait=off",
+        # It starts when everybody is connected: gdb cannot while the plugin holds the vCPU.
+        command += ["-S", "-qmp", f"unix:{self.sockets['qmp']},server=on,wait=off",
                     "-plugin", self._plugin_argument(plugin)]
         if self.machine.registers:
             command += ["-gdb", f"unix:{self.sockets['gdb']},server=on,wait=off"]
@@ -117,7 +165,7 @@ class Recording:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(self.sockets["control"])
             listener.listen(1)
-            listener.settimeout(60)
+            listener.settimeout(1)
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL,
                                             stderr=subprocess.PIPE, text=True)
             try:
@@ -127,21 +175,26 @@ class Recording:
                 self.process.wait()
 
     def _run(self, listener):
-        try:
-            self.connection = listener.accept()[0]
-        except TimeoutError:
-            self._explain("the plugin was not loaded")
+        self.connection = self._accept(listener)
         self.connection.settimeout(self.options.timeout)
         self.control = self.connection.makefile("rw")
         self.monitor = Monitor(connect(self.sockets["qmp"], self.process))
         self.gdb = None
         if self.machine.registers:
             self.gdb = GdbServer(connect(self.sockets["gdb"], self.process))
-            self.monitor.command("cont")
+        self.monitor.command("cont")
         self.memory = snapshot.Memory(self.memory_file, self.machine.memory_base)
         self._begin()
         self._end()
         self._finish()
+
+    def _accept(self, listener):
+        while self.process.poll() is None:
+            try:
+                return listener.accept()[0]
+            except TimeoutError:
+                pass
+        return self._explain("QEMU did not start")
 
     def _explain(self, what):
         self.process.kill()
@@ -237,7 +290,7 @@ def version_of(program):
                           check=True).stdout.splitlines()[0]
 
 
-def provenance(options, machine, recording, kernel_folder, busybox, arguments):
+def provenance(options, machine, recording, guest, arguments):
     return {
         "command": shlex.join(["scripts/record", *arguments]),
         "architecture": options.arch,
@@ -247,11 +300,7 @@ def provenance(options, machine, recording, kernel_folder, busybox, arguments):
         "memory_bytes": options.memory << 20,
         "emulator": version_of(machine.emulator),
         "emulator_command": shlex.join(recording.command),
-        "kernel": os.path.basename(kernel_folder),
-        "kernel_sha256": sha256(options.kernel),
-        "busybox": os.path.basename(busybox.split("/unpacked/")[1].split("/")[0]),
-        "initramfs_sha256": sha256(options.initramfs),
-        "workload_sha256": sha256(options.workload),
+        **guest,
     }
 
 
@@ -278,28 +327,49 @@ def record_once(options, machine):
         raise RecordError(f"QEMU failed while recording the run: {done.stderr.strip()}")
 
 
+def prepare_linux(options):
+    """Kernel and first file system; what the provenance says about them."""
+    options.kernel, kernel_folder, busybox = fetch_guest(options.arch, say)
+    workload = options.workload or default_workload(options)
+    options.initramfs = os.path.join(options.out, "initramfs.gz")
+    build.build_initramfs(options.initramfs, options.arch, busybox, workload,
+                          kernel_folder if options.nested else None)
+    return {
+        "kernel": os.path.basename(kernel_folder),
+        "kernel_sha256": sha256(options.kernel),
+        "busybox": busybox.split("/unpacked/")[1].split("/")[0],
+        "initramfs_sha256": sha256(options.initramfs),
+        "workload_sha256": sha256(workload),
+    }
+
+
+def prepare_kernel(options):
+    options.initramfs = None
+    return {"kernel": os.path.basename(options.kernel), "kernel_sha256": sha256(options.kernel)}
+
+
 def record(options, arguments):
     machine = machine_for(options.arch, options.nested, options.memory)
     if options.smp > 1 and options.reproducible:
         raise RecordError("--reproducible: QEMU replays machines with one vCPU only")
     plugin = build.build_plugin()
-    options.kernel, kernel_folder, busybox = fetch_guest(options.arch, say)
-    options.workload = options.workload or default_workload(options)
     os.makedirs(options.out)
-    options.initramfs = os.path.join(options.out, "initramfs.gz")
-    build.build_initramfs(options.initramfs, options.arch, busybox, options.workload,
-                          kernel_folder if options.nested else None)
+    guest = prepare_kernel(options) if options.kernel else prepare_linux(options)
     if options.reproducible:
         record_once(options, machine)
-    with scratch_folder(options) as scratch:
+    with scratch_folder(options) as scratch, Conversion(options) as conversion:
         recording = Recording(options, machine, plugin, scratch)
-        snapshot.write_text(
-            os.path.join(options.out, "provenance"),
-            provenance(options, machine, recording, kernel_folder, busybox, arguments))
+        snapshot.write_text(os.path.join(options.out, "provenance"),
+                            provenance(options, machine, recording, guest, arguments))
         say(f"booting {options.arch}")
         recording.run()
-    os.remove(options.initramfs)
-    say(f"{options.out}: {os.path.getsize(os.path.join(options.out, 'stream'))} bytes of stream")
+        conversion.finish()
+    if options.initramfs:
+        os.remove(options.initramfs)
+    for name in ("trace.nwt", "stream"):
+        path = os.path.join(options.out, name)
+        if os.path.exists(path):
+            say(f"{path}: {os.path.getsize(path)} bytes")
 
 
 def main(arguments):
