@@ -218,7 +218,6 @@ void Converter::append_piece(u32 index, const RawAccess& access, u64 bytes, bool
 
 // The frame that the stream has is that of the first page; the tables have that of the second.
 void Converter::access(u32 index, const RawAccess& access) {
-  if (index >= vcpus_.size()) throw RecordError("a recording with more vCPUs than it says");
   vcpus_[index].passed += access.instructions;
   const u64 offset = access.address % kPageBytes;
   const u64 first = std::min(access.bytes, kPageBytes - offset);
@@ -236,7 +235,6 @@ void Converter::append(u32 index, EventDetail detail) {
 }
 
 void Converter::event(u32 index, const RawEvent& event) {
-  if (index >= vcpus_.size()) throw RecordError("a recording with more vCPUs than it says");
   Vcpu& vcpu = vcpus_[index];
   const Place place{folder_ / "stream", event.offset};
   ByteReader from(event.payload, place);

@@ -86,7 +86,9 @@ bool StreamReader::next(const OnCut& on_cut) {
     return false;
   }
   if (chunk.vcpu == kEndOfStream) return false;
-  if (chunk.vcpu >= kMaxStreamVcpus) place.fail("a vCPU below 4096", std::to_string(chunk.vcpu));
+  if (chunk.vcpu >= header_.vcpus) {
+    place.fail("a vCPU below " + std::to_string(header_.vcpus), std::to_string(chunk.vcpu));
+  }
   vcpu_ = chunk.vcpu;
   records_ = chunk.records;
   return true;
