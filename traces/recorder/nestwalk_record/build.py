@@ -37,9 +37,10 @@ def build_plugin():
     return os.path.join(folder, "nestwalk-record-api1.so")
 
 
-# A guest without an operating system; its code goes where minivmm gives it memory.
+# A guest without an operating system; its code goes where minivmm gives it memory. --omagic: QEMU
+# starts a RISC-V kernel at its lowest address, which must not be that of the file's header.
 BARE = ["-ffreestanding", "-nostdlib", "-fno-pic", "-no-pie", "-fno-stack-protector",
-        "-Wl,-z,norelro,-z,max-page-size=4096,--no-warn-rwx-segments"]
+        "-Wl,--omagic,-z,norelro,--no-warn-rwx-segments"]
 BARE_FLAGS = {
     "x86_64": [*BARE, "-mno-red-zone", "-mgeneral-regs-only", "-Wl,-Ttext=0x10000"],
     "aarch64": [*BARE, "-mgeneral-regs-only", "-mstrict-align", "-Wl,-Ttext=0x40010000"],

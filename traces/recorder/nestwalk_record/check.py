@@ -12,6 +12,8 @@ from .snapshot import read_tables, read_text
 from .translation import PAGE_BYTES, root_of, stage2_root, tracked_roots, walk
 
 ROOT_REGISTERS = {"CR0", "CR3", "CR4", "TTBR0_EL1", "TTBR1_EL1", "TCR_EL1", "satp"}
+# Accessed and dirty bits.
+SET_BY_PROCESSOR = {"x86_64": 0x60, "aarch64": 0x400, "riscv64": 0xC0}
 CR3_KEEP_TLB = 1 << 63
 
 
@@ -48,6 +50,7 @@ class Checker:
     """Follows roots and tables through a recording, and walks for each access."""
 
     def __init__(self, folder):
+        self.folder = folder
         self.stream = stream.Stream(os.path.join(folder, "stream"))
         texts = read_text(os.path.join(folder, "registers.begin"))
         self.registers = {name: int(value, 16) for name, value in texts.items()}
@@ -109,7 +112,20 @@ class Checker:
                 self._event(record)
             else:
                 self.counts[kinds[record.kind], self._verdict(record)] += 1
+        for stage, tables in zip(("guest", "host"), self.stages):
+            self._compare_with_end(stage, tables)
         return self.counts
+
+    def _compare_with_end(self, stage, tables):
+        """What was followed to the end must be what was found there."""
+        ignored = SET_BY_PROCESSOR[self.stream.architecture]
+        pages = read_tables(os.path.join(self.folder, f"tables.end.{stage}"))
+        for address, page in pages.items():
+            followed = tables.pages.get(address, [0] * 512)
+            for mine, found in zip(followed, struct.unpack("<512Q", page)):
+                if mine or found:
+                    same = (mine ^ found) & ~ignored == 0
+                    self.counts[f"{stage} entries at the end", "match" if same else "DIFFER"] += 1
 
 
 class NestedChecker(Checker):

@@ -20,7 +20,7 @@ from .control import GdbServer, Monitor, connect
 from .errors import RecordError
 from .machine import (add_control_block, command_line, in_guest, machine_for,
                       read_registers)
-from .packages import fetch_guest
+from .packages import cache_folder, fetch_guest
 from .stream import REGISTERS
 from .translation import stage2_root, tracked_roots
 
@@ -290,6 +290,13 @@ def version_of(program):
                           check=True).stdout.splitlines()[0]
 
 
+def portable(command, options, scratch):
+    """A command line without the names of this machine's folders."""
+    for folder, name in ((options.out, "OUT"), (cache_folder(), "CACHE"), (scratch, "SCRATCH")):
+        command = command.replace(folder, name)
+    return command
+
+
 def provenance(options, machine, recording, guest, arguments):
     return {
         "command": shlex.join(["scripts/record", *arguments]),
@@ -299,7 +306,7 @@ def provenance(options, machine, recording, guest, arguments):
         "memory_base": hex(machine.memory_base),
         "memory_bytes": options.memory << 20,
         "emulator": version_of(machine.emulator),
-        "emulator_command": shlex.join(recording.command),
+        "emulator_command": portable(shlex.join(recording.command), options, recording.scratch),
         **guest,
     }
 

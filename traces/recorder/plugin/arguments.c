@@ -26,6 +26,14 @@ static bool parse_guests(const char *text, struct settings *settings) {
   return settings->track_guests || strcmp(text, "off") == 0;
 }
 
+/* Of a program: QEMU does not say how many there will be. */
+static bool parse_threads(const char *text, struct settings *settings) {
+  uint64_t threads;
+  bool good = !settings->system && parse_number(text, &threads) && threads - 1 < 1024;
+  if (good) settings->vcpus = (uint32_t)threads;
+  return good;
+}
+
 static bool parse(const char *name, const char *value, struct settings *settings) {
   if (strcmp(name, "out") == 0) return settings->out = value, true;
   if (strcmp(name, "control") == 0) return settings->control = value, true;
@@ -34,6 +42,7 @@ static bool parse(const char *name, const char *value, struct settings *settings
   if (strcmp(name, "memory_bytes") == 0) return parse_number(value, &settings->memory_bytes);
   if (strcmp(name, "skip") == 0) return parse_number(value, &settings->skip);
   if (strcmp(name, "max") == 0) return parse_number(value, &settings->max);
+  if (strcmp(name, "threads") == 0) return parse_threads(value, settings);
   if (strcmp(name, "fetch") == 0) return parse_switch(value, &settings->fetches);
   if (strcmp(name, "tables") == 0) return parse_switch(value, &settings->tables);
   if (strcmp(name, "markers") == 0) return parse_switch(value, &settings->markers);

@@ -7,7 +7,7 @@
 
 #include "recorder.h"
 
-/* Fills all but architecture, system and vcpus. One line to stderr, and false, if one is wrong. */
+/* Fills all but architecture and system; vcpus only with threads=N. One line to stderr, and false, if one is wrong. */
 bool parse_arguments(int count, char **arguments, struct settings *);
 
 #endif
