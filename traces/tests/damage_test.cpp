@@ -12,16 +12,16 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr u64 kBlockRecords = 10;
+constexpr u64 kBlockRecords = 6;
 
-// Two vCPUs of 25 records each: 6 blocks, 10, 10 and 5 records of each.
+// Two vCPUs of 15 records each: 6 blocks, 6, 6 and 3 records of each.
 std::vector<Stream> small_streams() {
   Random random(42);
-  return {random_stream(random, 25, 30), random_stream(random, 25, 30)};
+  return {random_stream(random, 15, 30), random_stream(random, 15, 30)};
 }
 
 SideData small_side() {
-  return {When::Begin, Stage::Guest, 1, {{"cr3", 0x1000}}, {{0x1000, {1, 2}}}};
+  return {When::Begin, Stage::Guest, 0, {{"cr3", 0x1000}}, {{0x1000, {1, 2}}}};
 }
 
 std::vector<u8> small_file() {
@@ -50,7 +50,7 @@ TEST(Damage, CutAnywhereGivesTheWholeBlocksBeforeAndAnError) {
     EXPECT_GE(contents.records(), most);
     most = std::max(most, contents.records());
   }
-  EXPECT_EQ(most, 50U);
+  EXPECT_EQ(most, 30U);
 }
 
 TEST(Damage, CutFileCanBeSalvaged) {
@@ -67,8 +67,10 @@ TEST(Damage, CutFileCanBeSalvaged) {
 }
 
 TEST(Damage, FlippedBitAnywhereIsDetected) {
-  std::vector<u8> file = small_file();
-  const std::vector<Stream> written = small_streams();
+  // One stream: there are many bits.
+  Random random(43);
+  const std::vector<Stream> written = {random_stream(random, 9, 30)};
+  std::vector<u8> file = file_of(written, {.block_records = kBlockRecords}, {small_side()});
   for (std::size_t bit = 0; bit < 8 * file.size(); ++bit) {
     SCOPED_TRACE(bit);
     const u8 mask = static_cast<u8>(1 << bit % 8);
@@ -87,7 +89,7 @@ TEST(Damage, SalvageLosesOneBlockAtMostForAFlippedBit) {
     file[byte] ^= 0x10;
     const Contents contents = read_all(file, true);
     EXPECT_EQ(contents.error, "");
-    EXPECT_GE(contents.records(), 40U);
+    EXPECT_GE(contents.records(), 24U);
     EXPECT_FALSE(contents.losses.empty());
     file[byte] ^= 0x10;
   }
@@ -102,7 +104,7 @@ TEST(Damage, SalvageFindsTheNextSectionAfterAHole) {
     holed.erase(at, at + 5);
     const Contents contents = read_all(holed, true);
     EXPECT_EQ(contents.error, "");
-    EXPECT_GE(contents.records(), 30U);  // a hole between two blocks takes both
+    EXPECT_GE(contents.records(), 18U);  // a hole between two blocks takes both
     EXPECT_FALSE(contents.losses.empty());
   }
 }
@@ -118,7 +120,7 @@ TEST(Damage, MissingBlockIsNoticed) {
   std::vector<u8> shorter = file;
   const auto at = shorter.begin() + static_cast<std::ptrdiff_t>(section.offset);
   shorter.erase(at, at + static_cast<std::ptrdiff_t>(sections.next_offset() - section.offset));
-  EXPECT_THAT(read_all(shorter).error, HasSubstr("expected record 0 of vCPU 0, found record 10"));
+  EXPECT_THAT(read_all(shorter).error, HasSubstr("expected record 0 of vCPU 0, found record 6"));
 }
 
 TEST(Damage, TwoFilesInOneAreNoticed) {

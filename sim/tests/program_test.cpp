@@ -1,0 +1,177 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// The program as a user runs it: what it prints, where, and its exit codes.
+
+#include <gmock/gmock.h>
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+namespace nestwalk::sim {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+struct Result {
+  int exit_code = -1;
+  std::string output;  // with what came on standard error, when the command said 2>&1
+};
+
+class Program : public testing::Test {
+ protected:
+  Program() : folder_(std::filesystem::temp_directory_path() / ("nestwalk-" + test_name())) {
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+  }
+  ~Program() override { std::filesystem::remove_all(folder_); }
+
+  /// Runs a shell command in a folder of its own; `nestwalk` in it is the program.
+  Result run(const std::string& command) {
+    const std::string line = "cd '" + folder_.string() +
+                             "' && nestwalk() { '" NESTWALK_PROGRAM "' \"$@\"; } && " + command;
+    Result result;
+    FILE* const pipe = popen(("bash -c '" + quoted(line) + "'").c_str(), "r");
+    char part[4096];
+    for (std::size_t count = 0; (count = std::fread(part, 1, sizeof part, pipe)) != 0;) {
+      result.output.append(part, count);
+    }
+    const int status = pclose(pipe);
+    result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    return result;
+  }
+  void expect(const std::string& command, int exit_code, const std::string& output) {
+    const Result result = run(command + " 2>&1");
+    EXPECT_EQ(result.exit_code, exit_code) << command;
+    EXPECT_EQ(result.output, output) << command;
+  }
+  std::filesystem::path folder() const { return folder_; }
+
+ private:
+  static std::string test_name() {
+    return testing::UnitTest::GetInstance()->current_test_info()->name();
+  }
+  static std::string quoted(const std::string& text) {
+    std::string result;
+    for (const char letter : text)
+      result += letter == '\'' ? std::string("'\\''") : std::string(1, letter);
+    return result;
+  }
+
+  std::filesystem::path folder_;
+};
+
+TEST_F(Program, ExplainsItself) {
+  EXPECT_THAT(run("nestwalk --help").output, HasSubstr("  trace     looks at"));
+  EXPECT_THAT(run("nestwalk trace --help").output, HasSubstr("  cat       prints the records"));
+  EXPECT_THAT(run("nestwalk trace cat --help").output, StartsWith("usage: nestwalk trace cat"));
+  EXPECT_THAT(run("nestwalk trace gen --help").output, HasSubstr("  first-touch   writes each"));
+  EXPECT_THAT(run("nestwalk trace gen zipf --help").output, HasSubstr("  skew=4  "));
+  EXPECT_EQ(run("nestwalk trace cat --help").exit_code, 0);
+  EXPECT_THAT(run("nestwalk --version").output, StartsWith("nestwalk "));
+}
+
+TEST_F(Program, UsageErrorsAreOneLineAndExitWith2) {
+  expect("nestwalk run", 2, "nestwalk run: not supported yet\n");
+  expect("nestwalk trace import", 2, "nestwalk trace import: not supported yet\n");
+  expect("nestwalk fly", 2,
+         "nestwalk: 'fly' is not a command (nestwalk --help lists the commands)\n");
+  expect("nestwalk trace cat --wrong", 2,
+         "nestwalk trace cat: unrecognised option '--wrong' (nestwalk trace cat --help says "
+         "more)\n");
+  expect("nestwalk trace gen chas", 2,
+         "nestwalk: generator 'chas' is not known; did you mean 'chase'?\n");
+  expect("nestwalk trace info --window 0 x", 2, "--window is at least 1\n");
+}
+
+TEST_F(Program, BadInputIsOneLineAndExitsWith4) {
+  expect("nestwalk trace cat .", 4, "nestwalk: .: is a directory, not a trace\n");
+  expect("nestwalk trace cat nothing", 4,
+         "nestwalk: nothing: cannot be opened: No such file or directory\n");
+  expect("nestwalk trace info - </dev/null", 4,
+         "nestwalk: <stdin>: at byte 0: expected a nestwalk trace (89 4e 57 54 0d 0a 1a 0a), "
+         "found an empty file\n");
+  expect("echo hello world | nestwalk trace cat", 4,
+         "nestwalk: <stdin>: at byte 0: expected a nestwalk trace (89 4e 57 54 0d 0a 1a 0a), "
+         "found 'hello wo'\n");
+}
+
+TEST_F(Program, CutTraceIsPrintedUpToTheCut) {
+  run("nestwalk trace gen smp vcpus=2 accesses=100 -o whole.nwt");
+  // Two blocks of 100 records; without the footer's last byte everything else is whole.
+  const Result strict = run("head -c -1 whole.nwt | nestwalk trace cat 2>error");
+  EXPECT_EQ(strict.exit_code, 4);
+  EXPECT_EQ(strict.output, run("nestwalk trace cat whole.nwt").output);
+  EXPECT_THAT(run("cat error").output, HasSubstr("ends early"));
+  const Result salvaged = run("head -c -1 whole.nwt | nestwalk trace cat --salvage 2>error");
+  EXPECT_EQ(salvaged.exit_code, 0);
+  EXPECT_EQ(salvaged.output, strict.output);
+  EXPECT_THAT(run("cat error").output, StartsWith("nestwalk: lost: <stdin>: at byte "));
+}
+
+TEST_F(Program, PrintsARecordPerLine) {
+  // 2 accesses of 4 instructions; the second process runs for the second.
+  const Result result = run(
+      "nestwalk trace gen processes accesses=2 slice=1 bytes=4K write_percent=0 instructions=4 | "
+      "nestwalk trace cat | sed s/gva=0x1000000.../gva=G/");
+  EXPECT_EQ(result.output,
+            "0 0 1 space root=0x1000 asid=0x1 precision=exact instructions=1\n"
+            "0 1 5 read gva=G size=8 instructions=4\n"
+            "0 2 6 space root=0x2000 asid=0x2 precision=exact instructions=1\n"
+            "0 3 10 read gva=G size=8 instructions=4\n");
+}
+
+TEST_F(Program, ReaderThatLeavesEarlyIsNoError) {
+  run("nestwalk trace gen random accesses=100000 -o long.nwt");
+  EXPECT_EQ(run("nestwalk trace cat long.nwt | head -n 1 >one; echo ${PIPESTATUS[0]}").output,
+            "0\n");
+  EXPECT_EQ(run("nestwalk trace cat long.nwt >&-").exit_code, 1);
+  EXPECT_EQ(run("nestwalk trace cat long.nwt >/dev/full 2>error").exit_code, 1);
+  EXPECT_EQ(run("cat error").output,
+            "nestwalk: <stdout>: cannot be written: No space left on device\n");
+}
+
+TEST_F(Program, SplitAndMergeGiveTheSameTraceInTime) {
+  run("nestwalk trace gen smp vcpus=3 accesses=1000 -o whole.nwt");
+  EXPECT_EQ(run("nestwalk trace split --prefix part whole.nwt").exit_code, 0);
+  EXPECT_EQ(run("nestwalk trace merge part.0.nwt part.1.nwt part.2.nwt -o again.nwt").exit_code, 0);
+  const std::string whole = run("nestwalk trace cat --by-time whole.nwt").output;
+  EXPECT_EQ(std::count(whole.begin(), whole.end(), '\n'), 3000);
+  EXPECT_EQ(run("nestwalk trace cat --by-time again.nwt").output, whole);
+}
+
+TEST_F(Program, CutKeepsClockAndAddressSpace) {
+  // Records: space 1, accesses at 4, 7, then space 2 at 8, accesses at 11, 14.
+  const Result result = run(
+      "nestwalk trace gen processes accesses=4 slice=2 | nestwalk trace cut --from 4 --count 1 | "
+      "nestwalk trace cat | cut -d\" \" -f 2-6");
+  EXPECT_THAT(result.output, StartsWith("0 8 time time=0x8 instructions=0\n"
+                                        "1 8 space root=0x2000 asid=0x2\n"
+                                        "2 11 "));
+}
+
+TEST_F(Program, StatsAreJson) {
+  const Result result =
+      run("nestwalk trace gen first-touch bytes=4M | nestwalk trace stats --json | "
+          "python3 -c \"import json,sys; d = json.load(sys.stdin); "
+          "print(d[\\\"footprint_pages\\\"])\"");
+  EXPECT_EQ(result.output, "{'4K': 1024, '2M': 2, '1G': 1}\n");
+}
+
+TEST_F(Program, InfoSaysTheSameAsText) {
+  const Result result =
+      run("nestwalk trace gen strided accesses=8 bytes=16K stride=4K | "
+          "nestwalk trace info --window 4");
+  // 4 pages, each accessed twice, with the three others in between.
+  EXPECT_THAT(result.output, HasSubstr("footprint_pages\n  4K: 4\n"));
+  EXPECT_THAT(result.output, HasSubstr("reuse_distance_pages\n  first: 4\n"));
+  EXPECT_THAT(result.output, HasSubstr("  from_2: 4\n"));
+  EXPECT_THAT(result.output, HasSubstr("  pages: 4, 4\n"));
+}
+
+}  // namespace
+}  // namespace nestwalk::sim
