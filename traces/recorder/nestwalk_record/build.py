@@ -96,5 +96,5 @@ def build_initramfs(path, architecture, busybox, workload, kernel_folder=None):
         files.file("bin/minivmm", _contents(build_program(architecture, "minivmm")))
         guest = build_program(architecture, "tiny_guest", BARE_FLAGS[architecture])
         files.file("bin/tiny_guest", _contents(guest))
-    files.file("workload", _contents(workload))
+    files.file("payload", _contents(workload))
     files.write(path)

@@ -29,28 +29,38 @@ def connect(path, process, timeout=30):
 
 
 class Monitor:
+    """QEMU's monitor. Commands may be sent without waiting for their answers: QEMU may be unable
+    to answer before something else has happened."""
+
     def __init__(self, connection):
         self.connection = connection
-        self._file = connection.makefile("rw")
-        self._answer()
+        self._received = b""
+        self._sent = []     # names of commands without an answer
+        self._answers = {}  # the last one, by name
         self.command("qmp_capabilities")
-
-    def _answer(self):
-        while True:
-            line = self._file.readline()
-            if not line:
-                raise RecordError("QEMU closed its monitor")
-            message = json.loads(line)
-            if "event" not in message:
-                return message
 
     def send(self, name, **arguments):
         message = {"execute": name, **({"arguments": arguments} if arguments else {})}
-        self._file.write(json.dumps(message) + "\n")
-        self._file.flush()
+        self.connection.sendall(json.dumps(message).encode() + b"\n")
+        self._sent.append(name)
+
+    def read_some(self):
+        """Takes in what has come; waits if nothing has."""
+        data = self.connection.recv(1 << 16)
+        if not data:
+            raise RecordError("QEMU closed its monitor")
+        *lines, self._received = (self._received + data).split(b"\n")
+        for message in map(json.loads, lines):
+            if "return" in message or "error" in message:  # neither greeting nor event
+                self._answers[self._sent.pop(0)] = message
+
+    def answered(self, name):
+        return name not in self._sent
 
     def receive(self, name):
-        answer = self._answer()
+        while not self.answered(name):
+            self.read_some()
+        answer = self._answers.pop(name)
         if "error" in answer:
             raise RecordError(f"QEMU refused {name}: {answer['error'].get('desc')}")
         return answer["return"]

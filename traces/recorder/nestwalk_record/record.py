@@ -24,9 +24,10 @@ from .packages import cache_folder, fetch_guest
 from .stream import REGISTERS
 from .translation import stage2_root, tracked_roots
 
-NEEDED = ["qemu-system-x86", "qemu-system-arm", "qemu-system-misc", "gcc", "libc6-dev", "make",
-          "gcc-aarch64-linux-gnu", "gcc-riscv64-linux-gnu", "apt", "dpkg"]
+NEEDED = ["qemu-system-x86", "qemu-system-arm", "qemu-system-misc", "qemu-user", "gcc",
+          "libc6-dev", "make", "gcc-aarch64-linux-gnu", "gcc-riscv64-linux-gnu", "apt", "dpkg"]
 
+RUN_LOG = "replay.bin"
 # As the plugin numbers them.
 ONLY_STAGE, GUEST_STAGE, SECOND_STAGE = range(3)
 REGISTER_CODES = {name: code for code, name in REGISTERS.items()}
@@ -63,6 +64,8 @@ def parse(arguments):
     parser.add_argument("--no-fetches", action="store_true", help="record data accesses only")
     parser.add_argument("--reproducible", action="store_true",
                         help="record the run itself first, then replay it under the recorder")
+    parser.add_argument("--replay", metavar="DIR",
+                        help="replay the run that --reproducible left in DIR (same options)")
     parser.add_argument("--append", default="", metavar="WORDS", help="more kernel parameters")
     parser.add_argument("--timeout", type=int, default=1800, metavar="SECONDS")
     parser.add_argument("--install", action="store_true", help="apt-get install what is needed")
@@ -157,8 +160,8 @@ class Recording:
                     "-plugin", self._plugin_argument(plugin)]
         if self.machine.registers:
             command += ["-gdb", f"unix:{self.sockets['gdb']},server=on,wait=off"]
-        if self.options.reproducible:
-            command += ["-icount", f"shift=1,rr=replay,rrfile={self.options.out}/replay.bin"]
+        if self.options.run_log:
+            command += ["-icount", f"shift=1,rr=replay,rrfile={self.options.run_log}"]
         return command
 
     def run(self):
@@ -182,7 +185,8 @@ class Recording:
         self.gdb = None
         if self.machine.registers:
             self.gdb = GdbServer(connect(self.sockets["gdb"], self.process))
-        self.monitor.command("cont")
+        # Not waited for: the plugin may hold the vCPU before QEMU comes to answer.
+        self.monitor.send("cont")
         self.memory = snapshot.Memory(self.memory_file, self.machine.memory_base)
         self._begin()
         self._end()
@@ -224,10 +228,13 @@ class Recording:
         self.monitor.send("stop")
         time.sleep(0.1)
         self._answer("wait")
-        both = [self.monitor.connection, self.connection]
-        while self.monitor.connection not in select.select(both, [], [])[0]:
-            self._ask(moment)
-            self._answer("wait")
+        while not self.monitor.answered("stop"):
+            ready = select.select([self.monitor.connection, self.connection], [], [])[0]
+            if self.monitor.connection in ready:
+                self.monitor.read_some()
+            else:
+                self._ask(moment)
+                self._answer("wait")
         self.monitor.receive("stop")
         registers = read_registers(self.machine, self.monitor, self.gdb)
         if self.options.nested and control_block:
@@ -241,7 +248,7 @@ class Recording:
             if not self.options.nested or in_guest(self.options.arch, registers):
                 say(f"{moment} of the region")
                 return registers
-            self.monitor.command("cont")
+            self.monitor.send("cont")
         raise RecordError("could not stop the machine while it runs its guest")
 
     def _look(self, moment, registers):
@@ -265,7 +272,7 @@ class Recording:
 
     def _begin(self):
         tracked = self._look("begin", self._stop("begin"))
-        self.monitor.command("cont")
+        self.monitor.send("cont")
         self._ask("begin")
         self._answer(*tracked, "go")
 
@@ -322,12 +329,19 @@ def default_workload(options):
     return os.path.join(build.GUEST, "nested-work" if options.nested else "shell-work")
 
 
+def run_log(options):
+    """QEMU's log of a run that is, or was, recorded without the plugin; None if it runs once."""
+    if options.replay:
+        return os.path.join(os.path.abspath(options.replay), RUN_LOG)
+    return os.path.join(options.out, RUN_LOG) if options.reproducible else None
+
+
 def record_once(options, machine):
     """The run itself, by QEMU's record/replay: light, without the plugin."""
     say("recording the run itself")
     with scratch_folder(options) as scratch:
         command = command_line(machine, options.out, options, os.path.join(scratch, "memory"))
-        command += ["-icount", f"shift=1,rr=record,rrfile={options.out}/replay.bin"]
+        command += ["-icount", f"shift=1,rr=record,rrfile={options.run_log}"]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                               timeout=options.timeout, check=False)
     if done.returncode != 0:
@@ -357,8 +371,9 @@ def prepare_kernel(options):
 
 def record(options, arguments):
     machine = machine_for(options.arch, options.nested, options.memory)
-    if options.smp > 1 and options.reproducible:
-        raise RecordError("--reproducible: QEMU replays machines with one vCPU only")
+    options.run_log = run_log(options)
+    if options.smp > 1 and options.run_log:
+        raise RecordError("--reproducible, --replay: QEMU replays machines with one vCPU only")
     plugin = build.build_plugin()
     os.makedirs(options.out)
     guest = prepare_kernel(options) if options.kernel else prepare_linux(options)
