@@ -112,7 +112,7 @@ int run_trace_cut(const Arguments& arguments) {
   Reader reader(input.open(), input.on_loss());
   Header header = reader.header();
   header.provenance.emplace_back("cut", command_of("cut", arguments));
-  const auto sink = create_trace(line.get<std::string>("output"));
+  const auto sink = create_trace(line.get<std::string>("output"), std::span(&input.path(), 1));
   Writer writer(*sink, header);
   Cutter cutter(writer, header.vcpus, line.get<u64>("from"), line.get<u64>("count"));
   for_each_item(
@@ -138,7 +138,8 @@ int run_trace_merge(const Arguments& arguments) {
   std::vector<std::unique_ptr<Reader>> readers;
   u64 vcpus = 0;
   u64 lacks = 0;
-  for (const std::string& file : line.get<std::vector<std::string>>("files")) {
+  const auto& files = line.get<std::vector<std::string>>("files");
+  for (const std::string& file : files) {
     readers.push_back(
         std::make_unique<Reader>(traces::open_source(file), on_loss_when(line.has("salvage"))));
     vcpus += readers.back()->header().vcpus;
@@ -148,7 +149,7 @@ int run_trace_merge(const Arguments& arguments) {
   header.vcpus = static_cast<u32>(vcpus);
   header.lacks = lacks;
   header.provenance.emplace_back("merge", command_of("merge", arguments));
-  const auto sink = create_trace(line.get<std::string>("output"));
+  const auto sink = create_trace(line.get<std::string>("output"), files);
   Writer writer(*sink, header);
   u32 first_vcpu = 0;
   for (const std::unique_ptr<Reader>& reader : readers) {
@@ -187,7 +188,8 @@ int run_trace_split(const Arguments& arguments) {
   for (u32 vcpu = 0; vcpu < parts.size(); ++vcpu) {
     if (!input.wants(vcpu)) continue;
     Part& part = parts[vcpu];
-    part.sink = create_trace(line.get<std::string>("prefix") + "." + std::to_string(vcpu) + ".nwt");
+    part.sink = create_trace(line.get<std::string>("prefix") + "." + std::to_string(vcpu) + ".nwt",
+                             std::span(&input.path(), 1));
     part.writer = std::make_unique<Writer>(*part.sink, header);
   }
   for_each_item(

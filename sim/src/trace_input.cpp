@@ -5,6 +5,8 @@
 
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "output.hpp"
 
 namespace nestwalk::sim {
@@ -28,7 +30,14 @@ traces::OnLoss on_loss_when(bool salvage) {
   return [](const std::string& message) { warn("lost: " + message); };
 }
 
-std::unique_ptr<traces::ByteSink> create_trace(const std::string& path) {
+std::unique_ptr<traces::ByteSink> create_trace(const std::string& path,
+                                               std::span<const std::string> inputs) {
+  for (const std::string& input : inputs) {
+    std::error_code not_there;
+    if (std::filesystem::equivalent(input, path, not_there)) {
+      throw UsageError(path + " is read; write to another file");
+    }
+  }
   if (path == "-" && isatty(STDOUT_FILENO) != 0) {
     throw UsageError("a trace is not for a terminal: name a file with -o, or redirect the output");
   }

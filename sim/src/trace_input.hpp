@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "command_line.hpp"
@@ -23,6 +24,7 @@ class TraceInput {
   void take(const CommandLine& line);
 
   std::unique_ptr<traces::ByteSource> open() const { return traces::open_source(path_); }
+  const std::string& path() const { return path_; }
   traces::OnLoss on_loss() const { return on_loss_when(salvage_); }
   bool wants(addrspace::u32 vcpu) const { return !vcpu_ || *vcpu_ == vcpu; }
 
@@ -33,6 +35,8 @@ class TraceInput {
 };
 
 /// Creates the trace that a command writes; "-" is standard output, unless that is a terminal.
-std::unique_ptr<traces::ByteSink> create_trace(const std::string& path);
+/// None of the inputs may be overwritten.
+std::unique_ptr<traces::ByteSink> create_trace(const std::string& path,
+                                               std::span<const std::string> inputs = {});
 
 }  // namespace nestwalk::sim

@@ -144,6 +144,13 @@ TEST_F(Program, SplitAndMergeGiveTheSameTraceInTime) {
   EXPECT_EQ(run("nestwalk trace cat --by-time again.nwt").output, whole);
 }
 
+TEST_F(Program, InputIsNotOverwritten) {
+  run("nestwalk trace gen random accesses=10 -o a.nwt && cp a.nwt copy.nwt && ln a.nwt b.nwt");
+  expect("nestwalk trace cut --count 1 a.nwt -o b.nwt", 2,
+         "b.nwt is read; write to another file\n");
+  EXPECT_EQ(run("cmp a.nwt copy.nwt").exit_code, 0);
+}
+
 TEST_F(Program, CutKeepsClockAndAddressSpace) {
   // Records: space 1, accesses at 4, 7, then space 2 at 8, accesses at 11, 14.
   const Result result = run(

@@ -69,7 +69,7 @@ Bytes tiny_file_by_hand() {
   block.little(0, 4).little(1, 4).little(1, 4).little(1, 4);  // vCPU, accesses, events, shapes
   block.little(0, 8).little(0, 8).little(0, 8).little(0, 8);  // record, clock, root, ASID
   // Each column is stored in 9 bytes more than it has.
-  for (const unsigned size : {4, 1, 2, 2}) block.little(size, 4).little(size + 9, 4);
+  for (const unsigned size : {4U, 1U, 2U, 2U}) block.little(size, 4).little(size + 9, 4);
   block.little(0, 8).little(6, 4).little(15, 4);
   // Read (0) with a new frame (16), scaled (64); 2 bytes of distance; size; instructions.
   block.column({0x50, 2, 8, 2});

@@ -73,7 +73,8 @@ TEST(Summary, WorkingSetCountsThePagesOfEachWindow) {
   Summary summary(4);
   // 0 0 1 0 | 2 2 2 2 | 2 3
   std::vector<Access> accesses;
-  for (const u64 page : {0, 0, 1, 0, 2, 2, 2, 2, 2, 3}) accesses.push_back(read_of(page << 12));
+  for (const u64 page : std::vector<u64>{0, 0, 1, 0, 2, 2, 2, 2, 2, 3})
+    accesses.push_back(read_of(page << 12));
   summary.add(chunk_of(accesses));
   EXPECT_EQ(summary.working_sets(), (std::vector<u64>{2, 1, 2}));
   // First: 4 pages. Same again: 0 after 0, 2 after 2 four times. One other: 0 after 1.
