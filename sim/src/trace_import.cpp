@@ -1,10 +1,10 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "nestwalk/traces/io.hpp"
 #include "nestwalk/traces/recording.hpp"
 #include "output.hpp"
 #include "trace_command.hpp"
+#include "trace_input.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -27,7 +27,7 @@ int run_trace_import(const Arguments& arguments) {
     throw UsageError("nestwalk trace import: --from " + line.get<std::string>("from") +
                      ": no such format; see --help");
   }
-  const auto sink = traces::create_sink(line.get<std::string>("output"));
+  const auto sink = create_trace(line.get<std::string>("output"));
   traces::import_recording(line.get<std::string>("input"), *sink, warn);
   return kDone;
 }
