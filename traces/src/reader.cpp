@@ -65,7 +65,7 @@ Reader::Item Reader::next() {
 }
 
 bool Reader::next_chunk() {
-  in_block_ = block_.next(chunk_);
+  in_block_ = block_->next(chunk_);
   if (!in_block_) return false;
   totals_.accesses += chunk_.accesses.size();
   totals_.events += chunk_.event != nullptr;
@@ -107,7 +107,8 @@ void Reader::open_block(const Section& section) {
   }
   u64& next_record = next_record_[block.vcpu];
   const u64 expected = std::exchange(next_record, block.first_record + block.records());
-  block_.open(section.payload, place);
+  if (!block_) block_ = std::make_unique<BlockDecoder>();
+  block_->open(section.payload, place);
   in_block_ = true;
   ++totals_.blocks;
   if (!sought_ && expected != block.first_record) {

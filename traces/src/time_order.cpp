@@ -63,12 +63,9 @@ bool TimeOrderedReader::next(Chunk& chunk) {
   for (Cursor& cursor : cursors_) {
     if (cursor.next_time() < first->next_time()) first = &cursor;
   }
-  // Before which time a record of `first` is next: a lower vCPU comes first at the same time.
   u64 bound = ~u64{0};
   for (const Cursor& cursor : cursors_) {
-    if (&cursor == first) continue;
-    const u64 time = cursor.next_time();
-    bound = std::min(bound, &cursor < first || time == ~u64{0} ? time : time + 1);
+    if (&cursor != first) bound = std::min(bound, cursor.next_time());
   }
   take_run(first->chunk, bound, chunk);
   return true;

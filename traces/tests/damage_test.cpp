@@ -210,6 +210,29 @@ TEST(Damage, UnknownSectionIsRefusedUnlessOptional) {
               HasSubstr("expected a footer"));
 }
 
+TEST(Damage, SalvageFindsASectionBehindAnyAmountOfRubbish) {
+  // The search looks at 64 KiB at a time; the marker may lie across their boundary.
+  const std::vector<u8> file = small_file();
+  const auto header_end = file.begin() + 16 + 32 + 10;
+  for (std::size_t length = 65'500; length < 65'600; ++length) {
+    std::vector<u8> rubbish(file.begin(), header_end);
+    rubbish.insert(rubbish.end(), length, 0xd4);  // the marker's first byte
+    rubbish.insert(rubbish.end(), header_end, file.end());
+    const Contents contents = read_all(rubbish, true);
+    EXPECT_EQ(contents.records(), 30U) << length;
+    EXPECT_EQ(contents.losses.size(), 1U) << length;
+  }
+}
+
+TEST(Damage, AbsurdCountInTheHeaderIsRefusedBeforeItIsAllocated) {
+  // Architecture, mode, vCPUs, lacks, four texts; then 2^42 - 1 memory ranges and no more bytes.
+  const std::vector<u8> header = {0, 0, 1, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f};
+  MemorySink sink;
+  SectionWriter(sink).write(kHeaderSection, header);
+  EXPECT_THAT(read_all(sink.bytes()).error,
+              HasSubstr("expected a possible number of memory ranges, found 4398046511103"));
+}
+
 struct AbsurdBlock {
   const char* name;
   void (*change)(BlockHeader&);

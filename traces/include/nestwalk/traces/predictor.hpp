@@ -99,7 +99,8 @@ class FramePredictor {
   FramePredictor() : frames_(FrameMap::kEntries) {}
 
   void reset(u64 root, u64 asid) {
-    std::fill(frames_.begin(), frames_.end(), Frame{});
+    static const std::vector<Frame> fresh(FrameMap::kEntries);
+    std::copy(fresh.begin(), fresh.end(), frames_.begin());
     map.switch_space(root, asid);
   }
 

@@ -56,7 +56,7 @@ class Reader {
   SectionReader sections_;
   Header header_;
   Zstd zstd_;
-  BlockDecoder block_;
+  std::unique_ptr<BlockDecoder> block_;  ///< from the first block on
   bool in_block_ = false;
   bool ended_ = false;
   bool sought_ = false;
