@@ -1,8 +1,12 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "nestwalk/traces/recording.hpp"
+#include <algorithm>
+#include <filesystem>
+
+#include "nestwalk/traces/importer.hpp"
 #include "output.hpp"
+#include "progress.hpp"
 #include "trace_command.hpp"
 #include "trace_input.hpp"
 
@@ -10,25 +14,95 @@ namespace nestwalk::sim {
 namespace {
 
 namespace po = boost::program_options;
+using traces::ImportFormat;
+using traces::ImportOption;
 
 constexpr const char* kText =
-    "Converts what other tools record. Formats:\n"
-    "  recording   a folder that scripts/record made; its stream may be a FIFO";
+    "Converts what other tools record to a trace. Inputs may be compressed with gzip, xz or zstd,\n"
+    "or be zip archives; without one, or for -, standard input is read. What a format does not "
+    "say\n"
+    "is listed in the header as lacking (nestwalk trace info).";
+
+std::string list_of_formats() {
+  std::string text = "\n\nFormats, and what --set changes:\n";
+  for (const ImportFormat* format : traces::import_formats()) {
+    std::string line = "  " + std::string(format->name);
+    line.resize(14, ' ');
+    text += line + std::string(format->sentence) + "\n";
+    for (const ImportOption& option : format->options) {
+      text += std::string(16, ' ') + std::string(option.name) + "=" + std::string(option.value) +
+              ": " + std::string(option.sentence) + "\n";
+    }
+  }
+  return text;
+}
+
+traces::Architecture architecture_of(const std::string& name) {
+  using traces::Architecture;
+  for (const auto value : {Architecture::X86_64, Architecture::AArch64, Architecture::RiscV64}) {
+    if (name == to_string(value)) return value;
+  }
+  throw UsageError("nestwalk trace import: '" + name + "' is not an architecture (x86_64, " +
+                   "aarch64, riscv64)");
+}
+
+bool can_be_read_twice(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::is_regular_file(path, error);
+}
+
+std::string command_of(const Arguments& arguments) {
+  std::string command = "nestwalk trace import";
+  for (const std::string& argument : arguments) command += " " + argument;
+  return command;
+}
+
+traces::ImportRequest request_of(const CommandLine& line) {
+  using Texts = std::vector<std::string>;
+  traces::ImportRequest request;
+  if (line.has("from")) {
+    request.format = &traces::import_format_of(line.get<std::string>("from"));
+  }
+  request.inputs = line.has("inputs") ? line.get<Texts>("inputs") : Texts{"-"};
+  if (line.has("set")) request.options = line.get<Texts>("set");
+  if (line.has("vcpus")) request.vcpus = line.get<addrspace::u32>("vcpus");
+  if (line.has("architecture")) {
+    request.architecture = architecture_of(line.get<std::string>("architecture"));
+  }
+  request.twice = std::all_of(request.inputs.begin(), request.inputs.end(), can_be_read_twice);
+  request.lenient = line.has("lenient");
+  request.writer.level = line.get<int>("level");
+  request.producer = "nestwalk " NESTWALK_VERSION;
+  request.report = warn;
+  return request;
+}
 
 }  // namespace
 
 int run_trace_import(const Arguments& arguments) {
-  CommandLine line("nestwalk trace import --from FORMAT [OPTIONS] INPUT", kText);
-  line.option("from", po::value<std::string>()->required(), "the format")
+  CommandLine line("nestwalk trace import [OPTIONS] [INPUT...]", kText + list_of_formats());
+  line.option("from,f", po::value<std::string>()->value_name("FORMAT"),
+              "the inputs' format; without it, the first input tells where its format allows")
       .option("output,o", po::value<std::string>()->default_value("-"), "the file to write")
-      .operand("input", po::value<std::string>()->required(), 1);
+      .option("set,s", po::value<std::vector<std::string>>()->composing()->value_name("KEY=VALUE"),
+              "an option of the format")
+      .option("vcpus", po::value<addrspace::u32>()->value_name("N"),
+              "how many vCPUs there are; without it, inputs with several are read twice")
+      .option("architecture", po::value<std::string>()->value_name("NAME"),
+              "x86_64, aarch64 or riscv64, where the format does not say")
+      .flag("lenient", "leave out lines and records that make no sense, and count them")
+      .option("level", po::value<int>()->default_value(3), "of zstd's compression")
+      .operand("inputs", po::value<std::vector<std::string>>(), -1);
   if (!line.parse(arguments)) return kDone;
-  if (line.get<std::string>("from") != "recording") {
-    throw UsageError("nestwalk trace import: --from " + line.get<std::string>("from") +
-                     ": no such format; see --help");
-  }
-  const auto sink = create_trace(line.get<std::string>("output"));
-  traces::import_recording(line.get<std::string>("input"), *sink, warn);
+
+  traces::ImportRequest request = request_of(line);
+  request.command = command_of(arguments);
+  Progress progress(0);
+  request.progress = [&](addrspace::u64 bytes, addrspace::u64 records) {
+    progress.update(bytes, records);
+  };
+  const auto sink = create_trace(line.get<std::string>("output"), request.inputs);
+  traces::import_trace(request, *sink);
   return kDone;
 }
 

@@ -77,7 +77,7 @@ TEST_F(Program, ExplainsItself) {
 
 TEST_F(Program, UsageErrorsAreOneLineAndExitWith2) {
   expect("nestwalk run", 2, "nestwalk run: not supported yet\n");
-  expect("nestwalk trace import", 2, "nestwalk trace import: not supported yet\n");
+  expect("nestwalk trace verify", 2, "nestwalk trace verify: not supported yet\n");
   expect("nestwalk fly", 2,
          "nestwalk: 'fly' is not a command (nestwalk --help lists the commands)\n");
   expect("nestwalk trace cat --wrong", 2,
@@ -178,6 +178,38 @@ TEST_F(Program, InfoSaysTheSameAsText) {
   EXPECT_THAT(result.output, HasSubstr("reuse_distance_pages\n  first: 4\n"));
   EXPECT_THAT(result.output, HasSubstr("  from_2: 4\n"));
   EXPECT_THAT(result.output, HasSubstr("  pages: 4, 4\n"));
+}
+
+TEST_F(Program, ImportsFromAPipeAndFindsTheFormat) {
+  expect("printf \"I  1000,4\\n S 2000,8\\n\" | gzip | nestwalk trace import | nestwalk trace cat",
+         0,
+         "0 0 1 fetch gva=0x1000 size=4 instructions=1\n"
+         "0 1 1 write gva=0x2000 size=8 instructions=0\n");
+}
+
+TEST_F(Program, ImportSaysWhereInputMakesNoSenseAndWhatIsLeftOut) {
+  expect("printf \"0 1000\\n9 1000\\n\" > a.din && nestwalk trace import a.din -o a.nwt", 4,
+         "nestwalk: a.din: line 2: expected a label from 0 to 4 and a hexadecimal address, found "
+         "'9 1000'\n");
+  expect("printf \"0 1000\\n4 0\\n\" > a.din && nestwalk trace import a.din -o a.nwt", 0,
+         "nestwalk: not in the trace: cache flushes (1)\n");
+  expect("echo hello | nestwalk trace import --from lackey -o a.nwt", 4,
+         "nestwalk: <stdin>: line 1: expected 'I  ADDRESS,SIZE', ' L ...', ' S ...' or ' M ...', "
+         "found 'hello'\n");
+  EXPECT_EQ(run("nestwalk trace import . -o a.nwt 2>&1").exit_code, 4);
+}
+
+TEST_F(Program, ImportKnowsItsFormatsAndTheirOptions) {
+  EXPECT_THAT(
+      run("nestwalk trace import --help").output,
+      AllOf(HasSubstr("  dynamorio   final traces of"), HasSubstr("columns=ip,op,address: ")));
+  EXPECT_EQ(run("nestwalk trace import --from din --set adresses=physical 2>&1").exit_code, 2);
+  EXPECT_EQ(run("nestwalk trace import --from dinn 2>&1").exit_code, 2);
+  expect(
+      "printf \"kind,gpa,vcpu\\nr,1,0\\nw,2,1\\n\" | "
+      "nestwalk trace import --architecture riscv64 --vcpus 2 -o a.nwt && "
+      "nestwalk trace info a.nwt | head -n 4 | tail -n 3",
+      0, "  architecture: riscv64\n  mode: guest-physical\n  vcpus: 2\n");
 }
 
 }  // namespace

@@ -76,7 +76,8 @@ std::vector<TablePage> read_tables(const fs::path& path) {
 
 class Converter : public recording::Visitor {
  public:
-  Converter(fs::path folder, const recording::StreamHeader& stream, ByteSink& sink);
+  Converter(fs::path folder, const recording::StreamHeader& stream, ByteSink& sink,
+            const Writer::Options& options);
 
   void access(u32 vcpu, const RawAccess& access) override;
   void event(u32 vcpu, const RawEvent& event) override;
@@ -149,8 +150,12 @@ Header Converter::header() const {
   return header;
 }
 
-Converter::Converter(fs::path folder, const recording::StreamHeader& stream, ByteSink& sink)
-    : folder_(std::move(folder)), stream_(stream), vcpus_(stream.vcpus), writer_(sink, header()) {
+Converter::Converter(fs::path folder, const recording::StreamHeader& stream, ByteSink& sink,
+                     const Writer::Options& options)
+    : folder_(std::move(folder)),
+      stream_(stream),
+      vcpus_(stream.vcpus),
+      writer_(sink, header(), options) {
   load(When::Begin);
 }
 
@@ -401,14 +406,15 @@ Totals Converter::finish() {
 }  // namespace
 
 Totals import_recording(const std::string& folder, ByteSink& sink,
-                        const std::function<void(const std::string&)>& on_loss) {
+                        const std::function<void(const std::string&)>& on_loss,
+                        const Writer::Options& options) {
   if (!fs::is_directory(folder)) throw InputError(folder, "expected the folder of a recording");
   const std::unique_ptr<ByteSource> source = open_source(folder + "/stream");
   const auto lose = [&](const std::string& line) { on_loss(source->name() + ": " + line); };
   recording::StreamReader reader(*source);
   // Of a recording that is still made, the other files are there when the first chunk is.
   bool more = reader.next(lose);
-  Converter converter(folder, reader.header(), sink);
+  Converter converter(folder, reader.header(), sink, options);
   for (; more; more = reader.next(lose)) reader.visit(converter);
   return converter.finish();
 }

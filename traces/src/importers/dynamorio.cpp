@@ -1,0 +1,302 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// DynamoRIO's final drmemtrace traces (clients/drcachesim/common/trace_entry.h): packed records of
+// 12 bytes: type, size or number of a marker, address or value. Raw traces, of 8-byte words, must
+// go through raw2trace first.
+
+#include <cstring>
+#include <unordered_map>
+
+#include "common.hpp"
+
+namespace nestwalk::traces {
+namespace {
+
+enum Type : u16 {
+  kTypeRead = 0,
+  kTypeWrite = 1,
+  kTypePrefetch = 2,  // to 9
+  kTypeInstr = 10,    // to 16: the kinds of branches
+  kTypeBundle = 17,
+  kTypeFlush = 18,  // to 21
+  kTypeThread = 22,
+  kTypeThreadExit = 23,
+  kTypePid = 24,
+  kTypeHeader = 25,
+  kTypeFooter = 26,
+  kTypeHardwarePrefetch = 27,
+  kTypeMarker = 28,
+  kTypeNoFetch = 29,
+  kTypeMaybeFetch = 30,
+  kTypeSysenter = 31,
+  kTypePrefetch2 = 32,  // to 46
+  kTypeEncoding = 47,
+  kTypeTakenJump = 48,
+  kTypeUntakenJump = 49,
+};
+
+enum Marker : u16 {
+  kKernelEvent = 0,
+  kFileType = 9,
+  kPhysicalAddress = 15,
+  kPhysicalNotAvailable = 16,
+  kVirtualAddress = 17,
+  kPageSize = 18,
+};
+
+// OFFLINE_FILE_TYPE_*
+constexpr u64 kInstructionsOnly = 0x04;
+constexpr u64 kAArch64 = 0x08;
+constexpr u64 kX86_64 = 0x40;
+constexpr u64 kFiltered = 0x01 | 0x80 | 0x100;  // addresses, instructions, data
+constexpr u64 kWholeSystem = 0x40000;
+
+constexpr std::size_t kRecordBytes = 12;
+constexpr u64 kMaxVersion = 100;  // 7 was the newest in 2026.
+constexpr u64 kMaxPageBytes = u64{1} << 30;
+constexpr std::size_t kMaxPages = std::size_t{1} << 24;
+
+struct Record {
+  u16 type;
+  u16 size;
+  u64 address;
+};
+
+Record record_of(std::string_view bytes) {
+  Record record{};
+  std::memcpy(&record.type, bytes.data(), 2);
+  std::memcpy(&record.size, bytes.data() + 2, 2);
+  std::memcpy(&record.address, bytes.data() + 4, 8);
+  return record;
+}
+
+/// Where the pages of one process are, as far as markers told. Grows with its footprint, which is
+/// what bounds the memory of this importer.
+class PhysicalPages {
+ public:
+  void set_page_bytes(u64 bytes) { page_bytes_ = bytes; }
+  bool empty() const { return frames_.empty(); }
+
+  void put(u64 virtual_address, u64 physical_address) {
+    if (frames_.size() >= kMaxPages) throw RecordError("expected at most 2^24 pages, found more");
+    frames_[virtual_address / page_bytes_] = physical_address & ~(page_bytes_ - 1);
+  }
+  void remove(u64 virtual_address) { frames_.erase(virtual_address / page_bytes_); }
+
+  /// Adds the GPA if it is known.
+  void translate(Access& access) const {
+    const u64 address = access.gva.value();
+    const auto found = frames_.find(address / page_bytes_);
+    if (found == frames_.end()) return;
+    access.gpa = Gpa(found->second | (address & (page_bytes_ - 1)));
+    access.flags |= kGpaKnown;
+  }
+
+ private:
+  u64 page_bytes_ = kPageBytes;
+  std::unordered_map<u64, u64> frames_;
+};
+
+class DynamoRioImporter : public Importer {
+ public:
+  DynamoRioImporter(ImportInput& input, const ImportValues& values, ImportOutput& output)
+      : input_(input), output_(output), by_thread_(values["streams"] == "threads") {}
+
+  bool step() override {
+    std::string_view bytes;
+    if (!input_.take(kRecordBytes, bytes, "a record")) return end();
+    const Record record = record_of(bytes);
+    if (!begun_ && record.type != kTypeHeader) fail("a header record (type 25) first", record);
+    begun_ = true;
+    switch (record.type) {
+      case kTypeRead:
+        access(record, AccessKind::Read, 0);
+        break;
+      case kTypeWrite:
+        access(record, AccessKind::Write, 0);
+        break;
+      case kTypeEncoding:
+        break;
+      case kTypeMarker:
+        marker(record);
+        break;
+      case kTypeThread:
+      case kTypePid:
+        change_thread(record);
+        break;
+      case kTypeHeader:
+        if (record.address == 0 || record.address > kMaxVersion)
+          fail("a version up to 100", record);
+        ended_ = false;
+        break;
+      case kTypeFooter:
+        ended_ = true;
+        break;
+      case kTypeThreadExit:
+        break;
+      default:
+        other(record);
+    }
+    return true;
+  }
+
+ private:
+  [[noreturn]] void fail(const char* expected, const Record& record) const {
+    input_.fail(expected, "type " + std::to_string(record.type) + " with value " +
+                              std::to_string(record.address));
+  }
+
+  bool end() {
+    if (begun_ && !ended_) {
+      ended_ = true;
+      input_.fail("a footer record", "the end of the input: it was cut");
+    }
+    return false;
+  }
+
+  void other(const Record& record) {
+    const u16 type = record.type;
+    if ((type >= kTypeInstr && type < kTypeBundle) || type == kTypeSysenter ||
+        type == kTypeTakenJump || type == kTypeUntakenJump) {
+      access(record, AccessKind::Fetch, 1);
+    } else if (type == kTypeMaybeFetch) {
+      // An iteration of a string instruction fetches once.
+      if (record.address != last_fetch_) access(record, AccessKind::Fetch, 1);
+    } else if (type == kTypeNoFetch) {
+      return;
+    } else if (type >= kTypeFlush && type < kTypeThread) {
+      output_.note("cache flushes");
+    } else if (type <= kTypePrefetch2 + 14) {
+      if (type == kTypeBundle) fail("no bundles (these are of 32-bit ARM)", record);
+      output_.note("prefetches");
+    } else {
+      fail("a type from 0 to 49", record);
+    }
+  }
+
+  void access(const Record& record, AccessKind kind, u32 instructions) {
+    if (kind == AccessKind::Fetch) {
+      last_fetch_ = record.address;
+      // A filtered trace has the address of instructions whose fetch hit a cache.
+      if (record.size == 0) return;
+    }
+    Access found = gva_access(record.address, record.size, kind, instructions);
+    if (pages_->empty()) {
+      output_.access(found);
+      return;
+    }
+    pages_->translate(found);
+    Access next = gva_access((record.address | (kPageBytes - 1)) + 1, 0, kind);
+    pages_->translate(next);
+    const bool both = found.has(kGpaKnown) && next.has(kGpaKnown) && record.size <= kPageBytes;
+    output_.access(found, both ? &next : nullptr);
+  }
+
+  void marker(const Record& record) {
+    switch (record.size) {
+      case kFileType:
+        describe(record.address);
+        break;
+      case kPageSize:
+        if (record.address < kPageBytes || record.address > kMaxPageBytes ||
+            !addrspace::is_power_of_two(record.address)) {
+          fail("a page size", record);
+        }
+        page_bytes_ = record.address;
+        pages_->set_page_bytes(page_bytes_);
+        break;
+      case kPhysicalAddress:
+        physical_ = record.address;
+        if (!output_.begun()) output_.header().lacks &= ~u64{kNoGpa};
+        break;
+      case kPhysicalNotAvailable:
+        pages_->remove(record.address);
+        output_.note("physical addresses that were not available");
+        break;
+      case kVirtualAddress:
+        pages_->put(record.address, physical_);
+        break;
+      case kKernelEvent:
+        output_.note("markers of signals and other kernel events");
+        break;
+      default:
+        break;
+    }
+  }
+
+  void describe(u64 file_type) {
+    if (output_.begun()) return;
+    Header& header = output_.header();
+    if ((file_type & kAArch64) != 0) header.architecture = Architecture::AArch64;
+    if ((file_type & kX86_64) != 0) header.architecture = Architecture::X86_64;
+    if ((file_type & kWholeSystem) != 0) header.mode = Mode::FullSystem;
+    if ((file_type & kFiltered) != 0) output_.note("accesses: the tracer filtered some out");
+    if ((file_type & kInstructionsOnly) != 0) output_.note("data accesses: the input has none");
+  }
+
+  // A thread's process is told once, when the thread begins.
+  void change_thread(const Record& record) {
+    if (record.type == kTypePid) {
+      process_of_thread_[thread_] = record.address;
+      enter(record.address);
+      return;
+    }
+    thread_ = record.address;
+    if (by_thread_) output_.select(output_.number_of(thread_));
+    const auto process = process_of_thread_.find(thread_);
+    if (process != process_of_thread_.end()) enter(process->second);
+  }
+
+  void enter(u64 process) {
+    pages_ = &pages_of_process_[process];
+    pages_->set_page_bytes(page_bytes_);
+    output_.space({0, process, Precision::Inferred});
+  }
+
+  ImportInput& input_;
+  ImportOutput& output_;
+  bool by_thread_;
+  bool begun_ = false;
+  bool ended_ = true;
+  u64 last_fetch_ = ~u64{0};
+  u64 physical_ = 0;
+  u64 page_bytes_ = kPageBytes;
+  u64 thread_ = 0;
+  std::unordered_map<u64, u64> process_of_thread_;
+  std::unordered_map<u64, PhysicalPages> pages_of_process_;
+  PhysicalPages* pages_ = &pages_of_process_[0];
+};
+
+Streams streams(const ImportValues& values) {
+  const std::string_view streams = values["streams"];
+  if (streams != "inputs" && streams != "threads") {
+    throw RecordError("streams are inputs or threads, not " + quoted(streams));
+  }
+  return streams == "threads" ? Streams::Records : Streams::Inputs;
+}
+
+bool detect(std::string_view beginning) {
+  if (beginning.size() < 2 * kRecordBytes) return false;
+  const Record header = record_of(beginning);
+  const Record next = record_of(beginning.substr(kRecordBytes));
+  return header.type == kTypeHeader && header.size == 0 && header.address >= 1 &&
+         header.address <= kMaxVersion && (next.type == kTypeMarker || next.type == kTypeThread);
+}
+
+constexpr ImportOption kOptions[] = {
+    {"streams", "inputs", "inputs: each input is a vCPU; threads: each thread is one"}};
+
+}  // namespace
+
+const ImportFormat kDynamoRio = {
+    "dynamorio",
+    "final traces of DynamoRIO's drmemtrace; the address space is the process id",
+    kNoGpa | kNoHpa | kNoDependence | kNoFences | kNoHypervisor,
+    Mode::User,
+    kOptions,
+    streams,
+    detect,
+    make_importer<DynamoRioImporter>};
+
+}  // namespace nestwalk::traces

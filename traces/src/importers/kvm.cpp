@@ -1,0 +1,253 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// KVM's trace events as text, from tracefs or `trace-cmd report`:
+//   TASK-PID [CPU] FLAGS SECONDS: EVENT: TEXT
+// Each second-stage fault becomes the access that faulted and the exit that it caused:
+//   x86    kvm_page_fault: vcpu 0 rip 0x1000 address 0x200000 error_code 0x200000006
+//   arm64  kvm_guest_fault: ipa 0x40001000, hsr 0x82000005, hxfar 0x40001000, pc 0x40001000
+//   riscv  kvm_exit: SEPC:0x80001078, SCAUSE:0x15, STVAL:0x100f0, HTVAL:0x200804, HTINST:0x3000
+// A machine without EPT or NPT (shadow paging) has virtual addresses in kvm_page_fault; these
+// cannot be told from EPT's and must not be imported.
+
+#include <algorithm>
+#include <vector>
+
+#include "common.hpp"
+#include "fields.hpp"
+
+namespace nestwalk::traces {
+namespace {
+
+struct Line {
+  u64 task = 0;
+  u64 time = 0;  ///< in ns
+  std::string_view event;
+  std::string_view text;
+};
+
+// The task's name may have blanks and dashes ("CPU 0/KVM-4145"): "[CPU]" is what is found first.
+bool parse(std::string_view line, Line& result) {
+  std::size_t bracket = line.find(" [");
+  while (bracket != line.npos) {
+    std::string_view cpu = line.substr(bracket + 2);
+    if (take_number(cpu, 10) && cpu.starts_with("]")) break;
+    bracket = line.find(" [", bracket + 2);
+  }
+  if (bracket == line.npos) return false;
+  std::string_view before = line.substr(0, bracket);
+  while (before.ends_with(' ')) before.remove_suffix(1);
+  const auto task = whole_number(before.substr(before.rfind('-') + 1));
+  std::string_view rest = line.substr(line.find(']', bracket) + 1);
+  skip_any(rest, " \t");
+  std::optional<u64> time;
+  while (!time && !rest.empty()) time = time_of(take_word(rest));
+  result = {task.value_or(0), time.value_or(0), take_word(rest), rest};
+  if (!task || !time || !result.event.ends_with(':')) return false;
+  result.event.remove_suffix(1);
+  return true;
+}
+
+// The number after a key: "vcpu 0", "SCAUSE:0x15". Nothing when the key is not there.
+std::optional<u64> value_of(std::string_view text, std::string_view key, int base = 16) {
+  for (std::size_t at = text.find(key); at != text.npos; at = text.find(key, at + 1)) {
+    if (at != 0 && text[at - 1] != ' ' && text[at - 1] != ',') continue;
+    std::string_view rest = text.substr(at + key.size());
+    if (!rest.starts_with(' ') && !rest.starts_with(':')) continue;
+    skip_any(rest, ": ");
+    return base == 16 ? take_hex(rest) : take_number(rest, base);
+  }
+  return {};
+}
+
+struct Fault {
+  Architecture architecture;
+  Access access;
+  VmExit exit;
+};
+
+class KvmImporter : public Importer {
+ public:
+  KvmImporter(ImportInput& input, const ImportValues&, ImportOutput& output)
+      : input_(input), output_(output) {}
+
+  bool step() override {
+    std::string_view text;
+    if (!input_.take_line(text)) return false;
+    Line line;
+    if (is_remark(text)) return true;
+    if (!parse(text, line)) input_.fail("'TASK-PID [CPU] SECONDS: EVENT: ...'", quoted(text));
+    if (line.event == "kvm_page_fault") {
+      write(line, x86_fault(line.text));
+    } else if (line.event == "kvm_guest_fault") {
+      write(line, arm64_fault(line.text));
+    } else if (line.event == "kvm_exit" && value_of(line.text, "SCAUSE")) {
+      riscv_exit(line);
+    } else if (line.event == "kvm_entry") {
+      entry(line);
+    } else {
+      pass_over(line);
+    }
+    return true;
+  }
+
+ private:
+  bool is_remark(std::string_view text) {
+    // "CPU:2 [LOST 17 EVENTS]" and trace-cmd's "CPU:2 [17 EVENTS DROPPED]".
+    if (text.find(" EVENTS]") != text.npos || text.find("EVENTS DROPPED]") != text.npos) {
+      output_.note("places where the kernel lost events");
+      return true;
+    }
+    return text.empty() || text[0] == '#' || text.starts_with("cpus=") ||
+           text.starts_with("version =") ||
+           (text.starts_with("CPU ") && text.ends_with("is empty"));
+  }
+
+  void pass_over(const Line& line) {
+    output_.note(line.event.starts_with("kvm_") ? line.event.substr(0, 40) : "other events");
+  }
+
+  u64 required(std::string_view text, std::string_view key) const {
+    const auto value = value_of(text, key);
+    if (!value) input_.fail(std::string(key) + " and a number", quoted(text));
+    return *value;
+  }
+
+  // The error code of SVM's nested page fault has bit 32 or 33 (AMD64 APM 2, 15.25.6); otherwise it
+  // is the exit qualification of VMX's EPT violation (SDM 3C, table 28-7).
+  Fault x86_fault(std::string_view text) const {
+    constexpr u64 kNpf = u64{3} << 32;
+    constexpr u64 kReasonNpf = 0x400;
+    constexpr u64 kReasonEptViolation = 48;
+    const u64 address = required(text, "address");
+    const u64 error = required(text, "error_code");
+    const bool npf = (error & kNpf) != 0;
+    if (!npf && (error & 7) == 0) {
+      input_.fail("the code of a nested page fault or EPT violation", quoted(text));
+    }
+    const bool fetch = (error & (npf ? 1 << 4 : 1 << 2)) != 0;
+    const AccessKind kind = (error & 2) != 0 ? AccessKind::Write
+                            : fetch          ? AccessKind::Fetch
+                                             : AccessKind::Read;
+    return {Architecture::X86_64,
+            gpa_access(address, 0, kind),
+            {npf ? kReasonNpf : kReasonEptViolation, error, Gpa(address)}};
+  }
+
+  // ESR_EL2 (Arm ARM, D24): the class in bits 31:26; for aborts bit 6 WnR, 7 S1PTW, 10 FnV. The IPA
+  // is that of a page; the faulting address has the rest, unless it was a stage-1 walk that
+  // faulted.
+  Fault arm64_fault(std::string_view text) const {
+    constexpr u64 kInstructionAbort = 0x20;
+    constexpr u64 kWrite = 1 << 6;
+    constexpr u64 kWalk = 1 << 7;
+    constexpr u64 kFarNotValid = 1 << 10;
+    const u64 page = required(text, "ipa");
+    const u64 syndrome = required(text, "hsr");
+    const u64 address = required(text, "hxfar");
+    const u64 reason = syndrome >> 26 & 0x3f;
+    const bool walk = (syndrome & kWalk) != 0;
+    const AccessKind kind = (syndrome & kWrite) != 0 && reason != kInstructionAbort
+                                ? AccessKind::Write
+                            : reason == kInstructionAbort && !walk ? AccessKind::Fetch
+                                                                   : AccessKind::Read;
+    Access access = gpa_access(page, 0, kind);
+    if (!walk && (syndrome & kFarNotValid) == 0) {
+      access.gpa = Gpa(addrspace::align_down(page, kPageBytes) | address % kPageBytes);
+      access.gva = Gva(address);
+      access.flags |= kGvaKnown;
+    }
+    return {Architecture::AArch64, access, {reason, syndrome, access.gpa}};
+  }
+
+  // scause 20, 21 and 23 are guest-page faults; htval is the GPA shifted right by 2, and htinst
+  // says whether a VS-stage walk faulted (privileged specification, 18.6.3: 0x3000 and 0x3020 in
+  // 64-bit, 0x2000 and 0x2020 in 32-bit; bit 5 is a write).
+  void riscv_exit(const Line& line) {
+    constexpr u64 kFetchFault = 20;
+    constexpr u64 kLoadFault = 21;
+    constexpr u64 kStoreFault = 23;
+    const u64 cause = required(line.text, "SCAUSE");
+    if (cause != kFetchFault && cause != kLoadFault && cause != kStoreFault) {
+      pass_over(line);
+      return;
+    }
+    const u64 address = required(line.text, "STVAL");
+    const u64 gpa = required(line.text, "HTVAL") << 2 | (address & 3);
+    const u64 instruction = required(line.text, "HTINST");
+    const bool walk = (instruction & ~u64{0x1020}) == 0x2000;
+    if (walk) {
+      const AccessKind kind = (instruction & 0x20) != 0 ? AccessKind::Write : AccessKind::Read;
+      const Gpa entry(gpa & ~u64{3});
+      write(
+          line,
+          {Architecture::RiscV64, gpa_access(entry.value(), 0, kind), {cause, instruction, entry}});
+      return;
+    }
+    Access access = gpa_access(gpa, 0,
+                               cause == kFetchFault   ? AccessKind::Fetch
+                               : cause == kStoreFault ? AccessKind::Write
+                                                      : AccessKind::Read);
+    access.gva = Gva(address);
+    access.flags |= kGvaKnown;
+    write(line, {Architecture::RiscV64, access, {cause, instruction, access.gpa}});
+  }
+
+  void write(const Line& line, const Fault& fault) {
+    if (!output_.begun()) {
+      output_.header().architecture = fault.architecture;
+      if (fault.architecture != Architecture::X86_64) output_.header().lacks &= ~u64{kNoGva};
+    }
+    const u32 vcpu = vcpu_of(line);
+    output_.select(vcpu, line.time);
+    output_.access(fault.access);
+    output_.event(fault.exit);
+    if (vcpu >= outside_.size()) outside_.resize(vcpu + 1);
+    outside_[vcpu] = true;
+  }
+
+  // Only entries after a fault: other exits are not in the trace.
+  void entry(const Line& line) {
+    const u32 vcpu = vcpu_of(line);
+    if (vcpu >= outside_.size() || !outside_[vcpu]) {
+      pass_over(line);
+      return;
+    }
+    outside_[vcpu] = false;
+    output_.select(vcpu, line.time);
+    output_.event(VmEntry{});
+  }
+
+  // x86 says the vCPU; elsewhere the threads of the vCPUs are numbered as they appear.
+  u32 vcpu_of(const Line& line) const {
+    const auto number = value_of(line.text, "vcpu", 10);
+    if (!number) return output_.number_of(line.task);
+    if (*number >= kMaxVcpus) input_.fail("a vCPU below 4096", std::to_string(*number));
+    return static_cast<u32>(*number);
+  }
+
+  ImportInput& input_;
+  ImportOutput& output_;
+  std::vector<bool> outside_;  ///< the vCPU has left the guest because of a fault
+};
+
+bool detect(std::string_view beginning) {
+  if (beginning.starts_with("# tracer: nop") || beginning.starts_with("cpus=")) return true;
+  Line line;
+  return parse(first_line(beginning, "#"), line) && line.event.starts_with("kvm_");
+}
+
+}  // namespace
+
+const ImportFormat kKvm = {
+    "kvm",
+    "KVM's trace events as text: second-stage faults of x86, arm64 and riscv, guest-physical",
+    kNoGva | kNoHpa | kNoSize | kNoInstructions | kNoDependence | kNoSpaces | kNoFences |
+        kNoHypervisor,
+    Mode::GuestPhysical,
+    {},
+    streams_are_in_records,
+    detect,
+    make_importer<KvmImporter>};
+
+}  // namespace nestwalk::traces

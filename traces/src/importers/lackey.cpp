@@ -1,0 +1,84 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// valgrind --tool=lackey --trace-mem=yes (valgrind 3.19, lackey/lk_main.c): "I  04017990,3",
+// " L 1ffefff8,8", " S ...", " M ..." (a read and a write of one instruction); addresses in
+// hexadecimal, sizes in decimal. Lines of valgrind itself begin with "==" or, for warnings, "--".
+
+#include "common.hpp"
+#include "fields.hpp"
+
+namespace nestwalk::traces {
+namespace {
+
+struct LackeyLine {
+  char kind;
+  u64 address;
+  u64 size;
+};
+
+constexpr u64 kMostBytes = 4096;  // XSAVE areas are the largest operands.
+
+bool parse(std::string_view line, LackeyLine& result) {
+  if (line.size() < 3) return false;
+  const std::string_view prefix = line.substr(0, 3);
+  if (prefix != "I  " && prefix != " L " && prefix != " S " && prefix != " M ") return false;
+  line.remove_prefix(3);
+  const auto address = take_number(line, 16);
+  if (!address || !take_prefix(line, ",")) return false;
+  const auto size = take_number(line, 10);
+  if (!size || !line.empty() || *size == 0 || *size > kMostBytes) return false;
+  result = {prefix[0] == 'I' ? 'I' : prefix[1], *address, *size};
+  return true;
+}
+
+class LackeyImporter : public Importer {
+ public:
+  LackeyImporter(ImportInput& input, const ImportValues&, ImportOutput& output)
+      : input_(input), output_(output) {}
+
+  bool step() override {
+    std::string_view line;
+    if (!input_.take_line(line)) return false;
+    LackeyLine found{};
+    if (parse(line, found)) {
+      write(found);
+    } else if (!line.starts_with("==") && !line.starts_with("--") && !line.empty()) {
+      input_.fail("'I  ADDRESS,SIZE', ' L ...', ' S ...' or ' M ...'", quoted(line));
+    }
+    return true;
+  }
+
+ private:
+  void write(const LackeyLine& line) {
+    if (line.kind == 'I') {
+      output_.access(gva_access(line.address, line.size, AccessKind::Fetch, 1));
+      return;
+    }
+    if (line.kind != 'S') output_.access(gva_access(line.address, line.size, AccessKind::Read));
+    if (line.kind != 'L') output_.access(gva_access(line.address, line.size, AccessKind::Write));
+  }
+
+  ImportInput& input_;
+  ImportOutput& output_;
+};
+
+bool detect(std::string_view beginning) {
+  LackeyLine line{};
+  const std::string_view first = first_line(beginning, "==");
+  return beginning.find("Lackey, an example Valgrind tool") != beginning.npos || parse(first, line);
+}
+
+}  // namespace
+
+const ImportFormat kLackey = {
+    "lackey",
+    "valgrind --tool=lackey --trace-mem=yes: one process, each input a vCPU",
+    kUserOnly | kNoGpa | kNoDependence,
+    Mode::User,
+    {},
+    streams_are_inputs,
+    detect,
+    make_importer<LackeyImporter>};
+
+}  // namespace nestwalk::traces

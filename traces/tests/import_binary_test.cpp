@@ -1,0 +1,167 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// The importers of gem5's packets and of DynamoRIO's records, and zip archives. samples/make says
+// what the samples hold.
+
+#include <cstring>
+
+#include "import_fixture.hpp"
+
+namespace nestwalk::traces {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr u64 kDynamoRioLacks = kNoHpa | kNoDependence | kNoFences | kNoHypervisor;
+
+TEST(Gem5Import, SampleGivesItsRecords) {
+  const Imported imported = import_sample(request_for("gem5"), "gem5.gz");
+  EXPECT_EQ(imported.stream(), (Stream{gpa(kRead, 0x1f02a4d0, 8), gpa(kWrite, 0x1f02a4f8, 64),
+                                       gpa(kFetch, 0x80000100, 4)}));
+  EXPECT_EQ(imported.header.lacks, kNoGva | kNoHpa | kNoInstructions | kNoDependence | kNoSpaces |
+                                       kNoFences | kNoHypervisor);
+  EXPECT_EQ(imported.header.mode, Mode::GuestPhysical);
+  EXPECT_THAT(imported.reports, ElementsAre("not in the trace: packets of command 5 (1)"));
+}
+
+TEST(Gem5Import, OtherCommandsCanBeReadsAndWrites) {
+  ImportRequest request = request_for("gem5");
+  request.options = {"reads=1,5"};
+  EXPECT_EQ(import_sample(request, "gem5.gz").stream().size(), 4U);
+  EXPECT_THROW(import_text("gem5", "gem5", {"reads=x"}), RecordError);
+}
+
+TEST(Gem5Import, CutAnywhereIsAnErrorOrEndsAfterAWholePacket) {
+  const std::string whole = read_sample("gem5.gz");
+  std::size_t good = 0;
+  for (std::size_t length = 0; length < whole.size(); ++length) {
+    const std::string error = import_error("gem5", whole.substr(0, length));
+    if (error.empty())
+      ++good;
+    else
+      EXPECT_THAT(error, testing::AnyOf(HasSubstr("expected"), HasSubstr("has no access")));
+  }
+  EXPECT_EQ(good, 3U);  // After the first, second and third of four packets.
+}
+
+TEST(Gem5Import, AbsurdPacketsAreNamed) {
+  const std::string header("gem5\x02\x10\x00", 7);
+  const auto error = [&](std::string_view packet) {
+    return import_error("gem5", header + std::string(packet));
+  };
+  using namespace std::string_view_literals;
+  EXPECT_THAT(error("\xff\xff\x03"sv), HasSubstr("expected a message of at most 32 KiB"));
+  EXPECT_THAT(error("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"sv), HasSubstr("the length"));
+  EXPECT_THAT(error("\x02\x08\x01"sv), HasSubstr("at byte 8: expected a packet with tick"));
+  EXPECT_THAT(error("\x02\x0f\x01"sv), HasSubstr("bytes that are no protobuf"));
+  EXPECT_THAT(error("\x09\x08\x01\x10\x01\x18\x01\x20\x81\x20"sv),
+              HasSubstr("expected a packet of at most 4096 bytes, found 4097"));
+  EXPECT_THAT(import_error("gem5", "gem6"), HasSubstr("expected the magic number gem5"));
+}
+
+TEST(DynamoRioImport, RealRecordsGiveTheirAccesses) {
+  const Imported imported = import_sample(request_for("dynamorio"), "dynamorio.bin");
+  EXPECT_EQ(imported.stream(),
+            (Stream{happens(SpaceSwitch{0, 0x1233, Precision::Inferred}),
+                    gva(kFetch, 0x402465, 1, 1), gva(kRead, 0x7ffd90c148b0, 8)}));
+  EXPECT_EQ(imported.header.lacks, kDynamoRioLacks | kNoGpa);
+  EXPECT_EQ(imported.header.architecture, Architecture::X86_64);
+}
+
+TEST(DynamoRioImport, MarkersGivePhysicalAddressesThatMayChange) {
+  const Imported imported = import_sample(request_for("dynamorio"), "dynamorio.zip");
+  Access rest = both(kWrite, 0x501000, 0x3000, 8);
+  rest.flags |= kContinues;
+  EXPECT_EQ(imported.stream(),
+            (Stream{happens(SpaceSwitch{0, 0x1233, Precision::Inferred}),
+                    both(kFetch, 0x402465, 0x8465, 1, 1), gva(kRead, 0x7ffd90c148b0, 8),
+                    both(kFetch, 0x402466, 0x8466, 2, 1), both(kWrite, 0x500ff8, 0x9ff8, 8), rest,
+                    both(kFetch, 0x402468, 0xa468, 3, 1)}));
+  EXPECT_EQ(imported.header.lacks, kDynamoRioLacks);
+  EXPECT_THAT(imported.reports,
+              ElementsAre("not in the trace: physical addresses that were not available (1)",
+                          "not in the trace: prefetches (1)"));
+}
+
+std::string entry(u16 type, u16 size, u64 value) {
+  std::string record(12, '\0');
+  std::memcpy(record.data(), &type, 2);
+  std::memcpy(record.data() + 2, &size, 2);
+  std::memcpy(record.data() + 4, &value, 8);
+  return record;
+}
+const std::string kStart = entry(25, 0, 7);
+const std::string kEnd = entry(26, 0, 0);
+
+TEST(DynamoRioImport, ThreadsCanBecomeVcpusAndKeepTheirProcess) {
+  const std::string trace = kStart + entry(22, 0, 5) + entry(24, 0, 50) + entry(0, 8, 0x1000) +
+                            entry(22, 0, 6) + entry(24, 0, 60) + entry(1, 8, 0x2000) +
+                            entry(22, 0, 5) + entry(0, 8, 0x1008) + kEnd;
+  const Imported threads = import_text("dynamorio", trace, {"streams=threads"});
+  ASSERT_EQ(threads.streams.size(), 2U);
+  EXPECT_EQ(threads.streams[0],
+            (Stream{happens(SpaceSwitch{0, 50, Precision::Inferred}), gva(kRead, 0x1000, 8),
+                    happens(TimeSync{2}), gva(kRead, 0x1008, 8)}));
+  EXPECT_EQ(threads.streams[1],
+            (Stream{happens(TimeSync{1}), happens(SpaceSwitch{0, 60, Precision::Inferred}),
+                    gva(kWrite, 0x2000, 8)}));
+  EXPECT_EQ(import_text("dynamorio", trace).stream(),
+            (Stream{happens(SpaceSwitch{0, 50, Precision::Inferred}), gva(kRead, 0x1000, 8),
+                    happens(SpaceSwitch{0, 60, Precision::Inferred}), gva(kWrite, 0x2000, 8),
+                    happens(SpaceSwitch{0, 50, Precision::Inferred}), gva(kRead, 0x1008, 8)}));
+}
+
+TEST(DynamoRioImport, FileTypeTellsMachineAndMode) {
+  // AArch64, instructions filtered, whole system.
+  const Imported imported =
+      import_text("dynamorio", kStart + entry(28, 9, 0x40088) + entry(0, 8, 0x1000) + kEnd);
+  EXPECT_EQ(imported.header.architecture, Architecture::AArch64);
+  EXPECT_EQ(imported.header.mode, Mode::FullSystem);
+  EXPECT_THAT(imported.reports, ElementsAre(HasSubstr("the tracer filtered some out")));
+}
+
+TEST(DynamoRioImport, PageWhoseFrameIsNotKnownLosesIt) {
+  const std::string markers = entry(28, 15, 0x9000) + entry(28, 17, 0x500000);
+  const Imported imported =
+      import_text("dynamorio", kStart + markers + entry(0, 16, 0x500ff8) + kEnd);
+  EXPECT_EQ(imported.stream(),
+            (Stream{both(kRead, 0x500ff8, 0x9ff8, 8), gva(kRead, 0x501000, 8, 0, kContinues)}));
+  EXPECT_THAT(imported.reports,
+              ElementsAre(HasSubstr("frames of the second page of accesses that cross pages (1)")));
+}
+
+TEST(DynamoRioImport, CutOrAbsurdRecordsAreNamed) {
+  const std::string read = entry(0, 8, 0x1000);
+  EXPECT_THAT(import_error("dynamorio", kStart + read),
+              HasSubstr("at byte 12: expected a footer record"));
+  EXPECT_THAT(import_error("dynamorio", kStart + read + "abc"),
+              HasSubstr("at byte 24: expected a record of 12 bytes"));
+  EXPECT_THAT(import_error("dynamorio", read), HasSubstr("expected a header record (type 25)"));
+  EXPECT_THAT(import_error("dynamorio", entry(25, 0, 101)), HasSubstr("expected a version"));
+  EXPECT_THAT(import_error("dynamorio", kStart + entry(50, 0, 0)),
+              HasSubstr("a type from 0 to 49"));
+  EXPECT_THAT(import_error("dynamorio", kStart + entry(17, 0, 0)), HasSubstr("no bundles"));
+  EXPECT_THAT(import_error("dynamorio", kStart + entry(28, 18, 4097)), HasSubstr("a page size"));
+}
+
+TEST(ZipSource, MembersAreReadOneAfterTheOther) {
+  EXPECT_EQ(import_sample(request_for(""), "lackey.zip").streams,
+            import_sample(request_for(""), "lackey.txt").streams);
+}
+
+TEST(ZipSource, DamageIsAnError) {
+  const std::string deflated = read_sample("dynamorio.zip");
+  const std::string stored = read_sample("lackey.zip");
+  for (std::size_t length = 4; length < 200; ++length) {
+    EXPECT_NE(import_error("dynamorio", deflated.substr(0, length)), "") << length;
+    EXPECT_NE(import_error("lackey", stored.substr(0, length)), "") << length;
+  }
+  std::string flipped = stored;
+  flipped[45] ^= 1;  // A letter of the first line.
+  EXPECT_THAT(import_error("lackey", flipped), HasSubstr("expected a member with its CRC-32"));
+}
+
+}  // namespace
+}  // namespace nestwalk::traces

@@ -1,0 +1,113 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// The importer of KVM's trace events.
+
+#include "import_fixture.hpp"
+
+namespace nestwalk::traces {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr u64 kKvmLacks =
+    kNoHpa | kNoSize | kNoInstructions | kNoDependence | kNoSpaces | kNoFences | kNoHypervisor;
+
+TEST(KvmImport, NestedPageFaultOfSvmIsAnAccessAndItsExit) {
+  const Imported imported = import_sample(request_for("kvm"), "kvm-x86.txt");
+  // Bit 1 of the error code is a write; 0x400 is VMEXIT_NPF.
+  EXPECT_EQ(imported.stream(),
+            (Stream{gpa(kWrite, 0x200000, 0), happens(VmExit{0x400, 0x200000006, Gpa(0x200000)}),
+                    happens(VmEntry{})}));
+  EXPECT_EQ(imported.header.lacks, kKvmLacks | kNoGva);
+  EXPECT_EQ(imported.header.mode, Mode::GuestPhysical);
+  EXPECT_EQ(imported.header.architecture, Architecture::X86_64);
+  EXPECT_THAT(imported.reports,
+              ElementsAre("not in the trace: kvm_entry (1)", "not in the trace: kvm_exit (1)"));
+}
+
+TEST(KvmImport, EptViolationsOfSeveralVcpusKeepTheirNumbersAndOrder) {
+  const Imported imported = import_sample(request_for("kvm"), "kvm-ept.txt");
+  ASSERT_EQ(imported.streams.size(), 8U);
+  // 0x181 reads, 0x182 writes; 48 is the exit reason of an EPT violation.
+  EXPECT_EQ(imported.streams[5],
+            (Stream{happens(TimeSync{86'581'928'000}), gpa(kRead, 0x113600002, 0),
+                    happens(VmExit{48, 0x181, Gpa(0x113600002)})}));
+  EXPECT_EQ(imported.streams[7],
+            (Stream{happens(TimeSync{86'581'936'000}), gpa(kWrite, 0x113674000, 0),
+                    happens(VmExit{48, 0x182, Gpa(0x113674000)})}));
+}
+
+TEST(KvmImport, StageTwoAbortOfArmHasBothAddresses) {
+  const Imported imported = import_sample(request_for("kvm"), "kvm-arm64.txt");
+  // 0x82000005 >> 26 = 0x20: an instruction abort.
+  EXPECT_EQ(imported.stream(),
+            (Stream{both(kFetch, 0x40001000, 0x40001000, 0),
+                    happens(VmExit{0x20, 0x82000005, Gpa(0x40001000)}), happens(VmEntry{})}));
+  EXPECT_EQ(imported.header.lacks, kKvmLacks);
+  EXPECT_EQ(imported.header.architecture, Architecture::AArch64);
+}
+
+TEST(KvmImport, ArmAbortOfAWalkHasNoVirtualAddressAndOthersTakeTheOffsetFromIt) {
+  const std::string line = "v-1 [000] 1.0: kvm_guest_fault: ipa 0x8000000, hsr ";
+  // 0x92000045: data abort (0x24), WnR. 0x920000c5 adds S1PTW.
+  EXPECT_EQ(import_text("kvm", line + "0x92000045, hxfar 0xf8420, pc 0x0\n").stream(),
+            (Stream{both(kWrite, 0xf8420, 0x8000420, 0),
+                    happens(VmExit{0x24, 0x92000045, Gpa(0x8000420)})}));
+  EXPECT_EQ(import_text("kvm", line + "0x920000c5, hxfar 0xf8420, pc 0x0\n").stream(),
+            (Stream{gpa(kWrite, 0x8000000, 0), happens(VmExit{0x24, 0x920000c5, Gpa(0x8000000)})}));
+}
+
+TEST(KvmImport, GuestPageFaultOfRiscVDuringAWalkHasThePhysicalAddressOfTheEntry) {
+  const Imported imported = import_sample(request_for("kvm"), "kvm-riscv.txt");
+  // HTVAL 0x2008040e << 2 = 0x80201038; HTINST 0x3000 reads an entry; 0x15 is a load.
+  EXPECT_EQ(imported.stream(),
+            (Stream{gpa(kRead, 0x80201038, 0), happens(VmExit{0x15, 0x3000, Gpa(0x80201038)}),
+                    happens(VmEntry{})}));
+  EXPECT_EQ(imported.header.architecture, Architecture::RiscV64);
+}
+
+TEST(KvmImport, GuestPageFaultOfRiscVOutsideAWalkHasBothAddresses) {
+  // 0x17 is a store; GPA 0x80500 << 2 | 3 = 0x201403.
+  EXPECT_EQ(
+      import_text("kvm",
+                  "v-1 [000] 1.0: kvm_exit: SEPC:0x8, SCAUSE:0x17, STVAL:0xffff403, "
+                  "HTVAL:0x80500, HTINST:0x0\n")
+          .stream(),
+      (Stream{both(kWrite, 0xffff403, 0x201403, 0), happens(VmExit{0x17, 0, Gpa(0x201403)})}));
+}
+
+TEST(KvmImport, ReportOfTraceCmdHasTheSameEvents) {
+  EXPECT_EQ(import_text("kvm",
+                        "cpus=1\n"
+                        " CPU 0/KVM-86    [000]     2.862895: kvm_page_fault:       vcpu 0 "
+                        "rip 0x1000 address 0x200000 error_code 0x100000010\n")
+                .stream(),
+            (Stream{gpa(kFetch, 0x200000, 0), happens(VmExit{0x400, 0x100000010, Gpa(0x200000)})}));
+}
+
+TEST(KvmImport, LostEventsAreReported) {
+  const std::string fault = "v-1 [000] 1.0: kvm_page_fault: address 1000 error_code 100000004\n";
+  EXPECT_THAT(import_text("kvm", fault + "CPU:2 [LOST 17 EVENTS]\n").reports,
+              ElementsAre("not in the trace: places where the kernel lost events (1)"));
+}
+
+TEST(KvmImport, MalformedLinesAreNamed) {
+  const std::string place = "v-1 [000] 1.0: ";
+  for (const char* line : {"garbage", "v-1 1.0: kvm_exit: x", "v-1 [000] kvm_exit: x",
+                           "v [000] 1.0: kvm_exit: x", "v-1 [000] 1.0: kvm_exit x"}) {
+    EXPECT_THAT(import_error("kvm", line),
+                HasSubstr("expected 'TASK-PID [CPU] SECONDS: EVENT: ...'"))
+        << line;
+  }
+  EXPECT_THAT(import_error("kvm", place + "kvm_page_fault: address 0x1000"),
+              HasSubstr("line 1: expected error_code and a number"));
+  EXPECT_THAT(import_error("kvm", place + "kvm_page_fault: address 0x1000 error_code 0x10"),
+              HasSubstr("expected the code of a nested page fault or EPT violation"));
+  EXPECT_THAT(import_error("kvm", place + "kvm_page_fault: vcpu 4096 address 0x1 error_code 0x1"),
+              HasSubstr("expected a vCPU below 4096"));
+}
+
+}  // namespace
+}  // namespace nestwalk::traces

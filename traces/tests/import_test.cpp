@@ -1,0 +1,99 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What all importers share: finding the format, packed input, leniency, options.
+
+#include "import_fixture.hpp"
+
+namespace nestwalk::traces {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+TEST(Import, FormatIsFoundWhereItCanBeTold) {
+  const std::pair<const char*, const char*> kSamples[] = {{"lackey.txt", "lackey"},
+                                                          {"lackey.zip", "lackey"},
+                                                          {"din.txt", "din"},
+                                                          {"champsim.bin", "champsim"},
+                                                          {"pin.txt", "pin"},
+                                                          {"csv.csv", "csv"},
+                                                          {"cloudsuite.bin", "cloudsuite"},
+                                                          {"gem5.gz", "gem5"},
+                                                          {"kvm-x86.txt", "kvm"},
+                                                          {"dynamorio.bin", "dynamorio"},
+                                                          {"dynamorio.zip", "dynamorio"},
+                                                          {"kvm-ept.txt", "kvm"},
+                                                          {"kvm-arm64.txt", "kvm"},
+                                                          {"kvm-riscv.txt", "kvm"}};
+  for (const auto& [file, format] : kSamples) {
+    SCOPED_TRACE(file);
+    const Imported told = import_sample(request_for(format), file);
+    const Imported found = import_sample(request_for(""), file);
+    EXPECT_EQ(found.streams, told.streams);
+    EXPECT_EQ(found.header, told.header);
+    EXPECT_THAT(found.header.provenance,
+                Contains(std::pair<std::string, std::string>("format", format)));
+  }
+}
+
+TEST(Import, InputInNoKnownFormatIsAnError) {
+  EXPECT_THAT(import_error("", "Lorem ipsum\n"), HasSubstr("is in no format that can be told"));
+  EXPECT_EQ(import_error("", ""), "input0: is empty");
+}
+
+TEST(Import, PerfIsFoundAsWell) {
+  ImportRequest request;
+  request.options = {"kind=read"};
+  EXPECT_THAT(import_sample(request, "perf-faults.txt").header.provenance,
+              Contains(std::pair<std::string, std::string>("format", "perf")));
+}
+
+TEST(Import, InputThatCannotBeReadTwiceNeedsTheNumberOfVcpus) {
+  const std::string text = "kind,gva,vcpu\nread,1,0\nread,1,1\n";
+  ImportRequest request = request_for("csv");
+  request.twice = false;
+  EXPECT_THAT([&] { import_texts(request, {text}); },
+              testing::ThrowsMessage<InputError>(
+                  "input0: line 3: expected at most 1 vCPUs, found one more (tell how many there "
+                  "are with --vcpus)"));
+  request.vcpus = 3;
+  EXPECT_EQ(import_texts(request, {text}).streams.size(), 3U);
+}
+
+TEST(Import, SeveralInputsOfRecordsThatSayWhoMadeThemAreOneRecording) {
+  const Imported imported =
+      import_texts(request_for("csv"), {"kind,gva,vcpu\nread,1,0\n", "kind,gva,vcpu\nread,2,1\n"});
+  ASSERT_EQ(imported.streams.size(), 2U);
+  EXPECT_EQ(imported.streams[1], (Stream{happens(TimeSync{1}), gva(kRead, 2, 0)}));
+}
+
+TEST(Import, InputWithoutAnAccessIsAnError) {
+  EXPECT_EQ(import_error("lackey", "==1== \n"), "input0: has no access that can be imported");
+}
+
+TEST(Import, LenientImportLeavesOutAndCounts) {
+  ImportRequest request = request_for("lackey");
+  request.lenient = true;
+  const Imported imported =
+      import_texts(request, {" L 1000,8\nnonsense\n L fffffffffffffffe,8\n S 2000,8\n"});
+  EXPECT_EQ(imported.stream(), (Stream{gva(kRead, 0x1000, 8), gva(kWrite, 0x2000, 8)}));
+  EXPECT_THAT(imported.reports,
+              ElementsAre(HasSubstr("left out: input0: line 2: expected"),
+                          HasSubstr("left out: input0: line 3: expected"),
+                          "not in the trace: lines or records that make no sense (2)"));
+}
+
+TEST(Import, UnknownFormatsAndOptionsAreErrorsOfTheCommand) {
+  EXPECT_THROW(import_format_of("lacky"), RecordError);
+  EXPECT_THROW(import_text("lackey", " L 1000,8\n", {"columns=ip"}), RecordError);
+}
+
+TEST(Import, LineWithoutAnEndIsAnError) {
+  EXPECT_EQ(import_error("lackey", " L 1000,8\n" + std::string(100'000, '=')),
+            "input0: line 2: expected a line, found more than 64 KiB without one");
+}
+
+}  // namespace
+}  // namespace nestwalk::traces
