@@ -193,7 +193,7 @@ std::optional<u64> Converter::guest_physical(Vcpu& vcpu, u64 address) {
   const u64 page = address >> kPageShift;
   const auto [found, is_new] = vcpu.known.try_emplace(page);
   const std::optional<TableRoot>& root = vcpu.roots.of(address);
-  if (is_new && root) found->second = tables_[0].walk(*root, page << kPageShift);
+  if (is_new && root) found->second = tables_[0].walk(*root, page << kPageShift).address;
   if (!found->second) return {};
   return *found->second | (address & (kPageBytes - 1));
 }
@@ -324,7 +324,11 @@ void Converter::on_switch(u32 index, ByteReader& from) {
 
 void Converter::switch_space(u32 index, const std::string& name, const Operand& value) {
   Vcpu& vcpu = vcpus_[index];
-  if (!value.exact()) return append(index, SpaceSwitch{0, 0, Precision::Widened});
+  if (!value.exact()) {
+    vcpu.roots = {};  // until the next switch, nothing is known
+    vcpu.known.clear();
+    return append(index, SpaceSwitch{0, 0, Precision::Widened});
+  }
   const Space before = space_of(stream_.architecture, vcpu.registers);
   const u64 register_before =
       std::exchange(vcpu.registers[name], name == "CR3" ? value.value & ~kNoFlush : value.value);

@@ -15,12 +15,14 @@
 
 namespace nestwalk::traces {
 
+/// Which class of addrspace knows the entries of a tree.
+enum class TableFormat : u8 { LongMode, Stage1, Stage2, Sv, GStage };
+
 /// Where a walk begins, and how the address is cut into indices.
 struct TableRoot {
-  Architecture architecture = Architecture::X86_64;
+  TableFormat format = TableFormat::LongMode;
   u64 address = 0;
-  unsigned levels = 0;
-  unsigned root_bits = 9;  ///< of the first index; 11 for Sv39x4, more where roots are concatenated
+  addrspace::Geometry shape;
 };
 
 using Registers = std::unordered_map<std::string, u64>;
@@ -37,10 +39,18 @@ struct StageRoots {
   }
 };
 StageRoots guest_roots(Architecture architecture, const Registers& registers);
+/// The roots when the guest's root table is another one; 0 says that it does not translate.
+StageRoots with_root(StageRoots roots, u64 root);
 /// Of nCR3, VTTBR_EL2 or hgatp.
 std::optional<TableRoot> host_root(Architecture architecture, const Registers& registers);
 /// The name of the format in a header: "x86_64-4".
 std::string format_name(const std::optional<TableRoot>& root);
+
+/// Where a walk ended.
+struct RecordedWalk {
+  std::optional<u64> address;  ///< none where the tables translate nothing
+  unsigned level = 0;          ///< of the last entry that was read, from the leaves
+};
 
 /// The tables of one stage.
 class RecordedTables {
@@ -51,11 +61,18 @@ class RecordedTables {
   /// 0 where nothing is known.
   u64 entry(u64 address) const;
   /// What `address` translates to, if anything.
-  std::optional<u64> walk(const TableRoot& root, u64 address) const;
+  RecordedWalk walk(const TableRoot& root, u64 address) const;
 
  private:
   static constexpr unsigned kEntries = 512;
+
+  template <class F>
+  RecordedWalk walk_as(const F& format, const TableRoot& root, u64 address) const;
+
   std::unordered_map<u64, std::array<u64, kEntries>> pages_;
 };
+
+/// Entries that differ at most in what the processor sets by itself: accessed and dirty bits.
+bool same_entry(TableFormat format, u64 a, u64 b);
 
 }  // namespace nestwalk::traces
