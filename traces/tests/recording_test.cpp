@@ -186,6 +186,23 @@ TEST(Recording, ANestedAccessGetsItsGuestPhysicalAddressFromTheTables) {
   EXPECT_EQ(converted.header.host_tables, "riscv64-3");
 }
 
+TEST(Recording, AnExitTellsWhatTheHypervisorFound) {
+  const Folder folder;
+  folder.write("registers.begin", "hgatp 0x8000000000000000\n");
+  const std::string entry = bytes({0x0b, 1, 0}), exit = bytes({0x0f, 0});
+  // A guest-page fault of a load (21) at 0x5000: scause is 51, htval 52 has the address >> 2, and
+  // htinst 53 is 0x2003. Then one of which nothing is known.
+  const std::string states = bytes({0x1f, 2, 51, 21}) + bytes({0x1f, 3, 52, 0x80, 0x28}) +
+                             bytes({0x1f, 3, 53, 0x83, 0x40});
+  folder.write("stream", header(kRiscv, 1 | 4 | 8) +
+                             chunk(0, 7, entry + exit + states + entry + exit) + last_chunk());
+  EXPECT_THAT(convert(folder).lines,
+              ElementsAre("0 0 0 entry vmid=0x0 instructions=0",
+                          "0 1 0 exit reason=0x15 info=0x2003 gpa=0x5000 instructions=0",
+                          "0 2 0 entry vmid=0x0 instructions=0",
+                          "0 3 0 exit reason=0x0 info=0x0 gpa=0x0 instructions=0"));
+}
+
 TEST(Recording, ATableEventWritesOnlyWhatDiffers) {
   const Folder folder;
   folder.write("registers.begin", "satp 0\n");

@@ -159,7 +159,8 @@ TEST(Verifier, WalksBothStagesOfX86) {
   Tiny tiny = x86();
   tiny.registers.emplace_back("NCR3", 0x1'0000);
   // Nested: 0x5000 has index 5 of the last level.
-  tiny.host = {{0x1'0000, 0x2'0007}, {0x2'0000, 0x3'0007}, {0x3'0000, 0x4'0007}, {0x4'0028, 0x9007}};
+  tiny.host = {
+      {0x1'0000, 0x2'0007}, {0x2'0000, 0x3'0007}, {0x3'0000, 0x4'0007}, {0x4'0028, 0x9007}};
   tiny.records = {access(0x40'1234, 0x5234, 0x9234)};
   expect_all_match(tiny);
 }

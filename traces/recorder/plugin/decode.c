@@ -17,7 +17,11 @@ enum register_code {
   REGISTER_TCR_EL1 = 20,
   REGISTER_SATP = 32,
   REGISTER_VSATP = 33,
-  REGISTER_HGATP = 34
+  REGISTER_HGATP = 34,
+  /* Why a guest was left: 48 to 50 are fields of SVM's control block. */
+  REGISTER_SCAUSE = 51,
+  REGISTER_HTVAL = 52,
+  REGISTER_HTINST = 53
 };
 
 /* AArch64's fences are their own encoding (op1:CRn:CRm:op2); these stand above that range. */
@@ -217,6 +221,11 @@ static const struct {
   uint16_t number, code;
 } kRiscvRegisters[] = {{0x180, REGISTER_SATP}, {0x280, REGISTER_VSATP}, {0x680, REGISTER_HGATP}};
 
+static const struct {
+  uint16_t number, code;
+} kRiscvExitState[] = {
+    {0x142, REGISTER_SCAUSE}, {0x643, REGISTER_HTVAL}, {0x64a, REGISTER_HTINST}};
+
 static struct operand riscv_source(unsigned number) {
   return number == 0 ? (struct operand){.form = OPERAND_ABSENT} : in_register(number);
 }
@@ -234,11 +243,20 @@ static struct operation riscv_fence(uint32_t word) {
   return plain(OPERATION_NONE, 0);
 }
 
+/* csrr rd, register; its value is in rd behind it. */
+static struct operation riscv_csr_read(unsigned number, unsigned rd) {
+  for (size_t i = 0; i < sizeof kRiscvExitState / sizeof kRiscvExitState[0]; ++i) {
+    if (kRiscvExitState[i].number != number || rd == 0) continue;
+    return with(plain(OPERATION_EXIT_STATE, kRiscvExitState[i].code), in_register(rd));
+  }
+  return plain(OPERATION_NONE, 0);
+}
+
 static struct operation riscv_csr(uint32_t word) {
   unsigned number = word >> 20, function = (word >> 12) & 7, rs1 = (word >> 15) & 31;
   unsigned rd = (word >> 7) & 31;
   bool set_or_clear = (function & 3) != 1;
-  if (set_or_clear && rs1 == 0) return plain(OPERATION_NONE, 0); /* only reads */
+  if (set_or_clear && rs1 == 0) return riscv_csr_read(number, rd);
   for (size_t i = 0; i < sizeof kRiscvRegisters / sizeof kRiscvRegisters[0]; ++i) {
     if (kRiscvRegisters[i].number != number) continue;
     struct operand value = function & 4 ? known(rs1) : rs1 == 0 ? known(0) : in_register(rs1);

@@ -17,6 +17,7 @@ enum operation_kind {
   OPERATION_FENCE,        /* invalidates translations, or waits for that */
   OPERATION_GUEST_ENTRY,  /* vmrun */
   OPERATION_RETURN,       /* eret, sret: to a less privileged level, perhaps into a guest */
+  OPERATION_EXIT_STATE,   /* reads a register that says why a guest was left */
   OPERATION_MARKER        /* one of the harmless encodings that a workload marks its phases with */
 };
 

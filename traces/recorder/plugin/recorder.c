@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "arena.h"
+#include "guest_memory.h"
 #include "region.h"
 #include "tables.h"
 #include "world.h"
@@ -30,6 +31,7 @@ struct vcpu {
   uint32_t position;           /* in the current block, of the last access */
   bool entering;               /* the instruction that enters a guest is still at work */
   uint64_t control_block;      /* of the guest that was entered last; x86-64 */
+  uint64_t exit_state;         /* a set: registers that were read since the guest was left */
   uint64_t state_page[2];      /* where that instruction keeps the guest's state and the host's */
   const struct operation *pending;
   uint64_t pending_now;
@@ -278,10 +280,37 @@ static void on_guest_entry(unsigned index, struct vcpu *vcpu, uint64_t now,
   record_event(vcpu, now, EVENT_GUEST_ENTRY, payload, put_operand(payload, index, control_block));
 }
 
+static void record_exit_state(struct vcpu *vcpu, uint64_t now, unsigned code, uint64_t value) {
+  uint8_t payload[kLongestRecord / 2], *at = put_varint(payload, code);
+  record_event(vcpu, now, EVENT_EXIT_STATE, payload, put_varint(at, value));
+}
+
+/* AMD APM volume 2, appendix B: EXITCODE, EXITINFO1 and EXITINFO2. */
+static void record_control_block(struct vcpu *vcpu, uint64_t now) {
+  enum { kExitCode = 0x70, kFields = 3, kFirstCode = 48 };
+  const uint64_t *field = guest_memory_at(vcpu->control_block + kExitCode);
+  if (!vcpu->control_block || !field) return;
+  for (unsigned i = 0; i < kFields; ++i) record_exit_state(vcpu, now, kFirstCode + i, field[i]);
+}
+
 static void on_guest_exit(struct vcpu *vcpu, uint64_t now) {
   vcpu->muted = settings.guest_only;
   vcpu->entering = false;
-  if (recording()) record_event(vcpu, now, EVENT_GUEST_EXIT, NULL, NULL);
+  vcpu->exit_state = 0;
+  if (!recording()) return;
+  record_event(vcpu, now, EVENT_GUEST_EXIT, NULL, NULL);
+  if (settings.architecture == ARCH_X86_64) record_control_block(vcpu, now);
+}
+
+/* The hypervisor looks why the guest was left: its first look is about that. */
+static void on_exit_state(unsigned index, struct vcpu *vcpu) {
+  const struct operation *operation = vcpu->pending;
+  uint64_t bit = (uint64_t)1 << operation->code, value;
+  bool first = vcpu->muted && (vcpu->exit_state & bit) == 0;
+  if (!first || operation->operand[0].form != OPERAND_REGISTER) return;
+  if (!register_value(index, operation->operand[0].base, &value)) return;
+  vcpu->exit_state |= bit;
+  record_exit_state(vcpu, vcpu->pending_now, operation->code, value);
 }
 
 void recorder_on_operation(unsigned index, const struct operation *operation) {
@@ -310,6 +339,11 @@ void recorder_on_operation(unsigned index, const struct operation *operation) {
 void recorder_after_operation(unsigned index) {
   struct vcpu *vcpu = vcpu_at(index);
   if (!vcpu->pending) return;
+  if (vcpu->pending->kind == OPERATION_EXIT_STATE) {
+    on_exit_state(index, vcpu);
+    vcpu->pending = NULL;
+    return;
+  }
   record_operation(index, vcpu);
   if (settings.tables && vcpu->pending->kind == OPERATION_SWITCH) follow_switch(index, vcpu);
   vcpu->pending = NULL;

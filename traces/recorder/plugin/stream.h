@@ -33,7 +33,8 @@ enum event_kind {
   EVENT_GUEST_EXIT,
   EVENT_PHASE,
   EVENT_TABLE,
-  EVENT_ENTRY
+  EVENT_ENTRY,
+  EVENT_EXIT_STATE
 };
 
 struct stream_header {

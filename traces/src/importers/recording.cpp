@@ -9,6 +9,7 @@
 #include <limits>
 #include <unordered_map>
 
+#include "importers/recording_exits.hpp"
 #include "importers/recording_fences.hpp"
 #include "importers/recording_stream.hpp"
 #include "nestwalk/traces/recorded_tables.hpp"
@@ -88,8 +89,10 @@ class Converter : public recording::Visitor {
     Registers registers;
     StageRoots roots;
     std::optional<TableRoot> host;
-    u64 passed = 0;        ///< instructions since the last record that was written
-    bool in_guest = true;  ///< what is recorded is the guest's
+    u64 passed = 0;              ///< instructions since the last record that was written
+    bool in_guest = true;        ///< what is recorded is the guest's
+    std::optional<VmExit> exit;  ///< not written yet: what explains it may follow
+    std::unordered_map<u64, u64> exit_state;
     std::unordered_map<u64, std::optional<u64>> known;  ///< guest-physical pages
   };
 
@@ -105,6 +108,7 @@ class Converter : public recording::Visitor {
   void on_fence(u32 index, ByteReader& from);
   void on_table(u32 index, ByteReader& from);
   void on_entry(u32 index, ByteReader& from);
+  void write_exit(u32 index);
   void write_entry(u32 index, Stage stage, u64 address, u64 value);
   void switch_space(u32 index, const std::string& name, const Operand& value);
   void flush_by_register(u32 index, const std::string& name, u64 before, u64 value);
@@ -127,10 +131,11 @@ Header Converter::header() const {
   header.architecture = stream_.architecture;
   header.mode = nested() ? Mode::Nested : system() ? Mode::FullSystem : Mode::User;
   header.vcpus = stream_.vcpus;
-  header.lacks = kNoDependence;
+  // What a hypervisor does to the second stage are table writes; its calls and fences are not seen.
+  header.lacks = kNoDependence | kNoHypervisor;
   if ((stream_.flags & recording::kFetches) == 0) header.lacks |= kNoFetches;
   if (!system()) header.lacks |= kNoGpa | kNoSpaces | kNoFences;
-  if (!nested()) header.lacks |= kNoHpa | kNoHypervisor;
+  if (!nested()) header.lacks |= kNoHpa;
   if (stream_.vcpus > 1) header.lacks |= kNoOrder;
   header.provenance = read_lines(folder_ / "provenance");
   for (const auto& [name, value] : header.provenance) {
@@ -199,6 +204,7 @@ std::optional<u64> Converter::guest_physical(Vcpu& vcpu, u64 address) {
 }
 
 void Converter::append_piece(u32 index, const RawAccess& access, u64 bytes, bool continues) {
+  write_exit(index);
   Vcpu& vcpu = vcpus_[index];
   Access piece{};
   piece.gva = Gva(access.address);
@@ -236,6 +242,7 @@ void Converter::access(u32 index, const RawAccess& access) {
 }
 
 void Converter::append(u32 index, EventDetail detail) {
+  write_exit(index);
   writer_.append(index, Event{std::exchange(vcpus_[index].passed, 0), std::move(detail)});
 }
 
@@ -253,8 +260,15 @@ void Converter::event(u32 index, const RawEvent& event) {
       vcpu.in_guest = true;
       return append(index, VmEntry{vmid(vcpu)});
     case EventKind::GuestExit:
+      write_exit(index);
       vcpu.in_guest = false;
-      return append(index, VmExit{});
+      vcpu.exit.emplace();
+      return vcpu.exit_state.clear();
+    case EventKind::ExitState: {
+      const u64 code = from.take_varint("a register");
+      vcpu.exit_state[code] = from.take_varint("its value");
+      return;
+    }
     case EventKind::Phase:
       return append(index, PhaseMarker{from.take_varint("a phase"), ""});
     case EventKind::Table:
@@ -275,6 +289,14 @@ u64 Converter::vmid(const Vcpu& vcpu) const {
     default:
       return value_of(vcpu.registers, "hgatp") >> 44 & 0x3fff;
   }
+}
+
+// An exit, when everything that explains it was read: before the vCPU's next record.
+void Converter::write_exit(u32 index) {
+  Vcpu& vcpu = vcpus_[index];
+  if (!vcpu.exit) return;
+  vcpu.exit.reset();
+  append(index, recording::vm_exit(stream_.architecture, vcpu.exit_state));
 }
 
 // ---- address spaces ----
@@ -402,6 +424,7 @@ void Converter::on_table(u32 index, ByteReader& from) {
 }
 
 Totals Converter::finish() {
+  for (u32 index = 0; index < vcpus_.size(); ++index) write_exit(index);
   load(When::End);
   writer_.finish();
   return writer_.totals();

@@ -37,7 +37,7 @@ struct RawAccess {
   bool physical_known = false;
 };
 
-enum class EventKind : u8 { Switch, Fence, GuestEntry, GuestExit, Phase, Table, Entry };
+enum class EventKind : u8 { Switch, Fence, GuestEntry, GuestExit, Phase, Table, Entry, ExitState };
 
 struct RawEvent {
   u64 instructions = 0;

@@ -23,8 +23,8 @@ enum class Verdict : u8 {
   UnknownTables,  ///< the address space is not known
   Mismatch,
 };
-inline constexpr std::string_view kVerdictNames[] = {
-    "match", "device", "untranslated", "no-address", "unknown-tables", "mismatch"};
+inline constexpr std::string_view kVerdictNames[] = {"match",      "device",         "untranslated",
+                                                     "no-address", "unknown-tables", "mismatch"};
 inline constexpr std::size_t kVerdicts = std::size(kVerdictNames);
 
 /// An access whose recorded address the tables do not give.
