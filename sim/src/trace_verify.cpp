@@ -27,7 +27,7 @@ constexpr const char* kText =
     "with those that were found there. Exit code 3 says that something differs. Of accesses:\n"
     "  match            the walk gives the recorded addresses\n"
     "  device           so it does, outside the machine's memory\n"
-    "  untranslated     the guest did not translate, and the addresses are equal\n"
+    "  untranslated     the guest, or RISC-V's machine mode, did not translate: they are equal\n"
     "  no-address       no physical address was recorded\n"
     "  unknown-tables   before the first switch of a vCPU without registers of the begin\n"
     "  mismatch         something else came out, or nothing";

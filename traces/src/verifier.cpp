@@ -116,6 +116,13 @@ bool Verifier::is_device(Stage stage, u64 address) const {
   return known;
 }
 
+// RISC-V's machine mode does not translate, whatever satp says; Linux calls it for interrupts
+// between processors, and no record tells.
+bool Verifier::in_firmware(const Access& access) const {
+  return header_.architecture == Architecture::RiscV64 && access.has(kGvaKnown) &&
+         !access.has(kHpaKnown) && access.gva.value() == access.gpa.value();
+}
+
 Verdict Verifier::verdict(const Vcpu& vcpu, const Access& access, const Translation& found,
                           AddressMismatch& mismatch) const {
   if (access.has(kGvaKnown) && !vcpu.known) return Verdict::UnknownTables;
@@ -123,7 +130,9 @@ Verdict Verifier::verdict(const Vcpu& vcpu, const Access& access, const Translat
   mismatch.walked = within_page(found.guest, gpa);
   mismatch.recorded = gpa;
   mismatch.stage = Stage::Guest;
-  if (access.has(kGpaKnown) && mismatch.walked.address != gpa) return Verdict::Mismatch;
+  if (access.has(kGpaKnown) && mismatch.walked.address != gpa) {
+    return in_firmware(access) ? Verdict::Untranslated : Verdict::Mismatch;
+  }
   const bool nested = access.has(kHpaKnown);
   if (nested) {
     // Where the guest's tables end the walk, the host's were not reached.

@@ -210,6 +210,14 @@ TEST(Verifier, AGuestThatDoesNotTranslateHasEqualAddresses) {
   EXPECT_EQ(reads(found, Verdict::Mismatch), 1u);
 }
 
+TEST(Verifier, FirmwareOfRiscVDoesNotTranslate) {
+  Tiny tiny = riscv();
+  tiny.records = {access(0x8000'0000, 0x8000'0000), access(0x40'1000, 0x40'1000)};
+  const Verification found = verify(tiny);
+  EXPECT_EQ(reads(found, Verdict::Untranslated), 2u);
+  EXPECT_EQ(reads(found, Verdict::Mismatch), 0u);
+}
+
 TEST(Verifier, BehindASwitchToNobodyKnowsWhereNothingIsKnown) {
   Tiny tiny = riscv();
   tiny.records = {SpaceSwitch{0, 0, Precision::Widened}, access(0x40'1000, 0x5000)};

@@ -69,9 +69,9 @@ class Monitor:
         self.send(name, **arguments)
         return self.receive(name)
 
-    def text(self, line):
+    def text(self, line, vcpu=0):
         """What the human monitor prints."""
-        return self.command("human-monitor-command", **{"command-line": line})
+        return self.command("human-monitor-command", **{"command-line": line, "cpu-index": vcpu})
 
 
 class GdbServer:
@@ -120,9 +120,10 @@ class GdbServer:
                 self._numbers[re.search(r'name="([^"]+)"', attributes)[1]] = number
                 number += 1
 
-    def read(self, names):
+    def read(self, names, vcpu):
         """Values by name; a register that this machine lacks is left out."""
         values = {}
+        self._request(f"Hg{vcpu + 1:x}")  # QEMU numbers threads from 1
         for name in names:
             if name not in self._numbers:
                 continue

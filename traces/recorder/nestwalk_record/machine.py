@@ -62,7 +62,9 @@ def command_line(machine, folder, options, memory_file):
     """QEMU's, without what a plugin or record/replay adds."""
     return [
         machine.emulator,
-        "-machine", f"{machine.machine},accel=tcg,memory-backend=ram",
+        "-machine", f"{machine.machine},memory-backend=ram",
+        # One vCPU at a time: their records have an order.
+        "-accel", "tcg,thread=single",
         "-object", f"memory-backend-file,id=ram,size={options.memory}M,mem-path={memory_file},"
                    "share=on",
         "-cpu", machine.processor, "-m", str(options.memory), "-smp", str(options.smp),
@@ -85,13 +87,13 @@ _X86_NAMES = ("CR0", "CR2", "CR3", "CR4", "EFER", "RIP", "CPL")
 _VMCB_ASID, _VMCB_NCR3, _VMCB_CR3 = 0x58, 0xB0, 0x550
 
 
-def read_registers(machine, monitor, gdb):
-    """The registers of the first vCPU that translation depends on, by name."""
-    text = monitor.text("info registers")
+def read_registers(machine, monitor, gdb, vcpu):
+    """The registers of a vCPU that translation depends on, by name."""
+    text = monitor.text("info registers", vcpu)
     if not machine.registers:
         return {name: int(found[1], 16) for name in _X86_NAMES
                 if (found := re.search(rf"\b{name}=([0-9a-f]+)", text))}
-    registers = gdb.read(machine.registers)
+    registers = gdb.read(machine.registers, vcpu)
     virtual = re.search(r"\bV\s+=\s+(\d)", text)
     if virtual:
         registers["V"] = int(virtual[1])

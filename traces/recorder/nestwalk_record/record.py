@@ -147,6 +147,7 @@ class Recording:
             "fetch": "off" if options.no_fetches else "on",
             "tables": "on",
             "guests": "only" if options.nested else "off",
+            "ordered": "on" if options.smp > 1 else "off",
             "skip": options.skip,
         }
         if options.max is not None:
@@ -236,16 +237,17 @@ class Recording:
                 self._ask(moment)
                 self._answer("wait")
         self.monitor.receive("stop")
-        registers = read_registers(self.machine, self.monitor, self.gdb)
+        registers = [read_registers(self.machine, self.monitor, self.gdb, vcpu)
+                     for vcpu in range(self.options.smp)]
         if self.options.nested and control_block:
-            add_control_block(registers, control_block, self.memory)
+            add_control_block(registers[0], control_block, self.memory)
         return registers
 
     def _stop(self, moment):
-        """The registers of the stopped machine. An interrupt may have taken it out of the guest."""
+        """The registers of the stopped machine, by vCPU. An interrupt may have taken it out of the guest."""
         for _ in range(100):
             registers = self._stop_once(moment)
-            if not self.options.nested or in_guest(self.options.arch, registers):
+            if not self.options.nested or in_guest(self.options.arch, registers[0]):
                 say(f"{moment} of the region")
                 return registers
             self.monitor.send("cont")
@@ -253,22 +255,26 @@ class Recording:
 
     def _look(self, moment, registers):
         """Leaves behind registers and tables; the roots that the plugin is to follow."""
-        roots, second = tracked_roots(self.options.arch, registers), None
-        followed = [(name, ONLY_STAGE, root) for name, root in roots.items()]
+        stage, second, tracked = ONLY_STAGE, None, []
         if self.options.nested:
-            name, second = stage2_root(self.options.arch, registers)
-            followed = [(name, SECOND_STAGE, second),
-                        *((name, GUEST_STAGE, root) for name, root in roots.items())]
+            name, second = stage2_root(self.options.arch, registers[0])
+            stage, tracked = GUEST_STAGE, [(SECOND_STAGE, second, name, registers[0][name])]
+        for own in registers:
+            tracked += [(stage, root, name, own[name])
+                        for name, root in tracked_roots(self.options.arch, own).items()]
+        roots = {root for root_stage, root, *_ in tracked if root_stage == stage}
         out = self.options.out
         snapshot.write_tables(os.path.join(out, f"tables.{moment}.guest"),
-                              snapshot.table_pages(roots.values(), self.memory, second))
+                              snapshot.table_pages(roots, self.memory, second))
         if second:
             snapshot.write_tables(os.path.join(out, f"tables.{moment}.host"),
                                   snapshot.table_pages([second], self.memory))
-        snapshot.write_text(os.path.join(out, f"registers.{moment}"),
-                            {name: hex(value) for name, value in registers.items()})
-        return [f"track {REGISTER_CODES[name]} {stage} {root.levels} {root.root_bits} "
-                f"{registers[name]:x}" for name, stage, root in followed]
+        for vcpu, own in enumerate(registers):
+            name = f"registers.{moment}" + (f".{vcpu}" if vcpu else "")
+            snapshot.write_text(os.path.join(out, name),
+                                {name: hex(value) for name, value in own.items()})
+        return [f"track {REGISTER_CODES[name]} {stage} {root.levels} {root.root_bits} {value:x}"
+                for stage, root, name, value in tracked]
 
     def _begin(self):
         tracked = self._look("begin", self._stop("begin"))
@@ -374,6 +380,8 @@ def record(options, arguments):
     options.run_log = run_log(options)
     if options.smp > 1 and options.run_log:
         raise RecordError("--reproducible, --replay: QEMU replays machines with one vCPU only")
+    if options.smp > 1 and options.nested:
+        raise RecordError("--nested records a guest with one vCPU on a machine with one: no --smp")
     plugin = build.build_plugin()
     os.makedirs(options.out)
     guest = prepare_kernel(options) if options.kernel else prepare_linux(options)

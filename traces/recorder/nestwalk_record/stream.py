@@ -12,8 +12,9 @@ ARCHITECTURES = {1: "x86_64", 2: "aarch64", 3: "riscv64"}
 READ, WRITE, FETCH, EVENT = range(4)
 GUEST_ONLY = 4  # of the flags
 EVENTS = ("switch", "fence", "guest entry", "guest exit", "phase", "table", "entry",
-          "exit state")
-(SWITCH, FENCE, GUEST_ENTRY, GUEST_EXIT, PHASE, TABLE, ENTRY, EXIT_STATE) = range(8)
+          "exit state", "time")
+(SWITCH, FENCE, GUEST_ENTRY, GUEST_EXIT, PHASE, TABLE, ENTRY, EXIT_STATE,
+ TIME) = range(9)
 ABSENT, EXACT, UNKNOWN = range(3)
 _END = 0xFFFFFFFF
 _TOTALS = ("records", "reads", "writes", "fetches", "events", "instructions", "accesses_seen")

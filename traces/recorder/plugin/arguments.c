@@ -45,6 +45,7 @@ static bool parse(const char *name, const char *value, struct settings *settings
   if (strcmp(name, "threads") == 0) return parse_threads(value, settings);
   if (strcmp(name, "fetch") == 0) return parse_switch(value, &settings->fetches);
   if (strcmp(name, "tables") == 0) return parse_switch(value, &settings->tables);
+  if (strcmp(name, "ordered") == 0) return parse_switch(value, &settings->ordered);
   if (strcmp(name, "markers") == 0) return parse_switch(value, &settings->markers);
   return strcmp(name, "guests") == 0 && parse_guests(value, settings);
 }

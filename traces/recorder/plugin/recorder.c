@@ -122,7 +122,8 @@ bool recorder_start(const struct settings *wanted) {
       .architecture = settings.architecture,
       .flags = (settings.system ? STREAM_SYSTEM : 0u) | (settings.fetches ? STREAM_FETCHES : 0u) |
                (settings.guest_only ? STREAM_GUEST_ONLY : 0u) |
-               (settings.tables ? STREAM_TABLES : 0u),
+               (settings.tables ? STREAM_TABLES : 0u) |
+               (settings.ordered ? STREAM_ORDERED : 0u),
       .vcpus = settings.vcpus,
       .memory_base = settings.memory_base,
       .memory_bytes = settings.memory_bytes,
@@ -351,6 +352,19 @@ void recorder_after_operation(unsigned index) {
 
 /* ---- blocks and accesses ---- */
 
+/* Where one vCPU runs at a time, what it does comes after what the one before it did. */
+static void keep_order(struct vcpu *vcpu) {
+  static struct chunk *last;
+  struct chunk *chunk = vcpu->chunk;
+  if (last && last != chunk) {
+    uint64_t clock = last->clock + 1;
+    uint8_t payload[kLongestRecord / 2];
+    record_event(vcpu, vcpu->retired, EVENT_TIME, payload, put_varint(payload, clock));
+    if (chunk->clock < clock) chunk->clock = clock;
+  }
+  last = chunk;
+}
+
 static void on_world_change(unsigned index, struct vcpu *vcpu, enum world_change change) {
   static const struct operand none;
   if (change == WORLD_ENTERED_AND_LEFT) on_guest_entry(index, vcpu, vcpu->retired, &none);
@@ -374,6 +388,7 @@ void recorder_on_block(unsigned index, const struct block *block) {
   struct vcpu *vcpu = vcpu_at(index);
   vcpu->retired += vcpu->block_instructions;
   vcpu->position = 0;
+  if (settings.ordered && recording()) keep_order(vcpu);
   if (vcpu->pending) recorder_after_operation(index);
   if (settings.track_guests) {
     struct place place = {block->piece[0].address, block->piece[0].physical};

@@ -16,6 +16,7 @@
 struct settings {
   enum architecture architecture;
   bool system, fetches, markers, track_guests, guest_only, tables;
+  bool ordered; /* QEMU runs one vCPU at a time */
   uint32_t vcpus;
   uint64_t skip, max;
   uint64_t memory_base, memory_bytes;

@@ -111,6 +111,7 @@ static uint8_t *begin(struct chunk *chunk, uint64_t now, unsigned tag) {
   uint8_t *at = chunk->at;
   ++chunk->records;
   chunk->last_instructions += since;
+  chunk->clock += since;
   if (since < kInstructionsFollow) {
     *at++ = (uint8_t)(tag | (unsigned)since << 6);
     return at;

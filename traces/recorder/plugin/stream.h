@@ -34,7 +34,8 @@ enum event_kind {
   EVENT_PHASE,
   EVENT_TABLE,
   EVENT_ENTRY,
-  EVENT_EXIT_STATE
+  EVENT_EXIT_STATE,
+  EVENT_TIME
 };
 
 struct stream_header {
@@ -43,7 +44,13 @@ struct stream_header {
   uint64_t memory_base, memory_bytes;
 };
 
-enum { STREAM_SYSTEM = 1, STREAM_FETCHES = 2, STREAM_GUEST_ONLY = 4, STREAM_TABLES = 8 };
+enum {
+  STREAM_SYSTEM = 1,
+  STREAM_FETCHES = 2,
+  STREAM_GUEST_ONLY = 4,
+  STREAM_TABLES = 8,
+  STREAM_ORDERED = 16
+};
 
 struct totals {
   uint64_t records, reads, writes, fetches, events, instructions, accesses_seen;
@@ -53,6 +60,7 @@ struct chunk {
   uint8_t *bytes, *at;
   uint32_t vcpu, records;
   uint64_t instructions, last_instructions; /* at the chunk's start, at the last record */
+  uint64_t clock; /* of the last record, where the vCPUs share one */
   uint64_t last_address[2];                 /* of data, of fetches */
   uint64_t page[kKnownPages], frame[kKnownPages];
 };

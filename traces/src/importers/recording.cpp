@@ -99,6 +99,9 @@ class Converter : public recording::Visitor {
   bool nested() const { return (stream_.flags & recording::kGuestOnly) != 0; }
   bool system() const { return (stream_.flags & recording::kSystem) != 0; }
   Header header() const;
+  using RegisterList = std::vector<std::pair<std::string, u64>>;
+
+  RegisterList registers_of(u32 vcpu, const std::string& moment) const;
   void load(When when);
   void forget_translations();
   std::optional<u64> guest_physical(Vcpu& vcpu, u64 address);
@@ -136,7 +139,8 @@ Header Converter::header() const {
   if ((stream_.flags & recording::kFetches) == 0) header.lacks |= kNoFetches;
   if (!system()) header.lacks |= kNoGpa | kNoSpaces | kNoFences;
   if (!nested()) header.lacks |= kNoHpa;
-  if (stream_.vcpus > 1) header.lacks |= kNoOrder;
+  const bool ordered = (stream_.flags & recording::kOrdered) != 0;
+  if (stream_.vcpus > 1 && !ordered) header.lacks |= kNoOrder;
   header.provenance = read_lines(folder_ / "provenance");
   for (const auto& [name, value] : header.provenance) {
     if (name == "command") header.command = value;
@@ -164,14 +168,23 @@ Converter::Converter(fs::path folder, const recording::StreamHeader& stream, Byt
   load(When::Begin);
 }
 
+Converter::RegisterList Converter::registers_of(u32 vcpu, const std::string& moment) const {
+  const std::string name = "registers." + moment;
+  return read_registers(folder_ / (vcpu == 0 ? name : name + "." + std::to_string(vcpu)));
+}
+
 // Tables and registers of the begin or the end become side data; those of the begin are where the
 // converter's own copy starts.
 void Converter::load(When when) {
   const std::string moment{kWhenNames[static_cast<u8>(when)]};
-  const auto registers = read_registers(folder_ / ("registers." + moment));
+  const auto registers = registers_of(0, moment);
   if (registers.empty()) return;
   writer_.append(SideData{when, Stage::Guest, 0, registers,
                           read_tables(folder_ / ("tables." + moment + ".guest"))});
+  for (u32 index = 1; index < vcpus_.size(); ++index) {
+    const auto own = registers_of(index, moment);
+    if (!own.empty()) writer_.append(SideData{when, Stage::Guest, index, own, {}});
+  }
   if (nested()) {
     writer_.append(
         SideData{when, Stage::Host, 0, {}, read_tables(folder_ / ("tables." + moment + ".host"))});
@@ -183,8 +196,10 @@ void Converter::load(When when) {
       tables_[static_cast<u8>(stage)].put(page);
     }
   }
-  for (Vcpu& vcpu : vcpus_) {
-    vcpu.registers = {registers.begin(), registers.end()};
+  for (u32 index = 0; index < vcpus_.size(); ++index) {
+    Vcpu& vcpu = vcpus_[index];
+    const auto own = index == 0 ? registers : registers_of(index, moment);
+    vcpu.registers = {own.begin(), own.end()};
     vcpu.roots = guest_roots(stream_.architecture, vcpu.registers);
     vcpu.host = host_root(stream_.architecture, vcpu.registers);
   }
@@ -269,6 +284,8 @@ void Converter::event(u32 index, const RawEvent& event) {
       vcpu.exit_state[code] = from.take_varint("its value");
       return;
     }
+    case EventKind::Time:
+      return append(index, TimeSync{from.take_varint("a clock")});
     case EventKind::Phase:
       return append(index, PhaseMarker{from.take_varint("a phase"), ""});
     case EventKind::Table:

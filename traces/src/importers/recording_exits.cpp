@@ -7,14 +7,7 @@ namespace nestwalk::traces::recording {
 namespace {
 
 // Numbers of STREAM.md.
-enum Register : u64 {
-  kExitCode = 48,
-  kExitInfo1,
-  kExitInfo2,
-  kScause,
-  kHtval,
-  kHtinst
-};
+enum Register : u64 { kExitCode = 48, kExitInfo1, kExitInfo2, kScause, kHtval, kHtinst };
 
 using State = std::unordered_map<u64, u64>;
 

@@ -18,7 +18,7 @@ namespace nestwalk::traces::recording {
 
 inline constexpr u32 kMaxStreamVcpus = 4096;
 
-enum Flag : u32 { kSystem = 1, kFetches = 2, kGuestOnly = 4, kTables = 8 };
+enum Flag : u32 { kSystem = 1, kFetches = 2, kGuestOnly = 4, kTables = 8, kOrdered = 16 };
 
 struct StreamHeader {
   Architecture architecture = Architecture::X86_64;
@@ -37,7 +37,17 @@ struct RawAccess {
   bool physical_known = false;
 };
 
-enum class EventKind : u8 { Switch, Fence, GuestEntry, GuestExit, Phase, Table, Entry, ExitState };
+enum class EventKind : u8 {
+  Switch,
+  Fence,
+  GuestEntry,
+  GuestExit,
+  Phase,
+  Table,
+  Entry,
+  ExitState,
+  Time
+};
 
 struct RawEvent {
   u64 instructions = 0;

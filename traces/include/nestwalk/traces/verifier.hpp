@@ -18,7 +18,7 @@ namespace nestwalk::traces {
 enum class Verdict : u8 {
   Match,
   Device,         ///< matches, and lies outside the machine's memory
-  Untranslated,   ///< matches, while the guest did not translate
+  Untranslated,   ///< matches, while the guest or its firmware did not translate
   NoAddress,      ///< no physical address was recorded
   UnknownTables,  ///< the address space is not known
   Mismatch,
@@ -99,6 +99,7 @@ class Verifier {
   const Translation& translate(Vcpu& vcpu, const Access& access);
   void on_event(Vcpu& vcpu, const Event& event);
   void compare(Stage stage, const TablePage& page);
+  bool in_firmware(const Access& access) const;
   bool is_device(Stage stage, u64 address) const;
   [[noreturn]] void fail(const std::string& message) const { throw InputError(name_, message); }
 
