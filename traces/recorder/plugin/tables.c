@@ -155,10 +155,14 @@ static void link_table(struct place table, enum table_stage stage, unsigned leve
   page->entries = malloc(kPageBytes);
   if (!page->entries) abort();
   memcpy(page->entries, memory, kPageBytes);
+  /* A dead process' tables may still point here; when they are taken apart on the way, this page
+     stays: somebody links it. */
+  ++page->references;
   for (int i = 0; i < kEntries; ++i) {
     struct place child;
     if (next_table(page, page->entries[i], &child)) link_table(child, stage, level - 1, context);
   }
+  if (page->references > 1) --page->references;
 }
 
 static void change_entry(struct page *page, uint64_t physical, uint64_t value, void *context) {
