@@ -203,6 +203,25 @@ TEST(Recording, AnExitTellsWhatTheHypervisorFound) {
                           "0 3 0 exit reason=0x0 info=0x0 gpa=0x0 instructions=0"));
 }
 
+TEST(Recording, SeveralVcpusHaveRegistersOfTheirOwnAndAnOrder) {
+  const Folder folder;
+  folder.write("registers.begin", "satp 0x8000000000000001\n");
+  folder.write("registers.begin.1", "satp 0x8000000000000002\n");
+  constexpr u32 kOrdered = 16;
+  // vCPU 1 goes on at clock 5 and switches to ASID 1; what it had before is its own register.
+  const std::string time = bytes({0x23, 1, 5});
+  const std::string to_satp = bytes({0x03, 12, 32, 1}) +
+                              bytes({0x82, 0x80, 0x80, 0x80, 0x80, 0x80, 0x84, 0x80, 0x80, 0x01});
+  folder.write("stream", header(kRiscv, 1 | kOrdered, 2) + chunk(0, 1, bytes({0x60, 2, 0})) +
+                             chunk(1, 2, time + to_satp) + last_chunk());
+  const Converted converted = convert(folder);
+  EXPECT_THAT(
+      converted.lines,
+      ElementsAre("0 0 1 read gva=0x1 size=1 instructions=1", "1 0 5 time time=0x5 instructions=0",
+                  "1 1 5 space root=0x2000 asid=0x1 precision=exact instructions=0"));
+  EXPECT_EQ(converted.header.lacks & kNoOrder, 0u);
+}
+
 TEST(Recording, ATableEventWritesOnlyWhatDiffers) {
   const Folder folder;
   folder.write("registers.begin", "satp 0\n");

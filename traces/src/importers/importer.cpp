@@ -180,9 +180,9 @@ std::vector<std::string> ImportValues::assignments() const {
 // In the order in which they are asked whether they know an input: those with a magic number
 // first, those that only look plausible last.
 std::span<const ImportFormat* const> import_formats() {
-  static constexpr const ImportFormat* kAll[] = {&kRecording, &kGem5,     &kDynamoRio, &kLackey,
-                                                 &kKvm,       &kPerf,     &kPin,       &kCsv,
-                                                 &kDin,       &kChampSim, &kCloudSuite};
+  static constexpr const ImportFormat* kAll[] = {&kGem5,     &kDynamoRio,  &kLackey,   &kKvm,
+                                                 &kPerf,     &kPin,        &kCsv,      &kDin,
+                                                 &kChampSim, &kCloudSuite, &kRecording};
   return kAll;
 }
 
