@@ -125,11 +125,20 @@ TEST(DynamoRioImport, FileTypeTellsMachineAndMode) {
 TEST(DynamoRioImport, PageWhoseFrameIsNotKnownLosesIt) {
   const std::string markers = entry(28, 15, 0x9000) + entry(28, 17, 0x500000);
   const Imported imported =
-      import_text("dynamorio", kStart + markers + entry(0, 16, 0x500ff8) + kEnd);
-  EXPECT_EQ(imported.stream(),
-            (Stream{both(kRead, 0x500ff8, 0x9ff8, 8), gva(kRead, 0x501000, 8, 0, kContinues)}));
+      import_text("dynamorio", kStart + markers + entry(10, 10, 0x500ff8) + kEnd);
+  EXPECT_EQ(imported.stream(), (Stream{both(kFetch, 0x500ff8, 0x9ff8, 8, 1),
+                                       gva(kFetch, 0x501000, 2, 0, kContinues)}));
   EXPECT_THAT(imported.reports,
               ElementsAre(HasSubstr("frames of the second page of accesses that cross pages (1)")));
+}
+
+TEST(DynamoRioImport, PageThatIsNoLongerAvailableLosesItsFrame) {
+  const std::string known = entry(28, 15, 0x9000) + entry(28, 17, 0x500000);
+  const std::string gone = entry(28, 16, 0x500008);
+  EXPECT_EQ(import_text("dynamorio", kStart + known + entry(0, 8, 0x500008) + gone +
+                                         entry(0, 8, 0x500008) + kEnd)
+                .stream(),
+            (Stream{both(kRead, 0x500008, 0x9008, 8), gva(kRead, 0x500008, 8)}));
 }
 
 TEST(DynamoRioImport, CutOrAbsurdRecordsAreNamed) {

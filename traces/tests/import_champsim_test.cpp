@@ -79,6 +79,8 @@ TEST(ChampSimImport, WhatRegistersDoNotTellIsNotFlagged) {
   // POP: the stack pointer is a destination, but not what was loaded.
   EXPECT_FALSE(
       last_is_dependent({instruction({6, 3}, {6}, 0x1000), instruction({6}, {6}, 0x1008)}));
+  // RET: the stack pointer is the only destination that is written down.
+  EXPECT_FALSE(last_is_dependent({instruction({6}, {6}, 0x1000), instruction({3}, {6}, 0x1008)}));
   // LODS: two destinations, one is the pointer.
   EXPECT_FALSE(
       last_is_dependent({instruction({3, 7}, {7}, 0x1000), instruction({3}, {7}, 0x1008)}));

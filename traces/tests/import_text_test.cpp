@@ -78,7 +78,7 @@ TEST(PinImport, ColumnsCanBeInAnotherOrderAndThreadsBecomeVcpus) {
 }
 
 TEST(PinImport, InputWithoutItsEndIsReported) {
-  EXPECT_THAT(import_text("pin", "0x10: R 0x1000\n").reports,
+  EXPECT_THAT(import_text("pin", "# comment\n0x10: R 0x1000\n").reports,
               ElementsAre(HasSubstr("inputs without #eof may have been cut")));
 }
 
