@@ -1,10 +1,10 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// libFuzzer's target for the importer of recordings. The first byte is the architecture (0 to 2: its
-// number less 1) in bits 0 and 1, the flags of the stream in bits 2 to 6, and in bit 7 whether the
-// rest is a whole stream. Otherwise the second byte is the number of records, in fours, and the rest
-// is the payload of a chunk, whose header is made.
+// libFuzzer's target for the importer of recordings. The first byte is the architecture (0 to 2:
+// its number less 1) in bits 0 and 1, the flags of the stream in bits 2 to 6, and in bit 7 whether
+// the rest is a whole stream. Otherwise the second byte is the number of records, in fours, and the
+// rest is the payload of a chunk, whose header is made.
 
 #include <unistd.h>
 

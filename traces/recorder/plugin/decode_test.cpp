@@ -51,9 +51,9 @@ TEST(DecodeX86, MovToControlRegisters) {
   const operation cr4 = x86({0x41, 0x0f, 0x22, 0xe1});  // mov %r9, %cr4: REX.B
   expect(cr4, OPERATION_SWITCH, 4);
   expect_register(cr4.operand[0], 9);
-  expect(x86({0x0f, 0x22, 0xc7}), OPERATION_SWITCH, 0);           // mov %rdi, %cr0
-  expect(x86({0x44, 0x0f, 0x22, 0xc0}), OPERATION_NONE, 0);       // %cr8: REX.R
-  expect(x86({0x0f, 0x20, 0xd8}), OPERATION_NONE, 0);             // mov %cr3, %rax
+  expect(x86({0x0f, 0x22, 0xc7}), OPERATION_SWITCH, 0);      // mov %rdi, %cr0
+  expect(x86({0x44, 0x0f, 0x22, 0xc0}), OPERATION_NONE, 0);  // %cr8: REX.R
+  expect(x86({0x0f, 0x20, 0xd8}), OPERATION_NONE, 0);        // mov %cr3, %rax
 }
 
 TEST(DecodeX86, Invlpg) {
@@ -138,11 +138,11 @@ TEST(DecodeAarch64, TlbiIsItsOwnCode) {
 }
 
 TEST(DecodeAarch64, BarriersReturnsAndMarkers) {
-  expect(aarch64(0xd5033b9f), OPERATION_FENCE, 0x8000 + 11);  // dsb ish
-  expect(aarch64(0xd5033a9f), OPERATION_FENCE, 0x8000 + 10);  // dsb ishst
-  expect(aarch64(0xd5033fdf), OPERATION_NONE, 0);             // isb
-  expect(aarch64(0xd69f03e0), OPERATION_RETURN, 0);           // eret
-  expect(aarch64(0xd65f03c0), OPERATION_NONE, 0);             // ret
+  expect(aarch64(0xd5033b9f), OPERATION_FENCE, 0x8000 + 11);       // dsb ish
+  expect(aarch64(0xd5033a9f), OPERATION_FENCE, 0x8000 + 10);       // dsb ishst
+  expect(aarch64(0xd5033fdf), OPERATION_NONE, 0);                  // isb
+  expect(aarch64(0xd69f03e0), OPERATION_RETURN, 0);                // eret
+  expect(aarch64(0xd65f03c0), OPERATION_NONE, 0);                  // ret
   expect(aarch64(0xd280001f | 0x5709 << 5), OPERATION_MARKER, 9);  // movz xzr, #0x5709
   expect(aarch64(0xd2800000 | 0x5709 << 5), OPERATION_NONE, 0);    // movz x0
 }
@@ -196,9 +196,9 @@ TEST(DecodeRiscv, ReadsOfWhyAGuestWasLeft) {
 }
 
 TEST(DecodeRiscv, ReturnsAndMarkers) {
-  expect(riscv(0x10200073), OPERATION_RETURN, 0);         // sret
-  expect(riscv(0x30200073), OPERATION_NONE, 0);           // mret
-  expect(riscv(0x4e503037), OPERATION_MARKER, 3);         // lui x0, 0x4e503
+  expect(riscv(0x10200073), OPERATION_RETURN, 0);                  // sret
+  expect(riscv(0x30200073), OPERATION_NONE, 0);                    // mret
+  expect(riscv(0x4e503037), OPERATION_MARKER, 3);                  // lui x0, 0x4e503
   EXPECT_EQ(of(ARCH_RISCV64, {0x01, 0x00}).kind, OPERATION_NONE);  // c.nop
 }
 
