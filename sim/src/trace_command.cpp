@@ -15,7 +15,7 @@ constexpr Command kCommands[] = {
     {"split", "makes a trace for each vCPU", run_trace_split},
     {"gen", "makes a synthetic trace", run_trace_gen},
     {"import", "converts what other tools record", run_trace_import},
-    {"verify", "checks recorded addresses against recorded page tables", nullptr},
+    {"verify", "checks recorded addresses against recorded page tables", run_trace_verify},
 };
 
 }  // namespace

@@ -18,5 +18,6 @@ int run_trace_info(const Arguments& arguments);
 int run_trace_merge(const Arguments& arguments);
 int run_trace_split(const Arguments& arguments);
 int run_trace_stats(const Arguments& arguments);
+int run_trace_verify(const Arguments& arguments);
 
 }  // namespace nestwalk::sim

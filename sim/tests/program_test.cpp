@@ -11,6 +11,8 @@
 #include <fstream>
 #include <string>
 
+#include "nestwalk/traces/writer.hpp"
+
 namespace nestwalk::sim {
 namespace {
 
@@ -77,7 +79,6 @@ TEST_F(Program, ExplainsItself) {
 
 TEST_F(Program, UsageErrorsAreOneLineAndExitWith2) {
   expect("nestwalk run", 2, "nestwalk run: not supported yet\n");
-  expect("nestwalk trace verify", 2, "nestwalk trace verify: not supported yet\n");
   expect("nestwalk fly", 2,
          "nestwalk: 'fly' is not a command (nestwalk --help lists the commands)\n");
   expect("nestwalk trace cat --wrong", 2,
@@ -210,6 +211,52 @@ TEST_F(Program, ImportKnowsItsFormatsAndTheirOptions) {
       "nestwalk trace import --architecture riscv64 --vcpus 2 -o a.nwt && "
       "nestwalk trace info a.nwt | head -n 4 | tail -n 3",
       0, "  architecture: riscv64\n  mode: guest-physical\n  vcpus: 2\n");
+}
+
+// RISC-V, Sv39: a leaf of 1 GiB maps the lowest one to 0x40000000. One read at 0x1000, which was
+// recorded at `gpa`.
+void write_trace(const std::filesystem::path& path, addrspace::u64 gpa) {
+  using namespace traces;
+  Header header;
+  header.architecture = Architecture::RiscV64;
+  header.mode = Mode::FullSystem;
+  std::vector<u8> page(kPageBytes);
+  page[0] = 0xcf;    // V, R, W, X, A, D
+  page[3] = 1 << 4;  // bit 28: 0x40000000 >> 2
+  const auto sink = create_sink(path);
+  Writer writer(*sink, header);
+  writer.append(SideData{
+      When::Begin, Stage::Guest, 0, {{"satp", u64{8} << 60 | 1}}, {TablePage{0x1000, page}}});
+  writer.append(0,
+                Access{Gva(0x1000), Gpa(gpa), {}, 1, 8, AccessKind::Read, kGvaKnown | kGpaKnown});
+  page[8] = 1;
+  writer.append(SideData{When::End, Stage::Guest, 0, {}, {TablePage{0x1000, page}}});
+  writer.finish();
+}
+
+TEST_F(Program, VerifySaysWhatDiffersAndExitsWith3) {
+  write_trace(folder() / "a.nwt", 0x4000'2000);
+  expect("nestwalk trace verify a.nwt", 3,
+         "a.nwt: vcpu 0 read: 1 mismatch\n"
+         "a.nwt: vcpu 0 write: none\n"
+         "a.nwt: vcpu 0 fetch: none\n"
+         "a.nwt: guest entries at the end: 1 match, 1 differ\n"
+         "a.nwt: vcpu 0 record 0 read gva=0x1000 guest stage: recorded 0x40002000, walked "
+         "0x40001000, a leaf at level 2\n"
+         "a.nwt: guest entry at 0x1008: followed to 0x0, recorded at the end 0x1\n");
+  const Result json =
+      run("nestwalk trace verify --json a.nwt | python3 -c \"import json,sys; "
+          "d = json.load(sys.stdin)[0]; print(d[\\\"good\\\"], "
+          "d[\\\"vcpus\\\"][0][\\\"read\\\"][\\\"mismatch\\\"], "
+          "d[\\\"address_mismatches\\\"][0][\\\"walked\\\"])\"");
+  EXPECT_EQ(json.output, "False 1 0x40001000\n");
+}
+
+TEST_F(Program, VerifyExitsWith4WhereThereIsNothingToWalk) {
+  run("nestwalk trace gen random accesses=10 -o a.nwt");
+  expect("nestwalk trace verify a.nwt", 4,
+         "nestwalk: a.nwt: does not say its architecture: its tables cannot be walked\n");
+  EXPECT_EQ(run("nestwalk trace verify 2>&1").exit_code, 2);
 }
 
 }  // namespace

@@ -52,5 +52,6 @@ extern const ImportFormat kKvm;
 extern const ImportFormat kLackey;
 extern const ImportFormat kPerf;
 extern const ImportFormat kPin;
+extern const ImportFormat kRecording;
 
 }  // namespace nestwalk::traces

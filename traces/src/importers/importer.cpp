@@ -4,6 +4,7 @@
 #include "nestwalk/traces/importer.hpp"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "common.hpp"
 #include "zip_source.hpp"
@@ -21,6 +22,16 @@ std::string names_of_formats() {
     names += format->name;
   }
   return names;
+}
+
+// The format when it is one of folders; a folder has no beginning to tell it by.
+const ImportFormat* folder_format(const ImportRequest& request) {
+  std::error_code not_there;
+  const ImportFormat* format = request.format;
+  if (format == nullptr && std::filesystem::is_directory(request.inputs[0], not_there)) {
+    format = &kRecording;
+  }
+  return format != nullptr && format->import_folder != nullptr ? format : nullptr;
 }
 
 std::unique_ptr<ImportValues> values_of(const ImportFormat& format, const ImportRequest& request) {
@@ -169,8 +180,9 @@ std::vector<std::string> ImportValues::assignments() const {
 // In the order in which they are asked whether they know an input: those with a magic number
 // first, those that only look plausible last.
 std::span<const ImportFormat* const> import_formats() {
-  static constexpr const ImportFormat* kAll[] = {
-      &kGem5, &kDynamoRio, &kLackey, &kKvm, &kPerf, &kPin, &kCsv, &kDin, &kChampSim, &kCloudSuite};
+  static constexpr const ImportFormat* kAll[] = {&kGem5,     &kDynamoRio,  &kLackey,   &kKvm,
+                                                 &kPerf,     &kPin,        &kCsv,      &kDin,
+                                                 &kChampSim, &kCloudSuite, &kRecording};
   return kAll;
 }
 
@@ -186,6 +198,9 @@ void import_trace(const ImportRequest& request, ByteSink& sink) {
   if (request.inputs.empty()) throw RecordError("an import needs an input");
   // Before an input is waited for.
   if (request.format != nullptr) values_of(*request.format, request);
+  if (const ImportFormat* folder = folder_format(request)) {
+    return folder->import_folder(request, sink);
+  }
   Import import(request, &sink);
   import.run();
   import.report();

@@ -53,10 +53,6 @@ inline constexpr std::string_view kLackNames[] = {"gva",
                                                   "hypervisor",
                                                   "order-of-cpus"};
 
-enum class Stage : u8 { Guest, Host };
-inline constexpr std::string_view kStageNames[] = {"guest", "host"};
-constexpr auto& names_of(Stage) { return kStageNames; }
-
 struct MemoryRange {
   Stage stage = Stage::Guest;  ///< whose physical addresses
   u64 start = 0;

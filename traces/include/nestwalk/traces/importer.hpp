@@ -22,6 +22,7 @@ namespace nestwalk::traces {
 class Importer;
 class ImportInput;
 class ImportOutput;
+struct ImportRequest;
 
 struct ImportOption {
   std::string_view name;
@@ -65,6 +66,8 @@ struct ImportFormat {
   /// An importer for one input. It may change the output's header before the first record.
   std::unique_ptr<Importer> (*open)(ImportInput& input, const ImportValues& values,
                                     ImportOutput& output);
+  /// Instead of `open`, for a format whose input is a folder: converts all of it.
+  void (*import_folder)(const ImportRequest& request, ByteSink& sink) = nullptr;
 };
 
 std::span<const ImportFormat* const> import_formats();

@@ -64,6 +64,10 @@ enum class Precision : u8 {
 inline constexpr std::string_view kPrecisionNames[] = {"exact", "widened", "inferred"};
 constexpr auto& names_of(Precision) { return kPrecisionNames; }
 
+enum class Stage : u8 { Guest, Host };
+inline constexpr std::string_view kStageNames[] = {"guest", "host"};
+constexpr auto& names_of(Stage) { return kStageNames; }
+
 /// From here on the guest's first stage starts at `root`.
 struct SpaceSwitch {
   static constexpr std::string_view kName = "space";
@@ -165,9 +169,20 @@ struct TimeSync {
   friend bool operator==(const TimeSync&, const TimeSync&) = default;
 };
 
+/// An entry of a page table got a new value. Entries that neither side data nor an event mentions
+/// are 0. Bits that the processor sets by itself (accessed, dirty) may be missing.
+struct TableWrite {
+  static constexpr std::string_view kName = "table";
+  Stage stage = Stage::Guest;
+  u64 address = 0;  ///< of the entry: physical, in the space of its stage
+  u64 value = 0;
+
+  friend bool operator==(const TableWrite&, const TableWrite&) = default;
+};
+
 /// The position of a type is its number in the file: new ones go to the end.
 using EventDetail = std::variant<SpaceSwitch, GuestFence, VmEntry, VmExit, HypervisorOperation,
-                                 PhaseMarker, TimeSync>;
+                                 PhaseMarker, TimeSync, TableWrite>;
 
 struct Event {
   u64 instructions = 0;  ///< since the stream's previous record
@@ -206,9 +221,13 @@ void for_each_field(E& event, Visit&& visit) {
   } else if constexpr (std::is_same_v<T, PhaseMarker>) {
     visit("number", event.number);
     visit("name", event.name);
-  } else {
-    static_assert(std::is_same_v<T, TimeSync>);
+  } else if constexpr (std::is_same_v<T, TimeSync>) {
     visit("time", event.time);
+  } else {
+    static_assert(std::is_same_v<T, TableWrite>);
+    visit("stage", event.stage);
+    visit("address", event.address);
+    visit("value", event.value);
   }
 }
 

@@ -1,0 +1,78 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Page tables as a recording has them: pages of entries that change over time, and the walk.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "nestwalk/traces/header.hpp"
+
+namespace nestwalk::traces {
+
+/// Which class of addrspace knows the entries of a tree.
+enum class TableFormat : u8 { LongMode, Stage1, Stage2, Sv, GStage };
+
+/// Where a walk begins, and how the address is cut into indices.
+struct TableRoot {
+  TableFormat format = TableFormat::LongMode;
+  u64 address = 0;
+  addrspace::Geometry shape;
+};
+
+using Registers = std::unordered_map<std::string, u64>;
+
+/// What a guest's, or a machine's, own registers say about its first or only stage. On AArch64 each
+/// half of the addresses has a root; elsewhere both are the same. Empty while it does not
+/// translate.
+struct StageRoots {
+  std::optional<TableRoot> lower;
+  std::optional<TableRoot> upper;
+
+  const std::optional<TableRoot>& of(u64 address) const {
+    return address >> 55 & 1 ? upper : lower;
+  }
+};
+StageRoots guest_roots(Architecture architecture, const Registers& registers);
+/// The roots when the guest's root table is another one; 0 says that it does not translate.
+StageRoots with_root(StageRoots roots, u64 root);
+/// Of nCR3, VTTBR_EL2 or hgatp.
+std::optional<TableRoot> host_root(Architecture architecture, const Registers& registers);
+/// The name of the format in a header: "x86_64-4".
+std::string format_name(const std::optional<TableRoot>& root);
+
+/// Where a walk ended.
+struct RecordedWalk {
+  std::optional<u64> address;  ///< none where the tables translate nothing
+  unsigned level = 0;          ///< of the last entry that was read, from the leaves
+};
+
+/// The tables of one stage.
+class RecordedTables {
+ public:
+  void put(const TablePage& page);
+  /// False when the entry had this value before.
+  bool put(u64 address, u64 value);
+  /// 0 where nothing is known.
+  u64 entry(u64 address) const;
+  /// What `address` translates to, if anything.
+  RecordedWalk walk(const TableRoot& root, u64 address) const;
+
+ private:
+  static constexpr unsigned kEntries = 512;
+
+  template <class F>
+  RecordedWalk walk_as(const F& format, const TableRoot& root, u64 address) const;
+
+  std::unordered_map<u64, std::array<u64, kEntries>> pages_;
+};
+
+/// Entries that differ at most in what the processor sets by itself: accessed and dirty bits.
+bool same_entry(TableFormat format, u64 a, u64 b);
+
+}  // namespace nestwalk::traces

@@ -1,0 +1,466 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/traces/recording.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <unordered_map>
+
+#include "importers/recording_exits.hpp"
+#include "importers/recording_fences.hpp"
+#include "importers/recording_stream.hpp"
+#include "nestwalk/traces/recorded_tables.hpp"
+
+namespace nestwalk::traces {
+namespace {
+
+namespace fs = std::filesystem;
+using recording::EventKind;
+using recording::Operand;
+using recording::RawAccess;
+using recording::RawEvent;
+using Lines = std::vector<std::pair<std::string, std::string>>;
+
+constexpr u64 kNoFlush = u64{1} << 63;  // of a value for CR3
+constexpr u64 kTcrA1 = u64{1} << 22;    // the ASID is TTBR1's
+
+// ---- the files beside the stream ----
+
+// A line for each: name, a space, value.
+Lines read_lines(const fs::path& path) {
+  Lines lines;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    const std::size_t space = line.find(' ');
+    if (space == std::string::npos) {
+      throw InputError(path, "expected a name and a value, found \"" + line + '"');
+    }
+    lines.emplace_back(line.substr(0, space), line.substr(space + 1));
+  }
+  return lines;
+}
+
+std::vector<std::pair<std::string, u64>> read_registers(const fs::path& path) {
+  std::vector<std::pair<std::string, u64>> registers;
+  for (const auto& [name, text] : read_lines(path)) {
+    char* end = nullptr;
+    registers.emplace_back(name, std::strtoull(text.c_str(), &end, 16));
+    if (*end != '\0') throw InputError(path, "expected a hexadecimal number, found " + text);
+  }
+  return registers;
+}
+
+std::vector<TablePage> read_tables(const fs::path& path) {
+  constexpr std::size_t kHeadBytes = 16;
+  std::vector<TablePage> pages;
+  if (!fs::exists(path)) return pages;
+  std::ifstream file(path, std::ios::binary);
+  std::vector<u8> bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const Place place{path, 0};
+  ByteReader from(bytes, place);
+  const std::span<const u8> head = from.take_bytes(kHeadBytes, "the head of the tables");
+  if (!std::equal(head.begin(), head.begin() + 8, "nwtables")) {
+    place.fail("page tables (nwtables)", "something else");
+  }
+  while (from.left() != 0) {
+    const u64 address = from.take<u64>("the address of a page");
+    const std::span<const u8> page = from.take_bytes(kPageBytes, "a page");
+    pages.push_back({address, {page.begin(), page.end()}});
+  }
+  return pages;
+}
+
+// ---- the conversion ----
+
+class Converter : public recording::Visitor {
+ public:
+  Converter(fs::path folder, const recording::StreamHeader& stream, ByteSink& sink,
+            const Writer::Options& options);
+
+  void access(u32 vcpu, const RawAccess& access) override;
+  void event(u32 vcpu, const RawEvent& event) override;
+  Totals finish();
+
+ private:
+  struct Vcpu {
+    Registers registers;
+    StageRoots roots;
+    std::optional<TableRoot> host;
+    u64 passed = 0;              ///< instructions since the last record that was written
+    bool in_guest = true;        ///< what is recorded is the guest's
+    std::optional<VmExit> exit;  ///< not written yet: what explains it may follow
+    std::unordered_map<u64, u64> exit_state;
+    std::unordered_map<u64, std::optional<u64>> known;  ///< guest-physical pages
+  };
+
+  bool nested() const { return (stream_.flags & recording::kGuestOnly) != 0; }
+  bool system() const { return (stream_.flags & recording::kSystem) != 0; }
+  Header header() const;
+  using RegisterList = std::vector<std::pair<std::string, u64>>;
+
+  RegisterList registers_of(u32 vcpu, const std::string& moment) const;
+  void load(When when);
+  void forget_translations();
+  std::optional<u64> guest_physical(Vcpu& vcpu, u64 address);
+  void append_piece(u32 index, const RawAccess& access, u64 bytes, bool continues);
+  void append(u32 index, EventDetail detail);
+  void on_switch(u32 index, ByteReader& from);
+  void on_fence(u32 index, ByteReader& from);
+  void on_table(u32 index, ByteReader& from);
+  void on_entry(u32 index, ByteReader& from);
+  void write_exit(u32 index);
+  void write_entry(u32 index, Stage stage, u64 address, u64 value);
+  void switch_space(u32 index, const std::string& name, const Operand& value);
+  void flush_by_register(u32 index, const std::string& name, u64 before, u64 value);
+  u64 vmid(const Vcpu& vcpu) const;
+
+  fs::path folder_;
+  recording::StreamHeader stream_;
+  std::vector<Vcpu> vcpus_;
+  RecordedTables tables_[2];  ///< by stage
+  Writer writer_;
+};
+
+u64 value_of(const Registers& registers, const std::string& name) {
+  const auto found = registers.find(name);
+  return found == registers.end() ? 0 : found->second;
+}
+
+Header Converter::header() const {
+  Header header;
+  header.architecture = stream_.architecture;
+  header.mode = nested() ? Mode::Nested : system() ? Mode::FullSystem : Mode::User;
+  header.vcpus = stream_.vcpus;
+  // What a hypervisor does to the second stage are table writes; its calls and fences are not seen.
+  header.lacks = kNoDependence | kNoHypervisor;
+  if ((stream_.flags & recording::kFetches) == 0) header.lacks |= kNoFetches;
+  if (!system()) header.lacks |= kNoGpa | kNoSpaces | kNoFences;
+  if (!nested()) header.lacks |= kNoHpa;
+  const bool ordered = (stream_.flags & recording::kOrdered) != 0;
+  if (stream_.vcpus > 1 && !ordered) header.lacks |= kNoOrder;
+  header.provenance = read_lines(folder_ / "provenance");
+  for (const auto& [name, value] : header.provenance) {
+    if (name == "command") header.command = value;
+    if (name == "emulator") header.producer = value;
+  }
+  if (stream_.memory_bytes != 0) {
+    const Stage stage = nested() ? Stage::Host : Stage::Guest;
+    header.memory.push_back({stage, stream_.memory_base, stream_.memory_bytes, "ram"});
+  }
+  Registers registers;
+  for (const auto& [name, value] : read_registers(folder_ / "registers.begin")) {
+    registers[name] = value;
+  }
+  header.guest_tables = format_name(guest_roots(stream_.architecture, registers).lower);
+  if (nested()) header.host_tables = format_name(host_root(stream_.architecture, registers));
+  return header;
+}
+
+Converter::Converter(fs::path folder, const recording::StreamHeader& stream, ByteSink& sink,
+                     const Writer::Options& options)
+    : folder_(std::move(folder)),
+      stream_(stream),
+      vcpus_(stream.vcpus),
+      writer_(sink, header(), options) {
+  load(When::Begin);
+}
+
+Converter::RegisterList Converter::registers_of(u32 vcpu, const std::string& moment) const {
+  const std::string name = "registers." + moment;
+  return read_registers(folder_ / (vcpu == 0 ? name : name + "." + std::to_string(vcpu)));
+}
+
+// Tables and registers of the begin or the end become side data; those of the begin are where the
+// converter's own copy starts.
+void Converter::load(When when) {
+  const std::string moment{kWhenNames[static_cast<u8>(when)]};
+  const auto registers = registers_of(0, moment);
+  if (registers.empty()) return;
+  writer_.append(SideData{when, Stage::Guest, 0, registers,
+                          read_tables(folder_ / ("tables." + moment + ".guest"))});
+  for (u32 index = 1; index < vcpus_.size(); ++index) {
+    const auto own = registers_of(index, moment);
+    if (!own.empty()) writer_.append(SideData{when, Stage::Guest, index, own, {}});
+  }
+  if (nested()) {
+    writer_.append(
+        SideData{when, Stage::Host, 0, {}, read_tables(folder_ / ("tables." + moment + ".host"))});
+  }
+  if (when == When::End) return;
+  for (const Stage stage : {Stage::Guest, Stage::Host}) {
+    const std::string name{kStageNames[static_cast<u8>(stage)]};
+    for (const TablePage& page : read_tables(folder_ / ("tables.begin." + name))) {
+      tables_[static_cast<u8>(stage)].put(page);
+    }
+  }
+  for (u32 index = 0; index < vcpus_.size(); ++index) {
+    Vcpu& vcpu = vcpus_[index];
+    const auto own = index == 0 ? registers : registers_of(index, moment);
+    vcpu.registers = {own.begin(), own.end()};
+    vcpu.roots = guest_roots(stream_.architecture, vcpu.registers);
+    vcpu.host = host_root(stream_.architecture, vcpu.registers);
+  }
+}
+
+void Converter::forget_translations() {
+  for (Vcpu& vcpu : vcpus_) vcpu.known.clear();
+}
+
+std::optional<u64> Converter::guest_physical(Vcpu& vcpu, u64 address) {
+  const u64 page = address >> kPageShift;
+  const auto [found, is_new] = vcpu.known.try_emplace(page);
+  const std::optional<TableRoot>& root = vcpu.roots.of(address);
+  if (is_new && root) found->second = tables_[0].walk(*root, page << kPageShift).address;
+  if (!found->second) return {};
+  return *found->second | (address & (kPageBytes - 1));
+}
+
+void Converter::append_piece(u32 index, const RawAccess& access, u64 bytes, bool continues) {
+  write_exit(index);
+  Vcpu& vcpu = vcpus_[index];
+  Access piece{};
+  piece.gva = Gva(access.address);
+  piece.size = static_cast<u16>(bytes);
+  piece.kind = access.kind;
+  piece.flags = static_cast<u8>(kGvaKnown | (continues ? kContinues : 0));
+  const std::optional<u64> walked =
+      nested() || !access.physical_known ? guest_physical(vcpu, access.address) : std::nullopt;
+  if (nested() && access.physical_known) {
+    piece.hpa = Hpa(access.physical);
+    piece.flags |= kHpaKnown;
+  }
+  if (walked || (!nested() && access.physical_known)) {
+    piece.gpa = Gpa(walked.value_or(access.physical));
+    piece.flags |= kGpaKnown;
+  }
+  constexpr u64 kMost = std::numeric_limits<u32>::max();
+  piece.instructions = static_cast<u32>(std::min(vcpu.passed, kMost));
+  vcpu.passed -= piece.instructions;
+  writer_.append(index, piece);
+}
+
+// The frame that the stream has is that of the first page; the tables have that of the second.
+void Converter::access(u32 index, const RawAccess& access) {
+  vcpus_[index].passed += access.instructions;
+  const u64 offset = access.address % kPageBytes;
+  const u64 first = std::min(access.bytes, kPageBytes - offset);
+  append_piece(index, access, first, false);
+  RawAccess rest = access;
+  for (u64 done = first; done < access.bytes; done += kPageBytes) {
+    rest.address = access.address + done;
+    rest.physical_known = false;
+    append_piece(index, rest, std::min(access.bytes - done, kPageBytes), true);
+  }
+}
+
+void Converter::append(u32 index, EventDetail detail) {
+  write_exit(index);
+  writer_.append(index, Event{std::exchange(vcpus_[index].passed, 0), std::move(detail)});
+}
+
+void Converter::event(u32 index, const RawEvent& event) {
+  Vcpu& vcpu = vcpus_[index];
+  const Place place{folder_ / "stream", event.offset};
+  ByteReader from(event.payload, place);
+  vcpu.passed += event.instructions;
+  switch (event.kind) {
+    case EventKind::Switch:
+      return on_switch(index, from);
+    case EventKind::Fence:
+      return on_fence(index, from);
+    case EventKind::GuestEntry:
+      vcpu.in_guest = true;
+      return append(index, VmEntry{vmid(vcpu)});
+    case EventKind::GuestExit:
+      write_exit(index);
+      vcpu.in_guest = false;
+      vcpu.exit.emplace();
+      return vcpu.exit_state.clear();
+    case EventKind::ExitState: {
+      const u64 code = from.take_varint("a register");
+      vcpu.exit_state[code] = from.take_varint("its value");
+      return;
+    }
+    case EventKind::Time:
+      return append(index, TimeSync{from.take_varint("a clock")});
+    case EventKind::Phase:
+      return append(index, PhaseMarker{from.take_varint("a phase"), ""});
+    case EventKind::Table:
+      return on_table(index, from);
+    case EventKind::Entry:
+      return on_entry(index, from);
+    default:
+      return;  // of a newer recorder
+  }
+}
+
+u64 Converter::vmid(const Vcpu& vcpu) const {
+  switch (stream_.architecture) {
+    case Architecture::X86_64:
+      return value_of(vcpu.registers, "ASID");
+    case Architecture::AArch64:
+      return value_of(vcpu.registers, "VTTBR_EL2") >> 48;
+    default:
+      return value_of(vcpu.registers, "hgatp") >> 44 & 0x3fff;
+  }
+}
+
+// An exit, when everything that explains it was read: before the vCPU's next record.
+void Converter::write_exit(u32 index) {
+  Vcpu& vcpu = vcpus_[index];
+  if (!vcpu.exit) return;
+  vcpu.exit.reset();
+  append(index, recording::vm_exit(stream_.architecture, vcpu.exit_state));
+}
+
+// ---- address spaces ----
+
+// Registers whose writes are recorded, by their numbers in the stream.
+const char* register_name(u64 code) {
+  static const std::unordered_map<u64, const char*> kNames = {
+      {0, "CR0"},        {3, "CR3"},      {4, "CR4"},  {16, "TTBR0_EL1"},
+      {17, "TTBR1_EL1"}, {20, "TCR_EL1"}, {32, "satp"}};
+  const auto found = kNames.find(code);
+  return found == kNames.end() ? nullptr : found->second;
+}
+
+struct Space {
+  u64 root = 0;
+  u64 asid = 0;
+
+  friend bool operator==(const Space&, const Space&) = default;
+};
+
+Space space_of(Architecture architecture, const Registers& registers) {
+  switch (architecture) {
+    case Architecture::X86_64: {
+      constexpr u64 kPcide = u64{1} << 17;
+      const u64 cr3 = value_of(registers, "CR3");
+      const bool tagged = (value_of(registers, "CR4") & kPcide) != 0;
+      return {cr3 & 0x000f'ffff'ffff'f000, tagged ? cr3 & 0xfff : 0};
+    }
+    case Architecture::AArch64: {
+      const bool upper = (value_of(registers, "TCR_EL1") & kTcrA1) != 0;
+      return {value_of(registers, "TTBR0_EL1") & 0x0000'ffff'ffff'fffe,
+              value_of(registers, upper ? "TTBR1_EL1" : "TTBR0_EL1") >> 48};
+    }
+    default: {
+      const u64 satp = value_of(registers, "satp");
+      return {(satp & 0xfff'ffff'ffff) << kPageShift, satp >> 44 & 0xffff};
+    }
+  }
+}
+
+void Converter::on_switch(u32 index, ByteReader& from) {
+  const char* name = register_name(from.take_varint("a register"));
+  const Operand value = recording::take_operand(from);
+  // A hypervisor has registers of the same names.
+  if (name != nullptr && vcpus_[index].in_guest) switch_space(index, name, value);
+}
+
+void Converter::switch_space(u32 index, const std::string& name, const Operand& value) {
+  Vcpu& vcpu = vcpus_[index];
+  if (!value.exact()) {
+    vcpu.roots = {};  // until the next switch, nothing is known
+    vcpu.known.clear();
+    return append(index, SpaceSwitch{0, 0, Precision::Widened});
+  }
+  const Space before = space_of(stream_.architecture, vcpu.registers);
+  const u64 register_before =
+      std::exchange(vcpu.registers[name], name == "CR3" ? value.value & ~kNoFlush : value.value);
+  vcpu.roots = guest_roots(stream_.architecture, vcpu.registers);
+  vcpu.known.clear();
+  const Space space = space_of(stream_.architecture, vcpu.registers);
+  // A write of CR3 counts even when it changes nothing: it is a flush.
+  if (space != before || name == "CR3") {
+    append(index, SpaceSwitch{space.root, space.asid, Precision::Exact});
+  }
+  flush_by_register(index, name, register_before, value.value);
+}
+
+// x86-64: what writing a control register flushes. Intel SDM vol. 3A, "Operations that Invalidate
+// TLBs and Paging-Structure Caches".
+void Converter::flush_by_register(u32 index, const std::string& name, u64 before, u64 value) {
+  const Space space = space_of(stream_.architecture, vcpus_[index].registers);
+  if (name == "CR3" && (value & kNoFlush) == 0) {
+    append(index, GuestFence{FenceScope::Asid, 0, {}, 0, space.asid, Precision::Exact});
+  }
+  constexpr u64 kPaging = u64{1} << 31;  // of CR0
+  constexpr u64 kPse = 1 << 4, kPae = 1 << 5, kPge = 1 << 7, kPcide = 1 << 17, kSmep = 1 << 20;
+  const u64 flushing = name == "CR0"   ? kPaging
+                       : name == "CR4" ? kPse | kPae | kPge | kPcide | kSmep
+                                       : 0;
+  if (((before ^ value) & flushing) != 0) {
+    append(index, GuestFence{FenceScope::All, kFenceGlobal, {}, 0, 0, Precision::Exact});
+  }
+}
+
+void Converter::on_fence(u32 index, ByteReader& from) {
+  const u64 code = from.take_varint("a fence");
+  const Operand first = recording::take_operand(from);
+  const Operand second = recording::take_operand(from);
+  if (!vcpus_[index].in_guest) return;
+  const u64 asid = space_of(stream_.architecture, vcpus_[index].registers).asid;
+  const std::optional<GuestFence> fence =
+      recording::guest_fence(stream_.architecture, code, first, second, asid);
+  if (fence) append(index, *fence);
+}
+
+// ---- page tables ----
+
+void Converter::write_entry(u32 index, Stage stage, u64 address, u64 value) {
+  if (!tables_[static_cast<u8>(stage)].put(address, value)) return;
+  if (stage == Stage::Guest) forget_translations();
+  append(index, TableWrite{stage, address, value});
+}
+
+void Converter::on_entry(u32 index, ByteReader& from) {
+  const auto stage = static_cast<Stage>(from.take<u8>("a stage") & 1);
+  const u64 address = from.take_varint("the address of an entry");
+  write_entry(index, stage, address & ~u64{7}, from.take<u64>("an entry"));
+}
+
+// Only what differs from before is written: the page may have been a table already.
+void Converter::on_table(u32 index, ByteReader& from) {
+  constexpr u64 kEntries = kPageBytes / 8;
+  const auto stage = static_cast<Stage>(from.take<u8>("a stage") & 1);
+  const u64 page = from.take_varint("the address of a table") & ~(kPageBytes - 1);
+  from.take<u8>("a level");
+  u64 entries[kEntries] = {};
+  for (u64 entry = 0; from.left() != 0;) {
+    entry += from.take_below(kEntries, "an index");
+    from.check_below(entry, kEntries, "an index");
+    entries[entry] = from.take<u64>("an entry");
+  }
+  for (u64 entry = 0; entry < kEntries; ++entry) {
+    write_entry(index, stage, page + entry * 8, entries[entry]);
+  }
+}
+
+Totals Converter::finish() {
+  for (u32 index = 0; index < vcpus_.size(); ++index) write_exit(index);
+  load(When::End);
+  writer_.finish();
+  return writer_.totals();
+}
+
+}  // namespace
+
+Totals import_recording(const std::string& folder, ByteSink& sink,
+                        const std::function<void(const std::string&)>& on_loss,
+                        const Writer::Options& options) {
+  if (!fs::is_directory(folder)) throw InputError(folder, "expected the folder of a recording");
+  const std::unique_ptr<ByteSource> source = open_source(folder + "/stream");
+  const auto lose = [&](const std::string& line) { on_loss(source->name() + ": " + line); };
+  recording::StreamReader reader(*source);
+  // Of a recording that is still made, the other files are there when the first chunk is.
+  bool more = reader.next(lose);
+  Converter converter(folder, reader.header(), sink, options);
+  for (; more; more = reader.next(lose)) reader.visit(converter);
+  return converter.finish();
+}
+
+}  // namespace nestwalk::traces

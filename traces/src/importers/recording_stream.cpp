@@ -1,0 +1,135 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "importers/recording_stream.hpp"
+
+#include <cstring>
+
+namespace nestwalk::traces::recording {
+namespace {
+
+constexpr u32 kVersion = 1;
+constexpr u32 kEndOfStream = 0xffffffff;
+constexpr u32 kMaxPayloadBytes = 1 << 24;
+constexpr unsigned kEventTag = 3, kInstructionsFollow = 3, kSizeFollows = 7, kFrameFollows = 0x20;
+
+struct FileHeader {
+  char magic[8];
+  u32 version, header_bytes, architecture, flags, vcpus, page_shift;
+  u64 memory_base, memory_bytes, reserved[2];
+};
+static_assert(sizeof(FileHeader) == 64);
+
+struct ChunkHeader {
+  char magic[4];
+  u32 vcpu, payload_bytes, records;
+  u64 chunks_before, instructions;
+};
+static_assert(sizeof(ChunkHeader) == 32);
+
+template <class T>
+std::span<u8> bytes_of(T& value) {
+  return {reinterpret_cast<u8*>(&value), sizeof value};
+}
+
+Architecture architecture_of(const Place& place, u32 number) {
+  if (number < 1 || number > 3) place.fail("architecture 1 to 3", std::to_string(number));
+  return static_cast<Architecture>(number - 1);
+}
+
+}  // namespace
+
+StreamReader::StreamReader(ByteSource& source) : source_(&source) {
+  FileHeader file{};
+  const Place place{source.name(), 0};
+  if (!fill(bytes_of(file)) || std::memcmp(file.magic, "nwrecord", sizeof file.magic) != 0) {
+    place.fail("a recording stream (nwrecord)", "something else");
+  }
+  if (file.version != kVersion) place.fail("version 1", std::to_string(file.version));
+  if (file.header_bytes != sizeof file || file.page_shift != kPageShift) {
+    place.fail("a header of 64 bytes for pages of 4 KiB", "another header");
+  }
+  if (file.vcpus == 0 || file.vcpus > kMaxStreamVcpus) {
+    place.fail("1 to 4096 vCPUs", std::to_string(file.vcpus));
+  }
+  header_ = {architecture_of(place, file.architecture), file.flags, file.vcpus, file.memory_base,
+             file.memory_bytes};
+}
+
+// False when the source ends before.
+bool StreamReader::fill(std::span<u8> to) {
+  while (!to.empty()) {
+    const std::size_t got = source_->read(to);
+    if (got == 0) return false;
+    offset_ += got;
+    to = to.subspan(got);
+  }
+  return true;
+}
+
+bool StreamReader::next(const OnCut& on_cut) {
+  const Place place{source_->name(), offset_};
+  ChunkHeader chunk{};
+  if (!fill(bytes_of(chunk))) {
+    on_cut("it was cut off: no last chunk at byte " + std::to_string(place.offset));
+    return false;
+  }
+  if (std::memcmp(chunk.magic, "NWCK", sizeof chunk.magic) != 0) {
+    place.fail("a chunk (NWCK)", "something else");
+  }
+  if (chunk.payload_bytes > kMaxPayloadBytes) {
+    place.fail("a chunk of at most 16 MiB", std::to_string(chunk.payload_bytes) + " bytes");
+  }
+  payload_.resize(chunk.payload_bytes);
+  if (!fill(payload_)) {
+    on_cut("it was cut off in the chunk at byte " + std::to_string(place.offset));
+    return false;
+  }
+  if (chunk.vcpu == kEndOfStream) return false;
+  if (chunk.vcpu >= header_.vcpus) {
+    place.fail("a vCPU below " + std::to_string(header_.vcpus), std::to_string(chunk.vcpu));
+  }
+  vcpu_ = chunk.vcpu;
+  records_ = chunk.records;
+  return true;
+}
+
+void StreamReader::visit(Visitor& visitor) {
+  const Place place{source_->name(), offset_ - payload_.size()};
+  ByteReader from(payload_, place);
+  frames_.clear();
+  last_address_[0] = last_address_[1] = 0;
+  RawAccess access;
+  for (u32 n = 0; n < records_; ++n) {
+    const u8 tag = from.take<u8>("a record");
+    u64 instructions = tag >> 6;
+    if (instructions == kInstructionsFollow) instructions = from.take_varint("instructions");
+    if ((tag & 3) != kEventTag) {
+      read_access(from, tag, instructions, access);
+      visitor.access(vcpu_, access);
+      continue;
+    }
+    const u64 size = from.take_varint("the size of an event");
+    const u64 offset = place.offset + payload_.size() - from.left();
+    const auto kind = static_cast<EventKind>(tag >> 2 & 15);
+    visitor.event(vcpu_, {instructions, kind, from.take_bytes(size, "an event"), offset});
+  }
+  from.expect_end("a chunk");
+}
+
+void StreamReader::read_access(ByteReader& from, u8 tag, u64 instructions, RawAccess& access) {
+  access.instructions = instructions;
+  access.kind = static_cast<AccessKind>(tag & 3);
+  const unsigned size = tag >> 2 & 7;
+  access.bytes = size == kSizeFollows ? from.take_varint("a size") : u64{1} << size;
+  from.check_below(access.bytes, 2 * kPageBytes, "the size of an access");
+  u64& last = last_address_[access.kind == AccessKind::Fetch];
+  last += unzigzag(from.take_varint("an address"));
+  access.address = last;
+  u64& frame = frames_[last >> kPageShift];
+  if ((tag & kFrameFollows) != 0) frame = from.take_varint("a frame");
+  access.physical_known = frame != 0;
+  access.physical = frame == 0 ? 0 : ((frame - 1) >> 1) << kPageShift | (last & (kPageBytes - 1));
+}
+
+}  // namespace nestwalk::traces::recording

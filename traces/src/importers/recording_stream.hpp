@@ -1,0 +1,94 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Reads the recording stream of traces/recorder/STREAM.md.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "nestwalk/traces/bytes.hpp"
+#include "nestwalk/traces/header.hpp"
+#include "nestwalk/traces/io.hpp"
+
+namespace nestwalk::traces::recording {
+
+inline constexpr u32 kMaxStreamVcpus = 4096;
+
+enum Flag : u32 { kSystem = 1, kFetches = 2, kGuestOnly = 4, kTables = 8, kOrdered = 16 };
+
+struct StreamHeader {
+  Architecture architecture = Architecture::X86_64;
+  u32 flags = 0;
+  u32 vcpus = 0;
+  u64 memory_base = 0;
+  u64 memory_bytes = 0;
+};
+
+struct RawAccess {
+  u64 instructions = 0;  ///< since the vCPU's last record
+  u64 address = 0;
+  u64 physical = 0;
+  u64 bytes = 0;
+  AccessKind kind = AccessKind::Read;
+  bool physical_known = false;
+};
+
+enum class EventKind : u8 {
+  Switch,
+  Fence,
+  GuestEntry,
+  GuestExit,
+  Phase,
+  Table,
+  Entry,
+  ExitState,
+  Time
+};
+
+struct RawEvent {
+  u64 instructions = 0;
+  EventKind kind = EventKind::Switch;
+  std::span<const u8> payload;  ///< valid during the call
+  u64 offset = 0;               ///< of the payload in the file
+};
+
+class Visitor {
+ public:
+  virtual ~Visitor() = default;
+  virtual void access(u32 vcpu, const RawAccess& access) = 0;
+  virtual void event(u32 vcpu, const RawEvent& event) = 0;
+};
+
+/// Called with a line about what is missing at the end of a stream that was cut off.
+using OnCut = std::function<void(const std::string&)>;
+
+class StreamReader {
+ public:
+  /// Reads the header. `source` outlives the reader.
+  explicit StreamReader(ByteSource& source);
+
+  const StreamHeader& header() const { return header_; }
+  /// Reads a chunk; false at the end.
+  bool next(const OnCut& on_cut);
+  /// Visits the records of that chunk.
+  void visit(Visitor& visitor);
+
+ private:
+  bool fill(std::span<u8> to);
+  void read_access(ByteReader& from, u8 tag, u64 instructions, RawAccess& access);
+
+  ByteSource* source_;
+  StreamHeader header_;
+  u64 offset_ = 0;
+  std::vector<u8> payload_;
+  u32 vcpu_ = 0;
+  u32 records_ = 0;
+  std::unordered_map<u64, u64> frames_;  ///< of the chunk, by virtual page
+  u64 last_address_[2] = {};             ///< of data, of fetches
+};
+
+}  // namespace nestwalk::traces::recording

@@ -1,0 +1,223 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/traces/verifier.hpp"
+
+#include <algorithm>
+
+namespace nestwalk::traces {
+namespace {
+
+constexpr std::size_t kTranslations = 4096;  // of a vCPU, by the low bits of the page number
+constexpr u64 kEntryBytes = 8;
+
+u64 offset_of(u64 address) { return address % kPageBytes; }
+
+// Of an address in the page whose first byte was walked.
+RecordedWalk within_page(RecordedWalk page, u64 address) {
+  if (page.address) *page.address |= offset_of(address);
+  return page;
+}
+
+}  // namespace
+
+u64 Verification::count(Verdict verdict) const {
+  u64 sum = 0;
+  for (const auto& kinds : accesses) {
+    for (const Counts& counts : kinds) sum += counts[static_cast<std::size_t>(verdict)];
+  }
+  return sum;
+}
+
+bool Verification::good() const {
+  return count(Verdict::Mismatch) == 0 && entries[0].differ == 0 && entries[1].differ == 0;
+}
+
+Verifier::Verifier(const Header& header, std::string name, std::size_t most_mismatches)
+    : header_(header),
+      name_(std::move(name)),
+      most_mismatches_(most_mismatches),
+      registers_(header.vcpus),
+      vcpus_(header.vcpus) {
+  if (!header_.architecture) fail("does not say its architecture: its tables cannot be walked");
+  result_.accesses.resize(header.vcpus);
+}
+
+void Verifier::add(const SideData& side) {
+  if (side.vcpu >= vcpus_.size()) fail("has side data of a vCPU that it does not have");
+  if (side.when == When::Begin) return load(side);
+  for (const TablePage& page : side.pages) end_.emplace_back(side.stage, page);
+}
+
+void Verifier::load(const SideData& side) {
+  if (begun_) fail("has page tables of the begin behind records, where a pipe cannot be verified");
+  has_tables_ = true;
+  for (const TablePage& page : side.pages) tables_[static_cast<u8>(side.stage)].put(page);
+  for (const auto& [name, value] : side.registers) registers_[side.vcpu][name] = value;
+}
+
+// All of the begin has been read.
+void Verifier::begin() {
+  if (!has_tables_) fail("holds no page tables of its begin: there is nothing to walk");
+  begun_ = true;
+  for (u32 vcpu = 0; vcpu < vcpus_.size(); ++vcpu) {
+    const bool own = !registers_[vcpu].empty();
+    Vcpu& entry = vcpus_[vcpu];
+    // Without registers of its own, a vCPU is known from its first switch on: what the first one's
+    // say about the form of tables holds for all.
+    entry.begin = guest_roots(*header_.architecture, registers_[own ? vcpu : 0]);
+    entry.roots = entry.begin;
+    entry.known = own;
+    entry.translations.resize(kTranslations);
+  }
+  if (header_.mode == Mode::Nested) host_ = host_root(*header_.architecture, registers_[0]);
+}
+
+void Verifier::add(const Chunk& chunk) {
+  if (!begun_) begin();
+  u64 record = chunk.first_record;
+  for (const Access& access : chunk.accesses) check(chunk.vcpu, record++, access);
+  if (chunk.event != nullptr) on_event(vcpus_[chunk.vcpu], *chunk.event);
+}
+
+void Verifier::on_event(Vcpu& vcpu, const Event& event) {
+  if (const auto* write = std::get_if<TableWrite>(&event.detail)) {
+    tables_[static_cast<u8>(write->stage)].put(write->address, write->value);
+    ++version_;
+  } else if (const auto* space = std::get_if<SpaceSwitch>(&event.detail)) {
+    vcpu.known = space->precision == Precision::Exact;
+    vcpu.roots = with_root(vcpu.begin, space->root);
+    for (Translation& translation : vcpu.translations) translation.tables = 0;
+  }
+}
+
+const Verifier::Translation& Verifier::translate(Vcpu& vcpu, const Access& access) {
+  const u64 address = access.has(kGvaKnown) ? access.gva.value() : access.gpa.value();
+  const u64 page = address & ~(kPageBytes - 1);
+  Translation& found = vcpu.translations[(page >> kPageShift) % kTranslations];
+  if (found.page == page && found.tables == version_) return found;
+  found = {page, version_, false, {page, 0}, {}};
+  found.translated = access.has(kGvaKnown) && (vcpu.roots.lower || vcpu.roots.upper);
+  if (found.translated) {
+    const std::optional<TableRoot>& root = vcpu.roots.of(page);
+    found.guest = root ? tables_[0].walk(*root, page) : RecordedWalk{};
+  }
+  if (host_ && found.guest.address) found.host = tables_[1].walk(*host_, *found.guest.address);
+  return found;
+}
+
+bool Verifier::is_device(Stage stage, u64 address) const {
+  bool known = false;
+  for (const MemoryRange& range : header_.memory) {
+    if (range.stage != stage) continue;
+    known = true;
+    if (address - range.start < range.bytes) return false;
+  }
+  return known;
+}
+
+// RISC-V's machine mode does not translate, whatever satp says; Linux calls it for interrupts
+// between processors, and no record tells.
+bool Verifier::in_firmware(const Access& access) const {
+  return header_.architecture == Architecture::RiscV64 && access.has(kGvaKnown) &&
+         !access.has(kHpaKnown) && access.gva.value() == access.gpa.value();
+}
+
+Verdict Verifier::verdict(const Vcpu& vcpu, const Access& access, const Translation& found,
+                          AddressMismatch& mismatch) const {
+  if (access.has(kGvaKnown) && !vcpu.known) return Verdict::UnknownTables;
+  const u64 gpa = access.gpa.value(), hpa = access.hpa.value();
+  mismatch.walked = within_page(found.guest, gpa);
+  mismatch.recorded = gpa;
+  mismatch.stage = Stage::Guest;
+  if (access.has(kGpaKnown) && mismatch.walked.address != gpa) {
+    return in_firmware(access) ? Verdict::Untranslated : Verdict::Mismatch;
+  }
+  const bool nested = access.has(kHpaKnown);
+  if (nested) {
+    // Where the guest's tables end the walk, the host's were not reached.
+    if (found.guest.address) mismatch.stage = Stage::Host;
+    mismatch.walked = within_page(found.guest.address ? found.host : found.guest, hpa);
+    mismatch.recorded = hpa;
+    if (mismatch.walked.address != hpa) return Verdict::Mismatch;
+  }
+  if (is_device(nested ? Stage::Host : Stage::Guest, nested ? hpa : gpa)) return Verdict::Device;
+  return nested || found.translated ? Verdict::Match : Verdict::Untranslated;
+}
+
+void Verifier::check(u32 vcpu, u64 record, const Access& access) {
+  auto& counts = result_.accesses[vcpu][static_cast<std::size_t>(access.kind)];
+  const bool gpa_only = !access.has(kGvaKnown) && !access.has(kHpaKnown);
+  if ((access.flags & (kGpaKnown | kHpaKnown)) == 0 || gpa_only) {
+    ++counts[static_cast<std::size_t>(Verdict::NoAddress)];
+    return;
+  }
+  AddressMismatch mismatch{vcpu, record, access.kind, access.gva, Stage::Guest, 0, {}};
+  const Verdict found = verdict(vcpus_[vcpu], access, translate(vcpus_[vcpu], access), mismatch);
+  ++counts[static_cast<std::size_t>(found)];
+  if (found == Verdict::Mismatch && result_.addresses.size() < most_mismatches_) {
+    result_.addresses.push_back(mismatch);
+  }
+}
+
+void Verifier::compare(Stage stage, const TablePage& page) {
+  const std::optional<TableRoot>& root = stage == Stage::Host ? host_ : vcpus_[0].begin.lower;
+  Verification::Entries& entries = result_.entries[static_cast<u8>(stage)];
+  for (u64 at = 0; at + kEntryBytes <= page.bytes.size(); at += kEntryBytes) {
+    EntryMismatch entry{stage, page.address + at, 0, 0};
+    entry.followed = tables_[static_cast<u8>(stage)].entry(entry.address);
+    std::memcpy(&entry.recorded, page.bytes.data() + at, kEntryBytes);
+    if (entry.followed == 0 && entry.recorded == 0) continue;
+    const bool same = root ? same_entry(root->format, entry.followed, entry.recorded)
+                           : entry.followed == entry.recorded;
+    ++(same ? entries.match : entries.differ);
+    if (!same && result_.tables.size() < most_mismatches_) result_.tables.push_back(entry);
+  }
+}
+
+const Verification& Verifier::finish() {
+  if (!begun_) begin();
+  for (const auto& [stage, page] : end_) compare(stage, page);
+  return result_;
+}
+
+namespace {
+
+Verification verify_in_file_order(Reader& reader, Verifier& verifier,
+                                  const VerifyProgress& progress) {
+  for (Reader::Item item = reader.next(); item != Reader::Item::End; item = reader.next()) {
+    if (item == Reader::Item::SideData) {
+      verifier.add(reader.side_data());
+    } else {
+      verifier.add(reader.chunk());
+      progress(reader.offset(), reader.size(), reader.totals().accesses);
+    }
+  }
+  return verifier.finish();
+}
+
+}  // namespace
+
+Verification verify_trace(const std::function<std::unique_ptr<ByteSource>()>& open,
+                          std::size_t most_mismatches, const VerifyProgress& progress) {
+  auto source = open();
+  const std::string name = source->name();
+  Reader reader(std::move(source));
+  Verifier verifier(reader.header(), name, most_mismatches);
+  if (reader.header().vcpus == 1) return verify_in_file_order(reader, verifier, progress);
+  // vCPUs may change each other's tables: their records are taken in the order of time, which the
+  // file does not have them in.
+  if (reader.size() == 0) throw InputError(name, "has several vCPUs: only a file can be verified");
+  for (Reader::Item item = reader.next(); item != Reader::Item::End; item = reader.next()) {
+    if (item == Reader::Item::SideData) verifier.add(reader.side_data());
+  }
+  TimeOrderedReader ordered(open);
+  u64 records = 0;
+  for (Chunk chunk; ordered.next(chunk); records += chunk.accesses.size()) {
+    verifier.add(chunk);
+    progress(records, reader.totals().accesses, records);
+  }
+  return verifier.finish();
+}
+
+}  // namespace nestwalk::traces

@@ -1,0 +1,348 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Recordings made by hand, byte for byte after traces/recorder/STREAM.md, and what they convert to.
+
+#include "nestwalk/traces/recording.hpp"
+
+#include <gmock/gmock.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include "nestwalk/traces/reader.hpp"
+#include "nestwalk/traces/text.hpp"
+
+namespace nestwalk::traces {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+// A folder that goes away with the test.
+class Folder {
+ public:
+  Folder() {
+    const testing::TestInfo* test = testing::UnitTest::GetInstance()->current_test_info();
+    path_ = fs::temp_directory_path() /
+            (std::string("nestwalk-recording-") + test->name() + std::to_string(getpid()));
+    fs::create_directories(path_);
+  }
+  ~Folder() { fs::remove_all(path_); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+
+  void write(const std::string& name, const std::string& bytes) const {
+    std::ofstream(path_ / name, std::ios::binary) << bytes;
+  }
+  std::string path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+template <class T>
+std::string raw(T value) {
+  return {reinterpret_cast<const char*>(&value), sizeof value};
+}
+
+enum Number : u32 { kX86 = 1, kAarch64 = 2, kRiscv = 3 };
+
+std::string header(u32 architecture, u32 flags, u32 vcpus = 1) {
+  return "nwrecord" + raw<u32>(1) + raw<u32>(64) + raw(architecture) + raw(flags) + raw(vcpus) +
+         raw<u32>(12) + raw<u64>(0) + raw<u64>(0) + std::string(16, '\0');
+}
+
+std::string chunk(u32 vcpu, u32 records, const std::string& payload) {
+  return "NWCK" + raw(vcpu) + raw(static_cast<u32>(payload.size())) + raw(records) + raw<u64>(0) +
+         raw<u64>(0) + payload;
+}
+
+std::string last_chunk() { return chunk(0xffffffff, 0, std::string(56, '\0')); }
+
+std::string bytes(std::initializer_list<int> values) {
+  std::string text;
+  for (const int value : values) text += static_cast<char>(value);
+  return text;
+}
+
+// One page of tables in the form of tables.begin.guest: entries by index.
+std::string tables(const std::vector<std::pair<u64, std::map<unsigned, u64>>>& pages) {
+  std::string text = "nwtables" + raw<u32>(1) + raw(static_cast<u32>(pages.size()));
+  for (const auto& [address, entries] : pages) {
+    text += raw(address);
+    for (unsigned index = 0; index < 512; ++index) {
+      const auto found = entries.find(index);
+      text += raw<u64>(found == entries.end() ? 0 : found->second);
+    }
+  }
+  return text;
+}
+
+struct Converted {
+  std::vector<std::string> lines;  ///< of `nestwalk trace cat`, without side data
+  Header header;
+  std::vector<std::string> losses;
+};
+
+Converted convert(const Folder& folder) {
+  Converted converted;
+  MemorySink sink;
+  import_recording(folder.path(), sink,
+                   [&](const std::string& line) { converted.losses.push_back(line); });
+  Reader reader(std::make_unique<MemorySource>(sink.bytes()));
+  converted.header = reader.header();
+  std::string text;
+  for (Reader::Item item = reader.next(); item != Reader::Item::End; item = reader.next()) {
+    if (item == Reader::Item::Records) append_text(text, reader.chunk());
+  }
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) converted.lines.push_back(line);
+  return converted;
+}
+
+TEST(Recording, AccessesOfAProgramHaveVirtualAddressesOnly) {
+  const Folder folder;
+  // A read of 8 bytes at 0x1000 after one instruction: kind 0, size 3, frame follows, and 1 << 6.
+  // zigzag(0x1000) is 0x2000: 0x80 0x40. The frame is 0, none.
+  // A write of 4 bytes at 0xff8: 8 back is zigzag 15, in a page that is new: frame 0.
+  // A fetch of 12 bytes at 0x20, after 300 instructions (0xac 0x02): sizes follow those.
+  folder.write(
+      "stream",
+      header(kX86, 2) +
+          chunk(0, 3, bytes({0x6c, 0x80, 0x40, 0, 0x29, 15, 0, 0xfe, 0xac, 0x02, 12, 0x40, 0})) +
+          last_chunk());
+  const Converted converted = convert(folder);
+  EXPECT_THAT(converted.lines, ElementsAre("0 0 1 read gva=0x1000 size=8 instructions=1",
+                                           "0 1 1 write gva=0xff8 size=4 instructions=0",
+                                           "0 2 301 fetch gva=0x20 size=12 instructions=300"));
+  EXPECT_EQ(converted.header.mode, Mode::User);
+  EXPECT_EQ(converted.header.lacks,
+            kNoGpa | kNoHpa | kNoDependence | kNoSpaces | kNoFences | kNoHypervisor);
+  EXPECT_TRUE(converted.losses.empty());
+}
+
+TEST(Recording, AFrameHoldsForItsPageUntilTheChunkEnds) {
+  const Folder folder;
+  // Reads of 1 byte at 0x1000 and 0x1001; page number 5 in memory: (5 << 1) + 1 is 11.
+  const std::string payload = bytes({0x20, 0x80, 0x40, 11, 0x00, 2});
+  // In the next chunk addresses begin at 0 again.
+  folder.write("stream", header(kX86, 1) + chunk(0, 2, payload) +
+                             chunk(0, 1, bytes({0x20, 0x80, 0x40, 0})) + last_chunk());
+  EXPECT_THAT(convert(folder).lines,
+              ElementsAre("0 0 0 read gva=0x1000 gpa=0x5000 size=1 instructions=0",
+                          "0 1 0 read gva=0x1001 gpa=0x5001 size=1 instructions=0",
+                          "0 2 0 read gva=0x1000 size=1 instructions=0"));
+}
+
+// RISC-V with Sv39: satp is mode 8, the root's page number. A leaf with V, R and W is page number
+// << 10 | 7, a table page number << 10 | 1.
+constexpr u64 table_of(u64 page) { return page << 10 | 1; }
+constexpr u64 leaf_of(u64 page) { return page << 10 | 7; }
+
+TEST(Recording, AnAccessAcrossPagesGetsItsSecondFrameFromTheTables) {
+  const Folder folder;
+  folder.write("registers.begin", "satp 0x8000000000000100\n");
+  folder.write("tables.begin.guest",
+               tables({{0x100000, {{0, table_of(0x101)}}},
+                       {0x101000, {{0, table_of(0x102)}}},
+                       {0x102000, {{1, leaf_of(0x200)}, {2, leaf_of(0x300)}}}}));
+  // A read of 8 bytes at 0x1ffc, which lies at 0x200ffc: (0x200 << 1) + 1 is 0x401: 0x81 0x08.
+  folder.write("stream", header(kRiscv, 1) + chunk(0, 1, bytes({0x2c, 0xf8, 0x7f, 0x81, 0x08})) +
+                             last_chunk());
+  const Converted converted = convert(folder);
+  EXPECT_THAT(converted.lines,
+              ElementsAre("0 0 0 read gva=0x1ffc gpa=0x200ffc size=4 instructions=0",
+                          "0 1 0 read gva=0x2000 gpa=0x300000 size=4 instructions=0 continues"));
+  EXPECT_EQ(converted.header.guest_tables, "riscv64-3");
+}
+
+TEST(Recording, ANestedAccessGetsItsGuestPhysicalAddressFromTheTables) {
+  const Folder folder;
+  folder.write("registers.begin", "satp 0x8000000000000100\nhgatp 0x8000700000000400\n");
+  folder.write("tables.begin.guest", tables({{0x100000, {{0, table_of(0x101)}}},
+                                             {0x101000, {{0, table_of(0x102)}}},
+                                             {0x102000, {{1, leaf_of(0x200)}}}}));
+  // Entry, a read at 0x1008 that ends at host page 9, the leaf's change to 0x201 (the address of
+  // the entry is 0x102008: 0x88 0xc0 0x40), the read again, and the exit.
+  const std::string read = bytes({0x2c, 0x90, 0x40, 19}), again = bytes({0x0c, 0});
+  const std::string entry = bytes({0x1b, 12, 0, 0x88, 0xc0, 0x40}) + raw(leaf_of(0x201));
+  folder.write("stream",
+               header(kRiscv, 1 | 4) +
+                   chunk(0, 5, bytes({0x0b, 1, 0}) + read + entry + again + bytes({0x0f, 0})) +
+                   last_chunk());
+  const Converted converted = convert(folder);
+  EXPECT_THAT(converted.lines,
+              ElementsAre("0 0 0 entry vmid=0x7 instructions=0",
+                          "0 1 0 read gva=0x1008 gpa=0x200008 hpa=0x9008 size=8 instructions=0",
+                          "0 2 0 table stage=guest address=0x102008 value=0x80407 instructions=0",
+                          "0 3 0 read gva=0x1008 gpa=0x201008 hpa=0x9008 size=8 instructions=0",
+                          "0 4 0 exit reason=0x0 info=0x0 gpa=0x0 instructions=0"));
+  EXPECT_EQ(converted.header.mode, Mode::Nested);
+  EXPECT_EQ(converted.header.host_tables, "riscv64-3");
+}
+
+TEST(Recording, AnExitTellsWhatTheHypervisorFound) {
+  const Folder folder;
+  folder.write("registers.begin", "hgatp 0x8000000000000000\n");
+  const std::string entry = bytes({0x0b, 1, 0}), exit = bytes({0x0f, 0});
+  // A guest-page fault of a load (21) at 0x5000: scause is 51, htval 52 has the address >> 2, and
+  // htinst 53 is 0x2003. Then one of which nothing is known.
+  const std::string states = bytes({0x1f, 2, 51, 21}) + bytes({0x1f, 3, 52, 0x80, 0x28}) +
+                             bytes({0x1f, 3, 53, 0x83, 0x40});
+  folder.write("stream", header(kRiscv, 1 | 4 | 8) +
+                             chunk(0, 7, entry + exit + states + entry + exit) + last_chunk());
+  EXPECT_THAT(convert(folder).lines,
+              ElementsAre("0 0 0 entry vmid=0x0 instructions=0",
+                          "0 1 0 exit reason=0x15 info=0x2003 gpa=0x5000 instructions=0",
+                          "0 2 0 entry vmid=0x0 instructions=0",
+                          "0 3 0 exit reason=0x0 info=0x0 gpa=0x0 instructions=0"));
+}
+
+TEST(Recording, SeveralVcpusHaveRegistersOfTheirOwnAndAnOrder) {
+  const Folder folder;
+  folder.write("registers.begin", "satp 0x8000000000000001\n");
+  folder.write("registers.begin.1", "satp 0x8000000000000002\n");
+  constexpr u32 kOrdered = 16;
+  // vCPU 1 goes on at clock 5 and switches to ASID 1; what it had before is its own register.
+  const std::string time = bytes({0x23, 1, 5});
+  const std::string to_satp = bytes({0x03, 12, 32, 1}) +
+                              bytes({0x82, 0x80, 0x80, 0x80, 0x80, 0x80, 0x84, 0x80, 0x80, 0x01});
+  folder.write("stream", header(kRiscv, 1 | kOrdered, 2) + chunk(0, 1, bytes({0x60, 2, 0})) +
+                             chunk(1, 2, time + to_satp) + last_chunk());
+  const Converted converted = convert(folder);
+  EXPECT_THAT(
+      converted.lines,
+      ElementsAre("0 0 1 read gva=0x1 size=1 instructions=1", "1 0 5 time time=0x5 instructions=0",
+                  "1 1 5 space root=0x2000 asid=0x1 precision=exact instructions=0"));
+  EXPECT_EQ(converted.header.lacks & kNoOrder, 0u);
+}
+
+TEST(Recording, ATableEventWritesOnlyWhatDiffers) {
+  const Folder folder;
+  folder.write("registers.begin", "satp 0\n");
+  folder.write("tables.begin.guest", tables({{0x1000, {{1, 0x11}, {2, 0x22}}}}));
+  // The page 0x1000 (0x80 0x20) as a table of level 0 with entry 2 as before and entry 5 new.
+  const std::string payload =
+      bytes({0, 0x80, 0x20, 0, 2}) + raw<u64>(0x22) + bytes({3}) + raw<u64>(0x55);
+  folder.write("stream",
+               header(kRiscv, 1 | 8) +
+                   chunk(0, 1, bytes({0x17, static_cast<int>(payload.size())}) + payload) +
+                   last_chunk());
+  EXPECT_THAT(convert(folder).lines,
+              ElementsAre("0 0 0 table stage=guest address=0x1008 value=0x0 instructions=0",
+                          "0 1 0 table stage=guest address=0x1028 value=0x55 instructions=0"));
+}
+
+TEST(Recording, SwitchesAndFencesOfX86) {
+  const Folder folder;
+  // PCIDE (bit 17) is on: the low twelve bits of CR3 are the PCID.
+  folder.write("registers.begin", "CR0 0x80000001\nCR3 0x1000\nCR4 0x20020\n");
+  const std::string to_cr3 = bytes({0x03, 4, 3, 1, 0x83, 0x40});  // CR3 = 0x2003
+  const std::string keep =                                        // bit 63 and 0x3004
+      bytes({0x03, 12, 3, 1, 0x84, 0xe0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01});
+  const std::string invlpg = bytes({0x07, 5, 1, 1, 0x80, 0x40, 0});  // of 0x2000
+  const std::string lost = bytes({0x07, 3, 1, 2, 0});                // of what, is lost
+  folder.write("stream",
+               header(kX86, 1) + chunk(0, 4, to_cr3 + keep + invlpg + lost) + last_chunk());
+  EXPECT_THAT(
+      convert(folder).lines,
+      ElementsAre(
+          "0 0 0 space root=0x2000 asid=0x3 precision=exact instructions=0",
+          "0 1 0 fence scope=asid flags=0x0 gva=0x0 bytes=0x0 asid=0x3 precision=exact "
+          "instructions=0",
+          "0 2 0 space root=0x3000 asid=0x4 precision=exact instructions=0",
+          "0 3 0 fence scope=address+asid flags=0x1 gva=0x2000 bytes=0x0 asid=0x4 precision=exact "
+          "instructions=0",
+          "0 4 0 fence scope=all flags=0x1 gva=0x0 bytes=0x0 asid=0x0 precision=widened "
+          "instructions=0"));
+}
+
+// The code of a TLBI is op1:CRn:CRm:op2, and CRn is 8.
+constexpr u64 tlbi(u64 op1, u64 crm, u64 op2) { return op1 << 11 | 8 << 7 | crm << 3 | op2; }
+
+std::string varint(u64 value) {
+  std::string text;
+  for (; value >= 0x80; value >>= 7) text += static_cast<char>(value | 0x80);
+  return text + static_cast<char>(value);
+}
+
+std::string fence(u64 code, const std::string& operand) {
+  const std::string payload = varint(code) + operand + bytes({0});
+  return bytes({0x07, static_cast<int>(payload.size())}) + payload;
+}
+
+TEST(Recording, FencesOfAArch64) {
+  const Folder folder;
+  const std::string exact = bytes({1}), none = bytes({0});
+  // vae1is of ASID 5 and address 0xffff'8000'0000'1000: bits 55:12 are 0xff8'0000'0001.
+  const std::string page = exact + varint(u64{5} << 48 | 0xff8'0000'0001);
+  // rvae1is (CRm 2) from 0x7000: base 7, NUM 1, SCALE 1: (1 + 1) << 6 pages are 0x80 pages.
+  const std::string range = exact + varint(u64{5} << 48 | u64{1} << 44 | u64{1} << 39 | 7);
+  folder.write("stream", header(kAarch64, 1) +
+                             chunk(0, 5,
+                                   fence(tlbi(0, 3, 0), none) + fence(tlbi(0, 3, 1), page) +
+                                       fence(tlbi(0, 2, 1), range) +
+                                       fence(tlbi(4, 0, 1), page) +  // ipas2e1is: not the guest's
+                                       fence(tlbi(0, 7, 2), exact + varint(u64{9} << 48))) +
+                             last_chunk());
+  EXPECT_THAT(
+      convert(folder).lines,
+      ElementsAre("0 0 0 fence scope=all flags=0x5 gva=0x0 bytes=0x0 asid=0x0 precision=exact "
+                  "instructions=0",
+                  "0 1 0 fence scope=address+asid flags=0x5 gva=0xffff800000001000 bytes=0x0 "
+                  "asid=0x5 precision=exact instructions=0",
+                  "0 2 0 fence scope=address+asid flags=0x5 gva=0x7000 bytes=0x80000 asid=0x5 "
+                  "precision=exact instructions=0",
+                  "0 3 0 fence scope=asid flags=0x0 gva=0x0 bytes=0x0 asid=0x9 precision=exact "
+                  "instructions=0"));
+}
+
+TEST(Recording, AStreamThatWasCutOffIsGoodUpToItsLastWholeChunk) {
+  const Folder folder;
+  const std::string whole = header(kX86, 0) + chunk(0, 1, bytes({0x20, 2, 0}));
+  const std::string next = chunk(0, 1, bytes({0x20, 4, 0}));
+  for (std::size_t kept = 0; kept < next.size(); ++kept) {
+    folder.write("stream", whole + next.substr(0, kept));
+    const Converted converted = convert(folder);
+    EXPECT_THAT(converted.lines, ElementsAre("0 0 0 read gva=0x1 size=1 instructions=0"));
+    EXPECT_THAT(converted.losses, ElementsAre(HasSubstr("cut off")));
+  }
+}
+
+void expect_refused(const std::string& stream, const std::string& message) {
+  const Folder folder;
+  folder.write("stream", stream);
+  MemorySink sink;
+  try {
+    import_recording(folder.path(), sink, [](const std::string&) {});
+    FAIL() << "expected: " << message;
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), HasSubstr(message));
+  }
+}
+
+TEST(Recording, DamageIsAnErrorWithItsPlace) {
+  expect_refused("", "at byte 0: expected a recording stream");
+  expect_refused(header(9, 0), "expected architecture 1 to 3, found 9");
+  expect_refused(header(kX86, 0, 0), "expected 1 to 4096 vCPUs, found 0");
+  expect_refused(header(kX86, 0) + std::string(32, 'x'), "at byte 64: expected a chunk");
+  expect_refused(header(kX86, 0) + chunk(0, 2, bytes({0x20, 2, 0})),
+                 "at byte 96: expected a record");
+  expect_refused(header(kX86, 0) + chunk(0, 1, bytes({0x20, 2, 0, 0})),
+                 "expected the end of a chunk");
+  expect_refused(header(kX86, 0) + chunk(7, 1, bytes({0x20, 2, 0})),
+                 "expected a vCPU below 1, found 7");
+}
+
+TEST(Recording, AFileIsNoFolder) {
+  MemorySink sink;
+  EXPECT_THROW(import_recording("/dev/null", sink, {}), InputError);
+}
+
+}  // namespace
+}  // namespace nestwalk::traces
