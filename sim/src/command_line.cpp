@@ -92,6 +92,14 @@ bool CommandLine::parse(const Arguments& arguments) {
       return false;
     }
     po::notify(values_);
+    // Boost reads -1 into an unsigned number as a very large one, and no option here is signed.
+    const auto negative = std::find_if(arguments.begin(), arguments.end(), [](const auto& text) {
+      const std::string_view value = std::string_view(text).substr(text.find('=') + 1);
+      return value.size() > 1 && value[0] == '-' && value[1] >= '0' && value[1] <= '9';
+    });
+    if (negative != arguments.end()) {
+      throw UsageError(command + ": '" + *negative + "' is negative");
+    }
   } catch (const po::error& error) {
     throw UsageError(command + ": " + error.what() + " (" + command + " --help says more)");
   }

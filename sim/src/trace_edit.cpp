@@ -3,6 +3,8 @@
 
 // cut, merge and split: traces out of traces.
 
+#include <map>
+
 #include "nestwalk/traces/writer.hpp"
 #include "output.hpp"
 #include "progress.hpp"
@@ -57,13 +59,14 @@ class Cutter {
  public:
   Cutter(Writer& writer, u32 vcpus, u64 from, u64 count)
       : writer_(&writer),
-        begun_(vcpus),
+        before_(vcpus),
         from_(from),
         end_(count > ~u64{0} - from ? ~u64{0} : from + count) {}
 
   void add(const Chunk& chunk) {
     u64 record = chunk.first_record;
     u64 time = chunk.time;
+    if (record >= end_) return;
     for (const Access& access : chunk.accesses) {
       if (wants(record++)) {
         begin(chunk, time);
@@ -71,25 +74,48 @@ class Cutter {
       }
       time = traces::time_after(time, access);
     }
-    if (chunk.event != nullptr && wants(record)) {
+    if (chunk.event == nullptr) return;
+    if (wants(record)) {
       begin(chunk, time);
       writer_->append(chunk.vcpu, *chunk.event);
+    } else if (record < from_) {
+      remember(chunk.vcpu, *chunk.event);
     }
   }
 
+  /// Page tables at the end of the recording say nothing about the end of a part of it.
+  bool keeps(const SideData& side) const { return side.when == traces::When::Begin; }
+
  private:
+  struct Before {
+    bool begun = false;
+    traces::Precision precision = traces::Precision::Exact;  ///< of the last space
+    /// Entries of page tables that changed, by stage and address.
+    std::map<std::pair<traces::Stage, u64>, u64> tables;
+  };
+
   bool wants(u64 record) const { return record >= from_ && record < end_; }
+  void remember(u32 vcpu, const Event& event) {
+    if (const auto* space = std::get_if<traces::SpaceSwitch>(&event.detail)) {
+      before_[vcpu].precision = space->precision;
+    } else if (const auto* table = std::get_if<traces::TableWrite>(&event.detail)) {
+      before_[vcpu].tables[{table->stage, table->address}] = table->value;
+    }
+  }
   void begin(const Chunk& chunk, u64 time) {
-    if (begun_[chunk.vcpu]) return;
-    begun_[chunk.vcpu] = true;
+    Before& before = before_[chunk.vcpu];
+    if (std::exchange(before.begun, true)) return;
     if (time != 0) writer_->append(chunk.vcpu, Event{0, traces::TimeSync{time}});
+    for (const auto& [entry, value] : std::exchange(before.tables, {})) {
+      writer_->append(chunk.vcpu, Event{0, traces::TableWrite{entry.first, entry.second, value}});
+    }
     if (chunk.root == 0 && chunk.asid == 0) return;
-    writer_->append(chunk.vcpu, Event{0, traces::SpaceSwitch{chunk.root, chunk.asid,
-                                                             traces::Precision::Exact}});
+    writer_->append(chunk.vcpu,
+                    Event{0, traces::SpaceSwitch{chunk.root, chunk.asid, before.precision}});
   }
 
   Writer* writer_;
-  std::vector<bool> begun_;
+  std::vector<Before> before_;
   u64 from_;
   u64 end_;
 };
@@ -97,10 +123,12 @@ class Cutter {
 }  // namespace
 
 int run_trace_cut(const Arguments& arguments) {
-  CommandLine line("nestwalk trace cut [OPTIONS] [FILE]",
-                   "Keeps a range of the records of each vCPU, by their numbers in its stream. If\n"
-                   "there were records before, a time record and a space record say at the\n"
-                   "beginning where the clock and the address space stood. Side data is kept.");
+  CommandLine line(
+      "nestwalk trace cut [OPTIONS] [FILE]",
+      "Keeps a range of the records of each vCPU, by their numbers in its stream. If\n"
+      "there were records before, time, table and space records say at the beginning\n"
+      "where the clock, the page tables and the address space stood. Side data of the\n"
+      "recording's end is left out.");
   TraceInput input;
   input.declare(line);
   declare_output(line);
@@ -120,7 +148,9 @@ int run_trace_cut(const Arguments& arguments) {
       [&](const Chunk& chunk) {
         if (input.wants(chunk.vcpu)) cutter.add(chunk);
       },
-      [&](const SideData& side) { writer.append(side); });
+      [&](const SideData& side) {
+        if (cutter.keeps(side)) writer.append(side);
+      });
   writer.finish();
   return kDone;
 }
@@ -142,9 +172,18 @@ int run_trace_merge(const Arguments& arguments) {
   for (const std::string& file : files) {
     readers.push_back(
         std::make_unique<Reader>(traces::open_source(file), on_loss_when(line.has("salvage"))));
-    vcpus += readers.back()->header().vcpus;
-    lacks |= readers.back()->header().lacks;
+    const Header& first = readers.front()->header();
+    const Header& own = readers.back()->header();
+    if (own.architecture != first.architecture || own.mode != first.mode ||
+        own.guest_tables != first.guest_tables || own.host_tables != first.host_tables) {
+      throw UsageError("nestwalk trace merge: " + file + " is of another kind than " + files[0] +
+                       " (architecture, mode or page tables)");
+    }
+    vcpus += own.vcpus;
+    lacks |= own.lacks;
   }
+  // Nobody ever saw those clocks side by side.
+  if (files.size() > 1) lacks |= traces::kNoOrder;
   Header header = readers.front()->header();
   header.vcpus = static_cast<u32>(vcpus);
   header.lacks = lacks;

@@ -98,11 +98,22 @@ std::span<const u8> SectionReader::peek(std::size_t bytes) {
       begin_ = 0;
     }
     if (buffer_.size() - end_ < kReadBytes) buffer_.resize(2 * buffer_.size() + kReadBytes);
-    const std::size_t count = source_->read(std::span(buffer_).subspan(end_));
+    const std::size_t count = read(std::span(buffer_).subspan(end_));
     if (count == 0) break;
     end_ += count;
   }
   return {buffer_.data() + begin_, end_ - begin_};
+}
+
+// A source that failed once (compressed input that is cut off, say) has nothing more to give.
+std::size_t SectionReader::read(std::span<u8> to) {
+  if (failed_) return 0;
+  try {
+    return source_->read(to);
+  } catch (const InputError&) {
+    failed_ = true;
+    throw;
+  }
 }
 
 void SectionReader::skip(std::size_t bytes) {
@@ -112,6 +123,7 @@ void SectionReader::skip(std::size_t bytes) {
 
 void SectionReader::seek(u64 offset) {
   source_->seek(offset);
+  failed_ = false;
   begin_ = end_ = pending_ = 0;
   offset_ = offset;
 }
@@ -140,17 +152,17 @@ void SectionReader::read_preamble() {
 }
 
 bool SectionReader::next(Section& section) {
-  while (!at_end()) {
+  for (;;) {
     try {
+      if (at_end()) return false;
       read_section(section);
       return true;
     } catch (const InputError& error) {
       lose(error);
-      skip(1);
+      skip(std::min<std::size_t>(1, end_ - begin_));
       find_marker();
     }
   }
-  return false;
 }
 
 void SectionReader::read_section(Section& section) {

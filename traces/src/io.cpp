@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "nestwalk/traces/error.hpp"
 
@@ -252,9 +253,10 @@ const Packing kPackings[] = {
 class FileSink : public ByteSink {
  public:
   FileSink(std::string name, int descriptor, bool owned)
-      : name_(std::move(name)), file_(descriptor, owned) {}
+      : name_(std::move(name)), file_(descriptor, owned), owned_(owned) {}
 
   void write(std::span<const u8> bytes) override {
+    if (!bytes.empty() && std::exchange(untouched_, false)) truncate();
     while (!bytes.empty()) {
       const ssize_t count = ::write(file_.descriptor(), bytes.data(), bytes.size());
       if (count < 0 && errno != EINTR) throw OutputError(name_, errno);
@@ -263,8 +265,17 @@ class FileSink : public ByteSink {
   }
 
  private:
+  // Only now: who fails before the first byte leaves the file as it was.
+  void truncate() {
+    struct stat status {};
+    const bool regular = fstat(file_.descriptor(), &status) == 0 && S_ISREG(status.st_mode);
+    if (regular && owned_ && ftruncate(file_.descriptor(), 0) != 0) throw OutputError(name_, errno);
+  }
+
   std::string name_;
   File file_;
+  bool owned_;
+  bool untouched_ = true;
 };
 
 }  // namespace
@@ -303,7 +314,7 @@ std::unique_ptr<ByteSource> open_source(const std::string& path) {
 
 std::unique_ptr<ByteSink> create_sink(const std::string& path) {
   if (path == "-") return std::make_unique<FileSink>("<stdout>", STDOUT_FILENO, false);
-  const int descriptor = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  const int descriptor = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
   if (descriptor < 0) throw OutputError(path, errno);
   return std::make_unique<FileSink>(path, descriptor, true);
 }

@@ -34,7 +34,8 @@ class DinImporter : public Importer {
     }
     if (!physical_ || output.begun()) return;
     output.header().mode = Mode::GuestPhysical;
-    output.header().lacks ^= kNoGva | kNoGpa;
+    output.header().lacks |= kNoGva;
+    output.header().lacks &= ~u64{kNoGpa};
   }
 
   bool step() override {

@@ -161,8 +161,9 @@ class PerfImporter : public Importer {
     take_word(rest);
     take_word(rest);
     const bool store = text.find("OP STORE") != text.npos;
-    access.kind = store ? AccessKind::Write : AccessKind::Read;
-    return store || text.find("OP LOAD") != text.npos;
+    const bool known = store || text.find("OP LOAD") != text.npos;
+    if (known) access.kind = store ? AccessKind::Write : AccessKind::Read;
+    return known;
   }
 
   ImportInput& input_;

@@ -138,6 +138,7 @@ class SectionReader {
  private:
   void read_preamble();
   std::span<const u8> peek(std::size_t bytes);
+  std::size_t read(std::span<u8> to);
   void skip(std::size_t bytes);
   void read_section(Section& section);
   void find_marker();
@@ -149,6 +150,7 @@ class SectionReader {
   std::size_t end_ = 0;
   u64 offset_ = 0;           ///< of begin_
   std::size_t pending_ = 0;  ///< bytes of the section that the caller looks at
+  bool failed_ = false;      ///< the source, for good
 };
 
 }  // namespace nestwalk::traces
