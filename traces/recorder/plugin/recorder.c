@@ -33,6 +33,7 @@ struct vcpu {
   uint64_t control_block;      /* of the guest that was entered last; x86-64 */
   uint64_t exit_state;         /* a set: registers that were read since the guest was left */
   uint64_t state_page[2];      /* where that instruction keeps the guest's state and the host's */
+  bool left;                   /* its guest was left behind the pending operation */
   const struct operation *pending;
   uint64_t pending_now;
   struct totals totals;
@@ -208,14 +209,31 @@ void recorder_forget_blocks(void) {
 
 static bool recording(void) { return region_state == REGION_RECORDING; }
 
+/* The machine stands still some blocks behind the last access: what happens to its tables on the way
+   belongs to the recording, for they are saved then. */
+static bool following(void) { return recording() || region_state == REGION_ENDING; }
+
 static void record_event(struct vcpu *vcpu, uint64_t now, enum event_kind kind,
                          const uint8_t *payload, const uint8_t *end) {
   ++vcpu->totals.events;
   stream_event(vcpu->chunk, now, kind, payload, (size_t)(end - payload));
 }
 
+/* #VMEXIT gives rAX and rSP back to the hypervisor; the guest's are in the state save area of its
+   control block then (AMD APM volume 2, appendix B). */
+static bool guest_saved(const struct vcpu *vcpu, unsigned number, uint64_t *value) {
+  enum { kRax = 0, kRsp = 4, kSavedRax = 0x5f8, kSavedRsp = 0x5d8 };
+  if (!vcpu->left || settings.architecture != ARCH_X86_64) return false;
+  if (number != kRax && number != kRsp) return false;
+  const uint64_t *saved =
+      guest_memory_at(vcpu->control_block + (number == kRax ? kSavedRax : kSavedRsp));
+  if (saved) *value = *saved;
+  return saved != NULL;
+}
+
 static bool register_value(unsigned index, unsigned number, uint64_t *value) {
   *value = 0;
+  if (guest_saved(vcpu_at(index), number, value)) return true;
   return number == kNoRegister || emulator_read_register(index, number, value);
 }
 
@@ -276,7 +294,7 @@ static void on_guest_entry(unsigned index, struct vcpu *vcpu, uint64_t now,
   if (control_block->form == OPERAND_REGISTER) {
     register_value(index, control_block->base, &vcpu->control_block);
   }
-  if (!recording()) return;
+  if (!following()) return;
   uint8_t payload[kLongestRecord / 2];
   record_event(vcpu, now, EVENT_GUEST_ENTRY, payload, put_operand(payload, index, control_block));
 }
@@ -298,7 +316,7 @@ static void on_guest_exit(struct vcpu *vcpu, uint64_t now) {
   vcpu->muted = settings.guest_only;
   vcpu->entering = false;
   vcpu->exit_state = 0;
-  if (!recording()) return;
+  if (!following()) return;
   record_event(vcpu, now, EVENT_GUEST_EXIT, NULL, NULL);
   if (settings.architecture == ARCH_X86_64) record_control_block(vcpu, now);
 }
@@ -330,7 +348,7 @@ void recorder_on_operation(unsigned index, const struct operation *operation) {
       break;
     default:
       /* Operands are read behind it: only there does QEMU have every register in memory. */
-      if (recording()) {
+      if (following()) {
         vcpu->pending = operation;
         vcpu->pending_now = now;
       }
@@ -388,13 +406,17 @@ void recorder_on_block(unsigned index, const struct block *block) {
   struct vcpu *vcpu = vcpu_at(index);
   vcpu->retired += vcpu->block_instructions;
   vcpu->position = 0;
-  if (settings.ordered && recording()) keep_order(vcpu);
-  if (vcpu->pending) recorder_after_operation(index);
+  if (settings.ordered && following()) keep_order(vcpu);
+  enum world_change change = WORLD_SAME;
   if (settings.track_guests) {
     struct place place = {block->piece[0].address, block->piece[0].physical};
-    if (vcpu->entering) vcpu->entering = vcpu->muted = false;
-    on_world_change(index, vcpu, world_on_block(&vcpu->world, settings.architecture, place));
+    change = world_on_block(&vcpu->world, settings.architecture, place);
   }
+  vcpu->left = change == WORLD_LEFT;
+  if (vcpu->pending) recorder_after_operation(index);
+  vcpu->left = false;
+  if (vcpu->entering) vcpu->entering = vcpu->muted = false;
+  on_world_change(index, vcpu, change);
   /* The clock of a guest stands still while its hypervisor runs. */
   vcpu->block_instructions = vcpu->muted ? 0 : block->instructions;
   bool asks = region_state == REGION_STARTING || region_state == REGION_ENDING;
@@ -403,6 +425,7 @@ void recorder_on_block(unsigned index, const struct block *block) {
 }
 
 bool recorder_wants_accesses(unsigned index) {
+  if (region_state == REGION_ENDING) return settings.tables;
   bool open = region_state == REGION_SKIPPING || region_state == REGION_RECORDING;
   return open && (settings.tables || !vcpu_at(index)->muted);
 }
@@ -437,7 +460,8 @@ void recorder_on_access(unsigned index, uint32_t position, const struct access *
   vcpu->position = position;
   if (settings.track_guests && moves_state(vcpu, access)) return;
   /* The tables of guests are written by the hypervisor. */
-  bool followed = vcpu->muted ? recording() : record_access(vcpu, access);
+  bool recorded = !vcpu->muted && record_access(vcpu, access);
+  bool followed = recorded || (vcpu->muted ? following() : region_state == REGION_ENDING);
   if (followed && settings.tables && access->class == ACCESS_WRITE) {
     tables_on_store(access->physical, access->bytes, vcpu);
   }
