@@ -31,6 +31,8 @@ constexpr u64 field(u64 value, unsigned low, unsigned width) {
 constexpr addrspace::Capabilities any_machine() {
   addrspace::Capabilities capabilities;
   capabilities.physical_bits = 52;
+  capabilities.leaf_levels = 0b11111;
+  capabilities.page_memory_types = true;
   return capabilities;
 }
 
