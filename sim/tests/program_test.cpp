@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -150,6 +151,51 @@ TEST_F(Program, InputIsNotOverwritten) {
   expect("nestwalk trace cut --count 1 a.nwt -o b.nwt", 2,
          "b.nwt is read; write to another file\n");
   EXPECT_EQ(run("cmp a.nwt copy.nwt").exit_code, 0);
+}
+
+TEST_F(Program, FailedCommandLeavesTheOutputAsItWas) {
+  const Result result =
+      run("echo precious > out.nwt; echo text | nestwalk trace import -o out.nwt");
+  EXPECT_EQ(result.exit_code, 4);
+  EXPECT_EQ(run("cat out.nwt").output, "precious\n");
+}
+
+TEST_F(Program, ShorterTraceReplacesALongerFile) {
+  run("seq 100000 > out.nwt; nestwalk trace gen random accesses=10 -o out.nwt");
+  EXPECT_EQ(run("nestwalk trace cat out.nwt >/dev/null").exit_code, 0);
+}
+
+TEST_F(Program, SalvageEndsWhereCompressedInputIsCutOff) {
+  run("nestwalk trace gen random accesses=20000 -o whole.nwt");
+  const Result result =
+      run("gzip -c whole.nwt | head -c 30000 > part.gz; "
+          "timeout 20 '" NESTWALK_PROGRAM "' trace cat --salvage part.gz 2>&1 >/dev/null");
+  EXPECT_EQ(result.exit_code, 0);
+  // The compressed data ends, and so does the trace.
+  EXPECT_EQ(std::count(result.output.begin(), result.output.end(), '\n'), 2) << result.output;
+}
+
+TEST_F(Program, MergeRefusesTracesOfAnotherKind) {
+  run("nestwalk trace gen random accesses=10 -o a.nwt");
+  run("echo ' L 1000,8' | nestwalk trace import --architecture riscv64 -o b.nwt");
+  expect("nestwalk trace merge a.nwt b.nwt -o c.nwt", 2,
+         "nestwalk trace merge: b.nwt is of another kind than a.nwt (architecture, mode or page "
+         "tables)\n");
+}
+
+TEST_F(Program, NegativeNumbersAreRefused) {
+  expect("nestwalk trace cut x.nwt --from -1 --count 2", 2,
+         "nestwalk trace cut: '-1' is negative\n");
+  expect("nestwalk trace cat --vcpu=-1 x.nwt", 2, "nestwalk trace cat: '--vcpu=-1' is negative\n");
+}
+
+// The walker finds the addresses only if the cut carries the tables as they were by then.
+TEST_F(Program, CutOfARecordingStillVerifies) {
+  const Result result =
+      run("nestwalk trace cut '" NESTWALK_TRACE_SAMPLES
+          "/x86_64-linux.nwt' --from 1000000 --count 100000 | nestwalk trace verify -");
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(result.output, HasSubstr(" match"));
 }
 
 TEST_F(Program, CutKeepsClockAndAddressSpace) {
