@@ -262,7 +262,7 @@ bool Walker::on_guest_entry(Walk& walk) {
 
 bool Walker::guest_table_entry(Walk& walk, const Entry& entry) {
   const StageRules& rules = walk.request.regime->guest.format->rules();
-  if (rules.accessed_in_tables && !entry.accessed) {
+  if (rules.accessed_in_tables && !entry.accessed && !walk.request.peek) {
     walk.state = State::GuestUpdate;
     return true;
   }
@@ -281,7 +281,7 @@ bool Walker::guest_leaf(Walk& walk, const Entry& entry) {
   const Rights rights = Rights::guest(entry.access & walk.guest_limits, regime.privilege);
   const FaultKind reason = refusal(entry, rules, rights.permit(walk.request.needed()), write);
   if (reason != FaultKind::None) return stop_guest(walk, reason);
-  if (needs_update(entry, rules, write)) {
+  if (needs_update(entry, rules, write) && !walk.request.peek) {
     walk.state = State::GuestUpdate;
     return true;
   }
@@ -408,7 +408,7 @@ bool Walker::on_nested_entry(Walk& walk, u32 number) {
     case EntryKind::Malformed:
       return stop_nested(walk, FaultKind::Malformed, {});
     case EntryKind::Table:
-      if (!format.rules().accessed_in_tables || entry.accessed) {
+      if (!format.rules().accessed_in_tables || entry.accessed || walk.request.peek) {
         return nested_table_entry(walk, entry);
       }
       break;
@@ -419,7 +419,9 @@ bool Walker::on_nested_entry(Walk& walk, u32 number) {
       if (reason != FaultKind::None) {
         return stop_nested(walk, reason, Access(rights.bits() & 7));
       }
-      if (!needs_update(entry, format.rules(), walk.nested_writes)) return nested_leaf(walk, entry);
+      if (walk.request.peek || !needs_update(entry, format.rules(), walk.nested_writes)) {
+        return nested_leaf(walk, entry);
+      }
       break;
     }
   }

@@ -36,6 +36,7 @@ struct WalkRequest {
   u64 address = 0;  ///< virtual; guest-physical where the first stage is off
   AccessKind access = AccessKind::Read;
   bool user = false;
+  bool peek = false;  ///< only looks: sets no flags
 
   Rights needed() const { return Rights::needed(access, user); }
 };
