@@ -164,6 +164,7 @@ u64 apply_fence(const FenceRequest& fence, Mmu& mmu, const Tags& tags) {
     dropped += mmu.fetch_tlb().drop_if(reached);
     dropped += mmu.data_tlb().drop_if(reached);
     dropped += mmu.second_tlb().drop_if(reached);
+    mmu.revoke_if([&](const Grant& grant) { return reached(grant.where, grant.translation); });
   }
   Walker& walker = mmu.walker();
   if ((structures & kGuestWalk) != 0) dropped += walker.guest_walk_cache().drop_if(reached);

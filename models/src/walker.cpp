@@ -280,7 +280,7 @@ bool Walker::guest_leaf(Walk& walk, const Entry& entry) {
   const bool write = walk.request.access == AccessKind::Write;
   const Rights rights = Rights::guest(entry.access & walk.guest_limits, regime.privilege);
   const FaultKind reason = refusal(entry, rules, rights.permit(walk.request.needed()), write);
-  if (reason != FaultKind::None) return stop_guest(walk, reason);
+  if (reason != FaultKind::None && !walk.request.peek) return stop_guest(walk, reason);
   if (needs_update(entry, rules, write) && !walk.request.peek) {
     walk.state = State::GuestUpdate;
     return true;
@@ -416,7 +416,7 @@ bool Walker::on_nested_entry(Walk& walk, u32 number) {
       const Rights rights = Rights::nested(entry.access & walk.nested_limits);
       const FaultKind reason =
           refusal(entry, format.rules(), rights.permit(walk.nested_wanted), walk.nested_writes);
-      if (reason != FaultKind::None) {
+      if (reason != FaultKind::None && !walk.request.peek) {
         return stop_nested(walk, reason, Access(rights.bits() & 7));
       }
       if (walk.request.peek || !needs_update(entry, format.rules(), walk.nested_writes)) {

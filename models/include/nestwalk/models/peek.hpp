@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // What the tables say about an address, now: for debuggers. It takes no time, reads past every
-// cache, sets no flag and leaves no trace. The walker is the one that the cores have.
+// cache, asks for no rights, sets no flag and leaves no trace. The walker is the one that the cores
+// have.
 #pragma once
 
 #include "nestwalk/models/mmu.hpp"
