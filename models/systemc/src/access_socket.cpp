@@ -12,9 +12,9 @@ using models::FaultKind;
 using models::Hpa;
 using models::kFrameBytes;
 using models::Translation;
-using sc_core::SC_ZERO_TIME;
 using sc_core::sc_time;
 using sc_core::sc_time_stamp;
+using sc_core::SC_ZERO_TIME;
 using tlm::tlm_generic_payload;
 
 namespace {
@@ -36,8 +36,7 @@ void notify_at(sc_core::sc_event& event, const sc_time& at) {
 }
 
 // The bytes [done, done + bytes) of the payload, from or to memory.
-void copy(tlm_generic_payload& payload, u32 done, Hpa host, u32 bytes,
-          models::HostMemory& memory) {
+void copy(tlm_generic_payload& payload, u32 done, Hpa host, u32 bytes, models::HostMemory& memory) {
   u8* const data = payload.get_data_ptr() + done;
   const u8* const enables = payload.get_byte_enable_ptr();
   if (enables == nullptr) {

@@ -74,7 +74,8 @@ void MemorySocket::put(Request& request) {
     sc_time delay = time_->time_of(request.at) - sc_time_stamp();
     const sc_time before = sc_time_stamp();
     (*this)->b_transport(request, delay);
-    if (sc_time_stamp() != before) complain(request, "b_transport waited; it has to add to the delay");
+    if (sc_time_stamp() != before)
+      complain(request, "b_transport waited; it has to add to the delay");
     respond(request, delay);
     return;
   }

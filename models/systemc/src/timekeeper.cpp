@@ -19,7 +19,8 @@ constexpr Cycle kUnlimited = models::kNever - 1;
 Timekeeper::Timekeeper(const sc_core::sc_module_name& name, const sc_time& cycle, Cycle lookahead)
     : sc_module(name), cycle_(cycle), lookahead_(lookahead) {
   if (cycle == sc_core::SC_ZERO_TIME) {
-    SC_REPORT_FATAL("/nestwalk/time", "a cycle takes no time: it needs a length, or more resolution");
+    SC_REPORT_FATAL("/nestwalk/time",
+                    "a cycle takes no time: it needs a length, or more resolution");
   }
   SC_METHOD(run);
   sensitive << due_;

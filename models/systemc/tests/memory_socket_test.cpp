@@ -3,11 +3,13 @@
 
 // A memory outside of the models: it keeps the bytes, and its time counts.
 
+#include "nestwalk/models/player.hpp"
 #include "platform_fixture.hpp"
 
 namespace nestwalk::systemc {
 namespace {
 
+using models::AccessKind;
 using Answers = standard::Memory::Answers;
 using tlm::tlm_generic_payload;
 
@@ -26,7 +28,7 @@ class MemoryOutside : public testing::TestWithParam<Answers> {
  protected:
   MemoryOutside()
       : initiator("initiator"),
-        platform("platform", simple(), addrspace::kGiB),
+        platform("platform", simple(2), addrspace::kGiB),
         memory("memory", u64{1} << 32, kMemoryBytes, ns(kLatency), GetParam()),
         elsewhere(simple(), addrspace::kGiB),
         tables(elsewhere, 2) {
@@ -38,7 +40,7 @@ class MemoryOutside : public testing::TestWithParam<Answers> {
     set_accessed_flags(elsewhere.memory());
     elsewhere.memory().read(elsewhere.memory().base(), memory.bytes.data(), memory.bytes.size());
     models::Regime regime = tables.regime.tagged(platform.board().tags());
-    platform.board().core(0).mmu->set_regime(regime);
+    for (u32 n = 0; n < 2; ++n) platform.board().core(n).mmu->set_regime(regime);
   }
   tlm_generic_payload& read(u64 page, u64 offset, void* data) {
     tlm_generic_payload& payload = initiator.pool.take();
@@ -108,6 +110,26 @@ TEST_P(MemoryOutside, RequestsFollowEachOther) {
   // The next request begins when the one before is accepted: at its end, half-way, or at once.
   const double wait = GetParam() == Answers::RequestThenResponse ? kLatency / 2 : kLatency;
   EXPECT_EQ(initiator.responses[2].at, ns(first + wait));
+}
+
+// Another core is busy with what its own caches have: 1 + 4 each time. It must not run past the
+// memory's answer, and does not change when that is.
+TEST_P(MemoryOutside, NobodyRunsPastItsAnswers) {
+  models::Player player(platform.board(), 1);
+  const std::vector<models::Mmu::Request> accesses(1001,
+                                                   {GuestTables::kBase, AccessKind::Read, true});
+  player.play(std::span(accesses).first(1), 0);
+  platform.time.wake();
+  u64 data[2] = {};
+  initiator.send_at(ns(10'000), read(0, 0, &data[0]));
+  sc_core::sc_start();
+  player.play(std::span(accesses).subspan(1), 20'000);
+  platform.time.wake();
+  initiator.send_at(ns(20'002), read(0, 64, &data[1]));
+  sc_core::sc_start();
+  ASSERT_EQ(initiator.responses.size(), 2u);
+  EXPECT_EQ(initiator.responses[1].at, ns(20'002 + 1 + 4 + 10 + 40 + kLatency));
+  EXPECT_EQ(player.finished_at(), 20'000u + 1000 * 5);
 }
 
 std::string name_of(const testing::TestParamInfo<Answers>& way) {

@@ -61,7 +61,8 @@ struct Bystander : sc_core::sc_module {
   sc_core::sc_event again_;
 };
 
-enum class Company { Nobody, Initiator, InitiatorAndBystander };
+/// The reacting initiator sends its next access when it has the response to the one before.
+enum class Company { Nobody, Initiator, InitiatorAndBystander, ReactingInitiator };
 
 class Scene : public PlatformTest {
  public:
@@ -76,11 +77,19 @@ class Scene : public PlatformTest {
     begin(kPages);
     const Players players(platform.board());
     std::vector<u64> data(company == Company::Nobody ? 0 : kRequests);
-    for (u64 n = 0; n < data.size(); ++n) {
+    const auto send = [&](u64 n, const sc_core::sc_time& at) {
       tlm_generic_payload& payload = initiator.pool.take();
       fill(payload, n % 4 == 0 ? tlm::TLM_WRITE_COMMAND : tlm::TLM_READ_COMMAND, address(n, 11),
            &data[n], 8);
-      initiator.send_at(ns(static_cast<double>(n) * 37), payload);
+      initiator.send_at(at, payload);
+    };
+    if (company == Company::ReactingInitiator) {
+      send(0, ns(0));
+      initiator.reaction = [&, sent = u64{1}]() mutable {
+        if (sent < kRequests) send(sent++, sc_core::sc_time_stamp());
+      };
+    } else {
+      for (u64 n = 0; n < data.size(); ++n) send(n, ns(static_cast<double>(n) * 37));
     }
     platform.time.wake();
     sc_core::sc_start();
@@ -126,13 +135,21 @@ std::vector<u64> seen_by_a_child(Company company, Cycle lookahead) {
   return seen;
 }
 
-TEST(Order, IsTheSameHoweverFarTheModelsRunAhead) {
-  const std::vector<u64> unlimited = seen_by_a_child(Company::Initiator, models::kNever);
+void expect_the_same_however_far_ahead(Company company) {
+  const std::vector<u64> unlimited = seen_by_a_child(company, models::kNever);
   ASSERT_EQ(unlimited.size(), 2 + kRequests + 3 * 4);
   EXPECT_GT(unlimited[0], 100'000u);
-  EXPECT_EQ(seen_by_a_child(Company::Initiator, 0), unlimited);
-  EXPECT_EQ(seen_by_a_child(Company::Initiator, 1), unlimited);
-  EXPECT_EQ(seen_by_a_child(Company::Initiator, 1000), unlimited);
+  EXPECT_EQ(seen_by_a_child(company, 0), unlimited);
+  EXPECT_EQ(seen_by_a_child(company, 1), unlimited);
+  EXPECT_EQ(seen_by_a_child(company, 1000), unlimited);
+}
+
+TEST(Order, IsTheSameHoweverFarTheModelsRunAhead) {
+  expect_the_same_however_far_ahead(Company::Initiator);
+}
+
+TEST(Order, IsTheSameForWhoeverReactsToWhatTheyDo) {
+  expect_the_same_however_far_ahead(Company::ReactingInitiator);
 }
 
 TEST(Order, IsTheSameWhoeverElseIsBusy) {

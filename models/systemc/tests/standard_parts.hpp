@@ -9,16 +9,16 @@
 
 #include <array>
 #include <cstring>
-#include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
 
 namespace standard {
 
-using sc_core::SC_ZERO_TIME;
 using sc_core::sc_time;
 using sc_core::sc_time_stamp;
+using sc_core::SC_ZERO_TIME;
 using tlm::tlm_generic_payload;
 
 inline sc_time ns(double n) { return {n, sc_core::SC_NS}; }
@@ -75,6 +75,8 @@ class Initiator : public sc_core::sc_module, private tlm::tlm_bw_transport_if<> 
     to_send_.emplace(at, std::pair(&payload, annotated));
     arm();
   }
+  /// Called with each response, in the moment in which it comes.
+  std::function<void()> reaction;
   /// How long it takes to accept a response.
   sc_time accepts_after = SC_ZERO_TIME;
   struct Response {
@@ -122,6 +124,7 @@ class Initiator : public sc_core::sc_module, private tlm::tlm_bw_transport_if<> 
       SC_REPORT_ERROR("/test", "a response while another one is under way, or another phase");
     }
     responses.push_back({&payload, sc_time_stamp() + delay});
+    if (reaction) reaction();
     if (accepts_after == SC_ZERO_TIME) {
       payload.release();
       return tlm::TLM_COMPLETED;

@@ -37,11 +37,10 @@ struct AccessTarget {
   u32 first_latency_cycles = 0;  ///< of a hit in TLB and cache, for DMI
 };
 
-class AccessSocket final
-    : public tlm::tlm_target_socket<64, tlm::tlm_base_protocol_types, 1,
-                                    sc_core::SC_ZERO_OR_MORE_BOUND>,
-      private tlm::tlm_fw_transport_if<>,
-      private models::Actor {
+class AccessSocket final : public tlm::tlm_target_socket<64, tlm::tlm_base_protocol_types, 1,
+                                                         sc_core::SC_ZERO_OR_MORE_BOUND>,
+                           private tlm::tlm_fw_transport_if<>,
+                           private models::Actor {
  public:
   /// `read` is what reads are: Read or Execute.
   AccessSocket(const char* name, models::AccessKind read);

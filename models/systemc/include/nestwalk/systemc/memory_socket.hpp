@@ -17,13 +17,12 @@
 
 namespace nestwalk::systemc {
 
-class MemorySocket final
-    : public tlm::tlm_initiator_socket<64, tlm::tlm_base_protocol_types, 1,
-                                       sc_core::SC_ZERO_OR_MORE_BOUND>,
-      public models::OutsideMemory,
-      public models::ByteStore,
-      private tlm::tlm_bw_transport_if<>,
-      private tlm::tlm_mm_interface {
+class MemorySocket final : public tlm::tlm_initiator_socket<64, tlm::tlm_base_protocol_types, 1,
+                                                            sc_core::SC_ZERO_OR_MORE_BOUND>,
+                           public models::OutsideMemory,
+                           public models::ByteStore,
+                           private tlm::tlm_bw_transport_if<>,
+                           private tlm::tlm_mm_interface {
  public:
   MemorySocket(const char* name, u32 line_bytes);
   void begin(TimeInterface& time) { time_ = &time; }
@@ -62,8 +61,8 @@ class MemorySocket final
   TimeInterface* time_ = nullptr;
   sc_core::sc_event due_;
   std::deque<Request*> waiting_;
-  Request* under_way_ = nullptr;       ///< its request has not been accepted yet
-  sc_core::sc_time free_from_;         ///< no request before then
+  Request* under_way_ = nullptr;  ///< its request has not been accepted yet
+  sc_core::sc_time free_from_;    ///< no request before then
   std::vector<std::unique_ptr<Request>> pool_;
   std::vector<Request*> free_;
 };
