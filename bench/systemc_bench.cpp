@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// What SystemC costs: the floor that the kernel and TLM-2.0 set for anybody, and the models over it.
-// One platform serves all benchmarks, since a process elaborates once.
+// What SystemC costs: the floor that the kernel and TLM-2.0 set for anybody, and the models over
+// it. One platform serves all benchmarks, since a process elaborates once.
 
 #include <benchmark/benchmark.h>
 
@@ -19,8 +19,8 @@ namespace {
 
 using models::GuestTables;
 using models::Player;
-using sc_core::SC_ZERO_TIME;
 using sc_core::sc_time;
+using sc_core::SC_ZERO_TIME;
 
 constexpr u64 kPages = 48;  // all in the first TLB
 
@@ -51,7 +51,9 @@ struct Ticker : sc_core::sc_module {
 struct Floor : sc_core::sc_module, tlm::tlm_fw_transport_if<> {
   tlm::tlm_target_socket<64> in;
   unsigned char bytes[4096] = {};
-  explicit Floor(const sc_core::sc_module_name& name) : sc_module(name), in("in") { in.bind(*this); }
+  explicit Floor(const sc_core::sc_module_name& name) : sc_module(name), in("in") {
+    in.bind(*this);
+  }
   void b_transport(tlm::tlm_generic_payload& payload, sc_time& delay) override {
     std::memcpy(payload.get_data_ptr(), bytes + payload.get_address() % 4096, 8);
     payload.set_response_status(tlm::TLM_OK_RESPONSE);

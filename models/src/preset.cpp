@@ -97,6 +97,22 @@ FenceShape read_fence(PresetReader in) {
   return fence;
 }
 
+SoftwareShape read_software(PresetReader in) {
+  constexpr u32 kMost = 10'000'000;
+  SoftwareShape software;
+  software.instructions_per_1000_cycles = in.number("instructions_per_1000_cycles", 1, 32'000);
+  software.exit_cycles = in.number("exit_cycles", 0, kMost);
+  software.entry_cycles = in.number("entry_cycles", 0, kMost);
+  software.handler_cycles = in.number("handler_cycles", 0, kMost);
+  software.emulation_cycles = in.number("emulation_cycles", 0, kMost);
+  software.frame_cycles = in.number("frame_cycles", 0, kMost);
+  software.zero_cycles = in.number("zero_cycles", 0, kMost);
+  software.guest_fault_cycles = in.number("guest_fault_cycles", 0, kMost);
+  software.guest_switch_cycles = in.number("guest_switch_cycles", 0, kMost);
+  in.finish();
+  return software;
+}
+
 Preset read_machine(const nlohmann::json& json) {
   Preset preset;
   PresetReader in(json, "", preset.sources);
@@ -111,6 +127,7 @@ Preset read_machine(const nlohmann::json& json) {
   read_caches(in.object("caches"), shape);
   shape.memory = read_memory(in.object("memory"));
   shape.fence = read_fence(in.object("fence"));
+  shape.software = read_software(in.object("software"));
   in.finish();
   return preset;
 }

@@ -8,17 +8,21 @@
 #include <csignal>
 #include <exception>
 #include <iostream>
+#include <systemc>
 
 #include "command_line.hpp"
+#include "nestwalk/models/preset.hpp"
+#include "nestwalk/software/host_space.hpp"
 #include "nestwalk/traces/error.hpp"
 #include "output.hpp"
+#include "run_command.hpp"
 #include "trace_command.hpp"
 
 namespace nestwalk::sim {
 namespace {
 
 constexpr Command kCommands[] = {
-    {"run", "replays a trace", nullptr},
+    {"run", "replays a trace", run_run_command},
     {"compare", "replays a trace on several machines", nullptr},
     {"check", "looks for fences that are missing", nullptr},
     {"gate", "compares a run with a baseline", nullptr},
@@ -42,6 +46,12 @@ int run_guarded(const Arguments& arguments) {
     return run(arguments);
   } catch (const UsageError& error) {
     std::cerr << error.what() << '\n';  // It begins with the command.
+    return kUsage;
+  } catch (const models::PresetError& error) {
+    warn(error.what());
+    return kUsage;
+  } catch (const software::ShapeError& error) {
+    warn(error.what());
     return kUsage;
   } catch (const traces::RecordError& error) {
     warn(error.what());
@@ -68,6 +78,9 @@ void occupy_standard_streams() {
 
 }  // namespace
 }  // namespace nestwalk::sim
+
+// The kernel's library wants it; simulations are elaborated by the commands that need one.
+int sc_main(int, char**) { return nestwalk::sim::kInternal; }
 
 int main(int count, char** arguments) {
   nestwalk::sim::occupy_standard_streams();

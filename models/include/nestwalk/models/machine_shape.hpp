@@ -18,6 +18,19 @@ struct FenceShape {
   u32 ipi_cycles = 0;        ///< from one core to the fence on another, where nothing broadcasts
 };
 
+/// What software costs beside the memory that it touches.
+struct SoftwareShape {
+  u32 instructions_per_1000_cycles = 1000;  ///< of a guest whose accesses all hit
+  u32 exit_cycles = 0;                      ///< from the guest into the hypervisor
+  u32 entry_cycles = 0;                     ///< and back
+  u32 handler_cycles = 0;                   ///< to find out what happened, before the engine runs
+  u32 emulation_cycles = 0;                 ///< of an access that a device model answers
+  u32 frame_cycles = 0;                     ///< to allocate or free a run of frames
+  u32 zero_cycles = 0;                      ///< for 4 KiB
+  u32 guest_fault_cycles = 0;               ///< the guest's own page fault handler, there and back
+  u32 guest_switch_cycles = 0;              ///< the guest switches to another address space
+};
+
 struct MachineShape {
   std::string name;
   std::string about;
@@ -30,6 +43,7 @@ struct MachineShape {
   Served walks_enter_at = Served::L1;  ///< where table reads look first; L1 is the data cache
   DramShape memory;
   FenceShape fence;
+  SoftwareShape software;
 };
 
 }  // namespace nestwalk::models

@@ -47,6 +47,9 @@ class Timekeeper final : public sc_core::sc_module, public TimeInterface {
                       const sc_core::sc_time& cycle = sc_core::sc_time(1, sc_core::SC_NS),
                       Cycle lookahead = models::kNever);
 
+  /// From now on. For whoever wants to look at the models in between.
+  void run_at_most(Cycle lookahead) { lookahead_ = lookahead; }
+
   models::Wheel& wheel() override { return wheel_; }
   const sc_core::sc_time& cycle() const override { return cycle_; }
   Cycle cycle_from(const sc_core::sc_time& time) const override;

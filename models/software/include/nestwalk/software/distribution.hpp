@@ -1,0 +1,49 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// How often each value came, exactly: no bins, so percentiles are values that occurred.
+#pragma once
+
+#include <map>
+#include <vector>
+
+#include "nestwalk/software/shape.hpp"
+
+namespace nestwalk::software {
+
+class Distribution {
+ public:
+  void add(u64 value) {
+    ++count_;
+    sum_ += value;
+    if (value < kSmall) [[likely]] {
+      ++small_[value];
+      return;
+    }
+    ++large_[value];
+  }
+  u64 count() const { return count_; }
+  u64 sum() const { return sum_; }
+  double mean() const {
+    return count_ == 0 ? 0 : static_cast<double>(sum_) / static_cast<double>(count_);
+  }
+  u64 max() const { return at_rank(count_ == 0 ? 0 : count_ - 1); }
+  /// The least value that at least `permille` of 1000 values do not exceed.
+  u64 percentile(u32 permille) const {
+    if (count_ == 0) return 0;
+    const u64 rank = (count_ * permille + 999) / 1000;
+    return at_rank(rank == 0 ? 0 : rank - 1);
+  }
+  void add(const Distribution& other);
+
+ private:
+  static constexpr u64 kSmall = 4096;
+  u64 at_rank(u64 rank) const;
+
+  u64 count_ = 0;
+  u64 sum_ = 0;
+  std::vector<u64> small_ = std::vector<u64>(kSmall);
+  std::map<u64, u64> large_;
+};
+
+}  // namespace nestwalk::software

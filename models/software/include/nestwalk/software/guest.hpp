@@ -1,0 +1,139 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// The guest's kernel: address spaces with real tables in guest memory, built when a page is touched.
+//
+// It reaches its own memory through a direct map: guest-physical addresses, translated by the
+// second stage, so that what it touches first is backed by the hypervisor as any other page is. A
+// page fault of the guest costs, in this order: the guest's handler; waiting until no other vCPU is
+// in it; frames for tables, each touched and zeroed; the new page, touched and zeroed; the entries
+// that the engine reads and writes, through the caches.
+#pragma once
+
+#include <deque>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "nestwalk/software/frames.hpp"
+#include "nestwalk/software/guest_space.hpp"
+#include "nestwalk/software/hypervisor.hpp"
+
+namespace nestwalk::software {
+
+struct GuestCounts {
+  u64 faults = 0;         ///< page faults of the guest itself
+  u64 large_pages = 0;    ///< that were answered with 2M
+  u64 moved_pages = 0;    ///< a recorded address was mapped to another page before
+  u64 table_frames = 0;
+  u64 spaces = 0;
+  u64 asid_rollovers = 0;
+  u64 bytes_zeroed = 0;
+  Cycle cycles = 0;       ///< in faults and switches, of all vCPUs; exits on the way included
+  Cycle waiting = 0;      ///< of that: for others to leave the kernel
+};
+
+/// What became of a fault of the guest.
+enum class GuestOutcome : u8 {
+  Mapped,
+  OutOfMemory,  ///< the guest has no frame left
+  NoAddress,    ///< no translation can be: beyond the tables, or the trace names no page for it
+  Failed,       ///< its own memory could not be backed
+};
+
+class Guest final : private models::Actor {
+ public:
+  Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Recording& recording,
+        const GuestShape& shape, const models::SoftwareShape& costs, u16 vmid);
+
+  /// Guest-physical memory that the kernel needs besides the guest's own: from the end of that.
+  static MemoryRange kernel_memory(const std::vector<MemoryRange>& memory);
+
+  /// The core goes on in the address space that has this key; it is made when it is new. `owner`
+  /// runs with `what` when that is done.
+  void enter(u32 core, u64 key, models::Actor& owner, u32 what);
+  /// A page fault of the first stage at an address of the core's space. `recorded` is where the
+  /// trace says that it lies. `owner` runs with `what` when the page is there, or cannot be.
+  void handle(u32 core, Gva address, std::optional<Gpa> recorded, models::Actor& owner, u32 what,
+              GuestOutcome& outcome);
+  /// Is a page mapped where the trace says that it is? As far as the guest follows the trace.
+  bool agrees(u32 core, Gva address, Gpa recorded) const;
+
+  const GuestCounts& counts() const { return counts_; }
+
+ private:
+  enum class State : u8 {
+    Idle,
+    Trapped,
+    Stock,        ///< frames for tables
+    StockTouched,
+    StockZeroed,
+    Page,
+    Touch,
+    PageTouched,
+    PageZeroed,
+    Change,
+    Changed,
+  };
+  struct Space {
+    std::unique_ptr<GuestSpace> tables;
+    models::Regime regime;
+    u32 generation = 0;                       ///< of its ASID
+    std::unordered_set<u64> in_small_pages;  ///< regions of 2M that have some
+  };
+  struct Job {
+    State state = State::Idle;
+    bool enters = false;
+    u64 key = 0;
+    Gva address;
+    std::optional<Gpa> recorded;
+    Gpa page;
+    u64 page_bytes = 0;
+    u64 done_bytes = 0;
+    models::Actor* owner = nullptr;
+    u32 what = 0;
+    GuestOutcome* outcome = nullptr;
+    models::Mmu::Outcome touched;
+    FaultOutcome backed = FaultOutcome::Mapped;
+    Cycle since = 0;
+    Cycle waits_since = 0;
+  };
+
+  void on_cycle(u32 core) override;
+  bool step(u32 core);
+  bool spend(u32 core, u64 cycles);
+  void begin(u32 core, u64 cycles);
+  bool take_lock(u32 core);
+  bool stock(u32 core);
+  bool touch(u32 core, Gpa at);
+  bool after_touch(u32 core, State again, State next);
+  bool choose_page(u32 core);
+  bool is_memory(Gpa at) const;
+  bool change(u32 core);
+  bool finish(u32 core, GuestOutcome outcome);
+  void enter_space(u32 core, u64 key);
+  void take_asid(Space& space);
+
+  models::Board& board_;
+  HostSpace& host_;
+  Hypervisor& hypervisor_;
+  Recording& recording_;
+  GuestShape shape_;
+  models::SoftwareShape costs_;
+  TableFrames tables_;
+  GuestFrames frames_;
+  Gpa next_table_;
+  Gpa last_table_;
+  models::Regime kernel_;  ///< the direct map
+  std::deque<Worker> workers_;
+  std::vector<Job> jobs_;               ///< by core
+  std::vector<Space*> current_;         ///< by core
+  std::unordered_map<u64, std::unique_ptr<Space>> spaces_;
+  u16 last_asid_ = 0;
+  u32 generation_ = 1;
+  bool locked_ = false;
+  std::deque<u32> waiting_;
+  u16 vmid_;
+  GuestCounts counts_;
+};
+
+}  // namespace nestwalk::software

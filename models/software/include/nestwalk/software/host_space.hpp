@@ -1,0 +1,42 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// The engine's address space of a guest, in whichever format the machine has.
+#pragma once
+
+#include <memory>
+#include <stdexcept>
+#include <vector>
+
+#include "nestwalk/addrspace/address_space.hpp"
+#include "nestwalk/software/work.hpp"
+
+namespace nestwalk::software {
+
+using addrspace::Access;
+using addrspace::FaultOutcome;
+using addrspace::Result;
+
+class HostSpace {
+ public:
+  virtual ~HostSpace() = default;
+
+  /// The tables as a walker sees them.
+  virtual models::Stage stage() const = 0;
+  /// Promises [gpa, gpa + bytes) to the guest; linear backends take one run of host memory.
+  virtual Result<void> map(Gpa gpa, u64 bytes, addrspace::Backend backend) = 0;
+  virtual FaultOutcome handle_fault(Gpa gpa, Access access) = 0;
+  virtual Result<Hpa> translate(Gpa gpa) const = 0;
+  virtual addrspace::SpaceUsage usage() const = 0;
+};
+
+/// For the guest-physical memory [0, bytes). Throws ShapeError where there is no such space.
+std::unique_ptr<HostSpace> make_host_space(Architecture architecture, const HypervisorShape& shape,
+                                           u64 bytes, u16 vmid, Recording& recording);
+
+/// A shape that no machine has: the message says which part, and what there is.
+class ShapeError : public std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+}  // namespace nestwalk::software

@@ -1,0 +1,85 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// The hypervisor of one guest: takes its exits, runs the engine, and pays for what that did.
+//
+// An exit costs, in this order: the exit; waiting until no other vCPU is in the engine; the handler;
+// every step that the engine took (work.hpp); the entry. The engine's locks are one per guest.
+#pragma once
+
+#include <deque>
+#include <optional>
+
+#include "nestwalk/software/host_space.hpp"
+
+namespace nestwalk::software {
+
+struct ExitCounts {
+  static constexpr std::size_t kOutcomes = 7;
+  u64 by_outcome[kOutcomes] = {};  ///< of FaultOutcome
+  Cycle cycles = 0;                ///< from leaving the guest to being back, of all vCPUs
+  Cycle waiting = 0;               ///< of that: for others to leave the engine
+  u64 total() const {
+    u64 sum = 0;
+    for (const u64 count : by_outcome) sum += count;
+    return sum;
+  }
+};
+
+class Hypervisor final : private models::Actor {
+ public:
+  Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpace& space,
+             Recording& recording, const models::SoftwareShape& costs);
+
+  /// Gives the guest its memory, on core 0; `owner` runs with `what` when that is done.
+  void begin(const std::vector<MemoryRange>& memory, addrspace::Backend backend,
+             models::Actor& owner, u32 what);
+  /// The guest left because of an access at a guest-physical address. `owner` runs with `what` when
+  /// it is back, and `outcome` is written by then.
+  void handle(u32 core, Gpa gpa, Access access, models::Actor& owner, u32 what,
+              FaultOutcome& outcome);
+
+  models::FenceUnit& fences() { return fences_; }
+  const ExitCounts& counts() const { return counts_; }
+  /// Why begin() could not give the guest all; none if it could.
+  std::optional<addrspace::Error> begin_error() const { return begin_error_; }
+  bool began() const { return began_; }
+
+ private:
+  enum class State : u8 { Idle, Begin, Exiting, Handling, Working, Entering };
+  struct Job {
+    State state = State::Idle;
+    Gpa gpa;
+    Access access;
+    models::Actor* owner = nullptr;
+    u32 what = 0;
+    FaultOutcome* outcome = nullptr;
+    Cycle since = 0;
+    Cycle waits_since = 0;
+  };
+
+  void on_cycle(u32 core) override;
+  void later(u32 core, u64 cycles);
+  void take_lock(u32 core);
+  void run_engine(u32 core);
+  void leave(u32 core);
+  bool next_part(u32 core);
+
+  models::Board& board_;
+  models::FenceUnit& fences_;
+  HostSpace& space_;
+  Recording& recording_;
+  models::SoftwareShape costs_;
+  std::deque<Worker> workers_;  ///< by core; they stay where they are
+  std::vector<Job> jobs_;       ///< by core
+  bool locked_ = false;
+  std::deque<u32> waiting_;  ///< cores, first come, first served
+  std::vector<MemoryRange> parts_;
+  std::size_t next_part_ = 0;
+  addrspace::Backend backend_;
+  std::optional<addrspace::Error> begin_error_;
+  bool began_ = false;
+  ExitCounts counts_;
+};
+
+}  // namespace nestwalk::software

@@ -1,0 +1,66 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What the software on a machine is like: a guest, and the hypervisor under it. What their work
+// costs beside the memory that they touch is in the machine's shape.
+#pragma once
+
+#include <vector>
+
+#include "nestwalk/addrspace/area.hpp"
+#include "nestwalk/addrspace/fence.hpp"
+#include "nestwalk/models/machine_shape.hpp"
+
+namespace nestwalk::software {
+
+using addrspace::Architecture;
+using addrspace::Gpa;
+using addrspace::Gva;
+using addrspace::Hpa;
+using addrspace::kFrameBytes;
+using addrspace::u16;
+using addrspace::u32;
+using addrspace::u64;
+using addrspace::u8;
+using models::Cycle;
+
+enum class GuestTables : u8 {
+  None,        ///< the guest does not translate: its accesses are at guest-physical addresses
+  FirstTouch,  ///< the guest backs a page when it touches it, with the next frame that is free
+  Recorded,    ///< likewise, with the guest-physical page that the trace names
+};
+inline constexpr const char* kGuestTablesNames[] = {"none", "first-touch", "recorded"};
+
+/// Which of its free frames the guest takes next.
+enum class Placement : u8 {
+  Linear,  ///< from the lowest up
+  Random,  ///< any, as after a long time of running
+};
+inline constexpr const char* kPlacementNames[] = {"linear", "random"};
+
+/// Guest-physical, in whole pages of 2 MiB, in ascending order.
+struct MemoryRange {
+  u64 start;
+  u64 bytes;
+};
+
+struct GuestShape {
+  GuestTables tables = GuestTables::FirstTouch;
+  Placement placement = Placement::Linear;
+  bool large_pages = false;             ///< 2M where nothing is mapped yet: transparent huge pages
+  u8 levels = 4;                        ///< of its tables
+  std::vector<MemoryRange> memory = {{0, addrspace::kGiB}};
+  u64 seed = 1;                         ///< of random placement
+};
+
+struct HypervisorShape {
+  addrspace::Backend backend = addrspace::Backend::lazy();
+  u8 levels = 4;  ///< of its tables; AArch64: the least that hold the guest's memory
+  bool hardware_dirty = true;
+  addrspace::FencePolicy fences = addrspace::FencePolicy::Precise;
+};
+
+/// What a machine of this architecture can do, as the simulated ones are.
+addrspace::Capabilities capabilities(Architecture architecture, bool hardware_dirty);
+
+}  // namespace nestwalk::software

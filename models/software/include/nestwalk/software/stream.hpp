@@ -1,0 +1,61 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What a guest's processor does, in order: what a Vcpu plays.
+#pragma once
+
+#include <span>
+#include <string>
+#include <variant>
+
+#include "nestwalk/models/rights.hpp"
+#include "nestwalk/software/shape.hpp"
+
+namespace nestwalk::software {
+
+/// Within one page of 4 KiB.
+struct GuestAccess {
+  u64 address = 0;         ///< virtual; guest-physical where the guest does not translate
+  u64 guest_physical = 0;  ///< where the trace says that it lies
+  u32 instructions = 0;    ///< since what came before
+  models::AccessKind kind = models::AccessKind::Read;
+  bool knows_guest_physical = false;
+};
+
+/// From here on in this address space.
+struct GuestSwitch {
+  u64 key = 0;
+};
+/// The guest invalidates translations of its first stage.
+struct GuestFence {
+  bool by_address = false;
+  bool by_space = false;  ///< of one address space only: that of the vCPU
+  u64 address = 0;
+  u64 bytes = 0;
+};
+struct GuestPhase {
+  u64 number = 0;
+  std::string name;
+};
+/// Something that this model has no use for.
+struct GuestRest {};
+
+struct GuestEvent {
+  u64 instructions = 0;
+  std::variant<GuestRest, GuestSwitch, GuestFence, GuestPhase> detail;
+};
+
+/// A run of accesses, and then perhaps an event.
+struct GuestBatch {
+  std::span<const GuestAccess> accesses;
+  const GuestEvent* event = nullptr;
+};
+
+class GuestStream {
+ public:
+  virtual ~GuestStream() = default;
+  /// The next batch, valid until the next call; false at the end.
+  virtual bool next(GuestBatch& batch) = 0;
+};
+
+}  // namespace nestwalk::software

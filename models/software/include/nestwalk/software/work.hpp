@@ -1,0 +1,165 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What an operation on page tables did, step by step, so that it can be done again in simulated
+// time.
+//
+// The engine runs an operation at once. A Recording sees every entry that it reads and writes,
+// every frame and every fence; then it takes the writes back, and a Worker repeats all of it, each
+// step when it is due. So another processor finds an entry from the cycle on in which it is
+// written, and not before.
+#pragma once
+
+#include <vector>
+
+#include "nestwalk/models/fence_unit.hpp"
+#include "nestwalk/models/sim_hal.hpp"
+#include "nestwalk/software/shape.hpp"
+
+namespace nestwalk::software {
+
+struct Step {
+  enum class Kind : u8 { Read, Write, Allocate, Free, Zero, Fence };
+  Kind kind;
+  u64 where = 0;   ///< host address; of a fence, its number in Work::fences
+  u64 before = 0;  ///< the entry; of frames and zeros, bytes
+  u64 after = 0;
+};
+
+struct Work {
+  std::vector<Step> steps;
+  std::vector<models::FenceRequest> fences;
+
+  void clear() {
+    steps.clear();
+    fences.clear();
+  }
+};
+
+/// What recorded operations did in all.
+struct WorkCounts {
+  u64 entries_read = 0;
+  u64 entries_written = 0;
+  u64 frames_allocated = 0;
+  u64 frames_freed = 0;
+  u64 bytes_zeroed = 0;
+  u64 fences = 0;
+};
+
+class Recording {
+ public:
+  Recording(models::HostMemory& memory, Architecture architecture, addrspace::FencePolicy policy,
+            const addrspace::Capabilities& machine)
+      : memory_(memory), architecture_(architecture), policy_(policy), machine_(machine) {}
+
+  /// From here to take(), everything is recorded.
+  void begin(const models::Regime& regime) {
+    regime_ = regime;
+    work_.clear();
+    on_ = true;
+  }
+  /// The work, with all its writes undone. Valid until the next begin().
+  const Work& take();
+  /// While it lives, nothing is recorded: somebody looks who is not a part of the work.
+  class Pause {
+   public:
+    explicit Pause(Recording& recording) : recording_(recording), was_on_(recording.on_) {
+      recording.on_ = false;
+    }
+    ~Pause() { recording_.on_ = was_on_; }
+    Pause(const Pause&) = delete;
+    Pause& operator=(const Pause&) = delete;
+
+   private:
+    Recording& recording_;
+    bool was_on_;
+  };
+
+  const WorkCounts& counts() const { return counts_; }
+  models::HostMemory& memory() { return memory_; }
+  Architecture architecture() const { return architecture_; }
+  const addrspace::Capabilities& machine() const { return machine_; }
+
+  void read(u64 slot) {
+    if (!on_) return;
+    ++counts_.entries_read;
+    work_.steps.push_back({Step::Kind::Read, slot});
+  }
+  void written(u64 slot, u64 before, u64 after) {
+    if (!on_) return;
+    ++counts_.entries_written;
+    work_.steps.push_back({Step::Kind::Write, slot, before, after});
+  }
+  void allocated(u64 first, u64 bytes) {
+    if (!on_) return;
+    counts_.frames_allocated += bytes / kFrameBytes;
+    work_.steps.push_back({Step::Kind::Allocate, first, bytes});
+  }
+  void freed(u64 first, u64 bytes) {
+    if (!on_) return;
+    counts_.frames_freed += bytes / kFrameBytes;
+    work_.steps.push_back({Step::Kind::Free, first, bytes});
+  }
+  void zeroed(u64 start, u64 bytes) {
+    if (!on_) return;
+    counts_.bytes_zeroed += bytes;
+    work_.steps.push_back({Step::Kind::Zero, start, bytes});
+  }
+  void fenced(const addrspace::Invalidation<Gpa>& change);
+  void fence(const models::FenceRequest& request);
+
+ private:
+  models::HostMemory& memory_;
+  Architecture architecture_;
+  addrspace::FencePolicy policy_;
+  addrspace::Capabilities machine_;
+  models::Regime regime_;
+  Work work_;
+  WorkCounts counts_;
+  bool on_ = false;
+};
+
+/// Lets a SimHal tell a Recording.
+class RecordingObserver {
+ public:
+  explicit RecordingObserver(Recording& recording) : recording_(&recording) {}
+  void entry_read(u64 slot) { recording_->read(slot); }
+  void entry_written(u64 slot, u64 before, u64 after) { recording_->written(slot, before, after); }
+  void allocated(u64 first, unsigned order) { recording_->allocated(first, kFrameBytes << order); }
+  void freed(u64 first, unsigned order) { recording_->freed(first, kFrameBytes << order); }
+  void zeroed(u64 start, u64 bytes) { recording_->zeroed(start, bytes); }
+  void invalidated(const addrspace::Invalidation<Gpa>& change) { recording_->fenced(change); }
+
+ private:
+  Recording* recording_;
+};
+
+/// Repeats work on a core, step after step.
+class Worker final : private models::Actor {
+ public:
+  Worker(models::Board& board, models::FenceUnit& fences, u32 core,
+         const models::SoftwareShape& costs)
+      : board_(board), fences_(fences), core_(core), costs_(costs) {}
+
+  /// Begins now; `owner` runs with `what` when it is done, always from the wheel. `work` may change
+  /// meanwhile.
+  void play(const Work& work, models::Actor& owner, u32 what);
+
+ private:
+  void on_cycle(u32) override;
+  bool step();
+  bool spend(u64 cycles);
+
+  models::Board& board_;
+  models::FenceUnit& fences_;
+  u32 core_;
+  models::SoftwareShape costs_;
+  Work work_;
+  std::size_t next_ = 0;
+  bool accessed_ = false;  ///< the entry of `next_`
+  models::Served served_ = models::Served::None;
+  models::Actor* owner_ = nullptr;
+  u32 what_ = 0;
+};
+
+}  // namespace nestwalk::software

@@ -1,0 +1,29 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/software/distribution.hpp"
+
+namespace nestwalk::software {
+
+// The value that would have this place if all stood in a row.
+u64 Distribution::at_rank(u64 rank) const {
+  u64 before = 0;
+  for (u64 value = 0; value < kSmall; ++value) {
+    before += small_[value];
+    if (before > rank) return value;
+  }
+  for (const auto& [value, times] : large_) {
+    before += times;
+    if (before > rank) return value;
+  }
+  return 0;
+}
+
+void Distribution::add(const Distribution& other) {
+  count_ += other.count_;
+  sum_ += other.sum_;
+  for (u64 value = 0; value < kSmall; ++value) small_[value] += other.small_[value];
+  for (const auto& [value, times] : other.large_) large_[value] += times;
+}
+
+}  // namespace nestwalk::software

@@ -1,0 +1,333 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/software/guest.hpp"
+
+#include <algorithm>
+
+namespace nestwalk::software {
+namespace {
+
+using models::AccessKind;
+using models::FenceKind;
+
+constexpr u64 kLargeBytes = u64{2} << 20;
+/// The direct map's own address space.
+constexpr u16 kKernelAsid = 0xffff;
+
+u16 most_asids(Architecture architecture) {
+  return architecture == Architecture::X86_64 ? 4095 : kKernelAsid - 1;  // PCIDs have 12 bits
+}
+
+// How the kernel takes back one page of one space, or all of them, everywhere.
+FenceKind page_fence(Architecture architecture) {
+  constexpr FenceKind kKinds[] = {FenceKind::InvlpgGuest, FenceKind::TlbiVae1is,
+                                  FenceKind::VvmaAddressAsid};
+  return kKinds[static_cast<unsigned>(architecture)];
+}
+FenceKind whole_fence(Architecture architecture) {
+  constexpr FenceKind kKinds[] = {FenceKind::InvvpidSingle, FenceKind::TlbiVmalle1is,
+                                  FenceKind::VvmaAll};
+  return kKinds[static_cast<unsigned>(architecture)];
+}
+
+}  // namespace
+
+MemoryRange Guest::kernel_memory(const std::vector<MemoryRange>& memory) {
+  u64 bytes = 0;
+  for (const MemoryRange& range : memory) bytes += range.bytes;
+  // Tables of 4K pages take a 512th, if every page of memory is mapped once.
+  const u64 wanted = std::max(bytes / 64, u64{64} << 20);
+  const u64 end = memory.back().start + memory.back().bytes;
+  return {end, (wanted + kLargeBytes - 1) & ~(kLargeBytes - 1)};
+}
+
+Guest::Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Recording& recording,
+             const GuestShape& shape, const models::SoftwareShape& costs, u16 vmid)
+    : board_(board),
+      host_(host),
+      hypervisor_(hypervisor),
+      recording_(recording),
+      shape_(shape),
+      costs_(costs),
+      tables_(host, recording),
+      frames_(shape.memory, shape.placement, shape.seed),
+      jobs_(board.cores()),
+      current_(board.cores()),
+      vmid_(vmid) {
+  const MemoryRange kernel = kernel_memory(shape.memory);
+  next_table_ = Gpa(kernel.start);
+  last_table_ = Gpa(kernel.start + kernel.bytes);
+  kernel_.nested = host.stage();
+  kernel_.vmid = vmid;
+  kernel_.asid = kKernelAsid;
+  kernel_ = kernel_.tagged(board.tags());
+  for (u32 core = 0; core < board.cores(); ++core) {
+    workers_.emplace_back(board, hypervisor.fences(), core, costs);
+    board.core(core).mmu->set_regime(kernel_);
+  }
+}
+
+void Guest::enter(u32 core, u64 key, models::Actor& owner, u32 what) {
+  Job job;
+  job.enters = true;
+  job.key = key;
+  job.owner = &owner;
+  job.what = what;
+  jobs_[core] = job;
+  begin(core, costs_.guest_switch_cycles);
+}
+
+void Guest::handle(u32 core, Gva address, std::optional<Gpa> recorded, models::Actor& owner,
+                   u32 what, GuestOutcome& outcome) {
+  ++counts_.faults;
+  Job job;
+  job.address = address;
+  job.recorded = recorded;
+  job.owner = &owner;
+  job.what = what;
+  job.outcome = &outcome;
+  jobs_[core] = job;
+  begin(core, costs_.guest_fault_cycles);
+}
+
+void Guest::begin(u32 core, u64 cycles) {
+  Job& job = jobs_[core];
+  job.state = State::Trapped;
+  job.since = board_.wheel().now();
+  board_.wheel().schedule(job.since + cycles, *this, core);
+}
+
+bool Guest::agrees(u32 core, Gva address, Gpa recorded) const {
+  const std::optional<GuestPage> page = current_[core]->tables->query(address);
+  return !page || page->gpa == recorded;
+}
+
+void Guest::on_cycle(u32 core) {
+  while (step(core)) {
+  }
+}
+
+bool Guest::spend(u32 core, u64 cycles) {
+  models::Wheel& wheel = board_.wheel();
+  if (wheel.advance(wheel.now() + cycles)) return true;
+  wheel.schedule(wheel.now() + cycles, *this, core);
+  return false;
+}
+
+// One state; true if the next one is due in this cycle.
+bool Guest::step(u32 core) {
+  Job& job = jobs_[core];
+  switch (job.state) {
+    case State::Trapped:
+      job.waits_since = board_.wheel().now();
+      return take_lock(core);
+    case State::Stock:
+      return stock(core);
+    case State::StockTouched:
+      return after_touch(core, State::Stock, State::StockZeroed);
+    case State::StockZeroed:
+      tables_.stock(next_table_);
+      next_table_ = next_table_ + kFrameBytes;
+      ++counts_.table_frames;
+      job.state = State::Stock;
+      return true;
+    case State::Page:
+      return choose_page(core);
+    case State::Touch:
+      if (!resolved(job.backed)) return finish(core, GuestOutcome::Failed);
+      if (job.done_bytes == job.page_bytes) {
+        job.state = State::Change;
+        return true;
+      }
+      job.state = State::PageTouched;
+      return touch(core, job.page + job.done_bytes);
+    case State::PageTouched:
+      return after_touch(core, State::Touch, State::PageZeroed);
+    case State::PageZeroed:
+      job.done_bytes += kFrameBytes;
+      job.state = State::Touch;
+      return true;
+    case State::Change:
+      return change(core);
+    case State::Changed:
+      return finish(core, GuestOutcome::Mapped);
+    case State::Idle:
+      break;
+  }
+  models::check(false, "guest", "a fault that is under way", board_.wheel().now(), core);
+  return false;
+}
+
+bool Guest::take_lock(u32 core) {
+  if (locked_) {
+    waiting_.push_back(core);
+    return false;
+  }
+  locked_ = true;
+  Job& job = jobs_[core];
+  counts_.waiting += board_.wheel().now() - job.waits_since;
+  const bool known = job.enters && spaces_.contains(job.key);
+  job.state = known ? State::Change : State::Stock;
+  return true;
+}
+
+// So many frames for tables that nothing can run out of them half-way.
+bool Guest::stock(u32 core) {
+  Job& job = jobs_[core];
+  if (tables_.in_stock() >= kMostTableFrames) {
+    job.state = job.enters ? State::Change : State::Page;
+    return true;
+  }
+  if (!resolved(job.backed)) return finish(core, GuestOutcome::Failed);
+  if (next_table_ == last_table_) return finish(core, GuestOutcome::OutOfMemory);
+  job.state = State::StockTouched;
+  return touch(core, next_table_);
+}
+
+// A write through the direct map.
+bool Guest::touch(u32 core, Gpa at) {
+  models::Mmu& mmu = *board_.core(core).mmu;
+  const models::Regime user = mmu.regime();
+  mmu.set_regime(kernel_);
+  const bool done = mmu.translate({at.value(), AccessKind::Write, false}, *this, core,
+                                  jobs_[core].touched);
+  mmu.set_regime(user);
+  return done;
+}
+
+bool Guest::after_touch(u32 core, State again, State next) {
+  Job& job = jobs_[core];
+  const models::Fault& fault = job.touched.fault;
+  if (!fault) {
+    job.state = next;
+    counts_.bytes_zeroed += kFrameBytes;
+    return spend(core, costs_.zero_cycles);
+  }
+  job.state = again;
+  hypervisor_.handle(core, Gpa(fault.guest_physical), addrspace::kWrite, *this, core, job.backed);
+  return false;
+}
+
+bool Guest::choose_page(u32 core) {
+  Job& job = jobs_[core];
+  Space& space = *current_[core];
+  if (!space.tables->accepts(job.address)) return finish(core, GuestOutcome::NoAddress);
+  const std::optional<GuestPage> mapped = space.tables->query(job.address);
+  const bool follows = shape_.tables == GuestTables::Recorded;
+  if (follows && !job.recorded) return finish(core, GuestOutcome::NoAddress);
+  // Another vCPU may have been faster.
+  if (mapped && (!follows || mapped->gpa == *job.recorded)) {
+    return finish(core, GuestOutcome::Mapped);
+  }
+  job.page_bytes = kFrameBytes;
+  job.state = State::Touch;
+  if (follows) {
+    job.page = job.recorded->aligned_down(kFrameBytes);
+    if (!is_memory(job.page)) job.done_bytes = job.page_bytes;  // a device: nothing to zero
+    return true;
+  }
+  std::optional<Gpa> page;
+  const u64 region = job.address.value() / kLargeBytes;
+  if (shape_.large_pages && !space.in_small_pages.contains(region)) {
+    page = frames_.take_large();
+    if (page) job.page_bytes = kLargeBytes;
+  }
+  if (!page) {
+    page = frames_.take();
+    space.in_small_pages.insert(region);
+  }
+  if (!page) return finish(core, GuestOutcome::OutOfMemory);
+  if (job.page_bytes == kLargeBytes) ++counts_.large_pages;
+  job.page = *page;
+  return true;
+}
+
+bool Guest::is_memory(Gpa at) const {
+  return std::any_of(shape_.memory.begin(), shape_.memory.end(), [&](const MemoryRange& range) {
+    return at.value() - range.start < range.bytes;
+  });
+}
+
+bool Guest::change(u32 core) {
+  Job& job = jobs_[core];
+  recording_.begin(kernel_);
+  if (job.enters) {
+    enter_space(core, job.key);
+  } else {
+    GuestSpace& tables = *current_[core]->tables;
+    const Gva start = job.address.aligned_down(job.page_bytes);
+    if (tables.query(job.address)) {
+      ++counts_.moved_pages;
+      const Result<void> unmapped = tables.unmap(start, job.page_bytes);
+      models::check(unmapped.ok(), "guest", "a page that can be unmapped", board_.wheel().now(),
+                    start.value());
+      recording_.fence({page_fence(recording_.architecture()), 0, vmid_,
+                        current_[core]->regime.asid, start.value(), job.page_bytes});
+    }
+    const Result<void> mapped = tables.map(start, job.page, job.page_bytes);
+    models::check(mapped.ok(), "guest", "a page that can be mapped", board_.wheel().now(),
+                  start.value());
+  }
+  job.state = State::Changed;
+  workers_[core].play(recording_.take(), *this, core);
+  return false;
+}
+
+void Guest::enter_space(u32 core, u64 key) {
+  std::unique_ptr<Space>& space = spaces_[key];
+  if (!space) {
+    space = std::make_unique<Space>();
+    space->tables = make_guest_space(recording_.architecture(), shape_.levels, tables_);
+    ++counts_.spaces;
+  }
+  current_[core] = space.get();
+  if (space->generation != generation_) take_asid(*space);
+  board_.core(core).mmu->set_regime(space->regime);
+}
+
+// ASIDs are handed out in turn. When none is left, all spaces but those that run somewhere need new
+// ones, and nothing of the old ones may be cached.
+void Guest::take_asid(Space& space) {
+  const auto runs = [&](u16 asid) {
+    return std::any_of(current_.begin(), current_.end(), [&](const Space* other) {
+      return other != nullptr && other != &space && other->regime.asid == asid;
+    });
+  };
+  do {
+    if (last_asid_ == most_asids(recording_.architecture())) {
+      last_asid_ = 0;
+      ++generation_;
+      ++counts_.asid_rollovers;
+      for (Space* const other : current_) {
+        if (other != nullptr && other != &space) other->generation = generation_;
+      }
+      recording_.fence({whole_fence(recording_.architecture()), 0, vmid_, 0, 0, 1});
+    }
+    ++last_asid_;
+  } while (runs(last_asid_));
+  space.generation = generation_;
+  space.regime.guest = space.tables->stage();
+  space.regime.nested = host_.stage();
+  space.regime.vmid = vmid_;
+  space.regime.asid = last_asid_;
+  space.regime = space.regime.tagged(board_.tags());
+}
+
+bool Guest::finish(u32 core, GuestOutcome outcome) {
+  Job& job = jobs_[core];
+  job.state = State::Idle;
+  if (job.outcome != nullptr) *job.outcome = outcome;
+  counts_.cycles += board_.wheel().now() - job.since;
+  locked_ = false;
+  if (!waiting_.empty()) {
+    const u32 next = waiting_.front();
+    waiting_.pop_front();
+    take_lock(next);
+    board_.wheel().schedule(board_.wheel().now(), *this, next);
+  }
+  job.owner->on_cycle(job.what);
+  return false;
+}
+
+}  // namespace nestwalk::software

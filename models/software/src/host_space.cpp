@@ -1,0 +1,115 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/software/host_space.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <string>
+
+namespace nestwalk::software {
+namespace {
+
+using addrspace::Geometry;
+using addrspace::GpaRange;
+using addrspace::kRwx;
+
+template <class F>
+class HostSpaceOf final : public HostSpace {
+ public:
+  HostSpaceOf(const Geometry& geometry, u64 bytes, u16 vmid, Recording& recording)
+      : hal_(recording.memory(), recording.machine(), RecordingObserver(recording)),
+        space_(made(hal_, geometry, bytes, vmid)),
+        format_(recording.machine()) {}
+
+  models::Stage stage() const override {
+    return {&format_, space_.page_table().geometry(), space_.page_table().root().value()};
+  }
+  Result<void> map(Gpa gpa, u64 bytes, addrspace::Backend backend) override {
+    if (backend.kind != addrspace::Backend::Kind::Linear) {
+      return space_.map_alloc(gpa, bytes, {kRwx}, backend);
+    }
+    return space_.map_linear(gpa, backend.base, bytes, {kRwx});
+  }
+  FaultOutcome handle_fault(Gpa gpa, Access access) override {
+    return space_.handle_fault(gpa, access);
+  }
+  Result<Hpa> translate(Gpa gpa) const override { return space_.translate(gpa); }
+  addrspace::SpaceUsage usage() const override { return space_.usage(); }
+
+ private:
+  using Hal = models::SimHal<RecordingObserver>;
+  using Space = addrspace::AddressSpace<F, Hal>;
+
+  static Space made(Hal& hal, const Geometry& geometry, u64 bytes, u16 vmid) {
+    const Result<GpaRange> range = GpaRange::make(Gpa(0), bytes);
+    Result<Space> space = Space::create(hal, geometry, *range, vmid);
+    if (!space) {
+      throw ShapeError(std::string("a space of ") + std::to_string(bytes) +
+                       " bytes for the guest: " + to_string(space.error()));
+    }
+    return std::move(*space);
+  }
+
+  Hal hal_;
+  Space space_;
+  models::EntryFormatOf<F> format_;
+};
+
+template <class F>
+std::unique_ptr<HostSpace> made(Result<Geometry> geometry, const std::string& what, u64 bytes,
+                                u16 vmid, Recording& recording) {
+  if (!geometry) throw ShapeError("there are no host tables with " + what);
+  if (bytes == 0 || !geometry->accepts(*GpaRange::make(Gpa(0), bytes))) {
+    throw ShapeError("host tables with " + what + " do not reach over a guest of " +
+                     std::to_string(bytes) + " bytes");
+  }
+  return std::make_unique<HostSpaceOf<F>>(*geometry, bytes, vmid, recording);
+}
+
+}  // namespace
+
+addrspace::Capabilities capabilities(Architecture architecture, bool hardware_dirty) {
+  addrspace::Capabilities machine;
+  machine.physical_bits = 48;
+  machine.leaf_levels = 0b0111;
+  machine.most_levels = 5;
+  machine.vmid_bits = 16;
+  machine.hardware_dirty = hardware_dirty;
+  switch (architecture) {
+    case Architecture::X86_64:
+      machine.invept_single = true;
+      machine.execute_only = true;
+      break;
+    case Architecture::AArch64:
+      machine.granules = 0b111;
+      break;
+    case Architecture::RiscV64:
+      machine.page_memory_types = true;
+      break;
+  }
+  return machine;
+}
+
+std::unique_ptr<HostSpace> make_host_space(Architecture architecture, const HypervisorShape& shape,
+                                           u64 bytes, u16 vmid, Recording& recording) {
+  const std::string levels = std::to_string(shape.levels) + " levels";
+  switch (architecture) {
+    case Architecture::X86_64:
+      return made<addrspace::Ept>(addrspace::Ept::geometry(shape.levels), levels, bytes, vmid,
+                                  recording);
+    case Architecture::AArch64: {
+      // The start level follows from the size: 40 bits begin at level 1, more at level 0.
+      using F = addrspace::Stage2<addrspace::Granule::k4K>;
+      const unsigned needed = static_cast<unsigned>(std::bit_width(bytes - 1));
+      const unsigned bits = std::clamp(needed, shape.levels >= 4 ? 44u : 32u, 48u);
+      return made<F>(F::geometry(bits), levels, bytes, vmid, recording);
+    }
+    case Architecture::RiscV64:
+      return made<addrspace::GStage>(addrspace::GStage::geometry(shape.levels), levels, bytes, vmid,
+                                     recording);
+  }
+  throw ShapeError("no such architecture");
+}
+
+}  // namespace nestwalk::software

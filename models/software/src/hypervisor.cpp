@@ -1,0 +1,139 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/software/hypervisor.hpp"
+
+#include <algorithm>
+#include <bit>
+
+namespace nestwalk::software {
+namespace {
+
+using addrspace::Backend;
+
+// Memory that is there from the start comes in parts, so that the list of what the engine did stays
+// small; linear parts are the largest runs that the host has.
+constexpr u64 kEagerPart = u64{64} << 20;
+constexpr u64 kLinearPart = addrspace::kGiB;
+
+std::vector<MemoryRange> parts_of(const std::vector<MemoryRange>& memory, Backend backend) {
+  if (backend.kind == Backend::Kind::Lazy) return memory;
+  const u64 most = backend.kind == Backend::Kind::Eager ? kEagerPart : kLinearPart;
+  std::vector<MemoryRange> parts;
+  for (const MemoryRange& range : memory) {
+    const u64 end = range.start + range.bytes;
+    for (u64 at = range.start; at < end;) {
+      const u64 next = std::min(end, (at / most + 1) * most);
+      parts.push_back({at, next - at});
+      at = next;
+    }
+  }
+  return parts;
+}
+
+}  // namespace
+
+Hypervisor::Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpace& space,
+                       Recording& recording, const models::SoftwareShape& costs)
+    : board_(board), fences_(fences), space_(space), recording_(recording), costs_(costs), jobs_(board.cores()) {
+  for (u32 core = 0; core < board.cores(); ++core) {
+    workers_.emplace_back(board, fences, core, costs);
+  }
+}
+
+void Hypervisor::begin(const std::vector<MemoryRange>& memory, Backend backend,
+                       models::Actor& owner, u32 what) {
+  parts_ = parts_of(memory, backend);
+  backend_ = backend;
+  jobs_[0] = {State::Begin, {}, {}, &owner, what, nullptr, board_.wheel().now(), 0};
+  later(0, 0);
+}
+
+// The next part of the guest's memory; false when there is no more.
+bool Hypervisor::next_part(u32 core) {
+  if (next_part_ == parts_.size() || begin_error_) return false;
+  const MemoryRange& part = parts_[next_part_++];
+  recording_.begin(board_.core(core).mmu->regime());
+  Backend backend = backend_;
+  Result<void> done;
+  if (backend.kind == Backend::Kind::Linear) {
+    const Result<Hpa> run = board_.memory().allocate(
+        static_cast<unsigned>(std::bit_width((part.bytes - 1) / kFrameBytes)));
+    if (run) backend.base = *run;
+    done = run ? space_.map(Gpa(part.start), part.bytes, backend) : Result<void>(run.error());
+  } else {
+    done = space_.map(Gpa(part.start), part.bytes, backend);
+  }
+  if (!done) begin_error_ = done.error();
+  workers_[core].play(recording_.take(), *this, core);
+  return true;
+}
+
+void Hypervisor::handle(u32 core, Gpa gpa, Access access, models::Actor& owner, u32 what,
+                        FaultOutcome& outcome) {
+  jobs_[core] = {State::Exiting, gpa, access, &owner, what, &outcome, board_.wheel().now(), 0};
+  later(core, costs_.exit_cycles);
+}
+
+void Hypervisor::later(u32 core, u64 cycles) {
+  board_.wheel().schedule(board_.wheel().now() + cycles, *this, core);
+}
+
+void Hypervisor::on_cycle(u32 core) {
+  Job& job = jobs_[core];
+  switch (job.state) {
+    case State::Begin:
+      if (next_part(core)) return;
+      began_ = true;
+      job.state = State::Idle;
+      job.owner->on_cycle(job.what);
+      return;
+    case State::Exiting:
+      job.waits_since = board_.wheel().now();
+      if (!locked_) return take_lock(core);
+      waiting_.push_back(core);
+      return;
+    case State::Handling:
+      return run_engine(core);
+    case State::Working:
+      return leave(core);
+    case State::Entering:
+      job.state = State::Idle;
+      counts_.cycles += board_.wheel().now() - job.since;
+      job.owner->on_cycle(job.what);
+      return;
+    case State::Idle:
+      break;
+  }
+  models::check(false, "hypervisor", "an exit that is under way", board_.wheel().now(), core);
+}
+
+void Hypervisor::take_lock(u32 core) {
+  locked_ = true;
+  Job& job = jobs_[core];
+  counts_.waiting += board_.wheel().now() - job.waits_since;
+  job.state = State::Handling;
+  later(core, costs_.handler_cycles);
+}
+
+void Hypervisor::run_engine(u32 core) {
+  Job& job = jobs_[core];
+  recording_.begin(board_.core(core).mmu->regime());
+  *job.outcome = space_.handle_fault(job.gpa, job.access);
+  ++counts_.by_outcome[static_cast<std::size_t>(*job.outcome)];
+  job.state = State::Working;
+  workers_[core].play(recording_.take(), *this, core);
+}
+
+void Hypervisor::leave(u32 core) {
+  locked_ = false;
+  jobs_[core].state = State::Entering;
+  later(core, costs_.entry_cycles +
+                  (*jobs_[core].outcome == FaultOutcome::NoArea ? costs_.emulation_cycles : 0));
+  if (waiting_.empty()) return;
+  const u32 next = waiting_.front();
+  waiting_.pop_front();
+  take_lock(next);
+}
+
+}  // namespace nestwalk::software

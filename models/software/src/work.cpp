@@ -1,0 +1,94 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/software/work.hpp"
+
+namespace nestwalk::software {
+
+const Work& Recording::take() {
+  on_ = false;
+  for (auto step = work_.steps.rbegin(); step != work_.steps.rend(); ++step) {
+    if (step->kind == Step::Kind::Write) memory_.store(Hpa(step->where), step->before);
+  }
+  return work_;
+}
+
+// Barriers are a part of what the fences between them cost.
+void Recording::fenced(const addrspace::Invalidation<Gpa>& change) {
+  emit_fences(architecture_, policy_, machine_, change, [&](const addrspace::Fence& op) {
+    const models::FenceRequest request = models::from_engine(op, regime_);
+    if (request.kind != models::FenceKind::None) fence(request);
+  });
+}
+
+void Recording::fence(const models::FenceRequest& request) {
+  if (!on_) return;
+  ++counts_.fences;
+  work_.steps.push_back({Step::Kind::Fence, work_.fences.size()});
+  work_.fences.push_back(request);
+}
+
+void Worker::play(const Work& work, models::Actor& owner, u32 what) {
+  work_.steps.assign(work.steps.begin(), work.steps.end());
+  work_.fences.assign(work.fences.begin(), work.fences.end());
+  owner_ = &owner;
+  what_ = what;
+  next_ = 0;
+  accessed_ = false;
+  on_cycle(0);
+}
+
+void Worker::on_cycle(u32) {
+  while (next_ != work_.steps.size()) {
+    if (!step()) return;
+  }
+  board_.wheel().schedule(board_.wheel().now(), *owner_, what_);
+}
+
+bool Worker::spend(u64 cycles) {
+  models::Wheel& wheel = board_.wheel();
+  if (wheel.advance(wheel.now() + cycles)) return true;
+  wheel.schedule(wheel.now() + cycles, *this, 0);
+  return false;
+}
+
+// One step, or the second half of it; true if the next one is due in this cycle.
+bool Worker::step() {
+  const Step& step = work_.steps[next_];
+  switch (step.kind) {
+    case Step::Kind::Read:
+    case Step::Kind::Write: {
+      const bool write = step.kind == Step::Kind::Write;
+      if (!accessed_) {
+        accessed_ = true;
+        return board_.hierarchy().access(board_.core(core_).paths.data, Hpa(step.where), write,
+                                         *this, 0, served_);
+      }
+      accessed_ = false;
+      ++next_;
+      if (!write) return true;
+      // A walker may have set flags since the engine looked.
+      const Hpa slot(step.where);
+      const u64 set_meanwhile = board_.memory().load(slot) & ~step.before;
+      board_.memory().store(slot, step.after == 0 ? 0 : step.after | set_meanwhile);
+      return true;
+    }
+    case Step::Kind::Allocate:
+    case Step::Kind::Free:
+      ++next_;
+      return spend(costs_.frame_cycles);
+    case Step::Kind::Zero:
+      ++next_;
+      return spend(step.before / kFrameBytes * costs_.zero_cycles);
+    case Step::Kind::Fence:
+      ++next_;
+      fences_.issue(core_, work_.fences[step.where],
+                    is_broadcast(work_.fences[step.where].kind) ? models::Reach::Own
+                                                                : models::Reach::Interrupts,
+                    *this, 0);
+      return false;
+  }
+  return true;
+}
+
+}  // namespace nestwalk::software

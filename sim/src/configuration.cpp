@@ -1,0 +1,352 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "configuration.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "command_line.hpp"
+
+namespace nestwalk::sim {
+
+using addrspace::Architecture;
+using addrspace::Backend;
+using addrspace::kGiB;
+using addrspace::u32;
+using addrspace::u64;
+using addrspace::u8;
+
+namespace {
+
+constexpr u64 kMiB2 = u64{2} << 20;
+constexpr u64 kMost = ~u64{0};
+
+std::string read_file(const std::string& file) {
+  std::ifstream in(file);
+  std::ostringstream text;
+  text << in.rdbuf();
+  if (!in) throw UsageError(file + ": cannot be read");
+  return text.str();
+}
+
+Json parse_json(const std::string& text, const std::string& file) {
+  try {
+    return Json::parse(text);
+  } catch (const Json::exception& error) {
+    throw UsageError(file + ": " + error.what());
+  }
+}
+
+std::size_t distance(const std::string& a, const std::string& b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t n = 0; n <= b.size(); ++n) row[n] = n;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0]++;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t change = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({change, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row[b.size()];
+}
+
+std::string nearest_key(const Json& object, const std::string& key) {
+  std::string best;
+  for (const auto& [name, value] : object.items()) {
+    if (best.empty() || distance(name, key) < distance(best, key)) best = name;
+  }
+  return best;
+}
+
+std::string listed(const std::vector<const char*>& words) {
+  std::string text;
+  for (const char* const word : words) {
+    if (!text.empty()) text += ", ";
+    text += word;
+  }
+  return text;
+}
+
+// "64M"
+std::optional<u64> size_of(const std::string& text) {
+  std::size_t digits = 0;
+  while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') ++digits;
+  if (digits == 0 || digits > 15 || text.size() > digits + 1) return std::nullopt;
+  u64 size = std::stoull(text.substr(0, digits));
+  if (text.size() > digits) {
+    const std::string units = "KMGT";
+    const std::size_t unit = units.find(text[digits]);
+    if (unit == std::string::npos) return std::nullopt;
+    size <<= 10 * (unit + 1);
+  }
+  return size;
+}
+
+const Parameter* parameter_at(const std::string& path) {
+  const auto& rows = parameters();
+  const auto row = std::find_if(rows.begin(), rows.end(),
+                                [&](const Parameter& each) { return each.path == path; });
+  return row == rows.end() ? nullptr : &*row;
+}
+
+void check(const Parameter& row, const Json& value, const std::string& where) {
+  const auto fail = [&](const std::string& expected) {
+    throw UsageError(where + ": " + row.path + " is " + value.dump() + ", not " + expected);
+  };
+  const auto is_choice = [&] {
+    return value.is_string() &&
+           std::any_of(row.choices.begin(), row.choices.end(),
+                       [&](const char* word) { return value.get<std::string>() == word; });
+  };
+  switch (row.kind) {
+    case Parameter::Kind::Choice:
+      if (!is_choice()) fail("one of " + listed(row.choices));
+      return;
+    case Parameter::Kind::Number:
+      if (is_choice()) return;
+      if (!value.is_number_unsigned() || value.get<u64>() < row.least || value.get<u64>() > row.most)
+        fail("a number from " + std::to_string(row.least) + " to " + std::to_string(row.most));
+      return;
+    case Parameter::Kind::Flag:
+      if (!value.is_boolean()) fail("true or false");
+      return;
+    case Parameter::Kind::Size: {
+      if (is_choice()) return;
+      const std::optional<u64> size = value.is_number_unsigned() ? value.get<u64>()
+                                      : value.is_string()        ? size_of(value.get<std::string>())
+                                                                 : std::nullopt;
+      if (!size || *size < row.least || *size > row.most) {
+        std::string expected = "a size such as 512M";
+        if (!row.choices.empty()) expected.append(", or ").append(listed(row.choices));
+        fail(expected);
+      }
+    }
+  }
+}
+
+// "x86_64-5" has five.
+std::optional<u64> levels_of(const traces::Header& trace) {
+  const std::string& tables = trace.guest_tables;
+  const bool says = tables.size() > 2 && tables[tables.size() - 2] == '-';
+  const char last = says ? tables.back() : '0';
+  if (last < '3' || last > '5') return std::nullopt;
+  return static_cast<u64>(last - '0');
+}
+
+// What a user typed: JSON where it is JSON, else a word.
+Json typed(const std::string& text) {
+  Json value = Json::parse(text, nullptr, false);
+  return value.is_discarded() ? Json(text) : value;
+}
+
+}  // namespace
+
+const std::vector<Parameter>& parameters() {
+  using Kind = Parameter::Kind;
+  static const std::vector<Parameter> kRows = {
+      {"guest.tables", Kind::Choice, "\"auto\"", {"auto", "none", "first-touch", "recorded"}, 0, 0,
+       "the guest's own page tables: none, built when a page is touched, or likewise with the "
+       "guest-physical pages that the trace names; auto: what the trace has"},
+      {"guest.placement", Kind::Choice, "\"linear\"", {"linear", "random"}, 0, 0,
+       "which free frame a first touch takes: the lowest, or any"},
+      {"guest.large_pages", Kind::Flag, "false", {}, 0, 0,
+       "2M pages where a first touch finds a whole 2M free"},
+      {"guest.levels", Kind::Number, "\"auto\"", {"auto"}, 3, 5,
+       "of the guest's page tables; auto: as the trace has them, else 4"},
+      {"guest.memory", Kind::Size, "\"auto\"", {"auto"}, kMiB2, u64{1} << 47,
+       "guest-physical memory from 0; auto: what the trace says, else 4G"},
+      {"guest.seed", Kind::Number, "1", {}, 0, kMost, "of random placement"},
+      {"hypervisor.backing", Kind::Choice, "\"lazy\"", {"eager", "lazy", "linear"}, 0, 0,
+       "when the guest's memory gets frames: before it runs, when it touches them, or before it "
+       "runs and in one piece"},
+      {"hypervisor.fault_around", Kind::Number, "0", {}, 0, 9,
+       "lazy: 2^n pages for one fault"},
+      {"hypervisor.large_pages", Kind::Flag, "false", {}, 0, 0,
+       "eager and lazy: 2M leaves where a whole 2M is free"},
+      {"hypervisor.levels", Kind::Number, "4", {}, 3, 5, "of the hypervisor's page tables"},
+      {"hypervisor.hardware_dirty", Kind::Flag, "true", {}, 0, 0,
+       "the walker sets accessed and dirty flags in the hypervisor's tables"},
+      {"hypervisor.fences", Kind::Choice, "\"precise\"", {"precise", "context", "original-0.3.0"},
+       0, 0, "which invalidations the engine issues"},
+      {"host.memory", Kind::Size, "\"64G\"", {}, kGiB, u64{1} << 45, "of the host"},
+      {"run.limit", Kind::Number, "0", {}, 0, kMost, "accesses of each vCPU; 0: all"},
+  };
+  return kRows;
+}
+
+std::string preset_file(const std::string& name) {
+  namespace fs = std::filesystem;
+  if (name.find('/') != std::string::npos || name.ends_with(".json")) return name;
+  std::string known;
+  for (const char* const folder : {NESTWALK_PRESETS_INSTALLED, NESTWALK_PRESETS}) {
+    const fs::path file = fs::path(folder) / (name + ".json");
+    if (fs::exists(file)) return file.string();
+    std::error_code none;
+    for (const auto& entry : fs::directory_iterator(folder, none)) {
+      known.append(" ").append(entry.path().stem().string());
+    }
+  }
+  throw UsageError("there is no preset '" + name + "'; there are:" + known);
+}
+
+Configuration::Configuration(const std::string& file) : preset_file_(file) {
+  document_["machine"] = parse_json(read_file(file), file);
+  for (const Parameter& row : parameters()) {
+    const std::string path = row.path;
+    const std::size_t dot = path.find('.');
+    document_[path.substr(0, dot)][path.substr(dot + 1)] = Json::parse(row.standard);
+  }
+}
+
+Json& Configuration::at(const std::string& path, const std::string& where) {
+  Json* place = &document_;
+  std::string so_far;
+  std::istringstream parts(path);
+  for (std::string part; std::getline(parts, part, '.');) {
+    std::string label = so_far;
+    if (!label.empty()) label += '.';
+    label += part;
+    if (place->is_array() && !part.empty() && part.find_first_not_of("0123456789") == part.npos &&
+        part.size() < 6 && std::stoul(part) < place->size()) {
+      place = &(*place)[std::stoul(part)];
+    } else if (place->is_object() && place->contains(part)) {
+      place = &(*place)[part];
+    } else {
+      std::string hint;
+      if (place->is_object()) hint.append("; did you mean ").append(nearest_key(*place, part)) += '?';
+      throw UsageError(where + ": " + label + " is unknown" + hint);
+    }
+    so_far = label;
+  }
+  return *place;
+}
+
+void Configuration::put(const std::string& path, const Json& value, const std::string& where) {
+  Json& place = at(path, where);
+  if (const Parameter* const row = parameter_at(path)) {
+    check(*row, value, where);
+    place = value;
+    return;
+  }
+  if (path.rfind("machine.", 0) != 0 || place.is_object()) {
+    throw UsageError(where + ": " + path + " is not a value");
+  }
+  // Values of a machine stand beside their source.
+  const bool sourced = place.is_array() && place.size() == 2 && place[1].is_string();
+  const bool with_source = value.is_array() && value.size() == 2 && value[1].is_string();
+  place = sourced && !with_source ? Json::array({value, "guess of the user"}) : value;
+}
+
+void Configuration::set(const std::string& assignment) {
+  const std::size_t equals = assignment.find('=');
+  if (equals == std::string::npos) {
+    throw UsageError("--set " + assignment + ": not PATH=VALUE");
+  }
+  put(assignment.substr(0, equals), typed(assignment.substr(equals + 1)), "--set " + assignment);
+}
+
+void Configuration::merge(const Json& from, const std::string& path, const std::string& where) {
+  for (const auto& [key, value] : from.items()) {
+    std::string inner = path;
+    if (!inner.empty()) inner += '.';
+    inner += key;
+    const Json& place = at(inner, where);
+    if (place.is_object() && value.is_object()) {
+      merge(value, inner, where);
+    } else {
+      put(inner, value, where);
+    }
+  }
+}
+
+void Configuration::merge_file(const std::string& file) {
+  const Json from = parse_json(read_file(file), file);
+  if (!from.is_object()) throw UsageError(file + ": not a JSON object");
+  merge(from, "", file);
+}
+
+const std::string Configuration::text(const char* path) const {
+  return const_cast<Configuration*>(this)->at(path, path).get<std::string>();
+}
+u64 Configuration::number(const char* path) const {
+  const Json& value = const_cast<Configuration*>(this)->at(path, path);
+  return value.is_string() ? *size_of(value.get<std::string>()) : value.get<u64>();
+}
+bool Configuration::flag(const char* path) const {
+  return const_cast<Configuration*>(this)->at(path, path).get<bool>();
+}
+
+RunShape Configuration::resolve(const traces::Header& trace) {
+  RunShape shape;
+  shape.machine = models::parse_preset(document_["machine"].dump(), preset_file_).shape;
+  shape.machine.cores = std::max(shape.machine.cores, trace.vcpus);
+  document_["machine"]["cores"] = Json::array({shape.machine.cores, "manual vCPUs of the trace"});
+
+  const auto lacks = [&](traces::Lack what) { return (trace.lacks & what) != 0; };
+  if (text("guest.tables") == "auto") {
+    const bool physical = trace.mode == traces::Mode::GuestPhysical || lacks(traces::kNoGva);
+    put("guest.tables",
+        physical                    ? "none"
+        : lacks(traces::kNoGpa) ? "first-touch"
+                                : "recorded",
+        "auto");
+  }
+  const std::string tables = text("guest.tables");
+  shape.guest.tables = tables == "none"          ? software::GuestTables::None
+                       : tables == "first-touch" ? software::GuestTables::FirstTouch
+                                                 : software::GuestTables::Recorded;
+  if (shape.guest.tables == software::GuestTables::Recorded && lacks(traces::kNoGpa)) {
+    throw UsageError("guest.tables is recorded, but the trace has no guest-physical addresses");
+  }
+  if (shape.guest.tables == software::GuestTables::None && lacks(traces::kNoGpa)) {
+    throw UsageError("guest.tables is none, but the trace has no guest-physical addresses");
+  }
+  shape.guest.placement = text("guest.placement") == "random" ? software::Placement::Random
+                                                              : software::Placement::Linear;
+  shape.guest.large_pages = flag("guest.large_pages");
+  if (document_["guest"]["levels"] == "auto") {
+    put("guest.levels", levels_of(trace).value_or(4), "auto");
+  }
+  shape.guest.levels = static_cast<u8>(number("guest.levels"));
+  shape.guest.seed = number("guest.seed");
+  shape.guest.memory.clear();
+  if (document_["guest"]["memory"] == "auto") {
+    for (const traces::MemoryRange& range : trace.memory) {
+      if (range.stage != traces::Stage::Guest || (range.kind != "ram" && range.kind != "rom")) {
+        continue;
+      }
+      const u64 start = range.start & ~(kMiB2 - 1);
+      const u64 end = (range.start + range.bytes + kMiB2 - 1) & ~(kMiB2 - 1);
+      shape.guest.memory.push_back({start, end - start});
+    }
+    if (shape.guest.memory.empty()) {
+      put("guest.memory", "4G", "auto");
+      shape.guest.memory.push_back({0, 4 * kGiB});
+    }
+  } else {
+    shape.guest.memory.push_back({0, (number("guest.memory") + kMiB2 - 1) & ~(kMiB2 - 1)});
+  }
+
+  const std::string backing = text("hypervisor.backing");
+  const u8 level = flag("hypervisor.large_pages") ? 1 : 0;
+  shape.hypervisor.backend =
+      backing == "eager"  ? Backend::eager(level)
+      : backing == "lazy" ? Backend::lazy(static_cast<u8>(number("hypervisor.fault_around")), level)
+                          : Backend::linear(addrspace::Hpa(0));
+  shape.hypervisor.levels = static_cast<u8>(number("hypervisor.levels"));
+  shape.hypervisor.hardware_dirty = flag("hypervisor.hardware_dirty");
+  const std::string fences = text("hypervisor.fences");
+  shape.hypervisor.fences = fences == "precise"   ? addrspace::FencePolicy::Precise
+                            : fences == "context" ? addrspace::FencePolicy::Context
+                                                  : addrspace::FencePolicy::Original030;
+  shape.host_bytes = (number("host.memory") + kGiB - 1) / kGiB * kGiB;
+  shape.limit = number("run.limit");
+  return shape;
+}
+
+}  // namespace nestwalk::sim

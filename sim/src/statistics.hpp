@@ -1,0 +1,27 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What a run says: each number once, with its name, unit and a sentence.
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "configuration.hpp"
+
+namespace nestwalk::sim {
+
+struct Statistic {
+  std::string name;  ///< of the form "walk.references"
+  std::variant<addrspace::u64, double> value;
+  const char* unit;
+  const char* sentence;
+};
+using Statistics = std::vector<Statistic>;
+
+/// `name value # sentence (unit)`, a line for each.
+std::string as_text(const Statistics& statistics);
+Json as_json(const Statistics& statistics);
+
+}  // namespace nestwalk::sim
