@@ -109,7 +109,8 @@ void check(const Parameter& row, const Json& value, const std::string& where) {
       return;
     case Parameter::Kind::Number:
       if (is_choice()) return;
-      if (!value.is_number_unsigned() || value.get<u64>() < row.least || value.get<u64>() > row.most)
+      if (!value.is_number_unsigned() || value.get<u64>() < row.least ||
+          value.get<u64>() > row.most)
         fail("a number from " + std::to_string(row.least) + " to " + std::to_string(row.most));
       return;
     case Parameter::Kind::Flag:
@@ -149,30 +150,74 @@ Json typed(const std::string& text) {
 const std::vector<Parameter>& parameters() {
   using Kind = Parameter::Kind;
   static const std::vector<Parameter> kRows = {
-      {"guest.tables", Kind::Choice, "\"auto\"", {"auto", "none", "first-touch", "recorded"}, 0, 0,
+      {"guest.tables",
+       Kind::Choice,
+       "\"auto\"",
+       {"auto", "none", "first-touch", "recorded"},
+       0,
+       0,
        "the guest's own page tables: none, built when a page is touched, or likewise with the "
        "guest-physical pages that the trace names; auto: what the trace has"},
-      {"guest.placement", Kind::Choice, "\"linear\"", {"linear", "random"}, 0, 0,
+      {"guest.placement",
+       Kind::Choice,
+       "\"linear\"",
+       {"linear", "random"},
+       0,
+       0,
        "which free frame a first touch takes: the lowest, or any"},
-      {"guest.large_pages", Kind::Flag, "false", {}, 0, 0,
+      {"guest.large_pages",
+       Kind::Flag,
+       "false",
+       {},
+       0,
+       0,
        "2M pages where a first touch finds a whole 2M free"},
-      {"guest.levels", Kind::Number, "\"auto\"", {"auto"}, 3, 5,
+      {"guest.levels",
+       Kind::Number,
+       "\"auto\"",
+       {"auto"},
+       3,
+       5,
        "of the guest's page tables; auto: as the trace has them, else 4"},
-      {"guest.memory", Kind::Size, "\"auto\"", {"auto"}, kMiB2, u64{1} << 47,
+      {"guest.memory",
+       Kind::Size,
+       "\"auto\"",
+       {"auto"},
+       kMiB2,
+       u64{1} << 47,
        "guest-physical memory from 0; auto: what the trace says, else 4G"},
       {"guest.seed", Kind::Number, "1", {}, 0, kMost, "of random placement"},
-      {"hypervisor.backing", Kind::Choice, "\"lazy\"", {"eager", "lazy", "linear"}, 0, 0,
+      {"hypervisor.backing",
+       Kind::Choice,
+       "\"lazy\"",
+       {"eager", "lazy", "linear"},
+       0,
+       0,
        "when the guest's memory gets frames: before it runs, when it touches them, or before it "
        "runs and in one piece"},
-      {"hypervisor.fault_around", Kind::Number, "0", {}, 0, 9,
-       "lazy: 2^n pages for one fault"},
-      {"hypervisor.large_pages", Kind::Flag, "false", {}, 0, 0,
+      {"hypervisor.fault_around", Kind::Number, "0", {}, 0, 9, "lazy: 2^n pages for one fault"},
+      {"hypervisor.large_pages",
+       Kind::Flag,
+       "false",
+       {},
+       0,
+       0,
        "eager and lazy: 2M leaves where a whole 2M is free"},
       {"hypervisor.levels", Kind::Number, "4", {}, 3, 5, "of the hypervisor's page tables"},
-      {"hypervisor.hardware_dirty", Kind::Flag, "true", {}, 0, 0,
+      {"hypervisor.hardware_dirty",
+       Kind::Flag,
+       "true",
+       {},
+       0,
+       0,
        "the walker sets accessed and dirty flags in the hypervisor's tables"},
-      {"hypervisor.fences", Kind::Choice, "\"precise\"", {"precise", "context", "original-0.3.0"},
-       0, 0, "which invalidations the engine issues"},
+      {"hypervisor.fences",
+       Kind::Choice,
+       "\"precise\"",
+       {"precise", "context", "original-0.3.0"},
+       0,
+       0,
+       "which invalidations the engine issues"},
       {"host.memory", Kind::Size, "\"64G\"", {}, kGiB, u64{1} << 45, "of the host"},
       {"run.limit", Kind::Number, "0", {}, 0, kMost, "accesses of each vCPU; 0: all"},
   };
@@ -218,7 +263,8 @@ Json& Configuration::at(const std::string& path, const std::string& where) {
       place = &(*place)[part];
     } else {
       std::string hint;
-      if (place->is_object()) hint.append("; did you mean ").append(nearest_key(*place, part)) += '?';
+      if (place->is_object())
+        hint.append("; did you mean ").append(nearest_key(*place, part)) += '?';
       throw UsageError(where + ": " + label + " is unknown" + hint);
     }
     so_far = label;
@@ -291,7 +337,7 @@ RunShape Configuration::resolve(const traces::Header& trace) {
   if (text("guest.tables") == "auto") {
     const bool physical = trace.mode == traces::Mode::GuestPhysical || lacks(traces::kNoGva);
     put("guest.tables",
-        physical                    ? "none"
+        physical                ? "none"
         : lacks(traces::kNoGpa) ? "first-touch"
                                 : "recorded",
         "auto");

@@ -23,9 +23,9 @@ struct Parameter {
   enum class Kind { Choice, Number, Size, Flag };
   const char* path;
   Kind kind;
-  const char* standard;                 ///< its value if nobody sets it
-  std::vector<const char*> choices;     ///< of a Choice, and words that a Size may be
-  addrspace::u64 least = 0, most = 0;   ///< of a Number or a Size
+  const char* standard;                ///< its value if nobody sets it
+  std::vector<const char*> choices;    ///< of a Choice, and words that a Size may be
+  addrspace::u64 least = 0, most = 0;  ///< of a Number or a Size
   const char* sentence;
 };
 const std::vector<Parameter>& parameters();

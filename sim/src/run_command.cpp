@@ -65,14 +65,15 @@ struct RunRecord {
   Json json() const {
     std::string command = "nestwalk run";
     for (const std::string& argument : arguments) command += " " + argument;
-    return {{"format", "nestwalk-run"},
-            {"version", NESTWALK_VERSION},
-            {"command", command},
-            {"trace", trace},
-            {"complete", ended_early.empty()},
-            {"ended_early", ended_early},
-            {"host_seconds", seconds},
-            {"accesses_per_host_second", seconds > 0 ? static_cast<double>(accesses) / seconds : 0}};
+    return {
+        {"format", "nestwalk-run"},
+        {"version", NESTWALK_VERSION},
+        {"command", command},
+        {"trace", trace},
+        {"complete", ended_early.empty()},
+        {"ended_early", ended_early},
+        {"host_seconds", seconds},
+        {"accesses_per_host_second", seconds > 0 ? static_cast<double>(accesses) / seconds : 0}};
   }
 };
 

@@ -64,8 +64,8 @@ Simulation::Simulation(const RunShape& shape, u32 vcpus, const OpenStream& open)
 
 void Simulation::on_cycle(u32) {
   if (hypervisor_->begin_error()) {
-    ended_early_ = std::string("the guest cannot have its memory: ") +
-                   to_string(*hypervisor_->begin_error());
+    ended_early_ =
+        std::string("the guest cannot have its memory: ") + to_string(*hypervisor_->begin_error());
     return;
   }
   for (auto& vcpu : vcpus_) vcpu->begin(shape_.limit == 0 ? ~u64{0} : shape_.limit);
@@ -145,9 +145,12 @@ Statistics Simulation::statistics() const {
       "left out, since the guest's tables cannot have their addresses");
 
   add("latency.mean", latencies.mean(), "cycles", "of an access, from its begin to its end");
-  add("latency.p50", latencies.percentile(500), "cycles", "that half of the accesses do not exceed");
-  add("latency.p90", latencies.percentile(900), "cycles", "that 90 % of the accesses do not exceed");
-  add("latency.p99", latencies.percentile(990), "cycles", "that 99 % of the accesses do not exceed");
+  add("latency.p50", latencies.percentile(500), "cycles",
+      "that half of the accesses do not exceed");
+  add("latency.p90", latencies.percentile(900), "cycles",
+      "that 90 % of the accesses do not exceed");
+  add("latency.p99", latencies.percentile(990), "cycles",
+      "that 99 % of the accesses do not exceed");
   add("latency.p99.9", latencies.percentile(999), "cycles",
       "that 99.9 % of the accesses do not exceed");
   add("latency.max", latencies.max(), "cycles", "of the slowest access");
@@ -179,12 +182,14 @@ Statistics Simulation::statistics() const {
   const software::GuestCounts guest = guest_ ? guest_->counts() : software::GuestCounts{};
   add("guest.faults", guest.faults, "faults", "of the guest's own first stage");
   add("guest.large_pages", guest.large_pages, "faults", "of these, answered with 2M");
-  add("guest.moved_pages", guest.moved_pages, "faults", "of these, where the trace has another page");
+  add("guest.moved_pages", guest.moved_pages, "faults",
+      "of these, where the trace has another page");
   add("guest.switches", all.switches, "switches", "between the guest's address spaces");
   add("guest.spaces", guest.spaces, "spaces", "that the guest made");
   add("guest.asid_rollovers", guest.asid_rollovers, "rollovers", "of the guest's ASIDs");
   add("guest.fences", all.fences, "fences", "that the guest issued");
-  add("guest.table_frames", guest.table_frames, "frames", "that the guest's kernel took for tables");
+  add("guest.table_frames", guest.table_frames, "frames",
+      "that the guest's kernel took for tables");
   add("guest.bytes_zeroed", guest.bytes_zeroed, "bytes", "by the guest's kernel");
   add("guest.cycles", guest.cycles, "cycles",
       "in the guest's kernel, exits on the way included, of all vCPUs");

@@ -16,8 +16,7 @@ namespace nestwalk::sim {
 
 class Simulation final : private models::Actor {
  public:
-  using OpenStream =
-      std::function<std::unique_ptr<software::GuestStream>(addrspace::u32 vcpu)>;
+  using OpenStream = std::function<std::unique_ptr<software::GuestStream>(addrspace::u32 vcpu)>;
 
   Simulation(const RunShape& shape, addrspace::u32 vcpus, const OpenStream& open);
 

@@ -34,10 +34,10 @@ void TraceStream::convert(const traces::Event& event) {
   } else if (const auto* const fence = std::get_if<traces::GuestFence>(&event.detail)) {
     const bool by_address = fence->scope == traces::FenceScope::Address ||
                             fence->scope == traces::FenceScope::AddressAsid;
-    const bool by_space = fence->scope == traces::FenceScope::Asid ||
-                          fence->scope == traces::FenceScope::AddressAsid;
-    event_.detail = software::GuestFence{by_address, by_space, fence->address.value(),
-                                         fence->bytes};
+    const bool by_space =
+        fence->scope == traces::FenceScope::Asid || fence->scope == traces::FenceScope::AddressAsid;
+    event_.detail =
+        software::GuestFence{by_address, by_space, fence->address.value(), fence->bytes};
   } else if (const auto* const phase = std::get_if<traces::PhaseMarker>(&event.detail)) {
     event_.detail = software::GuestPhase{phase->number, phase->name};
   }

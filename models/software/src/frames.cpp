@@ -33,9 +33,12 @@ u64 permuted(u64 number, unsigned half_bits, const u64* keys) {
 GuestFrames::GuestFrames(const std::vector<MemoryRange>& memory, Placement placement, u64 seed)
     : placement_(placement) {
   for (const MemoryRange& range : memory) {
-    ranges_.push_back({frames_, range.start, range.bytes / kFrameBytes});
+    ranges_.push_back({frames_, range.start});
     frames_ += range.bytes / kFrameBytes;
   }
+  taken_.resize(frames_);
+  in_use_.resize(frames_ / kSmallPerLarge);
+  next_large_ = in_use_.size();
   half_bits_ = (static_cast<unsigned>(std::bit_width(frames_)) + 1) / 2;
   for (u64& key : keys_) key = seed = mix(seed);
 }
@@ -46,30 +49,31 @@ Gpa GuestFrames::frame(u64 number) const {
   return Gpa(ranges_[n].start + (number - ranges_[n].first) * kFrameBytes);
 }
 
+Gpa GuestFrames::take_number(u64 number) {
+  taken_[number] = true;
+  ++in_use_[number / kSmallPerLarge];
+  return frame(number);
+}
+
 std::optional<Gpa> GuestFrames::take() {
-  const u64 small = frames_ - taken_large_ * kSmallPerLarge;  // large ones come from the top
-  if (placement_ == Placement::Linear) {
-    if (taken_ == small) return std::nullopt;
-    return frame(taken_++);
-  }
-  const u64 end = u64{1} << 2 * half_bits_;
-  while (taken_ < end) {
-    const u64 number = permuted(taken_++, half_bits_, keys_);
-    if (number < small) return frame(number);
+  const bool linear = placement_ == Placement::Linear;
+  const u64 end = linear ? frames_ : u64{1} << 2 * half_bits_;
+  while (next_ < end) {
+    const u64 at = next_++;
+    const u64 number = linear ? at : permuted(at, half_bits_, keys_);
+    if (number < frames_ && is_free(number)) return take_number(number);
   }
   return std::nullopt;
 }
 
-// With random placement small frames lie anywhere below what large pages may still take, so large
-// pages have a quarter of the memory to themselves.
 std::optional<Gpa> GuestFrames::take_large() {
-  const u64 next = (taken_large_ + 1) * kSmallPerLarge;
-  if (next > frames_) return std::nullopt;
-  const u64 lowest = frames_ - next;
-  const u64 reserved = placement_ == Placement::Linear ? taken_ : frames_ / 4 * 3;
-  if (lowest < reserved) return std::nullopt;
-  ++taken_large_;
-  return frame(lowest);
+  while (next_large_ > 0) {
+    const u64 region = --next_large_;
+    if (in_use_[region] != 0) continue;
+    for (u64 n = 0; n < kSmallPerLarge; ++n) take_number(region * kSmallPerLarge + n);
+    return frame(region * kSmallPerLarge);
+  }
+  return std::nullopt;
 }
 
 }  // namespace nestwalk::software

@@ -190,8 +190,8 @@ bool Guest::touch(u32 core, Gpa at) {
   models::Mmu& mmu = *board_.core(core).mmu;
   const models::Regime user = mmu.regime();
   mmu.set_regime(kernel_);
-  const bool done = mmu.translate({at.value(), AccessKind::Write, false}, *this, core,
-                                  jobs_[core].touched);
+  const bool done =
+      mmu.translate({at.value(), AccessKind::Write, false}, *this, core, jobs_[core].touched);
   mmu.set_regime(user);
   return done;
 }

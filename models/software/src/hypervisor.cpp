@@ -35,7 +35,12 @@ std::vector<MemoryRange> parts_of(const std::vector<MemoryRange>& memory, Backen
 
 Hypervisor::Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpace& space,
                        Recording& recording, const models::SoftwareShape& costs)
-    : board_(board), fences_(fences), space_(space), recording_(recording), costs_(costs), jobs_(board.cores()) {
+    : board_(board),
+      fences_(fences),
+      space_(space),
+      recording_(recording),
+      costs_(costs),
+      jobs_(board.cores()) {
   for (u32 core = 0; core < board.cores(); ++core) {
     workers_.emplace_back(board, fences, core, costs);
   }

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// The guest's kernel: address spaces with real tables in guest memory, built when a page is touched.
+// The guest's kernel: address spaces with real tables in guest memory, built when a page is
+// touched.
 //
 // It reaches its own memory through a direct map: guest-physical addresses, translated by the
 // second stage, so that what it touches first is backed by the hypervisor as any other page is. A
@@ -21,15 +22,15 @@
 namespace nestwalk::software {
 
 struct GuestCounts {
-  u64 faults = 0;         ///< page faults of the guest itself
-  u64 large_pages = 0;    ///< that were answered with 2M
-  u64 moved_pages = 0;    ///< a recorded address was mapped to another page before
+  u64 faults = 0;       ///< page faults of the guest itself
+  u64 large_pages = 0;  ///< that were answered with 2M
+  u64 moved_pages = 0;  ///< a recorded address was mapped to another page before
   u64 table_frames = 0;
   u64 spaces = 0;
   u64 asid_rollovers = 0;
   u64 bytes_zeroed = 0;
-  Cycle cycles = 0;       ///< in faults and switches, of all vCPUs; exits on the way included
-  Cycle waiting = 0;      ///< of that: for others to leave the kernel
+  Cycle cycles = 0;   ///< in faults and switches, of all vCPUs; exits on the way included
+  Cycle waiting = 0;  ///< of that: for others to leave the kernel
 };
 
 /// What became of a fault of the guest.
@@ -64,7 +65,7 @@ class Guest final : private models::Actor {
   enum class State : u8 {
     Idle,
     Trapped,
-    Stock,        ///< frames for tables
+    Stock,  ///< frames for tables
     StockTouched,
     StockZeroed,
     Page,
@@ -77,7 +78,7 @@ class Guest final : private models::Actor {
   struct Space {
     std::unique_ptr<GuestSpace> tables;
     models::Regime regime;
-    u32 generation = 0;                       ///< of its ASID
+    u32 generation = 0;                      ///< of its ASID
     std::unordered_set<u64> in_small_pages;  ///< regions of 2M that have some
   };
   struct Job {
@@ -125,8 +126,8 @@ class Guest final : private models::Actor {
   Gpa last_table_;
   models::Regime kernel_;  ///< the direct map
   std::deque<Worker> workers_;
-  std::vector<Job> jobs_;               ///< by core
-  std::vector<Space*> current_;         ///< by core
+  std::vector<Job> jobs_;        ///< by core
+  std::vector<Space*> current_;  ///< by core
   std::unordered_map<u64, std::unique_ptr<Space>> spaces_;
   u16 last_asid_ = 0;
   u32 generation_ = 1;

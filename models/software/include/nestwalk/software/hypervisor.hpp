@@ -3,8 +3,9 @@
 
 // The hypervisor of one guest: takes its exits, runs the engine, and pays for what that did.
 //
-// An exit costs, in this order: the exit; waiting until no other vCPU is in the engine; the handler;
-// every step that the engine took (work.hpp); the entry. The engine's locks are one per guest.
+// An exit costs, in this order: the exit; waiting until no other vCPU is in the engine; the
+// handler; every step that the engine took (work.hpp); the entry. The engine's locks are one per
+// guest.
 #pragma once
 
 #include <deque>

@@ -47,10 +47,10 @@ struct MemoryRange {
 struct GuestShape {
   GuestTables tables = GuestTables::FirstTouch;
   Placement placement = Placement::Linear;
-  bool large_pages = false;             ///< 2M where nothing is mapped yet: transparent huge pages
-  u8 levels = 4;                        ///< of its tables
+  bool large_pages = false;  ///< 2M where nothing is mapped yet: transparent huge pages
+  u8 levels = 4;             ///< of its tables
   std::vector<MemoryRange> memory = {{0, addrspace::kGiB}};
-  u64 seed = 1;                         ///< of random placement
+  u64 seed = 1;  ///< of random placement
 };
 
 struct HypervisorShape {

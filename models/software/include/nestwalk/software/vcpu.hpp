@@ -18,10 +18,10 @@ struct VcpuCounts {
   u64 accesses[3] = {};  ///< by AccessKind
   u64 instructions = 0;
   u64 switches = 0;
-  u64 fences = 0;        ///< of the guest
+  u64 fences = 0;  ///< of the guest
   u64 guest_faults = 0;
-  u64 exits = 0;         ///< of its own accesses; those of its kernel are not here
-  u64 emulated = 0;      ///< accesses outside of the guest's memory
+  u64 exits = 0;           ///< of its own accesses; those of its kernel are not here
+  u64 emulated = 0;        ///< accesses outside of the guest's memory
   u64 untranslatable = 0;  ///< accesses for which the guest can have no translation: left out
   Cycle begin = 0;
   Cycle first_access_end = 0;

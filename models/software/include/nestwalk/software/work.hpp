@@ -40,7 +40,9 @@ struct Work {
 struct WorkCounts {
   u64 entries_read = 0;
   u64 entries_written = 0;
-  u64 frames_allocated = 0;
+  u64 runs_allocated = 0;
+  u64 frames_allocated = 0;  ///< in these
+  u64 runs_freed = 0;
   u64 frames_freed = 0;
   u64 bytes_zeroed = 0;
   u64 fences = 0;
@@ -92,11 +94,13 @@ class Recording {
   }
   void allocated(u64 first, u64 bytes) {
     if (!on_) return;
+    ++counts_.runs_allocated;
     counts_.frames_allocated += bytes / kFrameBytes;
     work_.steps.push_back({Step::Kind::Allocate, first, bytes});
   }
   void freed(u64 first, u64 bytes) {
     if (!on_) return;
+    ++counts_.runs_freed;
     counts_.frames_freed += bytes / kFrameBytes;
     work_.steps.push_back({Step::Kind::Free, first, bytes});
   }

@@ -1,0 +1,217 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// The guest's kernel: pages that it backs, address spaces that it makes.
+
+#include <set>
+
+#include "world.hpp"
+
+namespace nestwalk::software {
+namespace {
+
+constexpr u64 kBase = u64{1} << 30;
+
+GuestShape guest(GuestTables tables = GuestTables::FirstTouch) {
+  GuestShape shape;
+  shape.tables = tables;
+  shape.memory = {{0, u64{64} << 20}};
+  return shape;
+}
+HypervisorShape policy(Backend backend = Backend::lazy()) {
+  HypervisorShape shape;
+  shape.backend = backend;
+  shape.hardware_dirty = false;
+  return shape;
+}
+GuestEvent switch_to(u64 key) { return {0, GuestSwitch{key}}; }
+
+class EveryArchitecture : public testing::TestWithParam<Architecture> {};
+
+TEST_P(EveryArchitecture, PagesAreBackedWhenTheyAreTouched) {
+  World world(guest(), policy(), GetParam());
+  for (u64 round = 0; round < 2; ++round) {
+    for (u64 page = 0; page < 100; ++page) world.streams[0].read(kBase + page * kFrameBytes);
+  }
+  world.run();
+  EXPECT_EQ(world.counts().total(), 200u);
+  EXPECT_EQ(world.counts().guest_faults, 100u);
+  // The kernel touched each page, and each frame for a table, before anybody else: so there are as
+  // many exits as pages, and none of them is the program's own.
+  EXPECT_EQ(world.counts().exits, 0u);
+  const GuestCounts& counts = world.guest->counts();
+  EXPECT_EQ(world.hypervisor->counts().total(), 100 + counts.table_frames);
+  EXPECT_EQ(counts.bytes_zeroed, (100 + counts.table_frames) * kFrameBytes);
+  EXPECT_EQ(world.space->usage().tables.owned_bytes, counts.bytes_zeroed);
+}
+
+TEST_P(EveryArchitecture, SpacesDoNotSeeEachOther) {
+  World world(guest(), policy(), GetParam());
+  for (u64 round = 0; round < 3; ++round) {
+    for (u64 key = 1; key <= 5; ++key) {
+      world.streams[0].add(switch_to(key));
+      world.streams[0].read(kBase);
+    }
+  }
+  world.run();
+  EXPECT_EQ(world.counts().switches, 15u);
+  EXPECT_EQ(world.guest->counts().spaces, 6u);  // and the one at the start
+  EXPECT_EQ(world.counts().guest_faults, 5u);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, EveryArchitecture,
+                         testing::Values(Architecture::X86_64, Architecture::AArch64,
+                                         Architecture::RiscV64));
+
+// With all memory there and no data caches, the second fault costs: TLB 1, a walk that ends at the
+// first stage's leaf, 24 references less four for the data; the trap; frames for the three tables
+// that the first one took from the stock, and the page: of each its touch, TLB 1 and 40 for the
+// second stage, and its zeroing; what the engine does; then TLB 1, the whole walk of 24, and the
+// access.
+TEST(GuestFault, CostsItsTrapItsZeroingAndItsEntry) {
+  World world(guest(), policy(Backend::eager()));
+  world.streams[0].read(kBase);
+  world.streams[0].read(kBase + kFrameBytes);
+  world.run();
+  ASSERT_EQ(world.counts().guest_faults, 2u);
+  World once(guest(), policy(Backend::eager()));
+  once.streams[0].read(kBase);
+  once.run();
+  const WorkCounts work = since(once.recording.counts(), world.recording.counts());
+  EXPECT_EQ(work.entries_written, 1u);
+  const u64 second = world.vcpus[0]->latencies().sum() - once.vcpus[0]->latencies().sum();
+  // No accessed flags are missing: the first fault's walk has set them in the tables.
+  EXPECT_EQ(second, kTlb + 20 * kReference + kGuestFault + 4 * (kTlb + kWalk + kZero) +
+                        World::cycles_of(work) + kTlb + 24 * kReference + kReference);
+}
+
+TEST(GuestFault, OfALargePageTakes2M) {
+  GuestShape shape = guest();
+  shape.large_pages = true;
+  World world(shape, policy());
+  for (u64 page = 0; page < 512; ++page) world.streams[0].read(kBase + page * kFrameBytes);
+  world.run();
+  EXPECT_EQ(world.counts().guest_faults, 1u);
+  EXPECT_EQ(world.guest->counts().large_pages, 1u);
+  EXPECT_EQ(world.hypervisor->counts().total(), 512 + world.guest->counts().table_frames);
+}
+
+TEST(GuestFault, FollowsTheTraceAndMovesWithIt) {
+  World world(guest(GuestTables::Recorded), policy());
+  world.streams[0].recorded(kBase + 8, 0x5008);
+  world.streams[0].recorded(kBase + 16, 0x5010);
+  world.streams[0].recorded(kBase + 8, 0x9008);  // the guest has put another page there
+  world.streams[0].recorded(kBase + 8, 0x9008);
+  world.run();
+  EXPECT_EQ(world.counts().total(), 4u);
+  EXPECT_EQ(world.counts().guest_faults, 2u);
+  EXPECT_EQ(world.guest->counts().moved_pages, 1u);
+  EXPECT_TRUE(world.space->translate(Gpa(0x5000)).ok());
+  EXPECT_TRUE(world.space->translate(Gpa(0x9000)).ok());
+  EXPECT_FALSE(world.space->translate(Gpa(0x7000)).ok());
+  // The TLB has the new page: the fence reached the old one.
+  models::Mmu::Outcome outcome;
+  struct Nobody final : models::Actor {
+    void on_cycle(u32) override {}
+  } nobody;
+  world.machine.core(0).mmu->translate({kBase + 8, AccessKind::Read, true}, nobody, 0, outcome);
+  world.machine.wheel().run();
+  EXPECT_EQ(Hpa(outcome.host), *world.space->translate(Gpa(0x9008)));
+}
+
+TEST(GuestFault, EndsTheRunWhenTheGuestHasNoFrame) {
+  GuestShape shape = guest();
+  shape.memory = {{0, u64{2} << 20}};
+  World world(shape, policy());
+  for (u64 page = 0; page < 600; ++page) world.streams[0].read(kBase + page * kFrameBytes);
+  world.run();
+  EXPECT_EQ(world.vcpus[0]->stopped(), "the guest is out of memory");
+  EXPECT_EQ(world.counts().total(), 512u);
+}
+
+// PCIDs have 12 bits: 4095 of them, and 0 is not used.
+TEST(Asids, StartAgainWhenNoneIsLeft) {
+  GuestShape shape = guest();
+  shape.memory = {{0, u64{16} << 30}};  // its kernel has a 64th of that for tables
+  World world(shape, policy());
+  constexpr u64 kSpaces = 4200;
+  for (u64 round = 0; round < 2; ++round) {
+    for (u64 key = 1; key <= kSpaces; ++key) {
+      world.streams[0].add(switch_to(key));
+      world.streams[0].read(kBase);
+    }
+  }
+  world.run();
+  // Every space has a page of its own: a stale translation of somebody else's would spare a fault.
+  EXPECT_EQ(world.counts().guest_faults, kSpaces);
+  EXPECT_EQ(world.counts().total(), 2 * kSpaces);
+  // The space at the start and 1 to 4094 take 1 to 4095. At 4095 they start again, and 4200 has 106.
+  // In the second round 1 to 3989 take 107 to 4095; at 3990 they start again.
+  EXPECT_EQ(world.guest->counts().asid_rollovers, 2u);
+}
+
+TEST(Frames, ComeOnceEachInAnyOrder) {
+  const std::vector<MemoryRange> memory = {{0, u64{2} << 20}, {u64{1} << 32, u64{4} << 20}};
+  for (const Placement placement : {Placement::Linear, Placement::Random}) {
+    GuestFrames frames(memory, placement, 7);
+    std::set<u64> seen;
+    bool ascending = true;
+    u64 last = 0;
+    while (const std::optional<Gpa> frame = frames.take()) {
+      ascending = ascending && frame->value() >= last;
+      last = frame->value();
+      const bool inside = last < u64{2} << 20 || last - (u64{1} << 32) < u64{4} << 20;
+      EXPECT_TRUE(inside);
+      EXPECT_TRUE(seen.insert(last).second);
+    }
+    EXPECT_EQ(seen.size(), 3u * 512);
+    EXPECT_EQ(ascending, placement == Placement::Linear);
+  }
+}
+
+TEST(Frames, OfBothSizesDoNotOverlap) {
+  for (const Placement placement : {Placement::Linear, Placement::Random}) {
+    GuestFrames frames({{0, u64{16} << 20}}, placement, 1);
+    std::set<u64> seen;
+    u64 large_pages = 0;
+    for (u64 n = 0; n < 5000; ++n) {
+      if (n % 300 == 0) {
+        if (const std::optional<Gpa> large = frames.take_large()) {
+          ++large_pages;
+          for (u64 k = 0; k < 512; ++k) {
+            EXPECT_TRUE(seen.insert(large->value() + k * kFrameBytes).second);
+          }
+        }
+      }
+      if (const std::optional<Gpa> small = frames.take()) {
+        EXPECT_TRUE(seen.insert(small->value()).second);
+      }
+    }
+    EXPECT_EQ(seen.size(), 4096u);  // all of it is taken in the end
+    // Eight regions of 2M. In order, n large ones fit while 300 n small ones are below: five of the
+    // small then fill the rest. At random, 300 small frames leave hardly any region whole.
+    EXPECT_EQ(large_pages, placement == Placement::Linear ? 5u : 1u);
+  }
+}
+
+// Ranks by hand: of 1 to 1000, each once, and 10,000 once, p50 is the 501st.
+TEST(Distribution, HasPercentilesThatOccurred) {
+  Distribution values;
+  for (u64 value = 1; value <= 1000; ++value) values.add(value);
+  values.add(10'000);
+  EXPECT_EQ(values.count(), 1001u);
+  EXPECT_EQ(values.percentile(500), 501u);
+  EXPECT_EQ(values.percentile(999), 1000u);
+  EXPECT_EQ(values.percentile(1000), 10'000u);
+  EXPECT_EQ(values.max(), 10'000u);
+  EXPECT_DOUBLE_EQ(values.mean(), (500'500.0 + 10'000) / 1001);
+  Distribution other;
+  other.add(5000);
+  values.add(other);
+  EXPECT_EQ(values.max(), 10'000u);
+  EXPECT_EQ(values.count(), 1002u);
+  EXPECT_EQ(Distribution().percentile(500), 0u);
+}
+
+}  // namespace
+}  // namespace nestwalk::software

@@ -1,0 +1,159 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What an exit costs, to the cycle, and in which order things become visible.
+
+#include "world.hpp"
+
+namespace nestwalk::software {
+namespace {
+
+GuestShape physical(u64 bytes = u64{64} << 20) {
+  GuestShape shape;
+  shape.tables = GuestTables::None;
+  shape.memory = {{0, bytes}};
+  return shape;
+}
+HypervisorShape policy(Backend backend) {
+  HypervisorShape shape;
+  shape.backend = backend;
+  shape.hardware_dirty = false;
+  return shape;
+}
+
+// TLB 1, one reference: the root is empty. Exit, handler, the engine's work, entry. Again: TLB 1,
+// four references, and the access.
+TEST(Exit, CostsWhatTheEngineDid) {
+  World world(physical(), policy(Backend::lazy()));
+  world.streams[0].read(0x5000);
+  world.run();
+  const WorkCounts work = since(world.before, world.recording.counts());
+  // By hand: tables of levels 2, 1 and 0 and the page itself: four frames, each zeroed, and an
+  // entry written for each. What it reads is its own business; that it counts is not.
+  EXPECT_EQ(work.frames_allocated, 4u);
+  EXPECT_EQ(work.bytes_zeroed, 4 * kFrameBytes);
+  EXPECT_EQ(work.entries_written, 4u);
+  EXPECT_EQ(work.fences, 0u);
+  EXPECT_EQ(world.latencies(), kTlb + kReference + kExit + kHandler + World::cycles_of(work) +
+                                   kEntry + kTlb + kWalk + kReference);
+  EXPECT_EQ(world.hypervisor->counts().cycles,
+            kExit + kHandler + World::cycles_of(work) + kEntry);
+  EXPECT_EQ(world.counts().exits, 1u);
+}
+
+TEST(Exit, IsSparedByMemoryThatIsThere) {
+  World world(physical(), policy(Backend::eager()));
+  world.streams[0].read(0x5000);
+  world.streams[0].read(0x5008);
+  world.run();
+  EXPECT_EQ(world.counts().exits, 0u);
+  EXPECT_EQ(world.latencies(), (kTlb + kWalk + kReference) + (kTlb + kReference));
+  // 64 MiB in frames: each zeroed before the guest began.
+  EXPECT_GE(world.before.bytes_zeroed, u64{64} << 20);
+  EXPECT_GE(world.counts().begin, (u64{64} << 20) / kFrameBytes * (kFrame + kZero + kReference));
+}
+
+// Sixteen pages of one fault; the neighbours need no exit.
+TEST(Exit, BringsNeighboursWithFaultAround) {
+  World world(physical(), policy(Backend::lazy(4)));
+  for (u64 page = 0; page < 16; ++page) world.streams[0].read(page * kFrameBytes);
+  world.run();
+  EXPECT_EQ(world.counts().exits, 1u);
+  EXPECT_EQ(world.space->usage().tables.owned_bytes, 16 * kFrameBytes);
+}
+
+TEST(Exit, BringsALargePage) {
+  World world(physical(), policy(Backend::lazy(0, 1)));
+  for (u64 page = 0; page < 512; page += 64) world.streams[0].read(page * kFrameBytes);
+  world.run();
+  EXPECT_EQ(world.counts().exits, 1u);
+  EXPECT_EQ(world.space->usage().tables.owned_bytes, u64{2} << 20);
+  // TLB 1 and three references for the large leaf; then its TLB entry serves all.
+  const WorkCounts work = since(world.before, world.recording.counts());
+  EXPECT_EQ(world.latencies(), kTlb + kReference + kExit + kHandler + World::cycles_of(work) +
+                                   kEntry + kTlb + 3 * kReference + kReference +
+                                   7 * (kTlb + kReference));
+}
+
+TEST(Exit, ForADeviceIsEmulated) {
+  World world(physical(), policy(Backend::lazy()));
+  world.streams[0].read(u64{64} << 20);
+  world.streams[0].read(u64{64} << 20);
+  world.run();
+  EXPECT_EQ(world.counts().emulated, 2u);
+  EXPECT_EQ(world.hypervisor->counts()
+                .by_outcome[static_cast<std::size_t>(FaultOutcome::NoArea)],
+            2u);
+  const WorkCounts work = since(world.before, world.recording.counts());
+  EXPECT_EQ(world.latencies(), 2 * (kTlb + kReference + kExit + kHandler + kEntry + kEmulation) +
+                                   World::cycles_of(work));
+}
+
+// Both begin in the same cycle, and both read the root's first entry, one after the other: 10. The
+// second waits for as long as the first is in the engine from then on.
+TEST(Exit, WaitsForWhoeverIsInTheEngine) {
+  World alone(physical(), policy(Backend::lazy()));
+  alone.streams[0].read(0x5000);
+  alone.run();
+  const u64 in_engine =
+      kHandler + World::cycles_of(since(alone.before, alone.recording.counts()));
+
+  World world(physical(), policy(Backend::lazy()), Architecture::X86_64, 2);
+  world.streams[0].read(0x5000);
+  world.streams[1].read(u64{32} << 20);
+  world.run();
+  EXPECT_EQ(world.hypervisor->counts().waiting, in_engine - kReference);
+  EXPECT_EQ(world.counts(0).exits, 1u);
+  EXPECT_EQ(world.counts(1).exits, 1u);
+}
+
+// While the first is in the engine, the page is not there for the second, though the engine has run
+// already: it faults as well, and finds it mapped.
+TEST(Exit, IsNotVisibleBeforeItsEntryIsWritten) {
+  World world(physical(), policy(Backend::lazy()), Architecture::X86_64, 2);
+  world.streams[0].read(0x5000);
+  world.streams[1].read(0x5008, 200);  // 200 cycles later: the first has been in the engine since 142
+  world.run();
+  EXPECT_EQ(world.counts(1).exits, 1u);
+  const ExitCounts& exits = world.hypervisor->counts();
+  EXPECT_EQ(exits.by_outcome[static_cast<std::size_t>(FaultOutcome::Mapped)], 1u);
+  EXPECT_EQ(exits.by_outcome[static_cast<std::size_t>(FaultOutcome::AlreadyMapped)], 1u);
+
+  World later(physical(), policy(Backend::lazy()), Architecture::X86_64, 2);
+  later.streams[0].read(0x5000);
+  later.streams[1].read(0x5008, 2000);
+  later.run();
+  EXPECT_EQ(later.counts(1).exits, 0u);
+}
+
+TEST(Exit, WithoutMemoryEndsTheRun) {
+  World world(physical(u64{4} << 30), policy(Backend::eager()));  // of a host that has 2 GiB
+  world.streams[0].read(0);
+  world.run();
+  ASSERT_TRUE(world.hypervisor->begin_error().has_value());
+  EXPECT_EQ(world.counts().total(), 0u);
+
+  World lazy(physical(u64{4} << 30), policy(Backend::lazy(0, 1)));
+  for (u64 at = 0; at < u64{4} << 30; at += u64{2} << 20) lazy.streams[0].read(at);
+  lazy.run();
+  EXPECT_EQ(lazy.vcpus[0]->stopped(), "the host is out of memory");
+  // Of 1024 runs of 2 MiB, one or two are broken up for tables. What is left of those comes as
+  // small pages, each with a table of its own.
+  EXPECT_GE(lazy.counts().total(), 1022u);
+  EXPECT_LE(lazy.counts().total(), 1022u + 2 * 512 / 2);
+}
+
+TEST(Exit, HappensOnEveryArchitecture) {
+  for (const Architecture architecture :
+       {Architecture::X86_64, Architecture::AArch64, Architecture::RiscV64}) {
+    World world(physical(), policy(Backend::lazy()), architecture);
+    for (u64 page = 0; page < 100; ++page) world.streams[0].read(page * kFrameBytes);
+    world.run();
+    EXPECT_EQ(world.counts().exits, 100u);
+    EXPECT_EQ(world.counts().total(), 100u);
+    EXPECT_EQ(world.space->usage().tables.owned_bytes, 100 * kFrameBytes);
+  }
+}
+
+}  // namespace
+}  // namespace nestwalk::software
