@@ -313,7 +313,14 @@ void Configuration::merge(const Json& from, const std::string& path, const std::
 void Configuration::merge_file(const std::string& file) {
   const Json from = parse_json(read_file(file), file);
   if (!from.is_object()) throw UsageError(file + ": not a JSON object");
-  merge(from, "", file);
+  Json rest = from;
+  // A machine with a name is a whole one, and takes the place of the preset.
+  if (from.contains("machine") && from["machine"].contains("name")) {
+    document_["machine"] = from["machine"];
+    preset_file_ = file;
+    rest.erase("machine");
+  }
+  merge(rest, "", file);
 }
 
 const std::string Configuration::text(const char* path) const {

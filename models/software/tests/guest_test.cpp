@@ -145,8 +145,8 @@ TEST(Asids, StartAgainWhenNoneIsLeft) {
   // Every space has a page of its own: a stale translation of somebody else's would spare a fault.
   EXPECT_EQ(world.counts().guest_faults, kSpaces);
   EXPECT_EQ(world.counts().total(), 2 * kSpaces);
-  // The space at the start and 1 to 4094 take 1 to 4095. At 4095 they start again, and 4200 has 106.
-  // In the second round 1 to 3989 take 107 to 4095; at 3990 they start again.
+  // The space at the start and 1 to 4094 take 1 to 4095. At 4095 they start again, and 4200 has
+  // 106. In the second round 1 to 3989 take 107 to 4095; at 3990 they start again.
   EXPECT_EQ(world.guest->counts().asid_rollovers, 2u);
 }
 

@@ -36,8 +36,7 @@ TEST(Exit, CostsWhatTheEngineDid) {
   EXPECT_EQ(work.fences, 0u);
   EXPECT_EQ(world.latencies(), kTlb + kReference + kExit + kHandler + World::cycles_of(work) +
                                    kEntry + kTlb + kWalk + kReference);
-  EXPECT_EQ(world.hypervisor->counts().cycles,
-            kExit + kHandler + World::cycles_of(work) + kEntry);
+  EXPECT_EQ(world.hypervisor->counts().cycles, kExit + kHandler + World::cycles_of(work) + kEntry);
   EXPECT_EQ(world.counts().exits, 1u);
 }
 
@@ -81,8 +80,7 @@ TEST(Exit, ForADeviceIsEmulated) {
   world.streams[0].read(u64{64} << 20);
   world.run();
   EXPECT_EQ(world.counts().emulated, 2u);
-  EXPECT_EQ(world.hypervisor->counts()
-                .by_outcome[static_cast<std::size_t>(FaultOutcome::NoArea)],
+  EXPECT_EQ(world.hypervisor->counts().by_outcome[static_cast<std::size_t>(FaultOutcome::NoArea)],
             2u);
   const WorkCounts work = since(world.before, world.recording.counts());
   EXPECT_EQ(world.latencies(), 2 * (kTlb + kReference + kExit + kHandler + kEntry + kEmulation) +
@@ -95,8 +93,7 @@ TEST(Exit, WaitsForWhoeverIsInTheEngine) {
   World alone(physical(), policy(Backend::lazy()));
   alone.streams[0].read(0x5000);
   alone.run();
-  const u64 in_engine =
-      kHandler + World::cycles_of(since(alone.before, alone.recording.counts()));
+  const u64 in_engine = kHandler + World::cycles_of(since(alone.before, alone.recording.counts()));
 
   World world(physical(), policy(Backend::lazy()), Architecture::X86_64, 2);
   world.streams[0].read(0x5000);
@@ -112,7 +109,8 @@ TEST(Exit, WaitsForWhoeverIsInTheEngine) {
 TEST(Exit, IsNotVisibleBeforeItsEntryIsWritten) {
   World world(physical(), policy(Backend::lazy()), Architecture::X86_64, 2);
   world.streams[0].read(0x5000);
-  world.streams[1].read(0x5008, 200);  // 200 cycles later: the first has been in the engine since 142
+  world.streams[1].read(0x5008,
+                        200);  // 200 cycles later: the first has been in the engine since 142
   world.run();
   EXPECT_EQ(world.counts(1).exits, 1u);
   const ExitCounts& exits = world.hypervisor->counts();

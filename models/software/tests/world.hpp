@@ -143,14 +143,11 @@ class World : private models::Actor {
 
 /// What happened since.
 inline WorkCounts since(const WorkCounts& before, const WorkCounts& now) {
-  return {now.entries_read - before.entries_read,
-          now.entries_written - before.entries_written,
-          now.runs_allocated - before.runs_allocated,
-          now.frames_allocated - before.frames_allocated,
-          now.runs_freed - before.runs_freed,
-          now.frames_freed - before.frames_freed,
-          now.bytes_zeroed - before.bytes_zeroed,
-          now.fences - before.fences};
+  return {
+      now.entries_read - before.entries_read,     now.entries_written - before.entries_written,
+      now.runs_allocated - before.runs_allocated, now.frames_allocated - before.frames_allocated,
+      now.runs_freed - before.runs_freed,         now.frames_freed - before.frames_freed,
+      now.bytes_zeroed - before.bytes_zeroed,     now.fences - before.fences};
 }
 
 }  // namespace nestwalk::software
