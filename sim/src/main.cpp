@@ -11,6 +11,7 @@
 #include <systemc>
 
 #include "command_line.hpp"
+#include "compare_command.hpp"
 #include "nestwalk/models/preset.hpp"
 #include "nestwalk/software/host_space.hpp"
 #include "nestwalk/traces/error.hpp"
@@ -23,7 +24,8 @@ namespace {
 
 constexpr Command kCommands[] = {
     {"run", "replays a trace", run_run_command},
-    {"compare", "replays a trace on several machines", nullptr},
+    {"compare", "replays a trace on several machines, or under several policies",
+     run_compare_command},
     {"check", "looks for fences that are missing", nullptr},
     {"gate", "compares a run with a baseline", nullptr},
     {"trace", "looks at, makes and changes traces", run_trace_command},

@@ -3,22 +3,19 @@
 
 #include "run_command.hpp"
 
-#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
 
 #include "output.hpp"
 #include "progress.hpp"
-#include "simulation.hpp"
-#include "trace_stream.hpp"
+#include "replay.hpp"
 
 namespace nestwalk::sim {
 namespace {
 
 namespace fs = std::filesystem;
 namespace po = boost::program_options;
-using addrspace::u32;
 using addrspace::u64;
 
 constexpr const char* kText =
@@ -55,27 +52,20 @@ fs::path make_directory(const std::string& path, bool force) {
   return path;
 }
 
-struct RunRecord {
-  std::string trace;
-  const Arguments& arguments;
-  double seconds;
-  u64 accesses;
-  std::string ended_early;
-
-  Json json() const {
-    std::string command = "nestwalk run";
-    for (const std::string& argument : arguments) command += " " + argument;
-    return {
-        {"format", "nestwalk-run"},
-        {"version", NESTWALK_VERSION},
-        {"command", command},
-        {"trace", trace},
-        {"complete", ended_early.empty()},
-        {"ended_early", ended_early},
-        {"host_seconds", seconds},
-        {"accesses_per_host_second", seconds > 0 ? static_cast<double>(accesses) / seconds : 0}};
-  }
-};
+Json record_of(const std::string& trace, const Arguments& arguments, const Replay& run) {
+  std::string command = "nestwalk run";
+  for (const std::string& argument : arguments) command += " " + argument;
+  const double accesses =
+      static_cast<double>(std::get<u64>(value_of(run.statistics, "access.total")));
+  return {{"format", "nestwalk-run"},
+          {"version", NESTWALK_VERSION},
+          {"command", command},
+          {"trace", trace},
+          {"complete", run.ended_early.empty()},
+          {"ended_early", run.ended_early},
+          {"host_seconds", run.host_seconds},
+          {"accesses_per_host_second", run.host_seconds > 0 ? accesses / run.host_seconds : 0}};
+}
 
 }  // namespace
 
@@ -102,39 +92,28 @@ int run_run_command(const Arguments& arguments) {
   if (line.has("set")) {
     for (const auto& text : line.get<std::vector<std::string>>("set")) configuration.set(text);
   }
-  const traces::Header header = traces::Reader(traces::open_source(trace)).header();
-  const RunShape shape = configuration.resolve(header);
   std::optional<fs::path> directory;
   if (line.has("output")) {
     directory = make_directory(line.get<std::string>("output"), line.has("force"));
   }
 
-  const bool physical = shape.guest.tables == software::GuestTables::None;
-  Simulation simulation(shape, header.vcpus, [&](u32 vcpu) {
-    return std::make_unique<TraceStream>(traces::open_source(trace), vcpu, physical);
-  });
   std::signal(SIGINT, [](int) { g_interrupted = 1; });
-  const auto start = std::chrono::steady_clock::now();
+  Replay run;
   {
     Progress progress(0);
-    simulation.run([] { return g_interrupted != 0; },
-                   [&](u64 accesses) { progress.update(accesses, accesses); });
+    run = replay(
+        trace, configuration, [] { return g_interrupted != 0; },
+        [&](u64 accesses) { progress.update(accesses, accesses); });
   }
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-
-  const Statistics statistics = simulation.statistics();
-  if (!simulation.ended_early().empty()) warn("the run ended early: " + simulation.ended_early());
+  if (!run.ended_early.empty()) warn("the run ended early: " + run.ended_early);
   if (!directory) {
-    TextOutput().write(as_text(statistics));
+    TextOutput().write(as_text(run.statistics));
     return kDone;
   }
-  const RunRecord record{trace, arguments, seconds, simulation.accesses(),
-                         simulation.ended_early()};
   write_file(*directory / "config.resolved.json", configuration.document().dump(2) + "\n");
-  write_file(*directory / "stats.json", as_json(statistics).dump(2) + "\n");
-  write_file(*directory / "stats.txt", as_text(statistics));
-  write_file(*directory / "run.json", record.json().dump(2) + "\n");
+  write_file(*directory / "stats.json", as_json(run.statistics).dump(2) + "\n");
+  write_file(*directory / "stats.txt", as_text(run.statistics));
+  write_file(*directory / "run.json", record_of(trace, arguments, run).dump(2) + "\n");
   return kDone;
 }
 

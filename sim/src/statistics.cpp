@@ -5,21 +5,25 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <stdexcept>
 
 namespace nestwalk::sim {
 
 using addrspace::u64;
 
-namespace {
-
-std::string value_text(const Statistic& row) {
-  if (const u64* const number = std::get_if<u64>(&row.value)) return std::to_string(*number);
-  char text[64];
-  std::snprintf(text, sizeof text, "%.6f", std::get<double>(row.value));
-  return text;
+Value value_of(const Statistics& statistics, const std::string& name) {
+  const auto row = std::find_if(statistics.begin(), statistics.end(),
+                                [&](const Statistic& each) { return each.name == name; });
+  if (row == statistics.end()) throw std::logic_error("no statistic is called " + name);
+  return row->value;
 }
 
-}  // namespace
+std::string text_of(const Value& value) {
+  if (const u64* const number = std::get_if<u64>(&value)) return std::to_string(*number);
+  char text[64];
+  std::snprintf(text, sizeof text, "%.6f", std::get<double>(value));
+  return text;
+}
 
 std::string as_text(const Statistics& statistics) {
   std::size_t widest = 0;
@@ -28,7 +32,7 @@ std::string as_text(const Statistics& statistics) {
   for (const Statistic& row : statistics) {
     std::string line = row.name;
     line.resize(widest + 2, ' ');
-    std::string value = value_text(row);
+    std::string value = text_of(row.value);
     value.insert(0, value.size() < 16 ? 16 - value.size() : 0, ' ');
     text += line + value + "  # " + row.sentence + " (" + row.unit + ")\n";
   }

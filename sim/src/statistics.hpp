@@ -12,14 +12,19 @@
 
 namespace nestwalk::sim {
 
+using Value = std::variant<addrspace::u64, double>;
+
 struct Statistic {
   std::string name;  ///< of the form "walk.references"
-  std::variant<addrspace::u64, double> value;
+  Value value;
   const char* unit;
   const char* sentence;
 };
 using Statistics = std::vector<Statistic>;
 
+/// Of a statistic that there is.
+Value value_of(const Statistics& statistics, const std::string& name);
+std::string text_of(const Value& value);
 /// `name value # sentence (unit)`, a line for each.
 std::string as_text(const Statistics& statistics);
 Json as_json(const Statistics& statistics);

@@ -127,7 +127,8 @@ TEST_F(Run, SaysWhatIsWrongWithItsParameters) {
               HasSubstr("walker.slots is 0, not a number from 1 to 64"));
   must("mkdir full && touch full/x");
   expect("nestwalk run t.nwt -o full", 2, "full exists; --force overwrites it\n");
-  expect("nestwalk run missing.nwt", 4, "nestwalk: missing.nwt: cannot be opened: No such file or directory\n");
+  expect("nestwalk run missing.nwt", 4,
+         "nestwalk: missing.nwt: cannot be opened: No such file or directory\n");
 }
 
 }  // namespace

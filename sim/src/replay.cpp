@@ -1,0 +1,29 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "replay.hpp"
+
+#include <chrono>
+
+#include "simulation.hpp"
+#include "trace_stream.hpp"
+
+namespace nestwalk::sim {
+
+Replay replay(const std::string& trace, Configuration& configuration,
+              const std::function<bool()>& interrupted,
+              const std::function<void(addrspace::u64 accesses)>& progress) {
+  const traces::Header header = traces::Reader(traces::open_source(trace)).header();
+  const RunShape shape = configuration.resolve(header);
+  const bool physical = shape.guest.tables == software::GuestTables::None;
+  Simulation simulation(shape, header.vcpus, [&](addrspace::u32 vcpu) {
+    return std::make_unique<TraceStream>(traces::open_source(trace), vcpu, physical);
+  });
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point start = Clock::now();
+  simulation.run(interrupted, progress);
+  return {simulation.statistics(), simulation.ended_early(),
+          std::chrono::duration<double>(Clock::now() - start).count()};
+}
+
+}  // namespace nestwalk::sim

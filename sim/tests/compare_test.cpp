@@ -1,0 +1,87 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// `nestwalk compare` as a user runs it.
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "program.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+using Json = nlohmann::json;
+
+class Compare : public Program {
+ protected:
+  void SetUp() override {
+    const Result made = run("nestwalk trace gen random bytes=2M accesses=5000 -o t.nwt 2>&1");
+    ASSERT_EQ(made.exit_code, 0) << made.output;
+  }
+  Json json(const std::string& command) {
+    const Result result = run(command + " --format json");
+    EXPECT_EQ(result.exit_code, 0) << command;
+    return Json::parse(result.output);
+  }
+};
+
+TEST_F(Compare, GivesWhatRunGives) {
+  const Json both =
+      json("nestwalk compare t.nwt --set guest.memory=16M -p zen4 -p rocket-h --policy lazy-16");
+  ASSERT_EQ(both["cases"].size(), 2u);
+  EXPECT_EQ(both["cases"][0]["name"], "zen4");
+  for (std::size_t n = 0; n < 2; ++n) {
+    const std::string preset = n == 0 ? "zen4" : "rocket-h";
+    const Result alone = run("nestwalk run t.nwt --set guest.memory=16M -p " + preset +
+                             " --set hypervisor.fault_around=4 -o " + preset);
+    EXPECT_EQ(alone.exit_code, 0);
+    std::ifstream file(folder() / preset / "stats.json");
+    EXPECT_EQ(Json::parse(file)["statistics"], both["cases"][n]["statistics"]) << preset;
+  }
+  // The directories of the same runs say the same.
+  const Json again = json("nestwalk compare zen4 rocket-h");
+  EXPECT_EQ(again["cases"][1]["statistics"], both["cases"][1]["statistics"]);
+}
+
+TEST_F(Compare, DoesNotDependOnHowManyRunAtATime) {
+  const std::string command =
+      "nestwalk compare t.nwt --set guest.memory=16M --policy lazy --policy eager --policy lazy-2M ";
+  EXPECT_EQ(run(command + "-j 1").output, run(command + "-j 3").output);
+}
+
+// 512 pages of 2 MiB: each is touched by 5000 accesses at random.
+TEST_F(Compare, PrintsTablesOfEachKind) {
+  const std::string command = "nestwalk compare t.nwt --set guest.memory=16M ";
+  const std::string table = run(command).output;
+  EXPECT_THAT(table, StartsWith("statistic"));
+  EXPECT_THAT(table, testing::ContainsRegex("guest.faults +512 +512 +1.00\n"));
+  EXPECT_THAT(run(command + "--format csv").output, HasSubstr("\nguest.faults,512,512,1.00\n"));
+  const std::string markdown = run(command + "--format markdown").output;
+  EXPECT_THAT(markdown, StartsWith("| statistic | lazy | eager | ratio |\n|---|---:|---:|---:|\n"));
+  EXPECT_THAT(markdown, HasSubstr("\n| guest.faults | 512 | 512 | 1.00 |\n"));
+  EXPECT_THAT(run(command + "--all").output, HasSubstr("access.untranslatable"));
+}
+
+TEST_F(Compare, SaysWhatIsWrong) {
+  EXPECT_THAT(run("nestwalk compare t.nwt --policy lasy 2>&1").output,
+              StartsWith("there is no policy 'lasy'; there are: lazy"));
+  expect("nestwalk compare t.nwt --format xml", 2,
+         "--format xml: not one of table, markdown, csv, json\n");
+  expect("nestwalk compare t.nwt t.nwt", 2, "nestwalk compare: one trace, or directories of runs\n");
+  expect("mkdir empty; nestwalk compare empty", 4,
+         "nestwalk: empty/stats.json: cannot be read; nestwalk run -o writes it\n");
+  const Result result = run("nestwalk compare missing.nwt 2>&1");
+  EXPECT_EQ(result.exit_code, 4);
+  EXPECT_EQ(result.output, "nestwalk: missing.nwt: cannot be opened: No such file or directory\n");
+  // One case that cannot be takes the others with it, and says which it is.
+  EXPECT_THAT(run("nestwalk compare t.nwt --policy lazy --policy guest.levels=5,hypervisor.levels=3 "
+                  "2>&1").output,
+              HasSubstr("guest.levels=5,hypervisor.levels=3: "));
+}
+
+}  // namespace
+}  // namespace nestwalk::sim
