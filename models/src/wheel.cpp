@@ -16,9 +16,26 @@ Wheel::Wheel() : slots_(kSlots), occupied_(kSlots / 64, 0) {
 void Wheel::schedule(Cycle at, Actor& actor, u32 what) {
   check(at >= now_, "wheel", "an event that is not in the past", now_, at);
   if (at < next_) next_ = at;
-  if (at - now_ < kSlots) return append(at, actor, what);
-  far_.push_back({at, order_++, &actor, what});
-  std::push_heap(far_.begin(), far_.end());
+  if (at - now_ < kSlots) {
+    append(at, actor, what);
+  } else {
+    far_.push_back({at, order_++, &actor, what});
+    std::push_heap(far_.begin(), far_.end());
+  }
+  look_ahead();
+}
+
+void Wheel::look_ahead() {
+  quiet_until_ = std::min(next_, horizon_ + 1);
+  if (!far_.empty()) quiet_until_ = std::min(quiet_until_, far_.front().at - (kSlots - 1));
+}
+
+bool Wheel::advance_far(Cycle at) {
+  if (at >= next_ || at > horizon_) return at == now_;
+  now_ = at;
+  bring_near();
+  look_ahead();
+  return true;
 }
 
 void Wheel::append(Cycle at, Actor& actor, u32 what) {
@@ -70,6 +87,7 @@ Cycle Wheel::earliest() const {
 
 void Wheel::run_until(Cycle horizon) {
   horizon_ = horizon;
+  look_ahead();
   while (next_ <= horizon) {
     now_ = next_;
     if (!far_.empty()) bring_near();
@@ -84,6 +102,7 @@ void Wheel::run_until(Cycle horizon) {
       occupied_[index / 64] &= ~(u64{1} << index % 64);
       next_ = earliest();
     }
+    look_ahead();
     ++events_;
     event.actor->on_cycle(event.what);
   }

@@ -104,7 +104,9 @@ void compare_with_list(u32 sets, u32 ways, u8 shift) {
 }
 TEST(TranslationCache, BehavesAsListsOfEntriesDo) {
   compare_with_list(1, 1, 12);
+  compare_with_list(1, 17, 12);
   compare_with_list(1, 64, 12);
+  compare_with_list(2, 300, 12);
   compare_with_list(16, 4, 12);
   compare_with_list(8, 5, 21);
   compare_with_list(128, 12, 12);
@@ -128,29 +130,31 @@ TEST(TranslationCache, SizesOfOneAddressDoNotMeet) {
 
 TEST(Replacement, TreePlruPointsAwayFromWhatWasUsed) {
   // Four ways: after 0, 1, 2, 3 the root points left and the left half to way 0.
-  const auto plru = make_replacement(ReplacementKind::TreePlru, 1, 4, 0);
-  for (u32 way : {0u, 1u, 2u, 3u}) plru->touch(0, way);
-  EXPECT_EQ(plru->victim(0), 0u);
-  plru->touch(0, 0);  // root right, left half to 1; right half points to 2
-  EXPECT_EQ(plru->victim(0), 2u);
+  const auto plru = make_replacement(ReplacementKind::TreePlru, 4, 0);
+  std::vector<u64> turns(plru->words());
+  for (u32 way : {0u, 1u, 2u, 3u}) plru->touch(turns.data(), way);
+  EXPECT_EQ(plru->take_turn(turns.data()), 0u);
+  plru->touch(turns.data(), 0);  // root right, left half to 1; right half points to 2
+  EXPECT_EQ(plru->take_turn(turns.data()), 2u);
 }
 TEST(Replacement, TreePlruNeverChoosesAWayThatIsNotThere) {
-  const auto plru = make_replacement(ReplacementKind::TreePlru, 2, 5, 0);
+  const auto plru = make_replacement(ReplacementKind::TreePlru, 5, 0);
+  std::vector<u64> turns(plru->words());
   std::mt19937 random(1);
   for (u32 n = 0; n < 1000; ++n) {
-    plru->touch(n % 2, static_cast<u32>(random() % 5));
-    EXPECT_LT(plru->victim(n % 2), 5u);
+    plru->touch(turns.data(), static_cast<u32>(random() % 5));
+    EXPECT_LT(plru->take_turn(turns.data()), 5u);
   }
 }
 TEST(Replacement, RandomIsTheSameForTheSameSeed) {
-  const auto one = make_replacement(ReplacementKind::Random, 1, 8, 42);
-  const auto same = make_replacement(ReplacementKind::Random, 1, 8, 42);
-  const auto other = make_replacement(ReplacementKind::Random, 1, 8, 43);
+  const auto one = make_replacement(ReplacementKind::Random, 8, 42);
+  const auto same = make_replacement(ReplacementKind::Random, 8, 42);
+  const auto other = make_replacement(ReplacementKind::Random, 8, 43);
   u32 different = 0;
   for (u32 n = 0; n < 100; ++n) {
-    const u32 victim = one->victim(0);
-    EXPECT_EQ(victim, same->victim(0));
-    different += victim != other->victim(0) ? 1 : 0;
+    const u32 victim = one->take_turn(nullptr);
+    EXPECT_EQ(victim, same->take_turn(nullptr));
+    different += victim != other->take_turn(nullptr) ? 1 : 0;
   }
   EXPECT_GT(different, 50u);
 }

@@ -10,6 +10,7 @@
 // cycle, in the one order of the wheel, so that cores meet in shared caches as they would.
 #pragma once
 
+#include <deque>
 #include <span>
 #include <vector>
 
@@ -74,11 +75,18 @@ class MemoryHierarchy final : public Actor {
   };
   struct Cache {
     Cache(const DataCacheShape& shape, Served served_as, PathId path_below);
-    u32 set_of(u64 line) const { return keys.set_of(line); }
+    /// Looks for a line, uses it, and marks it for a write.
+    bool hit(u64 line, bool write) {
+      const u32 set = keys.set_of(line);
+      const u32 way = keys.find(set, KeyArray::Key(line));
+      if (way == KeyArray::kNone) return false;
+      keys.touch(set, way);
+      if (write) keys.mark(set, way);
+      return true;
+    }
     u32 pending(u64 line) const;
 
-    KeyArray keys;
-    std::vector<bool> dirty;
+    KeyArray keys;  ///< of lines; dirty ones are marked
     std::vector<Mshr> mshrs;
     List stalled;  ///< flights that found all MSHRs taken
     u32 latency;
@@ -87,19 +95,19 @@ class MemoryHierarchy final : public Actor {
     PathId below;
   };
   struct Path {
-    CacheId caches[kMostLevels];
+    Cache* caches[kMostLevels];
     u8 count;
   };
 
-  static bool hit(Cache& cache, u64 line, bool write);
-  bool descend(Flight& flight);
-  bool wait(const Flight& flight, Cycle due);
+  bool descend(const Path& path, Flight& flight);
+  bool wait(const Path& path, const Flight& flight, Cycle due);
   u32 take_flight();
   bool fly(u32 flight);
   bool arrive(u32 flight);
   bool go_on(u32 flight, Cycle at);
   void respond(u32 flight);
   void fill(Cache& cache, u64 line, bool dirty);
+  void insert(Cache& cache, u64 line, bool dirty);
   void write_back(PathId below, u64 line);
   void release(Cache& cache, u64 line, Served served);
   void append(List& list, u32 flight);
@@ -108,9 +116,10 @@ class MemoryHierarchy final : public Actor {
   Wheel& wheel_;
   Dram dram_;
   u32 line_shift_;
+  u32 mshrs_taken_ = 0;  ///< of all caches
   u32 free_ = kNone;
   std::vector<Flight> flights_;
-  std::vector<Cache> caches_;
+  std::deque<Cache> caches_;  ///< they stay where they are
   std::vector<Path> paths_;
 };
 

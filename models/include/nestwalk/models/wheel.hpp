@@ -43,11 +43,11 @@ class Wheel {
 
   /// Makes it `at`, if nothing else happens until then. If not, schedule.
   bool advance(Cycle at) {
-    if (at >= next_ || at > horizon_) return at == now_;
-    now_ = at;
-    if (!far_.empty()) [[unlikely]]
-      bring_near();
-    return true;
+    if (at < quiet_until_) [[likely]] {
+      now_ = at;
+      return true;
+    }
+    return advance_far(at);
   }
 
   /// Runs what is due up to and in that cycle.
@@ -76,13 +76,16 @@ class Wheel {
     }
   };
 
+  bool advance_far(Cycle at);
   void append(Cycle at, Actor& actor, u32 what);
   void bring_near();
+  void look_ahead();
   Cycle earliest() const;
   u32 first_occupied() const;
 
   Cycle now_ = 0;
   Cycle next_ = kNever;
+  Cycle quiet_until_ = kNever;  ///< no event, no horizon, and no far event that comes near
   Cycle horizon_ = kNever - 1;
   u64 events_ = 0;
   u64 order_ = 0;
