@@ -48,13 +48,12 @@ MemoryHierarchy::PathId MemoryHierarchy::add_path(std::span<const CacheId> cache
 
 bool MemoryHierarchy::access(PathId path, Hpa at, bool write, Actor& owner, u32 what,
                              Served& served) {
-  Flight flight{at.value() >> line_shift_, &owner, &served, what, kNone, path, 0, write,
-                Phase::Arrive};
+  const KeyArray::Key line(at.value() >> line_shift_);
   const Path& way = paths_[path];
   if (way.count != 0) {
     // A hit in the first cache needs no flight.
     Cache& first = *way.caches[0];
-    if (first.hit(flight.line, write)) {
+    if (first.hit(line, write)) {
       served = first.served;
       const Cycle ready = wheel_.now() + first.latency;
       if (wheel_.advance(ready)) return true;
@@ -62,9 +61,10 @@ bool MemoryHierarchy::access(PathId path, Hpa at, bool write, Actor& owner, u32 
       return false;
     }
     const KeyArray& largest = way.caches[way.count - 1]->keys;
-    largest.prefetch(largest.set_of(flight.line));
-    if (mshrs_taken_ == 0) return descend(way, flight);
+    largest.prefetch(largest.set_of(line.value()));
   }
+  Flight flight{line.value(), &owner, &served, what, kNone, path, 0, write, Phase::Arrive};
+  if (way.count != 0 && mshrs_taken_ == 0) return descend(way, flight, line);
   const u32 number = take_flight();
   flights_[number] = flight;
   return fly(number);
@@ -72,7 +72,7 @@ bool MemoryHierarchy::access(PathId path, Hpa at, bool write, Actor& owner, u32 
 
 // A miss in the first cache, while no other is under way. As long as nothing else is due in
 // between, nobody can see that it takes no MSHRs; if something is, it takes them all and waits.
-bool MemoryHierarchy::descend(const Path& path, Flight& flight) {
+bool MemoryHierarchy::descend(const Path& path, Flight& flight, const KeyArray::Key& line) {
   Cycle due = wheel_.now();
   for (;;) {
     due += path.caches[flight.step]->latency;
@@ -84,7 +84,7 @@ bool MemoryHierarchy::descend(const Path& path, Flight& flight) {
       break;
     }
     Cache& cache = *path.caches[flight.step];
-    if (cache.hit(flight.line, false)) {
+    if (cache.hit(line, false)) {
       *flight.served = cache.served;
       due += cache.latency;
       break;
@@ -93,7 +93,7 @@ bool MemoryHierarchy::descend(const Path& path, Flight& flight) {
   flight.phase = Phase::Respond;
   if (!wheel_.advance(due)) return wait(path, flight, due);
   for (unsigned step = flight.step; step-- != 0;) {
-    insert(*path.caches[step], flight.line, flight.write && step == 0);
+    insert(*path.caches[step], line, flight.write && step == 0);
   }
   return true;
 }
@@ -153,7 +153,7 @@ bool MemoryHierarchy::arrive(u32 number) {
     return go_on(number, dram_.access(flight.line, now));
   }
   Cache& cache = *path.caches[flight.step];
-  if (cache.hit(flight.line, flight.write && flight.step == 0)) {
+  if (cache.hit(KeyArray::Key(flight.line), flight.write && flight.step == 0)) {
     *flight.served = cache.served;
     flight.phase = Phase::Respond;
     return go_on(number, now + cache.latency);
@@ -179,30 +179,17 @@ void MemoryHierarchy::respond(u32 number) {
   const Path& path = paths_[flight.path];
   for (unsigned step = flight.step; step-- != 0;) {
     Cache& cache = *path.caches[step];
-    fill(cache, flight.line, flight.write && step == 0);
+    fill(cache, KeyArray::Key(flight.line), flight.write && step == 0);
     release(cache, flight.line, *flight.served);
   }
 }
 
 // The line may be there: a write-back from above may have been faster.
-void MemoryHierarchy::fill(Cache& cache, u64 line, bool dirty) {
-  const u32 set = cache.keys.set_of(line);
-  const u32 way = cache.keys.find(set, KeyArray::Key(line));
+void MemoryHierarchy::fill(Cache& cache, const KeyArray::Key& line, bool dirty) {
+  const u32 set = cache.keys.set_of(line.value());
+  const u32 way = cache.keys.find(set, line);
   if (way == KeyArray::kNone) return insert(cache, line, dirty);
   if (dirty) cache.keys.mark(set, way);
-}
-
-// A line that is not there.
-void MemoryHierarchy::insert(Cache& cache, u64 line, bool dirty) {
-  KeyArray& keys = cache.keys;
-  const u32 set = keys.set_of(line);
-  const u32 way = keys.choose(set);
-  if (keys.marked(set, way)) {
-    keys.unmark(set, way);
-    write_back(cache.below, keys.key(set, way));
-  }
-  keys.put(set, way, KeyArray::Key(line));
-  if (dirty) keys.mark(set, way);
 }
 
 // Nobody waits for a write-back: it changes the next cache in this cycle, or occupies a bank.
@@ -212,7 +199,7 @@ void MemoryHierarchy::write_back(PathId below, u64 line) {
     dram_.access(line, wheel_.now());
     return;
   }
-  fill(*path.caches[0], line, true);
+  fill(*path.caches[0], KeyArray::Key(line), true);
 }
 
 // Whoever waited for the line has it now, too, and whoever waited for an MSHR looks again; in this
@@ -228,7 +215,7 @@ void MemoryHierarchy::release(Cache& cache, u64 line, Served served) {
     Flight& other = flights_[flight];
     *other.served = served;
     other.phase = Phase::Respond;
-    if (other.write && other.step == 0) cache.hit(line, true);
+    if (other.write && other.step == 0) cache.hit(KeyArray::Key(line), true);
     wheel_.schedule(wheel_.now(), *this, flight);
   }
   if (cache.stalled.first != kNone) {

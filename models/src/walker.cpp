@@ -115,17 +115,9 @@ void Walker::on_cycle(u32 number) {
   if (run(number)) walk.owner->on_cycle(walk.what);
 }
 
-// True when the walk is done.
+// From what it waited for; true when the walk is done.
 bool Walker::run(u32 number) {
   Walk& walk = *walks_[number];
-  while (walk.state != State::Done) {
-    if (!step(walk, number)) return false;
-  }
-  walk.record.end = wheel_.now();
-  return true;
-}
-
-bool Walker::step(Walk& walk, u32 number) {
   switch (walk.state) {
     case State::Begin:
       return on_begin(walk, number);
@@ -143,8 +135,6 @@ bool Walker::step(Walk& walk, u32 number) {
       return on_nested_entry(walk, number);
     case State::NestedUpdated:
       return on_nested_updated(walk, number);
-    case State::Done:
-      break;
   }
   return true;
 }
@@ -169,7 +159,7 @@ bool Walker::on_begin(Walk& walk, u32 number) {
     return stop_guest(walk, FaultKind::BadAddress);
   }
   walk.state = State::GuestCache;
-  return spend(guest_cache_.latency_cycles(), number);
+  return spend(guest_cache_.latency_cycles(), number) && on_guest_cache(walk, number);
 }
 
 bool Walker::on_guest_cache(Walk& walk, u32 number) {
@@ -200,7 +190,7 @@ bool Walker::translate_table(Walk& walk, u32 number) {
 
 bool Walker::read_guest(Walk& walk, u32 number) {
   walk.state = State::GuestEntry;
-  return reference(walk, walk.guest_slot, false, false, number);
+  return reference(walk, walk.guest_slot, false, false, number) && on_guest_entry(walk, number);
 }
 
 // The host address of a first-stage entry is known.
@@ -277,7 +267,7 @@ bool Walker::update_guest(Walk& walk, u32 number) {
     return begin_nested(walk, Purpose::TableUpdate, slot, number);
   }
   walk.state = State::GuestUpdated;
-  return reference(walk, walk.guest_slot, true, false, number);
+  return reference(walk, walk.guest_slot, true, false, number) && on_guest_updated(walk, number);
 }
 
 bool Walker::on_guest_updated(Walk& walk, u32 number) {
@@ -323,7 +313,7 @@ bool Walker::begin_nested(Walk& walk, Purpose purpose, u64 input, u32 number) {
     return stop_nested(walk, FaultKind::BadAddress, {});
   }
   walk.state = State::NestedTlb;
-  return spend(nested_tlb_.latency_cycles(), number);
+  return spend(nested_tlb_.latency_cycles(), number) && on_nested_tlb(walk, number);
 }
 
 bool Walker::on_nested_tlb(Walk& walk, u32 number) {
@@ -331,7 +321,7 @@ bool Walker::on_nested_tlb(Walk& walk, u32 number) {
       nested_tlb_.find(walk.nested_input, walk.request.regime->nested_only);
   if (known == nullptr || (walk.nested_writes && !known->dirty)) {
     walk.state = State::NestedCache;
-    return spend(nested_cache_.latency_cycles(), number);
+    return spend(nested_cache_.latency_cycles(), number) && on_nested_cache(walk, number);
   }
   spared(walk, walk.nested_input, Served::NestedTlb,
          walk.purpose == Purpose::Data ? WalkReference::kNoLevel : walk.guest_level, 0,
@@ -361,7 +351,7 @@ bool Walker::read_nested(Walk& walk, u32 number) {
   walk.nested_slot = slot_of(walk.nested_table, walk.request.regime->nested.geometry,
                              walk.nested_input, walk.nested_level);
   walk.state = State::NestedEntry;
-  return reference(walk, walk.nested_slot, false, true, number);
+  return reference(walk, walk.nested_slot, false, true, number) && on_nested_entry(walk, number);
 }
 
 bool Walker::on_nested_entry(Walk& walk, u32 number) {
@@ -396,7 +386,7 @@ bool Walker::on_nested_entry(Walk& walk, u32 number) {
     }
   }
   walk.state = State::NestedUpdated;
-  return reference(walk, walk.nested_slot, true, true, number);
+  return reference(walk, walk.nested_slot, true, true, number) && on_nested_updated(walk, number);
 }
 
 bool Walker::nested_table_entry(Walk& walk, const Entry& entry, u32 number) {
@@ -463,7 +453,7 @@ bool Walker::data_is_known(Walk& walk) {
   const u64 offset = walk.request.address & low_mask(result.shift());
   result.host = host - offset;
   result.guest_physical = walk.nested_input - offset;
-  walk.state = State::Done;
+  walk.record.end = wheel_.now();
   return true;
 }
 
@@ -514,7 +504,7 @@ bool Walker::stop_guest(Walk& walk, FaultKind kind) {
   walk.fault.access = walk.request.access;
   walk.fault.user = walk.request.user;
   walk.fault.virtual_address = walk.request.address;
-  walk.state = State::Done;
+  walk.record.end = wheel_.now();
   return true;
 }
 

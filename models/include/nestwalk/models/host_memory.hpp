@@ -20,10 +20,9 @@ class HostMemory {
   explicit HostMemory(u64 bytes, Hpa base = Hpa(u64{1} << 32));
 
   Hpa base() const { return base_; }
-  u64 bytes() const { return frames_.frames() * kFrameBytes; }
+  u64 bytes() const { return bytes_; }
   bool contains(Hpa at, u64 size) const {
-    const u64 offset = at - base_;
-    return offset < bytes() && size <= bytes() - offset;
+    return size <= bytes_ && at - base_ <= bytes_ - size;
   }
   FrameAllocator& frames() { return frames_; }
   const FrameAllocator& frames() const { return frames_; }
@@ -68,6 +67,7 @@ class HostMemory {
   }
 
   Hpa base_;
+  u64 bytes_;
   Mapping memory_;
   Mapping touched_;  ///< one bit per frame
   FrameAllocator frames_;

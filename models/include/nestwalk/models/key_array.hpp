@@ -4,7 +4,7 @@
 // Keys in sets and ways: what every TLB, walk cache and data cache looks up.
 //
 // All that belongs to a set lies together in whole lines of the host's cache: a mark for each way,
-// what the replacement policy remembers, an eight-bit signature of each key, the keys. A set is
+// an eight-bit signature of each key, what the replacement policy remembers, the keys. A set is
 // searched by its signatures first, eight of them in one word; keys are compared only where the
 // signature agrees. So a fully associative TLB of 64 entries costs eight steps, not 64, and a set of
 // a large cache one or two of the host's misses.
@@ -27,6 +27,8 @@ class KeyArray {
    public:
     explicit Key(u64 value) : value_(value), pattern_((value * kGolden >> 56 | kInUse) * kOnes) {}
 
+    u64 value() const { return value_; }
+
    private:
     friend KeyArray;
     // Multiplicative hashing: the top bits depend on all others.
@@ -40,13 +42,13 @@ class KeyArray {
         lru_(dynamic_cast<Lru<4>*>(policy_.get())),
         sets_(sets),
         ways_(ways),
-        signatures_(kTurns + policy_->words()),
-        keys_(signatures_ + (ways + 7) / 8),
+        turns_(kSignatures + (ways + 7) / 8),
+        keys_(turns_ + policy_->words()),
         stride_((keys_ + ways + 7) / 8 * 8),
-        empty_(u64{sets} * ways),
+        empty_(sets * ways),
         words_(u64{sets} * stride_) {
     for (u32 set = 0; set < sets; ++set) {
-      policy_->prepare(block(set) + kTurns);
+      policy_->prepare(block(set) + turns_);
       std::fill_n(block(set) + keys_, ways, kEmpty);
     }
   }
@@ -57,50 +59,36 @@ class KeyArray {
   u32 set_of(u64 index) const { return static_cast<u32>(index) & (sets_ - 1); }
 
   /// The way that holds the key; kNone if none does. Looking does not count as a use.
-  u32 find(u32 set, const Key& key) const {
-    const u64* const words = block(set);
-    for (u32 n = signatures_, way = 0; n < keys_; ++n, way += 8) {
-      const u64 difference = words[n] ^ key.pattern_;
-      // A mark in the top bit of each zero byte, and perhaps in others of ways in use.
-      u64 same = (difference - kOnes) & ~difference & kTops;
-      for (; same != 0; same &= same - 1) {
-        const u32 found = way + static_cast<u32>(std::countr_zero(same)) / 8;
-        if (words[keys_ + found] == key.value_) return found;
-      }
-    }
-    return kNone;
+  u32 find(u32 set, const Key& key) const { return way_of(block(set), key); }
+  /// The same, as a use.
+  u32 use(u32 set, const Key& key) {
+    u64* const words = block(set);
+    const u32 way = way_of(words, key);
+    if (way != kNone) touch(words, way);
+    return way;
+  }
+  struct Place {
+    u32 way;
+    u64 before;  ///< the key that was there
+  };
+  /// Puts a key that is not there where it is due: into an empty way, or the one whose turn it is.
+  Place put(u32 set, const Key& key) { return put(block(set), key); }
+  /// Puts a key that may be there.
+  Place put_or_use(u32 set, const Key& key) {
+    u64* const words = block(set);
+    const u32 way = way_of(words, key);
+    if (way == kNone) return put(words, key);
+    touch(words, way);
+    return {way, key.value_};
+  }
+  void erase(u32 set, u32 way) {
+    empty_ += key(set, way) == kEmpty ? 0 : 1;
+    write(block(set), way, kEmpty, 0);
   }
   /// For the host's caches, some time before a lookup.
   void prefetch(u32 set) const {
     for (u32 n = 0; n < stride_; n += 8) __builtin_prefetch(block(set) + n);
   }
-  void touch(u32 set, u32 way) {
-    u64* const turns = block(set) + kTurns;
-    lru_ != nullptr ? lru_->touch(turns, way) : policy_->touch(turns, way);
-  }
-
-  /// Where the next key of the set goes, which counts as its use: an empty way, or whoever's turn
-  /// it is.
-  u32 choose(u32 set) {
-    if (empty_ != 0) [[unlikely]] {
-      const u32 way = empty_way(set);
-      if (way < ways_) {
-        touch(set, way);
-        return way;
-      }
-    }
-    u64* const turns = block(set) + kTurns;
-    return lru_ != nullptr ? lru_->take_turn(turns) : policy_->take_turn(turns);
-  }
-  void put(u32 set, u32 way, const Key& key) {
-    empty_ -= this->key(set, way) == kEmpty ? 1 : 0;
-    write(set, way, key.value_, key.pattern_);
-  }
-  void erase(u32 set, u32 way) {
-    empty_ += this->key(set, way) == kEmpty ? 0 : 1;
-    write(set, way, kEmpty, 0);
-  }
-
   /// A bit for each of the first 64 ways. It is the owner's, whatever becomes of the keys.
   bool marked(u32 set, u32 way) const { return (*block(set) >> way & 1) != 0; }
   void mark(u32 set, u32 way) { *block(set) |= u64{1} << way; }
@@ -111,24 +99,54 @@ class KeyArray {
   static constexpr u64 kTops = 0x8080'8080'8080'8080;
   // Of a signature. Those of empty ways are zero, and of what fills the last word.
   static constexpr u64 kInUse = 0x80;
-
-  // The first word of a set has the marks; from the second on, the policy has its own.
-  static constexpr u32 kTurns = 1;
+  static constexpr u32 kSignatures = 1;  // in the words of a set, after the marks
 
   u64* block(u32 set) { return &words_[u64{set} * stride_]; }
   const u64* block(u32 set) const { return &words_[u64{set} * stride_]; }
-  u32 empty_way(u32 set) const {  // not below ways() if there is none
-    for (u32 n = signatures_; n < keys_; ++n) {
-      const u64 empty = ~block(set)[n] & kTops;
-      if (empty == 0) continue;
-      return (n - signatures_) * 8 + static_cast<u32>(std::countr_zero(empty)) / 8;
-    }
-    return ways_;
+
+  // What follows works on the words of a set.
+  u32 way_of(const u64* words, const Key& key) const {
+    u32 first = 0;
+    do {
+      const u64 difference = words[kSignatures + first / 8] ^ key.pattern_;
+      // A mark in the top bit of each zero byte, and perhaps in others of ways in use.
+      u64 same = (difference - kOnes) & ~difference & kTops;
+      for (; same != 0; same &= same - 1) {
+        const u32 way = first + static_cast<u32>(std::countr_zero(same)) / 8;
+        if (words[keys_ + way] == key.value_) return way;
+      }
+      first += 8;
+    } while (first < ways_);
+    return kNone;
   }
-  void write(u32 set, u32 way, u64 key, u64 pattern) {
-    u64* const words = block(set);
+  u32 empty_way(const u64* words) const {  // kNone if there is none
+    for (u32 first = 0; first < ways_; first += 8) {
+      const u64 empty = ~words[kSignatures + first / 8] & kTops;
+      const u32 way = first + static_cast<u32>(std::countr_zero(empty)) / 8;
+      if (empty != 0 && way < ways_) return way;
+    }
+    return kNone;
+  }
+  Place put(u64* words, const Key& key) {
+    u32 way = empty_ == 0 ? kNone : empty_way(words);
+    if (way == kNone) {
+      u64* const turns = words + turns_;
+      way = lru_ != nullptr ? lru_->take_turn(turns) : policy_->take_turn(turns);
+    } else {
+      --empty_;
+      touch(words, way);
+    }
+    const u64 before = words[keys_ + way];
+    write(words, way, key.value_, key.pattern_);
+    return {way, before};
+  }
+  void touch(u64* words, u32 way) {
+    u64* const turns = words + turns_;
+    lru_ != nullptr ? lru_->touch(turns, way) : policy_->touch(turns, way);
+  }
+  void write(u64* words, u32 way, u64 key, u64 pattern) {
     words[keys_ + way] = key;
-    u64& signatures = words[signatures_ + way / 8];
+    u64& signatures = words[kSignatures + way / 8];
     signatures ^= (signatures ^ pattern) & u64{0xff} << way % 8 * 8;
   }
 
@@ -137,10 +155,10 @@ class KeyArray {
   u32 sets_;
   u32 ways_;
   // Where things begin in the words of a set, and how many there are.
-  u32 signatures_;
+  u32 turns_;
   u32 keys_;
   u32 stride_;
-  u64 empty_;  ///< ways of all sets
+  u32 empty_;  ///< ways of all sets
   Table<u64> words_;
 };
 

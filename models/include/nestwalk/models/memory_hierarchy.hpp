@@ -76,11 +76,10 @@ class MemoryHierarchy final : public Actor {
   struct Cache {
     Cache(const DataCacheShape& shape, Served served_as, PathId path_below);
     /// Looks for a line, uses it, and marks it for a write.
-    bool hit(u64 line, bool write) {
-      const u32 set = keys.set_of(line);
-      const u32 way = keys.find(set, KeyArray::Key(line));
+    bool hit(const KeyArray::Key& line, bool write) {
+      const u32 set = keys.set_of(line.value());
+      const u32 way = keys.use(set, line);
       if (way == KeyArray::kNone) return false;
-      keys.touch(set, way);
       if (write) keys.mark(set, way);
       return true;
     }
@@ -99,15 +98,24 @@ class MemoryHierarchy final : public Actor {
     u8 count;
   };
 
-  bool descend(const Path& path, Flight& flight);
+  bool descend(const Path& path, Flight& flight, const KeyArray::Key& line);
   bool wait(const Path& path, const Flight& flight, Cycle due);
   u32 take_flight();
   bool fly(u32 flight);
   bool arrive(u32 flight);
   bool go_on(u32 flight, Cycle at);
   void respond(u32 flight);
-  void fill(Cache& cache, u64 line, bool dirty);
-  void insert(Cache& cache, u64 line, bool dirty);
+  void fill(Cache& cache, const KeyArray::Key& line, bool dirty);
+  void insert(Cache& cache, const KeyArray::Key& line, bool dirty) {  // that is not there
+    KeyArray& keys = cache.keys;
+    const u32 set = keys.set_of(line.value());
+    const KeyArray::Place place = keys.put(set, line);
+    if (keys.marked(set, place.way)) [[unlikely]] {
+      keys.unmark(set, place.way);
+      write_back(cache.below, place.before);
+    }
+    if (dirty) keys.mark(set, place.way);
+  }
   void write_back(PathId below, u64 line);
   void release(Cache& cache, u64 line, Served served);
   void append(List& list, u32 flight);

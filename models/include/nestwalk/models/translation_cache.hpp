@@ -61,10 +61,8 @@ class TranslationCache {
       if (size.entries == 0) continue;
       Array& array = *size.array;
       const u32 set = array.keys.set_of(address >> size.shift);
-      const u32 way = array.keys.find(set, size.key(address, tag));
-      if (way == KeyArray::kNone) continue;
-      array.keys.touch(set, way);
-      return &array.payload(set, way);
+      const u32 way = array.keys.use(set, size.key(address, tag));
+      if (way != KeyArray::kNone) return &array.payload(set, way);
     }
     return nullptr;
   }
@@ -75,18 +73,11 @@ class TranslationCache {
     if (held_[shift] == kNotHeld) return nullptr;
     Size& size = sizes_[held_[shift]];
     Array& array = *size.array;
-    const KeyArray::Key key = size.key(address, tag);
     const u32 set = array.keys.set_of(address >> size.shift);
-    u32 way = array.keys.find(set, key);
-    if (way != KeyArray::kNone) {
-      array.keys.touch(set, way);
-    } else {
-      way = array.keys.choose(set);
-      forget(array.keys.key(set, way));
-      array.keys.put(set, way, key);
-      ++size.entries;
-    }
-    return &(array.payload(set, way) = payload);
+    const KeyArray::Place place = array.keys.put_or_use(set, size.key(address, tag));
+    ++size.entries;
+    forget(place.before);
+    return &(array.payload(set, place.way) = payload);
   }
   /// The size in which such a translation is held; 0 if it is not.
   u8 held_shift(unsigned shift) const {

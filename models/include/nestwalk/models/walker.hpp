@@ -85,7 +85,6 @@ class Walker final : public Actor {
     NestedCache,
     NestedEntry,
     NestedUpdated,
-    Done,
   };
   /// What the second stage translates for.
   enum class Purpose : u8 { Table, TableUpdate, Data };
@@ -126,10 +125,9 @@ class Walker final : public Actor {
   u32 take_walk();
   void begin(Walk& walk);
   bool run(u32 number);
-  bool step(Walk& walk, u32 number);
   void finish(Walk& walk);
 
-  // Each is the end of one wait; true if that for the next is over in this cycle, too.
+  // Each is the end of one wait; true if the walk is done, false if it waits again.
   bool on_begin(Walk& walk, u32 number);
   bool on_guest_cache(Walk& walk, u32 number);
   bool on_guest_entry(Walk& walk, u32 number);
@@ -139,7 +137,7 @@ class Walker final : public Actor {
   bool on_nested_entry(Walk& walk, u32 number);
   bool on_nested_updated(Walk& walk, u32 number);
 
-  // Each goes on to the next wait; true likewise.
+  // Each goes on to the next wait, and past it if it is over at once; true likewise.
   bool translate_table(Walk& walk, u32 number);
   bool read_guest(Walk& walk, u32 number);
   bool guest_table_entry(Walk& walk, const Entry& entry, u32 number);
