@@ -9,6 +9,7 @@
 // is the same for every horizon, too: an event beyond it waits in its place.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "nestwalk/models/check.hpp"
@@ -77,6 +78,7 @@ class Wheel {
   };
 
   bool advance_far(Cycle at);
+  u32 take_event();
   void append(Cycle at, Actor& actor, u32 what);
   void bring_near();
   void look_ahead();
@@ -91,8 +93,8 @@ class Wheel {
   u64 order_ = 0;
   u32 free_ = kNone;
   std::vector<Event> pool_;
-  std::vector<Slot> slots_;
-  std::vector<u64> occupied_;
+  std::array<Slot, kSlots> slots_;
+  std::array<u64, kSlots / 64> occupied_{};
   std::vector<Far> far_;
 };
 
