@@ -60,8 +60,6 @@ bool MemoryHierarchy::access(PathId path, Hpa at, bool write, Actor& owner, u32 
       wheel_.schedule(ready, owner, what);
       return false;
     }
-    const KeyArray& largest = way.caches[way.count - 1]->keys;
-    largest.prefetch(largest.set_of(line.value()));
   }
   Flight flight{line.value(), &owner, &served, what, kNone, path, 0, write, Phase::Arrive};
   if (way.count != 0 && mshrs_taken_ == 0) return descend(way, flight, line);

@@ -43,15 +43,6 @@ bool is_settled(const Entry& leaf, const StageRules& rules) {
 
 }  // namespace
 
-Translation Translation::narrowed(u64 address, u8 shift) const {
-  Translation part = *this;
-  const u64 skipped = (address & low_mask(held_shift)) & ~low_mask(shift);
-  part.held_shift = shift;
-  part.host += skipped;
-  part.guest_physical += skipped;
-  return part;
-}
-
 Walker::Walker(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
                MemoryHierarchy::PathId path, const WalkerShape& shape)
     : wheel_(wheel),
@@ -177,6 +168,7 @@ bool Walker::on_guest_cache(Walk& walk, u32 number) {
   walk.guest_table = known->table_guest;
   walk.guest_slot =
       slot_of(known->table_host, regime.guest.geometry, walk.request.address, walk.guest_level);
+  expect(walk.guest_slot);
   spared(walk, known->table_host, Served::WalkCache, walk.guest_level, WalkReference::kNoLevel,
          guest_cache_.latency_cycles());
   return read_guest(walk, number);
@@ -198,6 +190,7 @@ bool Walker::table_is_known(Walk& walk, u32 number) {
   const Regime& regime = *walk.request.regime;
   const u64 offset = walk.nested_input - walk.guest_table;
   walk.guest_slot = walk.nested.host + (walk.nested_input & low_mask(walk.nested.leaf_shift));
+  expect(walk.guest_slot);
   const Rights write = Rights::needed(AccessKind::Write, true);
   walk.guest_known = {
       walk.guest_table,       walk.guest_slot - offset,
@@ -306,7 +299,6 @@ bool Walker::begin_nested(Walk& walk, Purpose purpose, u64 input, u32 number) {
   }
   walk.nested_level = static_cast<u8>(nested.geometry.root_level());
   walk.nested_limits = kNoLimits;
-  walk.nested_table = nested.root;
   // An intermediate address beyond the tables: Arm's level 0 translation fault, RISC-V's guest-page
   // fault, and an EPT violation for bits 51:48 with four levels.
   if (!nested.geometry.accepts(walk.nested_input)) {
@@ -339,17 +331,23 @@ bool Walker::on_nested_cache(Walk& walk, u32 number) {
   if (known != nullptr) {
     walk.nested_level = known->level;
     walk.nested_limits = known->limits;
-    walk.nested_table = known->table_host;
+    look_into(walk, known->table_host);
     spared(walk, known->table_host, Served::WalkCache,
            walk.purpose == Purpose::Data ? WalkReference::kNoLevel : walk.guest_level,
            walk.nested_level, nested_cache_.latency_cycles());
+  } else {
+    look_into(walk, walk.request.regime->nested.root);
   }
   return read_nested(walk, number);
 }
 
+void Walker::look_into(Walk& walk, u64 table) {
+  walk.nested_slot =
+      slot_of(table, walk.request.regime->nested.geometry, walk.nested_input, walk.nested_level);
+  expect(walk.nested_slot);
+}
+
 bool Walker::read_nested(Walk& walk, u32 number) {
-  walk.nested_slot = slot_of(walk.nested_table, walk.request.regime->nested.geometry,
-                             walk.nested_input, walk.nested_level);
   walk.state = State::NestedEntry;
   return reference(walk, walk.nested_slot, false, true, number) && on_nested_entry(walk, number);
 }
@@ -392,9 +390,9 @@ bool Walker::on_nested_entry(Walk& walk, u32 number) {
 bool Walker::nested_table_entry(Walk& walk, const Entry& entry, u32 number) {
   const Regime& regime = *walk.request.regime;
   walk.nested_limits = walk.nested_limits & entry.access;
-  walk.nested_table = entry.address;
   const unsigned shift = regime.nested.geometry.shift(walk.nested_level);
   --walk.nested_level;
+  look_into(walk, entry.address);
   if (nested_cache_.present()) {
     nested_cache_.fill(walk.nested_input, shift, regime.nested_only,
                        {0, entry.address, walk.nested_limits, walk.nested_level, 0, false});
@@ -405,14 +403,15 @@ bool Walker::nested_table_entry(Walk& walk, const Entry& entry, u32 number) {
 bool Walker::nested_leaf(Walk& walk, const Entry& entry, u32 number) {
   const Regime& regime = *walk.request.regime;
   const unsigned shift = regime.nested.geometry.shift(walk.nested_level);
-  walk.nested = {entry.address, Rights::nested(entry.access & walk.nested_limits), entry.memory,
-                 static_cast<u8>(shift), is_settled(entry, regime.nested.format->rules())};
-  const u8 held = nested_tlb_.held_shift(shift);
-  if (held != 0) {
-    CachedNested part = walk.nested;
-    part.host += walk.nested_input & low_mask(shift) & ~low_mask(held);
-    part.leaf_shift = held;
-    nested_tlb_.fill(walk.nested_input, shift, regime.nested_only, part);
+  const CachedNested leaf{entry.address, Rights::nested(entry.access & walk.nested_limits),
+                          entry.memory, static_cast<u8>(shift),
+                          is_settled(entry, regime.nested.format->rules())};
+  walk.nested = leaf;
+  CachedNested* const place = nested_tlb_.make_place(walk.nested_input, shift, regime.nested_only);
+  if (place != nullptr) {
+    const u8 held = nested_tlb_.held_shift(shift);
+    const u64 skipped = walk.nested_input & low_mask(shift) & ~low_mask(held);
+    *place = {leaf.host + skipped, leaf.rights, leaf.memory, held, leaf.dirty};
   }
   return nested_done(walk, number);
 }
@@ -469,7 +468,6 @@ bool Walker::reference(Walk& walk, u64 address, bool update, bool nested, u32 nu
   WalkRecord& record = walk.record;
   check(record.count < WalkRecord::kMost, "walker", "at most 128 references in a walk",
         wheel_.now(), address);
-  memory_.prefetch(Hpa(address));
   const bool for_data = nested && walk.purpose == Purpose::Data;
   WalkReference& made = record.references[record.count++];
   made = {address,
@@ -480,6 +478,11 @@ bool Walker::reference(Walk& walk, u64 address, bool update, bool nested, u32 nu
           Served::None,
           update};
   return hierarchy_.access(path_, Hpa(address), update, *this, number, made.served);
+}
+
+void Walker::expect(u64 address) const {
+  memory_.prefetch(Hpa(address));
+  hierarchy_.prefetch(path_, Hpa(address));
 }
 
 void Walker::stamp(Walk& walk) const {

@@ -21,9 +21,7 @@ class HostMemory {
 
   Hpa base() const { return base_; }
   u64 bytes() const { return bytes_; }
-  bool contains(Hpa at, u64 size) const {
-    return size <= bytes_ && at - base_ <= bytes_ - size;
-  }
+  bool contains(Hpa at, u64 size) const { return size <= bytes_ && at - base_ <= bytes_ - size; }
   FrameAllocator& frames() { return frames_; }
   const FrameAllocator& frames() const { return frames_; }
 

@@ -6,8 +6,8 @@
 // All that belongs to a set lies together in whole lines of the host's cache: a mark for each way,
 // an eight-bit signature of each key, what the replacement policy remembers, the keys. A set is
 // searched by its signatures first, eight of them in one word; keys are compared only where the
-// signature agrees. So a fully associative TLB of 64 entries costs eight steps, not 64, and a set of
-// a large cache one or two of the host's misses.
+// signature agrees. So a fully associative TLB of 64 entries costs eight steps, not 64, and a set
+// of a large cache one or two of the host's misses.
 #pragma once
 
 #include <bit>

@@ -49,6 +49,14 @@ class MemoryHierarchy final : public Actor {
   /// was; else `owner` runs with `what` when they are. `served` is written by then.
   bool access(PathId path, Hpa at, bool write, Actor& owner, u32 what, Served& served);
 
+  /// For the host's caches, some time before an access: the sets of the largest cache.
+  void prefetch(PathId path, Hpa at) const {
+    const Path& way = paths_[path];
+    if (way.count == 0) return;
+    const KeyArray& keys = way.caches[way.count - 1]->keys;
+    keys.prefetch(keys.set_of(at.value() >> line_shift_));
+  }
+
   void on_cycle(u32 flight) override;
 
  private:

@@ -70,6 +70,12 @@ class TranslationCache {
   /// Enters a translation that is good for 2^shift bytes. It is held in the largest size that some
   /// array takes and that is not larger; if there is none, not at all. Null then.
   Payload* fill(u64 address, unsigned shift, u16 tag, const Payload& payload) {
+    Payload* const place = make_place(address, shift, tag);
+    if (place != nullptr) *place = payload;
+    return place;
+  }
+  /// The same, for the caller to write it there.
+  Payload* make_place(u64 address, unsigned shift, u16 tag) {
     if (held_[shift] == kNotHeld) return nullptr;
     Size& size = sizes_[held_[shift]];
     Array& array = *size.array;
@@ -77,7 +83,7 @@ class TranslationCache {
     const KeyArray::Place place = array.keys.put_or_use(set, size.key(address, tag));
     ++size.entries;
     forget(place.before);
-    return &(array.payload(set, place.way) = payload);
+    return &array.payload(set, place.way);
   }
   /// The size in which such a translation is held; 0 if it is not.
   u8 held_shift(unsigned shift) const {
@@ -148,8 +154,7 @@ class TranslationCache {
     }
     check(sizes_.size() < 1u << kCodeBits, "translation cache", "at most eight sizes", 0, shift);
     const u8 code = static_cast<u8>(sizes_.size());
-    sizes_.push_back(
-        {&array, ~addrspace::low_mask(shift), u64{code} << kTagBits, 0, shift, code});
+    sizes_.push_back({&array, ~addrspace::low_mask(shift), u64{code} << kTagBits, 0, shift, code});
   }
   u8 largest_within(unsigned shift) const {
     const Size* best = nullptr;

@@ -116,8 +116,7 @@ class Walker final : public Actor {
     Rights nested_wanted{};
     bool nested_writes = false;
     u64 nested_input = 0;
-    u64 nested_table = 0;
-    u64 nested_slot = 0;
+    u64 nested_slot = 0;  ///< host address of the entry
     u64 nested_raw = 0;
     CachedNested nested{};  ///< what it found
   };
@@ -144,6 +143,7 @@ class Walker final : public Actor {
   bool guest_leaf(Walk& walk, const Entry& entry, u32 number);
   bool update_guest(Walk& walk, u32 number);
   bool begin_nested(Walk& walk, Purpose purpose, u64 input, u32 number);
+  void look_into(Walk& walk, u64 table);
   bool read_nested(Walk& walk, u32 number);
   bool nested_table_entry(Walk& walk, const Entry& entry, u32 number);
   bool nested_leaf(Walk& walk, const Entry& entry, u32 number);
@@ -154,6 +154,7 @@ class Walker final : public Actor {
   bool spend(u32 cycles, u32 number);
   bool reference(Walk& walk, u64 address, bool update, bool nested, u32 number);
   void spared(Walk& walk, u64 address, Served served, u8 guest_level, u8 nested_level, u32 cycles);
+  void expect(u64 address) const;
   void stamp(Walk& walk) const;
   bool stop_guest(Walk& walk, FaultKind kind);
   bool stop_nested(Walk& walk, FaultKind kind, Access granted);

@@ -107,8 +107,8 @@ class Ept {
   }
 
  private:
-  // Memory types of bits 5:3, the most frequent first. UC serves Uncached and Device, and reads back
-  // as Device.
+  // Memory types of bits 5:3, the most frequent first. UC serves Uncached and Device, and reads
+  // back as Device.
   static constexpr MemoryTypeTable kMemoryTypes = MemoryTypeTable({
       {MemoryType::WriteBack, 6},
       {MemoryType::Device, 0},

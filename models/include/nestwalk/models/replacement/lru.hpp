@@ -3,9 +3,9 @@
 
 // The entry that was not used for the longest time.
 //
-// The ways of a set stand in the order of their last use, the latest in the lowest lane of the first
-// word. Lanes are as narrow as they can be: for up to 16 ways they have four bits, and the whole
-// order is one word.
+// The ways of a set stand in the order of their last use, the latest in the lowest lane of the
+// first word. Lanes are as narrow as they can be: for up to 16 ways they have four bits, and the
+// whole order is one word.
 #pragma once
 
 #include "nestwalk/models/replacement.hpp"
