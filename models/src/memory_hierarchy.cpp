@@ -62,7 +62,8 @@ bool MemoryHierarchy::access(PathId path, Hpa at, bool write, Actor& owner, u32 
     }
   }
   Flight flight{line.value(), &owner, &served, what, kNone, path, 0, write, Phase::Arrive};
-  if (way.count != 0 && mshrs_taken_ == 0) return descend(way, flight, line);
+  const bool quiet = mshrs_taken_ == 0 && outside_ == nullptr;
+  if (way.count != 0 && quiet) return descend(way, flight, line);
   const u32 number = take_flight();
   flights_[number] = flight;
   return fly(number);
@@ -148,7 +149,9 @@ bool MemoryHierarchy::arrive(u32 number) {
   if (flight.step == path.count) {
     *flight.served = Served::Memory;
     flight.phase = Phase::Respond;
-    return go_on(number, dram_.access(flight.line, now));
+    if (outside_ == nullptr) return go_on(number, dram_.access(flight.line, now));
+    outside_->fetch(flight.line, *this, number);
+    return false;
   }
   Cache& cache = *path.caches[flight.step];
   if (cache.hit(KeyArray::Key(flight.line), flight.write && flight.step == 0)) {
@@ -194,7 +197,10 @@ void MemoryHierarchy::fill(Cache& cache, const KeyArray::Key& line, bool dirty) 
 void MemoryHierarchy::write_back(PathId below, u64 line) {
   const Path& path = paths_[below];
   if (path.count == 0) {
-    dram_.access(line, wheel_.now());
+    if (outside_ == nullptr)
+      dram_.access(line, wheel_.now());
+    else
+      outside_->write_back(line);
     return;
   }
   fill(*path.caches[0], KeyArray::Key(line), true);

@@ -227,7 +227,9 @@ bool Walker::on_guest_entry(Walk& walk, u32 number) {
 
 bool Walker::guest_table_entry(Walk& walk, const Entry& entry, u32 number) {
   const StageRules& rules = walk.request.regime->guest.format->rules();
-  if (rules.accessed_in_tables && !entry.accessed) return update_guest(walk, number);
+  if (rules.accessed_in_tables && !entry.accessed && !walk.request.peek) {
+    return update_guest(walk, number);
+  }
   walk.guest_limits = walk.guest_limits & entry.access;
   walk.guest_table = entry.address;
   --walk.guest_level;
@@ -241,8 +243,8 @@ bool Walker::guest_leaf(Walk& walk, const Entry& entry, u32 number) {
   const bool write = walk.request.access == AccessKind::Write;
   const Rights rights = Rights::guest(entry.access & walk.guest_limits, regime.privilege);
   const FaultKind reason = refusal(entry, rules, rights.permit(walk.request.needed()), write);
-  if (reason != FaultKind::None) return stop_guest(walk, reason);
-  if (needs_update(entry, rules, write)) return update_guest(walk, number);
+  if (reason != FaultKind::None && !walk.request.peek) return stop_guest(walk, reason);
+  if (needs_update(entry, rules, write) && !walk.request.peek) return update_guest(walk, number);
   walk.result.guest = rights;
   walk.result.guest_shift = static_cast<u8>(regime.guest.geometry.shift(walk.guest_level));
   walk.result.memory = entry.memory;
@@ -366,7 +368,7 @@ bool Walker::on_nested_entry(Walk& walk, u32 number) {
     case EntryKind::Malformed:
       return stop_nested(walk, FaultKind::Malformed, {});
     case EntryKind::Table:
-      if (!format.rules().accessed_in_tables || entry.accessed) {
+      if (!format.rules().accessed_in_tables || entry.accessed || walk.request.peek) {
         return nested_table_entry(walk, entry, number);
       }
       break;
@@ -374,10 +376,10 @@ bool Walker::on_nested_entry(Walk& walk, u32 number) {
       const Rights rights = Rights::nested(entry.access & walk.nested_limits);
       const FaultKind reason =
           refusal(entry, format.rules(), rights.permit(walk.nested_wanted), walk.nested_writes);
-      if (reason != FaultKind::None) {
+      if (reason != FaultKind::None && !walk.request.peek) {
         return stop_nested(walk, reason, Access(rights.bits() & 7));
       }
-      if (!needs_update(entry, format.rules(), walk.nested_writes)) {
+      if (walk.request.peek || !needs_update(entry, format.rules(), walk.nested_writes)) {
         return nested_leaf(walk, entry, number);
       }
       break;

@@ -93,7 +93,7 @@ Cycle Wheel::earliest() const {
 void Wheel::run_until(Cycle horizon) {
   horizon_ = horizon;
   look_ahead();
-  while (next_ <= horizon) {
+  while (next_ <= horizon_) {
     now_ = next_;
     if (!far_.empty()) bring_near();
     const u32 index = static_cast<u32>(now_ % kSlots);

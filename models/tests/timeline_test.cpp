@@ -17,6 +17,7 @@
 #include <gtest/gtest.h>
 
 #include "guest_tables.hpp"
+#include "nestwalk/models/machine.hpp"
 #include "nestwalk/models/player.hpp"
 #include "nestwalk/models/preset.hpp"
 

@@ -32,6 +32,22 @@ struct DataCacheShape {
   ReplacementKind replacement = ReplacementKind::Lru;
 };
 
+/// A memory outside of the models, in the place of the banks behind the last cache.
+class OutsideMemory {
+ public:
+  /// Wants a line, now. Schedules `owner` with `what` on the wheel for the cycle in which it is
+  /// there.
+  virtual void fetch(u64 line, Actor& owner, u32 what) = 0;
+  /// Has a line to write; nobody waits for that.
+  virtual void write_back(u64 line) = 0;
+
+ protected:
+  OutsideMemory() = default;
+  OutsideMemory(const OutsideMemory&) = default;
+  OutsideMemory& operator=(const OutsideMemory&) = default;
+  ~OutsideMemory() = default;
+};
+
 class MemoryHierarchy final : public Actor {
  public:
   static constexpr unsigned kMostLevels = 3;
@@ -56,6 +72,8 @@ class MemoryHierarchy final : public Actor {
     const KeyArray& keys = way.caches[way.count - 1]->keys;
     keys.prefetch(keys.set_of(at.value() >> line_shift_));
   }
+  void use(OutsideMemory& outside) { outside_ = &outside; }
+  u32 line_bytes() const { return u32{1} << line_shift_; }
 
   void on_cycle(u32 flight) override;
 
@@ -131,6 +149,7 @@ class MemoryHierarchy final : public Actor {
 
   Wheel& wheel_;
   Dram dram_;
+  OutsideMemory* outside_ = nullptr;
   u32 line_shift_;
   u32 mshrs_taken_ = 0;  ///< of all caches
   u32 free_ = kNone;
