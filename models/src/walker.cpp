@@ -482,11 +482,6 @@ bool Walker::reference(Walk& walk, u64 address, bool update, bool nested, u32 nu
   return hierarchy_.access(path_, Hpa(address), update, *this, number, made.served);
 }
 
-void Walker::expect(u64 address) const {
-  memory_.prefetch(Hpa(address));
-  hierarchy_.prefetch(path_, Hpa(address));
-}
-
 void Walker::stamp(Walk& walk) const {
   WalkReference& last = walk.record.references[walk.record.count - 1];
   last.cycles = static_cast<u32>(wheel_.now() - last.start);

@@ -60,7 +60,7 @@ class HostMemory {
   void read(Hpa from, u8* to, u64 bytes) const;
   void write(Hpa to, const u8* from, u64 bytes);
   /// For the host's caches, some time before a load; of any address.
-  void prefetch(Hpa at) const {
+  [[gnu::always_inline]] void prefetch(Hpa at) const {
     if (contains(at, sizeof(u64))) __builtin_prefetch(word(at));
   }
   /// What was read is still there: the locked update of a table walker.

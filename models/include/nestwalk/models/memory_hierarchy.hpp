@@ -66,7 +66,7 @@ class MemoryHierarchy final : public Actor {
   bool access(PathId path, Hpa at, bool write, Actor& owner, u32 what, Served& served);
 
   /// For the host's caches, some time before an access: the sets of the largest cache.
-  void prefetch(PathId path, Hpa at) const {
+  [[gnu::always_inline]] void prefetch(PathId path, Hpa at) const {
     const Path& way = paths_[path];
     if (way.count == 0) return;
     const KeyArray& keys = way.caches[way.count - 1]->keys;

@@ -154,7 +154,11 @@ class Walker final : public Actor {
   bool spend(u32 cycles, u32 number);
   bool reference(Walk& walk, u64 address, bool update, bool nested, u32 number);
   void spared(Walk& walk, u64 address, Served served, u8 guest_level, u8 nested_level, u32 cycles);
-  void expect(u64 address) const;
+  /// For the host's caches: soon this address will be read.
+  [[gnu::always_inline]] void expect(u64 address) const {
+    memory_.prefetch(Hpa(address));
+    hierarchy_.prefetch(path_, Hpa(address));
+  }
   void stamp(Walk& walk) const;
   bool stop_guest(Walk& walk, FaultKind kind);
   bool stop_nested(Walk& walk, FaultKind kind, Access granted);
