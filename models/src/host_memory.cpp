@@ -12,6 +12,7 @@ namespace nestwalk::models {
 
 HostMemory::HostMemory(u64 bytes, Hpa base)
     : base_(base),
+      bytes_(bytes),
       memory_(bytes),
       touched_(bytes / kFrameBytes / 8 + 8),
       frames_(bytes / kFrameBytes) {

@@ -9,11 +9,11 @@ namespace nestwalk::models {
 
 MemoryHierarchy::Cache::Cache(const DataCacheShape& shape, Served served_as, PathId path_below)
     : keys(shape.sets, shape.ways, shape.replacement, 1),
-      dirty(keys.slots()),
       latency(shape.latency_cycles),
       most_mshrs(shape.mshrs),
       served(served_as),
       below(path_below) {
+  check(shape.ways <= 64, "memory hierarchy", "at most 64 ways", 0, shape.ways);
   mshrs.reserve(shape.mshrs);
 }
 
@@ -41,85 +41,66 @@ MemoryHierarchy::PathId MemoryHierarchy::add_path(std::span<const CacheId> cache
   check(caches.size() <= kMostLevels, "memory hierarchy", "at most three caches in a path", 0,
         caches.size());
   Path path{};
-  for (const CacheId cache : caches) path.caches[path.count++] = cache;
+  for (const CacheId cache : caches) path.caches[path.count++] = &caches_[cache];
   paths_.push_back(path);
   return static_cast<PathId>(paths_.size() - 1);
 }
 
 bool MemoryHierarchy::access(PathId path, Hpa at, bool write, Actor& owner, u32 what,
                              Served& served) {
-  const u64 line = at.value() >> line_shift_;
+  const KeyArray::Key line(at.value() >> line_shift_);
   const Path& way = paths_[path];
   if (way.count != 0) {
     // A hit in the first cache needs no flight.
-    Cache& first = caches_[way.caches[0]];
-    if (hit(first, line, write)) {
+    Cache& first = *way.caches[0];
+    if (first.hit(line, write)) {
       served = first.served;
       const Cycle ready = wheel_.now() + first.latency;
       if (wheel_.advance(ready)) return true;
       wheel_.schedule(ready, owner, what);
       return false;
     }
-    bool quiet = outside_ == nullptr && first.mshrs.empty();
-    for (unsigned n = 1; n < way.count; ++n) {
-      const Cache& cache = caches_[way.caches[n]];
-      cache.keys.prefetch(cache.set_of(line));
-      quiet = quiet && cache.mshrs.empty();
-    }
-    if (quiet) {
-      Flight flight{line, &owner, &served, what, kNone, path, 0, write, Phase::Arrive};
-      return descend(flight);
-    }
   }
-  const u32 flight = take_flight();
-  flights_[flight] = {line, &owner, &served, what, kNone, path, 0, write, Phase::Arrive};
-  return fly(flight);
+  Flight flight{line.value(), &owner, &served, what, kNone, path, 0, write, Phase::Arrive};
+  const bool quiet = mshrs_taken_ == 0 && outside_ == nullptr;
+  if (way.count != 0 && quiet) return descend(way, flight, line);
+  const u32 number = take_flight();
+  flights_[number] = flight;
+  return fly(number);
 }
 
-// Looks for a line, uses it, and marks it for a write.
-bool MemoryHierarchy::hit(Cache& cache, u64 line, bool write) {
-  const u32 set = cache.set_of(line);
-  const u32 slot = cache.keys.find(set, line);
-  if (slot == KeyArray::kNone) return false;
-  cache.keys.touch(set, slot);
-  if (write) cache.dirty[slot] = true;
-  return true;
-}
-
-// A miss in the first cache, while no other is under way on the path. As long as nothing else is
-// due in between, nobody can see that it takes no MSHRs; if something is, it takes them all and
-// waits.
-bool MemoryHierarchy::descend(Flight& flight) {
-  const Path& path = paths_[flight.path];
+// A miss in the first cache, while no other is under way. As long as nothing else is due in
+// between, nobody can see that it takes no MSHRs; if something is, it takes them all and waits.
+bool MemoryHierarchy::descend(const Path& path, Flight& flight, const KeyArray::Key& line) {
   Cycle due = wheel_.now();
   for (;;) {
-    due += caches_[path.caches[flight.step]].latency;
+    due += path.caches[flight.step]->latency;
     ++flight.step;
-    if (!wheel_.advance(due)) return wait(flight, due);
+    if (!wheel_.advance(due)) return wait(path, flight, due);
     if (flight.step == path.count) {
       *flight.served = Served::Memory;
       due = dram_.access(flight.line, due);
       break;
     }
-    Cache& cache = caches_[path.caches[flight.step]];
-    if (hit(cache, flight.line, false)) {
+    Cache& cache = *path.caches[flight.step];
+    if (cache.hit(line, false)) {
       *flight.served = cache.served;
       due += cache.latency;
       break;
     }
   }
   flight.phase = Phase::Respond;
-  if (!wheel_.advance(due)) return wait(flight, due);
+  if (!wheel_.advance(due)) return wait(path, flight, due);
   for (unsigned step = flight.step; step-- != 0;) {
-    fill(caches_[path.caches[step]], flight.line, flight.write && step == 0);
+    insert(*path.caches[step], line, flight.write && step == 0);
   }
   return true;
 }
 
-bool MemoryHierarchy::wait(const Flight& flight, Cycle due) {
-  const Path& path = paths_[flight.path];
+bool MemoryHierarchy::wait(const Path& path, const Flight& flight, Cycle due) {
   for (unsigned step = 0; step < flight.step; ++step) {
-    caches_[path.caches[step]].mshrs.push_back({flight.line, {}});
+    path.caches[step]->mshrs.push_back({flight.line, {}});
+    ++mshrs_taken_;
   }
   const u32 number = take_flight();
   flights_[number] = flight;
@@ -172,8 +153,8 @@ bool MemoryHierarchy::arrive(u32 number) {
     outside_->fetch(flight.line, *this, number);
     return false;
   }
-  Cache& cache = caches_[path.caches[flight.step]];
-  if (hit(cache, flight.line, flight.write && flight.step == 0)) {
+  Cache& cache = *path.caches[flight.step];
+  if (cache.hit(KeyArray::Key(flight.line), flight.write && flight.step == 0)) {
     *flight.served = cache.served;
     flight.phase = Phase::Respond;
     return go_on(number, now + cache.latency);
@@ -188,6 +169,7 @@ bool MemoryHierarchy::arrive(u32 number) {
     return false;
   }
   cache.mshrs.push_back({flight.line, {}});
+  ++mshrs_taken_;
   ++flight.step;
   return go_on(number, now + cache.latency);
 }
@@ -197,24 +179,18 @@ void MemoryHierarchy::respond(u32 number) {
   const Flight flight = flights_[number];
   const Path& path = paths_[flight.path];
   for (unsigned step = flight.step; step-- != 0;) {
-    Cache& cache = caches_[path.caches[step]];
-    fill(cache, flight.line, flight.write && step == 0);
+    Cache& cache = *path.caches[step];
+    fill(cache, KeyArray::Key(flight.line), flight.write && step == 0);
     release(cache, flight.line, *flight.served);
   }
 }
 
-void MemoryHierarchy::fill(Cache& cache, u64 line, bool dirty) {
-  const u32 set = cache.set_of(line);
-  u32 slot = cache.keys.find(set, line);
-  if (slot != KeyArray::kNone) {  // a write-back from above was faster
-    cache.dirty[slot] = cache.dirty[slot] || dirty;
-    return;
-  }
-  slot = cache.keys.choose(set);
-  const u64 old = cache.keys.key(slot);
-  if (old != KeyArray::kEmpty && cache.dirty[slot]) write_back(cache.below, old);
-  cache.keys.put(slot, line);
-  cache.dirty[slot] = dirty;
+// The line may be there: a write-back from above may have been faster.
+void MemoryHierarchy::fill(Cache& cache, const KeyArray::Key& line, bool dirty) {
+  const u32 set = cache.keys.set_of(line.value());
+  const u32 way = cache.keys.find(set, line);
+  if (way == KeyArray::kNone) return insert(cache, line, dirty);
+  if (dirty) cache.keys.mark(set, way);
 }
 
 // Nobody waits for a write-back: it changes the next cache in this cycle, or occupies a bank.
@@ -227,13 +203,7 @@ void MemoryHierarchy::write_back(PathId below, u64 line) {
       outside_->write_back(line);
     return;
   }
-  Cache& cache = caches_[path.caches[0]];
-  const u32 slot = cache.keys.find(cache.set_of(line), line);
-  if (slot != KeyArray::kNone) {
-    cache.dirty[slot] = true;
-  } else {
-    fill(cache, line, true);
-  }
+  fill(*path.caches[0], KeyArray::Key(line), true);
 }
 
 // Whoever waited for the line has it now, too, and whoever waited for an MSHR looks again; in this
@@ -243,12 +213,13 @@ void MemoryHierarchy::release(Cache& cache, u64 line, Served served) {
   check(index != kNone, "memory hierarchy", "a pending miss for the line", wheel_.now(), line);
   List waiting = cache.mshrs[index].waiting;
   cache.mshrs.erase(cache.mshrs.begin() + index);
+  --mshrs_taken_;
   while (waiting.first != kNone) {
     const u32 flight = take_first(waiting);
     Flight& other = flights_[flight];
     *other.served = served;
     other.phase = Phase::Respond;
-    if (other.write && other.step == 0) hit(cache, line, true);
+    if (other.write && other.step == 0) cache.hit(KeyArray::Key(line), true);
     wheel_.schedule(wheel_.now(), *this, flight);
   }
   if (cache.stalled.first != kNone) {

@@ -59,30 +59,20 @@ bool Mmu::miss(const Request& request, bool absent, Actor& owner, u32 what, Outc
     miss.state = State::FirstMissed;
     if (!spend(first_level(request.access).latency_cycles(), *this, number)) return false;
   }
-  return run(number);
+  return run(miss, number);
 }
 
 void Mmu::on_cycle(u32 number) {
-  Actor* const owner = misses_[number]->owner;
-  const u32 what = misses_[number]->what;
-  if (run(number)) owner->on_cycle(what);
-}
-
-// True when the miss is over; it is given back then.
-bool Mmu::run(u32 number) {
   Miss& miss = *misses_[number];
-  while (miss.state != State::Done) {
-    if (miss.restart && miss.state < State::Walking) [[unlikely]]
-      miss.state = State::First;
-    miss.restart = false;
-    if (!step(miss, number)) return false;
-  }
-  miss.active = false;
-  free_.push_back(number);
-  return true;
+  Actor* const owner = miss.owner;
+  const u32 what = miss.what;
+  if (miss.restart && miss.state < State::Walking) [[unlikely]]
+    miss.state = State::First;
+  miss.restart = false;
+  if (run(miss, number)) owner->on_cycle(what);
 }
 
-bool Mmu::step(Miss& miss, u32 number) {
+bool Mmu::run(Miss& miss, u32 number) {
   switch (miss.state) {
     case State::First:
       return look_first(miss, number);
@@ -91,16 +81,20 @@ bool Mmu::step(Miss& miss, u32 number) {
     case State::SecondHit:
       enter(first_level(miss.request.access), miss, miss.found);
       set(*miss.outcome, miss.found, miss.request.address);
-      miss.state = State::Done;
-      return true;
+      break;
     case State::SecondMissed:
       return begin_walk(miss, number);
     case State::Walking:
-    case State::Walked:
       return end_walk(miss, number);
     case State::Done:
       break;
   }
+  return finish(miss, number);
+}
+
+bool Mmu::finish(Miss& miss, u32 number) {
+  miss.active = false;
+  free_.push_back(number);
   return true;
 }
 
@@ -117,12 +111,12 @@ bool Mmu::look_first(Miss& miss, u32 number) {
       miss.state = State::Done;
     }
   }
-  return spend(first.latency_cycles(), *this, number);
+  return spend(first.latency_cycles(), *this, number) && run(miss, number);
 }
 
 bool Mmu::look_second(Miss& miss, u32 number) {
   miss.state = State::SecondMissed;
-  if (!second_tlb_.present()) return true;
+  if (!second_tlb_.present()) return begin_walk(miss, number);
   const Translation* const entry = find(second_tlb_, miss.request.address, miss.regime);
   if (entry != nullptr) {
     if (!entry->permits(Rights::needed(miss.request.access, miss.request.user))) {
@@ -133,11 +127,11 @@ bool Mmu::look_second(Miss& miss, u32 number) {
       miss.state = State::SecondHit;
     }
   }
-  return spend(second_tlb_.latency_cycles(), *this, number);
+  return spend(second_tlb_.latency_cycles(), *this, number) && run(miss, number);
 }
 
 // The entry forbids the access: a fault without a walk.
-bool Mmu::refuse(Miss& miss, const Translation& entry) {
+void Mmu::refuse(Miss& miss, const Translation& entry) {
   const Rights needed = Rights::needed(miss.request.access, miss.request.user);
   Fault& fault = miss.outcome->fault;
   fault = {};
@@ -155,7 +149,6 @@ bool Mmu::refuse(Miss& miss, const Translation& entry) {
   forget_refused(miss);
   ++counts_.faults;
   miss.state = State::Done;
-  return true;
 }
 
 // A page fault removes what is cached for its address (Intel SDM vol. 3A, "Recommended
@@ -209,7 +202,7 @@ bool Mmu::begin_walk(Miss& miss, u32 number) {
                             miss.request.user};
   const Walker::Ticket ticket = walker_.submit(request, *this, number);
   miss.walk = ticket.walk;
-  return ticket.done;
+  return ticket.done && end_walk(miss, number);
 }
 
 bool Mmu::end_walk(Miss& miss, u32 number) {
@@ -237,15 +230,15 @@ bool Mmu::end_walk(Miss& miss, u32 number) {
     wheel_.schedule(wheel_.now(), *this, waiting);
     waiting = next;
   }
-  miss.state = State::Done;
-  return true;
+  return finish(miss, number);
 }
 
 void Mmu::enter(TranslationCache<Translation>& tlb, const Miss& miss, const Translation& entry) {
-  const u8 held = tlb.held_shift(entry.shift());
-  if (held == 0) return;
   const u16 tag = entry.global ? miss.regime.global : miss.regime.combined;
-  tlb.fill(miss.request.address, entry.shift(), tag, entry.narrowed(miss.request.address, held));
+  Translation* const place = tlb.make_place(miss.request.address, entry.shift(), tag);
+  if (place == nullptr) return;
+  *place = entry;
+  place->narrow(miss.request.address, tlb.held_shift(entry.shift()));
 }
 
 }  // namespace nestwalk::models

@@ -9,12 +9,14 @@
 
 namespace nestwalk::models {
 
-std::unique_ptr<Replacement> make_replacement(ReplacementKind kind, u32 sets, u32 ways, u64 seed) {
+std::unique_ptr<Replacement> make_replacement(ReplacementKind kind, u32 ways, u64 seed) {
   switch (kind) {
     case ReplacementKind::Lru:
-      return std::make_unique<Lru>(sets, ways);
+      if (ways <= Lru<4>::kMostWays) return std::make_unique<Lru<4>>(ways);
+      if (ways <= Lru<8>::kMostWays) return std::make_unique<Lru<8>>(ways);
+      return std::make_unique<Lru<16>>(ways);
     case ReplacementKind::TreePlru:
-      return std::make_unique<TreePlru>(sets, ways);
+      return std::make_unique<TreePlru>(ways);
     case ReplacementKind::Random:
       return std::make_unique<RandomReplacement>(ways, seed);
   }

@@ -43,15 +43,6 @@ bool is_settled(const Entry& leaf, const StageRules& rules) {
 
 }  // namespace
 
-Translation Translation::narrowed(u64 address, u8 shift) const {
-  Translation part = *this;
-  const u64 skipped = (address & low_mask(held_shift)) & ~low_mask(shift);
-  part.held_shift = shift;
-  part.host += skipped;
-  part.guest_physical += skipped;
-  return part;
-}
-
 Walker::Walker(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
                MemoryHierarchy::PathId path, const WalkerShape& shape)
     : wheel_(wheel),
@@ -107,58 +98,34 @@ void Walker::give_back(u32 number) {
 
 void Walker::on_cycle(u32 number) {
   Walk& walk = *walks_[number];
+  if (walk.restart) [[unlikely]] {  // only who waits can be told to
+    walk.restart = false;
+    ++walk.record.restarts;
+    walk.state = State::Begin;
+  }
   if (run(number)) walk.owner->on_cycle(walk.what);
 }
 
-// True when the walk is done.
+// From what it waited for; true when the walk is done.
 bool Walker::run(u32 number) {
   Walk& walk = *walks_[number];
-  for (;;) {
-    if (walk.restart) [[unlikely]] {
-      walk.restart = false;
-      ++walk.record.restarts;
-      walk.state = State::Begin;
-    }
-    if (walk.state == State::Done) break;
-    if (!step(walk, number)) return false;
-  }
-  walk.record.end = wheel_.now();
-  return true;
-}
-
-bool Walker::step(Walk& walk, u32 number) {
   switch (walk.state) {
     case State::Begin:
       return on_begin(walk, number);
     case State::GuestCache:
-      return on_guest_cache(walk);
-    case State::GuestTable:
-      return on_guest_table(walk);
-    case State::GuestRead:
-      walk.state = State::GuestEntry;
-      return reference(walk, walk.guest_slot, false, false, number);
+      return on_guest_cache(walk, number);
     case State::GuestEntry:
-      return on_guest_entry(walk);
-    case State::GuestUpdate:
-      return on_guest_update(walk, number);
+      return on_guest_entry(walk, number);
     case State::GuestUpdated:
-      return on_guest_updated(walk);
-    case State::NestedBegin:
-      return on_nested_begin(walk, number);
+      return on_guest_updated(walk, number);
     case State::NestedTlb:
       return on_nested_tlb(walk, number);
     case State::NestedCache:
-      return on_nested_cache(walk);
-    case State::NestedRead:
-      return on_nested_read(walk, number);
+      return on_nested_cache(walk, number);
     case State::NestedEntry:
       return on_nested_entry(walk, number);
     case State::NestedUpdated:
-      return on_nested_updated(walk);
-    case State::NestedDone:
-      return on_nested_done(walk);
-    case State::Done:
-      break;
+      return on_nested_updated(walk, number);
   }
   return true;
 }
@@ -176,28 +143,24 @@ bool Walker::on_begin(Walk& walk, u32 number) {
     walk.result.guest = Rights::all();
     walk.result.guest_shift = Translation::kUnlimited;
     walk.result.dirty = true;
-    walk.purpose = Purpose::Data;
-    walk.nested_input = walk.request.address;
-    walk.state = State::NestedBegin;
-    return true;
+    return begin_nested(walk, Purpose::Data, walk.request.address, number);
   }
   if (!guest.geometry.accepts(walk.request.address)) {
     walk.guest_level = static_cast<u8>(guest.geometry.root_level());
     return stop_guest(walk, FaultKind::BadAddress);
   }
   walk.state = State::GuestCache;
-  return spend(guest_cache_.latency_cycles(), number);
+  return spend(guest_cache_.latency_cycles(), number) && on_guest_cache(walk, number);
 }
 
-bool Walker::on_guest_cache(Walk& walk) {
+bool Walker::on_guest_cache(Walk& walk, u32 number) {
   const Regime& regime = *walk.request.regime;
   const CachedTable* const known = guest_cache_.find(walk.request.address, regime.combined);
   if (known == nullptr) {
     walk.guest_level = static_cast<u8>(regime.guest.geometry.root_level());
     walk.guest_limits = kNoLimits;
     walk.guest_table = regime.guest.root;
-    walk.state = State::GuestTable;
-    return true;
+    return translate_table(walk, number);
   }
   walk.guest_known = *known;
   walk.guest_level = known->level;
@@ -205,26 +168,29 @@ bool Walker::on_guest_cache(Walk& walk) {
   walk.guest_table = known->table_guest;
   walk.guest_slot =
       slot_of(known->table_host, regime.guest.geometry, walk.request.address, walk.guest_level);
+  expect(walk.guest_slot);
   spared(walk, known->table_host, Served::WalkCache, walk.guest_level, WalkReference::kNoLevel,
          guest_cache_.latency_cycles());
-  walk.state = State::GuestRead;
-  return true;
+  return read_guest(walk, number);
 }
 
-bool Walker::on_guest_table(Walk& walk) {
-  const Regime& regime = *walk.request.regime;
-  walk.nested_input =
-      slot_of(walk.guest_table, regime.guest.geometry, walk.request.address, walk.guest_level);
-  walk.purpose = Purpose::Table;
-  walk.state = State::NestedBegin;
-  return true;
+bool Walker::translate_table(Walk& walk, u32 number) {
+  const u64 slot = slot_of(walk.guest_table, walk.request.regime->guest.geometry,
+                           walk.request.address, walk.guest_level);
+  return begin_nested(walk, Purpose::Table, slot, number);
+}
+
+bool Walker::read_guest(Walk& walk, u32 number) {
+  walk.state = State::GuestEntry;
+  return reference(walk, walk.guest_slot, false, false, number) && on_guest_entry(walk, number);
 }
 
 // The host address of a first-stage entry is known.
-bool Walker::table_is_known(Walk& walk) {
+bool Walker::table_is_known(Walk& walk, u32 number) {
   const Regime& regime = *walk.request.regime;
   const u64 offset = walk.nested_input - walk.guest_table;
   walk.guest_slot = walk.nested.host + (walk.nested_input & low_mask(walk.nested.leaf_shift));
+  expect(walk.guest_slot);
   const Rights write = Rights::needed(AccessKind::Write, true);
   walk.guest_known = {
       walk.guest_table,       walk.guest_slot - offset,
@@ -236,11 +202,10 @@ bool Walker::table_is_known(Walk& walk) {
                       regime.combined, walk.guest_known);
   }
   walk.fill_guest_cache = false;
-  walk.state = State::GuestRead;
-  return true;
+  return read_guest(walk, number);
 }
 
-bool Walker::on_guest_entry(Walk& walk) {
+bool Walker::on_guest_entry(Walk& walk, u32 number) {
   stamp(walk);
   if (!memory_.contains(Hpa(walk.guest_slot), sizeof(u64))) {
     return stop_guest(walk, FaultKind::BusError);
@@ -253,90 +218,82 @@ bool Walker::on_guest_entry(Walk& walk) {
     case EntryKind::Malformed:
       return stop_guest(walk, FaultKind::Malformed);
     case EntryKind::Table:
-      return guest_table_entry(walk, entry);
+      return guest_table_entry(walk, entry, number);
     case EntryKind::Leaf:
       break;
   }
-  return guest_leaf(walk, entry);
+  return guest_leaf(walk, entry, number);
 }
 
-bool Walker::guest_table_entry(Walk& walk, const Entry& entry) {
+bool Walker::guest_table_entry(Walk& walk, const Entry& entry, u32 number) {
   const StageRules& rules = walk.request.regime->guest.format->rules();
   if (rules.accessed_in_tables && !entry.accessed && !walk.request.peek) {
-    walk.state = State::GuestUpdate;
-    return true;
+    return update_guest(walk, number);
   }
   walk.guest_limits = walk.guest_limits & entry.access;
   walk.guest_table = entry.address;
   --walk.guest_level;
   walk.fill_guest_cache = guest_cache_.present();
-  walk.state = State::GuestTable;
-  return true;
+  return translate_table(walk, number);
 }
 
-bool Walker::guest_leaf(Walk& walk, const Entry& entry) {
+bool Walker::guest_leaf(Walk& walk, const Entry& entry, u32 number) {
   const Regime& regime = *walk.request.regime;
   const StageRules& rules = regime.guest.format->rules();
   const bool write = walk.request.access == AccessKind::Write;
   const Rights rights = Rights::guest(entry.access & walk.guest_limits, regime.privilege);
   const FaultKind reason = refusal(entry, rules, rights.permit(walk.request.needed()), write);
   if (reason != FaultKind::None && !walk.request.peek) return stop_guest(walk, reason);
-  if (needs_update(entry, rules, write) && !walk.request.peek) {
-    walk.state = State::GuestUpdate;
-    return true;
-  }
+  if (needs_update(entry, rules, write) && !walk.request.peek) return update_guest(walk, number);
   walk.result.guest = rights;
   walk.result.guest_shift = static_cast<u8>(regime.guest.geometry.shift(walk.guest_level));
   walk.result.memory = entry.memory;
   walk.result.dirty = is_settled(entry, rules);
   walk.result.global = entry.access.has(kGlobal);
-  walk.purpose = Purpose::Data;
-  walk.nested_input = entry.address + (walk.request.address & low_mask(walk.result.guest_shift));
-  walk.state = State::NestedBegin;
-  return true;
+  const u64 offset = walk.request.address & low_mask(walk.result.guest_shift);
+  return begin_nested(walk, Purpose::Data, entry.address + offset, number);
 }
 
 // Setting a flag writes to guest-physical memory: the second stage must permit that, and set its
 // own dirty flag first.
-bool Walker::on_guest_update(Walk& walk, u32 number) {
+bool Walker::update_guest(Walk& walk, u32 number) {
   if (!walk.guest_known.writable) {
-    walk.purpose = Purpose::TableUpdate;
-    walk.nested_input = walk.guest_table + (walk.guest_slot - walk.guest_known.table_host);
-    walk.state = State::NestedBegin;
-    return true;
+    const u64 slot = walk.guest_table + (walk.guest_slot - walk.guest_known.table_host);
+    return begin_nested(walk, Purpose::TableUpdate, slot, number);
   }
   walk.state = State::GuestUpdated;
-  return reference(walk, walk.guest_slot, true, false, number);
+  return reference(walk, walk.guest_slot, true, false, number) && on_guest_updated(walk, number);
 }
 
-bool Walker::on_guest_updated(Walk& walk) {
+bool Walker::on_guest_updated(Walk& walk, u32 number) {
   stamp(walk);
   const EntryFormat& format = *walk.request.regime->guest.format;
   const Entry entry = format.decode(walk.guest_raw, walk.guest_level);
   const bool write = entry.kind == EntryKind::Leaf && walk.request.access == AccessKind::Write;
   const u64 next = format.updated(walk.guest_raw, write);
   if (!memory_.compare_exchange(Hpa(walk.guest_slot), walk.guest_raw, next)) {
-    walk.state = State::GuestRead;  // somebody changed the entry meanwhile
-    return true;
+    return read_guest(walk, number);  // somebody changed the entry meanwhile
   }
   walk.guest_raw = next;
   const Entry now = format.decode(next, walk.guest_level);
-  return now.kind == EntryKind::Table ? guest_table_entry(walk, now) : guest_leaf(walk, now);
+  return now.kind == EntryKind::Table ? guest_table_entry(walk, now, number)
+                                      : guest_leaf(walk, now, number);
 }
 
 // The second stage -------------------------------------------------------------------------------
 
-bool Walker::on_nested_begin(Walk& walk, u32 number) {
+bool Walker::begin_nested(Walk& walk, Purpose purpose, u64 input, u32 number) {
   const Stage& nested = walk.request.regime->nested;
+  walk.purpose = purpose;
+  walk.nested_input = input;
   if (!nested.on()) {
     walk.nested = {0, Rights::all(), MemoryType::WriteBack, Translation::kUnlimited, true};
-    walk.state = State::NestedDone;
-    return true;
+    return nested_done(walk, number);
   }
-  const bool for_table = walk.purpose != Purpose::Data;
+  const bool for_table = purpose != Purpose::Data;
   walk.nested_wanted = for_table ? Rights::needed(AccessKind::Read, true) : walk.request.needed();
   walk.nested_writes = !for_table && walk.request.access == AccessKind::Write;
-  if (walk.purpose == Purpose::TableUpdate ||
+  if (purpose == Purpose::TableUpdate ||
       (for_table && nested.format->rules().table_reads_are_writes)) {
     walk.nested_wanted = Rights(static_cast<u8>(walk.nested_wanted.bits() |
                                                 Rights::needed(AccessKind::Write, true).bits()));
@@ -344,14 +301,13 @@ bool Walker::on_nested_begin(Walk& walk, u32 number) {
   }
   walk.nested_level = static_cast<u8>(nested.geometry.root_level());
   walk.nested_limits = kNoLimits;
-  walk.nested_table = nested.root;
   // An intermediate address beyond the tables: Arm's level 0 translation fault, RISC-V's guest-page
   // fault, and an EPT violation for bits 51:48 with four levels.
   if (!nested.geometry.accepts(walk.nested_input)) {
     return stop_nested(walk, FaultKind::BadAddress, {});
   }
   walk.state = State::NestedTlb;
-  return spend(nested_tlb_.latency_cycles(), number);
+  return spend(nested_tlb_.latency_cycles(), number) && on_nested_tlb(walk, number);
 }
 
 bool Walker::on_nested_tlb(Walk& walk, u32 number) {
@@ -359,7 +315,7 @@ bool Walker::on_nested_tlb(Walk& walk, u32 number) {
       nested_tlb_.find(walk.nested_input, walk.request.regime->nested_only);
   if (known == nullptr || (walk.nested_writes && !known->dirty)) {
     walk.state = State::NestedCache;
-    return spend(nested_cache_.latency_cycles(), number);
+    return spend(nested_cache_.latency_cycles(), number) && on_nested_cache(walk, number);
   }
   spared(walk, walk.nested_input, Served::NestedTlb,
          walk.purpose == Purpose::Data ? WalkReference::kNoLevel : walk.guest_level, 0,
@@ -368,30 +324,34 @@ bool Walker::on_nested_tlb(Walk& walk, u32 number) {
     return stop_nested(walk, FaultKind::Permission, Access(known->rights.bits() & 7));
   }
   walk.nested = *known;
-  walk.state = State::NestedDone;
-  return true;
+  return nested_done(walk, number);
 }
 
-bool Walker::on_nested_cache(Walk& walk) {
+bool Walker::on_nested_cache(Walk& walk, u32 number) {
   const CachedTable* const known =
       nested_cache_.find(walk.nested_input, walk.request.regime->nested_only);
   if (known != nullptr) {
     walk.nested_level = known->level;
     walk.nested_limits = known->limits;
-    walk.nested_table = known->table_host;
+    look_into(walk, known->table_host);
     spared(walk, known->table_host, Served::WalkCache,
            walk.purpose == Purpose::Data ? WalkReference::kNoLevel : walk.guest_level,
            walk.nested_level, nested_cache_.latency_cycles());
+  } else {
+    look_into(walk, walk.request.regime->nested.root);
   }
-  walk.state = State::NestedRead;
-  return true;
+  return read_nested(walk, number);
 }
 
-bool Walker::on_nested_read(Walk& walk, u32 number) {
-  walk.nested_slot = slot_of(walk.nested_table, walk.request.regime->nested.geometry,
-                             walk.nested_input, walk.nested_level);
+void Walker::look_into(Walk& walk, u64 table) {
+  walk.nested_slot =
+      slot_of(table, walk.request.regime->nested.geometry, walk.nested_input, walk.nested_level);
+  expect(walk.nested_slot);
+}
+
+bool Walker::read_nested(Walk& walk, u32 number) {
   walk.state = State::NestedEntry;
-  return reference(walk, walk.nested_slot, false, true, number);
+  return reference(walk, walk.nested_slot, false, true, number) && on_nested_entry(walk, number);
 }
 
 bool Walker::on_nested_entry(Walk& walk, u32 number) {
@@ -409,7 +369,7 @@ bool Walker::on_nested_entry(Walk& walk, u32 number) {
       return stop_nested(walk, FaultKind::Malformed, {});
     case EntryKind::Table:
       if (!format.rules().accessed_in_tables || entry.accessed || walk.request.peek) {
-        return nested_table_entry(walk, entry);
+        return nested_table_entry(walk, entry, number);
       }
       break;
     case EntryKind::Leaf: {
@@ -420,65 +380,70 @@ bool Walker::on_nested_entry(Walk& walk, u32 number) {
         return stop_nested(walk, reason, Access(rights.bits() & 7));
       }
       if (walk.request.peek || !needs_update(entry, format.rules(), walk.nested_writes)) {
-        return nested_leaf(walk, entry);
+        return nested_leaf(walk, entry, number);
       }
       break;
     }
   }
   walk.state = State::NestedUpdated;
-  return reference(walk, walk.nested_slot, true, true, number);
+  return reference(walk, walk.nested_slot, true, true, number) && on_nested_updated(walk, number);
 }
 
-bool Walker::nested_table_entry(Walk& walk, const Entry& entry) {
+bool Walker::nested_table_entry(Walk& walk, const Entry& entry, u32 number) {
   const Regime& regime = *walk.request.regime;
   walk.nested_limits = walk.nested_limits & entry.access;
-  walk.nested_table = entry.address;
   const unsigned shift = regime.nested.geometry.shift(walk.nested_level);
   --walk.nested_level;
+  look_into(walk, entry.address);
   if (nested_cache_.present()) {
     nested_cache_.fill(walk.nested_input, shift, regime.nested_only,
                        {0, entry.address, walk.nested_limits, walk.nested_level, 0, false});
   }
-  walk.state = State::NestedRead;
-  return true;
+  return read_nested(walk, number);
 }
 
-bool Walker::nested_leaf(Walk& walk, const Entry& entry) {
+bool Walker::nested_leaf(Walk& walk, const Entry& entry, u32 number) {
   const Regime& regime = *walk.request.regime;
   const unsigned shift = regime.nested.geometry.shift(walk.nested_level);
-  walk.nested = {entry.address, Rights::nested(entry.access & walk.nested_limits), entry.memory,
-                 static_cast<u8>(shift), is_settled(entry, regime.nested.format->rules())};
-  const u8 held = nested_tlb_.held_shift(shift);
-  if (held != 0) {
-    CachedNested part = walk.nested;
-    part.host += walk.nested_input & low_mask(shift) & ~low_mask(held);
-    part.leaf_shift = held;
-    nested_tlb_.fill(walk.nested_input, shift, regime.nested_only, part);
+  const CachedNested leaf{entry.address, Rights::nested(entry.access & walk.nested_limits),
+                          entry.memory, static_cast<u8>(shift),
+                          is_settled(entry, regime.nested.format->rules())};
+  walk.nested = leaf;
+  CachedNested* const place = nested_tlb_.make_place(walk.nested_input, shift, regime.nested_only);
+  if (place != nullptr) {
+    const u8 held = nested_tlb_.held_shift(shift);
+    const u64 skipped = walk.nested_input & low_mask(shift) & ~low_mask(held);
+    *place = {leaf.host + skipped, leaf.rights, leaf.memory, held, leaf.dirty};
   }
-  walk.state = State::NestedDone;
-  return true;
+  return nested_done(walk, number);
 }
 
-bool Walker::on_nested_updated(Walk& walk) {
+bool Walker::on_nested_updated(Walk& walk, u32 number) {
   stamp(walk);
   const EntryFormat& format = *walk.request.regime->nested.format;
   const bool leaf = format.decode(walk.nested_raw, walk.nested_level).kind == EntryKind::Leaf;
   const u64 next = format.updated(walk.nested_raw, leaf && walk.nested_writes);
   if (!memory_.compare_exchange(Hpa(walk.nested_slot), walk.nested_raw, next)) {
-    walk.state = State::NestedRead;
-    return true;
+    return read_nested(walk, number);
   }
   const Entry now = format.decode(next, walk.nested_level);
-  return leaf ? nested_leaf(walk, now) : nested_table_entry(walk, now);
+  return leaf ? nested_leaf(walk, now, number) : nested_table_entry(walk, now, number);
 }
 
-bool Walker::on_nested_done(Walk& walk) {
-  if (walk.purpose == Purpose::Table) return table_is_known(walk);
-  if (walk.purpose == Purpose::TableUpdate) {
-    walk.guest_known.writable = true;
-    walk.state = State::GuestUpdate;
-    return true;
+bool Walker::nested_done(Walk& walk, u32 number) {
+  switch (walk.purpose) {
+    case Purpose::Table:
+      return table_is_known(walk, number);
+    case Purpose::TableUpdate:
+      walk.guest_known.writable = true;
+      return update_guest(walk, number);
+    case Purpose::Data:
+      break;
   }
+  return data_is_known(walk);
+}
+
+bool Walker::data_is_known(Walk& walk) {
   Translation& result = walk.result;
   result.nested = walk.nested.rights;
   result.nested_shift = walk.nested.leaf_shift;
@@ -489,7 +454,7 @@ bool Walker::on_nested_done(Walk& walk) {
   const u64 offset = walk.request.address & low_mask(result.shift());
   result.host = host - offset;
   result.guest_physical = walk.nested_input - offset;
-  walk.state = State::Done;
+  walk.record.end = wheel_.now();
   return true;
 }
 
@@ -505,7 +470,6 @@ bool Walker::reference(Walk& walk, u64 address, bool update, bool nested, u32 nu
   WalkRecord& record = walk.record;
   check(record.count < WalkRecord::kMost, "walker", "at most 128 references in a walk",
         wheel_.now(), address);
-  memory_.prefetch(Hpa(address));
   const bool for_data = nested && walk.purpose == Purpose::Data;
   WalkReference& made = record.references[record.count++];
   made = {address,
@@ -540,7 +504,7 @@ bool Walker::stop_guest(Walk& walk, FaultKind kind) {
   walk.fault.access = walk.request.access;
   walk.fault.user = walk.request.user;
   walk.fault.virtual_address = walk.request.address;
-  walk.state = State::Done;
+  walk.record.end = wheel_.now();
   return true;
 }
 

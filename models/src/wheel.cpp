@@ -8,33 +8,55 @@
 
 namespace nestwalk::models {
 
-Wheel::Wheel() : slots_(kSlots), occupied_(kSlots / 64, 0) {
+Wheel::Wheel() {
   pool_.reserve(1024);
   far_.reserve(64);
 }
 
-void Wheel::schedule(Cycle at, Actor& actor, u32 what) {
-  check(at >= now_, "wheel", "an event that is not in the past", now_, at);
-  if (at < next_) next_ = at;
-  if (at - now_ < kSlots) return append(at, actor, what);
-  far_.push_back({at, order_++, &actor, what});
-  std::push_heap(far_.begin(), far_.end());
+inline u32 Wheel::take_event() {
+  const u32 event = free_;
+  if (event == kNone) [[unlikely]] {
+    pool_.emplace_back();
+    return static_cast<u32>(pool_.size() - 1);
+  }
+  free_ = pool_[event].next;
+  return event;
 }
 
-void Wheel::append(Cycle at, Actor& actor, u32 what) {
-  u32 event = free_;
-  if (event == kNone) {
-    event = static_cast<u32>(pool_.size());
-    pool_.push_back({&actor, what, kNone});
-  } else {
-    free_ = pool_[event].next;
-    pool_[event] = {&actor, what, kNone};
-  }
+inline void Wheel::append(Cycle at, Actor& actor, u32 what) {
+  const u32 event = take_event();
+  pool_[event] = {&actor, what, kNone};
   const u32 index = static_cast<u32>(at % kSlots);
   Slot& slot = slots_[index];
   (slot.first == kNone ? slot.first : pool_[slot.last].next) = event;
   slot.last = event;
   occupied_[index / 64] |= u64{1} << index % 64;
+}
+
+void Wheel::schedule(Cycle at, Actor& actor, u32 what) {
+  check(at >= now_, "wheel", "an event that is not in the past", now_, at);
+  next_ = std::min(next_, at);
+  if (at - now_ < kSlots) {
+    quiet_until_ = std::min(quiet_until_, at);
+    append(at, actor, what);
+    return;
+  }
+  far_.push_back({at, order_++, &actor, what});
+  std::push_heap(far_.begin(), far_.end());
+  look_ahead();
+}
+
+void Wheel::look_ahead() {
+  quiet_until_ = std::min(next_, horizon_ + 1);
+  if (!far_.empty()) quiet_until_ = std::min(quiet_until_, far_.front().at - (kSlots - 1));
+}
+
+bool Wheel::advance_far(Cycle at) {
+  if (at >= next_ || at > horizon_) return at == now_;
+  now_ = at;
+  bring_near();
+  look_ahead();
+  return true;
 }
 
 // Far events enter their slots as soon as these come within reach, before anything else can be
@@ -70,6 +92,7 @@ Cycle Wheel::earliest() const {
 
 void Wheel::run_until(Cycle horizon) {
   horizon_ = horizon;
+  look_ahead();
   while (next_ <= horizon_) {
     now_ = next_;
     if (!far_.empty()) bring_near();
@@ -84,6 +107,7 @@ void Wheel::run_until(Cycle horizon) {
       occupied_[index / 64] &= ~(u64{1} << index % 64);
       next_ = earliest();
     }
+    look_ahead();
     ++events_;
     event.actor->on_cycle(event.what);
   }

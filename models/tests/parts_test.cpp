@@ -104,7 +104,9 @@ void compare_with_list(u32 sets, u32 ways, u8 shift) {
 }
 TEST(TranslationCache, BehavesAsListsOfEntriesDo) {
   compare_with_list(1, 1, 12);
+  compare_with_list(1, 17, 12);
   compare_with_list(1, 64, 12);
+  compare_with_list(2, 300, 12);
   compare_with_list(16, 4, 12);
   compare_with_list(8, 5, 21);
   compare_with_list(128, 12, 12);
@@ -125,32 +127,48 @@ TEST(TranslationCache, SizesOfOneAddressDoNotMeet) {
   EXPECT_EQ(*cache.find(0x20'0000, 1), 12u);
   EXPECT_EQ(*cache.find(0x20'1000, 1), 21u);
 }
+TEST(TranslationCache, ASizeMayLoseItsLastEntryToAnother) {
+  TranslationCache<u64> cache({{{1, 2, {12, 21}}}, 1});
+  cache.fill(0x1000, 12, 1, 12);
+  cache.fill(0x20'0000, 21, 1, 21);
+  cache.fill(0x40'0000, 21, 1, 22);  // in the place of the first
+  EXPECT_EQ(cache.find(0x1000, 1), nullptr);
+  EXPECT_EQ(*cache.find(0x20'0000, 1), 21u);
+  EXPECT_EQ(cache.drop_if([](const EntryKey& where, u64) { return where.address == 0x20'0000; }),
+            1u);
+  EXPECT_EQ(*cache.find(0x40'0000, 1), 22u);
+  cache.fill(0x1000, 12, 1, 13);
+  EXPECT_EQ(*cache.find(0x1000, 1), 13u);
+  EXPECT_EQ(*cache.find(0x40'0000, 1), 22u);
+}
 
 TEST(Replacement, TreePlruPointsAwayFromWhatWasUsed) {
   // Four ways: after 0, 1, 2, 3 the root points left and the left half to way 0.
-  const auto plru = make_replacement(ReplacementKind::TreePlru, 1, 4, 0);
-  for (u32 way : {0u, 1u, 2u, 3u}) plru->touch(0, way);
-  EXPECT_EQ(plru->victim(0), 0u);
-  plru->touch(0, 0);  // root right, left half to 1; right half points to 2
-  EXPECT_EQ(plru->victim(0), 2u);
+  const auto plru = make_replacement(ReplacementKind::TreePlru, 4, 0);
+  std::vector<u64> turns(plru->words());
+  for (u32 way : {0u, 1u, 2u, 3u}) plru->touch(turns.data(), way);
+  EXPECT_EQ(plru->take_turn(turns.data()), 0u);
+  // That was a use: root right, left half to 1; the right half points to 2.
+  EXPECT_EQ(plru->take_turn(turns.data()), 2u);
 }
 TEST(Replacement, TreePlruNeverChoosesAWayThatIsNotThere) {
-  const auto plru = make_replacement(ReplacementKind::TreePlru, 2, 5, 0);
+  const auto plru = make_replacement(ReplacementKind::TreePlru, 5, 0);
+  std::vector<u64> turns(plru->words());
   std::mt19937 random(1);
   for (u32 n = 0; n < 1000; ++n) {
-    plru->touch(n % 2, static_cast<u32>(random() % 5));
-    EXPECT_LT(plru->victim(n % 2), 5u);
+    plru->touch(turns.data(), static_cast<u32>(random() % 5));
+    EXPECT_LT(plru->take_turn(turns.data()), 5u);
   }
 }
 TEST(Replacement, RandomIsTheSameForTheSameSeed) {
-  const auto one = make_replacement(ReplacementKind::Random, 1, 8, 42);
-  const auto same = make_replacement(ReplacementKind::Random, 1, 8, 42);
-  const auto other = make_replacement(ReplacementKind::Random, 1, 8, 43);
+  const auto one = make_replacement(ReplacementKind::Random, 8, 42);
+  const auto same = make_replacement(ReplacementKind::Random, 8, 42);
+  const auto other = make_replacement(ReplacementKind::Random, 8, 43);
   u32 different = 0;
   for (u32 n = 0; n < 100; ++n) {
-    const u32 victim = one->victim(0);
-    EXPECT_EQ(victim, same->victim(0));
-    different += victim != other->victim(0) ? 1 : 0;
+    const u32 victim = one->take_turn(nullptr);
+    EXPECT_EQ(victim, same->take_turn(nullptr));
+    different += victim != other->take_turn(nullptr) ? 1 : 0;
   }
   EXPECT_GT(different, 50u);
 }
@@ -177,6 +195,35 @@ TEST(Wheel, AdvancesOnlyThroughEmptyTime) {
   EXPECT_TRUE(wheel.advance(9));
   EXPECT_FALSE(wheel.advance(10));
   EXPECT_EQ(wheel.now(), 9u);
+}
+TEST(Wheel, KeepsTheOrderOfFarEventsThatAnAdvanceBringsNear) {
+  Wheel wheel;
+  Log log;
+  wheel.schedule(5000, log, 1);  // far
+  EXPECT_TRUE(wheel.advance(5000 - Wheel::kSlots));
+  EXPECT_TRUE(wheel.advance(5000 - Wheel::kSlots + 1));
+  wheel.schedule(5000, log, 2);
+  EXPECT_TRUE(wheel.advance(4999));
+  EXPECT_FALSE(wheel.advance(5000));
+  wheel.run();
+  EXPECT_THAT(log.seen, testing::ElementsAre(1, 2));
+}
+TEST(Wheel, NobodyAdvancesBeyondAStop) {
+  struct Stops : Actor {
+    void on_cycle(u32) override {
+      wheel.stop_after(10);
+      to_the_stop = wheel.advance(10);
+      beyond = wheel.advance(11);
+    }
+    Wheel wheel;
+    bool to_the_stop = false;
+    bool beyond = true;
+  };
+  Stops stops;
+  stops.wheel.schedule(5, stops, 0);
+  stops.wheel.run();
+  EXPECT_TRUE(stops.to_the_stop);
+  EXPECT_FALSE(stops.beyond);
 }
 TEST(Wheel, AgreesWithAStableSort) {
   Wheel wheel;

@@ -33,11 +33,8 @@ class HostMemory {
   explicit HostMemory(u64 bytes, Hpa base = Hpa(u64{1} << 32));
 
   Hpa base() const { return base_; }
-  u64 bytes() const { return frames_.frames() * kFrameBytes; }
-  bool contains(Hpa at, u64 size) const {
-    const u64 offset = at - base_;
-    return offset < bytes() && size <= bytes() - offset;
-  }
+  u64 bytes() const { return bytes_; }
+  bool contains(Hpa at, u64 size) const { return size <= bytes_ && at - base_ <= bytes_ - size; }
   FrameAllocator& frames() { return frames_; }
   const FrameAllocator& frames() const { return frames_; }
 
@@ -63,7 +60,7 @@ class HostMemory {
   void read(Hpa from, u8* to, u64 bytes) const;
   void write(Hpa to, const u8* from, u64 bytes);
   /// For the host's caches, some time before a load; of any address.
-  void prefetch(Hpa at) const {
+  [[gnu::always_inline]] void prefetch(Hpa at) const {
     if (contains(at, sizeof(u64))) __builtin_prefetch(word(at));
   }
   /// What was read is still there: the locked update of a table walker.
@@ -97,6 +94,7 @@ class HostMemory {
   }
 
   Hpa base_;
+  u64 bytes_;
   ByteStore* elsewhere_ = nullptr;
   Mapping memory_;
   Mapping touched_;  ///< one bit per frame

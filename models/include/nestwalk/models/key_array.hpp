@@ -3,9 +3,11 @@
 
 // Keys in sets and ways: what every TLB, walk cache and data cache looks up.
 //
-// A set is searched by eight-bit signatures first, eight of them in one word; keys are compared
-// only where the signature agrees. So a fully associative TLB of 64 entries costs eight steps,
-// not 64.
+// All that belongs to a set lies together in whole lines of the host's cache: a mark for each way,
+// an eight-bit signature of each key, what the replacement policy remembers, the keys. A set is
+// searched by its signatures first, eight of them in one word; keys are compared only where the
+// signature agrees. So a fully associative TLB of 64 entries costs eight steps, not 64, and a set
+// of a large cache one or two of the host's misses.
 #pragma once
 
 #include <bit>
@@ -20,94 +22,144 @@ class KeyArray {
   static constexpr u32 kNone = ~u32{0};
   static constexpr u64 kEmpty = ~u64{0};  // no key
 
+  /// A key and its signature, eight times.
+  class Key {
+   public:
+    explicit Key(u64 value) : value_(value), pattern_((value * kGolden >> 56 | kInUse) * kOnes) {}
+
+    u64 value() const { return value_; }
+
+   private:
+    friend KeyArray;
+    // Multiplicative hashing: the top bits depend on all others.
+    static constexpr u64 kGolden = 0x9e37'79b9'7f4a'7c15;
+    u64 value_;
+    u64 pattern_;
+  };
+
   KeyArray(u32 sets, u32 ways, ReplacementKind replacement, u64 seed)
-      : sets_(sets),
+      : policy_(make_replacement(replacement, ways, seed)),
+        lru_(dynamic_cast<Lru<4>*>(policy_.get())),
+        sets_(sets),
         ways_(ways),
-        words_((ways + 7) / 8),
-        signatures_(u64{sets} * words_),
-        keys_(u64{sets} * words_ * 8, kEmpty),
-        policy_(make_replacement(replacement, sets, ways, seed)),
-        lru_(replacement == ReplacementKind::Lru ? static_cast<Lru*>(policy_.get()) : nullptr) {}
+        turns_(kSignatures + (ways + 7) / 8),
+        keys_(turns_ + policy_->words()),
+        stride_((keys_ + ways + 7) / 8 * 8),
+        empty_(sets * ways),
+        words_(u64{sets} * stride_) {
+    for (u32 set = 0; set < sets; ++set) {
+      policy_->prepare(block(set) + turns_);
+      std::fill_n(block(set) + keys_, ways, kEmpty);
+    }
+  }
 
   u32 sets() const { return sets_; }
   u32 ways() const { return ways_; }
-  /// Slots are numbered set by set, with room for whole words of ways.
-  u32 slots() const { return sets_ * words_ * 8; }
-  u64 key(u32 slot) const { return keys_[slot]; }
+  u64 key(u32 set, u32 way) const { return block(set)[keys_ + way]; }
   u32 set_of(u64 index) const { return static_cast<u32>(index) & (sets_ - 1); }
 
-  /// The slot that holds the key; kNone if none does. Looking does not count as a use.
-  u32 find(u32 set, u64 key) const {
-    const u64 pattern = signature(key) * kOnes;
-    const u32 first_word = set * words_;
-    for (u32 n = 0; n < words_; ++n) {
-      const u64 difference = signatures_[first_word + n] ^ pattern;
-      // A mark in the top bit of each zero byte, and perhaps of some others above one.
-      u64 marks = (difference - kOnes) & ~difference & kTops;
-      for (; marks != 0; marks &= marks - 1) {
-        const u32 slot = (first_word + n) * 8 + static_cast<u32>(std::countr_zero(marks)) / 8;
-        if (keys_[slot] == key) return slot;
-      }
-    }
-    return kNone;
+  /// The way that holds the key; kNone if none does. Looking does not count as a use.
+  u32 find(u32 set, const Key& key) const { return way_of(block(set), key); }
+  /// The same, as a use.
+  u32 use(u32 set, const Key& key) {
+    u64* const words = block(set);
+    const u32 way = way_of(words, key);
+    if (way != kNone) touch(words, way);
+    return way;
   }
-  /// For the host's caches, some time before a lookup.
-  void prefetch(u32 set) const {
-    __builtin_prefetch(&signatures_[set * words_]);
-    for (u32 n = 0; n < words_; ++n) __builtin_prefetch(&keys_[(set * words_ + n) * 8]);
-    policy_->prefetch(set);
+  struct Place {
+    u32 way;
+    u64 before;  ///< the key that was there
+  };
+  /// Puts a key that is not there where it is due: into an empty way, or the one whose turn it is.
+  Place put(u32 set, const Key& key) { return put(block(set), key); }
+  /// Puts a key that may be there.
+  Place put_or_use(u32 set, const Key& key) {
+    u64* const words = block(set);
+    const u32 way = way_of(words, key);
+    if (way == kNone) return put(words, key);
+    touch(words, way);
+    return {way, key.value_};
   }
-  void touch(u32 slot) {
-    const u32 set = slot / (words_ * 8);
-    touch(set, slot);
+  void erase(u32 set, u32 way) {
+    empty_ += key(set, way) == kEmpty ? 0 : 1;
+    write(block(set), way, kEmpty, 0);
   }
-  void touch(u32 set, u32 slot) {
-    const u32 way = slot - set * words_ * 8;
-    lru_ != nullptr ? lru_->touch(set, way) : policy_->touch(set, way);
-  }
+  /// For the host's caches, some time before a lookup: the signatures. (gcc drops calls of
+  /// functions that do nothing but prefetch, unless they are inline by force.)
+  [[gnu::always_inline]] void prefetch(u32 set) const { __builtin_prefetch(block(set)); }
 
-  /// Where the next key of the set goes: an empty slot, or whoever's turn it is.
-  u32 choose(u32 set) {
-    const u32 first = set * words_ * 8;
-    for (u32 n = 0; n < words_; ++n) {
-      const u64 word = signatures_[set * words_ + n];
-      const u64 zeros = (word - kOnes) & ~word & kTops;  // the lowest mark is exact
-      const u32 way = n * 8 + static_cast<u32>(std::countr_zero(zeros)) / 8;
-      if (zeros != 0 && way < ways_) return first + way;
-    }
-    return first + (lru_ != nullptr ? lru_->victim(set) : policy_->victim(set));
-  }
-  void put(u32 slot, u64 key) {
-    keys_[slot] = key;
-    sign(slot, signature(key));
-    touch(slot);
-  }
-  void erase(u32 slot) {
-    keys_[slot] = kEmpty;
-    sign(slot, 0);
-  }
+  /// A bit for each of the first 64 ways. It is the owner's, whatever becomes of the keys.
+  bool marked(u32 set, u32 way) const { return (*block(set) >> way & 1) != 0; }
+  void mark(u32 set, u32 way) { *block(set) |= u64{1} << way; }
+  void unmark(u32 set, u32 way) { *block(set) &= ~(u64{1} << way); }
 
  private:
   static constexpr u64 kOnes = 0x0101'0101'0101'0101;
   static constexpr u64 kTops = 0x8080'8080'8080'8080;
-  // Multiplicative hashing: the top bits depend on all others. 0 is an empty slot's.
-  static constexpr u64 signature(u64 key) {
-    const u64 hash = key * 0x9e37'79b9'7f4a'7c15 >> 56;
-    return hash != 0 ? hash : 1;
+  // Of a signature. Those of empty ways are zero, and of what fills the last word.
+  static constexpr u64 kInUse = 0x80;
+  static constexpr u32 kSignatures = 1;  // in the words of a set, after the marks
+
+  u64* block(u32 set) { return &words_[u64{set} * stride_]; }
+  const u64* block(u32 set) const { return &words_[u64{set} * stride_]; }
+
+  // What follows works on the words of a set.
+  u32 way_of(const u64* words, const Key& key) const {
+    u32 first = 0;
+    do {
+      const u64 difference = words[kSignatures + first / 8] ^ key.pattern_;
+      // A mark in the top bit of each zero byte, and perhaps in others of ways in use.
+      u64 same = (difference - kOnes) & ~difference & kTops;
+      for (; same != 0; same &= same - 1) {
+        const u32 way = first + static_cast<u32>(std::countr_zero(same)) / 8;
+        if (words[keys_ + way] == key.value_) return way;
+      }
+      first += 8;
+    } while (first < ways_);
+    return kNone;
   }
-  void sign(u32 slot, u64 value) {
-    u64& word = signatures_[slot / 8];
-    const unsigned shift = slot % 8 * 8;
-    word = (word & ~(u64{0xff} << shift)) | value << shift;
+  u32 empty_way(const u64* words) const {  // kNone if there is none
+    for (u32 first = 0; first < ways_; first += 8) {
+      const u64 empty = ~words[kSignatures + first / 8] & kTops;
+      const u32 way = first + static_cast<u32>(std::countr_zero(empty)) / 8;
+      if (empty != 0 && way < ways_) return way;
+    }
+    return kNone;
+  }
+  Place put(u64* words, const Key& key) {
+    u32 way = empty_ == 0 ? kNone : empty_way(words);
+    if (way == kNone) {
+      u64* const turns = words + turns_;
+      way = lru_ != nullptr ? lru_->take_turn(turns) : policy_->take_turn(turns);
+    } else {
+      --empty_;
+      touch(words, way);
+    }
+    const u64 before = words[keys_ + way];
+    write(words, way, key.value_, key.pattern_);
+    return {way, before};
+  }
+  void touch(u64* words, u32 way) {
+    u64* const turns = words + turns_;
+    lru_ != nullptr ? lru_->touch(turns, way) : policy_->touch(turns, way);
+  }
+  void write(u64* words, u32 way, u64 key, u64 pattern) {
+    words[keys_ + way] = key;
+    u64& signatures = words[kSignatures + way / 8];
+    signatures ^= (signatures ^ pattern) & u64{0xff} << way % 8 * 8;
   }
 
+  std::unique_ptr<Replacement> policy_;
+  Lru<4>* lru_;  ///< the same, if it is one: by far the most used, and called without indirection
   u32 sets_;
   u32 ways_;
-  u32 words_;  ///< of eight signatures, per set
-  Table<u64> signatures_;
-  Table<u64> keys_;
-  std::unique_ptr<Replacement> policy_;
-  Lru* lru_;  ///< the same, if it is one: by far the most used, and called without indirection
+  // Where things begin in the words of a set, and how many there are.
+  u32 turns_;
+  u32 keys_;
+  u32 stride_;
+  u32 empty_;  ///< ways of all sets
+  Table<u64> words_;
 };
 
 }  // namespace nestwalk::models

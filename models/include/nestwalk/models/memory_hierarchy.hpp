@@ -10,6 +10,7 @@
 // cycle, in the one order of the wheel, so that cores meet in shared caches as they would.
 #pragma once
 
+#include <deque>
 #include <span>
 #include <vector>
 
@@ -64,6 +65,13 @@ class MemoryHierarchy final : public Actor {
   /// was; else `owner` runs with `what` when they are. `served` is written by then.
   bool access(PathId path, Hpa at, bool write, Actor& owner, u32 what, Served& served);
 
+  /// For the host's caches, some time before an access: the sets of the largest cache.
+  [[gnu::always_inline]] void prefetch(PathId path, Hpa at) const {
+    const Path& way = paths_[path];
+    if (way.count == 0) return;
+    const KeyArray& keys = way.caches[way.count - 1]->keys;
+    keys.prefetch(keys.set_of(at.value() >> line_shift_));
+  }
   void use(OutsideMemory& outside) { outside_ = &outside; }
   u32 line_bytes() const { return u32{1} << line_shift_; }
 
@@ -93,11 +101,17 @@ class MemoryHierarchy final : public Actor {
   };
   struct Cache {
     Cache(const DataCacheShape& shape, Served served_as, PathId path_below);
-    u32 set_of(u64 line) const { return keys.set_of(line); }
+    /// Looks for a line, uses it, and marks it for a write.
+    bool hit(const KeyArray::Key& line, bool write) {
+      const u32 set = keys.set_of(line.value());
+      const u32 way = keys.use(set, line);
+      if (way == KeyArray::kNone) return false;
+      if (write) keys.mark(set, way);
+      return true;
+    }
     u32 pending(u64 line) const;
 
-    KeyArray keys;
-    std::vector<bool> dirty;
+    KeyArray keys;  ///< of lines; dirty ones are marked
     std::vector<Mshr> mshrs;
     List stalled;  ///< flights that found all MSHRs taken
     u32 latency;
@@ -106,19 +120,28 @@ class MemoryHierarchy final : public Actor {
     PathId below;
   };
   struct Path {
-    CacheId caches[kMostLevels];
+    Cache* caches[kMostLevels];
     u8 count;
   };
 
-  static bool hit(Cache& cache, u64 line, bool write);
-  bool descend(Flight& flight);
-  bool wait(const Flight& flight, Cycle due);
+  bool descend(const Path& path, Flight& flight, const KeyArray::Key& line);
+  bool wait(const Path& path, const Flight& flight, Cycle due);
   u32 take_flight();
   bool fly(u32 flight);
   bool arrive(u32 flight);
   bool go_on(u32 flight, Cycle at);
   void respond(u32 flight);
-  void fill(Cache& cache, u64 line, bool dirty);
+  void fill(Cache& cache, const KeyArray::Key& line, bool dirty);
+  void insert(Cache& cache, const KeyArray::Key& line, bool dirty) {  // that is not there
+    KeyArray& keys = cache.keys;
+    const u32 set = keys.set_of(line.value());
+    const KeyArray::Place place = keys.put(set, line);
+    if (keys.marked(set, place.way)) [[unlikely]] {
+      keys.unmark(set, place.way);
+      write_back(cache.below, place.before);
+    }
+    if (dirty) keys.mark(set, place.way);
+  }
   void write_back(PathId below, u64 line);
   void release(Cache& cache, u64 line, Served served);
   void append(List& list, u32 flight);
@@ -128,9 +151,10 @@ class MemoryHierarchy final : public Actor {
   Dram dram_;
   OutsideMemory* outside_ = nullptr;
   u32 line_shift_;
+  u32 mshrs_taken_ = 0;  ///< of all caches
   u32 free_ = kNone;
   std::vector<Flight> flights_;
-  std::vector<Cache> caches_;
+  std::deque<Cache> caches_;  ///< they stay where they are
   std::vector<Path> paths_;
 };
 

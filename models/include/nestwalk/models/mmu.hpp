@@ -111,7 +111,7 @@ class Mmu final : public Actor {
 
  private:
   static constexpr u32 kNone = ~u32{0};
-  enum class State : u8 { First, FirstMissed, SecondHit, SecondMissed, Walking, Walked, Done };
+  enum class State : u8 { First, FirstMissed, SecondHit, SecondMissed, Walking, Done };
   struct Miss {
     Request request;
     Regime regime;  ///< walks keep the one that they began with
@@ -155,13 +155,14 @@ class Mmu final : public Actor {
   }
 
   bool miss(const Request& request, bool absent, Actor& owner, u32 what, Outcome& outcome);
-  bool run(u32 number);
-  bool step(Miss& miss, u32 number);
+  // Each goes on until the miss has to wait; true when it is over.
+  bool run(Miss& miss, u32 number);
   bool look_first(Miss& miss, u32 number);
   bool look_second(Miss& miss, u32 number);
   bool begin_walk(Miss& miss, u32 number);
   bool end_walk(Miss& miss, u32 number);
-  bool refuse(Miss& miss, const Translation& entry);
+  bool finish(Miss& miss, u32 number);
+  void refuse(Miss& miss, const Translation& entry);
   void enter(TranslationCache<Translation>& tlb, const Miss& miss, const Translation& entry);
   void forget_refused(const Miss& miss);
   u32 walk_to_join(const Miss& miss) const;

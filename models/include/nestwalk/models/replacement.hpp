@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // How the entries of one set take turns. A policy is one file in replacement/; a new one adds a
-// line to `make_replacement` and to `kReplacementNames`.
+// line to `make_replacement` and to `kReplacementNames`. What it remembers of a set is some words
+// that lie beside the keys of the set.
 #pragma once
 
 #include <memory>
@@ -17,20 +18,25 @@ inline constexpr const char* kReplacementNames[] = {"lru", "tree-plru", "random"
 class Replacement {
  public:
   virtual ~Replacement() = default;
+  /// For each set.
+  u32 words() const { return words_; }
+  /// The words of a new set; they are zero.
+  virtual void prepare(u64* /*turns*/) const {}
   /// The entry was used, or just filled.
-  virtual void touch(u32 set, u32 way) = 0;
-  /// Whose turn it is, all being in use.
-  virtual u32 victim(u32 set) = 0;
-  /// The set will be asked about soon: for the host's caches.
-  virtual void prefetch(u32 /*set*/) const {}
+  virtual void touch(u64* turns, u32 way) const = 0;
+  /// Whose turn it is, all being in use. That is a use, too: something takes its place.
+  virtual u32 take_turn(u64* turns) = 0;
 
  protected:
-  Replacement() = default;
+  explicit Replacement(u32 words) : words_(words) {}
   Replacement(const Replacement&) = default;
   Replacement& operator=(const Replacement&) = default;
+
+ private:
+  u32 words_;
 };
 
 /// `seed` is for those that draw lots.
-std::unique_ptr<Replacement> make_replacement(ReplacementKind kind, u32 sets, u32 ways, u64 seed);
+std::unique_ptr<Replacement> make_replacement(ReplacementKind kind, u32 ways, u64 seed);
 
 }  // namespace nestwalk::models

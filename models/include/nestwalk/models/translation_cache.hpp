@@ -5,8 +5,10 @@
 // stage, the nested TLB. They differ in what an entry holds and in which sizes each array takes.
 #pragma once
 
+#include <array>
 #include <vector>
 
+#include "nestwalk/models/check.hpp"
 #include "nestwalk/models/key_array.hpp"
 
 namespace nestwalk::models {
@@ -42,12 +44,12 @@ class TranslationCache {
  public:
   explicit TranslationCache(const CacheShape& shape, u64 seed = 1)
       : latency_(shape.latency_cycles) {
+    arrays_.reserve(shape.arrays.size());
     for (const ArrayShape& array : shape.arrays) {
-      for (const u8 shift : array.shifts) {
-        probes_.push_back({static_cast<u32>(arrays_.size()), shift, size_code(shift)});
-      }
       arrays_.push_back(Array(array, seed++));
+      for (const u8 shift : array.shifts) add_size(arrays_.back(), shift);
     }
+    for (unsigned shift = 0; shift < held_.size(); ++shift) held_[shift] = largest_within(shift);
   }
 
   bool present() const { return !arrays_.empty(); }
@@ -55,13 +57,12 @@ class TranslationCache {
 
   /// The entry for an address, arrays and sizes in the order of the shape. Counts as a use.
   Payload* find(u64 address, u16 tag) {
-    for (const Probe& probe : probes_) {
-      Array& array = arrays_[probe.array];
-      const u32 set = array.keys.set_of(address >> probe.shift);
-      const u32 slot = array.keys.find(set, key(address, probe, tag));
-      if (slot == KeyArray::kNone) continue;
-      array.keys.touch(set, slot);
-      return &array.payloads[slot];
+    for (const Size& size : sizes_) {
+      if (size.entries == 0) continue;
+      Array& array = *size.array;
+      const u32 set = array.keys.set_of(address >> size.shift);
+      const u32 way = array.keys.use(set, size.key(address, tag));
+      if (way != KeyArray::kNone) return &array.payload(set, way);
     }
     return nullptr;
   }
@@ -69,30 +70,34 @@ class TranslationCache {
   /// Enters a translation that is good for 2^shift bytes. It is held in the largest size that some
   /// array takes and that is not larger; if there is none, not at all. Null then.
   Payload* fill(u64 address, unsigned shift, u16 tag, const Payload& payload) {
-    const Probe* const probe = probe_for(shift);
-    if (probe == nullptr) return nullptr;
-    Array& array = arrays_[probe->array];
-    const u64 wanted = key(address, *probe, tag);
-    const u32 set = array.keys.set_of(address >> probe->shift);
-    u32 slot = array.keys.find(set, wanted);
-    if (slot == KeyArray::kNone) slot = array.keys.choose(set);
-    array.keys.put(slot, wanted);
-    array.payloads[slot] = payload;
-    return &array.payloads[slot];
+    Payload* const place = make_place(address, shift, tag);
+    if (place != nullptr) *place = payload;
+    return place;
+  }
+  /// The same, for the caller to write it there.
+  Payload* make_place(u64 address, unsigned shift, u16 tag) {
+    if (held_[shift] == kNotHeld) return nullptr;
+    Size& size = sizes_[held_[shift]];
+    Array& array = *size.array;
+    const u32 set = array.keys.set_of(address >> size.shift);
+    const KeyArray::Place place = array.keys.put_or_use(set, size.key(address, tag));
+    ++size.entries;
+    forget(place.before);
+    return &array.payload(set, place.way);
   }
   /// The size in which such a translation is held; 0 if it is not.
   u8 held_shift(unsigned shift) const {
-    const Probe* const probe = probe_for(shift);
-    return probe == nullptr ? u8{0} : probe->shift;
+    return held_[shift] == kNotHeld ? u8{0} : sizes_[held_[shift]].shift;
   }
 
   /// Removes the entries for which drop(EntryKey, const Payload&) holds, and says how many.
   template <class Drop>
   u32 drop_if(Drop&& drop) {
     u32 dropped = 0;
-    for_each_slot([&](Array& array, u32 slot, const EntryKey& where) {
-      if (!drop(where, array.payloads[slot])) return;
-      array.keys.erase(slot);
+    for_each_way([&](Array& array, u32 set, u32 way, u64 key) {
+      if (!drop(where(key), array.payload(set, way))) return;
+      array.keys.erase(set, way);
+      forget(key);
       ++dropped;
     });
     return dropped;
@@ -100,64 +105,80 @@ class TranslationCache {
   /// Calls visit(EntryKey, const Payload&) for every entry.
   template <class Visit>
   void for_each(Visit&& visit) {
-    for_each_slot(
-        [&](Array& array, u32 slot, const EntryKey& where) { visit(where, array.payloads[slot]); });
+    for_each_way([&](Array& array, u32 set, u32 way, u64 key) {
+      visit(where(key), array.payload(set, way));
+    });
   }
 
  private:
   struct Array {
     Array(const ArrayShape& shape, u64 seed)
-        : keys(shape.sets, shape.ways, shape.replacement, seed), payloads(keys.slots()) {}
+        : keys(shape.sets, shape.ways, shape.replacement, seed),
+          payloads(u64{shape.sets} * shape.ways) {}
+    Payload& payload(u32 set, u32 way) { return payloads[u64{set} * keys.ways() + way]; }
+
     KeyArray keys;
     std::vector<Payload> payloads;
   };
-  struct Probe {
-    u32 array;
-    u8 shift;
-    u8 code;
-  };
 
   // A key is the address in pages (47 bits: the 59 of Sv57x4, or a virtual address with its sign),
-  // the size (3 bits) and the tags' number (14 bits).
-  static constexpr unsigned kPageBits = 47, kCodeBits = 3, kTagBits = 14;
-  static u64 key(u64 address, const Probe& probe, u16 tag) {
-    const u64 pages =
-        (address >> probe.shift << (probe.shift - 12)) & addrspace::low_mask(kPageBits);
-    return (pages << kCodeBits | probe.code) << kTagBits | tag;
-  }
+  // the size's number (3 bits) and the tags' (14 bits).
+  static constexpr unsigned kCodeBits = 3, kTagBits = 14;
+  static constexpr unsigned kPageAt = kCodeBits + kTagBits;
+  struct Size {
+    Array* array;
+    u64 page_mask;
+    u64 code_bits;
+    u32 entries;  ///< what none has need not be looked up
+    u8 shift;
+    u8 code;
+
+    KeyArray::Key key(u64 address, u16 tag) const {
+      return KeyArray::Key((address & page_mask) << (kPageAt - 12) | code_bits | tag);
+    }
+  };
+  static constexpr u8 kNotHeld = 0xff;
+
+  u64 code_of(u64 key) const { return key >> kTagBits & addrspace::low_mask(kCodeBits); }
   EntryKey where(u64 key) const {
-    const u64 pages = key >> (kCodeBits + kTagBits);
-    return {pages << 12, shifts_[key >> kTagBits & 7],
+    return {key >> kPageAt << 12, sizes_[code_of(key)].shift,
             static_cast<u16>(key & addrspace::low_mask(kTagBits))};
   }
-  u8 size_code(u8 shift) {
-    for (u8 code = 0; code < shifts_.size(); ++code) {
-      if (shifts_[code] == shift) return code;
-    }
-    shifts_.push_back(shift);
-    return static_cast<u8>(shifts_.size() - 1);
+  void forget(u64 key) {
+    if (key != KeyArray::kEmpty) --sizes_[code_of(key)].entries;
   }
-  const Probe* probe_for(unsigned shift) const {
-    const Probe* best = nullptr;
-    for (const Probe& probe : probes_) {
-      if (probe.shift <= shift && (best == nullptr || probe.shift > best->shift)) best = &probe;
+  // A size is held in the first array that takes it.
+  void add_size(Array& array, u8 shift) {
+    for (const Size& size : sizes_) {
+      if (size.shift == shift) return;
     }
-    return best;
+    check(sizes_.size() < 1u << kCodeBits, "translation cache", "at most eight sizes", 0, shift);
+    const u8 code = static_cast<u8>(sizes_.size());
+    sizes_.push_back({&array, ~addrspace::low_mask(shift), u64{code} << kTagBits, 0, shift, code});
+  }
+  u8 largest_within(unsigned shift) const {
+    const Size* best = nullptr;
+    for (const Size& size : sizes_) {
+      if (size.shift <= shift && (best == nullptr || size.shift > best->shift)) best = &size;
+    }
+    return best == nullptr ? kNotHeld : best->code;
   }
   template <class Visit>
-  void for_each_slot(Visit&& visit) {
+  void for_each_way(Visit&& visit) {
     for (Array& array : arrays_) {
-      for (u32 slot = 0; slot < array.keys.slots(); ++slot) {
-        const u64 found = array.keys.key(slot);
-        if (found != KeyArray::kEmpty) visit(array, slot, where(found));
+      for (u32 set = 0; set < array.keys.sets(); ++set) {
+        for (u32 way = 0; way < array.keys.ways(); ++way) {
+          const u64 key = array.keys.key(set, way);
+          if (key != KeyArray::kEmpty) visit(array, set, way, key);
+        }
       }
     }
   }
 
   u32 latency_;
   std::vector<Array> arrays_;
-  std::vector<Probe> probes_;
-  std::vector<u8> shifts_;  ///< by code; at most eight
+  std::vector<Size> sizes_;    ///< by code
+  std::array<u8, 64> held_{};  ///< by log2 of a translation's size: the code of what holds it
 };
 
 }  // namespace nestwalk::models

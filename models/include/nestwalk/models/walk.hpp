@@ -29,8 +29,13 @@ struct Translation {
   /// Of an address in the page.
   u64 host_of(u64 address) const { return host + (address & addrspace::low_mask(held_shift)); }
   bool permits(Rights wanted) const { return (guest & nested).permit(wanted); }
-  /// The same for the page of 2^shift bytes that holds `address`.
-  Translation narrowed(u64 address, u8 shift) const;
+  /// Becomes that of the page of 2^shift bytes that holds `address`.
+  void narrow(u64 address, u8 shift) {
+    const u64 skipped = address & addrspace::low_mask(held_shift) & ~addrspace::low_mask(shift);
+    held_shift = shift;
+    host += skipped;
+    guest_physical += skipped;
+  }
 };
 
 struct WalkRequest {

@@ -75,22 +75,16 @@ class Walker final : public Actor {
   void on_cycle(u32 walk) override;
 
  private:
+  /// What a walk waits for.
   enum class State : u8 {
-    Begin,
-    GuestCache,    ///< look for the lowest known table of the first stage
-    GuestTable,    ///< translate the address of the entry
-    GuestRead,     ///< read it
-    GuestEntry,    ///< it is here
-    GuestUpdate,   ///< its flags must be set
-    GuestUpdated,  ///< the locked write is done
-    NestedBegin,
+    Begin,         ///< a slot
+    GuestCache,    ///< the guest walk cache
+    GuestEntry,    ///< an entry of the first stage
+    GuestUpdated,  ///< the locked write that sets its flags
     NestedTlb,
     NestedCache,
-    NestedRead,
     NestedEntry,
     NestedUpdated,
-    NestedDone,
-    Done,
   };
   /// What the second stage translates for.
   enum class Purpose : u8 { Table, TableUpdate, Data };
@@ -122,8 +116,7 @@ class Walker final : public Actor {
     Rights nested_wanted{};
     bool nested_writes = false;
     u64 nested_input = 0;
-    u64 nested_table = 0;
-    u64 nested_slot = 0;
+    u64 nested_slot = 0;  ///< host address of the entry
     u64 nested_raw = 0;
     CachedNested nested{};  ///< what it found
   };
@@ -131,33 +124,41 @@ class Walker final : public Actor {
   u32 take_walk();
   void begin(Walk& walk);
   bool run(u32 number);
-  bool step(Walk& walk, u32 number);
   void finish(Walk& walk);
 
-  // Each is one state; true if the walk can go on in this cycle.
+  // Each is the end of one wait; true if the walk is done, false if it waits again.
   bool on_begin(Walk& walk, u32 number);
-  bool on_guest_cache(Walk& walk);
-  bool on_guest_table(Walk& walk);
-  bool on_guest_entry(Walk& walk);
-  bool on_guest_update(Walk& walk, u32 number);
-  bool on_guest_updated(Walk& walk);
-  bool on_nested_begin(Walk& walk, u32 number);
+  bool on_guest_cache(Walk& walk, u32 number);
+  bool on_guest_entry(Walk& walk, u32 number);
+  bool on_guest_updated(Walk& walk, u32 number);
   bool on_nested_tlb(Walk& walk, u32 number);
-  bool on_nested_cache(Walk& walk);
-  bool on_nested_read(Walk& walk, u32 number);
+  bool on_nested_cache(Walk& walk, u32 number);
   bool on_nested_entry(Walk& walk, u32 number);
-  bool on_nested_updated(Walk& walk);
-  bool on_nested_done(Walk& walk);
+  bool on_nested_updated(Walk& walk, u32 number);
 
-  bool guest_table_entry(Walk& walk, const Entry& entry);
-  bool guest_leaf(Walk& walk, const Entry& entry);
-  bool nested_table_entry(Walk& walk, const Entry& entry);
-  bool nested_leaf(Walk& walk, const Entry& entry);
-  bool table_is_known(Walk& walk);
+  // Each goes on to the next wait, and past it if it is over at once; true likewise.
+  bool translate_table(Walk& walk, u32 number);
+  bool read_guest(Walk& walk, u32 number);
+  bool guest_table_entry(Walk& walk, const Entry& entry, u32 number);
+  bool guest_leaf(Walk& walk, const Entry& entry, u32 number);
+  bool update_guest(Walk& walk, u32 number);
+  bool begin_nested(Walk& walk, Purpose purpose, u64 input, u32 number);
+  void look_into(Walk& walk, u64 table);
+  bool read_nested(Walk& walk, u32 number);
+  bool nested_table_entry(Walk& walk, const Entry& entry, u32 number);
+  bool nested_leaf(Walk& walk, const Entry& entry, u32 number);
+  bool nested_done(Walk& walk, u32 number);
+  bool table_is_known(Walk& walk, u32 number);
+  bool data_is_known(Walk& walk);
 
   bool spend(u32 cycles, u32 number);
   bool reference(Walk& walk, u64 address, bool update, bool nested, u32 number);
   void spared(Walk& walk, u64 address, Served served, u8 guest_level, u8 nested_level, u32 cycles);
+  /// For the host's caches: soon this address will be read.
+  [[gnu::always_inline]] void expect(u64 address) const {
+    memory_.prefetch(Hpa(address));
+    hierarchy_.prefetch(path_, Hpa(address));
+  }
   void stamp(Walk& walk) const;
   bool stop_guest(Walk& walk, FaultKind kind);
   bool stop_nested(Walk& walk, FaultKind kind, Access granted);

@@ -9,6 +9,7 @@
 // is the same for every horizon, too: an event beyond it waits in its place.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "nestwalk/models/check.hpp"
@@ -43,18 +44,20 @@ class Wheel {
 
   /// Makes it `at`, if nothing else happens until then. If not, schedule.
   bool advance(Cycle at) {
-    if (at >= next_ || at > horizon_) return at == now_;
-    now_ = at;
-    if (!far_.empty()) [[unlikely]]
-      bring_near();
-    return true;
+    if (at < quiet_until_) [[likely]] {
+      now_ = at;
+      return true;
+    }
+    return advance_far(at);
   }
 
   /// Runs what is due up to and in that cycle.
   void run_until(Cycle horizon);
   /// Called from within: nothing after that cycle runs before the next run_until.
   void stop_after(Cycle at) {
-    if (at < horizon_) horizon_ = at;
+    if (at >= horizon_) return;
+    horizon_ = at;
+    look_ahead();
   }
   void run() { run_until(kNever - 1); }
 
@@ -80,20 +83,24 @@ class Wheel {
     }
   };
 
+  bool advance_far(Cycle at);
+  u32 take_event();
   void append(Cycle at, Actor& actor, u32 what);
   void bring_near();
+  void look_ahead();
   Cycle earliest() const;
   u32 first_occupied() const;
 
   Cycle now_ = 0;
   Cycle next_ = kNever;
+  Cycle quiet_until_ = kNever;  ///< no event, no horizon, and no far event that comes near
   Cycle horizon_ = kNever - 1;
   u64 events_ = 0;
   u64 order_ = 0;
   u32 free_ = kNone;
   std::vector<Event> pool_;
-  std::vector<Slot> slots_;
-  std::vector<u64> occupied_;
+  std::array<Slot, kSlots> slots_;
+  std::array<u64, kSlots / 64> occupied_{};
   std::vector<Far> far_;
 };
 

@@ -107,14 +107,15 @@ class Ept {
   }
 
  private:
-  // Memory types of bits 5:3. UC serves Uncached and Device, and reads back as Device.
+  // Memory types of bits 5:3, the most frequent first. UC serves Uncached and Device, and reads
+  // back as Device.
   static constexpr MemoryTypeTable kMemoryTypes = MemoryTypeTable({
+      {MemoryType::WriteBack, 6},
       {MemoryType::Device, 0},
       {MemoryType::Uncached, 0},
       {MemoryType::WriteCombining, 1},
       {MemoryType::WriteThrough, 4},
       {MemoryType::WriteProtected, 5},
-      {MemoryType::WriteBack, 6},
   });
 
   // Write needs read; execute without read needs the capability.

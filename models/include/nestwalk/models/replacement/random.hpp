@@ -10,10 +10,10 @@ namespace nestwalk::models {
 
 class RandomReplacement final : public Replacement {
  public:
-  RandomReplacement(u32 ways, u64 seed) : ways_(ways), state_(seed) {}
+  RandomReplacement(u32 ways, u64 seed) : Replacement(0), ways_(ways), state_(seed) {}
 
-  void touch(u32, u32) override {}
-  u32 victim(u32) override {
+  void touch(u64*, u32) const override {}
+  u32 take_turn(u64*) override {
     // SplitMix64 (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators").
     state_ += 0x9e37'79b9'7f4a'7c15;
     u64 z = state_;

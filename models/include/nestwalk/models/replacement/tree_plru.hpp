@@ -6,7 +6,6 @@
 #pragma once
 
 #include <bit>
-#include <vector>
 
 #include "nestwalk/models/replacement.hpp"
 
@@ -14,32 +13,34 @@ namespace nestwalk::models {
 
 class TreePlru final : public Replacement {
  public:
-  TreePlru(u32 sets, u32 ways)
-      : ways_(ways), leaves_(std::bit_ceil(ways)), points_right_(u64{sets} * leaves_) {}
+  explicit TreePlru(u32 ways)
+      : Replacement((std::bit_ceil(ways) + 63) / 64), ways_(ways), leaves_(std::bit_ceil(ways)) {}
 
-  void touch(u32 set, u32 way) override {
-    u8* const tree = &points_right_[u64{set} * leaves_];
-    // Node 1 is the root, n has the children 2n and 2n + 1.
-    for (u32 node = leaves_ + way; node > 1; node /= 2) tree[node / 2] = (node & 1) == 0 ? 1 : 0;
+  void touch(u64* turns, u32 way) const override {
+    // Node 1 is the root, n has the children 2n and 2n + 1. A bit that is set points to the right.
+    for (u32 node = leaves_ + way; node > 1; node /= 2) {
+      u64& word = turns[node / 2 / 64];
+      const u64 bit = u64{1} << node / 2 % 64;
+      word = (node & 1) == 0 ? word | bit : word & ~bit;
+    }
   }
-  u32 victim(u32 set) override {
-    const u8* const tree = &points_right_[u64{set} * leaves_];
+  u32 take_turn(u64* turns) override {
     u32 node = 1;
     u32 width = leaves_;
     u32 first = 0;
     while (node < leaves_) {
       width /= 2;
-      const bool right = tree[node] != 0 && first + width < ways_;
+      const bool right = (turns[node / 64] >> node % 64 & 1) != 0 && first + width < ways_;
       node = 2 * node + (right ? 1 : 0);
       first += right ? width : 0;
     }
+    touch(turns, first);
     return first;
   }
 
  private:
   u32 ways_;
   u32 leaves_;
-  std::vector<u8> points_right_;
 };
 
 }  // namespace nestwalk::models
