@@ -23,9 +23,9 @@ Platform::Platform(const sc_core::sc_module_name& name, const models::MachineSha
 
 void Platform::end_of_elaboration() {
   board_.emplace(time.wheel(), hierarchy.host_memory(), hierarchy.hierarchy(), fence_);
-  for (Mmu& mmu : core) {
-    models::Mmu& plain = mmu.core();  // which gives it its paths
-    board_->add({mmu.paths(), &plain});
+  for (std::size_t n = 0; n < core.size(); ++n) {
+    models::Mmu& plain = core[n].core();  // which gives it its paths
+    board_->add({core[n].paths(), &plain});
   }
   fences_.emplace(*board_);
 }
