@@ -24,8 +24,10 @@ namespace po = boost::program_options;
 using addrspace::u64;
 
 constexpr const char* kText =
-    "Replays one trace on every preset under every policy, in parallel, and puts the results side by\n"
-    "side; or compares directories that nestwalk run wrote. A policy is a word, or parameters with\n"
+    "Replays one trace on every preset under every policy, in parallel, and puts the results side "
+    "by\n"
+    "side; or compares directories that nestwalk run wrote. A policy is a word, or parameters "
+    "with\n"
     "commas between them: hypervisor.fault_around=4,guest.large_pages=true";
 
 /// Words for what is often compared.
@@ -38,7 +40,9 @@ const std::vector<Policy>& policies() {
   static const std::vector<Policy> kRows = {
       {"lazy", {"hypervisor.backing=lazy"}, "a page when the guest touches it"},
       {"lazy-16", {"hypervisor.backing=lazy", "hypervisor.fault_around=4"}, "16 pages at a time"},
-      {"lazy-2M", {"hypervisor.backing=lazy", "hypervisor.large_pages=true"}, "2M where it is free"},
+      {"lazy-2M",
+       {"hypervisor.backing=lazy", "hypervisor.large_pages=true"},
+       "2M where it is free"},
       {"eager", {"hypervisor.backing=eager"}, "all of its memory before the guest runs"},
       {"eager-2M", {"hypervisor.backing=eager", "hypervisor.large_pages=true"}, "in pages of 2M"},
       {"linear", {"hypervisor.backing=linear"}, "in one piece of host memory"},
@@ -48,11 +52,13 @@ const std::vector<Policy>& policies() {
 
 // What is shown if nobody asks for something else.
 constexpr const char* kMainRows[] = {
-    "time.first_access", "time.cycles",    "latency.mean",   "latency.p50",        "latency.p99",
-    "latency.p99.9",     "latency.max",    "tlb.first_hits", "tlb.second_hits",    "walk.count",
-    "walk.references",   "exit.total",     "exit.cycles",    "guest.faults",       "guest.cycles",
-    "memory.backed",     "memory.tables",  "engine.entries_written", "engine.bytes_zeroed",
-    "engine.fences"};
+    "time.first_access",   "time.cycles",     "latency.mean",
+    "latency.p50",         "latency.p99",     "latency.p99.9",
+    "latency.max",         "tlb.first_hits",  "tlb.second_hits",
+    "walk.count",          "walk.references", "exit.total",
+    "exit.cycles",         "guest.faults",    "guest.cycles",
+    "memory.backed",       "memory.tables",   "engine.entries_written",
+    "engine.bytes_zeroed", "engine.fences"};
 
 struct Case {
   std::string name;
@@ -125,7 +131,8 @@ std::vector<Case> run_all(const std::string& trace, std::vector<Plan> plans, uns
   std::vector<std::function<std::string()>> work;
   for (Plan& plan : plans) {
     work.push_back([&trace, &plan] {
-      const Replay run = replay(trace, plan.configuration, [] { return false; }, [](u64) {});
+      const Replay run = replay(
+          trace, plan.configuration, [] { return false; }, [](u64) {});
       return Json{{"statistics", as_json(run.statistics)["statistics"]},
                   {"ended_early", run.ended_early}}
           .dump();
@@ -253,8 +260,8 @@ int run_compare_command(const Arguments& arguments) {
               "table, markdown, csv or json")
       .flag("all", "all statistics, not only the main ones")
       .option("jobs,j",
-              po::value<unsigned>()->default_value(std::max(1u, std::thread::hardware_concurrency()),
-                                                   "one for each processor"),
+              po::value<unsigned>()->default_value(
+                  std::max(1u, std::thread::hardware_concurrency()), "one for each processor"),
               "runs at a time")
       .operand("inputs", po::value<Words>()->required(), -1);
   if (!line.parse(arguments)) return kDone;

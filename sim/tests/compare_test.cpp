@@ -49,7 +49,8 @@ TEST_F(Compare, GivesWhatRunGives) {
 
 TEST_F(Compare, DoesNotDependOnHowManyRunAtATime) {
   const std::string command =
-      "nestwalk compare t.nwt --set guest.memory=16M --policy lazy --policy eager --policy lazy-2M ";
+      "nestwalk compare t.nwt --set guest.memory=16M --policy lazy --policy eager --policy "
+      "lazy-2M ";
   EXPECT_EQ(run(command + "-j 1").output, run(command + "-j 3").output);
 }
 
@@ -71,16 +72,19 @@ TEST_F(Compare, SaysWhatIsWrong) {
               StartsWith("there is no policy 'lasy'; there are: lazy"));
   expect("nestwalk compare t.nwt --format xml", 2,
          "--format xml: not one of table, markdown, csv, json\n");
-  expect("nestwalk compare t.nwt t.nwt", 2, "nestwalk compare: one trace, or directories of runs\n");
+  expect("nestwalk compare t.nwt t.nwt", 2,
+         "nestwalk compare: one trace, or directories of runs\n");
   expect("mkdir empty; nestwalk compare empty", 4,
          "nestwalk: empty/stats.json: cannot be read; nestwalk run -o writes it\n");
   const Result result = run("nestwalk compare missing.nwt 2>&1");
   EXPECT_EQ(result.exit_code, 4);
   EXPECT_EQ(result.output, "nestwalk: missing.nwt: cannot be opened: No such file or directory\n");
   // One case that cannot be takes the others with it, and says which it is.
-  EXPECT_THAT(run("nestwalk compare t.nwt --policy lazy --policy guest.levels=5,hypervisor.levels=3 "
-                  "2>&1").output,
-              HasSubstr("guest.levels=5,hypervisor.levels=3: "));
+  EXPECT_THAT(
+      run("nestwalk compare t.nwt --policy lazy --policy guest.levels=5,hypervisor.levels=3 "
+          "2>&1")
+          .output,
+      HasSubstr("guest.levels=5,hypervisor.levels=3: "));
 }
 
 }  // namespace
