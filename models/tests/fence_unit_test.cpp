@@ -176,6 +176,49 @@ TEST(FenceUnit, CompletesWhenTheLastCoreHasActed) {
   EXPECT_EQ(completes(FenceKind::InveptAll, Reach::Interrupts), 1100u);
   EXPECT_EQ(completes(FenceKind::TlbiVmalls12e1is, Reach::Own), 300u);
 }
+// Svinval: HINVAL and SINVAL are not waited for; SFENCE.INVAL.IR is, until they have acted.
+TEST(FenceUnit, PartsOfAFenceOverlapAndEndTogether) {
+  Machine machine(simple(), addrspace::kGiB);
+  FenceUnit unit(machine);
+  Notice posted(machine.wheel());
+  Notice done(machine.wheel());
+  TranslationCache<Translation>& tlb = machine.core(0).mmu->second_tlb();
+  const u16 tag = machine.tags().number({0, 1, 1, false});
+  Translation entry;
+  entry.guest_shift = entry.nested_shift = entry.held_shift = 12;
+  for (const u64 page : {1, 2, 3}) tlb.fill(page << 12, 12, tag, entry);
+  unit.issue(0, {FenceKind::SfenceWInval}, Reach::Own, posted, 0);
+  for (const u64 page : {1, 2}) {
+    unit.issue(0, {FenceKind::HinvalVvmaAddress, 0, 1, 0, page << 12}, Reach::Own, posted, 0);
+    machine.wheel().run_until(machine.wheel().now());
+    EXPECT_EQ(posted.at, machine.wheel().now());
+    machine.wheel().run_until(machine.wheel().now() + 10);
+  }
+  unit.issue(0, {FenceKind::SfenceInvalIr}, Reach::Own, done, 0);  // in cycle 20
+  machine.wheel().run_until(99);
+  EXPECT_NE(tlb.find(0x1000, tag), nullptr);
+  machine.wheel().run_until(100);
+  EXPECT_EQ(tlb.find(0x1000, tag), nullptr);
+  EXPECT_NE(tlb.find(0x2000, tag), nullptr);
+  machine.wheel().run_until(119);
+  EXPECT_EQ(done.at, kNever);
+  machine.wheel().run();
+  EXPECT_EQ(done.at, 120u);  // three fences one after the other would take 300
+  EXPECT_EQ(tlb.find(0x2000, tag), nullptr);
+  EXPECT_NE(tlb.find(0x3000, tag), nullptr);
+}
+TEST(FenceUnit, InnerAndOuterShareableFormsBroadcast) {
+  EXPECT_FALSE(is_broadcast(FenceKind::TlbiRvae1));
+  EXPECT_TRUE(is_broadcast(FenceKind::TlbiRvae1is));
+  EXPECT_TRUE(is_broadcast(FenceKind::TlbiRvae1os));
+}
+TEST_F(Fences, ARangeNamesEveryPageInIt) {
+  // The guest's large page is kPage and 2 MiB on: a range that ends before it, one that reaches it.
+  const u64 before = kPage - 0x8000;
+  EXPECT_EQ(apply({FenceKind::TlbiRvaale1is, 0, 1, 0, before, 0x8000}), 0u);
+  EXPECT_EQ(apply({FenceKind::TlbiRvaale1is, 0, 1, 0, before, 0x9000}), 3u);
+}
+
 TEST(FenceUnit, ReachesOtherCoresOnlyByBroadcastOrInterrupt) {
   Machine machine(simple(2), addrspace::kGiB);
   FenceUnit unit(machine);
