@@ -17,16 +17,16 @@ constexpr u8 kFirst = kTlb | kGuestWalk;
 constexpr u8 kSecond = kNestedWalk | kNestedTlb;
 
 // Which entries there, and how.
-constexpr u16 kRoot = 1;        // only under this root
-constexpr u16 kNested = 2;      // only what has a root at all: INVEPT spares linear mappings
-constexpr u16 kVmid = 4;        // only of this VMID or VPID
-constexpr u16 kHost = 8;        // only of VPID 0, whatever the request says
-constexpr u16 kGuests = 16;     // only of other VPIDs than 0
-constexpr u16 kAsid = 32;       // only of this ASID or PCID; or global
-constexpr u16 kGlobals = 64;    // global entries, too
-constexpr u16 kTables = 128;    // walk caches are searched by address as well; else by tags only
+constexpr u16 kRoot = 1;      // only under this root
+constexpr u16 kNested = 2;    // only what has a root at all: INVEPT spares linear mappings
+constexpr u16 kVmid = 4;      // only of this VMID or VPID
+constexpr u16 kHost = 8;      // only of VPID 0, whatever the request says
+constexpr u16 kGuests = 16;   // only of other VPIDs than 0
+constexpr u16 kAsid = 32;     // only of this ASID or PCID; or global
+constexpr u16 kGlobals = 64;  // global entries, too
+constexpr u16 kTables = 128;  // walk caches are searched by address as well; else by tags only
 constexpr u16 kBroadcast = 256;
-constexpr u16 kPosted = 512;    // the issuer goes on; SFENCE.INVAL.IR waits
+constexpr u16 kPosted = 512;  // the issuer goes on; SFENCE.INVAL.IR waits
 constexpr u16 kVm = kVmid | kGlobals;
 constexpr u16 kAddressSpace = kVmid | kAsid | kGlobals;
 constexpr u16 kAsidAlone = kVmid | kAsid;

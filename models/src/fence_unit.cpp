@@ -53,10 +53,10 @@ class Scope {
   bool reaches(const EntryKey& where, const CachedTable& table) const {
     if (!has_tags(where.tag)) return false;
     if (!row_.has(kTables)) return true;
-    if (row_.address == By::Virtual) return names(where.address, where.shift);
-    // A nested table, found by what it translates; or a guest table, by where it lies.
-    return table.nested_shift == 0 ? names(where.address, where.shift)
-                                   : names(table.table_guest, table.nested_shift);
+    // A nested table is known by what it translates; a guest table by where it lies, too.
+    const bool by_place = row_.address == By::GuestPhysical && table.nested_shift != 0;
+    return by_place ? names(table.table_guest, table.nested_shift)
+                    : names(where.address, table.covers_shift);
   }
   bool reaches(const EntryKey& where, const CachedNested& entry) const {
     if (!has_tags(where.tag)) return false;

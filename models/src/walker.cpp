@@ -226,14 +226,14 @@ bool Walker::table_is_known(Walk& walk) {
   const u64 offset = walk.nested_input - walk.guest_table;
   walk.guest_slot = walk.nested.host + (walk.nested_input & low_mask(walk.nested.leaf_shift));
   const Rights write = Rights::needed(AccessKind::Write, true);
-  walk.guest_known = {
-      walk.guest_table,       walk.guest_slot - offset,
-      walk.guest_limits,      walk.guest_level,
-      walk.nested.leaf_shift, walk.nested.rights.permit(write) && walk.nested.dirty};
+  const unsigned covers = regime.guest.geometry.shift(walk.guest_level + 1u);
+  walk.guest_known = {walk.guest_table,       walk.guest_slot - offset,
+                      walk.guest_limits,      walk.guest_level,
+                      walk.nested.leaf_shift, walk.nested.rights.permit(write) && walk.nested.dirty,
+                      static_cast<u8>(covers)};
   // A table may lie in several pages of the second stage: then one host address does not name it.
   if (walk.fill_guest_cache && walk.nested.leaf_shift >= regime.guest.geometry.page_shift) {
-    guest_cache_.fill(walk.request.address, regime.guest.geometry.shift(walk.guest_level + 1u),
-                      regime.combined, walk.guest_known);
+    guest_cache_.fill(walk.request.address, covers, regime.combined, walk.guest_known);
   }
   walk.fill_guest_cache = false;
   walk.state = State::GuestRead;
@@ -435,7 +435,8 @@ bool Walker::nested_table_entry(Walk& walk, const Entry& entry) {
   --walk.nested_level;
   if (nested_cache_.present()) {
     nested_cache_.fill(walk.nested_input, shift, regime.nested_only,
-                       {0, entry.address, walk.nested_limits, walk.nested_level, 0, false});
+                       {0, entry.address, walk.nested_limits, walk.nested_level, 0, false,
+                        static_cast<u8>(shift)});
   }
   walk.state = State::NestedRead;
   return true;
@@ -446,13 +447,7 @@ bool Walker::nested_leaf(Walk& walk, const Entry& entry) {
   const unsigned shift = regime.nested.geometry.shift(walk.nested_level);
   walk.nested = {entry.address, Rights::nested(entry.access & walk.nested_limits), entry.memory,
                  static_cast<u8>(shift), is_settled(entry, regime.nested.format->rules())};
-  const u8 held = nested_tlb_.held_shift(shift);
-  if (held != 0) {
-    CachedNested part = walk.nested;
-    part.host += walk.nested_input & low_mask(shift) & ~low_mask(held);
-    part.leaf_shift = held;
-    nested_tlb_.fill(walk.nested_input, shift, regime.nested_only, part);
-  }
+  nested_tlb_.fill(walk.nested_input, shift, regime.nested_only, walk.nested);
   walk.state = State::NestedDone;
   return true;
 }
