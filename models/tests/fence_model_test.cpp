@@ -31,8 +31,8 @@ struct ModelArray {
 };
 // Some sizes are missing everywhere, so that entries are held in parts.
 const std::vector<ModelArray> kArrays[kStructures] = {
-    {{1, 6, {12}}, {1, 4, {21}}},       {{2, 3, {12}}, {1, 6, {30, 21}}}, {{4, 3, {12, 21}}},
-    {{1, 8, {21}}, {1, 4, {39}}},   {{2, 4, {21}}, {1, 4, {30}}},     {{1, 8, {12, 30}}},
+    {{1, 6, {12}}, {1, 4, {21}}}, {{2, 3, {12}}, {1, 6, {30, 21}}}, {{4, 3, {12, 21}}},
+    {{1, 8, {21}}, {1, 4, {39}}}, {{2, 4, {21}}, {1, 4, {30}}},     {{1, 8, {12, 30}}},
 };
 
 CacheShape cache_shape(Structure structure) {
@@ -371,8 +371,7 @@ std::vector<FenceKind> kinds(FenceKind first, FenceKind last) {
 }
 
 TEST(FenceSemantics, X86) {
-  Semantics(Architecture::X86_64,
-            kinds(FenceKind::InveptSingle, FenceKind::InvpcidAllKeepGlobals))
+  Semantics(Architecture::X86_64, kinds(FenceKind::InveptSingle, FenceKind::InvpcidAllKeepGlobals))
       .run();
 }
 TEST(FenceSemantics, Arm) {

@@ -287,8 +287,7 @@ class Changing {
     const Sequences sequences = sufficient(G::kArchitecture, what);
     for (const FenceKind kind : sequences[pick(sequences.size())]) {
       const Regime& regime = world_.regime;
-      apply_fence({kind, regime.nested.root, regime.vmid, regime.asid, address}, mmu_,
-                  world_.tags);
+      apply_fence({kind, regime.nested.root, regime.vmid, regime.asid, address}, mmu_, world_.tags);
     }
   }
 
@@ -309,11 +308,11 @@ void check_both(const Geometry& guest, const Geometry& nested) {
   const u8 page = guest.page_shift;
   const u8 large = static_cast<u8>(guest.shift(1));
   const u8 larger = static_cast<u8>(guest.shift(2));
-  MmuShape whole{one_array({page}),
-                 one_array({page, large}),
-                 one_array({page, large}),
-                 {2, one_array({large, larger}), one_array({large, larger}),
-                  one_array({page, large})}};
+  MmuShape whole{
+      one_array({page}),
+      one_array({page, large}),
+      one_array({page, large}),
+      {2, one_array({large, larger}), one_array({large, larger}), one_array({page, large})}};
   MmuShape parts{one_array({page}),
                  one_array({page}),
                  one_array({page}),
