@@ -18,8 +18,12 @@ constexpr u64 slot_of(u64 table, const Geometry& shape, u64 input, unsigned leve
 
 // The stricter of the two: x86's combination of EPT and PAT, Arm's of both stages without FWB, for
 // the types that guests use (Arm ARM D8, "Combining stage 1 and stage 2 memory type attributes").
-MemoryType combine(MemoryType a, MemoryType b) {
-  return is_device(a) && is_device(b) ? std::min(a, b) : std::max(a, b);
+// RISC-V's first stage overrides the second, unless it leaves the type open (Svpbmt).
+MemoryType combine(Architecture architecture, MemoryType guest, MemoryType nested) {
+  if (architecture == Architecture::RiscV64) {
+    return guest == MemoryType::WriteBack ? nested : guest;
+  }
+  return is_device(guest) && is_device(nested) ? std::min(guest, nested) : std::max(guest, nested);
 }
 
 // The first of the reasons to refuse a leaf that concern its flags and rights.
@@ -361,9 +365,11 @@ bool Walker::on_nested_tlb(Walk& walk, u32 number) {
     walk.state = State::NestedCache;
     return spend(nested_cache_.latency_cycles(), number);
   }
+  const Geometry& shape = walk.request.regime->nested.geometry;
+  walk.nested_level = static_cast<u8>((known->leaf_shift - shape.page_shift) / shape.index_bits);
   spared(walk, walk.nested_input, Served::NestedTlb,
-         walk.purpose == Purpose::Data ? WalkReference::kNoLevel : walk.guest_level, 0,
-         nested_tlb_.latency_cycles());
+         walk.purpose == Purpose::Data ? WalkReference::kNoLevel : walk.guest_level,
+         walk.nested_level, nested_tlb_.latency_cycles());
   if (!known->rights.permit(walk.nested_wanted)) {
     return stop_nested(walk, FaultKind::Permission, Access(known->rights.bits() & 7));
   }
@@ -476,7 +482,7 @@ bool Walker::on_nested_done(Walk& walk) {
   result.nested = walk.nested.rights;
   result.nested_shift = walk.nested.leaf_shift;
   result.held_shift = std::min(result.guest_shift, result.nested_shift);
-  result.memory = combine(result.memory, walk.nested.memory);
+  result.memory = combine(walk.request.regime->architecture(), result.memory, walk.nested.memory);
   result.dirty = result.dirty && walk.nested.dirty;
   const u64 host = walk.nested.host + (walk.nested_input & low_mask(walk.nested.leaf_shift));
   const u64 offset = walk.request.address & low_mask(result.shift());
