@@ -88,10 +88,10 @@ inline Seen x86_nested(u64 e, unsigned level) {
   if (s.kind == Seen::Leaf && (type == 2 || type == 3 || type == 7)) s.kind = Seen::Wrong;
   if (large && level == 1 && field(e, 20, 12) != 0) s.kind = Seen::Wrong;
   if (large && level == 2 && field(e, 29, 12) != 0) s.kind = Seen::Wrong;
-  static constexpr MemoryType kTypes[] = {
-      MemoryType::Device,         MemoryType::WriteCombining, MemoryType::Other,
-      MemoryType::Other,          MemoryType::WriteThrough,   MemoryType::WriteProtected,
-      MemoryType::WriteBack,      MemoryType::Other};
+  static constexpr MemoryType kTypes[] = {MemoryType::Device,       MemoryType::WriteCombining,
+                                          MemoryType::Other,        MemoryType::Other,
+                                          MemoryType::WriteThrough, MemoryType::WriteProtected,
+                                          MemoryType::WriteBack,    MemoryType::Other};
   s.memory = kTypes[type];
   s.memory_is_modelled = type != 5 && !has(e, 6);  // WP; "ignore PAT"
   return s;
@@ -134,9 +134,8 @@ inline Seen riscv(u64 e, unsigned level, bool nested) {
 // The engine's MAIR_EL1, and MemAttr[3:0] of stage 2 without FWB.
 inline MemoryType arm_memory(u64 e, bool nested) {
   static constexpr MemoryType kMair[] = {
-      MemoryType::WriteBack,   MemoryType::WriteThrough, MemoryType::Uncached,
-      MemoryType::Device,      MemoryType::DeviceNGnRE,  MemoryType::DeviceNGRE,
-      MemoryType::DeviceGRE,   MemoryType::Device};
+      MemoryType::WriteBack,   MemoryType::WriteThrough, MemoryType::Uncached,  MemoryType::Device,
+      MemoryType::DeviceNGnRE, MemoryType::DeviceNGRE,   MemoryType::DeviceGRE, MemoryType::Device};
   if (!nested) return kMair[field(e, 4, 2)];
   switch (field(e, 5, 2)) {
     case 0b0000:

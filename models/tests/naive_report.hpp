@@ -63,7 +63,7 @@ inline ArmReport arm_registers(const Answer& a, u64 address, AccessKind access, 
   if (a.kind == FaultKind::AccessFlag) code = 0b001000 + level;
   if (a.kind == FaultKind::Permission) code = 0b001100 + level;
   if (a.kind == FaultKind::BusError) code = minus_one ? 0b010011 : 0b010100 + level;
-  if (a.for_table) code |= 1 << 7;                                                // S1PTW
+  if (a.for_table) code |= 1 << 7;  // S1PTW
   if (!fetch && (a.for_table ? a.table_write : access == AccessKind::Write)) code |= 1 << 6;  // WnR
   report.to_el2 = a.nested;
   report.esr = ec << 26 | u64{1} << 25 | code;
