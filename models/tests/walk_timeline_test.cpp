@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// What each hit in the walker's own structures saves, to the cycle: 4-level tables over 4-level EPT,
-// where every read of an entry takes 100 cycles.
+// What each hit in the walker's own structures saves, to the cycle: 4-level tables over 4-level
+// EPT, where every read of an entry takes 100 cycles.
 //
 // The guest's tables lie beside each other, in one 2M of guest-physical addresses; the data in
 // another 1G of the same 512G.
@@ -17,9 +17,9 @@ namespace {
 
 using namespace addrspace;
 
-constexpr Cycle kEntry = 100;  // a read or an update
-constexpr Cycle kGuestCache = 3;    // guest walk cache
-constexpr Cycle kNestedCache = 5;    // nested walk cache
+constexpr Cycle kEntry = 100;      // a read or an update
+constexpr Cycle kGuestCache = 3;   // guest walk cache
+constexpr Cycle kNestedCache = 5;  // nested walk cache
 constexpr Cycle kNestedTlb = 7;    // nested TLB
 constexpr Cycle kFirst = 2, kSecond = 20;
 
@@ -36,7 +36,8 @@ class WalkTimeline : public testing::Test, public Actor {
     return {{{1, 64, std::move(shifts), ReplacementKind::Lru}}, static_cast<u32>(latency)};
   }
   static WalkerShape shape() {
-    return {1, fully({21, 30, 39}, kGuestCache), fully({21, 30, 39}, kNestedCache), fully({12}, kNestedTlb)};
+    return {1, fully({21, 30, 39}, kGuestCache), fully({21, 30, 39}, kNestedCache),
+            fully({12}, kNestedTlb)};
   }
   // Maps a page; its tables' accessed flags are set by a walker that remembers nothing.
   void map(u64 at, u64 to) {
@@ -86,7 +87,9 @@ class WalkTimeline : public testing::Test, public Actor {
 // Guest level 3: its table's address takes four entries. The three tables below are in the same 2M:
 // the nested walk cache knows the last table of EPT. The data are in the same 512G: it knows the
 // second table.
-constexpr Cycle kCold = kGuestCache + (kNestedTlb + kNestedCache + 4 * kEntry + kEntry) + 3 * (kNestedTlb + kNestedCache + kEntry + kEntry) + (kNestedTlb + kNestedCache + 3 * kEntry);
+constexpr Cycle kCold = kGuestCache + (kNestedTlb + kNestedCache + 4 * kEntry + kEntry) +
+                        3 * (kNestedTlb + kNestedCache + kEntry + kEntry) +
+                        (kNestedTlb + kNestedCache + 3 * kEntry);
 
 TEST_F(WalkTimeline, Cold) {
   map(kVirtual, kData);
@@ -110,19 +113,24 @@ TEST_P(AfterAWalk, HitsSaveReads) {
 constexpr Cycle kTable = kNestedTlb + kNestedCache + kEntry + kEntry;
 INSTANTIATE_TEST_SUITE_P(
     WalkTimeline, AfterAWalk,
-    testing::Values(
-        Warm{"TheSamePage", 0, 0, kGuestCache + kEntry + kNestedTlb},
-        // The guest walk cache knows the table with the leaf, and what it holds is:
-        Warm{"NestedTlb", kFrameBytes, 0, kGuestCache + kEntry + kNestedTlb},
-        Warm{"NestedWalkCache2M", kFrameBytes, kFrameBytes, kGuestCache + kEntry + (kNestedTlb + kNestedCache + kEntry)},
-        Warm{"NestedWalkCache1G", kFrameBytes, k2M, kGuestCache + kEntry + (kNestedTlb + kNestedCache + 2 * kEntry)},
-        Warm{"NestedWalkCache512G", kFrameBytes, k1G, kGuestCache + kEntry + (kNestedTlb + kNestedCache + 3 * kEntry)},
-        Warm{"NestedNothing", kFrameBytes, k512G, kGuestCache + kEntry + (kNestedTlb + kNestedCache + 4 * kEntry)},
-        // The nested TLB knows the data, and the guest walk cache a table further up:
-        Warm{"GuestWalkCache1G", k2M, 0, kGuestCache + kEntry + kTable + kNestedTlb},
-        Warm{"GuestWalkCache512G", k1G, 0, kGuestCache + kEntry + 2 * kTable + kNestedTlb},
-        // Not even the first table; but its page is in the nested TLB.
-        Warm{"GuestNothing", k512G, 0, kGuestCache + (kNestedTlb + kEntry) + 3 * kTable + kNestedTlb}),
+    testing::Values(Warm{"TheSamePage", 0, 0, kGuestCache + kEntry + kNestedTlb},
+                    // The guest walk cache knows the table with the leaf, and what it holds is:
+                    Warm{"NestedTlb", kFrameBytes, 0, kGuestCache + kEntry + kNestedTlb},
+                    Warm{"NestedWalkCache2M", kFrameBytes, kFrameBytes,
+                         kGuestCache + kEntry + (kNestedTlb + kNestedCache + kEntry)},
+                    Warm{"NestedWalkCache1G", kFrameBytes, k2M,
+                         kGuestCache + kEntry + (kNestedTlb + kNestedCache + 2 * kEntry)},
+                    Warm{"NestedWalkCache512G", kFrameBytes, k1G,
+                         kGuestCache + kEntry + (kNestedTlb + kNestedCache + 3 * kEntry)},
+                    Warm{"NestedNothing", kFrameBytes, k512G,
+                         kGuestCache + kEntry + (kNestedTlb + kNestedCache + 4 * kEntry)},
+                    // The nested TLB knows the data, and the guest walk cache a table further up:
+                    Warm{"GuestWalkCache1G", k2M, 0, kGuestCache + kEntry + kTable + kNestedTlb},
+                    Warm{"GuestWalkCache512G", k1G, 0,
+                         kGuestCache + kEntry + 2 * kTable + kNestedTlb},
+                    // Not even the first table; but its page is in the nested TLB.
+                    Warm{"GuestNothing", k512G, 0,
+                         kGuestCache + (kNestedTlb + kEntry) + 3 * kTable + kNestedTlb}),
     [](const auto& row) { return row.param.what; });
 
 // A leaf without dirty flag: its update is a second access to it. The second stage is known to
@@ -145,7 +153,8 @@ class EptDirty : public WalkTimeline {
 TEST_F(EptDirty, AWriteSetsTheNestedDirtyFlag) {
   map(kVirtual, kData);
   expect_walk_takes(kCold, kVirtual);
-  expect_walk_takes(kGuestCache + kEntry + (kNestedTlb + kNestedCache + kEntry + kEntry), kVirtual, AccessKind::Write);
+  expect_walk_takes(kGuestCache + kEntry + (kNestedTlb + kNestedCache + kEntry + kEntry), kVirtual,
+                    AccessKind::Write);
   EXPECT_NE(world.memory.load(entry(kVirtual, true)) & Ept::kDirty, 0u);
   expect_walk_takes(kGuestCache + kEntry + kNestedTlb, kVirtual, AccessKind::Write);
 }
