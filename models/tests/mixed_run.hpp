@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Four cores of a preset that do a bit of everything at random: accesses of two address spaces of
-// one guest, changes between them, every fence of the architecture. What comes of it, as text.
+// one guest, changes between them, faults, every fence of the architecture. What comes of it, as
+// text.
 #pragma once
 
 #include <random>
@@ -44,9 +45,10 @@ class MixedRun {
       spaces_.push_back(regime.tagged(machine_.tags()));
     }
     map_tables();
-    for (u32 n = 0; n < machine_.cores(); ++n) {
-      machine_.core(n).mmu->set_regime(spaces_[n % 2]);
-      runners_.push_back(std::make_unique<Runner>(*this, n, random_()));
+    for (u32 n = 0; n < machine_.cores(); ++n) machine_.core(n).mmu->set_regime(spaces_[n % 2]);
+    // Two accesses in flight on each core: they share walks, and wait for slots.
+    for (u32 n = 0; n < 2 * machine_.cores(); ++n) {
+      runners_.push_back(std::make_unique<Runner>(*this, n / 2, random_()));
     }
   }
   MixedRun(const MixedRun&) = delete;
@@ -67,19 +69,20 @@ class MixedRun {
  private:
   using Nested = addrspace::PageTable<N, SimHal<>>;
   using Guest = addrspace::PageTable<G, GuestHal>;
-  static constexpr u64 kPages = 700, kLarge = 6, kSteps = 4'000;
+  static constexpr u64 kPages = 700, kLarge = 6, kSteps = 2'000;
   static constexpr u64 kSmallAt = addrspace::kGiB, kLargeAt = 8 * addrspace::kGiB;
   static constexpr u64 kDataAt = 16 * addrspace::kGiB;  // nobody looks at the data
 
   static void must(Result<void> done) { check(done.ok(), "test", "a mapping", 0, 0); }
-  // Small pages, some of them global; large ones over large and over small ones.
+  // Small pages, some of them global, some read-only; large ones over large and over small ones.
   void map(Guest& guest) {
     const u64 page = guest.geometry().page_bytes(), large = guest.geometry().leaf_bytes(1);
     for (u64 n = 0; n < kPages; ++n) {
       const Access global = n % 16 == 0 ? kGlobal : Access{};
+      const Access rights = n % 7 == 0 ? kRead | kExecute : kRwx;
       back(kDataAt + n * page, 0);
       must(guest.map(Gva(kSmallAt + n * page), Gpa(kDataAt + n * page), page,
-                     {kRwx | kUser | global}));
+                     {rights | kUser | global}));
     }
     for (u64 n = 0; n < kLarge; ++n) {
       const u64 to = kDataAt + (16 + n) * large;
@@ -109,10 +112,9 @@ class MixedRun {
     }
     void print(std::ostream& text) const {
       const Mmu::Counts& counts = mmu_.counts();
-      text << "  core " << core_ << ": end " << end_ << " first " << counts.first_hits
-           << " second " << counts.second_hits << " walks " << counts.walks << " merged "
-           << counts.merged << " faults " << counts.faults << " references " << counts.references
-           << " served";
+      text << "  core " << core_ << ": end " << end_ << " first " << counts.first_hits << " second "
+           << counts.second_hits << " walks " << counts.walks << " merged " << counts.merged
+           << " faults " << counts.faults << " references " << counts.references << " served";
       for (const u64 count : served_counts_) text << ' ' << count;
       text << " fences " << fences_ << " hosts " << hosts_ << " cached " << cached_ << '\n';
     }
@@ -128,8 +130,8 @@ class MixedRun {
           cached_ = cached();
           return false;
         case State::Access:
-          state_ = State::Retire;
-          return access();
+          state_ = outcome_.fault ? State::Choose : State::Retire;
+          return outcome_.fault || access();
         case State::Retire:
           state_ = State::Choose;
           end_ = run_.machine_.wheel().now();
@@ -145,8 +147,8 @@ class MixedRun {
         mmu_.set_regime(run_.spaces_[random_() % 2]);
         return true;
       }
-      // Half of the accesses go to a few pages.
-      const u64 page = random_() % (random_() % 2 == 0 ? 12 : kPages);
+      // Half of the accesses go to a few pages; some to none.
+      const u64 page = random_() % (random_() % 2 == 0 ? 12 : kPages + 20);
       const u64 large = random_() % (kLarge << 21);
       request_.address = what < 80 ? kSmallAt + page * 4096 + random_() % 4096 : kLargeAt + large;
       request_.access = static_cast<AccessKind>(random_() % 3);

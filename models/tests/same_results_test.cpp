@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// What comes of a run depends on nothing but its input: not on how far run_until runs at a time, nor
-// on what ran before. (That it does not depend on the compiler either, scripts/test checks.)
+// What comes of a run depends on nothing but its input: not on how far run_until runs at a time,
+// nor on what ran before. (That it does not depend on the compiler either, scripts/test checks.)
 
 #include <gtest/gtest.h>
 
@@ -23,8 +23,8 @@ TEST_P(SameResults, WhateverTheQuantum) {
   }
 }
 INSTANTIATE_TEST_SUITE_P(Presets, SameResults,
-                         testing::Values("simple", "skylake-sp", "zen4", "cortex-a53",
-                                         "cortex-a76", "rocket-h", "kunminghu"));
+                         testing::Values("simple", "skylake-sp", "zen4", "cortex-a53", "cortex-a76",
+                                         "rocket-h", "kunminghu"));
 
 }  // namespace
 }  // namespace nestwalk::models
