@@ -25,7 +25,7 @@ class Permission : public testing::Test, public Actor {
   Permission()
       : world(*LongMode::geometry(4), *Ept::geometry(4)),
         mmu(world.wheel, world.memory, world.hierarchy, world.hierarchy.add_path({}), shape()) {
-    for (const u64 offset : {0, 0x1000}) {
+    for (const u64 offset : {u64{0}, u64{0x1000}}) {
       world.map_guest(kVirtual + offset, kData + offset, 0);
       world.map_nested(kData + offset, 0);
     }

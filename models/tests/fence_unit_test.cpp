@@ -197,7 +197,7 @@ TEST(FenceUnit, PartsOfAFenceOverlapAndEndTogether) {
   const u16 tag = machine.tags().number({0, 1, 1, false});
   Translation entry;
   entry.guest_shift = entry.nested_shift = entry.held_shift = 12;
-  for (const u64 page : {1, 2, 3}) tlb.fill(page << 12, 12, tag, entry);
+  for (const u64 page : {u64{1}, u64{2}, u64{3}}) tlb.fill(page << 12, 12, tag, entry);
   Issuer issuer;
   issuer.unit = &unit;
   issuer.posted = &posted;

@@ -14,7 +14,7 @@ namespace {
 class SameResults : public testing::TestWithParam<const char*> {};
 
 TEST_P(SameResults, WhateverTheQuantum) {
-  for (const u64 seed : {1, 2}) {
+  for (const u64 seed : {u64{1}, u64{2}}) {
     const std::string once = mixed_run(GetParam(), seed, kNever);
     EXPECT_EQ(mixed_run(GetParam(), seed, kNever), once);
     EXPECT_EQ(mixed_run(GetParam(), seed, 1), once);
