@@ -93,9 +93,9 @@ class Differential {
  private:
   Access some_access() {
     Access access = kRead;
-    if (random_() % 4 != 0) access = access | kWrite;
-    if (random_() % 3 != 0) access = access | kExecute;
-    if (random_() % 5 != 0) access = access | kUser;
+    if (random_() % 8 != 0) access = access | kWrite;
+    if (random_() % 8 != 0) access = access | kExecute;
+    if (random_() % 8 != 0) access = access | kUser;
     return access;
   }
   MemoryType some_memory() {
@@ -301,10 +301,11 @@ void check_pair(const Geometry& guest, const Geometry& nested, u32 share) {
     }
   }
   const u32 damaged = 2 * worlds * kCasesPerWorld, whole = 2 * (worlds + 1) / 2 * kCasesPerWorld;
-  EXPECT_GT(faults[0], damaged / 10);
-  EXPECT_LT(faults[0], damaged - damaged / 10);
+  // Neither faults nor results are rare.
+  EXPECT_GT(faults[0], damaged / 8);
+  EXPECT_LT(faults[0], damaged - damaged / 12);
   EXPECT_GT(faults[1], whole / 20);
-  EXPECT_LT(faults[1], whole - whole / 20);
+  EXPECT_LT(faults[1], whole - whole / 4);
 }
 
 class X86Modes : public testing::TestWithParam<std::pair<unsigned, unsigned>> {};
