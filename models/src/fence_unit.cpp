@@ -170,7 +170,7 @@ void FenceUnit::issue(u32 core, const FenceRequest& fence, Reach reach, Actor& o
   const bool posted = is_posted(fence.kind);
   pending_[place] = {fence, posted ? nullptr : &owner, what, everywhere ? cores : 1};
   Wheel& wheel = machine_.wheel();
-  if (posted) wheel.schedule(wheel.now(), owner, what);
+  if (posted) wheel.schedule(wheel.now() + 1, owner, what);
   for (u32 n = 0; n < cores; ++n) {
     if (n != core && !everywhere) continue;
     const u32 own = broadcast ? shape.broadcast_cycles : shape.local_cycles;

@@ -198,21 +198,36 @@ class Changing {
     }
   }
 
+  /// Where the tables hold what a page's translation goes through, and what is mapped there.
+  struct Places {
+    u64 at, physical;
+    u8 guest_leaf, nested_leaf;    ///< levels
+    u8 guest_table, nested_table;  ///< of the entry that points to a table: the last, or above it
+    u64 guest_slot, nested_slot;
+    u64 guest_table_slot, nested_table_slot;
+    u64 place_slot;  ///< the second stage's, of the guest's last table
+  };
+  // Of the last walk by truth().
+  Places places(u32 group, u32 page) {
+    constexpr u8 kNone = WalkReference::kNoLevel;
+    Places p{};
+    p.at = virtual_of(group) + offset_of(page);
+    p.guest_leaf = guest_is_large(group) ? 1 : 0;
+    p.nested_leaf = nested_is_large(group) ? 1 : 0;
+    p.guest_table = static_cast<u8>(p.guest_leaf == 1 ? 2 : 1 + pick(2));
+    p.nested_table = static_cast<u8>(p.nested_leaf == 1 ? 2 : 1 + pick(2));
+    p.guest_slot = slot(p.guest_leaf, kNone);
+    p.nested_slot = slot(kNone, p.nested_leaf);
+    p.guest_table_slot = slot(p.guest_table, kNone);
+    p.nested_table_slot = slot(kNone, p.nested_table);
+    p.place_slot = slot(p.guest_leaf, 0);
+    p.physical = address_in(p.guest_slot) + (p.guest_leaf == 1 ? offset_of(page) : 0);
+    return p;
+  }
+
   void change(Change what, u32 group, u32 page) {
     const u64 before = truth(group, page);
-    constexpr u8 kNone = WalkReference::kNoLevel;
-    const u64 at = virtual_of(group) + offset_of(page);
-    const u8 guest_leaf = guest_is_large(group) ? 1 : 0;
-    const u8 nested_leaf = nested_is_large(group) ? 1 : 0;
-    const u64 guest_slot = slot(guest_leaf, kNone);
-    const u64 nested_slot = slot(kNone, nested_leaf);
-    // The entry that points to a table: of the one with the leaf, or of the one above.
-    const u8 guest_table = static_cast<u8>(guest_leaf == 1 ? 2 : 1 + pick(2));
-    const u8 nested_table = static_cast<u8>(nested_leaf == 1 ? 2 : 1 + pick(2));
-    const u64 guest_table_slot = slot(guest_table, kNone);
-    const u64 nested_table_slot = slot(kNone, nested_table);
-    const u64 place_slot = slot(guest_leaf, 0);
-    const u64 physical = address_in(guest_slot) + (guest_leaf == 1 ? offset_of(page) : 0);
+    const Places p = places(group, page);
     // Walks of this page and of others are under way.
     Seeker seekers[3];
     world_.wheel.run_until(world_.wheel.now());
@@ -220,43 +235,7 @@ class Changing {
       seek(seeker, group, &seeker == seekers + 1 ? pick(kPages) : page);
       world_.wheel.run_until(world_.wheel.now() + pick(&seeker == seekers + 2 ? 50 : 1200));
     }
-    u64 named = 0;  // any address of what changed
-    switch (what) {
-      case Change::NestedLeaf:
-        redirect(nested_slot, address_in(nested_slot) ^ kFlip);
-        named = within(physical, nested_leaf);
-        break;
-      case Change::NestedTable: {
-        const u64 frame = world_.memory.allocate(0)->value();
-        const u64 old = address_in(nested_table_slot);
-        move_frame(old, frame);
-        redirect(nested_table_slot, frame);
-        named = within(physical, nested_table);
-        break;
-      }
-      case Change::GuestLeaf:
-        redirect(guest_slot, address_in(guest_slot) ^ large_bytes());
-        named = within(at, guest_leaf);
-        break;
-      case Change::GuestTable: {
-        const u64 old = address_in(guest_table_slot);
-        const u64 from = host_of(old), to = host_of(spare_);
-        move_frame(from, to);
-        redirect(guest_table_slot, spare_);
-        spare_ = old;
-        named = within(at, guest_table);
-        break;
-      }
-      case Change::PlaceOfGuestTable: {
-        const u64 frame = world_.memory.allocate(0)->value();
-        const u64 old = address_in(place_slot);
-        move_frame(old, frame);
-        redirect(place_slot, frame);
-        named = within(guest_of(old), 0);
-        moved_[guest_of(old)] = frame;
-        break;
-      }
-    }
+    const u64 named = rewrite(what, p);
     const Cycle fenced = world_.wheel.now();
     issue(what, named);
     world_.wheel.run();
@@ -269,6 +248,40 @@ class Changing {
       EXPECT_FALSE(seeker.outcome.fault);
       EXPECT_TRUE(&seeker == seekers + 1 || seeker.outcome.host == after);
     }
+  }
+  // Any address of what changed.
+  u64 rewrite(Change what, const Places& p) {
+    switch (what) {
+      case Change::NestedLeaf:
+        redirect(p.nested_slot, address_in(p.nested_slot) ^ kFlip);
+        return within(p.physical, p.nested_leaf);
+      case Change::NestedTable:
+        move_table(p.nested_table_slot);
+        return within(p.physical, p.nested_table);
+      case Change::GuestLeaf:
+        redirect(p.guest_slot, address_in(p.guest_slot) ^ large_bytes());
+        return within(p.at, p.guest_leaf);
+      case Change::GuestTable: {
+        const u64 old = address_in(p.guest_table_slot);
+        move_frame(host_of(old), host_of(spare_));
+        redirect(p.guest_table_slot, spare_);
+        spare_ = old;
+        return within(p.at, p.guest_table);
+      }
+      case Change::PlaceOfGuestTable: {
+        const u64 physical = guest_of(address_in(p.place_slot));
+        moved_[physical] = move_table(p.place_slot);
+        return within(physical, 0);
+      }
+    }
+    return 0;
+  }
+  // To a new frame of the host, which the entry names then.
+  u64 move_table(u64 entry) {
+    const u64 frame = world_.memory.allocate(0)->value();
+    move_frame(address_in(entry), frame);
+    redirect(entry, frame);
+    return frame;
   }
   // Where the guest's tables lie in host memory: at first, at the same address.
   u64 host_of(u64 physical) const {

@@ -89,7 +89,7 @@ struct FenceRequest {
 FenceRequest from_engine(const addrspace::Fence& fence, const Regime& current);
 const char* to_string(FenceKind kind);
 bool is_broadcast(FenceKind kind);
-/// Is the issuer told at once, before it has acted? SFENCE.INVAL.IR waits for those.
+/// Does the issuer go on in the next cycle, before it has acted? SFENCE.INVAL.IR waits for those.
 bool is_posted(FenceKind kind);
 
 /// Removes from one core what the fence reaches; how many entries that were. Walks in flight there
@@ -107,7 +107,7 @@ class FenceUnit final : public Actor {
   explicit FenceUnit(Machine& machine) : machine_(machine) { pending_.reserve(16); }
 
   /// Issues a fence now. `owner` runs with `what` when it is complete on every core that it
-  /// reaches; in this cycle if it is posted.
+  /// reaches; in the next cycle if it is posted.
   void issue(u32 core, const FenceRequest& fence, Reach reach, Actor& owner, u32 what);
   u64 dropped() const { return dropped_; }
 
