@@ -10,6 +10,7 @@
 
 #include "full_machine.hpp"
 #include "guest_tables.hpp"
+#include "nestwalk/models/machine.hpp"
 #include "nestwalk/models/player.hpp"
 
 namespace nestwalk::models {

@@ -86,6 +86,7 @@ u64 apply_fence(const FenceRequest& fence, Mmu& mmu, const Tags& tags) {
     dropped += mmu.fetch_tlb().drop_if(reached);
     dropped += mmu.data_tlb().drop_if(reached);
     dropped += mmu.second_tlb().drop_if(reached);
+    mmu.revoke_if([&](const Grant& grant) { return reached(grant.where, grant.translation); });
   }
   Walker& walker = mmu.walker();
   if ((structures & kGuestWalk) != 0) dropped += walker.guest_walk_cache().drop_if(reached);
@@ -162,14 +163,14 @@ u32 FenceUnit::take_place() {
 
 // An event's number is place * cores + core.
 void FenceUnit::issue(u32 core, const FenceRequest& fence, Reach reach, Actor& owner, u32 what) {
-  const FenceShape& shape = machine_.shape().fence;
+  const FenceShape& shape = board_.fence();
   const bool broadcast = is_broadcast(fence.kind);
   const bool everywhere = broadcast || reach == Reach::Interrupts;
-  const u32 cores = machine_.cores();
+  const u32 cores = board_.cores();
   const u32 place = take_place();
   const bool posted = is_posted(fence.kind);
   pending_[place] = {fence, posted ? nullptr : &owner, what, everywhere ? cores : 1};
-  Wheel& wheel = machine_.wheel();
+  Wheel& wheel = board_.wheel();
   if (posted) wheel.schedule(wheel.now() + 1, owner, what);
   for (u32 n = 0; n < cores; ++n) {
     if (n != core && !everywhere) continue;
@@ -180,9 +181,9 @@ void FenceUnit::issue(u32 core, const FenceRequest& fence, Reach reach, Actor& o
 }
 
 void FenceUnit::on_cycle(u32 event) {
-  const u32 cores = machine_.cores();
+  const u32 cores = board_.cores();
   Pending& pending = pending_[event / cores];
-  dropped_ += apply_fence(pending.fence, *machine_.core(event % cores).mmu, machine_.tags());
+  dropped_ += apply_fence(pending.fence, *board_.core(event % cores).mmu, board_.tags());
   if (--pending.cores_left != 0) return;
   Actor* const owner = pending.owner;
   const u32 what = pending.what;

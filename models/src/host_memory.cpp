@@ -29,7 +29,29 @@ void HostMemory::free(Hpa first, unsigned order) {
   frames_.free((first - base_) >> kFrameShift, order);
 }
 
+void HostMemory::read(Hpa from, u8* to, u64 bytes) const {
+  check(contains(from, bytes), "host memory", "bytes that exist", 0, from.value());
+  if (elsewhere_ != nullptr) return elsewhere_->read(from, to, bytes);
+  std::memcpy(to, memory_.as<u8>() + (from - base_), bytes);
+}
+
+void HostMemory::write(Hpa to, const u8* from, u64 bytes) {
+  check(contains(to, bytes), "host memory", "bytes that exist", 0, to.value());
+  if (bytes == 0) return;
+  const u64 last = (to - base_ + bytes - 1) >> kFrameShift;
+  for (u64 frame = (to - base_) >> kFrameShift; frame <= last; ++frame) touch_frame(frame);
+  if (elsewhere_ != nullptr) return elsewhere_->write(to, from, bytes);
+  std::memcpy(memory_.as<u8>() + (to - base_), from, bytes);
+}
+
 void HostMemory::zero(Hpa start, u64 bytes) {
+  if (elsewhere_ != nullptr) {
+    static constexpr u8 kZeros[kFrameBytes] = {};
+    for (u64 done = 0; done < bytes; done += kFrameBytes) {
+      elsewhere_->write(start + done, kZeros, kFrameBytes);
+    }
+    return;
+  }
   const u64 first = (start - base_) >> kFrameShift;
   const u64 end = first + (bytes >> kFrameShift);
   u64* words = touched_.as<u64>();
@@ -46,6 +68,7 @@ void HostMemory::zero(Hpa start, u64 bytes) {
 }
 
 Hva HostMemory::pointer(Hpa at) {
+  check(elsewhere_ == nullptr, "host memory", "bytes that are here", 0, at.value());
   const FrameAllocator::Run run = frames_.run_of((at - base_) >> kFrameShift);
   const u64 count = run.order > FrameAllocator::kMaxOrder ? 1 : u64{1} << run.order;
   for (u64 n = 0; n < count; ++n) touch_frame(run.first + n);

@@ -60,7 +60,7 @@ bool MemoryHierarchy::access(PathId path, Hpa at, bool write, Actor& owner, u32 
       wheel_.schedule(ready, owner, what);
       return false;
     }
-    bool quiet = first.mshrs.empty();
+    bool quiet = outside_ == nullptr && first.mshrs.empty();
     for (unsigned n = 1; n < way.count; ++n) {
       const Cache& cache = caches_[way.caches[n]];
       cache.keys.prefetch(cache.set_of(line));
@@ -168,7 +168,9 @@ bool MemoryHierarchy::arrive(u32 number) {
   if (flight.step == path.count) {
     *flight.served = Served::Memory;
     flight.phase = Phase::Respond;
-    return go_on(number, dram_.access(flight.line, now));
+    if (outside_ == nullptr) return go_on(number, dram_.access(flight.line, now));
+    outside_->fetch(flight.line, *this, number);
+    return false;
   }
   Cache& cache = caches_[path.caches[flight.step]];
   if (hit(cache, flight.line, flight.write && flight.step == 0)) {
@@ -219,7 +221,10 @@ void MemoryHierarchy::fill(Cache& cache, u64 line, bool dirty) {
 void MemoryHierarchy::write_back(PathId below, u64 line) {
   const Path& path = paths_[below];
   if (path.count == 0) {
-    dram_.access(line, wheel_.now());
+    if (outside_ == nullptr)
+      dram_.access(line, wheel_.now());
+    else
+      outside_->write_back(line);
     return;
   }
   Cache& cache = caches_[path.caches[0]];

@@ -15,6 +15,27 @@ Mmu::Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
       second_tlb_(shape.second_tlb),
       walker_(wheel, memory, hierarchy, walker_path, shape.walker) {}
 
+const Grant* Mmu::grant(const Request& request) {
+  check(grant_holder_ != nullptr, "mmu", "somebody to tell of revoked grants", wheel_.now(),
+        request.address);
+  for (TranslationCache<Translation>* const tlb : {&first_level(request.access), &second_tlb_}) {
+    const Translation* found = nullptr;
+    EntryKey at{};
+    tlb->for_each([&](const EntryKey& where, const Translation& entry) {
+      if ((where.tag != regime_.combined && where.tag != regime_.global) ||
+          !same_page(where.address, request.address, where.shift) || !usable(entry, request)) {
+        return;
+      }
+      found = &entry;
+      at = where;
+    });
+    if (found == nullptr) continue;
+    grants_.push_back({request.address, at, *found});
+    return &grants_.back();
+  }
+  return nullptr;
+}
+
 bool Mmu::miss(const Request& request, bool absent, Actor& owner, u32 what, Outcome& outcome) {
   if (free_.empty()) {
     misses_.push_back(std::make_unique<Miss>());

@@ -266,7 +266,7 @@ bool Walker::on_guest_entry(Walk& walk) {
 
 bool Walker::guest_table_entry(Walk& walk, const Entry& entry) {
   const StageRules& rules = walk.request.regime->guest.format->rules();
-  if (rules.accessed_in_tables && !entry.accessed) {
+  if (rules.accessed_in_tables && !entry.accessed && !walk.request.peek) {
     walk.state = State::GuestUpdate;
     return true;
   }
@@ -284,8 +284,8 @@ bool Walker::guest_leaf(Walk& walk, const Entry& entry) {
   const bool write = walk.request.access == AccessKind::Write;
   const Rights rights = Rights::guest(entry.access & walk.guest_limits, regime.privilege);
   const FaultKind reason = refusal(entry, rules, rights.permit(walk.request.needed()), write);
-  if (reason != FaultKind::None) return stop_guest(walk, reason);
-  if (needs_update(entry, rules, write)) {
+  if (reason != FaultKind::None && !walk.request.peek) return stop_guest(walk, reason);
+  if (needs_update(entry, rules, write) && !walk.request.peek) {
     walk.state = State::GuestUpdate;
     return true;
   }
@@ -414,7 +414,7 @@ bool Walker::on_nested_entry(Walk& walk, u32 number) {
     case EntryKind::Malformed:
       return stop_nested(walk, FaultKind::Malformed, {});
     case EntryKind::Table:
-      if (!format.rules().accessed_in_tables || entry.accessed) {
+      if (!format.rules().accessed_in_tables || entry.accessed || walk.request.peek) {
         return nested_table_entry(walk, entry);
       }
       break;
@@ -422,10 +422,12 @@ bool Walker::on_nested_entry(Walk& walk, u32 number) {
       const Rights rights = Rights::nested(entry.access & walk.nested_limits);
       const FaultKind reason =
           refusal(entry, format.rules(), rights.permit(walk.nested_wanted), walk.nested_writes);
-      if (reason != FaultKind::None) {
+      if (reason != FaultKind::None && !walk.request.peek) {
         return stop_nested(walk, reason, Access(rights.bits() & 7));
       }
-      if (!needs_update(entry, format.rules(), walk.nested_writes)) return nested_leaf(walk, entry);
+      if (walk.request.peek || !needs_update(entry, format.rules(), walk.nested_writes)) {
+        return nested_leaf(walk, entry);
+      }
       break;
     }
   }

@@ -70,7 +70,7 @@ Cycle Wheel::earliest() const {
 
 void Wheel::run_until(Cycle horizon) {
   horizon_ = horizon;
-  while (next_ <= horizon) {
+  while (next_ <= horizon_) {
     now_ = next_;
     if (!far_.empty()) bring_near();
     const u32 index = static_cast<u32>(now_ % kSlots);

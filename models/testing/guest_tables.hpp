@@ -8,7 +8,7 @@
 
 #include "full_machine.hpp"
 #include "nestwalk/addrspace/page_table.hpp"
-#include "nestwalk/models/machine.hpp"
+#include "nestwalk/models/board.hpp"
 #include "nestwalk/models/sim_hal.hpp"
 
 namespace nestwalk::models {
@@ -18,8 +18,8 @@ class GuestTables {
   static constexpr u64 kBase = u64{1} << 40;    ///< virtual address of the first page
   static constexpr u64 kTables = u64{1} << 36;  ///< guest-physical address of the guest's tables
 
-  GuestTables(Machine& machine, u64 pages)
-      : hal(machine.memory(), addrspace::full_machine()),
+  GuestTables(Board& board, u64 pages)
+      : hal(board.memory(), addrspace::full_machine()),
         nested(*Nested::create(hal, *addrspace::Ept::geometry(4))),
         guest_hal(*this),
         guest(*Guest::create(guest_hal, *addrspace::LongMode::geometry(4))),
@@ -34,7 +34,7 @@ class GuestTables {
     regime.nested = {&nested_format, nested.geometry(), nested.root().value()};
     regime.vmid = 1;
     regime.asid = 1;
-    regime = regime.tagged(machine.tags());
+    regime = regime.tagged(board.tags());
   }
 
   /// A host frame for a guest page.

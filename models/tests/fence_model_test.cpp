@@ -10,6 +10,7 @@
 #include <random>
 
 #include "fence_model.hpp"
+#include "nestwalk/models/machine.hpp"
 
 namespace nestwalk::models {
 namespace {

@@ -10,6 +10,7 @@
 
 #include "guest_tables.hpp"
 #include "nestwalk/models/fence_unit.hpp"
+#include "nestwalk/models/machine.hpp"
 #include "nestwalk/models/player.hpp"
 #include "nestwalk/models/preset.hpp"
 

@@ -11,6 +11,7 @@
 
 #include "nested_world.hpp"
 #include "nestwalk/models/fence_unit.hpp"
+#include "nestwalk/models/machine.hpp"
 #include "nestwalk/models/preset.hpp"
 
 namespace nestwalk::models {
@@ -157,11 +158,11 @@ class MixedRun {
       return mmu_.translate(request_, *this, 0, outcome_);
     }
     bool access() {
-      const Machine::Core& core = run_.machine_.core(core_);
+      const CorePaths& paths = run_.machine_.core(core_).paths;
       const bool fetch = request_.access == AccessKind::Execute;
-      return run_.machine_.hierarchy().access(fetch ? core.fetches : core.data, Hpa(outcome_.host),
-                                              request_.access == AccessKind::Write, *this, 0,
-                                              served_);
+      return run_.machine_.hierarchy().access(
+          fetch ? paths.fetches : paths.data, Hpa(outcome_.host),
+          request_.access == AccessKind::Write, *this, 0, served_);
     }
     bool fence() {
       const unsigned first = static_cast<unsigned>(run_.first_);

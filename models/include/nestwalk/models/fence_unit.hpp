@@ -10,7 +10,7 @@
 #pragma once
 
 #include "nestwalk/addrspace/fence.hpp"
-#include "nestwalk/models/machine.hpp"
+#include "nestwalk/models/board.hpp"
 
 namespace nestwalk::models {
 
@@ -104,7 +104,7 @@ enum class Reach : u8 {
 
 class FenceUnit final : public Actor {
  public:
-  explicit FenceUnit(Machine& machine) : machine_(machine) { pending_.reserve(16); }
+  explicit FenceUnit(Board& board) : board_(board) { pending_.reserve(16); }
 
   /// Issues a fence now. `owner` runs with `what` when it is complete on every core that it
   /// reaches; in the next cycle if it is posted.
@@ -122,7 +122,7 @@ class FenceUnit final : public Actor {
   };
   u32 take_place();
 
-  Machine& machine_;
+  Board& board_;
   std::vector<Pending> pending_;
   u64 dropped_ = 0;
 };

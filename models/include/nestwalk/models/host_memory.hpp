@@ -14,6 +14,19 @@ using addrspace::Hva;
 using addrspace::kFrameBytes;
 using addrspace::kFrameShift;
 
+/// Who keeps the bytes of a memory that is elsewhere.
+class ByteStore {
+ public:
+  virtual void read(Hpa from, u8* to, u64 bytes) = 0;
+  virtual void write(Hpa to, const u8* from, u64 bytes) = 0;
+
+ protected:
+  ByteStore() = default;
+  ByteStore(const ByteStore&) = default;
+  ByteStore& operator=(const ByteStore&) = default;
+  ~ByteStore() = default;
+};
+
 class HostMemory {
  public:
   /// `bytes` from `base`, both multiples of 1 GiB: so runs are aligned as their addresses are.
@@ -32,11 +45,23 @@ class HostMemory {
   void free(Hpa first, unsigned order);
 
   /// An aligned 8-byte word of memory that exists.
-  u64 load(Hpa at) const { return *word(at); }
+  u64 load(Hpa at) const {
+    if (elsewhere_ == nullptr) [[likely]]
+      return *word(at);
+    u64 value = 0;
+    elsewhere_->read(at, reinterpret_cast<u8*>(&value), sizeof value);
+    return value;
+  }
   void store(Hpa at, u64 value) {
     touch(at);
-    *word(at) = value;
+    if (elsewhere_ == nullptr) [[likely]]
+      *word(at) = value;
+    else
+      elsewhere_->write(at, reinterpret_cast<const u8*>(&value), sizeof value);
   }
+  /// Any bytes of memory that exists.
+  void read(Hpa from, u8* to, u64 bytes) const;
+  void write(Hpa to, const u8* from, u64 bytes);
   /// For the host's caches, some time before a load; of any address.
   void prefetch(Hpa at) const {
     if (contains(at, sizeof(u64))) __builtin_prefetch(word(at));
@@ -50,8 +75,12 @@ class HostMemory {
 
   /// Whole frames become zeros. Those that nobody touched are zeros already.
   void zero(Hpa start, u64 bytes);
-  /// For whoever writes without telling: the run behind it counts as touched.
+  /// For whoever writes without telling: the run behind it counts as touched. Not of memory that is
+  /// elsewhere.
   Hva pointer(Hpa at);
+  /// From now on the bytes are there, not here.
+  void keep_bytes_in(ByteStore& store) { elsewhere_ = &store; }
+  bool has_pointers() const { return elsewhere_ == nullptr; }
   Hpa physical(Hva at) const { return base_ + (at.value() - address()); }
   /// Frames with content of their own.
   u64 frames_touched() const { return touched_count_; }
@@ -68,6 +97,7 @@ class HostMemory {
   }
 
   Hpa base_;
+  ByteStore* elsewhere_ = nullptr;
   Mapping memory_;
   Mapping touched_;  ///< one bit per frame
   FrameAllocator frames_;

@@ -31,6 +31,22 @@ struct DataCacheShape {
   ReplacementKind replacement = ReplacementKind::Lru;
 };
 
+/// A memory outside of the models, in the place of the banks behind the last cache.
+class OutsideMemory {
+ public:
+  /// Wants a line, now. Schedules `owner` with `what` on the wheel for the cycle in which it is
+  /// there.
+  virtual void fetch(u64 line, Actor& owner, u32 what) = 0;
+  /// Has a line to write; nobody waits for that.
+  virtual void write_back(u64 line) = 0;
+
+ protected:
+  OutsideMemory() = default;
+  OutsideMemory(const OutsideMemory&) = default;
+  OutsideMemory& operator=(const OutsideMemory&) = default;
+  ~OutsideMemory() = default;
+};
+
 class MemoryHierarchy final : public Actor {
  public:
   static constexpr unsigned kMostLevels = 3;
@@ -47,6 +63,9 @@ class MemoryHierarchy final : public Actor {
   /// An access that arrives now. True if its data are there, at now(), which may be later than it
   /// was; else `owner` runs with `what` when they are. `served` is written by then.
   bool access(PathId path, Hpa at, bool write, Actor& owner, u32 what, Served& served);
+
+  void use(OutsideMemory& outside) { outside_ = &outside; }
+  u32 line_bytes() const { return u32{1} << line_shift_; }
 
   void on_cycle(u32 flight) override;
 
@@ -107,6 +126,7 @@ class MemoryHierarchy final : public Actor {
 
   Wheel& wheel_;
   Dram dram_;
+  OutsideMemory* outside_ = nullptr;
   u32 line_shift_;
   u32 free_ = kNone;
   std::vector<Flight> flights_;

@@ -18,13 +18,34 @@ struct MmuShape {
   WalkerShape walker;
 };
 
+/// A translation that somebody outside goes on to use without asking: a pointer of direct memory
+/// access. As good as a TLB entry until a fence reaches it.
+struct Grant {
+  u64 address;  ///< that was asked for
+  EntryKey where;
+  Translation translation;
+};
+class GrantHolder {
+ public:
+  virtual void on_revoked(const Grant& grant) = 0;
+
+ protected:
+  GrantHolder() = default;
+  GrantHolder(const GrantHolder&) = default;
+  GrantHolder& operator=(const GrantHolder&) = default;
+  ~GrantHolder() = default;
+};
+
 class Mmu final : public Actor {
  public:
   Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
       MemoryHierarchy::PathId walker_path, const MmuShape& shape);
 
   /// The tables and tags that translate from now on. What is cached stays: the tags tell it apart.
-  void set_regime(const Regime& regime) { regime_ = regime; }
+  void set_regime(const Regime& regime) {
+    regime_ = regime;
+    if (!grants_.empty()) revoke_if([](const Grant&) { return true; });
+  }
   const Regime& regime() const { return regime_; }
 
   struct Request {
@@ -71,6 +92,19 @@ class Mmu final : public Actor {
   void restart_misses() {
     for (const std::unique_ptr<Miss>& miss : misses_) miss->restart = miss->active;
   }
+  /// What a TLB holds for an access, handed out until it is revoked; null if none does.
+  const Grant* grant(const Request& request);
+  void tell_of_revoked(GrantHolder& holder) { grant_holder_ = &holder; }
+  template <class Match>
+  void revoke_if(Match&& match) {
+    std::vector<Grant> gone;
+    std::erase_if(grants_, [&](const Grant& grant) {
+      if (!match(grant)) return false;
+      gone.push_back(grant);
+      return true;
+    });
+    for (const Grant& grant : gone) grant_holder_->on_revoked(grant);
+  }
   /// The record of the walk that was done last.
   const WalkRecord& last_walk() const { return last_walk_; }
   void keep_walks(bool keep) { keep_walks_ = keep; }
@@ -111,7 +145,7 @@ class Mmu final : public Actor {
   }
   static void set(Outcome& outcome, const Translation& entry, u64 address) {
     outcome.fault.kind = FaultKind::None;
-    outcome.host = entry.host + (address & addrspace::low_mask(entry.shift()));
+    outcome.host = entry.host_of(address);
     outcome.memory = entry.memory;
   }
   bool spend(u32 cycles, Actor& owner, u32 what) {
@@ -143,6 +177,8 @@ class Mmu final : public Actor {
   std::vector<std::unique_ptr<Miss>> misses_;  ///< they stay where they are
   std::vector<u32> free_;
   std::vector<u32> walking_;  ///< misses whose walks are queued or under way
+  std::vector<Grant> grants_;
+  GrantHolder* grant_holder_ = nullptr;
   Counts counts_;
   WalkRecord last_walk_;
 };

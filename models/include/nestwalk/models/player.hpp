@@ -7,7 +7,7 @@
 
 #include <span>
 
-#include "nestwalk/models/machine.hpp"
+#include "nestwalk/models/board.hpp"
 
 namespace nestwalk::models {
 
@@ -15,10 +15,10 @@ class Player final : public Actor {
  public:
   enum class Data : u8 { Read, Skip };  ///< after the translation: the access, or nothing
 
-  Player(Machine& machine, u32 core, Data data = Data::Read)
-      : wheel_(machine.wheel()),
-        hierarchy_(machine.hierarchy()),
-        core_(machine.core(core)),
+  Player(Board& board, u32 core, Data data = Data::Read)
+      : wheel_(board.wheel()),
+        hierarchy_(board.hierarchy()),
+        core_(board.core(core)),
         data_(data) {}
 
   /// Begins to play at `at`; run the wheel. Stops at the first fault.
@@ -65,13 +65,13 @@ class Player final : public Actor {
   }
   bool access(const Mmu::Request& request) {
     const bool fetch = request.access == AccessKind::Execute;
-    return hierarchy_.access(fetch ? core_.fetches : core_.data, Hpa(outcome_.host),
+    return hierarchy_.access(fetch ? core_.paths.fetches : core_.paths.data, Hpa(outcome_.host),
                              request.access == AccessKind::Write, *this, 0, served_);
   }
 
   Wheel& wheel_;
   MemoryHierarchy& hierarchy_;
-  Machine::Core& core_;
+  Board::Core& core_;
   Data data_;
   State state_ = State::Translate;
   std::span<const Mmu::Request> accesses_;

@@ -26,6 +26,8 @@ struct Translation {
 
   static constexpr u8 kUnlimited = 63;
   u8 shift() const { return held_shift; }
+  /// Of an address in the page.
+  u64 host_of(u64 address) const { return host + (address & addrspace::low_mask(held_shift)); }
   bool permits(Rights wanted) const { return (guest & nested).permit(wanted); }
   /// The same for the page of 2^shift bytes that holds `address`.
   Translation narrowed(u64 address, u8 shift) const;
@@ -36,6 +38,7 @@ struct WalkRequest {
   u64 address = 0;  ///< virtual; guest-physical where the first stage is off
   AccessKind access = AccessKind::Read;
   bool user = false;
+  bool peek = false;  ///< only looks: whatever is permitted, and sets no flags
 
   Rights needed() const { return Rights::needed(access, user); }
 };

@@ -52,6 +52,10 @@ class Wheel {
 
   /// Runs what is due up to and in that cycle.
   void run_until(Cycle horizon);
+  /// Called from within: nothing after that cycle runs before the next run_until.
+  void stop_after(Cycle at) {
+    if (at < horizon_) horizon_ = at;
+  }
   void run() { run_until(kNever - 1); }
 
  private:
