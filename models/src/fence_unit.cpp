@@ -3,7 +3,7 @@
 
 #include "nestwalk/models/fence_unit.hpp"
 
-#include <algorithm>
+#include "fence_table.hpp"
 
 namespace nestwalk::models {
 namespace {
@@ -11,87 +11,7 @@ namespace {
 using addrspace::FenceOp;
 using addrspace::low_mask;
 
-// Which structures an operation reaches, and which entries there.
-constexpr u8 kTlb = 1;         // first-stage and combined leaves
-constexpr u8 kGuestWalk = 2;   // first-stage and combined tables
-constexpr u8 kNestedWalk = 4;  // second-stage tables
-constexpr u8 kNestedTlb = 8;   // second-stage leaves
-constexpr u8 kFirst = kTlb | kGuestWalk;
-constexpr u8 kSecond = kNestedWalk | kNestedTlb;
-
-enum class By : u8 { Nothing, Virtual, GuestPhysical };
-
-struct FenceRow {
-  const char* name;
-  u8 structures;
-  bool root;     ///< only entries under this root
-  bool nested;   ///< only what has a root at all: INVEPT spares linear mappings
-  bool vmid;     ///< only this VMID or VPID
-  bool asid;     ///< only this ASID or PCID, or global
-  bool globals;  ///< global entries, too
-  By address;
-  bool tables_by_address;  ///< walk caches are searched by address as well; else by tags only
-  bool broadcast;
-};
-
-// In the order of the enumerators. "tables_by_address" is false for INVLPG, which removes all
-// paging-structure entries of the PCID (Intel SDM vol. 3A, "Operations that Invalidate TLBs and
-// Paging-Structure Caches").
-constexpr FenceRow kRows[] = {
-    // name, structures, root, nested, vmid, asid, globals, address, tables by address, broadcast
-    {"invept single-context", kFirst | kSecond, true, true, false, false, true, By::Nothing, false,
-     false},
-    {"invept all-context", kFirst | kSecond, false, true, false, false, true, By::Nothing, false,
-     false},
-    {"invvpid individual-address", kFirst, false, false, true, false, true, By::Virtual, true,
-     false},
-    {"invvpid single-context", kFirst, false, false, true, false, true, By::Nothing, false, false},
-    {"invvpid all-context", kFirst, false, false, false, false, true, By::Nothing, false, false},
-    {"invvpid single-context, retaining globals", kFirst, false, false, true, false, false,
-     By::Nothing, false, false},
-    {"invlpg (guest)", kFirst, false, false, true, true, true, By::Virtual, false, false},
-    {"mov cr3 (guest)", kFirst, false, false, true, true, false, By::Nothing, false, false},
-    {"invlpg (host)", kFirst, false, false, true, true, true, By::Virtual, false, false},
-    {"mov cr3 (host)", kFirst, false, false, true, true, false, By::Nothing, false, false},
-    {"vm entry without vpid", kFirst, false, false, true, false, true, By::Nothing, false, false},
-
-    {"tlbi ipas2e1is", kSecond, false, false, true, false, true, By::GuestPhysical, true, true},
-    {"tlbi ipas2le1is", kNestedTlb, false, false, true, false, true, By::GuestPhysical, true, true},
-    {"tlbi vmalle1is", kFirst, false, false, true, false, true, By::Nothing, false, true},
-    {"tlbi vmalls12e1is", kFirst | kSecond, false, false, true, false, true, By::Nothing, false,
-     true},
-    {"tlbi alle1is", kFirst | kSecond, false, false, false, false, true, By::Nothing, false, true},
-    {"tlbi vae1is", kFirst, false, false, true, true, true, By::Virtual, true, true},
-    {"tlbi vaae1is", kFirst, false, false, true, false, true, By::Virtual, true, true},
-    {"tlbi vale1is", kTlb, false, false, true, true, true, By::Virtual, true, true},
-    {"tlbi vaale1is", kTlb, false, false, true, false, true, By::Virtual, true, true},
-    {"tlbi aside1is", kFirst, false, false, true, true, false, By::Nothing, false, true},
-    {"tlbi vae2is", 0, false, false, false, false, false, By::Nothing, false, true},
-    {"tlbi alle2is", 0, false, false, false, false, false, By::Nothing, false, true},
-    {"tlbi ipas2e1", kSecond, false, false, true, false, true, By::GuestPhysical, true, false},
-    {"tlbi vmalle1", kFirst, false, false, true, false, true, By::Nothing, false, false},
-    {"tlbi vmalls12e1", kFirst | kSecond, false, false, true, false, true, By::Nothing, false,
-     false},
-
-    // With rs1, only leaf entries are ordered; with rs2, globals stay.
-    {"hfence.vvma", kFirst, false, false, true, false, true, By::Nothing, false, false},
-    {"hfence.vvma rs1", kTlb, false, false, true, false, true, By::Virtual, true, false},
-    {"hfence.vvma rs2", kFirst, false, false, true, true, false, By::Nothing, false, false},
-    {"hfence.vvma rs1, rs2", kTlb, false, false, true, true, false, By::Virtual, true, false},
-    // A walk-cache entry of the first stage holds what a G-stage leaf made of a table's address: it
-    // goes with that leaf.
-    {"hfence.gvma", kFirst | kSecond, false, false, false, false, true, By::Nothing, false, false},
-    {"hfence.gvma rs2", kFirst | kSecond, false, false, true, false, true, By::Nothing, false,
-     false},
-    {"hfence.gvma rs1", kFirst | kNestedTlb, false, false, false, false, true, By::GuestPhysical,
-     true, false},
-    {"hfence.gvma rs1, rs2", kFirst | kNestedTlb, false, false, true, false, true,
-     By::GuestPhysical, true, false},
-    {"barrier", 0, false, false, false, false, false, By::Nothing, false, false},
-};
-static_assert(sizeof(kRows) / sizeof(kRows[0]) == kFenceKindCount);
-
-const FenceRow& row_of(FenceKind kind) { return kRows[static_cast<unsigned>(kind)]; }
+const FenceRow& row_of(FenceKind kind) { return kFenceRows[static_cast<unsigned>(kind)]; }
 
 // EP4TA: bits 51:12 of the EPTP.
 constexpr u64 root_of(u64 eptp) { return eptp & low_mask(52) & ~low_mask(12); }
@@ -105,11 +25,13 @@ class Scope {
 
   bool has_tags(u16 number) const {
     const Tag& tag = tags_.tag(number);
-    if (row_.root && tag.root != root_of(fence_.root)) return false;
-    if (row_.nested && tag.root == 0) return false;
-    if (row_.vmid && tag.vmid != fence_.vmid) return false;
-    if (tag.global) return row_.globals;
-    return !row_.asid || tag.asid == fence_.asid;
+    if (row_.has(kRoot) && tag.root != root_of(fence_.root)) return false;
+    if (row_.has(kNested) && tag.root == 0) return false;
+    if (row_.has(kVmid) && tag.vmid != fence_.vmid) return false;
+    if (row_.has(kHost) && tag.vmid != 0) return false;
+    if (row_.has(kGuests) && tag.vmid == 0) return false;
+    if (tag.global) return row_.has(kGlobals);
+    return !row_.has(kAsid) || tag.asid == fence_.asid;
   }
   // Does the fence name an address in the page of 2^shift bytes that holds this one?
   bool names(u64 address, unsigned shift) const {
@@ -130,16 +52,15 @@ class Scope {
   }
   bool reaches(const EntryKey& where, const CachedTable& table) const {
     if (!has_tags(where.tag)) return false;
-    if (!row_.tables_by_address) return true;
-    if (row_.address == By::Virtual) return names(where.address, where.shift);
-    // A nested table, found by what it translates; or a guest table, by where it lies.
-    return table.nested_shift == 0 ? names(where.address, where.shift)
-                                   : names(table.table_guest, table.nested_shift);
+    if (!row_.has(kTables)) return true;
+    // A nested table is known by what it translates; a guest table by where it lies, too.
+    const bool by_place = row_.address == By::GuestPhysical && table.nested_shift != 0;
+    return by_place ? names(table.table_guest, table.nested_shift)
+                    : names(where.address, table.covers_shift);
   }
   bool reaches(const EntryKey& where, const CachedNested& entry) const {
     if (!has_tags(where.tag)) return false;
-    return row_.address == By::Nothing ||
-           names(where.address, std::max(where.shift, entry.leaf_shift));
+    return row_.address == By::Nothing || names(where.address, entry.leaf_shift);
   }
 
  private:
@@ -151,7 +72,8 @@ class Scope {
 }  // namespace
 
 const char* to_string(FenceKind kind) { return row_of(kind).name; }
-bool is_broadcast(FenceKind kind) { return row_of(kind).broadcast; }
+bool is_broadcast(FenceKind kind) { return row_of(kind).has(kBroadcast); }
+bool is_posted(FenceKind kind) { return row_of(kind).has(kPosted); }
 
 u64 apply_fence(const FenceRequest& fence, Mmu& mmu, const Tags& tags) {
   const Scope scope(fence, tags);
@@ -246,8 +168,10 @@ void FenceUnit::issue(u32 core, const FenceRequest& fence, Reach reach, Actor& o
   const bool everywhere = broadcast || reach == Reach::Interrupts;
   const u32 cores = board_.cores();
   const u32 place = take_place();
-  pending_[place] = {fence, &owner, what, everywhere ? cores : 1};
+  const bool posted = is_posted(fence.kind);
+  pending_[place] = {fence, posted ? nullptr : &owner, what, everywhere ? cores : 1};
   Wheel& wheel = board_.wheel();
+  if (posted) wheel.schedule(wheel.now() + 1, owner, what);
   for (u32 n = 0; n < cores; ++n) {
     if (n != core && !everywhere) continue;
     const u32 own = broadcast ? shape.broadcast_cycles : shape.local_cycles;
@@ -263,7 +187,7 @@ void FenceUnit::on_cycle(u32 event) {
   if (--pending.cores_left != 0) return;
   Actor* const owner = pending.owner;
   const u32 what = pending.what;
-  owner->on_cycle(what);
+  if (owner != nullptr) owner->on_cycle(what);
 }
 
 }  // namespace nestwalk::models

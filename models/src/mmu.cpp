@@ -151,22 +151,26 @@ void Mmu::refuse(Miss& miss, const Translation& entry) {
   miss.state = State::Done;
 }
 
-// A page fault removes what is cached for its address (Intel SDM vol. 3A, "Recommended
-// Invalidation"; vol. 3C, "Operations that Invalidate Cached Mappings", for EPT violations).
+// A page fault removes what is cached for its address, tables included (Intel SDM vol. 3A,
+// "Operations that Invalidate TLBs and Paging-Structure Caches"; vol. 3C, "Operations that
+// Invalidate Cached Mappings", for EPT violations).
 void Mmu::forget_refused(const Miss& miss) {
   if (miss.regime.architecture() != Architecture::X86_64) return;
-  const auto of_address = [&](const EntryKey& where, const Translation&) {
+  const auto of_address = [&](const EntryKey& where, const auto&) {
     return same_page(where.address, miss.request.address, where.shift) &&
            (where.tag == miss.regime.combined || where.tag == miss.regime.global);
   };
   fetch_tlb_.drop_if(of_address);
   data_tlb_.drop_if(of_address);
   second_tlb_.drop_if(of_address);
+  walker_.guest_walk_cache().drop_if(of_address);
   if (!miss.outcome->fault.nested) return;
-  walker_.nested_tlb().drop_if([&](const EntryKey& where, const CachedNested&) {
+  const auto of_guest_physical = [&](const EntryKey& where, const auto&) {
     return where.tag == miss.regime.nested_only &&
            same_page(where.address, miss.outcome->fault.guest_physical, where.shift);
-  });
+  };
+  walker_.nested_walk_cache().drop_if(of_guest_physical);
+  walker_.nested_tlb().drop_if(of_guest_physical);
 }
 
 // Somebody's walk for the same smallest page of the same address space, that has no owner's

@@ -18,8 +18,12 @@ constexpr u64 slot_of(u64 table, const Geometry& shape, u64 input, unsigned leve
 
 // The stricter of the two: x86's combination of EPT and PAT, Arm's of both stages without FWB, for
 // the types that guests use (Arm ARM D8, "Combining stage 1 and stage 2 memory type attributes").
-MemoryType combine(MemoryType a, MemoryType b) {
-  return is_device(a) && is_device(b) ? std::min(a, b) : std::max(a, b);
+// RISC-V's first stage overrides the second, unless it leaves the type open (Svpbmt).
+MemoryType combine(Architecture architecture, MemoryType guest, MemoryType nested) {
+  if (architecture == Architecture::RiscV64) {
+    return guest == MemoryType::WriteBack ? nested : guest;
+  }
+  return is_device(guest) && is_device(nested) ? std::min(guest, nested) : std::max(guest, nested);
 }
 
 // The first of the reasons to refuse a leaf that concern its flags and rights.
@@ -192,14 +196,14 @@ bool Walker::table_is_known(Walk& walk, u32 number) {
   walk.guest_slot = walk.nested.host + (walk.nested_input & low_mask(walk.nested.leaf_shift));
   expect(walk.guest_slot);
   const Rights write = Rights::needed(AccessKind::Write, true);
-  walk.guest_known = {
-      walk.guest_table,       walk.guest_slot - offset,
-      walk.guest_limits,      walk.guest_level,
-      walk.nested.leaf_shift, walk.nested.rights.permit(write) && walk.nested.dirty};
+  const unsigned covers = regime.guest.geometry.shift(walk.guest_level + 1u);
+  walk.guest_known = {walk.guest_table,       walk.guest_slot - offset,
+                      walk.guest_limits,      walk.guest_level,
+                      walk.nested.leaf_shift, walk.nested.rights.permit(write) && walk.nested.dirty,
+                      static_cast<u8>(covers)};
   // A table may lie in several pages of the second stage: then one host address does not name it.
   if (walk.fill_guest_cache && walk.nested.leaf_shift >= regime.guest.geometry.page_shift) {
-    guest_cache_.fill(walk.request.address, regime.guest.geometry.shift(walk.guest_level + 1u),
-                      regime.combined, walk.guest_known);
+    guest_cache_.fill(walk.request.address, covers, regime.combined, walk.guest_known);
   }
   walk.fill_guest_cache = false;
   return read_guest(walk, number);
@@ -317,9 +321,11 @@ bool Walker::on_nested_tlb(Walk& walk, u32 number) {
     walk.state = State::NestedCache;
     return spend(nested_cache_.latency_cycles(), number) && on_nested_cache(walk, number);
   }
+  const Geometry& shape = walk.request.regime->nested.geometry;
+  walk.nested_level = static_cast<u8>((known->leaf_shift - shape.page_shift) / shape.index_bits);
   spared(walk, walk.nested_input, Served::NestedTlb,
-         walk.purpose == Purpose::Data ? WalkReference::kNoLevel : walk.guest_level, 0,
-         nested_tlb_.latency_cycles());
+         walk.purpose == Purpose::Data ? WalkReference::kNoLevel : walk.guest_level,
+         walk.nested_level, nested_tlb_.latency_cycles());
   if (!known->rights.permit(walk.nested_wanted)) {
     return stop_nested(walk, FaultKind::Permission, Access(known->rights.bits() & 7));
   }
@@ -397,7 +403,8 @@ bool Walker::nested_table_entry(Walk& walk, const Entry& entry, u32 number) {
   look_into(walk, entry.address);
   if (nested_cache_.present()) {
     nested_cache_.fill(walk.nested_input, shift, regime.nested_only,
-                       {0, entry.address, walk.nested_limits, walk.nested_level, 0, false});
+                       {0, entry.address, walk.nested_limits, walk.nested_level, 0, false,
+                        static_cast<u8>(shift)});
   }
   return read_nested(walk, number);
 }
@@ -410,11 +417,7 @@ bool Walker::nested_leaf(Walk& walk, const Entry& entry, u32 number) {
                           is_settled(entry, regime.nested.format->rules())};
   walk.nested = leaf;
   CachedNested* const place = nested_tlb_.make_place(walk.nested_input, shift, regime.nested_only);
-  if (place != nullptr) {
-    const u8 held = nested_tlb_.held_shift(shift);
-    const u64 skipped = walk.nested_input & low_mask(shift) & ~low_mask(held);
-    *place = {leaf.host + skipped, leaf.rights, leaf.memory, held, leaf.dirty};
-  }
+  if (place != nullptr) *place = leaf;
   return nested_done(walk, number);
 }
 
@@ -448,7 +451,7 @@ bool Walker::data_is_known(Walk& walk) {
   result.nested = walk.nested.rights;
   result.nested_shift = walk.nested.leaf_shift;
   result.held_shift = std::min(result.guest_shift, result.nested_shift);
-  result.memory = combine(result.memory, walk.nested.memory);
+  result.memory = combine(walk.request.regime->architecture(), result.memory, walk.nested.memory);
   result.dirty = result.dirty && walk.nested.dirty;
   const u64 host = walk.nested.host + (walk.nested_input & low_mask(walk.nested.leaf_shift));
   const u64 offset = walk.request.address & low_mask(result.shift());

@@ -46,14 +46,14 @@ class Fences : public testing::Test {
     entry.nested_shift = entry.held_shift = 12;
     mmu().second_tlb().fill(kPage, 12, number, entry);
     mmu().walker().guest_walk_cache().fill(kPage, 21, number,
-                                           {kTableGuest, 0x1000, {}, 1, 12, true});
+                                           {kTableGuest, 0x1000, {}, 1, 12, true, 21});
     if (tag.root == 0) return;
     const u16 nested = machine.tags().number({tag.root, 0, 0, false});
     const u16 by_vmid = machine.tags().number({0, tag.vmid, 0, false});
     for (const u16 kind : {nested, by_vmid}) {
       mmu().walker().nested_tlb().fill(kGuestPhysical, 12, kind, {0x1000, {}, {}, 12, true});
       mmu().walker().nested_walk_cache().fill(kGuestPhysical, 21, kind,
-                                              {0, 0x1000, {}, 0, 0, false});
+                                              {0, 0x1000, {}, 0, 0, false, 21});
     }
   }
   template <class Cache>
@@ -177,6 +177,68 @@ TEST(FenceUnit, CompletesWhenTheLastCoreHasActed) {
   EXPECT_EQ(completes(FenceKind::InveptAll, Reach::Interrupts), 1100u);
   EXPECT_EQ(completes(FenceKind::TlbiVmalls12e1is, Reach::Own), 300u);
 }
+// Issues fence n in the n-th of some cycles.
+struct Issuer : Actor {
+  void on_cycle(u32 n) override {
+    const bool last = n + 1 == fences.size();
+    unit->issue(0, fences[n], Reach::Own, last ? *done : *posted, n);
+  }
+  FenceUnit* unit = nullptr;
+  Notice* posted = nullptr;
+  Notice* done = nullptr;
+  std::vector<FenceRequest> fences;
+};
+// Svinval: HINVAL and SINVAL are not waited for; SFENCE.INVAL.IR is, until they have acted.
+TEST(FenceUnit, PartsOfAFenceOverlapAndEndTogether) {
+  Machine machine(simple(), addrspace::kGiB);
+  FenceUnit unit(machine);
+  Notice posted(machine.wheel());
+  Notice done(machine.wheel());
+  TranslationCache<Translation>& tlb = machine.core(0).mmu->second_tlb();
+  const u16 tag = machine.tags().number({0, 1, 1, false});
+  Translation entry;
+  entry.guest_shift = entry.nested_shift = entry.held_shift = 12;
+  for (const u64 page : {u64{1}, u64{2}, u64{3}}) tlb.fill(page << 12, 12, tag, entry);
+  Issuer issuer;
+  issuer.unit = &unit;
+  issuer.posted = &posted;
+  issuer.done = &done;
+  issuer.fences = {{FenceKind::SfenceWInval},
+                   {FenceKind::HinvalVvmaAddress, 0, 1, 0, 0x1000},
+                   {FenceKind::HinvalVvmaAddress, 0, 1, 0, 0x2000},
+                   {FenceKind::SfenceInvalIr}};
+  const Cycle cycles[] = {0, 0, 10, 20};
+  for (u32 n = 0; n < 4; ++n) machine.wheel().schedule(cycles[n], issuer, n);
+  machine.wheel().run_until(10);
+  EXPECT_EQ(posted.at, 1u);
+  machine.wheel().run_until(11);
+  EXPECT_EQ(posted.at, 11u);
+  machine.wheel().run_until(99);
+  EXPECT_NE(tlb.find(0x1000, tag), nullptr);
+  machine.wheel().run_until(100);
+  EXPECT_EQ(tlb.find(0x1000, tag), nullptr);
+  machine.wheel().run_until(109);
+  EXPECT_NE(tlb.find(0x2000, tag), nullptr);
+  machine.wheel().run_until(110);
+  EXPECT_EQ(tlb.find(0x2000, tag), nullptr);
+  machine.wheel().run_until(119);
+  EXPECT_EQ(done.at, kNever);
+  machine.wheel().run();
+  EXPECT_EQ(done.at, 120u);  // three fences one after the other would take 300
+  EXPECT_NE(tlb.find(0x3000, tag), nullptr);
+}
+TEST(FenceUnit, InnerAndOuterShareableFormsBroadcast) {
+  EXPECT_FALSE(is_broadcast(FenceKind::TlbiRvae1));
+  EXPECT_TRUE(is_broadcast(FenceKind::TlbiRvae1is));
+  EXPECT_TRUE(is_broadcast(FenceKind::TlbiRvae1os));
+}
+TEST_F(Fences, ARangeNamesEveryPageInIt) {
+  // The guest's large page is kPage and 2 MiB on: a range that ends before it, one that reaches it.
+  const u64 before = kPage - 0x8000;
+  EXPECT_EQ(apply({FenceKind::TlbiRvaale1is, 0, 1, 0, before, 0x8000}), 0u);
+  EXPECT_EQ(apply({FenceKind::TlbiRvaale1is, 0, 1, 0, before, 0x9000}), 3u);
+}
+
 TEST(FenceUnit, ReachesOtherCoresOnlyByBroadcastOrInterrupt) {
   Machine machine(simple(2), addrspace::kGiB);
   FenceUnit unit(machine);

@@ -120,5 +120,79 @@ TEST_F(Hierarchy, AWriteToALineOnItsWayMarksIt) {
   EXPECT_EQ(accesses.back()->done, written + 200);
 }
 
+// Two cores with caches of their own (latencies 4 and 10), a shared one (40), the memory from above
+// (two lines to a row's bank are eight apart).
+class TwoCores : public testing::Test, public Actor {
+ protected:
+  TwoCores() : hierarchy(wheel, {1, 2, 256, 100, 150, 200}, 64) {
+    const MemoryHierarchy::PathId memory = hierarchy.add_path({});
+    const DataCacheShape small{1, 1, 4, 4, ReplacementKind::Lru};
+    const auto shared =
+        hierarchy.add_cache({1, 8, 40, 8, ReplacementKind::Lru}, Served::L3, memory);
+    const MemoryHierarchy::PathId from_shared = hierarchy.add_path({&shared, 1});
+    for (MemoryHierarchy::PathId& path : paths) {
+      const auto second =
+          hierarchy.add_cache({1, 2, 10, 4, ReplacementKind::Lru}, Served::L2, from_shared);
+      const MemoryHierarchy::CacheId both[] = {second, shared};
+      const auto first = hierarchy.add_cache(small, Served::L1, hierarchy.add_path(both));
+      const MemoryHierarchy::CacheId all[] = {first, second, shared};
+      path = hierarchy.add_path(all);
+    }
+  }
+  void on_cycle(u32 core) override { done[core] = wheel.now(); }
+  void start(u32 core, u64 line) {
+    done[core] = kNever;
+    wheel.run_until(wheel.now());  // nothing is resolved beyond this cycle
+    if (hierarchy.access(paths[core], Hpa(line * 64), false, *this, core, served[core])) {
+      on_cycle(core);
+    }
+  }
+  // Not a cycle before, but then.
+  void expect_done(u32 core, Cycle at) {
+    wheel.run_until(at - 1);
+    EXPECT_EQ(done[core], kNever);
+    wheel.run_until(at);
+    EXPECT_EQ(done[core], at);
+  }
+  void expect_takes(u32 core, u64 line, Cycle cycles, Served by) {
+    wheel.run();
+    const Cycle begin = wheel.now();
+    start(core, line);
+    expect_done(core, begin + cycles);
+    EXPECT_EQ(served[core], by);
+  }
+
+  Wheel wheel;
+  MemoryHierarchy hierarchy;
+  MemoryHierarchy::PathId paths[2] = {};
+  Cycle done[2] = {kNever, kNever};
+  Served served[2] = {};
+};
+
+TEST_F(TwoCores, AHitCostsEveryLookupDownToIt) {
+  expect_takes(0, 0, 4 + 10 + 40 + 150, Served::Memory);
+  expect_takes(0, 0, 4, Served::L1);
+  expect_takes(0, 1, 4 + 10 + 40 + 100, Served::Memory);  // the first level holds one line
+  expect_takes(0, 0, 4 + 10, Served::L2);
+  expect_takes(1, 0, 4 + 10 + 40, Served::L3);
+}
+TEST_F(TwoCores, RowsInTheLastStep) {
+  expect_takes(0, 0, 54 + 150, Served::Memory);
+  expect_takes(0, 1, 54 + 100, Served::Memory);  // the open row
+  expect_takes(0, 8, 54 + 200, Served::Memory);  // another one in that bank
+  expect_takes(0, 4, 54 + 150, Served::Memory);  // the other bank
+}
+TEST_F(TwoCores, OneBankServesOneAfterTheOther) {
+  start(0, 0);
+  start(1, 8);  // another row of the same bank, asked for in the same cycle
+  expect_done(0, 54 + 150);
+  expect_done(1, 54 + 150 + 200);
+  const Cycle begin = wheel.now();
+  start(0, 1);  // row 0 again, of bank 0; and the other bank, without a row
+  start(1, 4);
+  expect_done(1, begin + 54 + 150);
+  expect_done(0, begin + 54 + 200);
+}
+
 }  // namespace
 }  // namespace nestwalk::models

@@ -69,8 +69,10 @@ u32 count_references(const Geometry& guest_shape, const Geometry& nested_shape, 
   return world.record.count;
 }
 
+// How many combinations of leaves there were.
 template <class G, class N>
-void check_all_leaves(const Geometry& guest_shape, const Geometry& nested_shape) {
+u32 check_all_leaves(const Geometry& guest_shape, const Geometry& nested_shape) {
+  u32 checked = 0;
   for (unsigned guest = 0; guest < guest_shape.levels; ++guest) {
     for (unsigned tables = 0; tables < nested_shape.levels; ++tables) {
       for (unsigned data = 0; data < nested_shape.levels; ++data) {
@@ -89,9 +91,11 @@ void check_all_leaves(const Geometry& guest_shape, const Geometry& nested_shape)
                      << int{nested_shape.levels} << " leaves " << tables << " and " << data);
         const u32 found = count_references<G, N>(guest_shape, nested_shape, {guest, tables, data});
         EXPECT_EQ(found, g * (h_tables + 1) + h_data);
+        ++checked;
       }
     }
   }
+  return checked;
 }
 
 u32 x86(unsigned guest, unsigned nested, Leaves leaves) {
@@ -144,27 +148,37 @@ TEST(ReferenceCount, ArmGranulesWithConcatenatedRoots) {
 }
 
 TEST(ReferenceCount, EveryPairOfDepthsAndLeavesOnX86) {
+  u32 checked = 0;
   for (unsigned guest : {4u, 5u}) {
     for (unsigned nested : {4u, 5u}) {
-      check_all_leaves<LongMode, Ept>(*LongMode::geometry(guest), *Ept::geometry(nested));
+      checked +=
+          check_all_leaves<LongMode, Ept>(*LongMode::geometry(guest), *Ept::geometry(nested));
     }
   }
+  EXPECT_EQ(checked, 4u * 3 * 3 * 3);  // leaves in three levels
 }
 TEST(ReferenceCount, EveryPairOfDepthsAndLeavesOnRiscV) {
+  u32 checked = 0;
   for (unsigned guest : {3u, 4u, 5u}) {
     for (unsigned nested : {3u, 4u, 5u}) {
-      check_all_leaves<Sv, GStage>(*Sv::geometry(guest), *GStage::geometry(nested));
+      checked += check_all_leaves<Sv, GStage>(*Sv::geometry(guest), *GStage::geometry(nested));
+    }
+  }
+  // Leaves in every level; but 41 bits of Sv39x4 do not hold the 2^48 bytes of Sv57's largest.
+  EXPECT_EQ(checked, (3u + 4 + 5) * (3 * 3 + 4 * 4 + 5 * 5) - 3 * 3);
+}
+template <class S1, class S2>
+void check_sizes(std::initializer_list<unsigned> va_sizes,
+                 std::initializer_list<unsigned> ipa_sizes) {
+  for (unsigned va_bits : va_sizes) {
+    for (unsigned ipa_bits : ipa_sizes) {
+      EXPECT_NE((check_all_leaves<S1, S2>(*S1::geometry(va_bits), *S2::geometry(ipa_bits))), 0u);
     }
   }
 }
 template <Granule kGuest, Granule kNested>
 void check_granules() {
-  for (unsigned va_bits : {39u, 42u, 48u}) {
-    for (unsigned ipa_bits : {36u, 40u, 48u}) {
-      check_all_leaves<Stage1<kGuest>, Stage2<kNested>>(*Stage1<kGuest>::geometry(va_bits),
-                                                        *Stage2<kNested>::geometry(ipa_bits));
-    }
-  }
+  check_sizes<Stage1<kGuest>, Stage2<kNested>>({32, 39, 42, 48}, {32, 36, 40, 42, 48});
 }
 TEST(ReferenceCount, EveryPairOfGranulesAndLeavesOnArm) {
   check_granules<Granule::k4K, Granule::k4K>();
@@ -176,6 +190,27 @@ TEST(ReferenceCount, EveryPairOfGranulesAndLeavesOnArm) {
   check_granules<Granule::k64K, Granule::k4K>();
   check_granules<Granule::k64K, Granule::k16K>();
   check_granules<Granule::k64K, Granule::k64K>();
+}
+template <Granule kGranule>
+void check_wide() {
+  check_sizes<Stage1<kGranule, Width::k52>, Stage2<kGranule, Width::k52>>({48, 52}, {40, 48});
+}
+TEST(ReferenceCount, DescriptorsOf52BitsOnArm) {
+  check_wide<Granule::k4K>();
+  check_wide<Granule::k16K>();
+  check_wide<Granule::k64K>();
+}
+TEST(ReferenceCount, TheUpperHalfOfArmReadsAsManyAsTheLower) {
+  using S1 = Stage1<Granule::k4K>;
+  using S2 = Stage2<Granule::k4K>;
+  NestedWorld<S1, S2> world(*S1::geometry(48, VaHalf::Upper), *S2::geometry(40));
+  const u64 at = ~low_mask(48) | 0x1000;
+  world.map_guest(at, 2 * kGiB, 0);
+  world.map_tables(0);
+  world.map_nested(2 * kGiB, 0);
+  world.walk(at);
+  EXPECT_FALSE(world.fault);
+  EXPECT_EQ(world.record.count, 4u * (3 + 1) + 3);
 }
 
 TEST(ReferenceCount, OneStageReadsItsOwnLevelsOnly) {
@@ -197,6 +232,35 @@ TEST(ReferenceCount, OneStageReadsItsOwnLevelsOnly) {
     EXPECT_EQ(world.record.count, levels);
     EXPECT_EQ(world.translation.host, 2 * kGiB);
   }
+}
+
+// Guest paging off, or no hypervisor: as many as that stage has levels.
+template <class G, class N>
+void check_single_stages(const Geometry& guest, const Geometry& nested) {
+  NestedWorld<G, N> world(guest, nested);
+  world.map_guest(guest.page_bytes(), 2 * kGiB, 0);
+  world.map_nested(2 * kGiB, 0);
+  const Regime both = world.regime;
+  world.regime.nested = {};
+  world.walk(guest.page_bytes());
+  EXPECT_FALSE(world.fault);
+  EXPECT_EQ(world.record.count, guest.levels);
+  world.regime = both;
+  world.regime.guest = {};
+  world.walk(2 * kGiB);
+  EXPECT_FALSE(world.fault);
+  EXPECT_EQ(world.record.count, nested.levels);
+}
+TEST(ReferenceCount, OneStageOfRiscVOrArmReadsItsOwnLevelsOnly) {
+  for (unsigned levels : {3u, 4u, 5u}) {
+    check_single_stages<Sv, GStage>(*Sv::geometry(levels), *GStage::geometry(levels));
+  }
+  using S1 = Stage1<Granule::k4K>;
+  using S2 = Stage2<Granule::k4K>;
+  check_single_stages<S1, S2>(*S1::geometry(48), *S2::geometry(40));  // 4 and 3
+  using L1 = Stage1<Granule::k64K>;
+  using L2 = Stage2<Granule::k64K>;
+  check_single_stages<L1, L2>(*L1::geometry(48), *L2::geometry(40));  // 3 and 2
 }
 
 }  // namespace

@@ -17,6 +17,7 @@
 #include <gtest/gtest.h>
 
 #include "guest_tables.hpp"
+#include "nestwalk/models/fence_unit.hpp"
 #include "nestwalk/models/machine.hpp"
 #include "nestwalk/models/player.hpp"
 #include "nestwalk/models/preset.hpp"
@@ -28,8 +29,8 @@ using addrspace::LongMode;
 
 class Timeline : public testing::Test {
  protected:
-  explicit Timeline(u32 slots = 1, u32 cores = 1)
-      : machine(shape(slots, cores), addrspace::kGiB), tables(machine, 2) {
+  explicit Timeline(u32 slots = 1, u32 cores = 1, u64 pages = 2)
+      : machine(shape(slots, cores), addrspace::kGiB), tables(machine, pages) {
     for (u32 n = 0; n < cores; ++n) machine.core(n).mmu->set_regime(tables.regime);
     machine.core(0).mmu->keep_walks(true);
   }
@@ -170,6 +171,82 @@ TEST_F(Timeline, WithOneSlotTheSecondPageWaits) {
   other.play(second, 0);
   expect_finished_at(one, kColdTranslation);
   expect_finished_at(other, kColdTranslation + kNeighboursWalk);
+}
+
+// A real fence takes 100 cycles to act, and takes more away than the walk's progress.
+struct FenceAt : Actor {
+  FenceAt(Machine& machine, const FenceRequest& request) : unit(machine), fence(request) {}
+  void on_cycle(u32 what) override {
+    if (what == 0) unit.issue(0, fence, Reach::Own, *this, 1);
+  }
+  FenceUnit unit;
+  FenceRequest fence;
+};
+TEST_F(Timeline, InvvpidInTheMiddleLeavesTheNestedWalkCache) {
+  set_accessed_flags();
+  Player player(machine, 0, Player::Data::Skip);
+  const Mmu::Request accesses[] = {page(0)};
+  player.play(accesses, 0);
+  FenceAt fence(machine, {FenceKind::InvvpidSingle, 0, 1});
+  machine.wheel().schedule(400, fence, 0);
+  // It acts in 500. In 613 the walk begins again: 3, and EPT level 1 from L2, 10.
+  expect_finished_at(player, kColdTranslation + 13);
+}
+TEST_F(Timeline, InveptInTheMiddleTakesTheNestedWalkCacheToo) {
+  set_accessed_flags();
+  Player player(machine, 0, Player::Data::Skip);
+  const Mmu::Request accesses[] = {page(0)};
+  player.play(accesses, 0);
+  FenceAt fence(machine, {FenceKind::InveptSingle, tables.regime.nested.root});
+  machine.wheel().schedule(400, fence, 0);
+  // In 613: 3, and EPT levels 3, 2 and 1 from L2, 10 each.
+  expect_finished_at(player, kColdTranslation + 33);
+  EXPECT_EQ(mmu().last_walk().restarts, 1u);
+}
+// In cycle 2001 the fence acts first: it was issued in 1901 before the last read came to memory,
+// since it was scheduled before that. Everything is in L2 by then: guest walk cache 1; four times
+// the nested TLB and the guest's entry, 1 + 10; nested TLB, nested walk cache and EPT level 0, 12.
+TEST_F(Timeline, AFenceInTheLastCycleMakesTheWalkBeginAgain) {
+  set_accessed_flags();
+  Player player(machine, 0, Player::Data::Skip);
+  const Mmu::Request accesses[] = {page(0)};
+  player.play(accesses, 0);
+  FenceAt fence(machine, {FenceKind::InvvpidSingle, 0, 1});
+  machine.wheel().schedule(kColdTranslation - 100, fence, 0);
+  expect_finished_at(player, kColdTranslation + 1 + 4 * (1 + 10) + 12);
+}
+TEST_F(Timeline, AFenceAfterItTakesWhatItCached) {
+  set_accessed_flags();
+  Player player(machine, 0, Player::Data::Skip);
+  const Mmu::Request accesses[] = {page(0)};
+  player.play(accesses, 0);
+  FenceAt fence(machine, {FenceKind::InvvpidSingle, 0, 1});
+  machine.wheel().schedule(kColdTranslation - 99, fence, 0);
+  expect_finished_at(player, kColdTranslation);
+  EXPECT_NE(mmu().data_tlb().find(GuestTables::kBase, tables.regime.combined), nullptr);
+  machine.wheel().run_until(kColdTranslation + 1);
+  EXPECT_EQ(mmu().data_tlb().find(GuestTables::kBase, tables.regime.combined), nullptr);
+}
+
+class NinePages : public Timeline {
+ protected:
+  NinePages() : Timeline(1, 1, 9) {}
+};
+TEST_F(NinePages, EightEntriesShareALineOfTheTable) {
+  set_accessed_flags();
+  Player player(machine, 0, Player::Data::Skip);
+  const Mmu::Request first[] = {page(0)};
+  player.play(first, 0);
+  machine.wheel().run();
+  // Page 7: its entries, of both stages, are in the lines of page 0's: 10 + 1 + 10 + 1 + 1 + 10.
+  const Mmu::Request seventh[] = {page(7)};
+  player.play(seventh, 10'000);
+  expect_finished_at(player, 10'000 + 10 + kNeighboursWalk);
+  // Page 8: both are in the next lines, in banks 6 and 4. Each table was the last thing that was
+  // read there, so its row is open: L3 40 and 100 more.
+  const Mmu::Request eighth[] = {page(8)};
+  player.play(eighth, 20'000);
+  expect_finished_at(player, 20'000 + 10 + kNeighboursWalk + 2 * (40 + 100));
 }
 
 class TwoSlots : public Timeline {

@@ -27,22 +27,31 @@ enum class FenceKind : u8 {
   InvlpgHost,  ///< in VMX root: VPID 0
   MovCr3Host,
   VmEntryWithoutVpid,
-  // AArch64
-  TlbiIpas2e1is,
-  TlbiIpas2le1is,
-  TlbiVmalle1is,
-  TlbiVmalls12e1is,
-  TlbiAlle1is,
-  TlbiVae1is,
-  TlbiVaae1is,
-  TlbiVale1is,
-  TlbiVaale1is,
-  TlbiAside1is,
-  TlbiVae2is,
-  TlbiAlle2is,
-  TlbiIpas2e1,  ///< as above, without broadcast
-  TlbiVmalle1,
-  TlbiVmalls12e1,
+  InvpcidAddress,  ///< of one PCID, without globals
+  InvpcidSingle,
+  InvpcidAll,
+  InvpcidAllKeepGlobals,
+  // AArch64: on one core, broadcast to the inner and to the outer shareable domain
+  // clang-format off
+  TlbiIpas2e1, TlbiIpas2e1is, TlbiIpas2e1os,
+  TlbiIpas2le1, TlbiIpas2le1is, TlbiIpas2le1os,
+  TlbiRipas2e1, TlbiRipas2e1is, TlbiRipas2e1os,
+  TlbiRipas2le1, TlbiRipas2le1is, TlbiRipas2le1os,
+  TlbiVmalle1, TlbiVmalle1is, TlbiVmalle1os,
+  TlbiVmalls12e1, TlbiVmalls12e1is, TlbiVmalls12e1os,
+  TlbiAlle1, TlbiAlle1is, TlbiAlle1os,
+  TlbiVae1, TlbiVae1is, TlbiVae1os,
+  TlbiVaae1, TlbiVaae1is, TlbiVaae1os,
+  TlbiVale1, TlbiVale1is, TlbiVale1os,
+  TlbiVaale1, TlbiVaale1is, TlbiVaale1os,
+  TlbiRvae1, TlbiRvae1is, TlbiRvae1os,
+  TlbiRvaae1, TlbiRvaae1is, TlbiRvaae1os,
+  TlbiRvale1, TlbiRvale1is, TlbiRvale1os,
+  TlbiRvaale1, TlbiRvaale1is, TlbiRvaale1os,
+  TlbiAside1, TlbiAside1is, TlbiAside1os,
+  TlbiVae2, TlbiVae2is, TlbiVae2os,
+  TlbiAlle2, TlbiAlle2is, TlbiAlle2os,
+  // clang-format on
   // RISC-V: by address, by ASID or VMID, as rs1 and rs2 say
   VvmaAll,  ///< HFENCE.VVMA, or SFENCE.VMA with V = 1
   VvmaAddress,
@@ -52,6 +61,17 @@ enum class FenceKind : u8 {
   GvmaVmid,
   GvmaAddress,
   GvmaAddressVmid,
+  // Svinval: the same in parts
+  SfenceWInval,
+  HinvalVvmaAll,  ///< HINVAL.VVMA, or SINVAL.VMA with V = 1
+  HinvalVvmaAddress,
+  HinvalVvmaAsid,
+  HinvalVvmaAddressAsid,
+  HinvalGvmaAll,
+  HinvalGvmaVmid,
+  HinvalGvmaAddress,
+  HinvalGvmaAddressVmid,
+  SfenceInvalIr,
   None,  ///< a barrier
 };
 inline constexpr unsigned kFenceKindCount = static_cast<unsigned>(FenceKind::None) + 1;
@@ -69,6 +89,8 @@ struct FenceRequest {
 FenceRequest from_engine(const addrspace::Fence& fence, const Regime& current);
 const char* to_string(FenceKind kind);
 bool is_broadcast(FenceKind kind);
+/// Does the issuer go on in the next cycle, before it has acted? SFENCE.INVAL.IR waits for those.
+bool is_posted(FenceKind kind);
 
 /// Removes from one core what the fence reaches; how many entries that were. Walks in flight there
 /// begin again.
@@ -85,7 +107,7 @@ class FenceUnit final : public Actor {
   explicit FenceUnit(Board& board) : board_(board) { pending_.reserve(16); }
 
   /// Issues a fence now. `owner` runs with `what` when it is complete on every core that it
-  /// reaches.
+  /// reaches; in the next cycle if it is posted.
   void issue(u32 core, const FenceRequest& fence, Reach reach, Actor& owner, u32 what);
   u64 dropped() const { return dropped_; }
 

@@ -31,11 +31,13 @@ struct CachedTable {
   u8 level = 0;           ///< of the entries in that table
   u8 nested_shift = 0;    ///< of the nested leaf that maps the table
   bool writable = false;  ///< the second stage lets the walker update entries there, as it is now
+  u8 covers_shift = 0;    ///< log2 of what it translates; it may be held in parts
 };
 
-/// A second-stage leaf, as the nested TLB keeps it.
+/// A second-stage leaf, as the nested TLB keeps it: whole, even if it is held in parts, so that a
+/// fence for any address of the leaf finds them.
 struct CachedNested {
-  u64 host = 0;  ///< of the first byte of the page
+  u64 host = 0;  ///< of the first byte of the leaf
   Rights rights{};
   MemoryType memory = MemoryType::WriteBack;
   u8 leaf_shift = 0;
