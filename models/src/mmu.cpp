@@ -140,7 +140,8 @@ void Mmu::refuse(Miss& miss, const Translation& entry) {
   fault.user = miss.request.user;
   fault.virtual_address = miss.request.address;
   const u64 offset = miss.request.address & addrspace::low_mask(entry.shift());
-  const Stage& stage = entry.guest.permit(needed) ? miss.regime.nested : miss.regime.guest;
+  const Stage& stage =
+      entry.guest.permit(needed) ? miss.regime.nested : miss.regime.guest_of(miss.request.address);
   const u8 shift = entry.guest.permit(needed) ? entry.nested_shift : entry.guest_shift;
   fault.nested = entry.guest.permit(needed);
   fault.guest_physical = entry.guest_physical + offset;

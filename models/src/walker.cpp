@@ -137,7 +137,8 @@ bool Walker::run(u32 number) {
 // The first stage --------------------------------------------------------------------------------
 
 bool Walker::on_begin(Walk& walk, u32 number) {
-  const Stage& guest = walk.request.regime->guest;
+  const Stage& guest = walk.request.regime->guest_of(walk.request.address);
+  walk.guest = &guest;
   walk.record.begin = wheel_.now();
   walk.record.count = 0;
   walk.fault = {};
@@ -161,9 +162,9 @@ bool Walker::on_guest_cache(Walk& walk, u32 number) {
   const Regime& regime = *walk.request.regime;
   const CachedTable* const known = guest_cache_.find(walk.request.address, regime.combined);
   if (known == nullptr) {
-    walk.guest_level = static_cast<u8>(regime.guest.geometry.root_level());
+    walk.guest_level = static_cast<u8>(walk.guest->geometry.root_level());
     walk.guest_limits = kNoLimits;
-    walk.guest_table = regime.guest.root;
+    walk.guest_table = walk.guest->root;
     return translate_table(walk, number);
   }
   walk.guest_known = *known;
@@ -171,7 +172,7 @@ bool Walker::on_guest_cache(Walk& walk, u32 number) {
   walk.guest_limits = known->limits;
   walk.guest_table = known->table_guest;
   walk.guest_slot =
-      slot_of(known->table_host, regime.guest.geometry, walk.request.address, walk.guest_level);
+      slot_of(known->table_host, walk.guest->geometry, walk.request.address, walk.guest_level);
   expect(walk.guest_slot);
   spared(walk, known->table_host, Served::WalkCache, walk.guest_level, WalkReference::kNoLevel,
          guest_cache_.latency_cycles());
@@ -179,8 +180,8 @@ bool Walker::on_guest_cache(Walk& walk, u32 number) {
 }
 
 bool Walker::translate_table(Walk& walk, u32 number) {
-  const u64 slot = slot_of(walk.guest_table, walk.request.regime->guest.geometry,
-                           walk.request.address, walk.guest_level);
+  const u64 slot =
+      slot_of(walk.guest_table, walk.guest->geometry, walk.request.address, walk.guest_level);
   return begin_nested(walk, Purpose::Table, slot, number);
 }
 
@@ -196,13 +197,13 @@ bool Walker::table_is_known(Walk& walk, u32 number) {
   walk.guest_slot = walk.nested.host + (walk.nested_input & low_mask(walk.nested.leaf_shift));
   expect(walk.guest_slot);
   const Rights write = Rights::needed(AccessKind::Write, true);
-  const unsigned covers = regime.guest.geometry.shift(walk.guest_level + 1u);
+  const unsigned covers = walk.guest->geometry.shift(walk.guest_level + 1u);
   walk.guest_known = {walk.guest_table,       walk.guest_slot - offset,
                       walk.guest_limits,      walk.guest_level,
                       walk.nested.leaf_shift, walk.nested.rights.permit(write) && walk.nested.dirty,
                       static_cast<u8>(covers)};
   // A table may lie in several pages of the second stage: then one host address does not name it.
-  if (walk.fill_guest_cache && walk.nested.leaf_shift >= regime.guest.geometry.page_shift) {
+  if (walk.fill_guest_cache && walk.nested.leaf_shift >= walk.guest->geometry.page_shift) {
     guest_cache_.fill(walk.request.address, covers, regime.combined, walk.guest_known);
   }
   walk.fill_guest_cache = false;
@@ -215,7 +216,7 @@ bool Walker::on_guest_entry(Walk& walk, u32 number) {
     return stop_guest(walk, FaultKind::BusError);
   }
   walk.guest_raw = memory_.load(Hpa(walk.guest_slot));
-  const Entry entry = walk.request.regime->guest.format->decode(walk.guest_raw, walk.guest_level);
+  const Entry entry = walk.guest->format->decode(walk.guest_raw, walk.guest_level);
   switch (entry.kind) {
     case EntryKind::Invalid:
       return stop_guest(walk, FaultKind::NotPresent);
@@ -230,7 +231,7 @@ bool Walker::on_guest_entry(Walk& walk, u32 number) {
 }
 
 bool Walker::guest_table_entry(Walk& walk, const Entry& entry, u32 number) {
-  const StageRules& rules = walk.request.regime->guest.format->rules();
+  const StageRules& rules = walk.guest->format->rules();
   if (rules.accessed_in_tables && !entry.accessed && !walk.request.peek) {
     return update_guest(walk, number);
   }
@@ -243,14 +244,14 @@ bool Walker::guest_table_entry(Walk& walk, const Entry& entry, u32 number) {
 
 bool Walker::guest_leaf(Walk& walk, const Entry& entry, u32 number) {
   const Regime& regime = *walk.request.regime;
-  const StageRules& rules = regime.guest.format->rules();
+  const StageRules& rules = walk.guest->format->rules();
   const bool write = walk.request.access == AccessKind::Write;
   const Rights rights = Rights::guest(entry.access & walk.guest_limits, regime.privilege);
   const FaultKind reason = refusal(entry, rules, rights.permit(walk.request.needed()), write);
   if (reason != FaultKind::None && !walk.request.peek) return stop_guest(walk, reason);
   if (needs_update(entry, rules, write) && !walk.request.peek) return update_guest(walk, number);
   walk.result.guest = rights;
-  walk.result.guest_shift = static_cast<u8>(regime.guest.geometry.shift(walk.guest_level));
+  walk.result.guest_shift = static_cast<u8>(walk.guest->geometry.shift(walk.guest_level));
   walk.result.memory = entry.memory;
   walk.result.dirty = is_settled(entry, rules);
   walk.result.global = entry.access.has(kGlobal);
@@ -271,7 +272,7 @@ bool Walker::update_guest(Walk& walk, u32 number) {
 
 bool Walker::on_guest_updated(Walk& walk, u32 number) {
   stamp(walk);
-  const EntryFormat& format = *walk.request.regime->guest.format;
+  const EntryFormat& format = *walk.guest->format;
   const Entry entry = format.decode(walk.guest_raw, walk.guest_level);
   const bool write = entry.kind == EntryKind::Leaf && walk.request.access == AccessKind::Write;
   const u64 next = format.updated(walk.guest_raw, write);

@@ -98,8 +98,12 @@ void Guest::begin(u32 core, u64 cycles) {
   board_.wheel().schedule(job.since + cycles, *this, core);
 }
 
+GuestSpace& Guest::tables_for(const Space& space, Gva address) const {
+  return upper_ && (address.value() >> 55 & 1) != 0 ? *upper_ : *space.tables;
+}
+
 bool Guest::agrees(u32 core, Gva address, Gpa recorded) const {
-  const std::optional<GuestPage> page = current_[core]->tables->query(address);
+  const std::optional<GuestPage> page = tables_for(*current_[core], address).query(address);
   return !page || page->gpa == recorded;
 }
 
@@ -212,8 +216,9 @@ bool Guest::after_touch(u32 core, State again, State next) {
 bool Guest::choose_page(u32 core) {
   Job& job = jobs_[core];
   Space& space = *current_[core];
-  if (!space.tables->accepts(job.address)) return finish(core, GuestOutcome::NoAddress);
-  const std::optional<GuestPage> mapped = space.tables->query(job.address);
+  const GuestSpace& tables = tables_for(space, job.address);
+  if (!tables.accepts(job.address)) return finish(core, GuestOutcome::NoAddress);
+  const std::optional<GuestPage> mapped = tables.query(job.address);
   const bool follows = shape_.tables == GuestTables::Recorded;
   if (follows && !job.recorded) return finish(core, GuestOutcome::NoAddress);
   // Another vCPU may have been faster.
@@ -255,7 +260,7 @@ bool Guest::change(u32 core) {
   if (job.enters) {
     enter_space(core, job.key);
   } else {
-    GuestSpace& tables = *current_[core]->tables;
+    GuestSpace& tables = tables_for(*current_[core], job.address);
     const Gva start = job.address.aligned_down(job.page_bytes);
     if (tables.query(job.address)) {
       ++counts_.moved_pages;
@@ -279,6 +284,9 @@ void Guest::enter_space(u32 core, u64 key) {
   if (!space) {
     space = std::make_unique<Space>();
     space->tables = make_guest_space(recording_.architecture(), shape_.levels, tables_);
+    if (recording_.architecture() == Architecture::AArch64 && !upper_) {
+      upper_ = make_upper_space(shape_.levels, tables_);
+    }
     ++counts_.spaces;
   }
   current_[core] = space.get();
@@ -308,6 +316,7 @@ void Guest::take_asid(Space& space) {
   } while (runs(last_asid_));
   space.generation = generation_;
   space.regime.guest = space.tables->stage();
+  if (upper_) space.regime.guest_upper = upper_->stage();
   space.regime.nested = host_.stage();
   space.regime.vmid = vmid_;
   space.regime.asid = last_asid_;

@@ -101,6 +101,11 @@ std::unique_ptr<GuestSpace> made(const Result<Geometry>& geometry, unsigned leve
   return std::make_unique<GuestSpaceOf<F>>(*geometry, frames);
 }
 
+using Stage1Of4K = addrspace::Stage1<addrspace::Granule::k4K>;
+
+// Four levels, or three.
+constexpr unsigned bits_of(unsigned levels) { return levels >= 4 ? 48 : 39; }
+
 }  // namespace
 
 Result<Gpa> TableFrames::take() {
@@ -131,14 +136,17 @@ std::unique_ptr<GuestSpace> make_guest_space(Architecture architecture, unsigned
   switch (architecture) {
     case Architecture::X86_64:
       return made<LongMode>(LongMode::geometry(levels), levels, frames);
-    case Architecture::AArch64: {
-      using F = Stage1<Granule::k4K>;
-      return made<F>(F::geometry(levels >= 4 ? 48 : 39), levels, frames);
-    }
+    case Architecture::AArch64:
+      return made<Stage1Of4K>(Stage1Of4K::geometry(bits_of(levels)), levels, frames);
     case Architecture::RiscV64:
       return made<Sv>(Sv::geometry(levels), levels, frames);
   }
   throw ShapeError("no such architecture");
+}
+
+std::unique_ptr<GuestSpace> make_upper_space(unsigned levels, TableFrames& frames) {
+  return made<Stage1Of4K>(Stage1Of4K::geometry(bits_of(levels), addrspace::VaHalf::Upper), levels,
+                          frames);
 }
 
 }  // namespace nestwalk::software

@@ -129,6 +129,22 @@ TEST(GuestFault, EndsTheRunWhenTheGuestHasNoFrame) {
   EXPECT_EQ(world.counts().total(), 512u);
 }
 
+// TTBR1: the upper half is there in every space; what is in neither half has no translation.
+TEST(UpperHalf, IsSharedByAllSpaces) {
+  constexpr u64 kUpper = ~u64{0} << 48;
+  World world(guest(), policy(), Architecture::AArch64);
+  for (u64 key = 1; key <= 4; ++key) {
+    world.streams[0].add(switch_to(key));
+    world.streams[0].read(kUpper + kBase);
+    world.streams[0].read(kBase);
+    world.streams[0].read(u64{1} << 52);
+  }
+  world.run();
+  EXPECT_EQ(world.counts().guest_faults, 1u + 4);
+  EXPECT_EQ(world.counts().total(), 8u);
+  EXPECT_EQ(world.counts().untranslatable, 4u);
+}
+
 // PCIDs have 12 bits: 4095 of them, and 0 is not used.
 TEST(Asids, StartAgainWhenNoneIsLeft) {
   GuestShape shape = guest();

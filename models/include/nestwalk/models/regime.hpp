@@ -49,6 +49,7 @@ struct PrivilegeRules {
 
 struct Regime {
   Stage guest;
+  Stage guest_upper;  ///< AArch64: of addresses with bit 55 set, TTBR1; off where there is none
   Stage nested;
   PrivilegeRules privilege;
   u16 vmid = 0;
@@ -58,6 +59,10 @@ struct Regime {
   u16 global = 0;    ///< the same, for every ASID
   u16 nested_only = 0;
 
+  /// The first stage's tables for an address.
+  const Stage& guest_of(u64 address) const {
+    return (address >> 55 & 1) != 0 && guest_upper.on() ? guest_upper : guest;
+  }
   /// The regime with its tags numbered.
   Regime tagged(Tags& tags) const;
   Architecture architecture() const { return (guest.on() ? guest : nested).format->architecture(); }

@@ -103,6 +103,7 @@ class Walker final : public Actor {
     State state = State::Begin;
 
     // First stage.
+    const Stage* guest = nullptr;
     u8 guest_level = 0;
     bool fill_guest_cache = false;  ///< once the host address of the table is known
     Access guest_limits{};

@@ -111,6 +111,7 @@ class Guest final : private models::Actor {
   bool is_memory(Gpa at) const;
   bool change(u32 core);
   bool finish(u32 core, GuestOutcome outcome);
+  GuestSpace& tables_for(const Space& space, Gva address) const;
   void enter_space(u32 core, u64 key);
   void take_asid(Space& space);
 
@@ -129,6 +130,7 @@ class Guest final : private models::Actor {
   std::vector<Job> jobs_;        ///< by core
   std::vector<Space*> current_;  ///< by core
   std::unordered_map<u64, std::unique_ptr<Space>> spaces_;
+  std::unique_ptr<GuestSpace> upper_;  ///< AArch64: the half that they share
   u16 last_asid_ = 0;
   u32 generation_ = 1;
   bool locked_ = false;
