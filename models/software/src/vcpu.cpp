@@ -38,7 +38,6 @@ Vcpu::Vcpu(models::Board& board, u32 core, Guest* guest, Hypervisor& hypervisor,
       guest_(guest),
       hypervisor_(hypervisor),
       costs_(costs),
-      tables_(tables),
       stream_(stream),
       known_(tables == GuestTables::Recorded ? kKnownPages : 0) {}
 

@@ -82,7 +82,6 @@ class Vcpu final : private models::Actor {
   Guest* guest_;
   Hypervisor& hypervisor_;
   models::SoftwareShape costs_;
-  GuestTables tables_;
   GuestStream& stream_;
 
   State state_ = State::Begin;
