@@ -79,7 +79,7 @@ TEST_P(MemoryOutside, BlockingUsesBlocking) {
 // Flags are set where the bytes are. Three tables without accessed flag: each in L2 by then, 10.
 TEST_P(MemoryOutside, FlagsAreSetThere) {
   u64 word = 0;
-  for (const u64 frame : {10, 11}) {
+  for (const u64 frame : {10u, 11u}) {
     std::memcpy(&word, &memory.bytes[frame * kFrameBytes], 8);
     ASSERT_NE(word & addrspace::LongMode::kAccessed, 0u);
     word &= ~addrspace::LongMode::kAccessed;
@@ -90,7 +90,7 @@ TEST_P(MemoryOutside, FlagsAreSetThere) {
   sc_core::sc_start();
   ASSERT_EQ(initiator.responses.size(), 1u);
   EXPECT_EQ(initiator.responses[0].at, ns(kCold + 2 * 10 + kColdData));
-  for (const u64 frame : {10, 11}) {
+  for (const u64 frame : {10u, 11u}) {
     std::memcpy(&word, &memory.bytes[frame * kFrameBytes], 8);
     EXPECT_NE(word & addrspace::LongMode::kAccessed, 0u);
   }
