@@ -4,6 +4,7 @@
 #include "nestwalk/traces/recording.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -46,29 +47,41 @@ Lines read_lines(const fs::path& path) {
 std::vector<std::pair<std::string, u64>> read_registers(const fs::path& path) {
   std::vector<std::pair<std::string, u64>> registers;
   for (const auto& [name, text] : read_lines(path)) {
-    char* end = nullptr;
-    registers.emplace_back(name, std::strtoull(text.c_str(), &end, 16));
-    if (*end != '\0') throw InputError(path, "expected a hexadecimal number, found " + text);
+    const std::string digits = text.substr(text.starts_with("0x") ? 2 : 0);
+    u64 value = 0;
+    const char* const last = digits.data() + digits.size();
+    const auto [end, error] = std::from_chars(digits.data(), last, value, 16);
+    if (error != std::errc() || end != last) {
+      throw InputError(path, name + ": expected a hexadecimal number, found \"" + text + '"');
+    }
+    registers.emplace_back(name, value);
   }
   return registers;
 }
 
 std::vector<TablePage> read_tables(const fs::path& path) {
-  constexpr std::size_t kHeadBytes = 16;
+  struct Head {
+    char magic[8];
+    u32 version, pages;
+  };
   std::vector<TablePage> pages;
   if (!fs::exists(path)) return pages;
   std::ifstream file(path, std::ios::binary);
   std::vector<u8> bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   const Place place{path, 0};
   ByteReader from(bytes, place);
-  const std::span<const u8> head = from.take_bytes(kHeadBytes, "the head of the tables");
-  if (!std::equal(head.begin(), head.begin() + 8, "nwtables")) {
+  const auto head = from.take<Head>("the head of the tables");
+  if (std::memcmp(head.magic, "nwtables", sizeof head.magic) != 0) {
     place.fail("page tables (nwtables)", "something else");
   }
+  if (head.version != 1) place.fail("tables of version 1", std::to_string(head.version));
   while (from.left() != 0) {
     const u64 address = from.take<u64>("the address of a page");
     const std::span<const u8> page = from.take_bytes(kPageBytes, "a page");
     pages.push_back({address, {page.begin(), page.end()}});
+  }
+  if (head.pages != pages.size()) {
+    place.fail(std::to_string(head.pages) + " pages of tables", std::to_string(pages.size()));
   }
   return pages;
 }
@@ -178,6 +191,10 @@ Converter::RegisterList Converter::registers_of(u32 vcpu, const std::string& mom
 void Converter::load(When when) {
   const std::string moment{kWhenNames[static_cast<u8>(when)]};
   const auto registers = registers_of(0, moment);
+  if (registers.empty() && system() && when == When::Begin) {
+    throw InputError(folder_ / "registers.begin",
+                     "expected registers: a recording of a whole machine has some");
+  }
   if (registers.empty()) return;
   writer_.append(SideData{when, Stage::Guest, 0, registers,
                           read_tables(folder_ / ("tables." + moment + ".guest"))});
