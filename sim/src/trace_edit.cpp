@@ -133,11 +133,13 @@ int run_trace_cut(const Arguments& arguments) {
   input.declare(line);
   declare_output(line);
   line.option("from", po::value<u64>()->default_value(0)->value_name("N"), "the first record")
-      .option("count", po::value<u64>()->required()->value_name("N"), "how many at most");
+      .option("count", po::value<u64>()->default_value(~u64{0}, "all")->value_name("N"),
+              "how many at most");
   if (!line.parse(arguments)) return kDone;
   input.take(line);
 
   Reader reader(input.open(), input.on_loss());
+  input.check(reader.header());
   Header header = reader.header();
   header.provenance.emplace_back("cut", command_of("cut", arguments));
   const auto sink = create_trace(line.get<std::string>("output"), std::span(&input.path(), 1));
@@ -217,6 +219,7 @@ int run_trace_split(const Arguments& arguments) {
   input.take(line);
 
   Reader reader(input.open(), input.on_loss());
+  input.check(reader.header());
   Header header = reader.header();
   header.provenance.emplace_back("split", command_of("split", arguments));
   struct Part {

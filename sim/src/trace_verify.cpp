@@ -9,6 +9,7 @@
 #include "output.hpp"
 #include "progress.hpp"
 #include "trace_command.hpp"
+#include "trace_input.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -145,13 +146,14 @@ Json json_of(const std::string& file, const Verification& found) {
 
 // ---- the command ----
 
-Verification verify(const std::string& file, u32 most_mismatches) {
+Verification verify(const std::string& file, u32 most_mismatches, const traces::OnLoss& on_loss) {
   std::optional<Progress> progress;
   return traces::verify_trace([&] { return traces::open_source(file); }, most_mismatches,
                               [&](u64 done, u64 total, u64 records) {
                                 if (!progress) progress.emplace(total);
                                 progress->update(done, records);
-                              });
+                              },
+                              on_loss);
 }
 
 }  // namespace
@@ -159,6 +161,7 @@ Verification verify(const std::string& file, u32 most_mismatches) {
 int run_trace_verify(const Arguments& arguments) {
   CommandLine line("nestwalk trace verify [OPTIONS] FILE...", kText);
   line.flag("json", "print an array with an object for each file")
+      .flag("salvage", "pass over damage, and say what is lost: tables may differ behind it")
       .option("show", po::value<u32>()->default_value(10)->value_name("N"),
               "describe the first N mismatches of each kind")
       .operand("files", po::value<std::vector<std::string>>()->required(), -1);
@@ -168,7 +171,8 @@ int run_trace_verify(const Arguments& arguments) {
   Json documents = Json::array();
   TextOutput output;
   for (const std::string& file : line.get<std::vector<std::string>>("files")) {
-    const Verification found = verify(file, line.get<u32>("show"));
+    const Verification found =
+        verify(file, line.get<u32>("show"), on_loss_when(line.has("salvage")));
     good &= found.good();
     if (line.has("json")) documents.push_back(json_of(file, found));
     if (!line.has("json")) output.write(text_of(file, found));

@@ -199,10 +199,11 @@ Verification verify_in_file_order(Reader& reader, Verifier& verifier,
 }  // namespace
 
 Verification verify_trace(const std::function<std::unique_ptr<ByteSource>()>& open,
-                          std::size_t most_mismatches, const VerifyProgress& progress) {
+                          std::size_t most_mismatches, const VerifyProgress& progress,
+                          const OnLoss& on_loss) {
   auto source = open();
   const std::string name = source->name();
-  Reader reader(std::move(source));
+  Reader reader(std::move(source), on_loss);
   Verifier verifier(reader.header(), name, most_mismatches);
   if (reader.header().vcpus == 1) return verify_in_file_order(reader, verifier, progress);
   // vCPUs may change each other's tables: their records are taken in the order of time, which the
@@ -211,7 +212,8 @@ Verification verify_trace(const std::function<std::unique_ptr<ByteSource>()>& op
   for (Reader::Item item = reader.next(); item != Reader::Item::End; item = reader.next()) {
     if (item == Reader::Item::SideData) verifier.add(reader.side_data());
   }
-  TimeOrderedReader ordered(open);
+  // What is lost was reported above.
+  TimeOrderedReader ordered(open, on_loss ? [](const std::string&) {} : OnLoss{});
   u64 records = 0;
   for (Chunk chunk; ordered.next(chunk); records += chunk.accesses.size()) {
     verifier.add(chunk);

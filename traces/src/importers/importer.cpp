@@ -196,6 +196,7 @@ const ImportFormat& import_format_of(std::string_view name) {
 
 void import_trace(const ImportRequest& request, ByteSink& sink) {
   if (request.inputs.empty()) throw RecordError("an import needs an input");
+  if (request.vcpus > kMaxVcpus) throw RecordError("a trace has at most 4096 vCPUs");
   // Before an input is waited for.
   if (request.format != nullptr) values_of(*request.format, request);
   if (const ImportFormat* folder = folder_format(request)) {

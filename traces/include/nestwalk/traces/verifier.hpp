@@ -121,6 +121,7 @@ using VerifyProgress = std::function<void(u64 offset, u64 size, u64 records)>;
 
 /// Verifies a whole trace. Those with several vCPUs are read twice, so they must be files.
 Verification verify_trace(const std::function<std::unique_ptr<ByteSource>()>& open,
-                          std::size_t most_mismatches, const VerifyProgress& progress);
+                          std::size_t most_mismatches, const VerifyProgress& progress,
+                          const OnLoss& on_loss = {});
 
 }  // namespace nestwalk::traces
