@@ -57,6 +57,9 @@ class Import {
     return output_->streams();
   }
   void report() const {
+    if (!format_->drops.empty()) {
+      request_.report("not in the trace, of any record: " + std::string(format_->drops));
+    }
     for (const auto& [what, count] : output_->notes()) {
       request_.report("not in the trace: " + what + " (" + std::to_string(count) + ")");
     }

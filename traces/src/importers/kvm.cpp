@@ -322,6 +322,7 @@ const ImportFormat kKvm = {
     kNoGva | kNoHpa | kNoSize | kNoInstructions | kNoDependence | kNoSpaces | kNoFences |
         kNoHypervisor,
     Mode::GuestPhysical,
+    "instruction pointers, CPUs and names of tasks",
     kOptions,
     streams_are_in_records,
     detect,
