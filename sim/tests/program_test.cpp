@@ -256,6 +256,19 @@ TEST_F(Program, VerifyPassesOverDamage) {
   EXPECT_THAT(result.output, HasSubstr(" match"));
 }
 
+TEST_F(Program, CutSaysWhatTheRegistersWereBefore) {
+  using namespace traces;
+  const auto sink = create_sink((folder() / "a.nwt").string());
+  Writer writer(*sink, Header{});
+  for (const u64 value : {1, 2}) writer.append(0, Event{0, ControlWrite{"CR4", value}});
+  const Access access = {Gva(8), {}, {}, 0, 8, AccessKind::Read, kGvaKnown};
+  for (int n = 0; n < 2; ++n) writer.append(0, access);
+  writer.finish();
+  EXPECT_EQ(run("nestwalk trace cut --from 3 a.nwt | nestwalk trace cat").output,
+            "0 0 0 control name=\"CR4\" value=0x2 instructions=0\n"
+            "0 1 0 read gva=0x8 size=8 instructions=0\n");
+}
+
 // The walker finds the addresses only if the cut carries the tables as they were by then.
 TEST_F(Program, CutOfARecordingStillVerifies) {
   const Result result =
@@ -306,6 +319,7 @@ TEST_F(Program, ImportSaysWhereInputMakesNoSenseAndWhatIsLeftOut) {
          "nestwalk: a.din: line 2: expected a label from 0 to 4 and a hexadecimal address, found "
          "'9 1000'\n");
   expect("printf \"0 1000\\n4 0\\n\" > a.din && nestwalk trace import a.din -o a.nwt", 0,
+         "nestwalk: not in the trace, of any record: what follows the addresses\n"
          "nestwalk: not in the trace: cache flushes (1)\n");
   expect("echo hello | nestwalk trace import --from lackey -o a.nwt", 4,
          "nestwalk: <stdin>: line 1: expected 'I  ADDRESS,SIZE', ' L ...', ' S ...' or ' M ...', "

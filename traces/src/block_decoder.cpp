@@ -24,7 +24,7 @@ u64 most_bytes(unsigned column, const BlockHeader& block) {
                               u64{block.accesses} * 8,
                               u64{block.accesses} * kMaxFrameBytes,
                               u64{block.accesses} * kMaxShapeBytes,
-                              block.events == 0 ? 0 : kMaxEventBytes + 2 * PhaseMarker::kMaxName};
+                              block.events == 0 ? 0 : kMaxEventBytes + 2 * kMaxEventText};
   return most[column];
 }
 

@@ -31,6 +31,13 @@ Frame frame_of(const Access& access, u64 address) {
                    access.has(kHpaKnown) ? access.hpa.value() - address : 0);
 }
 
+struct CheckText {
+  void operator()(const char*, const auto&) const {}
+  void operator()(const char*, const std::string& text) const {
+    if (text.size() > kMaxEventText) throw RecordError("an event with a name of over 4096 bytes");
+  }
+};
+
 void check(const Access& access, u64 address) {
   const u64 offset = address % kPageBytes;
   if (access.kind > AccessKind::Fetch) throw RecordError("an access of an unknown kind");
@@ -145,10 +152,7 @@ u32 BlockEncoder::shape_id(u64 key) {
 }
 
 void BlockEncoder::append(const Event& event) {
-  if (const auto* phase = std::get_if<PhaseMarker>(&event.detail);
-      phase != nullptr && phase->name.size() > PhaseMarker::kMaxName) {
-    throw RecordError("a phase with a name of more than 4096 bytes");
-  }
+  std::visit([](const auto& detail) { for_each_field(detail, CheckText{}); }, event.detail);
   columns_[kEvents].put_varint(accesses_since_event_);
   put(columns_[kEvents], event);
   accesses_since_event_ = 0;

@@ -46,7 +46,7 @@ TEST(Import, InputInNoKnownFormatIsAnError) {
 TEST(Import, ProseIsNotTakenForDin) {
   // "add" and "bad" are hexadecimal numbers.
   for (const char* prose : {"1 add the flour\n", "2 bad\n", "1 2 buckle my shoe\n",
-                            "0 1000\n1 is not a trace\n", "1. 2000 words\n"}) {
+                            "0 1000\nis not\na trace\n", "1. 2000 words\n"}) {
     EXPECT_THAT(import_error("", prose), HasSubstr("is in no format that can be told")) << prose;
   }
   EXPECT_EQ(import_text("", "0 1000 a read\n\n2 b\n").stream(),

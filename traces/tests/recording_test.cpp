@@ -281,6 +281,40 @@ TEST(Recording, SwitchesAndFencesOfX86) {
           "instructions=0"));
 }
 
+TEST(Recording, RegistersThatControlTranslationAreControlRecords) {
+  const Folder folder;
+  folder.write("registers.begin", "CR0 0x80000011\nCR3 0x1000\nCR4 0x20\n");
+  // CR4 (register 4) = 0x1020, twice: only the first changes it. CR0 = 0x11 flushes.
+  const std::string to_cr4 = bytes({0x03, 4, 4, 1, 0xa0, 0x20});
+  const std::string to_cr0 = bytes({0x03, 3, 0, 1, 0x11});
+  const std::string newer = bytes({0x3b, 0});  // kind 14
+  folder.write("stream", header(kX86, 1) + chunk(0, 4, to_cr4 + to_cr4 + to_cr0 + newer) +
+                             last_chunk({.events = 4}));
+  const Converted converted = convert(folder);
+  EXPECT_THAT(converted.lines,
+              ElementsAre("0 0 0 control name=\"CR4\" value=0x1020 instructions=0",
+                          "0 1 0 control name=\"CR0\" value=0x11 instructions=0",
+                          "0 2 0 fence scope=all flags=0x1 gva=0x0 bytes=0x0 asid=0x0 "
+                          "precision=exact instructions=0"));
+  EXPECT_THAT(converted.losses, ElementsAre(HasSubstr("events of unknown kinds: 1")));
+}
+
+TEST(Recording, AnotherRootOfTheSecondStageIsAControlRecord) {
+  const Folder folder;
+  folder.write("registers.begin", "satp 0\nhgatp 0x10\n");
+  const std::string exit = bytes({0x0f, 0}), entry = bytes({0x0b, 1, 0});
+  // Behind the exit: satp (32) is the hypervisor's own; hgatp (34) is 0 between guests, then 0x20.
+  const std::string satp = bytes({0x03, 3, 32, 1, 5}), none = bytes({0x03, 3, 34, 1, 0});
+  const std::string other = bytes({0x03, 3, 34, 1, 0x20});
+  folder.write("stream", header(kRiscv, 1 | 4) +
+                             chunk(0, 6, exit + satp + none + other + other + entry) +
+                             last_chunk({.events = 6}));
+  EXPECT_THAT(convert(folder).lines,
+              ElementsAre("0 0 0 exit reason=0x0 info=0x0 gpa=0x0 instructions=0",
+                          "0 1 0 control name=\"hgatp\" value=0x20 instructions=0",
+                          "0 2 0 entry vmid=0x0 instructions=0"));
+}
+
 // The code of a TLBI is op1:CRn:CRm:op2, and CRn is 8.
 constexpr u64 tlbi(u64 op1, u64 crm, u64 op2) { return op1 << 11 | 8 << 7 | crm << 3 | op2; }
 

@@ -76,16 +76,17 @@ bool is_plain(std::string_view line) {
          line.find_first_of("0123456789", line.find_first_of("01234") + 1) != line.npos;
 }
 
-// All lines that are whole.
+// At least half of the lines: one that makes no sense is better named than the format not found.
 bool detect(std::string_view beginning) {
   if (!is_plain(first_line(beginning))) return false;
+  int plausible = 0;
   for (std::size_t end; (end = beginning.find('\n')) != beginning.npos;) {
     const std::string_view line = first_line(beginning.substr(0, end));
     DinLine found{};
-    if (!line.empty() && !parse(line, found)) return false;
+    if (!line.empty()) plausible += parse(line, found) ? 1 : -1;
     beginning.remove_prefix(end + 1);
   }
-  return true;
+  return plausible >= 0;
 }
 
 constexpr ImportOption kOptions[] = {{"addresses", "virtual", "virtual or physical"}};

@@ -25,8 +25,11 @@ using recording::RawAccess;
 using recording::RawEvent;
 using Lines = std::vector<std::pair<std::string, std::string>>;
 
+constexpr u64 kMostCodes = 64;  // of registers
+constexpr std::size_t kMostKnownPages = std::size_t{1} << 16;
 constexpr u64 kNoFlush = u64{1} << 63;  // of a value for CR3
 constexpr u64 kTcrA1 = u64{1} << 22;    // the ASID is TTBR1's
+constexpr unsigned kSatpMode = 60;
 
 // ---- the files beside the stream ----
 
@@ -96,6 +99,8 @@ class Converter : public recording::Visitor {
   void access(u32 vcpu, const RawAccess& access) override;
   void event(u32 vcpu, const RawEvent& event) override;
   Totals finish();
+  /// That only a newer recorder writes.
+  u64 unknown_events() const { return unknown_events_; }
 
  private:
   struct Vcpu {
@@ -127,6 +132,7 @@ class Converter : public recording::Visitor {
   void write_exit(u32 index);
   void write_entry(u32 index, Stage stage, u64 address, u64 value);
   void switch_space(u32 index, const std::string& name, const Operand& value);
+  void control_host(u32 index, const std::string& name, const Operand& value);
   void flush_by_register(u32 index, const std::string& name, u64 before, u64 value);
   u64 vmid(const Vcpu& vcpu) const;
 
@@ -134,6 +140,7 @@ class Converter : public recording::Visitor {
   recording::StreamHeader stream_;
   std::vector<Vcpu> vcpus_;
   RecordedTables tables_[2];  ///< by stage
+  u64 unknown_events_ = 0;
   Writer writer_;
 };
 
@@ -177,6 +184,7 @@ Converter::Converter(fs::path folder, const recording::StreamHeader& stream, Byt
     : folder_(std::move(folder)),
       stream_(stream),
       vcpus_(stream.vcpus),
+      tables_{RecordedTables(folder_ / "stream"), RecordedTables(folder_ / "stream")},
       writer_(sink, header(), options) {
   load(When::Begin);
 }
@@ -228,6 +236,7 @@ void Converter::forget_translations() {
 
 std::optional<u64> Converter::guest_physical(Vcpu& vcpu, u64 address) {
   const u64 page = address >> kPageShift;
+  if (vcpu.known.size() >= kMostKnownPages) vcpu.known.clear();
   const auto [found, is_new] = vcpu.known.try_emplace(page);
   const std::optional<TableRoot>& root = vcpu.roots.of(address);
   if (is_new && root) found->second = tables_[0].walk(*root, page << kPageShift).address;
@@ -298,7 +307,8 @@ void Converter::event(u32 index, const RawEvent& event) {
       return vcpu.exit_state.clear();
     case EventKind::ExitState: {
       const u64 code = from.take_varint("a register");
-      vcpu.exit_state[code] = from.take_varint("its value");
+      const u64 value = from.take_varint("its value");
+      if (code < kMostCodes) vcpu.exit_state[code] = value;
       return;
     }
     case EventKind::Time:
@@ -310,7 +320,7 @@ void Converter::event(u32 index, const RawEvent& event) {
     case EventKind::Entry:
       return on_entry(index, from);
     default:
-      return;  // of a newer recorder
+      ++unknown_events_;
   }
 }
 
@@ -336,13 +346,17 @@ void Converter::write_exit(u32 index) {
 // ---- address spaces ----
 
 // Registers whose writes are recorded, by their numbers in the stream.
-const char* register_name(u64 code) {
-  static const std::unordered_map<u64, const char*> kNames = {
-      {0, "CR0"},        {3, "CR3"},      {4, "CR4"},  {16, "TTBR0_EL1"},
-      {17, "TTBR1_EL1"}, {20, "TCR_EL1"}, {32, "satp"}};
-  const auto found = kNames.find(code);
-  return found == kNames.end() ? nullptr : found->second;
-}
+struct Register {
+  u64 code;
+  const char* name;
+  Stage stage;  ///< whose translation it controls
+};
+constexpr Register kRegisters[] = {{0, "CR0", Stage::Guest},        {3, "CR3", Stage::Guest},
+                                   {4, "CR4", Stage::Guest},        {5, "NCR3", Stage::Host},
+                                   {16, "TTBR0_EL1", Stage::Guest}, {17, "TTBR1_EL1", Stage::Guest},
+                                   {19, "VTTBR_EL2", Stage::Host},  {20, "TCR_EL1", Stage::Guest},
+                                   {21, "SCTLR", Stage::Guest},     {22, "VTCR_EL2", Stage::Host},
+                                   {32, "satp", Stage::Guest},      {34, "hgatp", Stage::Host}};
 
 struct Space {
   u64 root = 0;
@@ -372,10 +386,22 @@ Space space_of(Architecture architecture, const Registers& registers) {
 }
 
 void Converter::on_switch(u32 index, ByteReader& from) {
-  const char* name = register_name(from.take_varint("a register"));
+  const u64 code = from.take_varint("a register");
   const Operand value = recording::take_operand(from);
+  const auto found = std::find_if(std::begin(kRegisters), std::end(kRegisters),
+                                  [&](const Register& row) { return row.code == code; });
+  if (found == std::end(kRegisters)) return;
+  if (found->stage == Stage::Host) return control_host(index, found->name, value);
   // A hypervisor has registers of the same names.
-  if (name != nullptr && vcpus_[index].in_guest) switch_space(index, name, value);
+  if (vcpus_[index].in_guest) switch_space(index, found->name, value);
+}
+
+// Between guests a hypervisor has no second stage, or leaves the last one there.
+void Converter::control_host(u32 index, const std::string& name, const Operand& value) {
+  Vcpu& vcpu = vcpus_[index];
+  if (!nested() || !value.exact() || value.value == 0) return;
+  if (std::exchange(vcpu.registers[name], value.value) == value.value) return;
+  append(index, ControlWrite{name, value.value});
 }
 
 void Converter::switch_space(u32 index, const std::string& name, const Operand& value) {
@@ -391,6 +417,11 @@ void Converter::switch_space(u32 index, const std::string& name, const Operand& 
   vcpu.roots = guest_roots(stream_.architecture, vcpu.registers);
   vcpu.known.clear();
   const Space space = space_of(stream_.architecture, vcpu.registers);
+  // What a space record says is a root, not whether and how it is used.
+  const u64 changed = register_before ^ vcpu.registers[name];
+  const bool in_space =
+      name == "CR3" || name == "TTBR0_EL1" || (name == "satp" && changed >> kSatpMode == 0);
+  if (changed != 0 && !in_space) append(index, ControlWrite{name, vcpu.registers[name]});
   // A write of CR3 counts even when it changes nothing: it is a flush.
   if (space != before || name == "CR3") {
     append(index, SpaceSwitch{space.root, space.asid, Precision::Exact});
@@ -477,6 +508,9 @@ Totals import_recording(const std::string& folder, ByteSink& sink,
   bool more = reader.next(lose);
   Converter converter(folder, reader.header(), sink, options);
   for (; more; more = reader.next(lose)) reader.visit(converter);
+  if (converter.unknown_events() != 0) {
+    lose("events of unknown kinds: " + std::to_string(converter.unknown_events()));
+  }
   return converter.finish();
 }
 
