@@ -260,7 +260,7 @@ TEST_F(Program, CutSaysWhatTheRegistersWereBefore) {
   using namespace traces;
   const auto sink = create_sink((folder() / "a.nwt").string());
   Writer writer(*sink, Header{});
-  for (const u64 value : {1, 2}) writer.append(0, Event{0, ControlWrite{"CR4", value}});
+  for (const u64 value : {u64{1}, u64{2}}) writer.append(0, Event{0, ControlWrite{"CR4", value}});
   const Access access = {Gva(8), {}, {}, 0, 8, AccessKind::Read, kGvaKnown};
   for (int n = 0; n < 2; ++n) writer.append(0, access);
   writer.finish();
