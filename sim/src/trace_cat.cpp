@@ -22,6 +22,7 @@ constexpr const char* kText =
 
 void print_in_file_order(const TraceInput& input, TextOutput& output) {
   Reader reader(input.open(), input.on_loss());
+  input.check(reader.header());
   Progress progress(reader.size());
   for (;;) {
     switch (reader.next()) {
@@ -41,6 +42,7 @@ void print_in_file_order(const TraceInput& input, TextOutput& output) {
 
 void print_in_time_order(const TraceInput& input, TextOutput& output) {
   traces::TimeOrderedReader reader([&] { return input.open(); }, input.on_loss());
+  input.check(reader.header());
   traces::Chunk chunk;
   while (reader.next(chunk)) {
     if (input.wants(chunk.vcpu)) append_text(output.buffer(), chunk);

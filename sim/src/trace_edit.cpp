@@ -92,6 +92,7 @@ class Cutter {
     traces::Precision precision = traces::Precision::Exact;  ///< of the last space
     /// Entries of page tables that changed, by stage and address.
     std::map<std::pair<traces::Stage, u64>, u64> tables;
+    std::map<std::string, u64> controls;
   };
 
   bool wants(u64 record) const { return record >= from_ && record < end_; }
@@ -100,6 +101,8 @@ class Cutter {
       before_[vcpu].precision = space->precision;
     } else if (const auto* table = std::get_if<traces::TableWrite>(&event.detail)) {
       before_[vcpu].tables[{table->stage, table->address}] = table->value;
+    } else if (const auto* control = std::get_if<traces::ControlWrite>(&event.detail)) {
+      before_[vcpu].controls[control->name] = control->value;
     }
   }
   void begin(const Chunk& chunk, u64 time) {
@@ -108,6 +111,9 @@ class Cutter {
     if (time != 0) writer_->append(chunk.vcpu, Event{0, traces::TimeSync{time}});
     for (const auto& [entry, value] : std::exchange(before.tables, {})) {
       writer_->append(chunk.vcpu, Event{0, traces::TableWrite{entry.first, entry.second, value}});
+    }
+    for (const auto& [name, value] : std::exchange(before.controls, {})) {
+      writer_->append(chunk.vcpu, Event{0, traces::ControlWrite{name, value}});
     }
     if (chunk.root == 0 && chunk.asid == 0) return;
     writer_->append(chunk.vcpu,
@@ -126,18 +132,20 @@ int run_trace_cut(const Arguments& arguments) {
   CommandLine line(
       "nestwalk trace cut [OPTIONS] [FILE]",
       "Keeps a range of the records of each vCPU, by their numbers in its stream. If\n"
-      "there were records before, time, table and space records say at the beginning\n"
-      "where the clock, the page tables and the address space stood. Side data of the\n"
+      "there were records before, time, table, control and space records say at the\n"
+      "beginning where the clock, the page tables and the address space stood. Side data of the\n"
       "recording's end is left out.");
   TraceInput input;
   input.declare(line);
   declare_output(line);
   line.option("from", po::value<u64>()->default_value(0)->value_name("N"), "the first record")
-      .option("count", po::value<u64>()->required()->value_name("N"), "how many at most");
+      .option("count", po::value<u64>()->default_value(~u64{0}, "all")->value_name("N"),
+              "how many at most");
   if (!line.parse(arguments)) return kDone;
   input.take(line);
 
   Reader reader(input.open(), input.on_loss());
+  input.check(reader.header());
   Header header = reader.header();
   header.provenance.emplace_back("cut", command_of("cut", arguments));
   const auto sink = create_trace(line.get<std::string>("output"), std::span(&input.path(), 1));
@@ -217,6 +225,7 @@ int run_trace_split(const Arguments& arguments) {
   input.take(line);
 
   Reader reader(input.open(), input.on_loss());
+  input.check(reader.header());
   Header header = reader.header();
   header.provenance.emplace_back("split", command_of("split", arguments));
   struct Part {

@@ -123,6 +123,7 @@ void append_lines(std::string& to, const Json& object, const std::string& indent
 
 Json read_document(const TraceInput& input, u64 window) {
   Reader reader(input.open(), input.on_loss());
+  input.check(reader.header());
   Progress progress(reader.size());
   Summary summary(window);
   for (Reader::Item item = reader.next(); item != Reader::Item::End; item = reader.next()) {

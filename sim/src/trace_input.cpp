@@ -25,6 +25,12 @@ void TraceInput::take(const CommandLine& line) {
   salvage_ = line.has("salvage");
 }
 
+void TraceInput::check(const traces::Header& header) const {
+  if (!vcpu_ || *vcpu_ < header.vcpus) return;
+  throw UsageError("--vcpu " + std::to_string(*vcpu_) + ": " + path_ + " has only vCPUs 0 to " +
+                   std::to_string(header.vcpus - 1));
+}
+
 traces::OnLoss on_loss_when(bool salvage) {
   if (!salvage) return {};
   return [](const std::string& message) { warn("lost: " + message); };

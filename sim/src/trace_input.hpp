@@ -27,6 +27,8 @@ class TraceInput {
   const std::string& path() const { return path_; }
   traces::OnLoss on_loss() const { return on_loss_when(salvage_); }
   bool wants(addrspace::u32 vcpu) const { return !vcpu_ || *vcpu_ == vcpu; }
+  /// Throws UsageError when the trace does not have the vCPU that is wanted.
+  void check(const traces::Header& header) const;
 
  private:
   std::string path_ = "-";

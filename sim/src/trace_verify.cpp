@@ -9,6 +9,7 @@
 #include "output.hpp"
 #include "progress.hpp"
 #include "trace_command.hpp"
+#include "trace_input.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -19,6 +20,7 @@ using addrspace::u64;
 using Json = nlohmann::ordered_json;
 using traces::AddressMismatch;
 using traces::EntryMismatch;
+using traces::UnknownStretch;
 using traces::Verification;
 
 constexpr const char* kText =
@@ -29,7 +31,7 @@ constexpr const char* kText =
     "  device           so it does, outside the machine's memory\n"
     "  untranslated     the guest, or RISC-V's machine mode, did not translate: they are equal\n"
     "  no-address       no physical address was recorded\n"
-    "  unknown-tables   before the first switch of a vCPU without registers of the begin\n"
+    "  unknown-tables   what the recording does not have says where: lines with \"not judged\"\n"
     "  mismatch         something else came out, or nothing";
 
 std::string hex(u64 value) {
@@ -68,6 +70,12 @@ std::string text_of(const AddressMismatch& mismatch) {
          " at level " + std::to_string(mismatch.walked.level);
 }
 
+std::string text_of(const UnknownStretch& stretch) {
+  return "vcpu " + std::to_string(stretch.vcpu) + " records " +
+         std::to_string(stretch.first_record) + " to " + std::to_string(stretch.last_record) +
+         ": not judged, " + std::to_string(stretch.accesses) + " accesses: " + stretch.reason;
+}
+
 std::string text_of(const EntryMismatch& mismatch) {
   return name_of(mismatch.stage) + " entry at " + hex(mismatch.address) + ": followed to " +
          hex(mismatch.followed) + ", recorded at the end " + hex(mismatch.recorded);
@@ -88,6 +96,7 @@ std::string text_of(const std::string& file, const Verification& found) {
     line(name_of(stage) + " entries at the end: " + std::to_string(entries.match) + " match, " +
          std::to_string(entries.differ) + " differ");
   }
+  for (const UnknownStretch& stretch : found.unknown) line(text_of(stretch));
   for (const AddressMismatch& mismatch : found.addresses) line(text_of(mismatch));
   for (const EntryMismatch& mismatch : found.tables) line(text_of(mismatch));
   return text;
@@ -105,6 +114,14 @@ Json json_of(const AddressMismatch& mismatch) {
           {"recorded", hex(mismatch.recorded)},
           {"walked", walked ? Json(hex(*walked)) : Json()},
           {"level", mismatch.walked.level}};
+}
+
+Json json_of(const UnknownStretch& stretch) {
+  return {{"vcpu", stretch.vcpu},
+          {"first_record", stretch.first_record},
+          {"last_record", stretch.last_record},
+          {"accesses", stretch.accesses},
+          {"reason", stretch.reason}};
 }
 
 Json json_of(const EntryMismatch& mismatch) {
@@ -134,6 +151,8 @@ Json json_of(const std::string& file, const Verification& found) {
     json["entries_at_the_end"][name_of(stage)] = {{"match", entries.match},
                                                   {"differ", entries.differ}};
   }
+  json["not_judged"] = Json::array();
+  for (const UnknownStretch& row : found.unknown) json["not_judged"].push_back(json_of(row));
   json["address_mismatches"] = Json::array();
   for (const AddressMismatch& row : found.addresses) {
     json["address_mismatches"].push_back(json_of(row));
@@ -145,13 +164,14 @@ Json json_of(const std::string& file, const Verification& found) {
 
 // ---- the command ----
 
-Verification verify(const std::string& file, u32 most_mismatches) {
+Verification verify(const std::string& file, u32 most_mismatches, const traces::OnLoss& on_loss) {
   std::optional<Progress> progress;
   return traces::verify_trace([&] { return traces::open_source(file); }, most_mismatches,
                               [&](u64 done, u64 total, u64 records) {
                                 if (!progress) progress.emplace(total);
                                 progress->update(done, records);
-                              });
+                              },
+                              on_loss);
 }
 
 }  // namespace
@@ -159,8 +179,9 @@ Verification verify(const std::string& file, u32 most_mismatches) {
 int run_trace_verify(const Arguments& arguments) {
   CommandLine line("nestwalk trace verify [OPTIONS] FILE...", kText);
   line.flag("json", "print an array with an object for each file")
+      .flag("salvage", "pass over damage, and say what is lost: tables may differ behind it")
       .option("show", po::value<u32>()->default_value(10)->value_name("N"),
-              "describe the first N mismatches of each kind")
+              "describe the first N mismatches of each kind, and what was not judged")
       .operand("files", po::value<std::vector<std::string>>()->required(), -1);
   if (!line.parse(arguments)) return kDone;
 
@@ -168,7 +189,8 @@ int run_trace_verify(const Arguments& arguments) {
   Json documents = Json::array();
   TextOutput output;
   for (const std::string& file : line.get<std::vector<std::string>>("files")) {
-    const Verification found = verify(file, line.get<u32>("show"));
+    const Verification found =
+        verify(file, line.get<u32>("show"), on_loss_when(line.has("salvage")));
     good &= found.good();
     if (line.has("json")) documents.push_back(json_of(file, found));
     if (!line.has("json")) output.write(text_of(file, found));

@@ -24,6 +24,7 @@ constexpr Variant kVariants[] = {
     {"din", 1, "addresses=physical"},
     {"csv", 1, "ignore=a,b"},
     {"gem5", 1, "reads=1,22,24"},
+    {"kvm", 1, "vcpus=threads"},
 };
 
 ImportRequest request_for(u8 choice) {

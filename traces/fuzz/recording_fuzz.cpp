@@ -4,7 +4,8 @@
 // libFuzzer's target for the importer of recordings. The first byte is the architecture (0 to 2:
 // its number less 1) in bits 0 and 1, the flags of the stream in bits 2 to 6, and in bit 7 whether
 // the rest is a whole stream. Otherwise the second byte is the number of records, in fours, and the
-// rest is the payload of a chunk, whose header is made.
+// rest is the payload of a chunk, whose header is made; vCPU 1 has it, too, when the time events of
+// an ordered stream (flag 16) say which of the two goes on.
 
 #include <unistd.h>
 
@@ -21,6 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr u32 kVcpus = 2;
+constexpr u32 kOrdered = 16;
 
 template <class T>
 void put(std::string& to, T value) {
@@ -38,12 +40,13 @@ std::string stream_header(u32 architecture, u32 flags) {
   return stream;
 }
 
-std::string chunk(u32 vcpu, u32 records, std::string_view payload) {
+std::string chunk(u32 vcpu, u32 records, u64 number, std::string_view payload) {
   std::string bytes = "NWCK";
   put(bytes, vcpu);
   put(bytes, static_cast<u32>(payload.size()));
   put(bytes, records);
-  bytes.append(16, '\0');
+  put(bytes, number);
+  put(bytes, u64{0});
   return bytes.append(payload);
 }
 
@@ -53,9 +56,11 @@ std::string stream_of(std::string_view input) {
   if ((choice & 0x80) != 0 || input.empty()) return std::string(input);
   const u32 records = 4u * static_cast<u8>(input[0]);
   input.remove_prefix(1);
-  // Both vCPUs do the same.
-  return stream_header((choice & 3) + 1u, choice >> 2 & 31u) + chunk(0, records, input) +
-         chunk(1, records, input) + chunk(~u32{0}, 0, std::string(56, '\0'));
+  const u32 flags = choice >> 2 & 31u;
+  const u64 chunks = (flags & kOrdered) != 0 ? 2 : 1;
+  std::string stream = stream_header((choice & 3) + 1u, flags);
+  for (u32 vcpu = 0; vcpu < chunks; ++vcpu) stream += chunk(vcpu, records, vcpu, input);
+  return stream;  // Without the last chunk, whose counts are not known: as if it was cut off.
 }
 
 // Registers that translate, for every architecture, and no tables: the stream's own are followed.

@@ -24,7 +24,7 @@ u64 most_bytes(unsigned column, const BlockHeader& block) {
                               u64{block.accesses} * 8,
                               u64{block.accesses} * kMaxFrameBytes,
                               u64{block.accesses} * kMaxShapeBytes,
-                              block.events == 0 ? 0 : kMaxEventBytes + 2 * PhaseMarker::kMaxName};
+                              block.events == 0 ? 0 : kMaxEventBytes + 2 * kMaxEventText};
   return most[column];
 }
 
@@ -46,19 +46,12 @@ constexpr unsigned kFlagsShift = 56;
 static_assert(offsetof(Access, flags) - kTailOffset == offsetof(Tail, flags));
 static_assert(kTailOffset + sizeof(Tail) == sizeof(Access));
 
-// What to keep of GVA, GPA and HPA, by the flags of the known ones.
-struct KnownMasks {
-  u64 gva, gpa, hpa, unused;
-};
-constexpr std::array<KnownMasks, kAddressesKnown + 1> make_known_masks() {
-  std::array<KnownMasks, kAddressesKnown + 1> masks{};
-  for (u64 known = 0; known < masks.size(); ++known) {
-    masks[known] = {known & kGvaKnown ? ~u64{0} : 0, known & kGpaKnown ? ~u64{0} : 0,
-                    known & kHpaKnown ? ~u64{0} : 0, 0};
-  }
-  return masks;
+// `known` is a constant where it matters.
+inline void put_addresses(Access& access, u64 address, const Frame& frame, u8 known) {
+  access.gva = Gva(known & kGvaKnown ? address : 0);
+  access.gpa = Gpa(known & kGpaKnown ? address + frame.gpa_distance() : 0);
+  access.hpa = Hpa(known & kHpaKnown ? address + frame.hpa : 0);
 }
-constexpr auto kKnownMasks = make_known_masks();
 
 }  // namespace
 
@@ -66,8 +59,8 @@ constexpr auto kKnownMasks = make_known_masks();
 struct alignas(32) BlockDecoder::Token {
   u64 mask = 0;
   u64 tail = 0;
+  u64 scale = 1;
   u8 length = 0;
-  u8 scale = 1;
   u8 context = 0;
   bool fetch = false;
   bool previous = false;
@@ -78,8 +71,8 @@ struct alignas(32) BlockDecoder::Token {
   explicit Token(const Shape& shape)
       : mask(addrspace::low_mask(shape.length * 8u)),
         tail(std::bit_cast<u64>(Tail{shape.instructions, shape.size, shape.kind, shape.flags})),
-        length(shape.length),
         scale(shape.scaled ? 8 : 1),
+        length(shape.length),
         context(AddressHistory::context_of(shape.kind, shape.size, shape.instructions)),
         fetch(shape.kind == AccessKind::Fetch),
         previous(shape.previous),
@@ -181,8 +174,19 @@ bool BlockDecoder::next(Chunk& chunk) {
   return true;
 }
 
-// The per-record path. Returns how many instructions passed.
 u64 BlockDecoder::decode(std::span<Access> to) {
+  constexpr u64 (BlockDecoder::*kDecoders[])(std::span<Access>) = {
+      &BlockDecoder::decode_mostly<0>, &BlockDecoder::decode_mostly<1>,
+      &BlockDecoder::decode_mostly<2>, &BlockDecoder::decode_mostly<3>,
+      &BlockDecoder::decode_mostly<4>, &BlockDecoder::decode_mostly<5>,
+      &BlockDecoder::decode_mostly<6>, &BlockDecoder::decode_mostly<7>};
+  return (this->*kDecoders[usual_])(to);
+}
+
+// The per-record path, fast where frames know what kUsual says. Returns how many instructions
+// passed.
+template <u8 kUsual>
+u64 BlockDecoder::decode_mostly(std::span<Access> to) {
   AddressHistory history = addresses_.history;
   const FrameMap frames = frames_.map;
   const Token* const tokens = tokens_.data();
@@ -205,12 +209,15 @@ u64 BlockDecoder::decode(std::span<Access> to) {
     Frame& frame = frames.at(address);
     if (token->new_frame) [[unlikely]]
       read_frame(frame);
-    const u8 known = frame.known();
-    const KnownMasks& masks = kKnownMasks[known];
-    access.gva = Gva(address & masks.gva);
-    access.gpa = Gpa((address + frame.gpa_distance()) & masks.gpa);
-    access.hpa = Hpa((address + frame.hpa) & masks.hpa);
-    const u64 tail = token->tail | u64{known} << kFlagsShift;
+    u64 tail = token->tail;
+    if (frame.known() == kUsual) [[likely]] {
+      put_addresses(access, address, frame, kUsual);
+      tail |= u64{kUsual} << kFlagsShift;
+    } else {
+      usual_ = frame.known();
+      put_addresses(access, address, frame, usual_);
+      tail |= u64{usual_} << kFlagsShift;
+    }
     std::memcpy(reinterpret_cast<u8*>(&access) + kTailOffset, &tail, sizeof tail);
     instructions += static_cast<u32>(tail);
   }
@@ -236,15 +243,14 @@ void BlockDecoder::read_frame(Frame& frame) {
   if (known > kAddressesKnown || (known & (kGvaKnown | kGpaKnown)) == 0) {
     place_.fail("a frame's flags", std::to_string(known));
   }
-  frame = {known, 0};
   if (known & kGpaKnown) {
     last_frame_.gpa += unzigzag(frame_reader_.take_varint("a frame")) << kPageShift;
-    frame.gpa |= last_frame_.gpa;
   }
   if (known & kHpaKnown) {
     last_frame_.hpa += unzigzag(frame_reader_.take_varint("a frame")) << kPageShift;
-    frame.hpa = last_frame_.hpa;
   }
+  frame = Frame::of(known, known & kGpaKnown ? last_frame_.gpa : 0,
+                    known & kHpaKnown ? last_frame_.hpa : 0);
 }
 
 void BlockDecoder::read_event() {

@@ -26,12 +26,17 @@ u64 pages_between(u64 from, u64 to) {
 }
 
 Frame frame_of(const Access& access, u64 address) {
-  Frame frame;
-  frame.gpa = access.flags & kAddressesKnown;
-  if (access.has(kGpaKnown)) frame.gpa |= access.gpa.value() - address;
-  frame.hpa = access.has(kHpaKnown) ? access.hpa.value() - address : 0;
-  return frame;
+  return Frame::of(access.flags & kAddressesKnown,
+                   access.has(kGpaKnown) ? access.gpa.value() - address : 0,
+                   access.has(kHpaKnown) ? access.hpa.value() - address : 0);
 }
+
+struct CheckText {
+  void operator()(const char*, const auto&) const {}
+  void operator()(const char*, const std::string& text) const {
+    if (text.size() > kMaxEventText) throw RecordError("an event with a name of over 4096 bytes");
+  }
+};
 
 void check(const Access& access, u64 address) {
   const u64 offset = address % kPageBytes;
@@ -63,12 +68,9 @@ void BlockEncoder::begin_block() {
   header_.root = root_;
   header_.asid = asid_;
   accesses_since_event_ = 0;
-  addresses_.reset();
-  frames_.reset(root_, asid_);
   last_frame_ = {};
   for (ByteBuffer& column : columns_) column.clear();
   ids_.clear();
-  std::fill(cache_.begin(), cache_.end(), CacheEntry{});
   id_of_key_.clear();
   keys_.clear();
   counts_.clear();
@@ -77,12 +79,20 @@ void BlockEncoder::begin_block() {
 void BlockEncoder::append(const Access& access) {
   const u64 address = access.has(kGvaKnown) ? access.gva.value() : access.gpa.value();
   check(access, address);
+  if (header_.accesses == 0) begin_accesses();
   const u32 id = shape_id(shape_key(access, address));
   ++counts_[id];
   ids_.push_back(id);
   ++header_.accesses;
   ++accesses_since_event_;
   time_ += access.instructions;
+}
+
+// The large tables, when the block turns out to have an access.
+void BlockEncoder::begin_accesses() {
+  addresses_.reset();
+  frames_.reset(root_, asid_);
+  std::fill(cache_.begin(), cache_.end(), CacheEntry{});
 }
 
 // Writes the distance and, when it is news, the frame; returns the rest.
@@ -142,10 +152,7 @@ u32 BlockEncoder::shape_id(u64 key) {
 }
 
 void BlockEncoder::append(const Event& event) {
-  if (const auto* phase = std::get_if<PhaseMarker>(&event.detail);
-      phase != nullptr && phase->name.size() > PhaseMarker::kMaxName) {
-    throw RecordError("a phase with a name of more than 4096 bytes");
-  }
+  std::visit([](const auto& detail) { for_each_field(detail, CheckText{}); }, event.detail);
   columns_[kEvents].put_varint(accesses_since_event_);
   put(columns_[kEvents], event);
   accesses_since_event_ = 0;

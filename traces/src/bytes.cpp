@@ -10,7 +10,7 @@ std::string bytes_left(std::size_t count) { return std::to_string(count) + " byt
 
 }  // namespace
 
-u64 ByteReader::take_varint(const char* what) {
+u64 ByteReader::take_long_varint(const char* what) {
   u64 value = 0;
   for (unsigned shift = 0; shift < 64; shift += 7) {
     const u8 byte = take_bytes(1, what)[0];
@@ -21,14 +21,9 @@ u64 ByteReader::take_varint(const char* what) {
   place_->fail(std::string(what) + " of 64 bits", "a longer varint");
 }
 
-std::span<const u8> ByteReader::take_bytes(u64 count, const char* what) {
-  if (count > bytes_.size()) {
-    place_->fail(std::string(what) + " of " + std::to_string(count) + " bytes",
-                 bytes_left(bytes_.size()));
-  }
-  const std::span<const u8> taken = bytes_.first(count);
-  bytes_ = bytes_.subspan(count);
-  return taken;
+void ByteReader::fail_short(u64 count, const char* what) const {
+  place_->fail(std::string(what) + " of " + std::to_string(count) + " bytes",
+               bytes_left(bytes_.size()));
 }
 
 std::string ByteReader::take_string(const char* what) {
@@ -45,16 +40,8 @@ u64 ByteReader::take_count(std::size_t least_bytes, const char* what) {
   return count;
 }
 
-u64 ByteReader::take_below(u64 limit, const char* what) {
-  const u64 value = take_varint(what);
-  check_below(value, limit, what);
-  return value;
-}
-
-void ByteReader::check_below(u64 value, u64 limit, const char* what) const {
-  if (value >= limit) {
-    place_->fail(std::string(what) + " below " + std::to_string(limit), std::to_string(value));
-  }
+void ByteReader::fail_below(u64 value, u64 limit, const char* what) const {
+  place_->fail(std::string(what) + " below " + std::to_string(limit), std::to_string(value));
 }
 
 void ByteReader::expect_end(const char* what) const {

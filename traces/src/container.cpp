@@ -69,11 +69,22 @@ void SectionWriter::write(u32 type, std::span<const u8> payload) {
 
 SectionReader::SectionReader(ByteSource& source, OnLoss on_loss)
     : source_(&source), on_loss_(std::move(on_loss)) {
+  u16 major = kMajorVersion;
+  u16 minor = 0;
   try {
-    read_preamble();
+    const Preamble preamble = read_preamble();
+    major = preamble.major;
+    minor = preamble.minor;
   } catch (const InputError& error) {
-    lose(error);
+    // What has no section is no damaged trace, but something else.
+    if (!on_loss_) throw;
     find_marker();
+    if (peek(1).empty()) throw;
+    lose(error);
+  }
+  if (major != kMajorVersion) {
+    Place{name(), 0}.fail("version " + std::to_string(kMajorVersion) + " of the format",
+                          "version " + std::to_string(major) + "." + std::to_string(minor));
   }
 }
 
@@ -128,7 +139,7 @@ void SectionReader::seek(u64 offset) {
   offset_ = offset;
 }
 
-void SectionReader::read_preamble() {
+Preamble SectionReader::read_preamble() {
   const std::span<const u8> bytes = peek(sizeof(Preamble));
   const Place place{name(), 0};
   const std::size_t magic_bytes = std::min(bytes.size(), sizeof kMagic);
@@ -144,11 +155,8 @@ void SectionReader::read_preamble() {
   if (crc32c(bytes_before_checksum(preamble)) != preamble.checksum) {
     place.fail("a preamble with the right checksum", "a damaged one");
   }
-  if (preamble.major != kMajorVersion) {
-    place.fail("version " + std::to_string(kMajorVersion) + " of the format",
-               "version " + std::to_string(preamble.major) + "." + std::to_string(preamble.minor));
-  }
   skip(sizeof(Preamble));
+  return preamble;
 }
 
 bool SectionReader::next(Section& section) {

@@ -4,6 +4,7 @@
 #include "nestwalk/traces/reader.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace nestwalk::traces {
@@ -159,23 +160,36 @@ std::vector<IndexEntry> Reader::read_index() {
   std::vector<IndexEntry> index;
   try {
     index = load_index();
-  } catch (const InputError&) {
+  } catch (const InputError& error) {
+    lose_index(error);
     index = scan_blocks();
   }
   sections_.seek(here);
   return index;
 }
 
+void Reader::lose_index(const InputError& error) {
+  try {
+    sections_.lose(error);
+  } catch (const InputError&) {
+    index_damage_.emplace(error);
+  }
+}
+
 std::vector<IndexEntry> Reader::load_index() {
-  const Place file{sections_.name(), 0};
-  if (size_ < kFooterBytes) file.fail("a footer", "too few bytes");
+  const Place file{sections_.name(), size_};
+  if (size_ < kFooterBytes) file.fail("a footer", "the end of the file");
+  source_->seek(0);
+  SectionReader sections(*source_, {});  // What is damaged here is one loss: that of the index.
   Section section;
-  sections_.seek(size_ - kFooterBytes);
-  if (!sections_.next(section) || section.type != kFooterSection) file.fail("a footer", "none");
-  const u64 index_offset = ByteReader(section.payload, file).take<Footer>("a footer").index_offset;
-  sections_.seek(index_offset);
-  if (!sections_.next(section) || section.type != kIndexSection) file.fail("an index", "none");
-  ByteReader from(section.payload, file);
+  const Place footer{sections_.name(), size_ - kFooterBytes};
+  sections.seek(footer.offset);
+  if (!sections.next(section) || section.type != kFooterSection) footer.fail("a footer", "none");
+  const Place place{sections_.name(),
+                    ByteReader(section.payload, footer).take<Footer>("a footer").index_offset};
+  sections.seek(place.offset);
+  if (!sections.next(section) || section.type != kIndexSection) place.fail("an index", "none");
+  ByteReader from(section.payload, place);
   std::vector<IndexEntry> index(section.payload.size() / sizeof(IndexEntry));
   for (IndexEntry& entry : index) entry = from.take<IndexEntry>("an index entry");
   from.expect_end("the index");
@@ -184,12 +198,17 @@ std::vector<IndexEntry> Reader::load_index() {
 
 std::vector<IndexEntry> Reader::scan_blocks() {
   std::vector<IndexEntry> index;
-  sections_.seek(sizeof(Preamble));
   Section section;
-  while (sections_.next(section) && section.type != kFooterSection) {
-    if (section.type != kBlockSection) continue;
-    const BlockHeader block = BlockDecoder::read_header(section.payload, place_of(section));
-    index.push_back({section.offset, block.first_record, block.time, block.vcpu, block.records()});
+  sections_.seek(sizeof(Preamble));
+  try {
+    while (sections_.next(section) && section.type != kFooterSection) {
+      if (section.type != kBlockSection) continue;
+      const BlockHeader block = BlockDecoder::read_header(section.payload, place_of(section));
+      index.push_back(
+          {section.offset, block.first_record, block.time, block.vcpu, block.records()});
+    }
+  } catch (const InputError& error) {
+    lose_index(error);
   }
   return index;
 }
@@ -202,14 +221,28 @@ void Reader::seek(const IndexEntry& entry) {
 }
 
 StreamReader::StreamReader(std::unique_ptr<ByteSource> source, u32 vcpu, OnLoss on_loss)
-    : reader_(std::move(source), std::move(on_loss)), vcpu_(vcpu), blocks_(reader_.read_index()) {
-  std::erase_if(blocks_, [&](const IndexEntry& entry) { return entry.vcpu != vcpu; });
+    : reader_(std::move(source), std::move(on_loss)), vcpu_(vcpu) {
+  take_blocks(reader_.read_index());
+}
+
+StreamReader::StreamReader(std::unique_ptr<ByteSource> source, u32 vcpu,
+                           std::span<const IndexEntry> index, OnLoss on_loss)
+    : reader_(std::move(source), std::move(on_loss)), vcpu_(vcpu) {
+  take_blocks(index);
+}
+
+void StreamReader::take_blocks(std::span<const IndexEntry> index) {
+  std::copy_if(index.begin(), index.end(), std::back_inserter(blocks_),
+               [&](const IndexEntry& entry) { return entry.vcpu == vcpu_; });
 }
 
 bool StreamReader::next(Chunk& chunk) {
   for (;;) {
     if (left_ == 0) {
-      if (next_block_ == blocks_.size()) return false;
+      if (next_block_ == blocks_.size()) {
+        if (reader_.index_damage()) throw *reader_.index_damage();
+        return false;
+      }
       reader_.seek(blocks_[next_block_]);
       left_ = blocks_[next_block_++].records;
     }

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "nestwalk/addrspace/formats.hpp"
+#include "nestwalk/traces/error.hpp"
 
 namespace nestwalk::traces {
 namespace {
@@ -173,13 +174,22 @@ bool same_entry(TableFormat format, u64 a, u64 b) {
          });
 }
 
-void RecordedTables::put(const TablePage& page) {
-  std::array<u64, kEntries>& entries = pages_[page.address];
-  std::memcpy(entries.data(), page.bytes.data(), std::min(page.bytes.size(), sizeof entries));
+std::array<u64, RecordedTables::kEntries>& RecordedTables::page(u64 address) {
+  std::array<u64, kEntries>& entries = pages_[address];
+  if (pages_.size() > most_pages_) {
+    throw InputError(name_, "expected at most " + std::to_string(most_pages_) +
+                                " pages of tables of one stage, found more");
+  }
+  return entries;
+}
+
+void RecordedTables::put(const TablePage& given) {
+  std::array<u64, kEntries>& entries = page(given.address);
+  std::memcpy(entries.data(), given.bytes.data(), std::min(given.bytes.size(), sizeof entries));
 }
 
 bool RecordedTables::put(u64 address, u64 value) {
-  u64& entry = pages_[address & ~(kPageBytes - 1)][address % kPageBytes / kEntryBytes];
+  u64& entry = page(address & ~(kPageBytes - 1))[address % kPageBytes / kEntryBytes];
   return std::exchange(entry, value) != value;
 }
 

@@ -3,6 +3,8 @@
 
 #include "nestwalk/traces/shape.hpp"
 
+#include <array>
+
 namespace nestwalk::traces {
 namespace {
 
@@ -27,7 +29,7 @@ u8 first_byte(const Shape& shape) {
   return byte;
 }
 
-Shape from_first_byte(u64 byte) {
+constexpr Shape from_first_byte(u64 byte) {
   Shape shape;
   shape.kind = static_cast<AccessKind>(byte & kKindMask);
   for (const Bit& bit : kBits) {
@@ -41,6 +43,12 @@ Shape from_first_byte(u64 byte) {
   return shape;
 }
 
+constexpr auto kFirstBytes = [] {
+  std::array<Shape, kFirstByteEnd> shapes;
+  for (u64 byte = 0; byte < kFirstByteEnd; ++byte) shapes[byte] = from_first_byte(byte);
+  return shapes;
+}();
+
 }  // namespace
 
 u64 key_of(const Shape& shape) {
@@ -49,7 +57,7 @@ u64 key_of(const Shape& shape) {
 }
 
 Shape shape_of(u64 key) {
-  Shape shape = from_first_byte(key & 0xff);
+  Shape shape = kFirstBytes[key & 0xff];
   shape.length = static_cast<u8>(key >> 8);
   shape.size = static_cast<u16>(key >> 16);
   shape.instructions = static_cast<u32>(key >> 32);
@@ -67,7 +75,7 @@ Shape take_shape(ByteReader& from) {
   const u8 byte = from.take<u8>("a shape");
   from.check_below(byte, kFirstByteEnd, "a shape's first byte");
   from.check_below(byte & kKindMask, std::size(kAccessKindNames), "an access kind");
-  Shape shape = from_first_byte(byte);
+  Shape shape = kFirstBytes[byte];
   shape.length = from.take<u8>("a distance's length");
   from.check_below(shape.length, 9, "a distance's length");
   shape.size = static_cast<u16>(from.take_below(kPageBytes + 1, "an access size"));

@@ -9,12 +9,11 @@ namespace nestwalk::traces {
 namespace {
 
 constexpr unsigned kLargeShifts[] = {21, 30};
-constexpr unsigned kSpaceShift = 52;  // page numbers have 52 bits; the space goes above
 constexpr std::size_t kLeastPositions = 1 << 16;
 
 }  // namespace
 
-u64 PageReuse::access(u64 page) {
+u64 PageReuse::access(Page page) {
   if (next_ == tree_.size()) renumber();
   const auto [found, is_new] = position_of_.try_emplace(page, next_);
   u64 distance = kFirst;
@@ -52,7 +51,8 @@ void PageReuse::renumber() {
 }
 
 void Summary::add(const Chunk& chunk) {
-  const u64 space = space_number(chunk.root, chunk.asid) << kSpaceShift;
+  const u64 space =
+      space_numbers_.try_emplace({chunk.root, chunk.asid}, space_numbers_.size()).first->second;
   for (const Access& access : chunk.accesses) add(access, space);
   if (chunk.event == nullptr) return;
   ++events_[chunk.event->detail.index()];
@@ -64,7 +64,7 @@ void Summary::add(const Access& access, u64 space) {
   ++flags_[access.flags];
   instructions_ += access.instructions;
   const u64 address = access.has(kGvaKnown) ? access.gva.value() : access.gpa.value();
-  const u64 page = (address >> kPageShift) + space;
+  const Page page{address >> kPageShift, space};
   if (page == current_page_ && in_window_ != 0) {
     ++reuse_buckets_[0];
   } else {
@@ -77,21 +77,17 @@ void Summary::add(const Access& access, u64 space) {
   }
 }
 
-void Summary::enter_page(u64 page) {
+void Summary::enter_page(Page page) {
   current_page_ = page;
   window_pages_.insert(page);
   const u64 distance = reuse_.access(page);
   if (distance == PageReuse::kFirst) {
-    for (unsigned n = 0; n < 2; ++n) large_pages_[n].insert(page >> (kLargeShifts[n] - kPageShift));
+    for (unsigned n = 0; n < 2; ++n) {
+      large_pages_[n].insert({page.number >> (kLargeShifts[n] - kPageShift), page.space});
+    }
   } else {
     ++reuse_buckets_[static_cast<std::size_t>(std::bit_width(distance))];
   }
-}
-
-// Numbers for address spaces, in the order in which they appear.
-u64 Summary::space_number(u64 root, u64 asid) {
-  const u64 key = (root ^ asid << 48) * 0x9E3779B97F4A7C15;
-  return space_numbers_.try_emplace(key, space_numbers_.size()).first->second;
 }
 
 u64 Summary::flagged(u8 flag) const {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include <algorithm>
+#include <set>
 
 #include "nestwalk/traces/reader.hpp"
 
@@ -36,12 +37,28 @@ void take_run(Chunk& from, u64 bound, Chunk& run) {
   from.first_record += count;
 }
 
+// The reader of each vCPU comes across the same damage.
+OnLoss once(const OnLoss& on_loss) {
+  constexpr std::size_t kRemembered = 4096;
+  if (!on_loss) return {};
+  return [on_loss, said = std::make_shared<std::set<std::string>>()](const std::string& message) {
+    if (said->size() >= kRemembered) said->clear();
+    if (said->insert(message).second) on_loss(message);
+  };
+}
+
 }  // namespace
 
 TimeOrderedReader::TimeOrderedReader(const Open& open, const OnLoss& on_loss) {
-  header_ = Reader(open(), on_loss).header();
-  for (u32 vcpu = 0; vcpu < header_.vcpus; ++vcpu) {
-    Cursor cursor{std::make_unique<StreamReader>(open(), vcpu, on_loss), {}};
+  const OnLoss lose = once(on_loss);
+  Reader reader(open(), lose);
+  header_ = reader.header();
+  const std::vector<IndexEntry> index = reader.read_index();
+  index_damage_ = reader.index_damage();
+  std::set<u32> vcpus;
+  for (const IndexEntry& entry : index) vcpus.insert(entry.vcpu);
+  for (const u32 vcpu : vcpus) {
+    Cursor cursor{std::make_unique<StreamReader>(open(), vcpu, index, lose), {}};
     if (cursor.fill()) cursors_.push_back(std::move(cursor));
   }
 }
@@ -58,7 +75,10 @@ u64 TimeOrderedReader::Cursor::next_time() const {
 // Takes records from the earliest stream for as long as it stays the earliest.
 bool TimeOrderedReader::next(Chunk& chunk) {
   std::erase_if(cursors_, [](Cursor& cursor) { return !cursor.fill(); });
-  if (cursors_.empty()) return false;
+  if (cursors_.empty()) {
+    if (index_damage_) throw *index_damage_;
+    return false;
+  }
   Cursor* first = &cursors_.front();
   for (Cursor& cursor : cursors_) {
     if (cursor.next_time() < first->next_time()) first = &cursor;

@@ -37,7 +37,7 @@ Verifier::Verifier(const Header& header, std::string name, std::size_t most_mism
     : header_(header),
       name_(std::move(name)),
       most_mismatches_(most_mismatches),
-      registers_(header.vcpus),
+      tables_{RecordedTables(name_), RecordedTables(name_)},
       vcpus_(header.vcpus) {
   if (!header_.architecture) fail("does not say its architecture: its tables cannot be walked");
   result_.accesses.resize(header.vcpus);
@@ -53,24 +53,30 @@ void Verifier::load(const SideData& side) {
   if (begun_) fail("has page tables of the begin behind records, where a pipe cannot be verified");
   has_tables_ = true;
   for (const TablePage& page : side.pages) tables_[static_cast<u8>(side.stage)].put(page);
-  for (const auto& [name, value] : side.registers) registers_[side.vcpu][name] = value;
+  for (const auto& [name, value] : side.registers) vcpus_[side.vcpu].registers[name] = value;
 }
 
 // All of the begin has been read.
 void Verifier::begin() {
   if (!has_tables_) fail("holds no page tables of its begin: there is nothing to walk");
   begun_ = true;
-  for (u32 vcpu = 0; vcpu < vcpus_.size(); ++vcpu) {
-    const bool own = !registers_[vcpu].empty();
-    Vcpu& entry = vcpus_[vcpu];
+  for (Vcpu& vcpu : vcpus_) {
     // Without registers of its own, a vCPU is known from its first switch on: what the first one's
     // say about the form of tables holds for all.
-    entry.begin = guest_roots(*header_.architecture, registers_[own ? vcpu : 0]);
-    entry.roots = entry.begin;
-    entry.known = own;
-    entry.translations.resize(kTranslations);
+    if (vcpu.registers.empty()) {
+      vcpu.registers = vcpus_[0].registers;
+      vcpu.lost = "no registers of the begin";
+    }
+    find_roots(vcpu);
+    vcpu.translations.resize(kTranslations);
   }
-  if (header_.mode == Mode::Nested) host_ = host_root(*header_.architecture, registers_[0]);
+}
+
+void Verifier::find_roots(Vcpu& vcpu) {
+  vcpu.roots = guest_roots(*header_.architecture, vcpu.registers);
+  if (vcpu.root) vcpu.roots = with_root(vcpu.roots, *vcpu.root);
+  for (Translation& translation : vcpu.translations) translation.tables = 0;
+  if (header_.mode == Mode::Nested) host_ = host_root(*header_.architecture, vcpu.registers);
 }
 
 void Verifier::add(const Chunk& chunk) {
@@ -85,9 +91,15 @@ void Verifier::on_event(Vcpu& vcpu, const Event& event) {
     tables_[static_cast<u8>(write->stage)].put(write->address, write->value);
     ++version_;
   } else if (const auto* space = std::get_if<SpaceSwitch>(&event.detail)) {
-    vcpu.known = space->precision == Precision::Exact;
-    vcpu.roots = with_root(vcpu.begin, space->root);
-    for (Translation& translation : vcpu.translations) translation.tables = 0;
+    vcpu.root = space->root;
+    const bool exact = space->precision == Precision::Exact;
+    vcpu.lost = exact ? nullptr : "the root that was switched to is not known";
+    find_roots(vcpu);
+  } else if (const auto* control = std::get_if<ControlWrite>(&event.detail)) {
+    vcpu.registers[control->name] = control->value;
+    // A root register that comes as a whole says all that a space record says.
+    if (control->name == "satp") vcpu.root.reset();
+    find_roots(vcpu);
   }
 }
 
@@ -96,11 +108,12 @@ const Verifier::Translation& Verifier::translate(Vcpu& vcpu, const Access& acces
   const u64 page = address & ~(kPageBytes - 1);
   Translation& found = vcpu.translations[(page >> kPageShift) % kTranslations];
   if (found.page == page && found.tables == version_) return found;
-  found = {page, version_, false, {page, 0}, {}};
+  found = {page, version_, false, true, {page, 0}, {}};
   found.translated = access.has(kGvaKnown) && (vcpu.roots.lower || vcpu.roots.upper);
   if (found.translated) {
     const std::optional<TableRoot>& root = vcpu.roots.of(page);
     found.guest = root ? tables_[0].walk(*root, page) : RecordedWalk{};
+    found.recorded = !root || tables_[0].has(root->address & ~(kPageBytes - 1));
   }
   if (host_ && found.guest.address) found.host = tables_[1].walk(*host_, *found.guest.address);
   return found;
@@ -123,9 +136,8 @@ bool Verifier::in_firmware(const Access& access) const {
          !access.has(kHpaKnown) && access.gva.value() == access.gpa.value();
 }
 
-Verdict Verifier::verdict(const Vcpu& vcpu, const Access& access, const Translation& found,
+Verdict Verifier::verdict(const Access& access, const Translation& found,
                           AddressMismatch& mismatch) const {
-  if (access.has(kGvaKnown) && !vcpu.known) return Verdict::UnknownTables;
   const u64 gpa = access.gpa.value(), hpa = access.hpa.value();
   mismatch.walked = within_page(found.guest, gpa);
   mismatch.recorded = gpa;
@@ -145,6 +157,28 @@ Verdict Verifier::verdict(const Vcpu& vcpu, const Access& access, const Translat
   return nested || found.translated ? Verdict::Match : Verdict::Untranslated;
 }
 
+// Why an access cannot be judged; null when it can.
+const char* Verifier::unknown(const Vcpu& vcpu, const Access& access,
+                              const Translation& found) const {
+  if (!access.has(kGvaKnown)) return nullptr;
+  if (vcpu.lost != nullptr) return vcpu.lost;
+  return found.recorded ? nullptr : "no tables were recorded at the root";
+}
+
+void Verifier::add_stretch(u32 index, u64 record, const char* reason) {
+  Vcpu& vcpu = vcpus_[index];
+  std::vector<UnknownStretch>& all = result_.unknown;
+  if (vcpu.stretch && all[*vcpu.stretch].reason != reason) vcpu.stretch.reset();
+  if (reason == nullptr) return;
+  if (!vcpu.stretch) {
+    if (all.size() == most_mismatches_) return;
+    vcpu.stretch = all.size();
+    all.push_back({index, record, record, 0, reason});
+  }
+  all[*vcpu.stretch].last_record = record;
+  ++all[*vcpu.stretch].accesses;
+}
+
 void Verifier::check(u32 vcpu, u64 record, const Access& access) {
   auto& counts = result_.accesses[vcpu][static_cast<std::size_t>(access.kind)];
   const bool gpa_only = !access.has(kGvaKnown) && !access.has(kHpaKnown);
@@ -153,7 +187,10 @@ void Verifier::check(u32 vcpu, u64 record, const Access& access) {
     return;
   }
   AddressMismatch mismatch{vcpu, record, access.kind, access.gva, Stage::Guest, 0, {}};
-  const Verdict found = verdict(vcpus_[vcpu], access, translate(vcpus_[vcpu], access), mismatch);
+  const Translation& walked = translate(vcpus_[vcpu], access);
+  const char* const reason = unknown(vcpus_[vcpu], access, walked);
+  add_stretch(vcpu, record, reason);
+  const Verdict found = reason ? Verdict::UnknownTables : verdict(access, walked, mismatch);
   ++counts[static_cast<std::size_t>(found)];
   if (found == Verdict::Mismatch && result_.addresses.size() < most_mismatches_) {
     result_.addresses.push_back(mismatch);
@@ -161,7 +198,7 @@ void Verifier::check(u32 vcpu, u64 record, const Access& access) {
 }
 
 void Verifier::compare(Stage stage, const TablePage& page) {
-  const std::optional<TableRoot>& root = stage == Stage::Host ? host_ : vcpus_[0].begin.lower;
+  const std::optional<TableRoot>& root = stage == Stage::Host ? host_ : vcpus_[0].roots.lower;
   Verification::Entries& entries = result_.entries[static_cast<u8>(stage)];
   for (u64 at = 0; at + kEntryBytes <= page.bytes.size(); at += kEntryBytes) {
     EntryMismatch entry{stage, page.address + at, 0, 0};
@@ -199,10 +236,11 @@ Verification verify_in_file_order(Reader& reader, Verifier& verifier,
 }  // namespace
 
 Verification verify_trace(const std::function<std::unique_ptr<ByteSource>()>& open,
-                          std::size_t most_mismatches, const VerifyProgress& progress) {
+                          std::size_t most_mismatches, const VerifyProgress& progress,
+                          const OnLoss& on_loss) {
   auto source = open();
   const std::string name = source->name();
-  Reader reader(std::move(source));
+  Reader reader(std::move(source), on_loss);
   Verifier verifier(reader.header(), name, most_mismatches);
   if (reader.header().vcpus == 1) return verify_in_file_order(reader, verifier, progress);
   // vCPUs may change each other's tables: their records are taken in the order of time, which the
@@ -211,7 +249,8 @@ Verification verify_trace(const std::function<std::unique_ptr<ByteSource>()>& op
   for (Reader::Item item = reader.next(); item != Reader::Item::End; item = reader.next()) {
     if (item == Reader::Item::SideData) verifier.add(reader.side_data());
   }
-  TimeOrderedReader ordered(open);
+  // What is lost was reported above.
+  TimeOrderedReader ordered(open, on_loss ? [](const std::string&) {} : OnLoss{});
   u64 records = 0;
   for (Chunk chunk; ordered.next(chunk); records += chunk.accesses.size()) {
     verifier.add(chunk);

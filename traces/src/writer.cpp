@@ -8,6 +8,9 @@
 namespace nestwalk::traces {
 namespace {
 
+// Of all streams together, so that many vCPUs do not take the memory of as many large blocks.
+constexpr u32 kMaxOpenRecords = 16 * kMaxBlockRecords;
+
 // Side data of at most this many bytes per section, and a page more.
 constexpr std::size_t kSideBytes = 16 << 20;
 
@@ -38,6 +41,7 @@ Writer::Writer(ByteSink& sink, const Header& header, const Options& options)
   if (options.block_records == 0 || options.block_records > kMaxBlockRecords) {
     throw RecordError("a block has 1 to " + std::to_string(kMaxBlockRecords) + " records");
   }
+  options_.block_records = std::min(options_.block_records, kMaxOpenRecords / header.vcpus);
   encoders_.resize(header.vcpus);
   put(payload_, header);
   if (payload_.size() > kMaxPayload) throw RecordError("the header is too large");

@@ -202,6 +202,19 @@ std::vector<std::pair<u32, u64>> order_of(const Bytes& file) {
   return order;
 }
 
+TEST(Container, ManyVcpusHaveSmallerBlocks) {
+  Header header;
+  header.vcpus = kMaxVcpus;
+  MemorySink sink;
+  Writer writer(sink, header);
+  // 16 blocks of 2^20 records are open at most: 4096 records of each of 4096 vCPUs.
+  const Access access = {Gva(8), {}, {}, 0, 8, AccessKind::Read, kGvaKnown};
+  for (int n = 0; n < 4095; ++n) writer.append(7, access);
+  EXPECT_EQ(writer.totals().blocks, 0U);
+  writer.append(7, access);
+  EXPECT_EQ(writer.totals().blocks, 1U);
+}
+
 TEST(Container, StreamsAreMergedByTheirClocks) {
   // vCPU 0 at 10, 20, 30, 40; vCPU 1 at 5, 20, then its clock is set to 35, 36.
   const Bytes file = file_of({{at_time(10), at_time(10), at_time(10), at_time(10)},

@@ -141,6 +141,17 @@ TEST(DynamoRioImport, PageThatIsNoLongerAvailableLosesItsFrame) {
             (Stream{both(kRead, 0x500008, 0x9008, 8), gva(kRead, 0x500008, 8)}));
 }
 
+TEST(DynamoRioImport, InstructionsOfAFilteredTraceAreNotCounted) {
+  const std::string records = entry(10, 4, 0x1000) + entry(0, 8, 0x2000) + kEnd;
+  // Bit 7: the fetches were filtered; bit 8: only the data accesses were.
+  const Imported filtered = import_text("dynamorio", kStart + entry(28, 9, 0x80) + records);
+  EXPECT_EQ(filtered.stream(), (Stream{gva(kFetch, 0x1000, 4, 0), gva(kRead, 0x2000, 8)}));
+  EXPECT_EQ(filtered.header.lacks & kNoInstructions, u64{kNoInstructions});
+  const Imported whole = import_text("dynamorio", kStart + entry(28, 9, 0x100) + records);
+  EXPECT_EQ(whole.stream(), (Stream{gva(kFetch, 0x1000, 4, 1), gva(kRead, 0x2000, 8)}));
+  EXPECT_EQ(whole.header.lacks & kNoInstructions, 0U);
+}
+
 TEST(DynamoRioImport, CutOrAbsurdRecordsAreNamed) {
   const std::string read = entry(0, 8, 0x1000);
   EXPECT_THAT(import_error("dynamorio", kStart + read),
@@ -152,6 +163,8 @@ TEST(DynamoRioImport, CutOrAbsurdRecordsAreNamed) {
   EXPECT_THAT(import_error("dynamorio", kStart + entry(50, 0, 0)),
               HasSubstr("a type from 0 to 49"));
   EXPECT_THAT(import_error("dynamorio", kStart + entry(17, 0, 0)), HasSubstr("no bundles"));
+  EXPECT_THAT(import_error("dynamorio", kStart + entry(0, 65535, 0x1000)),
+              HasSubstr("expected an access of at most 16384 bytes, found 65535 bytes"));
   EXPECT_THAT(import_error("dynamorio", kStart + entry(28, 18, 4097)), HasSubstr("a page size"));
 }
 

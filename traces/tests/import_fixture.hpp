@@ -14,6 +14,7 @@ namespace nestwalk::traces {
 struct Imported {
   Header header;
   std::vector<Stream> streams;
+  std::string drops;  ///< what it says of all records
   std::vector<std::string> reports;
 
   const Stream& stream() const { return streams.at(0); }
@@ -27,7 +28,14 @@ inline ImportRequest request_for(const std::string& format) {
 
 inline Imported run_import(ImportRequest request) {
   Imported result;
-  request.report = [&](const std::string& line) { result.reports.push_back(line); };
+  request.report = [&](const std::string& line) {
+    const std::string_view every = "not in the trace, of any record: ";
+    if (line.starts_with(every)) {
+      result.drops = line.substr(every.size());
+    } else {
+      result.reports.push_back(line);
+    }
+  };
   MemorySink sink;
   import_trace(request, sink);
   const Contents contents = read_all(sink.bytes());

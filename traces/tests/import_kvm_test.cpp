@@ -87,8 +87,67 @@ TEST(KvmImport, ReportOfTraceCmdHasTheSameEvents) {
             (Stream{gpa(kFetch, 0x200000, 0), happens(VmExit{0x400, 0x100000010, Gpa(0x200000)})}));
 }
 
+TEST(KvmImport, FaultThatDoesNotSayItsVcpuIsOfTheVcpuThatItsThreadEntered) {
+  // Two threads, whose events interleave; numbering the threads would swap the vCPUs.
+  const Imported imported =
+      import_text("kvm",
+                  "a-11 [000] 1.000000: kvm_entry: vcpu 1\n"
+                  "b-10 [001] 1.000001: kvm_entry: vcpu 0\n"
+                  "a-11 [000] 1.000002: kvm_exit: reason EPT_VIOLATION rip 0x1 info 182 0\n"
+                  "b-10 [001] 1.000003: kvm_exit: reason EPT_VIOLATION rip 0x1 info 181 0\n"
+                  "b-10 [001] 1.000004: kvm_page_fault: address 2000 error_code 181\n"
+                  "a-11 [000] 1.000005: kvm_page_fault: address 1000 error_code 182\n");
+  ASSERT_EQ(imported.streams.size(), 2U);
+  EXPECT_EQ(imported.streams[0],
+            (Stream{gpa(kRead, 0x2000, 0), happens(VmExit{48, 0x181, Gpa(0x2000)})}));
+  EXPECT_EQ(imported.streams[1], (Stream{happens(TimeSync{1'000'005'000}), gpa(kWrite, 0x1000, 0),
+                                         happens(VmExit{48, 0x182, Gpa(0x1000)})}));
+}
+
+TEST(KvmImport, FaultWhoseVcpuNothingSaysIsAnErrorUnlessThreadsAreNumbered) {
+  const std::string fault = "v-7 [000] 1.0: kvm_page_fault: address 1000 error_code 182\n";
+  EXPECT_THAT(import_error("kvm", fault), HasSubstr("line 1: expected 'vcpu N', or a kvm_entry"));
+  // What another thread says is not about this one.
+  EXPECT_THAT(import_error("kvm", "v-8 [000] 0.9: kvm_entry: vcpu 0\n" + fault),
+              HasSubstr("line 2: expected 'vcpu N'"));
+  EXPECT_EQ(import_text("kvm", fault, {"vcpus=threads"}).stream(),
+            (Stream{gpa(kWrite, 0x1000, 0), happens(VmExit{48, 0x182, Gpa(0x1000)})}));
+}
+
+TEST(KvmImport, CodeThatIsCutTo32BitsIsOfWhatTheExitSays) {
+  const std::string place = "v-1 [000] 1.0: ";
+  const std::string fault = place + "kvm_page_fault: address 1000 error_code 14\n";
+  const auto exit = [&](const std::string& reason) {
+    return place + "kvm_exit: vcpu 0 reason " + reason + " rip 0x1";
+  };
+  // SVM: bit 4 is a fetch. The exit's first word of information is the whole code.
+  EXPECT_EQ(import_text("kvm", exit("npf") + "\n" + fault).stream(),
+            (Stream{gpa(kFetch, 0x1000, 0), happens(VmExit{0x400, 0x14, Gpa(0x1000)})}));
+  EXPECT_EQ(
+      import_text("kvm", exit("npf") + " info1 0x0000000100000014 info2 0x1000\n" + fault).stream(),
+      (Stream{gpa(kFetch, 0x1000, 0), happens(VmExit{0x400, 0x1'0000'0014, Gpa(0x1000)})}));
+  // VMX: bit 2 is a fetch.
+  EXPECT_EQ(import_text("kvm", exit("EPT_VIOLATION") + "\n" + fault).stream(),
+            (Stream{gpa(kFetch, 0x1000, 0), happens(VmExit{48, 0x14, Gpa(0x1000)})}));
+  EXPECT_THAT(import_error("kvm", exit("EXCEPTION_NMI") + "\n" + fault),
+              HasSubstr("line 2: expected a fault of EPT or NPT, found one of shadow paging"));
+  // An exit before the last entry says nothing.
+  EXPECT_THAT(import_error("kvm", exit("npf") + "\n" + place + "kvm_entry: vcpu 0\n" + fault),
+              HasSubstr("line 3: expected the code of a nested page fault (bit 32 or 33)"));
+}
+
+TEST(KvmImport, FaultsOfTwoArchitecturesAreAnError) {
+  EXPECT_THAT(
+      import_error("kvm",
+                   "v-1 [000] 1.0: kvm_page_fault: vcpu 0 address 1000 error_code 182\n"
+                   "v-1 [000] 1.1: kvm_guest_fault: ipa 0x1000, hsr 0x92000045, hxfar 0x1000, "
+                   "pc 0x0\n"),
+      HasSubstr("line 2: expected a fault of the architecture of those before"));
+}
+
 TEST(KvmImport, LostEventsAreReported) {
-  const std::string fault = "v-1 [000] 1.0: kvm_page_fault: address 1000 error_code 100000004\n";
+  const std::string fault =
+      "v-1 [000] 1.0: kvm_page_fault: vcpu 0 address 1000 error_code 100000004\n";
   EXPECT_THAT(import_text("kvm", fault + "CPU:2 [LOST 17 EVENTS]\n").reports,
               ElementsAre("not in the trace: places where the kernel lost events (1)"));
 }
@@ -103,8 +162,9 @@ TEST(KvmImport, MalformedLinesAreNamed) {
   }
   EXPECT_THAT(import_error("kvm", place + "kvm_page_fault: address 0x1000"),
               HasSubstr("line 1: expected error_code and a number"));
-  EXPECT_THAT(import_error("kvm", place + "kvm_page_fault: address 0x1000 error_code 0x10"),
-              HasSubstr("expected the code of a nested page fault or EPT violation"));
+  EXPECT_THAT(
+      import_error("kvm", place + "kvm_page_fault: vcpu 0 address 0x1000 error_code 0x10"),
+      HasSubstr("expected the code of a nested page fault (bit 32 or 33) or EPT violation"));
   EXPECT_THAT(import_error("kvm", place + "kvm_page_fault: vcpu 4096 address 0x1 error_code 0x1"),
               HasSubstr("expected a vCPU below 4096"));
 }

@@ -43,6 +43,28 @@ TEST(Import, InputInNoKnownFormatIsAnError) {
   EXPECT_EQ(import_error("", ""), "input0: is empty");
 }
 
+TEST(Import, ProseIsNotTakenForDin) {
+  // "add" and "bad" are hexadecimal numbers.
+  for (const char* prose : {"1 add the flour\n", "2 bad\n", "1 2 buckle my shoe\n",
+                            "0 1000\nis not\na trace\n", "1. 2000 words\n"}) {
+    EXPECT_THAT(import_error("", prose), HasSubstr("is in no format that can be told")) << prose;
+  }
+  EXPECT_EQ(import_text("", "0 1000 a read\n\n2 b\n").stream(),
+            (Stream{gva(kRead, 0x1000, 0), gva(kFetch, 0xb, 0)}));
+}
+
+TEST(Import, WhatNoRecordOfAFormatBringsIntoATraceIsSaid) {
+  EXPECT_EQ(import_sample(request_for("gem5"), "gem5.gz").drops,
+            "ticks, packet ids, PCs, and flags besides those of fetches");
+  EXPECT_EQ(import_sample(request_for("lackey"), "lackey.txt").drops, "");
+}
+
+TEST(Import, MoreVcpusThanATraceCanHaveAreRefused) {
+  ImportRequest request = request_for("csv");
+  request.vcpus = 4097;
+  EXPECT_THROW(import_texts(request, {"kind,gva\nread,1\n"}), RecordError);
+}
+
 TEST(Import, PerfIsFoundAsWell) {
   ImportRequest request;
   request.options = {"kind=read"};

@@ -131,6 +131,17 @@ TEST(PerfImport, CpusBecomeVcpusInTheOrderOfTimeAndProcessesBecomeSpaces) {
                     happens(SpaceSwitch{0, 20, Precision::Inferred}), gva(kWrite, 0x2000, 0)}));
 }
 
+TEST(PerfImport, AddressesThatPerfCouldNotTellAreNoAddresses) {
+  const Imported imported = import_text("perf",
+                                        "a 1/1 5.000001: mem-loads: 0 0\n"
+                                        "a 1/1 5.000002: mem-loads: 0 5000\n"
+                                        "a 1/1 5.000003: mem-loads: 1000 0\n",
+                                        {"columns=addr,phys_addr"});
+  EXPECT_EQ(imported.stream(), (Stream{happens(SpaceSwitch{0, 1, Precision::Inferred}),
+                                       gpa(kRead, 0x5000, 0), gva(kRead, 0x1000, 0)}));
+  EXPECT_THAT(imported.reports, ElementsAre("not in the trace: samples without an address (1)"));
+}
+
 TEST(PerfImport, MalformedLinesAreNamed) {
   const std::string good = "a 1/1 5.000001: mem-loads: 1000";
   expect_malformed("perf", good,
@@ -162,6 +173,31 @@ TEST(CsvImport, SampleGivesItsRecords) {
 TEST(CsvImport, WhatNoColumnGivesIsLacking) {
   EXPECT_EQ(import_text("csv", "kind,gpa\nread,0x1000\n").header.lacks,
             kTextLacks - kNoGpa + kNoGva + kNoSize);
+}
+
+TEST(CsvImport, ByteOrderMarkOfASpreadsheetIsPassedOver) {
+  EXPECT_EQ(import_text("", "\xef\xbb\xbfkind,gva\r\nread,16\r\n").stream(),
+            (Stream{gva(kRead, 16, 0)}));
+}
+
+TEST(CsvImport, ColumnsStandOnce) {
+  EXPECT_THAT(import_error("csv", "kind,gva,gva\nread,1,2\n"),
+              HasSubstr("line 1: expected each column once, found 'gva' again"));
+  EXPECT_EQ(import_text("csv", "kind,gva,a,a\nread,1,2,3\n", {"ignore=a"}).stream(),
+            (Stream{gva(kRead, 1, 0)}));
+}
+
+TEST(CsvImport, AccessThatCannotBeIsLeftOutAsAWhole) {
+  // 8 bytes from 0x1ffc by GPA and HPA: of the second page neither the GVA nor the frames are
+  // known.
+  ImportRequest request = request_for("csv");
+  request.lenient = true;
+  const Imported imported =
+      import_texts(request, {"kind,gpa,hpa,size\nread,0x1ffc,0x5ffc,8\nread,0x1000,0x5000,8\n"});
+  Access access = gpa(kRead, 0x1000, 8);
+  access.hpa = Hpa(0x5000);
+  access.flags |= kHpaKnown;
+  EXPECT_EQ(imported.stream(), (Stream{access}));
 }
 
 TEST(CsvImport, MalformedLinesAreNamed) {

@@ -62,7 +62,7 @@ struct FillRandomly {
   void operator()(const char*, Gva& value) const { value = Gva(extreme_or_random(random)); }
   void operator()(const char*, Gpa& value) const { value = Gpa(extreme_or_random(random)); }
   void operator()(const char*, std::string& value) const {
-    value.resize(random.percent(5) ? PhaseMarker::kMaxName : random.below(20));
+    value.resize(random.percent(5) ? kMaxEventText : random.below(20));
     for (char& letter : value) letter = static_cast<char>(random.next());
   }
   template <class Enum>

@@ -57,12 +57,27 @@ std::string header(u32 architecture, u32 flags, u32 vcpus = 1) {
          raw<u32>(12) + raw<u64>(0) + raw<u64>(0) + std::string(16, '\0');
 }
 
-std::string chunk(u32 vcpu, u32 records, const std::string& payload) {
-  return "NWCK" + raw(vcpu) + raw(static_cast<u32>(payload.size())) + raw(records) + raw<u64>(0) +
-         raw<u64>(0) + payload;
+// `number` chunks are before it; the vCPU's count of instructions stands at `instructions`.
+std::string chunk(u32 vcpu, u32 records, const std::string& payload, u64 number = 0,
+                  u64 instructions = 0) {
+  return "NWCK" + raw(vcpu) + raw(static_cast<u32>(payload.size())) + raw(records) + raw(number) +
+         raw(instructions) + payload;
 }
 
-std::string last_chunk() { return chunk(0xffffffff, 0, std::string(56, '\0')); }
+struct Counts {
+  u64 chunks = 1;
+  u64 reads = 0, writes = 0, fetches = 0, events = 0;
+};
+
+std::string last_chunk(const Counts& counts) {
+  const u64 records = counts.reads + counts.writes + counts.fetches + counts.events;
+  std::string payload;
+  for (const u64 count :
+       {records, counts.reads, counts.writes, counts.fetches, counts.events, u64{0}, u64{0}}) {
+    payload += raw(count);
+  }
+  return chunk(0xffffffff, 0, payload, counts.chunks);
+}
 
 std::string bytes(std::initializer_list<int> values) {
   std::string text;
@@ -115,7 +130,7 @@ TEST(Recording, AccessesOfAProgramHaveVirtualAddressesOnly) {
       "stream",
       header(kX86, 2) +
           chunk(0, 3, bytes({0x6c, 0x80, 0x40, 0, 0x29, 15, 0, 0xfe, 0xac, 0x02, 12, 0x40, 0})) +
-          last_chunk());
+          last_chunk({.reads = 1, .writes = 1, .fetches = 1}));
   const Converted converted = convert(folder);
   EXPECT_THAT(converted.lines, ElementsAre("0 0 1 read gva=0x1000 size=8 instructions=1",
                                            "0 1 1 write gva=0xff8 size=4 instructions=0",
@@ -130,9 +145,11 @@ TEST(Recording, AFrameHoldsForItsPageUntilTheChunkEnds) {
   const Folder folder;
   // Reads of 1 byte at 0x1000 and 0x1001; page number 5 in memory: (5 << 1) + 1 is 11.
   const std::string payload = bytes({0x20, 0x80, 0x40, 11, 0x00, 2});
+  folder.write("registers.begin", "CR0 0x10\n");
   // In the next chunk addresses begin at 0 again.
   folder.write("stream", header(kX86, 1) + chunk(0, 2, payload) +
-                             chunk(0, 1, bytes({0x20, 0x80, 0x40, 0})) + last_chunk());
+                             chunk(0, 1, bytes({0x20, 0x80, 0x40, 0}), 1) +
+                             last_chunk({.chunks = 2, .reads = 3}));
   EXPECT_THAT(convert(folder).lines,
               ElementsAre("0 0 0 read gva=0x1000 gpa=0x5000 size=1 instructions=0",
                           "0 1 0 read gva=0x1001 gpa=0x5001 size=1 instructions=0",
@@ -153,7 +170,7 @@ TEST(Recording, AnAccessAcrossPagesGetsItsSecondFrameFromTheTables) {
                        {0x102000, {{1, leaf_of(0x200)}, {2, leaf_of(0x300)}}}}));
   // A read of 8 bytes at 0x1ffc, which lies at 0x200ffc: (0x200 << 1) + 1 is 0x401: 0x81 0x08.
   folder.write("stream", header(kRiscv, 1) + chunk(0, 1, bytes({0x2c, 0xf8, 0x7f, 0x81, 0x08})) +
-                             last_chunk());
+                             last_chunk({.reads = 1}));
   const Converted converted = convert(folder);
   EXPECT_THAT(converted.lines,
               ElementsAre("0 0 0 read gva=0x1ffc gpa=0x200ffc size=4 instructions=0",
@@ -174,7 +191,7 @@ TEST(Recording, ANestedAccessGetsItsGuestPhysicalAddressFromTheTables) {
   folder.write("stream",
                header(kRiscv, 1 | 4) +
                    chunk(0, 5, bytes({0x0b, 1, 0}) + read + entry + again + bytes({0x0f, 0})) +
-                   last_chunk());
+                   last_chunk({.reads = 2, .events = 3}));
   const Converted converted = convert(folder);
   EXPECT_THAT(converted.lines,
               ElementsAre("0 0 0 entry vmid=0x7 instructions=0",
@@ -195,7 +212,8 @@ TEST(Recording, AnExitTellsWhatTheHypervisorFound) {
   const std::string states = bytes({0x1f, 2, 51, 21}) + bytes({0x1f, 3, 52, 0x80, 0x28}) +
                              bytes({0x1f, 3, 53, 0x83, 0x40});
   folder.write("stream", header(kRiscv, 1 | 4 | 8) +
-                             chunk(0, 7, entry + exit + states + entry + exit) + last_chunk());
+                             chunk(0, 7, entry + exit + states + entry + exit) +
+                             last_chunk({.events = 7}));
   EXPECT_THAT(convert(folder).lines,
               ElementsAre("0 0 0 entry vmid=0x0 instructions=0",
                           "0 1 0 exit reason=0x15 info=0x2003 gpa=0x5000 instructions=0",
@@ -213,7 +231,8 @@ TEST(Recording, SeveralVcpusHaveRegistersOfTheirOwnAndAnOrder) {
   const std::string to_satp = bytes({0x03, 12, 32, 1}) +
                               bytes({0x82, 0x80, 0x80, 0x80, 0x80, 0x80, 0x84, 0x80, 0x80, 0x01});
   folder.write("stream", header(kRiscv, 1 | kOrdered, 2) + chunk(0, 1, bytes({0x60, 2, 0})) +
-                             chunk(1, 2, time + to_satp) + last_chunk());
+                             chunk(1, 2, time + to_satp, 1) +
+                             last_chunk({.chunks = 2, .reads = 1, .events = 2}));
   const Converted converted = convert(folder);
   EXPECT_THAT(
       converted.lines,
@@ -232,7 +251,7 @@ TEST(Recording, ATableEventWritesOnlyWhatDiffers) {
   folder.write("stream",
                header(kRiscv, 1 | 8) +
                    chunk(0, 1, bytes({0x17, static_cast<int>(payload.size())}) + payload) +
-                   last_chunk());
+                   last_chunk({.events = 1}));
   EXPECT_THAT(convert(folder).lines,
               ElementsAre("0 0 0 table stage=guest address=0x1008 value=0x0 instructions=0",
                           "0 1 0 table stage=guest address=0x1028 value=0x55 instructions=0"));
@@ -247,8 +266,8 @@ TEST(Recording, SwitchesAndFencesOfX86) {
       bytes({0x03, 12, 3, 1, 0x84, 0xe0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01});
   const std::string invlpg = bytes({0x07, 5, 1, 1, 0x80, 0x40, 0});  // of 0x2000
   const std::string lost = bytes({0x07, 3, 1, 2, 0});                // of what, is lost
-  folder.write("stream",
-               header(kX86, 1) + chunk(0, 4, to_cr3 + keep + invlpg + lost) + last_chunk());
+  folder.write("stream", header(kX86, 1) + chunk(0, 4, to_cr3 + keep + invlpg + lost) +
+                             last_chunk({.events = 4}));
   EXPECT_THAT(
       convert(folder).lines,
       ElementsAre(
@@ -260,6 +279,40 @@ TEST(Recording, SwitchesAndFencesOfX86) {
           "instructions=0",
           "0 4 0 fence scope=all flags=0x1 gva=0x0 bytes=0x0 asid=0x0 precision=widened "
           "instructions=0"));
+}
+
+TEST(Recording, RegistersThatControlTranslationAreControlRecords) {
+  const Folder folder;
+  folder.write("registers.begin", "CR0 0x80000011\nCR3 0x1000\nCR4 0x20\n");
+  // CR4 (register 4) = 0x1020, twice: only the first changes it. CR0 = 0x11 flushes.
+  const std::string to_cr4 = bytes({0x03, 4, 4, 1, 0xa0, 0x20});
+  const std::string to_cr0 = bytes({0x03, 3, 0, 1, 0x11});
+  const std::string newer = bytes({0x3b, 0});  // kind 14
+  folder.write("stream", header(kX86, 1) + chunk(0, 4, to_cr4 + to_cr4 + to_cr0 + newer) +
+                             last_chunk({.events = 4}));
+  const Converted converted = convert(folder);
+  EXPECT_THAT(converted.lines,
+              ElementsAre("0 0 0 control name=\"CR4\" value=0x1020 instructions=0",
+                          "0 1 0 control name=\"CR0\" value=0x11 instructions=0",
+                          "0 2 0 fence scope=all flags=0x1 gva=0x0 bytes=0x0 asid=0x0 "
+                          "precision=exact instructions=0"));
+  EXPECT_THAT(converted.losses, ElementsAre(HasSubstr("events of unknown kinds: 1")));
+}
+
+TEST(Recording, AnotherRootOfTheSecondStageIsAControlRecord) {
+  const Folder folder;
+  folder.write("registers.begin", "satp 0\nhgatp 0x10\n");
+  const std::string exit = bytes({0x0f, 0}), entry = bytes({0x0b, 1, 0});
+  // Behind the exit: satp (32) is the hypervisor's own; hgatp (34) is 0 between guests, then 0x20.
+  const std::string satp = bytes({0x03, 3, 32, 1, 5}), none = bytes({0x03, 3, 34, 1, 0});
+  const std::string other = bytes({0x03, 3, 34, 1, 0x20});
+  folder.write("stream", header(kRiscv, 1 | 4) +
+                             chunk(0, 6, exit + satp + none + other + other + entry) +
+                             last_chunk({.events = 6}));
+  EXPECT_THAT(convert(folder).lines,
+              ElementsAre("0 0 0 exit reason=0x0 info=0x0 gpa=0x0 instructions=0",
+                          "0 1 0 control name=\"hgatp\" value=0x20 instructions=0",
+                          "0 2 0 entry vmid=0x0 instructions=0"));
 }
 
 // The code of a TLBI is op1:CRn:CRm:op2, and CRn is 8.
@@ -278,6 +331,7 @@ std::string fence(u64 code, const std::string& operand) {
 
 TEST(Recording, FencesOfAArch64) {
   const Folder folder;
+  folder.write("registers.begin", "SCTLR 0\n");
   const std::string exact = bytes({1}), none = bytes({0});
   // vae1is of ASID 5 and address 0xffff'8000'0000'1000: bits 55:12 are 0xff8'0000'0001.
   const std::string page = exact + varint(u64{5} << 48 | 0xff8'0000'0001);
@@ -289,7 +343,7 @@ TEST(Recording, FencesOfAArch64) {
                                        fence(tlbi(0, 2, 1), range) +
                                        fence(tlbi(4, 0, 1), page) +  // ipas2e1is: not the guest's
                                        fence(tlbi(0, 7, 2), exact + varint(u64{9} << 48))) +
-                             last_chunk());
+                             last_chunk({.events = 5}));
   EXPECT_THAT(
       convert(folder).lines,
       ElementsAre("0 0 0 fence scope=all flags=0x5 gva=0x0 bytes=0x0 asid=0x0 precision=exact "
@@ -305,7 +359,7 @@ TEST(Recording, FencesOfAArch64) {
 TEST(Recording, AStreamThatWasCutOffIsGoodUpToItsLastWholeChunk) {
   const Folder folder;
   const std::string whole = header(kX86, 0) + chunk(0, 1, bytes({0x20, 2, 0}));
-  const std::string next = chunk(0, 1, bytes({0x20, 4, 0}));
+  const std::string next = chunk(0, 1, bytes({0x20, 4, 0}), 1);
   for (std::size_t kept = 0; kept < next.size(); ++kept) {
     folder.write("stream", whole + next.substr(0, kept));
     const Converted converted = convert(folder);
@@ -314,9 +368,11 @@ TEST(Recording, AStreamThatWasCutOffIsGoodUpToItsLastWholeChunk) {
   }
 }
 
-void expect_refused(const std::string& stream, const std::string& message) {
+void expect_refused(const std::string& stream, const std::string& message,
+                    const std::map<std::string, std::string>& files = {}) {
   const Folder folder;
   folder.write("stream", stream);
+  for (const auto& [name, bytes] : files) folder.write(name, bytes);
   MemorySink sink;
   try {
     import_recording(folder.path(), sink, [](const std::string&) {});
@@ -337,6 +393,45 @@ TEST(Recording, DamageIsAnErrorWithItsPlace) {
                  "expected the end of a chunk");
   expect_refused(header(kX86, 0) + chunk(7, 1, bytes({0x20, 2, 0})),
                  "expected a vCPU below 1, found 7");
+}
+
+TEST(Recording, AStreamThatContradictsItselfIsAnError) {
+  // Two reads, the second after 3 instructions, in chunks of their own.
+  const std::string first = header(kX86, 0) + chunk(0, 1, bytes({0x60, 2, 0}), 0, 7);
+  const auto second = [](u64 number, u64 instructions) {
+    return chunk(0, 1, bytes({0x60, 4, 0}), number, instructions);
+  };
+  expect_refused(first + second(2, 8),
+                 "at byte 99: expected the number of chunks before this one: 1, found 2");
+  expect_refused(first + second(1, 9), "expected the vCPU's instruction count 8, found 9");
+  const std::string both = first + second(1, 8);
+  expect_refused(both + last_chunk({.chunks = 3, .reads = 2}),
+                 "chunks before this one: 2, found 3");
+  expect_refused(both + last_chunk({.chunks = 2, .reads = 1}),
+                 "expected records in all: 1, found 2");
+  expect_refused(both + last_chunk({.chunks = 2, .writes = 2}),
+                 "expected reads in all: 0, found 2");
+  expect_refused(both + last_chunk({.chunks = 2, .reads = 2}) + "x",
+                 "expected the end of the stream after its last chunk");
+}
+
+TEST(Recording, WhatLiesBesideTheStreamIsChecked) {
+  const std::string stream = header(kRiscv, 1) + last_chunk({.chunks = 0});
+  expect_refused(stream, "registers.begin: expected registers");
+  const std::string page = raw<u64>(0x1000) + std::string(kPageBytes, '\0');
+  const std::pair<std::string, std::string> kTables[] = {
+      {"nwtables" + raw<u32>(2) + raw<u32>(1) + page, "expected tables of version 1, found 2"},
+      {"nwtables" + raw<u32>(1) + raw<u32>(2) + page, "expected 2 pages of tables, found 1"},
+      {"nwtables" + raw<u32>(1) + raw<u32>(1) + page.substr(1), "expected a page"},
+      {"nwtableX" + raw<u32>(1) + raw<u32>(1) + page, "expected page tables"}};
+  for (const auto& [file, message] : kTables) {
+    expect_refused(stream, message,
+                   {{"registers.begin", "satp 0\n"}, {"tables.begin.guest", file}});
+  }
+  expect_refused(stream, "registers.begin: satp: expected a hexadecimal number, found \"0x\"",
+                 {{"registers.begin", "satp 0x\n"}});
+  expect_refused(stream, "expected a name and a value, found \"satp\"",
+                 {{"registers.begin", "satp\n"}});
 }
 
 TEST(Recording, AFileIsNoFolder) {

@@ -15,13 +15,13 @@ namespace {
 
 TEST(PageReuse, CountsTheOtherPagesInBetween) {
   PageReuse reuse;
-  EXPECT_EQ(reuse.access(1), PageReuse::kFirst);
-  EXPECT_EQ(reuse.access(1), 0U);
-  EXPECT_EQ(reuse.access(2), PageReuse::kFirst);
-  EXPECT_EQ(reuse.access(3), PageReuse::kFirst);
-  EXPECT_EQ(reuse.access(2), 1U);
-  EXPECT_EQ(reuse.access(2), 0U);
-  EXPECT_EQ(reuse.access(1), 2U);
+  EXPECT_EQ(reuse.access({1}), PageReuse::kFirst);
+  EXPECT_EQ(reuse.access({1}), 0U);
+  EXPECT_EQ(reuse.access({2}), PageReuse::kFirst);
+  EXPECT_EQ(reuse.access({3}), PageReuse::kFirst);
+  EXPECT_EQ(reuse.access({2}), 1U);
+  EXPECT_EQ(reuse.access({2}), 0U);
+  EXPECT_EQ(reuse.access({1}), 2U);
 }
 
 TEST(PageReuse, AgreesWithAListInOrderOfUse) {
@@ -37,7 +37,7 @@ TEST(PageReuse, AgreesWithAListInOrderOfUse) {
                              : static_cast<u64>(std::distance(pages.begin(), found));
     if (found != pages.end()) pages.erase(found);
     pages.push_front(page);
-    ASSERT_EQ(reuse.access(page), expected);
+    ASSERT_EQ(reuse.access({page}), expected);
   }
 }
 
@@ -67,6 +67,30 @@ TEST(Summary, PagesOfAnotherAddressSpaceAreOtherPages) {
   summary.add(chunk_of({read_of(0)}, 0x2000));
   EXPECT_EQ(summary.spaces(), 2U);
   EXPECT_EQ(summary.pages(12), 2U);
+}
+
+TEST(Summary, ManyAddressSpacesStayApart) {
+  // A page number has 52 bits, so there is no room for 4097 spaces above it. The second page is the
+  // last one of all: one more would be the next space's first.
+  Summary summary(1 << 20);
+  constexpr u64 kSpaces = 5000;
+  for (u64 root = 0; root < kSpaces; ++root) {
+    summary.add(chunk_of({read_of(0), read_of(~u64{0} & ~u64{4095})}, root));
+  }
+  EXPECT_EQ(summary.spaces(), kSpaces);
+  EXPECT_EQ(summary.pages(12), 2 * kSpaces);
+  EXPECT_EQ(summary.pages(21), 2 * kSpaces);
+  EXPECT_EQ(summary.pages(30), 2 * kSpaces);
+}
+
+TEST(Summary, RootsAndAsidsThatLookAlikeTogetherAreOtherSpaces) {
+  Summary summary(100);
+  Chunk chunk = chunk_of({}, u64{1} << 48);
+  summary.add(chunk);
+  chunk.root = 0;
+  chunk.asid = 1;
+  summary.add(chunk);
+  EXPECT_EQ(summary.spaces(), 2U);
 }
 
 TEST(Summary, WorkingSetCountsThePagesOfEachWindow) {

@@ -201,6 +201,79 @@ TEST(Verifier, FollowsTableWritesAndSwitches) {
   EXPECT_EQ(reads(found, Verdict::Match), 3u);
 }
 
+TEST(Verifier, ControlRecordsTurnTranslationOnAndChangeItsLevels) {
+  Tiny tiny = x86();
+  tiny.registers = {{"CR0", 0x11}, {"CR3", 0}, {"CR4", 0}};
+  // A table of the fifth level at 0x9000; CR4.LA57 is bit 12, CR0.PG bit 31.
+  tiny.guest[0x9000] = 0x1003;
+  tiny.records = {access(0x5000, 0x5000),       SpaceSwitch{0x1000, 0, Precision::Exact},
+                  access(0x6000, 0x6000),       ControlWrite{"CR0", 0x8000'0011},
+                  access(0x40'1000, 0x5000),    ControlWrite{"CR0", 0x11},
+                  ControlWrite{"CR4", 0x1020},  SpaceSwitch{0x9000, 0, Precision::Exact},
+                  access(0x40'1000, 0x40'1000), ControlWrite{"CR0", 0x8000'0011},
+                  access(0x40'1008, 0x5008)};
+  const Verification found = verify(tiny);
+  EXPECT_THAT(found.addresses, IsEmpty());
+  EXPECT_EQ(reads(found, Verdict::Untranslated), 3u);
+  EXPECT_EQ(reads(found, Verdict::Match), 2u);
+}
+
+TEST(Verifier, ControlRecordsChangeTheUpperHalfOfAArch64) {
+  Tiny tiny = aarch64();
+  tiny.guest[0xb000] = 0x8000'0401;  // a block of 1 GiB at 2 GiB
+  tiny.records = {access(0xffff'ff80'0000'1000, 0x4000'1000), ControlWrite{"TTBR1_EL1", 0xb000},
+                  access(0xffff'ff80'0000'1000, 0x8000'1000), access(0x40'1000, 0x5000)};
+  const Verification found = verify(tiny);
+  EXPECT_THAT(found.addresses, IsEmpty());
+  EXPECT_EQ(reads(found, Verdict::Match), 3u);
+}
+
+TEST(Verifier, ControlRecordsChangeTheRootOfTheSecondStage) {
+  Tiny tiny = riscv();
+  tiny.registers.emplace_back("hgatp", u64{8} << 60 | 0x10);
+  // Blocks of 1 GiB: the first guest's is where it is, the second one's 1 GiB above.
+  tiny.host = {{0x1'0000, leaf(0)}, {0x2'0000, leaf(0x4000'0000)}};
+  tiny.records = {access(0x40'1000, 0x5000, 0x5000), ControlWrite{"hgatp", u64{8} << 60 | 0x20},
+                  access(0x40'1000, 0x5000, 0x4000'5000)};
+  const Verification found = verify(tiny);
+  EXPECT_THAT(found.addresses, IsEmpty());
+  EXPECT_EQ(reads(found, Verdict::Match), 2u);
+}
+
+TEST(Verifier, SaysWhatItCouldNotJudgeAndWhy) {
+  Tiny tiny = riscv();
+  tiny.records = {SpaceSwitch{0xf'0000, 0, Precision::Exact},
+                  access(0x40'1000, 0x5000),
+                  access(0x40'1000, 0x5000),
+                  SpaceSwitch{0, 0, Precision::Widened},
+                  access(0x40'1000, 0x5000),
+                  SpaceSwitch{0x1000, 0, Precision::Exact},
+                  access(0x40'1000, 0x5000)};
+  const Verification found = verify(tiny);
+  EXPECT_TRUE(found.good());
+  EXPECT_EQ(reads(found, Verdict::UnknownTables), 3u);
+  EXPECT_EQ(reads(found, Verdict::Match), 1u);
+  ASSERT_EQ(found.unknown.size(), 2u);
+  const auto expect_stretch = [&](std::size_t number, u64 first, u64 last, const char* reason) {
+    EXPECT_EQ(found.unknown[number].first_record, first);
+    EXPECT_EQ(found.unknown[number].last_record, last);
+    EXPECT_EQ(found.unknown[number].accesses, last - first + 1);
+    EXPECT_STREQ(found.unknown[number].reason, reason);
+  };
+  expect_stretch(0, 1, 2, "no tables were recorded at the root");
+  expect_stretch(1, 4, 4, "the root that was switched to is not known");
+}
+
+TEST(RecordedTables, MorePagesThanMemoryIsThereForAreAnError) {
+  RecordedTables tables("a.nwt", 2);
+  tables.put(0x1000, 1);
+  tables.put(0x2000, 1);
+  tables.put(0x2008, 1);
+  EXPECT_THAT([&] { tables.put(0x3000, 1); },
+              testing::ThrowsMessage<InputError>(
+                  "a.nwt: expected at most 2 pages of tables of one stage, found more"));
+}
+
 TEST(Verifier, AGuestThatDoesNotTranslateHasEqualAddresses) {
   Tiny tiny = riscv();
   tiny.registers = {{"satp", 0}};

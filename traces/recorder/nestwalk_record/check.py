@@ -11,7 +11,7 @@ from . import stream
 from .snapshot import read_tables, read_text
 from .translation import PAGE_BYTES, root_of, stage2_root, tracked_roots, walk
 
-ROOT_REGISTERS = {"CR0", "CR3", "CR4", "TTBR0_EL1", "TTBR1_EL1", "TCR_EL1", "satp"}
+ROOT_REGISTERS = {"CR0", "CR3", "CR4", "TTBR0_EL1", "TTBR1_EL1", "TCR_EL1", "SCTLR", "satp"}
 # Accessed and dirty bits.
 SET_BY_PROCESSOR = {"x86_64": 0x60, "aarch64": 0x400, "riscv64": 0xC0}
 CR3_KEEP_TLB = 1 << 63

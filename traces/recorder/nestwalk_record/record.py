@@ -17,7 +17,7 @@ import time
 
 from . import build, snapshot
 from .control import GdbServer, Monitor, connect
-from .errors import RecordError
+from .errors import RecordError, exit_status
 from .machine import (add_control_block, command_line, in_guest, machine_for,
                       read_registers)
 from .packages import cache_folder, fetch_guest
@@ -91,20 +91,22 @@ def find_nestwalk():
 
 class Conversion:
     """Converts a recording to trace.nwt while it is made: its stream is a FIFO meanwhile. With
-    --keep-stream, and without nestwalk, the stream is a file."""
+    --keep-stream, and without nestwalk, the stream is a file. What is converted is the stream, or
+    for the recorder's own format the folder."""
 
-    def __init__(self, options):
+    def __init__(self, options, stream="stream", form="recording"):
         nestwalk = find_nestwalk()
-        self._stream = os.path.join(options.out, "stream")
+        self.stream, self._form = os.path.join(options.out, stream), form
         self._command = nestwalk and [
-            nestwalk, "trace", "import", "--from", "recording", "-o",
-            os.path.join(options.out, "trace.nwt"), options.out]
+            nestwalk, "trace", "import", "--from", form, "-o",
+            os.path.join(options.out, "trace.nwt"),
+            options.out if form == "recording" else self.stream]
         self._keeps = options.keep_stream or not nestwalk
         self._process = None
 
     def __enter__(self):
         if not self._keeps:
-            os.mkfifo(self._stream)
+            os.mkfifo(self.stream)
             self._process = subprocess.Popen(self._command)
         return self
 
@@ -112,17 +114,26 @@ class Conversion:
         """After the stream has ended."""
         if not self._command:
             say("the program nestwalk is not built here: the recording stays a stream; "
-                "nestwalk trace import --from recording converts it")
+                f"nestwalk trace import --from {self._form} converts it")
             return
+        if self._process:
+            self._let_go()
         process = self._process or subprocess.Popen(self._command)
         if process.wait() != 0:
             raise RecordError("the recording could not be converted")
+
+    def _let_go(self):
+        """A recorder that failed may never have opened the FIFO, which the converter waits for."""
+        try:
+            os.close(os.open(self.stream, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            pass  # nobody waits
 
     def __exit__(self, *_):
         if self._process:
             self._process.kill()
             self._process.wait()
-            os.remove(self._stream)
+            os.remove(self.stream)
 
 
 class Recording:
@@ -407,12 +418,4 @@ def main(arguments):
     if options.install:
         return install()
     options.out = os.path.abspath(options.out)
-    try:
-        record(options, arguments)
-    except FileExistsError as error:
-        say(f"{error.filename} exists already")
-        return 2
-    except (RecordError, OSError, subprocess.SubprocessError) as error:
-        say(str(error))
-        return 2
-    return 0
+    return exit_status(say, lambda: record(options, arguments))

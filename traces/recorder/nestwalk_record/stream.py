@@ -20,7 +20,7 @@ _END = 0xFFFFFFFF
 _TOTALS = ("records", "reads", "writes", "fetches", "events", "instructions", "accesses_seen")
 
 REGISTERS = {0: "CR0", 3: "CR3", 4: "CR4", 5: "NCR3", 16: "TTBR0_EL1", 17: "TTBR1_EL1", 18: "TTBR0_EL2",
-             19: "VTTBR_EL2", 20: "TCR_EL1", 32: "satp", 33: "vsatp", 34: "hgatp"}
+             19: "VTTBR_EL2", 20: "TCR_EL1", 21: "SCTLR", 22: "VTCR_EL2", 32: "satp", 33: "vsatp", 34: "hgatp"}
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from . import build, snapshot
-from .errors import RecordError
+from .errors import RecordError, exit_status
 from .record import Conversion, sha256, version_of
 
 # ELF machine numbers.
@@ -77,11 +77,11 @@ def with_lackey(options):
     if not shutil.which("valgrind"):
         raise RecordError("neither user-mode QEMU for this program nor valgrind is installed: "
                           "install qemu-user or valgrind")
-    log = os.path.join(options.out, "lackey.txt")
-    command = ["valgrind", "--tool=lackey", "--trace-mem=yes", f"--log-file={log}",
-               *options.command]
-    status = subprocess.run(command, check=False).returncode
-    say(f"{log}: convert it with nestwalk trace import --from lackey")
+    with Conversion(options, "lackey.txt", "lackey") as conversion:
+        command = ["valgrind", "--tool=lackey", "--trace-mem=yes",
+                   f"--log-file={conversion.stream}", *options.command]
+        status = subprocess.run(command, check=False).returncode
+        conversion.finish()
     return status
 
 
@@ -104,12 +104,4 @@ def record(options, arguments):
 
 def main(arguments):
     options = parse(arguments)
-    try:
-        record(options, arguments)
-    except FileExistsError as error:
-        say(f"{error.filename} exists already")
-        return 2
-    except (RecordError, OSError, subprocess.SubprocessError) as error:
-        say(str(error))
-        return 2
-    return 0
+    return exit_status(say, lambda: record(options, arguments))

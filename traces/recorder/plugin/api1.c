@@ -41,8 +41,11 @@ static void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t addres
   /* None in user mode. */
   struct qemu_plugin_hwaddr *physical = qemu_plugin_get_hwaddr(info, address);
   if (physical) {
-    access.frame_kind = qemu_plugin_hwaddr_is_io(physical) ? FRAME_DEVICE : FRAME_MEMORY;
     access.physical = qemu_plugin_hwaddr_phys_addr(physical);
+    /* Of ROM, QEMU says where it keeps it, which is no address of the guest. */
+    access.frame_kind = qemu_plugin_hwaddr_is_io(physical) ? FRAME_DEVICE
+                        : guest_memory_has(access.physical) ? FRAME_MEMORY
+                                                            : FRAME_NONE;
   }
   recorder_on_access(vcpu, (uint32_t)(uintptr_t)position, &access);
 }
@@ -133,6 +136,11 @@ bool emulator_read_register(unsigned vcpu, unsigned number, uint64_t *value) {
   fclose(text);
   register_label(number, label, sizeof label);
   bool found = find_value(dump, label, value);
+  /* 32-bit code has EAX. */
+  if (!found && label[0] == 'R') {
+    label[0] = 'E';
+    found = find_value(dump, label, value);
+  }
   free(dump);
   return found;
 }

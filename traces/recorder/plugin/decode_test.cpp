@@ -119,6 +119,8 @@ TEST(DecodeAarch64, MsrToTranslationRegisters) {
   expect(aarch64(0xd5182020), OPERATION_SWITCH, 17);  // ttbr1_el1
   expect(aarch64(0xd5182040), OPERATION_SWITCH, 20);  // tcr_el1
   expect(aarch64(0xd51c2100), OPERATION_SWITCH, 19);  // vttbr_el2
+  expect(aarch64(0xd5181000), OPERATION_SWITCH, 21);  // sctlr_el1: S3_0_C1_C0_0
+  expect(aarch64(0xd51c2140), OPERATION_SWITCH, 22);  // vtcr_el2: S3_4_C2_C1_2
   const operation zero = aarch64(0xd518201f);         // msr ttbr0_el1, xzr
   EXPECT_EQ(zero.operand[0].form, OPERAND_KNOWN);
   EXPECT_EQ(zero.operand[0].value, 0u);

@@ -41,6 +41,8 @@ static const char *mapping(void) {
   return host_begin;
 }
 
+bool guest_memory_has(uint64_t physical) { return bytes == 0 || physical - base < bytes; }
+
 const void *guest_memory_at(uint64_t physical) {
   uint64_t offset = physical - base;
   return offset < bytes && mapping() ? mapping() + offset : NULL;

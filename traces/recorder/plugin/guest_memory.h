@@ -12,6 +12,8 @@
 void guest_memory_describe(const char *file, uint64_t base, uint64_t bytes);
 uint64_t guest_memory_base(void);
 uint64_t guest_memory_bytes(void);
+/* Also when it is not known which addresses are memory. */
+bool guest_memory_has(uint64_t physical);
 /* Where QEMU keeps it; NULL when it is not in guest memory. */
 const void *guest_memory_at(uint64_t physical);
 /* The physical address of a place in QEMU's own memory; false when it is not in guest memory. */

@@ -31,6 +31,7 @@ struct vcpu {
   uint32_t position;           /* in the current block, of the last access */
   bool entering;               /* the instruction that enters a guest is still at work */
   uint64_t control_block;      /* of the guest that was entered last; x86-64 */
+  uint64_t nested_root;        /* of that guest */
   uint64_t exit_state;         /* a set: registers that were read since the guest was left */
   uint64_t state_page[2];      /* where that instruction keeps the guest's state and the host's */
   bool left;                   /* its guest was left behind the pending operation */
@@ -137,7 +138,9 @@ bool recorder_start(const struct settings *wanted) {
       .control = settings.control,
       .track = track,
   };
-  if (settings.tables) tables_start(settings.architecture, &listener);
+  if (settings.tables) {
+    tables_start(settings.architecture, settings.guest_only ? STAGE_GUEST : STAGE_ONLY, &listener);
+  }
   return stream_open(settings.out, &header) && region_start(&region);
 }
 
@@ -275,6 +278,7 @@ static void follow_switch(unsigned index, struct vcpu *vcpu) {
   uint64_t value = operand->value;
   bool exact = operand->form == OPERAND_KNOWN ||
                (operand->form == OPERAND_REGISTER && register_value(index, operand->base, &value));
+  if (exact && !vcpu->muted) tables_on_control(vcpu->pending->code, value);
   if (exact) tables_on_root(vcpu->pending->code, value, vcpu);
 }
 
@@ -288,6 +292,18 @@ static void on_marker(struct vcpu *vcpu, uint64_t now, unsigned code) {
   if (settings.markers && code == MARKER_END) region_end();
 }
 
+/* AMD APM volume 2, appendix B: N_CR3. Hypervisors give each guest its own. */
+static void follow_nested_root(struct vcpu *vcpu, uint64_t now) {
+  enum { kNestedRoot = 0xb0, kCode = 5 };
+  const uint64_t *root = guest_memory_at(vcpu->control_block + kNestedRoot);
+  if (!vcpu->control_block || !root || *root == vcpu->nested_root) return;
+  vcpu->nested_root = *root;
+  uint8_t payload[kLongestRecord / 2], *at = put_varint(payload, kCode);
+  *at++ = STATE_EXACT;
+  record_event(vcpu, now, EVENT_SWITCH, payload, put_varint(at, *root));
+  if (settings.tables) tables_on_root(kCode, *root, vcpu);
+}
+
 static void on_guest_entry(unsigned index, struct vcpu *vcpu, uint64_t now,
                            const struct operand *control_block) {
   vcpu->entering = true;
@@ -295,6 +311,7 @@ static void on_guest_entry(unsigned index, struct vcpu *vcpu, uint64_t now,
     register_value(index, control_block->base, &vcpu->control_block);
   }
   if (!following()) return;
+  if (settings.architecture == ARCH_X86_64) follow_nested_root(vcpu, now);
   uint8_t payload[kLongestRecord / 2];
   record_event(vcpu, now, EVENT_GUEST_ENTRY, payload, put_operand(payload, index, control_block));
 }

@@ -33,6 +33,7 @@ struct second_stage {
 };
 
 static enum architecture architecture;
+static enum table_stage stage_of_guests;
 static struct tables_listener listener;
 static struct shape shapes[kRoots];
 static struct second_stage second;
@@ -40,8 +41,10 @@ static struct page *pages;
 static uint64_t first_page, page_count;
 static pthread_mutex_t changing = PTHREAD_MUTEX_INITIALIZER;
 
-void tables_start(enum architecture wanted, const struct tables_listener *wanted_listener) {
+void tables_start(enum architecture wanted, enum table_stage guests,
+                  const struct tables_listener *wanted_listener) {
   architecture = wanted;
+  stage_of_guests = guests;
   listener = *wanted_listener;
   first_page = guest_memory_base() >> kShift;
   page_count = guest_memory_bytes() >> kShift;
@@ -53,6 +56,32 @@ void tables_describe_root(unsigned code, enum table_stage stage, unsigned levels
                           unsigned root_bits) {
   if (code >= kRoots || levels > kMaxLevels) return;
   shapes[code] = (struct shape){stage, (uint8_t)levels, (uint8_t)root_bits};
+}
+
+/* The upper or lower half of AArch64's addresses, by TCR_EL1's TxSZ. */
+static void describe_half(unsigned code, unsigned size) {
+  unsigned bits = 64 - size - kShift, levels = (bits + 8) / 9;
+  if (size < 16 || size > 39) return;
+  tables_describe_root(code, stage_of_guests, levels, bits - 9 * (levels - 1));
+}
+
+void tables_on_control(unsigned code, uint64_t value) {
+  enum { kCr3 = 3, kCr4 = 4, kTtbr0 = 16, kTtbr1 = 17, kTcr = 20, kSatp = 32 };
+  unsigned mode = (unsigned)(value >> 60);
+  switch (code) {
+    case kCr4: /* LA57 */
+      tables_describe_root(kCr3, stage_of_guests, value >> 12 & 1 ? 5 : 4, 9);
+      break;
+    case kTcr:
+      describe_half(kTtbr0, value & 0x3f);
+      describe_half(kTtbr1, value >> 16 & 0x3f);
+      break;
+    case kSatp:
+      if (mode >= 8 && mode <= 10) tables_describe_root(kSatp, stage_of_guests, mode - 5, 9);
+      break;
+    default:
+      break;
+  }
 }
 
 bool tables_of_guest(unsigned code) {

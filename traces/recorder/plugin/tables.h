@@ -23,9 +23,12 @@ struct tables_listener {
   void (*on_entry)(void *context, enum table_stage, uint64_t address, uint64_t value);
 };
 
-void tables_start(enum architecture, const struct tables_listener *);
+/* `guests` is the stage that switches of the guest are about. */
+void tables_start(enum architecture, enum table_stage guests, const struct tables_listener *);
 /* The register `code` holds a root of such a tree; the second stage comes first. */
 void tables_describe_root(unsigned code, enum table_stage, unsigned levels, unsigned root_bits);
+/* A register of the guest that decides how its roots are used has this value now. */
+void tables_on_control(unsigned code, uint64_t value);
 /* Whether the register is one of a guest. */
 bool tables_of_guest(unsigned code);
 /* Without a context nobody is told of what is there: the other side has seen it. */

@@ -15,6 +15,9 @@ inline constexpr u64 kGiB = addrspace::kGiB;
 inline constexpr u64 kTiB = addrspace::kTiB;
 inline constexpr u64 kMany = u64{1} << 40;
 
+/// The most memory of generators that keep a number for each page of it.
+inline constexpr u64 kMostTabulated = 16 * kGiB;
+
 /// Where the generated data lies.
 inline constexpr u64 kGvaBase = u64{1} << 36;
 inline constexpr u64 kGpaBase = kGiB;

@@ -21,6 +21,21 @@ Access random_word(AccessMaker& make, u64 bytes, u64 write_percent) {
   return with_gpa(make.read_or_write(kGvaBase + offset, write_percent), kGpaBase + offset);
 }
 
+// Random words; after each period, the hypervisor does something to random pages.
+template <class Act>
+void run_under_hypervisor(const Values& values, Writer& writer, Act&& act) {
+  AccessMaker make(values);
+  const u64 bytes = values["bytes"];
+  const u64 write_percent = values["write_percent"];
+  const u64 accesses = values["accesses"];
+  const u64 period = values["period"];
+  const auto random_page = [&] { return make.random().below(bytes / kPageBytes); };
+  for (u64 n = 0; n < accesses; ++n) {
+    writer.append(0, random_word(make, bytes, write_percent));
+    if ((n + 1) % period == 0) act(random_page);
+  }
+}
+
 constexpr Parameter kMigrationParameters[] = {
     accesses_parameter(1'000'000),
     bytes_parameter(16 * kMiB),
@@ -30,19 +45,11 @@ constexpr Parameter kMigrationParameters[] = {
     kSeed};
 
 void run_migration(const Values& values, Writer& writer) {
-  AccessMaker make(values);
-  const u64 bytes = values["bytes"];
-  const u64 write_percent = values["write_percent"];
-  const u64 pages = bytes / kPageBytes;
-  const u64 accesses = values["accesses"];
-  const u64 period = values["period"];
-  for (u64 n = 0; n < accesses; ++n) {
-    writer.append(0, random_word(make, bytes, write_percent));
-    if ((n + 1) % period != 0) continue;
-    const u64 page = make.random().below(pages);
+  run_under_hypervisor(values, writer, [&](auto&& random_page) {
+    const u64 page = random_page();
     writer.append(0, operation(Operation::Unmap, page, kPageBytes));
     writer.append(0, operation(Operation::Map, page, kPageBytes));
-  }
+  });
 }
 
 constexpr Parameter kUnmapStormParameters[] = {
@@ -55,20 +62,12 @@ constexpr Parameter kUnmapStormParameters[] = {
     kSeed};
 
 void run_unmap_storm(const Values& values, Writer& writer) {
-  AccessMaker make(values);
-  const u64 bytes = values["bytes"];
-  const u64 write_percent = values["write_percent"];
-  const u64 pages = bytes / kPageBytes;
-  const u64 accesses = values["accesses"];
-  const u64 period = values["period"];
   const u64 burst = values["burst"];
-  for (u64 n = 0; n < accesses; ++n) {
-    writer.append(0, random_word(make, bytes, write_percent));
-    if ((n + 1) % period != 0) continue;
+  run_under_hypervisor(values, writer, [&](auto&& random_page) {
     for (u64 k = 0; k < burst; ++k) {
-      writer.append(0, operation(Operation::Unmap, make.random().below(pages), kPageBytes));
+      writer.append(0, operation(Operation::Unmap, random_page(), kPageBytes));
     }
-  }
+  });
 }
 
 }  // namespace

@@ -54,7 +54,7 @@ void run_random(const Values& values, Writer& writer) {
 
 constexpr Parameter kZipfParameters[] = {
     accesses_parameter(1'000'000),
-    bytes_parameter(64 * kMiB, 16 * kGiB),
+    bytes_parameter(64 * kMiB, kMostTabulated),
     {"skew", 4, 0, 8, "how steep, in quarters: page of rank r is accessed with r^(-skew/4)"},
     kWritePercent,
     kInstructions,

@@ -17,7 +17,7 @@ Event switch_to(u64 process) {
 
 constexpr Parameter kForkParameters[] = {
     accesses_parameter(1'000'000),
-    bytes_parameter(16 * kMiB),
+    bytes_parameter(16 * kMiB, kMostTabulated),
     {"slice", 1000, 1, kMany, "accesses of parent or child before the other one runs"},
     kWritePercent,
     kInstructions,

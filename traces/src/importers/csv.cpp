@@ -30,6 +30,8 @@ enum class Column : u8 {
 constexpr std::string_view kColumnNames[] = {
     "kind", "gva", "gpa", "hpa", "size", "vcpu", "instructions", "dependent", "root", "asid", "-"};
 
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";  // of spreadsheets' UTF-8
+
 std::string_view trimmed(std::string_view text) {
   skip_any(text, " \t");
   while (text.ends_with(' ') || text.ends_with('\t')) text.remove_suffix(1);
@@ -76,11 +78,14 @@ class CsvImporter : public Importer {
       : input_(input), output_(output) {
     std::string_view line;
     if (!input_.take_line(line)) input_.fail_for_good("a line that names columns", "nothing");
+    take_prefix(line, kByteOrderMark);
     const std::vector<std::string_view> ignored = cells_of(values["ignore"]);
     for (const std::string_view name : cells_of(line)) {
       const bool skip = std::find(ignored.begin(), ignored.end(), name) != ignored.end();
-      columns_.push_back(skip ? Column::Skip : column_of(name));
-      if (!is_known(columns_.back())) fail_column(name);
+      const Column column = skip ? Column::Skip : column_of(name);
+      if (!is_known(column)) fail_column(name);
+      if (!skip && has(column)) input_.fail_for_good("each column once", quoted(name) + " again");
+      columns_.push_back(column);
     }
     if (!has(Column::Kind) || (!has(Column::Gva) && !has(Column::Gpa))) {
       input_.fail_for_good("columns kind and gva, gpa or both", quoted(line));
@@ -208,6 +213,7 @@ class CsvImporter : public Importer {
 };
 
 bool detect(std::string_view beginning) {
+  take_prefix(beginning, kByteOrderMark);
   const std::vector<std::string_view> cells = cells_of(first_line(beginning));
   const auto has = [&](std::string_view name) {
     return std::find(cells.begin(), cells.end(), name) != cells.end();
@@ -224,6 +230,7 @@ const ImportFormat kCsv = {"csv",
                            kNoGva | kNoGpa | kNoHpa | kNoSize | kNoInstructions | kNoDependence |
                                kNoSpaces | kNoFences | kNoHypervisor,
                            Mode::User,
+                           "",
                            kOptions,
                            streams_are_in_records,
                            detect,

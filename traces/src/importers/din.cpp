@@ -13,6 +13,7 @@ namespace {
 struct DinLine {
   u64 label;
   u64 address;
+  bool is_all;  ///< of the line
 };
 
 bool parse(std::string_view line, DinLine& result) {
@@ -21,7 +22,7 @@ bool parse(std::string_view line, DinLine& result) {
   if (!label || *label > 4 || line.find_first_of(" \t") != 0) return false;
   skip_any(line, " \t");
   const auto address = take_hex(line);
-  result = {*label, address.value_or(0)};
+  result = {*label, address.value_or(0), line.empty()};
   return address && (line.empty() || line[0] == ' ' || line[0] == '\t');
 }
 
@@ -67,9 +68,25 @@ class DinImporter : public Importer {
   bool physical_;
 };
 
+// Stricter than the format, for prose may begin with a number and a word such as "add".
+bool is_plain(std::string_view line) {
+  constexpr u64 kNoSmallNumber = 0x100;
+  DinLine found{};
+  return parse(line, found) && (found.is_all || found.address >= kNoSmallNumber) &&
+         line.find_first_of("0123456789", line.find_first_of("01234") + 1) != line.npos;
+}
+
+// At least half of the lines: one that makes no sense is better named than the format not found.
 bool detect(std::string_view beginning) {
-  DinLine line{};
-  return parse(first_line(beginning), line);
+  if (!is_plain(first_line(beginning))) return false;
+  int plausible = 0;
+  for (std::size_t end; (end = beginning.find('\n')) != beginning.npos;) {
+    const std::string_view line = first_line(beginning.substr(0, end));
+    DinLine found{};
+    if (!line.empty()) plausible += parse(line, found) ? 1 : -1;
+    beginning.remove_prefix(end + 1);
+  }
+  return plausible >= 0;
 }
 
 constexpr ImportOption kOptions[] = {{"addresses", "virtual", "virtual or physical"}};
@@ -80,6 +97,7 @@ const ImportFormat kDin = {"din",
                            "Dinero's text: each input a vCPU",
                            kUserOnly | kNoGpa | kNoSize | kNoInstructions | kNoDependence,
                            Mode::User,
+                           "what follows the addresses",
                            kOptions,
                            streams_are_inputs,
                            detect,

@@ -49,13 +49,16 @@ enum Marker : u16 {
 constexpr u64 kInstructionsOnly = 0x04;
 constexpr u64 kAArch64 = 0x08;
 constexpr u64 kX86_64 = 0x40;
-constexpr u64 kFiltered = 0x01 | 0x80 | 0x100;  // addresses, instructions, data
+constexpr u64 kInstructionsFiltered = 0x01 | 0x80;  // all addresses, instructions
+constexpr u64 kFiltered = kInstructionsFiltered | 0x100;
 constexpr u64 kWholeSystem = 0x40000;
 
 constexpr std::size_t kRecordBytes = 12;
 constexpr u64 kMaxVersion = 100;  // 7 was the newest in 2026.
 constexpr u64 kMaxPageBytes = u64{1} << 30;
-constexpr std::size_t kMaxPages = std::size_t{1} << 24;
+constexpr std::size_t kMaxPages = std::size_t{1} << 24;  // of all processes
+constexpr std::size_t kMaxThreads = std::size_t{1} << 20;
+constexpr u16 kMaxAccessBytes = 16 << 10;  // XSAVE of a processor with AMX writes 11 KiB.
 
 struct Record {
   u16 type;
@@ -78,11 +81,14 @@ class PhysicalPages {
   void set_page_bytes(u64 bytes) { page_bytes_ = bytes; }
   bool empty() const { return frames_.empty(); }
 
-  void put(u64 virtual_address, u64 physical_address) {
-    if (frames_.size() >= kMaxPages) throw RecordError("expected at most 2^24 pages, found more");
-    frames_[virtual_address / page_bytes_] = physical_address & ~(page_bytes_ - 1);
+  /// True when the page was not there before.
+  bool put(u64 virtual_address, u64 physical_address) {
+    const u64 frame = physical_address & ~(page_bytes_ - 1);
+    return frames_.insert_or_assign(virtual_address / page_bytes_, frame).second;
   }
-  void remove(u64 virtual_address) { frames_.erase(virtual_address / page_bytes_); }
+  bool has(u64 virtual_address) const { return frames_.contains(virtual_address / page_bytes_); }
+  /// How many there were.
+  std::size_t remove(u64 virtual_address) { return frames_.erase(virtual_address / page_bytes_); }
 
   /// Adds the GPA if it is known.
   void translate(Access& access) const {
@@ -181,7 +187,10 @@ class DynamoRioImporter : public Importer {
       // A filtered trace has the address of instructions whose fetch hit a cache.
       if (record.size == 0) return;
     }
-    Access found = gva_access(record.address, record.size, kind, instructions);
+    if (record.size > kMaxAccessBytes) {
+      input_.fail("an access of at most 16384 bytes", std::to_string(record.size) + " bytes");
+    }
+    Access found = gva_access(record.address, record.size, kind, counts_ ? instructions : 0);
     if (pages_->empty()) {
       output_.access(found);
       return;
@@ -211,11 +220,11 @@ class DynamoRioImporter : public Importer {
         if (!output_.begun()) output_.header().lacks &= ~u64{kNoGpa};
         break;
       case kPhysicalNotAvailable:
-        pages_->remove(record.address);
+        known_pages_ -= pages_->remove(record.address);
         output_.note("physical addresses that were not available");
         break;
       case kVirtualAddress:
-        pages_->put(record.address, physical_);
+        put_page(record.address);
         break;
       case kKernelEvent:
         output_.note("markers of signals and other kernel events");
@@ -225,8 +234,18 @@ class DynamoRioImporter : public Importer {
     }
   }
 
+  void put_page(u64 address) {
+    if (known_pages_ >= kMaxPages && !pages_->has(address)) {
+      output_.note("physical addresses of more than 2^24 pages");
+    } else {
+      known_pages_ += pages_->put(address, physical_);
+    }
+  }
+
   void describe(u64 file_type) {
+    counts_ = (file_type & kInstructionsFiltered) == 0;
     if (output_.begun()) return;
+    if (!counts_) output_.header().lacks |= kNoInstructions;
     Header& header = output_.header();
     if ((file_type & kAArch64) != 0) header.architecture = Architecture::AArch64;
     if ((file_type & kX86_64) != 0) header.architecture = Architecture::X86_64;
@@ -237,6 +256,7 @@ class DynamoRioImporter : public Importer {
 
   // A thread's process is told once, when the thread begins.
   void change_thread(const Record& record) {
+    if (process_of_thread_.size() >= kMaxThreads) input_.fail_for_good("fewer threads", "2^20");
     if (record.type == kTypePid) {
       process_of_thread_[thread_] = record.address;
       enter(record.address);
@@ -259,6 +279,8 @@ class DynamoRioImporter : public Importer {
   bool by_thread_;
   bool begun_ = false;
   bool ended_ = true;
+  bool counts_ = true;  ///< each instruction is there
+  std::size_t known_pages_ = 0;
   u64 last_fetch_ = ~u64{0};
   u64 physical_ = 0;
   u64 page_bytes_ = kPageBytes;
@@ -294,6 +316,7 @@ const ImportFormat kDynamoRio = {
     "final traces of DynamoRIO's drmemtrace; the address space is the process id",
     kNoGpa | kNoHpa | kNoDependence | kNoFences | kNoHypervisor,
     Mode::User,
+    "instruction encodings, kinds of branches, times, CPUs and other markers",
     kOptions,
     streams,
     detect,

@@ -163,6 +163,7 @@ const ImportFormat kGem5 = {
     "gem5's packet traces: guest-physical, each input a vCPU",
     kNoGva | kNoHpa | kNoInstructions | kNoDependence | kNoSpaces | kNoFences | kNoHypervisor,
     Mode::GuestPhysical,
+    "ticks, packet ids, PCs, and flags besides those of fetches",
     kOptions,
     streams_are_inputs,
     detect,

@@ -57,6 +57,9 @@ class Import {
     return output_->streams();
   }
   void report() const {
+    if (!format_->drops.empty()) {
+      request_.report("not in the trace, of any record: " + std::string(format_->drops));
+    }
     for (const auto& [what, count] : output_->notes()) {
       request_.report("not in the trace: " + what + " (" + std::to_string(count) + ")");
     }
@@ -196,6 +199,7 @@ const ImportFormat& import_format_of(std::string_view name) {
 
 void import_trace(const ImportRequest& request, ByteSink& sink) {
   if (request.inputs.empty()) throw RecordError("an import needs an input");
+  if (request.vcpus > kMaxVcpus) throw RecordError("a trace has at most 4096 vCPUs");
   // Before an input is waited for.
   if (request.format != nullptr) values_of(*request.format, request);
   if (const ImportFormat* folder = folder_format(request)) {

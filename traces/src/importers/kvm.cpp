@@ -7,10 +7,12 @@
 //   x86    kvm_page_fault: vcpu 0 rip 0x1000 address 0x200000 error_code 0x200000006
 //   arm64  kvm_guest_fault: ipa 0x40001000, hsr 0x82000005, hxfar 0x40001000, pc 0x40001000
 //   riscv  kvm_exit: SEPC:0x80001078, SCAUSE:0x15, STVAL:0x100f0, HTVAL:0x200804, HTINST:0x3000
-// A machine without EPT or NPT (shadow paging) has virtual addresses in kvm_page_fault; these
-// cannot be told from EPT's and must not be imported.
+// Older kernels do not say the vCPU of an x86 fault, and cut its code to 32 bits: then the
+// kvm_entry and kvm_exit of the same thread before it tell. A machine without EPT or NPT (shadow
+// paging) has virtual addresses in kvm_page_fault.
 
 #include <algorithm>
+#include <unordered_map>
 #include <vector>
 
 #include "common.hpp"
@@ -66,10 +68,25 @@ struct Fault {
   VmExit exit;
 };
 
+enum class Cause : u8 { NotKnown, EptViolation, NestedPageFault, Other };
+
+// What the events of a thread say about its next fault.
+struct Thread {
+  std::optional<u32> vcpu;
+  Cause left = Cause::NotKnown;  ///< the guest
+  u64 info = 0;                  ///< of that exit
+};
+
+constexpr std::size_t kMaxThreads = std::size_t{1} << 16;
+
 class KvmImporter : public Importer {
  public:
-  KvmImporter(ImportInput& input, const ImportValues&, ImportOutput& output)
-      : input_(input), output_(output) {}
+  KvmImporter(ImportInput& input, const ImportValues& values, ImportOutput& output)
+      : input_(input), output_(output), by_thread_(values["vcpus"] == "threads") {
+    if (!by_thread_ && values["vcpus"] != "said") {
+      throw RecordError("vcpus are said or threads, not " + quoted(values["vcpus"]));
+    }
+  }
 
   bool step() override {
     std::string_view text;
@@ -77,8 +94,13 @@ class KvmImporter : public Importer {
     Line line;
     if (is_remark(text)) return true;
     if (!parse(text, line)) input_.fail("'TASK-PID [CPU] SECONDS: EVENT: ...'", quoted(text));
+    if (!line.event.starts_with("kvm_")) {
+      output_.note("other events");
+      return true;
+    }
+    const Thread& thread = follow(line);
     if (line.event == "kvm_page_fault") {
-      write(line, x86_fault(line.text));
+      write(line, x86_fault(line.text, thread));
     } else if (line.event == "kvm_guest_fault") {
       write(line, arm64_fault(line.text));
     } else if (line.event == "kvm_exit" && value_of(line.text, "SCAUSE")) {
@@ -103,9 +125,7 @@ class KvmImporter : public Importer {
            (text.starts_with("CPU ") && text.ends_with("is empty"));
   }
 
-  void pass_over(const Line& line) {
-    output_.note(line.event.starts_with("kvm_") ? line.event.substr(0, 40) : "other events");
-  }
+  void pass_over(const Line& line) { output_.note(line.event.substr(0, 40)); }
 
   u64 required(std::string_view text, std::string_view key) const {
     const auto value = value_of(text, key);
@@ -113,18 +133,61 @@ class KvmImporter : public Importer {
     return *value;
   }
 
-  // The error code of SVM's nested page fault has bit 32 or 33 (AMD64 APM 2, 15.25.6); otherwise it
-  // is the exit qualification of VMX's EPT violation (SDM 3C, table 28-7).
-  Fault x86_fault(std::string_view text) const {
+  // Takes what a line says about its thread, whatever else becomes of it.
+  const Thread& follow(const Line& line) {
+    if (threads_.size() >= kMaxThreads && !threads_.contains(line.task)) {
+      input_.fail_for_good("at most 65536 threads", "one more");
+    }
+    Thread& thread = threads_[line.task];
+    if (const auto number = value_of(line.text, "vcpu", 10)) {
+      if (*number >= kMaxVcpus) input_.fail("a vCPU below 4096", std::to_string(*number));
+      thread.vcpu = static_cast<u32>(*number);
+    }
+    if (line.event == "kvm_entry") thread.left = Cause::NotKnown;
+    if (line.event == "kvm_exit") {
+      thread.left = cause_of(line.text);
+      thread.info = value_of(line.text, "info1").value_or(0);
+    }
+    return thread;
+  }
+
+  // "reason EPT_VIOLATION rip 0x1000 info1 ...", as arch/x86/include/uapi/asm/{vmx,svm}.h call
+  // them.
+  static Cause cause_of(std::string_view text) {
+    const std::size_t at = text.find("reason ");
+    if (at == text.npos) return Cause::NotKnown;
+    text.remove_prefix(at + std::string_view("reason ").size());
+    const std::string_view reason = take_word(text);
+    return reason == "EPT_VIOLATION" ? Cause::EptViolation
+           : reason == "npf"         ? Cause::NestedPageFault
+                                     : Cause::Other;
+  }
+
+  // The error code of SVM's nested page fault has bit 32 or 33 (AMD64 APM 2, 15.25.6). Cut to 32
+  // bits, it could be the exit qualification of VMX's EPT violation, where bit 7 says that there is
+  // a guest-linear address (SDM 3C, table 28-7): there is none only when the guest loads PDPTEs.
+  Cause cause_of(u64 error, const Thread& thread, std::string_view text) const {
     constexpr u64 kNpf = u64{3} << 32;
+    constexpr u64 kLinearAddress = 1 << 7;
+    if (thread.left == Cause::Other) {
+      input_.fail("a fault of EPT or NPT", "one of shadow paging, whose address is virtual");
+    }
+    if (thread.left != Cause::NotKnown) return thread.left;
+    if ((error & kNpf) != 0) return Cause::NestedPageFault;
+    if ((error & kLinearAddress) != 0) return Cause::EptViolation;
+    input_.fail(
+        "the code of a nested page fault (bit 32 or 33) or EPT violation (bit 7), or the "
+        "thread's kvm_exit with its reason before",
+        quoted(text));
+  }
+
+  Fault x86_fault(std::string_view text, const Thread& thread) const {
     constexpr u64 kReasonNpf = 0x400;
     constexpr u64 kReasonEptViolation = 48;
     const u64 address = required(text, "address");
-    const u64 error = required(text, "error_code");
-    const bool npf = (error & kNpf) != 0;
-    if (!npf && (error & 7) == 0) {
-      input_.fail("the code of a nested page fault or EPT violation", quoted(text));
-    }
+    u64 error = required(text, "error_code");
+    const bool npf = cause_of(error, thread, text) == Cause::NestedPageFault;
+    if (npf && static_cast<u32>(thread.info) == error) error = thread.info;
     const bool fetch = (error & (npf ? 1 << 4 : 1 << 2)) != 0;
     const AccessKind kind = (error & 2) != 0 ? AccessKind::Write
                             : fetch          ? AccessKind::Fetch
@@ -194,6 +257,9 @@ class KvmImporter : public Importer {
   }
 
   void write(const Line& line, const Fault& fault) {
+    if (output_.begun() && output_.header().architecture != fault.architecture) {
+      input_.fail("a fault of the architecture of those before", quoted(line.event));
+    }
     if (!output_.begun()) {
       output_.header().architecture = fault.architecture;
       if (fault.architecture != Architecture::X86_64) output_.header().lacks &= ~u64{kNoGva};
@@ -218,16 +284,24 @@ class KvmImporter : public Importer {
     output_.event(VmEntry{});
   }
 
-  // x86 says the vCPU; elsewhere the threads of the vCPUs are numbered as they appear.
-  u32 vcpu_of(const Line& line) const {
-    const auto number = value_of(line.text, "vcpu", 10);
-    if (!number) return output_.number_of(line.task);
-    if (*number >= kMaxVcpus) input_.fail("a vCPU below 4096", std::to_string(*number));
-    return static_cast<u32>(*number);
+  // x86 says the vCPU in some events of each thread; elsewhere no event does, and the threads are
+  // numbered as they appear.
+  u32 vcpu_of(const Line& line) {
+    const std::optional<u32> said = threads_[line.task].vcpu;
+    if (said && !by_thread_) return *said;
+    if (!by_thread_ && line.event == "kvm_page_fault") {
+      input_.fail(
+          "'vcpu N', or a kvm_entry or kvm_exit of the same thread with it before (or --set "
+          "vcpus=threads: numbers the threads)",
+          quoted(line.text));
+    }
+    return output_.number_of(line.task);
   }
 
   ImportInput& input_;
   ImportOutput& output_;
+  bool by_thread_;
+  std::unordered_map<u64, Thread> threads_;
   std::vector<bool> outside_;  ///< the vCPU has left the guest because of a fault
 };
 
@@ -237,6 +311,9 @@ bool detect(std::string_view beginning) {
   return parse(first_line(beginning, "#"), line) && line.event.starts_with("kvm_");
 }
 
+constexpr ImportOption kOptions[] = {
+    {"vcpus", "said", "said: as events of x86 say it; threads: each thread is one"}};
+
 }  // namespace
 
 const ImportFormat kKvm = {
@@ -245,7 +322,8 @@ const ImportFormat kKvm = {
     kNoGva | kNoHpa | kNoSize | kNoInstructions | kNoDependence | kNoSpaces | kNoFences |
         kNoHypervisor,
     Mode::GuestPhysical,
-    {},
+    "instruction pointers, CPUs and names of tasks",
+    kOptions,
     streams_are_in_records,
     detect,
     make_importer<KvmImporter>};

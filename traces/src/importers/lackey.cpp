@@ -76,6 +76,7 @@ const ImportFormat kLackey = {
     "valgrind --tool=lackey --trace-mem=yes: one process, each input a vCPU",
     kUserOnly | kNoGpa | kNoDependence,
     Mode::User,
+    "",
     {},
     streams_are_inputs,
     detect,

@@ -83,12 +83,12 @@ void ImportOutput::access(const Access& access, const Access* next_page) {
 
 // The frames of the first page are known, those of the others are not.
 void ImportOutput::write_parts(Access access) {
+  if (!access.has(kGvaKnown)) throw RecordError("expected one page, found an access that crosses");
   const auto first = static_cast<u16>(kPageBytes - address_of(access) % kPageBytes);
   Access rest = access;
   access.size = first;
   write(access, nullptr);
   note("frames of the second page of accesses that cross pages");
-  if (!rest.has(kGvaKnown)) throw RecordError("expected one page, found an access that crosses");
   rest.gva += first;
   rest.gpa = {};
   rest.hpa = {};

@@ -106,7 +106,7 @@ class PerfImporter : public Importer {
     if (line.empty() || line[0] == '#') return true;
     Sample sample;
     if (!parse(line, sample)) input_.fail("'COMM PID/TID TIME: EVENT: ...'", quoted(line));
-    Access access = gva_access(0, 0, AccessKind::Read);
+    Access access{};
     bool kind_found = kind_of_event(sample.event, access.kind);
     for (const Column column : columns_) {
       kind_found = take(column, sample.rest, access) || kind_found;
@@ -116,6 +116,10 @@ class PerfImporter : public Importer {
                   quoted(sample.event));
     }
     if (!kind_found) access.kind = kind_;
+    if ((access.flags & kAddressesKnown) == 0) {
+      output_.note("samples without an address");
+      return true;
+    }
     output_.select(output_.number_of(sample.cpu), sample.time);
     output_.space({0, sample.pid, Precision::Inferred});
     output_.access(access);
@@ -141,9 +145,11 @@ class PerfImporter : public Importer {
     if (column == Column::Skip) return false;
     const auto value = whole_hex(word);
     if (!value) input_.fail("a hexadecimal address", quoted(word));
+    if (*value == 0) return false;  // perf could not tell.
     if (column == Column::Address) {
       access.gva = Gva(*value);
-    } else if (*value != 0) {  // 0: perf could not tell.
+      access.flags |= kGvaKnown;
+    } else {
       access.gpa = Gpa(*value);
       access.flags |= kGpaKnown;
     }
@@ -191,6 +197,7 @@ const ImportFormat kPerf = {
     kNoGpa | kNoHpa | kNoSize | kNoInstructions | kNoDependence | kNoFetches | kNoFences |
         kNoHypervisor,
     Mode::User,
+    "commands, threads, periods, and columns and details of data_src that are not used",
     kOptions,
     streams_are_in_records,
     detect,

@@ -125,6 +125,7 @@ const ImportFormat kPin = {
     "text of Pin tools such as pinatrace: each input, or each thread, a vCPU",
     kUserOnly | kNoGpa | kNoSize | kNoInstructions | kNoDependence | kNoFetches,
     Mode::User,
+    "instruction pointers and columns that are passed over",
     kOptions,
     streams,
     detect,

@@ -4,6 +4,7 @@
 #include "nestwalk/traces/recording.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -24,8 +25,11 @@ using recording::RawAccess;
 using recording::RawEvent;
 using Lines = std::vector<std::pair<std::string, std::string>>;
 
+constexpr u64 kMostCodes = 64;  // of registers
+constexpr std::size_t kMostKnownPages = std::size_t{1} << 16;
 constexpr u64 kNoFlush = u64{1} << 63;  // of a value for CR3
 constexpr u64 kTcrA1 = u64{1} << 22;    // the ASID is TTBR1's
+constexpr unsigned kSatpMode = 60;
 
 // ---- the files beside the stream ----
 
@@ -46,29 +50,41 @@ Lines read_lines(const fs::path& path) {
 std::vector<std::pair<std::string, u64>> read_registers(const fs::path& path) {
   std::vector<std::pair<std::string, u64>> registers;
   for (const auto& [name, text] : read_lines(path)) {
-    char* end = nullptr;
-    registers.emplace_back(name, std::strtoull(text.c_str(), &end, 16));
-    if (*end != '\0') throw InputError(path, "expected a hexadecimal number, found " + text);
+    const std::string digits = text.substr(text.starts_with("0x") ? 2 : 0);
+    u64 value = 0;
+    const char* const last = digits.data() + digits.size();
+    const auto [end, error] = std::from_chars(digits.data(), last, value, 16);
+    if (error != std::errc() || end != last) {
+      throw InputError(path, name + ": expected a hexadecimal number, found \"" + text + '"');
+    }
+    registers.emplace_back(name, value);
   }
   return registers;
 }
 
 std::vector<TablePage> read_tables(const fs::path& path) {
-  constexpr std::size_t kHeadBytes = 16;
+  struct Head {
+    char magic[8];
+    u32 version, pages;
+  };
   std::vector<TablePage> pages;
   if (!fs::exists(path)) return pages;
   std::ifstream file(path, std::ios::binary);
   std::vector<u8> bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   const Place place{path, 0};
   ByteReader from(bytes, place);
-  const std::span<const u8> head = from.take_bytes(kHeadBytes, "the head of the tables");
-  if (!std::equal(head.begin(), head.begin() + 8, "nwtables")) {
+  const auto head = from.take<Head>("the head of the tables");
+  if (std::memcmp(head.magic, "nwtables", sizeof head.magic) != 0) {
     place.fail("page tables (nwtables)", "something else");
   }
+  if (head.version != 1) place.fail("tables of version 1", std::to_string(head.version));
   while (from.left() != 0) {
     const u64 address = from.take<u64>("the address of a page");
     const std::span<const u8> page = from.take_bytes(kPageBytes, "a page");
     pages.push_back({address, {page.begin(), page.end()}});
+  }
+  if (head.pages != pages.size()) {
+    place.fail(std::to_string(head.pages) + " pages of tables", std::to_string(pages.size()));
   }
   return pages;
 }
@@ -83,6 +99,8 @@ class Converter : public recording::Visitor {
   void access(u32 vcpu, const RawAccess& access) override;
   void event(u32 vcpu, const RawEvent& event) override;
   Totals finish();
+  /// That only a newer recorder writes.
+  u64 unknown_events() const { return unknown_events_; }
 
  private:
   struct Vcpu {
@@ -114,6 +132,7 @@ class Converter : public recording::Visitor {
   void write_exit(u32 index);
   void write_entry(u32 index, Stage stage, u64 address, u64 value);
   void switch_space(u32 index, const std::string& name, const Operand& value);
+  void control_host(u32 index, const std::string& name, const Operand& value);
   void flush_by_register(u32 index, const std::string& name, u64 before, u64 value);
   u64 vmid(const Vcpu& vcpu) const;
 
@@ -121,6 +140,7 @@ class Converter : public recording::Visitor {
   recording::StreamHeader stream_;
   std::vector<Vcpu> vcpus_;
   RecordedTables tables_[2];  ///< by stage
+  u64 unknown_events_ = 0;
   Writer writer_;
 };
 
@@ -164,6 +184,7 @@ Converter::Converter(fs::path folder, const recording::StreamHeader& stream, Byt
     : folder_(std::move(folder)),
       stream_(stream),
       vcpus_(stream.vcpus),
+      tables_{RecordedTables(folder_ / "stream"), RecordedTables(folder_ / "stream")},
       writer_(sink, header(), options) {
   load(When::Begin);
 }
@@ -178,6 +199,10 @@ Converter::RegisterList Converter::registers_of(u32 vcpu, const std::string& mom
 void Converter::load(When when) {
   const std::string moment{kWhenNames[static_cast<u8>(when)]};
   const auto registers = registers_of(0, moment);
+  if (registers.empty() && system() && when == When::Begin) {
+    throw InputError(folder_ / "registers.begin",
+                     "expected registers: a recording of a whole machine has some");
+  }
   if (registers.empty()) return;
   writer_.append(SideData{when, Stage::Guest, 0, registers,
                           read_tables(folder_ / ("tables." + moment + ".guest"))});
@@ -211,6 +236,7 @@ void Converter::forget_translations() {
 
 std::optional<u64> Converter::guest_physical(Vcpu& vcpu, u64 address) {
   const u64 page = address >> kPageShift;
+  if (vcpu.known.size() >= kMostKnownPages) vcpu.known.clear();
   const auto [found, is_new] = vcpu.known.try_emplace(page);
   const std::optional<TableRoot>& root = vcpu.roots.of(address);
   if (is_new && root) found->second = tables_[0].walk(*root, page << kPageShift).address;
@@ -281,7 +307,8 @@ void Converter::event(u32 index, const RawEvent& event) {
       return vcpu.exit_state.clear();
     case EventKind::ExitState: {
       const u64 code = from.take_varint("a register");
-      vcpu.exit_state[code] = from.take_varint("its value");
+      const u64 value = from.take_varint("its value");
+      if (code < kMostCodes) vcpu.exit_state[code] = value;
       return;
     }
     case EventKind::Time:
@@ -293,7 +320,7 @@ void Converter::event(u32 index, const RawEvent& event) {
     case EventKind::Entry:
       return on_entry(index, from);
     default:
-      return;  // of a newer recorder
+      ++unknown_events_;
   }
 }
 
@@ -319,13 +346,17 @@ void Converter::write_exit(u32 index) {
 // ---- address spaces ----
 
 // Registers whose writes are recorded, by their numbers in the stream.
-const char* register_name(u64 code) {
-  static const std::unordered_map<u64, const char*> kNames = {
-      {0, "CR0"},        {3, "CR3"},      {4, "CR4"},  {16, "TTBR0_EL1"},
-      {17, "TTBR1_EL1"}, {20, "TCR_EL1"}, {32, "satp"}};
-  const auto found = kNames.find(code);
-  return found == kNames.end() ? nullptr : found->second;
-}
+struct Register {
+  u64 code;
+  const char* name;
+  Stage stage;  ///< whose translation it controls
+};
+constexpr Register kRegisters[] = {{0, "CR0", Stage::Guest},        {3, "CR3", Stage::Guest},
+                                   {4, "CR4", Stage::Guest},        {5, "NCR3", Stage::Host},
+                                   {16, "TTBR0_EL1", Stage::Guest}, {17, "TTBR1_EL1", Stage::Guest},
+                                   {19, "VTTBR_EL2", Stage::Host},  {20, "TCR_EL1", Stage::Guest},
+                                   {21, "SCTLR", Stage::Guest},     {22, "VTCR_EL2", Stage::Host},
+                                   {32, "satp", Stage::Guest},      {34, "hgatp", Stage::Host}};
 
 struct Space {
   u64 root = 0;
@@ -355,10 +386,22 @@ Space space_of(Architecture architecture, const Registers& registers) {
 }
 
 void Converter::on_switch(u32 index, ByteReader& from) {
-  const char* name = register_name(from.take_varint("a register"));
+  const u64 code = from.take_varint("a register");
   const Operand value = recording::take_operand(from);
+  const auto found = std::find_if(std::begin(kRegisters), std::end(kRegisters),
+                                  [&](const Register& row) { return row.code == code; });
+  if (found == std::end(kRegisters)) return;
+  if (found->stage == Stage::Host) return control_host(index, found->name, value);
   // A hypervisor has registers of the same names.
-  if (name != nullptr && vcpus_[index].in_guest) switch_space(index, name, value);
+  if (vcpus_[index].in_guest) switch_space(index, found->name, value);
+}
+
+// Between guests a hypervisor has no second stage, or leaves the last one there.
+void Converter::control_host(u32 index, const std::string& name, const Operand& value) {
+  Vcpu& vcpu = vcpus_[index];
+  if (!nested() || !value.exact() || value.value == 0) return;
+  if (std::exchange(vcpu.registers[name], value.value) == value.value) return;
+  append(index, ControlWrite{name, value.value});
 }
 
 void Converter::switch_space(u32 index, const std::string& name, const Operand& value) {
@@ -374,6 +417,11 @@ void Converter::switch_space(u32 index, const std::string& name, const Operand& 
   vcpu.roots = guest_roots(stream_.architecture, vcpu.registers);
   vcpu.known.clear();
   const Space space = space_of(stream_.architecture, vcpu.registers);
+  // What a space record says is a root, not whether and how it is used.
+  const u64 changed = register_before ^ vcpu.registers[name];
+  const bool in_space =
+      name == "CR3" || name == "TTBR0_EL1" || (name == "satp" && changed >> kSatpMode == 0);
+  if (changed != 0 && !in_space) append(index, ControlWrite{name, vcpu.registers[name]});
   // A write of CR3 counts even when it changes nothing: it is a flush.
   if (space != before || name == "CR3") {
     append(index, SpaceSwitch{space.root, space.asid, Precision::Exact});
@@ -460,6 +508,9 @@ Totals import_recording(const std::string& folder, ByteSink& sink,
   bool more = reader.next(lose);
   Converter converter(folder, reader.header(), sink, options);
   for (; more; more = reader.next(lose)) reader.visit(converter);
+  if (converter.unknown_events() != 0) {
+    lose("events of unknown kinds: " + std::to_string(converter.unknown_events()));
+  }
   return converter.finish();
 }
 

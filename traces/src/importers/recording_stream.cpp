@@ -27,9 +27,21 @@ struct ChunkHeader {
 };
 static_assert(sizeof(ChunkHeader) == 32);
 
+// What the last chunk holds; the other counts are also about what was not recorded.
+struct LastChunk {
+  RecordCounts counts;
+  u64 instructions, accesses_seen;
+};
+static_assert(sizeof(LastChunk) == 56);
+
 template <class T>
 std::span<u8> bytes_of(T& value) {
   return {reinterpret_cast<u8*>(&value), sizeof value};
+}
+
+void expect_same(const Place& place, const char* what, u64 expected, u64 found) {
+  if (expected == found) return;
+  place.fail(what + std::to_string(expected), std::to_string(found));
 }
 
 Architecture architecture_of(const Place& place, u32 number) {
@@ -54,6 +66,7 @@ StreamReader::StreamReader(ByteSource& source) : source_(&source) {
   }
   header_ = {architecture_of(place, file.architecture), file.flags, file.vcpus, file.memory_base,
              file.memory_bytes};
+  instructions_.resize(file.vcpus);
 }
 
 // False when the source ends before.
@@ -85,16 +98,43 @@ bool StreamReader::next(const OnCut& on_cut) {
     on_cut("it was cut off in the chunk at byte " + std::to_string(place.offset));
     return false;
   }
-  if (chunk.vcpu == kEndOfStream) return false;
+  expect_same(place, "the number of chunks before this one: ", chunks_, chunk.chunks_before);
+  if (chunk.vcpu == kEndOfStream) {
+    check_end(place);
+    return false;
+  }
   if (chunk.vcpu >= header_.vcpus) {
     place.fail("a vCPU below " + std::to_string(header_.vcpus), std::to_string(chunk.vcpu));
   }
+  ++chunks_;
   vcpu_ = chunk.vcpu;
   records_ = chunk.records;
+  // A vCPU counts from its first instruction on, which is not number 0.
+  u64& instructions = instructions_[vcpu_];
+  if (instructions != 0) {
+    expect_same(place, "the vCPU's instruction count ", instructions, chunk.instructions);
+  }
+  instructions = chunk.instructions;
   return true;
 }
 
+void StreamReader::check_end(const Place& place) {
+  constexpr std::pair<const char*, u64 RecordCounts::*> kCounts[] = {
+      {"records in all: ", &RecordCounts::records}, {"reads in all: ", &RecordCounts::reads},
+      {"writes in all: ", &RecordCounts::writes},   {"fetches in all: ", &RecordCounts::fetches},
+      {"events in all: ", &RecordCounts::events},
+  };
+  ByteReader from(payload_, place);
+  const RecordCounts said = from.take<LastChunk>("the counts of the last chunk").counts;
+  from.expect_end("the last chunk");
+  for (const auto& [what, count] : kCounts) expect_same(place, what, said.*count, counts_.*count);
+  u8 more = 0;
+  if (fill({&more, 1})) place.fail("the end of the stream after its last chunk", "more bytes");
+}
+
 void StreamReader::visit(Visitor& visitor) {
+  constexpr u64 RecordCounts::*kCountOfKind[] = {&RecordCounts::reads, &RecordCounts::writes,
+                                                 &RecordCounts::fetches, &RecordCounts::events};
   const Place place{source_->name(), offset_ - payload_.size()};
   ByteReader from(payload_, place);
   frames_.clear();
@@ -104,6 +144,9 @@ void StreamReader::visit(Visitor& visitor) {
     const u8 tag = from.take<u8>("a record");
     u64 instructions = tag >> 6;
     if (instructions == kInstructionsFollow) instructions = from.take_varint("instructions");
+    instructions_[vcpu_] += instructions;
+    ++counts_.records;
+    ++(counts_.*kCountOfKind[tag & 3]);
     if ((tag & 3) != kEventTag) {
       read_access(from, tag, instructions, access);
       visitor.access(vcpu_, access);

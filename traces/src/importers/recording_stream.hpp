@@ -66,19 +66,26 @@ class Visitor {
 /// Called with a line about what is missing at the end of a stream that was cut off.
 using OnCut = std::function<void(const std::string&)>;
 
+/// Records of a stream, by what they are.
+struct RecordCounts {
+  u64 records = 0, reads = 0, writes = 0, fetches = 0, events = 0;
+};
+
 class StreamReader {
  public:
   /// Reads the header. `source` outlives the reader.
   explicit StreamReader(ByteSource& source);
 
   const StreamHeader& header() const { return header_; }
-  /// Reads a chunk; false at the end.
+  /// Reads a chunk; false at the end, where what the stream says of itself is compared with what
+  /// was visited.
   bool next(const OnCut& on_cut);
   /// Visits the records of that chunk.
   void visit(Visitor& visitor);
 
  private:
   bool fill(std::span<u8> to);
+  void check_end(const Place& place);
   void read_access(ByteReader& from, u8 tag, u64 instructions, RawAccess& access);
 
   ByteSource* source_;
@@ -86,7 +93,10 @@ class StreamReader {
   u64 offset_ = 0;
   std::vector<u8> payload_;
   u32 vcpu_ = 0;
-  u32 records_ = 0;
+  u32 records_ = 0;  ///< of the chunk
+  u64 chunks_ = 0;   ///< that were read
+  RecordCounts counts_;
+  std::vector<u64> instructions_;        ///< at the end of each vCPU's last chunk
   std::unordered_map<u64, u64> frames_;  ///< of the chunk, by virtual page
   u64 last_address_[2] = {};             ///< of data, of fetches
 };

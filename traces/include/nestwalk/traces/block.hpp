@@ -80,6 +80,7 @@ class BlockEncoder {
   void correct_frame(Frame& frame, Frame actual);
   void choose_shapes();
   void begin_block();
+  void begin_accesses();
 
   static constexpr std::size_t kCacheEntries = 4096;
   struct CacheEntry {
@@ -136,6 +137,8 @@ class BlockDecoder {
   void read_tokens();
   void plan_event();
   u64 decode(std::span<Access> to);
+  template <u8 kUsual>
+  u64 decode_mostly(std::span<Access> to);
   const Token& read_escape(u8 token);
   void read_frame(Frame& frame);
   void read_event();
@@ -149,7 +152,8 @@ class BlockDecoder {
   std::unique_ptr<Token> escaped_;
   AddressPredictor addresses_;
   FramePredictor frames_;
-  Frame last_frame_;  ///< the distances of the latest frame in the column
+  Frame last_frame_;      ///< the distances of the latest frame in the column
+  u8 usual_ = kGvaKnown;  ///< what the latest frame that differed knows
 
   const u8* token_ = nullptr;
   const u8* delta_ = nullptr;

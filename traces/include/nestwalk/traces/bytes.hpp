@@ -83,20 +83,44 @@ class ByteReader {
     std::memcpy(&value, take_bytes(sizeof value, what).data(), sizeof value);
     return value;
   }
-  u64 take_varint(const char* what);
-  std::span<const u8> take_bytes(u64 count, const char* what);
+  u64 take_varint(const char* what) {
+    if (!bytes_.empty() && bytes_.front() < 0x80) [[likely]] {
+      const u64 value = bytes_.front();
+      bytes_ = bytes_.subspan(1);
+      return value;
+    }
+    return take_long_varint(what);
+  }
+  std::span<const u8> take_bytes(u64 count, const char* what) {
+    if (count > bytes_.size()) [[unlikely]]
+      fail_short(count, what);
+    const std::span<const u8> taken = bytes_.first(count);
+    bytes_ = bytes_.subspan(count);
+    return taken;
+  }
   std::string take_string(const char* what);
   /// A number of things of at least `least_bytes` each: more than what is left cannot be.
   u64 take_count(std::size_t least_bytes, const char* what);
   /// A number below `limit`.
-  u64 take_below(u64 limit, const char* what);
-  void check_below(u64 value, u64 limit, const char* what) const;
+  u64 take_below(u64 limit, const char* what) {
+    const u64 value = take_varint(what);
+    check_below(value, limit, what);
+    return value;
+  }
+  void check_below(u64 value, u64 limit, const char* what) const {
+    if (value >= limit) [[unlikely]]
+      fail_below(value, limit, what);
+  }
 
   std::size_t left() const { return bytes_.size(); }
   /// Everything has been taken.
   void expect_end(const char* what) const;
 
  private:
+  u64 take_long_varint(const char* what);
+  [[noreturn]] void fail_short(u64 count, const char* what) const;
+  [[noreturn]] void fail_below(u64 value, u64 limit, const char* what) const;
+
   std::span<const u8> bytes_;
   const Place* place_;
 };

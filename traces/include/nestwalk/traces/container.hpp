@@ -136,7 +136,7 @@ class SectionReader {
   const std::string& name() const { return source_->name(); }
 
  private:
-  void read_preamble();
+  Preamble read_preamble();
   std::span<const u8> peek(std::size_t bytes);
   std::size_t read(std::span<u8> to);
   void skip(std::size_t bytes);

@@ -59,6 +59,7 @@ struct ImportFormat {
   std::string_view sentence;
   u64 lacks;  ///< of Lack, as far as it is the same for every input
   Mode mode;
+  std::string_view drops;  ///< what its records have and a trace has no place for
   std::span<const ImportOption> options;
   Streams (*streams)(const ImportValues& values);
   /// Whether input that begins like this has the format; null when nothing tells.

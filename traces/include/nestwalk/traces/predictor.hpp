@@ -6,11 +6,37 @@
 #pragma once
 
 #include <algorithm>
-#include <vector>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
 
 #include "nestwalk/traces/record.hpp"
 
 namespace nestwalk::traces {
+
+/// A table that begins as zeros. Pages that nobody touched cost nothing, which matters to traces of
+/// few records and of many vCPUs.
+template <class T, std::size_t kEntries>
+class ZeroedTable {
+ public:
+  ZeroedTable() : entries_(static_cast<T*>(std::calloc(kEntries, sizeof(T)))) {
+    if (!entries_) throw std::bad_alloc();
+  }
+  T* data() const { return entries_.get(); }
+  /// Zeros again. To be called before each use.
+  void reset() {
+    if (used_) std::memset(static_cast<void*>(data()), 0, kEntries * sizeof(T));
+    used_ = true;
+  }
+
+ private:
+  struct Free {
+    void operator()(T* entries) const { std::free(entries); }
+  };
+  std::unique_ptr<T[], Free> entries_;
+  bool used_ = false;
+};
 
 /// Predicts an access's address: the one that was accessed after the same recent history of access
 /// kinds, sizes and instruction counts, which stands in for the program counter. A value, so that a
@@ -31,8 +57,9 @@ class AddressHistory {
 
     // Without a branch, which would be hard to predict.
     u64 base(bool use_previous) const {
-      const u64 chosen = u64{0} - static_cast<u64>(use_previous | (*last == 0));
-      return *last ^ ((*last ^ *previous) & chosen);
+      const u64 before = *previous;
+      const u64 remembered = *last == 0 ? before : *last;
+      return use_previous ? before : remembered;
     }
     void update(u64 address) const { *last = *previous = address; }
   };
@@ -49,27 +76,30 @@ class AddressHistory {
 
 class AddressPredictor {
  public:
-  AddressPredictor() : last_(kEntries) {}
-
   void reset() {
-    std::fill(last_.begin(), last_.end(), 0);
+    last_.reset();
     history = AddressHistory(last_.data());
   }
 
  private:
-  static constexpr std::size_t kEntries = 1 << 16;
-  std::vector<u64> last_;
+  ZeroedTable<u64, 1 << 16> last_;
 
  public:
   AddressHistory history{last_.data()};
 };
 
-/// How the addresses of a page relate. The distances are multiples of the page size.
+/// How the addresses of a page relate. The distances are multiples of the page size. All zeros:
+/// only the GVA is known.
 struct Frame {
-  u64 gpa = kGvaKnown;  ///< GPA - address; its low bits are the flags of the known addresses
-  u64 hpa = 0;          ///< HPA - address
+  u64 gpa =
+      0;  ///< GPA - address; its low bits are the flags of the known addresses, GVA's inverted
+  u64 hpa = 0;  ///< HPA - address
 
-  u8 known() const { return static_cast<u8>(gpa & kAddressesKnown); }
+  static Frame of(u8 known, u64 gpa_distance, u64 hpa_distance) {
+    return {gpa_distance | (known ^ u64{kGvaKnown}), hpa_distance};
+  }
+  u8 inverted_known() const { return static_cast<u8>(gpa & kAddressesKnown); }
+  u8 known() const { return inverted_known() ^ kGvaKnown; }
   u64 gpa_distance() const { return gpa & ~(kPageBytes - 1); }
   friend bool operator==(const Frame&, const Frame&) = default;
 };
@@ -85,9 +115,9 @@ class FrameMap {
 
   /// Keeps address spaces apart that have the same page numbers.
   void switch_space(u64 root, u64 asid) {
-    salt_ = ((root ^ asid << 48) * 0x9E3779B97F4A7C15) >> 48;
+    salt_ = ((root ^ asid << 48) * 0x9E3779B97F4A7C15) >> 48 << kPageShift;
   }
-  Frame& at(u64 address) const { return frames_[((address >> kPageShift) + salt_) % kEntries]; }
+  Frame& at(u64 address) const { return frames_[(address + salt_) >> kPageShift & (kEntries - 1)]; }
 
  private:
   Frame* frames_;
@@ -96,16 +126,13 @@ class FrameMap {
 
 class FramePredictor {
  public:
-  FramePredictor() : frames_(FrameMap::kEntries) {}
-
   void reset(u64 root, u64 asid) {
-    static const std::vector<Frame> fresh(FrameMap::kEntries);
-    std::copy(fresh.begin(), fresh.end(), frames_.begin());
+    frames_.reset();
     map.switch_space(root, asid);
   }
 
  private:
-  std::vector<Frame> frames_;
+  ZeroedTable<Frame, FrameMap::kEntries> frames_;
 
  public:
   FrameMap map{frames_.data()};

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "nestwalk/traces/block.hpp"
@@ -34,9 +35,12 @@ class Reader {
   u64 offset() const { return sections_.offset(); }
   u64 size() const { return size_; }
 
-  /// The blocks of the file, from its index or, when it has none, from its blocks. Needs a source
-  /// that can seek; goes on at the first section afterwards.
+  /// The blocks of the file, from its index or, when that is damaged or missing, from the blocks up
+  /// to the first damage (with `on_loss`: all of them). Needs a source that can seek; goes on at
+  /// the first section afterwards.
   std::vector<IndexEntry> read_index();
+  /// Why the index could not be used; to be thrown when all that is whole has been read.
+  const std::optional<InputError>& index_damage() const { return index_damage_; }
   /// Goes on with the block of an entry. What is read is no longer checked against the footer.
   void seek(const IndexEntry& entry);
 
@@ -49,6 +53,7 @@ class Reader {
   void read_footer(const Section& section);
   std::vector<IndexEntry> load_index();
   std::vector<IndexEntry> scan_blocks();
+  void lose_index(const InputError& error);
   Place place_of(const Section& section) const { return {sections_.name(), section.offset}; }
 
   std::unique_ptr<ByteSource> source_;
@@ -60,6 +65,7 @@ class Reader {
   bool in_block_ = false;
   bool ended_ = false;
   bool sought_ = false;
+  std::optional<InputError> index_damage_;
   Chunk chunk_;
   SideData side_;
   Totals totals_;
@@ -70,12 +76,17 @@ class Reader {
 class StreamReader {
  public:
   StreamReader(std::unique_ptr<ByteSource> source, u32 vcpu, OnLoss on_loss = {});
+  /// `index` is that of the file.
+  StreamReader(std::unique_ptr<ByteSource> source, u32 vcpu, std::span<const IndexEntry> index,
+               OnLoss on_loss);
 
   const Header& header() const { return reader_.header(); }
   /// False at the end of the stream.
   bool next(Chunk& chunk);
 
  private:
+  void take_blocks(std::span<const IndexEntry> index);
+
   Reader reader_;
   u32 vcpu_;
   std::vector<IndexEntry> blocks_;
@@ -87,7 +98,8 @@ class StreamReader {
 /// vCPU numbers. Holds one block per vCPU.
 class TimeOrderedReader {
  public:
-  /// `open` is called once for each vCPU; the sources must be able to seek.
+  /// `open` is called once for each vCPU; the sources must be able to seek. Damage is thrown, or
+  /// reported, as by a Reader.
   using Open = std::function<std::unique_ptr<ByteSource>()>;
   explicit TimeOrderedReader(const Open& open, const OnLoss& on_loss = {});
 
@@ -105,6 +117,7 @@ class TimeOrderedReader {
   };
 
   Header header_;
+  std::optional<InputError> index_damage_;
   std::vector<Cursor> cursors_;
 };
 

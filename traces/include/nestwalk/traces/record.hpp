@@ -150,10 +150,12 @@ struct HypervisorOperation {
   friend bool operator==(const HypervisorOperation&, const HypervisorOperation&) = default;
 };
 
+/// Of the text in an event.
+inline constexpr std::size_t kMaxEventText = 4096;
+
 /// Something begins that a report should tell apart.
 struct PhaseMarker {
   static constexpr std::string_view kName = "phase";
-  static constexpr std::size_t kMaxName = 4096;
   u64 number = 0;
   std::string name;
 
@@ -180,9 +182,19 @@ struct TableWrite {
   friend bool operator==(const TableWrite&, const TableWrite&) = default;
 };
 
+/// A register that says how the stream's addresses are translated got a new value, as far as no
+/// space record says so. Named as in side data.
+struct ControlWrite {
+  static constexpr std::string_view kName = "control";
+  std::string name;
+  u64 value = 0;
+
+  friend bool operator==(const ControlWrite&, const ControlWrite&) = default;
+};
+
 /// The position of a type is its number in the file: new ones go to the end.
 using EventDetail = std::variant<SpaceSwitch, GuestFence, VmEntry, VmExit, HypervisorOperation,
-                                 PhaseMarker, TimeSync, TableWrite>;
+                                 PhaseMarker, TimeSync, TableWrite, ControlWrite>;
 
 struct Event {
   u64 instructions = 0;  ///< since the stream's previous record
@@ -223,10 +235,13 @@ void for_each_field(E& event, Visit&& visit) {
     visit("name", event.name);
   } else if constexpr (std::is_same_v<T, TimeSync>) {
     visit("time", event.time);
-  } else {
-    static_assert(std::is_same_v<T, TableWrite>);
+  } else if constexpr (std::is_same_v<T, TableWrite>) {
     visit("stage", event.stage);
     visit("address", event.address);
+    visit("value", event.value);
+  } else {
+    static_assert(std::is_same_v<T, ControlWrite>);
+    visit("name", event.name);
     visit("value", event.value);
   }
 }

@@ -55,11 +55,20 @@ struct RecordedWalk {
 /// The tables of one stage.
 class RecordedTables {
  public:
+  /// 512 MiB: of a stage, and more than a terabyte of memory needs. Throws InputError beyond.
+  static constexpr std::size_t kMaxPages = std::size_t{1} << 17;
+
+  /// `name` is that of the file they come from.
+  explicit RecordedTables(std::string name, std::size_t most_pages = kMaxPages)
+      : name_(std::move(name)), most_pages_(most_pages) {}
+
   void put(const TablePage& page);
   /// False when the entry had this value before.
   bool put(u64 address, u64 value);
   /// 0 where nothing is known.
   u64 entry(u64 address) const;
+  /// Something was said about the page that begins here.
+  bool has(u64 page) const { return pages_.contains(page); }
   /// What `address` translates to, if anything.
   RecordedWalk walk(const TableRoot& root, u64 address) const;
 
@@ -69,6 +78,10 @@ class RecordedTables {
   template <class F>
   RecordedWalk walk_as(const F& format, const TableRoot& root, u64 address) const;
 
+  std::array<u64, kEntries>& page(u64 address);
+
+  std::string name_;
+  std::size_t most_pages_;
   std::unordered_map<u64, std::array<u64, kEntries>> pages_;
 };
 

@@ -13,6 +13,19 @@
 
 namespace nestwalk::traces {
 
+/// A page of an address space; or, likewise, a root and an ASID.
+struct Page {
+  u64 number = 0;
+  u64 space = 0;
+
+  friend bool operator==(const Page&, const Page&) = default;
+  struct Hash {
+    std::size_t operator()(const Page& page) const {
+      return (page.number ^ page.space * 0xD6E8FEB86659FD93) * 0x9E3779B97F4A7C15;
+    }
+  };
+};
+
 /// LRU stack distances of pages: how many other pages were accessed since a page was, exactly.
 class PageReuse {
  public:
@@ -21,7 +34,7 @@ class PageReuse {
   PageReuse() { renumber(); }
 
   /// The distance of this access, or kFirst.
-  u64 access(u64 page);
+  u64 access(Page page);
   u64 pages() const { return position_of_.size(); }
 
  private:
@@ -29,7 +42,7 @@ class PageReuse {
   u64 count_up_to(std::size_t position) const;
   void renumber();
 
-  std::unordered_map<u64, std::size_t> position_of_;  ///< of a page's latest access
+  std::unordered_map<Page, std::size_t, Page::Hash> position_of_;  ///< of its latest access
   std::vector<u64> tree_;  ///< Fenwick's: which positions are the latest of their page
   std::size_t next_ = 1;
 };
@@ -58,8 +71,7 @@ class Summary {
 
  private:
   void add(const Access& access, u64 space);
-  void enter_page(u64 page);
-  u64 space_number(u64 root, u64 asid);
+  void enter_page(Page page);
 
   u64 window_accesses_;
   u64 accesses_[3] = {};
@@ -67,13 +79,13 @@ class Summary {
   u64 events_[std::variant_size_v<EventDetail>] = {};
   u64 instructions_ = 0;
   u64 in_window_ = 0;
-  u64 current_page_ = ~u64{0};
+  Page current_page_;
   PageReuse reuse_;
   std::array<u64, kBuckets> reuse_buckets_{};
-  std::unordered_set<u64> large_pages_[2];
-  std::unordered_set<u64> window_pages_;
+  std::unordered_set<Page, Page::Hash> large_pages_[2];
+  std::unordered_set<Page, Page::Hash> window_pages_;
   std::vector<u64> working_sets_;
-  std::unordered_map<u64, u64> space_numbers_;
+  std::unordered_map<Page, u64, Page::Hash> space_numbers_;  ///< in the order of their appearance
 };
 
 }  // namespace nestwalk::traces

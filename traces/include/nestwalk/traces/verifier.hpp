@@ -20,7 +20,7 @@ enum class Verdict : u8 {
   Device,         ///< matches, and lies outside the machine's memory
   Untranslated,   ///< matches, while the guest or its firmware did not translate
   NoAddress,      ///< no physical address was recorded
-  UnknownTables,  ///< the address space is not known
+  UnknownTables,  ///< the address space is not known, or its root table
   Mismatch,
 };
 inline constexpr std::string_view kVerdictNames[] = {"match",      "device",         "untranslated",
@@ -36,6 +36,15 @@ struct AddressMismatch {
   Stage stage = Stage::Guest;  ///< where the difference is
   u64 recorded = 0;
   RecordedWalk walked;
+};
+
+/// Accesses in a row, but for those without addresses, that could not be judged.
+struct UnknownStretch {
+  u32 vcpu = 0;
+  u64 first_record = 0;
+  u64 last_record = 0;
+  u64 accesses = 0;
+  const char* reason = "";
 };
 
 /// An entry that the records lead to, and what was found in memory at the end.
@@ -57,6 +66,7 @@ struct Verification {
   Entries entries[2];                           ///< at the end, by Stage
   std::vector<AddressMismatch> addresses;       ///< the first ones
   std::vector<EntryMismatch> tables;            ///< the first ones
+  std::vector<UnknownStretch> unknown;          ///< the first ones
 
   u64 count(Verdict verdict) const;
   bool good() const;
@@ -81,23 +91,28 @@ class Verifier {
     u64 page = ~u64{0};
     u64 tables = 0;  ///< version of the tables
     bool translated = false;
-    RecordedWalk guest;  ///< of the page's first byte
+    bool recorded = false;  ///< the root table is
+    RecordedWalk guest;     ///< of the page's first byte
     RecordedWalk host;
   };
   struct Vcpu {
-    bool known = false;  ///< the registers
-    StageRoots begin;    ///< roots as the registers say
-    StageRoots roots;
+    Registers registers;
+    std::optional<u64> root;             ///< of the last space record
+    StageRoots roots;                    ///< what both say
+    const char* lost = nullptr;          ///< why these are not known
+    std::optional<std::size_t> stretch;  ///< that could not be judged, and goes on
     std::vector<Translation> translations;
   };
 
   void load(const SideData& side);
   void begin();
   void check(u32 vcpu, u64 record, const Access& access);
-  Verdict verdict(const Vcpu& vcpu, const Access& access, const Translation& found,
-                  AddressMismatch& mismatch) const;
+  Verdict verdict(const Access& access, const Translation& found, AddressMismatch& mismatch) const;
   const Translation& translate(Vcpu& vcpu, const Access& access);
   void on_event(Vcpu& vcpu, const Event& event);
+  void find_roots(Vcpu& vcpu);
+  const char* unknown(const Vcpu& vcpu, const Access& access, const Translation& found) const;
+  void add_stretch(u32 vcpu, u64 record, const char* reason);
   void compare(Stage stage, const TablePage& page);
   bool in_firmware(const Access& access) const;
   bool is_device(Stage stage, u64 address) const;
@@ -110,7 +125,6 @@ class Verifier {
   bool begun_ = false;
   u64 version_ = 1;  ///< of the tables: counts their changes
   RecordedTables tables_[2];
-  std::vector<Registers> registers_;  ///< by vCPU
   std::vector<Vcpu> vcpus_;
   std::optional<TableRoot> host_;
   std::vector<std::pair<Stage, TablePage>> end_;
@@ -121,6 +135,7 @@ using VerifyProgress = std::function<void(u64 offset, u64 size, u64 records)>;
 
 /// Verifies a whole trace. Those with several vCPUs are read twice, so they must be files.
 Verification verify_trace(const std::function<std::unique_ptr<ByteSource>()>& open,
-                          std::size_t most_mismatches, const VerifyProgress& progress);
+                          std::size_t most_mismatches, const VerifyProgress& progress,
+                          const OnLoss& on_loss = {});
 
 }  // namespace nestwalk::traces
