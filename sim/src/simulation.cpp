@@ -179,6 +179,22 @@ Statistics Simulation::statistics() const {
   add("exit.cycles", exits.cycles, "cycles", "from leaving the guest to being back, of all vCPUs");
   add("exit.waiting", exits.waiting, "cycles", "of these, for other vCPUs to leave the engine");
 
+  const software::OperationCounts& operations = hypervisor_->operations();
+  static constexpr const char* kOperations[software::HostOperation::kKinds][2] = {
+      {"operation.map", "that gave the guest new frames"},
+      {"operation.zap", "that took frames away until they are touched"},
+      {"operation.protect", "that changed what the guest may do"},
+      {"operation.log_start", "that started the dirty log"},
+      {"operation.log_harvest", "that read the dirty log"},
+      {"operation.log_stop", "that stopped the dirty log"},
+      {"operation.inflate", "that took frames away for good: a balloon's"},
+      {"operation.deflate", "that promised them again"}};
+  for (std::size_t n = 0; n < software::HostOperation::kKinds; ++n) {
+    add(kOperations[n][0], operations.by_kind[n], "operations", kOperations[n][1]);
+  }
+  add("operation.refused", operations.refused, "operations", "that the engine refused");
+  add("operation.bytes_dirty", operations.bytes_dirty, "bytes", "that the dirty log reported");
+
   const software::GuestCounts guest = guest_ ? guest_->counts() : software::GuestCounts{};
   add("guest.faults", guest.faults, "faults", "of the guest's own first stage");
   add("guest.large_pages", guest.large_pages, "faults", "of these, answered with 2M");

@@ -8,6 +8,23 @@ namespace nestwalk::sim {
 using addrspace::u64;
 using software::GuestAccess;
 
+namespace {
+
+software::HostOperation host_operation(const traces::HypervisorOperation& from) {
+  using Kind = software::HostOperation::Kind;
+  static constexpr Kind kKinds[] = {Kind::Map,        Kind::Zap,     Kind::Protect, Kind::LogStart,
+                                    Kind::LogHarvest, Kind::LogStop, Kind::Inflate, Kind::Deflate};
+  static_assert(std::size(kKinds) == std::size(traces::kOperationNames));
+  // Read, write and execute are the same bits in both.
+  return {kKinds[static_cast<unsigned>(from.operation)], from.gpa, from.bytes,
+          addrspace::Access(static_cast<addrspace::u8>(from.flags & 7))};
+}
+static_assert(addrspace::kRead.bits() == traces::kPermitRead &&
+              addrspace::kWrite.bits() == traces::kPermitWrite &&
+              addrspace::kExecute.bits() == traces::kPermitExecute);
+
+}  // namespace
+
 bool TraceStream::next(software::GuestBatch& batch) {
   if (!reader_.next(chunk_)) return false;
   accesses_.clear();
@@ -38,6 +55,9 @@ void TraceStream::convert(const traces::Event& event) {
         fence->scope == traces::FenceScope::Asid || fence->scope == traces::FenceScope::AddressAsid;
     event_.detail =
         software::GuestFence{by_address, by_space, fence->address.value(), fence->bytes};
+  } else if (const auto* const operation =
+                 std::get_if<traces::HypervisorOperation>(&event.detail)) {
+    event_.detail = host_operation(*operation);
   } else if (const auto* const phase = std::get_if<traces::PhaseMarker>(&event.detail)) {
     event_.detail = software::GuestPhase{phase->number, phase->name};
   }

@@ -139,7 +139,9 @@ bool Guest::step(u32 core) {
     case State::Page:
       return choose_page(core);
     case State::Touch:
-      if (!resolved(job.backed)) return finish(core, GuestOutcome::Failed);
+      if (job.backed == FaultOutcome::OutOfMemory) return finish(core, GuestOutcome::Failed);
+      // Memory that the hypervisor keeps from it is not zeroed, but may be mapped.
+      if (!resolved(job.backed)) job.done_bytes = job.page_bytes;
       if (job.done_bytes == job.page_bytes) {
         job.state = State::Change;
         return true;

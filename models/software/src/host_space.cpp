@@ -34,6 +34,23 @@ class HostSpaceOf final : public HostSpace {
   FaultOutcome handle_fault(Gpa gpa, Access access) override {
     return space_.handle_fault(gpa, access);
   }
+  Result<void> unmap(Gpa gpa, u64 bytes) override { return space_.unmap(gpa, bytes); }
+  Result<void> protect(Gpa gpa, u64 bytes, Access access) override {
+    return space_.protect(gpa, bytes, {access});
+  }
+  Result<void> start_log() override {
+    const bool hardware = space_.page_table().hardware_tracks_dirty();
+    return space_.start_dirty_log(hardware ? addrspace::DirtyTracking::Hardware
+                                           : addrspace::DirtyTracking::WriteProtection);
+  }
+  Result<u64> harvest_log() override {
+    u64 bytes = 0;
+    const Result<void> done = space_.harvest_dirty_log(
+        space_.range(), [&](const GpaRange& range) { bytes += range.size(); });
+    if (!done) return done.error();
+    return bytes;
+  }
+  Result<void> stop_log() override { return space_.stop_dirty_log(); }
   Result<Hpa> translate(Gpa gpa) const override { return space_.translate(gpa); }
   addrspace::SpaceUsage usage() const override { return space_.usage(); }
 

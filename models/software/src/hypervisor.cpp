@@ -50,7 +50,11 @@ void Hypervisor::begin(const std::vector<MemoryRange>& memory, Backend backend,
                        models::Actor& owner, u32 what) {
   parts_ = parts_of(memory, backend);
   backend_ = backend;
-  jobs_[0] = {State::Begin, {}, {}, &owner, what, nullptr, board_.wheel().now(), 0};
+  Job& job = jobs_[0];
+  job = {};
+  job.state = State::Begin;
+  job.owner = &owner;
+  job.what = what;
   later(0, 0);
 }
 
@@ -76,7 +80,25 @@ bool Hypervisor::next_part(u32 core) {
 
 void Hypervisor::handle(u32 core, Gpa gpa, Access access, models::Actor& owner, u32 what,
                         FaultOutcome& outcome) {
-  jobs_[core] = {State::Exiting, gpa, access, &owner, what, &outcome, board_.wheel().now(), 0};
+  Job job;
+  job.gpa = gpa;
+  job.access = access;
+  job.outcome = &outcome;
+  exit(core, job, owner, what);
+}
+
+void Hypervisor::operate(u32 core, const HostOperation& operation, models::Actor& owner, u32 what) {
+  Job job;
+  job.operation = operation;
+  exit(core, job, owner, what);
+}
+
+void Hypervisor::exit(u32 core, Job job, models::Actor& owner, u32 what) {
+  job.state = State::Exiting;
+  job.owner = &owner;
+  job.what = what;
+  job.since = board_.wheel().now();
+  jobs_[core] = job;
   later(core, costs_.exit_cycles);
 }
 
@@ -124,17 +146,60 @@ void Hypervisor::take_lock(u32 core) {
 void Hypervisor::run_engine(u32 core) {
   Job& job = jobs_[core];
   recording_.begin(board_.core(core).mmu->regime());
-  *job.outcome = space_.handle_fault(job.gpa, job.access);
-  ++counts_.by_outcome[static_cast<std::size_t>(*job.outcome)];
+  if (job.operation) {
+    carry_out(*job.operation);
+  } else {
+    *job.outcome = space_.handle_fault(job.gpa, job.access);
+    ++counts_.by_outcome[static_cast<std::size_t>(*job.outcome)];
+  }
   job.state = State::Working;
   workers_[core].play(recording_.take(), *this, core);
 }
 
+Result<void> Hypervisor::replace(const HostOperation& operation, Backend backend) {
+  const Result<void> gone = space_.unmap(operation.gpa, operation.bytes);
+  return gone ? space_.map(operation.gpa, operation.bytes, backend) : gone;
+}
+
+void Hypervisor::carry_out(const HostOperation& operation) {
+  using Kind = HostOperation::Kind;
+  ++operations_.by_kind[static_cast<std::size_t>(operation.kind)];
+  // What comes back comes as the policy has it, or when it is touched.
+  const Backend lazily = backend_.kind == Backend::Kind::Lazy ? backend_ : Backend::lazy();
+  const auto done = [&]() -> Result<void> {
+    switch (operation.kind) {
+      case Kind::Map:
+        return replace(operation, Backend::eager(backend_.largest_level));
+      case Kind::Zap:
+        return replace(operation, lazily);
+      case Kind::Inflate:
+        return space_.unmap(operation.gpa, operation.bytes);
+      case Kind::Deflate:
+        return space_.map(operation.gpa, operation.bytes, lazily);
+      case Kind::Protect:
+        return space_.protect(operation.gpa, operation.bytes, operation.access);
+      case Kind::LogStart:
+        return space_.start_log();
+      case Kind::LogHarvest: {
+        const Result<u64> bytes = space_.harvest_log();
+        if (!bytes) return bytes.error();
+        operations_.bytes_dirty += *bytes;
+        return {};
+      }
+      case Kind::LogStop:
+        return space_.stop_log();
+    }
+    return {};
+  };
+  if (!done()) ++operations_.refused;
+}
+
 void Hypervisor::leave(u32 core) {
   locked_ = false;
+  const Job& job = jobs_[core];
+  const bool emulates = job.outcome != nullptr && *job.outcome == FaultOutcome::NoArea;
   jobs_[core].state = State::Entering;
-  later(core, costs_.entry_cycles +
-                  (*jobs_[core].outcome == FaultOutcome::NoArea ? costs_.emulation_cycles : 0));
+  later(core, costs_.entry_cycles + (emulates ? costs_.emulation_cycles : 0));
   if (waiting_.empty()) return;
   const u32 next = waiting_.front();
   waiting_.pop_front();

@@ -198,6 +198,10 @@ bool Vcpu::begin_event() {
     guest_->enter(number_, to->key, *this, 0);
     return false;
   }
+  if (const auto* const operation = std::get_if<HostOperation>(&batch_.event->detail)) {
+    hypervisor_.operate(number_, *operation, *this, 0);
+    return false;
+  }
   if (const auto* const fence = std::get_if<GuestFence>(&batch_.event->detail)) {
     ++counts_.fences;
     issue(*fence);

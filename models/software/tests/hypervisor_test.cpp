@@ -141,6 +141,111 @@ TEST(Exit, WithoutMemoryEndsTheRun) {
   EXPECT_LE(lazy.counts().total(), 1022u + 2 * 512 / 2);
 }
 
+class Operation : public testing::TestWithParam<Architecture> {
+ protected:
+  static GuestEvent event(HostOperation::Kind kind, u64 gpa, u64 bytes,
+                          Access access = addrspace::kRwx) {
+    return {0, HostOperation{kind, Gpa(gpa), bytes, access}};
+  }
+  static u64 exits(const World& world, FaultOutcome outcome) {
+    return world.hypervisor->counts().by_outcome[static_cast<std::size_t>(outcome)];
+  }
+  using Kind = HostOperation::Kind;
+};
+
+// A page that was zapped is gone from the TLB as well: the next access exits, and gets a new frame.
+TEST_P(Operation, ZappedPagesComeBackWhenTheyAreTouched) {
+  World world(physical(), policy(Backend::lazy()), GetParam());
+  world.streams[0].read(0x5000);
+  world.streams[0].add(event(Kind::Zap, 0x5000, kFrameBytes));
+  world.streams[0].read(0x5000);
+  world.streams[0].read(0x5000);
+  world.run();
+  EXPECT_EQ(world.counts().exits, 2u);
+  EXPECT_EQ(exits(world, FaultOutcome::Mapped), 2u);
+  EXPECT_EQ(world.hypervisor->operations().by_kind[static_cast<std::size_t>(Kind::Zap)], 1u);
+  EXPECT_EQ(world.hypervisor->operations().refused, 0u);
+  EXPECT_GE(world.recording.counts().fences, 1u);
+}
+
+TEST_P(Operation, MappedPagesNeedNoExit) {
+  World world(physical(), policy(Backend::lazy()), GetParam());
+  world.streams[0].read(0x5000);
+  world.streams[0].add(event(Kind::Map, 0x5000, 2 * kFrameBytes));
+  world.streams[0].read(0x5000);
+  world.streams[0].read(0x6000);
+  world.run();
+  EXPECT_EQ(world.counts().exits, 1u);
+}
+
+TEST_P(Operation, ABalloonTakesForGood) {
+  World world(physical(), policy(Backend::lazy()), GetParam());
+  world.streams[0].read(0x5000);
+  world.streams[0].add(event(Kind::Inflate, 0x5000, kFrameBytes));
+  world.streams[0].read(0x5000);
+  world.streams[0].add(event(Kind::Deflate, 0x5000, kFrameBytes));
+  world.streams[0].read(0x5000);
+  world.run();
+  EXPECT_EQ(exits(world, FaultOutcome::Mapped), 2u);
+  EXPECT_EQ(exits(world, FaultOutcome::NoArea), 1u);
+  EXPECT_EQ(world.counts().emulated, 1u);
+}
+
+TEST_P(Operation, ProtectedPagesRefuseWrites) {
+  World world(physical(), policy(Backend::lazy()), GetParam());
+  world.streams[0].write(0x5000);
+  world.streams[0].add(event(Kind::Protect, 0x5000, kFrameBytes, addrspace::kRead));
+  world.streams[0].read(0x5000);
+  world.streams[0].write(0x5000);
+  world.streams[0].add(event(Kind::Protect, 0x5000, kFrameBytes));
+  world.streams[0].write(0x5000);
+  world.run();
+  EXPECT_EQ(exits(world, FaultOutcome::NoPermission), 1u);
+  EXPECT_EQ(world.counts().total(), 4u);
+}
+
+// By write protection: the first write to each page exits. Three pages were written before, two
+// of them after the start, and one again after the harvest.
+TEST_P(Operation, TheDirtyLogSeesWhatWasWritten) {
+  for (const bool hardware : {false, true}) {
+    HypervisorShape shape = policy(Backend::lazy());
+    shape.hardware_dirty = hardware;
+    World world(physical(), shape, GetParam());
+    ListStream& stream = world.streams[0];
+    for (const u64 page : {1u, 2u, 3u}) stream.write(page * kFrameBytes);
+    stream.add(event(Kind::LogStart, 0, 0));
+    for (const u64 page : {1u, 3u, 3u}) stream.write(page * kFrameBytes);
+    stream.read(2 * kFrameBytes);
+    stream.add(event(Kind::LogHarvest, 0, 0));
+    stream.write(1 * kFrameBytes);
+    stream.add(event(Kind::LogHarvest, 0, 0));
+    stream.add(event(Kind::LogStop, 0, 0));
+    for (const u64 page : {1u, 2u, 3u}) stream.write(page * kFrameBytes);
+    world.run();
+    EXPECT_EQ(world.hypervisor->operations().refused, 0u);
+    EXPECT_EQ(world.hypervisor->operations().bytes_dirty, 3 * kFrameBytes);
+    EXPECT_EQ(exits(world, FaultOutcome::MadeWritable), hardware ? 0u : 3u);
+    EXPECT_EQ(world.counts().total(), 11u);
+  }
+}
+
+// Two vCPUs on one page: the fence reaches the one that did not ask for it.
+TEST_P(Operation, ItsFenceReachesTheOthers) {
+  World world(physical(), policy(Backend::lazy()), GetParam(), 2);
+  world.streams[0].read(0x5000);
+  world.streams[0].read(0x5000, 5000);
+  world.streams[0].add(event(Kind::Zap, 0x5000, kFrameBytes));
+  world.streams[1].read(0x5000, 2000);
+  world.streams[1].read(0x5000, 20'000);
+  world.run();
+  EXPECT_EQ(exits(world, FaultOutcome::Mapped), 2u);
+  EXPECT_EQ(world.counts(1).exits, 1u);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Operation,
+                         testing::Values(Architecture::X86_64, Architecture::AArch64,
+                                         Architecture::RiscV64));
+
 TEST(Exit, HappensOnEveryArchitecture) {
   for (const Architecture architecture :
        {Architecture::X86_64, Architecture::AArch64, Architecture::RiscV64}) {

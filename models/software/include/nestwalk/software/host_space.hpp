@@ -26,6 +26,13 @@ class HostSpace {
   /// Promises [gpa, gpa + bytes) to the guest; linear backends take one run of host memory.
   virtual Result<void> map(Gpa gpa, u64 bytes, addrspace::Backend backend) = 0;
   virtual FaultOutcome handle_fault(Gpa gpa, Access access) = 0;
+  virtual Result<void> unmap(Gpa gpa, u64 bytes) = 0;
+  virtual Result<void> protect(Gpa gpa, u64 bytes, Access access) = 0;
+  /// By hardware dirty flags where the tables have them, else by write protection.
+  virtual Result<void> start_log() = 0;
+  /// How many bytes were written since.
+  virtual Result<u64> harvest_log() = 0;
+  virtual Result<void> stop_log() = 0;
   virtual Result<Hpa> translate(Gpa gpa) const = 0;
   virtual addrspace::SpaceUsage usage() const = 0;
 };

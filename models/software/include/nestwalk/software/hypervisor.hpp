@@ -27,6 +27,12 @@ struct ExitCounts {
   }
 };
 
+struct OperationCounts {
+  u64 by_kind[HostOperation::kKinds] = {};
+  u64 refused = 0;      ///< by the engine
+  u64 bytes_dirty = 0;  ///< that harvests of the dirty log reported
+};
+
 class Hypervisor final : private models::Actor {
  public:
   Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpace& space,
@@ -40,7 +46,11 @@ class Hypervisor final : private models::Actor {
   void handle(u32 core, Gpa gpa, Access access, models::Actor& owner, u32 what,
               FaultOutcome& outcome);
 
+  /// An operation of the hypervisor's own, on a core whose guest it interrupts.
+  void operate(u32 core, const HostOperation& operation, models::Actor& owner, u32 what);
+
   models::FenceUnit& fences() { return fences_; }
+  const OperationCounts& operations() const { return operations_; }
   const ExitCounts& counts() const { return counts_; }
   /// Why begin() could not give the guest all; none if it could.
   std::optional<addrspace::Error> begin_error() const { return begin_error_; }
@@ -55,14 +65,18 @@ class Hypervisor final : private models::Actor {
     models::Actor* owner = nullptr;
     u32 what = 0;
     FaultOutcome* outcome = nullptr;
+    std::optional<HostOperation> operation;
     Cycle since = 0;
     Cycle waits_since = 0;
   };
 
   void on_cycle(u32 core) override;
+  void exit(u32 core, Job job, models::Actor& owner, u32 what);
   void later(u32 core, u64 cycles);
   void take_lock(u32 core);
   void run_engine(u32 core);
+  Result<void> replace(const HostOperation& operation, addrspace::Backend backend);
+  void carry_out(const HostOperation& operation);
   void leave(u32 core);
   bool next_part(u32 core);
 
@@ -81,6 +95,7 @@ class Hypervisor final : private models::Actor {
   std::optional<addrspace::Error> begin_error_;
   bool began_ = false;
   ExitCounts counts_;
+  OperationCounts operations_;
 };
 
 }  // namespace nestwalk::software

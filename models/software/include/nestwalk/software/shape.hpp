@@ -60,6 +60,25 @@ struct HypervisorShape {
   addrspace::FencePolicy fences = addrspace::FencePolicy::Precise;
 };
 
+/// What the hypervisor does to the guest's memory by itself, or for a management tool.
+struct HostOperation {
+  enum class Kind : u8 {
+    Map,      ///< new frames, now
+    Zap,      ///< frames taken away; what is touched gets new ones
+    Protect,  ///< other rights
+    LogStart,
+    LogHarvest,
+    LogStop,
+    Inflate,  ///< frames taken away for good: a balloon
+    Deflate,  ///< until they are promised again
+  };
+  static constexpr std::size_t kKinds = 8;
+  Kind kind = Kind::Map;
+  Gpa gpa;
+  u64 bytes = 0;
+  addrspace::Access access = addrspace::kRwx;  ///< protect: what stays permitted
+};
+
 /// What a machine of this architecture can do, as the simulated ones are.
 addrspace::Capabilities capabilities(Architecture architecture, bool hardware_dirty);
 

@@ -42,7 +42,7 @@ struct GuestRest {};
 
 struct GuestEvent {
   u64 instructions = 0;
-  std::variant<GuestRest, GuestSwitch, GuestFence, GuestPhase> detail;
+  std::variant<GuestRest, GuestSwitch, GuestFence, GuestPhase, HostOperation> detail;
 };
 
 /// A run of accesses, and then perhaps an event.
