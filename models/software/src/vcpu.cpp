@@ -48,11 +48,6 @@ void Vcpu::begin(u64 limit) {
   board_.wheel().schedule(counts_.begin, *this, 0);
 }
 
-void Vcpu::on_cycle(u32) {
-  while (step()) {
-  }
-}
-
 bool Vcpu::spend(u64 cycles) {
   models::Wheel& wheel = board_.wheel();
   if (wheel.advance(wheel.now() + cycles)) return true;
@@ -64,49 +59,81 @@ bool Vcpu::spend(u64 cycles) {
 bool Vcpu::gap(u64 instructions) {
   counts_.instructions += instructions;
   carry_ += instructions * 1000;
-  const u64 cycles = carry_ / costs_.instructions_per_1000_cycles;
-  carry_ %= costs_.instructions_per_1000_cycles;
+  const u64 per_cycle = costs_.instructions_per_1000_cycles;
+  u64 cycles = 0;
+  if (carry_ < 4 * per_cycle) [[likely]] {  // without a division
+    for (; carry_ >= per_cycle; carry_ -= per_cycle) ++cycles;
+  } else {
+    cycles = carry_ / per_cycle;
+    carry_ %= per_cycle;
+  }
   return spend(cycles);
 }
 
-// One state; true if the next one is due in this cycle.
-bool Vcpu::step() {
+// From state to state, as long as the next one is due in this cycle.
+void Vcpu::on_cycle(u32) {
+  for (;;) {
+    switch (state_) {
+      case State::Next:
+        if (!next()) return;
+        if (state_ != State::Translate) break;
+        [[fallthrough]];
+      case State::Translate:
+        issued_ = board_.wheel().now();
+        [[fallthrough]];
+      case State::Backed:
+        state_ = State::Translated;
+        if (!known_.empty() && disagrees()) return;
+        if (!core_.mmu->translate({access_->address, access_->kind, true}, *this, 0, outcome_)) {
+          return;
+        }
+        [[fallthrough]];
+      case State::Translated:
+        if (outcome_.fault) [[unlikely]] {
+          if (!after_translation()) return;
+          break;
+        }
+        state_ = State::Accessed;
+        if (!access_memory()) return;
+        [[fallthrough]];
+      case State::Accessed:
+        retire();
+        break;
+      default:
+        if (!rare_step()) return;
+    }
+  }
+}
+
+bool Vcpu::access_memory() {
+  const bool fetch = access_->kind == AccessKind::Execute;
+  return board_.hierarchy().access(fetch ? core_.paths.fetches : core_.paths.data,
+                                   Hpa(outcome_.host), access_->kind == AccessKind::Write, *this, 0,
+                                   served_);
+}
+
+void Vcpu::retire() {
+  const Cycle now = board_.wheel().now();
+  if (latencies_.count() == 0) counts_.first_access_end = now;
+  latencies_.add(now - issued_);
+  ++counts_.accesses[static_cast<unsigned>(access_->kind)];
+  state_ = State::Next;
+}
+
+// What is not on an access's usual way; true if the next state is due in this cycle.
+bool Vcpu::rare_step() {
   switch (state_) {
     case State::Begin:
       state_ = State::Next;
       if (guest_ == nullptr) return true;
       guest_->enter(number_, 0, *this, 0);
       return false;
-    case State::Next:
-      return next();
     case State::Event:
       return begin_event();
     case State::EventDone:
       batch_.event = nullptr;
       state_ = State::Next;
       return true;
-    case State::Translate:
-      issued_ = board_.wheel().now();
-      [[fallthrough]];
-    case State::Backed:
-      state_ = State::Translated;
-      if (!known_.empty() && disagrees()) return false;
-      return core_.mmu->translate({access_->address, access_->kind, true}, *this, 0, outcome_);
-    case State::Translated:
-      if (outcome_.fault) [[unlikely]]
-        return after_translation();
-      state_ = State::Accessed;
-      return board_.hierarchy().access(
-          access_->kind == AccessKind::Execute ? core_.paths.fetches : core_.paths.data,
-          Hpa(outcome_.host), access_->kind == AccessKind::Write, *this, 0, served_);
-    case State::Accessed: {
-      const Cycle now = board_.wheel().now();
-      if (latencies_.count() == 0) counts_.first_access_end = now;
-      latencies_.add(now - issued_);
-      ++counts_.accesses[static_cast<unsigned>(access_->kind)];
-      state_ = State::Next;
-      return true;
-    }
     case State::Exited:
       if (resolved(backed_)) {
         state_ = State::Backed;
@@ -127,10 +154,9 @@ bool Vcpu::step() {
       ++counts_.untranslatable;
       state_ = State::Next;
       return true;
-    case State::Finished:
-      break;
+    default:
+      return false;  // it is finished
   }
-  return false;
 }
 
 bool Vcpu::next() {

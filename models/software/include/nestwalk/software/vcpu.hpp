@@ -65,8 +65,10 @@ class Vcpu final : private models::Actor {
   };
 
   void on_cycle(u32) override;
-  bool step();
+  bool rare_step();
   bool next();
+  bool access_memory();
+  void retire();
   bool spend(u64 cycles);
   bool gap(u64 instructions);
   bool after_translation();
