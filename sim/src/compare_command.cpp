@@ -6,15 +6,13 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 #include <thread>
 
-#include "children.hpp"
-#include "nestwalk/traces/error.hpp"
+#include "cases.hpp"
 #include "nestwalk/traces/reader.hpp"
 #include "output.hpp"
-#include "replay.hpp"
+#include "statistics.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -60,12 +58,6 @@ constexpr const char* kMainRows[] = {
     "memory.backed",       "memory.tables",   "engine.entries_written",
     "engine.bytes_zeroed", "engine.fences"};
 
-struct Case {
-  std::string name;
-  Json statistics;          ///< by name; empty if it failed
-  std::string ended_early;  ///< or what went wrong
-};
-
 std::vector<std::string> split(const std::string& text, char at) {
   std::vector<std::string> parts;
   std::istringstream in(text);
@@ -85,28 +77,7 @@ std::vector<std::string> settings_of(const std::string& policy) {
   return split(policy, ',');
 }
 
-Case read_directory(const std::string& path) {
-  const auto read = [&](const char* name) {
-    const fs::path file = fs::path(path) / name;
-    std::ifstream in(file);
-    if (!in) throw traces::InputError(file.string(), "cannot be read; nestwalk run -o writes it");
-    const Json json = Json::parse(in, nullptr, false);
-    if (!json.is_object()) throw traces::InputError(file.string(), "is not a JSON object");
-    return json;
-  };
-  const Json stats = read("stats.json");
-  if (!stats.contains("statistics") || !stats["statistics"].is_object()) {
-    throw traces::InputError(path + "/stats.json", "has no statistics");
-  }
-  return {path, stats["statistics"], read("run.json").value("ended_early", "")};
-}
-
-struct Plan {
-  std::string name;
-  Configuration configuration;
-};
-
-std::vector<Plan> plans_of(const CommandLine& line) {
+std::vector<Plan> plans_of(const CommandLine& line, const std::string& trace) {
   std::vector<Plan> plans;
   const auto& presets = line.get<std::vector<std::string>>("preset");
   const auto& wanted = line.get<std::vector<std::string>>("policy");
@@ -121,31 +92,10 @@ std::vector<Plan> plans_of(const CommandLine& line) {
         for (const auto& text : line.get<std::vector<std::string>>("set")) configuration.set(text);
       }
       for (const std::string& setting : settings_of(policy)) configuration.set(setting);
-      plans.push_back({name, std::move(configuration)});
+      plans.push_back({name, trace, std::move(configuration)});
     }
   }
   return plans;
-}
-
-std::vector<Case> run_all(const std::string& trace, std::vector<Plan> plans, unsigned jobs) {
-  std::vector<std::function<std::string()>> work;
-  for (Plan& plan : plans) {
-    work.push_back([&trace, &plan] {
-      const Replay run = replay(
-          trace, plan.configuration, [] { return false; }, [](u64) {});
-      return Json{{"statistics", as_json(run.statistics)["statistics"]},
-                  {"ended_early", run.ended_early}}
-          .dump();
-    });
-  }
-  std::vector<Case> cases;
-  const std::vector<ChildResult> results = run_children(work, jobs);
-  for (std::size_t n = 0; n < plans.size(); ++n) {
-    if (results[n].failed) throw UsageError(plans[n].name + ": " + results[n].output);
-    const Json json = Json::parse(results[n].output);
-    cases.push_back({plans[n].name, json["statistics"], json["ended_early"]});
-  }
-  return cases;
 }
 
 // Output -----------------------------------------------------------------------------------------
@@ -273,11 +223,11 @@ int run_compare_command(const Arguments& arguments) {
   const Words& inputs = line.get<Words>("inputs");
   std::vector<Case> cases;
   if (fs::is_directory(inputs[0])) {
-    for (const std::string& input : inputs) cases.push_back(read_directory(input));
+    for (const std::string& input : inputs) cases.push_back(read_case(input));
   } else {
     if (inputs.size() != 1) throw UsageError("nestwalk compare: one trace, or directories of runs");
     (void)traces::Reader(traces::open_source(inputs[0]));  // is it one?
-    cases = run_all(inputs[0], plans_of(line), std::max(1u, line.get<unsigned>("jobs")));
+    cases = run_cases(plans_of(line, inputs[0]), std::max(1u, line.get<unsigned>("jobs")));
   }
   for (const Case& each : cases) {
     if (!each.ended_early.empty()) warn(each.name + " ended early: " + each.ended_early);

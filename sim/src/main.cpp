@@ -12,6 +12,7 @@
 
 #include "command_line.hpp"
 #include "compare_command.hpp"
+#include "gate_command.hpp"
 #include "nestwalk/models/preset.hpp"
 #include "nestwalk/software/host_space.hpp"
 #include "nestwalk/traces/error.hpp"
@@ -27,7 +28,7 @@ constexpr Command kCommands[] = {
     {"compare", "replays a trace on several machines, or under several policies",
      run_compare_command},
     {"check", "looks for fences that are missing", nullptr},
-    {"gate", "compares a run with a baseline", nullptr},
+    {"gate", "compares the runs of a suite with a baseline", run_gate_command},
     {"trace", "looks at, makes and changes traces", run_trace_command},
     {"config", "explains and checks configurations", nullptr},
 };

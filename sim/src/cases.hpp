@@ -1,0 +1,34 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Several runs and what came out of them: what `compare` and `gate` look at.
+#pragma once
+
+#include "configuration.hpp"
+
+namespace nestwalk::sim {
+
+/// A run to be made.
+struct Plan {
+  std::string name;
+  std::string trace;
+  Configuration configuration;
+};
+
+/// A run that was made.
+struct Case {
+  std::string name;
+  Json statistics;          ///< by name
+  std::string ended_early;  ///< why; empty if it did not
+};
+
+/// Makes the runs, some at a time, each in a process of its own. A plan that cannot be run is a
+/// UsageError that names it.
+std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time);
+/// What `nestwalk run -o` wrote.
+Case read_case(const std::string& directory);
+
+/// A JSON object from a file; anything else is an InputError.
+Json read_object(const std::string& file, const std::string& hint);
+
+}  // namespace nestwalk::sim

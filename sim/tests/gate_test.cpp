@@ -1,0 +1,128 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// `nestwalk gate` as a CI job runs it.
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "program.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+using testing::HasSubstr;
+using Json = nlohmann::ordered_json;
+
+class Gate : public Program {
+ protected:
+  void SetUp() override {
+    const Result made = run("nestwalk trace gen random bytes=1M accesses=2000 -o t.nwt 2>&1");
+    ASSERT_EQ(made.exit_code, 0) << made.output;
+    const auto one = [](const char* name, const char* backing) {
+      return Json{{"name", name},
+                  {"trace", "t.nwt"},
+                  {"preset", "zen4"},
+                  {"set", {"guest.memory=8M", std::string("hypervisor.backing=") + backing}}};
+    };
+    suite_ = {{"format", "nestwalk-suite"},
+              {"version", 1},
+              {"baseline", "b.json"},
+              {"cases", {one("lazy", "lazy"), one("eager <&>", "eager")}}};
+    write("s.json", suite_);
+    expect("nestwalk gate s.json --update", 0, "");
+  }
+  void write(const std::string& file, const Json& json) {
+    std::ofstream(folder() / file) << json.dump();
+  }
+  Json read(const std::string& file) {
+    std::ifstream in(folder() / file);
+    return Json::parse(in);
+  }
+  std::string text_of(const std::string& file) {
+    std::ifstream in(folder() / file);
+    std::ostringstream text;
+    text << in.rdbuf();
+    return text.str();
+  }
+  Json suite_;
+};
+
+TEST_F(Gate, PassesWhatIsAsItWas) {
+  expect("nestwalk gate s.json", 0, "All 2 runs are as they were.\n");
+  expect("mkdir d; cd d; nestwalk gate ../s.json", 0, "All 2 runs are as they were.\n");
+}
+
+// The baseline is changed by hand: 256 pages of 1 MiB fault once each.
+TEST_F(Gate, SaysWhatChangedWorstFirst) {
+  Json baseline = read("b.json");
+  ASSERT_EQ(baseline["cases"]["lazy"]["guest.faults"], 256);
+  baseline["cases"]["lazy"]["guest.faults"] = 250;            // + 2.4 %
+  baseline["cases"]["eager <&>"]["guest.faults"] = 512;       // - 50 %
+  baseline["cases"]["eager <&>"]["guest.moved_pages"] = 3;    // now 0: - 100 %
+  baseline["cases"]["lazy"].erase("guest.spaces");
+  write("b.json", baseline);
+  const std::string table =
+      "| run | statistic | before | now | change |\n"
+      "|---|---|---:|---:|---:|\n"
+      "| lazy | guest.spaces | - | 1 | new |\n"
+      "| eager <&> | guest.moved_pages | 3 | 0 | -100.00 % |\n"
+      "| eager <&> | guest.faults | 512 | 256 | -50.00 % |\n"
+      "| lazy | guest.faults | 250 | 256 | +2.40 % |\n";
+  expect("nestwalk gate s.json --junit j.xml --markdown m.md", 3, table);
+  EXPECT_EQ(text_of("m.md"), table);
+  EXPECT_THAT(text_of("j.xml"), HasSubstr("tests=\"2\" failures=\"2\""));
+  EXPECT_THAT(text_of("j.xml"), HasSubstr("name=\"eager &lt;&amp;&gt;\""));
+  EXPECT_THAT(text_of("j.xml"), HasSubstr("guest.faults: 250 -&gt; 256 (+2.40 %)"));
+
+  expect("nestwalk gate s.json --update && nestwalk gate s.json", 0,
+         "All 2 runs are as they were.\n");
+}
+
+TEST_F(Gate, AllowsWhatTheSuiteAllows) {
+  Json baseline = read("b.json");
+  baseline["cases"]["lazy"]["guest.faults"] = 250;
+  write("b.json", baseline);
+  suite_["tolerances_percent"] = {{"guest.faults", 2.39}};
+  write("s.json", suite_);
+  EXPECT_EQ(run("nestwalk gate s.json").exit_code, 3);
+  suite_["tolerances_percent"] = {{"guest.faults", 2.4}};
+  write("s.json", suite_);
+  EXPECT_EQ(run("nestwalk gate s.json").exit_code, 0);
+}
+
+TEST_F(Gate, SaysWhatIsWrongWithASuite) {
+  expect("echo hello > x.json; nestwalk gate x.json", 4,
+         "nestwalk: x.json: is not a JSON object; nestwalk gate --help shows a suite\n");
+  expect("echo {} > x.json; nestwalk gate x.json", 4,
+         "nestwalk: x.json: \"format\" is missing, or not text\n");
+  Json other = suite_;
+  other["version"] = 2;
+  write("x.json", other);
+  expect("nestwalk gate x.json", 4, "nestwalk: x.json: is not a nestwalk-suite of version 1\n");
+  other = suite_;
+  other["cases"][1].erase("preset");
+  write("x.json", other);
+  expect("nestwalk gate x.json", 4, "nestwalk: x.json: \"preset\" is missing, or not text\n");
+  other = suite_;
+  other["cases"] = Json::array();
+  write("x.json", other);
+  expect("nestwalk gate x.json", 4,
+         "nestwalk: x.json: \"cases\" is missing, empty or not a list\n");
+  other = suite_;
+  other["cases"][0]["set"] = {"guest.memroy=1G"};
+  write("x.json", other);
+  expect("nestwalk gate x.json", 2,
+         "--set guest.memroy=1G: guest.memroy is unknown; did you mean memory?\n");
+  other = suite_;
+  other["cases"][0]["trace"] = "none.nwt";
+  write("x.json", other);
+  expect("nestwalk gate x.json", 4,
+         "nestwalk: none.nwt: cannot be opened: No such file or directory\n");
+  expect("rm b.json; nestwalk gate s.json", 4,
+         "nestwalk: b.json: cannot be read; --update writes it\n");
+}
+
+}  // namespace
+}  // namespace nestwalk::sim
