@@ -37,7 +37,8 @@ class Scope {
   bool names(u64 address, unsigned shift) const {
     const u64 page = address & low_mask(kAddressBits) & ~low_mask(shift);
     const u64 first = fence_.address & low_mask(kAddressBits);
-    return first < page + (u64{1} << shift) && page < first + fence_.bytes;
+    if (first >= page + (u64{1} << shift)) return false;
+    return page < first || page - first < fence_.bytes;
   }
 
   bool reaches(const EntryKey& where, const Translation& entry) const {

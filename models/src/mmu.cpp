@@ -30,6 +30,11 @@ const Grant* Mmu::grant(const Request& request) {
       at = where;
     });
     if (found == nullptr) continue;
+    for (Grant& known : grants_) {
+      const bool same = known.where.tag == at.tag && known.where.shift == at.shift &&
+                        same_page(known.where.address, at.address, at.shift);
+      if (same) return &(known = {request.address, at, *found});
+    }
     grants_.push_back({request.address, at, *found});
     return &grants_.back();
   }

@@ -26,6 +26,7 @@ std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time) {
   std::vector<Case> cases;
   const std::vector<ChildResult> results = run_children(work, at_a_time);
   for (std::size_t n = 0; n < plans.size(); ++n) {
+    if (results[n].bad_input) throw traces::InputError(plans[n].name, results[n].output);
     if (results[n].failed) throw UsageError(plans[n].name + ": " + results[n].output);
     const Json json = Json::parse(results[n].output);
     cases.push_back({plans[n].name, json["statistics"], json["ended_early"]});

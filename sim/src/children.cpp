@@ -4,12 +4,16 @@
 #include "children.hpp"
 
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <stdexcept>
+
+#include "nestwalk/traces/error.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -33,6 +37,8 @@ void write_all(int to, const std::string& text) {
   std::string text = "+";
   try {
     text += work();
+  } catch (const traces::InputError& error) {
+    text = std::string("!") + error.what();
   } catch (const std::exception& error) {
     text = std::string("-") + error.what();
   }
@@ -47,6 +53,7 @@ Child start(std::size_t number, const std::function<std::string()>& work) {
   if (process < 0) throw std::runtime_error(std::string("fork: ") + std::strerror(errno));
   if (process == 0) {
     close(ends[0]);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);  // nobody waits for its result without its parent
     be_child(work, ends[1]);
   }
   close(ends[1]);
@@ -66,10 +73,10 @@ ChildResult result_of(const Child& child, const std::string& output) {
   int status = 0;
   waitpid(child.process, &status, 0);
   if (WIFSIGNALED(status)) {
-    return {true, std::string("died: ") + strsignal(WTERMSIG(status))};
+    return {true, false, std::string("died: ") + strsignal(WTERMSIG(status))};
   }
-  if (output.empty()) return {true, "ended without a result"};
-  return {output[0] != '+', output.substr(1)};
+  if (output.empty()) return {true, false, "ended without a result"};
+  return {output[0] != '+', output[0] == '!', output.substr(1)};
 }
 
 }  // namespace

@@ -12,7 +12,8 @@ namespace nestwalk::sim {
 
 struct ChildResult {
   bool failed = false;
-  std::string output;  ///< what the work returned, or the error that it ended with
+  bool bad_input = false;  ///< it failed with a traces::InputError
+  std::string output;      ///< what the work returned, or the error that it ended with
 };
 
 /// Runs each piece of work in a child; the results are in its order. A child that dies takes

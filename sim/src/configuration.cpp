@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "command_line.hpp"
+#include "nestwalk/software/guest_space.hpp"
 
 namespace nestwalk::sim {
 
@@ -96,7 +97,9 @@ const Parameter* parameter_at(const std::string& path) {
 
 void check(const Parameter& row, const Json& value, const std::string& where) {
   const auto fail = [&](const std::string& expected) {
-    throw UsageError(where + ": " + row.path + " is " + value.dump() + ", not " + expected);
+    throw UsageError(where + ": " + row.path + " is " +
+                     value.dump(-1, ' ', false, Json::error_handler_t::replace) + ", not " +
+                     expected);
   };
   const auto is_choice = [&] {
     return value.is_string() &&
@@ -137,6 +140,33 @@ std::optional<u64> levels_of(const traces::Header& trace) {
   const char last = says ? tables.back() : '0';
   if (last < '3' || last > '5') return std::nullopt;
   return static_cast<u64>(last - '0');
+}
+
+// In whole large pages, in order; what touches is one.
+std::vector<software::MemoryRange> memory_of(const traces::Header& trace) {
+  constexpr u64 kEnd = u64{1} << 47;
+  std::vector<software::MemoryRange> ranges;
+  for (const traces::MemoryRange& range : trace.memory) {
+    const bool is_memory = range.kind == "ram" || range.kind == "rom";
+    if (range.stage != traces::Stage::Guest || !is_memory || range.start >= kEnd) continue;
+    const u64 start = range.start & ~(kMiB2 - 1);
+    const u64 end = range.start + std::min(range.bytes, kEnd - range.start);
+    const u64 bytes = (end - start + kMiB2 - 1) & ~(kMiB2 - 1);
+    if (range.bytes != 0) ranges.push_back({start, bytes});
+  }
+  std::sort(ranges.begin(), ranges.end(), [](const auto& a, const auto& b) {
+    return a.start != b.start ? a.start < b.start : a.bytes < b.bytes;
+  });
+  std::vector<software::MemoryRange> memory;
+  for (const software::MemoryRange& range : ranges) {
+    if (memory.empty() || range.start > memory.back().start + memory.back().bytes) {
+      memory.push_back(range);
+      continue;
+    }
+    const u64 end = std::max(memory.back().start + memory.back().bytes, range.start + range.bytes);
+    memory.back().bytes = end - memory.back().start;
+  }
+  return memory;
 }
 
 // What a user typed: JSON where it is JSON, else a word.
@@ -338,7 +368,9 @@ RunShape Configuration::resolve(const traces::Header& trace) {
   RunShape shape;
   shape.machine = models::parse_preset(document_["machine"].dump(), preset_file_).shape;
   shape.machine.cores = std::max(shape.machine.cores, trace.vcpus);
-  document_["machine"]["cores"] = Json::array({shape.machine.cores, "manual vCPUs of the trace"});
+  if (document_["machine"]["cores"][0] != shape.machine.cores) {
+    document_["machine"]["cores"] = Json::array({shape.machine.cores, "manual vCPUs of the trace"});
+  }
 
   const auto lacks = [&](traces::Lack what) { return (trace.lacks & what) != 0; };
   if (text("guest.tables") == "auto") {
@@ -363,20 +395,16 @@ RunShape Configuration::resolve(const traces::Header& trace) {
                                                               : software::Placement::Linear;
   shape.guest.large_pages = flag("guest.large_pages");
   if (document_["guest"]["levels"] == "auto") {
-    put("guest.levels", levels_of(trace).value_or(4), "auto");
+    const u64 theirs = levels_of(trace).value_or(4);
+    const bool there =
+        software::has_guest_levels(shape.machine.architecture, static_cast<unsigned>(theirs));
+    put("guest.levels", there ? theirs : 4, "auto");  // every architecture has four
   }
   shape.guest.levels = static_cast<u8>(number("guest.levels"));
   shape.guest.seed = number("guest.seed");
   shape.guest.memory.clear();
   if (document_["guest"]["memory"] == "auto") {
-    for (const traces::MemoryRange& range : trace.memory) {
-      if (range.stage != traces::Stage::Guest || (range.kind != "ram" && range.kind != "rom")) {
-        continue;
-      }
-      const u64 start = range.start & ~(kMiB2 - 1);
-      const u64 end = (range.start + range.bytes + kMiB2 - 1) & ~(kMiB2 - 1);
-      shape.guest.memory.push_back({start, end - start});
-    }
+    shape.guest.memory = memory_of(trace);
     if (shape.guest.memory.empty()) {
       put("guest.memory", "4G", "auto");
       shape.guest.memory.push_back({0, 4 * kGiB});

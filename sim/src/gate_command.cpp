@@ -23,8 +23,10 @@ namespace po = boost::program_options;
 using addrspace::u64;
 
 constexpr const char* kText =
-    "Makes the runs of a suite and compares every statistic with the suite's baseline: exactly, or\n"
-    "within the tolerance that the suite names for it. Says what changed, worst first. Exit code 3\n"
+    "Makes the runs of a suite and compares every statistic with the suite's baseline: exactly, "
+    "or\n"
+    "within the tolerance that the suite names for it. Says what changed, worst first. Exit code "
+    "3\n"
     "when something did.\n\n"
     "A suite is JSON; files are relative to it:\n"
     "  {\"format\": \"nestwalk-suite\", \"version\": 1, \"baseline\": \"baseline.json\",\n"
@@ -118,8 +120,7 @@ void compare(const Case& now, const Json& before, const Json& tolerances,
     const Json is = now.statistics.value(name, Json());
     if (was == is) continue;
     if (is_within(was, is, tolerances.value(name, 0.0))) continue;
-    changes.push_back(
-        {now.name, name, value_text(was), value_text(is), percent_between(was, is)});
+    changes.push_back({now.name, name, value_text(was), value_text(is), percent_between(was, is)});
   }
 }
 
@@ -202,8 +203,8 @@ void write_text(const std::string& file, const std::string& text) {
 void write_baseline(const std::string& file, const std::vector<Case>& cases) {
   Json all = Json::object();
   for (const Case& each : cases) all[each.name] = each.statistics;
-  write_text(file, Json{{"format", "nestwalk-baseline"}, {"version", 1}, {"cases", all}}.dump(1) +
-                       "\n");
+  write_text(file,
+             Json{{"format", "nestwalk-baseline"}, {"version", 1}, {"cases", all}}.dump(1) + "\n");
 }
 
 }  // namespace

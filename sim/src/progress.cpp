@@ -11,13 +11,13 @@ namespace nestwalk::sim {
 
 using addrspace::u64;
 
-Progress::Progress(u64 total) : total_(total), shown_(isatty(STDERR_FILENO) != 0) {}
+Progress::Progress() : shown_(isatty(STDERR_FILENO) != 0) {}
 
 Progress::~Progress() {
   if (on_line_) std::fputs("\r\x1b[K", stderr);
 }
 
-void Progress::update(u64 done, u64 records) {
+void Progress::update(u64 done, u64 total, u64 records) {
   if (!shown_) return;
   const Clock::time_point now = Clock::now();
   if (now < next_) return;
@@ -26,8 +26,8 @@ void Progress::update(u64 done, u64 records) {
   const double seconds = std::chrono::duration<double>(now - start_).count();
   const double millions = static_cast<double>(records) / 1e6;
   std::fprintf(stderr, "\r\x1b[K%.1f M records, %.1f M/s", millions, millions / seconds);
-  if (total_ == 0 || done == 0) return;
-  const double part = static_cast<double>(done) / static_cast<double>(total_);
+  if (total == 0 || done == 0) return;
+  const double part = static_cast<double>(done) / static_cast<double>(total);
   std::fprintf(stderr, ", %.0f %%, %.0f s left", 100 * part, seconds * (1 / part - 1));
 }
 

@@ -13,19 +13,17 @@ namespace nestwalk::sim {
 /// Shows rate and time left on standard error when that is a terminal, otherwise nothing.
 class Progress {
  public:
-  /// `total` is 0 when nobody knows it.
-  explicit Progress(addrspace::u64 total);
+  Progress();
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// `done` of the total, and how many records that were.
-  void update(addrspace::u64 done, addrspace::u64 records);
+  /// `done` of the total (0: nobody knows it), and how many records that were.
+  void update(addrspace::u64 done, addrspace::u64 total, addrspace::u64 records);
 
  private:
   using Clock = std::chrono::steady_clock;
 
-  addrspace::u64 total_;
   bool shown_;
   bool on_line_ = false;
   Clock::time_point start_ = Clock::now();

@@ -100,10 +100,10 @@ int run_run_command(const Arguments& arguments) {
   std::signal(SIGINT, [](int) { g_interrupted = 1; });
   Replay run;
   {
-    Progress progress(0);
+    Progress progress;
     run = replay(
         trace, configuration, [] { return g_interrupted != 0; },
-        [&](u64 accesses) { progress.update(accesses, accesses); });
+        [&](u64 accesses) { progress.update(accesses, 0, accesses); });
   }
   if (!run.ended_early.empty()) warn("the run ended early: " + run.ended_early);
   if (!directory) {

@@ -36,6 +36,11 @@ Simulation::Simulation(const RunShape& shape, u32 vcpus, const OpenStream& open)
   sc_core::sc_start(sc_core::SC_ZERO_TIME);  // elaborates
   models::Board& board = platform_.board();
   const auto architecture = shape.machine.architecture;
+  if (shape.guest.tables != GuestTables::None &&
+      !software::has_guest_levels(architecture, shape.guest.levels)) {
+    throw software::ShapeError("there are no guest tables with " +
+                               std::to_string(shape.guest.levels) + " levels");
+  }
   recording_ = std::make_unique<software::Recording>(
       board.memory(), architecture, shape.hypervisor.fences,
       software::capabilities(architecture, shape.hypervisor.hardware_dirty));
@@ -63,11 +68,7 @@ Simulation::Simulation(const RunShape& shape, u32 vcpus, const OpenStream& open)
 }
 
 void Simulation::on_cycle(u32) {
-  if (hypervisor_->begin_error()) {
-    ended_early_ =
-        std::string("the guest cannot have its memory: ") + to_string(*hypervisor_->begin_error());
-    return;
-  }
+  if (hypervisor_->begin_error()) return;
   for (auto& vcpu : vcpus_) vcpu->begin(shape_.limit == 0 ? ~u64{0} : shape_.limit);
 }
 
@@ -85,6 +86,11 @@ void Simulation::run(const std::function<bool()>& interrupted,
       return;
     }
   }
+  if (hypervisor_->begin_error()) {
+    throw software::ShapeError(std::string("the guest cannot have its memory: ") +
+                               to_string(*hypervisor_->begin_error()));
+  }
+  for (const auto& stream : streams_) stream->rethrow();
   for (const auto& vcpu : vcpus_) {
     if (vcpu->stopped() && ended_early_.empty()) ended_early_ = *vcpu->stopped();
   }
@@ -105,6 +111,7 @@ Statistics Simulation::statistics() const {
   software::Distribution latencies;
   models::Mmu::Counts mmu;
   Cycle end = 0;
+  const Cycle now = const_cast<systemc::Platform&>(platform_).time.wheel().now();
   Cycle first_access = models::kNever;
   for (u32 n = 0; n < vcpus_.size(); ++n) {
     const software::VcpuCounts& counts = vcpus_[n]->counts();
@@ -116,7 +123,8 @@ Statistics Simulation::statistics() const {
     all.exits += counts.exits;
     all.emulated += counts.emulated;
     all.untranslatable += counts.untranslatable;
-    end = std::max(end, counts.end);
+    all.forbidden += counts.forbidden;
+    end = std::max(end, vcpus_[n]->finished() ? counts.end : now);
     if (counts.total() != 0) first_access = std::min(first_access, counts.first_access_end);
     latencies.add(vcpus_[n]->latencies());
     const models::Mmu::Counts& part =
@@ -141,6 +149,7 @@ Statistics Simulation::statistics() const {
   add("access.fetches", all.accesses[2], "accesses", "that fetched instructions");
   add("access.instructions", all.instructions, "instructions", "between the accesses");
   add("access.emulated", all.emulated, "accesses", "outside of the guest's memory: a device's");
+  add("access.forbidden", all.forbidden, "accesses", "that the hypervisor does not permit");
   add("access.untranslatable", all.untranslatable, "accesses",
       "left out, since the guest's tables cannot have their addresses");
 

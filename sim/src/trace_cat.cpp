@@ -23,7 +23,7 @@ constexpr const char* kText =
 void print_in_file_order(const TraceInput& input, TextOutput& output) {
   Reader reader(input.open(), input.on_loss());
   input.check(reader.header());
-  Progress progress(reader.size());
+  Progress progress;
   for (;;) {
     switch (reader.next()) {
       case Reader::Item::Records:
@@ -36,7 +36,7 @@ void print_in_file_order(const TraceInput& input, TextOutput& output) {
         return;
     }
     output.write_when_large();
-    progress.update(reader.offset(), reader.totals().accesses);
+    progress.update(reader.offset(), reader.size(), reader.totals().accesses);
   }
 }
 

@@ -28,13 +28,13 @@ using traces::Writer;
 // Reads all of a trace; calls on_chunk(chunk) and on_side(side data).
 template <class OnChunk, class OnSide>
 void for_each_item(Reader& reader, OnChunk&& on_chunk, OnSide&& on_side) {
-  Progress progress(reader.size());
+  Progress progress;
   for (Reader::Item item = reader.next(); item != Reader::Item::End; item = reader.next()) {
     if (item == Reader::Item::SideData) {
       on_side(reader.side_data());
     } else {
       on_chunk(reader.chunk());
-      progress.update(reader.offset(), reader.totals().accesses);
+      progress.update(reader.offset(), reader.size(), reader.totals().accesses);
     }
   }
 }

@@ -5,6 +5,7 @@
 
 #include "nestwalk/traces/generator.hpp"
 #include "output.hpp"
+#include "progress.hpp"
 #include "trace_command.hpp"
 #include "trace_input.hpp"
 
@@ -68,7 +69,11 @@ int run_trace_gen(const Arguments& arguments) {
     }
   }
   const auto sink = create_trace(line.get<std::string>("output"));
-  traces::generate(generator, values, *sink, {.level = line.get<int>("level")});
+  Progress progress;
+  traces::generate(generator, values, *sink, {.level = line.get<int>("level")},
+                   [&](addrspace::u64 done, addrspace::u64 total, addrspace::u64 records) {
+                     progress.update(done, total, records);
+                   });
   return kDone;
 }
 

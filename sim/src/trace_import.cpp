@@ -14,6 +14,7 @@ namespace nestwalk::sim {
 namespace {
 
 namespace po = boost::program_options;
+using addrspace::u64;
 using traces::ImportFormat;
 using traces::ImportOption;
 
@@ -97,9 +98,9 @@ int run_trace_import(const Arguments& arguments) {
 
   traces::ImportRequest request = request_of(line);
   request.command = command_of(arguments);
-  Progress progress(0);
-  request.progress = [&](addrspace::u64 bytes, addrspace::u64 records) {
-    progress.update(bytes, records);
+  Progress progress;
+  request.progress = [&](u64 done, u64 total, u64 records) {
+    progress.update(done, total, records);
   };
   const auto sink = create_trace(line.get<std::string>("output"), request.inputs);
   traces::import_trace(request, *sink);

@@ -124,12 +124,12 @@ void append_lines(std::string& to, const Json& object, const std::string& indent
 Json read_document(const TraceInput& input, u64 window) {
   Reader reader(input.open(), input.on_loss());
   input.check(reader.header());
-  Progress progress(reader.size());
+  Progress progress;
   Summary summary(window);
   for (Reader::Item item = reader.next(); item != Reader::Item::End; item = reader.next()) {
     if (item != Reader::Item::Records || !input.wants(reader.chunk().vcpu)) continue;
     summary.add(reader.chunk());
-    progress.update(reader.offset(), reader.totals().accesses);
+    progress.update(reader.offset(), reader.size(), reader.totals().accesses);
   }
   Json json = {{"header", json_of(reader.header())},
                {"blocks", reader.totals().blocks},

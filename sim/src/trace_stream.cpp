@@ -10,6 +10,8 @@ using software::GuestAccess;
 
 namespace {
 
+constexpr u64 kMostInstructions = u64{1} << 40;
+
 software::HostOperation host_operation(const traces::HypervisorOperation& from) {
   using Kind = software::HostOperation::Kind;
   static constexpr Kind kKinds[] = {Kind::Map,        Kind::Zap,     Kind::Protect, Kind::LogStart,
@@ -25,14 +27,25 @@ static_assert(addrspace::kRead.bits() == traces::kPermitRead &&
 
 }  // namespace
 
+// The kernel would make something else of an exception: it is kept for whoever runs it.
 bool TraceStream::next(software::GuestBatch& batch) {
+  try {
+    return read(batch);
+  } catch (const std::exception&) {
+    error_ = std::current_exception();
+    return false;
+  }
+}
+
+bool TraceStream::read(software::GuestBatch& batch) {
   if (!reader_.next(chunk_)) return false;
   accesses_.clear();
   accesses_.reserve(chunk_.accesses.size());
   for (const traces::Access& access : chunk_.accesses) {
     const bool knows = access.has(traces::kGpaKnown);
     accesses_.push_back({physical_ ? access.gpa.value() : access.gva.value(), access.gpa.value(),
-                         access.instructions, static_cast<models::AccessKind>(access.kind), knows});
+                         access.instructions, static_cast<models::AccessKind>(access.kind), knows,
+                         physical_ ? knows : access.has(traces::kGvaKnown)});
   }
   batch.accesses = accesses_;
   batch.event = nullptr;
@@ -44,6 +57,10 @@ bool TraceStream::next(software::GuestBatch& batch) {
 }
 
 void TraceStream::convert(const traces::Event& event) {
+  if (event.instructions > kMostInstructions) {
+    throw traces::InputError(name_, "an event after " + std::to_string(event.instructions) +
+                                        " instructions; at most 2^40 are replayed");
+  }
   event_.instructions = event.instructions;
   event_.detail = software::GuestRest{};
   if (const auto* const to = std::get_if<traces::SpaceSwitch>(&event.detail)) {

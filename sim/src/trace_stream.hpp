@@ -4,6 +4,7 @@
 // A vCPU's stream of a trace, as the simulated one plays it.
 #pragma once
 
+#include <exception>
 #include <memory>
 
 #include "nestwalk/software/stream.hpp"
@@ -15,13 +16,19 @@ class TraceStream final : public software::GuestStream {
  public:
   /// `physical`: accesses are at guest-physical addresses.
   TraceStream(std::unique_ptr<traces::ByteSource> source, addrspace::u32 vcpu, bool physical)
-      : reader_(std::move(source), vcpu), physical_(physical) {}
+      : name_(source->name()), reader_(std::move(source), vcpu), physical_(physical) {}
 
   bool next(software::GuestBatch& batch) override;
+  void rethrow() const override {
+    if (error_) std::rethrow_exception(error_);
+  }
 
  private:
+  bool read(software::GuestBatch& batch);
   void convert(const traces::Event& event);
 
+  std::string name_;
+  std::exception_ptr error_;
   traces::StreamReader reader_;
   bool physical_;
   traces::Chunk chunk_;

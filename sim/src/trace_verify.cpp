@@ -165,13 +165,10 @@ Json json_of(const std::string& file, const Verification& found) {
 // ---- the command ----
 
 Verification verify(const std::string& file, u32 most_mismatches, const traces::OnLoss& on_loss) {
-  std::optional<Progress> progress;
-  return traces::verify_trace([&] { return traces::open_source(file); }, most_mismatches,
-                              [&](u64 done, u64 total, u64 records) {
-                                if (!progress) progress.emplace(total);
-                                progress->update(done, records);
-                              },
-                              on_loss);
+  Progress progress;
+  return traces::verify_trace(
+      [&] { return traces::open_source(file); }, most_mismatches,
+      [&](u64 done, u64 total, u64 records) { progress.update(done, total, records); }, on_loss);
 }
 
 }  // namespace

@@ -58,9 +58,9 @@ TEST_F(Gate, PassesWhatIsAsItWas) {
 TEST_F(Gate, SaysWhatChangedWorstFirst) {
   Json baseline = read("b.json");
   ASSERT_EQ(baseline["cases"]["lazy"]["guest.faults"], 256);
-  baseline["cases"]["lazy"]["guest.faults"] = 250;            // + 2.4 %
-  baseline["cases"]["eager <&>"]["guest.faults"] = 512;       // - 50 %
-  baseline["cases"]["eager <&>"]["guest.moved_pages"] = 3;    // now 0: - 100 %
+  baseline["cases"]["lazy"]["guest.faults"] = 250;          // + 2.4 %
+  baseline["cases"]["eager <&>"]["guest.faults"] = 512;     // - 50 %
+  baseline["cases"]["eager <&>"]["guest.moved_pages"] = 3;  // now 0: - 100 %
   baseline["cases"]["lazy"].erase("guest.spaces");
   write("b.json", baseline);
   const std::string table =

@@ -38,7 +38,7 @@ TEST_F(Program, UsageErrorsAreOneLineAndExitWith2) {
 }
 
 TEST_F(Program, BadInputIsOneLineAndExitsWith4) {
-  expect("nestwalk trace cat .", 4, "nestwalk: .: is a directory, not a trace\n");
+  expect("nestwalk trace cat .", 4, "nestwalk: .: expected a file, found a directory\n");
   expect("nestwalk trace cat nothing", 4,
          "nestwalk: nothing: cannot be opened: No such file or directory\n");
   expect("nestwalk trace info - </dev/null", 4,

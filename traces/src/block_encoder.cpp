@@ -56,7 +56,7 @@ void check(const Access& access, u64 address) {
 
 }  // namespace
 
-BlockEncoder::BlockEncoder(u32 vcpu) : cache_(kCacheEntries) {
+BlockEncoder::BlockEncoder(u32 vcpu) {
   header_.vcpu = vcpu;
   begin_block();
 }
@@ -92,7 +92,7 @@ void BlockEncoder::append(const Access& access) {
 void BlockEncoder::begin_accesses() {
   addresses_.reset();
   frames_.reset(root_, asid_);
-  std::fill(cache_.begin(), cache_.end(), CacheEntry{});
+  cache_.reset();
 }
 
 // Writes the distance and, when it is news, the frame; returns the rest.
@@ -140,14 +140,14 @@ void BlockEncoder::correct_frame(Frame& frame, Frame actual) {
 }
 
 u32 BlockEncoder::shape_id(u64 key) {
-  CacheEntry& cached = cache_[key * 0x9E3779B97F4A7C15 >> 52];
-  if (cached.key == key) return cached.id;
+  CacheEntry& cached = cache_.data()[key * 0x9E3779B97F4A7C15 >> 52];
+  if (cached.inverted_key == ~key) return cached.id;
   const auto [found, is_new] = id_of_key_.try_emplace(key, static_cast<u32>(keys_.size()));
   if (is_new) {
     keys_.push_back(key);
     counts_.push_back(0);
   }
-  cached = {key, found->second};
+  cached = {~key, found->second};
   return found->second;
 }
 

@@ -44,7 +44,7 @@ class FileSource : public ByteSource {
       : ByteSource(name), file_(descriptor, owned) {
     struct stat status {};
     if (fstat(descriptor, &status) != 0) fail(errno);
-    if (S_ISDIR(status.st_mode)) throw InputError(name, "is a directory, not a trace");
+    if (S_ISDIR(status.st_mode)) throw InputError(name, "expected a file, found a directory");
     if (S_ISREG(status.st_mode) && lseek(descriptor, 0, SEEK_CUR) == 0) {
       size_ = static_cast<u64>(status.st_size);
     }
@@ -53,14 +53,17 @@ class FileSource : public ByteSource {
   std::size_t read(std::span<u8> to) override {
     for (;;) {
       const ssize_t count = ::read(file_.descriptor(), to.data(), to.size());
-      if (count >= 0) return static_cast<std::size_t>(count);
-      if (errno != EINTR) fail(errno);
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) fail(errno);
+      bytes_read_ += static_cast<u64>(count);
+      return static_cast<std::size_t>(count);
     }
   }
   u64 seekable_size() override { return size_; }
   void seek(u64 offset) override {
     if (lseek(file_.descriptor(), static_cast<off_t>(offset), SEEK_SET) < 0) fail(errno);
   }
+  u64 bytes_read() const override { return bytes_read_; }
 
  private:
   [[noreturn]] void fail(int error) const {
@@ -69,6 +72,7 @@ class FileSource : public ByteSource {
 
   File file_;
   u64 size_ = 0;
+  u64 bytes_read_ = 0;
 };
 
 // What was read to look at it, then the rest.
@@ -99,6 +103,7 @@ class PeekedSource : public ByteSource {
     source_->seek(offset);
     at_ = peeked_.size();
   }
+  u64 bytes_read() const override { return source_->bytes_read(); }
 
  private:
   std::unique_ptr<ByteSource> source_;
@@ -122,6 +127,7 @@ class UnpackingSource : public ByteSource {
       if (input_.size() == before && before != 0) fail("compressed data", "something else");
     }
   }
+  u64 bytes_read() const override { return source_->bytes_read(); }
 
  protected:
   explicit UnpackingSource(std::unique_ptr<ByteSource> source)

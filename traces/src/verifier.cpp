@@ -220,8 +220,7 @@ const Verification& Verifier::finish() {
 
 namespace {
 
-Verification verify_in_file_order(Reader& reader, Verifier& verifier,
-                                  const VerifyProgress& progress) {
+Verification verify_in_file_order(Reader& reader, Verifier& verifier, const OnProgress& progress) {
   for (Reader::Item item = reader.next(); item != Reader::Item::End; item = reader.next()) {
     if (item == Reader::Item::SideData) {
       verifier.add(reader.side_data());
@@ -236,7 +235,7 @@ Verification verify_in_file_order(Reader& reader, Verifier& verifier,
 }  // namespace
 
 Verification verify_trace(const std::function<std::unique_ptr<ByteSource>()>& open,
-                          std::size_t most_mismatches, const VerifyProgress& progress,
+                          std::size_t most_mismatches, const OnProgress& progress,
                           const OnLoss& on_loss) {
   auto source = open();
   const std::string name = source->name();

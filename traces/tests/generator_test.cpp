@@ -113,6 +113,23 @@ TEST_P(EveryGenerator, TakesLittleMemoryForTheMostThatCanBeAskedFor) {
   EXPECT_EQ(read_all(bytes_of(GetParam(), settings)).error, "");
 }
 
+TEST_P(EveryGenerator, KnowsHowManyAccessesItWillMake) {
+  const Generator& generator = generator_of(GetParam());
+  Values values(generator.parameters);
+  for (const std::string& setting : small()) values.set(setting);
+  MemorySink sink;
+  u64 last_done = 0;
+  u64 last_total = 0;
+  generate(generator, values, sink, {.block_records = 1000}, [&](u64 done, u64 total, u64 records) {
+    EXPECT_GE(done, last_done);
+    EXPECT_EQ(done, records);
+    last_done = done;
+    last_total = total;
+  });
+  EXPECT_EQ(last_done, accesses_of(GetParam(), small()).size());
+  EXPECT_EQ(last_total, last_done);
+}
+
 std::vector<std::string_view> names() {
   std::vector<std::string_view> all;
   for (const Generator& generator : generators()) all.push_back(generator.name);

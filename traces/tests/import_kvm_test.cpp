@@ -59,6 +59,51 @@ TEST(KvmImport, ArmAbortOfAWalkHasNoVirtualAddressAndOthersTakeTheOffsetFromIt) 
             (Stream{gpa(kWrite, 0x8000000, 0), happens(VmExit{0x24, 0x920000c5, Gpa(0x8000000)})}));
 }
 
+TEST(KvmImport, TrapsOfArmAreExitsWithTheirClass) {
+  // Arm ARM, ESR_EL2.EC: 0b000001 is a trapped WFI or WFE, 0b010110 an HVC of AArch64. The events
+  // have no more of the syndrome. An interrupt has no class.
+  const std::string task = " CPU 0/KVM-712 [001] d..1. 81.25";
+  const Imported imported =
+      import_text("kvm", task + "0010: kvm_entry: PC: 0xffff800010a3f6b4\n" +  //
+                             task +
+                             "0020: kvm_guest_fault: ipa 0x8000000, hsr 0x92000045, hxfar "
+                             "0xf8420, pc 0xffff800010a3f6b0\n" +
+                             task + "0030: kvm_entry: PC: 0xffff800010a3f6b4\n" +  //
+                             task +
+                             "0040: kvm_exit: TRAP: HSR_EC: 0x0001 (WFx), PC: "
+                             "0xffff800010a3f6b4\n" +
+                             task + "0050: kvm_entry: PC: 0xffff800010a3f6b8\n" + task +
+                             "0060: kvm_exit: IRQ: HSR_EC: 0x0000 (UNKNOWN), PC: "
+                             "0xffff800010a3f6bc\n" +
+                             task + "0070: kvm_entry: PC: 0xffff800010a3f6bc\n" + task +
+                             "0080: kvm_exit: TRAP: HSR_EC: 0x0016 (HVC64), PC: "
+                             "0xffff80001002b1c4\n");
+  EXPECT_EQ(imported.stream(), (Stream{both(kWrite, 0xf8420, 0x8000420, 0),
+                                       happens(VmExit{0x24, 0x92000045, Gpa(0x8000420)}),
+                                       happens(VmEntry{}), happens(VmExit{0b000001, 0, {}}),
+                                       happens(VmEntry{}), happens(VmExit{0b010110, 0, {}})}));
+  EXPECT_EQ(imported.header.architecture, Architecture::AArch64);
+  EXPECT_THAT(imported.reports,
+              ElementsAre("not in the trace: kvm_entry (2)", "not in the trace: kvm_exit (1)"));
+}
+
+TEST(KvmImport, AbortOfArmIsOneExitWhetherOrNotItIsASecondStageFault) {
+  const std::string place = "v-1 [000] 1.0: ";
+  const std::string abort = place + "kvm_exit: TRAP: HSR_EC: 0x0024 (DABT_LOW), PC: 0x40001000\n";
+  const std::string fault =
+      place + "kvm_guest_fault: ipa 0x8000000, hsr 0x92000045, hxfar 0xf8420, pc 0x40001000\n";
+  const std::string entry = place + "kvm_entry: PC: 0x40001000\n";
+  const auto access = both(kWrite, 0xf8420, 0x8000420, 0);
+  const auto exit = happens(VmExit{0x24, 0x92000045, Gpa(0x8000420)});
+  EXPECT_EQ(import_text("kvm", abort + fault + entry).stream(),
+            (Stream{access, exit, happens(VmEntry{})}));
+  // An external abort: no fault follows, and nothing more is known.
+  EXPECT_EQ(import_text("kvm", abort + entry + abort + fault).stream(),
+            (Stream{happens(VmExit{0x24, 0, {}}), happens(VmEntry{}), access, exit}));
+  EXPECT_THAT(import_error("kvm", place + "kvm_exit: TRAP: HSR_EC: 0x0040 (?), PC: 0x0\n"),
+              HasSubstr("line 1: expected a class of 6 bits"));
+}
+
 TEST(KvmImport, GuestPageFaultOfRiscVDuringAWalkHasThePhysicalAddressOfTheEntry) {
   const Imported imported = import_sample(request_for("kvm"), "kvm-riscv.txt");
   // HTVAL 0x2008040e << 2 = 0x80201038; HTINST 0x3000 reads an entry; 0x15 is a load.

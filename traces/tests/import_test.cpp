@@ -3,11 +3,17 @@
 
 // What all importers share: finding the format, packed input, leniency, options.
 
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
 #include "import_fixture.hpp"
 
 namespace nestwalk::traces {
 namespace {
 
+using testing::AllOf;
 using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -38,16 +44,54 @@ TEST(Import, FormatIsFoundWhereItCanBeTold) {
   }
 }
 
+// One pass over a text of lackey; two over a csv, whose vCPUs are counted first. Progress is told
+// every 65536 lines, and input is read by 256 KiB, so at most that is ahead.
+TEST(Import, ProgressIsInBytesOfTheInputs) {
+  struct Input {
+    const char* format;
+    std::string heading, line;
+    u64 passes;
+  };
+  const Input kInputs[] = {{"lackey", "", " L 1000,8\n", 1},
+                           {"csv", "kind,gva\n", "read,1000\n", 2}};
+  constexpr u64 kLines = 200'000;
+  const auto path =
+      std::filesystem::temp_directory_path() / ("nestwalk-progress-" + std::to_string(getpid()));
+  for (const Input& input : kInputs) {
+    SCOPED_TRACE(input.format);
+    std::string text = input.heading;
+    for (u64 n = 0; n < kLines; ++n) text += input.line;
+    std::ofstream(path) << text;
+    ImportRequest request = request_for(input.format);
+    request.inputs = {path};
+    u64 told = 0;
+    request.progress = [&](u64 done, u64 total, u64 records) {
+      ++told;
+      EXPECT_EQ(total, input.passes * text.size());
+      const u64 lines = told * 65536 + (told > 3 ? kLines - 3 * 65536 : 0);
+      EXPECT_NEAR(static_cast<double>(records), static_cast<double>(lines), 1);
+      const u64 behind = lines * input.line.size();
+      EXPECT_GE(done, behind - input.line.size());
+      EXPECT_LE(done, behind + (256 << 10) + input.heading.size() * 2);
+    };
+    run_import(request);
+    EXPECT_EQ(told, input.passes * 3);  // 200'000 / 65536
+  }
+  std::filesystem::remove(path);
+}
+
 TEST(Import, InputInNoKnownFormatIsAnError) {
-  EXPECT_THAT(import_error("", "Lorem ipsum\n"), HasSubstr("is in no format that can be told"));
-  EXPECT_EQ(import_error("", ""), "input0: is empty");
+  EXPECT_THAT(import_error("", "Lorem ipsum\n"),
+              AllOf(HasSubstr("input0: at byte 0: expected a format that can be told"),
+                    HasSubstr("found 'Lorem ipsum?'")));
+  EXPECT_EQ(import_error("", ""), "input0: at byte 0: expected a trace, found an empty file");
 }
 
 TEST(Import, ProseIsNotTakenForDin) {
   // "add" and "bad" are hexadecimal numbers.
   for (const char* prose : {"1 add the flour\n", "2 bad\n", "1 2 buckle my shoe\n",
                             "0 1000\nis not\na trace\n", "1. 2000 words\n"}) {
-    EXPECT_THAT(import_error("", prose), HasSubstr("is in no format that can be told")) << prose;
+    EXPECT_THAT(import_error("", prose), HasSubstr("expected a format that can be told")) << prose;
   }
   EXPECT_EQ(import_text("", "0 1000 a read\n\n2 b\n").stream(),
             (Stream{gva(kRead, 0x1000, 0), gva(kFetch, 0xb, 0)}));
@@ -92,7 +136,8 @@ TEST(Import, SeveralInputsOfRecordsThatSayWhoMadeThemAreOneRecording) {
 }
 
 TEST(Import, InputWithoutAnAccessIsAnError) {
-  EXPECT_EQ(import_error("lackey", "==1== \n"), "input0: has no access that can be imported");
+  EXPECT_EQ(import_error("lackey", "==1== \n"),
+            "input0: at byte 7: expected an access, found the end of the input");
 }
 
 TEST(Import, LenientImportLeavesOutAndCounts) {

@@ -417,7 +417,7 @@ TEST(Recording, AStreamThatContradictsItselfIsAnError) {
 
 TEST(Recording, WhatLiesBesideTheStreamIsChecked) {
   const std::string stream = header(kRiscv, 1) + last_chunk({.chunks = 0});
-  expect_refused(stream, "registers.begin: expected registers");
+  expect_refused(stream, "registers.begin: at byte 0: expected registers");
   const std::string page = raw<u64>(0x1000) + std::string(kPageBytes, '\0');
   const std::pair<std::string, std::string> kTables[] = {
       {"nwtables" + raw<u32>(2) + raw<u32>(1) + page, "expected tables of version 1, found 2"},
@@ -428,10 +428,11 @@ TEST(Recording, WhatLiesBesideTheStreamIsChecked) {
     expect_refused(stream, message,
                    {{"registers.begin", "satp 0\n"}, {"tables.begin.guest", file}});
   }
-  expect_refused(stream, "registers.begin: satp: expected a hexadecimal number, found \"0x\"",
+  expect_refused(stream,
+                 "registers.begin: line 1: expected a hexadecimal number for 'satp', found '0x'",
                  {{"registers.begin", "satp 0x\n"}});
-  expect_refused(stream, "expected a name and a value, found \"satp\"",
-                 {{"registers.begin", "satp\n"}});
+  expect_refused(stream, "registers.begin: line 2: expected a name and a value, found 'satp'",
+                 {{"registers.begin", "CR3 0\nsatp\n"}});
 }
 
 TEST(Recording, AFileIsNoFolder) {

@@ -15,8 +15,9 @@ constexpr u64 kLargeBytes = u64{2} << 20;
 /// The direct map's own address space.
 constexpr u16 kKernelAsid = 0xffff;
 
+// PCIDs have 12 bits. Of ASIDs of 16 bits the models' caches can tell some thousands apart.
 u16 most_asids(Architecture architecture) {
-  return architecture == Architecture::X86_64 ? 4095 : kKernelAsid - 1;  // PCIDs have 12 bits
+  return architecture == Architecture::X86_64 ? 4095 : 8191;
 }
 
 // How the kernel takes back one page of one space, or all of them, everywhere.
@@ -56,6 +57,7 @@ Guest::Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Reco
       current_(board.cores()),
       vmid_(vmid) {
   const MemoryRange kernel = kernel_memory(shape.memory);
+  hypervisor.leave_alone(kernel);
   next_table_ = Gpa(kernel.start);
   last_table_ = Gpa(kernel.start + kernel.bytes);
   kernel_.nested = host.stage();
@@ -63,13 +65,14 @@ Guest::Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Reco
   kernel_.asid = kKernelAsid;
   kernel_ = kernel_.tagged(board.tags());
   for (u32 core = 0; core < board.cores(); ++core) {
-    workers_.emplace_back(board, hypervisor.fences(), core, costs);
+    workers_.emplace_back(board, hypervisor.fences(), core, recording.architecture(), costs);
     board.core(core).mmu->set_regime(kernel_);
   }
 }
 
-void Guest::enter(u32 core, u64 key, models::Actor& owner, u32 what) {
+void Guest::enter(u32 core, u64 key, models::Actor& owner, u32 what, GuestOutcome& outcome) {
   Job job;
+  job.outcome = &outcome;
   job.enters = true;
   job.key = key;
   job.owner = &owner;
@@ -185,7 +188,10 @@ bool Guest::stock(u32 core) {
     job.state = job.enters ? State::Change : State::Page;
     return true;
   }
-  if (!resolved(job.backed)) return finish(core, GuestOutcome::Failed);
+  if (!resolved(job.backed)) {
+    const bool empty = job.backed == FaultOutcome::OutOfMemory;
+    return finish(core, empty ? GuestOutcome::Failed : GuestOutcome::TakenAway);
+  }
   if (next_table_ == last_table_) return finish(core, GuestOutcome::OutOfMemory);
   job.state = State::StockTouched;
   return touch(core, next_table_);
@@ -222,7 +228,9 @@ bool Guest::choose_page(u32 core) {
   if (!tables.accepts(job.address)) return finish(core, GuestOutcome::NoAddress);
   const std::optional<GuestPage> mapped = tables.query(job.address);
   const bool follows = shape_.tables == GuestTables::Recorded;
-  if (follows && !job.recorded) return finish(core, GuestOutcome::NoAddress);
+  if (follows && (!job.recorded || !tables.reaches(*job.recorded))) {
+    return finish(core, GuestOutcome::NoAddress);
+  }
   // Another vCPU may have been faster.
   if (mapped && (!follows || mapped->gpa == *job.recorded)) {
     return finish(core, GuestOutcome::Mapped);
@@ -328,7 +336,7 @@ void Guest::take_asid(Space& space) {
 bool Guest::finish(u32 core, GuestOutcome outcome) {
   Job& job = jobs_[core];
   job.state = State::Idle;
-  if (job.outcome != nullptr) *job.outcome = outcome;
+  *job.outcome = outcome;
   counts_.cycles += board_.wheel().now() - job.since;
   locked_ = false;
   if (!waiting_.empty()) {

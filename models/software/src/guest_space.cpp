@@ -78,6 +78,7 @@ class GuestSpaceOf final : public GuestSpace {
     return GuestPage{leaf->address, leaf->size};
   }
   bool accepts(Gva gva) const override { return table_.geometry().accepts(gva.value()); }
+  bool reaches(Gpa gpa) const override { return gpa.value() >> table_.geometry().output_bits == 0; }
 
  private:
   using Table = addrspace::PageTable<F, GuestHal>;
@@ -116,6 +117,11 @@ Result<Gpa> TableFrames::take() {
   return frame;
 }
 
+void TableFrames::give_back(Gpa frame) {
+  recording_.memory().zero(host_of(frame), kFrameBytes);
+  stock_.push_back(frame);
+}
+
 // The guest's kernel finds its tables by its direct map, which the TLBs hold.
 Hpa TableFrames::host_of(Gpa at) {
   const Recording::Pause pause(recording_);
@@ -128,6 +134,18 @@ Gpa TableFrames::guest_of(Hpa at) const {
   const auto frame = guest_frame_.find(at.value() / kFrameBytes);
   models::check(frame != guest_frame_.end(), "guest", "a table's frame", 0, at.value());
   return Gpa(frame->second + at.offset_in(kFrameBytes));
+}
+
+bool has_guest_levels(Architecture architecture, unsigned levels) {
+  switch (architecture) {
+    case Architecture::X86_64:
+      return addrspace::LongMode::geometry(levels).ok();
+    case Architecture::AArch64:
+      return levels == 3 || levels == 4;
+    case Architecture::RiscV64:
+      return addrspace::Sv::geometry(levels).ok();
+  }
+  return false;
 }
 
 std::unique_ptr<GuestSpace> make_guest_space(Architecture architecture, unsigned levels,

@@ -118,6 +118,7 @@ std::unique_ptr<HostSpace> make_host_space(Architecture architecture, const Hype
     case Architecture::AArch64: {
       // The start level follows from the size: 40 bits begin at level 1, more at level 0.
       using F = addrspace::Stage2<addrspace::Granule::k4K>;
+      if (shape.levels > 4) throw ShapeError("there are no host tables with " + levels);
       const unsigned needed = static_cast<unsigned>(std::bit_width(bytes - 1));
       const unsigned bits = std::clamp(needed, shape.levels >= 4 ? 44u : 32u, 48u);
       return made<F>(F::geometry(bits), levels, bytes, vmid, recording);

@@ -42,7 +42,7 @@ Hypervisor::Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpac
       costs_(costs),
       jobs_(board.cores()) {
   for (u32 core = 0; core < board.cores(); ++core) {
-    workers_.emplace_back(board, fences, core, costs);
+    workers_.emplace_back(board, fences, core, recording.architecture(), costs);
   }
 }
 
@@ -191,7 +191,10 @@ void Hypervisor::carry_out(const HostOperation& operation) {
     }
     return {};
   };
-  if (!done()) ++operations_.refused;
+  const u64 end = operation.gpa.value() + operation.bytes;
+  const bool touches = operation.gpa.value() < left_alone_.start + left_alone_.bytes &&
+                       end > left_alone_.start && operation.bytes != 0;
+  if (touches || end < operation.gpa.value() || !done()) ++operations_.refused;
 }
 
 void Hypervisor::leave(u32 core) {

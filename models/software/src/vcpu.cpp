@@ -3,6 +3,8 @@
 
 #include "nestwalk/software/vcpu.hpp"
 
+#include <algorithm>
+
 namespace nestwalk::software {
 namespace {
 
@@ -11,6 +13,9 @@ using models::FenceKind;
 using models::FenceRequest;
 
 constexpr std::size_t kKnownPages = 1024;
+/// Pages for which a kernel issues one instruction each, where none names a range; for more it
+/// takes all (Linux on x86: tlb_single_page_flush_ceiling).
+constexpr u64 kMostSingleFences = 33;
 
 Access access_of(const models::Fault& fault) {
   if (fault.for_table) {
@@ -124,13 +129,18 @@ void Vcpu::retire() {
 bool Vcpu::rare_step() {
   switch (state_) {
     case State::Begin:
-      state_ = State::Next;
+      state_ = guest_ == nullptr ? State::Next : State::Switched;
       if (guest_ == nullptr) return true;
-      guest_->enter(number_, 0, *this, 0);
+      guest_->enter(number_, 0, *this, 0, handled_);
       return false;
+    case State::Switched:
+      if (handled_ != GuestOutcome::Mapped) return stop(reason());
+      state_ = State::EventDone;
+      return true;
     case State::Event:
       return begin_event();
     case State::EventDone:
+      if (fences_left_ != 0) return issue_fence();
       batch_.event = nullptr;
       state_ = State::Next;
       return true;
@@ -141,7 +151,7 @@ bool Vcpu::rare_step() {
       }
       if (backed_ == FaultOutcome::OutOfMemory) return stop("the host is out of memory");
       // A device answered, or the guest would have been told of an error: the access is over.
-      ++counts_.emulated;
+      ++(backed_ == FaultOutcome::NoPermission ? counts_.forbidden : counts_.emulated);
       state_ = State::Accessed;
       return true;
     case State::GuestHandled:
@@ -149,8 +159,7 @@ bool Vcpu::rare_step() {
         state_ = State::Backed;
         return true;
       }
-      if (handled_ == GuestOutcome::OutOfMemory) return stop("the guest is out of memory");
-      if (handled_ == GuestOutcome::Failed) return stop("the host is out of memory");
+      if (handled_ != GuestOutcome::NoAddress) return stop(reason());
       ++counts_.untranslatable;
       state_ = State::Next;
       return true;
@@ -174,6 +183,10 @@ bool Vcpu::next() {
     return finish();
   }
   access_ = &batch_.accesses[at_++];
+  if (!access_->knows_address) [[unlikely]] {
+    ++counts_.untranslatable;
+    return gap(access_->instructions);
+  }
   state_ = State::Translate;
   return gap(access_->instructions);
 }
@@ -182,6 +195,10 @@ bool Vcpu::next() {
 // meanwhile, and does so now.
 bool Vcpu::disagrees() {
   if (!access_->knows_guest_physical) return false;
+  if (known_moves_ != guest_->moves()) {
+    known_moves_ = guest_->moves();
+    known_.assign(known_.size(), {});
+  }
   const u64 page = access_->address / kFrameBytes;
   KnownPage& known = known_[page % kKnownPages];
   if (known.page == page && known.guest_page == access_->guest_physical / kFrameBytes) return false;
@@ -221,7 +238,8 @@ bool Vcpu::begin_event() {
     if (guest_ == nullptr) return true;
     ++counts_.switches;
     known_.assign(known_.size(), {});
-    guest_->enter(number_, to->key, *this, 0);
+    state_ = State::Switched;
+    guest_->enter(number_, to->key, *this, 0, handled_);
     return false;
   }
   if (const auto* const operation = std::get_if<HostOperation>(&batch_.event->detail)) {
@@ -230,22 +248,46 @@ bool Vcpu::begin_event() {
   }
   if (const auto* const fence = std::get_if<GuestFence>(&batch_.event->detail)) {
     ++counts_.fences;
-    issue(*fence);
-    return false;
+    begin_fence(*fence);
+    return issue_fence();
   }
   return true;
 }
 
-void Vcpu::issue(const GuestFence& fence) {
+// A range is one instruction on AArch64, as many as it has pages elsewhere.
+void Vcpu::begin_fence(const GuestFence& fence) {
   const models::Regime& regime = core_.mmu->regime();
-  FenceRequest request;
-  request.kind = kFences[static_cast<unsigned>(regime.architecture())]
-                        [(fence.by_address ? 1 : 0) + (fence.by_space ? 2 : 0)];
-  request.vmid = regime.vmid;
-  request.asid = regime.asid;
-  request.address = fence.address;
-  request.bytes = fence.bytes == 0 ? 1 : fence.bytes;
-  hypervisor_.fences().issue(number_, request, models::Reach::Own, *this, 0);
+  const u64 bytes = fence.by_address ? std::max<u64>(fence.bytes, 1) : 0;
+  const u64 pages = bytes / kFrameBytes + (bytes % kFrameBytes != 0 ? 1 : 0);
+  const bool in_one = regime.architecture() == Architecture::AArch64 || !fence.by_address;
+  const bool by_address = fence.by_address && (in_one || pages <= kMostSingleFences);
+  fence_.kind = kFences[static_cast<unsigned>(regime.architecture())]
+                       [(by_address ? 1 : 0) + (fence.by_space ? 2 : 0)];
+  fence_.vmid = regime.vmid;
+  fence_.asid = regime.asid;
+  fence_.address = fence.address;
+  fence_.bytes = in_one ? std::max<u64>(bytes, 1) : kFrameBytes;
+  fences_left_ = in_one || !by_address ? 1 : pages;
+}
+
+bool Vcpu::issue_fence() {
+  --fences_left_;
+  const FenceRequest now = fence_;
+  fence_.address += kFrameBytes;
+  hypervisor_.fences().issue(number_, now, models::Reach::Own, *this, 0);
+  return false;
+}
+
+// Why the guest could not do what it had to.
+std::string Vcpu::reason() const {
+  switch (handled_) {
+    case GuestOutcome::OutOfMemory:
+      return "the guest is out of memory";
+    case GuestOutcome::Failed:
+      return "the host is out of memory";
+    default:
+      return "the guest's kernel lost its own memory";
+  }
 }
 
 bool Vcpu::finish() {

@@ -4,6 +4,12 @@
 #include "nestwalk/software/work.hpp"
 
 namespace nestwalk::software {
+namespace {
+
+/// No leaf that is split is larger.
+constexpr u64 kLargest = u64{1} << 39;
+
+}  // namespace
 
 const Work& Recording::take() {
   on_ = false;
@@ -52,6 +58,30 @@ bool Worker::spend(u64 cycles) {
   return false;
 }
 
+// A walker may have set flags since the engine looked. They stay with the page: in the same entry,
+// or, if that is a table of smaller pages now, in all of these. An entry for another page, or for
+// none, has none of them.
+void Worker::store(const Step& step) {
+  models::HostMemory& memory = board_.memory();
+  const u64 set_meanwhile = memory.load(Hpa(step.where)) & ~step.before;
+  const u64 was = page_of(step.before);
+  const u64 is = page_of(step.after);
+  memory.store(Hpa(step.where), was == is ? step.after | set_meanwhile : step.after);
+  if (was == is || set_meanwhile == 0) return;
+  for (std::size_t n = 0; n < next_ - 1; ++n) {
+    const Step& part = work_.steps[n];
+    const bool in_table = part.kind == Step::Kind::Write && part.where - is < kFrameBytes;
+    if (!in_table || part.after == 0 || page_of(part.after) - was >= kLargest) continue;
+    memory.store(Hpa(part.where), memory.load(Hpa(part.where)) | set_meanwhile);
+  }
+}
+
+// Where an entry points, in the format of the machine.
+u64 Worker::page_of(u64 entry) const {
+  if (architecture_ == Architecture::RiscV64) return (entry >> 10 & addrspace::low_mask(44)) << 12;
+  return entry & addrspace::low_mask(52) & ~addrspace::low_mask(12);
+}
+
 // One step, or the second half of it; true if the next one is due in this cycle.
 bool Worker::step() {
   const Step& step = work_.steps[next_];
@@ -67,10 +97,7 @@ bool Worker::step() {
       accessed_ = false;
       ++next_;
       if (!write) return true;
-      // A walker may have set flags since the engine looked.
-      const Hpa slot(step.where);
-      const u64 set_meanwhile = board_.memory().load(slot) & ~step.before;
-      board_.memory().store(slot, step.after == 0 ? 0 : step.after | set_meanwhile);
+      store(step);
       return true;
     }
     case Step::Kind::Allocate:
@@ -79,6 +106,7 @@ bool Worker::step() {
       return spend(costs_.frame_cycles);
     case Step::Kind::Zero:
       ++next_;
+      board_.memory().zero(Hpa(step.where), step.before);
       return spend(step.before / kFrameBytes * costs_.zero_cycles);
     case Step::Kind::Fence:
       ++next_;

@@ -242,6 +242,31 @@ TEST_P(Operation, ItsFenceReachesTheOthers) {
   EXPECT_EQ(world.counts(1).exits, 1u);
 }
 
+// The walkers of three vCPUs set dirty flags in large leaves while the hypervisor splits them: no
+// flag may end in a table's entry, and no write may be missing from the log.
+TEST_P(Operation, FlagsSetWhileALeafIsSplitGoToItsParts) {
+  HypervisorShape shape = policy(Backend::eager(1));
+  shape.hardware_dirty = true;
+  World world(physical(), shape, GetParam(), 4);
+  constexpr u64 kLarge = u64{2} << 20;
+  world.streams[0].add(event(Kind::LogStart, 0, 0));
+  for (u64 n = 0; n < 32; ++n) {
+    world.streams[0].add(event(Kind::Protect, n * kLarge, kFrameBytes, addrspace::kRead));
+    for (u64 core = 1; core < 4; ++core) {
+      for (u64 k = 0; k < 16; ++k) {
+        const u64 page = 1 + (k * 37 + core * 5) % 511;
+        world.streams[core].add({n * kLarge + page * kFrameBytes, 0, static_cast<u32>(k * 3),
+                                 AccessKind::Write, false});
+      }
+    }
+  }
+  world.streams[0].add(event(Kind::LogHarvest, 0, 0));
+  world.run();
+  for (u32 core = 1; core < 4; ++core) EXPECT_EQ(world.counts(core).total(), 32u * 16) << core;
+  EXPECT_EQ(world.hypervisor->operations().refused, 0u);
+  EXPECT_EQ(world.counts(1).forbidden, 0u);
+}
+
 INSTANTIATE_TEST_SUITE_P(All, Operation,
                          testing::Values(Architecture::X86_64, Architecture::AArch64,
                                          Architecture::RiscV64));

@@ -204,7 +204,8 @@ bool AccessSocket::finish(Transfer& transfer, u32 number, tlm::tlm_response_stat
   transfer.end = target_.time->wheel().now();
   transfer.finished = true;
   transfer.payload->set_response_status(status);
-  transfer.payload->set_dmi_allowed(dmi_allowed_ && status == tlm::TLM_OK_RESPONSE);
+  transfer.payload->set_dmi_allowed(dmi_allowed_ && target_.memory->has_pointers() &&
+                                    status == tlm::TLM_OK_RESPONSE);
   if (auto* const extension = transfer.payload->get_extension<AccessExtension>()) {
     const bool ok = status == tlm::TLM_OK_RESPONSE;
     extension->fault = ok ? models::Fault{} : transfer.outcome.fault;

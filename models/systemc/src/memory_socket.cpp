@@ -61,11 +61,13 @@ void MemorySocket::fetch(u64 line, models::Actor& owner, u32 what) {
   put(request);
 }
 
-// What the line holds has been in memory since it was written there: only the time counts.
+// What the line holds has been in memory since it was written there, and may be newer by the time
+// that the memory gets to this: only its time counts, so no byte is enabled.
 void MemorySocket::write_back(u64 line) {
   Request& request = take(line, tlm::TLM_WRITE_COMMAND);
-  debug(tlm::TLM_READ_COMMAND, models::Hpa(request.get_address()), request.data.data(),
-        line_bytes_);
+  static unsigned char disabled = TLM_BYTE_DISABLED;
+  request.set_byte_enable_ptr(&disabled);
+  request.set_byte_enable_length(1);
   put(request);
 }
 
@@ -127,7 +129,11 @@ void MemorySocket::request_is_over(const sc_time& delay) {
 
 void MemorySocket::respond(tlm::tlm_generic_payload& payload, const sc_time& delay) {
   Request& request = static_cast<Request&>(payload);
-  if (request.is_response_error()) complain(request, request.get_response_string().c_str());
+  const bool knows_no_enables =
+      request.get_response_status() == tlm::TLM_BYTE_ENABLE_ERROR_RESPONSE;  // and wrote nothing
+  if (request.is_response_error() && !(request.is_write() && knows_no_enables)) {
+    complain(request, request.get_response_string().c_str());
+  }
   if (request.owner != nullptr) {
     models::Wheel& wheel = time_->wheel();
     const Cycle there = time_->cycle_from(sc_time_stamp() + delay);

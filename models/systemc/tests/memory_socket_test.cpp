@@ -26,9 +26,9 @@ constexpr double kColdData = 4 + 10 + 40 + kLatency;
 
 class MemoryOutside : public testing::TestWithParam<Answers> {
  protected:
-  MemoryOutside()
+  explicit MemoryOutside(const models::MachineShape& shape = simple(2))
       : initiator("initiator"),
-        platform("platform", simple(2), addrspace::kGiB),
+        platform("platform", shape, addrspace::kGiB),
         memory("memory", u64{1} << 32, kMemoryBytes, ns(kLatency), GetParam()),
         elsewhere(simple(), addrspace::kGiB),
         tables(elsewhere, 2) {
@@ -132,12 +132,53 @@ TEST_P(MemoryOutside, NobodyRunsPastItsAnswers) {
   EXPECT_EQ(player.finished_at(), 20'000u + 1000 * 5);
 }
 
+class MemoryOutsideOfSmallCaches : public MemoryOutside {
+ protected:
+  MemoryOutsideOfSmallCaches() : MemoryOutside(small()) {}
+  static models::MachineShape small() {
+    models::MachineShape shape = simple(2);
+    shape.l1d = models::DataCacheShape{1, 2, 4, 8};
+    shape.l2 = models::DataCacheShape{1, 4, 10, 8};
+    shape.l3.reset();
+    return shape;
+  }
+};
+
+// Sixteen lines take turns in caches of two and four, so that each is written back all the time,
+// while stores to others go on. Whatever order the memory gets them in, it has the last store of
+// each word.
+TEST_P(MemoryOutsideOfSmallCaches, WriteBacksDoNotUndoStores) {
+  constexpr u64 kLines = 16, kWords = kLines * 8;
+  std::vector<u64> data(20 * kWords);
+  for (u64 n = 0; n < data.size(); ++n) {
+    data[n] = n + 1;
+    const u64 word = n * 5 % kLines * 8 + n / kLines % 8;
+    tlm_generic_payload& payload = initiator.pool.take();
+    fill(payload, tlm::TLM_WRITE_COMMAND, GuestTables::kBase + word * 8, &data[n], 8);
+    initiator.send_at(ns(static_cast<double>(n) * 200), payload);
+  }
+  sc_core::sc_start();
+  ASSERT_EQ(initiator.responses.size(), data.size());
+  EXPECT_GT(memory.writes, data.size() / 2);
+  // The last 128 stores are to all of the words, once each.
+  for (u64 n = data.size() - kWords; n < data.size(); ++n) {
+    const u64 word = n * 5 % kLines * 8 + n / kLines % 8;
+    u64 found = 0;
+    std::memcpy(&found, &memory.bytes[7 * kFrameBytes + word * 8], 8);
+    EXPECT_EQ(found, n + 1) << word;
+  }
+}
+
 std::string name_of(const testing::TestParamInfo<Answers>& way) {
   static constexpr const char* kNames[] = {"Completed", "UpdatedToResponse", "RequestThenResponse",
                                            "ResponseOnly"};
   return kNames[static_cast<int>(way.param)];
 }
 INSTANTIATE_TEST_SUITE_P(AllAnswers, MemoryOutside,
+                         testing::Values(Answers::Completed, Answers::UpdatedToResponse,
+                                         Answers::RequestThenResponse, Answers::ResponseOnly),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(AllAnswers, MemoryOutsideOfSmallCaches,
                          testing::Values(Answers::Completed, Answers::UpdatedToResponse,
                                          Answers::RequestThenResponse, Answers::ResponseOnly),
                          name_of);

@@ -171,10 +171,12 @@ class Memory : public sc_core::sc_module, private tlm::tlm_fw_transport_if<> {
       payload.set_response_status(tlm::TLM_ADDRESS_ERROR_RESPONSE);
       return;
     }
-    if (payload.is_read()) {
-      std::memcpy(payload.get_data_ptr(), &bytes[at], payload.get_data_length());
-    } else {
-      std::memcpy(&bytes[at], payload.get_data_ptr(), payload.get_data_length());
+    const unsigned char* const enables = payload.get_byte_enable_ptr();
+    for (unsigned n = 0; n < payload.get_data_length(); ++n) {
+      if (enables != nullptr && enables[n % payload.get_byte_enable_length()] == 0) continue;
+      unsigned char& own = bytes[at + n];
+      unsigned char& theirs = payload.get_data_ptr()[n];
+      (payload.is_read() ? theirs : own) = payload.is_read() ? own : theirs;
     }
     payload.set_response_status(tlm::TLM_OK_RESPONSE);
   }

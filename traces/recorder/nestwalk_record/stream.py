@@ -97,11 +97,13 @@ class Stream:
         self._file = open(path, "rb")
         head = self._file.read(64)
         if len(head) < 64 or head[:8] != b"nwrecord":
-            raise RecordError(f"{path} is not a recording stream")
+            raise RecordError(f"{path}: at byte 0: expected a recording stream (nwrecord), "
+                              f"found {head[:8]!r}")
         (version, _, architecture, self.flags, self.vcpus, _, self.memory_base,
          self.memory_bytes) = struct.unpack_from("<6I2Q", head, 8)
         if version != 1 or architecture not in ARCHITECTURES:
-            raise RecordError(f"{path}: version {version}, architecture {architecture}: not known")
+            raise RecordError(f"{path}: at byte 8: expected version 1 of a known architecture, "
+                              f"found version {version} of architecture {architecture}")
         self.architecture = ARCHITECTURES[architecture]
         self.totals = None  # known at the end, if the recording ended in order
 

@@ -49,7 +49,8 @@ def emulator_of(program):
     with open(program, "rb") as file:
         head = file.read(20)
     if head[:4] != b"\x7fELF":
-        raise RecordError(f"{program} is no program in machine code")
+        raise RecordError(f"{program}: at byte 0: expected a program in machine code (ELF), "
+                          f"found {head[:4]!r}")
     emulator = EMULATORS.get(int.from_bytes(head[18:20], "little"))
     return emulator and shutil.which(emulator)
 

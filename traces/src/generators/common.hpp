@@ -40,6 +40,8 @@ constexpr Parameter bytes_parameter(u64 value, u64 most = kTiB) {
   return {"bytes", value, kPageBytes, most, "the memory that is accessed"};
 }
 
+inline u64 accesses_said(const Values& values) { return values["accesses"]; }
+
 /// Makes accesses with the common parameters.
 class AccessMaker {
  public:

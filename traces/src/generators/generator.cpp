@@ -54,6 +54,20 @@ u64 number_of(std::string_view text) {
   return value << shift;
 }
 
+// Tells of each write: of blocks, so that nothing is paid per access.
+class WatchedSink : public ByteSink {
+ public:
+  explicit WatchedSink(ByteSink& sink) : sink_(sink) {}
+  void write(std::span<const u8> bytes) override {
+    sink_.write(bytes);
+    on_write();
+  }
+  std::function<void()> on_write = [] {};
+
+ private:
+  ByteSink& sink_;
+};
+
 }  // namespace
 
 Values::Values(std::span<const Parameter> parameters) : parameters_(parameters) {
@@ -111,7 +125,7 @@ const Generator& generator_of(std::string_view name) {
 }
 
 void generate(const Generator& generator, const Values& values, ByteSink& sink,
-              const Writer::Options& options) {
+              const Writer::Options& options, const OnProgress& progress) {
   Header header;
   header.lacks = generator.lacks;
   header.producer = "nestwalk";
@@ -119,7 +133,10 @@ void generate(const Generator& generator, const Values& values, ByteSink& sink,
   for (const Parameter& parameter : generator.parameters) {
     if (parameter.name == "vcpus") header.vcpus = static_cast<u32>(values["vcpus"]);
   }
-  Writer writer(sink, header, options);
+  WatchedSink watched(sink);
+  Writer writer(watched, header, options);
+  const u64 total = generator.accesses(values);
+  watched.on_write = [&] { progress(writer.totals().accesses, total, writer.totals().accesses); };
   generator.run(values, writer);
   writer.finish();
 }

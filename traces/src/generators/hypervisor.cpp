@@ -72,11 +72,11 @@ void run_unmap_storm(const Values& values, Writer& writer) {
 
 }  // namespace
 
-const Generator kMigration{"migration", "random words while pages move, one at a time",
+const Generator kMigration{"migration",          "random words while pages move, one at a time",
                            kMigrationParameters, kLacksOfGpa | kNoSpaces | kNoFences,
-                           run_migration};
-const Generator kUnmapStorm{"unmap-storm", "random words while many pages go away at once",
+                           accesses_said,        run_migration};
+const Generator kUnmapStorm{"unmap-storm",         "random words while many pages go away at once",
                             kUnmapStormParameters, kLacksOfGpa | kNoSpaces | kNoFences,
-                            run_unmap_storm};
+                            accesses_said,         run_unmap_storm};
 
 }  // namespace nestwalk::traces

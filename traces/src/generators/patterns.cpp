@@ -116,6 +116,8 @@ constexpr Parameter kGupsParameters[] = {
     kInstructions,
     kSeed};
 
+u64 gups_accesses(const Values& values) { return 2 * values["updates"]; }
+
 void run_gups(const Values& values, Writer& writer) {
   AccessMaker make(values);
   const u64 words = values["bytes"] / 8;
@@ -135,6 +137,8 @@ constexpr Parameter kPhasesParameters[] = {
     kWritePercent,
     kInstructions,
     kSeed};
+
+u64 phases_accesses(const Values& values) { return values["phases"] * values["accesses"]; }
 
 void run_phases(const Values& values, Writer& writer) {
   AccessMaker make(values);
@@ -162,14 +166,18 @@ constexpr Parameter kFirstTouchParameters[] = {
     kInstructions,
     kSeed};
 
+u64 touches(const Values& values) {
+  const u64 wanted = std::max<u64>(values["bytes"] / values["step"], 1);
+  return values["shuffled"] != 0 ? std::bit_floor(wanted) : wanted;
+}
+
 void run_first_touch(const Values& values, Writer& writer) {
   AccessMaker make(values);
   const bool shuffled = values["shuffled"] != 0;
-  const u64 wanted = std::max<u64>(values["bytes"] / values["step"], 1);
-  const u64 touches = shuffled ? std::bit_floor(wanted) : wanted;
-  const Arrangement place_of(static_cast<unsigned>(std::bit_width(touches) - 1), make.random());
+  const u64 count = touches(values);
+  const Arrangement place_of(static_cast<unsigned>(std::bit_width(count) - 1), make.random());
   const u64 step = values["step"];
-  for (u64 n = 0; n < touches; ++n) {
+  for (u64 n = 0; n < count; ++n) {
     const u64 place = shuffled ? place_of(n) : n;
     writer.append(0, make.at(kGvaBase + place * step, AccessKind::Write));
   }
@@ -177,21 +185,33 @@ void run_first_touch(const Values& values, Writer& writer) {
 
 }  // namespace
 
-const Generator kSequential{"sequential", "one word after the other, over and over",
-                            kSequentialParameters, kLacksOfGva, run_sequential};
-const Generator kStrided{"strided", "one access per stride, over and over", kStrideParameters,
-                         kLacksOfGva, run_strided};
-const Generator kRandom{"random", "uniformly random words", kSequentialParameters, kLacksOfGva,
-                        run_random};
-const Generator kZipf{"zipf", "pages by Zipf's law: few hot ones, many cold ones", kZipfParameters,
-                      kLacksOfGva, run_zipf};
-const Generator kChase{"chase", "a linked list in random order; each read waits for the one before",
-                       kChaseParameters, kLacksOfGva, run_chase};
-const Generator kGups{"gups", "random words, each read and written back", kGupsParameters,
-                      kLacksOfGva, run_gups};
-const Generator kPhases{"phases", "random words of working sets that grow and move",
-                        kPhasesParameters, kLacksOfGva, run_phases};
-const Generator kFirstTouch{"first-touch", "writes each page of fresh memory once",
-                            kFirstTouchParameters, kLacksOfGva, run_first_touch};
+const Generator kSequential{"sequential",          "one word after the other, over and over",
+                            kSequentialParameters, kLacksOfGva,
+                            accesses_said,         run_sequential};
+const Generator kStrided{"strided",         "one access per stride, over and over",
+                         kStrideParameters, kLacksOfGva,
+                         accesses_said,     run_strided};
+const Generator kRandom{
+    "random",  "uniformly random words", kSequentialParameters, kLacksOfGva, accesses_said,
+    run_random};
+const Generator kZipf{"zipf",          "pages by Zipf's law: few hot ones, many cold ones",
+                      kZipfParameters, kLacksOfGva,
+                      accesses_said,   run_zipf};
+const Generator kChase{
+    "chase",          "a linked list in random order; each read waits for the one before",
+    kChaseParameters, kLacksOfGva,
+    accesses_said,    run_chase};
+const Generator kGups{"gups",          "random words, each read and written back",
+                      kGupsParameters, kLacksOfGva,
+                      gups_accesses,   run_gups};
+const Generator kPhases{"phases",          "random words of working sets that grow and move",
+                        kPhasesParameters, kLacksOfGva,
+                        phases_accesses,   run_phases};
+const Generator kFirstTouch{"first-touch",
+                            "writes each page of fresh memory once",
+                            kFirstTouchParameters,
+                            kLacksOfGva,
+                            touches,
+                            run_first_touch};
 
 }  // namespace nestwalk::traces

@@ -85,6 +85,8 @@ constexpr Parameter kSmpParameters[] = {
     kInstructions,
     kSeed};
 
+u64 smp_accesses(const Values& values) { return values["vcpus"] * values["accesses"]; }
+
 void run_smp(const Values& values, Writer& writer) {
   AccessMaker make(values);
   const u64 vcpus = values["vcpus"];
@@ -106,12 +108,15 @@ void run_smp(const Values& values, Writer& writer) {
 
 }  // namespace
 
-const Generator kFork{"fork", "parent and child after a fork: frames shared until written",
-                      kForkParameters, kLacksOfGpa | kNoHypervisor, run_fork};
-const Generator kProcesses{"processes", "processes that take turns, each with its own memory",
-                           kProcessesParameters,
-                           kNoGpa | kNoHpa | kNoFetches | kNoFences | kNoHypervisor, run_processes};
-const Generator kSmp{"smp", "vCPUs that run at once and share some memory", kSmpParameters,
-                     kLacksOfGva, run_smp};
+const Generator kFork{"fork",          "parent and child after a fork: frames shared until written",
+                      kForkParameters, kLacksOfGpa | kNoHypervisor,
+                      accesses_said,   run_fork};
+const Generator kProcesses{
+    "processes",          "processes that take turns, each with its own memory",
+    kProcessesParameters, kNoGpa | kNoHpa | kNoFetches | kNoFences | kNoHypervisor,
+    accesses_said,        run_processes};
+const Generator kSmp{"smp",          "vCPUs that run at once and share some memory",
+                     kSmpParameters, kLacksOfGva,
+                     smp_accesses,   run_smp};
 
 }  // namespace nestwalk::traces

@@ -40,18 +40,33 @@ std::unique_ptr<ImportValues> values_of(const ImportFormat& format, const Import
   return values;
 }
 
+// Packed, as they lie there; 0 when one is no file.
+u64 bytes_of(const std::vector<std::string>& inputs) {
+  u64 bytes = 0;
+  for (const std::string& input : inputs) {
+    std::error_code error;
+    if (!std::filesystem::is_regular_file(input, error)) return 0;
+    bytes += std::filesystem::file_size(input, error);
+  }
+  return bytes;
+}
+
 // One run over all inputs.
 class Import {
  public:
   /// Without a sink, only to count the vCPUs.
   Import(const ImportRequest& request, ByteSink* sink)
-      : request_(request), sink_(sink), vcpus_(request.vcpus) {}
+      : request_(request),
+        sink_(sink),
+        twice_(sink == nullptr),
+        bytes_(bytes_of(request.inputs)),
+        vcpus_(request.vcpus) {}
 
   /// Returns how many vCPUs the inputs have.
   u32 run() {
     for (std::size_t n = 0; n < request_.inputs.size(); ++n) import_input(n);
     if (output_->records() == 0) {
-      throw InputError(request_.inputs[0], "has no access that can be imported");
+      throw InputError(request_.inputs.back(), end_, "an access", "the end of the input");
     }
     output_->finish();
     return output_->streams();
@@ -72,8 +87,15 @@ class Import {
     if (streams() == Streams::Inputs) output_->select_unordered(static_cast<u32>(number));
     const std::unique_ptr<Importer> importer = format_->open(input, *values_, *output_);
     while (step(input, *importer)) {
-      if ((++steps_ & 0xffff) == 0) request_.progress(input.offset(), output_->records());
+      if ((++steps_ & 0xffff) == 0) tell_progress(input);
     }
+    end_ = input.offset();
+    bytes_before_ += input.bytes_read();
+  }
+
+  void tell_progress(const ImportInput& input) const {
+    request_.progress(bytes_before_ + input.bytes_read(), twice_ ? 2 * bytes_ : bytes_,
+                      records_before_ + output_->records());
   }
 
   bool step(ImportInput& input, Importer& importer) {
@@ -101,19 +123,30 @@ class Import {
     if (streams() == Streams::Inputs) {
       vcpus_ = static_cast<u32>(request_.inputs.size());
     } else if (vcpus_ == 0 && sink_ != nullptr) {
-      vcpus_ = request_.twice ? Import(request_, nullptr).run() : 1;
+      vcpus_ = request_.twice ? count_vcpus() : 1;
     }
     output_ = std::make_unique<ImportOutput>(sink_, header(), request_.writer);
   }
 
+  u32 count_vcpus() {
+    Import count(request_, nullptr);
+    const u32 vcpus = count.run();
+    twice_ = true;
+    bytes_before_ = count.bytes_before_;
+    records_before_ = count.output_->records();
+    return vcpus;
+  }
+
   static const ImportFormat* detect(ImportInput& input) {
     const std::string_view beginning = input.peek(kDetectBytes);
-    if (beginning.empty()) throw InputError(input.name(), "is empty");
+    if (beginning.empty()) throw InputError(input.name(), 0, "a trace", "an empty file");
     for (const ImportFormat* format : import_formats()) {
       if (format->detect != nullptr && format->detect(beginning)) return format;
     }
-    throw InputError(input.name(), "is in no format that can be told; name it with --from (" +
-                                       names_of_formats() + ")");
+    throw InputError(
+        input.name(), 0,
+        "a format that can be told, or its name with --from (" + names_of_formats() + ")",
+        quoted(beginning));
   }
 
   Streams streams() const { return format_->streams(*values_); }
@@ -137,11 +170,16 @@ class Import {
 
   const ImportRequest& request_;
   ByteSink* sink_;
+  bool twice_;              ///< there is a run to count the vCPUs, too
+  u64 bytes_;               ///< of all inputs
+  u64 bytes_before_ = 0;    ///< that were read, before this input
+  u64 records_before_ = 0;  ///< in the run before this one
   u32 vcpus_;
   const ImportFormat* format_ = nullptr;
   std::unique_ptr<ImportValues> values_;
   std::unique_ptr<ImportOutput> output_;
   u64 steps_ = 0;
+  u64 end_ = 0;  ///< of the latest input, unpacked
   u64 lost_ = 0;
 };
 

@@ -43,6 +43,7 @@ class ImportInput {
 
   const std::string& name() const { return source_->name(); }
   u64 offset() const { return offset_ + begin_; }
+  u64 bytes_read() const { return source_->bytes_read(); }
 
  private:
   void fill();

@@ -3,9 +3,11 @@
 
 // KVM's trace events as text, from tracefs or `trace-cmd report`:
 //   TASK-PID [CPU] FLAGS SECONDS: EVENT: TEXT
-// Each second-stage fault becomes the access that faulted and the exit that it caused:
+// Each second-stage fault becomes the access that faulted and the exit that it caused, and each
+// other exit of arm64 that says its class an exit:
 //   x86    kvm_page_fault: vcpu 0 rip 0x1000 address 0x200000 error_code 0x200000006
 //   arm64  kvm_guest_fault: ipa 0x40001000, hsr 0x82000005, hxfar 0x40001000, pc 0x40001000
+//          kvm_exit: TRAP: HSR_EC: 0x0016 (HVC64), PC: 0x40001000
 //   riscv  kvm_exit: SEPC:0x80001078, SCAUSE:0x15, STVAL:0x100f0, HTVAL:0x200804, HTINST:0x3000
 // Older kernels do not say the vCPU of an x86 fault, and cut its code to 32 bits: then the
 // kvm_entry and kvm_exit of the same thread before it tell. A machine without EPT or NPT (shadow
@@ -75,7 +77,12 @@ struct Thread {
   std::optional<u32> vcpu;
   Cause left = Cause::NotKnown;  ///< the guest
   u64 info = 0;                  ///< of that exit
+  std::optional<u64> abort;      ///< class of arm64's exit, until kvm_guest_fault says all
 };
+
+// Classes of ESR_EL2 (Arm ARM, D24.2.40): aborts from a lower exception level.
+constexpr u64 kInstructionAbort = 0x20;
+constexpr u64 kDataAbort = 0x24;
 
 constexpr std::size_t kMaxThreads = std::size_t{1} << 16;
 
@@ -98,14 +105,19 @@ class KvmImporter : public Importer {
       output_.note("other events");
       return true;
     }
-    const Thread& thread = follow(line);
+    Thread& thread = follow(line);
     if (line.event == "kvm_page_fault") {
       write(line, x86_fault(line.text, thread));
     } else if (line.event == "kvm_guest_fault") {
+      thread.abort.reset();
       write(line, arm64_fault(line.text));
+    } else if (line.event == "kvm_exit" && value_of(line.text, "HSR_EC")) {
+      write_abort(line, thread);
+      arm64_exit(line, thread);
     } else if (line.event == "kvm_exit" && value_of(line.text, "SCAUSE")) {
       riscv_exit(line);
     } else if (line.event == "kvm_entry") {
+      write_abort(line, thread);
       entry(line);
     } else {
       pass_over(line);
@@ -134,7 +146,7 @@ class KvmImporter : public Importer {
   }
 
   // Takes what a line says about its thread, whatever else becomes of it.
-  const Thread& follow(const Line& line) {
+  Thread& follow(const Line& line) {
     if (threads_.size() >= kMaxThreads && !threads_.contains(line.task)) {
       input_.fail_for_good("at most 65536 threads", "one more");
     }
@@ -201,7 +213,6 @@ class KvmImporter : public Importer {
   // is that of a page; the faulting address has the rest, unless it was a stage-1 walk that
   // faulted.
   Fault arm64_fault(std::string_view text) const {
-    constexpr u64 kInstructionAbort = 0x20;
     constexpr u64 kWrite = 1 << 6;
     constexpr u64 kWalk = 1 << 7;
     constexpr u64 kFarNotValid = 1 << 10;
@@ -221,6 +232,25 @@ class KvmImporter : public Importer {
       access.flags |= kGvaKnown;
     }
     return {Architecture::AArch64, access, {reason, syndrome, access.gpa}};
+  }
+
+  // Interrupts and SErrors have no class: what is printed for them, 0, is no reason.
+  void arm64_exit(const Line& line, Thread& thread) {
+    const u64 reason = required(line.text, "HSR_EC");
+    if (reason > 0x3f) input_.fail("a class of 6 bits", quoted(line.text));
+    if (!line.text.starts_with("TRAP:")) {
+      pass_over(line);
+    } else if (reason == kInstructionAbort || reason == kDataAbort) {
+      thread.abort = reason;
+    } else {
+      write(line, Architecture::AArch64, {reason, 0, {}});
+    }
+  }
+
+  // An abort that was no second-stage fault, such as an external one.
+  void write_abort(const Line& line, Thread& thread) {
+    if (thread.abort) write(line, Architecture::AArch64, {*thread.abort, 0, {}});
+    thread.abort.reset();
   }
 
   // scause 20, 21 and 23 are guest-page faults; htval is the GPA shifted right by 2, and htinst
@@ -256,23 +286,33 @@ class KvmImporter : public Importer {
     write(line, {Architecture::RiscV64, access, {cause, instruction, access.gpa}});
   }
 
-  void write(const Line& line, const Fault& fault) {
-    if (output_.begun() && output_.header().architecture != fault.architecture) {
+  u32 select(const Line& line, Architecture architecture) {
+    if (output_.begun() && output_.header().architecture != architecture) {
       input_.fail("a fault of the architecture of those before", quoted(line.event));
     }
     if (!output_.begun()) {
-      output_.header().architecture = fault.architecture;
-      if (fault.architecture != Architecture::X86_64) output_.header().lacks &= ~u64{kNoGva};
+      output_.header().architecture = architecture;
+      if (architecture != Architecture::X86_64) output_.header().lacks &= ~u64{kNoGva};
     }
     const u32 vcpu = vcpu_of(line);
     output_.select(vcpu, line.time);
+    return vcpu;
+  }
+
+  void write(const Line& line, const Fault& fault) {
+    select(line, fault.architecture);
     output_.access(fault.access);
-    output_.event(fault.exit);
+    write(line, fault.architecture, fault.exit);
+  }
+
+  void write(const Line& line, Architecture architecture, const VmExit& exit) {
+    const u32 vcpu = select(line, architecture);
+    output_.event(exit);
     if (vcpu >= outside_.size()) outside_.resize(vcpu + 1);
     outside_[vcpu] = true;
   }
 
-  // Only entries after a fault: other exits are not in the trace.
+  // Only entries after an exit that is in the trace.
   void entry(const Line& line) {
     const u32 vcpu = vcpu_of(line);
     if (vcpu >= outside_.size() || !outside_[vcpu]) {
@@ -302,7 +342,7 @@ class KvmImporter : public Importer {
   ImportOutput& output_;
   bool by_thread_;
   std::unordered_map<u64, Thread> threads_;
-  std::vector<bool> outside_;  ///< the vCPU has left the guest because of a fault
+  std::vector<bool> outside_;  ///< the vCPU has left the guest by an exit that is in the trace
 };
 
 bool detect(std::string_view beginning) {

@@ -10,6 +10,7 @@
 #include <limits>
 #include <unordered_map>
 
+#include "importers/input.hpp"
 #include "importers/recording_exits.hpp"
 #include "importers/recording_fences.hpp"
 #include "importers/recording_stream.hpp"
@@ -33,6 +34,10 @@ constexpr unsigned kSatpMode = 60;
 
 // ---- the files beside the stream ----
 
+std::string line_number(std::size_t lines_before) {
+  return "line " + std::to_string(lines_before + 1) + ": ";
+}
+
 // A line for each: name, a space, value.
 Lines read_lines(const fs::path& path) {
   Lines lines;
@@ -40,7 +45,8 @@ Lines read_lines(const fs::path& path) {
   for (std::string line; std::getline(file, line);) {
     const std::size_t space = line.find(' ');
     if (space == std::string::npos) {
-      throw InputError(path, "expected a name and a value, found \"" + line + '"');
+      throw InputError(path, line_number(lines.size()) + "expected a name and a value, found " +
+                                 traces::quoted(line));
     }
     lines.emplace_back(line.substr(0, space), line.substr(space + 1));
   }
@@ -55,7 +61,8 @@ std::vector<std::pair<std::string, u64>> read_registers(const fs::path& path) {
     const char* const last = digits.data() + digits.size();
     const auto [end, error] = std::from_chars(digits.data(), last, value, 16);
     if (error != std::errc() || end != last) {
-      throw InputError(path, name + ": expected a hexadecimal number, found \"" + text + '"');
+      throw InputError(path, line_number(registers.size()) + "expected a hexadecimal number for " +
+                                 traces::quoted(name) + ", found " + traces::quoted(text));
     }
     registers.emplace_back(name, value);
   }
@@ -200,8 +207,8 @@ void Converter::load(When when) {
   const std::string moment{kWhenNames[static_cast<u8>(when)]};
   const auto registers = registers_of(0, moment);
   if (registers.empty() && system() && when == When::Begin) {
-    throw InputError(folder_ / "registers.begin",
-                     "expected registers: a recording of a whole machine has some");
+    throw InputError(folder_ / "registers.begin", 0,
+                     "registers, which a recording of a whole machine has", "none");
   }
   if (registers.empty()) return;
   writer_.append(SideData{when, Stage::Guest, 0, registers,
@@ -499,15 +506,27 @@ Totals Converter::finish() {
 
 Totals import_recording(const std::string& folder, ByteSink& sink,
                         const std::function<void(const std::string&)>& on_loss,
-                        const Writer::Options& options) {
-  if (!fs::is_directory(folder)) throw InputError(folder, "expected the folder of a recording");
-  const std::unique_ptr<ByteSource> source = open_source(folder + "/stream");
-  const auto lose = [&](const std::string& line) { on_loss(source->name() + ": " + line); };
-  recording::StreamReader reader(*source);
+                        const Writer::Options& options, const OnProgress& progress) {
+  if (fs::exists(folder) && !fs::is_directory(folder)) {
+    throw InputError(folder, "expected the folder of a recording, found a file");
+  }
+  const std::unique_ptr<ByteSource> stream = open_source(folder + "/stream");
+  return import_recording(folder, *stream, sink, on_loss, options, progress);
+}
+
+Totals import_recording(const std::string& folder, ByteSource& stream, ByteSink& sink,
+                        const std::function<void(const std::string&)>& on_loss,
+                        const Writer::Options& options, const OnProgress& progress) {
+  const auto lose = [&](const std::string& line) { on_loss(stream.name() + ": " + line); };
+  recording::StreamReader reader(stream);
   // Of a recording that is still made, the other files are there when the first chunk is.
   bool more = reader.next(lose);
   Converter converter(folder, reader.header(), sink, options);
-  for (; more; more = reader.next(lose)) reader.visit(converter);
+  const u64 size = stream.seekable_size();
+  for (; more; more = reader.next(lose)) {
+    reader.visit(converter);
+    progress(stream.bytes_read(), size, reader.counts().records);
+  }
   if (converter.unknown_events() != 0) {
     lose("events of unknown kinds: " + std::to_string(converter.unknown_events()));
   }

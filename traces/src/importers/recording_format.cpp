@@ -11,7 +11,7 @@ namespace {
 
 void import_folder(const ImportRequest& request, ByteSink& sink) {
   if (request.inputs.size() != 1) throw RecordError("a recording is one folder");
-  import_recording(request.inputs[0], sink, request.report, request.writer);
+  import_recording(request.inputs[0], sink, request.report, request.writer, request.progress);
 }
 
 }  // namespace

@@ -82,6 +82,8 @@ class StreamReader {
   bool next(const OnCut& on_cut);
   /// Visits the records of that chunk.
   void visit(Visitor& visitor);
+  /// Of what was visited.
+  const RecordCounts& counts() const { return counts_; }
 
  private:
   bool fill(std::span<u8> to);

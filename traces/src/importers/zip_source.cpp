@@ -65,6 +65,7 @@ class ZipSource : public ByteSource {
       close_member();
     }
   }
+  u64 bytes_read() const override { return source_->bytes_read(); }
 
  private:
   [[noreturn]] void fail(const std::string& expected, const std::string& found) const {

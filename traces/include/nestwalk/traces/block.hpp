@@ -84,8 +84,8 @@ class BlockEncoder {
 
   static constexpr std::size_t kCacheEntries = 4096;
   struct CacheEntry {
-    u64 key = ~u64{0};
-    u32 id = 0;
+    u64 inverted_key;  ///< 0 is no shape's
+    u32 id;
   };
 
   BlockHeader header_;
@@ -98,7 +98,7 @@ class BlockEncoder {
   Frame last_frame_;
   ByteBuffer columns_[kColumns];
   std::vector<u32> ids_;  ///< of the shape of each access
-  std::vector<CacheEntry> cache_;
+  ZeroedTable<CacheEntry, kCacheEntries> cache_;
   std::unordered_map<u64, u32> id_of_key_;
   std::vector<u64> keys_;    ///< by id
   std::vector<u32> counts_;  ///< by id

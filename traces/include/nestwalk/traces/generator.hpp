@@ -46,14 +46,16 @@ struct Generator {
   std::string_view sentence;
   std::span<const Parameter> parameters;
   u64 lacks;  ///< of Lack
+  u64 (*accesses)(const Values& values);
   void (*run)(const Values& values, Writer& writer);
 };
 
 std::span<const Generator> generators();
 /// Throws RecordError, with a suggestion.
 const Generator& generator_of(std::string_view name);
-/// Writes the trace of a generator, from its header to its footer.
-void generate(const Generator& generator, const Values& values, ByteSink& sink,
-              const Writer::Options& options = {});
+/// Writes the trace of a generator, from its header to its footer. Progress is in accesses.
+void generate(
+    const Generator& generator, const Values& values, ByteSink& sink,
+    const Writer::Options& options = {}, const OnProgress& progress = [](u64, u64, u64) {});
 
 }  // namespace nestwalk::traces

@@ -89,7 +89,7 @@ struct ImportRequest {
   std::function<std::unique_ptr<ByteSource>(const std::string& name)> open = open_source;
   /// Told, in a line each, what is not in the trace although the inputs have it.
   std::function<void(const std::string& line)> report = [](const std::string&) {};
-  std::function<void(u64 bytes, u64 records)> progress = [](u64, u64) {};
+  OnProgress progress = [](u64, u64, u64) {};  ///< in bytes of the inputs
 };
 
 /// Reads the inputs and writes a trace. Where records say who made them, the inputs are read twice,

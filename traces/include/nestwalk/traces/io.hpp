@@ -4,6 +4,7 @@
 // Where the bytes of a trace come from and go to.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -27,6 +28,8 @@ class ByteSource {
   /// The size when the source can seek, otherwise 0.
   virtual u64 seekable_size() { return 0; }
   virtual void seek(u64 offset);
+  /// How many bytes of the file were read so far, packed as they lie there.
+  virtual u64 bytes_read() const = 0;
 
   /// For messages.
   const std::string& name() const { return name_; }
@@ -47,11 +50,16 @@ class MemorySource : public ByteSource {
   std::size_t read(std::span<u8> to) override;
   u64 seekable_size() override { return bytes_.size(); }
   void seek(u64 offset) override { at_ = offset; }
+  u64 bytes_read() const override { return at_; }
 
  private:
   std::span<const u8> bytes_;
   std::size_t at_ = 0;
 };
+
+/// Told now and then: how much of `total` is done (0: nobody knows the total), and how many records
+/// that gave.
+using OnProgress = std::function<void(u64 done, u64 total, u64 records)>;
 
 /// Opens a file, or standard input for "-". Input that gzip, xz or zstd compressed is unpacked on
 /// the way; it cannot seek then.

@@ -5,8 +5,9 @@
 // every block starts afresh, so that each can be read alone.
 #pragma once
 
+#include <sys/mman.h>
+
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -15,27 +16,32 @@
 
 namespace nestwalk::traces {
 
-/// A table that begins as zeros. Pages that nobody touched cost nothing, which matters to traces of
-/// few records and of many vCPUs.
+/// A table that begins as zeros. Before its first use, and where nobody touches it, it costs
+/// nothing, which matters to traces of few records and of many vCPUs. Not from the heap: of a large
+/// allocation a sanitizer marks every byte.
 template <class T, std::size_t kEntries>
 class ZeroedTable {
  public:
-  ZeroedTable() : entries_(static_cast<T*>(std::calloc(kEntries, sizeof(T)))) {
-    if (!entries_) throw std::bad_alloc();
-  }
   T* data() const { return entries_.get(); }
-  /// Zeros again. To be called before each use.
+  /// Zeros. To be called before each use.
   void reset() {
-    if (used_) std::memset(static_cast<void*>(data()), 0, kEntries * sizeof(T));
-    used_ = true;
+    if (entries_) {
+      std::memset(static_cast<void*>(data()), 0, kBytes);
+      return;
+    }
+    void* const zeros =
+        mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (zeros == MAP_FAILED) throw std::bad_alloc();
+    entries_.reset(static_cast<T*>(zeros));
   }
 
  private:
-  struct Free {
-    void operator()(T* entries) const { std::free(entries); }
+  static constexpr std::size_t kBytes = kEntries * sizeof(T);
+
+  struct Unmap {
+    void operator()(T* entries) const { munmap(entries, kBytes); }
   };
-  std::unique_ptr<T[], Free> entries_;
-  bool used_ = false;
+  std::unique_ptr<T[], Unmap> entries_;
 };
 
 /// Predicts an access's address: the one that was accessed after the same recent history of access
@@ -128,6 +134,7 @@ class FramePredictor {
  public:
   void reset(u64 root, u64 asid) {
     frames_.reset();
+    map = FrameMap(frames_.data());
     map.switch_space(root, asid);
   }
 

@@ -131,11 +131,9 @@ class Verifier {
   Verification result_;
 };
 
-using VerifyProgress = std::function<void(u64 offset, u64 size, u64 records)>;
-
 /// Verifies a whole trace. Those with several vCPUs are read twice, so they must be files.
 Verification verify_trace(const std::function<std::unique_ptr<ByteSource>()>& open,
-                          std::size_t most_mismatches, const VerifyProgress& progress,
+                          std::size_t most_mismatches, const OnProgress& progress,
                           const OnLoss& on_loss = {});
 
 }  // namespace nestwalk::traces

@@ -38,7 +38,8 @@ enum class GuestOutcome : u8 {
   Mapped,
   OutOfMemory,  ///< the guest has no frame left
   NoAddress,    ///< no translation can be: beyond the tables, or the trace names no page for it
-  Failed,       ///< its own memory could not be backed
+  Failed,       ///< the host has no frame for it
+  TakenAway,    ///< the hypervisor keeps the kernel's own memory from it
 };
 
 class Guest final : private models::Actor {
@@ -50,14 +51,17 @@ class Guest final : private models::Actor {
   static MemoryRange kernel_memory(const std::vector<MemoryRange>& memory);
 
   /// The core goes on in the address space that has this key; it is made when it is new. `owner`
-  /// runs with `what` when that is done.
-  void enter(u32 core, u64 key, models::Actor& owner, u32 what);
+  /// runs with `what` when that is done, or cannot be.
+  void enter(u32 core, u64 key, models::Actor& owner, u32 what, GuestOutcome& outcome);
   /// A page fault of the first stage at an address of the core's space. `recorded` is where the
   /// trace says that it lies. `owner` runs with `what` when the page is there, or cannot be.
   void handle(u32 core, Gva address, std::optional<Gpa> recorded, models::Actor& owner, u32 what,
               GuestOutcome& outcome);
   /// Is a page mapped where the trace says that it is? As far as the guest follows the trace.
   bool agrees(u32 core, Gva address, Gpa recorded) const;
+
+  /// How often a page came to lie elsewhere: what agreed before may not any more.
+  u64 moves() const { return counts_.moved_pages; }
 
   const GuestCounts& counts() const { return counts_; }
 

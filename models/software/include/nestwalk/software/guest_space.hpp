@@ -22,7 +22,7 @@ class TableFrames {
   void stock(Gpa frame) { stock_.push_back(frame); }
   std::size_t in_stock() const { return stock_.size(); }
   Result<Gpa> take();
-  void give_back(Gpa frame) { stock_.push_back(frame); }
+  void give_back(Gpa frame);
 
   Hpa host_of(Gpa at);
   Gpa guest_of(Hpa at) const;
@@ -51,11 +51,14 @@ class GuestSpace {
   /// What a page is mapped to, if it is.
   virtual std::optional<GuestPage> query(Gva gva) const = 0;
   virtual bool accepts(Gva gva) const = 0;
+  /// Can an entry name the address?
+  virtual bool reaches(Gpa gpa) const = 0;
 };
 
 /// Frames that the largest operation may take: a table at each level, and two roots with their own.
 inline constexpr std::size_t kMostTableFrames = 7;
 
+bool has_guest_levels(Architecture architecture, unsigned levels);
 std::unique_ptr<GuestSpace> make_guest_space(Architecture architecture, unsigned levels,
                                              TableFrames& frames);
 /// AArch64: of the upper half of the addresses, which all address spaces share.

@@ -29,7 +29,7 @@ struct ExitCounts {
 
 struct OperationCounts {
   u64 by_kind[HostOperation::kKinds] = {};
-  u64 refused = 0;      ///< by the engine
+  u64 refused = 0;      ///< by the engine, or since the memory is the guest kernel's tables
   u64 bytes_dirty = 0;  ///< that harvests of the dirty log reported
 };
 
@@ -51,6 +51,8 @@ class Hypervisor final : private models::Actor {
 
   models::FenceUnit& fences() { return fences_; }
   const OperationCounts& operations() const { return operations_; }
+  /// Memory that operations leave alone: where the guest's kernel has its tables.
+  void leave_alone(const MemoryRange& range) { left_alone_ = range; }
   const ExitCounts& counts() const { return counts_; }
   /// Why begin() could not give the guest all; none if it could.
   std::optional<addrspace::Error> begin_error() const { return begin_error_; }
@@ -96,6 +98,7 @@ class Hypervisor final : private models::Actor {
   bool began_ = false;
   ExitCounts counts_;
   OperationCounts operations_;
+  MemoryRange left_alone_ = {0, 0};
 };
 
 }  // namespace nestwalk::software

@@ -20,6 +20,7 @@ struct GuestAccess {
   u32 instructions = 0;    ///< since what came before
   models::AccessKind kind = models::AccessKind::Read;
   bool knows_guest_physical = false;
+  bool knows_address = true;
 };
 
 /// From here on in this address space.
@@ -56,6 +57,8 @@ class GuestStream {
   virtual ~GuestStream() = default;
   /// The next batch, valid until the next call; false at the end.
   virtual bool next(GuestBatch& batch) = 0;
+  /// After the end: throws what ended it early, if something did.
+  virtual void rethrow() const {}
 };
 
 }  // namespace nestwalk::software

@@ -22,6 +22,7 @@ struct VcpuCounts {
   u64 guest_faults = 0;
   u64 exits = 0;           ///< of its own accesses; those of its kernel are not here
   u64 emulated = 0;        ///< accesses outside of the guest's memory
+  u64 forbidden = 0;       ///< accesses that the hypervisor does not permit
   u64 untranslatable = 0;  ///< accesses for which the guest can have no translation: left out
   Cycle begin = 0;
   Cycle first_access_end = 0;
@@ -50,6 +51,7 @@ class Vcpu final : private models::Actor {
     Begin,
     Next,
     Event,
+    Switched,
     EventDone,
     Translate,
     Translated,
@@ -74,9 +76,11 @@ class Vcpu final : private models::Actor {
   bool after_translation();
   bool begin_event();
   bool disagrees();
-  void issue(const GuestFence& fence);
+  void begin_fence(const GuestFence& fence);
+  bool issue_fence();
   bool finish();
   bool stop(std::string why);
+  std::string reason() const;
 
   models::Board& board_;
   models::Board::Core& core_;
@@ -98,6 +102,9 @@ class Vcpu final : private models::Actor {
   FaultOutcome backed_ = FaultOutcome::Mapped;
   GuestOutcome handled_ = GuestOutcome::Mapped;
   std::vector<KnownPage> known_;  ///< where the guest agrees with the trace
+  u64 known_moves_ = 0;           ///< the guest's moves when it did
+  models::FenceRequest fence_;
+  u64 fences_left_ = 0;  ///< of the one that is being issued, page by page
   std::optional<std::string> stopped_;
   VcpuCounts counts_;
   Distribution latencies_;

@@ -141,9 +141,9 @@ class RecordingObserver {
 /// Repeats work on a core, step after step.
 class Worker final : private models::Actor {
  public:
-  Worker(models::Board& board, models::FenceUnit& fences, u32 core,
+  Worker(models::Board& board, models::FenceUnit& fences, u32 core, Architecture architecture,
          const models::SoftwareShape& costs)
-      : board_(board), fences_(fences), core_(core), costs_(costs) {}
+      : board_(board), fences_(fences), core_(core), architecture_(architecture), costs_(costs) {}
 
   /// Begins now; `owner` runs with `what` when it is done, always from the wheel. `work` may change
   /// meanwhile.
@@ -153,10 +153,13 @@ class Worker final : private models::Actor {
   void on_cycle(u32) override;
   bool step();
   bool spend(u64 cycles);
+  void store(const Step& step);
+  u64 page_of(u64 entry) const;
 
   models::Board& board_;
   models::FenceUnit& fences_;
   u32 core_;
+  Architecture architecture_;
   models::SoftwareShape costs_;
   Work work_;
   std::size_t next_ = 0;
