@@ -89,6 +89,11 @@ std::vector<Plan> plans_of(const CommandLine& line, const std::string& trace) {
       if (wanted.size() > 1 && !name.empty()) name += ' ';
       if (wanted.size() > 1 || name.empty()) name += policy;
       Configuration configuration(preset_file(preset));
+      if (line.has("config")) {
+        for (const auto& file : line.get<std::vector<std::string>>("config")) {
+          configuration.merge_file(file);
+        }
+      }
       if (line.has("set")) {
         for (const auto& text : line.get<std::vector<std::string>>("set")) configuration.set(text);
       }
@@ -159,13 +164,21 @@ std::string aligned(const Table& table) {
   return text;
 }
 
+// For CSV.
+std::string quoted(const std::string& text) {
+  if (text.find_first_of(",\"\n") == std::string::npos) return text;
+  std::string result = "\"";
+  for (const char letter : text) result.append(letter == '"' ? 2 : 1, letter);
+  return result + '"';
+}
+
 std::string separated(const Table& table, const char* begin, const char* between, const char* end) {
   std::string text;
   for (std::size_t r = 0; r < table.size(); ++r) {
     text += begin;
     for (std::size_t n = 0; n < table[r].size(); ++n) {
       if (n != 0) text += between;
-      text += table[r][n];
+      text += *begin == '\0' ? quoted(table[r][n]) : table[r][n];
     }
     text += end;
     if (r != 0 || *begin == '\0') continue;
@@ -206,6 +219,7 @@ int run_compare_command(const Arguments& arguments) {
               "a machine; may be repeated")
       .option("policy", po::value<Words>()->default_value({"lazy", "eager"}, "lazy, eager"),
               "a policy; may be repeated")
+      .option("config", po::value<Words>()->value_name("FILE"), "JSON with parameters, for all")
       .option("set", po::value<Words>()->value_name("PATH=VALUE"), "for all of them")
       .option("format", po::value<std::string>()->default_value("table"),
               "table, markdown, csv or json")

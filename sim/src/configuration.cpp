@@ -35,8 +35,13 @@ std::string read_file(const std::string& file) {
 }
 
 Json parse_json(const std::string& text, const std::string& file) {
+  constexpr int kDeepest = 64;
+  const auto shallow = [&](int depth, Json::parse_event_t, Json&) {
+    if (depth > kDeepest) throw UsageError(file + ": nests deeper than 64 levels");
+    return true;
+  };
   try {
-    return Json::parse(text);
+    return Json::parse(text, shallow);
   } catch (const Json::exception& error) {
     throw UsageError(file + ": " + error.what());
   }
@@ -260,8 +265,8 @@ std::string preset_file(const std::string& name) {
   std::string known;
   for (const char* const folder : {NESTWALK_PRESETS_INSTALLED, NESTWALK_PRESETS}) {
     const fs::path file = fs::path(folder) / (name + ".json");
-    if (fs::exists(file)) return file.string();
     std::error_code none;
+    if (fs::exists(file, none)) return file.string();
     for (const auto& entry : fs::directory_iterator(folder, none)) {
       known.append(" ").append(entry.path().stem().string());
     }

@@ -5,6 +5,7 @@
 
 #include <chrono>
 
+#include "nestwalk/traces/error.hpp"
 #include "simulation.hpp"
 #include "trace_stream.hpp"
 
@@ -13,7 +14,12 @@ namespace nestwalk::sim {
 Replay replay(const std::string& trace, Configuration& configuration,
               const std::function<bool()>& interrupted,
               const std::function<void(addrspace::u64 accesses)>& progress) {
-  const traces::Header header = traces::Reader(traces::open_source(trace)).header();
+  std::unique_ptr<traces::ByteSource> source = traces::open_source(trace);
+  if (source->seekable_size() == 0) {
+    throw traces::InputError(source->name(),
+                             "is replayed, so it has to be a file, neither a pipe nor compressed");
+  }
+  const traces::Header header = traces::Reader(std::move(source)).header();
   const RunShape shape = configuration.resolve(header);
   const bool physical = shape.guest.tables == software::GuestTables::None;
   Simulation simulation(shape, header.vcpus, [&](addrspace::u32 vcpu) {

@@ -23,6 +23,8 @@ constexpr const char* kText =
     "the simulated machine of a preset. Prints what it cost, or writes a directory with\n"
     "config.resolved.json, stats.json, stats.txt and run.json.";
 
+constexpr const char* kFiles[] = {"config.resolved.json", "stats.json", "stats.txt", "run.json"};
+
 volatile std::sig_atomic_t g_interrupted = 0;
 
 std::string help_of_parameters() {
@@ -38,7 +40,7 @@ void write_file(const fs::path& file, const std::string& text) {
   std::ofstream out(file);
   out << text;
   out.close();
-  if (!out) throw std::runtime_error(file.string() + ": cannot be written");
+  if (!out) throw UsageError(file.string() + ": cannot be written");
 }
 
 // A directory that is new, empty, or may be overwritten.
@@ -49,6 +51,8 @@ fs::path make_directory(const std::string& path, bool force) {
   }
   fs::create_directories(path, none);
   if (!fs::is_directory(path)) throw UsageError(path + ": cannot be made: " + none.message());
+  // Better now than after the run.
+  for (const char* const name : kFiles) write_file(fs::path(path) / name, "");
   return path;
 }
 
@@ -110,10 +114,10 @@ int run_run_command(const Arguments& arguments) {
     TextOutput().write(as_text(run.statistics));
     return kDone;
   }
-  write_file(*directory / "config.resolved.json", configuration.document().dump(2) + "\n");
-  write_file(*directory / "stats.json", as_json(run.statistics).dump(2) + "\n");
-  write_file(*directory / "stats.txt", as_text(run.statistics));
-  write_file(*directory / "run.json", record_of(trace, arguments, run).dump(2) + "\n");
+  const std::string texts[] = {configuration.document().dump(2) + "\n",
+                               as_json(run.statistics).dump(2) + "\n", as_text(run.statistics),
+                               record_of(trace, arguments, run).dump(2) + "\n"};
+  for (std::size_t n = 0; n < std::size(kFiles); ++n) write_file(*directory / kFiles[n], texts[n]);
   return kDone;
 }
 

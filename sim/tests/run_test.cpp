@@ -127,6 +127,12 @@ TEST_F(Run, SaysWhatIsWrongWithItsParameters) {
               HasSubstr("walker.slots is 0, not a number from 1 to 64"));
   must("mkdir full && touch full/x");
   expect("nestwalk run t.nwt -o full", 2, "full exists; --force overwrites it\n");
+  expect("cat t.nwt | nestwalk run -", 4,
+         "nestwalk: <stdin>: is replayed, so it has to be a file, neither a pipe nor compressed\n");
+  must("printf '%.0s[' {1..100000} > deep.json");
+  expect("nestwalk run t.nwt --config deep.json", 2, "deep.json: nests deeper than 64 levels\n");
+  expect("mkdir -p d/stats.json; nestwalk run t.nwt -o d --force", 2,
+         "d/stats.json: cannot be written\n");
   expect("nestwalk run missing.nwt", 4,
          "nestwalk: missing.nwt: cannot be opened: No such file or directory\n");
 }
