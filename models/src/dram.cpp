@@ -3,11 +3,15 @@
 
 #include "nestwalk/models/dram.hpp"
 
+#include <bit>
+
 namespace nestwalk::models {
 
 Dram::Dram(const DramShape& shape, u32 line_bytes)
     : shape_(shape),
-      lines_per_row_(shape.row_bytes / line_bytes),
+      channels_(shape.channels),
+      bank_count_(shape.banks),
+      row_shift_(static_cast<u32>(std::countr_zero(shape.row_bytes / line_bytes))),
       banks_(u64{shape.channels} * shape.banks) {}
 
 }  // namespace nestwalk::models

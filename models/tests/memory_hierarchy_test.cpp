@@ -194,5 +194,21 @@ TEST_F(TwoCores, OneBankServesOneAfterTheOther) {
   expect_done(0, begin + 54 + 200);
 }
 
+TEST(Divisor, DividesAsTheHostDoes) {
+  u64 number = 1;
+  for (u64 value = 1; value <= 1024; ++value) {
+    const Divisor divisor(value);
+    for (unsigned n = 0; n < 200; ++n) {
+      number = number * 6364136223846793005 + 1442695040888963407;
+      const u64 shifted = number >> n % 64;
+      for (const u64 each : {shifted, shifted / value * value, shifted / value * value - 1}) {
+        const Divisor::Parts parts = divisor.divide(each);
+        ASSERT_EQ(parts.quotient, each / value) << each << " / " << value;
+        ASSERT_EQ(parts.remainder, each % value) << each << " % " << value;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace nestwalk::models

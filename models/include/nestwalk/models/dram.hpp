@@ -20,6 +20,30 @@ struct DramShape {
   u32 row_conflict_cycles = 100;  ///< another row is
 };
 
+/// Divides by a number that is known from the start, with one multiplication: the host takes tens
+/// of cycles for a division, and a lookup of a bank has four. Exact for quotients below 2^64 /
+/// divisor (Granlund, Montgomery: "Division by Invariant Integers using Multiplication").
+class Divisor {
+ public:
+  explicit Divisor(u64 value) : value_(value), reciprocal_(value > 1 ? ~u64{0} / value + 1 : 0) {}
+  struct Parts {
+    u64 quotient;
+    u64 remainder;
+  };
+  Parts divide(u64 number) const {
+    __extension__ using Wide = unsigned __int128;
+    if (value_ == 1) return {number, 0};
+    if (number >> 48 != 0) [[unlikely]]
+      return {number / value_, number % value_};
+    const u64 quotient = static_cast<u64>(static_cast<Wide>(number) * reciprocal_ >> 64);
+    return {quotient, number - quotient * value_};
+  }
+
+ private:
+  u64 value_;
+  u64 reciprocal_;
+};
+
 class Dram {
  public:
   Dram(const DramShape& shape, u32 line_bytes);
@@ -27,10 +51,11 @@ class Dram {
   /// An access to a line that arrives now; the cycle in which its data are back.
   Cycle access(u64 line, Cycle now) {
     // Neighbouring lines go to different channels, then fill a row, then go to the next bank.
-    const u64 in_channel = line / shape_.channels;
-    const u64 row_of_all = in_channel / lines_per_row_;
-    Bank& bank = banks_[line % shape_.channels * shape_.banks + row_of_all % shape_.banks];
-    const u64 row = row_of_all / shape_.banks;
+    const Divisor::Parts in_channel = channels_.divide(line);
+    const u64 row_of_all = in_channel.quotient >> row_shift_;
+    const Divisor::Parts in_bank = bank_count_.divide(row_of_all);
+    Bank& bank = banks_[in_channel.remainder * shape_.banks + in_bank.remainder];
+    const u64 row = in_bank.quotient;
     const Cycle start = now > bank.free_at ? now : bank.free_at;
     const u32 cycles = bank.open_row == row         ? shape_.row_hit_cycles
                        : bank.open_row == kNoneOpen ? shape_.row_empty_cycles
@@ -48,7 +73,9 @@ class Dram {
   };
 
   DramShape shape_;
-  u64 lines_per_row_;
+  Divisor channels_;
+  Divisor bank_count_;
+  u32 row_shift_;  ///< log2 of the lines in a row
   std::vector<Bank> banks_;
 };
 
