@@ -19,7 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 namespace po = boost::program_options;
-using addrspace::u64;
 
 constexpr const char* kText =
     "Replays one trace on every preset under every policy, in parallel, and puts the results side "
@@ -106,11 +105,6 @@ std::vector<Plan> plans_of(const CommandLine& line, const std::string& trace) {
 
 // Output -----------------------------------------------------------------------------------------
 
-std::string value_text(const Json& value) {
-  if (value.is_number_unsigned()) return text_of(Value(value.get<u64>()));
-  return value.is_number() ? text_of(Value(value.get<double>())) : "-";
-}
-
 // Against the first case.
 std::string ratio_text(const Json& first, const Json& value) {
   if (!first.is_number() || !value.is_number() || first.get<double>() == 0) return "";
@@ -139,7 +133,7 @@ Table table_of(const std::vector<Case>& cases, bool all) {
     const Json first = cases[0].statistics.value(name, Json());
     for (std::size_t n = 0; n < cases.size(); ++n) {
       const Json value = cases[n].statistics.value(name, Json());
-      row.push_back(value_text(value));
+      row.push_back(text_of(value));
       if (n != 0) row.push_back(ratio_text(first, value));
     }
     table.push_back(row);

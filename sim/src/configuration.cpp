@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "command_line.hpp"
+#include "nestwalk/models/nearest.hpp"
 #include "nestwalk/software/guest_space.hpp"
 
 namespace nestwalk::sim {
@@ -47,26 +48,10 @@ Json parse_json(const std::string& text, const std::string& file) {
   }
 }
 
-std::size_t distance(const std::string& a, const std::string& b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t n = 0; n <= b.size(); ++n) row[n] = n;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0]++;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t change = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({change, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row[b.size()];
-}
-
 std::string nearest_key(const Json& object, const std::string& key) {
-  std::string best;
-  for (const auto& [name, value] : object.items()) {
-    if (best.empty() || distance(name, key) < distance(best, key)) best = name;
-  }
-  return best;
+  std::vector<std::string> known;
+  for (const auto& [name, value] : object.items()) known.push_back(name);
+  return models::nearest(key, known);
 }
 
 std::string listed(const std::vector<const char*>& words) {

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <thread>
 
 #include "cases.hpp"
@@ -20,7 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 namespace po = boost::program_options;
-using addrspace::u64;
 
 constexpr const char* kText =
     "Makes the runs of a suite and compares every statistic with the suite's baseline: exactly, "
@@ -94,12 +92,6 @@ Suite read_suite(const std::string& file) {
   return suite;
 }
 
-std::string value_text(const Json& value) {
-  if (value.is_null()) return "-";
-  if (value.is_number_unsigned()) return text_of(Value(value.get<u64>()));
-  return value.is_number() ? text_of(Value(value.get<double>())) : value.dump();
-}
-
 double percent_between(const Json& before, const Json& now) {
   if (!before.is_number() || !now.is_number() || before.get<double>() == 0) return INFINITY;
   return 100 * (now.get<double>() / before.get<double>() - 1);
@@ -120,7 +112,7 @@ void compare(const Case& now, const Json& before, const Json& tolerances,
     const Json is = now.statistics.value(name, Json());
     if (was == is) continue;
     if (is_within(was, is, tolerances.value(name, 0.0))) continue;
-    changes.push_back({now.name, name, value_text(was), value_text(is), percent_between(was, is)});
+    changes.push_back({now.name, name, text_of(was), text_of(is), percent_between(was, is)});
   }
 }
 
@@ -191,13 +183,6 @@ std::string as_junit(const std::vector<Case>& cases, const std::vector<Change>& 
   return "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"nestwalk gate\" tests=\"" +
          std::to_string(cases.size()) + "\" failures=\"" + std::to_string(failures) + "\">\n" +
          body + "</testsuite>\n";
-}
-
-void write_text(const std::string& file, const std::string& text) {
-  std::ofstream out(file);
-  out << text;
-  out.close();
-  if (!out) throw UsageError(file + ": cannot be written");
 }
 
 void write_baseline(const std::string& file, const std::vector<Case>& cases) {

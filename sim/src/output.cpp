@@ -3,7 +3,10 @@
 
 #include "output.hpp"
 
+#include <fstream>
 #include <iostream>
+
+#include "command_line.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -25,6 +28,13 @@ void TextOutput::write_when_large() {
 void TextOutput::flush() {
   write(buffer_);
   buffer_.clear();
+}
+
+void write_text(const std::string& file, std::string_view text) {
+  std::ofstream out(file);
+  out << text;
+  out.close();
+  if (!out) throw UsageError(file + ": cannot be written");
 }
 
 void warn(const std::string& message) { std::cerr << "nestwalk: " << message << '\n'; }

@@ -29,6 +29,9 @@ class TextOutput {
   std::string buffer_;
 };
 
+/// A whole file. Throws UsageError: the user named it.
+void write_text(const std::string& file, std::string_view text);
+
 /// One line on standard error.
 void warn(const std::string& message);
 

@@ -5,7 +5,6 @@
 
 #include <csignal>
 #include <filesystem>
-#include <fstream>
 
 #include "output.hpp"
 #include "progress.hpp"
@@ -36,13 +35,6 @@ std::string help_of_parameters() {
   return text + "  machine...\n      every value of the preset, such as machine.walker.slots=2\n";
 }
 
-void write_file(const fs::path& file, const std::string& text) {
-  std::ofstream out(file);
-  out << text;
-  out.close();
-  if (!out) throw UsageError(file.string() + ": cannot be written");
-}
-
 // A directory that is new, empty, or may be overwritten.
 fs::path make_directory(const std::string& path, bool force) {
   std::error_code none;
@@ -52,7 +44,7 @@ fs::path make_directory(const std::string& path, bool force) {
   fs::create_directories(path, none);
   if (!fs::is_directory(path)) throw UsageError(path + ": cannot be made: " + none.message());
   // Better now than after the run.
-  for (const char* const name : kFiles) write_file(fs::path(path) / name, "");
+  for (const char* const name : kFiles) write_text(fs::path(path) / name, "");
   return path;
 }
 
@@ -117,7 +109,7 @@ int run_run_command(const Arguments& arguments) {
   const std::string texts[] = {configuration.document().dump(2) + "\n",
                                as_json(run.statistics).dump(2) + "\n", as_text(run.statistics),
                                record_of(trace, arguments, run).dump(2) + "\n"};
-  for (std::size_t n = 0; n < std::size(kFiles); ++n) write_file(*directory / kFiles[n], texts[n]);
+  for (std::size_t n = 0; n < std::size(kFiles); ++n) write_text(*directory / kFiles[n], texts[n]);
   return kDone;
 }
 

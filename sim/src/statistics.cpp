@@ -25,6 +25,12 @@ std::string text_of(const Value& value) {
   return text;
 }
 
+std::string text_of(const Json& value) {
+  if (value.is_null()) return "-";
+  if (value.is_number_unsigned()) return text_of(Value(value.get<u64>()));
+  return value.is_number() ? text_of(Value(value.get<double>())) : value.dump();
+}
+
 std::string as_text(const Statistics& statistics) {
   std::size_t widest = 0;
   for (const Statistic& row : statistics) widest = std::max(widest, row.name.size());

@@ -25,6 +25,8 @@ using Statistics = std::vector<Statistic>;
 /// Of a statistic that there is.
 Value value_of(const Statistics& statistics, const std::string& name);
 std::string text_of(const Value& value);
+/// Of one that was read; "-" for none.
+std::string text_of(const Json& value);
 /// `name value # sentence (unit)`, a line for each.
 std::string as_text(const Statistics& statistics);
 Json as_json(const Statistics& statistics);
