@@ -22,15 +22,14 @@ case $architecture in
   aarch64) flags=(-mgeneral-regs-only -mno-outline-atomics -mstrict-align) ;;
   x86_64) flags=(-mno-red-zone -mgeneral-regs-only -mcmodel=small -fcf-protection=none) ;;
 esac
-flags+=(-std=c++20 -O2 -ffreestanding -fno-exceptions -fno-rtti -nostdlib -static -fno-pic -no-pie
+flags+=(-std=c++20 -Os -ffreestanding -fno-exceptions -fno-rtti -nostdlib -static -fno-pic -no-pie
   -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
   -fno-threadsafe-statics -fno-stack-protector -fno-asynchronous-unwind-tables
   -I"$addrspace/include" -I"$here")
 
 mkdir -p "$work"
-# In two halves, for two processors.
 sources=("$here"/*.cpp "$addrspace"/src/*.cpp)
-"$compiler" "${flags[@]}" -Wl,--build-id=none,-z,norelro,-z,max-page-size=4096,--no-warn-rwx-segments \
+"$compiler" "${flags[@]}" -Wl,--build-id=none,-z,norelro,-z,max-page-size=4096,--no-warn-rwx-segments,-z,noexecstack \
   -T "$here/$architecture/link.ld" \
   "${sources[@]}" "$here/$architecture"/*.cpp "$here/$architecture"/*.S -o "$work/payload.elf"
 
