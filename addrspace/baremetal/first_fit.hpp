@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// A Hal that takes frames back, and can be told to leave its fences out.
+// A Hal that takes frames back, and can be told to leave out fences.
 #pragma once
 
 #include "machine.hpp"
@@ -36,11 +36,14 @@ class FirstFit : public HalBase<FirstFit> {
   Hva phys_to_virt(Hpa at) const { return Hva(at.value()); }
   Hpa virt_to_phys(Hva at) const { return Hpa(at.value()); }
   void invalidate(const Invalidation<Gpa>& change) {
-    if (fences) execute_fences(FencePolicy::Precise, machine_, change);
+    if (issues == nullptr) return execute_fences(FencePolicy::Precise, machine_, change);
+    emit_fences(kTarget, FencePolicy::Precise, machine_, change, [&](const Fence& fence) {
+      if (issues(fence.op)) execute(fence);
+    });
   }
   Capabilities capabilities() const { return machine_; }
 
-  bool fences = true;
+  bool (*issues)(FenceOp) = nullptr;  ///< an experiment: the only instructions that are issued
   u64 in_use = 0;
   u64 most = kFrames;  ///< more are refused
 

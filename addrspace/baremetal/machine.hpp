@@ -55,11 +55,17 @@ inline u64 guest_root_register(Gpa root) {
 void start_hypervisor();
 /// From now on guests translate with these. Without a root of its own the guest's addresses are
 /// guest-physical.
-void select_vm(const RootConfig& space, u64 guest_root);
+void select_vm(const VmTag& space, u64 guest_root);
 /// Runs the guest from `pc` until it stops; `pc` is where by then.
 Exit run_guest_from(u64& pc, GuestRegisters& registers);
-/// A load with the guest's eyes, of an address that is mapped, that leaves the TLB as it is.
+#if defined(__riscv)
+/// HLV: a load with the guest's eyes, of what is mapped, without a world switch.
 u64 load_as_guest(u64 address);
+#elif defined(__aarch64__)
+/// A second processor runs the same guest from `pc`, for good.
+void start_second_processor(const VmTag& space, u64 guest_root, u64 pc,
+                            const GuestRegisters& registers);
+#endif
 /// New instructions were written.
 void sync_code();
 
@@ -83,6 +89,7 @@ extern const u8 guest_store[];    ///< [address] = value
 extern const u8 guest_jump[];     ///< to address
 extern const u8 guest_device[];   ///< the same as store and load, in the device's width
 extern const u8 guest_rewrite[];  ///< loads [address], stores value to [other]; value = [address]
+extern const u8 guest_watch[];    ///< AArch64: for ever, [other] = [address], ++[other + 8]
 extern const u8 guest_landing[];  ///< what is jumped to: value = 0x5a
 }
 inline constexpr u64 kLandingValue = 0x5a;

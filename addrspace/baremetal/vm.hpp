@@ -72,13 +72,17 @@ class Vm {
   }
 
   /// Makes this the guest that runs.
-  void use() { select_vm(space_.config().registers, guest_root_register(tables().root())); }
+  void use() { select_vm(space_.tag(), root_register()); }
+  u64 root_register() { return guest_root_register(tables().root()); }
+  u64 pc_of(const u8* routine) const {
+    return gva(code_).value() + static_cast<u64>(routine - guest_begin);
+  }
   Tables& tables() { return kept_.tables; }
 
   /// Runs the routine to its hypercall. False when the guest cannot go on.
   bool call(const u8* routine, GuestRegisters& registers) {
     faults = 0;
-    u64 pc = gva(code_).value() + static_cast<u64>(routine - guest_begin);
+    u64 pc = pc_of(routine);
     for (;;) {
       last = run_guest_from(pc, registers);
       if (last.why == Exit::Why::Hypercall) return true;
@@ -96,10 +100,11 @@ class Vm {
   // Values that no guest stores.
   static constexpr u64 kStuck = 0xdead'0000'0000'0001;
 
-  u64 load(Gpa at) {
-    GuestRegisters registers{gva(at).value(), kStuck, 0};
+  u64 load(Gva at) {
+    GuestRegisters registers{at.value(), kStuck, 0};
     return call(guest_load, registers) ? registers.value : kStuck;
   }
+  u64 load(Gpa at) { return load(gva(at)); }
   bool store(Gpa at, u64 value) {
     GuestRegisters registers{gva(at).value(), value, 0};
     return call(guest_store, registers);

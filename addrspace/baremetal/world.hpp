@@ -28,7 +28,7 @@ struct World {
   World() : hal(frames), space(made(hal)), guest(space, kCode, kTables, Handler{*this}) {}
   /// Its VMID and its root can be used again.
   ~World() {
-    select_vm(RootConfig{}, 0);
+    select_vm(VmTag{}, 0);
     execute_retirement(hal.capabilities(), space.tag());
   }
   World(const World&) = delete;

@@ -63,3 +63,11 @@ leave_guest:
   ldp x29, x30, [sp], #112
   ret
 
+// Where the second processor begins, in EL2: x0 points to its stack.
+  .globl second_processor
+second_processor:
+  mov sp, x0
+  ldr x1, =vectors
+  msr vbar_el2, x1
+  isb
+  b second_main

@@ -6,7 +6,7 @@
   .section .rodata.guest, "a"
   .balign 8
   .globl guest_begin, guest_end, guest_count, guest_load, guest_store, guest_jump
-  .globl guest_device, guest_watch, guest_landing
+  .globl guest_device, guest_rewrite, guest_watch, guest_landing
 guest_begin:
 guest_count:
   add x1, x1, #1
@@ -22,6 +22,11 @@ guest_jump:
 guest_device:
   str w1, [x0]
   ldr w1, [x0]
+  hvc #0
+guest_rewrite:
+  ldr x3, [x0]
+  str x1, [x2]
+  ldr x1, [x0]
   hvc #0
 guest_watch:                    // for ever: what it sees, and how often it looked
   ldr x1, [x0]

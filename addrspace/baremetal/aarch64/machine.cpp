@@ -58,7 +58,7 @@ void start_hypervisor() {
   WRITE(cptr_el2, 0x33ff);  // no traps
 }
 
-void select_vm(const RootConfig& space, u64 guest_root) {
+void select_vm(const VmTag& space, u64 guest_root) {
   WRITE(mair_el1, GuestFormat::kDefaultMair);
   WRITE(tcr_el1, kTcr);
   WRITE(ttbr0_el1, guest_root);
@@ -91,8 +91,39 @@ Exit run_guest_from(u64& pc, GuestRegisters& registers) {
   return exit;
 }
 
-// World switches leave the TLB alone here.
-u64 load_as_guest(u64 address);
+namespace {
+struct Second {
+  VmTag space;
+  u64 guest_root;
+  u64 pc;
+  GuestRegisters registers;
+} second;
+alignas(16) u8 second_stack[16 * kKiB];
+}  // namespace
+
+extern "C" void second_processor();
+extern "C" [[noreturn]] void second_main();
+void second_main() {
+  start_hypervisor();
+  select_vm(second.space, second.guest_root);
+  run_guest_from(second.pc, second.registers);
+  // It should not have stopped; the first processor will miss it.
+  for (;;) asm volatile("wfe");
+}
+
+void start_second_processor(const VmTag& space, u64 guest_root, u64 pc,
+                            const GuestRegisters& registers) {
+  second = {space, guest_root, pc, registers};
+  // PSCI CPU_ON: processor 1, where it begins, and its stack.
+  register u64 function asm("x0") = 0xc400'0003;
+  register u64 target asm("x1") = 1;
+  register u64 entry asm("x2") = reinterpret_cast<u64>(second_processor);
+  register u64 context asm("x3") = reinterpret_cast<u64>(second_stack) + sizeof(second_stack);
+  asm volatile("dsb sy\n\tsmc #0"
+               : "+r"(function), "+r"(target), "+r"(entry), "+r"(context)
+               :
+               : "memory");
+}
 
 void sync_code() { asm volatile("ic ialluis\n\tdsb ish\n\tisb" : : : "memory"); }
 

@@ -66,7 +66,7 @@ extern "C" void enter_guest(GuestRegisters* registers);
 
 void start_hypervisor() { write_csr<kHedeleg>(0); }
 
-void select_vm(const RootConfig& space, u64 guest_root) {
+void select_vm(const VmTag& space, u64 guest_root) {
   write_csr<kVsatp>(guest_root);
   write_csr<kHgatp>(space.root_register);
   // HLV and HSV act with the rights of the guest's kernel.

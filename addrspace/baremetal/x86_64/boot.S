@@ -53,7 +53,7 @@ protected_mode:
   movl %eax, %cr4
   movl $0xc0000080, %ecx         # EFER
   rdmsr
-  orl $0x100, %eax               # LME
+  orl $0x900, %eax               # LME, NXE
   wrmsr
   movl %cr0, %eax
   orl $0x80000000, %eax          # PG

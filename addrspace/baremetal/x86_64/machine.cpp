@@ -46,24 +46,44 @@ void must(bool fine) {
 
 enum Field : u64 {
   kVpid = 0x0000,
-  kGuestEs = 0x0800, kGuestCs = 0x0802, kGuestLdtr = 0x080c, kGuestTr = 0x080e,
-  kHostEs = 0x0c00, kHostCs = 0x0c02, kHostTr = 0x0c0c,
+  kGuestEs = 0x0800,
+  kGuestCs = 0x0802,
+  kGuestLdtr = 0x080c,
+  kGuestTr = 0x080e,
+  kHostEs = 0x0c00,
+  kHostCs = 0x0c02,
+  kHostTr = 0x0c0c,
   kEptPointer = 0x201a,
   kGuestPhysical = 0x2400,
   kLinkPointer = 0x2800,
-  kPinControls = 0x4000, kProcessorControls = 0x4002, kExceptions = 0x4004,
-  kExitControls = 0x400c, kEntryControls = 0x4012,
+  kPinControls = 0x4000,
+  kProcessorControls = 0x4002,
+  kExceptions = 0x4004,
+  kExitControls = 0x400c,
+  kEntryControls = 0x4012,
   kSecondaryControls = 0x401e,
   kExitReason = 0x4402,
-  kGuestEsLimit = 0x4800, kGuestLdtrLimit = 0x480c, kGuestTrLimit = 0x480e,
-  kGuestGdtrLimit = 0x4810, kGuestIdtrLimit = 0x4812,
-  kGuestEsRights = 0x4814, kGuestCsRights = 0x4816, kGuestLdtrRights = 0x4820,
+  kGuestEsLimit = 0x4800,
+  kGuestLdtrLimit = 0x480c,
+  kGuestTrLimit = 0x480e,
+  kGuestGdtrLimit = 0x4810,
+  kGuestIdtrLimit = 0x4812,
+  kGuestEsRights = 0x4814,
+  kGuestCsRights = 0x4816,
+  kGuestLdtrRights = 0x4820,
   kGuestTrRights = 0x4822,
   kQualification = 0x6400,
-  kGuestCr0 = 0x6800, kGuestCr3 = 0x6802, kGuestCr4 = 0x6804,
-  kGuestRip = 0x681e, kGuestRflags = 0x6820,
-  kHostCr0 = 0x6c00, kHostCr3 = 0x6c02, kHostCr4 = 0x6c04,
-  kHostTrBase = 0x6c0a, kHostGdtrBase = 0x6c0c, kHostIdtrBase = 0x6c0e,
+  kGuestCr0 = 0x6800,
+  kGuestCr3 = 0x6802,
+  kGuestCr4 = 0x6804,
+  kGuestRip = 0x681e,
+  kGuestRflags = 0x6820,
+  kHostCr0 = 0x6c00,
+  kHostCr3 = 0x6c02,
+  kHostCr4 = 0x6c04,
+  kHostTrBase = 0x6c0a,
+  kHostGdtrBase = 0x6c0c,
+  kHostIdtrBase = 0x6c0e,
   kHostRip = 0x6c16,
 };
 
@@ -102,7 +122,6 @@ void write_controls(u64 basic) {
   write(kEntryControls, controls(kLongMode, true_controls ? 0x490 : 0x484));
   write(kSecondaryControls, controls(kEpt | kUseVpid, 0x48b));
   write(kExceptions, 0xffff'ffff);  // every exception of the guest's is unexpected
-  write(kVpid, 1);
   write(kLinkPointer, ~u64{0});
 }
 
@@ -211,8 +230,9 @@ void start_hypervisor() {
   write_guest();
 }
 
-void select_vm(const RootConfig& space, u64 guest_root) {
+void select_vm(const VmTag& space, u64 guest_root) {
   write(kEptPointer, space.root_register);
+  write(kVpid, space.vmid);
   write(kGuestCr3, guest_root);
 }
 
@@ -240,9 +260,6 @@ Exit run_guest_from(u64& pc, GuestRegisters& registers) {
   }
   return exit;
 }
-
-// There is no load that does not enter the guest, and that leaves nothing in Bochs' TLB.
-u64 load_as_guest(u64 address);
 
 // Processors see to that themselves.
 void sync_code() {}
