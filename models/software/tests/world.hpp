@@ -10,7 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "nestwalk/models/machine.hpp"
-#include "nestwalk/software/vcpu.hpp"
+#include "nestwalk/software/totals.hpp"
 
 namespace nestwalk::software {
 
@@ -107,6 +107,17 @@ class World : private models::Actor {
   void run() {
     hypervisor->begin(memory_, shape_.backend, *this, 0);
     machine.wheel().run();
+    EXPECT_EQ(totals().contradiction(), std::nullopt);
+  }
+  Totals totals() {
+    Totals all;
+    for (const auto& vcpu : vcpus) {
+      if (hypervisor->began()) all.add(*vcpu, machine.wheel().now());
+    }
+    for (u32 n = 0; n < machine.cores(); ++n) all.add(*machine.core(n).mmu);
+    all.add(*hypervisor);
+    if (guest) all.add(*guest);
+    return all;
   }
   const VcpuCounts& counts(u32 n = 0) const { return vcpus[n]->counts(); }
   u64 latencies(u32 n = 0) const { return vcpus[n]->latencies().sum(); }
