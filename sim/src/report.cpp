@@ -79,8 +79,8 @@ void Rows::time() {
          "from the start until the guest's first access was over");
   cycles("time.begin", all_.begin.sum(), "before the vCPUs began, to give the guest its memory");
   cycles("time.vcpus", all_.vcpu_cycles, "of all vCPUs together: the sum of the next five");
-  const Cycle rest = vcpus.instruction_cycles + vcpus.switch_cycles + vcpus.fence_cycles +
-                     vcpus.operation_cycles;
+  const Cycle rest =
+      vcpus.instruction_cycles + vcpus.switch_cycles + vcpus.fence_cycles + vcpus.operation_cycles;
   cycles("time.instructions", vcpus.instruction_cycles, "in the instructions between accesses");
   cycles("time.accesses", all_.vcpu_cycles - rest, "waiting for accesses");
   cycles("time.switches", vcpus.switch_cycles, "in switches of the guest's address space");
@@ -124,8 +124,8 @@ void Rows::translations() {
   constexpr const char* kKinds[] = {"reads", "writes", "fetches"};
   add("tlb.first_hits", mmu.first_hits(), "lookups", "that hit the first-level TLB");
   for (unsigned kind = 0; kind < 3; ++kind) {
-    add(std::string("tlb.first_hits.") + kKinds[kind],
-        mmu.inline_hits[kind] + mmu.later_hits[kind], "lookups", "of these, of this kind");
+    add(std::string("tlb.first_hits.") + kKinds[kind], mmu.inline_hits[kind] + mmu.later_hits[kind],
+        "lookups", "of these, of this kind");
   }
   add("tlb.second_hits", mmu.second_hits(), "lookups", "that hit the second-level TLB");
   for (unsigned kind = 0; kind < 3; ++kind) {
@@ -192,8 +192,8 @@ void Rows::caches() {
     for (unsigned guest = 0; guest < WalkTotals::kLevels; ++guest) {
       for (unsigned nested = 0; nested < WalkTotals::kLevels; ++nested) {
         for (const bool update : {false, true}) {
-          const auto& cell = walks.of(WalkTotals::level(guest), WalkTotals::level(nested), source,
-                                      update);
+          const auto& cell =
+              walks.of(WalkTotals::level(guest), WalkTotals::level(nested), source, update);
           tables.references += cell.references;
           tables.cycles += cell.cycles;
         }
@@ -224,8 +224,7 @@ void Rows::caches() {
   cycles("dram.waiting", dram.waiting, "for banks that were busy");
 }
 
-void Rows::parts(const std::string& of, const PartCycles& from,
-                 std::initializer_list<Part> which) {
+void Rows::parts(const std::string& of, const PartCycles& from, std::initializer_list<Part> which) {
   static constexpr const char* kNames[software::kParts] = {
       "exit",   "waiting",   "handler", "tables",      "frames", "zeroing",
       "fences", "emulation", "entry",   "translation", "exits"};
@@ -235,9 +234,9 @@ void Rows::parts(const std::string& of, const PartCycles& from,
   }
 }
 
-constexpr std::initializer_list<Part> kExitParts = {
-    Part::Exit,    Part::Lock,   Part::Handler,   Part::Tables, Part::Frames,
-    Part::Zeroing, Part::Fences, Part::Emulation, Part::Entry};
+constexpr std::initializer_list<Part> kExitParts = {Part::Exit,   Part::Lock,      Part::Handler,
+                                                    Part::Tables, Part::Frames,    Part::Zeroing,
+                                                    Part::Fences, Part::Emulation, Part::Entry};
 constexpr std::initializer_list<Part> kKernelParts = {
     Part::Handler, Part::Lock,   Part::Translation, Part::Exits,
     Part::Zeroing, Part::Tables, Part::Fences};

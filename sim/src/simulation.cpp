@@ -62,7 +62,7 @@ Simulation::Simulation(const RunShape& shape, u32 vcpus, const OpenStream& open)
   for (u32 core = 0; core < vcpus; ++core) {
     streams_.push_back(open(core));
     vcpus_.push_back(std::make_unique<Vcpu>(board, core, guest_.get(), *hypervisor_, costs,
-                                            shape.guest.tables, *streams_.back()));
+                                            shape.guest.tables, *streams_.back(), shape.vcpu));
   }
 }
 

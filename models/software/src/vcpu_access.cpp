@@ -264,8 +264,9 @@ Cycle& Vcpu::cycles_of(const Slot& slot) {
     case State::Held:
       return counts_.held_cycles;
     case State::Accessed:
-      return counts_.data[slot.access->kind == AccessKind::Execute ? 1 : 0]
-                         [static_cast<unsigned>(slot.served)]
+      return counts_
+          .data[slot.access->kind == AccessKind::Execute ? 1 : 0]
+               [static_cast<unsigned>(slot.served)]
           .cycles;
     default:
       return counts_.translation_cycles;

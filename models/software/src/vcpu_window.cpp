@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// With a window: several accesses are under way. Accesses that are issued have numbers; those before
-// `oldest_` are over.
+// With a window: several accesses are under way. Accesses that are issued have numbers; those
+// before `oldest_` are over.
 
 #include "nestwalk/software/vcpu.hpp"
 

@@ -74,7 +74,8 @@ class World : private models::Actor {
   static constexpr u16 kVmid = 3;
 
   World(const GuestShape& guest_shape, const HypervisorShape& shape,
-        Architecture architecture = Architecture::X86_64, u32 cores = 1)
+        Architecture architecture = Architecture::X86_64, u32 cores = 1,
+        const VcpuShape& vcpu_shape = {})
       : shape_(shape),
         guest_shape_(guest_shape),
         machine(easy(architecture, cores), 2 * addrspace::kGiB),
@@ -101,7 +102,7 @@ class World : private models::Actor {
     }
     for (u32 n = 0; n < cores; ++n) {
       vcpus.push_back(std::make_unique<Vcpu>(machine, n, guest.get(), *hypervisor, costs,
-                                             guest_shape.tables, streams[n]));
+                                             guest_shape.tables, streams[n], vcpu_shape));
     }
   }
   void run() {

@@ -9,9 +9,9 @@
 namespace nestwalk::software {
 
 struct Totals {
-  Cycle end = 0;                             ///< of the last vCPU
-  Cycle first_access = models::kNever;       ///< that was over
-  Cycle vcpu_cycles = 0;                     ///< from begin to end, of all vCPUs
+  Cycle end = 0;                        ///< of the last vCPU
+  Cycle first_access = models::kNever;  ///< that was over
+  Cycle vcpu_cycles = 0;                ///< from begin to end, of all vCPUs
   VcpuCounts vcpus;
   Distribution latencies;
   models::Mmu::Counts mmu;
@@ -21,7 +21,7 @@ struct Totals {
   OperationCounts operations;
   PartCycles begin;
   GuestCounts guest;
-  EntryCells entries{};  ///< that software read and wrote
+  EntryCells entries{};      ///< that software read and wrote
   bool all_finished = true;  ///< none had to stop, none is under way
 
   void add(const Vcpu& vcpu, Cycle now);
