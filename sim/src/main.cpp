@@ -12,6 +12,7 @@
 
 #include "command_line.hpp"
 #include "compare_command.hpp"
+#include "explain_command.hpp"
 #include "gate_command.hpp"
 #include "nestwalk/models/preset.hpp"
 #include "nestwalk/software/host_space.hpp"
@@ -27,6 +28,7 @@ constexpr Command kCommands[] = {
     {"run", "replays a trace", run_run_command},
     {"compare", "replays a trace on several machines, or under several policies",
      run_compare_command},
+    {"explain", "tells why accesses took as long as they did", run_explain_command},
     {"check", "looks for fences that are missing", nullptr},
     {"gate", "compares the runs of a suite with a baseline", run_gate_command},
     {"trace", "looks at, makes and changes traces", run_trace_command},
