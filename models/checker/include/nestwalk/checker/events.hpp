@@ -30,11 +30,12 @@ struct Moment {
 /// A guest's second stage. Nothing of it has been walked before it is created; what was stored into
 /// its tables before, it finds there.
 struct Vm {
-  u32 id = 0;                ///< chosen by who feeds, used once
-  u16 vmid = 0;              ///< VMID or VPID; x86: 0 without one
-  u64 root_register = 0;     ///< x86: the EPTP
-  models::Stage nested{};    ///< `format` outlives the checker
-  u64 processors = ~u64{0};  ///< bit n: processor n may run it
+  u32 id = 0;              ///< chosen by who feeds, used once
+  u16 vmid = 0;            ///< VMID or VPID; x86: 0 without one
+  u64 root_register = 0;   ///< x86: the EPTP
+  models::Stage nested{};  ///< `format` outlives the checker
+  /// Bit n: processor n may run it without that being told; until it is told of once.
+  u64 processors = 0;
   /// RISC-V Svvptc: an invalid entry is not cached for long.
   bool caches_no_invalid = false;
   bool invept_single = true;  ///< x86: INVEPT of one context exists
@@ -64,10 +65,10 @@ class Events {
   virtual ~Events() = default;
 
   virtual void vm_created(const Moment& when, const Vm& vm) = 0;
-  /// Its tag and its root may be used for another one from now on.
+  /// Nobody enters it any more. The fences that remove what is left of it follow: until then, its
+  /// VMID, VPID and root are not to be used again.
   virtual void vm_destroyed(const Moment& when, u32 vm) = 0;
-  /// A processor about which nothing is told may be in the guest at any time; one that left it is
-  /// outside until it enters.
+  /// Outside the guest, a processor caches nothing new of it.
   virtual void vm_entered(const Moment& when, u32 vm) = 0;
   virtual void vm_left(const Moment& when, u32 vm) = 0;
   /// It left because of a fault there (EPT violation, stage-2 abort, guest-page fault).
