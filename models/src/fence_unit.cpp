@@ -3,7 +3,7 @@
 
 #include "nestwalk/models/fence_unit.hpp"
 
-#include "fence_table.hpp"
+#include "nestwalk/models/fence_table.hpp"
 
 namespace nestwalk::models {
 namespace {
