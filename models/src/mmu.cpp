@@ -15,6 +15,32 @@ Mmu::Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
       second_tlb_(shape.second_tlb),
       walker_(wheel, memory, hierarchy, walker_path, shape.walker) {}
 
+void Mmu::Counts::add(const Counts& other) {
+  for (unsigned kind = 0; kind < kKinds; ++kind) {
+    inline_hits[kind] += other.inline_hits[kind];
+    later_hits[kind] += other.later_hits[kind];
+    second_hits_of[kind] += other.second_hits_of[kind];
+    walks_of[kind] += other.walks_of[kind];
+  }
+  merged += other.merged;
+  faults += other.faults;
+  references += other.references;
+  for (unsigned level = 0; level < 2; ++level) lookup_cycles[level] += other.lookup_cycles[level];
+  merged_cycles += other.merged_cycles;
+}
+
+Cycle Mmu::cycles() const {
+  const TranslationCache<Translation>& fetch = fetch_tlb_.present() ? fetch_tlb_ : data_tlb_;
+  constexpr AccessKind kKinds[] = {AccessKind::Read, AccessKind::Write, AccessKind::Execute};
+  Cycle inline_cycles = 0;
+  for (const AccessKind kind : kKinds) {
+    const auto& tlb = kind == AccessKind::Execute ? fetch : data_tlb_;
+    inline_cycles += counts_.inline_hits[static_cast<unsigned>(kind)] * tlb.latency_cycles();
+  }
+  return inline_cycles + counts_.lookup_cycles[0] + counts_.lookup_cycles[1] +
+         counts_.merged_cycles + walk_totals_.cycles();
+}
+
 const Grant* Mmu::grant(const Request& request) {
   check(grant_holder_ != nullptr, "mmu", "somebody to tell of revoked grants", wheel_.now(),
         request.address);
@@ -58,6 +84,8 @@ bool Mmu::miss(const Request& request, bool absent, Actor& owner, u32 what, Outc
   miss.outcome = &outcome;
   miss.next_waiting = miss.last_waiting = kNone;
   miss.state = State::First;
+  miss.doing = Doing::FirstTlb;
+  miss.since = wheel_.now();
   miss.active = true;
   miss.restart = false;
   if (absent) {
@@ -77,7 +105,26 @@ void Mmu::on_cycle(u32 number) {
   if (run(miss, number)) owner->on_cycle(what);
 }
 
+// What the miss has waited for is over.
+void Mmu::account(Miss& miss) {
+  const Cycle now = wheel_.now();
+  const Cycle cycles = now - miss.since;
+  miss.since = now;
+  (miss.doing == Doing::Joined ? counts_.merged_cycles
+                               : counts_.lookup_cycles[static_cast<unsigned>(miss.doing)]) +=
+      cycles;
+  if (miss.request.witness == nullptr || cycles == 0) [[likely]]
+    return;
+  constexpr const StepKind* kSteps[] = {&step::kFirstTlb, &step::kSecondTlb, &step::kJoined};
+  WitnessStep told;
+  told.kind = kSteps[static_cast<unsigned>(miss.doing)];
+  told.address = miss.request.address;
+  told.hit = miss.state == State::SecondHit || miss.state == State::Done;
+  miss.request.witness->tell(now, told);
+}
+
 bool Mmu::run(Miss& miss, u32 number) {
+  if (miss.state != State::Walking) account(miss);
   switch (miss.state) {
     case State::First:
       return look_first(miss, number);
@@ -107,11 +154,12 @@ bool Mmu::look_first(Miss& miss, u32 number) {
   TranslationCache<Translation>& first = first_level(miss.request.access);
   const Translation* const entry = find(first, miss.request.address, miss.regime);
   miss.state = State::FirstMissed;
+  miss.doing = Doing::FirstTlb;
   if (entry != nullptr) {
     if (!entry->permits(Rights::needed(miss.request.access, miss.request.user))) {
       refuse(miss, *entry);
     } else if (usable(*entry, miss.request)) {  // it came while the miss waited
-      ++counts_.first_hits;
+      ++counts_.later_hits[static_cast<unsigned>(miss.request.access)];
       set(*miss.outcome, *entry, miss.request.address);
       miss.state = State::Done;
     }
@@ -121,13 +169,14 @@ bool Mmu::look_first(Miss& miss, u32 number) {
 
 bool Mmu::look_second(Miss& miss, u32 number) {
   miss.state = State::SecondMissed;
+  miss.doing = Doing::SecondTlb;
   if (!second_tlb_.present()) return begin_walk(miss, number);
   const Translation* const entry = find(second_tlb_, miss.request.address, miss.regime);
   if (entry != nullptr) {
     if (!entry->permits(Rights::needed(miss.request.access, miss.request.user))) {
       refuse(miss, *entry);
     } else if (usable(*entry, miss.request)) {
-      ++counts_.second_hits;
+      ++counts_.second_hits_of[static_cast<unsigned>(miss.request.access)];
       miss.found = *entry;
       miss.state = State::SecondHit;
     }
@@ -203,13 +252,15 @@ bool Mmu::begin_walk(Miss& miss, u32 number) {
         number;
     other.last_waiting = number;
     miss.state = State::First;  // looks again when the walk is done
+    miss.doing = Doing::Joined;
     return false;
   }
-  ++counts_.walks;
+  ++counts_.walks_of[static_cast<unsigned>(miss.request.access)];
   walking_.push_back(number);
   miss.state = State::Walking;
-  const WalkRequest request{&miss.regime, miss.request.address, miss.request.access,
-                            miss.request.user};
+  const WalkRequest request{
+      &miss.regime, miss.request.address, miss.request.access, miss.request.user,
+      false,        miss.request.witness};
   const Walker::Ticket ticket = walker_.submit(request, *this, number);
   miss.walk = ticket.walk;
   return ticket.done && end_walk(miss, number);
@@ -219,6 +270,7 @@ bool Mmu::end_walk(Miss& miss, u32 number) {
   walking_.erase(std::find(walking_.begin(), walking_.end(), number));
   const Fault& fault = walker_.fault(miss.walk);
   counts_.references += walker_.record(miss.walk).count;
+  walk_totals_.add(walker_.record(miss.walk));
   if (keep_walks_) last_walk_ = walker_.record(miss.walk);
   if (fault) {
     ++counts_.faults;

@@ -170,6 +170,14 @@ Json typed(const std::string& text) {
 const std::vector<Parameter>& parameters() {
   using Kind = Parameter::Kind;
   static const std::vector<Parameter> kRows = {
+      {"vcpu.window",
+       Kind::Number,
+       "1",
+       {},
+       1,
+       1024,
+       "accesses under way at a time; 1: each begins when the one before it is over; more: as the "
+       "trace's dependences allow"},
       {"guest.tables",
        Kind::Choice,
        "\"auto\"",
@@ -416,6 +424,7 @@ RunShape Configuration::resolve(const traces::Header& trace) {
     if (fences == policy->name) shape.hypervisor.fences = *policy;
   }
   shape.host_bytes = (number("host.memory") + kGiB - 1) / kGiB * kGiB;
+  shape.vcpu.window = static_cast<u32>(number("vcpu.window"));
   shape.limit = number("run.limit");
   return shape;
 }

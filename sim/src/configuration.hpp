@@ -35,6 +35,7 @@ struct RunShape {
   models::MachineShape machine;
   software::GuestShape guest;
   software::HypervisorShape hypervisor;
+  software::VcpuShape vcpu;
   addrspace::u64 host_bytes = 0;
   addrspace::u64 limit = 0;  ///< accesses of each vCPU
 };

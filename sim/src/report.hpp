@@ -1,0 +1,22 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What a run says: every count of its parts by name.
+#pragma once
+
+#include "nestwalk/software/totals.hpp"
+#include "statistics.hpp"
+
+namespace nestwalk::sim {
+
+struct Measured {
+  const software::Totals& totals;
+  addrspace::SpaceUsage memory;
+  software::WorkCounts work;
+  models::DramCounts dram;
+  addrspace::u64 memory_peak;
+};
+
+Statistics statistics_of(const Measured& run);
+
+}  // namespace nestwalk::sim
