@@ -420,9 +420,9 @@ RunShape Configuration::resolve(const traces::Header& trace) {
   shape.hypervisor.levels = static_cast<u8>(number("hypervisor.levels"));
   shape.hypervisor.hardware_dirty = flag("hypervisor.hardware_dirty");
   const std::string fences = text("hypervisor.fences");
-  shape.hypervisor.fences = fences == "precise"   ? addrspace::FencePolicy::Precise
-                            : fences == "context" ? addrspace::FencePolicy::Context
-                                                  : addrspace::FencePolicy::Original030;
+  for (const addrspace::FencePolicy* const policy : addrspace::kFencePolicies) {
+    if (fences == policy->name) shape.hypervisor.fences = *policy;
+  }
   shape.host_bytes = (number("host.memory") + kGiB - 1) / kGiB * kGiB;
   shape.vcpu.window = static_cast<u32>(number("vcpu.window"));
   shape.limit = number("run.limit");
