@@ -7,6 +7,7 @@
 #include <bit>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "command_line.hpp"
@@ -21,11 +22,13 @@ using addrspace::kGiB;
 using addrspace::u32;
 using addrspace::u64;
 using addrspace::u8;
+namespace fs = std::filesystem;
 
 namespace {
 
 constexpr u64 kMiB2 = u64{2} << 20;
 constexpr u64 kMost = ~u64{0};
+constexpr const char* kPresetFolders[] = {NESTWALK_PRESETS_INSTALLED, NESTWALK_PRESETS};
 
 std::string read_file(const std::string& file) {
   std::ifstream in(file);
@@ -252,18 +255,26 @@ const std::vector<Parameter>& parameters() {
   return kRows;
 }
 
+std::vector<std::string> preset_names() {
+  std::set<std::string> names;
+  for (const char* const folder : kPresetFolders) {
+    std::error_code none;
+    for (const auto& entry : fs::directory_iterator(folder, none)) {
+      if (entry.path().extension() == ".json") names.insert(entry.path().stem().string());
+    }
+  }
+  return {names.begin(), names.end()};
+}
+
 std::string preset_file(const std::string& name) {
-  namespace fs = std::filesystem;
   if (name.find('/') != std::string::npos || name.ends_with(".json")) return name;
-  std::string known;
-  for (const char* const folder : {NESTWALK_PRESETS_INSTALLED, NESTWALK_PRESETS}) {
+  for (const char* const folder : kPresetFolders) {
     const fs::path file = fs::path(folder) / (name + ".json");
     std::error_code none;
     if (fs::exists(file, none)) return file.string();
-    for (const auto& entry : fs::directory_iterator(folder, none)) {
-      known.append(" ").append(entry.path().stem().string());
-    }
   }
+  std::string known;
+  for (const std::string& each : preset_names()) known.append(" ").append(each);
   throw UsageError("there is no preset '" + name + "'; there are:" + known);
 }
 

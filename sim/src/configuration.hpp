@@ -66,6 +66,8 @@ class Configuration {
   Json document_;
 };
 
+/// Of the presets that are installed, or in the source tree.
+std::vector<std::string> preset_names();
 /// A preset by its name (one that is installed or in the source tree) or its file.
 std::string preset_file(const std::string& name);
 
