@@ -14,6 +14,7 @@ extern const Command kRunCommand;
 extern const Command kCompareCommand;
 extern const Command kGateCommand;
 extern const Command kTraceCommand;
+extern const Command kConfigCommand;
 
 extern const Command kTraceInfo;
 extern const Command kTraceCat;
@@ -24,5 +25,10 @@ extern const Command kTraceSplit;
 extern const Command kTraceGen;
 extern const Command kTraceImport;
 extern const Command kTraceVerify;
+
+extern const Command kConfigList;
+extern const Command kConfigExplain;
+extern const Command kConfigPrint;
+extern const Command kConfigSchema;
 
 }  // namespace nestwalk::sim

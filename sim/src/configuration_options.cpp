@@ -6,8 +6,7 @@
 namespace nestwalk::sim {
 
 void declare_preset(CommandLine& line) {
-  line.option("preset,p",
-              po::value<std::string>()->default_value("simple")->value_name("PRESET"),
+  line.option("preset,p", po::value<std::string>()->default_value("simple")->value_name("PRESET"),
               "the machine: a name of models/presets, or a file")
       .words("preset", preset_names());
 }
@@ -15,8 +14,7 @@ void declare_preset(CommandLine& line) {
 void declare_settings(CommandLine& line) {
   Words assignments;
   for (const Parameter& row : parameters()) assignments.push_back(std::string(row.path) + "=");
-  line.option("set", po::value<Words>()->value_name("PATH=VALUE"),
-              "one parameter; may be repeated")
+  line.option("set", po::value<Words>()->value_name("PATH=VALUE"), "one parameter; may be repeated")
       .words("set", std::move(assignments))
       .option("config", po::value<Words>()->value_name("FILE"),
               "a JSON file with parameters; before --set; may be repeated");
@@ -34,10 +32,10 @@ Configuration configuration_of(const CommandLine& line) {
 }
 
 std::string help_of_parameters() {
-  std::string text = "\n\nParameters (--set PATH=VALUE):\n";
+  std::string text = "Parameters (--set PATH=VALUE):\n";
   for (const Parameter& row : parameters()) {
-    text += "  " + std::string(row.path) + "=" + Json::parse(row.standard).dump() + "\n      " +
-            row.sentence + "\n";
+    text += "  " + std::string(row.path) + "=" + Json::parse(row.standard).dump() + " (" +
+            range_of(row) + ")\n      " + row.sentence + "\n";
   }
   return text + "  machine...\n      every value of the preset, such as machine.walker.slots=2\n";
 }

@@ -53,7 +53,7 @@ Json record_of(const std::string& trace, const CommandLine& line, const Replay& 
 }
 
 void declare(CommandLine& line) {
-  line.about(kText + help_of_parameters());
+  line.about(std::string(kText).append("\n\n").append(help_of_parameters()));
   declare_preset(line);
   declare_settings(line);
   line.option("output,o", po::value<std::string>()->value_name("DIR"), "the directory to write")
