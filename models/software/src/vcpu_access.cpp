@@ -55,8 +55,8 @@ bool Vcpu::fetch_record() {
 
 // In order ---------------------------------------------------------------------------------------
 
-// From state to state, as long as the next one is due in this cycle. Flat: most accesses hit, and take
-// some thirty nanoseconds in all.
+// From state to state, as long as the next one is due in this cycle. Flat: most accesses hit, and
+// take some thirty nanoseconds in all.
 [[gnu::flatten]] void Vcpu::play_in_order() {
   Slot& slot = slots_[0];
   for (;;) {
@@ -288,7 +288,8 @@ Cycle& Vcpu::cycles_of(const Slot& slot) {
   }
 }
 
-// With a window -------------------------------------------------------------------------------------
+// With a window
+// -------------------------------------------------------------------------------------
 
 void Vcpu::go_on(u32 index) {
   Slot& slot = slots_[index];
