@@ -211,21 +211,18 @@ void Mmu::refuse(Miss& miss, const Translation& entry) {
 // Invalidate Cached Mappings", for EPT violations).
 void Mmu::forget_refused(const Miss& miss) {
   if (miss.regime.architecture() != Architecture::X86_64) return;
-  const auto of_address = [&](const EntryKey& where, const auto&) {
-    return same_page(where.address, miss.request.address, where.shift) &&
-           (where.tag == miss.regime.combined || where.tag == miss.regime.global);
+  const auto drop_address = [&](auto& cache) {
+    cache.drop(miss.request.address, miss.regime.combined);
+    cache.drop(miss.request.address, miss.regime.global);
   };
-  fetch_tlb_.drop_if(of_address);
-  data_tlb_.drop_if(of_address);
-  second_tlb_.drop_if(of_address);
-  walker_.guest_walk_cache().drop_if(of_address);
-  if (!miss.outcome->fault.nested) return;
-  const auto of_guest_physical = [&](const EntryKey& where, const auto&) {
-    return where.tag == miss.regime.nested_only &&
-           same_page(where.address, miss.outcome->fault.guest_physical, where.shift);
-  };
-  walker_.nested_walk_cache().drop_if(of_guest_physical);
-  walker_.nested_tlb().drop_if(of_guest_physical);
+  drop_address(fetch_tlb_);
+  drop_address(data_tlb_);
+  drop_address(second_tlb_);
+  drop_address(walker_.guest_walk_cache());
+  const Fault& fault = miss.outcome->fault;
+  if (!fault.nested) return;
+  walker_.nested_walk_cache().drop(fault.guest_physical, miss.regime.nested_only);
+  walker_.nested_tlb().drop(fault.guest_physical, miss.regime.nested_only);
 }
 
 // Somebody's walk for the same smallest page of the same address space, that has no owner's

@@ -129,7 +129,7 @@ TEST_F(Run, SaysWhatIsWrongWithItsParameters) {
          "--set hypervisor.backing=lasy: hypervisor.backing is \"lasy\", not one of eager, lazy, "
          "linear, none\n");
   expect("nestwalk run t.nwt --set guest.memory=1X", 2,
-         "--set guest.memory=1X: guest.memory is \"1X\", not a size such as 512M, or auto\n");
+         "--set guest.memory=1X: guest.memory is \"1X\", not a size from 2M to 128T, or auto\n");
   expect("nestwalk run t.nwt --set hypervisor", 2, "--set hypervisor: not PATH=VALUE\n");
   expect("nestwalk run t.nwt --set hypervisor=1", 2,
          "--set hypervisor=1: hypervisor is not a value\n");

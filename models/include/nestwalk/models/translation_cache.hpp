@@ -90,6 +90,18 @@ class TranslationCache {
     return held_[shift] == kNotHeld ? u8{0} : sizes_[held_[shift]].shift;
   }
 
+  /// Removes what is held for the address, in every size.
+  void drop(u64 address, u16 tag) {
+    for (Size& size : sizes_) {
+      if (size.entries == 0) continue;
+      KeyArray& keys = size.array->keys;
+      const u32 set = keys.set_of(address >> size.shift);
+      const u32 way = keys.find(set, size.key(address, tag));
+      if (way == KeyArray::kNone) continue;
+      keys.erase(set, way);
+      --size.entries;
+    }
+  }
   /// Removes the entries for which drop(EntryKey, const Payload&) holds, and says how many.
   template <class Drop>
   u32 drop_if(Drop&& drop) {
