@@ -63,9 +63,9 @@ class Bench {
     }
     state.SetItemsProcessed(static_cast<std::int64_t>(played));
     state.counters["walks/access"] =
-        static_cast<double>(counts.walks) * static_cast<double>(players.size()) / played;
+        static_cast<double>(counts.walks()) * static_cast<double>(players.size()) / played;
     state.counters["refs/walk"] = static_cast<double>(counts.references) /
-                                  static_cast<double>(std::max<u64>(counts.walks, 1));
+                                  static_cast<double>(std::max<u64>(counts.walks(), 1));
   }
 
   Machine machine;

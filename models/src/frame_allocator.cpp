@@ -3,6 +3,8 @@
 
 #include "nestwalk/models/frame_allocator.hpp"
 
+#include <algorithm>
+
 #include <bit>
 
 #include "nestwalk/models/check.hpp"
@@ -65,6 +67,7 @@ Result<u64> FrameAllocator::allocate(unsigned order) {
   }
   order_.as<u8>()[first] = static_cast<u8>(order + 1);
   in_use_ += u64{1} << order;
+  peak_ = std::max(peak_, in_use_);
   return first;
 }
 

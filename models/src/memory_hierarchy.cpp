@@ -198,7 +198,7 @@ void MemoryHierarchy::write_back(PathId below, u64 line) {
   const Path& path = paths_[below];
   if (path.count == 0) {
     if (outside_ == nullptr)
-      dram_.access(line, wheel_.now());
+      dram_.write_back(line, wheel_.now());
     else
       outside_->write_back(line);
     return;

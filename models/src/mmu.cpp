@@ -6,6 +6,11 @@
 #include <algorithm>
 
 namespace nestwalk::models {
+namespace {
+
+constexpr u64 kUnknown = ~u64{0};
+
+}  // namespace
 
 Mmu::Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
          MemoryHierarchy::PathId walker_path, const MmuShape& shape)
@@ -14,6 +19,32 @@ Mmu::Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
       data_tlb_(shape.data_tlb),
       second_tlb_(shape.second_tlb),
       walker_(wheel, memory, hierarchy, walker_path, shape.walker) {}
+
+void Mmu::Counts::add(const Counts& other) {
+  for (unsigned kind = 0; kind < kKinds; ++kind) {
+    inline_hits[kind] += other.inline_hits[kind];
+    later_hits[kind] += other.later_hits[kind];
+    second_hits_of[kind] += other.second_hits_of[kind];
+    walks_of[kind] += other.walks_of[kind];
+  }
+  merged += other.merged;
+  faults += other.faults;
+  references += other.references;
+  for (unsigned level = 0; level < 2; ++level) lookup_cycles[level] += other.lookup_cycles[level];
+  merged_cycles += other.merged_cycles;
+}
+
+Cycle Mmu::cycles() const {
+  const TranslationCache<Translation>& fetch = fetch_tlb_.present() ? fetch_tlb_ : data_tlb_;
+  constexpr AccessKind kKinds[] = {AccessKind::Read, AccessKind::Write, AccessKind::Execute};
+  Cycle inline_cycles = 0;
+  for (const AccessKind kind : kKinds) {
+    const auto& tlb = kind == AccessKind::Execute ? fetch : data_tlb_;
+    inline_cycles += counts_.inline_hits[static_cast<unsigned>(kind)] * tlb.latency_cycles();
+  }
+  return inline_cycles + counts_.lookup_cycles[0] + counts_.lookup_cycles[1] +
+         counts_.merged_cycles + walk_totals_.cycles();
+}
 
 const Grant* Mmu::grant(const Request& request) {
   check(grant_holder_ != nullptr, "mmu", "somebody to tell of revoked grants", wheel_.now(),
@@ -58,10 +89,14 @@ bool Mmu::miss(const Request& request, bool absent, Actor& owner, u32 what, Outc
   miss.outcome = &outcome;
   miss.next_waiting = miss.last_waiting = kNone;
   miss.state = State::First;
+  miss.doing = Doing::FirstTlb;
+  miss.since = wheel_.now();
   miss.active = true;
   miss.restart = false;
+  miss.changes[0] = miss.changes[1] = kUnknown;
   if (absent) {
     miss.state = State::FirstMissed;
+    miss.changes[0] = first_level(request.access).changes();
     if (!spend(first_level(request.access).latency_cycles(), *this, number)) return false;
   }
   return run(miss, number);
@@ -77,14 +112,33 @@ void Mmu::on_cycle(u32 number) {
   if (run(miss, number)) owner->on_cycle(what);
 }
 
+// What the miss has waited for is over.
+void Mmu::account(Miss& miss) {
+  const Cycle now = wheel_.now();
+  const Cycle cycles = now - miss.since;
+  miss.since = now;
+  (miss.doing == Doing::Joined ? counts_.merged_cycles
+                               : counts_.lookup_cycles[static_cast<unsigned>(miss.doing)]) +=
+      cycles;
+  if (miss.request.witness == nullptr || cycles == 0) [[likely]]
+    return;
+  constexpr const StepKind* kSteps[] = {&step::kFirstTlb, &step::kSecondTlb, &step::kJoined};
+  WitnessStep told;
+  told.kind = kSteps[static_cast<unsigned>(miss.doing)];
+  told.address = miss.request.address;
+  told.hit = miss.state == State::SecondHit || miss.state == State::Done;
+  miss.request.witness->tell(now, told);
+}
+
 bool Mmu::run(Miss& miss, u32 number) {
+  if (miss.state != State::Walking) account(miss);
   switch (miss.state) {
     case State::First:
       return look_first(miss, number);
     case State::FirstMissed:
       return look_second(miss, number);
     case State::SecondHit:
-      enter(first_level(miss.request.access), miss, miss.found);
+      enter(first_level(miss.request.access), 0, miss, miss.found);
       set(*miss.outcome, miss.found, miss.request.address);
       break;
     case State::SecondMissed:
@@ -106,12 +160,14 @@ bool Mmu::finish(Miss& miss, u32 number) {
 bool Mmu::look_first(Miss& miss, u32 number) {
   TranslationCache<Translation>& first = first_level(miss.request.access);
   const Translation* const entry = find(first, miss.request.address, miss.regime);
+  miss.changes[0] = entry == nullptr ? first.changes() : kUnknown;
   miss.state = State::FirstMissed;
+  miss.doing = Doing::FirstTlb;
   if (entry != nullptr) {
     if (!entry->permits(Rights::needed(miss.request.access, miss.request.user))) {
       refuse(miss, *entry);
     } else if (usable(*entry, miss.request)) {  // it came while the miss waited
-      ++counts_.first_hits;
+      ++counts_.later_hits[static_cast<unsigned>(miss.request.access)];
       set(*miss.outcome, *entry, miss.request.address);
       miss.state = State::Done;
     }
@@ -121,13 +177,15 @@ bool Mmu::look_first(Miss& miss, u32 number) {
 
 bool Mmu::look_second(Miss& miss, u32 number) {
   miss.state = State::SecondMissed;
+  miss.doing = Doing::SecondTlb;
   if (!second_tlb_.present()) return begin_walk(miss, number);
   const Translation* const entry = find(second_tlb_, miss.request.address, miss.regime);
+  if (entry == nullptr) miss.changes[1] = second_tlb_.changes();
   if (entry != nullptr) {
     if (!entry->permits(Rights::needed(miss.request.access, miss.request.user))) {
       refuse(miss, *entry);
     } else if (usable(*entry, miss.request)) {
-      ++counts_.second_hits;
+      ++counts_.second_hits_of[static_cast<unsigned>(miss.request.access)];
       miss.found = *entry;
       miss.state = State::SecondHit;
     }
@@ -162,21 +220,18 @@ void Mmu::refuse(Miss& miss, const Translation& entry) {
 // Invalidate Cached Mappings", for EPT violations).
 void Mmu::forget_refused(const Miss& miss) {
   if (miss.regime.architecture() != Architecture::X86_64) return;
-  const auto of_address = [&](const EntryKey& where, const auto&) {
-    return same_page(where.address, miss.request.address, where.shift) &&
-           (where.tag == miss.regime.combined || where.tag == miss.regime.global);
+  const auto drop_address = [&](auto& cache) {
+    cache.drop(miss.request.address, miss.regime.combined);
+    cache.drop(miss.request.address, miss.regime.global);
   };
-  fetch_tlb_.drop_if(of_address);
-  data_tlb_.drop_if(of_address);
-  second_tlb_.drop_if(of_address);
-  walker_.guest_walk_cache().drop_if(of_address);
-  if (!miss.outcome->fault.nested) return;
-  const auto of_guest_physical = [&](const EntryKey& where, const auto&) {
-    return where.tag == miss.regime.nested_only &&
-           same_page(where.address, miss.outcome->fault.guest_physical, where.shift);
-  };
-  walker_.nested_walk_cache().drop_if(of_guest_physical);
-  walker_.nested_tlb().drop_if(of_guest_physical);
+  drop_address(fetch_tlb_);
+  drop_address(data_tlb_);
+  drop_address(second_tlb_);
+  drop_address(walker_.guest_walk_cache());
+  const Fault& fault = miss.outcome->fault;
+  if (!fault.nested) return;
+  walker_.nested_walk_cache().drop(fault.guest_physical, miss.regime.nested_only);
+  walker_.nested_tlb().drop(fault.guest_physical, miss.regime.nested_only);
 }
 
 // Somebody's walk for the same smallest page of the same address space, that has no owner's
@@ -203,13 +258,15 @@ bool Mmu::begin_walk(Miss& miss, u32 number) {
         number;
     other.last_waiting = number;
     miss.state = State::First;  // looks again when the walk is done
+    miss.doing = Doing::Joined;
     return false;
   }
-  ++counts_.walks;
+  ++counts_.walks_of[static_cast<unsigned>(miss.request.access)];
   walking_.push_back(number);
   miss.state = State::Walking;
-  const WalkRequest request{&miss.regime, miss.request.address, miss.request.access,
-                            miss.request.user};
+  const WalkRequest request{
+      &miss.regime, miss.request.address, miss.request.access, miss.request.user,
+      false,        miss.request.witness};
   const Walker::Ticket ticket = walker_.submit(request, *this, number);
   miss.walk = ticket.walk;
   return ticket.done && end_walk(miss, number);
@@ -219,6 +276,7 @@ bool Mmu::end_walk(Miss& miss, u32 number) {
   walking_.erase(std::find(walking_.begin(), walking_.end(), number));
   const Fault& fault = walker_.fault(miss.walk);
   counts_.references += walker_.record(miss.walk).count;
+  walk_totals_.add(walker_.record(miss.walk));
   if (keep_walks_) last_walk_ = walker_.record(miss.walk);
   if (fault) {
     ++counts_.faults;
@@ -227,8 +285,8 @@ bool Mmu::end_walk(Miss& miss, u32 number) {
   } else {
     const Translation& found = walker_.translation(miss.walk);
     has_globals_ = has_globals_ || found.global;
-    if (second_tlb_.present()) enter(second_tlb_, miss, found);
-    enter(first_level(miss.request.access), miss, found);
+    if (second_tlb_.present()) enter(second_tlb_, 1, miss, found);
+    enter(first_level(miss.request.access), 0, miss, found);
     set(*miss.outcome, found, miss.request.address);
   }
   walker_.give_back(miss.walk);
@@ -243,9 +301,11 @@ bool Mmu::end_walk(Miss& miss, u32 number) {
   return finish(miss, number);
 }
 
-void Mmu::enter(TranslationCache<Translation>& tlb, const Miss& miss, const Translation& entry) {
+void Mmu::enter(TranslationCache<Translation>& tlb, unsigned level, const Miss& miss,
+                const Translation& entry) {
   const u16 tag = entry.global ? miss.regime.global : miss.regime.combined;
-  Translation* const place = tlb.make_place(miss.request.address, entry.shift(), tag);
+  const bool absent = !entry.global && tlb.changes() == miss.changes[level];
+  Translation* const place = tlb.make_place(miss.request.address, entry.shift(), tag, absent);
   if (place == nullptr) return;
   *place = entry;
   place->narrow(miss.request.address, tlb.held_shift(entry.shift()));

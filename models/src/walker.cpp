@@ -104,6 +104,7 @@ void Walker::on_cycle(u32 number) {
   Walk& walk = *walks_[number];
   if (walk.restart) [[unlikely]] {  // only who waits can be told to
     walk.restart = false;
+    looked(walk, step::kAgain, 0, false);
     ++walk.record.restarts;
     walk.state = State::Begin;
   }
@@ -139,6 +140,7 @@ bool Walker::run(u32 number) {
 bool Walker::on_begin(Walk& walk, u32 number) {
   const Stage& guest = walk.request.regime->guest_of(walk.request.address);
   walk.guest = &guest;
+  if (walk.record.restarts == 0) looked(walk, step::kQueued, 0, false);
   walk.record.begin = wheel_.now();
   walk.record.count = 0;
   walk.fault = {};
@@ -161,6 +163,7 @@ bool Walker::on_begin(Walk& walk, u32 number) {
 bool Walker::on_guest_cache(Walk& walk, u32 number) {
   const Regime& regime = *walk.request.regime;
   const CachedTable* const known = guest_cache_.find(walk.request.address, regime.combined);
+  looked(walk, step::kGuestCache, walk.request.address, known != nullptr);
   if (known == nullptr) {
     walk.guest_level = static_cast<u8>(walk.guest->geometry.root_level());
     walk.guest_limits = kNoLimits;
@@ -216,6 +219,7 @@ bool Walker::on_guest_entry(Walk& walk, u32 number) {
     return stop_guest(walk, FaultKind::BusError);
   }
   walk.guest_raw = memory_.load(Hpa(walk.guest_slot));
+  tell(walk, step::kGuestEntry, walk.guest_raw, walk.guest_raw);
   const Entry entry = walk.guest->format->decode(walk.guest_raw, walk.guest_level);
   switch (entry.kind) {
     case EntryKind::Invalid:
@@ -276,6 +280,7 @@ bool Walker::on_guest_updated(Walk& walk, u32 number) {
   const Entry entry = format.decode(walk.guest_raw, walk.guest_level);
   const bool write = entry.kind == EntryKind::Leaf && walk.request.access == AccessKind::Write;
   const u64 next = format.updated(walk.guest_raw, write);
+  tell(walk, step::kGuestUpdate, walk.guest_raw, next);
   if (!memory_.compare_exchange(Hpa(walk.guest_slot), walk.guest_raw, next)) {
     return read_guest(walk, number);  // somebody changed the entry meanwhile
   }
@@ -318,7 +323,9 @@ bool Walker::begin_nested(Walk& walk, Purpose purpose, u64 input, u32 number) {
 bool Walker::on_nested_tlb(Walk& walk, u32 number) {
   const CachedNested* const known =
       nested_tlb_.find(walk.nested_input, walk.request.regime->nested_only);
-  if (known == nullptr || (walk.nested_writes && !known->dirty)) {
+  const bool missed = known == nullptr || (walk.nested_writes && !known->dirty);
+  looked(walk, step::kNestedTlb, walk.nested_input, !missed);
+  if (missed) {
     walk.state = State::NestedCache;
     return spend(nested_cache_.latency_cycles(), number) && on_nested_cache(walk, number);
   }
@@ -337,6 +344,7 @@ bool Walker::on_nested_tlb(Walk& walk, u32 number) {
 bool Walker::on_nested_cache(Walk& walk, u32 number) {
   const CachedTable* const known =
       nested_cache_.find(walk.nested_input, walk.request.regime->nested_only);
+  looked(walk, step::kNestedCache, walk.nested_input, known != nullptr);
   if (known != nullptr) {
     walk.nested_level = known->level;
     walk.nested_limits = known->limits;
@@ -367,6 +375,7 @@ bool Walker::on_nested_entry(Walk& walk, u32 number) {
     return stop_nested(walk, FaultKind::BusError, {});
   }
   walk.nested_raw = memory_.load(Hpa(walk.nested_slot));
+  tell(walk, step::kNestedEntry, walk.nested_raw, walk.nested_raw);
   const EntryFormat& format = *walk.request.regime->nested.format;
   const Entry entry = format.decode(walk.nested_raw, walk.nested_level);
   switch (entry.kind) {
@@ -427,6 +436,7 @@ bool Walker::on_nested_updated(Walk& walk, u32 number) {
   const EntryFormat& format = *walk.request.regime->nested.format;
   const bool leaf = format.decode(walk.nested_raw, walk.nested_level).kind == EntryKind::Leaf;
   const u64 next = format.updated(walk.nested_raw, leaf && walk.nested_writes);
+  tell(walk, step::kNestedUpdate, walk.nested_raw, next);
   if (!memory_.compare_exchange(Hpa(walk.nested_slot), walk.nested_raw, next)) {
     return read_nested(walk, number);
   }
@@ -498,6 +508,31 @@ void Walker::spared(Walk& walk, u64 address, Served served, u8 guest_level, u8 n
         wheel_.now(), address);
   record.references[record.count++] = {
       address, wheel_.now() - cycles, cycles, guest_level, nested_level, served, false};
+}
+
+// For a witness ----------------------------------------------------------------------------------
+
+void Walker::witness_lookup(const Walk& walk, const StepKind& kind, u64 address, bool hit) const {
+  WitnessStep told;
+  told.kind = &kind;
+  told.address = address;
+  told.hit = hit;
+  // A structure that is not there misses in no time.
+  if (hit) return walk.request.witness->tell(wheel_.now(), told);
+  walk.request.witness->tell_rest(wheel_.now(), told);
+}
+
+void Walker::witness_entry(const Walk& walk, const StepKind& kind, u64 before, u64 value) const {
+  const WalkReference& last = walk.record.references[walk.record.count - 1];
+  WitnessStep told;
+  told.kind = &kind;
+  told.address = last.address;
+  told.before = before;
+  told.value = value;
+  told.guest_level = last.guest_level;
+  told.nested_level = last.nested_level;
+  told.served = last.served;
+  walk.request.witness->tell(wheel_.now(), told);
 }
 
 // Faults -----------------------------------------------------------------------------------------

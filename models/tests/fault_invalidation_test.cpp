@@ -78,10 +78,10 @@ TEST_F(Permission, OfANestedTable) { expect_one_refusal(entry(kNone, 1)); }
 
 TEST_F(Permission, AFaultSparesWhatIsOfOtherAddresses) {
   EXPECT_EQ(access(kOther, AccessKind::Read), FaultKind::None);
-  const u64 walks = mmu.counts().walks;
+  const u64 walks = mmu.counts().walks();
   EXPECT_EQ(access(kVirtual + 0x2000, AccessKind::Read), FaultKind::NotPresent);
   EXPECT_EQ(access(kOther, AccessKind::Read), FaultKind::None);
-  EXPECT_EQ(mmu.counts().walks, walks + 1);  // the faulting one
+  EXPECT_EQ(mmu.counts().walks(), walks + 1);  // the faulting one
 }
 
 }  // namespace

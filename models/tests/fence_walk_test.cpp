@@ -113,8 +113,8 @@ class Changing {
       for (u32 page = 0; page < kPages; ++page) expect_true(group, page);
       expect_true(pick(kGroups), pick(kPages));
     }
-    EXPECT_GT(mmu_.counts().first_hits, kSteps / 10);
-    EXPECT_GT(mmu_.counts().walks, kSteps / 10);
+    EXPECT_GT(mmu_.counts().first_hits(), kSteps / 10);
+    EXPECT_GT(mmu_.counts().walks(), kSteps / 10);
   }
 
  private:

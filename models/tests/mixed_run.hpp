@@ -113,9 +113,10 @@ class MixedRun {
     }
     void print(std::ostream& text) const {
       const Mmu::Counts& counts = mmu_.counts();
-      text << "  core " << core_ << ": end " << end_ << " first " << counts.first_hits << " second "
-           << counts.second_hits << " walks " << counts.walks << " merged " << counts.merged
-           << " faults " << counts.faults << " references " << counts.references << " served";
+      text << "  core " << core_ << ": end " << end_ << " first " << counts.first_hits()
+           << " second " << counts.second_hits() << " walks " << counts.walks() << " merged "
+           << counts.merged << " faults " << counts.faults << " references " << counts.references
+           << " served";
       for (const u64 count : served_counts_) text << ' ' << count;
       text << " fences " << fences_ << " hosts " << hosts_ << " cached " << cached_ << '\n';
     }

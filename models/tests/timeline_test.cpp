@@ -157,7 +157,7 @@ TEST_F(Timeline, TwoMissesToOnePageShareAWalk) {
   // The second looks into the first TLB again when the walk is over: 1.
   expect_finished_at(one, kColdTranslation);
   expect_finished_at(other, kColdTranslation + 1);
-  EXPECT_EQ(mmu().counts().walks, 1u);
+  EXPECT_EQ(mmu().counts().walks(), 1u);
   EXPECT_EQ(mmu().counts().merged, 1u);
 }
 
@@ -265,7 +265,7 @@ TEST_F(TwoSlots, NeighboursWalkInStepAndShareEveryLine) {
   EXPECT_FALSE(one.finished() || other.finished());
   machine.wheel().run_until(kColdTranslation);
   EXPECT_TRUE(one.finished() && other.finished());
-  EXPECT_EQ(mmu().counts().walks, 2u);
+  EXPECT_EQ(mmu().counts().walks(), 2u);
 }
 
 class TwoCores : public Timeline {
@@ -326,8 +326,8 @@ TEST(Quantum, DoesNotChangeAnything) {
     std::vector<u64> result;
     for (u32 n = 0; n < 3; ++n) {
       const Mmu::Counts& counts = machine.core(n).mmu->counts();
-      result.insert(result.end(), {players[n]->finished_at(), counts.first_hits, counts.second_hits,
-                                   counts.walks, counts.references});
+      result.insert(result.end(), {players[n]->finished_at(), counts.first_hits(),
+                                   counts.second_hits(), counts.walks(), counts.references});
     }
     return result;
   };

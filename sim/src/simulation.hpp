@@ -8,9 +8,8 @@
 #include <functional>
 
 #include "configuration.hpp"
-#include "nestwalk/software/vcpu.hpp"
 #include "nestwalk/systemc/platform.hpp"
-#include "statistics.hpp"
+#include "report.hpp"
 
 namespace nestwalk::sim {
 
@@ -28,7 +27,14 @@ class Simulation final : private models::Actor {
   /// Why it ended early; empty if it did not.
   const std::string& ended_early() const { return ended_early_; }
   addrspace::u64 accesses() const;
-  Statistics statistics() const;
+  addrspace::u32 vcpus() const { return static_cast<addrspace::u32>(vcpus_.size()); }
+  software::Vcpu& vcpu(addrspace::u32 n) { return *vcpus_[n]; }
+  models::Board& board() { return platform_.board(); }
+  const models::MachineShape& machine() const { return shape_.machine; }
+  const software::HostSpace& host_space() const { return *space_; }
+  /// Throws std::logic_error if they contradict each other.
+  Statistics statistics();
+  software::Totals totals();
 
  private:
   void on_cycle(addrspace::u32) override;  // the guest has its memory

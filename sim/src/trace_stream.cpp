@@ -45,7 +45,8 @@ bool TraceStream::read(software::GuestBatch& batch) {
     const bool knows = access.has(traces::kGpaKnown);
     accesses_.push_back({physical_ ? access.gpa.value() : access.gva.value(), access.gpa.value(),
                          access.instructions, static_cast<models::AccessKind>(access.kind), knows,
-                         physical_ ? knows : access.has(traces::kGvaKnown)});
+                         physical_ ? knows : access.has(traces::kGvaKnown),
+                         access.has(traces::kDependent)});
   }
   batch.accesses = accesses_;
   batch.event = nullptr;

@@ -34,6 +34,17 @@ FenceKind whole_fence(Architecture architecture) {
 
 }  // namespace
 
+void GuestCounts::add(const GuestCounts& other) {
+  for (u64 GuestCounts::*const field :
+       {&GuestCounts::faults, &GuestCounts::large_pages, &GuestCounts::moved_pages,
+        &GuestCounts::table_frames, &GuestCounts::spaces, &GuestCounts::asid_rollovers,
+        &GuestCounts::bytes_zeroed}) {
+    this->*field += other.*field;
+  }
+  fault_cycles.add(other.fault_cycles);
+  switch_cycles.add(other.switch_cycles);
+}
+
 MemoryRange Guest::kernel_memory(const std::vector<MemoryRange>& memory) {
   u64 bytes = 0;
   for (const MemoryRange& range : memory) bytes += range.bytes;
@@ -97,8 +108,8 @@ void Guest::handle(u32 core, Gva address, std::optional<Gpa> recorded, models::A
 void Guest::begin(u32 core, u64 cycles) {
   Job& job = jobs_[core];
   job.state = State::Trapped;
-  job.since = board_.wheel().now();
-  board_.wheel().schedule(job.since + cycles, *this, core);
+  job.mark = board_.wheel().now();
+  board_.wheel().schedule(job.mark + cycles, *this, core);
 }
 
 GuestSpace& Guest::tables_for(const Space& space, Gva address) const {
@@ -122,12 +133,39 @@ bool Guest::spend(u32 core, u64 cycles) {
   return false;
 }
 
+void Guest::charge_to(u32 core, Part part) {
+  Job& job = jobs_[core];
+  charge(job.enters ? counts_.switch_cycles : counts_.fault_cycles, part, job.mark,
+         board_.wheel().now(), board_.core(core).witness, "the guest's kernel");
+}
+
+// What the job was waiting for, in the state that it is in.
+void Guest::account(u32 core) {
+  const Job& job = jobs_[core];
+  switch (job.state) {
+    case State::Trapped:
+      return charge_to(core, Part::Handler);
+    case State::StockTouched:
+    case State::PageTouched:
+      return charge_to(core, Part::Translation);
+    case State::StockZeroed:
+    case State::PageZeroed:
+      return charge_to(core, Part::Zeroing);
+    case State::Changed:
+      (job.enters ? counts_.switch_cycles : counts_.fault_cycles).add(workers_[core].cycles());
+      jobs_[core].mark = board_.wheel().now();
+      return;
+    default:
+      return charge_to(core, Part::Exits);
+  }
+}
+
 // One state; true if the next one is due in this cycle.
 bool Guest::step(u32 core) {
   Job& job = jobs_[core];
+  account(core);
   switch (job.state) {
     case State::Trapped:
-      job.waits_since = board_.wheel().now();
       return take_lock(core);
     case State::Stock:
       return stock(core);
@@ -175,7 +213,7 @@ bool Guest::take_lock(u32 core) {
   }
   locked_ = true;
   Job& job = jobs_[core];
-  counts_.waiting += board_.wheel().now() - job.waits_since;
+  charge_to(core, Part::Lock);
   const bool known = job.enters && spaces_.contains(job.key);
   job.state = known ? State::Change : State::Stock;
   return true;
@@ -199,11 +237,21 @@ bool Guest::stock(u32 core) {
 
 // A write through the direct map.
 bool Guest::touch(u32 core, Gpa at) {
+  if (!kernel_.nested.on()) {  // the direct map is all that there is, and a hit
+    jobs_[core].touched = {};
+    return true;
+  }
   models::Mmu& mmu = *board_.core(core).mmu;
   const models::Regime user = mmu.regime();
   mmu.set_regime(kernel_);
-  const bool done =
-      mmu.translate({at.value(), AccessKind::Write, false}, *this, core, jobs_[core].touched);
+  if (models::Witness* const witness = board_.core(core).witness) {
+    models::WitnessStep told;
+    told.kind = &models::step::kTouch;
+    told.address = at.value();
+    witness->tell(board_.wheel().now(), told);
+  }
+  const bool done = mmu.translate({at.value(), AccessKind::Write, false, board_.core(core).witness},
+                                  *this, core, jobs_[core].touched);
   mmu.set_regime(user);
   return done;
 }
@@ -217,6 +265,13 @@ bool Guest::after_touch(u32 core, State again, State next) {
     return spend(core, costs_.zero_cycles);
   }
   job.state = again;
+  if (models::Witness* const witness = board_.core(core).witness) {
+    models::WitnessStep told;
+    told.kind = &models::step::kNestedFault;
+    told.address = fault.guest_physical;
+    told.note = models::kFaultKindNames[static_cast<unsigned>(fault.kind)];
+    witness->tell(board_.wheel().now(), told);
+  }
   hypervisor_.handle(core, Gpa(fault.guest_physical), addrspace::kWrite, *this, core, job.backed);
   return false;
 }
@@ -337,7 +392,6 @@ bool Guest::finish(u32 core, GuestOutcome outcome) {
   Job& job = jobs_[core];
   job.state = State::Idle;
   *job.outcome = outcome;
-  counts_.cycles += board_.wheel().now() - job.since;
   locked_ = false;
   if (!waiting_.empty()) {
     const u32 next = waiting_.front();
@@ -347,6 +401,12 @@ bool Guest::finish(u32 core, GuestOutcome outcome) {
   }
   job.owner->on_cycle(job.what);
   return false;
+}
+
+EntryCells Guest::entries() const {
+  EntryCells sum{};
+  for (const Worker& worker : workers_) add(sum, worker.entries());
+  return sum;
 }
 
 }  // namespace nestwalk::software

@@ -55,6 +55,7 @@ void Hypervisor::begin(const std::vector<MemoryRange>& memory, Backend backend,
   job.state = State::Begin;
   job.owner = &owner;
   job.what = what;
+  job.mark = board_.wheel().now();
   later(0, 0);
 }
 
@@ -97,7 +98,7 @@ void Hypervisor::exit(u32 core, Job job, models::Actor& owner, u32 what) {
   job.state = State::Exiting;
   job.owner = &owner;
   job.what = what;
-  job.since = board_.wheel().now();
+  job.mark = board_.wheel().now();
   jobs_[core] = job;
   later(core, costs_.exit_cycles);
 }
@@ -106,27 +107,45 @@ void Hypervisor::later(u32 core, u64 cycles) {
   board_.wheel().schedule(board_.wheel().now() + cycles, *this, core);
 }
 
+PartCycles& Hypervisor::cycles_of(const Job& job) {
+  if (job.state == State::Begin) return begin_cycles_;
+  return job.operation ? operations_.cycles : counts_.cycles;
+}
+
+void Hypervisor::charge_to(Job& job, u32 core, Part part) {
+  charge(cycles_of(job), part, job.mark, board_.wheel().now(), board_.core(core).witness,
+         "the hypervisor");
+}
+
 void Hypervisor::on_cycle(u32 core) {
   Job& job = jobs_[core];
   switch (job.state) {
     case State::Begin:
+      begin_cycles_.add(workers_[core].cycles());
       if (next_part(core)) return;
       began_ = true;
       job.state = State::Idle;
       job.owner->on_cycle(job.what);
       return;
     case State::Exiting:
-      job.waits_since = board_.wheel().now();
+      charge_to(job, core, Part::Exit);
       if (!locked_) return take_lock(core);
       waiting_.push_back(core);
       return;
     case State::Handling:
+      charge_to(job, core, Part::Handler);
       return run_engine(core);
     case State::Working:
+      cycles_of(job).add(workers_[core].cycles());
+      job.mark = board_.wheel().now();
       return leave(core);
+    case State::Emulating:
+      charge_to(job, core, Part::Emulation);
+      job.state = State::Entering;
+      return later(core, costs_.entry_cycles);
     case State::Entering:
+      charge_to(job, core, Part::Entry);
       job.state = State::Idle;
-      counts_.cycles += board_.wheel().now() - job.since;
       job.owner->on_cycle(job.what);
       return;
     case State::Idle:
@@ -138,7 +157,7 @@ void Hypervisor::on_cycle(u32 core) {
 void Hypervisor::take_lock(u32 core) {
   locked_ = true;
   Job& job = jobs_[core];
-  counts_.waiting += board_.wheel().now() - job.waits_since;
+  charge_to(job, core, Part::Lock);
   job.state = State::Handling;
   later(core, costs_.handler_cycles);
 }
@@ -199,14 +218,20 @@ void Hypervisor::carry_out(const HostOperation& operation) {
 
 void Hypervisor::leave(u32 core) {
   locked_ = false;
-  const Job& job = jobs_[core];
+  Job& job = jobs_[core];
   const bool emulates = job.outcome != nullptr && *job.outcome == FaultOutcome::NoArea;
-  jobs_[core].state = State::Entering;
-  later(core, costs_.entry_cycles + (emulates ? costs_.emulation_cycles : 0));
+  job.state = emulates ? State::Emulating : State::Entering;
+  later(core, emulates ? costs_.emulation_cycles : costs_.entry_cycles);
   if (waiting_.empty()) return;
   const u32 next = waiting_.front();
   waiting_.pop_front();
   take_lock(next);
+}
+
+EntryCells Hypervisor::entries() const {
+  EntryCells sum{};
+  for (const Worker& worker : workers_) add(sum, worker.entries());
+  return sum;
 }
 
 }  // namespace nestwalk::software

@@ -8,22 +8,11 @@
 namespace nestwalk::software {
 namespace {
 
-using models::AccessKind;
 using models::FenceKind;
-using models::FenceRequest;
 
-constexpr std::size_t kKnownPages = 1024;
 /// Pages for which a kernel issues one instruction each, where none names a range; for more it
 /// takes all (Linux on x86: tlb_single_page_flush_ceiling).
 constexpr u64 kMostSingleFences = 33;
-
-Access access_of(const models::Fault& fault) {
-  if (fault.for_table) {
-    return fault.table_write || fault.reads_as_writes ? addrspace::kWrite : addrspace::kRead;
-  }
-  constexpr Access kAccess[] = {addrspace::kRead, addrspace::kWrite, addrspace::kExecute};
-  return kAccess[static_cast<unsigned>(fault.access)];
-}
 
 // By architecture; then: all, by address, by space, by both.
 constexpr FenceKind kFences[3][4] = {
@@ -36,7 +25,8 @@ constexpr FenceKind kFences[3][4] = {
 }  // namespace
 
 Vcpu::Vcpu(models::Board& board, u32 core, Guest* guest, Hypervisor& hypervisor,
-           const models::SoftwareShape& costs, GuestTables tables, GuestStream& stream)
+           const models::SoftwareShape& costs, GuestTables tables, GuestStream& stream,
+           const VcpuShape& shape)
     : board_(board),
       core_(board.core(core)),
       number_(core),
@@ -44,214 +34,86 @@ Vcpu::Vcpu(models::Board& board, u32 core, Guest* guest, Hypervisor& hypervisor,
       hypervisor_(hypervisor),
       costs_(costs),
       stream_(stream),
+      slots_(shape.window),
       known_(tables == GuestTables::Recorded ? kKnownPages : 0) {}
 
 void Vcpu::begin(u64 limit) {
-  left_ = limit;
-  state_ = State::Begin;
-  counts_.begin = board_.wheel().now();
-  board_.wheel().schedule(counts_.begin, *this, 0);
+  limit_ = left_ = limit;
+  front_ = Front::Begin;
+  counts_.begin = ready_at_ = board_.wheel().now();
+  board_.wheel().schedule(counts_.begin, *this, kFront);
 }
 
-bool Vcpu::spend(u64 cycles) {
-  models::Wheel& wheel = board_.wheel();
-  if (wheel.advance(wheel.now() + cycles)) return true;
-  wheel.schedule(wheel.now() + cycles, *this, 0);
-  return false;
+void Vcpu::on_cycle(u32 what) {
+  if (slots_.size() == 1) return play_in_order();
+  if (what == kFront) return play_window();
+  go_on(what);
 }
 
-// What the instructions before the next access or event take. What is less than a cycle is kept.
-bool Vcpu::gap(u64 instructions) {
-  counts_.instructions += instructions;
-  carry_ += instructions * 1000;
-  const u64 per_cycle = costs_.instructions_per_1000_cycles;
-  u64 cycles = 0;
-  if (carry_ < 4 * per_cycle) [[likely]] {  // without a division
-    for (; carry_ >= per_cycle; carry_ -= per_cycle) ++cycles;
-  } else {
-    cycles = carry_ / per_cycle;
-    carry_ %= per_cycle;
-  }
-  return spend(cycles);
-}
-
-// From state to state, as long as the next one is due in this cycle.
-void Vcpu::on_cycle(u32) {
-  for (;;) {
-    switch (state_) {
-      case State::Next:
-        if (!next()) return;
-        if (state_ != State::Translate) break;
-        [[fallthrough]];
-      case State::Translate:
-        issued_ = board_.wheel().now();
-        [[fallthrough]];
-      case State::Backed:
-        state_ = State::Translated;
-        if (!known_.empty() && disagrees()) return;
-        if (!core_.mmu->translate({access_->address, access_->kind, true}, *this, 0, outcome_)) {
-          return;
-        }
-        [[fallthrough]];
-      case State::Translated:
-        if (outcome_.fault) [[unlikely]] {
-          if (!after_translation()) return;
-          break;
-        }
-        state_ = State::Accessed;
-        if (!access_memory()) return;
-        [[fallthrough]];
-      case State::Accessed:
-        retire();
-        break;
-      default:
-        if (!rare_step()) return;
-    }
-  }
-}
-
-bool Vcpu::access_memory() {
-  const bool fetch = access_->kind == AccessKind::Execute;
-  return board_.hierarchy().access(fetch ? core_.paths.fetches : core_.paths.data,
-                                   Hpa(outcome_.host), access_->kind == AccessKind::Write, *this, 0,
-                                   served_);
-}
-
-void Vcpu::retire() {
-  const Cycle now = board_.wheel().now();
-  if (latencies_.count() == 0) counts_.first_access_end = now;
-  latencies_.add(now - issued_);
-  ++counts_.accesses[static_cast<unsigned>(access_->kind)];
-  state_ = State::Next;
-}
+// The stream -------------------------------------------------------------------------------------
 
 // What is not on an access's usual way; true if the next state is due in this cycle.
-bool Vcpu::rare_step() {
-  switch (state_) {
-    case State::Begin:
-      state_ = guest_ == nullptr ? State::Next : State::Switched;
+bool Vcpu::rare_front() {
+  switch (front_) {
+    case Front::Begin:
+      front_ = guest_ == nullptr ? Front::Next : Front::Switched;
       if (guest_ == nullptr) return true;
-      guest_->enter(number_, 0, *this, 0, handled_);
+      event_cycles_ = &counts_.switch_cycles;
+      event_since_ = board_.wheel().now();
+      guest_->enter(number_, 0, *this, kFront, handled_);
       return false;
-    case State::Switched:
-      if (handled_ != GuestOutcome::Mapped) return stop(reason());
-      state_ = State::EventDone;
-      return true;
-    case State::Event:
+    case Front::Event:
       return begin_event();
-    case State::EventDone:
+    case Front::Switched:
+      if (handled_ != GuestOutcome::Mapped) return stop(reason());
+      end_event();
+      return true;
+    case Front::Fencing:
       if (fences_left_ != 0) return issue_fence();
-      batch_.event = nullptr;
-      state_ = State::Next;
+      end_event();
       return true;
-    case State::Exited:
-      if (resolved(backed_)) {
-        state_ = State::Backed;
-        return true;
-      }
-      if (backed_ == FaultOutcome::OutOfMemory) return stop("the host is out of memory");
-      // A device answered, or the guest would have been told of an error: the access is over.
-      ++(backed_ == FaultOutcome::NoPermission ? counts_.forbidden : counts_.emulated);
-      state_ = State::Accessed;
-      return true;
-    case State::GuestHandled:
-      if (handled_ == GuestOutcome::Mapped) {
-        state_ = State::Backed;
-        return true;
-      }
-      if (handled_ != GuestOutcome::NoAddress) return stop(reason());
-      ++counts_.untranslatable;
-      state_ = State::Next;
+    case Front::EventDone:
+      end_event();
       return true;
     default:
       return false;  // it is finished
   }
 }
 
-bool Vcpu::next() {
-  if (at_ == batch_.accesses.size()) {
-    if (batch_.event != nullptr) {
-      state_ = State::Event;
-      return gap(batch_.event->instructions);
-    }
-    at_ = 0;
-    if (left_ == 0 || !stream_.next(batch_)) return finish();
-    return true;
-  }
-  if (left_-- == 0) {
-    left_ = 0;
-    return finish();
-  }
-  access_ = &batch_.accesses[at_++];
-  if (!access_->knows_address) [[unlikely]] {
-    ++counts_.untranslatable;
-    return gap(access_->instructions);
-  }
-  state_ = State::Translate;
-  return gap(access_->instructions);
-}
-
-// The guest's tables have another page for the address than the trace says: its kernel changed them
-// meanwhile, and does so now.
-bool Vcpu::disagrees() {
-  if (!access_->knows_guest_physical) return false;
-  if (known_moves_ != guest_->moves()) {
-    known_moves_ = guest_->moves();
-    known_.assign(known_.size(), {});
-  }
-  const u64 page = access_->address / kFrameBytes;
-  KnownPage& known = known_[page % kKnownPages];
-  if (known.page == page && known.guest_page == access_->guest_physical / kFrameBytes) return false;
-  known = {page, access_->guest_physical / kFrameBytes};
-  if (guest_->agrees(number_, Gva(access_->address), Gpa(access_->guest_physical))) return false;
-  state_ = State::GuestHandled;
-  ++counts_.guest_faults;
-  guest_->handle(number_, Gva(access_->address), Gpa(access_->guest_physical), *this, 0, handled_);
-  return true;
-}
-
-bool Vcpu::after_translation() {
-  const models::Fault& fault = outcome_.fault;
-  if (!fault.nested) {
-    // Without a first stage there is nobody to ask.
-    if (guest_ == nullptr || fault.kind == models::FaultKind::BadAddress) {
-      ++counts_.untranslatable;
-      state_ = State::Next;
-      return true;
-    }
-    state_ = State::GuestHandled;
-    ++counts_.guest_faults;
-    std::optional<Gpa> recorded;
-    if (access_->knows_guest_physical) recorded = Gpa(access_->guest_physical);
-    guest_->handle(number_, Gva(access_->address), recorded, *this, 0, handled_);
-    return false;
-  }
-  state_ = State::Exited;
-  ++counts_.exits;
-  hypervisor_.handle(number_, Gpa(fault.guest_physical), access_of(fault), *this, 0, backed_);
-  return false;
-}
-
 bool Vcpu::begin_event() {
-  state_ = State::EventDone;
+  front_ = Front::EventDone;
+  event_since_ = board_.wheel().now();
   if (const auto* const to = std::get_if<GuestSwitch>(&batch_.event->detail)) {
     if (guest_ == nullptr) return true;
     ++counts_.switches;
+    event_cycles_ = &counts_.switch_cycles;
     known_.assign(known_.size(), {});
-    state_ = State::Switched;
-    guest_->enter(number_, to->key, *this, 0, handled_);
+    front_ = Front::Switched;
+    guest_->enter(number_, to->key, *this, kFront, handled_);
     return false;
   }
   if (const auto* const operation = std::get_if<HostOperation>(&batch_.event->detail)) {
-    hypervisor_.operate(number_, *operation, *this, 0);
+    event_cycles_ = &counts_.operation_cycles;
+    hypervisor_.operate(number_, *operation, *this, kFront);
     return false;
   }
   if (const auto* const fence = std::get_if<GuestFence>(&batch_.event->detail)) {
     ++counts_.fences;
+    event_cycles_ = &counts_.fence_cycles;
     begin_fence(*fence);
+    front_ = Front::Fencing;
     return issue_fence();
   }
   return true;
+}
+
+void Vcpu::end_event() {
+  const Cycle now = board_.wheel().now();
+  if (event_cycles_ != nullptr) *event_cycles_ += now - event_since_;
+  event_cycles_ = nullptr;
+  ready_at_ = now;
+  batch_.event = nullptr;
+  front_ = Front::Next;
 }
 
 // A range is one instruction on AArch64, as many as it has pages elsewhere.
@@ -272,9 +134,9 @@ void Vcpu::begin_fence(const GuestFence& fence) {
 
 bool Vcpu::issue_fence() {
   --fences_left_;
-  const FenceRequest now = fence_;
+  const models::FenceRequest now = fence_;
   fence_.address += kFrameBytes;
-  hypervisor_.fences().issue(number_, now, models::Reach::Own, *this, 0);
+  hypervisor_.fences().issue(number_, now, models::Reach::Own, *this, kFront);
   return false;
 }
 
@@ -292,13 +154,70 @@ std::string Vcpu::reason() const {
 
 bool Vcpu::finish() {
   counts_.end = board_.wheel().now();
-  state_ = State::Finished;
+  front_ = Front::Finished;
   return false;
 }
 
+// What is under way stays unfinished: its time is told apart.
 bool Vcpu::stop(std::string why) {
   stopped_ = std::move(why);
+  const Cycle now = board_.wheel().now();
+  if (event_cycles_ != nullptr) *event_cycles_ += now - event_since_;
+  for (Slot& slot : slots_) {
+    if (slot.done) continue;
+    counts_.unfinished_cycles += now - slot.issued;
+    cycles_of(slot) += now - slot.mark;
+    slot.done = true;
+  }
   return finish();
+}
+
+// Sums ------------------------------------------------------------------------------------------
+
+Cycle VcpuCounts::data_cycles() const {
+  Cycle sum = 0;
+  for (const auto& kind : data) {
+    for (const Cell& cell : kind) sum += cell.cycles;
+  }
+  return sum;
+}
+
+void VcpuCounts::add(const VcpuCounts& other) {
+  for (unsigned kind = 0; kind < 3; ++kind) accesses[kind] += other.accesses[kind];
+  for (u64 VcpuCounts::*const field :
+       {&VcpuCounts::instructions, &VcpuCounts::switches, &VcpuCounts::fences,
+        &VcpuCounts::guest_faults, &VcpuCounts::exits, &VcpuCounts::emulated,
+        &VcpuCounts::forbidden, &VcpuCounts::untranslatable, &VcpuCounts::instruction_cycles,
+        &VcpuCounts::stalled_cycles, &VcpuCounts::switch_cycles, &VcpuCounts::fence_cycles,
+        &VcpuCounts::operation_cycles, &VcpuCounts::translation_cycles, &VcpuCounts::exit_cycles,
+        &VcpuCounts::guest_cycles, &VcpuCounts::held_cycles, &VcpuCounts::untranslatable_cycles,
+        &VcpuCounts::unfinished_cycles}) {
+    this->*field += other.*field;
+  }
+  for (unsigned kind = 0; kind < 2; ++kind) {
+    for (unsigned source = 0; source < models::WalkTotals::kSources; ++source) {
+      data[kind][source].references += other.data[kind][source].references;
+      data[kind][source].cycles += other.data[kind][source].cycles;
+    }
+  }
+}
+
+std::optional<std::string> Vcpu::contradiction() const {
+  const VcpuCounts& all = counts_;
+  const Cycle in_accesses = latencies_.sum() + all.untranslatable_cycles + all.unfinished_cycles;
+  const Cycle in_parts = all.translation_cycles + all.exit_cycles + all.guest_cycles +
+                         all.held_cycles + all.data_cycles();
+  const auto differ = [](const char* what, Cycle sum, Cycle whole) {
+    return std::string(what) + " add up to " + std::to_string(sum) + " cycles, not " +
+           std::to_string(whole);
+  };
+  if (in_parts != in_accesses) return differ("the parts of accesses", in_parts, in_accesses);
+  if (slots_.size() > 1 && stopped_) return std::nullopt;  // whatever had to begin then
+  const Cycle waited = slots_.size() == 1 ? in_accesses : all.stalled_cycles;
+  const Cycle sum =
+      all.instruction_cycles + waited + all.switch_cycles + all.fence_cycles + all.operation_cycles;
+  if (sum != all.end - all.begin) return differ("what a vCPU did", sum, all.end - all.begin);
+  return std::nullopt;
 }
 
 }  // namespace nestwalk::software

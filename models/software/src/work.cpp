@@ -23,7 +23,9 @@ const Work& Recording::take() {
 void Recording::fenced(const addrspace::Invalidation<Gpa>& change) {
   emit_fences(architecture_, policy_, machine_, change, [&](const addrspace::Fence& op) {
     const models::FenceRequest request = models::from_engine(op, regime_);
-    if (request.kind != models::FenceKind::None) fence(request);
+    const bool barrier =
+        request.kind == models::FenceKind::None || request.kind == models::FenceKind::Dsb;
+    if (!barrier) fence(request);
   });
 }
 
@@ -40,15 +42,59 @@ void Worker::play(const Work& work, models::Actor& owner, u32 what) {
   owner_ = &owner;
   what_ = what;
   next_ = 0;
+  doing_ = nullptr;
+  since_ = board_.wheel().now();
+  cycles_ = {};
   accessed_ = false;
   on_cycle(0);
 }
 
 void Worker::on_cycle(u32) {
+  account();
   while (next_ != work_.steps.size()) {
+    doing_ = &work_.steps[next_];
     if (!step()) return;
+    account();
   }
   board_.wheel().schedule(board_.wheel().now(), *owner_, what_);
+}
+
+// What it was doing has come to an end, or to its second half.
+void Worker::account() {
+  if (doing_ == nullptr) return;
+  constexpr Part kDone[] = {Part::Tables, Part::Tables,  Part::Frames,
+                            Part::Frames, Part::Zeroing, Part::Fences};
+  const Part part = kDone[static_cast<std::size_t>(doing_->kind)];
+  const Cycle now = board_.wheel().now();
+  const Cycle cycles = now - since_;
+  cycles_[part] += cycles;
+  since_ = now;
+  if (accessed_) {
+    auto& cell = entries_[static_cast<std::size_t>(served_)];
+    ++cell.references;
+    cell.cycles += cycles;
+  }
+  models::Witness* const witness = board_.core(core_).witness;
+  if (witness == nullptr || accessed_) [[likely]]
+    return;
+  models::WitnessStep told;
+  told.kind = &kPartSteps[static_cast<std::size_t>(part)];
+  told.address = doing_->where;
+  if (part == Part::Tables) told.served = served_;
+  if (doing_->kind == Step::Kind::Read) {
+    told.before = told.value = board_.memory().load(Hpa(doing_->where));
+  } else if (doing_->kind == Step::Kind::Write) {
+    told.before = doing_->before;
+    told.value = board_.memory().load(Hpa(doing_->where));
+    told.note = "written";
+  } else if (doing_->kind == Step::Kind::Fence) {
+    told.address = work_.fences[doing_->where].address;
+    told.note = to_string(work_.fences[doing_->where].kind);
+  } else {
+    told.value = doing_->before;
+    told.note = doing_->kind == Step::Kind::Free ? "freed" : nullptr;
+  }
+  witness->tell(now, told);
 }
 
 bool Worker::spend(u64 cycles) {

@@ -36,7 +36,8 @@ TEST(Exit, CostsWhatTheEngineDid) {
   EXPECT_EQ(work.fences, 0u);
   EXPECT_EQ(world.latencies(), kTlb + kReference + kExit + kHandler + World::cycles_of(work) +
                                    kEntry + kTlb + kWalk + kReference);
-  EXPECT_EQ(world.hypervisor->counts().cycles, kExit + kHandler + World::cycles_of(work) + kEntry);
+  EXPECT_EQ(world.hypervisor->counts().cycles.sum(),
+            kExit + kHandler + World::cycles_of(work) + kEntry);
   EXPECT_EQ(world.counts().exits, 1u);
 }
 
@@ -99,7 +100,7 @@ TEST(Exit, WaitsForWhoeverIsInTheEngine) {
   world.streams[0].read(0x5000);
   world.streams[1].read(u64{32} << 20);
   world.run();
-  EXPECT_EQ(world.hypervisor->counts().waiting, in_engine - kReference);
+  EXPECT_EQ(world.hypervisor->counts().cycles[Part::Lock], in_engine - kReference);
   EXPECT_EQ(world.counts(0).exits, 1u);
   EXPECT_EQ(world.counts(1).exits, 1u);
 }

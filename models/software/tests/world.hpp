@@ -10,7 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "nestwalk/models/machine.hpp"
-#include "nestwalk/software/vcpu.hpp"
+#include "nestwalk/software/totals.hpp"
 
 namespace nestwalk::software {
 
@@ -23,8 +23,9 @@ constexpr u64 kWalk = 4 * kReference;
 constexpr u64 kExit = 100, kEntry = 50, kHandler = 30, kFrame = 7, kZero = 20;
 constexpr u64 kGuestFault = 200, kGuestSwitch = 60, kEmulation = 500;
 
-inline models::MachineShape easy(Architecture architecture, u32 cores) {
+inline models::MachineShape easy(Architecture architecture, u32 cores, bool second_stage = true) {
   models::MachineShape shape;
+  if (!second_stage) shape.memory_base = 0;
   shape.architecture = architecture;
   shape.cores = cores;
   shape.mmu.data_tlb = {{{4, 4, {12}}, {1, 4, {21}}}, kTlb};
@@ -74,10 +75,11 @@ class World : private models::Actor {
   static constexpr u16 kVmid = 3;
 
   World(const GuestShape& guest_shape, const HypervisorShape& shape,
-        Architecture architecture = Architecture::X86_64, u32 cores = 1)
+        Architecture architecture = Architecture::X86_64, u32 cores = 1,
+        const VcpuShape& vcpu_shape = {})
       : shape_(shape),
         guest_shape_(guest_shape),
-        machine(easy(architecture, cores), 2 * addrspace::kGiB),
+        machine(easy(architecture, cores, shape.second_stage), 2 * addrspace::kGiB),
         fences(machine),
         recording(machine.memory(), architecture, shape.fences,
                   capabilities(architecture, shape.hardware_dirty)),
@@ -101,12 +103,23 @@ class World : private models::Actor {
     }
     for (u32 n = 0; n < cores; ++n) {
       vcpus.push_back(std::make_unique<Vcpu>(machine, n, guest.get(), *hypervisor, costs,
-                                             guest_shape.tables, streams[n]));
+                                             guest_shape.tables, streams[n], vcpu_shape));
     }
   }
   void run() {
     hypervisor->begin(memory_, shape_.backend, *this, 0);
     machine.wheel().run();
+    EXPECT_EQ(totals().contradiction(), std::nullopt);
+  }
+  Totals totals() {
+    Totals all;
+    for (const auto& vcpu : vcpus) {
+      if (hypervisor->began()) all.add(*vcpu, machine.wheel().now());
+    }
+    for (u32 n = 0; n < machine.cores(); ++n) all.add(*machine.core(n).mmu);
+    all.add(*hypervisor);
+    if (guest) all.add(*guest);
+    return all;
   }
   const VcpuCounts& counts(u32 n = 0) const { return vcpus[n]->counts(); }
   u64 latencies(u32 n = 0) const { return vcpus[n]->latencies().sum(); }

@@ -77,7 +77,7 @@ TEST_F(Access, TwoToOnePageAreUnderWayAtATime) {
   ASSERT_EQ(initiator.responses.size(), 2u);
   EXPECT_EQ(initiator.responses[0].at, ns(2205));
   EXPECT_EQ(initiator.responses[1].at, ns(2305));
-  EXPECT_EQ(mmu().counts().walks, 1u);
+  EXPECT_EQ(mmu().counts().walks(), 1u);
   EXPECT_EQ(mmu().counts().merged, 1u);
 }
 

@@ -65,7 +65,7 @@ TEST_F(Direct, DebugTransportLeavesNoTrace) {
   EXPECT_EQ(debug(tlm::TLM_READ_COMMAND, page(2), &data, 8), 0u);
 
   EXPECT_EQ(memory.load(root), before);
-  EXPECT_EQ(mmu().counts().walks, 0u);
+  EXPECT_EQ(mmu().counts().walks(), 0u);
   EXPECT_EQ(platform.time.wheel().now(), 0u);
   // And the first real access is as cold as ever; one flag has to be set, in a line of L2: 10.
   tlm_generic_payload payload;

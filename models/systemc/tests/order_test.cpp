@@ -104,7 +104,7 @@ class Scene : public PlatformTest {
     for (u32 n = 0; n < 3; ++n) {
       const models::Mmu::Counts& counts = platform.board().core(n).mmu->counts();
       seen.insert(seen.end(),
-                  {counts.first_hits, counts.second_hits, counts.walks, counts.references});
+                  {counts.first_hits(), counts.second_hits(), counts.walks(), counts.references});
     }
     return seen;
   }
@@ -167,7 +167,7 @@ TEST(Order, IsTheSameWithoutAKernel) {
   const std::vector<u64> seen = seen_by_a_child(Company::Nobody, models::kNever);
   ASSERT_EQ(seen.size(), 2u + 3 * 4);
   EXPECT_EQ(std::vector(seen.begin(), seen.begin() + 2), players.finished());
-  EXPECT_EQ(seen[2 + 4 + 2], machine.core(1).mmu->counts().walks);
+  EXPECT_EQ(seen[2 + 4 + 2], machine.core(1).mmu->counts().walks());
 }
 
 }  // namespace

@@ -14,6 +14,7 @@ class Board {
   struct Core {
     CorePaths paths;
     Mmu* mmu;
+    Witness* witness = nullptr;  ///< of what software does on this core
   };
 
   Board(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy, const FenceShape& fence)

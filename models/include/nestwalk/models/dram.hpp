@@ -44,10 +44,23 @@ class Divisor {
   u64 reciprocal_;
 };
 
+struct DramCounts {
+  u64 row_hits = 0;
+  u64 row_empty = 0;
+  u64 row_conflicts = 0;
+  u64 write_backs = 0;
+  Cycle waiting = 0;  ///< for busy banks
+};
+
 class Dram {
  public:
   Dram(const DramShape& shape, u32 line_bytes);
 
+  const DramCounts& counts() const { return counts_; }
+  void write_back(u64 line, Cycle now) {
+    ++counts_.write_backs;
+    access(line, now);
+  }
   /// An access to a line that arrives now; the cycle in which its data are back.
   Cycle access(u64 line, Cycle now) {
     // Neighbouring lines go to different channels, then fill a row, then go to the next bank.
@@ -57,9 +70,17 @@ class Dram {
     Bank& bank = banks_[in_channel.remainder * shape_.banks + in_bank.remainder];
     const u64 row = in_bank.quotient;
     const Cycle start = now > bank.free_at ? now : bank.free_at;
-    const u32 cycles = bank.open_row == row         ? shape_.row_hit_cycles
-                       : bank.open_row == kNoneOpen ? shape_.row_empty_cycles
-                                                    : shape_.row_conflict_cycles;
+    counts_.waiting += start - now;
+    u32 cycles = shape_.row_conflict_cycles;
+    if (bank.open_row == row) {
+      cycles = shape_.row_hit_cycles;
+      ++counts_.row_hits;
+    } else if (bank.open_row == kNoneOpen) {
+      cycles = shape_.row_empty_cycles;
+      ++counts_.row_empty;
+    } else {
+      ++counts_.row_conflicts;
+    }
     bank.open_row = row;
     bank.free_at = start + cycles;
     return bank.free_at;
@@ -73,6 +94,7 @@ class Dram {
   };
 
   DramShape shape_;
+  DramCounts counts_;
   Divisor channels_;
   Divisor bank_count_;
   u32 row_shift_;  ///< log2 of the lines in a row

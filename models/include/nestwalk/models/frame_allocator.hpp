@@ -46,6 +46,8 @@ class FrameAllocator {
 
   u64 frames() const { return frames_; }
   u64 frames_in_use() const { return in_use_; }
+  /// At most, at a time.
+  u64 peak() const { return peak_; }
 
   struct Run {
     u64 first;
@@ -59,6 +61,7 @@ class FrameAllocator {
 
   u64 frames_;
   u64 in_use_ = 0;
+  u64 peak_ = 0;
   std::array<NumberSet, kMaxOrder + 1> free_;  ///< by order; numbers are frame >> order
   Mapping order_;                              ///< at a run's first frame: its order + 1
 };

@@ -72,6 +72,7 @@ class MemoryHierarchy final : public Actor {
     const KeyArray& keys = way.caches[way.count - 1]->keys;
     keys.prefetch(keys.set_of(at.value() >> line_shift_));
   }
+  const DramCounts& dram_counts() const { return dram_.counts(); }
   void use(OutsideMemory& outside) { outside_ = &outside; }
   u32 line_bytes() const { return u32{1} << line_shift_; }
 

@@ -52,6 +52,7 @@ class Mmu final : public Actor {
     u64 address = 0;
     AccessKind access = AccessKind::Read;
     bool user = false;
+    Witness* witness = nullptr;
   };
   struct Outcome {
     Fault fault;
@@ -66,19 +67,32 @@ class Mmu final : public Actor {
     const Translation* const hit = find(first, request.address);
     if (hit == nullptr || !usable(*hit, request)) [[unlikely]]
       return miss(request, hit == nullptr, owner, what, outcome);
-    ++counts_.first_hits;
+    ++counts_.inline_hits[static_cast<unsigned>(request.access)];
     set(outcome, *hit, request.address);
     return spend(first.latency_cycles(), owner, what);
   }
 
   struct Counts {
-    u64 first_hits = 0;
-    u64 second_hits = 0;
-    u64 walks = 0;
+    static constexpr unsigned kKinds = 3;  ///< of AccessKind
+    u64 inline_hits[kKinds] = {};          ///< in the first level, at once
+    u64 later_hits[kKinds] = {};           ///< in the first level, after waiting for a walk
+    u64 second_hits_of[kKinds] = {};
+    u64 walks_of[kKinds] = {};
     u64 merged = 0;  ///< misses that waited for somebody else's walk
     u64 faults = 0;
     u64 references = 0;
+    u64 lookup_cycles[2] = {};  ///< of misses: in the TLB of either level
+    u64 merged_cycles = 0;      ///< waiting for somebody else's walk
+
+    u64 first_hits() const { return sum(inline_hits) + sum(later_hits); }
+    u64 second_hits() const { return sum(second_hits_of); }
+    u64 walks() const { return sum(walks_of); }
+    static u64 sum(const u64 (&by_kind)[kKinds]) { return by_kind[0] + by_kind[1] + by_kind[2]; }
+    void add(const Counts& other);
   };
+  /// In translations, everything included.
+  Cycle cycles() const;
+  const WalkTotals& walk_totals() const { return walk_totals_; }
   const Counts& counts() const { return counts_; }
 
   void on_cycle(u32 miss) override;
@@ -112,6 +126,7 @@ class Mmu final : public Actor {
  private:
   static constexpr u32 kNone = ~u32{0};
   enum class State : u8 { First, FirstMissed, SecondHit, SecondMissed, Walking, Done };
+  enum class Doing : u8 { FirstTlb, SecondTlb, Joined };  ///< what a miss that waits, waits for
   struct Miss {
     Request request;
     Regime regime;  ///< walks keep the one that they began with
@@ -122,7 +137,10 @@ class Mmu final : public Actor {
     u32 walk = kNone;
     u32 next_waiting = kNone;
     u32 last_waiting = kNone;
+    Cycle since = 0;      ///< in what it is doing
+    u64 changes[2] = {};  ///< of the TLBs when they did not have it
     State state = State::First;
+    Doing doing = Doing::FirstTlb;
     bool active = false;
     bool restart = false;
   };
@@ -162,8 +180,10 @@ class Mmu final : public Actor {
   bool begin_walk(Miss& miss, u32 number);
   bool end_walk(Miss& miss, u32 number);
   bool finish(Miss& miss, u32 number);
+  void account(Miss& miss);
   void refuse(Miss& miss, const Translation& entry);
-  void enter(TranslationCache<Translation>& tlb, const Miss& miss, const Translation& entry);
+  void enter(TranslationCache<Translation>& tlb, unsigned level, const Miss& miss,
+             const Translation& entry);
   void forget_refused(const Miss& miss);
   u32 walk_to_join(const Miss& miss) const;
 
@@ -181,6 +201,7 @@ class Mmu final : public Actor {
   std::vector<Grant> grants_;
   GrantHolder* grant_holder_ = nullptr;
   Counts counts_;
+  WalkTotals walk_totals_;
   WalkRecord last_walk_;
 };
 

@@ -8,6 +8,7 @@
 
 #include "nestwalk/models/fault.hpp"
 #include "nestwalk/models/memory_hierarchy.hpp"
+#include "nestwalk/models/witness.hpp"
 
 namespace nestwalk::models {
 
@@ -44,6 +45,7 @@ struct WalkRequest {
   AccessKind access = AccessKind::Read;
   bool user = false;
   bool peek = false;  ///< only looks: whatever is permitted, and sets no flags
+  Witness* witness = nullptr;
 
   Rights needed() const { return Rights::needed(access, user); }
 };
@@ -75,6 +77,70 @@ struct WalkRecord {
 
   const WalkReference* begin_references() const { return references.data(); }
   const WalkReference* end_references() const { return references.data() + count; }
+};
+
+/// What the references of many walks were, and where the cycles of the walks went.
+class WalkTotals {
+ public:
+  static constexpr unsigned kLevels = 6;  ///< 0 to 4, and none
+  static constexpr unsigned kSources = static_cast<unsigned>(Served::Memory) + 1;
+  struct Cell {
+    u64 references = 0;
+    u64 cycles = 0;
+  };
+
+  void add(const WalkRecord& record) {
+    waiting_ += record.begin - record.start;
+    Cycle known = 0;
+    for (u32 n = 0; n < record.count; ++n) {
+      const WalkReference& each = record.references[n];
+      Cell& cell = cells_[index(each.guest_level, each.nested_level, each.served, each.update)];
+      ++cell.references;
+      cell.cycles += each.cycles;
+      known += each.cycles;
+    }
+    missing_ += record.end - record.begin - known;
+  }
+  /// kNoLevel as `guest_level`: for the data; as `nested_level`: the first stage's own entry.
+  const Cell& of(u8 guest_level, u8 nested_level, Served served, bool update) const {
+    return cells_[index(guest_level, nested_level, served, update)];
+  }
+  /// The level whose cells have this place, from 0 to kLevels.
+  static constexpr u8 level(unsigned place) {
+    return place == kLevels - 1 ? WalkReference::kNoLevel : static_cast<u8>(place);
+  }
+  /// For a free walker, or lost to a fence.
+  Cycle waiting() const { return waiting_; }
+  /// In walk caches and nested TLBs that did not have what was looked for.
+  Cycle missing() const { return missing_; }
+  Cycle cycles() const {
+    Cycle sum = waiting_ + missing_;
+    for (const Cell& cell : cells_) sum += cell.cycles;
+    return sum;
+  }
+  void add(const WalkTotals& other) {
+    for (std::size_t n = 0; n < cells_.size(); ++n) {
+      cells_[n].references += other.cells_[n].references;
+      cells_[n].cycles += other.cells_[n].cycles;
+    }
+    waiting_ += other.waiting_;
+    missing_ += other.missing_;
+  }
+
+ private:
+  static constexpr unsigned place(u8 level) {
+    return level == WalkReference::kNoLevel ? kLevels - 1 : level;
+  }
+  static constexpr unsigned index(u8 guest_level, u8 nested_level, Served served, bool update) {
+    return ((place(guest_level) * kLevels + place(nested_level)) * kSources +
+            static_cast<unsigned>(served)) *
+               2 +
+           (update ? 1 : 0);
+  }
+
+  std::array<Cell, kLevels * kLevels * kSources * 2> cells_{};
+  Cycle waiting_ = 0;
+  Cycle missing_ = 0;
 };
 
 }  // namespace nestwalk::models

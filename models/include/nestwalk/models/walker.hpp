@@ -163,6 +163,16 @@ class Walker final : public Actor {
     hierarchy_.prefetch(path_, Hpa(address));
   }
   void stamp(Walk& walk) const;
+  void looked(const Walk& walk, const StepKind& kind, u64 address, bool hit) const {
+    if (walk.request.witness != nullptr) [[unlikely]]
+      witness_lookup(walk, kind, address, hit);
+  }
+  void tell(const Walk& walk, const StepKind& kind, u64 before, u64 value) const {
+    if (walk.request.witness != nullptr) [[unlikely]]
+      witness_entry(walk, kind, before, value);
+  }
+  void witness_lookup(const Walk& walk, const StepKind& kind, u64 address, bool hit) const;
+  void witness_entry(const Walk& walk, const StepKind& kind, u64 before, u64 value) const;
   bool stop_guest(Walk& walk, FaultKind kind);
   bool stop_nested(Walk& walk, FaultKind kind, Access granted);
 

@@ -29,8 +29,9 @@ struct GuestCounts {
   u64 spaces = 0;
   u64 asid_rollovers = 0;
   u64 bytes_zeroed = 0;
-  Cycle cycles = 0;   ///< in faults and switches, of all vCPUs; exits on the way included
-  Cycle waiting = 0;  ///< of that: for others to leave the kernel
+  PartCycles fault_cycles;  ///< of all vCPUs; exits on the way included
+  PartCycles switch_cycles;
+  void add(const GuestCounts& other);
 };
 
 /// What became of a fault of the guest.
@@ -64,6 +65,7 @@ class Guest final : private models::Actor {
   u64 moves() const { return counts_.moved_pages; }
 
   const GuestCounts& counts() const { return counts_; }
+  EntryCells entries() const;
 
  private:
   enum class State : u8 {
@@ -99,12 +101,13 @@ class Guest final : private models::Actor {
     GuestOutcome* outcome = nullptr;
     models::Mmu::Outcome touched;
     FaultOutcome backed = FaultOutcome::Mapped;
-    Cycle since = 0;
-    Cycle waits_since = 0;
+    Cycle mark = 0;
   };
 
   void on_cycle(u32 core) override;
   bool step(u32 core);
+  void charge_to(u32 core, Part part);
+  void account(u32 core);
   bool spend(u32 core, u64 cycles);
   void begin(u32 core, u64 cycles);
   bool take_lock(u32 core);

@@ -18,12 +18,15 @@ namespace nestwalk::software {
 struct ExitCounts {
   static constexpr std::size_t kOutcomes = 7;
   u64 by_outcome[kOutcomes] = {};  ///< of FaultOutcome
-  Cycle cycles = 0;                ///< from leaving the guest to being back, of all vCPUs
-  Cycle waiting = 0;               ///< of that: for others to leave the engine
+  PartCycles cycles;               ///< from leaving the guest to being back, of all vCPUs
   u64 total() const {
     u64 sum = 0;
     for (const u64 count : by_outcome) sum += count;
     return sum;
+  }
+  void add(const ExitCounts& other) {
+    for (std::size_t n = 0; n < kOutcomes; ++n) by_outcome[n] += other.by_outcome[n];
+    cycles.add(other.cycles);
   }
 };
 
@@ -31,6 +34,13 @@ struct OperationCounts {
   u64 by_kind[HostOperation::kKinds] = {};
   u64 refused = 0;      ///< by the engine, or since the memory is the guest kernel's tables
   u64 bytes_dirty = 0;  ///< that harvests of the dirty log reported
+  PartCycles cycles;    ///< likewise
+  void add(const OperationCounts& other) {
+    for (std::size_t n = 0; n < HostOperation::kKinds; ++n) by_kind[n] += other.by_kind[n];
+    refused += other.refused;
+    bytes_dirty += other.bytes_dirty;
+    cycles.add(other.cycles);
+  }
 };
 
 class Hypervisor final : private models::Actor {
@@ -54,12 +64,15 @@ class Hypervisor final : private models::Actor {
   /// Memory that operations leave alone: where the guest's kernel has its tables.
   void leave_alone(const MemoryRange& range) { left_alone_ = range; }
   const ExitCounts& counts() const { return counts_; }
+  EntryCells entries() const;
   /// Why begin() could not give the guest all; none if it could.
   std::optional<addrspace::Error> begin_error() const { return begin_error_; }
   bool began() const { return began_; }
+  /// Giving the guest its memory took so long.
+  const PartCycles& begin_cycles() const { return begin_cycles_; }
 
  private:
-  enum class State : u8 { Idle, Begin, Exiting, Handling, Working, Entering };
+  enum class State : u8 { Idle, Begin, Exiting, Handling, Working, Emulating, Entering };
   struct Job {
     State state = State::Idle;
     Gpa gpa;
@@ -68,13 +81,14 @@ class Hypervisor final : private models::Actor {
     u32 what = 0;
     FaultOutcome* outcome = nullptr;
     std::optional<HostOperation> operation;
-    Cycle since = 0;
-    Cycle waits_since = 0;
+    Cycle mark = 0;
   };
 
   void on_cycle(u32 core) override;
   void exit(u32 core, Job job, models::Actor& owner, u32 what);
   void later(u32 core, u64 cycles);
+  PartCycles& cycles_of(const Job& job);
+  void charge_to(Job& job, u32 core, Part part);
   void take_lock(u32 core);
   void run_engine(u32 core);
   Result<void> replace(const HostOperation& operation, addrspace::Backend backend);
@@ -96,6 +110,7 @@ class Hypervisor final : private models::Actor {
   addrspace::Backend backend_;
   std::optional<addrspace::Error> begin_error_;
   bool began_ = false;
+  PartCycles begin_cycles_;
   ExitCounts counts_;
   OperationCounts operations_;
   MemoryRange left_alone_ = {0, 0};

@@ -53,7 +53,12 @@ struct GuestShape {
   u64 seed = 1;  ///< of random placement
 };
 
+struct VcpuShape {
+  u32 window = 1;  ///< accesses under way at a time; 1: each begins when the one before is over
+};
+
 struct HypervisorShape {
+  bool second_stage = true;  ///< else the guest has the machine for itself, and nothing is below
   addrspace::Backend backend = addrspace::Backend::lazy();
   u8 levels = 4;  ///< of its tables; AArch64: the least that hold the guest's memory
   bool hardware_dirty = true;

@@ -21,6 +21,7 @@ struct GuestAccess {
   models::AccessKind kind = models::AccessKind::Read;
   bool knows_guest_physical = false;
   bool knows_address = true;
+  bool dependent = false;  ///< its address came out of the read before it
 };
 
 /// From here on in this address space.

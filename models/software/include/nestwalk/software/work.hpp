@@ -14,7 +14,7 @@
 
 #include "nestwalk/models/fence_unit.hpp"
 #include "nestwalk/models/sim_hal.hpp"
-#include "nestwalk/software/shape.hpp"
+#include "nestwalk/software/cycles.hpp"
 
 namespace nestwalk::software {
 
@@ -148,9 +148,14 @@ class Worker final : private models::Actor {
   /// Begins now; `owner` runs with `what` when it is done, always from the wheel. `work` may change
   /// meanwhile.
   void play(const Work& work, models::Actor& owner, u32 what);
+  /// What the work that was played last took, by Tables, Frames, Zeroing and Fences.
+  const PartCycles& cycles() const { return cycles_; }
+  /// Of all that it played.
+  const EntryCells& entries() const { return entries_; }
 
  private:
   void on_cycle(u32) override;
+  void account();
   bool step();
   bool spend(u64 cycles);
   void store(const Step& step);
@@ -164,6 +169,10 @@ class Worker final : private models::Actor {
   Work work_;
   std::size_t next_ = 0;
   bool accessed_ = false;  ///< the entry of `next_`
+  const Step* doing_ = nullptr;
+  Cycle since_ = 0;
+  PartCycles cycles_;
+  EntryCells entries_{};
   models::Served served_ = models::Served::None;
   models::Actor* owner_ = nullptr;
   u32 what_ = 0;

@@ -1,0 +1,84 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Where the cycles of software go: what each of its activities is called, and their sums.
+#pragma once
+
+#include <array>
+
+#include "nestwalk/models/board.hpp"
+#include "nestwalk/software/shape.hpp"
+
+namespace nestwalk::software {
+
+using models::StepKind;
+
+/// What the hypervisor and the guest's kernel do.
+enum class Part : u8 {
+  Exit,
+  Lock,
+  Handler,
+  Tables,
+  Frames,
+  Zeroing,
+  Fences,
+  Emulation,
+  Entry,
+  Translation,  ///< of what the guest's kernel touches
+  Exits,        ///< of the guest's kernel
+};
+inline constexpr std::size_t kParts = static_cast<std::size_t>(Part::Exits) + 1;
+inline constexpr StepKind kPartSteps[kParts] = {
+    {"exit", "left the guest"},
+    {"lock", "waited for other vCPUs in the same software"},
+    {"handler", "found out what to do"},
+    {"table", "read or wrote an entry"},
+    {"frames", "took or gave back frames"},
+    {"zeroing", "zeroed frames"},
+    {"fence", "invalidated translations"},
+    {"emulation", "asked a model of a device"},
+    {"entry", "went back into the guest"},
+    {"translation", "translated an address of the guest's kernel"},
+    {"exits", "left the guest's kernel for the hypervisor"}};
+
+/// Entries that software read and wrote, by who had them.
+using EntryCells = std::array<models::WalkTotals::Cell, models::WalkTotals::kSources>;
+inline void add(EntryCells& to, const EntryCells& from) {
+  for (std::size_t n = 0; n < to.size(); ++n) {
+    to[n].references += from[n].references;
+    to[n].cycles += from[n].cycles;
+  }
+}
+
+class PartCycles {
+ public:
+  Cycle& operator[](Part part) { return cycles_[static_cast<std::size_t>(part)]; }
+  Cycle operator[](Part part) const { return cycles_[static_cast<std::size_t>(part)]; }
+  Cycle sum() const {
+    Cycle all = 0;
+    for (const Cycle each : cycles_) all += each;
+    return all;
+  }
+  void add(const PartCycles& other) {
+    for (std::size_t n = 0; n < kParts; ++n) cycles_[n] += other.cycles_[n];
+  }
+
+ private:
+  std::array<Cycle, kParts> cycles_{};
+};
+
+/// Takes the time since `mark` for a part of something, and tells a witness whose it was.
+inline void charge(PartCycles& cycles, Part part, Cycle& mark, Cycle now, models::Witness* witness,
+                   const char* whose) {
+  if (now == mark) return;
+  cycles[part] += now - mark;
+  mark = now;
+  if (witness == nullptr) [[likely]]
+    return;
+  models::WitnessStep told;
+  told.kind = &kPartSteps[static_cast<std::size_t>(part)];
+  told.note = whose;
+  witness->tell_rest(now, told);
+}
+
+}  // namespace nestwalk::software

@@ -1,0 +1,64 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/software/totals.hpp"
+
+#include <algorithm>
+
+namespace nestwalk::software {
+
+void Totals::add(const Vcpu& vcpu, Cycle now) {
+  const VcpuCounts& counts = vcpu.counts();
+  const Cycle stop = vcpu.finished() ? counts.end : now;
+  end = std::max(end, stop);
+  vcpu_cycles += stop - counts.begin;
+  if (counts.total() != 0) first_access = std::min(first_access, counts.first_access_end);
+  vcpus.add(counts);
+  latencies.add(vcpu.latencies());
+  all_finished = all_finished && vcpu.finished() && !vcpu.stopped();
+  if (vcpu.finished() && !contradiction_) contradiction_ = vcpu.contradiction();
+}
+
+void Totals::add(const models::Mmu& part) {
+  mmu.add(part.counts());
+  walks.add(part.walk_totals());
+  mmu_cycles += part.cycles();
+}
+
+void Totals::add(const Hypervisor& hypervisor) {
+  exits.add(hypervisor.counts());
+  operations.add(hypervisor.operations());
+  begin.add(hypervisor.begin_cycles());
+  software::add(entries, hypervisor.entries());
+}
+
+void Totals::add(const Guest& part) {
+  guest.add(part.counts());
+  software::add(entries, part.entries());
+}
+
+std::optional<std::string> Totals::contradiction() const {
+  if (contradiction_ || !all_finished) return contradiction_;
+  const PartCycles& faults = guest.fault_cycles;
+  const PartCycles& switches = guest.switch_cycles;
+  const struct {
+    const char* what;
+    Cycle inside, outside;
+  } kPairs[] = {
+      {"exits", exits.cycles.sum(),
+       vcpus.exit_cycles + faults[Part::Exits] + switches[Part::Exits]},
+      {"operations of the hypervisor", operations.cycles.sum(), vcpus.operation_cycles},
+      {"faults of the guest", faults.sum(), vcpus.guest_cycles},
+      {"switches", switches.sum(), vcpus.switch_cycles},
+      {"translations", mmu_cycles,
+       vcpus.translation_cycles + faults[Part::Translation] + switches[Part::Translation]},
+  };
+  for (const auto& pair : kPairs) {
+    if (pair.inside == pair.outside) continue;
+    return std::string(pair.what) + " took " + std::to_string(pair.inside) +
+           " cycles, but those who waited for them waited " + std::to_string(pair.outside);
+  }
+  return std::nullopt;
+}
+
+}  // namespace nestwalk::software

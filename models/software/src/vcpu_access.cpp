@@ -1,0 +1,335 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/software/vcpu.hpp"
+
+#include <algorithm>
+
+namespace nestwalk::software {
+namespace {
+
+using models::AccessKind;
+
+Access access_of(const models::Fault& fault) {
+  if (fault.for_table) {
+    return fault.table_write || fault.reads_as_writes ? addrspace::kWrite : addrspace::kRead;
+  }
+  constexpr Access kAccess[] = {addrspace::kRead, addrspace::kWrite, addrspace::kExecute};
+  return kAccess[static_cast<unsigned>(fault.access)];
+}
+
+}  // namespace
+
+bool Vcpu::spend(Cycle cycles) {
+  models::Wheel& wheel = board_.wheel();
+  if (wheel.advance(wheel.now() + cycles)) return true;
+  wheel.schedule(wheel.now() + cycles, *this, kFront);
+  return false;
+}
+
+// What the instructions before the next access or event take. What is less than a cycle is kept.
+Cycle Vcpu::gap(u64 instructions) {
+  counts_.instructions += instructions;
+  carry_ += instructions * 1000;
+  const u64 per_cycle = costs_.instructions_per_1000_cycles;
+  Cycle cycles = 0;
+  if (carry_ < 4 * per_cycle) [[likely]] {  // without a division
+    for (; carry_ >= per_cycle; carry_ -= per_cycle) ++cycles;
+  } else {
+    cycles = carry_ / per_cycle;
+    carry_ %= per_cycle;
+  }
+  counts_.instruction_cycles += cycles;
+  return cycles;
+}
+
+// There is an access or an event that comes next; false at the end.
+bool Vcpu::fetch_record() {
+  while (at_ == batch_.accesses.size()) {
+    if (batch_.event != nullptr) return true;
+    at_ = 0;
+    if (left_ == 0 || !stream_.next(batch_)) return finish();
+  }
+  return left_ != 0 || finish();
+}
+
+// In order ---------------------------------------------------------------------------------------
+
+// From state to state, as long as the next one is due in this cycle. Flat: most accesses hit, and
+// take some thirty nanoseconds in all.
+[[gnu::flatten]] void Vcpu::play_in_order() {
+  Slot& slot = slots_[0];
+  for (;;) {
+    if (!slot.done) {
+      if (!perform(slot, 0)) return;
+      retire(slot);
+    }
+    if (front_ == Front::Next) [[likely]] {
+      if (!fetch_record()) return;
+      const bool event = at_ == batch_.accesses.size();
+      front_ = event ? Front::Event : Front::Issue;
+      if (!spend(gap(event ? batch_.event->instructions : batch_.accesses[at_].instructions)))
+        return;
+    }
+    if (front_ == Front::Issue) [[likely]] {
+      front_ = Front::Next;
+      slot.access = &batch_.accesses[at_++];
+      begin(slot);
+      continue;
+    }
+    if (!rare_front()) return;
+  }
+}
+
+// An access ---------------------------------------------------------------------------------------
+
+void Vcpu::begin(Slot& slot) {
+  slot.number = issued();
+  --left_;
+  slot.issued = slot.mark = board_.wheel().now();
+  slot.state = State::Translate;
+  slot.done = slot.left_out = false;
+  slot.witness = nullptr;
+  if (slot.number >= next_told_) [[unlikely]] {
+    slot.witness = &slot.own_witness;
+    slot.witness->begin(slot.issued);
+    next_told_ = listener_->next_wanted(slot.number + 1);
+  }
+  if (!slot.access->knows_address) [[unlikely]] {
+    slot.left_out = true;
+    slot.state = State::Over;
+  }
+}
+
+// Until the access has to wait; true when it is over.
+bool Vcpu::perform(Slot& slot, u32 index) {
+  const GuestAccess& access = *slot.access;
+  for (;;) {
+    switch (slot.state) {
+      case State::Translate:
+        if (!known_.empty() && disagrees(slot)) return handle_guest_fault(slot);
+        slot.state = State::Translated;
+        if (!core_.mmu->translate({access.address, access.kind, true, slot.witness}, *this, index,
+                                  slot.outcome)) {
+          return false;
+        }
+        [[fallthrough]];
+      case State::Translated: {
+        const Cycle now = board_.wheel().now();
+        counts_.translation_cycles += now - slot.mark;
+        slot.mark = now;
+        if (slot.witness != nullptr) [[unlikely]]
+          witness_translation(slot);
+        if (slot.outcome.fault) [[unlikely]] {
+          if (!after_translation(slot)) return false;
+          break;
+        }
+        slot.state = State::Accessed;
+        if (!access_memory(slot, index)) return false;
+        [[fallthrough]];
+      }
+      case State::Accessed: {
+        const Cycle now = board_.wheel().now();
+        const bool fetch = access.kind == AccessKind::Execute;
+        VcpuCounts::Cell& cell = counts_.data[fetch ? 1 : 0][static_cast<unsigned>(slot.served)];
+        ++cell.references;
+        cell.cycles += now - slot.mark;
+        if (slot.witness != nullptr) [[unlikely]]
+          witness_data(slot);
+        return true;
+      }
+      case State::Over:
+        return true;
+      default:
+        if (!rare_step(slot)) return false;
+    }
+  }
+}
+
+bool Vcpu::access_memory(Slot& slot, u32 index) {
+  const bool fetch = slot.access->kind == AccessKind::Execute;
+  return board_.hierarchy().access(fetch ? core_.paths.fetches : core_.paths.data,
+                                   Hpa(slot.outcome.host), slot.access->kind == AccessKind::Write,
+                                   *this, index, slot.served);
+}
+
+void Vcpu::retire(Slot& slot) {
+  slot.done = true;
+  const Cycle now = board_.wheel().now();
+  const Cycle latency = now - slot.issued;
+  if (slot.witness != nullptr) [[unlikely]]
+    listener_->on_story({slot.number, *slot.access, slot.issued, latency, slot.witness->steps()});
+  if (slot.left_out) [[unlikely]] {
+    ++counts_.untranslatable;
+    counts_.untranslatable_cycles += latency;
+    return;
+  }
+  if (latencies_.count() == 0) counts_.first_access_end = now;
+  latencies_.add(latency);
+  ++counts_.accesses[static_cast<unsigned>(slot.access->kind)];
+}
+
+// Whatever was missing may be there: again. The time went to `cycles`.
+bool Vcpu::again(Slot& slot, Cycle& cycles) {
+  const Cycle now = board_.wheel().now();
+  cycles += now - slot.mark;
+  slot.mark = now;
+  if (slot.witness != nullptr && slot.state == State::Held) [[unlikely]]
+    witness_held(slot);
+  core_.witness = nullptr;
+  slot.state = State::Translate;
+  --faulting_;
+  return true;
+}
+
+// The end of what a fault needed; true if the next state is due in this cycle.
+bool Vcpu::rare_step(Slot& slot) {
+  switch (slot.state) {
+    case State::Exited:
+      if (backed_ == FaultOutcome::OutOfMemory) return stop("the host is out of memory");
+      again(slot, counts_.exit_cycles);
+      if (resolved(backed_)) return true;
+      // A device answered, or the guest would have been told of an error: the access is over.
+      ++(backed_ == FaultOutcome::NoPermission ? counts_.forbidden : counts_.emulated);
+      slot.state = State::Over;
+      return true;
+    case State::GuestHandled:
+      if (handled_ != GuestOutcome::Mapped && handled_ != GuestOutcome::NoAddress) {
+        return stop(reason());
+      }
+      again(slot, counts_.guest_cycles);
+      if (handled_ == GuestOutcome::Mapped) return true;
+      slot.left_out = true;
+      slot.state = State::Over;
+      return true;
+    default:
+      return false;
+  }
+}
+
+// The guest's tables have another page for the address than the trace says: its kernel changed them
+// meanwhile, and does so now.
+bool Vcpu::disagrees(const Slot& slot) {
+  const GuestAccess& access = *slot.access;
+  if (!access.knows_guest_physical) return false;
+  if (known_moves_ != guest_->moves()) {
+    known_moves_ = guest_->moves();
+    known_.assign(known_.size(), {});
+  }
+  const u64 page = access.address / kFrameBytes;
+  KnownPage& known = known_[page % kKnownPages];
+  if (known.page == page && known.guest_page == access.guest_physical / kFrameBytes) return false;
+  if (!guest_->agrees(number_, Gva(access.address), Gpa(access.guest_physical))) return true;
+  known = {page, access.guest_physical / kFrameBytes};
+  return false;
+}
+
+bool Vcpu::after_translation(Slot& slot) {
+  const models::Fault& fault = slot.outcome.fault;
+  if (slot.witness != nullptr) [[unlikely]]
+    witness_fault(slot);
+  if (fault.nested) {
+    if (hold(slot)) return false;
+    take_fault(slot, State::Exited);
+    ++counts_.exits;
+    hypervisor_.handle(number_, Gpa(fault.guest_physical), access_of(fault), *this, index_of(slot),
+                       backed_);
+    return false;
+  }
+  // Without a first stage there is nobody to ask.
+  if (guest_ == nullptr || fault.kind == models::FaultKind::BadAddress) {
+    slot.left_out = true;
+    slot.state = State::Over;
+    return true;
+  }
+  return handle_guest_fault(slot);
+}
+
+bool Vcpu::handle_guest_fault(Slot& slot) {
+  if (hold(slot)) return false;
+  take_fault(slot, State::GuestHandled);
+  ++counts_.guest_faults;
+  std::optional<Gpa> recorded;
+  if (slot.access->knows_guest_physical) recorded = Gpa(slot.access->guest_physical);
+  guest_->handle(number_, Gva(slot.access->address), recorded, *this, index_of(slot), handled_);
+  return false;
+}
+
+void Vcpu::take_fault(Slot& slot, State state) {
+  ++faulting_;
+  slot.state = state;
+  core_.witness = slot.witness;
+}
+
+// A fault is taken when all before it is over: until then nobody knows that it will be.
+bool Vcpu::hold(Slot& slot) {
+  if (slots_.size() == 1 || slot.number == oldest_) return false;
+  ++faulting_;
+  slot.state = State::Held;
+  return true;
+}
+
+// What the time goes to that it spends in its state.
+Cycle& Vcpu::cycles_of(const Slot& slot) {
+  switch (slot.state) {
+    case State::Exited:
+      return counts_.exit_cycles;
+    case State::GuestHandled:
+      return counts_.guest_cycles;
+    case State::Held:
+      return counts_.held_cycles;
+    case State::Accessed:
+      return counts_
+          .data[slot.access->kind == AccessKind::Execute ? 1 : 0]
+               [static_cast<unsigned>(slot.served)]
+          .cycles;
+    default:
+      return counts_.translation_cycles;
+  }
+}
+
+// With a window
+// -------------------------------------------------------------------------------------
+
+void Vcpu::go_on(u32 index) {
+  Slot& slot = slots_[index];
+  if (slot.done || !perform(slot, index)) return;  // all is done when the vCPU had to stop
+  retire(slot);
+  free_slots();
+}
+
+// For a witness ----------------------------------------------------------------------------------
+
+// A hit in the first TLB tells nobody.
+void Vcpu::witness_translation(Slot& slot) const {
+  models::WitnessStep told;
+  told.kind = &models::step::kFirstTlb;
+  told.address = slot.access->address;
+  told.hit = true;
+  slot.witness->tell_rest(slot.mark, told);
+}
+
+void Vcpu::witness_held(Slot& slot) const {
+  models::WitnessStep told;
+  told.kind = &models::step::kHeld;
+  slot.witness->tell(slot.mark, told);
+}
+
+void Vcpu::witness_fault(Slot& slot) const {
+  const models::Fault& fault = slot.outcome.fault;
+  models::WitnessStep told;
+  told.kind = fault.nested ? &models::step::kNestedFault : &models::step::kGuestFault;
+  told.address = fault.nested ? fault.guest_physical : fault.virtual_address;
+  told.note = models::kFaultKindNames[static_cast<unsigned>(fault.kind)];
+  slot.witness->tell(slot.mark, told);
+}
+
+void Vcpu::witness_data(Slot& slot) const {
+  models::WitnessStep told;
+  told.kind = &models::step::kData;
+  told.address = slot.outcome.host;
+  told.served = slot.served;
+  slot.witness->tell(board_.wheel().now(), told);
+}
+
+}  // namespace nestwalk::software
