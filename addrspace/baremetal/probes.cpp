@@ -59,14 +59,14 @@ u64 identity_tables() { return 0; }
 // 4096 away, lui has 4096 more.
 void write_code(u64* at, u32 number) {
   const u32 upper = (number + 0x800) & 0xffff'f000;
-  at[0] = u64{upper | 11 << 7 | 0x37} | u64{(number & 0xfff) << 20 | 11 << 15 | 11 << 7 | 0x1b} << 32;
+  at[0] = u64{upper | 11 << 7 | 0x37} | u64{(number & 0xfff) << 20 | 11 << 15 | 11 << 7 | 0x1b}
+                                            << 32;
   at[1] = 0x73;
 }
 #else
 // movz w1, number[15:0]; movk w1, number[31:16], lsl 16; hvc 0
 void write_code(u64* at, u32 number) {
-  at[0] = u64{0x5280'0001 | (number & 0xffff) << 5} |
-          u64{0x72a0'0001 | (number >> 16) << 5} << 32;
+  at[0] = u64{0x5280'0001 | (number & 0xffff) << 5} | u64{0x72a0'0001 | (number >> 16) << 5} << 32;
   at[1] = 0xd400'0002;
 }
 #endif

@@ -16,7 +16,7 @@ using namespace addrspace;
 /// Where things are in the machine's memory.
 struct MemoryMap {
   u64 ram;
-  u64 image;     ///< header, probes, tables
+  u64 image;  ///< header, probes, tables
   u64 image_bytes;
   u64 firmware;  ///< the guest's code, at guest-physical 0; filled by the payload
   u64 data;      ///< what leaves point to; filled by the payload

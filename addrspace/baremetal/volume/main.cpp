@@ -68,7 +68,8 @@ std::vector<u64> read_answers(const FormatRow& format, const MemoryMap& map,
   std::ifstream file(name, std::ios::binary);
   if (format.architecture == Architecture::X86_64) {
     for (std::string line; std::getline(file, line);) {
-      if (!line.empty() && line[0] == '=') words.push_back(std::stoull(line.substr(1), nullptr, 16));
+      if (!line.empty() && line[0] == '=')
+        words.push_back(std::stoull(line.substr(1), nullptr, 16));
     }
     return words;
   }
@@ -92,11 +93,12 @@ int judge_answers(const FormatRow& format, const TrialOptions& options, std::spa
     std::printf("%s %s %s: %llu times, as known\n", emulator.c_str(), version.c_str(),
                 deviation.name.c_str(), number(deviation.met));
   }
-  std::printf("%s: %llu probes, %llu faults; wrong for the engine %llu, for the models %llu, "
-              "stores %llu; engine and models apart %llu",
-              format.name, number(trial->probes().size()), number(verdict.faults),
-              number(verdict.engine_wrong), number(verdict.models_wrong),
-              number(verdict.stores_wrong), number(verdict.engine_and_models));
+  std::printf(
+      "%s: %llu probes, %llu faults; wrong for the engine %llu, for the models %llu, "
+      "stores %llu; engine and models apart %llu",
+      format.name, number(trial->probes().size()), number(verdict.faults),
+      number(verdict.engine_wrong), number(verdict.models_wrong), number(verdict.stores_wrong),
+      number(verdict.engine_and_models));
   if (options.plants != 0) {
     std::printf("; planted %u, found %llu", options.plants, number(verdict.plants_found));
   }
@@ -117,8 +119,9 @@ int run(std::span<char*> words) {
     const FormatRow& format = format_named(words[2]);
     return judge_answers(format, options_from(words[3], words.subspan(8)), words.subspan(4));
   }
-  throw std::invalid_argument("make FORMAT SEED OUT, or judge FORMAT SEED ANSWERS DEVIATIONS "
-                              "EMULATOR VERSION; then the trial");
+  throw std::invalid_argument(
+      "make FORMAT SEED OUT, or judge FORMAT SEED ANSWERS DEVIATIONS "
+      "EMULATOR VERSION; then the trial");
 }
 
 }  // namespace

@@ -157,9 +157,8 @@ class TrialOf final : public Trial {
         return change(at, [&](GpaRange range) { return table_.unmap_region(range); });
       case 1:
       case 2:
-        return change(at, [&](GpaRange range) {
-          return table_.protect_region(range, some_flags());
-        });
+        return change(at,
+                      [&](GpaRange range) { return table_.protect_region(range, some_flags()); });
       default:
         return map(at);
     }
@@ -217,15 +216,16 @@ class TrialOf final : public Trial {
   Probe probe_of(u64 gpa, u64 kind) {
     // The guest's own code and tables are not to be written to, nor executed by accident.
     if (gpa < kFirmwareBytes) kind = kLoads;
-    const u64 offsets[] = {below(kCodeAt / 8) * 8, kStoresAt + below((kFrameBytes - kStoresAt) / 8) * 8,
-                           kCodeAt};
+    const u64 offsets[] = {below(kCodeAt / 8) * 8,
+                           kStoresAt + below((kFrameBytes - kStoresAt) / 8) * 8, kCodeAt};
     return (align_down(gpa, kFrameBytes) + offsets[kind]) | kind;
   }
 
   // Whatever is wrong with the format, the guest must run.
   void mend_firmware(std::vector<u8>& bytes) const {
     const MappingFlags flags{kRwx};
-    const u64 wrong = table_.format().leaf(Hpa(0), flags, 0) ^ Real(machine_.capabilities).leaf(Hpa(0), flags, 0);
+    const u64 wrong =
+        table_.format().leaf(Hpa(0), flags, 0) ^ Real(machine_.capabilities).leaf(Hpa(0), flags, 0);
     for (u64 at = 0; at < kFirmwareBytes; at += page()) {
       const auto found = *table_.entry(Gpa(at));
       const u64 right = found.entry ^ wrong;
@@ -245,8 +245,8 @@ class TrialOf final : public Trial {
       const Hpa old = leaf->address.aligned_down(page());
       const Hpa other(align_down(some_data(), page()));
       if (other == old) continue;
-      plants_.push_back({at, found.slot.value(),
-                         found.entry - F::address_bits(old) + F::address_bits(other)});
+      plants_.push_back(
+          {at, found.slot.value(), found.entry - F::address_bits(old) + F::address_bits(other)});
       const Access access = leaf->flags.access;
       const u64 kind = access.has(kRead) ? kLoads : access.has(kWrite) ? kStores : kJumps;
       probes_.push_back(probe_of(at, kind));
