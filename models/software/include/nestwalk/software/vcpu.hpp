@@ -38,7 +38,8 @@ struct VcpuCounts {
 
   // Where the vCPU's time went. These, and in order its accesses, add up to it.
   Cycle instruction_cycles = 0;
-  Cycle stalled_cycles = 0;  ///< with a window: nothing could begin
+  Cycle interrupted_cycles = 0;  ///< by fences for other vCPUs' exits
+  Cycle stalled_cycles = 0;      ///< with a window: nothing could begin
   Cycle switch_cycles = 0;
   Cycle fence_cycles = 0;
   Cycle operation_cycles = 0;
@@ -157,6 +158,7 @@ class Vcpu final : private models::Actor {
   bool rare_step(Slot& slot);
   bool access_memory(Slot& slot);
   void retire(Slot& slot);
+  void tell(Watcher& watcher, const Slot& slot) const;
   void note_slow(const Slot& slot, Cycle latency);
   bool disagrees(const Slot& slot);
   bool after_translation(Slot& slot);
