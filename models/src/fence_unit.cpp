@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <iterator>
 
-#include "fence_table.hpp"
 #include "nestwalk/addrspace/fence_range.hpp"
+#include "nestwalk/models/fence_table.hpp"
 
 namespace nestwalk::models {
 namespace {
