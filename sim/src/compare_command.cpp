@@ -49,13 +49,14 @@ const std::vector<Policy>& policies() {
 
 // What is shown if nobody asks for something else.
 constexpr const char* kMainRows[] = {
-    "access.total",        "access.untranslatable", "access.emulated",
-    "time.first_access",   "time.cycles",           "latency.mean",
-    "latency.p50",         "latency.p99",           "latency.p99.9",
-    "latency.max",         "tlb.first_hits",        "tlb.second_hits",
-    "walk.count",          "walk.references",       "exit.total",
-    "exit.cycles",         "guest.faults",          "guest.cycles",
-    "memory.backed",       "memory.tables",         "engine.entries_written",
+    "access.total",        "time.first_access",     "time.cycles",
+    "latency.mean",        "latency.p50",           "latency.p99",
+    "latency.p99.9",       "latency.max",           "latency.translation",
+    "latency.data",        "latency.exits",         "latency.guest",
+    "tlb.first_hits",      "tlb.second_hits",       "walk.count",
+    "walk.references",     "walk.references_mean",  "walk.cycles_mean",
+    "exit.total",          "exit.cycles",           "guest.faults",
+    "guest.cycles",        "memory.backed",         "memory.tables",
     "engine.bytes_zeroed", "engine.fences"};
 
 std::vector<std::string> split(const std::string& text, char at) {
