@@ -8,8 +8,9 @@ namespace {
 
 constexpr Command kCheckCommand = {"check", "looks for fences that are missing"};
 
-constexpr const Command* kCommands[] = {&kRunCommand,  &kCompareCommand, &kCheckCommand,
-                                        &kGateCommand, &kTraceCommand,   &kConfigCommand};
+constexpr const Command* kCommands[] = {&kRunCommand,   &kCompareCommand, &kExplainCommand,
+                                        &kCheckCommand, &kGateCommand,    &kTraceCommand,
+                                        &kConfigCommand};
 constexpr const Command* kTraceCommands[] = {&kTraceInfo, &kTraceCat,    &kTraceStats,
                                              &kTraceCut,  &kTraceMerge,  &kTraceSplit,
                                              &kTraceGen,  &kTraceImport, &kTraceVerify};

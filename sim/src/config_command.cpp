@@ -82,9 +82,8 @@ std::vector<Entry> entries_at(const Configuration& configuration, const std::str
 
 std::string text_of(const Entry& entry) {
   std::string text = entry.path + " = " + entry.value.dump() + "\n";
-  for (const auto& [label, what] : {std::pair("range", entry.range),
-                                    {"source", entry.source},
-                                    {"meaning", entry.sentence}}) {
+  for (const auto& [label, what] :
+       {std::pair("range", entry.range), {"source", entry.source}, {"meaning", entry.sentence}}) {
     if (!what.empty()) text.append("  ").append(label).append(": ").append(what) += '\n';
   }
   return text;
@@ -120,8 +119,8 @@ int run_list(const CommandLine& line) {
   if (line.has("json")) {
     Json rows = Json::array();
     for (const Parameter& row : parameters()) {
-      rows.push_back(json_of({row.path, Json::parse(row.standard), "", range_of(row),
-                              row.sentence}));
+      rows.push_back(
+          json_of({row.path, Json::parse(row.standard), "", range_of(row), row.sentence}));
     }
     print({{"presets", presets}, {"parameters", rows}});
     return kDone;
@@ -144,7 +143,8 @@ void declare_explain(CommandLine& line) {
   Words paths = {"machine."};
   for (const Parameter& row : parameters()) paths.emplace_back(row.path);
   line.about(
-          "Says of a parameter, of a value of the machine (machine.walker.slots), or of all below a\n"
+          "Says of a parameter, of a value of the machine (machine.walker.slots), or of all below "
+          "a\n"
           "path (machine.tlb, guest) what it is, what it may be and where it comes from.")
       .flag("json", "as JSON")
       .operand("path", "PATH", po::value<std::string>()->required())

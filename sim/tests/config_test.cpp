@@ -23,15 +23,16 @@ class Config : public Program {
   }
   /// By an implementation that is not ours.
   Result validate(const std::string& schema, const std::string& files) {
-    return run("python3 '" NESTWALK_SIM_TESTS "/validate' '" NESTWALK_SCHEMAS "/" + schema +
-               "' " + files + " 2>&1");
+    return run("python3 '" NESTWALK_SIM_TESTS "/validate' '" NESTWALK_SCHEMAS "/" + schema + "' " +
+               files + " 2>&1");
   }
 };
 
 TEST_F(Config, ListsPresetsAndParameters) {
   const std::string text = run("nestwalk config list").output;
   EXPECT_THAT(text, HasSubstr("\n  rocket-h          riscv64   Rocket with"));
-  EXPECT_THAT(text, HasSubstr("\n  hypervisor.fault_around=0 (a number from 0 to 9)\n      lazy: "));
+  EXPECT_THAT(text,
+              HasSubstr("\n  hypervisor.fault_around=0 (a number from 0 to 9)\n      lazy: "));
   const Json all = json("nestwalk config list --json");
   EXPECT_EQ(all["parameters"].size(),
             std::stoul(run("nestwalk config list | grep -c '^  [a-z]*[.][a-z_]*='").output));
@@ -75,9 +76,10 @@ TEST_F(Config, ExplainsParametersAndAllBelowAPath) {
 }
 
 TEST_F(Config, PrintsWhatRunTakes) {
-  expect("nestwalk config print -p zen4 --set guest.memory=64M > c.json; "
-         "nestwalk config print --config c.json | cmp - c.json",
-         0, "");
+  expect(
+      "nestwalk config print -p zen4 --set guest.memory=64M > c.json; "
+      "nestwalk config print --config c.json | cmp - c.json",
+      0, "");
   const Result bad = run("nestwalk config print --set machine.walker.slots=0 2>&1");
   EXPECT_EQ(bad.exit_code, 2);
   EXPECT_THAT(bad.output, HasSubstr("walker.slots is 0, not a number from 1 to 64"));
@@ -95,9 +97,10 @@ TEST_F(Config, ShippedSchemasAreWhatTheProgramGenerates) {
 
 TEST_F(Config, RunsFitTheSchemas) {
   for (const char* const preset : {"simple", "zen4", "cortex-a76", "rocket-h"}) {
-    const Result made = run("nestwalk trace gen random bytes=4M accesses=2000 -o t.nwt && "
-                            "nestwalk run t.nwt -o " +
-                            std::string(preset) + " -p " + preset + " 2>&1");
+    const Result made =
+        run("nestwalk trace gen random bytes=4M accesses=2000 -o t.nwt && "
+            "nestwalk run t.nwt -o " +
+            std::string(preset) + " -p " + preset + " 2>&1");
     ASSERT_EQ(made.exit_code, 0) << made.output;
   }
   const std::string samples = NESTWALK_TRACE_SAMPLES;
@@ -111,9 +114,9 @@ TEST_F(Config, RunsFitTheSchemas) {
 }
 
 TEST_F(Config, EveryPresetFitsTheSchema) {
-  const Result result =
-      run("for f in '" NESTWALK_PRESETS "'/*.json; do "
-          "printf '{\"machine\": %s}' \"$(cat $f)\" > $(basename $f); done");
+  const Result result = run("for f in '" NESTWALK_PRESETS
+                            "'/*.json; do "
+                            "printf '{\"machine\": %s}' \"$(cat $f)\" > $(basename $f); done");
   ASSERT_EQ(result.exit_code, 0);
   EXPECT_THAT(validate("configuration.json", "*.json").output, HasSubstr("11 valid"));
 }

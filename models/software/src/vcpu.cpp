@@ -44,11 +44,6 @@ void Vcpu::begin(u64 limit) {
   board_.wheel().schedule(counts_.begin, *this, kFront);
 }
 
-void Vcpu::watch(u64 number, models::Witness& witness) {
-  watched_ = number;
-  witness_ = &witness;
-}
-
 void Vcpu::on_cycle(u32 what) {
   if (slots_.size() == 1) return play_in_order();
   if (what == kFront) return play_window();

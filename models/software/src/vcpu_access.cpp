@@ -79,9 +79,10 @@ void Vcpu::begin(Slot& slot) {
   slot.state = State::Translate;
   slot.done = slot.left_out = false;
   slot.witness = nullptr;
-  if (slot.number == watched_) [[unlikely]] {
-    slot.witness = witness_;
-    witness_->begin(slot.issued);
+  if (slot.number >= next_told_) [[unlikely]] {
+    slot.witness = &slot.own_witness;
+    slot.witness->begin(slot.issued);
+    next_told_ = listener_->next_wanted(slot.number + 1);
   }
   if (!slot.access->knows_address) [[unlikely]] {
     slot.left_out = true;
@@ -146,6 +147,8 @@ void Vcpu::retire(Slot& slot) {
   slot.done = true;
   const Cycle now = board_.wheel().now();
   const Cycle latency = now - slot.issued;
+  if (slot.witness != nullptr) [[unlikely]]
+    listener_->on_story({slot.number, *slot.access, slot.issued, latency, slot.witness->steps()});
   if (slot.left_out) [[unlikely]] {
     ++counts_.untranslatable;
     counts_.untranslatable_cycles += latency;
@@ -154,8 +157,6 @@ void Vcpu::retire(Slot& slot) {
   if (latencies_.count() == 0) counts_.first_access_end = now;
   latencies_.add(latency);
   ++counts_.accesses[static_cast<unsigned>(slot.access->kind)];
-  if (latency >= slow_enough_) [[unlikely]]
-    note_slow(slot, latency);
 }
 
 // Whatever was missing may be there: again. The time went to `cycles`.
@@ -163,6 +164,8 @@ bool Vcpu::again(Slot& slot, Cycle& cycles) {
   const Cycle now = board_.wheel().now();
   cycles += now - slot.mark;
   slot.mark = now;
+  if (slot.witness != nullptr && slot.state == State::Held) [[unlikely]]
+    witness_held(slot);
   core_.witness = nullptr;
   slot.state = State::Translate;
   --faulting_;
@@ -213,6 +216,8 @@ bool Vcpu::disagrees(const Slot& slot) {
 
 bool Vcpu::after_translation(Slot& slot) {
   const models::Fault& fault = slot.outcome.fault;
+  if (slot.witness != nullptr) [[unlikely]]
+    witness_fault(slot);
   if (fault.nested) {
     if (hold(slot)) return false;
     take_fault(slot, State::Exited);
@@ -273,18 +278,6 @@ Cycle& Vcpu::cycles_of(const Slot& slot) {
   }
 }
 
-void Vcpu::note_slow(const Slot& slot, Cycle latency) {
-  const Slow slow{slot.number, latency};
-  const auto place = std::upper_bound(
-      slowest_.begin(), slowest_.end(), slow, [](const Slow& left, const Slow& right) {
-        return left.latency != right.latency ? left.latency > right.latency
-                                             : left.number < right.number;
-      });
-  slowest_.insert(place, slow);
-  if (slowest_.size() > keep_) slowest_.pop_back();
-  if (slowest_.size() == keep_) slow_enough_ = slowest_.back().latency;
-}
-
 // For a witness ----------------------------------------------------------------------------------
 
 // A hit in the first TLB tells nobody.
@@ -294,6 +287,21 @@ void Vcpu::witness_translation(Slot& slot) const {
   told.address = slot.access->address;
   told.hit = true;
   slot.witness->tell_rest(slot.mark, told);
+}
+
+void Vcpu::witness_held(Slot& slot) const {
+  models::WitnessStep told;
+  told.kind = &models::step::kHeld;
+  slot.witness->tell(slot.mark, told);
+}
+
+void Vcpu::witness_fault(Slot& slot) const {
+  const models::Fault& fault = slot.outcome.fault;
+  models::WitnessStep told;
+  told.kind = fault.nested ? &models::step::kNestedFault : &models::step::kGuestFault;
+  told.address = fault.nested ? fault.guest_physical : fault.virtual_address;
+  told.note = models::kFaultKindNames[static_cast<unsigned>(fault.kind)];
+  slot.witness->tell(slot.mark, told);
 }
 
 void Vcpu::witness_data(Slot& slot) const {

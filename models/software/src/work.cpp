@@ -78,7 +78,7 @@ void Worker::account() {
   models::WitnessStep told;
   told.kind = &kPartSteps[static_cast<std::size_t>(part)];
   told.address = doing_->where;
-  told.served = served_;
+  if (part == Part::Tables) told.served = served_;
   if (doing_->kind == Step::Kind::Read) {
     told.before = told.value = board_.memory().load(Hpa(doing_->where));
   } else if (doing_->kind == Step::Kind::Write) {
