@@ -43,6 +43,7 @@ const std::vector<Policy>& policies() {
       {"eager", {"hypervisor.backing=eager"}, "all of its memory before the guest runs"},
       {"eager-2M", {"hypervisor.backing=eager", "hypervisor.large_pages=true"}, "in pages of 2M"},
       {"linear", {"hypervisor.backing=linear"}, "in one piece of host memory"},
+      {"native", {"hypervisor.backing=none"}, "without a hypervisor: one stage"},
   };
   return kRows;
 }

@@ -158,11 +158,11 @@ const std::vector<Parameter>& parameters() {
       {"hypervisor.backing",
        Kind::Choice,
        "\"lazy\"",
-       {"eager", "lazy", "linear"},
+       {"eager", "lazy", "linear", "none"},
        0,
        0,
        "when the guest's memory gets frames: before it runs, when it touches them, or before it "
-       "runs and in one piece"},
+       "runs and in one piece; none: there is no hypervisor, and one stage"},
       {"hypervisor.fault_around", Kind::Number, "0", {}, 0, 9, "lazy: 2^n pages for one fault"},
       {"hypervisor.large_pages",
        Kind::Flag,
@@ -366,17 +366,24 @@ RunShape Configuration::resolve(const traces::Header& trace) {
   }
 
   const std::string backing = text("hypervisor.backing");
+  shape.hypervisor.second_stage = backing != "none";
+  if (backing == "none") {
+    if (tables == "none")
+      throw UsageError("guest.tables and hypervisor.backing are none: no stage");
+    shape.machine.memory_base = 0;  // guest-physical addresses are the host's
+  }
   const u8 level = flag("hypervisor.large_pages") ? 1 : 0;
   shape.hypervisor.backend =
-      backing == "eager"  ? Backend::eager(level)
-      : backing == "lazy" ? Backend::lazy(static_cast<u8>(number("hypervisor.fault_around")), level)
-                          : Backend::linear(addrspace::Hpa(0));
+      backing == "eager" ? Backend::eager(level)
+      : backing == "linear"
+          ? Backend::linear(addrspace::Hpa(0))
+          : Backend::lazy(static_cast<u8>(number("hypervisor.fault_around")), level);
   shape.hypervisor.levels = static_cast<u8>(number("hypervisor.levels"));
   shape.hypervisor.hardware_dirty = flag("hypervisor.hardware_dirty");
   const std::string fences = text("hypervisor.fences");
-  shape.hypervisor.fences = fences == "precise"   ? addrspace::FencePolicy::Precise
-                            : fences == "context" ? addrspace::FencePolicy::Context
-                                                  : addrspace::FencePolicy::Original030;
+  for (const addrspace::FencePolicy* const policy : addrspace::kFencePolicies) {
+    if (fences == policy->name) shape.hypervisor.fences = *policy;
+  }
   shape.host_bytes = (number("host.memory") + kGiB - 1) / kGiB * kGiB;
   shape.vcpu.window = static_cast<u32>(number("vcpu.window"));
   shape.limit = number("run.limit");

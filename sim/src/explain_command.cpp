@@ -1,6 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
+// `nestwalk explain`
+
 #include <algorithm>
 
 #include "commands.hpp"
@@ -15,24 +17,23 @@ namespace {
 using addrspace::u32;
 using addrspace::u64;
 
-constexpr const char* kText =
-    "Replays a trace and tells of single accesses what every cycle went to: lookups, entries of\n"
-    "tables with what they mean and where they came from, faults, the software's work. The steps\n"
-    "add up to the access's latency. Parameters are those of `nestwalk run`.";
-
 constexpr std::size_t kMostStories = 1000;
 
 void declare(CommandLine& line) {
-  line.about(kText)
-      .option("access", po::value<std::vector<u64>>()->value_name("N"),
+  line.about(
+      "Replays a trace and tells of single accesses what every cycle went to: lookups, entries of\n"
+      "tables with what they mean and where they came from, faults, the software's work. The "
+      "steps\n"
+      "add up to the access's latency. Parameters are those of `nestwalk run`.");
+  declare_preset(line);
+  declare_settings(line);
+  line.option("access", po::value<std::vector<u64>>()->value_name("N"),
               "an access of the vCPU, by its number from 0; may be repeated")
       .option("worst", po::value<std::size_t>()->value_name("COUNT"),
               "the slowest accesses of the vCPU; 1 without --access")
       .option("vcpu", po::value<u32>()->default_value(0), "which one")
       .flag("json", "as JSON")
       .operand("trace", "TRACE", po::value<std::string>()->required());
-  declare_preset(line);
-  declare_settings(line);
 }
 
 int run(const CommandLine& line) {
