@@ -16,6 +16,8 @@ extern const Command kExplainCommand;
 extern const Command kGateCommand;
 extern const Command kTraceCommand;
 extern const Command kConfigCommand;
+extern const Command kCompletionCommand;
+extern const Command kManCommand;
 
 extern const Command kTraceInfo;
 extern const Command kTraceCat;
