@@ -1,0 +1,38 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "check_command.hpp"
+
+#include "check_log.hpp"
+#include "findings.hpp"
+#include "output.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+namespace po = boost::program_options;
+
+constexpr const char* kText =
+    "Finds the fences that a hypervisor forgot, got wrong or wasted. A log has one line for each "
+    "entry\n"
+    "store, fence, entry, exit and free: models/checker/LOG.md. Exit code 3 when there are errors.";
+
+}  // namespace
+
+int run_check_command(const Arguments& arguments) {
+  CommandLine line("nestwalk check [OPTIONS] LOG", kText);
+  line.flag("json", "JSON instead of a table")
+      .flag("strict", "fences that are excess or over-broad are errors, too")
+      .flag("details", "all of each finding: the entry, what was issued, what is demanded")
+      .operand("log", po::value<std::string>()->required(), 1);
+  if (!line.parse(arguments)) return kDone;
+
+  checker::LogReader reader;
+  checker::Checker checker;
+  check_log(line.get<std::string>("log"), reader, checker);
+  const FindingsView view{line.has("json"), line.has("details")};
+  TextOutput().write(findings_text(checker, line.get<std::string>("log"), view));
+  return has_failed(checker, line.has("strict")) ? kFailed : kDone;
+}
+
+}  // namespace nestwalk::sim
