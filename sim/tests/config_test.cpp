@@ -66,7 +66,7 @@ TEST_F(Config, ExplainsParametersAndAllBelowAPath) {
          "guest.memory = \"64M\"\n"
          "  range: a size from 2M to 128T, or auto\n"
          "  meaning: guest-physical memory from 0; auto: what the trace says, else 4G\n");
-  EXPECT_EQ(run("nestwalk config explain machine.fence | grep -c source").output, "3\n");
+  EXPECT_EQ(run("nestwalk config explain machine.fence | grep -c source").output, "5\n");
   EXPECT_EQ(json("nestwalk config explain host.memory --json")[0]["value"], "64G");
   EXPECT_EQ(run("nestwalk config explain machine --json | grep -c '\"path\"'").output,
             run("nestwalk config explain machine | grep -c =").output);
