@@ -4,28 +4,23 @@
 #include "configuration.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 
 #include "command_line.hpp"
 #include "nestwalk/models/nearest.hpp"
-#include "nestwalk/software/guest_space.hpp"
 
 namespace nestwalk::sim {
 
-using addrspace::Architecture;
-using addrspace::Backend;
 using addrspace::kGiB;
-using addrspace::u32;
 using addrspace::u64;
-using addrspace::u8;
 
 namespace {
 
 constexpr u64 kMiB2 = u64{2} << 20;
 constexpr u64 kMost = ~u64{0};
+constexpr u64 kEnd = u64{1} << 47;  ///< of guest-physical addresses
 
 std::string read_file(const std::string& file) {
   std::ifstream in(file);
@@ -78,11 +73,53 @@ std::optional<u64> size_of(const std::string& text) {
   return size;
 }
 
+// "0x80000000+512M"
+std::optional<software::MemoryRange> range_of(const std::string& text) {
+  const std::size_t plus = text.find('+');
+  const std::string start = text.substr(0, plus);
+  const bool is_hex = start.starts_with("0x") && start.size() > 2 && start.size() <= 18 &&
+                      start.find_first_not_of("0123456789abcdefABCDEF", 2) == std::string::npos;
+  const std::optional<u64> from = is_hex ? std::stoull(start, nullptr, 16) : size_of(start);
+  const std::optional<u64> bytes =
+      plus == std::string::npos ? std::nullopt : size_of(text.substr(plus + 1));
+  if (!from || !bytes || *bytes == 0 || *from >= kEnd || *bytes > kEnd - *from) return {};
+  return software::MemoryRange{*from, *bytes};
+}
+
+// A list, or a word that has commas between them.
+std::optional<std::vector<software::MemoryRange>> ranges_of(const Json& value) {
+  std::vector<software::MemoryRange> ranges;
+  const auto add = [&](const std::string& text) {
+    const auto range = range_of(text);
+    if (range) ranges.push_back(*range);
+    return range.has_value();
+  };
+  if (value.is_string()) {
+    std::istringstream parts(value.get<std::string>());
+    for (std::string part; std::getline(parts, part, ',');) {
+      if (!add(part)) return std::nullopt;
+    }
+    return ranges;
+  }
+  if (!value.is_array()) return std::nullopt;
+  for (const Json& each : value) {
+    if (!each.is_string() || !add(each.get<std::string>())) return std::nullopt;
+  }
+  return ranges;
+}
+
 const Parameter* parameter_at(const std::string& path) {
   const auto& rows = parameters();
   const auto row = std::find_if(rows.begin(), rows.end(),
                                 [&](const Parameter& each) { return each.path == path; });
   return row == rows.end() ? nullptr : &*row;
+}
+
+bool is_size(const Json& value, const Parameter& row) {
+  const std::optional<u64> size = value.is_number_unsigned() ? value.get<u64>()
+                                  : value.is_string()        ? size_of(value.get<std::string>())
+                                                             : std::nullopt;
+  return size && *size >= row.least && *size <= row.most;
 }
 
 void check(const Parameter& row, const Json& value, const std::string& where) {
@@ -109,54 +146,21 @@ void check(const Parameter& row, const Json& value, const std::string& where) {
     case Parameter::Kind::Flag:
       if (!value.is_boolean()) fail("true or false");
       return;
+    case Parameter::Kind::Ranges:
+      if (is_choice() || (row.most != 0 && is_size(value, row)) || ranges_of(value)) return;
+      fail((row.most != 0 ? "a size such as 512M, or " : "") +
+           std::string("a list of START+SIZE such as 0x80000000+512M") +
+           (row.choices.empty() ? "" : ", or ") + listed(row.choices));
+      return;
     case Parameter::Kind::Size: {
       if (is_choice()) return;
-      const std::optional<u64> size = value.is_number_unsigned() ? value.get<u64>()
-                                      : value.is_string()        ? size_of(value.get<std::string>())
-                                                                 : std::nullopt;
-      if (!size || *size < row.least || *size > row.most) {
+      if (!is_size(value, row)) {
         std::string expected = "a size such as 512M";
         if (!row.choices.empty()) expected.append(", or ").append(listed(row.choices));
         fail(expected);
       }
     }
   }
-}
-
-// "x86_64-5" has five.
-std::optional<u64> levels_of(const traces::Header& trace) {
-  const std::string& tables = trace.guest_tables;
-  const bool says = tables.size() > 2 && tables[tables.size() - 2] == '-';
-  const char last = says ? tables.back() : '0';
-  if (last < '3' || last > '5') return std::nullopt;
-  return static_cast<u64>(last - '0');
-}
-
-// In whole large pages, in order; what touches is one.
-std::vector<software::MemoryRange> memory_of(const traces::Header& trace) {
-  constexpr u64 kEnd = u64{1} << 47;
-  std::vector<software::MemoryRange> ranges;
-  for (const traces::MemoryRange& range : trace.memory) {
-    const bool is_memory = range.kind == "ram" || range.kind == "rom";
-    if (range.stage != traces::Stage::Guest || !is_memory || range.start >= kEnd) continue;
-    const u64 start = range.start & ~(kMiB2 - 1);
-    const u64 end = range.start + std::min(range.bytes, kEnd - range.start);
-    const u64 bytes = (end - start + kMiB2 - 1) & ~(kMiB2 - 1);
-    if (range.bytes != 0) ranges.push_back({start, bytes});
-  }
-  std::sort(ranges.begin(), ranges.end(), [](const auto& a, const auto& b) {
-    return a.start != b.start ? a.start < b.start : a.bytes < b.bytes;
-  });
-  std::vector<software::MemoryRange> memory;
-  for (const software::MemoryRange& range : ranges) {
-    if (memory.empty() || range.start > memory.back().start + memory.back().bytes) {
-      memory.push_back(range);
-      continue;
-    }
-    const u64 end = std::max(memory.back().start + memory.back().bytes, range.start + range.bytes);
-    memory.back().bytes = end - memory.back().start;
-  }
-  return memory;
 }
 
 // What a user typed: JSON where it is JSON, else a word.
@@ -181,11 +185,12 @@ const std::vector<Parameter>& parameters() {
       {"guest.tables",
        Kind::Choice,
        "\"auto\"",
-       {"auto", "none", "first-touch", "recorded"},
+       {"auto", "none", "first-touch", "recorded", "replayed"},
        0,
        0,
-       "the guest's own page tables: none, built when a page is touched, or likewise with the "
-       "guest-physical pages that the trace names; auto: what the trace has"},
+       "the guest's own page tables: none, built when a page is touched, likewise with the "
+       "guest-physical pages that the trace names, or those that the trace carries; auto: what the "
+       "trace has and every machine can play: none, recorded or first-touch"},
       {"guest.placement",
        Kind::Choice,
        "\"linear\"",
@@ -208,21 +213,22 @@ const std::vector<Parameter>& parameters() {
        5,
        "of the guest's page tables; auto: as the trace has them, else 4"},
       {"guest.memory",
-       Kind::Size,
+       Kind::Ranges,
        "\"auto\"",
        {"auto"},
        kMiB2,
-       u64{1} << 47,
-       "guest-physical memory from 0; auto: what the trace says, else 4G"},
+       kEnd,
+       "guest-physical memory: from 0, or a list of START+SIZE; auto: what the trace says, else "
+       "4G"},
       {"guest.seed", Kind::Number, "1", {}, 0, kMost, "of random placement"},
       {"hypervisor.backing",
        Kind::Choice,
        "\"lazy\"",
-       {"eager", "lazy", "linear"},
+       {"eager", "lazy", "linear", "replayed"},
        0,
        0,
-       "when the guest's memory gets frames: before it runs, when it touches them, or before it "
-       "runs and in one piece"},
+       "when the guest's memory gets frames: before it runs, when it touches them, before it runs "
+       "and in one piece, or as the trace's own second stage has it (with guest.tables=replayed)"},
       {"hypervisor.fault_around", Kind::Number, "0", {}, 0, 9, "lazy: 2^n pages for one fault"},
       {"hypervisor.large_pages",
        Kind::Flag,
@@ -358,75 +364,11 @@ u64 Configuration::number(const char* path) const {
   const Json& value = const_cast<Configuration*>(this)->at(path, path);
   return value.is_string() ? *size_of(value.get<std::string>()) : value.get<u64>();
 }
+std::vector<software::MemoryRange> Configuration::ranges(const char* path) const {
+  return *ranges_of(const_cast<Configuration*>(this)->at(path, path));
+}
 bool Configuration::flag(const char* path) const {
   return const_cast<Configuration*>(this)->at(path, path).get<bool>();
-}
-
-RunShape Configuration::resolve(const traces::Header& trace) {
-  RunShape shape;
-  shape.machine = models::parse_preset(document_["machine"].dump(), preset_file_).shape;
-  shape.machine.cores = std::max(shape.machine.cores, trace.vcpus);
-  if (document_["machine"]["cores"][0] != shape.machine.cores) {
-    document_["machine"]["cores"] = Json::array({shape.machine.cores, "manual vCPUs of the trace"});
-  }
-
-  const auto lacks = [&](traces::Lack what) { return (trace.lacks & what) != 0; };
-  if (text("guest.tables") == "auto") {
-    const bool physical = trace.mode == traces::Mode::GuestPhysical || lacks(traces::kNoGva);
-    put("guest.tables",
-        physical                ? "none"
-        : lacks(traces::kNoGpa) ? "first-touch"
-                                : "recorded",
-        "auto");
-  }
-  const std::string tables = text("guest.tables");
-  shape.guest.tables = tables == "none"          ? software::GuestTables::None
-                       : tables == "first-touch" ? software::GuestTables::FirstTouch
-                                                 : software::GuestTables::Recorded;
-  if (shape.guest.tables == software::GuestTables::Recorded && lacks(traces::kNoGpa)) {
-    throw UsageError("guest.tables is recorded, but the trace has no guest-physical addresses");
-  }
-  if (shape.guest.tables == software::GuestTables::None && lacks(traces::kNoGpa)) {
-    throw UsageError("guest.tables is none, but the trace has no guest-physical addresses");
-  }
-  shape.guest.placement = text("guest.placement") == "random" ? software::Placement::Random
-                                                              : software::Placement::Linear;
-  shape.guest.large_pages = flag("guest.large_pages");
-  if (document_["guest"]["levels"] == "auto") {
-    const u64 theirs = levels_of(trace).value_or(4);
-    const bool there =
-        software::has_guest_levels(shape.machine.architecture, static_cast<unsigned>(theirs));
-    put("guest.levels", there ? theirs : 4, "auto");  // every architecture has four
-  }
-  shape.guest.levels = static_cast<u8>(number("guest.levels"));
-  shape.guest.seed = number("guest.seed");
-  shape.guest.memory.clear();
-  if (document_["guest"]["memory"] == "auto") {
-    shape.guest.memory = memory_of(trace);
-    if (shape.guest.memory.empty()) {
-      put("guest.memory", "4G", "auto");
-      shape.guest.memory.push_back({0, 4 * kGiB});
-    }
-  } else {
-    shape.guest.memory.push_back({0, (number("guest.memory") + kMiB2 - 1) & ~(kMiB2 - 1)});
-  }
-
-  const std::string backing = text("hypervisor.backing");
-  const u8 level = flag("hypervisor.large_pages") ? 1 : 0;
-  shape.hypervisor.backend =
-      backing == "eager"  ? Backend::eager(level)
-      : backing == "lazy" ? Backend::lazy(static_cast<u8>(number("hypervisor.fault_around")), level)
-                          : Backend::linear(addrspace::Hpa(0));
-  shape.hypervisor.levels = static_cast<u8>(number("hypervisor.levels"));
-  shape.hypervisor.hardware_dirty = flag("hypervisor.hardware_dirty");
-  const std::string fences = text("hypervisor.fences");
-  shape.hypervisor.fences = fences == "precise"   ? addrspace::FencePolicy::Precise
-                            : fences == "context" ? addrspace::FencePolicy::Context
-                                                  : addrspace::FencePolicy::Original030;
-  shape.host_bytes = (number("host.memory") + kGiB - 1) / kGiB * kGiB;
-  shape.vcpu.window = static_cast<u32>(number("vcpu.window"));
-  shape.limit = number("run.limit");
-  return shape;
 }
 
 }  // namespace nestwalk::sim

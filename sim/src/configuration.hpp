@@ -20,7 +20,7 @@ using Json = nlohmann::ordered_json;
 
 /// What a user may set, beside the machine.
 struct Parameter {
-  enum class Kind { Choice, Number, Size, Flag };
+  enum class Kind { Choice, Number, Size, Flag, Ranges };
   const char* path;
   Kind kind;
   const char* standard;                ///< its value if nobody sets it
@@ -30,11 +30,18 @@ struct Parameter {
 };
 const std::vector<Parameter>& parameters();
 
+/// One guest, its hypervisor's policy, and how many processors it has.
+struct VmShape {
+  software::GuestShape guest;
+  software::HypervisorShape hypervisor;
+  bool replays_host = false;  ///< the second stage's tables are those of the trace, too
+  addrspace::u32 vcpus = 1;
+};
+
 /// What a run is made of.
 struct RunShape {
   models::MachineShape machine;
-  software::GuestShape guest;
-  software::HypervisorShape hypervisor;
+  std::vector<VmShape> vms;
   software::VcpuShape vcpu;
   addrspace::u64 host_bytes = 0;
   addrspace::u64 limit = 0;  ///< accesses of each vCPU
@@ -50,15 +57,20 @@ class Configuration {
   /// Every value of a JSON file, over what is there.
   void merge_file(const std::string& file);
 
-  /// What depends on the trace is decided: "auto" is gone from the document.
-  RunShape resolve(const traces::Header& trace);
+  /// What depends on the traces is decided, a guest for each. "auto" is gone from the document,
+  /// unless they decide differently.
+  RunShape resolve(const std::vector<traces::Header>& traces);
   const Json& document() const { return document_; }
 
  private:
   Json& at(const std::string& path, const std::string& where);
   void put(const std::string& path, const Json& value, const std::string& where);
   void merge(const Json& from, const std::string& path, const std::string& where);
+  VmShape resolve_vm(const traces::Header& trace, const models::MachineShape& machine);
+  void resolve_guest(const traces::Header& trace, const models::MachineShape& machine,
+                     software::GuestShape& guest);
   const std::string text(const char* path) const;
+  std::vector<software::MemoryRange> ranges(const char* path) const;
   addrspace::u64 number(const char* path) const;
   bool flag(const char* path) const;
 

@@ -67,7 +67,7 @@ int run_explain_command(const Arguments& arguments) {
   const u32 vcpu = line.get<u32>("vcpu");
   std::unique_ptr<Storyteller> teller;
   const Replay run = replay(
-      line.get<std::string>("trace"), configuration, [] { return false; }, [](u64) {},
+      {line.get<std::string>("trace")}, configuration, [] { return false; }, [](u64) {},
       [&](Simulation& simulation) {
         if (vcpu >= simulation.vcpus()) {
           throw UsageError("nestwalk explain: --vcpu " + std::to_string(vcpu) +
@@ -79,8 +79,8 @@ int run_explain_command(const Arguments& arguments) {
       });
   if (!run.ended_early.empty()) warn("the run ended early: " + run.ended_early);
   if (!numbers.empty() && teller->stories().size() != numbers.size()) {
-    throw UsageError("nestwalk explain: --access " + std::to_string(numbers.back()) +
-                     ": vCPU " + std::to_string(vcpu) + " has no such access");
+    throw UsageError("nestwalk explain: --access " + std::to_string(numbers.back()) + ": vCPU " +
+                     std::to_string(vcpu) + " has no such access");
   }
   std::string text;
   Json all = Json::array();

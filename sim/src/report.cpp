@@ -44,6 +44,7 @@ class Rows {
     operations();
     guest();
     memory();
+    if (run_.replayed) replayed(*run_.replayed);
     return std::move(rows_);
   }
 
@@ -66,6 +67,7 @@ class Rows {
   void operations();
   void guest();
   void memory();
+  void replayed(const software::ReplayCounts& counts);
 
   const software::Totals& all_;
   const Measured& run_;
@@ -216,7 +218,8 @@ void Rows::caches() {
     add(cache + ".tables_share", mean(rows[2].references + rows[3].references, sum), "ratio",
         "of what it served that were entries of tables");
   }
-  const models::DramCounts& dram = run_.dram;
+  if (!run_.machine) return;
+  const models::DramCounts& dram = run_.machine->dram;
   add("dram.row_hits", dram.row_hits, "accesses", "of memory that found their row open");
   add("dram.row_empty", dram.row_empty, "accesses", "that found no row open");
   add("dram.row_conflicts", dram.row_conflicts, "accesses", "that found another row open");
@@ -304,13 +307,48 @@ void Rows::memory() {
   add("memory.backed", run_.memory.tables.owned_bytes, "bytes",
       "of the guest that have host frames");
   add("memory.tables", run_.memory.tables.table_bytes, "bytes", "of the hypervisor's page tables");
-  add("memory.peak", run_.memory_peak, "bytes", "of the host, at most at a time");
+  if (run_.machine)
+    add("memory.peak", run_.machine->memory_peak, "bytes", "of the host, at most at a time");
   const software::WorkCounts& work = run_.work;
   add("engine.entries_read", work.entries_read, "entries",
       "of tables that the engine read, for the hypervisor and for the guest");
   add("engine.entries_written", work.entries_written, "entries", "of tables that it wrote");
   add("engine.bytes_zeroed", work.bytes_zeroed, "bytes", "by the hypervisor");
   add("engine.fences", work.fences, "fences", "that it issued, barriers not counted");
+}
+
+void Rows::replayed(const software::ReplayCounts& counts) {
+  using Counts = software::ReplayCounts;
+  static constexpr struct {
+    const char* name;
+    u64 Counts::*count;
+    const char* unit;
+    const char* sentence;
+  } kRows[] = {
+      {"replay.agreed", &Counts::agreed, "accesses", "that arrived where the trace says"},
+      {"replay.wrong_page", &Counts::wrong_page, "accesses",
+       "that arrived at another guest-physical page than the trace says"},
+      {"replay.wrong_frame", &Counts::wrong_frame, "accesses",
+       "that arrived at that page, but at another host frame"},
+      {"replay.stale", &Counts::stale, "accesses",
+       "that a TLB led elsewhere than the tables do by now, and the trace: nobody invalidated it"},
+      {"replay.not_judged", &Counts::not_judged, "accesses", "for which the trace does not say it"},
+      {"replay.not_known", &Counts::not_known, "accesses",
+       "left out, since the trace does not say which tables translate"},
+      {"replay.guest_faults", &Counts::guest_faults, "accesses",
+       "left out, since the recorded tables of the guest refuse them"},
+      {"replay.host_faults", &Counts::host_faults, "accesses",
+       "left out, since the recorded tables of the second stage refuse them"},
+      {"replay.repeated", &Counts::repeated, "accesses",
+       "that were refused, and tried again, as after a fault that the recorded guest had"},
+      {"replay.guest_stores", &Counts::guest_stores, "entries",
+       "of the guest's tables that changed as recorded"},
+      {"replay.host_stores", &Counts::host_stores, "entries", "of the second stage's, likewise"},
+      {"replay.unplaced", &Counts::unplaced, "entries", "beyond the host's memory"},
+      {"replay.fences", &Counts::fences, "fences",
+       "that are not recorded, but must have been: entries that translated changed"},
+  };
+  for (const auto& row : kRows) add(row.name, counts.*row.count, row.unit, row.sentence);
 }
 
 }  // namespace

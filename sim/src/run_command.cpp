@@ -19,7 +19,8 @@ using addrspace::u64;
 
 constexpr const char* kText =
     "Replays a trace: a guest with real page tables, under a hypervisor that runs the engine, on\n"
-    "the simulated machine of a preset. Prints what it cost, or writes a directory with\n"
+    "the simulated machine of a preset. Several traces are several guests, side by side. Prints "
+    "what it cost, or writes a directory with\n"
     "config.resolved.json, stats.json, stats.txt and run.json.";
 
 constexpr const char* kFiles[] = {"config.resolved.json", "stats.json", "stats.txt", "run.json"};
@@ -48,7 +49,8 @@ fs::path make_directory(const std::string& path, bool force) {
   return path;
 }
 
-Json record_of(const std::string& trace, const Arguments& arguments, const Replay& run) {
+Json record_of(const std::vector<std::string>& traces, const Arguments& arguments,
+               const Replay& run) {
   std::string command = "nestwalk run";
   for (const std::string& argument : arguments) command += " " + argument;
   const double accesses =
@@ -56,7 +58,7 @@ Json record_of(const std::string& trace, const Arguments& arguments, const Repla
   return {{"format", "nestwalk-run"},
           {"version", NESTWALK_VERSION},
           {"command", command},
-          {"trace", trace},
+          {"trace", traces.size() == 1 ? Json(traces[0]) : Json(traces)},
           {"complete", run.ended_early.empty()},
           {"ended_early", run.ended_early},
           {"host_seconds", run.host_seconds},
@@ -66,7 +68,7 @@ Json record_of(const std::string& trace, const Arguments& arguments, const Repla
 }  // namespace
 
 int run_run_command(const Arguments& arguments) {
-  CommandLine line("nestwalk run [OPTIONS] TRACE", kText + help_of_parameters());
+  CommandLine line("nestwalk run [OPTIONS] TRACE...", kText + help_of_parameters());
   line.option("preset,p", po::value<std::string>()->default_value("simple"),
               "the machine: a name of models/presets, or a file")
       .option("set", po::value<std::vector<std::string>>()->value_name("PATH=VALUE"),
@@ -75,10 +77,10 @@ int run_run_command(const Arguments& arguments) {
               "a JSON file with parameters; before --set; may be repeated")
       .option("output,o", po::value<std::string>()->value_name("DIR"), "the directory to write")
       .flag("force", "overwrite what is in the directory")
-      .operand("trace", po::value<std::string>()->required(), 1);
+      .operand("traces", po::value<std::vector<std::string>>()->required(), -1);
   if (!line.parse(arguments)) return kDone;
 
-  const std::string trace = line.get<std::string>("trace");
+  const auto& traces = line.get<std::vector<std::string>>("traces");
   Configuration configuration(preset_file(line.get<std::string>("preset")));
   if (line.has("config")) {
     for (const auto& file : line.get<std::vector<std::string>>("config")) {
@@ -98,9 +100,10 @@ int run_run_command(const Arguments& arguments) {
   {
     Progress progress;
     run = replay(
-        trace, configuration, [] { return g_interrupted != 0; },
+        traces, configuration, [] { return g_interrupted != 0; },
         [&](u64 accesses) { progress.update(accesses, 0, accesses); });
   }
+  for (const std::string& line_of_one : run.disagreements) warn(line_of_one);
   if (!run.ended_early.empty()) warn("the run ended early: " + run.ended_early);
   if (!directory) {
     TextOutput().write(as_text(run.statistics));
@@ -108,7 +111,7 @@ int run_run_command(const Arguments& arguments) {
   }
   const std::string texts[] = {configuration.document().dump(2) + "\n",
                                as_json(run.statistics).dump(2) + "\n", as_text(run.statistics),
-                               record_of(trace, arguments, run).dump(2) + "\n"};
+                               record_of(traces, arguments, run).dump(2) + "\n"};
   for (std::size_t n = 0; n < std::size(kFiles); ++n) write_text(*directory / kFiles[n], texts[n]);
   return kDone;
 }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <optional>
 
 #include "nestwalk/software/host_space.hpp"
@@ -46,9 +47,9 @@ struct OperationCounts {
 class Hypervisor final : private models::Actor {
  public:
   Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpace& space,
-             Recording& recording, const models::SoftwareShape& costs);
+             Recording& recording, const models::SoftwareShape& costs, u32 first_core = 0);
 
-  /// Gives the guest its memory, on core 0; `owner` runs with `what` when that is done.
+  /// Gives the guest its memory, on its first core; `owner` runs with `what` when that is done.
   void begin(const std::vector<MemoryRange>& memory, addrspace::Backend backend,
              models::Actor& owner, u32 what);
   /// The guest left because of an access at a guest-physical address. `owner` runs with `what` when
@@ -62,7 +63,12 @@ class Hypervisor final : private models::Actor {
   models::FenceUnit& fences() { return fences_; }
   const OperationCounts& operations() const { return operations_; }
   /// Memory that operations leave alone: where the guest's kernel has its tables.
-  void leave_alone(const MemoryRange& range) { left_alone_ = range; }
+  void leave_alone(std::function<bool(const MemoryRange&)> touches) {
+    left_alone_ = std::move(touches);
+  }
+  /// What a recorded hypervisor did, by the stream: its time counts as an operation's.
+  void charge_recorded(Part part, Cycle cycles) { operations_.cycles[part] += cycles; }
+  void charge_recorded_store(models::Served served, Cycle cycles);
   const ExitCounts& counts() const { return counts_; }
   EntryCells entries() const;
   /// Why begin() could not give the guest all; none if it could.
@@ -101,6 +107,7 @@ class Hypervisor final : private models::Actor {
   HostSpace& space_;
   Recording& recording_;
   models::SoftwareShape costs_;
+  u32 first_core_;
   std::deque<Worker> workers_;  ///< by core; they stay where they are
   std::vector<Job> jobs_;       ///< by core
   bool locked_ = false;
@@ -113,7 +120,8 @@ class Hypervisor final : private models::Actor {
   PartCycles begin_cycles_;
   ExitCounts counts_;
   OperationCounts operations_;
-  MemoryRange left_alone_ = {0, 0};
+  EntryCells recorded_entries_{};
+  std::function<bool(const MemoryRange&)> left_alone_;
 };
 
 }  // namespace nestwalk::software
