@@ -6,7 +6,7 @@
 namespace nestwalk::models {
 
 detail::MachineParts::MachineParts(const MachineShape& shape, u64 host_bytes)
-    : own_memory(host_bytes, addrspace::Hpa(shape.memory_base)),
+    : own_memory(host_bytes, Hpa(shape.memory_base)),
       own_hierarchy(own_wheel, shape.memory, shape.line_bytes) {}
 
 Machine::Machine(const MachineShape& shape, u64 host_bytes)

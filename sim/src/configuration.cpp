@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "command_line.hpp"
@@ -15,12 +16,13 @@ namespace nestwalk::sim {
 
 using addrspace::kGiB;
 using addrspace::u64;
+namespace fs = std::filesystem;
 
 namespace {
 
 constexpr u64 kMiB2 = u64{2} << 20;
 constexpr u64 kMost = ~u64{0};
-constexpr u64 kEnd = u64{1} << 47;  ///< of guest-physical addresses
+constexpr const char* kPresetFolders[] = {NESTWALK_PRESETS_INSTALLED, NESTWALK_PRESETS};
 
 std::string read_file(const std::string& file) {
   std::ifstream in(file);
@@ -47,120 +49,6 @@ std::string nearest_key(const Json& object, const std::string& key) {
   std::vector<std::string> known;
   for (const auto& [name, value] : object.items()) known.push_back(name);
   return models::nearest(key, known);
-}
-
-std::string listed(const std::vector<const char*>& words) {
-  std::string text;
-  for (const char* const word : words) {
-    if (!text.empty()) text += ", ";
-    text += word;
-  }
-  return text;
-}
-
-// "64M"
-std::optional<u64> size_of(const std::string& text) {
-  std::size_t digits = 0;
-  while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') ++digits;
-  if (digits == 0 || digits > 15 || text.size() > digits + 1) return std::nullopt;
-  u64 size = std::stoull(text.substr(0, digits));
-  if (text.size() > digits) {
-    const std::string units = "KMGT";
-    const std::size_t unit = units.find(text[digits]);
-    if (unit == std::string::npos) return std::nullopt;
-    size <<= 10 * (unit + 1);
-  }
-  return size;
-}
-
-// "0x80000000+512M"
-std::optional<software::MemoryRange> range_of(const std::string& text) {
-  const std::size_t plus = text.find('+');
-  const std::string start = text.substr(0, plus);
-  const bool is_hex = start.starts_with("0x") && start.size() > 2 && start.size() <= 18 &&
-                      start.find_first_not_of("0123456789abcdefABCDEF", 2) == std::string::npos;
-  const std::optional<u64> from = is_hex ? std::stoull(start, nullptr, 16) : size_of(start);
-  const std::optional<u64> bytes =
-      plus == std::string::npos ? std::nullopt : size_of(text.substr(plus + 1));
-  if (!from || !bytes || *bytes == 0 || *from >= kEnd || *bytes > kEnd - *from) return {};
-  return software::MemoryRange{*from, *bytes};
-}
-
-// A list, or a word that has commas between them.
-std::optional<std::vector<software::MemoryRange>> ranges_of(const Json& value) {
-  std::vector<software::MemoryRange> ranges;
-  const auto add = [&](const std::string& text) {
-    const auto range = range_of(text);
-    if (range) ranges.push_back(*range);
-    return range.has_value();
-  };
-  if (value.is_string()) {
-    std::istringstream parts(value.get<std::string>());
-    for (std::string part; std::getline(parts, part, ',');) {
-      if (!add(part)) return std::nullopt;
-    }
-    return ranges;
-  }
-  if (!value.is_array()) return std::nullopt;
-  for (const Json& each : value) {
-    if (!each.is_string() || !add(each.get<std::string>())) return std::nullopt;
-  }
-  return ranges;
-}
-
-const Parameter* parameter_at(const std::string& path) {
-  const auto& rows = parameters();
-  const auto row = std::find_if(rows.begin(), rows.end(),
-                                [&](const Parameter& each) { return each.path == path; });
-  return row == rows.end() ? nullptr : &*row;
-}
-
-bool is_size(const Json& value, const Parameter& row) {
-  const std::optional<u64> size = value.is_number_unsigned() ? value.get<u64>()
-                                  : value.is_string()        ? size_of(value.get<std::string>())
-                                                             : std::nullopt;
-  return size && *size >= row.least && *size <= row.most;
-}
-
-void check(const Parameter& row, const Json& value, const std::string& where) {
-  const auto fail = [&](const std::string& expected) {
-    throw UsageError(where + ": " + row.path + " is " +
-                     value.dump(-1, ' ', false, Json::error_handler_t::replace) + ", not " +
-                     expected);
-  };
-  const auto is_choice = [&] {
-    return value.is_string() &&
-           std::any_of(row.choices.begin(), row.choices.end(),
-                       [&](const char* word) { return value.get<std::string>() == word; });
-  };
-  switch (row.kind) {
-    case Parameter::Kind::Choice:
-      if (!is_choice()) fail("one of " + listed(row.choices));
-      return;
-    case Parameter::Kind::Number:
-      if (is_choice()) return;
-      if (!value.is_number_unsigned() || value.get<u64>() < row.least ||
-          value.get<u64>() > row.most)
-        fail("a number from " + std::to_string(row.least) + " to " + std::to_string(row.most));
-      return;
-    case Parameter::Kind::Flag:
-      if (!value.is_boolean()) fail("true or false");
-      return;
-    case Parameter::Kind::Ranges:
-      if (is_choice() || (row.most != 0 && is_size(value, row)) || ranges_of(value)) return;
-      fail((row.most != 0 ? "a size such as 512M, or " : "") +
-           std::string("a list of START+SIZE such as 0x80000000+512M") +
-           (row.choices.empty() ? "" : ", or ") + listed(row.choices));
-      return;
-    case Parameter::Kind::Size: {
-      if (is_choice()) return;
-      if (!is_size(value, row)) {
-        std::string expected = "a size such as 512M";
-        if (!row.choices.empty()) expected.append(", or ").append(listed(row.choices));
-        fail(expected);
-      }
-    }
-  }
 }
 
 // What a user typed: JSON where it is JSON, else a word.
@@ -213,22 +101,22 @@ const std::vector<Parameter>& parameters() {
        5,
        "of the guest's page tables; auto: as the trace has them, else 4"},
       {"guest.memory",
-       Kind::Ranges,
+       Kind::SizeOrRanges,
        "\"auto\"",
        {"auto"},
        kMiB2,
-       kEnd,
-       "guest-physical memory: from 0, or a list of START+SIZE; auto: what the trace says, else "
-       "4G"},
+       u64{1} << 47,
+       "guest-physical memory: so much from 0, or where; auto: what the trace says, else 4G"},
       {"guest.seed", Kind::Number, "1", {}, 0, kMost, "of random placement"},
       {"hypervisor.backing",
        Kind::Choice,
        "\"lazy\"",
-       {"eager", "lazy", "linear", "replayed"},
+       {"eager", "lazy", "linear", "none", "replayed"},
        0,
        0,
-       "when the guest's memory gets frames: before it runs, when it touches them, before it runs "
-       "and in one piece, or as the trace's own second stage has it (with guest.tables=replayed)"},
+       "when the guest's memory gets frames: before it runs, when it touches them, or before it "
+       "runs and in one piece; none: there is no hypervisor, and one stage; replayed: the second "
+       "stage's tables are those of the trace, too (with guest.tables=replayed)"},
       {"hypervisor.fault_around", Kind::Number, "0", {}, 0, 9, "lazy: 2^n pages for one fault"},
       {"hypervisor.large_pages",
        Kind::Flag,
@@ -258,18 +146,26 @@ const std::vector<Parameter>& parameters() {
   return kRows;
 }
 
+std::vector<std::string> preset_names() {
+  std::set<std::string> names;
+  for (const char* const folder : kPresetFolders) {
+    std::error_code none;
+    for (const auto& entry : fs::directory_iterator(folder, none)) {
+      if (entry.path().extension() == ".json") names.insert(entry.path().stem().string());
+    }
+  }
+  return {names.begin(), names.end()};
+}
+
 std::string preset_file(const std::string& name) {
-  namespace fs = std::filesystem;
   if (name.find('/') != std::string::npos || name.ends_with(".json")) return name;
-  std::string known;
-  for (const char* const folder : {NESTWALK_PRESETS_INSTALLED, NESTWALK_PRESETS}) {
+  for (const char* const folder : kPresetFolders) {
     const fs::path file = fs::path(folder) / (name + ".json");
     std::error_code none;
     if (fs::exists(file, none)) return file.string();
-    for (const auto& entry : fs::directory_iterator(folder, none)) {
-      known.append(" ").append(entry.path().stem().string());
-    }
   }
+  std::string known;
+  for (const std::string& each : preset_names()) known.append(" ").append(each);
   throw UsageError("there is no preset '" + name + "'; there are:" + known);
 }
 
@@ -297,8 +193,8 @@ Json& Configuration::at(const std::string& path, const std::string& where) {
       place = &(*place)[part];
     } else {
       std::string hint;
-      if (place->is_object())
-        hint.append("; did you mean ").append(nearest_key(*place, part)) += '?';
+      const std::string near = place->is_object() ? nearest_key(*place, part) : "";
+      if (!near.empty()) hint.append("; did you mean ").append(near) += '?';
       throw UsageError(where + ": " + label + " is unknown" + hint);
     }
     so_far = label;
@@ -357,18 +253,21 @@ void Configuration::merge_file(const std::string& file) {
   merge(rest, "", file);
 }
 
+const Json& Configuration::value_at(const std::string& path) const {
+  return const_cast<Configuration*>(this)->at(path, path);
+}
+
+void Configuration::check_machine() const {
+  (void)models::parse_preset(document_["machine"].dump(), preset_file_);
+}
+
 const std::string Configuration::text(const char* path) const {
-  return const_cast<Configuration*>(this)->at(path, path).get<std::string>();
+  return value_at(path).get<std::string>();
 }
 u64 Configuration::number(const char* path) const {
-  const Json& value = const_cast<Configuration*>(this)->at(path, path);
+  const Json& value = value_at(path);
   return value.is_string() ? *size_of(value.get<std::string>()) : value.get<u64>();
 }
-std::vector<software::MemoryRange> Configuration::ranges(const char* path) const {
-  return *ranges_of(const_cast<Configuration*>(this)->at(path, path));
-}
-bool Configuration::flag(const char* path) const {
-  return const_cast<Configuration*>(this)->at(path, path).get<bool>();
-}
+bool Configuration::flag(const char* path) const { return value_at(path).get<bool>(); }
 
 }  // namespace nestwalk::sim

@@ -5,30 +5,12 @@
 // "machine", and the parameters below. What is written into a run's directory makes the run again.
 #pragma once
 
-#include <nlohmann/json.hpp>
-#include <optional>
-#include <string>
-#include <vector>
-
 #include "nestwalk/models/preset.hpp"
 #include "nestwalk/software/shape.hpp"
 #include "nestwalk/traces/header.hpp"
+#include "parameter.hpp"
 
 namespace nestwalk::sim {
-
-using Json = nlohmann::ordered_json;
-
-/// What a user may set, beside the machine.
-struct Parameter {
-  enum class Kind { Choice, Number, Size, Flag, Ranges };
-  const char* path;
-  Kind kind;
-  const char* standard;                ///< its value if nobody sets it
-  std::vector<const char*> choices;    ///< of a Choice, and words that a Size may be
-  addrspace::u64 least = 0, most = 0;  ///< of a Number or a Size
-  const char* sentence;
-};
-const std::vector<Parameter>& parameters();
 
 /// One guest, its hypervisor's policy, and how many processors it has.
 struct VmShape {
@@ -61,6 +43,10 @@ class Configuration {
   /// unless they decide differently.
   RunShape resolve(const std::vector<traces::Header>& traces);
   const Json& document() const { return document_; }
+  /// Throws UsageError.
+  const Json& value_at(const std::string& path) const;
+  /// Throws models::PresetError.
+  void check_machine() const;
 
  private:
   Json& at(const std::string& path, const std::string& where);
@@ -70,7 +56,6 @@ class Configuration {
   void resolve_guest(const traces::Header& trace, const models::MachineShape& machine,
                      software::GuestShape& guest);
   const std::string text(const char* path) const;
-  std::vector<software::MemoryRange> ranges(const char* path) const;
   addrspace::u64 number(const char* path) const;
   bool flag(const char* path) const;
 
@@ -78,6 +63,8 @@ class Configuration {
   Json document_;
 };
 
+/// Of the presets that are installed, or in the source tree.
+std::vector<std::string> preset_names();
 /// A preset by its name (one that is installed or in the source tree) or its file.
 std::string preset_file(const std::string& name);
 

@@ -1,10 +1,12 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "explain_command.hpp"
+// `nestwalk explain`
 
 #include <algorithm>
 
+#include "commands.hpp"
+#include "configuration_options.hpp"
 #include "output.hpp"
 #include "replay.hpp"
 #include "story.hpp"
@@ -12,35 +14,29 @@
 namespace nestwalk::sim {
 namespace {
 
-namespace po = boost::program_options;
 using addrspace::u32;
 using addrspace::u64;
 
-constexpr const char* kText =
-    "Replays a trace and tells of single accesses what every cycle went to: lookups, entries of\n"
-    "tables with what they mean and where they came from, faults, the software's work. The steps\n"
-    "add up to the access's latency. Parameters are those of `nestwalk run`.";
-
 constexpr std::size_t kMostStories = 1000;
 
-}  // namespace
-
-int run_explain_command(const Arguments& arguments) {
-  CommandLine line("nestwalk explain [OPTIONS] TRACE", kText);
-  line.option("preset,p", po::value<std::string>()->default_value("simple"),
-              "the machine: a name of models/presets, or a file")
-      .option("set", po::value<std::vector<std::string>>()->value_name("PATH=VALUE"),
-              "one parameter; may be repeated")
-      .option("config", po::value<std::vector<std::string>>()->value_name("FILE"),
-              "a JSON file with parameters; before --set; may be repeated")
-      .option("access", po::value<std::vector<u64>>()->value_name("N"),
+void declare(CommandLine& line) {
+  line.about(
+      "Replays a trace and tells of single accesses what every cycle went to: lookups, entries of\n"
+      "tables with what they mean and where they came from, faults, the software's work. The "
+      "steps\n"
+      "add up to the access's latency. Parameters are those of `nestwalk run`.");
+  declare_preset(line);
+  declare_settings(line);
+  line.option("access", po::value<std::vector<u64>>()->value_name("N"),
               "an access of the vCPU, by its number from 0; may be repeated")
       .option("worst", po::value<std::size_t>()->value_name("COUNT"),
               "the slowest accesses of the vCPU; 1 without --access")
       .option("vcpu", po::value<u32>()->default_value(0), "which one")
       .flag("json", "as JSON")
-      .operand("trace", po::value<std::string>()->required(), 1);
-  if (!line.parse(arguments)) return kDone;
+      .operand("trace", "TRACE", po::value<std::string>()->required());
+}
+
+int run(const CommandLine& line) {
   if (line.has("access") && line.has("worst")) {
     throw UsageError("nestwalk explain: --access or --worst, not both");
   }
@@ -54,19 +50,10 @@ int run_explain_command(const Arguments& arguments) {
   std::sort(numbers.begin(), numbers.end());
   numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
 
-  Configuration configuration(preset_file(line.get<std::string>("preset")));
-  if (line.has("config")) {
-    for (const auto& file : line.get<std::vector<std::string>>("config")) {
-      configuration.merge_file(file);
-    }
-  }
-  if (line.has("set")) {
-    for (const auto& text : line.get<std::vector<std::string>>("set")) configuration.set(text);
-  }
-
+  Configuration configuration = configuration_of(line);
   const u32 vcpu = line.get<u32>("vcpu");
   std::unique_ptr<Storyteller> teller;
-  const Replay run = replay(
+  const Replay played = replay(
       {line.get<std::string>("trace")}, configuration, [] { return false; }, [](u64) {},
       [&](Simulation& simulation) {
         if (vcpu >= simulation.vcpus()) {
@@ -77,7 +64,7 @@ int run_explain_command(const Arguments& arguments) {
                                  : std::make_unique<Storyteller>(simulation, vcpu, numbers);
         simulation.vcpu(vcpu).tell(*teller);
       });
-  if (!run.ended_early.empty()) warn("the run ended early: " + run.ended_early);
+  if (!played.ended_early.empty()) warn("the run ended early: " + played.ended_early);
   if (!numbers.empty() && teller->stories().size() != numbers.size()) {
     throw UsageError("nestwalk explain: --access " + std::to_string(numbers.back()) + ": vCPU " +
                      std::to_string(vcpu) + " has no such access");
@@ -94,5 +81,10 @@ int run_explain_command(const Arguments& arguments) {
   TextOutput().write(line.has("json") ? all.dump(2) + "\n" : text);
   return kDone;
 }
+
+}  // namespace
+
+constexpr Command kExplainCommand = {"explain", "tells why accesses took as long as they did",
+                                     declare, run};
 
 }  // namespace nestwalk::sim

@@ -35,8 +35,8 @@ addrspace::Capabilities any_machine() {
 const models::EntryFormat& format_of(traces::TableFormat format, bool nested) {
   using addrspace::LongMode;
   static const EntryFormatOf<LongMode> kLongMode(any_machine());
-  static const EntryFormatOf<LongMode> kNested(LongMode(any_machine()),
-                                               models::stage_rules(Architecture::X86_64, true, true));
+  static const EntryFormatOf<LongMode> kNested(
+      LongMode(any_machine()), models::stage_rules(Architecture::X86_64, true, true));
   static const EntryFormatOf<addrspace::Stage1<addrspace::Granule::k4K>> kStage1(any_machine());
   static const EntryFormatOf<addrspace::Stage2<addrspace::Granule::k4K>> kStage2(any_machine());
   static const EntryFormatOf<addrspace::Sv> kSv(any_machine());

@@ -23,7 +23,43 @@ constexpr const char* kSourceNames[] = {"none", "walk_cache", "nested_tlb", "l1"
                                         "l2",   "l3",         "memory"};
 static_assert(std::size(kSourceNames) == WalkTotals::kSources);
 
+constexpr const char* kReferencesSentence = "of walks to entries of these levels, served there";
+constexpr const char* kReferenceCyclesSentence = "that they took";
+
 const char* name_of(Served served) { return kSourceNames[static_cast<unsigned>(served)]; }
+
+constexpr struct {
+  const char* name;
+  u64 software::ReplayCounts::*count;
+  const char* unit;
+  const char* sentence;
+} kReplayRows[] = {
+    {"replay.agreed", &software::ReplayCounts::agreed, "accesses",
+     "that arrived where the trace says"},
+    {"replay.wrong_page", &software::ReplayCounts::wrong_page, "accesses",
+     "that arrived at another guest-physical page than the trace says"},
+    {"replay.wrong_frame", &software::ReplayCounts::wrong_frame, "accesses",
+     "that arrived at that page, but at another host frame"},
+    {"replay.stale", &software::ReplayCounts::stale, "accesses",
+     "that a TLB led elsewhere than the tables do by now, and the trace: nobody invalidated it"},
+    {"replay.not_judged", &software::ReplayCounts::not_judged, "accesses",
+     "for which the trace does not say it"},
+    {"replay.not_known", &software::ReplayCounts::not_known, "accesses",
+     "left out, since the trace does not say which tables translate"},
+    {"replay.guest_faults", &software::ReplayCounts::guest_faults, "accesses",
+     "left out, since the recorded tables of the guest refuse them"},
+    {"replay.host_faults", &software::ReplayCounts::host_faults, "accesses",
+     "left out, since the recorded tables of the second stage refuse them"},
+    {"replay.repeated", &software::ReplayCounts::repeated, "accesses",
+     "that were refused, and tried again, as after a fault that the recorded guest had"},
+    {"replay.guest_stores", &software::ReplayCounts::guest_stores, "entries",
+     "of the guest's tables that changed as recorded"},
+    {"replay.host_stores", &software::ReplayCounts::host_stores, "entries",
+     "of the second stage's, likewise"},
+    {"replay.unplaced", &software::ReplayCounts::unplaced, "entries", "beyond the host's memory"},
+    {"replay.fences", &software::ReplayCounts::fences, "fences",
+     "that are not recorded, but must have been: entries that translated changed"},
+};
 
 double mean(u64 sum, u64 count) {
   return count == 0 ? 0.0 : static_cast<double>(sum) / static_cast<double>(count);
@@ -180,8 +216,8 @@ void Rows::reference(u8 guest, u8 nested, bool update) {
         all_.walks.of(guest, nested, static_cast<Served>(source), update);
     if (cell.references == 0) continue;
     const std::string name = place + "." + kSourceNames[source];
-    add(name, cell.references, "references", "of walks to entries of these levels, served there");
-    cycles(name + ".cycles", cell.cycles, "that they took");
+    add(name, cell.references, "references", kReferencesSentence);
+    cycles(name + ".cycles", cell.cycles, kReferenceCyclesSentence);
   }
 }
 
@@ -318,41 +354,31 @@ void Rows::memory() {
 }
 
 void Rows::replayed(const software::ReplayCounts& counts) {
-  using Counts = software::ReplayCounts;
-  static constexpr struct {
-    const char* name;
-    u64 Counts::*count;
-    const char* unit;
-    const char* sentence;
-  } kRows[] = {
-      {"replay.agreed", &Counts::agreed, "accesses", "that arrived where the trace says"},
-      {"replay.wrong_page", &Counts::wrong_page, "accesses",
-       "that arrived at another guest-physical page than the trace says"},
-      {"replay.wrong_frame", &Counts::wrong_frame, "accesses",
-       "that arrived at that page, but at another host frame"},
-      {"replay.stale", &Counts::stale, "accesses",
-       "that a TLB led elsewhere than the tables do by now, and the trace: nobody invalidated it"},
-      {"replay.not_judged", &Counts::not_judged, "accesses", "for which the trace does not say it"},
-      {"replay.not_known", &Counts::not_known, "accesses",
-       "left out, since the trace does not say which tables translate"},
-      {"replay.guest_faults", &Counts::guest_faults, "accesses",
-       "left out, since the recorded tables of the guest refuse them"},
-      {"replay.host_faults", &Counts::host_faults, "accesses",
-       "left out, since the recorded tables of the second stage refuse them"},
-      {"replay.repeated", &Counts::repeated, "accesses",
-       "that were refused, and tried again, as after a fault that the recorded guest had"},
-      {"replay.guest_stores", &Counts::guest_stores, "entries",
-       "of the guest's tables that changed as recorded"},
-      {"replay.host_stores", &Counts::host_stores, "entries", "of the second stage's, likewise"},
-      {"replay.unplaced", &Counts::unplaced, "entries", "beyond the host's memory"},
-      {"replay.fences", &Counts::fences, "fences",
-       "that are not recorded, but must have been: entries that translated changed"},
-  };
-  for (const auto& row : kRows) add(row.name, counts.*row.count, row.unit, row.sentence);
+  for (const auto& row : kReplayRows) add(row.name, counts.*row.count, row.unit, row.sentence);
 }
 
 }  // namespace
 
 Statistics statistics_of(const Measured& run) { return Rows(run).collect(); }
+
+Statistics statistics_of_nothing() { return statistics_of({{}, {}, {}, {}, MachineMeasured{}}); }
+
+// As Rows::reference names them.
+std::vector<StatisticFamily> statistic_families() {
+  std::string sources;
+  for (const char* const name : kSourceNames)
+    sources.append(sources.empty() ? "" : "|").append(name);
+  const std::string level = "[0-" + std::to_string(WalkTotals::kLevels - 2) + "]";
+  const std::string cell = "^reference\\.(data|guest" + level + ")(\\.nested" + level +
+                           ")?(\\.update)?\\.(" + sources + ")";
+  std::vector<StatisticFamily> families = {
+      {cell + "$", "references", kReferencesSentence},
+      {cell + "\\.cycles$", "cycles", kReferenceCyclesSentence},
+      {"^vm[0-9]+\\..+$", "as the other", "of one guest where there are several", "number"}};
+  for (const auto& row : kReplayRows) {
+    families.push_back({std::string("^") + row.name + "$", row.unit, row.sentence});
+  }
+  return families;
+}
 
 }  // namespace nestwalk::sim

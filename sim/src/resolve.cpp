@@ -95,14 +95,14 @@ void Configuration::resolve_guest(const traces::Header& trace, const models::Mac
   }
   const std::string tables = text("guest.tables");
   guest.tables = static_cast<GuestTables>(index_of(tables, software::kGuestTablesNames));
-  const bool needs_gpa =
-      guest.tables == GuestTables::Recorded || guest.tables == GuestTables::None;
+  const bool needs_gpa = guest.tables == GuestTables::Recorded || guest.tables == GuestTables::None;
   if (needs_gpa && lacks(traces::kNoGpa)) {
     throw UsageError("guest.tables is " + tables +
                      ", but the trace has no guest-physical addresses");
   }
   if (guest.tables == GuestTables::Replayed && trace.architecture != machine.architecture) {
-    throw UsageError("guest.tables is replayed, but the trace is not of the machine's architecture");
+    throw UsageError(
+        "guest.tables is replayed, but the trace is not of the machine's architecture");
   }
   guest.placement = static_cast<software::Placement>(
       index_of(text("guest.placement"), software::kPlacementNames));
@@ -124,8 +124,8 @@ void Configuration::resolve_guest(const traces::Header& trace, const models::Mac
     const bool is_size =
         memory.is_number() ||
         (memory.is_string() && memory.get<std::string>().find('+') == std::string::npos);
-    guest.memory = whole(is_size ? std::vector<MemoryRange>{{0, number("guest.memory")}}
-                                 : ranges("guest.memory"));
+    guest.memory =
+        whole(is_size ? std::vector<MemoryRange>{{0, number("guest.memory")}} : *ranges_of(memory));
   }
   if (guest.memory.empty()) throw UsageError("guest.memory is empty");
 }
@@ -138,6 +138,13 @@ VmShape Configuration::resolve_vm(const traces::Header& trace,
   const std::string backing = text("hypervisor.backing");
   const u8 level = flag("hypervisor.large_pages") ? 1 : 0;
   vm.replays_host = backing == "replayed";
+  vm.hypervisor.second_stage = backing != "none";
+  if (backing == "none" && vm.guest.tables == GuestTables::None) {
+    throw UsageError("guest.tables and hypervisor.backing are none: no stage");
+  }
+  if (backing == "none" && vm.guest.tables == GuestTables::Replayed) {
+    throw UsageError("guest.tables is replayed and hypervisor.backing none: not supported yet");
+  }
   if (vm.replays_host && vm.guest.tables != GuestTables::Replayed) {
     throw UsageError("hypervisor.backing is replayed, but guest.tables is not");
   }
@@ -145,16 +152,16 @@ VmShape Configuration::resolve_vm(const traces::Header& trace,
     throw UsageError("hypervisor.backing is replayed, but the trace has no second stage");
   }
   vm.hypervisor.backend =
-      backing == "eager"    ? Backend::eager(level)
-      : backing == "linear" ? Backend::linear(addrspace::Hpa(0))
-                            : Backend::lazy(static_cast<u8>(number("hypervisor.fault_around")),
-                                            level);
+      backing == "eager" ? Backend::eager(level)
+      : backing == "linear"
+          ? Backend::linear(addrspace::Hpa(0))
+          : Backend::lazy(static_cast<u8>(number("hypervisor.fault_around")), level);
   vm.hypervisor.levels = static_cast<u8>(number("hypervisor.levels"));
   vm.hypervisor.hardware_dirty = flag("hypervisor.hardware_dirty");
   const std::string fences = text("hypervisor.fences");
-  vm.hypervisor.fences = fences == "precise"   ? addrspace::FencePolicy::Precise
-                         : fences == "context" ? addrspace::FencePolicy::Context
-                                               : addrspace::FencePolicy::Original030;
+  for (const addrspace::FencePolicy* const policy : addrspace::kFencePolicies) {
+    if (fences == policy->name) vm.hypervisor.fences = *policy;
+  }
   return vm;
 }
 
@@ -177,11 +184,12 @@ RunShape Configuration::resolve(const std::vector<traces::Header>& traces) {
     document_["machine"]["cores"] = Json::array({shape.machine.cores, "manual vCPUs of the trace"});
   }
   shape.host_bytes = (number("host.memory") + kGiB - 1) / kGiB * kGiB;
-  if (shape.vms[0].replays_host) shape.machine.memory_base = 0;
-  if (shape.vms[0].replays_host && traces.size() > 1) {
-    throw UsageError(
-        "hypervisor.backing is replayed, and there are several traces: not supported yet, since "
-        "their tables would lie on each other");
+  // Guest-physical addresses, or those of the recorded host, are this machine's.
+  const bool own_addresses = shape.vms[0].replays_host || !shape.vms[0].hypervisor.second_stage;
+  if (own_addresses) shape.machine.memory_base = 0;
+  if (own_addresses && traces.size() > 1) {
+    throw UsageError("hypervisor.backing is " + text("hypervisor.backing") +
+                     ", and there are several traces: their memory would be the same");
   }
   shape.vcpu.window = static_cast<u32>(number("vcpu.window"));
   shape.limit = number("run.limit");

@@ -29,9 +29,9 @@ std::string hex(u64 value) {
 }
 
 const char* size_name(unsigned shift) {
-  constexpr const char* kNames[] = {"4K", "8K", "16K", "32K", "64K", "128K", "256K", "512K",
-                                    "1M", "2M", "4M",  "8M",  "16M", "32M",  "64M",  "128M",
-                                    "256M", "512M", "1G"};
+  constexpr const char* kNames[] = {"4K",   "8K",   "16K",  "32K",  "64K", "128K", "256K",
+                                    "512K", "1M",   "2M",   "4M",   "8M",  "16M",  "32M",
+                                    "64M",  "128M", "256M", "512M", "1G"};
   const unsigned n = shift - 12;
   return n < std::size(kNames) ? kNames[n] : "large";
 }
@@ -131,8 +131,8 @@ std::string as_text(const Story& story) {
   char line[160];
   std::snprintf(line, sizeof line, "vCPU %u, access %llu: %s of %s: %llu cycles, from cycle %llu\n",
                 story.vcpu, static_cast<unsigned long long>(story.number),
-                kKinds[static_cast<unsigned>(story.access.kind)],
-                hex(story.access.address).c_str(), static_cast<unsigned long long>(story.latency),
+                kKinds[static_cast<unsigned>(story.access.kind)], hex(story.access.address).c_str(),
+                static_cast<unsigned long long>(story.latency),
                 static_cast<unsigned long long>(story.begin));
   std::string text = line;
   text += "      at  cycles\n";
@@ -241,8 +241,7 @@ void Storyteller::find_places(const models::Stage& stage, bool nested, u64 addre
     }
     if (!memory.contains(addrspace::Hpa(slot), sizeof(u64))) return;
     places[slot] = {nested, static_cast<u8>(level)};
-    const models::Entry entry =
-        stage.format->decode(memory.load(addrspace::Hpa(slot)), level);
+    const models::Entry entry = stage.format->decode(memory.load(addrspace::Hpa(slot)), level);
     if (entry.kind != models::EntryKind::Table || level == 0) return;
     table = entry.address;
   }

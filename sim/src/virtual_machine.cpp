@@ -36,8 +36,9 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, models
       limit_(run.limit == 0 ? ~u64{0} : run.limit),
       first_core_(first_core),
       memory_(memory_of(shape)),
-      recording_(board.memory(), run.machine.architecture, shape.hypervisor.fences,
-                 software::capabilities(run.machine.architecture, shape.hypervisor.hardware_dirty)) {
+      recording_(
+          board.memory(), run.machine.architecture, shape.hypervisor.fences,
+          software::capabilities(run.machine.architecture, shape.hypervisor.hardware_dirty)) {
   using software::GuestTables;
   const auto architecture = run.machine.architecture;
   const models::SoftwareShape& costs = run.machine.software;
@@ -57,8 +58,8 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, models
   physical.vmid = vmid;
   physical = physical.tagged(board.tags());
   if (shape.guest.tables == GuestTables::Replayed) {
-    replayed_ = std::make_unique<ReplayedTables>(
-        board, shape.replays_host ? nullptr : space_.get(), vmid, most_asids);
+    replayed_ = std::make_unique<ReplayedTables>(board, shape.replays_host ? nullptr : space_.get(),
+                                                 vmid, most_asids);
     source.load(*replayed_);
     hypervisor_->leave_alone(
         [this](const MemoryRange& range) { return replayed_->lies_in(range); });
@@ -67,15 +68,12 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, models
     if (!guest_) board.core(first_core + n).mmu->set_regime(physical);
     streams_.push_back(source.open(n));
     vcpus_.push_back(std::make_unique<Vcpu>(board, first_core + n, guest_.get(), *hypervisor_,
-                                            costs, shape.guest.tables, *streams_.back(),
-                                            run.vcpu));
+                                            costs, shape.guest.tables, *streams_.back(), run.vcpu));
     if (replayed_) vcpus_.back()->replay(*replayed_);
   }
 }
 
-void VirtualMachine::begin() {
-  hypervisor_->begin(memory_, shape_.hypervisor.backend, *this, 0);
-}
+void VirtualMachine::begin() { hypervisor_->begin(memory_, shape_.hypervisor.backend, *this, 0); }
 
 void VirtualMachine::on_cycle(u32) {
   if (hypervisor_->begin_error()) return;

@@ -55,10 +55,10 @@ TEST_F(Explain, SaysWhatEntriesMean) {
   const Result result = run("nestwalk explain t.nwt --access 0");
   EXPECT_EQ(result.exit_code, 0);
   for (const char* const part :
-       {"vCPU 0, access 0: write of 0x", "first TLB: miss for 0x", "guest fault: ",
-        "not present, 0x", "exit: left the guest, the hypervisor", "(first stage, level 0: page of 4K at 0x",
-        "(second stage, level 0: page of 4K at 0x", "second stage, level 3, for the data",
-        "data: at 0x"}) {
+       {"vCPU 0, access 0: write of 0x", "first TLB: miss for 0x",
+        "guest fault: ", "not present, 0x", "exit: left the guest, the hypervisor",
+        "(first stage, level 0: page of 4K at 0x", "(second stage, level 0: page of 4K at 0x",
+        "second stage, level 3, for the data", "data: at 0x"}) {
     EXPECT_THAT(result.output, HasSubstr(part));
   }
 }
@@ -67,8 +67,7 @@ TEST_F(Explain, SaysWhatItCannotTell) {
   ASSERT_EQ(run("nestwalk trace gen gups bytes=64K updates=20 -o t.nwt").exit_code, 0);
   expect("nestwalk explain t.nwt --access 40", 2,
          "nestwalk explain: --access 40: vCPU 0 has no such access\n");
-  expect("nestwalk explain t.nwt --vcpu 1", 2,
-         "nestwalk explain: --vcpu 1, but the trace has 1\n");
+  expect("nestwalk explain t.nwt --vcpu 1", 2, "nestwalk explain: --vcpu 1, but the trace has 1\n");
   expect("nestwalk explain t.nwt --worst 0", 2,
          "nestwalk explain: --worst is 0, not a number from 1 to 1000\n");
   expect("nestwalk explain t.nwt --worst 1 --access 1", 2,

@@ -223,6 +223,10 @@ bool Guest::stock(u32 core) {
 
 // A write through the direct map.
 bool Guest::touch(u32 core, Gpa at) {
+  if (!kernel_.nested.on()) {  // the direct map is all that there is, and a hit
+    jobs_[core].touched = {};
+    return true;
+  }
   models::Mmu& mmu = *board_.core(core).mmu;
   const models::Regime user = mmu.regime();
   mmu.set_regime(kernel_);

@@ -32,9 +32,10 @@ FenceKind nested_fence(Architecture architecture) {
 void ReplayCounts::add(const ReplayCounts& other) {
   for (u64 ReplayCounts::*const field :
        {&ReplayCounts::agreed, &ReplayCounts::wrong_page, &ReplayCounts::wrong_frame,
-        &ReplayCounts::stale, &ReplayCounts::not_judged, &ReplayCounts::not_known, &ReplayCounts::guest_faults,
-        &ReplayCounts::host_faults, &ReplayCounts::repeated, &ReplayCounts::guest_stores, &ReplayCounts::host_stores,
-        &ReplayCounts::unplaced, &ReplayCounts::fences}) {
+        &ReplayCounts::stale, &ReplayCounts::not_judged, &ReplayCounts::not_known,
+        &ReplayCounts::guest_faults, &ReplayCounts::host_faults, &ReplayCounts::repeated,
+        &ReplayCounts::guest_stores, &ReplayCounts::host_stores, &ReplayCounts::unplaced,
+        &ReplayCounts::fences}) {
     this->*field += other.*field;
   }
 }
@@ -229,8 +230,8 @@ void ReplayedTables::judge(u32 core, u64 number, const GuestAccess& access,
     ++counts_.agreed;
     return;
   }
-  const models::Peek::Found now = peek_.translate(
-      board_.core(core).mmu->regime(), {access.address, access.kind, true});
+  const models::Peek::Found now =
+      peek_.translate(board_.core(core).mmu->regime(), {access.address, access.kind, true});
   // The engine may have no frame there yet; or none for the tables, which nobody read then.
   const bool ends_there =
       now.fault.nested && engine_ != nullptr &&

@@ -44,16 +44,6 @@ void Vcpu::on_cycle(u32 what) {
 
 // The stream -------------------------------------------------------------------------------------
 
-// There is an access or an event that comes next; false at the end.
-bool Vcpu::fetch_record() {
-  while (at_ == batch_.accesses.size()) {
-    if (batch_.event != nullptr) return true;
-    at_ = 0;
-    if (left_ == 0 || !stream_.next(batch_)) return finish();
-  }
-  return left_ != 0 || finish();
-}
-
 // What is not on an access's usual way; true if the next state is due in this cycle.
 bool Vcpu::rare_front() {
   switch (front_) {

@@ -32,7 +32,9 @@ const Work& Recording::take() {
 void Recording::fenced(const addrspace::Invalidation<Gpa>& change) {
   emit_fences(architecture_, policy_, machine_, change, [&](const addrspace::Fence& op) {
     const models::FenceRequest request = models::from_engine(op, regime_);
-    if (request.kind != models::FenceKind::None) fence(request);
+    const bool barrier =
+        request.kind == models::FenceKind::None || request.kind == models::FenceKind::Dsb;
+    if (!barrier) fence(request);
   });
 }
 

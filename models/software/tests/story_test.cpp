@@ -120,14 +120,14 @@ TEST_P(Stories, AddUp) {
         if (count % 97 != 0) continue;
         const auto kind = static_cast<HostOperation::Kind>(random() % HostOperation::kKinds);
         const u64 at = random() % (u64{60} << 20) & ~u64{0xfff};
-        world.streams[n].add(GuestEvent{random() % 7, HostOperation{kind, Gpa(at), 4 * kFrameBytes}});
+        world.streams[n].add(
+            GuestEvent{random() % 7, HostOperation{kind, Gpa(at), 4 * kFrameBytes}});
       }
     }
     world.run();
     for (u32 n = 0; n < 2; ++n) {
       EXPECT_EQ(world.vcpus[n]->stopped(), std::nullopt);
-      EXPECT_EQ(listeners[n].sum,
-                world.latencies(n) + world.counts(n).untranslatable_cycles);
+      EXPECT_EQ(listeners[n].sum, world.latencies(n) + world.counts(n).untranslatable_cycles);
     }
   }
 }

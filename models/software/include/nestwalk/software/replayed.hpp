@@ -22,12 +22,12 @@
 namespace nestwalk::software {
 
 struct ReplayCounts {
-  u64 agreed = 0;      ///< accesses that arrived where the trace says
-  u64 wrong_page = 0;  ///< at another guest-physical page
-  u64 wrong_frame = 0;  ///< at that page, but at another host frame
-  u64 stale = 0;  ///< by a TLB that nobody told: the tables lead where the trace says
-  u64 not_judged = 0;   ///< the trace does not say where
-  u64 not_known = 0;    ///< left out: nor does it say which tables translate
+  u64 agreed = 0;        ///< accesses that arrived where the trace says
+  u64 wrong_page = 0;    ///< at another guest-physical page
+  u64 wrong_frame = 0;   ///< at that page, but at another host frame
+  u64 stale = 0;         ///< by a TLB that nobody told: the tables lead where the trace says
+  u64 not_judged = 0;    ///< the trace does not say where
+  u64 not_known = 0;     ///< left out: nor does it say which tables translate
   u64 guest_faults = 0;  ///< left out: the guest's tables refuse them
   u64 host_faults = 0;   ///< left out: the second stage's do
   u64 repeated = 0;      ///< refused, and tried again
@@ -115,10 +115,10 @@ class ReplayedTables {
   u16 most_asids_;
   models::Peek peek_;
   models::Stage nested_;
-  std::map<u64, Page> pages_;   ///< of the guest's tables, by guest-physical address
-  std::set<u64> missing_;       ///< of these, that no host frame has yet
+  std::map<u64, Page> pages_;  ///< of the guest's tables, by guest-physical address
+  std::set<u64> missing_;      ///< of these, that no host frame has yet
   std::vector<Core> cores_;
-  std::vector<u64> refused_;  ///< the last access that was, by core
+  std::vector<u64> refused_;            ///< the last access that was, by core
   std::unordered_map<u16, u16> asids_;  ///< their numbers
   u16 last_number_ = 0;
   ReplayCounts counts_;

@@ -169,7 +169,7 @@ class Vcpu final : private models::Actor {
   bool fetch_record();
   Cycle gap(u64 instructions);
   bool spend(Cycle cycles);
-  bool rare_front();
+  [[gnu::noinline]] bool rare_front();
   bool begin_event();
   void end_event();
   void begin_fence(const GuestFence& fence);
@@ -182,19 +182,19 @@ class Vcpu final : private models::Actor {
 
   // An access.
   void begin(Slot& slot);
-  bool perform(Slot& slot);
-  bool rare_step(Slot& slot);
-  bool access_memory(Slot& slot);
+  bool perform(Slot& slot, u32 index);
+  [[gnu::noinline]] bool rare_step(Slot& slot);
+  bool access_memory(Slot& slot, u32 index);
   bool leave_out(Slot& slot);
   void retire(Slot& slot);
-  bool disagrees(const Slot& slot);
-  bool after_translation(Slot& slot);
-  bool handle_guest_fault(Slot& slot);
+  [[gnu::noinline]] bool disagrees(const Slot& slot);
+  [[gnu::noinline]] bool after_translation(Slot& slot);
+  [[gnu::noinline]] bool handle_guest_fault(Slot& slot);
   bool hold(Slot& slot);
   void take_fault(Slot& slot, State state);
   bool again(Slot& slot, Cycle& cycles);
-  void witness_translation(Slot& slot) const;
-  void witness_data(Slot& slot) const;
+  [[gnu::noinline]] void witness_translation(Slot& slot) const;
+  [[gnu::noinline]] void witness_data(Slot& slot) const;
   void witness_fault(Slot& slot) const;
   void witness_held(Slot& slot) const;
   Cycle& cycles_of(const Slot& slot);

@@ -1,0 +1,162 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Finds the fences that are missing, insufficient or wasted.
+//
+// A processor may cache, at any time while it runs a VM, whatever the VM's tables permit, and keep
+// it. So each store after which such a copy would be wrong opens an obligation, held by every
+// processor that has run the VM; fences discharge it; and what is not discharged when the operation
+// returns is found, on the processors that are in the guest at that time or enter it later.
+#pragma once
+
+#include <deque>
+#include <map>
+
+#include "nestwalk/checker/finding.hpp"
+#include "nestwalk/checker/tables.hpp"
+
+namespace nestwalk::checker {
+
+struct Obligation;
+struct Effect;
+
+class Checker final : public Events {
+ public:
+  Checker();
+  ~Checker() override;
+
+  void vm_created(const Moment& when, const Vm& vm) override;
+  void vm_destroyed(const Moment& when, u32 vm) override;
+  void vm_entered(const Moment& when, u32 vm) override;
+  void vm_left(const Moment& when, u32 vm) override;
+  void vm_faulted(const Moment& when, u32 vm, u64 gpa) override;
+  void operation_begun(const Moment& when, std::string_view name) override;
+  void operation_ended(const Moment& when) override;
+  void entry_stored(const Moment& when, u64 slot, u64 before, u64 after) override;
+  void frames_freed(const Moment& when, u64 first, u64 bytes) override;
+  void frames_allocated(const Moment& when, u64 first, u64 bytes) override;
+  void fence_issued(const Moment& when, const models::FenceRequest& request,
+                    Cycle cycles = 0) override;
+  void barrier_issued(const Moment& when, Barrier barrier) override;
+  void accessed(const Access& access) override {
+    if (watched_ != 0 || access.seen) look_for_hit(access);
+  }
+  /// The end: what is still open is judged.
+  void finish();
+
+  /// Those that are alike are one.
+  const std::vector<Finding>& findings() const { return findings_; }
+  u64 errors() const { return errors_; }
+  u64 warnings() const { return warnings_; }
+  /// Kinds of findings beyond the most that are kept.
+  u64 unlisted() const { return unlisted_; }
+
+  /// May some processor hold a copy that the tables contradict? A spurious fault does not count.
+  bool is_open(u32 vm, u32 processor, u64 gpa) const;
+  std::size_t open_obligations() const;
+
+  static constexpr std::size_t kMostFindings = 4096;
+
+ private:
+  using Found = Tables::Found;
+
+  struct Guest {
+    u64 inside = 0;  ///< processors that are in it
+    u64 ran = 0;     ///< that may hold something of its second stage
+    u64 linear = 0;  ///< that may hold something of its first stage
+    bool gone = false;
+  };
+  struct Issued {
+    models::FenceRequest request;
+    Moment when;
+    Cycle cycles;
+    u64 covered;  ///< how many obligations it helped to discharge
+    bool useful;
+    bool whole;  ///< one of them was for a table, or all of a VM
+  };
+  struct Processor {
+    u32 depth = 0;
+    u32 operation = 0;  ///< the name of the current one, or of the last
+    u64 serial = 0;
+    u64 stores = 0;          ///< of entries, in it
+    bool has_fault = false;  ///< the guest left because of one
+    u32 fault_vm = 0;
+    u64 fault_gpa = 0;
+    std::vector<Issued> issued{};
+  };
+  struct Flush {
+    u32 vm;
+    u32 issuer;
+    u64 processors;
+    bool second;
+    bool first;
+  };
+
+  u32 number_of(u32 id) const;
+  const Vm& vm_of(const Obligation& obligation) const;
+
+  // Opening: changes.cpp
+  Change compare(u32 vm, const Found& old, const Found& now) const;
+  Change compare_with_table(u32 vm, const Found& old, const Found& table) const;
+  bool was_cached(u32 vm, const models::Entry& entry) const;
+  bool translates(u32 vm, const Found& entry) const;
+  void changed(const Moment& when, u32 vm, const Found& old, const Found& now);
+  void open(const Moment& when, u32 vm, const Found& old, const Found& now, Change change);
+  void check_broken(const Moment& when, u32 vm, const Found& old, const Found& now);
+  void check_freed(const Moment& when, u32 vm, const Found& old, const Found& now);
+
+  // Discharging: checker.cpp
+  void remove(Obligation& obligation, unsigned part, u64 processors, u32 issuer, bool posted);
+  bool apply(const Moment& when, const models::FenceRequest& request, Obligation& obligation,
+             const Effect& effect, u64 reached);
+  void miss(Obligation& obligation, Failure failure, const models::FenceRequest& request);
+  void flush(const Moment& when, const models::FenceRequest& request, u64 reached, bool posted);
+  void finish_flush(const Flush& flush);
+  void complete(u32 processor);
+  bool is_spurious(u32 processor, const models::FenceRequest& request) const;
+  bool is_the_guests(u32 processor, const models::FenceRequest& request) const;
+
+  // Judging: judge.cpp
+  Failure reason(Obligation& obligation, u64 bad) const;
+  void judge(Obligation& obligation, u64 bad);
+  void judge_operation(u32 processor);
+  void judge_fences(u32 processor);
+  bool came_close(const Processor& processor, const Issued& issued) const;
+  bool is_over_broad(const Issued& issued) const;
+  void judge_fence(const Processor& processor, const Issued& issued, Failure failure);
+  void report(Obligation& obligation, Failure failure, Failure because, u64 processors);
+  Finding finding_of(const Obligation& obligation, Failure failure, u64 processors) const;
+  std::size_t add(Finding finding, models::FenceKind kind);
+  void look_for_hit(const Access& access);
+  void watch(Obligation& obligation, bool on);
+  void unwatch_closed();
+  void drop_closed();
+
+  Tables tables_;
+  std::vector<Guest> guests_;
+  std::map<u32, u32> numbers_;  ///< of VMs, by id
+  std::array<Processor, kMostProcessors> processors_;
+  std::vector<std::string> operations_;  ///< their names; 0: none was told
+  std::map<std::string, u32, std::less<>> operation_numbers_;
+  u64 serial_ = 0;
+
+  std::deque<Obligation> open_;
+  std::vector<Flush> flushing_;  ///< whole-VM fences that are not complete
+  std::map<u64, u64> freed_;     ///< host memory that nobody has: start, bytes
+  std::vector<Found> scratch_;
+
+  // Those that were reported and may still be hit. Most accesses need one look at a counter.
+  static constexpr std::size_t kMostWatched = 1024;
+  static constexpr std::size_t kFilter = 4096;
+  std::size_t watched_ = 0;
+  std::size_t watched_wide_ = 0;
+  std::array<std::array<u16, kFilter>, 2> filter_{};  ///< by page, by 2 MiB
+
+  std::vector<Finding> findings_;
+  std::map<std::array<u64, 6>, std::size_t> alike_;
+  u64 errors_ = 0;
+  u64 warnings_ = 0;
+  u64 unlisted_ = 0;
+};
+
+}  // namespace nestwalk::checker

@@ -1,0 +1,109 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What a checker finds, in words and with the manual's section.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "nestwalk/checker/events.hpp"
+
+namespace nestwalk::checker {
+
+/// What is wrong. Up to TooEarly: why a fence that the architecture demands did not do it; the
+/// later, the closer it came.
+enum class Failure : u8 {
+  Missing,
+  WrongKind,
+  WrongTag,
+  WrongOperand,
+  Unshifted,
+  RangeTooSmall,
+  LeafOnly,
+  WrongProcessors,
+  NotCompleted,
+  TooEarly,
+  BreakBeforeMake,
+  UseAfterFree,
+  TagReused,
+  WrongHit,
+  Excess,
+  OverBroad,
+};
+inline constexpr unsigned kFailureCount = static_cast<unsigned>(Failure::OverBroad) + 1;
+
+struct FailureText {
+  const char* name;
+  const char* sentence;
+  bool error;  ///< else a warning: it costs time, and nothing else
+};
+const FailureText& text_of(Failure failure);
+
+/// What a store did to a second-stage entry.
+enum class Change : u8 {
+  None,
+  MadeValid,
+  MorePermission,
+  LessPermission,
+  Unmapped,
+  Moved,       ///< another output address
+  MemoryType,  ///< another memory type
+  Cleaned,     ///< its accessed or dirty flag was cleared
+  Resized,     ///< tables of the same translations instead of a leaf
+  Table,       ///< a table was unlinked or replaced
+  Retired,     ///< the VM ended
+};
+inline constexpr unsigned kChangeCount = static_cast<unsigned>(Change::Retired) + 1;
+const char* to_string(Change change);
+
+/// What the architecture demands after a change.
+struct Demand {
+  enum class Need : u8 {
+    Nothing,
+    Visible,    ///< only that walkers find the new entry
+    Tolerable,  ///< a fence, or living with a spurious fault
+    Fence,
+  };
+  Need need;
+  bool break_before_make;
+  const char* fence;
+  const char* manual;
+  const char* section;
+};
+const Demand& demand_of(addrspace::Architecture architecture, Change change);
+
+struct Finding {
+  Failure failure;
+  Failure because;  ///< of a use after free or of a tag: what was wrong with the fence
+  Change change;
+  std::string operation;  ///< empty: none was told
+  u32 vm = 0;
+  u8 level = 0;
+  u64 gpa = 0;
+  u64 bytes = 0;
+  std::string before;  ///< the entry, in words
+  std::string after;
+  u64 processors = 0;  ///< bit n: processor n may use what is stale
+  Moment when{};       ///< of the store; of a fence that is excess or over-broad
+  std::string issued;  ///< the fence that came closest; empty: none
+  const Demand* demand = nullptr;
+  u64 count = 1;   ///< how often the like was found; the rest is about the first time
+  u64 hits = 0;    ///< accesses afterwards that a stale entry could serve
+  u64 cycles = 0;  ///< of a fence: what all of them cost
+  Access first_hit{};
+
+  bool is_error() const { return text_of(failure).error; }
+};
+
+/// `leaf of 4 KiB at 0x5000, read write, write-back`
+std::string describe(const models::EntryFormat& format, const addrspace::Geometry& geometry,
+                     u64 entry, unsigned level);
+/// `tlbi ipas2e1is (GPA 0x40012000, VMID 5)`
+std::string describe(const models::FenceRequest& fence);
+/// `0, 2-5`
+std::string processors_text(u64 processors);
+/// All of a finding, in a few lines.
+std::string describe(const Finding& finding);
+
+}  // namespace nestwalk::checker

@@ -1,0 +1,258 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// From a store to the obligations that it opens.
+
+#include <algorithm>
+
+#include "nestwalk/checker/checker.hpp"
+#include "obligation.hpp"
+
+namespace nestwalk::checker {
+
+using addrspace::Architecture;
+using models::Entry;
+using models::EntryKind;
+using models::StageRules;
+using models::Upkeep;
+using Need = Demand::Need;
+
+namespace {
+
+bool is_valid(const Entry& entry) {
+  return entry.kind == EntryKind::Leaf || entry.kind == EntryKind::Table;
+}
+
+bool allows(addrspace::Access access, addrspace::Access wanted) { return access.has(wanted); }
+
+/// One translation became another one, of the same address.
+Change compare_leaves(const Entry& old, const Entry& now, const StageRules& rules) {
+  if (old.address != now.address) return Change::Moved;
+  if (old.memory != now.memory) return Change::MemoryType;
+  if (!allows(now.access, old.access)) return Change::LessPermission;
+  const bool cleaned = (old.dirty && !now.dirty && rules.dirty != Upkeep::Ignored) ||
+                       (old.accessed && !now.accessed && rules.accessed != Upkeep::Ignored);
+  if (cleaned) return Change::Cleaned;
+  // A flag that the hardware does not set permits what it forbade before.
+  const bool set = (!old.dirty && now.dirty && rules.dirty == Upkeep::Faults) ||
+                   (!old.accessed && now.accessed && rules.accessed == Upkeep::Faults);
+  return set || old.access != now.access ? Change::MorePermission : Change::None;
+}
+
+}  // namespace
+
+/// "Access flag faults are not cached" on AArch64.
+bool Checker::was_cached(u32 vm, const Entry& entry) const {
+  if (!is_valid(entry)) return false;
+  const auto& format = *tables_.vm(vm).nested.format;
+  const bool flag_counts =
+      format.architecture() == Architecture::AArch64 && entry.kind == EntryKind::Leaf;
+  return !flag_counts || entry.accessed || format.rules().accessed != Upkeep::Faults;
+}
+
+Change Checker::compare(u32 vm, const Found& old, const Found& now) const {
+  const Entry before = tables_.decode(vm, old.entry, old.level);
+  Entry after = tables_.decode(vm, now.entry, now.level);
+  const StageRules& rules = tables_.vm(vm).nested.format->rules();
+  if (!is_valid(after)) return Change::Unmapped;
+  if (before.kind == EntryKind::Table) {
+    if (after.kind != EntryKind::Table || old.level != now.level) return Change::Table;
+    if (before.address != after.address) return Change::Table;
+    if (!allows(after.access, before.access)) return Change::LessPermission;
+    return before.access == after.access ? Change::None : Change::MorePermission;
+  }
+  if (after.kind == EntryKind::Table) return compare_with_table(vm, old, now);
+  after.address += old.start - now.start;
+  return compare_leaves(before, after, rules);
+}
+
+/// A leaf became a table: do its leaves say the same?
+Change Checker::compare_with_table(u32 vm, const Found& old, const Found& table) const {
+  std::vector<Found> parts;
+  tables_.collect(vm, table.entry, table.level, table.start, parts);
+  u64 bytes = 0;
+  Change worst = Change::Resized;
+  for (const Found& part : parts) {
+    const Entry entry = tables_.decode(vm, part.entry, part.level);
+    if (entry.kind != EntryKind::Leaf) continue;
+    Entry whole = tables_.decode(vm, old.entry, old.level);
+    whole.address += part.start - old.start;
+    bytes += tables_.bytes_of(vm, part.level);
+    const Change change = compare_leaves(whole, entry, tables_.vm(vm).nested.format->rules());
+    if (change == Change::None) continue;
+    if (worst == Change::Resized || worst == Change::MorePermission) worst = change;
+  }
+  return bytes == tables_.bytes_of(vm, old.level) ? worst : Change::Unmapped;
+}
+
+bool Checker::translates(u32 vm, const Found& entry) const {
+  const EntryKind kind = tables_.decode(vm, entry.entry, entry.level).kind;
+  if (kind != EntryKind::Table) return kind == EntryKind::Leaf;
+  std::vector<Found> parts;
+  tables_.collect(vm, entry.entry, entry.level, entry.start, parts);
+  for (const Found& part : parts) {
+    if (tables_.decode(vm, part.entry, part.level).kind == EntryKind::Leaf) return true;
+  }
+  return false;
+}
+
+void Checker::entry_stored(const Moment& when, u64 slot, u64 before, u64 after) {
+  Tables::Place place{};
+  if (!tables_.find(slot, place)) return tables_.store(slot, after);
+  ++processors_[when.processor].stores;
+  const Found old{place.level, place.start, before};
+  const Found now{place.level, place.start, after};
+  // What hung below a table is cached by itself.
+  std::vector<Found> below;
+  if (before != after && tables_.decode(place.vm, before, place.level).kind == EntryKind::Table) {
+    tables_.collect(place.vm, before, place.level, place.start, below);
+  }
+  tables_.store(slot, after);
+  if (before == after) return;
+  changed(when, place.vm, old, now);
+  for (const Found& each : below) {
+    const Found current = tables_.walk(place.vm, each.start);
+    if (current.level == each.level && current.entry == each.entry) continue;
+    const Change change = compare(place.vm, each, current);
+    if (change != Change::None && change != Change::Resized) {
+      open(when, place.vm, each, current, change);
+    }
+  }
+}
+
+void Checker::changed(const Moment& when, u32 vm, const Found& old, const Found& now) {
+  const Entry before = tables_.decode(vm, old.entry, old.level);
+  const Entry after = tables_.decode(vm, now.entry, now.level);
+  check_broken(when, vm, old, now);
+  if (before.kind == EntryKind::Leaf && guests_[vm].ran != 0) check_freed(when, vm, old, now);
+  if (was_cached(vm, before)) {
+    Change change = compare(vm, old, now);
+    if (change == Change::Unmapped && before.kind == EntryKind::Table) change = Change::Table;
+    if (change != Change::None) open(when, vm, old, now, change);
+  } else if (is_valid(after) && translates(vm, now)) {
+    open(when, vm, old, now, Change::MadeValid);
+  }
+}
+
+void Checker::open(const Moment& when, u32 vm, const Found& old, const Found& now, Change change) {
+  const Vm& guest = tables_.vm(vm);
+  const Architecture architecture = guest.nested.format->architecture();
+  const Demand& demand = demand_of(architecture, change);
+  if (demand.need == Need::Nothing) return;
+  const bool made_valid = change == Change::MadeValid;
+  if (made_valid && demand.need == Need::Tolerable && guest.caches_no_invalid) return;
+  const Processor& processor = processors_[when.processor];
+  const Found& stale = made_valid ? now : old;
+  Obligation obligation;
+  obligation.vm = vm;
+  obligation.level = old.level;
+  obligation.table = tables_.decode(vm, stale.entry, old.level).kind == EntryKind::Table;
+  obligation.change = change;
+  obligation.need = demand.need;
+  obligation.start = old.start;
+  obligation.bytes = tables_.bytes_of(vm, old.level);
+  obligation.before = old.entry;
+  obligation.after = now.entry;
+  obligation.after_level = now.level;
+  obligation.old = tables_.decode(vm, old.entry, old.level);
+  obligation.when = when;
+  obligation.operation = processor.depth != 0 ? processor.operation : 0;
+  obligation.serial = processor.serial;
+  obligation.issued_before = processor.issued.size();
+  obligation.returned = processor.depth == 0;
+  // TSO, and HFENCE, order the stores before by themselves.
+  obligation.visible = architecture == Architecture::AArch64 ? 0 : ~u64{0};
+  if (demand.need != Need::Visible) obligation.left[0] = obligation.left[1] = guests_[vm].ran;
+  open_.push_back(std::move(obligation));
+}
+
+/// "Using break-before-make": whatever translated a part of this differently has to be gone.
+void Checker::check_broken(const Moment& when, u32 vm, const Found& old, const Found& now) {
+  if (tables_.vm(vm).nested.format->architecture() != Architecture::AArch64) return;
+  const Entry before = tables_.decode(vm, old.entry, old.level);
+  const Entry after = tables_.decode(vm, now.entry, now.level);
+  if (!is_valid(after)) return;
+  const auto differs = [&](const Entry& stale) {
+    return stale.kind != after.kind || stale.address != after.address ||
+           stale.memory != after.memory;
+  };
+  Obligation broken;
+  broken.vm = vm;
+  broken.level = old.level;
+  broken.start = old.start;
+  broken.bytes = tables_.bytes_of(vm, old.level);
+  broken.after = now.entry;
+  broken.after_level = now.level;
+  broken.when = when;
+  broken.operation = processors_[when.processor].operation;
+  if (was_cached(vm, before) && differs(before) && guests_[vm].ran != 0) {
+    broken.change = before.kind == EntryKind::Table ? Change::Table : compare(vm, old, now);
+    broken.before = old.entry;
+    return report(broken, Failure::BreakBeforeMake, Failure::BreakBeforeMake, guests_[vm].ran);
+  }
+  for (Obligation& each : open_) {
+    const bool overlaps = each.start < broken.start + broken.bytes && broken.start < each.end();
+    if (each.vm != vm || !overlaps || each.held() == 0) continue;
+    if (each.level == now.level && !differs(each.old)) continue;
+    broken.change = each.change;
+    broken.before = each.before;
+    broken.level = each.level;
+    broken.closest_fence = each.closest_fence;
+    return report(broken, Failure::BreakBeforeMake, reason(each, each.held()), each.held());
+  }
+}
+
+/// Given back before it was unmapped?
+void Checker::check_freed(const Moment& when, u32 vm, const Found& old, const Found& now) {
+  const u64 address = tables_.decode(vm, old.entry, old.level).address;
+  auto found = freed_.upper_bound(address);
+  if (found == freed_.begin()) return;
+  --found;
+  if (address - found->first >= found->second) return;
+  Obligation early;
+  early.vm = vm;
+  early.level = old.level;
+  early.start = old.start;
+  early.bytes = tables_.bytes_of(vm, old.level);
+  early.before = old.entry;
+  early.after = now.entry;
+  early.after_level = now.level;
+  early.change = Change::Unmapped;
+  early.when = when;
+  early.operation = processors_[when.processor].operation;
+  report(early, Failure::UseAfterFree, Failure::TooEarly, guests_[vm].ran);
+}
+
+void Checker::frames_allocated(const Moment&, u64 first, u64 bytes) {
+  auto found = freed_.upper_bound(first);
+  if (found != freed_.begin()) --found;
+  while (found != freed_.end() && found->first < first + bytes) {
+    const u64 start = found->first;
+    const u64 end = start + found->second;
+    if (end <= first) {
+      ++found;
+      continue;
+    }
+    found = freed_.erase(found);
+    if (start < first) freed_[start] = first - start;
+    if (end > first + bytes) freed_[first + bytes] = end - (first + bytes);
+  }
+}
+
+void Checker::frames_freed(const Moment&, u64 first, u64 bytes) {
+  for (Obligation& each : open_) {
+    if (each.freed || each.held() == 0 || !is_valid(each.old)) continue;
+    const u64 size = each.old.kind == EntryKind::Table
+                         ? tables_.vm(each.vm).nested.geometry.page_bytes()
+                         : each.bytes;
+    if (each.old.address >= first + bytes || first >= each.old.address + size) continue;
+    each.freed = true;
+    report(each, Failure::UseAfterFree, reason(each, each.held()), each.held());
+  }
+  tables_.free(first, bytes);
+  constexpr std::size_t kMostFreed = 1 << 16;
+  if (freed_.size() == kMostFreed) freed_.clear();
+  freed_[first] = std::max(freed_[first], bytes);
+}
+
+}  // namespace nestwalk::checker

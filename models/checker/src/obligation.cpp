@@ -1,0 +1,75 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "obligation.hpp"
+
+namespace nestwalk::checker {
+namespace {
+
+using addrspace::Architecture;
+using models::By;
+using models::FenceRequest;
+using models::FenceRow;
+
+bool has_tag(const FenceRequest& request, const FenceRow& row, const Vm& vm) {
+  if (row.has(models::kRoot) && ep4ta(request.root) != ep4ta(vm.root_register)) return false;
+  if (row.has(models::kVmid) && request.vmid != vm.vmid) return false;
+  if (row.has(models::kHost) && vm.vmid != 0) return false;
+  return !row.has(models::kGuests) || vm.vmid != 0;
+}
+
+bool overlaps(u64 first, u64 bytes, const Obligation& obligation) {
+  return first - obligation.start < obligation.bytes || obligation.start - first < bytes;
+}
+
+// Would the operand be right, if it were shifted otherwise?
+bool is_unshifted(const FenceRequest& request, const Obligation& obligation) {
+  constexpr unsigned kShifts[] = {2, 10, 12};
+  for (const unsigned shift : kShifts) {
+    for (const u64 address : {request.address >> shift, request.address << shift}) {
+      if (address != 0 && address - obligation.start < obligation.bytes) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+Effect effect_of(const FenceRequest& request, const Obligation& obligation, const Vm& vm) {
+  const FenceRow& row = row_of(request);
+  if (obligation.change == Change::Retired) {
+    // Nothing is walked any more: the parts go one by one.
+    if (row.structures == 0 || row.address != By::Nothing) return {};
+    if (!has_tag(request, row, vm)) return {0, Failure::WrongTag};
+    u8 parts = 0;
+    if ((row.structures & models::kSecond) != 0) parts |= kNested;
+    if ((row.structures & models::kFirst) != 0) parts |= kCombined;
+    // INVEPT and HFENCE.GVMA spare what only the first stage translated.
+    const bool both = vm.nested.format->architecture() == Architecture::AArch64;
+    if ((row.structures & models::kFirst) != 0 && row.has(models::kGlobals) &&
+        (both || (row.structures & models::kSecond) == 0)) {
+      parts |= kLinear;
+    }
+    return {parts, Failure::WrongKind};
+  }
+  // No address of the guest's own selects all that was merged.
+  if (row.structures == 0 || row.address == By::Virtual || row.has(models::kAsid)) return {};
+  if (!has_tag(request, row, vm)) {
+    return {0, row.has(models::kHost) ? Failure::WrongKind : Failure::WrongTag};
+  }
+  if (row.address == By::GuestPhysical) {
+    if (!overlaps(request.address & ~vm.operand_tag, request.bytes, obligation)) {
+      return {0, is_unshifted(request, obligation) ? Failure::Unshifted : Failure::WrongOperand};
+    }
+    if ((request.address & vm.operand_tag) != vm.operand_tag) return {0, Failure::WrongOperand};
+  }
+  const u8 wanted = obligation.table ? models::kNestedWalk : models::kNestedTlb;
+  u8 parts = 0;
+  if ((row.structures & wanted) != 0) parts |= kNested;
+  const bool all_first = (row.structures & models::kFirst) == models::kFirst;
+  if (all_first && (parts != 0 || (row.structures & models::kSecond) == 0)) parts |= kCombined;
+  const bool other = (row.structures & models::kSecond & ~wanted) != 0;
+  return {parts, other && obligation.table ? Failure::LeafOnly : Failure::WrongKind};
+}
+
+}  // namespace nestwalk::checker
