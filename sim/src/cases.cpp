@@ -29,7 +29,7 @@ std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time) {
   for (Plan& plan : plans) {
     work.push_back([&plan] {
       const Replay run = replay(
-          plan.trace, plan.configuration, [] { return false; }, [](addrspace::u64) {});
+          {plan.trace}, plan.configuration, [] { return false; }, [](addrspace::u64) {});
       return Json{{"statistics", as_json(run.statistics)["statistics"]},
                   {"ended_early", run.ended_early}}
           .dump();

@@ -4,7 +4,6 @@
 #include "configuration.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -12,16 +11,11 @@
 
 #include "command_line.hpp"
 #include "nestwalk/models/nearest.hpp"
-#include "nestwalk/software/guest_space.hpp"
 
 namespace nestwalk::sim {
 
-using addrspace::Architecture;
-using addrspace::Backend;
 using addrspace::kGiB;
-using addrspace::u32;
 using addrspace::u64;
-using addrspace::u8;
 namespace fs = std::filesystem;
 
 namespace {
@@ -63,42 +57,6 @@ std::string nearest_key(const Json& object, const std::string& key) {
   return models::nearest(key, known);
 }
 
-// "x86_64-5" has five.
-std::optional<u64> levels_of(const traces::Header& trace) {
-  const std::string& tables = trace.guest_tables;
-  const bool says = tables.size() > 2 && tables[tables.size() - 2] == '-';
-  const char last = says ? tables.back() : '0';
-  if (last < '3' || last > '5') return std::nullopt;
-  return static_cast<u64>(last - '0');
-}
-
-// In whole large pages, in order; what touches is one.
-std::vector<software::MemoryRange> memory_of(const traces::Header& trace) {
-  constexpr u64 kEnd = u64{1} << 47;
-  std::vector<software::MemoryRange> ranges;
-  for (const traces::MemoryRange& range : trace.memory) {
-    const bool is_memory = range.kind == "ram" || range.kind == "rom";
-    if (range.stage != traces::Stage::Guest || !is_memory || range.start >= kEnd) continue;
-    const u64 start = range.start & ~(kMiB2 - 1);
-    const u64 end = range.start + std::min(range.bytes, kEnd - range.start);
-    const u64 bytes = (end - start + kMiB2 - 1) & ~(kMiB2 - 1);
-    if (range.bytes != 0) ranges.push_back({start, bytes});
-  }
-  std::sort(ranges.begin(), ranges.end(), [](const auto& a, const auto& b) {
-    return a.start != b.start ? a.start < b.start : a.bytes < b.bytes;
-  });
-  std::vector<software::MemoryRange> memory;
-  for (const software::MemoryRange& range : ranges) {
-    if (memory.empty() || range.start > memory.back().start + memory.back().bytes) {
-      memory.push_back(range);
-      continue;
-    }
-    const u64 end = std::max(memory.back().start + memory.back().bytes, range.start + range.bytes);
-    memory.back().bytes = end - memory.back().start;
-  }
-  return memory;
-}
-
 // What a user typed: JSON where it is JSON, else a word.
 Json typed(const std::string& text) {
   Json value = Json::parse(text, nullptr, false);
@@ -121,11 +79,12 @@ const std::vector<Parameter>& parameters() {
       {"guest.tables",
        Kind::Choice,
        "\"auto\"",
-       {"auto", "none", "first-touch", "recorded"},
+       {"auto", "none", "first-touch", "recorded", "replayed"},
        0,
        0,
-       "the guest's own page tables: none, built when a page is touched, or likewise with the "
-       "guest-physical pages that the trace names; auto: what the trace has"},
+       "the guest's own page tables: none, built when a page is touched, likewise with the "
+       "guest-physical pages that the trace names, or those that the trace carries; auto: what the "
+       "trace has and every machine can play: none, recorded or first-touch"},
       {"guest.placement",
        Kind::Choice,
        "\"linear\"",
@@ -148,21 +107,22 @@ const std::vector<Parameter>& parameters() {
        5,
        "of the guest's page tables; auto: as the trace has them, else 4"},
       {"guest.memory",
-       Kind::Size,
+       Kind::SizeOrRanges,
        "\"auto\"",
        {"auto"},
        kMiB2,
        u64{1} << 47,
-       "guest-physical memory from 0; auto: what the trace says, else 4G"},
+       "guest-physical memory: so much from 0, or where; auto: what the trace says, else 4G"},
       {"guest.seed", Kind::Number, "1", {}, 0, kMost, "of random placement"},
       {"hypervisor.backing",
        Kind::Choice,
        "\"lazy\"",
-       {"eager", "lazy", "linear", "none"},
+       {"eager", "lazy", "linear", "none", "replayed"},
        0,
        0,
        "when the guest's memory gets frames: before it runs, when it touches them, or before it "
-       "runs and in one piece; none: there is no hypervisor, and one stage"},
+       "runs and in one piece; none: there is no hypervisor, and one stage; replayed: the second "
+       "stage's tables are those of the trace, too (with guest.tables=replayed)"},
       {"hypervisor.fault_around", Kind::Number, "0", {}, 0, 9, "lazy: 2^n pages for one fault"},
       {"hypervisor.large_pages",
        Kind::Flag,
@@ -315,79 +275,5 @@ u64 Configuration::number(const char* path) const {
   return value.is_string() ? *size_of(value.get<std::string>()) : value.get<u64>();
 }
 bool Configuration::flag(const char* path) const { return value_at(path).get<bool>(); }
-
-RunShape Configuration::resolve(const traces::Header& trace) {
-  RunShape shape;
-  shape.machine = models::parse_preset(document_["machine"].dump(), preset_file_).shape;
-  shape.machine.cores = std::max(shape.machine.cores, trace.vcpus);
-  if (document_["machine"]["cores"][0] != shape.machine.cores) {
-    document_["machine"]["cores"] = Json::array({shape.machine.cores, "manual vCPUs of the trace"});
-  }
-
-  const auto lacks = [&](traces::Lack what) { return (trace.lacks & what) != 0; };
-  if (text("guest.tables") == "auto") {
-    const bool physical = trace.mode == traces::Mode::GuestPhysical || lacks(traces::kNoGva);
-    put("guest.tables",
-        physical                ? "none"
-        : lacks(traces::kNoGpa) ? "first-touch"
-                                : "recorded",
-        "auto");
-  }
-  const std::string tables = text("guest.tables");
-  shape.guest.tables = tables == "none"          ? software::GuestTables::None
-                       : tables == "first-touch" ? software::GuestTables::FirstTouch
-                                                 : software::GuestTables::Recorded;
-  if (shape.guest.tables == software::GuestTables::Recorded && lacks(traces::kNoGpa)) {
-    throw UsageError("guest.tables is recorded, but the trace has no guest-physical addresses");
-  }
-  if (shape.guest.tables == software::GuestTables::None && lacks(traces::kNoGpa)) {
-    throw UsageError("guest.tables is none, but the trace has no guest-physical addresses");
-  }
-  shape.guest.placement = text("guest.placement") == "random" ? software::Placement::Random
-                                                              : software::Placement::Linear;
-  shape.guest.large_pages = flag("guest.large_pages");
-  if (document_["guest"]["levels"] == "auto") {
-    const u64 theirs = levels_of(trace).value_or(4);
-    const bool there =
-        software::has_guest_levels(shape.machine.architecture, static_cast<unsigned>(theirs));
-    put("guest.levels", there ? theirs : 4, "auto");  // every architecture has four
-  }
-  shape.guest.levels = static_cast<u8>(number("guest.levels"));
-  shape.guest.seed = number("guest.seed");
-  shape.guest.memory.clear();
-  if (document_["guest"]["memory"] == "auto") {
-    shape.guest.memory = memory_of(trace);
-    if (shape.guest.memory.empty()) {
-      put("guest.memory", "4G", "auto");
-      shape.guest.memory.push_back({0, 4 * kGiB});
-    }
-  } else {
-    shape.guest.memory.push_back({0, (number("guest.memory") + kMiB2 - 1) & ~(kMiB2 - 1)});
-  }
-
-  const std::string backing = text("hypervisor.backing");
-  shape.hypervisor.second_stage = backing != "none";
-  if (backing == "none") {
-    if (tables == "none")
-      throw UsageError("guest.tables and hypervisor.backing are none: no stage");
-    shape.machine.memory_base = 0;  // guest-physical addresses are the host's
-  }
-  const u8 level = flag("hypervisor.large_pages") ? 1 : 0;
-  shape.hypervisor.backend =
-      backing == "eager" ? Backend::eager(level)
-      : backing == "linear"
-          ? Backend::linear(addrspace::Hpa(0))
-          : Backend::lazy(static_cast<u8>(number("hypervisor.fault_around")), level);
-  shape.hypervisor.levels = static_cast<u8>(number("hypervisor.levels"));
-  shape.hypervisor.hardware_dirty = flag("hypervisor.hardware_dirty");
-  const std::string fences = text("hypervisor.fences");
-  for (const addrspace::FencePolicy* const policy : addrspace::kFencePolicies) {
-    if (fences == policy->name) shape.hypervisor.fences = *policy;
-  }
-  shape.host_bytes = (number("host.memory") + kGiB - 1) / kGiB * kGiB;
-  shape.vcpu.window = static_cast<u32>(number("vcpu.window"));
-  shape.limit = number("run.limit");
-  return shape;
-}
 
 }  // namespace nestwalk::sim

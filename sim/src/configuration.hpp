@@ -12,11 +12,18 @@
 
 namespace nestwalk::sim {
 
+/// One guest, its hypervisor's policy, and how many processors it has.
+struct VmShape {
+  software::GuestShape guest;
+  software::HypervisorShape hypervisor;
+  bool replays_host = false;  ///< the second stage's tables are those of the trace, too
+  addrspace::u32 vcpus = 1;
+};
+
 /// What a run is made of.
 struct RunShape {
   models::MachineShape machine;
-  software::GuestShape guest;
-  software::HypervisorShape hypervisor;
+  std::vector<VmShape> vms;
   software::VcpuShape vcpu;
   addrspace::u64 host_bytes = 0;
   addrspace::u64 limit = 0;  ///< accesses of each vCPU
@@ -32,8 +39,9 @@ class Configuration {
   /// Every value of a JSON file, over what is there.
   void merge_file(const std::string& file);
 
-  /// What depends on the trace is decided: "auto" is gone from the document.
-  RunShape resolve(const traces::Header& trace);
+  /// What depends on the traces is decided, a guest for each. "auto" is gone from the document,
+  /// unless they decide differently.
+  RunShape resolve(const std::vector<traces::Header>& traces);
   const Json& document() const { return document_; }
   /// Throws UsageError.
   const Json& value_at(const std::string& path) const;
@@ -44,6 +52,9 @@ class Configuration {
   Json& at(const std::string& path, const std::string& where);
   void put(const std::string& path, const Json& value, const std::string& where);
   void merge(const Json& from, const std::string& path, const std::string& where);
+  VmShape resolve_vm(const traces::Header& trace, const models::MachineShape& machine);
+  void resolve_guest(const traces::Header& trace, const models::MachineShape& machine,
+                     software::GuestShape& guest);
   const std::string text(const char* path) const;
   addrspace::u64 number(const char* path) const;
   bool flag(const char* path) const;

@@ -54,7 +54,7 @@ int run(const CommandLine& line) {
   const u32 vcpu = line.get<u32>("vcpu");
   std::unique_ptr<Storyteller> teller;
   const Replay played = replay(
-      line.get<std::string>("trace"), configuration, [] { return false; }, [](u64) {},
+      {line.get<std::string>("trace")}, configuration, [] { return false; }, [](u64) {},
       [&](Simulation& simulation) {
         if (vcpu >= simulation.vcpus()) {
           throw UsageError("nestwalk explain: --vcpu " + std::to_string(vcpu) +

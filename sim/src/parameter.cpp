@@ -4,6 +4,7 @@
 #include "parameter.hpp"
 
 #include <algorithm>
+#include <sstream>
 
 #include "command_line.hpp"
 
@@ -14,6 +15,20 @@ using addrspace::u64;
 namespace {
 
 constexpr const char* kUnits = "KMGT";
+constexpr u64 kEnd = u64{1} << 47;  ///< of guest-physical addresses
+constexpr const char* kRange = "(0x[0-9a-fA-F]{1,12}|[0-9]{1,15}[KMGT]?)\\+[0-9]{1,15}[KMGT]?";
+
+std::optional<software::MemoryRange> memory_range_of(const std::string& text) {
+  const std::size_t plus = text.find('+');
+  const std::string start = text.substr(0, plus);
+  const bool is_hex = start.starts_with("0x") && start.size() > 2 && start.size() <= 14 &&
+                      start.find_first_not_of("0123456789abcdefABCDEF", 2) == std::string::npos;
+  const std::optional<u64> from = is_hex ? std::stoull(start, nullptr, 16) : size_of(start);
+  const std::optional<u64> bytes =
+      plus == std::string::npos ? std::nullopt : size_of(text.substr(plus + 1));
+  if (!from || !bytes || *bytes == 0 || *from >= kEnd || *bytes > kEnd - *from) return {};
+  return software::MemoryRange{*from, *bytes};
+}
 
 std::string listed(const std::vector<const char*>& words) {
   std::string text;
@@ -38,9 +53,11 @@ bool fits(const Parameter& row, const Json& value) {
   if (is_choice(row, value)) return true;
   if (row.kind == Parameter::Kind::Choice) return false;
   if (row.kind == Parameter::Kind::Flag) return value.is_boolean();
+  if (row.kind >= Parameter::Kind::Ranges && ranges_of(value)) return true;
+  if (row.kind == Parameter::Kind::Ranges) return false;
   std::optional<u64> number;
   if (value.is_number_unsigned()) number = value.get<u64>();
-  if (value.is_string() && row.kind == Parameter::Kind::Size) {
+  if (value.is_string() && row.kind != Parameter::Kind::Number) {
     number = size_of(value.get<std::string>());
   }
   return number && *number >= row.least && *number <= row.most;
@@ -56,6 +73,11 @@ std::string plain_range_of(const Parameter& row) {
       return "a number from " + std::to_string(row.least) + " to " + std::to_string(row.most);
     case Parameter::Kind::Size:
       return "a size from " + size_text(row.least) + " to " + size_text(row.most);
+    case Parameter::Kind::Ranges:
+      return "a list of START+SIZE such as 0x80000000+512M";
+    case Parameter::Kind::SizeOrRanges:
+      return "a size from " + size_text(row.least) + " to " + size_text(row.most) +
+             ", a list of START+SIZE such as 0x80000000+512M";
   }
   return "";
 }
@@ -81,10 +103,18 @@ Json schema_of(const Parameter& row) {
   Json any = Json::array();
   if (!row.choices.empty()) any.push_back({{"enum", row.choices}});
   if (row.kind == Parameter::Kind::Flag) any.push_back({{"type", "boolean"}});
-  if (row.kind == Parameter::Kind::Number || row.kind == Parameter::Kind::Size) {
+  using Kind = Parameter::Kind;
+  const bool is_size = row.kind == Kind::Size || row.kind == Kind::SizeOrRanges;
+  if (row.kind == Kind::Number || is_size) {
     any.push_back({{"type", "integer"}, {"minimum", row.least}, {"maximum", row.most}});
   }
-  if (row.kind == Parameter::Kind::Size) {
+  if (row.kind >= Kind::Ranges) {
+    const Json one = {{"type", "string"}, {"pattern", std::string("^") + kRange + "$"}};
+    any.push_back({{"type", "array"}, {"items", one}});
+    any.push_back(
+        {{"type", "string"}, {"pattern", std::string("^(") + kRange + "(," + kRange + ")*)?$"}});
+  }
+  if (is_size) {
     any.push_back({{"type", "string"}, {"pattern", std::string("^[0-9]{1,15}[") + kUnits + "]?$"}});
   }
   Json schema = {{"description", row.sentence}, {"default", Json::parse(row.standard)}};
@@ -114,6 +144,27 @@ std::optional<u64> size_of(const std::string& text) {
   const std::size_t shift = 10 * (unit + 1);
   if (size > ~u64{0} >> shift) return std::nullopt;
   return size << shift;
+}
+
+std::optional<std::vector<software::MemoryRange>> ranges_of(const Json& value) {
+  std::vector<software::MemoryRange> ranges;
+  const auto add = [&](const std::string& text) {
+    const auto range = memory_range_of(text);
+    if (range) ranges.push_back(*range);
+    return range.has_value();
+  };
+  if (value.is_string()) {
+    std::istringstream parts(value.get<std::string>());
+    for (std::string part; std::getline(parts, part, ',');) {
+      if (!add(part)) return std::nullopt;
+    }
+    return ranges;
+  }
+  if (!value.is_array()) return std::nullopt;
+  for (const Json& each : value) {
+    if (!each.is_string() || !add(each.get<std::string>())) return std::nullopt;
+  }
+  return ranges;
 }
 
 }  // namespace nestwalk::sim

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "nestwalk/addrspace/address.hpp"
+#include "nestwalk/software/shape.hpp"
 
 namespace nestwalk::sim {
 
@@ -17,7 +17,7 @@ using Json = nlohmann::ordered_json;
 
 /// What a user may set, beside the machine.
 struct Parameter {
-  enum class Kind { Choice, Number, Size, Flag };
+  enum class Kind { Choice, Number, Size, Flag, Ranges, SizeOrRanges };
   const char* path;
   Kind kind;
   const char* standard;                ///< its value if nobody sets it
@@ -38,5 +38,7 @@ void check(const Parameter& row, const Json& value, const std::string& where);
 
 /// "64M"
 std::optional<addrspace::u64> size_of(const std::string& text);
+/// A list of "0x80000000+512M", or a word that has commas between them.
+std::optional<std::vector<software::MemoryRange>> ranges_of(const Json& value);
 
 }  // namespace nestwalk::sim

@@ -16,11 +16,12 @@ struct Replay {
   Statistics statistics;
   std::string ended_early;  ///< why; empty if it did not
   double host_seconds = 0;
+  std::vector<std::string> disagreements;  ///< the first ones, of replayed tables
 };
 
-/// Decides what `configuration` leaves to the trace, and runs. Once in a process. `prepare` gets
-/// the simulation before it begins.
-Replay replay(const std::string& trace, Configuration& configuration,
+/// Decides what `configuration` leaves to the traces, and runs: a guest for each. Once in a
+/// process. `prepare` gets the simulation before it begins.
+Replay replay(const std::vector<std::string>& traces, Configuration& configuration,
               const std::function<bool()>& interrupted,
               const std::function<void(addrspace::u64 accesses)>& progress,
               const std::function<void(Simulation&)>& prepare = {});

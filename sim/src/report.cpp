@@ -28,6 +28,39 @@ constexpr const char* kReferenceCyclesSentence = "that they took";
 
 const char* name_of(Served served) { return kSourceNames[static_cast<unsigned>(served)]; }
 
+constexpr struct {
+  const char* name;
+  u64 software::ReplayCounts::*count;
+  const char* unit;
+  const char* sentence;
+} kReplayRows[] = {
+    {"replay.agreed", &software::ReplayCounts::agreed, "accesses",
+     "that arrived where the trace says"},
+    {"replay.wrong_page", &software::ReplayCounts::wrong_page, "accesses",
+     "that arrived at another guest-physical page than the trace says"},
+    {"replay.wrong_frame", &software::ReplayCounts::wrong_frame, "accesses",
+     "that arrived at that page, but at another host frame"},
+    {"replay.stale", &software::ReplayCounts::stale, "accesses",
+     "that a TLB led elsewhere than the tables do by now, and the trace: nobody invalidated it"},
+    {"replay.not_judged", &software::ReplayCounts::not_judged, "accesses",
+     "for which the trace does not say it"},
+    {"replay.not_known", &software::ReplayCounts::not_known, "accesses",
+     "left out, since the trace does not say which tables translate"},
+    {"replay.guest_faults", &software::ReplayCounts::guest_faults, "accesses",
+     "left out, since the recorded tables of the guest refuse them"},
+    {"replay.host_faults", &software::ReplayCounts::host_faults, "accesses",
+     "left out, since the recorded tables of the second stage refuse them"},
+    {"replay.repeated", &software::ReplayCounts::repeated, "accesses",
+     "that were refused, and tried again, as after a fault that the recorded guest had"},
+    {"replay.guest_stores", &software::ReplayCounts::guest_stores, "entries",
+     "of the guest's tables that changed as recorded"},
+    {"replay.host_stores", &software::ReplayCounts::host_stores, "entries",
+     "of the second stage's, likewise"},
+    {"replay.unplaced", &software::ReplayCounts::unplaced, "entries", "beyond the host's memory"},
+    {"replay.fences", &software::ReplayCounts::fences, "fences",
+     "that are not recorded, but must have been: entries that translated changed"},
+};
+
 double mean(u64 sum, u64 count) {
   return count == 0 ? 0.0 : static_cast<double>(sum) / static_cast<double>(count);
 }
@@ -48,6 +81,7 @@ class Rows {
     guest();
     fences();
     memory();
+    if (run_.replayed) replayed(*run_.replayed);
     return std::move(rows_);
   }
 
@@ -71,6 +105,7 @@ class Rows {
   void guest();
   void fences();
   void memory();
+  void replayed(const software::ReplayCounts& counts);
 
   const software::Totals& all_;
   const Measured& run_;
@@ -222,7 +257,8 @@ void Rows::caches() {
     add(cache + ".tables_share", mean(rows[2].references + rows[3].references, sum), "ratio",
         "of what it served that were entries of tables");
   }
-  const models::DramCounts& dram = run_.dram;
+  if (!run_.machine) return;
+  const models::DramCounts& dram = run_.machine->dram;
   add("dram.row_hits", dram.row_hits, "accesses", "of memory that found their row open");
   add("dram.row_empty", dram.row_empty, "accesses", "that found no row open");
   add("dram.row_conflicts", dram.row_conflicts, "accesses", "that found another row open");
@@ -337,7 +373,8 @@ void Rows::memory() {
   add("memory.backed", run_.memory.tables.owned_bytes, "bytes",
       "of the guest that have host frames");
   add("memory.tables", run_.memory.tables.table_bytes, "bytes", "of the hypervisor's page tables");
-  add("memory.peak", run_.memory_peak, "bytes", "of the host, at most at a time");
+  if (run_.machine)
+    add("memory.peak", run_.machine->memory_peak, "bytes", "of the host, at most at a time");
   const software::WorkCounts& work = run_.work;
   add("engine.entries_read", work.entries_read, "entries",
       "of tables that the engine read, for the hypervisor and for the guest");
@@ -346,11 +383,15 @@ void Rows::memory() {
   add("engine.fences", work.fences, "fences", "that it issued, barriers not counted");
 }
 
+void Rows::replayed(const software::ReplayCounts& counts) {
+  for (const auto& row : kReplayRows) add(row.name, counts.*row.count, row.unit, row.sentence);
+}
+
 }  // namespace
 
 Statistics statistics_of(const Measured& run) { return Rows(run).collect(); }
 
-Statistics statistics_of_nothing() { return statistics_of({software::Totals(), {}, {}, {}, 0}); }
+Statistics statistics_of_nothing() { return statistics_of({{}, {}, {}, {}, MachineMeasured{}}); }
 
 // As Rows::reference names them.
 std::vector<StatisticFamily> statistic_families() {
@@ -360,8 +401,14 @@ std::vector<StatisticFamily> statistic_families() {
   const std::string level = "[0-" + std::to_string(WalkTotals::kLevels - 2) + "]";
   const std::string cell = "^reference\\.(data|guest" + level + ")(\\.nested" + level +
                            ")?(\\.update)?\\.(" + sources + ")";
-  return {{cell + "$", "references", kReferencesSentence},
-          {cell + "\\.cycles$", "cycles", kReferenceCyclesSentence}};
+  std::vector<StatisticFamily> families = {
+      {cell + "$", "references", kReferencesSentence},
+      {cell + "\\.cycles$", "cycles", kReferenceCyclesSentence},
+      {"^vm[0-9]+\\..+$", "as the other", "of one guest where there are several", "number"}};
+  for (const auto& row : kReplayRows) {
+    families.push_back({std::string("^") + row.name + "$", row.unit, row.sentence});
+  }
+  return families;
 }
 
 }  // namespace nestwalk::sim

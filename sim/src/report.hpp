@@ -9,12 +9,19 @@
 
 namespace nestwalk::sim {
 
-struct Measured {
-  const software::Totals& totals;
-  addrspace::SpaceUsage memory;
-  software::WorkCounts work;
+/// What belongs to no guest.
+struct MachineMeasured {
   models::DramCounts dram;
-  addrspace::u64 memory_peak;
+  addrspace::u64 memory_peak = 0;
+};
+
+/// Of one guest, or of all together.
+struct Measured {
+  software::Totals totals;
+  addrspace::SpaceUsage memory{};
+  software::WorkCounts work;
+  std::optional<software::ReplayCounts> replayed;  ///< where recorded tables are
+  std::optional<MachineMeasured> machine;          ///< of all together
 };
 
 Statistics statistics_of(const Measured& run);
@@ -26,6 +33,7 @@ struct StatisticFamily {
   std::string pattern;  ///< of their names, a regular expression
   const char* unit;
   const char* sentence;
+  const char* type = "integer";
 };
 std::vector<StatisticFamily> statistic_families();
 

@@ -19,8 +19,9 @@ using addrspace::u64;
 
 constexpr const char* kText =
     "Replays a trace: a guest with real page tables, under a hypervisor that runs the engine, on\n"
-    "the simulated machine of a preset. Prints what it cost, or writes a directory with\n"
-    "config.resolved.json, stats.json, stats.txt and run.json.";
+    "the simulated machine of a preset. Several traces are several guests, side by side. Prints\n"
+    "what it cost, or writes a directory with config.resolved.json, stats.json, stats.txt and\n"
+    "run.json.";
 
 constexpr const char* kFiles[] = {"config.resolved.json", "stats.json", "stats.txt", "run.json"};
 
@@ -39,13 +40,13 @@ fs::path make_directory(const std::string& path, bool force) {
   return path;
 }
 
-Json record_of(const std::string& trace, const CommandLine& line, const Replay& run) {
+Json record_of(const std::vector<std::string>& traces, const CommandLine& line, const Replay& run) {
   const double accesses =
       static_cast<double>(std::get<u64>(value_of(run.statistics, "access.total")));
   return {{"format", "nestwalk-run"},
           {"version", NESTWALK_VERSION},
           {"command", line.command()},
-          {"trace", trace},
+          {"trace", traces.size() == 1 ? Json(traces[0]) : Json(traces)},
           {"complete", run.ended_early.empty()},
           {"ended_early", run.ended_early},
           {"host_seconds", run.host_seconds},
@@ -59,11 +60,11 @@ void declare(CommandLine& line) {
   line.option("output,o", po::value<std::string>()->value_name("DIR"), "the directory to write")
       .flag("json", "print the statistics as JSON")
       .flag("force", "overwrite what is in the directory")
-      .operand("trace", "TRACE", po::value<std::string>()->required());
+      .operand("traces", "TRACE...", po::value<Words>()->required(), -1);
 }
 
 int run(const CommandLine& line) {
-  const std::string trace = line.get<std::string>("trace");
+  const Words& traces = line.get<Words>("traces");
   Configuration configuration = configuration_of(line);
   std::optional<fs::path> directory;
   if (line.has("output")) {
@@ -75,9 +76,10 @@ int run(const CommandLine& line) {
   {
     Progress progress;
     played = replay(
-        trace, configuration, [] { return g_interrupted != 0; },
+        traces, configuration, [] { return g_interrupted != 0; },
         [&](u64 accesses) { progress.update(accesses, 0, accesses); });
   }
+  for (const std::string& each : played.disagreements) warn(each);
   if (!played.ended_early.empty()) warn("the run ended early: " + played.ended_early);
   const std::string json = as_json(played.statistics).dump(2) + "\n";
   if (line.has("json") || !directory) {
@@ -86,7 +88,7 @@ int run(const CommandLine& line) {
   if (!directory) return kDone;
   const std::string texts[] = {configuration.document().dump(2) + "\n", json,
                                as_text(played.statistics),
-                               record_of(trace, line, played).dump(2) + "\n"};
+                               record_of(traces, line, played).dump(2) + "\n"};
   for (std::size_t n = 0; n < std::size(kFiles); ++n) write_text(*directory / kFiles[n], texts[n]);
   return kDone;
 }

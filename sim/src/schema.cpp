@@ -56,7 +56,7 @@ Json statistics_schema() {
   }
   for (const StatisticFamily& family : statistic_families()) {
     values["patternProperties"][family.pattern] =
-        schema_of("integer", family.unit, family.sentence);
+        schema_of(family.type, family.unit, family.sentence);
   }
   return schema;
 }

@@ -3,80 +3,57 @@
 
 #include "simulation.hpp"
 
+#include <algorithm>
 #include <stdexcept>
+
+#include "nestwalk/software/guest_fences.hpp"
 
 namespace nestwalk::sim {
 
+using addrspace::Architecture;
 using addrspace::u16;
 using addrspace::u32;
 using addrspace::u64;
 using models::Cycle;
-using software::Guest;
-using software::GuestTables;
-using software::MemoryRange;
-using software::Vcpu;
 
 namespace {
 
-constexpr u16 kVmid = 1;
 /// Simulated cycles after which the outside world is looked at.
 constexpr Cycle kSlice = 50'000'000;
+/// Tags of a guest besides those of its ASIDs: globals, guest-physical, without a first stage, and
+/// its kernel's direct map.
+constexpr u32 kOwnTags = 8;
 
-std::vector<MemoryRange> memory_of(const software::GuestShape& guest) {
-  std::vector<MemoryRange> memory = guest.memory;
-  if (guest.tables != GuestTables::None) memory.push_back(Guest::kernel_memory(guest.memory));
-  return memory;
+// The caches tell so many combinations of VMIDs and ASIDs apart.
+u16 asids_for_each(Architecture architecture, u32 vms, u32 vcpus) {
+  const u32 there_are = models::Tags::kMost / vms;
+  if (there_are < kOwnTags + vcpus + 1) {
+    throw software::ShapeError("so many guests have too few ASIDs: " + std::to_string(vms));
+  }
+  return std::min(software::most_asids(architecture), static_cast<u16>(there_are - kOwnTags));
 }
 
 }  // namespace
 
-Simulation::Simulation(const RunShape& shape, u32 vcpus, const OpenStream& open)
+Simulation::Simulation(const RunShape& shape, const std::vector<GuestSource>& sources)
     : shape_(shape), platform_("platform", shape.machine, shape.host_bytes) {
   sc_core::sc_start(sc_core::SC_ZERO_TIME);  // elaborates
-  models::Board& board = platform_.board();
-  const auto architecture = shape.machine.architecture;
-  if (shape.guest.tables != GuestTables::None &&
-      !software::has_guest_levels(architecture, shape.guest.levels)) {
-    throw software::ShapeError("there are no guest tables with " +
-                               std::to_string(shape.guest.levels) + " levels");
+  u32 cores = 0;
+  for (const VmShape& vm : shape.vms) cores += vm.vcpus;
+  const u16 asids =
+      asids_for_each(shape.machine.architecture, static_cast<u32>(shape.vms.size()), cores);
+  u32 first_core = 0;
+  for (std::size_t n = 0; n < shape.vms.size(); ++n) {
+    vms_.push_back(std::make_unique<VirtualMachine>(shape.vms[n], shape, platform_.board(),
+                                                    platform_.fences(), first_core,
+                                                    static_cast<u16>(n + 1), asids, sources[n]));
+    first_core += shape.vms[n].vcpus;
   }
-  addrspace::Capabilities machine =
-      software::capabilities(architecture, shape.hypervisor.hardware_dirty);
-  machine.tlbi_range = shape.machine.fence.tlbi_range;
-  machine.svinval = shape.machine.fence.svinval;
-  recording_ = std::make_unique<software::Recording>(board.memory(), architecture,
-                                                     shape.hypervisor.fences, machine);
-  const std::vector<MemoryRange> memory = memory_of(shape.guest);
-  space_ = make_host_space(architecture, shape.hypervisor,
-                           memory.back().start + memory.back().bytes, kVmid, *recording_);
-  const models::SoftwareShape& costs = shape.machine.software;
-  hypervisor_ = std::make_unique<software::Hypervisor>(board, platform_.fences(), *space_,
-                                                       *recording_, costs);
-  if (shape.guest.tables != GuestTables::None) {
-    guest_ = std::make_unique<Guest>(board, *space_, *hypervisor_, *recording_, shape.guest, costs,
-                                     kVmid);
-  } else {
-    models::Regime physical;
-    physical.nested = space_->stage();
-    physical.vmid = kVmid;
-    physical = physical.tagged(board.tags());
-    for (u32 core = 0; core < board.cores(); ++core) board.core(core).mmu->set_regime(physical);
-  }
-  for (u32 core = 0; core < vcpus; ++core) {
-    streams_.push_back(open(core));
-    vcpus_.push_back(std::make_unique<Vcpu>(board, core, guest_.get(), *hypervisor_, costs,
-                                            shape.guest.tables, *streams_.back(), shape.vcpu));
-  }
-}
-
-void Simulation::on_cycle(u32) {
-  if (hypervisor_->begin_error()) return;
-  for (auto& vcpu : vcpus_) vcpu->begin(shape_.limit == 0 ? ~u64{0} : shape_.limit);
 }
 
 void Simulation::run(const std::function<bool()>& interrupted,
                      const std::function<void(u64)>& progress) {
-  hypervisor_->begin(memory_of(shape_.guest), shape_.hypervisor.backend, *this, 0);
+  for (const auto& vm : vms_) vm->begin();
   models::Wheel& wheel = platform_.time.wheel();
   platform_.time.wake();
   while (wheel.next() != models::kNever) {
@@ -88,43 +65,62 @@ void Simulation::run(const std::function<bool()>& interrupted,
       return;
     }
   }
-  if (hypervisor_->begin_error()) {
-    throw software::ShapeError(std::string("the guest cannot have its memory: ") +
-                               to_string(*hypervisor_->begin_error()));
-  }
-  for (const auto& stream : streams_) stream->rethrow();
-  for (const auto& vcpu : vcpus_) {
-    if (vcpu->stopped() && ended_early_.empty()) ended_early_ = *vcpu->stopped();
+  for (const auto& vm : vms_) vm->rethrow();
+  for (const auto& vm : vms_) {
+    for (u32 n = 0; n < vm->vcpus(); ++n) {
+      if (vm->vcpu(n).stopped() && ended_early_.empty()) ended_early_ = *vm->vcpu(n).stopped();
+    }
   }
 }
 
 u64 Simulation::accesses() const {
   u64 sum = 0;
-  for (const auto& vcpu : vcpus_) sum += vcpu->counts().total();
+  for (const auto& vm : vms_) {
+    for (u32 n = 0; n < vm->vcpus(); ++n) sum += vm->vcpu(n).counts().total();
+  }
   return sum;
 }
 
 software::Totals Simulation::totals() {
   software::Totals all;
-  const Cycle now = platform_.time.wheel().now();
-  models::Board& board = platform_.board();
-  for (u32 core = 0; core < vcpus_.size(); ++core) {
-    all.add(*vcpus_[core], now);
-    all.add(*board.core(core).mmu);
-  }
-  all.add(*hypervisor_);
-  if (guest_) all.add(*guest_);
+  for (const auto& vm : vms_) vm->add_to(all, platform_.time.wheel().now());
   return all;
 }
 
-Statistics Simulation::statistics() {
-  const software::Totals all = totals();
-  if (const auto contradiction = all.contradiction()) {
+Measured Simulation::measured(const std::vector<const VirtualMachine*>& vms) {
+  Measured run;
+  for (const VirtualMachine* const vm : vms) {
+    vm->add_to(run.totals, platform_.time.wheel().now());
+    const addrspace::SpaceUsage usage = vm->host_space().usage();
+    run.memory.tables.owned_bytes += usage.tables.owned_bytes;
+    run.memory.tables.table_bytes += usage.tables.table_bytes;
+    run.work.add(vm->work());
+    if (vm->replayed() == nullptr) continue;
+    if (!run.replayed) run.replayed.emplace();
+    run.replayed->add(vm->replayed()->counts());
+  }
+  if (const auto contradiction = run.totals.contradiction()) {
     throw std::logic_error("the sums do not close: " + *contradiction);
   }
+  return run;
+}
+
+Statistics Simulation::statistics() {
+  std::vector<const VirtualMachine*> all;
+  for (const auto& vm : vms_) all.push_back(vm.get());
   models::Board& board = platform_.board();
-  return statistics_of({all, space_->usage(), recording_->counts(), board.hierarchy().dram_counts(),
-                        board.memory().frames().peak() * addrspace::kFrameBytes});
+  Measured run = measured(all);
+  run.machine = {board.hierarchy().dram_counts(),
+                 board.memory().frames().peak() * addrspace::kFrameBytes};
+  Statistics rows = statistics_of(run);
+  if (all.size() == 1) return rows;
+  for (std::size_t n = 0; n < all.size(); ++n) {
+    for (Statistic& row : statistics_of(measured({all[n]}))) {
+      row.name.insert(0, "vm" + std::to_string(n) + ".");
+      rows.push_back(std::move(row));
+    }
+  }
+  return rows;
 }
 
 }  // namespace nestwalk::sim

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// One run: a SystemC platform, a guest and its hypervisor on it, and a trace that they replay. A
-// process can have one.
+// One run: a SystemC platform, and guests under a hypervisor on it, each with a trace that it
+// replays. A process can have one.
 #pragma once
 
 #include <functional>
@@ -10,14 +10,14 @@
 #include "configuration.hpp"
 #include "nestwalk/systemc/platform.hpp"
 #include "report.hpp"
+#include "virtual_machine.hpp"
 
 namespace nestwalk::sim {
 
-class Simulation final : private models::Actor {
+class Simulation {
  public:
-  using OpenStream = std::function<std::unique_ptr<software::GuestStream>(addrspace::u32 vcpu)>;
-
-  Simulation(const RunShape& shape, addrspace::u32 vcpus, const OpenStream& open);
+  /// A source for each guest of the shape.
+  Simulation(const RunShape& shape, const std::vector<GuestSource>& sources);
 
   /// Runs until all vCPUs are done, or until `interrupted` says so. `progress` is told now and then
   /// how many accesses were played.
@@ -27,26 +27,22 @@ class Simulation final : private models::Actor {
   /// Why it ended early; empty if it did not.
   const std::string& ended_early() const { return ended_early_; }
   addrspace::u64 accesses() const;
-  addrspace::u32 vcpus() const { return static_cast<addrspace::u32>(vcpus_.size()); }
-  software::Vcpu& vcpu(addrspace::u32 n) { return *vcpus_[n]; }
+  addrspace::u32 vcpus() const { return vms_[0]->vcpus(); }
+  software::Vcpu& vcpu(addrspace::u32 n) { return vms_[0]->vcpu(n); }
   models::Board& board() { return platform_.board(); }
   const models::MachineShape& machine() const { return shape_.machine; }
-  const software::HostSpace& host_space() const { return *space_; }
+  const software::HostSpace& host_space() const { return vms_[0]->host_space(); }
+  const std::vector<std::unique_ptr<VirtualMachine>>& vms() const { return vms_; }
   /// Throws std::logic_error if they contradict each other.
   Statistics statistics();
   software::Totals totals();
 
  private:
-  void on_cycle(addrspace::u32) override;  // the guest has its memory
+  Measured measured(const std::vector<const VirtualMachine*>& vms);
 
   RunShape shape_;
   systemc::Platform platform_;
-  std::unique_ptr<software::Recording> recording_;
-  std::unique_ptr<software::HostSpace> space_;
-  std::unique_ptr<software::Hypervisor> hypervisor_;
-  std::unique_ptr<software::Guest> guest_;
-  std::vector<std::unique_ptr<software::GuestStream>> streams_;
-  std::vector<std::unique_ptr<software::Vcpu>> vcpus_;
+  std::vector<std::unique_ptr<VirtualMachine>> vms_;
   std::string ended_early_;
 };
 

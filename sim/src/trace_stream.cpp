@@ -38,6 +38,12 @@ bool TraceStream::next(software::GuestBatch& batch) {
 }
 
 bool TraceStream::read(software::GuestBatch& batch) {
+  if (roots_ && !began_) {
+    began_ = true;
+    event_ = {0, roots_->roots()};
+    batch = {{}, &event_};
+    return true;
+  }
   if (!reader_.next(chunk_)) return false;
   accesses_.clear();
   accesses_.reserve(chunk_.accesses.size());
@@ -46,13 +52,40 @@ bool TraceStream::read(software::GuestBatch& batch) {
     accesses_.push_back({physical_ ? access.gpa.value() : access.gva.value(), access.gpa.value(),
                          access.instructions, static_cast<models::AccessKind>(access.kind), knows,
                          physical_ ? knows : access.has(traces::kGvaKnown),
-                         access.has(traces::kDependent)});
+                         access.has(traces::kDependent), access.hpa.value(),
+                         access.has(traces::kHpaKnown), roots_ && in_firmware(access)});
   }
   batch.accesses = accesses_;
   batch.event = nullptr;
   if (chunk_.event != nullptr) {
     convert(*chunk_.event);
     batch.event = &event_;
+  }
+  return true;
+}
+
+// RISC-V's machine mode does not translate, whatever satp says; no record tells, but equal
+// addresses.
+bool TraceStream::in_firmware(const traces::Access& access) const {
+  return reader_.header().architecture == addrspace::Architecture::RiscV64 &&
+         access.has(traces::kGvaKnown | traces::kGpaKnown) && !access.has(traces::kHpaKnown) &&
+         access.gva.value() == access.gpa.value();
+}
+
+// True if it is an event of recorded tables.
+bool TraceStream::replay(const traces::Event& event) {
+  if (const auto* const write = std::get_if<traces::TableWrite>(&event.detail)) {
+    const bool nested = write->stage == traces::Stage::Host;
+    if (nested && !roots_->both()) return false;
+    event_.detail = software::TableStore{nested, write->address, write->value};
+  } else if (roots_->follow(event)) {
+    event_.detail = roots_->roots();
+  } else if (roots_->both() && std::holds_alternative<traces::VmExit>(event.detail)) {
+    event_.detail = software::RecordedExit{};
+  } else if (roots_->both() && std::holds_alternative<traces::VmEntry>(event.detail)) {
+    event_.detail = software::RecordedEntry{};
+  } else {
+    return false;
   }
   return true;
 }
@@ -64,6 +97,7 @@ void TraceStream::convert(const traces::Event& event) {
   }
   event_.instructions = event.instructions;
   event_.detail = software::GuestRest{};
+  if (roots_ && replay(event)) return;
   if (const auto* const to = std::get_if<traces::SpaceSwitch>(&event.detail)) {
     event_.detail = software::GuestSwitch{to->root != 0 ? to->root : to->asid};
   } else if (const auto* const fence = std::get_if<traces::GuestFence>(&event.detail)) {
@@ -71,8 +105,8 @@ void TraceStream::convert(const traces::Event& event) {
                             fence->scope == traces::FenceScope::AddressAsid;
     const bool by_space =
         fence->scope == traces::FenceScope::Asid || fence->scope == traces::FenceScope::AddressAsid;
-    event_.detail =
-        software::GuestFence{by_address, by_space, fence->address.value(), fence->bytes};
+    event_.detail = software::GuestFence{by_address, by_space, fence->address.value(), fence->bytes,
+                                         static_cast<addrspace::u16>(fence->asid)};
   } else if (const auto* const operation =
                  std::get_if<traces::HypervisorOperation>(&event.detail)) {
     event_.detail = host_operation(*operation);

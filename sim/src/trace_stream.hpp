@@ -9,14 +9,20 @@
 
 #include "nestwalk/software/stream.hpp"
 #include "nestwalk/traces/reader.hpp"
+#include "replay_tables.hpp"
 
 namespace nestwalk::sim {
 
 class TraceStream final : public software::GuestStream {
  public:
-  /// `physical`: accesses are at guest-physical addresses.
-  TraceStream(std::unique_ptr<traces::ByteSource> source, addrspace::u32 vcpu, bool physical)
-      : name_(source->name()), reader_(std::move(source), vcpu), physical_(physical) {}
+  /// `physical`: accesses are at guest-physical addresses. `roots`: recorded tables are replayed,
+  /// and these are the first.
+  TraceStream(std::unique_ptr<traces::ByteSource> source, addrspace::u32 vcpu, bool physical,
+              std::optional<RecordedRoots> roots = {})
+      : name_(source->name()),
+        reader_(std::move(source), vcpu),
+        physical_(physical),
+        roots_(std::move(roots)) {}
 
   bool next(software::GuestBatch& batch) override;
   void rethrow() const override {
@@ -26,11 +32,15 @@ class TraceStream final : public software::GuestStream {
  private:
   bool read(software::GuestBatch& batch);
   void convert(const traces::Event& event);
+  bool replay(const traces::Event& event);
+  bool in_firmware(const traces::Access& access) const;
 
   std::string name_;
   std::exception_ptr error_;
   traces::StreamReader reader_;
   bool physical_;
+  std::optional<RecordedRoots> roots_;
+  bool began_ = false;
   traces::Chunk chunk_;
   std::vector<software::GuestAccess> accesses_;
   software::GuestEvent event_;

@@ -64,8 +64,10 @@ TEST_F(Config, ExplainsAMachinesValueWithItsSource) {
 TEST_F(Config, ExplainsParametersAndAllBelowAPath) {
   expect("nestwalk config explain guest.memory --set guest.memory=64M", 0,
          "guest.memory = \"64M\"\n"
-         "  range: a size from 2M to 128T, or auto\n"
-         "  meaning: guest-physical memory from 0; auto: what the trace says, else 4G\n");
+         "  range: a size from 2M to 128T, a list of START+SIZE such as "
+         "0x80000000+512M, or auto\n"
+         "  meaning: guest-physical memory: so much from 0, or where; auto: what the trace says, "
+         "else 4G\n");
   EXPECT_EQ(run("nestwalk config explain machine.fence | grep -c source").output, "5\n");
   EXPECT_EQ(json("nestwalk config explain host.memory --json")[0]["value"], "64G");
   EXPECT_EQ(run("nestwalk config explain machine --json | grep -c '\"path\"'").output,

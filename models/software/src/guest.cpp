@@ -5,32 +5,16 @@
 
 #include <algorithm>
 
+#include "nestwalk/software/guest_fences.hpp"
+
 namespace nestwalk::software {
 namespace {
 
 using models::AccessKind;
-using models::FenceKind;
 
 constexpr u64 kLargeBytes = u64{2} << 20;
 /// The direct map's own address space.
 constexpr u16 kKernelAsid = 0xffff;
-
-// PCIDs have 12 bits. Of ASIDs of 16 bits the models' caches can tell some thousands apart.
-u16 most_asids(Architecture architecture) {
-  return architecture == Architecture::X86_64 ? 4095 : 8191;
-}
-
-// How the kernel takes back one page of one space, or all of them, everywhere.
-FenceKind page_fence(Architecture architecture) {
-  constexpr FenceKind kKinds[] = {FenceKind::InvlpgGuest, FenceKind::TlbiVae1is,
-                                  FenceKind::VvmaAddressAsid};
-  return kKinds[static_cast<unsigned>(architecture)];
-}
-FenceKind whole_fence(Architecture architecture) {
-  constexpr FenceKind kKinds[] = {FenceKind::InvvpidSingle, FenceKind::TlbiVmalle1is,
-                                  FenceKind::VvmaAll};
-  return kKinds[static_cast<unsigned>(architecture)];
-}
 
 }  // namespace
 
@@ -55,7 +39,7 @@ MemoryRange Guest::kernel_memory(const std::vector<MemoryRange>& memory) {
 }
 
 Guest::Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Recording& recording,
-             const GuestShape& shape, const models::SoftwareShape& costs, u16 vmid)
+             const GuestShape& shape, const models::SoftwareShape& costs, u16 vmid, u16 most_asids)
     : board_(board),
       host_(host),
       hypervisor_(hypervisor),
@@ -66,9 +50,12 @@ Guest::Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Reco
       frames_(shape.memory, shape.placement, shape.seed),
       jobs_(board.cores()),
       current_(board.cores()),
+      most_asids_(most_asids),
       vmid_(vmid) {
   const MemoryRange kernel = kernel_memory(shape.memory);
-  hypervisor.leave_alone(kernel);
+  hypervisor.leave_alone([kernel](const MemoryRange& range) {
+    return range.start < kernel.start + kernel.bytes && range.start + range.bytes > kernel.start;
+  });
   next_table_ = Gpa(kernel.start);
   last_table_ = Gpa(kernel.start + kernel.bytes);
   kernel_.nested = host.stage();
@@ -77,7 +64,6 @@ Guest::Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Reco
   kernel_ = kernel_.tagged(board.tags());
   for (u32 core = 0; core < board.cores(); ++core) {
     workers_.emplace_back(board, hypervisor.fences(), core, recording.architecture(), costs);
-    board.core(core).mmu->set_regime(kernel_);
   }
 }
 
@@ -332,7 +318,7 @@ bool Guest::change(u32 core) {
       const Result<void> unmapped = tables.unmap(start, job.page_bytes);
       models::check(unmapped.ok(), "guest", "a page that can be unmapped", board_.wheel().now(),
                     start.value());
-      recording_.fence({page_fence(recording_.architecture()), 0, vmid_,
+      recording_.fence({guest_fence(recording_.architecture(), true, true), 0, vmid_,
                         current_[core]->regime.asid, start.value(), job.page_bytes});
     }
     const Result<void> mapped = tables.map(start, job.page, job.page_bytes);
@@ -368,14 +354,14 @@ void Guest::take_asid(Space& space) {
     });
   };
   do {
-    if (last_asid_ == most_asids(recording_.architecture())) {
+    if (last_asid_ == most_asids_) {
       last_asid_ = 0;
       ++generation_;
       ++counts_.asid_rollovers;
       for (Space* const other : current_) {
         if (other != nullptr && other != &space) other->generation = generation_;
       }
-      recording_.fence({whole_fence(recording_.architecture()), 0, vmid_, 0, 0, 1});
+      recording_.fence({guest_fence(recording_.architecture(), false, false), 0, vmid_, 0, 0, 1});
     }
     ++last_asid_;
   } while (runs(last_asid_));

@@ -37,12 +37,13 @@ std::vector<MemoryRange> parts_of(const std::vector<MemoryRange>& memory, Backen
 }  // namespace
 
 Hypervisor::Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpace& space,
-                       Recording& recording, const models::SoftwareShape& costs)
+                       Recording& recording, const models::SoftwareShape& costs, u32 first_core)
     : board_(board),
       fences_(fences),
       space_(space),
       recording_(recording),
       costs_(costs),
+      first_core_(first_core),
       jobs_(board.cores()),
       places_(board.cores(), Place::Never),
       lost_(board.cores(), 0),
@@ -132,13 +133,13 @@ void Hypervisor::begin(const std::vector<MemoryRange>& memory, Backend backend,
                        models::Actor& owner, u32 what) {
   parts_ = parts_of(memory, backend);
   backend_ = backend;
-  Job& job = jobs_[0];
+  Job& job = jobs_[first_core_];
   job = {};
   job.state = State::Begin;
   job.owner = &owner;
   job.what = what;
   job.mark = board_.wheel().now();
-  later(0, 0);
+  later(first_core_, 0);
 }
 
 // The next part of the guest's memory; false when there is no more.
@@ -300,9 +301,16 @@ void Hypervisor::carry_out(const HostOperation& operation) {
     return {};
   };
   const u64 end = operation.gpa.value() + operation.bytes;
-  const bool touches = operation.gpa.value() < left_alone_.start + left_alone_.bytes &&
-                       end > left_alone_.start && operation.bytes != 0;
+  const bool touches =
+      operation.bytes != 0 && left_alone_ && left_alone_({operation.gpa.value(), operation.bytes});
   if (touches || end < operation.gpa.value() || !done()) ++operations_.refused;
+}
+
+void Hypervisor::charge_recorded_store(models::Served served, Cycle cycles) {
+  charge_recorded(Part::Tables, cycles);
+  auto& cell = recorded_entries_[static_cast<std::size_t>(served)];
+  ++cell.references;
+  cell.cycles += cycles;
 }
 
 void Hypervisor::leave(u32 core) {
@@ -322,7 +330,7 @@ void Hypervisor::leave(u32 core) {
 }
 
 EntryCells Hypervisor::entries() const {
-  EntryCells sum{};
+  EntryCells sum = recorded_entries_;
   for (const Worker& worker : workers_) add(sum, worker.entries());
   return sum;
 }

@@ -3,24 +3,16 @@
 
 #include "nestwalk/software/vcpu.hpp"
 
+#include "nestwalk/software/guest_fences.hpp"
+
 #include <algorithm>
 
 namespace nestwalk::software {
 namespace {
 
-using models::FenceKind;
-
 /// Pages for which a kernel issues one instruction each, where none names a range; for more it
 /// takes all (Linux on x86: tlb_single_page_flush_ceiling).
 constexpr u64 kMostSingleFences = 33;
-
-// By architecture; then: all, by address, by space, by both.
-constexpr FenceKind kFences[3][4] = {
-    {FenceKind::InvvpidSingle, FenceKind::InvlpgGuest, FenceKind::MovCr3Guest,
-     FenceKind::InvlpgGuest},
-    {FenceKind::TlbiVmalle1is, FenceKind::TlbiVaae1is, FenceKind::TlbiAside1is,
-     FenceKind::TlbiVae1is},
-    {FenceKind::VvmaAll, FenceKind::VvmaAddress, FenceKind::VvmaAsid, FenceKind::VvmaAddressAsid}};
 
 }  // namespace
 
@@ -73,6 +65,12 @@ bool Vcpu::rare_front() {
       if (fences_left_ != 0) return issue_fence();
       end_event();
       return true;
+    case Front::Stored:
+      return store_entry();
+    case Front::StoreFenced:
+      hypervisor_.charge_recorded(Part::Fences, board_.wheel().now() - fence_since_);
+      end_event();
+      return true;
     case Front::EventDone:
       end_event();
       return true;
@@ -100,12 +98,63 @@ bool Vcpu::begin_event() {
   }
   if (const auto* const fence = std::get_if<GuestFence>(&batch_.event->detail)) {
     ++counts_.fences;
+    if (replayed_ != nullptr && !replayed_->knows_tables(number_)) return true;
     event_cycles_ = &counts_.fence_cycles;
     begin_fence(*fence);
     front_ = Front::Fencing;
     return issue_fence();
   }
+  return replayed_ == nullptr || begin_replay_event();
+}
+
+// What the guest stores in its tables is among its accesses: only what its hypervisor did takes
+// time of its own.
+bool Vcpu::begin_replay_event() {
+  const auto pass = [&](Part part, Cycle cycles) {
+    event_cycles_ = &counts_.operation_cycles;
+    hypervisor_.charge_recorded(part, cycles);
+    return cycles;
+  };
+  const auto& detail = batch_.event->detail;
+  if (const auto* const roots = std::get_if<TableRoots>(&detail)) {
+    replayed_->enter(number_, *roots);
+    return true;
+  }
+  if (const auto* const store = std::get_if<TableStore>(&detail)) {
+    const bool charged = store->nested && board_.memory().contains(Hpa(store->address), 8);
+    front_ = Front::Stored;
+    if (!charged) return true;
+    event_cycles_ = &counts_.operation_cycles;
+    return board_.hierarchy().access(core_.paths.data, Hpa(store->address), true, *this, kFront,
+                                     stored_);
+  }
+  if (std::holds_alternative<RecordedExit>(detail)) {
+    return spend(pass(Part::Exit, costs_.exit_cycles) + pass(Part::Handler, costs_.handler_cycles));
+  }
+  if (std::holds_alternative<RecordedEntry>(detail)) {
+    return spend(pass(Part::Entry, costs_.entry_cycles));
+  }
   return true;
+}
+
+bool Vcpu::store_entry() {
+  const TableStore& store = std::get<TableStore>(batch_.event->detail);
+  const Cycle now = board_.wheel().now();
+  if (event_cycles_ != nullptr) hypervisor_.charge_recorded_store(stored_, now - event_since_);
+  const auto fence = store.nested ? replayed_->fence_for(store.address, store.value) : std::nullopt;
+  replayed_->count_store(store.nested);
+  if (!replayed_->store(store.nested, store.address, store.value)) {
+    return stop("the trace has more page tables than are replayed");
+  }
+  front_ = Front::EventDone;
+  if (!fence) return true;
+  replayed_->count_fence();
+  fence_since_ = now;
+  front_ = Front::StoreFenced;
+  hypervisor_.fences().issue(
+      number_, *fence, is_broadcast(fence->kind) ? models::Reach::Own : models::Reach::Interrupts,
+      *this, kFront);
+  return false;
 }
 
 void Vcpu::end_event() {
@@ -124,10 +173,9 @@ void Vcpu::begin_fence(const GuestFence& fence) {
   const u64 pages = bytes / kFrameBytes + (bytes % kFrameBytes != 0 ? 1 : 0);
   const bool in_one = regime.architecture() == Architecture::AArch64 || !fence.by_address;
   const bool by_address = fence.by_address && (in_one || pages <= kMostSingleFences);
-  fence_.kind = kFences[static_cast<unsigned>(regime.architecture())]
-                       [(by_address ? 1 : 0) + (fence.by_space ? 2 : 0)];
+  fence_.kind = guest_fence(regime.architecture(), by_address, fence.by_space);
   fence_.vmid = regime.vmid;
-  fence_.asid = regime.asid;
+  fence_.asid = replayed_ != nullptr ? replayed_->number_of(fence.asid) : regime.asid;
   fence_.address = fence.address;
   fence_.bytes = in_one ? std::max<u64>(bytes, 1) : kFrameBytes;
   fences_left_ = in_one || !by_address ? 1 : pages;

@@ -97,10 +97,14 @@ void Vcpu::begin(Slot& slot) {
     slot.witness->begin(slot.issued);
     next_told_ = listener_->next_wanted(slot.number + 1);
   }
-  if (!slot.access->knows_address) [[unlikely]] {
-    slot.left_out = true;
-    slot.state = State::Over;
-  }
+  if (!slot.access->knows_address) [[unlikely]]
+    leave_out(slot);
+}
+
+bool Vcpu::leave_out(Slot& slot) {
+  slot.left_out = true;
+  slot.state = State::Over;
+  return true;
 }
 
 // Until the access has to wait; true when it is over.
@@ -110,6 +114,7 @@ bool Vcpu::perform(Slot& slot, u32 index) {
     switch (slot.state) {
       case State::Translate:
         if (!known_.empty() && disagrees(slot)) return handle_guest_fault(slot);
+        if (replayed_ != nullptr && !replayed_->prepare(number_, access)) return leave_out(slot);
         slot.state = State::Translated;
         if (!core_.mmu->translate({access.address, access.kind, true, slot.witness}, *this, index,
                                   slot.outcome)) {
@@ -126,6 +131,8 @@ bool Vcpu::perform(Slot& slot, u32 index) {
           if (!after_translation(slot)) return false;
           break;
         }
+        if (replayed_ != nullptr) [[unlikely]]
+          replayed_->judge(number_, slot.number, access, slot.outcome);
         slot.state = State::Accessed;
         if (!access_memory(slot, index)) return false;
         [[fallthrough]];
@@ -202,7 +209,10 @@ bool Vcpu::rare_step(Slot& slot) {
     case State::Exited:
       if (backed_ == FaultOutcome::OutOfMemory) return stop("the host is out of memory");
       again(slot, counts_.exit_cycles);
-      if (resolved(backed_)) return true;
+      if (resolved(backed_)) {
+        if (replayed_ != nullptr) replayed_->backed(slot.outcome.fault.guest_physical);
+        return true;
+      }
       // A device answered, or the guest would have been told of an error: the access is over.
       ++(backed_ == FaultOutcome::NoPermission ? counts_.forbidden : counts_.emulated);
       slot.state = State::Over;
@@ -212,10 +222,7 @@ bool Vcpu::rare_step(Slot& slot) {
         return stop(reason());
       }
       again(slot, counts_.guest_cycles);
-      if (handled_ == GuestOutcome::Mapped) return true;
-      slot.left_out = true;
-      slot.state = State::Over;
-      return true;
+      return handled_ == GuestOutcome::Mapped || leave_out(slot);
     default:
       return false;
   }
@@ -242,6 +249,13 @@ bool Vcpu::after_translation(Slot& slot) {
   const models::Fault& fault = slot.outcome.fault;
   if (slot.witness != nullptr) [[unlikely]]
     witness_fault(slot);
+  if (replayed_ != nullptr) {
+    using Answer = ReplayedTables::Answer;
+    const Answer answer = replayed_->answer(number_, slot.number, *slot.access, fault);
+    slot.state = State::Translate;
+    if (answer == Answer::Again) return true;
+    if (answer == Answer::Over) return leave_out(slot);
+  }
   if (fault.nested) {
     if (hold(slot)) return false;
     take_fault(slot, State::Exited);
@@ -251,11 +265,7 @@ bool Vcpu::after_translation(Slot& slot) {
     return false;
   }
   // Without a first stage there is nobody to ask.
-  if (guest_ == nullptr || fault.kind == models::FaultKind::BadAddress) {
-    slot.left_out = true;
-    slot.state = State::Over;
-    return true;
-  }
+  if (guest_ == nullptr || fault.kind == models::FaultKind::BadAddress) return leave_out(slot);
   return handle_guest_fault(slot);
 }
 

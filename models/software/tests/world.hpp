@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "nestwalk/models/machine.hpp"
+#include "nestwalk/software/guest_fences.hpp"
 #include "nestwalk/software/totals.hpp"
 
 namespace nestwalk::software {
@@ -93,14 +94,13 @@ class World : private models::Actor {
     hypervisor = std::make_unique<Hypervisor>(machine, fences, *space, recording, costs);
     if (translates) {
       guest = std::make_unique<Guest>(machine, *space, *hypervisor, recording, guest_shape, costs,
-                                      kVmid);
-    } else {
-      models::Regime physical;
-      physical.nested = space->stage();
-      physical.vmid = kVmid;
-      physical = physical.tagged(machine.tags());
-      for (u32 n = 0; n < cores; ++n) machine.core(n).mmu->set_regime(physical);
+                                      kVmid, most_asids(architecture));
     }
+    models::Regime physical;
+    physical.nested = space->stage();
+    physical.vmid = kVmid;
+    physical = physical.tagged(machine.tags());
+    for (u32 n = 0; n < cores; ++n) machine.core(n).mmu->set_regime(physical);
     for (u32 n = 0; n < cores; ++n) {
       vcpus.push_back(std::make_unique<Vcpu>(machine, n, guest.get(), *hypervisor, costs,
                                              guest_shape.tables, streams[n], vcpu_shape));

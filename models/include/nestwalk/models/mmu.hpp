@@ -56,7 +56,8 @@ class Mmu final : public Actor {
   };
   struct Outcome {
     Fault fault;
-    u64 host = 0;  ///< of the byte that was asked for, if there is no fault
+    u64 host = 0;            ///< of the byte that was asked for, if there is no fault
+    u64 guest_physical = 0;  ///< likewise
     MemoryType memory = MemoryType::WriteBack;
   };
 
@@ -169,6 +170,7 @@ class Mmu final : public Actor {
   static void set(Outcome& outcome, const Translation& entry, u64 address) {
     outcome.fault.kind = FaultKind::None;
     outcome.host = entry.host_of(address);
+    outcome.guest_physical = entry.guest_physical_of(address);
     outcome.memory = entry.memory;
   }
   bool spend(u32 cycles, Actor& owner, u32 what) {

@@ -45,6 +45,7 @@ class Tags {
 struct PrivilegeRules {
   bool kernel_touches_user = true;    ///< no SMAP; SUM; no PAN
   bool kernel_executes_user = false;  ///< no SMEP; never on RISC-V
+  bool not_known = false;             ///< who accesses: whatever one of the two may do is permitted
 };
 
 struct Regime {

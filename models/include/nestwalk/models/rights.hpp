@@ -30,6 +30,7 @@ class Rights {
     unsigned of_kernel = access.has(kKernelMayExecute) ? rwx : rwx & 3;
     if (user && !rules.kernel_touches_user) of_kernel &= 4;
     if (user && !rules.kernel_executes_user) of_kernel &= 3;
+    if (rules.not_known) return Rights::nested(Access(static_cast<u8>(of_user | of_kernel)));
     return Rights(static_cast<u8>(of_user | of_kernel << 3));
   }
   static constexpr Rights needed(AccessKind kind, bool user) {

@@ -29,6 +29,9 @@ struct Translation {
   u8 shift() const { return held_shift; }
   /// Of an address in the page.
   u64 host_of(u64 address) const { return host + (address & addrspace::low_mask(held_shift)); }
+  u64 guest_physical_of(u64 address) const {
+    return guest_physical + (address & addrspace::low_mask(held_shift));
+  }
   bool permits(Rights wanted) const { return (guest & nested).permit(wanted); }
   /// Becomes that of the page of 2^shift bytes that holds `address`.
   void narrow(u64 address, u8 shift) {

@@ -46,7 +46,7 @@ enum class GuestOutcome : u8 {
 class Guest final : private models::Actor {
  public:
   Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Recording& recording,
-        const GuestShape& shape, const models::SoftwareShape& costs, u16 vmid);
+        const GuestShape& shape, const models::SoftwareShape& costs, u16 vmid, u16 most_asids);
 
   /// Guest-physical memory that the kernel needs besides the guest's own: from the end of that.
   static MemoryRange kernel_memory(const std::vector<MemoryRange>& memory);
@@ -138,6 +138,7 @@ class Guest final : private models::Actor {
   std::vector<Space*> current_;  ///< by core
   std::unordered_map<u64, std::unique_ptr<Space>> spaces_;
   std::unique_ptr<GuestSpace> upper_;  ///< AArch64: the half that they share
+  u16 most_asids_;
   u16 last_asid_ = 0;
   u32 generation_ = 1;
   bool locked_ = false;

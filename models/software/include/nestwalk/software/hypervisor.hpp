@@ -9,6 +9,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <optional>
 #include <utility>
 
@@ -62,7 +63,7 @@ struct FenceCounts {
 class Hypervisor final : private models::Actor, private Shootdowns {
  public:
   Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpace& space,
-             Recording& recording, const models::SoftwareShape& costs);
+             Recording& recording, const models::SoftwareShape& costs, u32 first_core = 0);
 
   /// The guest begins and ends to run on a core.
   void begin_guest(u32 core);
@@ -73,7 +74,7 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   void watch(Watcher* watcher);
   Watcher* watcher() const { return watcher_; }
 
-  /// Gives the guest its memory, on core 0; `owner` runs with `what` when that is done.
+  /// Gives the guest its memory, on its first core; `owner` runs with `what` when that is done.
   void begin(const std::vector<MemoryRange>& memory, addrspace::Backend backend,
              models::Actor& owner, u32 what);
   /// The guest left because of an access at a guest-physical address. `owner` runs with `what` when
@@ -87,7 +88,12 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   models::FenceUnit& fences() { return fences_; }
   const OperationCounts& operations() const { return operations_; }
   /// Memory that operations leave alone: where the guest's kernel has its tables.
-  void leave_alone(const MemoryRange& range) { left_alone_ = range; }
+  void leave_alone(std::function<bool(const MemoryRange&)> touches) {
+    left_alone_ = std::move(touches);
+  }
+  /// What a recorded hypervisor did, by the stream: its time counts as an operation's.
+  void charge_recorded(Part part, Cycle cycles) { operations_.cycles[part] += cycles; }
+  void charge_recorded_store(models::Served served, Cycle cycles);
   const ExitCounts& counts() const { return counts_; }
   EntryCells entries() const;
   /// Why begin() could not give the guest all; none if it could.
@@ -134,6 +140,7 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   HostSpace& space_;
   Recording& recording_;
   models::SoftwareShape costs_;
+  u32 first_core_;
   std::deque<Worker> workers_;  ///< by core; they stay where they are
   std::vector<Job> jobs_;       ///< by core
   std::vector<Place> places_;   ///< by core, as the next ones
@@ -153,7 +160,8 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   PartCycles begin_cycles_;
   ExitCounts counts_;
   OperationCounts operations_;
-  MemoryRange left_alone_ = {0, 0};
+  EntryCells recorded_entries_{};
+  std::function<bool(const MemoryRange&)> left_alone_;
 };
 
 }  // namespace nestwalk::software

@@ -28,8 +28,14 @@ enum class GuestTables : u8 {
   None,        ///< the guest does not translate: its accesses are at guest-physical addresses
   FirstTouch,  ///< the guest backs a page when it touches it, with the next frame that is free
   Recorded,    ///< likewise, with the guest-physical page that the trace names
+  Replayed,    ///< the tables that the trace carries
 };
-inline constexpr const char* kGuestTablesNames[] = {"none", "first-touch", "recorded"};
+inline constexpr const char* kGuestTablesNames[] = {"none", "first-touch", "recorded", "replayed"};
+
+/// Does the guest's kernel run, and build tables?
+constexpr bool has_kernel(GuestTables tables) {
+  return tables == GuestTables::FirstTouch || tables == GuestTables::Recorded;
+}
 
 /// Which of its free frames the guest takes next.
 enum class Placement : u8 {

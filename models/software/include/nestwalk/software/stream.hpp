@@ -8,6 +8,7 @@
 #include <string>
 #include <variant>
 
+#include "nestwalk/models/regime.hpp"
 #include "nestwalk/models/rights.hpp"
 #include "nestwalk/software/shape.hpp"
 
@@ -22,6 +23,9 @@ struct GuestAccess {
   bool knows_guest_physical = false;
   bool knows_address = true;
   bool dependent = false;  ///< its address came out of the read before it
+  u64 host = 0;            ///< where the trace says that it ended
+  bool knows_host = false;
+  bool untranslated = false;  ///< by the first stage, whatever its tables are
 };
 
 /// From here on in this address space.
@@ -34,7 +38,25 @@ struct GuestFence {
   bool by_space = false;  ///< of one address space only: that of the vCPU
   u64 address = 0;
   u64 bytes = 0;
+  u16 asid = 0;  ///< as it was recorded
 };
+/// Recorded tables that are replayed: these translate from here on.
+struct TableRoots {
+  models::Stage guest, guest_upper;
+  models::Stage nested;  ///< off where the engine has the second stage
+  u16 asid = 0;
+  bool known = true;
+};
+/// An entry of a recorded table gets a new value.
+struct TableStore {
+  bool nested = false;
+  u64 address = 0;  ///< in the space of its stage
+  u64 value = 0;
+};
+/// The recorded guest leaves for its hypervisor.
+struct RecordedExit {};
+/// And is back.
+struct RecordedEntry {};
 struct GuestPhase {
   u64 number = 0;
   std::string name;
@@ -44,7 +66,9 @@ struct GuestRest {};
 
 struct GuestEvent {
   u64 instructions = 0;
-  std::variant<GuestRest, GuestSwitch, GuestFence, GuestPhase, HostOperation> detail;
+  std::variant<GuestRest, GuestSwitch, GuestFence, GuestPhase, HostOperation, TableRoots,
+               TableStore, RecordedExit, RecordedEntry>
+      detail;
 };
 
 /// A run of accesses, and then perhaps an event.

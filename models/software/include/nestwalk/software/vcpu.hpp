@@ -16,6 +16,7 @@
 
 #include "nestwalk/software/distribution.hpp"
 #include "nestwalk/software/guest.hpp"
+#include "nestwalk/software/replayed.hpp"
 #include "nestwalk/software/stream.hpp"
 
 namespace nestwalk::software {
@@ -99,6 +100,8 @@ class Vcpu final : private models::Actor {
   /// Do the parts of its time add up to it? Why not; none if they do.
   std::optional<std::string> contradiction() const;
 
+  /// Before it begins: the stream's tables translate, and no guest's kernel runs.
+  void replay(ReplayedTables& tables) { replayed_ = &tables; }
   /// Before it begins: this one hears of accesses when they are over.
   void tell(AccessListener& listener) {
     listener_ = &listener;
@@ -109,7 +112,18 @@ class Vcpu final : private models::Actor {
   static constexpr u32 kFront = ~u32{0};
   static constexpr u64 kNever = ~u64{0};
   static constexpr std::size_t kKnownPages = 1024;
-  enum class Front : u8 { Begin, Next, Issue, Event, Switched, Fencing, EventDone, Finished };
+  enum class Front : u8 {
+    Begin,
+    Next,
+    Issue,
+    Event,
+    Switched,
+    Fencing,
+    Stored,  ///< the entry of a recorded table is at hand
+    StoreFenced,
+    EventDone,
+    Finished
+  };
   enum class State : u8 {
     Translate,
     Translated,
@@ -161,6 +175,8 @@ class Vcpu final : private models::Actor {
   void end_event();
   void begin_fence(const GuestFence& fence);
   bool issue_fence();
+  bool begin_replay_event();
+  bool store_entry();
   bool finish();
   bool stop(std::string why);
   std::string reason() const;
@@ -170,6 +186,7 @@ class Vcpu final : private models::Actor {
   bool perform(Slot& slot, u32 index);
   [[gnu::noinline]] bool rare_step(Slot& slot);
   bool access_memory(Slot& slot, u32 index);
+  bool leave_out(Slot& slot);
   void retire(Slot& slot);
   [[gnu::noinline]] bool disagrees(const Slot& slot);
   [[gnu::noinline]] bool after_translation(Slot& slot);
@@ -189,6 +206,7 @@ class Vcpu final : private models::Actor {
   models::Board::Core& core_;
   u32 number_;
   Guest* guest_;
+  ReplayedTables* replayed_ = nullptr;
   Hypervisor& hypervisor_;
   models::SoftwareShape costs_;
   GuestStream& stream_;
@@ -218,7 +236,9 @@ class Vcpu final : private models::Actor {
   u64 known_moves_ = 0;           ///< the guest's moves when it did
   models::FenceRequest fence_;
   u64 fences_left_ = 0;  ///< of the one that is being issued, page by page
+  models::Served stored_ = models::Served::None;
   Cycle event_since_ = 0;
+  Cycle fence_since_ = 0;
   Cycle* event_cycles_ = nullptr;
   std::optional<std::string> stopped_;
   VcpuCounts counts_;

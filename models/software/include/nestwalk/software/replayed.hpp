@@ -1,0 +1,128 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// The page tables that a trace carries, byte by byte where the real machine had them: a walk reads
+// what its walker read, and has to arrive where it arrived.
+//
+// The second stage's lie at their host addresses. The guest's own lie where the second stage has
+// their guest-physical pages: the recorded one, or the engine's, which backs them when they are
+// walked.
+#pragma once
+
+#include <array>
+#include <map>
+#include <optional>
+#include <set>
+#include <unordered_map>
+
+#include "nestwalk/models/peek.hpp"
+#include "nestwalk/software/host_space.hpp"
+#include "nestwalk/software/stream.hpp"
+
+namespace nestwalk::software {
+
+struct ReplayCounts {
+  u64 agreed = 0;        ///< accesses that arrived where the trace says
+  u64 wrong_page = 0;    ///< at another guest-physical page
+  u64 wrong_frame = 0;   ///< at that page, but at another host frame
+  u64 stale = 0;         ///< by a TLB that nobody told: the tables lead where the trace says
+  u64 not_judged = 0;    ///< the trace does not say where
+  u64 not_known = 0;     ///< left out: nor does it say which tables translate
+  u64 guest_faults = 0;  ///< left out: the guest's tables refuse them
+  u64 host_faults = 0;   ///< left out: the second stage's do
+  u64 repeated = 0;      ///< refused, and tried again
+  u64 guest_stores = 0;
+  u64 host_stores = 0;
+  u64 unplaced = 0;  ///< entries beyond the host's memory
+  u64 fences = 0;    ///< that must have been: an entry that translated became another one
+  void add(const ReplayCounts& other);
+};
+
+/// An access that did not arrive where the trace says.
+struct Disagreement {
+  u32 core;
+  u64 access;  ///< number of the vCPU's accesses, from 0
+  u64 address;
+  const char* what;  ///< kind of address, or of fault
+  u64 recorded;
+  std::optional<u64> found;  ///< none where it faulted
+};
+
+class ReplayedTables {
+ public:
+  static constexpr std::size_t kMostShown = 5;
+  /// 512 MiB of the guest's tables.
+  static constexpr std::size_t kMostPages = std::size_t{1} << 17;
+  using Entries = std::array<u64, kFrameBytes / sizeof(u64)>;
+
+  /// `engine` has the second stage; null where the trace has its tables, too.
+  ReplayedTables(models::Board& board, HostSpace* engine, u16 vmid, u16 most_asids);
+
+  /// As the recording begins; false if that is more than there can be.
+  bool put(bool nested, u64 page, const Entries& entries);
+  /// Is a part of the guest's tables there?
+  bool lies_in(const MemoryRange& range) const;
+  /// An entry gets a new value; false likewise.
+  bool store(bool nested, u64 address, u64 value);
+  /// These tables translate on a core from here on.
+  void enter(u32 core, const TableRoots& roots);
+  bool knows_tables(u32 core) const { return cores_[core].known; }
+  /// Before an access is translated; false if nothing is known of how.
+  bool prepare(u32 core, const GuestAccess& access);
+  void judge(u32 core, u64 number, const GuestAccess& access, const models::Mmu::Outcome& found);
+  enum class Answer : u8 {
+    Over,  ///< there is nobody who could do something about it
+    Again,
+    Exit,  ///< the engine is asked
+  };
+  Answer answer(u32 core, u64 number, const GuestAccess& access, const models::Fault& fault);
+  /// The engine gave the guest memory around there.
+  void backed(u64 guest_physical);
+
+  /// What an entry of the recorded second stage had to be followed by when it changed; none if it
+  /// translated nothing before.
+  std::optional<models::FenceRequest> fence_for(u64 address, u64 value);
+  void count_fence() { ++counts_.fences; }
+  void count_store(bool nested) { ++(nested ? counts_.host_stores : counts_.guest_stores); }
+  /// The number that the caches know an ASID by.
+  u16 number_of(u16 asid) const;
+
+  const ReplayCounts& counts() const { return counts_; }
+  const std::vector<Disagreement>& disagreements() const { return disagreements_; }
+
+ private:
+  struct Page {
+    Entries entries{};
+    u64 host = kNowhere;
+  };
+  struct Core {
+    models::Regime translating, physical;
+    bool known = false;
+    bool translates = true;
+  };
+  static constexpr u64 kNowhere = ~u64{0};
+
+  std::optional<u64> host_of(u64 guest_physical);
+  bool place(u64 address, Page& page);
+  bool place_missing(u64 first, u64 last);
+  void disagree(u32 core, u64 number, const GuestAccess& access, const char* what, u64 recorded,
+                std::optional<u64> found);
+  u16 take_number(u16 asid);
+
+  models::Board& board_;
+  HostSpace* engine_;
+  u16 vmid_;
+  u16 most_asids_;
+  models::Peek peek_;
+  models::Stage nested_;
+  std::map<u64, Page> pages_;  ///< of the guest's tables, by guest-physical address
+  std::set<u64> missing_;      ///< of these, that no host frame has yet
+  std::vector<Core> cores_;
+  std::vector<u64> refused_;            ///< the last access that was, by core
+  std::unordered_map<u16, u16> asids_;  ///< their numbers
+  u16 last_number_ = 0;
+  ReplayCounts counts_;
+  std::vector<Disagreement> disagreements_;
+};
+
+}  // namespace nestwalk::software

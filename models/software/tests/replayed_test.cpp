@@ -1,0 +1,178 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Page tables of a trace: where they are put, what walks of them cost, and what is said of accesses
+// that do not arrive where the trace says.
+
+#include "world.hpp"
+
+namespace nestwalk::software {
+namespace {
+
+using models::EntryFormatOf;
+using Format = EntryFormatOf<addrspace::LongMode>;
+
+// Present, writable, user, accessed and dirty: nothing is left for the walker to set.
+constexpr u64 kFlags = 0x67;
+constexpr u64 kHost = u64{1} << 32;  ///< where the machine's memory begins
+// Guest: tables at 0x1000 to 0x4000 for one page at 1 GiB, which is guest-physical page 0x5000.
+constexpr u64 kPage = u64{1} << 30;
+constexpr u64 kGuestLeaf = 0x4000;
+// Second stage: guest-physical page n is host page 0x10 + n.
+constexpr u64 host_of(u64 guest_physical) { return kHost + 0x10000 + guest_physical; }
+
+class Replay : public testing::Test, private models::Actor {
+ protected:
+  Replay()
+      : format_(machine_capabilities()),
+        machine(easy(Architecture::X86_64, 1), addrspace::kGiB),
+        fences(machine),
+        recording(machine.memory(), Architecture::X86_64, {}, machine_capabilities()),
+        space(make_host_space(Architecture::X86_64, {}, addrspace::kGiB, 1, recording)),
+        hypervisor(machine, fences, *space, recording, easy(Architecture::X86_64, 1).software),
+        tables(machine, nullptr, 1, 100),
+        vcpu(machine, 0, nullptr, hypervisor, easy(Architecture::X86_64, 1).software,
+             GuestTables::Replayed, stream) {
+    // The frames that the engine took for its root are below these.
+    models::Regime off;
+    off.nested = space->stage();
+    machine.core(0).mmu->set_regime(off.tagged(machine.tags()));
+    const u64 first = kTables;
+    for (u64 level = 0; level < 3; ++level) {
+      put(true, first + level * kFrameBytes, 0, first + (level + 1) * kFrameBytes);
+      put(false, 0x1000 + level * kFrameBytes, level == 1 ? 1 : 0, 0x2000 + level * kFrameBytes);
+    }
+    for (u64 page = 0; page < 16; ++page) {
+      nested_leaves_[page] = host_of(page * kFrameBytes) | kFlags;
+    }
+    EXPECT_TRUE(tables.put(true, kLeaves, nested_leaves_));
+    put(false, kGuestLeaf, 0, 0x5000);
+    vcpu.replay(tables);
+    const addrspace::Geometry four = *addrspace::LongMode::geometry(4);
+    addrspace::Geometry nested = four;
+    nested.rule = addrspace::InputRule::Zero;
+    stream.add({0, TableRoots{{&format_, four, 0x1000}, {}, {&format_, nested, kTables}, 0, true}});
+  }
+  static constexpr u64 kTables = kHost + 0x100000;
+  static constexpr u64 kLeaves = kTables + 3 * kFrameBytes;
+
+  static addrspace::Capabilities machine_capabilities() {
+    return capabilities(Architecture::X86_64, true);
+  }
+  void put(bool nested, u64 page, u64 index, u64 to) {
+    ReplayedTables::Entries entries{};
+    entries[index] = to | kFlags;
+    EXPECT_TRUE(tables.put(nested, page, entries));
+  }
+  void read(u64 address, u64 guest_physical, u64 host) {
+    GuestAccess access{address, guest_physical, 0, AccessKind::Read, true};
+    access.host = host;
+    access.knows_host = true;
+    stream.add(access);
+  }
+  void store(bool nested, u64 address, u64 value) {
+    stream.add({0, TableStore{nested, address, value}});
+  }
+  void run() {
+    vcpu.begin(~u64{0});
+    machine.wheel().run();
+    Totals all;
+    all.add(vcpu, machine.wheel().now());
+    all.add(*machine.core(0).mmu);
+    all.add(hypervisor);
+    EXPECT_EQ(all.contradiction(), std::nullopt);
+  }
+
+  Format format_;
+  models::Machine machine;
+  models::FenceUnit fences;
+  Recording recording;
+  std::unique_ptr<HostSpace> space;
+  Hypervisor hypervisor;
+  ReplayedTables tables;
+  ListStream stream;
+  Vcpu vcpu;
+
+ private:
+  void on_cycle(u32) override {}
+  ReplayedTables::Entries nested_leaves_{};
+};
+
+// 24 references: four of the guest, each after four of the second stage, and four for the data.
+TEST_F(Replay, WalksWhatTheRealWalkerRead) {
+  read(kPage + 8, 0x5008, host_of(0x5008));
+  run();
+  EXPECT_EQ(tables.counts().agreed, 1u);
+  EXPECT_EQ(vcpu.latencies().sum(), kTlb + 24 * kReference + kReference);
+  // The bytes are where they were recorded: the guest's under the second stage.
+  EXPECT_EQ(machine.memory().load(Hpa(kTables)), (kTables + kFrameBytes) | kFlags);
+  EXPECT_EQ(machine.memory().load(Hpa(host_of(kGuestLeaf))), 0x5000 | kFlags);
+}
+
+TEST_F(Replay, SaysWhoArrivesElsewhere) {
+  read(kPage, 0x5000, host_of(0x6000));
+  read(kPage, 0x6000, host_of(0x6000));
+  read(kPage, 0x5000, host_of(0x5000));
+  read(kPage + kFrameBytes, 0x6000, host_of(0x6000));
+  run();
+  EXPECT_EQ(tables.counts().wrong_frame, 1u);
+  EXPECT_EQ(tables.counts().wrong_page, 1u);
+  EXPECT_EQ(tables.counts().agreed, 1u);
+  EXPECT_EQ(tables.counts().guest_faults, 1u);
+  EXPECT_EQ(vcpu.counts().untranslatable, 1u);
+  EXPECT_EQ(vcpu.counts().total(), 3u);
+  ASSERT_EQ(tables.disagreements().size(), 3u);
+  EXPECT_EQ(tables.disagreements()[1].access, 1u);
+  EXPECT_EQ(tables.disagreements()[1].found, 0x5000u);
+}
+
+// The guest maps another page and does not invalidate: the TLB has the old one, until it does.
+TEST_F(Replay, TellsAStaleTranslationFromAWrongOne) {
+  read(kPage, 0x5000, host_of(0x5000));
+  store(false, kGuestLeaf, 0x7000 | kFlags);
+  read(kPage, 0x7000, host_of(0x7000));
+  stream.add({0, GuestFence{true, true, kPage, kFrameBytes}});
+  read(kPage, 0x7000, host_of(0x7000));
+  run();
+  EXPECT_EQ(tables.counts().agreed, 2u);
+  EXPECT_EQ(tables.counts().stale, 1u);
+  EXPECT_EQ(tables.counts().guest_stores, 1u);
+}
+
+// A frame of the guest moves: its hypervisor must have invalidated, though nobody recorded it. New
+// leaves need no fence. Exit, handler and entry cost what they do; each store a reference; and the
+// fence what it takes alone.
+TEST_F(Replay, FollowsTheSecondStage) {
+  read(kPage, 0x5000, host_of(0x5000));
+  stream.add({0, RecordedExit{}});
+  store(true, kLeaves + 20 * 8, host_of(0) | kFlags);
+  store(true, kLeaves + 5 * 8, host_of(0x9000) | kFlags);
+  stream.add({0, RecordedEntry{}});
+  read(kPage, 0x5000, host_of(0x9000));
+  run();
+  EXPECT_EQ(tables.counts().agreed, 2u);
+  EXPECT_EQ(tables.counts().fences, 1u);
+  EXPECT_EQ(tables.counts().host_stores, 2u);
+  const u32 fence = easy(Architecture::X86_64, 1).fence.local_cycles;
+  EXPECT_EQ(vcpu.counts().operation_cycles, kExit + kHandler + 2 * kReference + fence + kEntry);
+}
+
+// A table of the guest moves to another host page: its entries are there, too.
+TEST_F(Replay, TablesMoveWithTheirPage) {
+  store(true, kLeaves + 4 * 8, host_of(0xb000) | kFlags);
+  read(kPage, 0x5000, host_of(0x5000));
+  run();
+  EXPECT_EQ(tables.counts().agreed, 1u);
+  EXPECT_EQ(machine.memory().load(Hpa(host_of(0xb000))), 0x5000 | kFlags);
+}
+
+TEST_F(Replay, LeavesOutWhatNoTablesAreKnownFor) {
+  stream.add({0, TableRoots{{}, {}, {}, 0, false}});
+  read(kPage, 0x5000, host_of(0x5000));
+  run();
+  EXPECT_EQ(tables.counts().not_known, 1u);
+  EXPECT_EQ(vcpu.counts().untranslatable, 1u);
+}
+
+}  // namespace
+}  // namespace nestwalk::software

@@ -1,0 +1,107 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "virtual_machine.hpp"
+
+namespace nestwalk::sim {
+
+using addrspace::u16;
+using addrspace::u32;
+using addrspace::u64;
+using software::Guest;
+using software::MemoryRange;
+using software::ReplayedTables;
+using software::Vcpu;
+
+namespace {
+
+std::vector<MemoryRange> memory_of(const VmShape& vm) {
+  if (vm.replays_host) return {};
+  std::vector<MemoryRange> memory = vm.guest.memory;
+  if (has_kernel(vm.guest.tables)) memory.push_back(Guest::kernel_memory(vm.guest.memory));
+  return memory;
+}
+
+u64 end_of(const std::vector<MemoryRange>& memory) {
+  return memory.empty() ? addrspace::kGiB : memory.back().start + memory.back().bytes;
+}
+
+addrspace::Capabilities machine_of(const RunShape& run, const VmShape& shape) {
+  addrspace::Capabilities machine =
+      software::capabilities(run.machine.architecture, shape.hypervisor.hardware_dirty);
+  machine.tlbi_range = run.machine.fence.tlbi_range;
+  machine.svinval = run.machine.fence.svinval;
+  return machine;
+}
+
+}  // namespace
+
+VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, models::Board& board,
+                               models::FenceUnit& fences, u32 first_core, u16 vmid, u16 most_asids,
+                               const GuestSource& source)
+    : shape_(shape),
+      board_(board),
+      limit_(run.limit == 0 ? ~u64{0} : run.limit),
+      first_core_(first_core),
+      memory_(memory_of(shape)),
+      recording_(board.memory(), run.machine.architecture, shape.hypervisor.fences,
+                 machine_of(run, shape)) {
+  using software::GuestTables;
+  const auto architecture = run.machine.architecture;
+  const models::SoftwareShape& costs = run.machine.software;
+  space_ = make_host_space(architecture, shape.hypervisor, end_of(memory_), vmid, recording_);
+  hypervisor_ =
+      std::make_unique<software::Hypervisor>(board, fences, *space_, recording_, costs, first_core);
+  if (has_kernel(shape.guest.tables)) {
+    if (!software::has_guest_levels(architecture, shape.guest.levels)) {
+      throw software::ShapeError("there are no guest tables with " +
+                                 std::to_string(shape.guest.levels) + " levels");
+    }
+    guest_ = std::make_unique<Guest>(board, *space_, *hypervisor_, recording_, shape.guest, costs,
+                                     vmid, most_asids);
+  }
+  models::Regime physical;
+  physical.nested = space_->stage();
+  physical.vmid = vmid;
+  physical = physical.tagged(board.tags());
+  if (shape.guest.tables == GuestTables::Replayed) {
+    replayed_ = std::make_unique<ReplayedTables>(board, shape.replays_host ? nullptr : space_.get(),
+                                                 vmid, most_asids);
+    source.load(*replayed_);
+    hypervisor_->leave_alone(
+        [this](const MemoryRange& range) { return replayed_->lies_in(range); });
+  }
+  for (u32 n = 0; n < shape.vcpus; ++n) {
+    if (!guest_) board.core(first_core + n).mmu->set_regime(physical);
+    streams_.push_back(source.open(n));
+    vcpus_.push_back(std::make_unique<Vcpu>(board, first_core + n, guest_.get(), *hypervisor_,
+                                            costs, shape.guest.tables, *streams_.back(), run.vcpu));
+    if (replayed_) vcpus_.back()->replay(*replayed_);
+  }
+}
+
+void VirtualMachine::begin() { hypervisor_->begin(memory_, shape_.hypervisor.backend, *this, 0); }
+
+void VirtualMachine::on_cycle(u32) {
+  if (hypervisor_->begin_error()) return;
+  for (auto& vcpu : vcpus_) vcpu->begin(limit_);
+}
+
+void VirtualMachine::rethrow() const {
+  if (hypervisor_->begin_error()) {
+    throw software::ShapeError(std::string("the guest cannot have its memory: ") +
+                               to_string(*hypervisor_->begin_error()));
+  }
+  for (const auto& stream : streams_) stream->rethrow();
+}
+
+void VirtualMachine::add_to(software::Totals& all, models::Cycle now) const {
+  for (u32 n = 0; n < vcpus_.size(); ++n) {
+    all.add(*vcpus_[n], now);
+    all.add(*board_.core(first_core_ + n).mmu);
+  }
+  all.add(*hypervisor_);
+  if (guest_) all.add(*guest_);
+}
+
+}  // namespace nestwalk::sim

@@ -1,0 +1,61 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// A guest on the machine: its hypervisor with the engine's tables, its kernel or its recorded
+// tables, its vCPUs on cores of their own.
+#pragma once
+
+#include <functional>
+
+#include "configuration.hpp"
+#include "nestwalk/software/totals.hpp"
+
+namespace nestwalk::sim {
+
+/// Where a guest's records come from.
+struct GuestSource {
+  std::function<std::unique_ptr<software::GuestStream>(addrspace::u32 vcpu)> open;
+  /// What is replayed, as it is at the begin; nothing if tables are not.
+  std::function<void(software::ReplayedTables&)> load;
+};
+
+class VirtualMachine final : private models::Actor {
+ public:
+  /// On the cores from `first_core` on.
+  VirtualMachine(const VmShape& shape, const RunShape& run, models::Board& board,
+                 models::FenceUnit& fences, addrspace::u32 first_core, addrspace::u16 vmid,
+                 addrspace::u16 most_asids, const GuestSource& source);
+
+  /// Gives it its memory; then its vCPUs begin.
+  void begin();
+  /// After the run: throws what the host could not give it, or what ended a stream.
+  void rethrow() const;
+
+  addrspace::u32 first_core() const { return first_core_; }
+  addrspace::u32 vcpus() const { return static_cast<addrspace::u32>(vcpus_.size()); }
+  software::Vcpu& vcpu(addrspace::u32 n) { return *vcpus_[n]; }
+  const software::Vcpu& vcpu(addrspace::u32 n) const { return *vcpus_[n]; }
+  const software::HostSpace& host_space() const { return *space_; }
+  const software::WorkCounts& work() const { return recording_.counts(); }
+  /// Null if no recorded tables are replayed.
+  const software::ReplayedTables* replayed() const { return replayed_.get(); }
+  void add_to(software::Totals& totals, models::Cycle now) const;
+
+ private:
+  void on_cycle(addrspace::u32) override;  // the guest has its memory
+
+  VmShape shape_;
+  models::Board& board_;
+  addrspace::u64 limit_;
+  addrspace::u32 first_core_;
+  std::vector<software::MemoryRange> memory_;
+  software::Recording recording_;
+  std::unique_ptr<software::HostSpace> space_;
+  std::unique_ptr<software::Hypervisor> hypervisor_;
+  std::unique_ptr<software::Guest> guest_;
+  std::unique_ptr<software::ReplayedTables> replayed_;
+  std::vector<std::unique_ptr<software::GuestStream>> streams_;
+  std::vector<std::unique_ptr<software::Vcpu>> vcpus_;
+};
+
+}  // namespace nestwalk::sim
