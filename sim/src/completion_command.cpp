@@ -11,17 +11,18 @@ namespace {
 
 /// An option as a shell sees it.
 struct Option {
-  std::string name;   ///< without dashes
-  char letter = 0;    ///< of its short form; 0: none
+  std::string name;  ///< without dashes
+  char letter = 0;   ///< of its short form; 0: none
   bool value = false;
-  Words words;        ///< that the value may be; none: a file
+  Words words;  ///< that the value may be; none: a file
   std::string sentence;
 };
 
 std::vector<Option> options_of(const CommandLine& line) {
   std::vector<Option> options;
   for (const auto& each : line.options()) {
-    const std::string letter = each->canonical_display_name(po::command_line_style::allow_dash_for_short);
+    const std::string letter =
+        each->canonical_display_name(po::command_line_style::allow_dash_for_short);
     Option option;
     option.name = each->long_name();
     if (letter.size() == 2 && letter[0] == '-') option.letter = letter[1];
@@ -217,7 +218,8 @@ std::string for_fish() {
           text += row + " -l " + option.name;
           if (option.letter != 0) text.append(" -s ") += option.letter;
           if (option.value) text += " -r";
-          if (!option.words.empty()) text += concat({" -f -a ", quoted(joined(option.words), "\\'")});
+          if (!option.words.empty())
+            text += concat({" -f -a ", quoted(joined(option.words), "\\'")});
           text += concat({" -d ", quoted(option.sentence, "\\'"), "\n"});
         }
         const Words words = operand_words(*line);

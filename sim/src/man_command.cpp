@@ -78,9 +78,7 @@ std::string page() {
          ".SH ENVIRONMENT\n.TP\n.B NO_COLOR\nif set and not empty: no colours on terminals\n";
 }
 
-void declare(CommandLine& line) {
-  line.about("Prints the manual page: nestwalk man | man -l -");
-}
+void declare(CommandLine& line) { line.about("Prints the manual page: nestwalk man | man -l -"); }
 
 int run(const CommandLine&) {
   TextOutput().write(page());

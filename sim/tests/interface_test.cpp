@@ -18,8 +18,7 @@ class Interface : public Program {
   /// What bash offers for the last of these words.
   std::string bash(const std::string& words, int last) {
     return run("source <(nestwalk completion bash); COMP_WORDS=(" + words +
-               "); COMP_CWORD=" + std::to_string(last) +
-               "; _nestwalk; echo \"${COMPREPLY[*]}\"")
+               "); COMP_CWORD=" + std::to_string(last) + "; _nestwalk; echo \"${COMPREPLY[*]}\"")
         .output;
   }
   using Words = std::vector<std::string>;
@@ -76,11 +75,12 @@ TEST_F(Interface, BashCompletesCommandsOptionsAndValues) {
 
 TEST_F(Interface, ZshAndFishTakeTheirScripts) {
   expect("nestwalk completion zsh > _nestwalk; zsh -n _nestwalk", 0, "");
-  expect("nestwalk completion fish > n.fish; export HOME=$PWD; "
-         "complete_() { fish -c \"source n.fish; complete -C '$1'\" | cut -f 1; }; "
-         "complete_ 'nestwalk trace ge'; complete_ 'nestwalk run -p ze'; "
-         "complete_ 'nestwalk compare --forma'",
-         0, "gen\nzen3\nzen4\n--format\n");
+  expect(
+      "nestwalk completion fish > n.fish; export HOME=$PWD; "
+      "complete_() { fish -c \"source n.fish; complete -C '$1'\" | cut -f 1; }; "
+      "complete_ 'nestwalk trace ge'; complete_ 'nestwalk run -p ze'; "
+      "complete_ 'nestwalk compare --forma'",
+      0, "gen\nzen3\nzen4\n--format\n");
   EXPECT_EQ(run("nestwalk completion tcsh 2>&1").output,
             "nestwalk completion: tcsh: not one of bash, zsh, fish\n");
 }
@@ -110,9 +110,10 @@ TEST_F(Interface, InstalledProgramFindsWhatWasInstalled) {
     EXPECT_GT(std::filesystem::file_size(folder() / "p" / file), 0u) << file;
   }
   // A preset that only the installation has.
-  expect("cp p/share/nestwalk/presets/zen4.json p/share/nestwalk/presets/mine.json; "
-         "p/bin/nestwalk config explain -p mine machine.name",
-         0, "machine.name = \"zen4\"\n  range: text\n");
+  expect(
+      "cp p/share/nestwalk/presets/zen4.json p/share/nestwalk/presets/mine.json; "
+      "p/bin/nestwalk config explain -p mine machine.name",
+      0, "machine.name = \"zen4\"\n  range: text\n");
 }
 
 }  // namespace
