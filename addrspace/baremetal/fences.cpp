@@ -204,6 +204,4 @@ void run_fences() {
 #endif
 }
 
-void answer_probes() {}
-
 }  // namespace nestwalk::baremetal

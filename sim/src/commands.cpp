@@ -6,8 +6,6 @@
 namespace nestwalk::sim {
 namespace {
 
-constexpr Command kCheckCommand = {"check", "looks for fences that are missing"};
-
 constexpr const Command* kCommands[] = {&kRunCommand,    &kCompareCommand,    &kExplainCommand,
                                         &kCheckCommand,  &kGateCommand,       &kTraceCommand,
                                         &kConfigCommand, &kCompletionCommand, &kManCommand};

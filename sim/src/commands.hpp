@@ -13,6 +13,7 @@ extern const Command kNestwalk;  ///< the program: the list of all others
 extern const Command kRunCommand;
 extern const Command kCompareCommand;
 extern const Command kExplainCommand;
+extern const Command kCheckCommand;
 extern const Command kGateCommand;
 extern const Command kTraceCommand;
 extern const Command kConfigCommand;

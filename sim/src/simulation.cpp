@@ -40,9 +40,12 @@ Simulation::Simulation(const RunShape& shape, u32 vcpus, const OpenStream& open)
     throw software::ShapeError("there are no guest tables with " +
                                std::to_string(shape.guest.levels) + " levels");
   }
-  recording_ = std::make_unique<software::Recording>(
-      board.memory(), architecture, shape.hypervisor.fences,
-      software::capabilities(architecture, shape.hypervisor.hardware_dirty));
+  addrspace::Capabilities machine =
+      software::capabilities(architecture, shape.hypervisor.hardware_dirty);
+  machine.tlbi_range = shape.machine.fence.tlbi_range;
+  machine.svinval = shape.machine.fence.svinval;
+  recording_ = std::make_unique<software::Recording>(board.memory(), architecture,
+                                                     shape.hypervisor.fences, machine);
   const std::vector<MemoryRange> memory = memory_of(shape.guest);
   space_ = make_host_space(architecture, shape.hypervisor,
                            memory.back().start + memory.back().bytes, kVmid, *recording_);

@@ -22,9 +22,8 @@ class BadInput : public Program {
   void complains(const std::string& command, int exit_code, const std::string& part) {
     const Result result = run(command + " 2>&1");
     EXPECT_EQ(result.exit_code, exit_code) << command << "\n" << result.output;
-    EXPECT_EQ(std::count(result.output.begin(), result.output.end(), '\n'), 1)
-        << command << "\n"
-        << result.output;
+    EXPECT_EQ(std::count(result.output.begin(), result.output.end(), '\n'), 1) << command << "\n"
+                                                                               << result.output;
     EXPECT_THAT(result.output, HasSubstr(part)) << command;
   }
   bool there(const std::string& file) const { return std::filesystem::exists(folder() / file); }
@@ -83,7 +82,8 @@ TEST_F(BadInput, FullDisk) {
 TEST_F(BadInput, BrokenJson) {
   run("echo '{\"guest\": ' > c.json; echo '[1]' > list.json; echo '{\"machine\": 5}' > m.json; "
       "printf '{\"guest\": {\"memory\": \"\\xff\"}}' > bytes.json; echo '{\"name\": 1}' > p.json");
-  for (const char* const command : {"run t.nwt", "compare t.nwt", "explain t.nwt", "config print"}) {
+  for (const char* const command :
+       {"run t.nwt", "compare t.nwt", "explain t.nwt", "config print"}) {
     const std::string nestwalk = std::string("nestwalk ") + command;
     complains(nestwalk + " --config c.json", 2, "c.json: ");
     complains(nestwalk + " --config list.json", 2, "list.json: not a JSON object");
@@ -108,7 +108,8 @@ TEST_F(BadInput, AbsurdNumbers) {
   complains("nestwalk run t.nwt --set guest.memory=999999999999999T", 2, "not a size from 2M");
   complains("nestwalk run t.nwt --set guest.memory=0", 2, "not a size from 2M to 128T, or auto");
   complains("nestwalk run t.nwt --set hypervisor.fault_around=1e400", 2, "hypervisor.fault_around");
-  complains("nestwalk run t.nwt --set machine.walker.slots=1e99", 2, "slots is 1e+99, not a number");
+  complains("nestwalk run t.nwt --set machine.walker.slots=1e99", 2,
+            "slots is 1e+99, not a number");
   complains("nestwalk run t.nwt --set machine.caches.l1d.sets=48", 2, "not a power of two");
   complains("nestwalk trace info t.nwt --window 0", 2, "--window is at least 1");
   expect("nestwalk compare t.nwt --jobs 4294967295 --policy lazy --format csv | head -n 2", 0,
