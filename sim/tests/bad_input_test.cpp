@@ -103,8 +103,8 @@ TEST_F(BadInput, AbsurdNumbers) {
   complains("nestwalk run t.nwt --limit 99999999999999999999", 2, "'--limit' is invalid");
   complains("nestwalk run t.nwt --limit -5", 2, "'-5' is negative");
   complains("nestwalk run t.nwt --limit 1e3", 2, "'--limit' is invalid");
-  // 2^90 bytes, which are 0 in 64 bits.
-  complains("nestwalk run t.nwt --set guest.memory=1125899906842624T", 2, "not a size from 2M");
+  // 2^64 + 2^40 bytes, of which 64 bits hold 1T.
+  complains("nestwalk run t.nwt --set guest.memory=16777217T", 2, "not a size from 2M");
   complains("nestwalk run t.nwt --set guest.memory=999999999999999T", 2, "not a size from 2M");
   complains("nestwalk run t.nwt --set guest.memory=0", 2, "not a size from 2M to 128T, or auto");
   complains("nestwalk run t.nwt --set hypervisor.fault_around=1e400", 2, "hypervisor.fault_around");
