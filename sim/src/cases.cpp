@@ -9,6 +9,7 @@
 
 #include "children.hpp"
 #include "nestwalk/traces/error.hpp"
+#include "output.hpp"
 #include "replay.hpp"
 
 namespace nestwalk::sim {
@@ -38,8 +39,11 @@ std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time) {
   std::vector<Case> cases;
   const std::vector<ChildResult> results = run_children(work, at_a_time);
   for (std::size_t n = 0; n < plans.size(); ++n) {
-    if (results[n].bad_input) throw traces::InputError(plans[n].name, results[n].output);
-    if (results[n].failed) throw UsageError(plans[n].name + ": " + results[n].output);
+    if (results[n].failed) {
+      const int code = results[n].bad_input ? kBadInput : kUsage;
+      cases.push_back({plans[n].name, Json::object(), "", results[n].output, code});
+      continue;
+    }
     const Json json = Json::parse(results[n].output);
     cases.push_back({plans[n].name, json["statistics"], json["ended_early"]});
   }
@@ -56,12 +60,29 @@ Json read_object(const std::string& file, const std::string& hint) {
 
 Case read_case(const std::string& directory) {
   const std::string hint = "nestwalk run -o writes it";
-  const Json stats = read_object(directory + "/stats.json", hint);
+  const std::string file = directory + "/stats.json";
+  const Json stats = read_object(file, hint);
   if (!stats.contains("statistics") || !stats["statistics"].is_object()) {
-    throw traces::InputError(directory + "/stats.json", "has no statistics");
+    throw traces::InputError(file, "has no statistics");
+  }
+  for (const auto& [name, value] : stats["statistics"].items()) {
+    if (!value.is_number()) throw traces::InputError(file, name + " is not a number");
   }
   const Json record = read_object(directory + "/run.json", hint);
-  return {directory, stats["statistics"], record.value("ended_early", "")};
+  if (!record.contains("ended_early") || !record["ended_early"].is_string()) {
+    throw traces::InputError(directory + "/run.json", "does not say whether the run ended early");
+  }
+  return {directory, stats["statistics"], record["ended_early"]};
+}
+
+int report_trouble(const std::vector<Case>& cases) {
+  int code = kDone;
+  for (const Case& each : cases) {
+    if (!each.ended_early.empty()) warn(each.name + " ended early: " + each.ended_early);
+    if (!each.failure.empty()) warn(each.name + " failed: " + each.failure);
+    code = std::max(code, each.exit_code);
+  }
+  return code;
 }
 
 }  // namespace nestwalk::sim

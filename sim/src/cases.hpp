@@ -19,19 +19,24 @@ struct Plan {
 /// A run that was made.
 struct Case {
   std::string name;
-  Json statistics;          ///< by name
-  std::string ended_early;  ///< why; empty if it did not
+  Json statistics;           ///< by name
+  std::string ended_early;   ///< why; empty if it did not
+  std::string failure = {};  ///< why there are no statistics; empty if there are
+  int exit_code = kDone;     ///< of the failure
 };
 
 /// Adds --jobs: how many runs are made at a time.
 void declare_jobs(CommandLine& line);
 unsigned jobs_of(const CommandLine& line);
 
-/// Makes the runs, some at a time, each in a process of its own. A plan that cannot be run is a
-/// UsageError that names it.
+/// Makes the runs, some at a time, each in a process of its own. A plan that cannot be run takes
+/// nothing with it: its case says why.
 std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time);
 /// What `nestwalk run -o` wrote.
 Case read_case(const std::string& directory);
+
+/// Says on standard error what failed or ended early; the exit code of the worst.
+int report_trouble(const std::vector<Case>& cases);
 
 /// A JSON object from a file; anything else is an InputError.
 Json read_object(const std::string& file, const std::string& hint);

@@ -158,12 +158,30 @@ std::vector<Cell> row_of(const std::vector<Case>& cases, const std::string& name
   return row;
 }
 
+bool is_whole(const Case& each) { return each.failure.empty() && each.ended_early.empty(); }
+
+std::vector<Cell> outcomes_of(const std::vector<Case>& cases) {
+  std::vector<Cell> row = {{"outcome"}};
+  for (std::size_t n = 0; n < cases.size(); ++n) {
+    const bool failed = !cases[n].failure.empty();
+    row.push_back({failed                ? "failed"
+                   : !is_whole(cases[n]) ? "ended early"
+                                         : "whole",
+                   failed ? Colour::Red : Colour::Plain});
+    if (n != 0) row.push_back({""});
+  }
+  return row;
+}
+
 Table table_of(const std::vector<Case>& cases, bool all) {
   Table table(1);
   table[0].push_back({"statistic"});
   for (std::size_t n = 0; n < cases.size(); ++n) {
     table[0].push_back({cases[n].name});
     if (n != 0) table[0].push_back({"ratio"});
+  }
+  if (std::any_of(cases.begin(), cases.end(), [](const Case& each) { return !is_whole(each); })) {
+    table.push_back(outcomes_of(cases));
   }
   if (all) {
     for (const std::string& name : names_of(cases)) {
@@ -224,8 +242,9 @@ std::string as_json_text(const std::vector<Case>& cases) {
   Json all = Json::array();
   for (const Case& each : cases) {
     all.push_back({{"name", each.name},
-                   {"complete", each.ended_early.empty()},
+                   {"complete", each.ended_early.empty() && each.failure.empty()},
                    {"ended_early", each.ended_early},
+                   {"failure", each.failure},
                    {"statistics", each.statistics}});
   }
   return Json{{"format", "nestwalk-comparison"}, {"version", 1}, {"cases", all}}.dump(2) + "\n";
@@ -273,15 +292,13 @@ int run(const CommandLine& line) {
     (void)traces::Reader(traces::open_source(inputs[0]));  // is it one?
     cases = run_cases(plans_of(line, inputs[0]), jobs_of(line));
   }
-  for (const Case& each : cases) {
-    if (!each.ended_early.empty()) warn(each.name + " ended early: " + each.ended_early);
-  }
+  const int code = report_trouble(cases);
   const Table table = table_of(cases, line.has("all"));
   TextOutput().write(format == "table"      ? aligned(table)
                      : format == "markdown" ? separated(table, "| ", " | ", " |\n")
                      : format == "csv"      ? separated(table, "", ",", "\n")
                                             : as_json_text(cases));
-  return kDone;
+  return code;
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "cases.hpp"
+#include "nestwalk/models/nearest.hpp"
 #include "nestwalk/traces/error.hpp"
 #include "nestwalk/traces/reader.hpp"
 #include "output.hpp"
@@ -23,7 +24,7 @@ constexpr const char* kText =
     "or\n"
     "within the tolerance that the suite names for it. Says what changed, worst first. Exit code "
     "3\n"
-    "when something did.\n\n"
+    "when something did. Or compares directories that nestwalk run wrote with --baseline.\n\n"
     "A suite is JSON; files are relative to it:\n"
     "  {\"format\": \"nestwalk-suite\", \"version\": 1, \"baseline\": \"baseline.json\",\n"
     "   \"tolerances_percent\": {\"latency.mean\": 0.5},\n"
@@ -34,6 +35,14 @@ struct Suite {
   std::string baseline;
   std::vector<Plan> plans;
   Json tolerances = Json::object();  ///< in percent, by statistic
+};
+
+/// What is judged.
+struct Work {
+  std::string baseline;
+  Json tolerances;
+  std::vector<Case> cases;
+  bool whole = true;  ///< every run of the baseline has to be there
 };
 
 /// What is not as it was.
@@ -63,12 +72,14 @@ std::string beside(const std::string& file, const std::string& path) {
 
 Suite read_suite(const std::string& file) {
   const Json json = read_object(file, "nestwalk gate --help shows a suite");
-  if (text_at(json, "format", file) != "nestwalk-suite" || json.value("version", 0) != 1) {
+  if (text_at(json, "format", file) != "nestwalk-suite" || !json.contains("version") ||
+      json["version"] != 1) {
     fail(file, "is not a nestwalk-suite of version 1");
   }
   Suite suite;
   suite.baseline = beside(file, text_at(json, "baseline", file));
   if (json.contains("tolerances_percent")) suite.tolerances = json["tolerances_percent"];
+  if (!suite.tolerances.is_object()) fail(file, "\"tolerances_percent\" is not an object");
   for (const auto& [name, value] : suite.tolerances.items()) {
     if (!value.is_number() || value.get<double>() < 0) fail(file, "tolerance of " + name);
   }
@@ -121,14 +132,40 @@ std::string percent_text(double percent) {
   return text;
 }
 
-std::string as_markdown(const std::vector<Change>& changes, std::size_t cases) {
+Colour colour_of(const Change& change) {
+  return std::abs(change.percent) >= 10 ? Colour::Red : Colour::Yellow;
+}
+
+std::string as_markdown(const std::vector<Change>& changes, std::size_t cases, bool colours) {
   if (changes.empty()) return "All " + std::to_string(cases) + " runs are as they were.\n";
   std::string text = "| run | statistic | before | now | change |\n|---|---|---:|---:|---:|\n";
   for (const Change& change : changes) {
-    text += "| " + change.where + " | " + change.statistic + " | " + change.before + " | " +
-            change.now + " | " + percent_text(change.percent) + " |\n";
+    std::string row = "|";
+    for (const std::string& cell : {change.where, change.statistic, change.before, change.now,
+                                    percent_text(change.percent)}) {
+      row.append(" ").append(cell).append(" |");
+    }
+    text += coloured(row, colours ? colour_of(change) : Colour::Plain) + "\n";
   }
   return text;
+}
+
+std::string as_json_text(const std::vector<Change>& changes, std::size_t cases) {
+  Json rows = Json::array();
+  for (const Change& change : changes) {
+    rows.push_back({{"run", change.where},
+                    {"statistic", change.statistic},
+                    {"before", change.before},
+                    {"now", change.now},
+                    {"percent", std::isinf(change.percent) ? Json() : Json(change.percent)}});
+  }
+  return Json{{"format", "nestwalk-gate"},
+              {"version", 1},
+              {"passed", changes.empty()},
+              {"runs", cases},
+              {"changes", rows}}
+             .dump(2) +
+         "\n";
 }
 
 std::string escaped(const std::string& text) {
@@ -156,10 +193,17 @@ std::string escaped(const std::string& text) {
 
 // A test case for each run.
 std::string as_junit(const std::vector<Case>& cases, const std::vector<Change>& changes) {
-  const auto of = [&](const Case& each) {
+  std::vector<std::string> runs;
+  for (const Case& each : cases) runs.push_back(each.name);
+  for (const Change& change : changes) {  // of a run that vanished, too
+    if (std::find(runs.begin(), runs.end(), change.where) == runs.end()) {
+      runs.push_back(change.where);
+    }
+  }
+  const auto of = [&](const std::string& run) {
     std::string text;
     for (const Change& change : changes) {
-      if (change.where != each.name) continue;
+      if (change.where != run) continue;
       text += change.statistic + ": " + change.before + " -> " + change.now + " (" +
               percent_text(change.percent) + ")\n";
     }
@@ -167,9 +211,9 @@ std::string as_junit(const std::vector<Case>& cases, const std::vector<Change>& 
   };
   std::string body;
   std::size_t failures = 0;
-  for (const Case& each : cases) {
-    const std::string text = of(each);
-    body += "  <testcase classname=\"nestwalk.gate\" name=\"" + escaped(each.name) + "\"";
+  for (const std::string& run : runs) {
+    const std::string text = of(run);
+    body += "  <testcase classname=\"nestwalk.gate\" name=\"" + escaped(run) + "\"";
     if (text.empty()) {
       body += "/>\n";
       continue;
@@ -179,7 +223,7 @@ std::string as_junit(const std::vector<Case>& cases, const std::vector<Change>& 
             "</failure>\n  </testcase>\n";
   }
   return "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"nestwalk gate\" tests=\"" +
-         std::to_string(cases.size()) + "\" failures=\"" + std::to_string(failures) + "\">\n" +
+         std::to_string(runs.size()) + "\" failures=\"" + std::to_string(failures) + "\">\n" +
          body + "</testsuite>\n";
 }
 
@@ -190,41 +234,113 @@ void write_baseline(const std::string& file, const std::vector<Case>& cases) {
              Json{{"format", "nestwalk-baseline"}, {"version", 1}, {"cases", all}}.dump(1) + "\n");
 }
 
-void declare(CommandLine& line) {
-  line.about(kText)
-      .flag("update", "make what is now the baseline")
-      .option("junit", po::value<std::string>()->value_name("FILE"), "a report for CI, JUnit's XML")
-      .option("markdown", po::value<std::string>()->value_name("FILE"),
-              "a report for a pull request")
-      .operand("suite", "SUITE", po::value<std::string>()->required());
-  declare_jobs(line);
+Json read_baseline(const std::string& file) {
+  const Json json = read_object(file, "--update writes it");
+  if (!json.contains("cases") || !json["cases"].is_object()) {
+    fail(file, "\"cases\" is missing, or not an object");
+  }
+  for (const auto& [name, statistics] : json["cases"].items()) {
+    if (!statistics.is_object()) fail(file, name + " is not an object");
+  }
+  return json["cases"];
 }
 
-int run(const CommandLine& line) {
-  Suite suite = read_suite(line.get<std::string>("suite"));
-  Json before = Json::object();
-  if (!line.has("update")) {
-    before = read_object(suite.baseline, "--update writes it").value("cases", Json::object());
+// "latency.mean=0.5"
+void add_tolerance(Json& tolerances, const std::string& text) {
+  const std::size_t equals = text.find('=');
+  const Json percent =
+      Json::parse(text.substr(std::min(equals, text.size() - 1) + 1), nullptr, false);
+  if (equals == std::string::npos || !percent.is_number() || percent.get<double>() < 0) {
+    throw UsageError("--tolerance " + text + ": not STATISTIC=PERCENT");
   }
-  const std::vector<Case> cases = run_cases(std::move(suite.plans), jobs_of(line));
-  for (const Case& each : cases) {
-    if (!each.ended_early.empty()) warn(each.name + " ended early: " + each.ended_early);
+  tolerances[text.substr(0, equals)] = percent;
+}
+
+// A tolerance for what no run has is a mistake.
+void check_tolerances(const Work& work) {
+  std::vector<std::string> known;
+  for (const Case& each : work.cases) {
+    for (const auto& [name, value] : each.statistics.items()) known.push_back(name);
   }
-  if (line.has("update")) {
-    write_baseline(suite.baseline, cases);
-    return kDone;
+  for (const auto& [name, percent] : work.tolerances.items()) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    const std::string similar = models::nearest(name, known);
+    throw UsageError("nestwalk gate: tolerance of " + name + ": no run has this statistic" +
+                     (similar.empty() ? "" : "; did you mean " + similar + "?"));
   }
+}
+
+Work work_of(const CommandLine& line) {
+  const Words& inputs = line.get<Words>("inputs");
+  Work work;
+  work.tolerances = Json::object();
+  if (fs::is_directory(inputs[0])) {
+    if (!line.has("baseline")) throw UsageError("nestwalk gate: directories need --baseline FILE");
+    for (const std::string& input : inputs) work.cases.push_back(read_case(input));
+    work.whole = false;
+  } else {
+    if (inputs.size() != 1) throw UsageError("nestwalk gate: one suite, or directories of runs");
+    Suite suite = read_suite(inputs[0]);
+    work.baseline = suite.baseline;
+    work.tolerances = suite.tolerances;
+    work.cases = run_cases(std::move(suite.plans), jobs_of(line));
+  }
+  if (line.has("baseline")) work.baseline = line.get<std::string>("baseline");
+  for (const std::string& text : line.all("tolerance")) add_tolerance(work.tolerances, text);
+  check_tolerances(work);
+  return work;
+}
+
+// The worst first.
+std::vector<Change> changes_of(const Work& work, const Json& before) {
   std::vector<Change> changes;
-  for (const Case& each : cases) {
-    compare(each, before.value(each.name, Json::object()), suite.tolerances, changes);
+  for (const Case& each : work.cases) {
+    compare(each, before.value(each.name, Json::object()), work.tolerances, changes);
+  }
+  for (const auto& [name, statistics] : before.items()) {
+    const bool there = std::any_of(work.cases.begin(), work.cases.end(),
+                                   [&](const Case& each) { return each.name == name; });
+    if (work.whole && !there) changes.push_back({name, "the run", "there", "-", INFINITY});
   }
   std::stable_sort(changes.begin(), changes.end(), [](const Change& a, const Change& b) {
     return std::abs(a.percent) > std::abs(b.percent);
   });
-  const std::string report = as_markdown(changes, cases.size());
-  if (line.has("markdown")) write_text(line.get<std::string>("markdown"), report);
-  if (line.has("junit")) write_text(line.get<std::string>("junit"), as_junit(cases, changes));
-  TextOutput().write(report);
+  return changes;
+}
+
+void declare(CommandLine& line) {
+  line.about(kText)
+      .flag("update", "make what is now the baseline")
+      .option("baseline", po::value<std::string>()->value_name("FILE"),
+              "compare with this one; directories need it")
+      .option("tolerance", po::value<Words>()->value_name("STATISTIC=PERCENT"),
+              "by how much a statistic may differ; may be repeated")
+      .option("junit", po::value<std::string>()->value_name("FILE"), "a report for CI, JUnit's XML")
+      .option("markdown", po::value<std::string>()->value_name("FILE"),
+              "a report for a pull request")
+      .flag("json", "print the report as JSON")
+      .operand("inputs", "SUITE|DIR...", po::value<Words>()->required(), -1);
+  declare_jobs(line);
+}
+
+int run(const CommandLine& line) {
+  const Work work = work_of(line);
+  const int trouble = report_trouble(work.cases);
+  if (trouble != kDone) return trouble;
+  if (line.has("update")) {
+    write_baseline(work.baseline, work.cases);
+    return kDone;
+  }
+  const std::vector<Change> changes = changes_of(work, read_baseline(work.baseline));
+  const std::size_t runs = work.cases.size();
+  if (line.has("markdown")) {
+    write_text(line.get<std::string>("markdown"), as_markdown(changes, runs, false));
+  }
+  if (line.has("junit")) {
+    write_text(line.get<std::string>("junit"), as_junit(work.cases, changes));
+  }
+  TextOutput().write(line.has("json") ? as_json_text(changes, runs)
+                                      : as_markdown(changes, runs, true));
   return changes.empty() ? kDone : kFailed;
 }
 

@@ -6,10 +6,11 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <fstream>
+#include <filesystem>
 #include <iostream>
 
 #include "command_line.hpp"
+#include "nestwalk/traces/error.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -48,11 +49,22 @@ void TextOutput::flush() {
   buffer_.clear();
 }
 
+std::string partial_name(const std::string& file) { return file + ".partial"; }
+
 void write_text(const std::string& file, std::string_view text) {
-  std::ofstream out(file);
-  out << text;
-  out.close();
-  if (!out) throw UsageError(file + ": cannot be written");
+  std::error_code none;
+  // Devices and pipes are written as they are: nothing can take their place.
+  const bool in_place =
+      std::filesystem::exists(file, none) && !std::filesystem::is_regular_file(file, none);
+  const std::string name = in_place ? file : partial_name(file);
+  try {
+    traces::create_sink(name)->write(
+        {reinterpret_cast<const addrspace::u8*>(text.data()), text.size()});
+    if (!in_place) std::filesystem::rename(name, file);
+  } catch (const std::system_error& error) {
+    if (!in_place) std::filesystem::remove(name, none);
+    throw UsageError(file + ": cannot be written: " + error.code().message());
+  }
 }
 
 void warn(const std::string& message) { std::cerr << "nestwalk: " << message << '\n'; }

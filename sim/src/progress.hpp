@@ -18,6 +18,7 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  bool shown() const { return shown_; }
   /// `done` of the total (0: nobody knows it), and how many records that were.
   void update(addrspace::u64 done, addrspace::u64 total, addrspace::u64 records);
 

@@ -3,18 +3,22 @@
 
 #include "commands.hpp"
 
+#include <sys/utsname.h>
+
 #include <csignal>
-#include <filesystem>
+#include <map>
+#include <thread>
 
 #include "configuration_options.hpp"
+#include "nestwalk/traces/reader.hpp"
 #include "output.hpp"
 #include "progress.hpp"
 #include "replay.hpp"
+#include "run_directory.hpp"
 
 namespace nestwalk::sim {
 namespace {
 
-namespace fs = std::filesystem;
 using addrspace::u64;
 
 constexpr const char* kText =
@@ -23,32 +27,39 @@ constexpr const char* kText =
     "what it cost, or writes a directory with config.resolved.json, stats.json, stats.txt and\n"
     "run.json.";
 
-constexpr const char* kFiles[] = {"config.resolved.json", "stats.json", "stats.txt", "run.json"};
-
 volatile std::sig_atomic_t g_interrupted = 0;
 
-// A directory that is new, empty, or may be overwritten.
-fs::path make_directory(const std::string& path, bool force) {
-  std::error_code none;
-  if (fs::exists(path, none) && !force && !(fs::is_directory(path) && fs::is_empty(path))) {
-    throw UsageError(path + " exists; --force overwrites it");
+// How many records there are to play: what time is left is judged by it.
+u64 records_of(const std::string& trace, u64 limit) {
+  std::map<addrspace::u32, u64> records;
+  for (const traces::IndexEntry& block : traces::Reader(traces::open_source(trace)).read_index()) {
+    records[block.vcpu] += block.records;
   }
-  fs::create_directories(path, none);
-  if (!fs::is_directory(path)) throw UsageError(path + ": cannot be made: " + none.message());
-  // Better now than after the run.
-  for (const char* const name : kFiles) write_text(fs::path(path) / name, "");
-  return path;
+  u64 sum = 0;
+  for (const auto& [vcpu, count] : records) sum += limit == 0 ? count : std::min(count, limit);
+  return sum;
 }
 
-Json record_of(const std::vector<std::string>& traces, const CommandLine& line, const Replay& run) {
+Json host() {
+  utsname system{};
+  uname(&system);
+  return {{"system", std::string(system.sysname) + " " + system.release},
+          {"machine", system.machine},
+          {"processors", std::thread::hardware_concurrency()}};
+}
+
+Json record_of(const CommandLine& line, const Configuration& configuration, const Replay& run) {
   const double accesses =
       static_cast<double>(std::get<u64>(value_of(run.statistics, "access.total")));
   return {{"format", "nestwalk-run"},
           {"version", NESTWALK_VERSION},
           {"command", line.command()},
-          {"trace", traces.size() == 1 ? Json(traces[0]) : Json(traces)},
+          {"trace", line.get<Words>("traces").size() == 1 ? Json(line.get<Words>("traces")[0])
+                                                          : Json(line.get<Words>("traces"))},
+          {"seed", configuration.value_at("guest.seed")},
           {"complete", run.ended_early.empty()},
           {"ended_early", run.ended_early},
+          {"host", host()},
           {"host_seconds", run.host_seconds},
           {"accesses_per_host_second", run.host_seconds > 0 ? accesses / run.host_seconds : 0}};
 }
@@ -57,7 +68,9 @@ void declare(CommandLine& line) {
   line.about(std::string(kText).append("\n\n").append(help_of_parameters()));
   declare_preset(line);
   declare_settings(line);
-  line.option("output,o", po::value<std::string>()->value_name("DIR"), "the directory to write")
+  line.option("limit", po::value<u64>()->value_name("N"),
+              "at most so many accesses of each vCPU: --set run.limit=N")
+      .option("output,o", po::value<std::string>()->value_name("DIR"), "the directory to write")
       .flag("json", "print the statistics as JSON")
       .flag("force", "overwrite what is in the directory")
       .operand("traces", "TRACE...", po::value<Words>()->required(), -1);
@@ -66,18 +79,24 @@ void declare(CommandLine& line) {
 int run(const CommandLine& line) {
   const Words& traces = line.get<Words>("traces");
   Configuration configuration = configuration_of(line);
-  std::optional<fs::path> directory;
+  if (line.has("limit")) {
+    configuration.set("run.limit=" + std::to_string(line.get<u64>("limit")));
+  }
+  std::optional<RunDirectory> directory;
   if (line.has("output")) {
-    directory = make_directory(line.get<std::string>("output"), line.has("force"));
+    directory.emplace(line.get<std::string>("output"), line.has("force"));
   }
 
-  std::signal(SIGINT, [](int) { g_interrupted = 1; });
+  for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int) { g_interrupted = 1; });
   Replay played;
   {
     Progress progress;
+    const u64 limit = configuration.value_at("run.limit").get<u64>();
+    u64 total = 0;
+    for (const std::string& each : traces) total += progress.shown() ? records_of(each, limit) : 0;
     played = replay(
         traces, configuration, [] { return g_interrupted != 0; },
-        [&](u64 accesses) { progress.update(accesses, 0, accesses); });
+        [&](u64 accesses) { progress.update(accesses, total, accesses); });
   }
   for (const std::string& each : played.disagreements) warn(each);
   if (!played.ended_early.empty()) warn("the run ended early: " + played.ended_early);
@@ -86,10 +105,8 @@ int run(const CommandLine& line) {
     TextOutput().write(line.has("json") ? json : as_text(played.statistics));
   }
   if (!directory) return kDone;
-  const std::string texts[] = {configuration.document().dump(2) + "\n", json,
-                               as_text(played.statistics),
-                               record_of(traces, line, played).dump(2) + "\n"};
-  for (std::size_t n = 0; n < std::size(kFiles); ++n) write_text(*directory / kFiles[n], texts[n]);
+  directory->write({configuration.document().dump(2) + "\n", json, as_text(played.statistics),
+                    record_of(line, configuration, played).dump(2) + "\n"});
   return kDone;
 }
 

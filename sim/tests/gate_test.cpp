@@ -92,6 +92,62 @@ TEST_F(Gate, AllowsWhatTheSuiteAllows) {
   EXPECT_EQ(run("nestwalk gate s.json").exit_code, 0);
 }
 
+TEST_F(Gate, SaysWhatVanishedAndWhatItIsAsJson) {
+  Json baseline = read("b.json");
+  baseline["cases"]["gone"] = baseline["cases"]["lazy"];
+  write("b.json", baseline);
+  const Result result = run("nestwalk gate s.json --json --junit j.xml");
+  EXPECT_EQ(result.exit_code, 3);
+  const Json report = Json::parse(result.output);
+  EXPECT_EQ(report["passed"], false);
+  EXPECT_EQ(report["runs"], 2);
+  const Json gone = {{"run", "gone"},
+                     {"statistic", "the run"},
+                     {"before", "there"},
+                     {"now", "-"},
+                     {"percent", nullptr}};
+  EXPECT_EQ(report["changes"], Json::array({gone}));
+  EXPECT_THAT(text_of("j.xml"), HasSubstr("tests=\"3\" failures=\"1\""));
+}
+
+// 256 pages of 1 MiB fault once each; the limit of 1000 accesses leaves some out.
+TEST_F(Gate, TakesDirectoriesOfRuns) {
+  expect(
+      "nestwalk run t.nwt --set guest.memory=8M -o now; "
+      "nestwalk gate now --baseline d.json --update && nestwalk gate now --baseline d.json",
+      0, "All 1 runs are as they were.\n");
+  Json baseline = read("d.json");
+  EXPECT_EQ(baseline["cases"]["now"]["guest.faults"], 256);
+  baseline["cases"]["now"]["guest.faults"] = 250;  // + 2.4 %
+  baseline["cases"]["another"] = baseline["cases"]["now"];
+  write("d.json", baseline);
+  const std::string table =
+      "| run | statistic | before | now | change |\n"
+      "|---|---|---:|---:|---:|\n"
+      "| now | guest.faults | 250 | 256 | +2.40 % |\n";
+  expect("nestwalk gate now --baseline d.json", 3, table);
+  expect("nestwalk gate now --baseline d.json --tolerance guest.faults=2.39", 3, table);
+  expect("nestwalk gate now --baseline d.json --tolerance guest.faults=2.4", 0,
+         "All 1 runs are as they were.\n");
+  expect("nestwalk gate now", 2, "nestwalk gate: directories need --baseline FILE\n");
+  expect("nestwalk gate now --baseline d.json --tolerance guest.fault=1", 2,
+         "nestwalk gate: tolerance of guest.fault: no run has this statistic; did you mean "
+         "guest.faults?\n");
+  expect("nestwalk gate now --baseline d.json --tolerance guest.faults", 2,
+         "--tolerance guest.faults: not STATISTIC=PERCENT\n");
+}
+
+TEST_F(Gate, WorstIsRedOnATerminal) {
+  Json baseline = read("b.json");
+  baseline["cases"]["lazy"]["guest.faults"] = 250;       // + 2.4 %
+  baseline["cases"]["eager <&>"]["guest.faults"] = 512;  // - 50 %
+  write("b.json", baseline);
+  const std::string output =
+      run("script -qec \"env TERM=xterm '" NESTWALK_PROGRAM "' gate s.json\" /dev/null").output;
+  EXPECT_THAT(output, HasSubstr("\x1b[31m| eager <&> | guest.faults | 512 | 256 | -50.00 % |"));
+  EXPECT_THAT(output, HasSubstr("\x1b[33m| lazy | guest.faults | 250 | 256 | +2.40 % |"));
+}
+
 TEST_F(Gate, SaysWhatIsWrongWithASuite) {
   expect("echo hello > x.json; nestwalk gate x.json", 4,
          "nestwalk: x.json: is not a JSON object; nestwalk gate --help shows a suite\n");
@@ -120,6 +176,16 @@ TEST_F(Gate, SaysWhatIsWrongWithASuite) {
   write("x.json", other);
   expect("nestwalk gate x.json", 4,
          "nestwalk: none.nwt: cannot be opened: No such file or directory\n");
+  expect("echo \"{\\\"cases\\\": 5}\" > b.json; nestwalk gate s.json", 4,
+         "nestwalk: b.json: \"cases\" is missing, or not an object\n");
+  other = suite_;
+  other["version"] = "1";
+  write("x.json", other);
+  expect("nestwalk gate x.json", 4, "nestwalk: x.json: is not a nestwalk-suite of version 1\n");
+  other = suite_;
+  other["tolerances_percent"] = 5;
+  write("x.json", other);
+  expect("nestwalk gate x.json", 4, "nestwalk: x.json: \"tolerances_percent\" is not an object\n");
   expect("rm b.json; nestwalk gate s.json", 4,
          "nestwalk: b.json: cannot be read; --update writes it\n");
 }

@@ -56,7 +56,7 @@ TEST_F(Interface, EveryCommandHasHelpAndIsInTheManual) {
 
 TEST_F(Interface, ManualIsGoodTroff) {
   expect("nestwalk man | groff -man -Tutf8 -ww -z", 0, "");
-  // Lines that begin with a dot or a quote would be requests.
+  // What was laid out stays as it is.
   EXPECT_THAT(run("nestwalk man | man -l - 2>&1").output,
               HasSubstr("{\"format\": \"nestwalk-suite\", \"version\": 1"));
 }

@@ -179,6 +179,35 @@ TEST_F(Run, PlaysAllVcpusOfATrace) {
   EXPECT_EQ(json_of("a/config.resolved.json")["machine"]["cores"][0], 4);
 }
 
+TEST_F(Run, SaysHowItWasMade) {
+  must("nestwalk trace gen smp vcpus=2 accesses=1000 -o t.nwt");
+  must("nestwalk run t.nwt --limit 100 --set guest.seed=7 -o a");
+  EXPECT_EQ(statistics("a")["access.total"], 2 * 100);
+  const Json record = json_of("a/run.json");
+  EXPECT_EQ(record["command"], "nestwalk run t.nwt --limit 100 --set guest.seed=7 -o a");
+  EXPECT_EQ(record["seed"], 7);
+  EXPECT_GT(record["accesses_per_host_second"], 0);
+  EXPECT_GT(record["host"]["processors"], 0);
+  EXPECT_EQ(run("nestwalk --version").output,
+            "nestwalk " + record["version"].get<std::string>() + "\n");
+  EXPECT_EQ(run("nestwalk run t.nwt --limit 100 --set guest.seed=7 --json").output,
+            text_of("a/stats.json"));
+}
+
+TEST_F(Run, SaysHowLongItTakesAndCanBeInterrupted) {
+  must("nestwalk trace gen random bytes=1G accesses=10M -o t.nwt");
+  // 2.5 seconds in a terminal: the line begins after one.
+  const Result result = run("script -qec \"timeout --preserve-status -s INT 2.5 '" NESTWALK_PROGRAM
+                            "' run t.nwt -p zen4 -o a\" /dev/null");
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.output, testing::ContainsRegex("M records, [0-9.]+ M/s, [0-9]+ %, [0-9]+ s"));
+  EXPECT_THAT(result.output, HasSubstr("the run ended early: interrupted"));
+  EXPECT_EQ(json_of("a/run.json")["complete"], false);
+  EXPECT_EQ(json_of("a/run.json")["ended_early"], "interrupted");
+  EXPECT_GT(statistics("a")["access.total"], 0);
+  EXPECT_LT(statistics("a")["access.total"], 10 << 20);
+}
+
 TEST_F(Run, EndsEarlyWhenMemoryDoes) {
   must("nestwalk trace gen first-touch bytes=2G -o t.nwt");
   const Result result =
@@ -216,7 +245,7 @@ TEST_F(Run, SaysWhatIsWrongWithItsParameters) {
   must("printf '%.0s[' {1..100000} > deep.json");
   expect("nestwalk run t.nwt --config deep.json", 2, "deep.json: nests deeper than 64 levels\n");
   expect("mkdir -p d/stats.json; nestwalk run t.nwt -o d --force", 2,
-         "d/stats.json: cannot be written\n");
+         "d/stats.json: is a directory\n");
   expect("nestwalk run missing.nwt", 4,
          "nestwalk: missing.nwt: cannot be opened: No such file or directory\n");
 }

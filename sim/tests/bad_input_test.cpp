@@ -1,0 +1,120 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Whatever a user gives us: one clear line, the right exit code, and nothing that looks whole and
+// is not.
+
+#include <algorithm>
+
+#include "program.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+using testing::HasSubstr;
+
+class BadInput : public Program {
+ protected:
+  void SetUp() override {
+    EXPECT_EQ(run("nestwalk trace gen random bytes=1M accesses=20000 -o t.nwt").exit_code, 0);
+  }
+  /// One line that has this, and nothing else.
+  void complains(const std::string& command, int exit_code, const std::string& part) {
+    const Result result = run(command + " 2>&1");
+    EXPECT_EQ(result.exit_code, exit_code) << command << "\n" << result.output;
+    EXPECT_EQ(std::count(result.output.begin(), result.output.end(), '\n'), 1) << command << "\n"
+                                                                               << result.output;
+    EXPECT_THAT(result.output, HasSubstr(part)) << command;
+  }
+  bool there(const std::string& file) const { return std::filesystem::exists(folder() / file); }
+};
+
+TEST_F(BadInput, TruncatedTrace) {
+  run("head -c -100 t.nwt > cut.nwt; head -c 20 t.nwt > head.nwt");
+  for (const std::string& command : {std::string("run"), std::string("explain")}) {
+    complains("nestwalk " + command + " cut.nwt", 4, "cut.nwt: at byte ");
+    complains("nestwalk " + command + " head.nwt", 4, "head.nwt: at byte ");
+  }
+  complains("nestwalk run cut.nwt -o d", 4, "cut.nwt: at byte ");
+  EXPECT_FALSE(there("d"));
+  complains("nestwalk compare head.nwt", 4, "head.nwt: at byte ");
+  const Result compared = run("nestwalk compare cut.nwt 2>error");
+  EXPECT_EQ(compared.exit_code, 4);
+  EXPECT_THAT(compared.output, HasSubstr("failed"));
+  EXPECT_THAT(run("cat error").output, HasSubstr("lazy failed: cut.nwt: at byte "));
+}
+
+TEST_F(BadInput, FailedRunLeavesADirectoryAsItWas) {
+  run("nestwalk run t.nwt -o d; cp -r d before; head -c -100 t.nwt > cut.nwt; mkdir empty");
+  complains("nestwalk run cut.nwt -o d --force", 4, "cut.nwt: at byte ");
+  expect("diff -r d before", 0, "");
+  complains("nestwalk run cut.nwt -o empty", 4, "cut.nwt: at byte ");
+  EXPECT_TRUE(std::filesystem::is_empty(folder() / "empty"));
+}
+
+TEST_F(BadInput, DirectoryThatCannotBe) {
+  run("touch file");
+  complains("nestwalk run t.nwt -o file/d", 2, "file/d: cannot be made: Not a directory");
+  complains("nestwalk run t.nwt -o file --force", 2, "file: cannot be made: ");
+  complains("nestwalk run t.nwt -o /proc/d", 2, "/proc/d: cannot be made: ");
+}
+
+TEST_F(BadInput, FullDisk) {
+  // The file that is written first becomes /dev/full.
+  run("nestwalk run t.nwt -o d; ln -s /dev/full d/stats.json.partial");
+  complains("nestwalk run t.nwt -o d --force", 2,
+            "d/stats.json: cannot be written: No space left on device");
+  EXPECT_FALSE(there("d/run.json"));  // and so it is not a run's
+  complains("nestwalk compare d", 4, "d/run.json: cannot be read");
+  run("nestwalk run t.nwt -o e; nestwalk gate e --baseline b.json --update");
+  complains("{ nestwalk gate e --baseline b.json --markdown /dev/full >/dev/null; }", 2,
+            "/dev/full: cannot be written: No space left on device");
+  EXPECT_EQ(run("test -c /dev/full").exit_code, 0);
+  for (const char* const command :
+       {"run t.nwt", "compare e", "gate e --baseline b.json", "config list", "config schema",
+        "explain t.nwt", "man", "completion bash", "trace info t.nwt", "--help", "run --help"}) {
+    complains(std::string("{ nestwalk ") + command + " >/dev/full; }", 1,
+              "<stdout>: cannot be written: No space left on device");
+    complains(std::string("{ nestwalk ") + command + " >&-; }", 1, "<stdout>: cannot be written");
+  }
+}
+
+TEST_F(BadInput, BrokenJson) {
+  run("echo '{\"guest\": ' > c.json; echo '[1]' > list.json; echo '{\"machine\": 5}' > m.json; "
+      "printf '{\"guest\": {\"memory\": \"\\xff\"}}' > bytes.json; echo '{\"name\": 1}' > p.json");
+  for (const char* const command :
+       {"run t.nwt", "compare t.nwt", "explain t.nwt", "config print"}) {
+    const std::string nestwalk = std::string("nestwalk ") + command;
+    complains(nestwalk + " --config c.json", 2, "c.json: ");
+    complains(nestwalk + " --config list.json", 2, "list.json: not a JSON object");
+    complains(nestwalk + " --config m.json", 2, "m.json: machine is not a value");
+    complains(nestwalk + " --config bytes.json", 2, "bytes.json: ");
+    complains(nestwalk + " --config none.json", 2, "none.json: cannot be read");
+    complains(nestwalk + " -p ./c.json", 2, "./c.json: ");
+  }
+  complains("nestwalk config print -p ./p.json", 2, "./p.json: name is 1, not a string");
+  run("nestwalk run t.nwt -o d; echo '{}' > d/run.json");
+  complains("nestwalk compare d", 4, "d/run.json: does not say whether the run ended early");
+  run("echo '{\"statistics\": [1]}' > d/stats.json");
+  complains("nestwalk compare d", 4, "d/stats.json: has no statistics");
+}
+
+TEST_F(BadInput, AbsurdNumbers) {
+  complains("nestwalk run t.nwt --limit 99999999999999999999", 2, "'--limit' is invalid");
+  complains("nestwalk run t.nwt --limit -5", 2, "'-5' is negative");
+  complains("nestwalk run t.nwt --limit 1e3", 2, "'--limit' is invalid");
+  // 2^64 + 2^40 bytes, of which 64 bits hold 1T.
+  complains("nestwalk run t.nwt --set guest.memory=16777217T", 2, "not a size from 2M");
+  complains("nestwalk run t.nwt --set guest.memory=999999999999999T", 2, "not a size from 2M");
+  complains("nestwalk run t.nwt --set guest.memory=0", 2, "not a size from 2M to 128T, or auto");
+  complains("nestwalk run t.nwt --set hypervisor.fault_around=1e400", 2, "hypervisor.fault_around");
+  complains("nestwalk run t.nwt --set machine.walker.slots=1e99", 2,
+            "slots is 1e+99, not a number");
+  complains("nestwalk run t.nwt --set machine.caches.l1d.sets=48", 2, "not a power of two");
+  complains("nestwalk trace info t.nwt --window 0", 2, "--window is at least 1");
+  expect("nestwalk compare t.nwt --jobs 4294967295 --policy lazy --format csv | head -n 2", 0,
+         "statistic,lazy\naccess.total,20000\n");
+}
+
+}  // namespace
+}  // namespace nestwalk::sim
