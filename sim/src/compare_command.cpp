@@ -9,11 +9,13 @@
 #include <set>
 #include <sstream>
 
+#include "break_even.hpp"
 #include "cases.hpp"
 #include "configuration_options.hpp"
 #include "nestwalk/traces/reader.hpp"
 #include "output.hpp"
 #include "statistics.hpp"
+#include "table.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -25,7 +27,11 @@ constexpr const char* kText =
     "by\n"
     "side; or compares directories that nestwalk run wrote. A policy is a word, or parameters "
     "with\n"
-    "commas between them: hypervisor.fault_around=4,guest.large_pages=true";
+    "commas between them: hypervisor.fault_around=4,guest.large_pages=true\n"
+    "With --break-even there is no trace: a guest writes once to each page of a part of its "
+    "memory, "
+    "and\n"
+    "the part is sought at which two policies cost the same.";
 
 /// Words for what is often compared.
 struct Policy {
@@ -115,12 +121,6 @@ std::string ratio_text(const Json& first, const Json& value) {
   return text;
 }
 
-struct Cell {
-  std::string text;
-  Colour colour = Colour::Plain;
-};
-using Table = std::vector<std::vector<Cell>>;
-
 // Of all statistics that any of them has: first those of the first case, in its order.
 std::vector<std::string> names_of(const std::vector<Case>& cases) {
   std::vector<std::string> names;
@@ -193,51 +193,6 @@ Table table_of(const std::vector<Case>& cases, bool all) {
   return table;
 }
 
-std::string aligned(const Table& table) {
-  std::vector<std::size_t> widths(table[0].size());
-  for (const auto& row : table) {
-    for (std::size_t n = 0; n < row.size(); ++n) {
-      widths[n] = std::max(widths[n], row[n].text.size());
-    }
-  }
-  std::string text;
-  for (const auto& row : table) {
-    std::string line = row[0].text;
-    line.resize(widths[0], ' ');
-    for (std::size_t n = 1; n < row.size(); ++n) {
-      line.append(2 + widths[n] - row[n].text.size(), ' ');
-      line += coloured(row[n].text, row[n].colour);
-    }
-    text += line + "\n";
-  }
-  return text;
-}
-
-// For CSV.
-std::string quoted(const std::string& text) {
-  if (text.find_first_of(",\"\n") == std::string::npos) return text;
-  std::string result = "\"";
-  for (const char letter : text) result.append(letter == '"' ? 2 : 1, letter);
-  return result + '"';
-}
-
-std::string separated(const Table& table, const char* begin, const char* between, const char* end) {
-  std::string text;
-  for (std::size_t r = 0; r < table.size(); ++r) {
-    text += begin;
-    for (std::size_t n = 0; n < table[r].size(); ++n) {
-      if (n != 0) text += between;
-      text += *begin == '\0' ? quoted(table[r][n].text) : table[r][n].text;
-    }
-    text += end;
-    if (r != 0 || *begin == '\0') continue;
-    text += "|---|";  // Markdown: numbers to the right
-    for (std::size_t n = 1; n < table[0].size(); ++n) text += "---:|";
-    text += "\n";
-  }
-  return text;
-}
-
 std::string as_json_text(const std::vector<Case>& cases) {
   Json all = Json::array();
   for (const Case& each : cases) {
@@ -276,14 +231,26 @@ void declare(CommandLine& line) {
       .choice("format", {"table", "markdown", "csv", "json"}, "table, markdown, csv or json")
       .flag("json", "--format json")
       .flag("all", "all statistics, not only the main ones")
-      .operand("inputs", "TRACE|DIR...", po::value<Words>()->required(), -1);
+      .flag("break-even", "the part of the memory at which two policies cost the same")
+      .operand("inputs", "[TRACE|DIR...]", po::value<Words>(), -1);
   declare_settings(line);
   declare_jobs(line);
 }
 
+int run_break_even(const CommandLine& line, const std::string& format) {
+  if (line.has("inputs")) throw UsageError("nestwalk compare: --break-even makes its own traces");
+  const BreakEven found = find_break_even(plans_of(line, ""), jobs_of(line));
+  TextOutput().write(format == "json" ? as_json(found).dump(2) + "\n"
+                                      : formatted(as_table(found), format));
+  if (format == "table") TextOutput().write(sentence_of(found) + "\n");
+  return kDone;
+}
+
 int run(const CommandLine& line) {
   const std::string format = line.has("json") ? "json" : line.get<std::string>("format");
-  const Words& inputs = line.get<Words>("inputs");
+  if (line.has("break-even")) return run_break_even(line, format);
+  const Words inputs = line.all("inputs");
+  if (inputs.empty()) throw UsageError("nestwalk compare: a trace, or directories of runs");
   std::vector<Case> cases;
   if (fs::is_directory(inputs[0])) {
     for (const std::string& input : inputs) cases.push_back(read_case(input));
@@ -293,11 +260,8 @@ int run(const CommandLine& line) {
     cases = run_cases(plans_of(line, inputs[0]), jobs_of(line));
   }
   const int code = report_trouble(cases);
-  const Table table = table_of(cases, line.has("all"));
-  TextOutput().write(format == "table"      ? aligned(table)
-                     : format == "markdown" ? separated(table, "| ", " | ", " |\n")
-                     : format == "csv"      ? separated(table, "", ",", "\n")
-                                            : as_json_text(cases));
+  TextOutput().write(format == "json" ? as_json_text(cases)
+                                      : formatted(table_of(cases, line.has("all")), format));
   return code;
 }
 

@@ -22,6 +22,7 @@ namespace {
 using namespace traces;
 using Json = nlohmann::json;
 using Values = std::map<std::string, double>;
+using i64 = std::int64_t;
 
 constexpr u64 kMemoryEnd = u64{64} << 20;  // of the guests
 
@@ -204,8 +205,9 @@ TEST_F(ByHand, X86FirstTouchZapAndDevice) {
 // vCPU 0 begins at 100: 1, root 10, exit until 611, handler until 1611; reads the root, takes a
 // table and the page, writes two entries: 10 + 2 * 500 + 20, until 2641; entry, 1, 20, 10: 3172.
 // vCPU 1 begins at 105: 1, waits 5 for the bank, root 10, exit until 621, waits until 2641 (2020),
-// handler until 3641; finds the entry there when it wants to write it, when it looks whether a
-// table is missing, and when it looks what is there: 30; takes back what processors may hold of it,
+// handler until 3641; goes down two
+// entries to find it there, and looks at it again: 30;
+// takes back what processors may hold of it,
 // by two broadcasts of 300; entry, 1, 20, 10: 4802. vCPU 0 goes on at 13172 with the protection:
 // 500, 1000; the way to both ends of the page, 2 * 2 entries, two read on the way down, one
 // written: 70; two broadcasts; 500: 15842. vCPU 1 goes on at 34802: 1, 20 and a leaf that forbids
@@ -381,6 +383,65 @@ TEST_F(ByHand, RiscVGuestWithoutAHypervisor) {
                  {"engine.entries_read", 2 + 6 + 2},
                  {"engine.entries_written", 3 + 1 + 3},
              });
+}
+
+// A guest of 64 MiB, whose kernel has as much for itself. It writes once to each of n pages.
+//
+// Eager, before it runs: of 32768 pages each an entry read and written, a frame, zeroed: 520; of
+// the 64 tables of pages the entry above, read twice and written, and a frame, zeroed: 530; the
+// tables of levels 1 and 2: 520 each; and for the second of two parts of 64 MiB the way through
+// them: 20.
+//
+// Lazy, for each frame that the guest touches: 1, four levels 40; 500, 1000; in the engine 520 as
+// above; 500: 2561. Where the table of pages is missing, too: three levels, three entries read, a
+// table and another entry, 520 more in all; and the second
+// fault there goes down four levels, since it is then that the engine remembers the way: 30. For
+// the first of all, the kernel's: one level, one entry read, three tables: 1500 more.
+//
+// Frames are n and those of the kernel's tables: a stock of seven, of which the first space takes
+// two and its first page three; each region of 2 MiB after the first takes one more. What was taken
+// comes back to the stock with the next fault.
+TEST_F(ByHand, BreakEvenIsWhereTheExitsCostWhatEagerMemoryDoes) {
+  make_machine("x86-64");
+  constexpr i64 kEager = 32768 * 520 + 64 * 530 + 2 * 520 + 20;
+  const auto exits = [](i64 pages) {
+    const i64 regions = (pages + 511) / 512;
+    const i64 complete = (pages + 510) / 512;  // with a second page
+    const i64 frames = pages + 7 + 2 + (pages > 1 ? 3 : 0) + (complete > 1 ? complete - 1 : 0);
+    return 2561 * frames + 520 * regions + 30 * (complete + 1) + 1500;
+  };
+  const Result result =
+      run("nestwalk compare --break-even -p machine.json --set guest.memory=64M "
+          "--set hypervisor.hardware_dirty=false --format json 2>&1");
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  const Json found = Json::parse(result.output);
+  EXPECT_EQ(found["policies"], (Json{"lazy", "eager"}));
+  EXPECT_EQ(found["memory_pages"], 16384);
+  for (const Json& point : found["points"]) {
+    const i64 pages = point["pages"];
+    EXPECT_EQ(point["cycles"][0].get<i64>() - point["cycles"][1].get<i64>(), exits(pages) - kEager)
+        << pages;
+  }
+  i64 exact = 1;
+  while (exits(exact) <= kEager) ++exact;
+  // To a thousandth of the memory: 16 pages.
+  EXPECT_GE(found["break_even_pages"].get<i64>(), exact);
+  EXPECT_LT(found["break_even_pages"].get<i64>(), exact + 16);
+}
+
+TEST_F(ByHand, BreakEvenSaysWhatItNeedsAndWhenThereIsNone) {
+  make_machine("x86-64");
+  // 2 MiB for the guest and 64 for its kernel: exits for 512 pages cost less than those 66.
+  const Result none = run("nestwalk compare --break-even -p machine.json --set guest.memory=2M");
+  EXPECT_THAT(none.output,
+              testing::HasSubstr("\nlazy costs less, or the same, however much is touched\n"));
+  expect("nestwalk compare --break-even", 2,
+         "nestwalk compare: --break-even needs the guest's memory: --set guest.memory=256M\n");
+  expect("nestwalk compare --break-even t.nwt", 2,
+         "nestwalk compare: --break-even makes its own traces\n");
+  expect("nestwalk compare --break-even --set guest.memory=2M --policy lazy", 2,
+         "nestwalk compare: --break-even takes two policies on one preset, or one policy on two\n");
+  expect("nestwalk compare", 2, "nestwalk compare: a trace, or directories of runs\n");
 }
 
 }  // namespace

@@ -1,0 +1,27 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// A table as text.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "output.hpp"
+
+namespace nestwalk::sim {
+
+struct Cell {
+  template <class Text>
+  Cell(Text words, Colour in = Colour::Plain) : text(std::move(words)), colour(in) {}
+  std::string text;
+  Colour colour;
+};
+/// Rows of cells; the first row names the columns.
+using Table = std::vector<std::vector<Cell>>;
+
+/// As a "table" in columns, "markdown" or "csv".
+std::string formatted(const Table& table, const std::string& format);
+
+}  // namespace nestwalk::sim
