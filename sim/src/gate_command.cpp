@@ -299,7 +299,7 @@ std::vector<Change> changes_of(const Work& work, const Json& before) {
   }
   for (const auto& [name, statistics] : before.items()) {
     const bool there = std::any_of(work.cases.begin(), work.cases.end(),
-                                   [&](const Case& each) { return each.name == name; });
+                                   [&run = name](const Case& each) { return each.name == run; });
     if (work.whole && !there) changes.push_back({name, "the run", "there", "-", INFINITY});
   }
   std::stable_sort(changes.begin(), changes.end(), [](const Change& a, const Change& b) {
