@@ -49,3 +49,12 @@ emulate() {
 }
 seconds=60
 here=$(dirname "${BASH_SOURCE[0]}")
+
+# emulator_version <architecture> <folder where it ran>: the first two numbers.
+emulator_version() {
+  local number='s/.*(emulator version|x86 Emulator) ([0-9]+\.[0-9]+).*/\2/p'
+  case $1 in
+    x86_64) sed -nE "$number" "$2/bochs.log" | head -n 1 ;;  # it says so only when it runs
+    *) "${emulators[$1]}" --version | sed -nE "$number" | head -n 1 ;;
+  esac
+}

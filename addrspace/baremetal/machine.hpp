@@ -62,7 +62,7 @@ Exit run_guest_from(u64& pc, GuestRegisters& registers);
 /// HLV: a load with the guest's eyes, of what is mapped, without a world switch.
 u64 load_as_guest(u64 address);
 #elif defined(__aarch64__)
-/// A second processor runs the same guest from `pc`, for good.
+/// A second processor runs the same guest from `pc`, for good; it tries again where it faults.
 void start_second_processor(const VmTag& space, u64 guest_root, u64 pc,
                             const GuestRegisters& registers);
 #endif

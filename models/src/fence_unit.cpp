@@ -3,6 +3,7 @@
 
 #include "nestwalk/models/fence_unit.hpp"
 
+#include <algorithm>
 #include <iterator>
 
 #include "nestwalk/addrspace/fence_range.hpp"
@@ -80,23 +81,26 @@ const char* to_string(FenceKind kind) { return row_of(kind).name; }
 bool is_broadcast(FenceKind kind) { return row_of(kind).has(kBroadcast); }
 bool is_posted(FenceKind kind) { return row_of(kind).has(kPosted); }
 
-u64 apply_fence(const FenceRequest& fence, Mmu& mmu, const Tags& tags) {
+u64 apply_fence(const FenceRequest& fence, Mmu& mmu, const Tags& tags, bool remember) {
   const Scope scope(fence, tags);
   const u8 structures = scope.row().structures;
   const auto reached = [&](const EntryKey& where, const auto& entry) {
     return scope.reaches(where, entry);
   };
   u64 dropped = 0;
+  const auto drop = [&](auto& cache) {
+    dropped += remember ? cache.drop_and_remember(reached) : cache.drop_if(reached);
+  };
   if ((structures & kTlb) != 0) {
-    dropped += mmu.fetch_tlb().drop_if(reached);
-    dropped += mmu.data_tlb().drop_if(reached);
-    dropped += mmu.second_tlb().drop_if(reached);
+    drop(mmu.fetch_tlb());
+    drop(mmu.data_tlb());
+    drop(mmu.second_tlb());
     mmu.revoke_if([&](const Grant& grant) { return reached(grant.where, grant.translation); });
   }
   Walker& walker = mmu.walker();
-  if ((structures & kGuestWalk) != 0) dropped += walker.guest_walk_cache().drop_if(reached);
-  if ((structures & kNestedWalk) != 0) dropped += walker.nested_walk_cache().drop_if(reached);
-  if ((structures & kNestedTlb) != 0) dropped += walker.nested_tlb().drop_if(reached);
+  if ((structures & kGuestWalk) != 0) drop(walker.guest_walk_cache());
+  if ((structures & kNestedWalk) != 0) drop(walker.nested_walk_cache());
+  if ((structures & kNestedTlb) != 0) drop(walker.nested_tlb());
   if (structures != 0) {
     walker.restart_if([](const WalkRequest&) { return true; });
     mmu.restart_misses();
@@ -175,6 +179,8 @@ FenceRequest from_engine(const addrspace::Fence& fence, const Regime& current) {
       request.vmid = fence.vmid;
       break;
   }
+  request.engine = true;
+  request.instruction = fence;
   if (fence.op == FenceOp::Invlpg || fence.op == FenceOp::MovCr3) request.vmid = request.asid = 0;
   return request;
 }
@@ -206,10 +212,75 @@ void FenceUnit::issue(u32 core, const FenceRequest& fence, Reach reach, Actor& o
   }
 }
 
+// On one core: it acts, or somebody is told that it was executed, or both.
+void FenceUnit::put(const FenceRequest& fence, u32 core, Cycle at, bool acts, bool tells) {
+  if (!acts && (witness_ == nullptr || !fence.engine)) return;
+  const u32 place = take_place();
+  pending_[place] = {fence, nullptr, 0, 1, acts, tells};
+  board_.wheel().schedule(at, *this, place * board_.cores() + core);
+}
+
+// What one core executes; when it is through.
+Cycle FenceUnit::run_on(u32 core, Cycle start, bool issuer, std::span<const FenceRequest> fences) {
+  const FenceShape& shape = board_.fence();
+  Cycle now = start;
+  Cycle posted = start;  // until all has acted that nobody waited for
+  for (const FenceRequest& fence : fences) {
+    if (is_broadcast(fence.kind)) {
+      if (!issuer) continue;
+      put(fence, core, now, false, true);
+      posted = std::max(posted, now + shape.broadcast_cycles);
+      for (u32 n = 0; n < board_.cores(); ++n) {
+        put(fence, n, now + shape.broadcast_cycles, true, false);
+      }
+      now += shape.issue_cycles;
+    } else if (is_posted(fence.kind)) {
+      const bool acts = fence.kind != FenceKind::SfenceWInval;
+      put(fence, core, now, false, true);
+      if (!acts) continue;
+      posted = std::max(posted, now + shape.local_cycles);
+      put(fence, core, now + shape.local_cycles, true, false);
+      now += shape.issue_cycles;
+    } else {
+      const bool waits = fence.kind == FenceKind::Dsb || fence.kind == FenceKind::SfenceInvalIr;
+      if (fence.kind != FenceKind::None && fence.kind != FenceKind::Dsb) now += shape.local_cycles;
+      if (waits) now = std::max(now, posted);
+      put(fence, core, now, true, true);
+    }
+  }
+  return now;
+}
+
+FenceUnit::Sequence FenceUnit::issue_all(u32 core, std::span<const FenceRequest> fences,
+                                         std::span<const InterruptTarget> interrupts, Actor& owner,
+                                         u32 what) {
+  const Cycle now = board_.wheel().now();
+  Sequence sequence;
+  sequence.own = run_on(core, now, true, fences);
+  const bool local = std::any_of(fences.begin(), fences.end(), [](const FenceRequest& fence) {
+    return !is_broadcast(fence.kind) && fence.kind != FenceKind::Dsb &&
+           fence.kind != FenceKind::None;
+  });
+  for (const InterruptTarget& other : local ? interrupts : std::span<const InterruptTarget>()) {
+    const Cycle there = now + board_.fence().ipi_cycles + other.delay;
+    const Cycle end = run_on(other.core, there, false, fences);
+    sequence.each = end - there;
+    sequence.others = std::max(sequence.others, end);
+    ++sequence.interrupts;
+  }
+  board_.wheel().schedule(sequence.end(), owner, what);
+  return sequence;
+}
+
 void FenceUnit::on_cycle(u32 event) {
   const u32 cores = board_.cores();
   Pending& pending = pending_[event / cores];
-  dropped_ += apply_fence(pending.fence, *board_.core(event % cores).mmu, board_.tags());
+  const u32 core = event % cores;
+  if (pending.acts) {
+    dropped_ +=
+        apply_fence(pending.fence, *board_.core(core).mmu, board_.tags(), pending.fence.engine);
+  }
+  if (pending.tells && witness_ != nullptr) witness_->executed(core, pending.fence.instruction);
   if (--pending.cores_left != 0) return;
   Actor* const owner = pending.owner;
   const u32 what = pending.what;

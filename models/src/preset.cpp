@@ -93,6 +93,10 @@ FenceShape read_fence(PresetReader in) {
   fence.local_cycles = in.number("local_cycles", 0, 1000000);
   fence.broadcast_cycles = in.number("broadcast_cycles", 0, 1000000);
   fence.ipi_cycles = in.number("ipi_cycles", 0, 1000000);
+  fence.issue_cycles = in.number("issue_cycles", 0, 1000000);
+  const unsigned batches = in.choice("batches", {"none", "tlbi-range", "svinval"});
+  fence.tlbi_range = batches == 1;
+  fence.svinval = batches == 2;
   in.finish();
   return fence;
 }

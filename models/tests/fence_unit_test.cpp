@@ -177,6 +177,65 @@ TEST(FenceUnit, CompletesWhenTheLastCoreHasActed) {
   EXPECT_EQ(completes(FenceKind::InveptAll, Reach::Interrupts), 1100u);
   EXPECT_EQ(completes(FenceKind::TlbiVmalls12e1is, Reach::Own), 300u);
 }
+// A sequence of one operation. Of `simple`: local 100, broadcast 300, an interrupt 1000;
+// issuing 10.
+TEST(FenceUnit, TakesTheInstructionsOfAnOperationTogether) {
+  Machine machine(simple(3), addrspace::kGiB);
+  FenceUnit unit(machine);
+  Notice done(machine.wheel());
+  const auto sequence = [&](std::vector<FenceRequest> fences,
+                            std::vector<InterruptTarget> targets = {}) {
+    done.at = kNever;
+    const Cycle start = machine.wheel().now();
+    const FenceUnit::Sequence took = unit.issue_all(0, fences, targets, done, 0);
+    machine.wheel().run();
+    EXPECT_EQ(done.at, took.end());
+    return std::vector<Cycle>{done.at - start, took.own - start, took.each, took.interrupts};
+  };
+  using K = FenceKind;
+  // DSB ISHST; two TLBI; DSB; TLBI VMALLE1IS; DSB; ISB: the second TLBI is issued after 10 and has
+  // acted after 310, the third is issued then: 310 + 300. Nobody is interrupted.
+  EXPECT_EQ(sequence({{K::None},
+                      {K::TlbiIpas2le1is},
+                      {K::TlbiIpas2le1is},
+                      {K::Dsb},
+                      {K::TlbiVmalle1is},
+                      {K::Dsb},
+                      {K::None}},
+                     {{1, 7}}),
+            (std::vector<Cycle>{610, 610, 0, 0}));
+  // Without the barrier nobody waits.
+  EXPECT_EQ(sequence({{K::TlbiVmalls12e1is}}), (std::vector<Cycle>{10, 10, 0, 0}));
+  // Two HFENCE, 200; on the others after 1000, the one of them after 50 more, once for both.
+  EXPECT_EQ(sequence({{K::GvmaAddressVmid}, {K::GvmaAddressVmid}}, {{1, 0}, {2, 50}}),
+            (std::vector<Cycle>{1250, 200, 200, 2}));
+  // HINVAL three times: issued after 0, 10, 20, acted after 120; SFENCE.INVAL.IR from 30 to 130.
+  EXPECT_EQ(sequence({{K::SfenceWInval},
+                      {K::HinvalGvmaAddressVmid},
+                      {K::HinvalGvmaAddressVmid},
+                      {K::HinvalGvmaAddressVmid},
+                      {K::SfenceInvalIr}}),
+            (std::vector<Cycle>{130, 130, 0, 0}));
+}
+
+TEST(FenceUnit, CountsWhatIsFilledAgain) {
+  Machine machine(simple(), addrspace::kGiB);
+  FenceUnit unit(machine);
+  Notice done(machine.wheel());
+  TranslationCache<Translation>& tlb = machine.core(0).mmu->second_tlb();
+  const u16 tag = machine.tags().number({0, 1, 1, false});
+  Translation entry;
+  entry.guest_shift = entry.nested_shift = entry.held_shift = 12;
+  for (const u64 page : {1, 2, 3}) tlb.fill(page << 12, 12, tag, entry);
+  FenceRequest fence{FenceKind::GvmaVmid, 0, 1};
+  fence.engine = true;
+  unit.issue_all(0, std::vector<FenceRequest>{fence}, {}, done, 0);
+  machine.wheel().run();
+  EXPECT_EQ(tlb.refills(), 0u);
+  for (const u64 page : {2, 4, 2}) tlb.fill(page << 12, 12, tag, entry);
+  EXPECT_EQ(tlb.refills(), 1u);  // 4 was not there before, and the second 2 is there
+}
+
 // Issues fence n in the n-th of some cycles.
 struct Issuer : Actor {
   void on_cycle(u32 n) override {

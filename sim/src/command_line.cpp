@@ -73,6 +73,22 @@ int run_command(const Command& command, const std::string& path, const Arguments
   return kDone;
 }
 
+void for_each_command(
+    const Command& command, const std::string& path,
+    const std::function<void(const Command&, const std::string& path, const CommandLine*)>& tell) {
+  if (command.commands.empty() && command.run == nullptr) return;
+  if (command.commands.empty()) {
+    CommandLine line(path);
+    command.declare(line);
+    tell(command, path, &line);
+    return;
+  }
+  tell(command, path, nullptr);
+  for (const Command* const each : command.commands) {
+    for_each_command(*each, path + " " + std::string(each->name), tell);
+  }
+}
+
 CommandLine::CommandLine(std::string path) : path_(std::move(path)), options_("Options", 100, 60) {
   flag("help,h", "this text");
 }

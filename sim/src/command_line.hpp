@@ -6,6 +6,7 @@
 #pragma once
 
 #include <boost/program_options.hpp>
+#include <functional>
 #include <map>
 #include <span>
 #include <stdexcept>
@@ -44,6 +45,12 @@ struct Command {
 /// Runs a command, or what its arguments name. `path` is how the user got here, such as
 /// "nestwalk trace". Explains itself on --help.
 int run_command(const Command& command, const std::string& path, const Arguments& arguments);
+
+/// Tells of a command and all those below it, and what they take (null for a list). Those that are
+/// not built are left out.
+void for_each_command(
+    const Command& command, const std::string& path,
+    const std::function<void(const Command&, const std::string& path, const CommandLine*)>& tell);
 
 /// What one command takes; and, after `parse`, what it was given.
 class CommandLine {

@@ -6,11 +6,9 @@
 namespace nestwalk::sim {
 namespace {
 
-constexpr Command kCheckCommand = {"check", "looks for fences that are missing"};
-
-constexpr const Command* kCommands[] = {&kRunCommand,   &kCompareCommand, &kExplainCommand,
-                                        &kCheckCommand, &kGateCommand,    &kTraceCommand,
-                                        &kConfigCommand};
+constexpr const Command* kCommands[] = {&kRunCommand,    &kCompareCommand,    &kExplainCommand,
+                                        &kCheckCommand,  &kGateCommand,       &kTraceCommand,
+                                        &kConfigCommand, &kCompletionCommand, &kManCommand};
 constexpr const Command* kTraceCommands[] = {&kTraceInfo, &kTraceCat,    &kTraceStats,
                                              &kTraceCut,  &kTraceMerge,  &kTraceSplit,
                                              &kTraceGen,  &kTraceImport, &kTraceVerify};

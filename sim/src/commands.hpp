@@ -13,9 +13,12 @@ extern const Command kNestwalk;  ///< the program: the list of all others
 extern const Command kRunCommand;
 extern const Command kCompareCommand;
 extern const Command kExplainCommand;
+extern const Command kCheckCommand;
 extern const Command kGateCommand;
 extern const Command kTraceCommand;
 extern const Command kConfigCommand;
+extern const Command kCompletionCommand;
+extern const Command kManCommand;
 
 extern const Command kTraceInfo;
 extern const Command kTraceCat;

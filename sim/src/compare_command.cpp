@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <set>
 #include <sstream>
 
 #include "cases.hpp"
@@ -47,16 +48,25 @@ const std::vector<Policy>& policies() {
   return kRows;
 }
 
-// What is shown if nobody asks for something else.
-constexpr const char* kMainRows[] = {
-    "access.total",        "access.untranslatable", "access.emulated",
-    "time.first_access",   "time.cycles",           "latency.mean",
-    "latency.p50",         "latency.p99",           "latency.p99.9",
-    "latency.max",         "tlb.first_hits",        "tlb.second_hits",
-    "walk.count",          "walk.references",       "exit.total",
-    "exit.cycles",         "guest.faults",          "guest.cycles",
-    "memory.backed",       "memory.tables",         "engine.entries_written",
-    "engine.bytes_zeroed", "engine.fences"};
+enum class Better { Neither, Less, More };
+
+/// What is shown if nobody asks for something else, and which of two values is the better one.
+constexpr struct {
+  const char* name;
+  Better better;
+} kMainRows[] = {{"access.total", Better::Neither},      {"time.first_access", Better::Less},
+                 {"time.cycles", Better::Less},          {"latency.mean", Better::Less},
+                 {"latency.p50", Better::Less},          {"latency.p99", Better::Less},
+                 {"latency.p99.9", Better::Less},        {"latency.max", Better::Less},
+                 {"latency.translation", Better::Less},  {"latency.data", Better::Less},
+                 {"latency.exits", Better::Less},        {"latency.guest", Better::Less},
+                 {"tlb.first_hits", Better::More},       {"tlb.second_hits", Better::Neither},
+                 {"walk.count", Better::Less},           {"walk.references", Better::Less},
+                 {"walk.references_mean", Better::Less}, {"walk.cycles_mean", Better::Less},
+                 {"exit.total", Better::Less},           {"exit.cycles", Better::Less},
+                 {"guest.faults", Better::Less},         {"guest.cycles", Better::Less},
+                 {"memory.backed", Better::Less},        {"memory.tables", Better::Less},
+                 {"engine.bytes_zeroed", Better::Less},  {"engine.fences", Better::Less}};
 
 std::vector<std::string> split(const std::string& text, char at) {
   std::vector<std::string> parts;
@@ -105,30 +115,62 @@ std::string ratio_text(const Json& first, const Json& value) {
   return text;
 }
 
-using Table = std::vector<std::vector<std::string>>;
+struct Cell {
+  std::string text;
+  Colour colour = Colour::Plain;
+};
+using Table = std::vector<std::vector<Cell>>;
+
+// Of all statistics that any of them has: first those of the first case, in its order.
+std::vector<std::string> names_of(const std::vector<Case>& cases) {
+  std::vector<std::string> names;
+  std::set<std::string> known;
+  for (const Case& each : cases) {
+    for (const auto& [name, value] : each.statistics.items()) {
+      if (known.insert(name).second) names.push_back(name);
+    }
+  }
+  return names;
+}
+
+// Green and red: the best and the worst of a row, where they differ.
+Colour colour_of(const Json& value, const std::vector<Json>& row, Better better) {
+  std::vector<double> numbers;
+  for (const Json& each : row) {
+    if (each.is_number()) numbers.push_back(each.get<double>());
+  }
+  if (!value.is_number() || better == Better::Neither) return Colour::Plain;
+  const auto [least, most] = std::minmax_element(numbers.begin(), numbers.end());
+  if (*least == *most) return Colour::Plain;
+  const bool less = better == Better::Less;
+  if (value.get<double>() == (less ? *least : *most)) return Colour::Green;
+  return value.get<double>() == (less ? *most : *least) ? Colour::Red : Colour::Plain;
+}
+
+std::vector<Cell> row_of(const std::vector<Case>& cases, const std::string& name, Better better) {
+  std::vector<Json> values;
+  for (const Case& each : cases) values.push_back(each.statistics.value(name, Json()));
+  std::vector<Cell> row = {{name}};
+  for (std::size_t n = 0; n < cases.size(); ++n) {
+    row.push_back({text_of(values[n]), colour_of(values[n], values, better)});
+    if (n != 0) row.push_back({ratio_text(values[0], values[n])});
+  }
+  return row;
+}
 
 Table table_of(const std::vector<Case>& cases, bool all) {
   Table table(1);
-  table[0].push_back("statistic");
+  table[0].push_back({"statistic"});
   for (std::size_t n = 0; n < cases.size(); ++n) {
-    table[0].push_back(cases[n].name);
-    if (n != 0) table[0].push_back("ratio");
+    table[0].push_back({cases[n].name});
+    if (n != 0) table[0].push_back({"ratio"});
   }
-  std::vector<std::string> names;
   if (all) {
-    for (const auto& [name, value] : cases[0].statistics.items()) names.push_back(name);
-  } else {
-    names.assign(std::begin(kMainRows), std::end(kMainRows));
-  }
-  for (const std::string& name : names) {
-    std::vector<std::string> row = {name};
-    const Json first = cases[0].statistics.value(name, Json());
-    for (std::size_t n = 0; n < cases.size(); ++n) {
-      const Json value = cases[n].statistics.value(name, Json());
-      row.push_back(text_of(value));
-      if (n != 0) row.push_back(ratio_text(first, value));
+    for (const std::string& name : names_of(cases)) {
+      table.push_back(row_of(cases, name, Better::Neither));
     }
-    table.push_back(row);
+  } else {
+    for (const auto& row : kMainRows) table.push_back(row_of(cases, row.name, row.better));
   }
   return table;
 }
@@ -136,14 +178,17 @@ Table table_of(const std::vector<Case>& cases, bool all) {
 std::string aligned(const Table& table) {
   std::vector<std::size_t> widths(table[0].size());
   for (const auto& row : table) {
-    for (std::size_t n = 0; n < row.size(); ++n) widths[n] = std::max(widths[n], row[n].size());
+    for (std::size_t n = 0; n < row.size(); ++n) {
+      widths[n] = std::max(widths[n], row[n].text.size());
+    }
   }
   std::string text;
   for (const auto& row : table) {
-    std::string line = row[0];
+    std::string line = row[0].text;
     line.resize(widths[0], ' ');
     for (std::size_t n = 1; n < row.size(); ++n) {
-      line.append(2 + widths[n] - row[n].size(), ' ').append(row[n]);
+      line.append(2 + widths[n] - row[n].text.size(), ' ');
+      line += coloured(row[n].text, row[n].colour);
     }
     text += line + "\n";
   }
@@ -164,7 +209,7 @@ std::string separated(const Table& table, const char* begin, const char* between
     text += begin;
     for (std::size_t n = 0; n < table[r].size(); ++n) {
       if (n != 0) text += between;
-      text += *begin == '\0' ? quoted(table[r][n]) : table[r][n];
+      text += *begin == '\0' ? quoted(table[r][n].text) : table[r][n].text;
     }
     text += end;
     if (r != 0 || *begin == '\0') continue;
@@ -210,6 +255,7 @@ void declare(CommandLine& line) {
           "a policy; may be repeated")
       .words("policy", std::move(words))
       .choice("format", {"table", "markdown", "csv", "json"}, "table, markdown, csv or json")
+      .flag("json", "--format json")
       .flag("all", "all statistics, not only the main ones")
       .operand("inputs", "TRACE|DIR...", po::value<Words>()->required(), -1);
   declare_settings(line);
@@ -217,7 +263,7 @@ void declare(CommandLine& line) {
 }
 
 int run(const CommandLine& line) {
-  const std::string format = line.get<std::string>("format");
+  const std::string format = line.has("json") ? "json" : line.get<std::string>("format");
   const Words& inputs = line.get<Words>("inputs");
   std::vector<Case> cases;
   if (fs::is_directory(inputs[0])) {

@@ -22,7 +22,13 @@ namespace {
 
 constexpr u64 kMiB2 = u64{2} << 20;
 constexpr u64 kMost = ~u64{0};
-constexpr const char* kPresetFolders[] = {NESTWALK_PRESETS_INSTALLED, NESTWALK_PRESETS};
+
+// An installed program has them beside it, one that was just built in the source tree.
+std::vector<fs::path> preset_folders() {
+  std::error_code none;
+  const fs::path program = fs::read_symlink("/proc/self/exe", none);
+  return {program.parent_path() / NESTWALK_PRESETS_FROM_PROGRAM, NESTWALK_PRESETS};
+}
 
 std::string read_file(const std::string& file) {
   std::ifstream in(file);
@@ -162,7 +168,7 @@ const std::vector<Parameter>& parameters() {
 
 std::vector<std::string> preset_names() {
   std::set<std::string> names;
-  for (const char* const folder : kPresetFolders) {
+  for (const fs::path& folder : preset_folders()) {
     std::error_code none;
     for (const auto& entry : fs::directory_iterator(folder, none)) {
       if (entry.path().extension() == ".json") names.insert(entry.path().stem().string());
@@ -173,8 +179,8 @@ std::vector<std::string> preset_names() {
 
 std::string preset_file(const std::string& name) {
   if (name.find('/') != std::string::npos || name.ends_with(".json")) return name;
-  for (const char* const folder : kPresetFolders) {
-    const fs::path file = fs::path(folder) / (name + ".json");
+  for (const fs::path& folder : preset_folders()) {
+    const fs::path file = folder / (name + ".json");
     std::error_code none;
     if (fs::exists(file, none)) return file.string();
   }

@@ -3,6 +3,9 @@
 
 #include "output.hpp"
 
+#include <unistd.h>
+
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
 
@@ -13,7 +16,22 @@ namespace {
 
 constexpr std::size_t kLargeBytes = 256 << 10;
 
+// https://no-color.org
+bool takes_colours() {
+  const char* const no = std::getenv("NO_COLOR");
+  const char* const terminal = std::getenv("TERM");
+  return isatty(STDOUT_FILENO) != 0 && (no == nullptr || *no == '\0') &&
+         (terminal == nullptr || std::string_view(terminal) != "dumb");
+}
+
 }  // namespace
+
+std::string coloured(const std::string& text, Colour colour) {
+  static const bool kTakes = takes_colours();
+  constexpr const char* kBegin[] = {"", "\x1b[31m", "\x1b[33m", "\x1b[32m"};
+  if (!kTakes || colour == Colour::Plain) return text;
+  return std::string(kBegin[static_cast<unsigned>(colour)]).append(text).append("\x1b[0m");
+}
 
 TextOutput::TextOutput() : sink_(traces::create_sink("-")) {}
 

@@ -29,6 +29,10 @@ class TextOutput {
   std::string buffer_;
 };
 
+enum class Colour { Plain, Red, Yellow, Green };
+/// In colour where standard output is a terminal and nobody asked for NO_COLOR.
+std::string coloured(const std::string& text, Colour colour);
+
 /// A whole file. Throws UsageError: the user named it.
 void write_text(const std::string& file, std::string_view text);
 

@@ -79,6 +79,7 @@ class Rows {
     exits();
     operations();
     guest();
+    fences();
     memory();
     if (run_.replayed) replayed(*run_.replayed);
     return std::move(rows_);
@@ -102,6 +103,7 @@ class Rows {
   void exits();
   void operations();
   void guest();
+  void fences();
   void memory();
   void replayed(const software::ReplayCounts& counts);
 
@@ -116,14 +118,15 @@ void Rows::time() {
   cycles("time.first_access", all_.first_access == models::kNever ? 0 : all_.first_access,
          "from the start until the guest's first access was over");
   cycles("time.begin", all_.begin.sum(), "before the vCPUs began, to give the guest its memory");
-  cycles("time.vcpus", all_.vcpu_cycles, "of all vCPUs together: the sum of the next five");
-  const Cycle rest =
-      vcpus.instruction_cycles + vcpus.switch_cycles + vcpus.fence_cycles + vcpus.operation_cycles;
+  cycles("time.vcpus", all_.vcpu_cycles, "of all vCPUs together: the sum of the next six");
+  const Cycle rest = vcpus.instruction_cycles + vcpus.interrupted_cycles + vcpus.switch_cycles +
+                     vcpus.fence_cycles + vcpus.operation_cycles;
   cycles("time.instructions", vcpus.instruction_cycles, "in the instructions between accesses");
   cycles("time.accesses", all_.vcpu_cycles - rest, "waiting for accesses");
   cycles("time.switches", vcpus.switch_cycles, "in switches of the guest's address space");
   cycles("time.fences", vcpus.fence_cycles, "in fences of the guest");
   cycles("time.operations", vcpus.operation_cycles, "in operations of the hypervisor");
+  cycles("time.interrupted", vcpus.interrupted_cycles, "by fences of other vCPUs' hypervisor");
 }
 
 void Rows::accesses() {
@@ -337,6 +340,33 @@ void Rows::guest() {
   cycles("guest.cycles", both.sum(),
          "in the guest's kernel, of all vCPUs: the sum of the next seven");
   parts("guest.cycles", both, kKernelParts);
+}
+
+void Rows::fences() {
+  const software::FenceCounts& fences = all_.fences;
+  static constexpr const char* kCauses[software::FenceCounts::kCauses][2] = {
+      {"fence.map", "for operations that gave the guest new frames"},
+      {"fence.zap", "for frames taken away until they are touched"},
+      {"fence.protect", "for changed permissions"},
+      {"fence.log_start", "for starts of the dirty log"},
+      {"fence.log_harvest", "for harvests of the dirty log"},
+      {"fence.log_stop", "for ends of the dirty log"},
+      {"fence.inflate", "for the balloon"},
+      {"fence.deflate", "for frames that it promised again"},
+      {"fence.exits", "for exits"},
+      {"fence.begin", "before the guest began"}};
+  for (std::size_t n = 0; n < software::FenceCounts::kCauses; ++n) {
+    add(kCauses[n][0], fences.by_cause[n], "fences", kCauses[n][1]);
+  }
+  const auto part = software::Part::Fences;
+  cycles("fence.cycles", all_.exits.cycles[part] + all_.operations.cycles[part] + all_.begin[part],
+         "of the hypervisor until its fences were complete");
+  add("fence.interrupts", fences.interrupts, "interrupts", "of other cores, for their fences");
+  add("fence.postponed", fences.postponed, "fences",
+      "left to a core outside of the guest, for when it enters");
+  cycles("fence.lost", fences.lost, "that guests lost to interrupts");
+  add("fence.refills", all_.refills, "entries",
+      "of translations that fences removed and that were filled again");
 }
 
 void Rows::memory() {

@@ -58,6 +58,7 @@ void declare(CommandLine& line) {
   declare_preset(line);
   declare_settings(line);
   line.option("output,o", po::value<std::string>()->value_name("DIR"), "the directory to write")
+      .flag("json", "print the statistics as JSON")
       .flag("force", "overwrite what is in the directory")
       .operand("traces", "TRACE...", po::value<Words>()->required(), -1);
 }
@@ -80,13 +81,14 @@ int run(const CommandLine& line) {
   }
   for (const std::string& each : played.disagreements) warn(each);
   if (!played.ended_early.empty()) warn("the run ended early: " + played.ended_early);
-  if (!directory) {
-    TextOutput().write(as_text(played.statistics));
-    return kDone;
+  const std::string json = as_json(played.statistics).dump(2) + "\n";
+  if (line.has("json") || !directory) {
+    TextOutput().write(line.has("json") ? json : as_text(played.statistics));
   }
-  const std::string texts[] = {
-      configuration.document().dump(2) + "\n", as_json(played.statistics).dump(2) + "\n",
-      as_text(played.statistics), record_of(traces, line, played).dump(2) + "\n"};
+  if (!directory) return kDone;
+  const std::string texts[] = {configuration.document().dump(2) + "\n", json,
+                               as_text(played.statistics),
+                               record_of(traces, line, played).dump(2) + "\n"};
   for (std::size_t n = 0; n < std::size(kFiles); ++n) write_text(*directory / kFiles[n], texts[n]);
   return kDone;
 }

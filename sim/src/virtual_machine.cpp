@@ -39,6 +39,14 @@ std::vector<MemoryRange> memory_of(const VmShape& vm) {
   return memory;
 }
 
+addrspace::Capabilities capabilities_of(const VmShape& vm, const models::MachineShape& machine) {
+  addrspace::Capabilities all =
+      software::capabilities(machine.architecture, vm.hypervisor.hardware_dirty);
+  all.tlbi_range = machine.fence.tlbi_range;
+  all.svinval = machine.fence.svinval;
+  return all;
+}
+
 u64 end_of(const std::vector<MemoryRange>& memory) {
   return memory.empty() ? addrspace::kGiB : memory.back().start + memory.back().bytes;
 }
@@ -53,9 +61,8 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, models
       limit_(run.limit == 0 ? ~u64{0} : run.limit),
       first_core_(first_core),
       memory_(memory_of(shape)),
-      recording_(
-          board.memory(), run.machine.architecture, shape.hypervisor.fences,
-          software::capabilities(run.machine.architecture, shape.hypervisor.hardware_dirty)) {
+      recording_(board.memory(), run.machine.architecture, shape.hypervisor.fences,
+                 capabilities_of(shape, run.machine)) {
   using software::GuestTables;
   const auto architecture = run.machine.architecture;
   const models::SoftwareShape& costs = run.machine.software;

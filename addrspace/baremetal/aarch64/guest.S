@@ -31,9 +31,10 @@ guest_rewrite:
 guest_watch:                    // for ever: what it sees, and how often it looked
   ldr x1, [x0]
   str x1, [x2]
-  add x3, x3, #1
+  ldr x1, [x2, #8]
+  add x1, x1, #1
   dmb ish
-  str x3, [x2, #8]
+  str x1, [x2, #8]
   b guest_watch
 guest_landing:
   mov x1, #0x5a

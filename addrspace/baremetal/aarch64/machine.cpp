@@ -106,7 +106,9 @@ extern "C" [[noreturn]] void second_main();
 void second_main() {
   start_hypervisor();
   select_vm(second.space, second.guest_root);
-  run_guest_from(second.pc, second.registers);
+  // Where a page is missing, the first processor is about to put one.
+  while (run_guest_from(second.pc, second.registers).why == Exit::Why::NestedFault) {
+  }
   // It should not have stopped; the first processor will miss it.
   for (;;) asm volatile("wfe");
 }

@@ -83,7 +83,7 @@ void Checker::vm_entered(const Moment& when, u32 vm) {
   for (Obligation& each : open_) {
     if (each.vm != number || !each.returned || each.finding != Obligation::kNone) continue;
     if (each.change == Change::Retired) continue;
-    if (each.need == Need::Visible) judge(each, here);
+    if (each.need == Need::Visible && each.visible == 0) judge(each, here);
     if (each.need == Need::Fence && (each.held() & here) != 0)
       judge(each, each.held() & guest.inside);
   }

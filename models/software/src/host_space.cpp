@@ -7,6 +7,8 @@
 #include <bit>
 #include <string>
 
+#include "nestwalk/addrspace/deferred.hpp"
+
 namespace nestwalk::software {
 namespace {
 
@@ -18,7 +20,8 @@ template <class F>
 class HostSpaceOf final : public HostSpace {
  public:
   HostSpaceOf(const Geometry& geometry, u64 bytes, u16 vmid, Recording& recording)
-      : hal_(recording.memory(), recording.machine(), RecordingObserver(recording)),
+      : inner_(recording.memory(), recording.machine(), RecordingObserver(recording)),
+        hal_(inner_, F::kBreakBeforeMake, recording.policy().deferred),
         space_(made(hal_, geometry, bytes, vmid)),
         format_(recording.machine()) {}
 
@@ -51,11 +54,13 @@ class HostSpaceOf final : public HostSpace {
     return bytes;
   }
   Result<void> stop_log() override { return space_.stop_dirty_log(); }
+  void flush() override { hal_.flush(); }
   Result<Hpa> translate(Gpa gpa) const override { return space_.translate(gpa); }
   addrspace::SpaceUsage usage() const override { return space_.usage(); }
 
  private:
-  using Hal = models::SimHal<RecordingObserver>;
+  using Inner = models::SimHal<RecordingObserver>;
+  using Hal = addrspace::DeferredHal<Inner>;
   using Space = addrspace::AddressSpace<F, Hal>;
 
   static Space made(Hal& hal, const Geometry& geometry, u64 bytes, u16 vmid) {
@@ -68,6 +73,7 @@ class HostSpaceOf final : public HostSpace {
     return std::move(*space);
   }
 
+  Inner inner_;
   Hal hal_;
   Space space_;
   models::EntryFormatOf<F> format_;
@@ -90,6 +96,7 @@ class NativeSpace final : public HostSpace {
   Result<void> start_log() override { return refusal(); }
   Result<u64> harvest_log() override { return refusal(); }
   Result<void> stop_log() override { return refusal(); }
+  void flush() override {}
   Result<Hpa> translate(Gpa gpa) const override { return Hpa(gpa.value()); }
   addrspace::SpaceUsage usage() const override { return {}; }
 

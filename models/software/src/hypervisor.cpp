@@ -11,6 +11,9 @@ namespace {
 
 using addrspace::Backend;
 
+constexpr std::size_t kExitCause = HostOperation::kKinds;
+constexpr std::size_t kBeginCause = HostOperation::kKinds + 1;
+
 // Memory that is there from the start comes in parts, so that the list of what the engine did stays
 // small; linear parts are the largest runs that the host has.
 constexpr u64 kEagerPart = u64{64} << 20;
@@ -41,10 +44,89 @@ Hypervisor::Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpac
       recording_(recording),
       costs_(costs),
       first_core_(first_core),
-      jobs_(board.cores()) {
+      jobs_(board.cores()),
+      places_(board.cores(), Place::Never),
+      lost_(board.cores(), 0),
+      owed_(board.cores()) {
   for (u32 core = 0; core < board.cores(); ++core) {
-    workers_.emplace_back(board, fences, core, recording.architecture(), costs);
+    workers_.emplace_back(board, fences, core, recording.architecture(), costs,
+                          static_cast<Shootdowns*>(this));
   }
+}
+
+void Hypervisor::watch(Watcher* watcher) {
+  watcher_ = watcher;
+  fences_.watch(watcher);
+  for (Worker& worker : workers_) worker.watch(watcher);
+}
+
+void Hypervisor::put_place(u32 core, Place place) {
+  const bool was = places_[core] == Place::Guest;
+  places_[core] = place;
+  if (watcher_ == nullptr || was == (place == Place::Guest)) return;
+  was ? watcher_->left(core) : watcher_->entered(core);
+}
+void Hypervisor::begin_guest(u32 core) { put_place(core, Place::Guest); }
+void Hypervisor::end_guest(u32 core) { put_place(core, Place::Over); }
+
+// What runs the guest has to leave it first. With deferred fences, whoever is outside carries them
+// out when it enters.
+std::span<const models::InterruptTarget> Hypervisor::targets(u32 core) {
+  targets_.clear();
+  if (!recording_.policy().interrupts) return targets_;
+  for (u32 n = 0; n < places_.size(); ++n) {
+    const Place place = places_[n];
+    if (n == core || place == Place::Never) continue;
+    if (recording_.policy().deferred && place == Place::Host) continue;
+    targets_.push_back({n, place == Place::Guest ? costs_.exit_cycles : 0});
+  }
+  return targets_;
+}
+
+void Hypervisor::sent(u32 core, const models::FenceUnit::Sequence& sequence,
+                      std::span<const models::FenceRequest> fences) {
+  fence_counts_.interrupts += sequence.interrupts;
+  if (sequence.interrupts != 0) {
+    for (const models::InterruptTarget& target : targets_) {
+      if (places_[target.core] != Place::Guest) continue;
+      const Cycle lost = costs_.exit_cycles + sequence.each + costs_.entry_cycles;
+      lost_[target.core] += lost;
+      fence_counts_.lost += lost;
+    }
+  }
+  const bool broadcast = std::any_of(fences.begin(), fences.end(), [](const auto& fence) {
+    return models::is_broadcast(fence.kind);
+  });
+  if (!recording_.policy().deferred || broadcast) return;
+  for (u32 n = 0; n < places_.size(); ++n) {
+    if (n == core || places_[n] != Place::Host) continue;
+    owed_[n].insert(owed_[n].end(), fences.begin(), fences.end());
+    ++fence_counts_.postponed;
+  }
+}
+
+// The last before the guest: fences that other cores left to this one.
+void Hypervisor::enter(u32 core) {
+  Job& job = jobs_[core];
+  if (owed_[core].empty()) {
+    job.state = State::Entering;
+    return later(core, costs_.entry_cycles);
+  }
+  job.state = State::Fencing;
+  const std::vector<models::FenceRequest> owed = std::exchange(owed_[core], {});
+  fences_.issue_all(core, owed, {}, *this, core);
+}
+
+void Hypervisor::record(u32 core) {
+  recording_.begin(board_.core(core).mmu->regime());
+  fences_before_ = recording_.counts().fences;
+}
+
+// What the engine did since record(), in simulated time.
+void Hypervisor::play(u32 core, std::size_t cause) {
+  space_.flush();
+  fence_counts_.by_cause[cause] += recording_.counts().fences - fences_before_;
+  workers_[core].play(recording_.take(), *this, core);
 }
 
 void Hypervisor::begin(const std::vector<MemoryRange>& memory, Backend backend,
@@ -64,7 +146,7 @@ void Hypervisor::begin(const std::vector<MemoryRange>& memory, Backend backend,
 bool Hypervisor::next_part(u32 core) {
   if (next_part_ == parts_.size() || begin_error_) return false;
   const MemoryRange& part = parts_[next_part_++];
-  recording_.begin(board_.core(core).mmu->regime());
+  record(core);
   Backend backend = backend_;
   Result<void> done;
   if (backend.kind == Backend::Kind::Linear) {
@@ -76,7 +158,7 @@ bool Hypervisor::next_part(u32 core) {
     done = space_.map(Gpa(part.start), part.bytes, backend);
   }
   if (!done) begin_error_ = done.error();
-  workers_[core].play(recording_.take(), *this, core);
+  play(core, kBeginCause);
   return true;
 }
 
@@ -101,6 +183,7 @@ void Hypervisor::exit(u32 core, Job job, models::Actor& owner, u32 what) {
   job.what = what;
   job.mark = board_.wheel().now();
   jobs_[core] = job;
+  put_place(core, Place::Host);
   later(core, costs_.exit_cycles);
 }
 
@@ -139,13 +222,18 @@ void Hypervisor::on_cycle(u32 core) {
     case State::Working:
       cycles_of(job).add(workers_[core].cycles());
       job.mark = board_.wheel().now();
+      if (watcher_ != nullptr) watcher_->ended(core);
       return leave(core);
     case State::Emulating:
       charge_to(job, core, Part::Emulation);
-      job.state = State::Entering;
-      return later(core, costs_.entry_cycles);
+      return enter(core);
+    case State::Fencing:
+      charge_to(job, core, Part::Fences);
+      return enter(core);
     case State::Entering:
       charge_to(job, core, Part::Entry);
+      if (!owed_[core].empty()) return enter(core);
+      put_place(core, Place::Guest);
       job.state = State::Idle;
       job.owner->on_cycle(job.what);
       return;
@@ -165,7 +253,7 @@ void Hypervisor::take_lock(u32 core) {
 
 void Hypervisor::run_engine(u32 core) {
   Job& job = jobs_[core];
-  recording_.begin(board_.core(core).mmu->regime());
+  record(core);
   if (job.operation) {
     carry_out(*job.operation);
   } else {
@@ -173,7 +261,8 @@ void Hypervisor::run_engine(u32 core) {
     ++counts_.by_outcome[static_cast<std::size_t>(*job.outcome)];
   }
   job.state = State::Working;
-  workers_[core].play(recording_.take(), *this, core);
+  if (watcher_ != nullptr) watcher_->began(core, job.operation ? &*job.operation : nullptr);
+  play(core, job.operation ? static_cast<std::size_t>(job.operation->kind) : kExitCause);
 }
 
 Result<void> Hypervisor::replace(const HostOperation& operation, Backend backend) {
@@ -230,8 +319,12 @@ void Hypervisor::leave(u32 core) {
   locked_ = false;
   Job& job = jobs_[core];
   const bool emulates = job.outcome != nullptr && *job.outcome == FaultOutcome::NoArea;
-  job.state = emulates ? State::Emulating : State::Entering;
-  later(core, emulates ? costs_.emulation_cycles : costs_.entry_cycles);
+  if (emulates) {
+    job.state = State::Emulating;
+    later(core, costs_.emulation_cycles);
+  } else {
+    enter(core);
+  }
   if (waiting_.empty()) return;
   const u32 next = waiting_.front();
   waiting_.pop_front();

@@ -23,12 +23,14 @@ void Totals::add(const models::Mmu& part) {
   mmu.add(part.counts());
   walks.add(part.walk_totals());
   mmu_cycles += part.cycles();
+  refills += part.refills();
 }
 
 void Totals::add(const Hypervisor& hypervisor) {
   exits.add(hypervisor.counts());
   operations.add(hypervisor.operations());
   begin.add(hypervisor.begin_cycles());
+  fences.add(hypervisor.fence_counts());
   software::add(entries, hypervisor.entries());
 }
 

@@ -33,6 +33,7 @@ void Vcpu::begin(u64 limit) {
   limit_ = left_ = limit;
   front_ = Front::Begin;
   counts_.begin = ready_at_ = board_.wheel().now();
+  hypervisor_.begin_guest(number_);
   board_.wheel().schedule(counts_.begin, *this, kFront);
 }
 
@@ -202,6 +203,7 @@ std::string Vcpu::reason() const {
 
 bool Vcpu::finish() {
   counts_.end = board_.wheel().now();
+  hypervisor_.end_guest(number_);
   front_ = Front::Finished;
   return false;
 }
@@ -232,14 +234,26 @@ Cycle VcpuCounts::data_cycles() const {
 
 void VcpuCounts::add(const VcpuCounts& other) {
   for (unsigned kind = 0; kind < 3; ++kind) accesses[kind] += other.accesses[kind];
-  for (u64 VcpuCounts::*const field :
-       {&VcpuCounts::instructions, &VcpuCounts::switches, &VcpuCounts::fences,
-        &VcpuCounts::guest_faults, &VcpuCounts::exits, &VcpuCounts::emulated,
-        &VcpuCounts::forbidden, &VcpuCounts::untranslatable, &VcpuCounts::instruction_cycles,
-        &VcpuCounts::stalled_cycles, &VcpuCounts::switch_cycles, &VcpuCounts::fence_cycles,
-        &VcpuCounts::operation_cycles, &VcpuCounts::translation_cycles, &VcpuCounts::exit_cycles,
-        &VcpuCounts::guest_cycles, &VcpuCounts::held_cycles, &VcpuCounts::untranslatable_cycles,
-        &VcpuCounts::unfinished_cycles}) {
+  for (u64 VcpuCounts::*const field : {&VcpuCounts::instructions,
+                                       &VcpuCounts::switches,
+                                       &VcpuCounts::fences,
+                                       &VcpuCounts::guest_faults,
+                                       &VcpuCounts::exits,
+                                       &VcpuCounts::emulated,
+                                       &VcpuCounts::forbidden,
+                                       &VcpuCounts::untranslatable,
+                                       &VcpuCounts::instruction_cycles,
+                                       &VcpuCounts::interrupted_cycles,
+                                       &VcpuCounts::stalled_cycles,
+                                       &VcpuCounts::switch_cycles,
+                                       &VcpuCounts::fence_cycles,
+                                       &VcpuCounts::operation_cycles,
+                                       &VcpuCounts::translation_cycles,
+                                       &VcpuCounts::exit_cycles,
+                                       &VcpuCounts::guest_cycles,
+                                       &VcpuCounts::held_cycles,
+                                       &VcpuCounts::untranslatable_cycles,
+                                       &VcpuCounts::unfinished_cycles}) {
     this->*field += other.*field;
   }
   for (unsigned kind = 0; kind < 2; ++kind) {
@@ -262,8 +276,8 @@ std::optional<std::string> Vcpu::contradiction() const {
   if (in_parts != in_accesses) return differ("the parts of accesses", in_parts, in_accesses);
   if (slots_.size() > 1 && stopped_) return std::nullopt;  // whatever had to begin then
   const Cycle waited = slots_.size() == 1 ? in_accesses : all.stalled_cycles;
-  const Cycle sum =
-      all.instruction_cycles + waited + all.switch_cycles + all.fence_cycles + all.operation_cycles;
+  const Cycle sum = all.instruction_cycles + all.interrupted_cycles + waited + all.switch_cycles +
+                    all.fence_cycles + all.operation_cycles;
   if (sum != all.end - all.begin) return differ("what a vCPU did", sum, all.end - all.begin);
   return std::nullopt;
 }

@@ -40,7 +40,9 @@ Cycle Vcpu::gap(u64 instructions) {
     carry_ %= per_cycle;
   }
   counts_.instruction_cycles += cycles;
-  return cycles;
+  const Cycle lost = hypervisor_.take_lost(number_);
+  counts_.interrupted_cycles += lost;
+  return cycles + lost;
 }
 
 // There is an access or an event that comes next; false at the end.
@@ -160,6 +162,15 @@ bool Vcpu::access_memory(Slot& slot, u32 index) {
                                    *this, index, slot.served);
 }
 
+void Vcpu::tell(Watcher& watcher, const Slot& slot) const {
+  const GuestAccess& access = *slot.access;
+  std::optional<Gpa> guest_physical;
+  if (access.knows_guest_physical) guest_physical = Gpa(access.guest_physical);
+  if (guest_ == nullptr) guest_physical = Gpa(access.address);
+  watcher.accessed(number_, Gva(access.address), guest_physical, Hpa(slot.outcome.host),
+                   access.kind == AccessKind::Write);
+}
+
 void Vcpu::retire(Slot& slot) {
   slot.done = true;
   const Cycle now = board_.wheel().now();
@@ -174,6 +185,9 @@ void Vcpu::retire(Slot& slot) {
   if (latencies_.count() == 0) counts_.first_access_end = now;
   latencies_.add(latency);
   ++counts_.accesses[static_cast<unsigned>(slot.access->kind)];
+  if (Watcher* const watcher = hypervisor_.watcher(); watcher != nullptr && !slot.outcome.fault) {
+    tell(*watcher, slot);
+  }
 }
 
 // Whatever was missing may be there: again. The time went to `cycles`.

@@ -3,11 +3,19 @@
 
 #include "nestwalk/software/work.hpp"
 
+#include <algorithm>
+
 namespace nestwalk::software {
 namespace {
 
 /// No leaf that is split is larger.
 constexpr u64 kLargest = u64{1} << 39;
+
+bool only_orders(const models::FenceRequest& fence) {
+  using Kind = models::FenceKind;
+  return fence.kind == Kind::None || fence.kind == Kind::Dsb || fence.kind == Kind::SfenceWInval ||
+         fence.kind == Kind::SfenceInvalIr;
+}
 
 }  // namespace
 
@@ -28,20 +36,22 @@ const Work& Recording::take() {
   return work_;
 }
 
-// Barriers are a part of what the fences between them cost.
+// What an operation needs is one step.
 void Recording::fenced(const addrspace::Invalidation<Gpa>& change) {
+  if (!on_) return;
+  const u64 first = work_.fences.size();
   emit_fences(architecture_, policy_, machine_, change, [&](const addrspace::Fence& op) {
-    const models::FenceRequest request = models::from_engine(op, regime_);
-    const bool barrier =
-        request.kind == models::FenceKind::None || request.kind == models::FenceKind::Dsb;
-    if (!barrier) fence(request);
+    work_.fences.push_back(models::from_engine(op, regime_));
+    if (!only_orders(work_.fences.back())) ++counts_.fences;
   });
+  const u64 count = work_.fences.size() - first;
+  if (count != 0) work_.steps.push_back({Step::Kind::Fence, first, count});
 }
 
 void Recording::fence(const models::FenceRequest& request) {
   if (!on_) return;
   ++counts_.fences;
-  work_.steps.push_back({Step::Kind::Fence, work_.fences.size()});
+  work_.steps.push_back({Step::Kind::Fence, work_.fences.size(), 1});
   work_.fences.push_back(request);
 }
 
@@ -97,8 +107,11 @@ void Worker::account() {
     told.value = board_.memory().load(Hpa(doing_->where));
     told.note = "written";
   } else if (doing_->kind == Step::Kind::Fence) {
-    told.address = work_.fences[doing_->where].address;
-    told.note = to_string(work_.fences[doing_->where].kind);
+    const auto fences = fences_of(*doing_);
+    const auto named = std::find_if_not(fences.begin(), fences.end(), only_orders);
+    const models::FenceRequest& first = named == fences.end() ? fences[0] : *named;
+    told.address = first.address;
+    told.note = to_string(first.kind);
   } else {
     told.value = doing_->before;
     told.note = doing_->kind == Step::Kind::Free ? "freed" : nullptr;
@@ -153,11 +166,19 @@ bool Worker::step() {
       ++next_;
       if (!write) return true;
       store(step);
+      if (watcher_ != nullptr) {
+        watcher_->stored(core_, Hpa(step.where), step.before,
+                         board_.memory().load(Hpa(step.where)));
+      }
       return true;
     }
     case Step::Kind::Allocate:
     case Step::Kind::Free:
       ++next_;
+      if (watcher_ != nullptr) {
+        step.kind == Step::Kind::Free ? watcher_->freed(core_, Hpa(step.where), step.before)
+                                      : watcher_->allocated(core_, Hpa(step.where), step.before);
+      }
       return spend(costs_.frame_cycles);
     case Step::Kind::Zero:
       ++next_;
@@ -165,13 +186,21 @@ bool Worker::step() {
       return spend(step.before / kFrameBytes * costs_.zero_cycles);
     case Step::Kind::Fence:
       ++next_;
-      fences_.issue(core_, work_.fences[step.where],
-                    is_broadcast(work_.fences[step.where].kind) ? models::Reach::Own
-                                                                : models::Reach::Interrupts,
-                    *this, 0);
-      return false;
+      return issue(fences_of(step));
   }
   return true;
+}
+
+bool Worker::issue(std::span<const models::FenceRequest> fences) {
+  if (!fences[0].engine || shootdowns_ == nullptr) {
+    const bool broadcast = is_broadcast(fences[0].kind);
+    fences_.issue(core_, fences[0], broadcast ? models::Reach::Own : models::Reach::Interrupts,
+                  *this, 0);
+    return false;
+  }
+  const auto sequence = fences_.issue_all(core_, fences, shootdowns_->targets(core_), *this, 0);
+  shootdowns_->sent(core_, sequence, fences);
+  return false;
 }
 
 }  // namespace nestwalk::software

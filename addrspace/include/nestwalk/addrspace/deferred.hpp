@@ -30,9 +30,9 @@ class DeferredHal {
   /// Runs of frames that may wait.
   static constexpr unsigned kMostWaiting = 64;
 
-  /// `break_before_make`: the architecture demands it.
-  DeferredHal(Inner& inner, bool break_before_make)
-      : inner_(&inner), break_before_make_(break_before_make) {}
+  /// `break_before_make`: the architecture demands it. `defers`: if not, nothing waits.
+  DeferredHal(Inner& inner, bool break_before_make, bool defers = true)
+      : inner_(&inner), break_before_make_(break_before_make), defers_(defers) {}
 
   /// Carries out what was put off, then gives the frames back.
   void flush() {
@@ -47,6 +47,7 @@ class DeferredHal {
   Inner& inner() const { return *inner_; }
 
   void invalidate(const Invalidation<Gpa>& change) {
+    if (!defers_) return inner_->invalidate(change);
     if (changed_) {
       change_.gather(change);
     } else {
@@ -108,6 +109,7 @@ class DeferredHal {
 
   Inner* inner_;
   bool break_before_make_;
+  bool defers_;
   bool changed_ = false;
   Invalidation<Gpa> change_{Cause::Unmap, VmTag{}, Gpa(0)};
   unsigned waiting_ = 0;

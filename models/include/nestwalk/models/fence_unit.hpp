@@ -9,6 +9,8 @@
 // Instructions".
 #pragma once
 
+#include <span>
+
 #include "nestwalk/addrspace/fence.hpp"
 #include "nestwalk/models/board.hpp"
 
@@ -79,11 +81,13 @@ inline constexpr unsigned kFenceKindCount = static_cast<unsigned>(FenceKind::Non
 
 struct FenceRequest {
   FenceKind kind = FenceKind::None;
-  u64 root = 0;     ///< INVEPT: EPTP
-  u16 vmid = 0;     ///< VMID or VPID, the current one where the operation names none
-  u16 asid = 0;     ///< ASID or PCID, likewise
-  u64 address = 0;  ///< virtual or guest-physical
-  u64 bytes = 1;    ///< from there: more for range operations
+  u64 root = 0;         ///< INVEPT: EPTP
+  u16 vmid = 0;         ///< VMID or VPID, the current one where the operation names none
+  u16 asid = 0;         ///< ASID or PCID, likewise
+  u64 address = 0;      ///< virtual or guest-physical
+  u64 bytes = 1;        ///< from there: more for range operations
+  bool engine = false;  ///< the engine's: `instruction`
+  addrspace::Fence instruction{};
 };
 
 /// What the engine's fence means on a core that runs this regime.
@@ -94,13 +98,31 @@ bool is_broadcast(FenceKind kind);
 bool is_posted(FenceKind kind);
 
 /// Removes from one core what the fence reaches; how many entries that were. Walks in flight there
-/// begin again.
-u64 apply_fence(const FenceRequest& fence, Mmu& mmu, const Tags& tags);
+/// begin again. `remember`: whatever is filled again counts as a refill.
+u64 apply_fence(const FenceRequest& fence, Mmu& mmu, const Tags& tags, bool remember = false);
 
 /// Who executes a fence.
 enum class Reach : u8 {
   Own,         ///< the core; and all others, if the operation broadcasts
   Interrupts,  ///< the core, and each other one when an interrupt has reached it
+};
+
+/// Is told of the engine's instructions, in the cycle in which a core executes them.
+class FenceWitness {
+ public:
+  virtual void executed(u32 core, const addrspace::Fence& fence) = 0;
+
+ protected:
+  FenceWitness() = default;
+  FenceWitness(const FenceWitness&) = default;
+  FenceWitness& operator=(const FenceWitness&) = default;
+  ~FenceWitness() = default;
+};
+
+/// A core to interrupt, and what it does before it answers.
+struct InterruptTarget {
+  u32 core = 0;
+  Cycle delay = 0;
 };
 
 class FenceUnit final : public Actor {
@@ -110,6 +132,21 @@ class FenceUnit final : public Actor {
   /// Issues a fence now. `owner` runs with `what` when it is complete on every core that it
   /// reaches; in the next cycle if it is posted.
   void issue(u32 core, const FenceRequest& fence, Reach reach, Actor& owner, u32 what);
+
+  struct Sequence {
+    Cycle own = 0;     ///< the issuer is through with it
+    Cycle others = 0;  ///< likewise the last of those that were interrupted; 0 if there are none
+    Cycle each = 0;    ///< what one of them spent
+    u32 interrupts = 0;
+    Cycle end() const { return own > others ? own : others; }
+  };
+  /// Issues the fences of one operation, one after the other: on the issuer, and once more on each
+  /// core that `interrupts` names if one of them does not broadcast. A barrier waits for what its
+  /// core broadcast or posted before; the others are not waited for if they can be. `owner` runs
+  /// with `what` when all are through. `fences` may be gone by then.
+  Sequence issue_all(u32 core, std::span<const FenceRequest> fences,
+                     std::span<const InterruptTarget> interrupts, Actor& owner, u32 what);
+  void watch(FenceWitness* witness) { witness_ = witness; }
   u64 dropped() const { return dropped_; }
 
   void on_cycle(u32 event) override;
@@ -120,11 +157,16 @@ class FenceUnit final : public Actor {
     Actor* owner;
     u32 what;
     u32 cores_left;  ///< 0 if the place is free
+    bool acts = true;
+    bool tells = false;
   };
   u32 take_place();
+  Cycle run_on(u32 core, Cycle start, bool issuer, std::span<const FenceRequest> fences);
+  void put(const FenceRequest& fence, u32 core, Cycle at, bool acts, bool tells);
 
   Board& board_;
   std::vector<Pending> pending_;
+  FenceWitness* witness_ = nullptr;
   u64 dropped_ = 0;
 };
 

@@ -103,6 +103,11 @@ class Mmu final : public Actor {
   TranslationCache<Translation>& data_tlb() { return data_tlb_; }
   TranslationCache<Translation>& second_tlb() { return second_tlb_; }
   Walker& walker() { return walker_; }
+  const Walker& walker() const { return walker_; }
+  /// Entries of any kind that fences for the engine removed, and that were filled again.
+  u64 refills() const {
+    return fetch_tlb_.refills() + data_tlb_.refills() + second_tlb_.refills() + walker_.refills();
+  }
   /// Whatever is between its first lookup and its end forgets what it knows and begins again.
   void restart_misses() {
     for (const std::unique_ptr<Miss>& miss : misses_) miss->restart = miss->active;

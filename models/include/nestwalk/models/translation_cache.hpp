@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <unordered_set>
 #include <vector>
 
 #include "nestwalk/models/check.hpp"
@@ -87,6 +88,8 @@ class TranslationCache {
     ++size.entries;
     ++changes_;
     forget(place.before);
+    if (!fenced_.empty()) [[unlikely]]
+      refills_ += fenced_.erase(size.key(address, tag).value());
     return &array.payload(set, place.way);
   }
   /// As long as this is the same, nothing has come.
@@ -111,16 +114,14 @@ class TranslationCache {
   /// Removes the entries for which drop(EntryKey, const Payload&) holds, and says how many.
   template <class Drop>
   u32 drop_if(Drop&& drop) {
-    u32 dropped = 0;
-    ++changes_;
-    for_each_way([&](Array& array, u32 set, u32 way, u64 key) {
-      if (!drop(where(key), array.payload(set, way))) return;
-      array.keys.erase(set, way);
-      forget(key);
-      ++dropped;
-    });
-    return dropped;
+    return drop_with(drop, [](u64) {});
   }
+  /// The same; an entry for the same that is filled later on is a refill.
+  template <class Drop>
+  u32 drop_and_remember(Drop&& drop) {
+    return drop_with(drop, [&](u64 key) { fenced_.insert(key); });
+  }
+  u64 refills() const { return refills_; }
   /// Calls visit(EntryKey, const Payload&) for every entry.
   template <class Visit>
   void for_each(Visit&& visit) {
@@ -182,6 +183,18 @@ class TranslationCache {
     }
     return best == nullptr ? kNotHeld : best->code;
   }
+  template <class Drop, class Note>
+  u32 drop_with(Drop&& drop, Note&& note) {
+    u32 dropped = 0;
+    for_each_way([&](Array& array, u32 set, u32 way, u64 key) {
+      if (!drop(where(key), array.payload(set, way))) return;
+      array.keys.erase(set, way);
+      forget(key);
+      note(key);
+      ++dropped;
+    });
+    return dropped;
+  }
   template <class Visit>
   void for_each_way(Visit&& visit) {
     for (Array& array : arrays_) {
@@ -197,7 +210,9 @@ class TranslationCache {
   u32 latency_;
   u64 changes_ = 0;
   std::vector<Array> arrays_;
-  std::vector<Size> sizes_;    ///< by code
+  std::vector<Size> sizes_;         ///< by code
+  std::unordered_set<u64> fenced_;  ///< keys that fences removed, and nobody filled again
+  u64 refills_ = 0;
   std::array<u8, 64> held_{};  ///< by log2 of a translation's size: the code of what holds it
 };
 

@@ -73,6 +73,9 @@ class Walker final : public Actor {
   TranslationCache<CachedTable>& guest_walk_cache() { return guest_cache_; }
   TranslationCache<CachedTable>& nested_walk_cache() { return nested_cache_; }
   TranslationCache<CachedNested>& nested_tlb() { return nested_tlb_; }
+  u64 refills() const {
+    return guest_cache_.refills() + nested_cache_.refills() + nested_tlb_.refills();
+  }
 
   void on_cycle(u32 walk) override;
 

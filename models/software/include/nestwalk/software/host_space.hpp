@@ -33,6 +33,8 @@ class HostSpace {
   /// How many bytes were written since.
   virtual Result<u64> harvest_log() = 0;
   virtual Result<void> stop_log() = 0;
+  /// With deferred fences: what the operations since the last call need, and their frames.
+  virtual void flush() = 0;
   virtual Result<Hpa> translate(Gpa gpa) const = 0;
   virtual addrspace::SpaceUsage usage() const = 0;
 };

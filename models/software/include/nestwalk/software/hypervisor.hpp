@@ -11,6 +11,7 @@
 #include <deque>
 #include <functional>
 #include <optional>
+#include <utility>
 
 #include "nestwalk/software/host_space.hpp"
 
@@ -44,10 +45,34 @@ struct OperationCounts {
   }
 };
 
-class Hypervisor final : private models::Actor {
+/// What the engine's invalidations cost everybody.
+struct FenceCounts {
+  static constexpr std::size_t kCauses = HostOperation::kKinds + 2;
+  u64 by_cause[kCauses] = {};  ///< fences: of HostOperation::Kind, then of exits, then of the begin
+  u64 interrupts = 0;          ///< of other cores
+  u64 postponed = 0;           ///< that a core outside of the guest carries out when it enters
+  Cycle lost = 0;              ///< of guests that were interrupted
+  void add(const FenceCounts& other) {
+    for (std::size_t n = 0; n < kCauses; ++n) by_cause[n] += other.by_cause[n];
+    interrupts += other.interrupts;
+    postponed += other.postponed;
+    lost += other.lost;
+  }
+};
+
+class Hypervisor final : private models::Actor, private Shootdowns {
  public:
   Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpace& space,
              Recording& recording, const models::SoftwareShape& costs, u32 first_core = 0);
+
+  /// The guest begins and ends to run on a core.
+  void begin_guest(u32 core);
+  void end_guest(u32 core);
+  /// What interrupts took from the guest of a core since the last call.
+  Cycle take_lost(u32 core) { return std::exchange(lost_[core], 0); }
+  const FenceCounts& fence_counts() const { return fence_counts_; }
+  void watch(Watcher* watcher);
+  Watcher* watcher() const { return watcher_; }
 
   /// Gives the guest its memory, on its first core; `owner` runs with `what` when that is done.
   void begin(const std::vector<MemoryRange>& memory, addrspace::Backend backend,
@@ -78,7 +103,8 @@ class Hypervisor final : private models::Actor {
   const PartCycles& begin_cycles() const { return begin_cycles_; }
 
  private:
-  enum class State : u8 { Idle, Begin, Exiting, Handling, Working, Emulating, Entering };
+  enum class State : u8 { Idle, Begin, Exiting, Handling, Working, Fencing, Emulating, Entering };
+  enum class Place : u8 { Never, Guest, Host, Over };
   struct Job {
     State state = State::Idle;
     Gpa gpa;
@@ -101,6 +127,13 @@ class Hypervisor final : private models::Actor {
   void carry_out(const HostOperation& operation);
   void leave(u32 core);
   bool next_part(u32 core);
+  void enter(u32 core);
+  void record(u32 core);
+  void play(u32 core, std::size_t cause);
+  void put_place(u32 core, Place place);
+  std::span<const models::InterruptTarget> targets(u32 core) override;
+  void sent(u32 core, const models::FenceUnit::Sequence& sequence,
+            std::span<const models::FenceRequest> fences) override;
 
   models::Board& board_;
   models::FenceUnit& fences_;
@@ -110,6 +143,13 @@ class Hypervisor final : private models::Actor {
   u32 first_core_;
   std::deque<Worker> workers_;  ///< by core; they stay where they are
   std::vector<Job> jobs_;       ///< by core
+  std::vector<Place> places_;   ///< by core, as the next ones
+  std::vector<Cycle> lost_;
+  std::vector<std::vector<models::FenceRequest>> owed_;
+  std::vector<models::InterruptTarget> targets_;
+  FenceCounts fence_counts_;
+  u64 fences_before_ = 0;
+  Watcher* watcher_ = nullptr;
   bool locked_ = false;
   std::deque<u32> waiting_;  ///< cores, first come, first served
   std::vector<MemoryRange> parts_;

@@ -21,6 +21,8 @@ struct Totals {
   OperationCounts operations;
   PartCycles begin;
   GuestCounts guest;
+  FenceCounts fences;
+  u64 refills = 0;           ///< of entries that the hypervisor's fences had removed
   EntryCells entries{};      ///< that software read and wrote
   bool all_finished = true;  ///< none had to stop, none is under way
 

@@ -39,7 +39,8 @@ struct VcpuCounts {
 
   // Where the vCPU's time went. These, and in order its accesses, add up to it.
   Cycle instruction_cycles = 0;
-  Cycle stalled_cycles = 0;  ///< with a window: nothing could begin
+  Cycle interrupted_cycles = 0;  ///< by fences for other vCPUs' exits
+  Cycle stalled_cycles = 0;      ///< with a window: nothing could begin
   Cycle switch_cycles = 0;
   Cycle fence_cycles = 0;
   Cycle operation_cycles = 0;
@@ -190,6 +191,7 @@ class Vcpu final : private models::Actor {
   [[gnu::noinline]] bool disagrees(const Slot& slot);
   [[gnu::noinline]] bool after_translation(Slot& slot);
   [[gnu::noinline]] bool handle_guest_fault(Slot& slot);
+  [[gnu::noinline]] void tell(Watcher& watcher, const Slot& slot) const;
   bool hold(Slot& slot);
   void take_fault(Slot& slot, State state);
   bool again(Slot& slot, Cycle& cycles);

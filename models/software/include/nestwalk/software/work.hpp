@@ -15,14 +15,15 @@
 #include "nestwalk/models/fence_unit.hpp"
 #include "nestwalk/models/sim_hal.hpp"
 #include "nestwalk/software/cycles.hpp"
+#include "nestwalk/software/watcher.hpp"
 
 namespace nestwalk::software {
 
 struct Step {
   enum class Kind : u8 { Read, Write, Allocate, Free, Zero, Fence };
   Kind kind;
-  u64 where = 0;   ///< host address; of a fence, its number in Work::fences
-  u64 before = 0;  ///< the entry; of frames and zeros, bytes
+  u64 where = 0;   ///< host address; of fences, the number of the first in Work::fences
+  u64 before = 0;  ///< the entry; of frames and zeros, bytes; of fences, how many
   u64 after = 0;
 };
 
@@ -82,6 +83,7 @@ class Recording {
   models::HostMemory& memory() { return memory_; }
   Architecture architecture() const { return architecture_; }
   const addrspace::Capabilities& machine() const { return machine_; }
+  const addrspace::FencePolicy& policy() const { return policy_; }
 
   void read(u64 slot) {
     if (!on_) return;
@@ -140,11 +142,29 @@ class RecordingObserver {
 };
 
 /// Repeats work on a core, step after step.
+/// Knows on which other cores the engine's fences have to be executed, too, and is told what that
+/// took.
+class Shootdowns {
+ public:
+  virtual std::span<const models::InterruptTarget> targets(u32 core) = 0;
+  virtual void sent(u32 core, const models::FenceUnit::Sequence& sequence,
+                    std::span<const models::FenceRequest> fences) = 0;
+
+ protected:
+  ~Shootdowns() = default;
+};
+
 class Worker final : private models::Actor {
  public:
   Worker(models::Board& board, models::FenceUnit& fences, u32 core, Architecture architecture,
-         const models::SoftwareShape& costs)
-      : board_(board), fences_(fences), core_(core), architecture_(architecture), costs_(costs) {}
+         const models::SoftwareShape& costs, Shootdowns* shootdowns = nullptr)
+      : board_(board),
+        fences_(fences),
+        core_(core),
+        architecture_(architecture),
+        costs_(costs),
+        shootdowns_(shootdowns) {}
+  void watch(Watcher* watcher) { watcher_ = watcher; }
 
   /// Begins now; `owner` runs with `what` when it is done, always from the wheel. `work` may change
   /// meanwhile.
@@ -158,6 +178,10 @@ class Worker final : private models::Actor {
   void on_cycle(u32) override;
   void account();
   bool step();
+  bool issue(std::span<const models::FenceRequest> fences);
+  std::span<const models::FenceRequest> fences_of(const Step& step) const {
+    return std::span(work_.fences).subspan(step.where, step.before);
+  }
   bool spend(u64 cycles);
   void store(const Step& step);
   u64 page_of(u64 entry) const;
@@ -167,6 +191,8 @@ class Worker final : private models::Actor {
   u32 core_;
   Architecture architecture_;
   models::SoftwareShape costs_;
+  Shootdowns* shootdowns_;
+  Watcher* watcher_ = nullptr;
   Work work_;
   std::size_t next_ = 0;
   bool accessed_ = false;  ///< the entry of `next_`

@@ -1,0 +1,31 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Somebody who is told, in the order of time, all that matters for stale translations: what the
+// hypervisor stores, fences and frees, when guests run, and what they access.
+#pragma once
+
+#include <optional>
+
+#include "nestwalk/models/fence_unit.hpp"
+#include "nestwalk/software/shape.hpp"
+
+namespace nestwalk::software {
+
+class Watcher : public models::FenceWitness {
+ public:
+  /// The guest runs on the core from now on, until it left.
+  virtual void entered(u32 core) = 0;
+  virtual void left(u32 core) = 0;
+  /// What the hypervisor does between, with a name; null: it answers an exit.
+  virtual void began(u32 core, const HostOperation* operation) = 0;
+  virtual void ended(u32 core) = 0;
+  virtual void stored(u32 core, Hpa slot, u64 before, u64 after) = 0;
+  virtual void allocated(u32 core, Hpa first, u64 bytes) = 0;
+  virtual void freed(u32 core, Hpa first, u64 bytes) = 0;
+  /// An access of the guest, with the host address that it was translated to.
+  virtual void accessed(u32 core, Gva address, std::optional<Gpa> guest_physical, Hpa host,
+                        bool write) = 0;
+};
+
+}  // namespace nestwalk::software

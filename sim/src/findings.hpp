@@ -1,0 +1,25 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What a checker found, as text.
+#pragma once
+
+#include <string>
+
+#include "nestwalk/checker/checker.hpp"
+
+namespace nestwalk::sim {
+
+struct FindingsView {
+  bool json = false;
+  bool details = false;  ///< of the table: all there is to say
+};
+
+/// `title` says what was checked.
+std::string findings_text(const checker::Checker& checker, const std::string& title,
+                          const FindingsView& view);
+
+/// Are there errors? `strict`: or warnings?
+bool has_failed(const checker::Checker& checker, bool strict);
+
+}  // namespace nestwalk::sim
