@@ -261,7 +261,6 @@ bool Mmu::begin_walk(Miss& miss, u32 number) {
     miss.doing = Doing::Joined;
     return false;
   }
-  ++counts_.walks_of[static_cast<unsigned>(miss.request.access)];
   walking_.push_back(number);
   miss.state = State::Walking;
   const WalkRequest request{
@@ -275,7 +274,10 @@ bool Mmu::begin_walk(Miss& miss, u32 number) {
 bool Mmu::end_walk(Miss& miss, u32 number) {
   walking_.erase(std::find(walking_.begin(), walking_.end(), number));
   const Fault& fault = walker_.fault(miss.walk);
-  counts_.references += walker_.record(miss.walk).count;
+  // An address that is none is refused before anything is looked up.
+  const u32 references = walker_.record(miss.walk).count;
+  if (references != 0) ++counts_.walks_of[static_cast<unsigned>(miss.request.access)];
+  counts_.references += references;
   walk_totals_.add(walker_.record(miss.walk));
   if (keep_walks_) last_walk_ = walker_.record(miss.walk);
   if (fault) {

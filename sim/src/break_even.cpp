@@ -95,7 +95,7 @@ u64 memory_pages_of(const Plan& plan) {
   }
   traces::Header header;
   header.lacks = traces::kNoGpa;
-  return configuration.resolve({header}).guest.memory[0].bytes / kFrameBytes;
+  return configuration.resolve({header}).vms[0].guest.memory[0].bytes / kFrameBytes;
 }
 
 // Points that a bisection between two others needs, until they are near enough.

@@ -32,12 +32,12 @@ std::optional<u64> levels_of(const traces::Header& trace) {
   return static_cast<u64>(last - '0');
 }
 
-// In whole large pages, in order; what touches is one.
-std::vector<MemoryRange> whole(std::vector<MemoryRange> ranges) {
+// In whole pages of a size, in order; what touches is one.
+std::vector<MemoryRange> whole(std::vector<MemoryRange> ranges, u64 page = kMiB2) {
   for (MemoryRange& range : ranges) {
     const u64 end = range.start + range.bytes;
-    range.start &= ~(kMiB2 - 1);
-    range.bytes = (end - range.start + kMiB2 - 1) & ~(kMiB2 - 1);
+    range.start &= ~(page - 1);
+    range.bytes = (end - range.start + page - 1) & ~(page - 1);
   }
   std::sort(ranges.begin(), ranges.end(), [](const MemoryRange& a, const MemoryRange& b) {
     return a.start != b.start ? a.start < b.start : a.bytes < b.bytes;
@@ -128,6 +128,8 @@ void Configuration::resolve_guest(const traces::Header& trace, const models::Mac
         whole(is_size ? std::vector<MemoryRange>{{0, number("guest.memory")}} : *ranges_of(memory));
   }
   if (guest.memory.empty()) throw UsageError("guest.memory is empty");
+  guest.fragmentation = static_cast<u32>(number("guest.fragmentation"));
+  guest.mmio = whole(*ranges_of(document_["hypervisor"]["mmio"]), addrspace::kFrameBytes);
 }
 
 VmShape Configuration::resolve_vm(const traces::Header& trace,
@@ -158,6 +160,10 @@ VmShape Configuration::resolve_vm(const traces::Header& trace,
           : Backend::lazy(static_cast<u8>(number("hypervisor.fault_around")), level);
   vm.hypervisor.levels = static_cast<u8>(number("hypervisor.levels"));
   vm.hypervisor.hardware_dirty = flag("hypervisor.hardware_dirty");
+  if (!vm.guest.mmio.empty() && (vm.replays_host || !vm.hypervisor.second_stage)) {
+    throw UsageError(
+        "hypervisor.mmio needs a second stage of the engine, but hypervisor.backing is " + backing);
+  }
   const std::string fences = text("hypervisor.fences");
   for (const addrspace::FencePolicy* const policy : addrspace::kFencePolicies) {
     if (fences == policy->name) vm.hypervisor.fences = *policy;

@@ -3,6 +3,8 @@
 
 #include "virtual_machine.hpp"
 
+#include <algorithm>
+
 namespace nestwalk::sim {
 
 using addrspace::u16;
@@ -15,23 +17,38 @@ using software::Vcpu;
 
 namespace {
 
+// What is left of memory where devices are not: an access there finds no area, and exits.
+std::vector<MemoryRange> without(const std::vector<MemoryRange>& memory, const MemoryRange& hole) {
+  std::vector<MemoryRange> rest;
+  const u64 hole_end = hole.start + hole.bytes;
+  for (const MemoryRange& range : memory) {
+    const u64 end = range.start + range.bytes;
+    const u64 low_end = std::clamp(hole.start, range.start, end);
+    const u64 high = std::clamp(hole_end, range.start, end);
+    if (low_end > range.start) rest.push_back({range.start, low_end - range.start});
+    if (end > high) rest.push_back({high, end - high});
+  }
+  return rest;
+}
+
 std::vector<MemoryRange> memory_of(const VmShape& vm) {
   if (vm.replays_host) return {};
   std::vector<MemoryRange> memory = vm.guest.memory;
+  for (const MemoryRange& hole : vm.guest.mmio) memory = without(memory, hole);
   if (has_kernel(vm.guest.tables)) memory.push_back(Guest::kernel_memory(vm.guest.memory));
   return memory;
 }
 
-u64 end_of(const std::vector<MemoryRange>& memory) {
-  return memory.empty() ? addrspace::kGiB : memory.back().start + memory.back().bytes;
+addrspace::Capabilities capabilities_of(const VmShape& vm, const models::MachineShape& machine) {
+  addrspace::Capabilities all =
+      software::capabilities(machine.architecture, vm.hypervisor.hardware_dirty);
+  all.tlbi_range = machine.fence.tlbi_range;
+  all.svinval = machine.fence.svinval;
+  return all;
 }
 
-addrspace::Capabilities machine_of(const RunShape& run, const VmShape& shape) {
-  addrspace::Capabilities machine =
-      software::capabilities(run.machine.architecture, shape.hypervisor.hardware_dirty);
-  machine.tlbi_range = run.machine.fence.tlbi_range;
-  machine.svinval = run.machine.fence.svinval;
-  return machine;
+u64 end_of(const std::vector<MemoryRange>& memory) {
+  return memory.empty() ? addrspace::kGiB : memory.back().start + memory.back().bytes;
 }
 
 }  // namespace
@@ -45,13 +62,18 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, models
       first_core_(first_core),
       memory_(memory_of(shape)),
       recording_(board.memory(), run.machine.architecture, shape.hypervisor.fences,
-                 machine_of(run, shape)) {
+                 capabilities_of(shape, run.machine)) {
   using software::GuestTables;
   const auto architecture = run.machine.architecture;
   const models::SoftwareShape& costs = run.machine.software;
   space_ = make_host_space(architecture, shape.hypervisor, end_of(memory_), vmid, recording_);
   hypervisor_ =
       std::make_unique<software::Hypervisor>(board, fences, *space_, recording_, costs, first_core);
+  for (const MemoryRange& device : shape.guest.mmio) {
+    hypervisor_->leave_alone([device](const MemoryRange& range) {
+      return range.start < device.start + device.bytes && range.start + range.bytes > device.start;
+    });
+  }
   if (has_kernel(shape.guest.tables)) {
     if (!software::has_guest_levels(architecture, shape.guest.levels)) {
       throw software::ShapeError("there are no guest tables with " +

@@ -161,6 +161,22 @@ TEST_F(Run, PlaysSeveralGuests) {
   EXPECT_EQ(text_of("both/stats.json"), text_of("again/stats.json"));
 }
 
+// Ten accesses of one page that is a device's: each exits, and none is ever cached. One beside it.
+TEST_F(Run, ExitsOnEachAccessToADevice) {
+  must(
+      "echo kind,gva,gpa,size > t.csv; for n in 1 2 3 4 5 6 7 8 9 10; do "
+      "echo read,0x7000,0x405000,8 >> t.csv; done; echo write,0x8000,0x406000,8 >> t.csv; "
+      "nestwalk trace import --from csv t.csv -o t.nwt");
+  must("nestwalk run t.nwt --set guest.memory=64M --set hypervisor.mmio=0x405000+4K -o a");
+  const Json values = statistics("a");
+  EXPECT_EQ(values["access.total"], 11);
+  EXPECT_EQ(values["access.emulated"], 10);
+  EXPECT_EQ(values["exit.no_area"], 10);
+  expect("nestwalk run t.nwt --set hypervisor.mmio=0x405000", 2,
+         "--set hypervisor.mmio=0x405000: hypervisor.mmio is \"0x405000\", not a list of "
+         "START+SIZE such as 0x80000000+512M\n");
+}
+
 // What the trace decides is in the directory: the run can be made again without asking it.
 TEST_F(Run, ResolvesTheMemoryOfTheTrace) {
   const std::string sample = std::string(NESTWALK_TRACE_SAMPLES) + "/aarch64-linux.nwt";

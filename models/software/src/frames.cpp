@@ -30,9 +30,8 @@ u64 permuted(u64 number, unsigned half_bits, const u64* keys) {
 
 }  // namespace
 
-GuestFrames::GuestFrames(const std::vector<MemoryRange>& memory, Placement placement, u64 seed)
-    : placement_(placement) {
-  for (const MemoryRange& range : memory) {
+GuestFrames::GuestFrames(const GuestShape& shape) : placement_(shape.placement) {
+  for (const MemoryRange& range : shape.memory) {
     ranges_.push_back({frames_, range.start});
     frames_ += range.bytes / kFrameBytes;
   }
@@ -40,7 +39,56 @@ GuestFrames::GuestFrames(const std::vector<MemoryRange>& memory, Placement place
   in_use_.resize(frames_ / kSmallPerLarge);
   next_large_ = in_use_.size();
   half_bits_ = (static_cast<unsigned>(std::bit_width(frames_)) + 1) / 2;
+  u64 seed = shape.seed;
   for (u64& key : keys_) key = seed = mix(seed);
+  for (const MemoryRange& range : shape.mmio) reserve(range);
+  if (placement_ == Placement::Buddy) fragment(shape.fragmentation, seed);
+}
+
+// Nobody gets these.
+void GuestFrames::reserve(const MemoryRange& range) {
+  for (u64 number = 0; number < frames_; ++number) {
+    const u64 at = frame(number).value();
+    const bool inside = at + kFrameBytes > range.start && at < range.start + range.bytes;
+    if (inside && is_free(number)) take_number(number);
+  }
+}
+
+// In some blocks a frame is somebody else's for good: what is left of them are smaller ones. The
+// lowest block of a size is at the end of its list, and goes first.
+void GuestFrames::fragment(u32 percent, u64 seed) {
+  for (u64 block = in_use_.size(); block-- > 0;) {
+    const u64 first = block * kSmallPerLarge;
+    seed = mix(seed);
+    const u64 held = first + (seed >> 32) % kSmallPerLarge;
+    if (seed % 100 < percent && is_free(held)) take_number(held);
+    free_block(first, kLargeOrder);
+  }
+}
+
+void GuestFrames::free_block(u64 first, unsigned order) {
+  const u64 count = u64{1} << order;
+  bool is_whole = true;
+  for (u64 n = first; n < first + count; ++n) is_whole = is_whole && is_free(n);
+  if (is_whole) return free_[order].push_back(first);
+  if (order == 0) return;
+  free_block(first + count / 2, order - 1);
+  free_block(first, order - 1);
+}
+
+// Of a block that is too large, the upper half stays free, again and again (Linux: expand() in
+// mm/page_alloc.c).
+std::optional<Gpa> GuestFrames::take_block(unsigned order) {
+  unsigned found = order;
+  while (found <= kLargeOrder && free_[found].empty()) ++found;
+  if (found > kLargeOrder) return std::nullopt;
+  const u64 first = free_[found].back();
+  free_[found].pop_back();
+  while (found > order) {
+    --found;
+    free_[found].push_back(first + (u64{1} << found));
+  }
+  return frame(first);
 }
 
 Gpa GuestFrames::frame(u64 number) const {
@@ -56,6 +104,7 @@ Gpa GuestFrames::take_number(u64 number) {
 }
 
 std::optional<Gpa> GuestFrames::take() {
+  if (placement_ == Placement::Buddy) return take_block(0);
   const bool linear = placement_ == Placement::Linear;
   const u64 end = linear ? frames_ : u64{1} << 2 * half_bits_;
   while (next_ < end) {
@@ -67,6 +116,7 @@ std::optional<Gpa> GuestFrames::take() {
 }
 
 std::optional<Gpa> GuestFrames::take_large() {
+  if (placement_ == Placement::Buddy) return take_block(kLargeOrder);
   while (next_large_ > 0) {
     const u64 region = --next_large_;
     if (in_use_[region] != 0) continue;

@@ -47,7 +47,7 @@ Guest::Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Reco
       shape_(shape),
       costs_(costs),
       tables_(host, recording),
-      frames_(shape.memory, shape.placement, shape.seed),
+      frames_(shape),
       jobs_(board.cores()),
       current_(board.cores()),
       most_asids_(most_asids),
@@ -300,9 +300,12 @@ bool Guest::choose_page(u32 core) {
 }
 
 bool Guest::is_memory(Gpa at) const {
-  return std::any_of(shape_.memory.begin(), shape_.memory.end(), [&](const MemoryRange& range) {
-    return at.value() - range.start < range.bytes;
-  });
+  const auto in = [&](const std::vector<MemoryRange>& ranges) {
+    return std::any_of(ranges.begin(), ranges.end(), [&](const MemoryRange& range) {
+      return at.value() - range.start < range.bytes;
+    });
+  };
+  return in(shape_.memory) && !in(shape_.mmio);
 }
 
 bool Guest::change(u32 core) {

@@ -301,8 +301,10 @@ void Hypervisor::carry_out(const HostOperation& operation) {
     return {};
   };
   const u64 end = operation.gpa.value() + operation.bytes;
+  const MemoryRange range{operation.gpa.value(), operation.bytes};
   const bool touches =
-      operation.bytes != 0 && left_alone_ && left_alone_({operation.gpa.value(), operation.bytes});
+      operation.bytes != 0 && std::any_of(left_alone_.begin(), left_alone_.end(),
+                                          [&](const auto& leave) { return leave(range); });
   if (touches || end < operation.gpa.value() || !done()) ++operations_.refused;
 }
 

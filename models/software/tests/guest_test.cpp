@@ -177,6 +177,20 @@ TEST(UpperHalf, IsSharedByAllSpaces) {
   EXPECT_EQ(world.counts().untranslatable, 4u);
 }
 
+// Bit 52 is in neither half: refused before anything is read, and so no walk.
+TEST(UpperHalf, AnAddressInNoHalfIsNoWalk) {
+  u64 walks[2];
+  for (const bool bad : {false, true}) {
+    World world(guest(), policy(), Architecture::AArch64);
+    world.streams[0].read(kBase);
+    if (bad) world.streams[0].read(u64{1} << 52);
+    world.run();
+    walks[bad ? 1 : 0] = world.machine.core(0).mmu->counts().walks();
+    EXPECT_EQ(world.counts().untranslatable, bad ? 1u : 0u);
+  }
+  EXPECT_EQ(walks[0], walks[1]);
+}
+
 // PCIDs have 12 bits: 4095 of them, and 0 is not used.
 TEST(Asids, StartAgainWhenNoneIsLeft) {
   GuestShape shape = guest();
@@ -201,7 +215,11 @@ TEST(Asids, StartAgainWhenNoneIsLeft) {
 TEST(Frames, ComeOnceEachInAnyOrder) {
   const std::vector<MemoryRange> memory = {{0, u64{2} << 20}, {u64{1} << 32, u64{4} << 20}};
   for (const Placement placement : {Placement::Linear, Placement::Random}) {
-    GuestFrames frames(memory, placement, 7);
+    GuestShape shape;
+    shape.memory = memory;
+    shape.placement = placement;
+    shape.seed = 7;
+    GuestFrames frames(shape);
     std::set<u64> seen;
     bool ascending = true;
     u64 last = 0;
@@ -219,7 +237,10 @@ TEST(Frames, ComeOnceEachInAnyOrder) {
 
 TEST(Frames, OfBothSizesDoNotOverlap) {
   for (const Placement placement : {Placement::Linear, Placement::Random}) {
-    GuestFrames frames({{0, u64{16} << 20}}, placement, 1);
+    GuestShape shape;
+    shape.memory = {{0, u64{16} << 20}};
+    shape.placement = placement;
+    GuestFrames frames(shape);
     std::set<u64> seen;
     u64 large_pages = 0;
     for (u64 n = 0; n < 5000; ++n) {
@@ -239,6 +260,55 @@ TEST(Frames, OfBothSizesDoNotOverlap) {
     // Eight regions of 2M. In order, n large ones fit while 300 n small ones are below: five of the
     // small then fill the rest. At random, 300 small frames leave hardly any region whole.
     EXPECT_EQ(large_pages, placement == Placement::Linear ? 5u : 1u);
+  }
+}
+
+GuestShape buddies(u32 fragmentation) {
+  GuestShape shape;
+  shape.memory = {{0, u64{64} << 20}};  // 32 blocks of 512 frames
+  shape.placement = Placement::Buddy;
+  shape.fragmentation = fragmentation;
+  return shape;
+}
+
+// A block is halved from 512 frames down: 0 is taken, and 1, 2, 4, ... 256 begin what is left. Then
+// 1; then 2, and 3 is left of that pair; and so on, until the block is used up.
+TEST(Buddies, HalveTheLowestBlockUntilItFits) {
+  GuestFrames frames(buddies(0));
+  for (u64 n = 0; n < 512; ++n) EXPECT_EQ(frames.take()->value(), n * kFrameBytes);
+  EXPECT_EQ(frames.take_large()->value(), u64{2} << 20);
+  EXPECT_EQ(frames.take()->value(), u64{4} << 20);
+}
+
+// A frame in each block is somebody else's: no large page is left, and every other frame comes
+// once, 32 * 511 of them. In none: 32 large pages.
+TEST(Buddies, LeaveNoLargePageWhereEachBlockIsBroken) {
+  GuestFrames broken(buddies(100));
+  EXPECT_FALSE(broken.take_large());
+  std::set<u64> seen;
+  while (const auto frame = broken.take()) EXPECT_TRUE(seen.insert(frame->value()).second);
+  EXPECT_EQ(seen.size(), 32u * 511);
+  GuestFrames whole(buddies(0));
+  u64 large = 0;
+  while (whole.take_large()) ++large;
+  EXPECT_EQ(large, 32u);
+}
+
+// The frames of a device are nobody's: 512 less two.
+TEST(Frames, LeaveDevicesOut) {
+  for (const Placement placement : {Placement::Linear, Placement::Random, Placement::Buddy}) {
+    GuestShape shape;
+    shape.memory = {{0, u64{2} << 20}};
+    shape.mmio = {{0x5000, 2 * kFrameBytes}};
+    shape.placement = placement;
+    GuestFrames frames(shape);
+    u64 count = 0;
+    while (const auto frame = frames.take()) {
+      ++count;
+      EXPECT_NE(frame->value(), 0x5000u);
+      EXPECT_NE(frame->value(), 0x6000u);
+    }
+    EXPECT_EQ(count, 510u);
   }
 }
 

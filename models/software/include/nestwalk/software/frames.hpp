@@ -2,9 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Which guest-physical frame a guest takes next. Large pages come from the top of its memory down,
-// wherever a whole one is free: taken at random, small ones soon leave none.
+// wherever a whole one is free: taken at random, small ones soon leave none. With buddies, either
+// comes from the smallest free block that is large enough, which is halved until it fits: the block
+// that became free last.
 #pragma once
 
+#include <array>
 #include <optional>
 
 #include "nestwalk/software/shape.hpp"
@@ -13,7 +16,7 @@ namespace nestwalk::software {
 
 class GuestFrames {
  public:
-  GuestFrames(const std::vector<MemoryRange>& memory, Placement placement, u64 seed);
+  explicit GuestFrames(const GuestShape& shape);
 
   /// A frame of 4 KiB; none when all are taken.
   std::optional<Gpa> take();
@@ -21,7 +24,8 @@ class GuestFrames {
   std::optional<Gpa> take_large();
 
  private:
-  static constexpr u64 kSmallPerLarge = 512;
+  static constexpr unsigned kLargeOrder = 9;
+  static constexpr u64 kSmallPerLarge = u64{1} << kLargeOrder;
   struct Range {
     u64 first;  ///< number of its first frame
     u64 start;
@@ -29,6 +33,10 @@ class GuestFrames {
   Gpa frame(u64 number) const;
   bool is_free(u64 number) const { return !taken_[number]; }
   Gpa take_number(u64 number);
+  void reserve(const MemoryRange& range);
+  void fragment(u32 percent, u64 seed);
+  void free_block(u64 first, unsigned order);
+  std::optional<Gpa> take_block(unsigned order);
 
   std::vector<Range> ranges_;
   u64 frames_ = 0;
@@ -37,7 +45,8 @@ class GuestFrames {
   u64 next_large_ = 0;       ///< no large page is free above it
   std::vector<bool> taken_;  ///< by frame
   std::vector<u16> in_use_;  ///< frames taken, by large page
-  unsigned half_bits_ = 0;   ///< of the permutation's halves
+  std::array<std::vector<u64>, kLargeOrder + 1> free_;  ///< buddies: first frames, by order
+  unsigned half_bits_ = 0;                              ///< of the permutation's halves
   u64 keys_[4];
 };
 

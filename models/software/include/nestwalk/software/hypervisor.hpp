@@ -87,9 +87,9 @@ class Hypervisor final : private models::Actor, private Shootdowns {
 
   models::FenceUnit& fences() { return fences_; }
   const OperationCounts& operations() const { return operations_; }
-  /// Memory that operations leave alone: where the guest's kernel has its tables.
+  /// Memory that operations leave alone: where the guest's kernel has its tables, or devices are.
   void leave_alone(std::function<bool(const MemoryRange&)> touches) {
-    left_alone_ = std::move(touches);
+    left_alone_.push_back(std::move(touches));
   }
   /// What a recorded hypervisor did, by the stream: its time counts as an operation's.
   void charge_recorded(Part part, Cycle cycles) { operations_.cycles[part] += cycles; }
@@ -161,7 +161,7 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   ExitCounts counts_;
   OperationCounts operations_;
   EntryCells recorded_entries_{};
-  std::function<bool(const MemoryRange&)> left_alone_;
+  std::vector<std::function<bool(const MemoryRange&)>> left_alone_;
 };
 
 }  // namespace nestwalk::software

@@ -41,8 +41,9 @@ constexpr bool has_kernel(GuestTables tables) {
 enum class Placement : u8 {
   Linear,  ///< from the lowest up
   Random,  ///< any, as after a long time of running
+  Buddy,   ///< from the smallest free block, as Linux does
 };
-inline constexpr const char* kPlacementNames[] = {"linear", "random"};
+inline constexpr const char* kPlacementNames[] = {"linear", "random", "buddy"};
 
 /// Guest-physical, in whole pages of 2 MiB, in ascending order.
 struct MemoryRange {
@@ -56,7 +57,9 @@ struct GuestShape {
   bool large_pages = false;  ///< 2M where nothing is mapped yet: transparent huge pages
   u8 levels = 4;             ///< of its tables
   std::vector<MemoryRange> memory = {{0, addrspace::kGiB}};
-  u64 seed = 1;  ///< of random placement
+  std::vector<MemoryRange> mmio = {};  ///< pages in it that are devices'
+  u64 seed = 1;                        ///< of random placement, and of what is fragmented
+  u32 fragmentation = 0;  ///< buddy: of 100 blocks of 2M, so many have a frame of somebody else's
 };
 
 struct VcpuShape {
