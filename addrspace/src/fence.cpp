@@ -1,75 +1,82 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "nestwalk/addrspace/fence.hpp"
+#include "nestwalk/addrspace/fence_op.hpp"
 
 namespace nestwalk::addrspace {
 namespace {
 
-enum class Operands : u8 { None, Address, Register, RegisterAndVmid, Vmid };
-
-struct FenceRow {
-  const char* mnemonic;
-  Operands operands;
-  bool broadcast;
-};
+using enum Architecture;
+using Takes = FenceOperand;
 
 // In the order of the enumerators.
-constexpr FenceRow kFences[] = {
-    {"invept single-context", Operands::Register, false},
-    {"invept all-context", Operands::None, false},
-    {"invvpid single-context", Operands::Register, false},
-    {"invlpg", Operands::Address, false},
-    {"mov cr3", Operands::None, false},
-    {"dsb ishst", Operands::None, true},
-    {"dsb ish", Operands::None, true},
-    {"dsb sy", Operands::None, true},
-    {"isb", Operands::None, false},
-    {"tlbi ipas2e1is", Operands::Register, true},
-    {"tlbi ipas2le1is", Operands::Register, true},
-    {"tlbi vmalle1is", Operands::None, true},
-    {"tlbi vmalls12e1is", Operands::None, true},
-    {"tlbi vae2is", Operands::Register, true},
-    {"tlbi alle2is", Operands::None, true},
-    {"hfence.gvma", Operands::RegisterAndVmid, false},
-    {"hfence.gvma zero", Operands::Vmid, false},
-    {"hfence.gvma zero, zero", Operands::None, false},
-    {"hfence.vvma zero, zero", Operands::None, false},
+constexpr FenceTraits kFences[] = {
+    {"invept single-context", X86_64, Takes::Root, false},
+    {"invept all-context", X86_64, Takes::None, false},
+    {"invvpid single-context", X86_64, Takes::Vpid, false},
+    {"invvpid all-context", X86_64, Takes::None, false},
+    {"invlpg", X86_64, Takes::Linear, false},
+    {"mov cr3", X86_64, Takes::None, false},
+    {"dsb ishst", AArch64, Takes::None, true},
+    {"dsb ish", AArch64, Takes::None, true},
+    {"dsb sy", AArch64, Takes::None, true},
+    {"isb", AArch64, Takes::None, false},
+    {"tlbi ipas2e1is", AArch64, Takes::Page, true},
+    {"tlbi ipas2le1is", AArch64, Takes::Page, true},
+    {"tlbi ripas2e1is", AArch64, Takes::Range, true},
+    {"tlbi ripas2le1is", AArch64, Takes::Range, true},
+    {"tlbi vmalle1is", AArch64, Takes::None, true},
+    {"tlbi vmalls12e1is", AArch64, Takes::None, true},
+    {"tlbi ipas2e1", AArch64, Takes::Page, false},
+    {"tlbi ipas2le1", AArch64, Takes::Page, false},
+    {"tlbi vmalle1", AArch64, Takes::None, false},
+    {"tlbi vmalls12e1", AArch64, Takes::None, false},
+    {"tlbi alle1is", AArch64, Takes::None, true},
+    {"tlbi vae2is", AArch64, Takes::Page, true},
+    {"tlbi alle2is", AArch64, Takes::None, true},
+    {"hfence.gvma", RiscV64, Takes::Quarter, false},
+    {"hfence.gvma zero", RiscV64, Takes::Vmid, false},
+    {"hfence.gvma zero, zero", RiscV64, Takes::None, false},
+    {"hfence.vvma zero, zero", RiscV64, Takes::None, false},
+    {"sfence.w.inval", RiscV64, Takes::None, false},
+    {"hinval.gvma", RiscV64, Takes::Quarter, false},
+    {"hinval.gvma zero", RiscV64, Takes::Vmid, false},
+    {"hinval.gvma zero, zero", RiscV64, Takes::None, false},
+    {"hinval.vvma zero, zero", RiscV64, Takes::None, false},
+    {"sfence.inval.ir", RiscV64, Takes::None, false},
 };
 static_assert(sizeof(kFences) / sizeof(kFences[0]) == kFenceOpCount);
 
-const FenceRow& row_of(FenceOp op) { return kFences[static_cast<unsigned>(op)]; }
-
 }  // namespace
 
+const FenceTraits& traits_of(FenceOp op) { return kFences[static_cast<unsigned>(op)]; }
+
 Text<64> to_text(const Fence& fence) {
-  const FenceRow& row = row_of(fence.op);
+  const FenceTraits& row = traits_of(fence.op);
   Text<64> text;
   text.add(row.mnemonic);
-  switch (row.operands) {
-    case Operands::None:
+  switch (row.operand) {
+    case Takes::None:
       break;
-    case Operands::Address:
+    case Takes::Linear:
       text.add(" [").add_hex(fence.operand).add(']');
       break;
-    case Operands::Register:
+    case Takes::Root:
+    case Takes::Vpid:
+    case Takes::Page:
+    case Takes::Range:
       text.add(", ").add_hex(fence.operand);
       break;
-    case Operands::RegisterAndVmid:
+    case Takes::Quarter:
       text.add(' ').add_hex(fence.operand).add(", ").add_decimal(fence.vmid);
       break;
-    case Operands::Vmid:
+    case Takes::Vmid:
       text.add(", ").add_decimal(fence.vmid);
       break;
   }
   return text;
 }
 
-bool is_broadcast(FenceOp op) { return row_of(op).broadcast; }
-
-const char* to_string(FencePolicy policy) {
-  constexpr const char* kNames[] = {"precise", "context", "original-0.3.0"};
-  return kNames[static_cast<unsigned>(policy)];
-}
+bool is_broadcast(FenceOp op) { return traits_of(op).broadcast; }
 
 }  // namespace nestwalk::addrspace

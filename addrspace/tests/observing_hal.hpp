@@ -89,7 +89,7 @@ class ObservingHal : public ArenaHal<> {
 };
 
 /// The instructions that one invalidation becomes.
-inline std::vector<Fence> fences_of(Architecture architecture, FencePolicy policy,
+inline std::vector<Fence> fences_of(Architecture architecture, const FencePolicy& policy,
                                     const Capabilities& machine, const Invalidation<Gpa>& change) {
   std::vector<Fence> fences;
   emit_fences(architecture, policy, machine, change,
@@ -170,7 +170,7 @@ struct Guest {
     return reinterpret_cast<u8*>(hal.phys_to_virt(*space.translate(at)).value());
   }
   /// The instructions that the operations since the last call need.
-  std::vector<Fence> fences(FencePolicy policy = FencePolicy::Precise) {
+  std::vector<Fence> fences(const FencePolicy& policy = FencePolicy::Precise) {
     std::vector<Fence> all;
     for (const auto& change : hal.invalidations) {
       for (const Fence& fence :

@@ -299,6 +299,9 @@ TEST(OpsLook, tells_why_the_last_operation_failed) {
 
 // Malformed lines --------------------------------------------------------------------------------
 
+constexpr const char* kPolicies =
+    "precise, context, batched, range, svinval, deferred or original-0.3.0";
+
 TEST(OpsMalformed, unknown_operations_are_named_beside_the_known_ones) {
   EXPECT_EQ(complaint("frob 0x1"),
             "expected an operation (space map-linear map-alloc unmap protect clear fault query "
@@ -331,7 +334,7 @@ TEST(OpsMalformed, missing_operands_are_named) {
   missing("unmap 0x0", "a size" + number);
   missing("fault 0x0", "flags (letters of rwxudn, or -)");
   missing("query", "a guest-physical address" + number);
-  missing("fences", "precise, context or original-0.3.0");
+  missing("fences", kPolicies);
 }
 
 TEST(OpsMalformed, operands_too_many_are_shown) {
@@ -351,8 +354,7 @@ TEST(OpsMalformed, words_that_are_none_of_the_choices_are_shown) {
   EXPECT_EQ(complaint("space x86_64 99999999999 0x0 0x1000"),
             "expected a number of levels, found '99999999999'");
   EXPECT_EQ(complaint("map-alloc 0x0 0x1000 rw soon"), "expected eager or lazy, found 'soon'");
-  EXPECT_EQ(complaint("fences loose"),
-            "expected precise, context or original-0.3.0, found 'loose'");
+  EXPECT_EQ(complaint("fences loose"), std::string("expected ") + kPolicies + ", found 'loose'");
 }
 
 TEST(OpsMalformed, flags_have_known_letters_only) {

@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "observing_hal.hpp"
@@ -48,6 +49,7 @@ class TlbAdversary {
     const u64 index = slot.offset_in(kFrameBytes) / sizeof(u64);
     const u64 start = found->second.start + (index << geometry_.shift(level));
     const bool makes_valid = F::is_valid(after, level);
+    ordered_ = false;
     if (F::is_valid(before, level)) {
       leave_behind(start, level, before);
     } else if (caches_invalid_ && makes_valid) {
@@ -223,6 +225,19 @@ class TlbAdversary {
   void on_riscv_fence(const Fence& fence) {
     const bool ours = fence.vmid == tag_.vmid;
     switch (fence.op) {
+      // "Ordered by SFENCE.W.INVAL before, and by SFENCE.INVAL.IR after" (Svinval).
+      case FenceOp::SfenceWInval:
+        ordered_ = true;
+        break;
+      case FenceOp::HinvalGvmaAddress:
+        if (ordered_) parts_.push_back({FenceOp::HfenceGvmaAddress, fence.vmid, fence.operand});
+        break;
+      case FenceOp::HinvalGvmaVmid:
+        if (ordered_) parts_.push_back({FenceOp::HfenceGvmaVmid, fence.vmid});
+        break;
+      case FenceOp::SfenceInvalIr:
+        for (const Fence& part : std::exchange(parts_, {})) on_riscv_fence(part);
+        break;
       case FenceOp::HfenceGvmaAll:
         stale_.clear();
         break;
@@ -273,6 +288,12 @@ class TlbAdversary {
       case FenceOp::TlbiIpas2le1is:
         if (here && item.kind != Cached::Kind::Table) start(item.nested);
         break;
+      case FenceOp::TlbiRipas2e1is:
+        if (in_range(item, fence.operand)) start(item.nested);
+        break;
+      case FenceOp::TlbiRipas2le1is:
+        if (in_range(item, fence.operand) && item.kind != Cached::Kind::Table) start(item.nested);
+        break;
       case FenceOp::TlbiVmalle1is:
         // As long as the nested entry is there, it may be merged anew.
         if (item.nested == State::Gone) start(item.combined);
@@ -284,6 +305,14 @@ class TlbAdversary {
       default:  // the EL2 regime
         break;
     }
+  }
+  // TLBI R...: NUM + 1 (bits 43:39) times 2^(5 * SCALE + 1) (bits 45:44) pages of 4K (TG 1, bits
+  // 47:46) from BaseADDR (36:0).
+  bool in_range(const Cached& item, u64 operand) const {
+    if (operand >> 46 != 1) return false;
+    const u64 start = (operand & low_mask(37)) * 4096;
+    const u64 pages = ((operand >> 39 & 31) + 1) << (5 * (operand >> 44 & 3) + 1);
+    return start < item.start + size_of(item) && item.start < start + pages * 4096;
   }
   void complete() {
     for (Cached& item : stale_) {
@@ -312,6 +341,8 @@ class TlbAdversary {
   bool caches_invalid_;
   bool unpublished_ = false;     ///< Arm: a new translation was stored, and no barrier came yet
   bool unsynchronised_ = false;  ///< Arm: a barrier came, and no ISB yet
+  bool ordered_ = false;         ///< RISC-V: SFENCE.W.INVAL came after the last store
+  std::vector<Fence> parts_;     ///< RISC-V: HINVAL whose SFENCE.INVAL.IR did not come yet
   std::unordered_map<u64, Place> reachable_;  ///< the frames of reachable tables
   std::vector<Cached> stale_;
 };

@@ -4,6 +4,7 @@
 #include "ops_interpreter.hpp"
 
 #include <istream>
+#include <iterator>
 #include <ostream>
 #include <utility>
 
@@ -226,11 +227,9 @@ std::string OpsInterpreter::config(ScriptLine& line) {
 }
 
 std::string OpsInterpreter::fences(ScriptLine& line) {
-  constexpr FencePolicy kPolicies[] = {FencePolicy::Precise, FencePolicy::Context,
-                                       FencePolicy::Original030};
-  const char* const names[] = {to_string(kPolicies[0]), to_string(kPolicies[1]),
-                               to_string(kPolicies[2])};
-  const FencePolicy policy = kPolicies[line.choice(names)];
+  const char* names[std::size(kFencePolicies)];
+  for (std::size_t n = 0; n < std::size(names); ++n) names[n] = kFencePolicies[n]->name;
+  const FencePolicy& policy = *kFencePolicies[line.choice(names)];
   line.end();
   std::string list;
   space_->for_each_fence(policy, [&](const Fence& fence) { append(list, to_text(fence).c_str()); });

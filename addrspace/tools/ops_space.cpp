@@ -75,7 +75,7 @@ class SpaceOf final : public OpsSpace {
   bool is_allocated(Hpa frame) const override { return hal_.arena().is_allocated(frame.value()); }
 
   void forget_fences() override { hal_.invalidations.clear(); }
-  void for_each_fence(FencePolicy policy,
+  void for_each_fence(const FencePolicy& policy,
                       const std::function<void(const Fence&)>& visit) const override {
     for (const Invalidation<Gpa>& change : hal_.invalidations) {
       emit_fences(F::kArchitecture, policy, hal_.capabilities(), change, visit);

@@ -68,7 +68,7 @@ class OpsSpace {
 
   virtual void forget_fences() = 0;
   /// Calls visit(Fence) for what a policy issues for the changes since `forget_fences`.
-  virtual void for_each_fence(FencePolicy policy,
+  virtual void for_each_fence(const FencePolicy& policy,
                               const std::function<void(const Fence&)>& visit) const = 0;
 };
 

@@ -3,12 +3,16 @@
 
 #include "nestwalk/models/fence_unit.hpp"
 
+#include <iterator>
+
+#include "nestwalk/addrspace/fence_range.hpp"
 #include "nestwalk/models/fence_table.hpp"
 
 namespace nestwalk::models {
 namespace {
 
 using addrspace::FenceOp;
+using addrspace::FenceOperand;
 using addrspace::low_mask;
 
 const FenceRow& row_of(FenceKind kind) { return kFenceRows[static_cast<unsigned>(kind)]; }
@@ -102,55 +106,76 @@ u64 apply_fence(const FenceRequest& fence, Mmu& mmu, const Tags& tags) {
 
 FenceRequest from_engine(const addrspace::Fence& fence, const Regime& current) {
   // In the order of FenceOp.
-  static constexpr FenceKind kKinds[addrspace::kFenceOpCount] = {FenceKind::InveptSingle,
-                                                                 FenceKind::InveptAll,
-                                                                 FenceKind::InvvpidSingle,
-                                                                 FenceKind::InvlpgHost,
-                                                                 FenceKind::MovCr3Host,
-                                                                 FenceKind::None,
-                                                                 FenceKind::None,
-                                                                 FenceKind::None,
-                                                                 FenceKind::None,
-                                                                 FenceKind::TlbiIpas2e1is,
-                                                                 FenceKind::TlbiIpas2le1is,
-                                                                 FenceKind::TlbiVmalle1is,
-                                                                 FenceKind::TlbiVmalls12e1is,
-                                                                 FenceKind::TlbiVae2is,
-                                                                 FenceKind::TlbiAlle2is,
-                                                                 FenceKind::GvmaAddressVmid,
-                                                                 FenceKind::GvmaVmid,
-                                                                 FenceKind::GvmaAll,
-                                                                 FenceKind::VvmaAll};
+  static constexpr FenceKind kKinds[] = {FenceKind::InveptSingle,
+                                         FenceKind::InveptAll,
+                                         FenceKind::InvvpidSingle,
+                                         FenceKind::InvvpidAll,
+                                         FenceKind::InvlpgHost,
+                                         FenceKind::MovCr3Host,
+                                         FenceKind::None,
+                                         FenceKind::Dsb,
+                                         FenceKind::Dsb,
+                                         FenceKind::None,
+                                         FenceKind::TlbiIpas2e1is,
+                                         FenceKind::TlbiIpas2le1is,
+                                         FenceKind::TlbiRipas2e1is,
+                                         FenceKind::TlbiRipas2le1is,
+                                         FenceKind::TlbiVmalle1is,
+                                         FenceKind::TlbiVmalls12e1is,
+                                         FenceKind::TlbiIpas2e1,
+                                         FenceKind::TlbiIpas2le1,
+                                         FenceKind::TlbiVmalle1,
+                                         FenceKind::TlbiVmalls12e1,
+                                         FenceKind::TlbiAlle1is,
+                                         FenceKind::TlbiVae2is,
+                                         FenceKind::TlbiAlle2is,
+                                         FenceKind::GvmaAddressVmid,
+                                         FenceKind::GvmaVmid,
+                                         FenceKind::GvmaAll,
+                                         FenceKind::VvmaAll,
+                                         FenceKind::SfenceWInval,
+                                         FenceKind::HinvalGvmaAddressVmid,
+                                         FenceKind::HinvalGvmaVmid,
+                                         FenceKind::HinvalGvmaAll,
+                                         FenceKind::HinvalVvmaAll,
+                                         FenceKind::SfenceInvalIr};
+  static_assert(std::size(kKinds) == addrspace::kFenceOpCount);
   FenceRequest request;
   request.kind = kKinds[static_cast<unsigned>(fence.op)];
   request.vmid = current.vmid;
   request.asid = current.asid;
-  switch (fence.op) {
-    case FenceOp::InveptSingle:
+  switch (addrspace::traits_of(fence.op).operand) {
+    case FenceOperand::None:
+      break;
+    case FenceOperand::Root:
       request.root = fence.operand;
       break;
-    case FenceOp::InvvpidSingle:
+    case FenceOperand::Vpid:
       request.vmid = static_cast<u16>(fence.operand);
       break;
-    case FenceOp::Invlpg:
-    case FenceOp::MovCr3:
-      request.vmid = request.asid = 0;
+    case FenceOperand::Linear:
       request.address = fence.operand;
       break;
-    case FenceOp::TlbiIpas2e1is:
-    case FenceOp::TlbiIpas2le1is:
+    case FenceOperand::Page:
       request.address = fence.operand << 12;
       break;
-    case FenceOp::HfenceGvmaAddress:
+    case FenceOperand::Range: {
+      // The models' machines have no VTCR_EL2.DS: the granule says how addresses are counted.
+      const unsigned granule = 2 * static_cast<unsigned>(fence.operand >> 46 & 3) + 10;
+      const addrspace::TlbiRange range = addrspace::range_of({granule, granule}, fence.operand);
+      request.address = range.start;
+      request.bytes = range.bytes;
+      break;
+    }
+    case FenceOperand::Quarter:
       request.vmid = fence.vmid;
       request.address = fence.operand << 2;
       break;
-    case FenceOp::HfenceGvmaVmid:
+    case FenceOperand::Vmid:
       request.vmid = fence.vmid;
       break;
-    default:
-      break;
   }
+  if (fence.op == FenceOp::Invlpg || fence.op == FenceOp::MovCr3) request.vmid = request.asid = 0;
   return request;
 }
 

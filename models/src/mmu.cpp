@@ -6,6 +6,11 @@
 #include <algorithm>
 
 namespace nestwalk::models {
+namespace {
+
+constexpr u64 kUnknown = ~u64{0};
+
+}  // namespace
 
 Mmu::Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
          MemoryHierarchy::PathId walker_path, const MmuShape& shape)
@@ -88,8 +93,10 @@ bool Mmu::miss(const Request& request, bool absent, Actor& owner, u32 what, Outc
   miss.since = wheel_.now();
   miss.active = true;
   miss.restart = false;
+  miss.changes[0] = miss.changes[1] = kUnknown;
   if (absent) {
     miss.state = State::FirstMissed;
+    miss.changes[0] = first_level(request.access).changes();
     if (!spend(first_level(request.access).latency_cycles(), *this, number)) return false;
   }
   return run(miss, number);
@@ -131,7 +138,7 @@ bool Mmu::run(Miss& miss, u32 number) {
     case State::FirstMissed:
       return look_second(miss, number);
     case State::SecondHit:
-      enter(first_level(miss.request.access), miss, miss.found);
+      enter(first_level(miss.request.access), 0, miss, miss.found);
       set(*miss.outcome, miss.found, miss.request.address);
       break;
     case State::SecondMissed:
@@ -153,6 +160,7 @@ bool Mmu::finish(Miss& miss, u32 number) {
 bool Mmu::look_first(Miss& miss, u32 number) {
   TranslationCache<Translation>& first = first_level(miss.request.access);
   const Translation* const entry = find(first, miss.request.address, miss.regime);
+  miss.changes[0] = entry == nullptr ? first.changes() : kUnknown;
   miss.state = State::FirstMissed;
   miss.doing = Doing::FirstTlb;
   if (entry != nullptr) {
@@ -172,6 +180,7 @@ bool Mmu::look_second(Miss& miss, u32 number) {
   miss.doing = Doing::SecondTlb;
   if (!second_tlb_.present()) return begin_walk(miss, number);
   const Translation* const entry = find(second_tlb_, miss.request.address, miss.regime);
+  if (entry == nullptr) miss.changes[1] = second_tlb_.changes();
   if (entry != nullptr) {
     if (!entry->permits(Rights::needed(miss.request.access, miss.request.user))) {
       refuse(miss, *entry);
@@ -211,21 +220,18 @@ void Mmu::refuse(Miss& miss, const Translation& entry) {
 // Invalidate Cached Mappings", for EPT violations).
 void Mmu::forget_refused(const Miss& miss) {
   if (miss.regime.architecture() != Architecture::X86_64) return;
-  const auto of_address = [&](const EntryKey& where, const auto&) {
-    return same_page(where.address, miss.request.address, where.shift) &&
-           (where.tag == miss.regime.combined || where.tag == miss.regime.global);
+  const auto drop_address = [&](auto& cache) {
+    cache.drop(miss.request.address, miss.regime.combined);
+    cache.drop(miss.request.address, miss.regime.global);
   };
-  fetch_tlb_.drop_if(of_address);
-  data_tlb_.drop_if(of_address);
-  second_tlb_.drop_if(of_address);
-  walker_.guest_walk_cache().drop_if(of_address);
-  if (!miss.outcome->fault.nested) return;
-  const auto of_guest_physical = [&](const EntryKey& where, const auto&) {
-    return where.tag == miss.regime.nested_only &&
-           same_page(where.address, miss.outcome->fault.guest_physical, where.shift);
-  };
-  walker_.nested_walk_cache().drop_if(of_guest_physical);
-  walker_.nested_tlb().drop_if(of_guest_physical);
+  drop_address(fetch_tlb_);
+  drop_address(data_tlb_);
+  drop_address(second_tlb_);
+  drop_address(walker_.guest_walk_cache());
+  const Fault& fault = miss.outcome->fault;
+  if (!fault.nested) return;
+  walker_.nested_walk_cache().drop(fault.guest_physical, miss.regime.nested_only);
+  walker_.nested_tlb().drop(fault.guest_physical, miss.regime.nested_only);
 }
 
 // Somebody's walk for the same smallest page of the same address space, that has no owner's
@@ -279,8 +285,8 @@ bool Mmu::end_walk(Miss& miss, u32 number) {
   } else {
     const Translation& found = walker_.translation(miss.walk);
     has_globals_ = has_globals_ || found.global;
-    if (second_tlb_.present()) enter(second_tlb_, miss, found);
-    enter(first_level(miss.request.access), miss, found);
+    if (second_tlb_.present()) enter(second_tlb_, 1, miss, found);
+    enter(first_level(miss.request.access), 0, miss, found);
     set(*miss.outcome, found, miss.request.address);
   }
   walker_.give_back(miss.walk);
@@ -295,9 +301,11 @@ bool Mmu::end_walk(Miss& miss, u32 number) {
   return finish(miss, number);
 }
 
-void Mmu::enter(TranslationCache<Translation>& tlb, const Miss& miss, const Translation& entry) {
+void Mmu::enter(TranslationCache<Translation>& tlb, unsigned level, const Miss& miss,
+                const Translation& entry) {
   const u16 tag = entry.global ? miss.regime.global : miss.regime.combined;
-  Translation* const place = tlb.make_place(miss.request.address, entry.shift(), tag);
+  const bool absent = !entry.global && tlb.changes() == miss.changes[level];
+  Translation* const place = tlb.make_place(miss.request.address, entry.shift(), tag, absent);
   if (place == nullptr) return;
   *place = entry;
   place->narrow(miss.request.address, tlb.held_shift(entry.shift()));

@@ -113,10 +113,8 @@ SoftwareShape read_software(PresetReader in) {
   return software;
 }
 
-Preset read_machine(const nlohmann::json& json) {
-  Preset preset;
-  PresetReader in(json, "", preset.sources);
-  MachineShape& shape = preset.shape;
+MachineShape read_machine(PresetReader in) {
+  MachineShape shape;
   shape.name = in.text("name");
   shape.about = in.text("about");
   shape.architecture =
@@ -129,19 +127,29 @@ Preset read_machine(const nlohmann::json& json) {
   shape.fence = read_fence(in.object("fence"));
   shape.software = read_software(in.object("software"));
   in.finish();
-  return preset;
+  return shape;
 }
 
 }  // namespace
 
 Preset parse_preset(const std::string& text, const std::string& name) {
   try {
-    return read_machine(nlohmann::json::parse(text));
+    const nlohmann::json json = nlohmann::json::parse(text);
+    Preset preset;
+    preset.shape = read_machine(PresetReader(json, "", preset.sources));
+    return preset;
   } catch (const nlohmann::json::exception& error) {
     throw PresetError(name + ": " + error.what());
   } catch (const PresetError& error) {
     throw PresetError(name + ": " + error.what());
   }
+}
+
+std::string preset_schema() {
+  nlohmann::json schema;
+  (void)read_machine(PresetReader(schema));
+  schema["$defs"]["source"] = PresetReader::schema_of_sources();
+  return schema.dump();
 }
 
 Preset load_preset(const std::string& file) {

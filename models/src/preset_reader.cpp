@@ -16,8 +16,27 @@ constexpr const char* kKinds[] = {"cpuid", "manual", "measured", "paper", "guess
 }  // namespace
 
 PresetReader::PresetReader(const Json& object, std::string path, std::vector<PresetSource>& sources)
-    : object_(object), path_(std::move(path)), sources_(sources) {
-  if (!object_.is_object()) fail("", "is not an object");
+    : object_(&object), path_(std::move(path)), sources_(&sources) {
+  if (!object.is_object()) fail("", "is not an object");
+}
+
+PresetReader::PresetReader(Json& schema) : schema_(&schema) {
+  schema = {{"type", "object"}, {"additionalProperties", false}};
+}
+
+PresetReader::Json PresetReader::pair_of(const Json& value) {
+  return {{"type", "array"},
+          {"prefixItems", {value, {{"$ref", "#/$defs/source"}}}},
+          {"items", false},
+          {"minItems", 2}};
+}
+
+PresetReader::Json PresetReader::schema_of_sources() {
+  std::string kinds;
+  for (const char* const kind : kKinds) kinds.append(kinds.empty() ? "" : "|").append(kind);
+  return {{"description", "where a value comes from"},
+          {"type", "string"},
+          {"pattern", "^(" + kinds + ")( |$)"}};
 }
 
 std::string PresetReader::path_of(const std::string& key) const {
@@ -30,10 +49,10 @@ void PresetReader::fail(const std::string& key, const std::string& what) const {
 
 const PresetReader::Json& PresetReader::claim(const char* key) {
   known_.emplace_back(key);
-  const auto found = object_.find(key);
-  if (found == object_.end()) {
+  const auto found = object_->find(key);
+  if (found == object_->end()) {
     std::vector<std::string> present;
-    for (const auto& [name, value] : object_.items()) present.push_back(name);
+    for (const auto& [name, value] : object_->items()) present.push_back(name);
     const std::string similar = nearest(key, present);
     fail(key, similar.empty() ? "is missing" : "is missing; there is \"" + similar + "\"");
   }
@@ -51,17 +70,25 @@ const PresetReader::Json& PresetReader::sourced(const char* key) {
     fail(key, "has the source \"" + source +
                   "\", which begins with none of cpuid, manual, measured, paper, guess");
   }
-  sources_.push_back({path_of(key), source});
+  sources_->push_back({path_of(key), source});
   return pair[0];
 }
 
 std::string PresetReader::text(const char* key) {
+  if (schema_ != nullptr) {
+    described(key) = {{"type", "string"}};
+    return {};
+  }
   const Json& value = claim(key);
   if (!value.is_string()) fail(key, "is " + value.dump() + ", not a string");
   return value;
 }
 
 u32 PresetReader::number(const char* key, u32 least, u32 most) {
+  if (schema_ != nullptr) {
+    describe(key, {{"type", "integer"}, {"minimum", least}, {"maximum", most}});
+    return least;
+  }
   const Json& value = sourced(key);
   if (!value.is_number_unsigned() || value.get<u64>() < least || value.get<u64>() > most) {
     fail(key, "is " + value.dump() + ", not a number from " + std::to_string(least) + " to " +
@@ -71,6 +98,12 @@ u32 PresetReader::number(const char* key, u32 least, u32 most) {
 }
 
 u32 PresetReader::power_of_two(const char* key, u32 least, u32 most) {
+  if (schema_ != nullptr) {
+    Json powers = Json::array();
+    for (u64 power = std::bit_ceil(least); power <= most; power *= 2) powers.push_back(power);
+    describe(key, {{"enum", powers}});
+    return least;
+  }
   const u32 value = number(key, least, most);
   if (!std::has_single_bit(value))
     fail(key, "is " + std::to_string(value) + ", not a power of two");
@@ -78,8 +111,12 @@ u32 PresetReader::power_of_two(const char* key, u32 least, u32 most) {
 }
 
 unsigned PresetReader::choice(const char* key, std::initializer_list<const char*> words) {
-  const Json& value = sourced(key);
   std::vector<std::string> all(words.begin(), words.end());
+  if (schema_ != nullptr) {
+    describe(key, {{"enum", all}});
+    return 0;
+  }
+  const Json& value = sourced(key);
   if (value.is_string()) {
     const auto found = std::find(all.begin(), all.end(), value.get<std::string>());
     if (found != all.end()) return static_cast<unsigned>(found - all.begin());
@@ -95,6 +132,14 @@ std::vector<u8> PresetReader::sizes(const char* key) {
     u8 shift;
   } kSizes[] = {{"4K", 12}, {"16K", 14}, {"64K", 16},  {"2M", 21}, {"32M", 25}, {"512M", 29},
                 {"1G", 30}, {"64G", 36}, {"512G", 39}, {"4T", 42}, {"256T", 48}};
+  if (schema_ != nullptr) {
+    Json names = Json::array();
+    for (const auto& size : kSizes) names.push_back(size.name);
+    // Always with its source: two sizes would look like a value and its source.
+    described(key) = pair_of(
+        {{"type", "array"}, {"items", {{"enum", names}}}, {"minItems", 1}, {"maxItems", 8}});
+    return {};
+  }
   const Json& value = sourced(key);
   std::vector<u8> shifts;
   for (const Json& name : value) {
@@ -108,21 +153,28 @@ std::vector<u8> PresetReader::sizes(const char* key) {
 }
 
 PresetReader PresetReader::object(const char* key) {
-  return PresetReader(claim(key), path_of(key), sources_);
+  if (schema_ != nullptr) return PresetReader(described(key));
+  return PresetReader(claim(key), path_of(key), *sources_);
 }
 
 std::vector<PresetReader> PresetReader::objects(const char* key) {
+  if (schema_ != nullptr) {
+    Json& list = described(key);
+    list["type"] = "array";
+    return {PresetReader(list["items"])};
+  }
   const Json& list = claim(key);
   if (!list.is_array()) fail(key, "is not a list");
   std::vector<PresetReader> all;
   for (std::size_t n = 0; n < list.size(); ++n) {
-    all.emplace_back(list[n], path_of(key) + "[" + std::to_string(n) + "]", sources_);
+    all.emplace_back(list[n], path_of(key) + "[" + std::to_string(n) + "]", *sources_);
   }
   return all;
 }
 
 void PresetReader::finish() const {
-  for (const auto& [key, value] : object_.items()) {
+  if (schema_ != nullptr) return;
+  for (const auto& [key, value] : object_->items()) {
     if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
     const std::string similar = nearest(key, known_);
     fail(key, similar.empty() ? "is unknown" : "is unknown; did you mean \"" + similar + "\"?");

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Reads one JSON object field by field: every field is declared where it is read, with its range,
-// and what no field claimed is an error.
+// and what no field claimed is an error. Or, with the same calls, describes such an object.
 #pragma once
 
 #include <initializer_list>
@@ -17,6 +17,8 @@ class PresetReader {
   using Json = nlohmann::json;
 
   PresetReader(const Json& object, std::string path, std::vector<PresetSource>& sources);
+  /// Reads nothing: makes the JSON Schema of what is asked for. Everything is there then.
+  explicit PresetReader(Json& schema);
 
   std::string text(const char* key);
   /// A number in [least, most], with its source.
@@ -27,21 +29,29 @@ class PresetReader {
   /// Page sizes such as ["4K", "2M"], with their source; as log2.
   std::vector<u8> sizes(const char* key);
 
-  bool has(const char* key) const { return object_.contains(key); }
+  bool has(const char* key) const { return schema_ != nullptr || object_->contains(key); }
   PresetReader object(const char* key);
   std::vector<PresetReader> objects(const char* key);
   /// Call at the end: complains about keys that nobody asked for.
   void finish() const;
+
+  static Json schema_of_sources();
 
  private:
   const Json& claim(const char* key);
   const Json& sourced(const char* key);
   std::string path_of(const std::string& key) const;
   [[noreturn]] void fail(const std::string& key, const std::string& what) const;
+  Json& described(const char* key) { return (*schema_)["properties"][key]; }
+  void describe(const char* key, const Json& value) {
+    described(key)["anyOf"] = {value, pair_of(value)};
+  }
+  static Json pair_of(const Json& value);
 
-  const Json& object_;
+  const Json* object_ = nullptr;
   std::string path_;
-  std::vector<PresetSource>& sources_;
+  std::vector<PresetSource>* sources_ = nullptr;
+  Json* schema_ = nullptr;
   std::vector<std::string> known_;
 };
 

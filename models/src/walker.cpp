@@ -517,7 +517,9 @@ void Walker::witness_lookup(const Walk& walk, const StepKind& kind, u64 address,
   told.kind = &kind;
   told.address = address;
   told.hit = hit;
-  walk.request.witness->tell(wheel_.now(), told);
+  // A structure that is not there misses in no time.
+  if (hit) return walk.request.witness->tell(wheel_.now(), told);
+  walk.request.witness->tell_rest(wheel_.now(), told);
 }
 
 void Walker::witness_entry(const Walk& walk, const StepKind& kind, u64 before, u64 value) const {

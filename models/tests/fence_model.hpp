@@ -171,6 +171,7 @@ class Fence {
 
       case FenceKind::SfenceWInval:
       case FenceKind::SfenceInvalIr:
+      case FenceKind::Dsb:
       case FenceKind::None:
         return false;
     }

@@ -3,14 +3,26 @@
 
 #include "cases.hpp"
 
+#include <algorithm>
 #include <fstream>
+#include <thread>
 
 #include "children.hpp"
-#include "command_line.hpp"
 #include "nestwalk/traces/error.hpp"
 #include "replay.hpp"
 
 namespace nestwalk::sim {
+
+void declare_jobs(CommandLine& line) {
+  line.option("jobs,j",
+              po::value<unsigned>()
+                  ->default_value(std::max(1u, std::thread::hardware_concurrency()),
+                                  "one for each processor")
+                  ->value_name("N"),
+              "runs at a time");
+}
+
+unsigned jobs_of(const CommandLine& line) { return std::max(1u, line.get<unsigned>("jobs")); }
 
 std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time) {
   std::vector<std::function<std::string()>> work;

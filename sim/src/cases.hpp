@@ -4,6 +4,7 @@
 // Several runs and what came out of them: what `compare` and `gate` look at.
 #pragma once
 
+#include "command_line.hpp"
 #include "configuration.hpp"
 
 namespace nestwalk::sim {
@@ -21,6 +22,10 @@ struct Case {
   Json statistics;          ///< by name
   std::string ended_early;  ///< why; empty if it did not
 };
+
+/// Adds --jobs: how many runs are made at a time.
+void declare_jobs(CommandLine& line);
+unsigned jobs_of(const CommandLine& line);
 
 /// Makes the runs, some at a time, each in a process of its own. A plan that cannot be run is a
 /// UsageError that names it.

@@ -1,9 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "check_command.hpp"
-
 #include "check_log.hpp"
+#include "commands.hpp"
 #include "findings.hpp"
 #include "output.hpp"
 
@@ -17,22 +16,27 @@ constexpr const char* kText =
     "entry\n"
     "store, fence, entry, exit and free: models/checker/LOG.md. Exit code 3 when there are errors.";
 
-}  // namespace
-
-int run_check_command(const Arguments& arguments) {
-  CommandLine line("nestwalk check [OPTIONS] LOG", kText);
-  line.flag("json", "JSON instead of a table")
+void declare(CommandLine& line) {
+  line.about(kText)
+      .flag("json", "JSON instead of a table")
       .flag("strict", "fences that are excess or over-broad are errors, too")
       .flag("details", "all of each finding: the entry, what was issued, what is demanded")
-      .operand("log", po::value<std::string>()->required(), 1);
-  if (!line.parse(arguments)) return kDone;
+      .operand("log", "LOG", po::value<std::string>()->required());
+}
 
+int run(const CommandLine& line) {
+  const auto& log = line.get<std::string>("log");
   checker::LogReader reader;
   checker::Checker checker;
-  check_log(line.get<std::string>("log"), reader, checker);
+  check_log(log, reader, checker);
   const FindingsView view{line.has("json"), line.has("details")};
-  TextOutput().write(findings_text(checker, line.get<std::string>("log"), view));
+  TextOutput().write(findings_text(checker, log, view));
   return has_failed(checker, line.has("strict")) ? kFailed : kDone;
 }
+
+}  // namespace
+
+constexpr Command kCheckCommand = {"check", "finds fences that are missing, wrong or wasted",
+                                   declare, run};
 
 }  // namespace nestwalk::sim

@@ -6,56 +6,81 @@
 #include <algorithm>
 #include <sstream>
 
+#include "nestwalk/models/nearest.hpp"
 #include "output.hpp"
 
 namespace nestwalk::sim {
 namespace {
 
-namespace po = boost::program_options;
-
-std::string list_of(std::span<const Command> commands) {
+std::string list_of(std::span<const Command* const> commands) {
   std::string text;
-  for (const Command& command : commands) {
-    std::string line = "  " + std::string(command.name);
+  for (const Command* command : commands) {
+    std::string line = "  " + std::string(command->name);
     line.resize(std::max<std::size_t>(line.size() + 1, 12), ' ');
-    text += line + std::string(command.sentence);
-    text += command.run == nullptr ? " (not supported yet)\n" : "\n";
+    text += line + std::string(command->sentence);
+    const bool there = command->run != nullptr || !command->commands.empty();
+    text += there ? "\n" : " (not supported yet)\n";
   }
   return text;
 }
 
-std::string help_of(std::span<const Command> commands, const std::string& path,
-                    std::string_view sentence) {
-  return "usage: " + path + " COMMAND [ARGUMENTS]\n" + std::string(sentence) + "\n\n" +
-         list_of(commands) + "\n" + path + " COMMAND --help says more about one of them.\n";
+std::string help_of(const Command& list, const std::string& path) {
+  return "usage: " + path + " COMMAND [ARGUMENTS]\n" + std::string(list.sentence) + "\n\n" +
+         list_of(list.commands) + "\n" + path + " COMMAND --help says more about one of them.\n";
 }
 
 bool is_help(const std::string& argument) { return argument == "--help" || argument == "-h"; }
 
-}  // namespace
+std::string suggestion(std::span<const Command* const> commands, const std::string& word) {
+  Words known;
+  for (const Command* const each : commands) known.emplace_back(each->name);
+  const std::string similar = models::nearest(word, known);
+  return similar.empty() ? "" : "; did you mean '" + similar + "'?";
+}
 
-int run_command(std::span<const Command> commands, const std::string& path,
-                std::string_view sentence, const Arguments& arguments) {
+int run_listed(const Command& list, const std::string& path, const Arguments& arguments) {
   const std::string hint = " (" + path + " --help lists the commands)";
   if (arguments.empty()) throw UsageError(path + ": which command?" + hint);
   if (is_help(arguments[0])) {
-    TextOutput().write(help_of(commands, path, sentence));
+    TextOutput().write(help_of(list, path));
     return kDone;
   }
-  const auto command = std::find_if(commands.begin(), commands.end(),
-                                    [&](const Command& row) { return row.name == arguments[0]; });
-  if (command == commands.end()) {
-    throw UsageError(path + ": '" + arguments[0] + "' is not a command" + hint);
+  const auto named = std::find_if(list.commands.begin(), list.commands.end(),
+                                  [&](const Command* row) { return row->name == arguments[0]; });
+  if (named == list.commands.end()) {
+    throw UsageError(path + ": '" + arguments[0] + "' is not a command" +
+                     suggestion(list.commands, arguments[0]) + hint);
   }
-  if (command->run == nullptr) {
-    throw UsageError(path + " " + arguments[0] + ": not supported yet");
-  }
-  return command->run({arguments.begin() + 1, arguments.end()});
+  return run_command(**named, path + " " + arguments[0], {arguments.begin() + 1, arguments.end()});
 }
 
-CommandLine::CommandLine(std::string synopsis, std::string text)
-    : synopsis_(std::move(synopsis)), text_(std::move(text)), options_("Options", 100, 60) {
+// Boost reads -1 into an unsigned number as a very large one, and no option here is signed.
+bool is_negative(const std::string& text) {
+  const std::string_view value = std::string_view(text).substr(text.find('=') + 1);
+  return value.size() > 1 && value[0] == '-' && value[1] >= '0' && value[1] <= '9';
+}
+
+}  // namespace
+
+int run_command(const Command& command, const std::string& path, const Arguments& arguments) {
+  if (!command.commands.empty()) return run_listed(command, path, arguments);
+  if (command.run == nullptr) throw UsageError(path + ": not supported yet");
+  CommandLine line(path);
+  command.declare(line);
+  line.parse(arguments);
+  if (!line.has("help")) return command.run(line);
+  TextOutput().write(command.help != nullptr ? command.help(line) : line.help());
+  return kDone;
+}
+
+CommandLine::CommandLine(std::string path) : path_(std::move(path)), options_("Options", 100, 60) {
   flag("help,h", "this text");
+}
+
+CommandLine& CommandLine::about(std::string text) {
+  text_ = std::move(text);
+  while (text_.ends_with('\n')) text_.pop_back();  // help has its own
+  return *this;
 }
 
 CommandLine& CommandLine::option(const char* name, const po::value_semantic* value,
@@ -69,41 +94,78 @@ CommandLine& CommandLine::flag(const char* name, const char* sentence) {
   return *this;
 }
 
-CommandLine& CommandLine::operand(const char* name, const po::value_semantic* value, int count) {
-  operands_.add_options()(name, value);
+CommandLine& CommandLine::choice(const char* name, Words words, const char* sentence) {
+  option(name, po::value<std::string>()->default_value(words[0])->value_name("WORD"), sentence);
+  choices_.push_back(name);
+  return this->words(name, std::move(words));
+}
+
+CommandLine& CommandLine::operand(const char* name, const char* label,
+                                  const po::value_semantic* value, int count) {
+  hidden_.add_options()(name, value);
   positions_.add(name, count);
+  operands_.push_back({name, label});
   return *this;
 }
 
-bool CommandLine::parse(const Arguments& arguments) {
-  const std::string command = synopsis_.substr(0, synopsis_.find(" ["));
+CommandLine& CommandLine::words(const char* name, Words words) {
+  words_[name] = std::move(words);
+  return *this;
+}
+
+const Words& CommandLine::words_of(const std::string& name) const {
+  static const Words kNone;
+  const auto found = words_.find(name);
+  return found == words_.end() ? kNone : found->second;
+}
+
+std::string CommandLine::command() const {
+  std::string text = path_;
+  for (const std::string& argument : arguments_) text += " " + argument;
+  return text;
+}
+
+std::string CommandLine::synopsis() const {
+  std::string text = path_ + " [OPTIONS]";
+  for (const Operand& operand : operands_) text.append(" ").append(operand.label);
+  return text;
+}
+
+std::string CommandLine::help() const {
+  std::ostringstream help;
+  help << "usage: " << synopsis() << "\n" << text_ << "\n\n" << options_;
+  return help.str();
+}
+
+void CommandLine::parse(const Arguments& arguments) {
+  arguments_ = arguments;
   try {
     po::options_description all;
-    all.add(options_).add(operands_);
+    all.add(options_).add(hidden_);
     const int style =
         po::command_line_style::default_style & ~po::command_line_style::allow_guessing;
     po::store(
         po::command_line_parser(arguments).options(all).positional(positions_).style(style).run(),
         values_);
-    if (has("help")) {
-      std::ostringstream help;
-      help << "usage: " << synopsis_ << "\n" << text_ << "\n\n" << options_;
-      TextOutput().write(help.str());
-      return false;
-    }
+    if (has("help")) return;
     po::notify(values_);
-    // Boost reads -1 into an unsigned number as a very large one, and no option here is signed.
-    const auto negative = std::find_if(arguments.begin(), arguments.end(), [](const auto& text) {
-      const std::string_view value = std::string_view(text).substr(text.find('=') + 1);
-      return value.size() > 1 && value[0] == '-' && value[1] >= '0' && value[1] <= '9';
-    });
-    if (negative != arguments.end()) {
-      throw UsageError(command + ": '" + *negative + "' is negative");
-    }
   } catch (const po::error& error) {
-    throw UsageError(command + ": " + error.what() + " (" + command + " --help says more)");
+    throw UsageError(path_ + ": " + error.what() + " (" + path_ + " --help says more)");
   }
-  return true;
+  const auto negative = std::find_if(arguments.begin(), arguments.end(), is_negative);
+  if (negative != arguments.end()) throw UsageError(path_ + ": '" + *negative + "' is negative");
+  check_choices();
+}
+
+void CommandLine::check_choices() const {
+  for (const char* const name : choices_) {
+    const Words& words = words_of(name);
+    const auto& word = get<std::string>(name);
+    if (std::find(words.begin(), words.end(), word) != words.end()) continue;
+    std::string known;
+    for (const std::string& each : words) known.append(known.empty() ? "" : ", ").append(each);
+    throw UsageError("--" + std::string(name) + " " + word + ": not one of " + known);
+  }
 }
 
 }  // namespace nestwalk::sim

@@ -1,10 +1,12 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// What every command of the program shares: options, help and the errors of usage.
+// Commands, what they take, and the errors of usage. A command declares its options and operands
+// without running: help, completion and the manual are made of the same declaration.
 #pragma once
 
 #include <boost/program_options.hpp>
+#include <map>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -13,9 +15,12 @@
 
 namespace nestwalk::sim {
 
+namespace po = boost::program_options;
+
 enum ExitCode { kDone = 0, kInternal = 1, kUsage = 2, kFailed = 3, kBadInput = 4 };
 
 using Arguments = std::vector<std::string>;
+using Words = std::vector<std::string>;
 
 /// A command line that makes no sense.
 class UsageError : public std::runtime_error {
@@ -23,48 +28,84 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// A row of a table of commands.
+class CommandLine;
+
+/// What a user can ask for: a list of other commands, or something that is done.
 struct Command {
   std::string_view name;
   std::string_view sentence;
-  int (*run)(const Arguments&);  ///< null: not built yet
+  void (*declare)(CommandLine&) = nullptr;
+  int (*run)(const CommandLine&) = nullptr;       ///< null, without a list: not built yet
+  std::span<const Command* const> commands = {};  ///< of which the first argument names one
+  /// More than the usual help, where operands ask for it.
+  std::string (*help)(const CommandLine&) = nullptr;
 };
 
-/// Runs the command that the first argument names. `path` is how the user got here, such as
+/// Runs a command, or what its arguments name. `path` is how the user got here, such as
 /// "nestwalk trace". Explains itself on --help.
-int run_command(std::span<const Command> commands, const std::string& path,
-                std::string_view sentence, const Arguments& arguments);
+int run_command(const Command& command, const std::string& path, const Arguments& arguments);
 
-/// The options of one command.
+/// What one command takes; and, after `parse`, what it was given.
 class CommandLine {
  public:
-  /// `synopsis` is the command with its operands; `text` says what it does.
-  CommandLine(std::string synopsis, std::string text);
+  struct Operand {
+    const char* name;
+    const char* label;  ///< "[FILE]", "FILE..."
+  };
+  using Options = std::vector<boost::shared_ptr<po::option_description>>;
 
+  /// `path` is the command.
+  explicit CommandLine(std::string path);
+  CommandLine(const CommandLine&) = delete;
+  CommandLine& operator=(const CommandLine&) = delete;
+
+  /// What it does.
+  CommandLine& about(std::string text);
   /// An option: its name (or "name,n"), what kind of value it takes (null: none), a sentence.
-  CommandLine& option(const char* name, const boost::program_options::value_semantic* value,
-                      const char* sentence);
+  CommandLine& option(const char* name, const po::value_semantic* value, const char* sentence);
   CommandLine& flag(const char* name, const char* sentence);
-  /// The operand at the next position, or all that are left.
-  CommandLine& operand(const char* name, const boost::program_options::value_semantic* value,
-                       int count);
+  /// One of these words; the first one is what it is without the option.
+  CommandLine& choice(const char* name, Words words, const char* sentence);
+  /// The operand at the next position, or (-1) all that are left.
+  CommandLine& operand(const char* name, const char* label, const po::value_semantic* value,
+                       int count = 1);
+  /// What an option or an operand often is, for completion. Without: a file.
+  CommandLine& words(const char* name, Words words);
 
-  /// False when the user asked for help and got it. Throws UsageError.
-  bool parse(const Arguments& arguments);
+  /// Throws UsageError; nothing is required when help is asked for.
+  void parse(const Arguments& arguments);
+
+  const std::string& path() const { return path_; }
+  /// The whole command as it was given.
+  std::string command() const;
+  std::string synopsis() const;
+  const std::string& text() const { return text_; }
+  std::string help() const;
+  const Options& options() const { return options_.options(); }
+  const std::vector<Operand>& operands() const { return operands_; }
+  const Words& words_of(const std::string& name) const;
 
   bool has(const char* name) const { return values_.count(name) != 0; }
   template <class T>
   const T& get(const char* name) const {
     return values_[name].as<T>();
   }
+  /// Of an option that may be repeated: none if it is not there.
+  Words all(const char* name) const { return has(name) ? get<Words>(name) : Words(); }
 
  private:
-  std::string synopsis_;
+  void check_choices() const;
+
+  std::string path_;
   std::string text_;
-  boost::program_options::options_description options_;
-  boost::program_options::options_description operands_;
-  boost::program_options::positional_options_description positions_;
-  boost::program_options::variables_map values_;
+  Arguments arguments_;
+  po::options_description options_;
+  po::options_description hidden_;
+  po::positional_options_description positions_;
+  std::vector<Operand> operands_;
+  std::map<std::string, Words> words_;
+  std::vector<const char*> choices_;
+  po::variables_map values_;
 };
 
 }  // namespace nestwalk::sim

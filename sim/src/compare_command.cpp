@@ -1,15 +1,15 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "compare_command.hpp"
+#include "commands.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <sstream>
-#include <thread>
 
 #include "cases.hpp"
+#include "configuration_options.hpp"
 #include "nestwalk/traces/reader.hpp"
 #include "output.hpp"
 #include "statistics.hpp"
@@ -18,7 +18,6 @@ namespace nestwalk::sim {
 namespace {
 
 namespace fs = std::filesystem;
-namespace po = boost::program_options;
 
 constexpr const char* kText =
     "Replays one trace on every preset under every policy, in parallel, and puts the results side "
@@ -43,6 +42,7 @@ const std::vector<Policy>& policies() {
       {"eager", {"hypervisor.backing=eager"}, "all of its memory before the guest runs"},
       {"eager-2M", {"hypervisor.backing=eager", "hypervisor.large_pages=true"}, "in pages of 2M"},
       {"linear", {"hypervisor.backing=linear"}, "in one piece of host memory"},
+      {"native", {"hypervisor.backing=none"}, "without a hypervisor: one stage"},
   };
   return kRows;
 }
@@ -87,15 +87,7 @@ std::vector<Plan> plans_of(const CommandLine& line, const std::string& trace) {
       std::string name = presets.size() > 1 ? fs::path(preset).stem().string() : "";
       if (wanted.size() > 1 && !name.empty()) name += ' ';
       if (wanted.size() > 1 || name.empty()) name += policy;
-      Configuration configuration(preset_file(preset));
-      if (line.has("config")) {
-        for (const auto& file : line.get<std::vector<std::string>>("config")) {
-          configuration.merge_file(file);
-        }
-      }
-      if (line.has("set")) {
-        for (const auto& text : line.get<std::vector<std::string>>("set")) configuration.set(text);
-      }
+      Configuration configuration = configuration_of(line, preset);
       for (const std::string& setting : settings_of(policy)) configuration.set(setting);
       plans.push_back({name, trace, std::move(configuration)});
     }
@@ -204,31 +196,28 @@ std::string help() {
   return text;
 }
 
-}  // namespace
-
-int run_compare_command(const Arguments& arguments) {
-  using Words = std::vector<std::string>;
-  CommandLine line("nestwalk compare [OPTIONS] TRACE|DIR...", help());
-  line.option("preset,p", po::value<Words>()->default_value({"simple"}, "simple"),
+void declare(CommandLine& line) {
+  Words words;
+  for (const Policy& row : policies()) words.emplace_back(row.name);
+  line.about(help())
+      .option("preset,p",
+              po::value<Words>()->default_value({"simple"}, "simple")->value_name("PRESET"),
               "a machine; may be repeated")
-      .option("policy", po::value<Words>()->default_value({"lazy", "eager"}, "lazy, eager"),
-              "a policy; may be repeated")
-      .option("config", po::value<Words>()->value_name("FILE"), "JSON with parameters, for all")
-      .option("set", po::value<Words>()->value_name("PATH=VALUE"), "for all of them")
-      .option("format", po::value<std::string>()->default_value("table"),
-              "table, markdown, csv or json")
+      .words("preset", preset_names())
+      .option(
+          "policy",
+          po::value<Words>()->default_value({"lazy", "eager"}, "lazy, eager")->value_name("POLICY"),
+          "a policy; may be repeated")
+      .words("policy", std::move(words))
+      .choice("format", {"table", "markdown", "csv", "json"}, "table, markdown, csv or json")
       .flag("all", "all statistics, not only the main ones")
-      .option("jobs,j",
-              po::value<unsigned>()->default_value(
-                  std::max(1u, std::thread::hardware_concurrency()), "one for each processor"),
-              "runs at a time")
-      .operand("inputs", po::value<Words>()->required(), -1);
-  if (!line.parse(arguments)) return kDone;
-  const std::string format = line.get<std::string>("format");
-  if (format != "table" && format != "markdown" && format != "csv" && format != "json") {
-    throw UsageError("--format " + format + ": not one of table, markdown, csv, json");
-  }
+      .operand("inputs", "TRACE|DIR...", po::value<Words>()->required(), -1);
+  declare_settings(line);
+  declare_jobs(line);
+}
 
+int run(const CommandLine& line) {
+  const std::string format = line.get<std::string>("format");
   const Words& inputs = line.get<Words>("inputs");
   std::vector<Case> cases;
   if (fs::is_directory(inputs[0])) {
@@ -236,7 +225,7 @@ int run_compare_command(const Arguments& arguments) {
   } else {
     if (inputs.size() != 1) throw UsageError("nestwalk compare: one trace, or directories of runs");
     (void)traces::Reader(traces::open_source(inputs[0]));  // is it one?
-    cases = run_cases(plans_of(line, inputs[0]), std::max(1u, line.get<unsigned>("jobs")));
+    cases = run_cases(plans_of(line, inputs[0]), jobs_of(line));
   }
   for (const Case& each : cases) {
     if (!each.ended_early.empty()) warn(each.name + " ended early: " + each.ended_early);
@@ -248,5 +237,10 @@ int run_compare_command(const Arguments& arguments) {
                                             : as_json_text(cases));
   return kDone;
 }
+
+}  // namespace
+
+constexpr Command kCompareCommand = {
+    "compare", "replays a trace on several machines, or under several policies", declare, run};
 
 }  // namespace nestwalk::sim

@@ -7,6 +7,7 @@
 #include <bit>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "command_line.hpp"
@@ -21,11 +22,13 @@ using addrspace::kGiB;
 using addrspace::u32;
 using addrspace::u64;
 using addrspace::u8;
+namespace fs = std::filesystem;
 
 namespace {
 
 constexpr u64 kMiB2 = u64{2} << 20;
 constexpr u64 kMost = ~u64{0};
+constexpr const char* kPresetFolders[] = {NESTWALK_PRESETS_INSTALLED, NESTWALK_PRESETS};
 
 std::string read_file(const std::string& file) {
   std::ifstream in(file);
@@ -52,75 +55,6 @@ std::string nearest_key(const Json& object, const std::string& key) {
   std::vector<std::string> known;
   for (const auto& [name, value] : object.items()) known.push_back(name);
   return models::nearest(key, known);
-}
-
-std::string listed(const std::vector<const char*>& words) {
-  std::string text;
-  for (const char* const word : words) {
-    if (!text.empty()) text += ", ";
-    text += word;
-  }
-  return text;
-}
-
-// "64M"
-std::optional<u64> size_of(const std::string& text) {
-  std::size_t digits = 0;
-  while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') ++digits;
-  if (digits == 0 || digits > 15 || text.size() > digits + 1) return std::nullopt;
-  u64 size = std::stoull(text.substr(0, digits));
-  if (text.size() > digits) {
-    const std::string units = "KMGT";
-    const std::size_t unit = units.find(text[digits]);
-    if (unit == std::string::npos) return std::nullopt;
-    size <<= 10 * (unit + 1);
-  }
-  return size;
-}
-
-const Parameter* parameter_at(const std::string& path) {
-  const auto& rows = parameters();
-  const auto row = std::find_if(rows.begin(), rows.end(),
-                                [&](const Parameter& each) { return each.path == path; });
-  return row == rows.end() ? nullptr : &*row;
-}
-
-void check(const Parameter& row, const Json& value, const std::string& where) {
-  const auto fail = [&](const std::string& expected) {
-    throw UsageError(where + ": " + row.path + " is " +
-                     value.dump(-1, ' ', false, Json::error_handler_t::replace) + ", not " +
-                     expected);
-  };
-  const auto is_choice = [&] {
-    return value.is_string() &&
-           std::any_of(row.choices.begin(), row.choices.end(),
-                       [&](const char* word) { return value.get<std::string>() == word; });
-  };
-  switch (row.kind) {
-    case Parameter::Kind::Choice:
-      if (!is_choice()) fail("one of " + listed(row.choices));
-      return;
-    case Parameter::Kind::Number:
-      if (is_choice()) return;
-      if (!value.is_number_unsigned() || value.get<u64>() < row.least ||
-          value.get<u64>() > row.most)
-        fail("a number from " + std::to_string(row.least) + " to " + std::to_string(row.most));
-      return;
-    case Parameter::Kind::Flag:
-      if (!value.is_boolean()) fail("true or false");
-      return;
-    case Parameter::Kind::Size: {
-      if (is_choice()) return;
-      const std::optional<u64> size = value.is_number_unsigned() ? value.get<u64>()
-                                      : value.is_string()        ? size_of(value.get<std::string>())
-                                                                 : std::nullopt;
-      if (!size || *size < row.least || *size > row.most) {
-        std::string expected = "a size such as 512M";
-        if (!row.choices.empty()) expected.append(", or ").append(listed(row.choices));
-        fail(expected);
-      }
-    }
-  }
 }
 
 // "x86_64-5" has five.
@@ -218,11 +152,11 @@ const std::vector<Parameter>& parameters() {
       {"hypervisor.backing",
        Kind::Choice,
        "\"lazy\"",
-       {"eager", "lazy", "linear"},
+       {"eager", "lazy", "linear", "none"},
        0,
        0,
        "when the guest's memory gets frames: before it runs, when it touches them, or before it "
-       "runs and in one piece"},
+       "runs and in one piece; none: there is no hypervisor, and one stage"},
       {"hypervisor.fault_around", Kind::Number, "0", {}, 0, 9, "lazy: 2^n pages for one fault"},
       {"hypervisor.large_pages",
        Kind::Flag,
@@ -252,18 +186,26 @@ const std::vector<Parameter>& parameters() {
   return kRows;
 }
 
+std::vector<std::string> preset_names() {
+  std::set<std::string> names;
+  for (const char* const folder : kPresetFolders) {
+    std::error_code none;
+    for (const auto& entry : fs::directory_iterator(folder, none)) {
+      if (entry.path().extension() == ".json") names.insert(entry.path().stem().string());
+    }
+  }
+  return {names.begin(), names.end()};
+}
+
 std::string preset_file(const std::string& name) {
-  namespace fs = std::filesystem;
   if (name.find('/') != std::string::npos || name.ends_with(".json")) return name;
-  std::string known;
-  for (const char* const folder : {NESTWALK_PRESETS_INSTALLED, NESTWALK_PRESETS}) {
+  for (const char* const folder : kPresetFolders) {
     const fs::path file = fs::path(folder) / (name + ".json");
     std::error_code none;
     if (fs::exists(file, none)) return file.string();
-    for (const auto& entry : fs::directory_iterator(folder, none)) {
-      known.append(" ").append(entry.path().stem().string());
-    }
   }
+  std::string known;
+  for (const std::string& each : preset_names()) known.append(" ").append(each);
   throw UsageError("there is no preset '" + name + "'; there are:" + known);
 }
 
@@ -291,8 +233,8 @@ Json& Configuration::at(const std::string& path, const std::string& where) {
       place = &(*place)[part];
     } else {
       std::string hint;
-      if (place->is_object())
-        hint.append("; did you mean ").append(nearest_key(*place, part)) += '?';
+      const std::string near = place->is_object() ? nearest_key(*place, part) : "";
+      if (!near.empty()) hint.append("; did you mean ").append(near) += '?';
       throw UsageError(where + ": " + label + " is unknown" + hint);
     }
     so_far = label;
@@ -351,16 +293,22 @@ void Configuration::merge_file(const std::string& file) {
   merge(rest, "", file);
 }
 
+const Json& Configuration::value_at(const std::string& path) const {
+  return const_cast<Configuration*>(this)->at(path, path);
+}
+
+void Configuration::check_machine() const {
+  (void)models::parse_preset(document_["machine"].dump(), preset_file_);
+}
+
 const std::string Configuration::text(const char* path) const {
-  return const_cast<Configuration*>(this)->at(path, path).get<std::string>();
+  return value_at(path).get<std::string>();
 }
 u64 Configuration::number(const char* path) const {
-  const Json& value = const_cast<Configuration*>(this)->at(path, path);
+  const Json& value = value_at(path);
   return value.is_string() ? *size_of(value.get<std::string>()) : value.get<u64>();
 }
-bool Configuration::flag(const char* path) const {
-  return const_cast<Configuration*>(this)->at(path, path).get<bool>();
-}
+bool Configuration::flag(const char* path) const { return value_at(path).get<bool>(); }
 
 RunShape Configuration::resolve(const traces::Header& trace) {
   RunShape shape;
@@ -412,17 +360,24 @@ RunShape Configuration::resolve(const traces::Header& trace) {
   }
 
   const std::string backing = text("hypervisor.backing");
+  shape.hypervisor.second_stage = backing != "none";
+  if (backing == "none") {
+    if (tables == "none")
+      throw UsageError("guest.tables and hypervisor.backing are none: no stage");
+    shape.machine.memory_base = 0;  // guest-physical addresses are the host's
+  }
   const u8 level = flag("hypervisor.large_pages") ? 1 : 0;
   shape.hypervisor.backend =
-      backing == "eager"  ? Backend::eager(level)
-      : backing == "lazy" ? Backend::lazy(static_cast<u8>(number("hypervisor.fault_around")), level)
-                          : Backend::linear(addrspace::Hpa(0));
+      backing == "eager" ? Backend::eager(level)
+      : backing == "linear"
+          ? Backend::linear(addrspace::Hpa(0))
+          : Backend::lazy(static_cast<u8>(number("hypervisor.fault_around")), level);
   shape.hypervisor.levels = static_cast<u8>(number("hypervisor.levels"));
   shape.hypervisor.hardware_dirty = flag("hypervisor.hardware_dirty");
   const std::string fences = text("hypervisor.fences");
-  shape.hypervisor.fences = fences == "precise"   ? addrspace::FencePolicy::Precise
-                            : fences == "context" ? addrspace::FencePolicy::Context
-                                                  : addrspace::FencePolicy::Original030;
+  for (const addrspace::FencePolicy* const policy : addrspace::kFencePolicies) {
+    if (fences == policy->name) shape.hypervisor.fences = *policy;
+  }
   shape.host_bytes = (number("host.memory") + kGiB - 1) / kGiB * kGiB;
   shape.vcpu.window = static_cast<u32>(number("vcpu.window"));
   shape.limit = number("run.limit");

@@ -5,30 +5,12 @@
 // "machine", and the parameters below. What is written into a run's directory makes the run again.
 #pragma once
 
-#include <nlohmann/json.hpp>
-#include <optional>
-#include <string>
-#include <vector>
-
 #include "nestwalk/models/preset.hpp"
 #include "nestwalk/software/shape.hpp"
 #include "nestwalk/traces/header.hpp"
+#include "parameter.hpp"
 
 namespace nestwalk::sim {
-
-using Json = nlohmann::ordered_json;
-
-/// What a user may set, beside the machine.
-struct Parameter {
-  enum class Kind { Choice, Number, Size, Flag };
-  const char* path;
-  Kind kind;
-  const char* standard;                ///< its value if nobody sets it
-  std::vector<const char*> choices;    ///< of a Choice, and words that a Size may be
-  addrspace::u64 least = 0, most = 0;  ///< of a Number or a Size
-  const char* sentence;
-};
-const std::vector<Parameter>& parameters();
 
 /// What a run is made of.
 struct RunShape {
@@ -53,6 +35,10 @@ class Configuration {
   /// What depends on the trace is decided: "auto" is gone from the document.
   RunShape resolve(const traces::Header& trace);
   const Json& document() const { return document_; }
+  /// Throws UsageError.
+  const Json& value_at(const std::string& path) const;
+  /// Throws models::PresetError.
+  void check_machine() const;
 
  private:
   Json& at(const std::string& path, const std::string& where);
@@ -66,6 +52,8 @@ class Configuration {
   Json document_;
 };
 
+/// Of the presets that are installed, or in the source tree.
+std::vector<std::string> preset_names();
 /// A preset by its name (one that is installed or in the source tree) or its file.
 std::string preset_file(const std::string& name);
 

@@ -1,12 +1,11 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "gate_command.hpp"
+#include "commands.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <thread>
 
 #include "cases.hpp"
 #include "nestwalk/traces/error.hpp"
@@ -18,7 +17,6 @@ namespace nestwalk::sim {
 namespace {
 
 namespace fs = std::filesystem;
-namespace po = boost::program_options;
 
 constexpr const char* kText =
     "Makes the runs of a suite and compares every statistic with the suite's baseline: exactly, "
@@ -192,28 +190,23 @@ void write_baseline(const std::string& file, const std::vector<Case>& cases) {
              Json{{"format", "nestwalk-baseline"}, {"version", 1}, {"cases", all}}.dump(1) + "\n");
 }
 
-}  // namespace
-
-int run_gate_command(const Arguments& arguments) {
-  CommandLine line("nestwalk gate [OPTIONS] SUITE", kText);
-  line.flag("update", "make what is now the baseline")
+void declare(CommandLine& line) {
+  line.about(kText)
+      .flag("update", "make what is now the baseline")
       .option("junit", po::value<std::string>()->value_name("FILE"), "a report for CI, JUnit's XML")
       .option("markdown", po::value<std::string>()->value_name("FILE"),
               "a report for a pull request")
-      .option("jobs,j",
-              po::value<unsigned>()->default_value(
-                  std::max(1u, std::thread::hardware_concurrency()), "one for each processor"),
-              "runs at a time")
-      .operand("suite", po::value<std::string>()->required(), 1);
-  if (!line.parse(arguments)) return kDone;
+      .operand("suite", "SUITE", po::value<std::string>()->required());
+  declare_jobs(line);
+}
 
+int run(const CommandLine& line) {
   Suite suite = read_suite(line.get<std::string>("suite"));
   Json before = Json::object();
   if (!line.has("update")) {
     before = read_object(suite.baseline, "--update writes it").value("cases", Json::object());
   }
-  const std::vector<Case> cases =
-      run_cases(std::move(suite.plans), std::max(1u, line.get<unsigned>("jobs")));
+  const std::vector<Case> cases = run_cases(std::move(suite.plans), jobs_of(line));
   for (const Case& each : cases) {
     if (!each.ended_early.empty()) warn(each.name + " ended early: " + each.ended_early);
   }
@@ -234,5 +227,10 @@ int run_gate_command(const Arguments& arguments) {
   TextOutput().write(report);
   return changes.empty() ? kDone : kFailed;
 }
+
+}  // namespace
+
+constexpr Command kGateCommand = {"gate", "compares the runs of a suite with a baseline", declare,
+                                  run};
 
 }  // namespace nestwalk::sim

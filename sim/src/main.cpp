@@ -10,39 +10,21 @@
 #include <iostream>
 #include <systemc>
 
-#include "check_command.hpp"
-#include "command_line.hpp"
-#include "compare_command.hpp"
-#include "gate_command.hpp"
+#include "commands.hpp"
 #include "nestwalk/models/preset.hpp"
 #include "nestwalk/software/host_space.hpp"
 #include "nestwalk/traces/error.hpp"
 #include "output.hpp"
-#include "run_command.hpp"
-#include "trace_command.hpp"
 
 namespace nestwalk::sim {
 namespace {
-
-constexpr Command kCommands[] = {
-    {"run", "replays a trace", run_run_command},
-    {"compare", "replays a trace on several machines, or under several policies",
-     run_compare_command},
-    {"check", "finds fences that are missing, wrong or wasted", run_check_command},
-    {"gate", "compares the runs of a suite with a baseline", run_gate_command},
-    {"trace", "looks at, makes and changes traces", run_trace_command},
-    {"config", "explains and checks configurations", nullptr},
-};
 
 int run(const Arguments& arguments) {
   if (!arguments.empty() && arguments[0] == "--version") {
     TextOutput().write("nestwalk " NESTWALK_VERSION "\n");
     return kDone;
   }
-  return run_command(kCommands, "nestwalk",
-                     "A cycle-level simulator of nested paging. Exit codes: 0 done, 1 internal\n"
-                     "error, 2 usage, 3 a check or gate failed, 4 bad input data.",
-                     arguments);
+  return run_command(kNestwalk, std::string(kNestwalk.name), arguments);
 }
 
 int run_guarded(const Arguments& arguments) {

@@ -8,7 +8,7 @@
 #include <functional>
 
 #include "configuration.hpp"
-#include "statistics.hpp"
+#include "simulation.hpp"
 
 namespace nestwalk::sim {
 
@@ -18,9 +18,11 @@ struct Replay {
   double host_seconds = 0;
 };
 
-/// Decides what `configuration` leaves to the trace, and runs. Once in a process.
+/// Decides what `configuration` leaves to the trace, and runs. Once in a process. `prepare` gets
+/// the simulation before it begins.
 Replay replay(const std::string& trace, Configuration& configuration,
               const std::function<bool()>& interrupted,
-              const std::function<void(addrspace::u64 accesses)>& progress);
+              const std::function<void(addrspace::u64 accesses)>& progress,
+              const std::function<void(Simulation&)>& prepare = {});
 
 }  // namespace nestwalk::sim

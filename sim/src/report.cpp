@@ -23,6 +23,9 @@ constexpr const char* kSourceNames[] = {"none", "walk_cache", "nested_tlb", "l1"
                                         "l2",   "l3",         "memory"};
 static_assert(std::size(kSourceNames) == WalkTotals::kSources);
 
+constexpr const char* kReferencesSentence = "of walks to entries of these levels, served there";
+constexpr const char* kReferenceCyclesSentence = "that they took";
+
 const char* name_of(Served served) { return kSourceNames[static_cast<unsigned>(served)]; }
 
 double mean(u64 sum, u64 count) {
@@ -178,8 +181,8 @@ void Rows::reference(u8 guest, u8 nested, bool update) {
         all_.walks.of(guest, nested, static_cast<Served>(source), update);
     if (cell.references == 0) continue;
     const std::string name = place + "." + kSourceNames[source];
-    add(name, cell.references, "references", "of walks to entries of these levels, served there");
-    cycles(name + ".cycles", cell.cycles, "that they took");
+    add(name, cell.references, "references", kReferencesSentence);
+    cycles(name + ".cycles", cell.cycles, kReferenceCyclesSentence);
   }
 }
 
@@ -316,5 +319,19 @@ void Rows::memory() {
 }  // namespace
 
 Statistics statistics_of(const Measured& run) { return Rows(run).collect(); }
+
+Statistics statistics_of_nothing() { return statistics_of({software::Totals(), {}, {}, {}, 0}); }
+
+// As Rows::reference names them.
+std::vector<StatisticFamily> statistic_families() {
+  std::string sources;
+  for (const char* const name : kSourceNames)
+    sources.append(sources.empty() ? "" : "|").append(name);
+  const std::string level = "[0-" + std::to_string(WalkTotals::kLevels - 2) + "]";
+  const std::string cell = "^reference\\.(data|guest" + level + ")(\\.nested" + level +
+                           ")?(\\.update)?\\.(" + sources + ")";
+  return {{cell + "$", "references", kReferencesSentence},
+          {cell + "\\.cycles$", "cycles", kReferenceCyclesSentence}};
+}
 
 }  // namespace nestwalk::sim

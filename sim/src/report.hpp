@@ -18,5 +18,15 @@ struct Measured {
 };
 
 Statistics statistics_of(const Measured& run);
+/// Those that every run has, all of them 0.
+Statistics statistics_of_nothing();
+
+/// Statistics that a run has where they are not 0.
+struct StatisticFamily {
+  std::string pattern;  ///< of their names, a regular expression
+  const char* unit;
+  const char* sentence;
+};
+std::vector<StatisticFamily> statistic_families();
 
 }  // namespace nestwalk::sim

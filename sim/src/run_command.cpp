@@ -1,11 +1,12 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "run_command.hpp"
+#include "commands.hpp"
 
 #include <csignal>
 #include <filesystem>
 
+#include "configuration_options.hpp"
 #include "output.hpp"
 #include "progress.hpp"
 #include "replay.hpp"
@@ -14,7 +15,6 @@ namespace nestwalk::sim {
 namespace {
 
 namespace fs = std::filesystem;
-namespace po = boost::program_options;
 using addrspace::u64;
 
 constexpr const char* kText =
@@ -25,15 +25,6 @@ constexpr const char* kText =
 constexpr const char* kFiles[] = {"config.resolved.json", "stats.json", "stats.txt", "run.json"};
 
 volatile std::sig_atomic_t g_interrupted = 0;
-
-std::string help_of_parameters() {
-  std::string text = "\n\nParameters (--set PATH=VALUE):\n";
-  for (const Parameter& row : parameters()) {
-    text += "  " + std::string(row.path) + "=" + Json::parse(row.standard).dump() + "\n      " +
-            row.sentence + "\n";
-  }
-  return text + "  machine...\n      every value of the preset, such as machine.walker.slots=2\n";
-}
 
 // A directory that is new, empty, or may be overwritten.
 fs::path make_directory(const std::string& path, bool force) {
@@ -48,14 +39,12 @@ fs::path make_directory(const std::string& path, bool force) {
   return path;
 }
 
-Json record_of(const std::string& trace, const Arguments& arguments, const Replay& run) {
-  std::string command = "nestwalk run";
-  for (const std::string& argument : arguments) command += " " + argument;
+Json record_of(const std::string& trace, const CommandLine& line, const Replay& run) {
   const double accesses =
       static_cast<double>(std::get<u64>(value_of(run.statistics, "access.total")));
   return {{"format", "nestwalk-run"},
           {"version", NESTWALK_VERSION},
-          {"command", command},
+          {"command", line.command()},
           {"trace", trace},
           {"complete", run.ended_early.empty()},
           {"ended_early", run.ended_early},
@@ -63,54 +52,45 @@ Json record_of(const std::string& trace, const Arguments& arguments, const Repla
           {"accesses_per_host_second", run.host_seconds > 0 ? accesses / run.host_seconds : 0}};
 }
 
-}  // namespace
-
-int run_run_command(const Arguments& arguments) {
-  CommandLine line("nestwalk run [OPTIONS] TRACE", kText + help_of_parameters());
-  line.option("preset,p", po::value<std::string>()->default_value("simple"),
-              "the machine: a name of models/presets, or a file")
-      .option("set", po::value<std::vector<std::string>>()->value_name("PATH=VALUE"),
-              "one parameter; may be repeated")
-      .option("config", po::value<std::vector<std::string>>()->value_name("FILE"),
-              "a JSON file with parameters; before --set; may be repeated")
-      .option("output,o", po::value<std::string>()->value_name("DIR"), "the directory to write")
+void declare(CommandLine& line) {
+  line.about(std::string(kText).append("\n\n").append(help_of_parameters()));
+  declare_preset(line);
+  declare_settings(line);
+  line.option("output,o", po::value<std::string>()->value_name("DIR"), "the directory to write")
       .flag("force", "overwrite what is in the directory")
-      .operand("trace", po::value<std::string>()->required(), 1);
-  if (!line.parse(arguments)) return kDone;
+      .operand("trace", "TRACE", po::value<std::string>()->required());
+}
 
+int run(const CommandLine& line) {
   const std::string trace = line.get<std::string>("trace");
-  Configuration configuration(preset_file(line.get<std::string>("preset")));
-  if (line.has("config")) {
-    for (const auto& file : line.get<std::vector<std::string>>("config")) {
-      configuration.merge_file(file);
-    }
-  }
-  if (line.has("set")) {
-    for (const auto& text : line.get<std::vector<std::string>>("set")) configuration.set(text);
-  }
+  Configuration configuration = configuration_of(line);
   std::optional<fs::path> directory;
   if (line.has("output")) {
     directory = make_directory(line.get<std::string>("output"), line.has("force"));
   }
 
   std::signal(SIGINT, [](int) { g_interrupted = 1; });
-  Replay run;
+  Replay played;
   {
     Progress progress;
-    run = replay(
+    played = replay(
         trace, configuration, [] { return g_interrupted != 0; },
         [&](u64 accesses) { progress.update(accesses, 0, accesses); });
   }
-  if (!run.ended_early.empty()) warn("the run ended early: " + run.ended_early);
+  if (!played.ended_early.empty()) warn("the run ended early: " + played.ended_early);
   if (!directory) {
-    TextOutput().write(as_text(run.statistics));
+    TextOutput().write(as_text(played.statistics));
     return kDone;
   }
-  const std::string texts[] = {configuration.document().dump(2) + "\n",
-                               as_json(run.statistics).dump(2) + "\n", as_text(run.statistics),
-                               record_of(trace, arguments, run).dump(2) + "\n"};
+  const std::string texts[] = {
+      configuration.document().dump(2) + "\n", as_json(played.statistics).dump(2) + "\n",
+      as_text(played.statistics), record_of(trace, line, played).dump(2) + "\n"};
   for (std::size_t n = 0; n < std::size(kFiles); ++n) write_text(*directory / kFiles[n], texts[n]);
   return kDone;
 }
+
+}  // namespace
+
+constexpr Command kRunCommand = {"run", "replays a trace", declare, run};
 
 }  // namespace nestwalk::sim

@@ -27,6 +27,11 @@ class Simulation final : private models::Actor {
   /// Why it ended early; empty if it did not.
   const std::string& ended_early() const { return ended_early_; }
   addrspace::u64 accesses() const;
+  addrspace::u32 vcpus() const { return static_cast<addrspace::u32>(vcpus_.size()); }
+  software::Vcpu& vcpu(addrspace::u32 n) { return *vcpus_[n]; }
+  models::Board& board() { return platform_.board(); }
+  const models::MachineShape& machine() const { return shape_.machine; }
+  const software::HostSpace& host_space() const { return *space_; }
   /// Throws std::logic_error if they contradict each other.
   Statistics statistics();
   software::Totals totals();

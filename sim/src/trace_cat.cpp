@@ -1,17 +1,16 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
+#include "commands.hpp"
 #include "nestwalk/traces/reader.hpp"
 #include "nestwalk/traces/text.hpp"
 #include "output.hpp"
 #include "progress.hpp"
-#include "trace_command.hpp"
 #include "trace_input.hpp"
 
 namespace nestwalk::sim {
 namespace {
 
-namespace po = boost::program_options;
 using traces::Reader;
 
 constexpr const char* kText =
@@ -50,15 +49,13 @@ void print_in_time_order(const TraceInput& input, TextOutput& output) {
   }
 }
 
-}  // namespace
-
-int run_trace_cat(const Arguments& arguments) {
-  CommandLine line("nestwalk trace cat [OPTIONS] [FILE]", kText);
-  TraceInput input;
-  input.declare(line);
+void declare(CommandLine& line) {
+  TraceInput::declare(line.about(kText));
   line.flag("by-time", "all vCPUs in the order of their clocks; needs a file that can seek");
-  if (!line.parse(arguments)) return kDone;
-  input.take(line);
+}
+
+int run(const CommandLine& line) {
+  const TraceInput input(line);
 
   TextOutput output;
   try {
@@ -70,5 +67,9 @@ int run_trace_cat(const Arguments& arguments) {
   output.flush();
   return kDone;
 }
+
+}  // namespace
+
+constexpr Command kTraceCat = {"cat", "prints the records as text", declare, run};
 
 }  // namespace nestwalk::sim

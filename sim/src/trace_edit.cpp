@@ -5,16 +5,15 @@
 
 #include <map>
 
+#include "commands.hpp"
 #include "nestwalk/traces/writer.hpp"
 #include "output.hpp"
 #include "progress.hpp"
-#include "trace_command.hpp"
 #include "trace_input.hpp"
 
 namespace nestwalk::sim {
 namespace {
 
-namespace po = boost::program_options;
 using addrspace::u32;
 using addrspace::u64;
 using traces::Access;
@@ -42,16 +41,6 @@ void for_each_item(Reader& reader, OnChunk&& on_chunk, OnSide&& on_side) {
 void append(Writer& writer, u32 vcpu, const Chunk& chunk) {
   for (const Access& access : chunk.accesses) writer.append(vcpu, access);
   if (chunk.event != nullptr) writer.append(vcpu, *chunk.event);
-}
-
-void declare_output(CommandLine& line) {
-  line.option("output,o", po::value<std::string>()->default_value("-"), "the file to write");
-}
-
-std::string command_of(const char* verb, const Arguments& arguments) {
-  std::string text = std::string("nestwalk trace ") + verb;
-  for (const std::string& argument : arguments) text += " " + argument;
-  return text;
 }
 
 /// Keeps the records of a range, and what they need to know of those before.
@@ -126,28 +115,25 @@ class Cutter {
   u64 end_;
 };
 
-}  // namespace
-
-int run_trace_cut(const Arguments& arguments) {
-  CommandLine line(
-      "nestwalk trace cut [OPTIONS] [FILE]",
+void declare_cut(CommandLine& line) {
+  line.about(
       "Keeps a range of the records of each vCPU, by their numbers in its stream. If\n"
       "there were records before, time, table, control and space records say at the\n"
       "beginning where the clock, the page tables and the address space stood. Side data of the\n"
       "recording's end is left out.");
-  TraceInput input;
-  input.declare(line);
-  declare_output(line);
+  TraceInput::declare(line);
+  declare_trace_output(line);
   line.option("from", po::value<u64>()->default_value(0)->value_name("N"), "the first record")
       .option("count", po::value<u64>()->default_value(~u64{0}, "all")->value_name("N"),
               "how many at most");
-  if (!line.parse(arguments)) return kDone;
-  input.take(line);
+}
 
+int run_cut(const CommandLine& line) {
+  const TraceInput input(line);
   Reader reader(input.open(), input.on_loss());
   input.check(reader.header());
   Header header = reader.header();
-  header.provenance.emplace_back("cut", command_of("cut", arguments));
+  header.provenance.emplace_back("cut", line.command());
   const auto sink = create_trace(line.get<std::string>("output"), std::span(&input.path(), 1));
   Writer writer(*sink, header);
   Cutter cutter(writer, header.vcpus, line.get<u64>("from"), line.get<u64>("count"));
@@ -163,20 +149,21 @@ int run_trace_cut(const Arguments& arguments) {
   return kDone;
 }
 
-int run_trace_merge(const Arguments& arguments) {
-  CommandLine line("nestwalk trace merge [OPTIONS] FILE...",
-                   "Joins traces into one whose vCPUs are those of the first file, then those of\n"
-                   "the second, and so on. The header is the first file's; it lacks what any of\n"
-                   "them lacks. Clocks stay as they are.");
-  declare_output(line);
+void declare_merge(CommandLine& line) {
+  line.about(
+      "Joins traces into one whose vCPUs are those of the first file, then those of\n"
+      "the second, and so on. The header is the first file's; it lacks what any of\n"
+      "them lacks. Clocks stay as they are.");
+  declare_trace_output(line);
   line.flag("salvage", "pass over damage, and say what is lost")
-      .operand("files", po::value<std::vector<std::string>>()->required(), -1);
-  if (!line.parse(arguments)) return kDone;
+      .operand("files", "FILE...", po::value<Words>()->required(), -1);
+}
 
+int run_merge(const CommandLine& line) {
   std::vector<std::unique_ptr<Reader>> readers;
   u64 vcpus = 0;
   u64 lacks = 0;
-  const auto& files = line.get<std::vector<std::string>>("files");
+  const auto& files = line.get<Words>("files");
   for (const std::string& file : files) {
     readers.push_back(
         std::make_unique<Reader>(traces::open_source(file), on_loss_when(line.has("salvage"))));
@@ -195,7 +182,7 @@ int run_trace_merge(const Arguments& arguments) {
   Header header = readers.front()->header();
   header.vcpus = static_cast<u32>(vcpus);
   header.lacks = lacks;
-  header.provenance.emplace_back("merge", command_of("merge", arguments));
+  header.provenance.emplace_back("merge", line.command());
   const auto sink = create_trace(line.get<std::string>("output"), files);
   Writer writer(*sink, header);
   u32 first_vcpu = 0;
@@ -212,22 +199,21 @@ int run_trace_merge(const Arguments& arguments) {
   return kDone;
 }
 
-int run_trace_split(const Arguments& arguments) {
-  CommandLine line(
-      "nestwalk trace split [OPTIONS] [FILE]",
+void declare_split(CommandLine& line) {
+  line.about(
       "Makes a trace for each vCPU: PREFIX.0.nwt, PREFIX.1.nwt, ... Each has the page\n"
       "tables of all, and the registers of its own.");
-  TraceInput input;
-  input.declare(line);
+  TraceInput::declare(line);
   line.option("prefix", po::value<std::string>()->required()->value_name("PREFIX"),
               "how the names of the files begin");
-  if (!line.parse(arguments)) return kDone;
-  input.take(line);
+}
 
+int run_split(const CommandLine& line) {
+  const TraceInput input(line);
   Reader reader(input.open(), input.on_loss());
   input.check(reader.header());
   Header header = reader.header();
-  header.provenance.emplace_back("split", command_of("split", arguments));
+  header.provenance.emplace_back("split", line.command());
   struct Part {
     std::unique_ptr<traces::ByteSink> sink;
     std::unique_ptr<Writer> writer;
@@ -259,5 +245,12 @@ int run_trace_split(const Arguments& arguments) {
   }
   return kDone;
 }
+
+}  // namespace
+
+constexpr Command kTraceCut = {"cut", "keeps a range of records", declare_cut, run_cut};
+constexpr Command kTraceMerge = {"merge", "joins traces of different CPUs", declare_merge,
+                                 run_merge};
+constexpr Command kTraceSplit = {"split", "makes a trace for each vCPU", declare_split, run_split};
 
 }  // namespace nestwalk::sim

@@ -3,16 +3,15 @@
 
 #include <sstream>
 
+#include "commands.hpp"
 #include "nestwalk/traces/generator.hpp"
 #include "output.hpp"
 #include "progress.hpp"
-#include "trace_command.hpp"
 #include "trace_input.hpp"
 
 namespace nestwalk::sim {
 namespace {
 
-namespace po = boost::program_options;
 using traces::Generator;
 using traces::Parameter;
 
@@ -46,28 +45,26 @@ std::string help_of(const Generator& generator) {
   return text + "\nNumbers may end in K, M, G or T: powers of 1024.\n";
 }
 
-}  // namespace
+std::string help(const CommandLine& line) {
+  if (!line.has("generator")) return line.help();
+  return help_of(traces::generator_of(line.get<std::string>("generator")));
+}
 
-int run_trace_gen(const Arguments& arguments) {
-  if (arguments.size() == 2 && arguments[1] == "--help") {
-    TextOutput().write(help_of(traces::generator_of(arguments[0])));
-    return kDone;
-  }
-  CommandLine line("nestwalk trace gen [OPTIONS] GENERATOR [KEY=VALUE...]",
-                   kText + list_of_generators());
-  line.option("output,o", po::value<std::string>()->default_value("-"), "the file to write")
+void declare(CommandLine& line) {
+  declare_trace_output(line);
+  Words names;
+  for (const Generator& generator : traces::generators()) names.emplace_back(generator.name);
+  line.about(kText + list_of_generators())
       .option("level", po::value<int>()->default_value(3), "of zstd's compression")
-      .operand("generator", po::value<std::string>()->required(), 1)
-      .operand("parameters", po::value<std::vector<std::string>>(), -1);
-  if (!line.parse(arguments)) return kDone;
+      .operand("generator", "GENERATOR", po::value<std::string>()->required())
+      .words("generator", names)
+      .operand("parameters", "[KEY=VALUE...]", po::value<Words>(), -1);
+}
 
+int run(const CommandLine& line) {
   const Generator& generator = traces::generator_of(line.get<std::string>("generator"));
   traces::Values values(generator.parameters);
-  if (line.has("parameters")) {
-    for (const std::string& text : line.get<std::vector<std::string>>("parameters")) {
-      values.set(text);
-    }
-  }
+  for (const std::string& text : line.all("parameters")) values.set(text);
   const auto sink = create_trace(line.get<std::string>("output"));
   Progress progress;
   traces::generate(generator, values, *sink, {.level = line.get<int>("level")},
@@ -76,5 +73,13 @@ int run_trace_gen(const Arguments& arguments) {
                    });
   return kDone;
 }
+
+}  // namespace
+
+constexpr Command kTraceGen = {.name = "gen",
+                               .sentence = "makes a synthetic trace",
+                               .declare = declare,
+                               .run = run,
+                               .help = help};
 
 }  // namespace nestwalk::sim

@@ -4,16 +4,15 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "commands.hpp"
 #include "nestwalk/traces/importer.hpp"
 #include "output.hpp"
 #include "progress.hpp"
-#include "trace_command.hpp"
 #include "trace_input.hpp"
 
 namespace nestwalk::sim {
 namespace {
 
-namespace po = boost::program_options;
 using addrspace::u64;
 using traces::ImportFormat;
 using traces::ImportOption;
@@ -52,20 +51,13 @@ bool can_be_read_twice(const std::string& path) {
   return std::filesystem::is_regular_file(path, error);
 }
 
-std::string command_of(const Arguments& arguments) {
-  std::string command = "nestwalk trace import";
-  for (const std::string& argument : arguments) command += " " + argument;
-  return command;
-}
-
 traces::ImportRequest request_of(const CommandLine& line) {
-  using Texts = std::vector<std::string>;
   traces::ImportRequest request;
   if (line.has("from")) {
     request.format = &traces::import_format_of(line.get<std::string>("from"));
   }
-  request.inputs = line.has("inputs") ? line.get<Texts>("inputs") : Texts{"-"};
-  if (line.has("set")) request.options = line.get<Texts>("set");
+  request.inputs = line.has("inputs") ? line.get<Words>("inputs") : Words{"-"};
+  request.options = line.all("set");
   if (line.has("vcpus")) request.vcpus = line.get<addrspace::u32>("vcpus");
   if (line.has("architecture")) {
     request.architecture = architecture_of(line.get<std::string>("architecture"));
@@ -73,19 +65,20 @@ traces::ImportRequest request_of(const CommandLine& line) {
   request.twice = std::all_of(request.inputs.begin(), request.inputs.end(), can_be_read_twice);
   request.lenient = line.has("lenient");
   request.writer.level = line.get<int>("level");
+  request.command = line.command();
   request.producer = "nestwalk " NESTWALK_VERSION;
   request.report = warn;
   return request;
 }
 
-}  // namespace
-
-int run_trace_import(const Arguments& arguments) {
-  CommandLine line("nestwalk trace import [OPTIONS] [INPUT...]", kText + list_of_formats());
-  line.option("from,f", po::value<std::string>()->value_name("FORMAT"),
+void declare(CommandLine& line) {
+  declare_trace_output(line);
+  Words formats;
+  for (const ImportFormat* format : traces::import_formats()) formats.emplace_back(format->name);
+  line.about(kText + list_of_formats())
+      .option("from,f", po::value<std::string>()->value_name("FORMAT"),
               "the inputs' format; without it, the first input tells where its format allows")
-      .option("output,o", po::value<std::string>()->default_value("-"), "the file to write")
-      .option("set,s", po::value<std::vector<std::string>>()->composing()->value_name("KEY=VALUE"),
+      .option("set,s", po::value<Words>()->composing()->value_name("KEY=VALUE"),
               "an option of the format")
       .option("vcpus", po::value<addrspace::u32>()->value_name("N"),
               "how many vCPUs there are; without it, inputs with several are read twice")
@@ -93,11 +86,12 @@ int run_trace_import(const Arguments& arguments) {
               "x86_64, aarch64 or riscv64, where the format does not say")
       .flag("lenient", "leave out lines and records that make no sense, and count them")
       .option("level", po::value<int>()->default_value(3), "of zstd's compression")
-      .operand("inputs", po::value<std::vector<std::string>>(), -1);
-  if (!line.parse(arguments)) return kDone;
+      .operand("inputs", "[INPUT...]", po::value<Words>(), -1)
+      .words("from", formats);
+}
 
+int run(const CommandLine& line) {
   traces::ImportRequest request = request_of(line);
-  request.command = command_of(arguments);
   Progress progress;
   request.progress = [&](u64 done, u64 total, u64 records) {
     progress.update(done, total, records);
@@ -106,5 +100,9 @@ int run_trace_import(const Arguments& arguments) {
   traces::import_trace(request, *sink);
   return kDone;
 }
+
+}  // namespace
+
+constexpr Command kTraceImport = {"import", "converts what other tools record", declare, run};
 
 }  // namespace nestwalk::sim

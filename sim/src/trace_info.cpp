@@ -5,16 +5,15 @@
 
 #include <nlohmann/json.hpp>
 
+#include "commands.hpp"
 #include "nestwalk/traces/summary.hpp"
 #include "output.hpp"
 #include "progress.hpp"
-#include "trace_command.hpp"
 #include "trace_input.hpp"
 
 namespace nestwalk::sim {
 namespace {
 
-namespace po = boost::program_options;
 using addrspace::u64;
 using Json = nlohmann::ordered_json;
 using traces::Reader;
@@ -153,33 +152,42 @@ std::string render_json(const Json& json) {
   return json.dump(2, ' ', true, Json::error_handler_t::replace) + "\n";
 }
 
-int print_document(CommandLine& line, const Arguments& arguments,
-                   std::string (*render)(const Json&)) {
-  TraceInput input;
-  input.declare(line);
+void declare(CommandLine& line) {
+  TraceInput::declare(line);
   line.option("window", po::value<u64>()->default_value(1'000'000)->value_name("N"),
               "accesses per window of the working set");
-  if (!line.parse(arguments)) return kDone;
-  input.take(line);
+}
+
+void declare_info(CommandLine& line) {
+  declare(line.about(std::string("Says what is in a trace: ") + kContents));
+  line.flag("json", "as JSON");
+}
+
+void declare_stats(CommandLine& line) {
+  declare(line.about(std::string("Prints as JSON: ") + kContents));
+  line.flag("json", "as JSON, which is the only form; `info` has the same as text");
+}
+
+Json document_of(const CommandLine& line) {
   const auto window = line.get<u64>("window");
   if (window == 0) throw UsageError("--window is at least 1");
-  TextOutput().write(render(read_document(input, window)));
+  return read_document(TraceInput(line), window);
+}
+
+int run_info(const CommandLine& line) {
+  const Json document = document_of(line);
+  TextOutput().write(line.has("json") ? render_json(document) : render_text(document));
+  return kDone;
+}
+
+int run_stats(const CommandLine& line) {
+  TextOutput().write(render_json(document_of(line)));
   return kDone;
 }
 
 }  // namespace
 
-int run_trace_info(const Arguments& arguments) {
-  CommandLine line("nestwalk trace info [OPTIONS] [FILE]",
-                   std::string("Says what is in a trace: ") + kContents);
-  return print_document(line, arguments, render_text);
-}
-
-int run_trace_stats(const Arguments& arguments) {
-  CommandLine line("nestwalk trace stats [OPTIONS] [FILE]",
-                   std::string("Prints as JSON: ") + kContents);
-  line.flag("json", "as JSON, which is the only form; `info` has the same as text");
-  return print_document(line, arguments, render_json);
-}
+constexpr Command kTraceInfo = {"info", "says what is in a trace", declare_info, run_info};
+constexpr Command kTraceStats = {"stats", "counts, as JSON", declare_stats, run_stats};
 
 }  // namespace nestwalk::sim

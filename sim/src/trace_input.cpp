@@ -11,15 +11,13 @@
 
 namespace nestwalk::sim {
 
-namespace po = boost::program_options;
-
 void TraceInput::declare(CommandLine& line) {
   line.flag("salvage", "pass over damage, and say what is lost")
       .option("vcpu", po::value<addrspace::u32>()->value_name("N"), "only this vCPU")
-      .operand("file", po::value<std::string>(), 1);
+      .operand("file", "[FILE]", po::value<std::string>());
 }
 
-void TraceInput::take(const CommandLine& line) {
+TraceInput::TraceInput(const CommandLine& line) {
   if (line.has("file")) path_ = line.get<std::string>("file");
   if (line.has("vcpu")) vcpu_ = line.get<addrspace::u32>("vcpu");
   salvage_ = line.has("salvage");
@@ -34,6 +32,11 @@ void TraceInput::check(const traces::Header& header) const {
 traces::OnLoss on_loss_when(bool salvage) {
   if (!salvage) return {};
   return [](const std::string& message) { warn("lost: " + message); };
+}
+
+void declare_trace_output(CommandLine& line) {
+  line.option("output,o", po::value<std::string>()->default_value("-")->value_name("FILE"),
+              "the file to write");
 }
 
 std::unique_ptr<traces::ByteSink> create_trace(const std::string& path,

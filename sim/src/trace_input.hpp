@@ -20,8 +20,8 @@ traces::OnLoss on_loss_when(bool salvage);
 class TraceInput {
  public:
   /// Adds the operand FILE and the options --salvage and --vcpu.
-  void declare(CommandLine& line);
-  void take(const CommandLine& line);
+  static void declare(CommandLine& line);
+  explicit TraceInput(const CommandLine& line);
 
   std::unique_ptr<traces::ByteSource> open() const { return traces::open_source(path_); }
   const std::string& path() const { return path_; }
@@ -36,6 +36,8 @@ class TraceInput {
   std::optional<addrspace::u32> vcpu_;
 };
 
+/// Adds the option --output.
+void declare_trace_output(CommandLine& line);
 /// Creates the trace that a command writes; "-" is standard output, unless that is a terminal.
 /// None of the inputs may be overwritten.
 std::unique_ptr<traces::ByteSink> create_trace(const std::string& path,

@@ -5,16 +5,15 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "commands.hpp"
 #include "nestwalk/traces/verifier.hpp"
 #include "output.hpp"
 #include "progress.hpp"
-#include "trace_command.hpp"
 #include "trace_input.hpp"
 
 namespace nestwalk::sim {
 namespace {
 
-namespace po = boost::program_options;
 using addrspace::u32;
 using addrspace::u64;
 using Json = nlohmann::ordered_json;
@@ -171,21 +170,20 @@ Verification verify(const std::string& file, u32 most_mismatches, const traces::
       [&](u64 done, u64 total, u64 records) { progress.update(done, total, records); }, on_loss);
 }
 
-}  // namespace
-
-int run_trace_verify(const Arguments& arguments) {
-  CommandLine line("nestwalk trace verify [OPTIONS] FILE...", kText);
-  line.flag("json", "print an array with an object for each file")
+void declare(CommandLine& line) {
+  line.about(kText)
+      .flag("json", "print an array with an object for each file")
       .flag("salvage", "pass over damage, and say what is lost: tables may differ behind it")
       .option("show", po::value<u32>()->default_value(10)->value_name("N"),
               "describe the first N mismatches of each kind, and what was not judged")
-      .operand("files", po::value<std::vector<std::string>>()->required(), -1);
-  if (!line.parse(arguments)) return kDone;
+      .operand("files", "FILE...", po::value<Words>()->required(), -1);
+}
 
+int run(const CommandLine& line) {
   bool good = true;
   Json documents = Json::array();
   TextOutput output;
-  for (const std::string& file : line.get<std::vector<std::string>>("files")) {
+  for (const std::string& file : line.get<Words>("files")) {
     const Verification found =
         verify(file, line.get<u32>("show"), on_loss_when(line.has("salvage")));
     good &= found.good();
@@ -197,5 +195,10 @@ int run_trace_verify(const Arguments& arguments) {
   }
   return good ? kDone : kFailed;
 }
+
+}  // namespace
+
+constexpr Command kTraceVerify = {
+    "verify", "checks recorded addresses against recorded page tables", declare, run};
 
 }  // namespace nestwalk::sim

@@ -31,6 +31,9 @@ TEST_F(Program, UsageErrorsAreOneLineAndExitWith2) {
          "more)\n");
   expect("nestwalk fly", 2,
          "nestwalk: 'fly' is not a command (nestwalk --help lists the commands)\n");
+  expect("nestwalk rnu", 2,
+         "nestwalk: 'rnu' is not a command; did you mean 'run'? (nestwalk --help lists the "
+         "commands)\n");
   expect("nestwalk trace cat --wrong", 2,
          "nestwalk trace cat: unrecognised option '--wrong' (nestwalk trace cat --help says "
          "more)\n");

@@ -75,6 +75,21 @@ TEST_F(Run, LazyAndEagerDifferAsTheyMust) {
   EXPECT_GT(lazy["latency.max"], eager["latency.max"]);
 }
 
+// 512 pages, and nobody below who could be asked for them.
+TEST_F(Run, WithoutAHypervisorThereIsOneStage) {
+  must("nestwalk trace gen first-touch bytes=2M -o t.nwt");
+  must("nestwalk run t.nwt --set guest.memory=16M --set hypervisor.backing=none -o native");
+  const Json native = statistics("native");
+  EXPECT_EQ(native["guest.faults"], 512);
+  EXPECT_EQ(native["exit.total"], 0);
+  EXPECT_EQ(native["memory.tables"], 0);
+  expect("nestwalk run t.nwt --set hypervisor.backing=none --set host.memory=1G", 2,
+         "nestwalk: the guest cannot have its memory: out of memory\n");
+  must("printf \"kind,gpa\\nr,1\\n\" | nestwalk trace import --architecture x86_64 -o p.nwt");
+  expect("nestwalk run p.nwt --set hypervisor.backing=none", 2,
+         "guest.tables and hypervisor.backing are none: no stage\n");
+}
+
 TEST_F(Run, ReplaysTheSamplesOfEachArchitecture) {
   const std::string samples = NESTWALK_TRACE_SAMPLES;
   for (const auto& [sample, preset] :
@@ -112,9 +127,9 @@ TEST_F(Run, SaysWhatIsWrongWithItsParameters) {
          "--set hypervisor.backnig=lazy: hypervisor.backnig is unknown; did you mean backing?\n");
   expect("nestwalk run t.nwt --set hypervisor.backing=lasy", 2,
          "--set hypervisor.backing=lasy: hypervisor.backing is \"lasy\", not one of eager, lazy, "
-         "linear\n");
+         "linear, none\n");
   expect("nestwalk run t.nwt --set guest.memory=1X", 2,
-         "--set guest.memory=1X: guest.memory is \"1X\", not a size such as 512M, or auto\n");
+         "--set guest.memory=1X: guest.memory is \"1X\", not a size from 2M to 128T, or auto\n");
   expect("nestwalk run t.nwt --set hypervisor", 2, "--set hypervisor: not PATH=VALUE\n");
   expect("nestwalk run t.nwt --set hypervisor=1", 2,
          "--set hypervisor=1: hypervisor is not a value\n");

@@ -299,7 +299,7 @@ void print_the_rest(u64 number, Tally& tally) {
   tally.add_text(to_string(static_cast<Error>(number % kErrorCount)));
   tally.add_text(to_string(class_of(static_cast<Error>(number % kErrorCount))));
   tally.add_text(to_string(static_cast<Architecture>(number % 3)));
-  tally.add_text(to_string(static_cast<FencePolicy>(number % 3)));
+  tally.add_text(to_string(*kFencePolicies[number % 7]));
   const Fence fence{static_cast<FenceOp>(number % kFenceOpCount)};
   tally.add_text(to_text(fence).c_str());
   tally.add(is_broadcast(fence.op));
@@ -349,7 +349,7 @@ extern "C" std::uint64_t nestwalk_use_everything(std::uint64_t ept_vpid_cap, std
                                                  unsigned levels, std::uint64_t number) {
   using namespace nestwalk::addrspace;
   Tally tally;
-  const FencePolicy fences = static_cast<FencePolicy>(policy % 3);
+  const FencePolicy fences = *kFencePolicies[policy % 6];
   const Numbers numbers{number, number << 1, number & ~low_mask(kFrameShift)};
   const Capabilities x86 = capabilities_from_ept_vpid_cap(ept_vpid_cap, 48);
   const Capabilities arm = capabilities_from_id_registers(mmfr0, mmfr1);

@@ -136,7 +136,7 @@ bool Guest::spend(u32 core, u64 cycles) {
 void Guest::charge_to(u32 core, Part part) {
   Job& job = jobs_[core];
   charge(job.enters ? counts_.switch_cycles : counts_.fault_cycles, part, job.mark,
-         board_.wheel().now(), board_.core(core).witness);
+         board_.wheel().now(), board_.core(core).witness, "the guest's kernel");
 }
 
 // What the job was waiting for, in the state that it is in.
@@ -237,9 +237,19 @@ bool Guest::stock(u32 core) {
 
 // A write through the direct map.
 bool Guest::touch(u32 core, Gpa at) {
+  if (!kernel_.nested.on()) {  // the direct map is all that there is, and a hit
+    jobs_[core].touched = {};
+    return true;
+  }
   models::Mmu& mmu = *board_.core(core).mmu;
   const models::Regime user = mmu.regime();
   mmu.set_regime(kernel_);
+  if (models::Witness* const witness = board_.core(core).witness) {
+    models::WitnessStep told;
+    told.kind = &models::step::kTouch;
+    told.address = at.value();
+    witness->tell(board_.wheel().now(), told);
+  }
   const bool done = mmu.translate({at.value(), AccessKind::Write, false, board_.core(core).witness},
                                   *this, core, jobs_[core].touched);
   mmu.set_regime(user);
@@ -255,6 +265,13 @@ bool Guest::after_touch(u32 core, State again, State next) {
     return spend(core, costs_.zero_cycles);
   }
   job.state = again;
+  if (models::Witness* const witness = board_.core(core).witness) {
+    models::WitnessStep told;
+    told.kind = &models::step::kNestedFault;
+    told.address = fault.guest_physical;
+    told.note = models::kFaultKindNames[static_cast<unsigned>(fault.kind)];
+    witness->tell(board_.wheel().now(), told);
+  }
   hypervisor_.handle(core, Gpa(fault.guest_physical), addrspace::kWrite, *this, core, job.backed);
   return false;
 }

@@ -73,6 +73,31 @@ class HostSpaceOf final : public HostSpace {
   models::EntryFormatOf<F> format_;
 };
 
+// The guest has the machine for itself. There are no tables, so nothing is ever missing, and nobody
+// there who could take something away.
+class NativeSpace final : public HostSpace {
+ public:
+  explicit NativeSpace(const models::HostMemory& memory) : memory_(memory) {}
+
+  models::Stage stage() const override { return {}; }
+  Result<void> map(Gpa gpa, u64 bytes, addrspace::Backend) override {
+    if (!memory_.contains(Hpa(gpa.value()), bytes)) return addrspace::Error::NoMemory;
+    return {};
+  }
+  FaultOutcome handle_fault(Gpa, Access) override { return FaultOutcome::NoArea; }
+  Result<void> unmap(Gpa, u64) override { return refusal(); }
+  Result<void> protect(Gpa, u64, Access) override { return refusal(); }
+  Result<void> start_log() override { return refusal(); }
+  Result<u64> harvest_log() override { return refusal(); }
+  Result<void> stop_log() override { return refusal(); }
+  Result<Hpa> translate(Gpa gpa) const override { return Hpa(gpa.value()); }
+  addrspace::SpaceUsage usage() const override { return {}; }
+
+ private:
+  static addrspace::Error refusal() { return addrspace::Error::UnsupportedFeature; }
+  const models::HostMemory& memory_;
+};
+
 template <class F>
 std::unique_ptr<HostSpace> made(Result<Geometry> geometry, const std::string& what, u64 bytes,
                                 u16 vmid, Recording& recording) {
@@ -110,6 +135,7 @@ addrspace::Capabilities capabilities(Architecture architecture, bool hardware_di
 
 std::unique_ptr<HostSpace> make_host_space(Architecture architecture, const HypervisorShape& shape,
                                            u64 bytes, u16 vmid, Recording& recording) {
+  if (!shape.second_stage) return std::make_unique<NativeSpace>(recording.memory());
   const std::string levels = std::to_string(shape.levels) + " levels";
   switch (architecture) {
     case Architecture::X86_64:

@@ -113,7 +113,8 @@ PartCycles& Hypervisor::cycles_of(const Job& job) {
 }
 
 void Hypervisor::charge_to(Job& job, u32 core, Part part) {
-  charge(cycles_of(job), part, job.mark, board_.wheel().now(), board_.core(core).witness);
+  charge(cycles_of(job), part, job.mark, board_.wheel().now(), board_.core(core).witness,
+         "the hypervisor");
 }
 
 void Hypervisor::on_cycle(u32 core) {

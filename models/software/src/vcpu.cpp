@@ -44,11 +44,6 @@ void Vcpu::begin(u64 limit) {
   board_.wheel().schedule(counts_.begin, *this, kFront);
 }
 
-void Vcpu::watch(u64 number, models::Witness& witness) {
-  watched_ = number;
-  witness_ = &witness;
-}
-
 void Vcpu::on_cycle(u32 what) {
   if (slots_.size() == 1) return play_in_order();
   if (what == kFront) return play_window();
@@ -56,16 +51,6 @@ void Vcpu::on_cycle(u32 what) {
 }
 
 // The stream -------------------------------------------------------------------------------------
-
-// There is an access or an event that comes next; false at the end.
-bool Vcpu::fetch_record() {
-  while (at_ == batch_.accesses.size()) {
-    if (batch_.event != nullptr) return true;
-    at_ = 0;
-    if (left_ == 0 || !stream_.next(batch_)) return finish();
-  }
-  return left_ != 0 || finish();
-}
 
 // What is not on an access's usual way; true if the next state is due in this cycle.
 bool Vcpu::rare_front() {

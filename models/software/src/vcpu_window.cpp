@@ -69,13 +69,6 @@ void Vcpu::issue() {
   go_on(index);
 }
 
-void Vcpu::go_on(u32 index) {
-  Slot& slot = slots_[index];
-  if (slot.done || !perform(slot)) return;  // all is done when the vCPU had to stop
-  retire(slot);
-  free_slots();
-}
-
 // In order; then whoever waited for that goes on.
 void Vcpu::free_slots() {
   while (oldest_ != issued() && slots_[oldest_ % slots_.size()].done) ++oldest_;

@@ -23,7 +23,9 @@ const Work& Recording::take() {
 void Recording::fenced(const addrspace::Invalidation<Gpa>& change) {
   emit_fences(architecture_, policy_, machine_, change, [&](const addrspace::Fence& op) {
     const models::FenceRequest request = models::from_engine(op, regime_);
-    if (request.kind != models::FenceKind::None) fence(request);
+    const bool barrier =
+        request.kind == models::FenceKind::None || request.kind == models::FenceKind::Dsb;
+    if (!barrier) fence(request);
   });
 }
 
@@ -78,7 +80,7 @@ void Worker::account() {
   models::WitnessStep told;
   told.kind = &kPartSteps[static_cast<std::size_t>(part)];
   told.address = doing_->where;
-  told.served = served_;
+  if (part == Part::Tables) told.served = served_;
   if (doing_->kind == Step::Kind::Read) {
     told.before = told.value = board_.memory().load(Hpa(doing_->where));
   } else if (doing_->kind == Step::Kind::Write) {

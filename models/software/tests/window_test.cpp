@@ -33,7 +33,8 @@ Cycle takes(u32 window, const std::vector<GuestAccess>& accesses) {
     HypervisorShape policy;
     policy.backend = Backend::eager();
     World world(physical(), policy, Architecture::X86_64, 1, {window});
-    for (const GuestAccess& each : accesses) world.streams[0].add(access(each.address / kApart, each.kind));
+    for (const GuestAccess& each : accesses)
+      world.streams[0].add(access(each.address / kApart, each.kind));
     world.streams[0].add({0, GuestPhase{}});
     for (std::size_t n = 0; n < count; ++n) world.streams[0].add(accesses[n]);
     world.run();
@@ -64,9 +65,9 @@ TEST(Window, IssuesInstructionsMeanwhile) {
 TEST(Window, DependentAccessesWaitForTheReadBeforeThem) {
   EXPECT_EQ(takes(4, {access(1), access(2, AccessKind::Read, 0, true)}), 2 * kHit);
   // A write between them is not what it waits for.
-  EXPECT_EQ(takes(4, {access(1), access(2, AccessKind::Write),
-                      access(3, AccessKind::Read, 0, true)}),
-            2 * kHit);
+  EXPECT_EQ(
+      takes(4, {access(1), access(2, AccessKind::Write), access(3, AccessKind::Read, 0, true)}),
+      2 * kHit);
   // Nor is there anything to wait for behind writes only.
   EXPECT_EQ(takes(4, {access(1, AccessKind::Write), access(2, AccessKind::Write)}), kHit);
 }
@@ -124,7 +125,8 @@ TEST(Window, EventsWaitUntilItIsEmpty) {
   const auto end_after = [&](bool operation) {
     World world(physical(), policy, Architecture::X86_64, 1, {4});
     for (u64 page = 1; page < 4; ++page) world.streams[0].add(access(page));
-    if (operation) world.streams[0].add({0, HostOperation{HostOperation::Kind::LogStop, Gpa(0), 0}});
+    if (operation)
+      world.streams[0].add({0, HostOperation{HostOperation::Kind::LogStop, Gpa(0), 0}});
     world.run();
     const Cycle in_operation = world.hypervisor->operations().cycles.sum();
     EXPECT_EQ(world.counts().operation_cycles, in_operation);
@@ -133,8 +135,8 @@ TEST(Window, EventsWaitUntilItIsEmpty) {
   EXPECT_EQ(end_after(true), end_after(false));
 }
 
-// Whatever the window, all is played, each page faults once, and a chain of reads that depend on each
-// other takes as long as in order.
+// Whatever the window, all is played, each page faults once, and a chain of reads that depend on
+// each other takes as long as in order.
 TEST(Window, ChangesTimeOnly) {
   HypervisorShape policy;
   policy.backend = Backend::lazy();

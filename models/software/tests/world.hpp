@@ -23,8 +23,9 @@ constexpr u64 kWalk = 4 * kReference;
 constexpr u64 kExit = 100, kEntry = 50, kHandler = 30, kFrame = 7, kZero = 20;
 constexpr u64 kGuestFault = 200, kGuestSwitch = 60, kEmulation = 500;
 
-inline models::MachineShape easy(Architecture architecture, u32 cores) {
+inline models::MachineShape easy(Architecture architecture, u32 cores, bool second_stage = true) {
   models::MachineShape shape;
+  if (!second_stage) shape.memory_base = 0;
   shape.architecture = architecture;
   shape.cores = cores;
   shape.mmu.data_tlb = {{{4, 4, {12}}, {1, 4, {21}}}, kTlb};
@@ -78,7 +79,7 @@ class World : private models::Actor {
         const VcpuShape& vcpu_shape = {})
       : shape_(shape),
         guest_shape_(guest_shape),
-        machine(easy(architecture, cores), 2 * addrspace::kGiB),
+        machine(easy(architecture, cores, shape.second_stage), 2 * addrspace::kGiB),
         fences(machine),
         recording(machine.memory(), architecture, shape.fences,
                   capabilities(architecture, shape.hardware_dirty)),

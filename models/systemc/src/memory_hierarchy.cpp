@@ -11,7 +11,7 @@ MemoryHierarchy::MemoryHierarchy(const sc_core::sc_module_name& name,
       time("time"),
       memory("memory", shape.line_bytes),
       shape_(shape),
-      host_memory_(host_bytes) {
+      host_memory_(host_bytes, models::Hpa(shape.memory_base)) {
   SC_METHOD(send);
   sensitive << memory.due();
   dont_initialize();

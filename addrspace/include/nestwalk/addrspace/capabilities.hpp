@@ -22,6 +22,8 @@ struct Capabilities {
   bool hardware_dirty = false;     ///< EPT A/D; Arm FEAT_HAFDBS; RISC-V Svadu
   bool page_memory_types = false;  ///< RISC-V Svpbmt; without it the platform decides
   bool caches_no_invalid = false;  ///< RISC-V Svvptc: an invalid entry is not cached for long
+  bool tlbi_range = false;         ///< Arm FEAT_TLBIRANGE: TLBI R...
+  bool svinval = false;            ///< RISC-V Svinval: HINVAL.GVMA, SFENCE.INVAL.IR
 };
 
 /// x86: from the value of IA32_VMX_EPT_VPID_CAP and the MAXPHYADDR of CPUID 80000008H.

@@ -26,66 +26,17 @@
 #include <type_traits>
 
 #include "nestwalk/addrspace/capabilities.hpp"
-#include "nestwalk/addrspace/geometry.hpp"
-#include "nestwalk/addrspace/invalidation.hpp"
-#include "nestwalk/addrspace/text.hpp"
+#include "nestwalk/addrspace/fence_policy.hpp"
+#include "nestwalk/addrspace/fence_range.hpp"
 
 namespace nestwalk::addrspace {
-
-enum class FenceOp : u8 {
-  // x86-64
-  InveptSingle,  ///< operand: EPTP
-  InveptAll,
-  InvvpidSingle,  ///< operand: the VPID
-  Invlpg,         ///< operand: a linear address
-  MovCr3,         ///< CR3 written with the value that it has
-  // AArch64; operands as the register holds them
-  DsbIshst,
-  DsbIsh,
-  DsbSy,
-  Isb,
-  TlbiIpas2e1is,   ///< operand: IPA >> 12
-  TlbiIpas2le1is,  ///< operand: IPA >> 12; last level only
-  TlbiVmalle1is,
-  TlbiVmalls12e1is,
-  TlbiVae2is,  ///< operand: VA >> 12
-  TlbiAlle2is,
-  // RISC-V
-  HfenceGvmaAddress,  ///< rs1 = operand (GPA >> 2), rs2 = vmid
-  HfenceGvmaVmid,     ///< rs1 = x0, rs2 = vmid
-  HfenceGvmaAll,
-  HfenceVvmaAll,  ///< rs1 = rs2 = x0; acts on the VMID that hgatp holds
-};
-inline constexpr unsigned kFenceOpCount = static_cast<unsigned>(FenceOp::HfenceVvmaAll) + 1;
-
-struct Fence {
-  FenceOp op;
-  u16 vmid = 0;
-  u64 operand = 0;
-  friend constexpr bool operator==(const Fence&, const Fence&) = default;
-};
-
-/// As an assembler listing shows it, with the operand's value: `tlbi ipas2e1is, 0x10`.
-Text<64> to_text(const Fence& fence);
-/// Does it reach the other processors by itself?
-bool is_broadcast(FenceOp op);
-
-enum class FencePolicy : u8 {
-  Precise,      ///< as narrow as the rules allow
-  Context,      ///< the whole VM, whenever anything is needed
-  Original030,  ///< what axaddrspace 0.3.0 issues, for comparison: the wrong kind everywhere
-};
-const char* to_string(FencePolicy policy);
-
-/// Above so many instructions for one operation, Precise takes the whole VM.
-inline constexpr u64 kMostSelectiveFences = 512;
 
 namespace detail {
 
 /// TLBI by IPA or VMID, HFENCE.VVMA: the VM is the one that VTTBR_EL2 or hgatp holds.
 constexpr bool acts_on_selected_vm(FenceOp op) {
-  return (op >= FenceOp::TlbiIpas2e1is && op <= FenceOp::TlbiVmalls12e1is) ||
-         op == FenceOp::HfenceVvmaAll;
+  return (op >= FenceOp::TlbiIpas2e1is && op <= FenceOp::TlbiVmalls12e1) ||
+         op == FenceOp::HfenceVvmaAll || op == FenceOp::HinvalVvmaAll;
 }
 
 template <class Sink>
@@ -107,25 +58,44 @@ inline bool needs_tlbi(const Invalidation<Gpa>& change) {
   return change.changes().any_of(kNeedsTlbi) || change.tables();
 }
 
+// By address: what the runs of a change need, one instruction after the other.
 template <class Sink>
-void emit_aarch64(const Invalidation<Gpa>& change, bool whole_vm, Sink& sink) {
+void emit_by_ipa(const Invalidation<Gpa>& change, bool ranges, Sink&& sink) {
+  const RangeEncoding encoding = RangeEncoding::of(change.tag().control_register);
+  for (const auto& run : change) {
+    if (!run.changes.any_of(kNeedsTlbi) && !run.table) continue;
+    const FenceOp op = run.table ? FenceOp::TlbiIpas2e1is : FenceOp::TlbiIpas2le1is;
+    const auto one = [&](u64 address) { sink(Fence{op, 0, address >> 12}); };
+    if (!ranges || run.leaves() == 1) {
+      for (u64 n = 0; n < run.leaves(); ++n) one(run.start.value() + (n << run.leaf_shift));
+      continue;
+    }
+    const FenceOp range = run.table ? FenceOp::TlbiRipas2e1is : FenceOp::TlbiRipas2le1is;
+    for_each_range(encoding, run.start.value(), run.size, one, [&](u64 operand) {
+      sink(Fence{range, 0, operand});
+    });
+  }
+}
+
+template <class Sink>
+void emit_aarch64(const Invalidation<Gpa>& change, const FencePolicy& policy, bool ranges,
+                  Sink& sink) {
   if (!needs_tlbi(change)) {
     if (!change.changes().any_of(change::kMadeValid)) return;
     sink(Fence{FenceOp::DsbIshst});
     sink(Fence{FenceOp::Isb});
     return;
   }
+  u64 instructions = change.leaves();
+  if (ranges && !change.whole()) {
+    instructions = 0;
+    emit_by_ipa(change, ranges, [&](const Fence&) { ++instructions; });
+  }
   sink(Fence{FenceOp::DsbIshst});
-  if (whole_vm) {
+  if (policy.most_selective == 0 || instructions > policy.most_selective) {
     sink(Fence{FenceOp::TlbiVmalls12e1is});
   } else {
-    for (const auto& run : change) {
-      if (!run.changes.any_of(kNeedsTlbi) && !run.table) continue;
-      const FenceOp op = run.table ? FenceOp::TlbiIpas2e1is : FenceOp::TlbiIpas2le1is;
-      for (u64 n = 0; n < run.leaves(); ++n) {
-        sink(Fence{op, 0, (run.start.value() + (n << run.leaf_shift)) >> 12});
-      }
-    }
+    emit_by_ipa(change, ranges, sink);
     sink(Fence{FenceOp::DsbIsh});
     sink(Fence{FenceOp::TlbiVmalle1is});
   }
@@ -133,8 +103,14 @@ void emit_aarch64(const Invalidation<Gpa>& change, bool whole_vm, Sink& sink) {
   sink(Fence{FenceOp::Isb});
 }
 
+struct GvmaOps {
+  FenceOp address;
+  FenceOp vmid;
+};
+
 template <class Sink>
-void emit_riscv(const Invalidation<Gpa>& change, bool whole_vm, bool new_entries_too, Sink& sink) {
+void emit_riscv(const Invalidation<Gpa>& change, bool whole_vm, bool new_entries_too, GvmaOps ops,
+                Sink&& sink) {
   const u16 vmid = change.tag().vmid;
   Changes stale = change::kRevoking | change::kMorePermission | change::kSpurious;
   if (new_entries_too) stale = stale | change::kMadeValid;
@@ -142,17 +118,122 @@ void emit_riscv(const Invalidation<Gpa>& change, bool whole_vm, bool new_entries
   // ordered.
   const bool any_level = new_entries_too && change.changes().any_of(change::kSpurious);
   if (change.tables() || any_level || (whole_vm && change.changes().any_of(stale))) {
-    sink(Fence{FenceOp::HfenceGvmaVmid, vmid});
+    sink(Fence{ops.vmid, vmid});
     return;
   }
   for (const auto& run : change) {
     if (!run.changes.any_of(stale)) continue;
     for (u64 n = 0; n < run.leaves(); ++n) {
-      sink(Fence{FenceOp::HfenceGvmaAddress, vmid,
-                 (run.start.value() + (n << run.leaf_shift)) >> 2});
+      sink(Fence{ops.address, vmid, (run.start.value() + (n << run.leaf_shift)) >> 2});
     }
   }
 }
+
+// "SINVAL.VMA ... ordered by SFENCE.W.INVAL and SFENCE.INVAL.IR" (RISC-V privileged spec, Svinval).
+template <class Sink>
+void emit_svinval(const Invalidation<Gpa>& change, bool whole_vm, bool new_entries_too,
+                  Sink& sink) {
+  bool any = false;
+  emit_riscv(change, whole_vm, new_entries_too,
+             {FenceOp::HinvalGvmaAddress, FenceOp::HinvalGvmaVmid}, [&](const Fence& fence) {
+               if (!any) sink(Fence{FenceOp::SfenceWInval});
+               any = true;
+               sink(fence);
+             });
+  if (any) sink(Fence{FenceOp::SfenceInvalIr});
+}
+
+/// An instruction as a rule means it: for an address, if it names one.
+constexpr Fence instruction_for(FenceOp op, FenceOperand operand, const VmTag& tag, u64 address) {
+  switch (operand) {
+    case FenceOperand::None:
+      return {op};
+    case FenceOperand::Root:
+      return {op, 0, tag.root_register};
+    case FenceOperand::Vpid:
+      return {op, 0, tag.vmid};
+    case FenceOperand::Linear:
+      return {op, 0, address};
+    case FenceOperand::Page:
+      return {op, 0, address >> 12};
+    case FenceOperand::Range:
+      return {op, 0, address};
+    case FenceOperand::Quarter:
+      return {op, tag.vmid, address >> 2};
+    case FenceOperand::Vmid:
+      return {op, tag.vmid};
+  }
+  return {op};
+}
+
+// Somebody's own rules, one after the other, each for the runs that no earlier one claims.
+template <class Sink>
+class OwnRules {
+ public:
+  using Run = typename Invalidation<Gpa>::Run;
+
+  OwnRules(const FencePolicy& policy, const Invalidation<Gpa>& change, Sink& sink)
+      : policy_(policy), change_(change), sink_(sink) {}
+
+  void emit() {
+    for (u32 number = 0; number < policy_.rule_count; ++number) {
+      const FenceRule& rule = policy_.rules[number];
+      u64 leaves = 0;
+      for (const Run& run : change_) leaves += rule_of(run) == number ? run.leaves() : 0;
+      const bool unlisted = change_.whole() && change_.changes().any_of(rule.changes);
+      if (leaves == 0 && !unlisted) continue;
+      const bool many = leaves > rule.most || unlisted;
+      for (const FenceOp op : many ? rule.beyond : rule.issue) emit(op, number);
+    }
+  }
+
+ private:
+  u32 rule_of(const Run& run) const {
+    u32 number = 0;
+    for (; number < policy_.rule_count; ++number) {
+      const FenceRule& rule = policy_.rules[number];
+      if (run.changes.any_of(rule.changes) || (run.table && rule.tables)) break;
+    }
+    return number;
+  }
+  void emit(FenceOp op, u32 number) {
+    const FenceOperand operand = traits_of(op).operand;
+    const auto issue = [&](u64 address) {
+      sink_(instruction_for(op, operand, change_.tag(), address));
+    };
+    if (!names_address(operand)) return issue(0);
+    const RangeEncoding encoding = RangeEncoding::of(change_.tag().control_register);
+    for (const Run& run : change_) {
+      if (rule_of(run) != number) continue;
+      if (operand == FenceOperand::Range) {
+        emit_range(op, encoding, run);
+        continue;
+      }
+      for (u64 n = 0; n < run.leaves(); ++n) issue(run.start.value() + (n << run.leaf_shift));
+    }
+  }
+  // What no range instruction can say, its sibling for one page does.
+  void emit_range(FenceOp op, RangeEncoding encoding, const Run& run) {
+    const FenceOp one =
+        op == FenceOp::TlbiRipas2e1is ? FenceOp::TlbiIpas2e1is : FenceOp::TlbiIpas2le1is;
+    for_each_range(
+        encoding, run.start.value(), run.size,
+        [&](u64 address) {
+          sink_(Fence{one, 0, address >> 12});
+        },
+        [&](u64 range) {
+          sink_(Fence{op, 0, range});
+        });
+  }
+  static constexpr bool names_address(FenceOperand operand) {
+    return operand == FenceOperand::Linear || operand == FenceOperand::Page ||
+           operand == FenceOperand::Range || operand == FenceOperand::Quarter;
+  }
+
+  const FencePolicy& policy_;
+  const Invalidation<Gpa>& change_;
+  Sink& sink_;
+};
 
 // axaddrspace 0.3.0: one flush per address up to 32 of a batch, else a full one; per page, without
 // a limit, for allocated memory; the operand as the caller had it.
@@ -218,20 +299,29 @@ class Original030 {
 
 /// Calls sink(Fence) for each instruction that the policy issues, in order.
 template <class Sink>
-void emit_fences(Architecture architecture, FencePolicy policy, const Capabilities& machine,
+void emit_fences(Architecture architecture, const FencePolicy& policy, const Capabilities& machine,
                  const Invalidation<Gpa>& change, Sink&& sink) {
-  if (policy == FencePolicy::Original030) {
-    detail::Original030<std::remove_reference_t<Sink>>(architecture, sink).emit(change);
-    return;
+  using To = std::remove_reference_t<Sink>;
+  switch (policy.source) {
+    case FencePolicy::Source::Original030:
+      return detail::Original030<To>(architecture, sink).emit(change);
+    case FencePolicy::Source::Rules:
+      return detail::OwnRules<To>(policy, change, sink).emit();
+    case FencePolicy::Source::Manual:
+      break;
   }
-  const bool whole_vm = policy == FencePolicy::Context || change.leaves() > kMostSelectiveFences;
+  const bool whole_vm = policy.most_selective == 0 || change.leaves() > policy.most_selective;
   switch (architecture) {
     case Architecture::X86_64:
       return detail::emit_x86(change, machine, sink);
     case Architecture::AArch64:
-      return detail::emit_aarch64(change, whole_vm, sink);
+      return detail::emit_aarch64(change, policy, policy.ranges && machine.tlbi_range, sink);
     case Architecture::RiscV64:
-      return detail::emit_riscv(change, whole_vm, !machine.caches_no_invalid, sink);
+      if (policy.svinval && machine.svinval) {
+        return detail::emit_svinval(change, whole_vm, !machine.caches_no_invalid, sink);
+      }
+      return detail::emit_riscv(change, whole_vm, !machine.caches_no_invalid,
+                                {FenceOp::HfenceGvmaAddress, FenceOp::HfenceGvmaVmid}, sink);
   }
 }
 

@@ -39,8 +39,8 @@ inline constexpr u64 kAllContexts = 2;
 inline void invept_or_trap(u64 type, u64 eptp) {
   if (!invept(type, {eptp, 0}) && !invept(kAllContexts, {0, 0})) __builtin_trap();
 }
-inline void invvpid_or_trap(u64 vpid) {
-  if (!invvpid(kSingleContext, {vpid, 0}) && !invvpid(kAllContexts, {0, 0})) __builtin_trap();
+inline void invvpid_or_trap(u64 type, u64 vpid) {
+  if (!invvpid(type, {vpid, 0}) && !invvpid(kAllContexts, {0, 0})) __builtin_trap();
 }
 }  // namespace detail
 
@@ -52,7 +52,9 @@ inline void execute(const Fence& fence) {
     case FenceOp::InveptAll:
       return detail::invept_or_trap(detail::kAllContexts, 0);
     case FenceOp::InvvpidSingle:
-      return detail::invvpid_or_trap(fence.operand);
+      return detail::invvpid_or_trap(detail::kSingleContext, fence.operand);
+    case FenceOp::InvvpidAll:
+      return detail::invvpid_or_trap(detail::kAllContexts, 0);
     case FenceOp::Invlpg:
       asm volatile("invlpg (%0)" : : "r"(fence.operand) : "memory");
       return;
@@ -88,11 +90,33 @@ inline void execute(const Fence& fence) {
     case FenceOp::TlbiIpas2le1is:
       asm volatile("tlbi ipas2le1is, %0" : : "r"(fence.operand) : "memory");
       return;
+    // By their encodings: assemblers want FEAT_TLBIRANGE named.
+    case FenceOp::TlbiRipas2e1is:
+      asm volatile("sys #4, c8, c0, #2, %0" : : "r"(fence.operand) : "memory");
+      return;
+    case FenceOp::TlbiRipas2le1is:
+      asm volatile("sys #4, c8, c0, #6, %0" : : "r"(fence.operand) : "memory");
+      return;
     case FenceOp::TlbiVmalle1is:
       asm volatile("tlbi vmalle1is" : : : "memory");
       return;
     case FenceOp::TlbiVmalls12e1is:
       asm volatile("tlbi vmalls12e1is" : : : "memory");
+      return;
+    case FenceOp::TlbiIpas2e1:
+      asm volatile("tlbi ipas2e1, %0" : : "r"(fence.operand) : "memory");
+      return;
+    case FenceOp::TlbiIpas2le1:
+      asm volatile("tlbi ipas2le1, %0" : : "r"(fence.operand) : "memory");
+      return;
+    case FenceOp::TlbiVmalle1:
+      asm volatile("tlbi vmalle1" : : : "memory");
+      return;
+    case FenceOp::TlbiVmalls12e1:
+      asm volatile("tlbi vmalls12e1" : : : "memory");
+      return;
+    case FenceOp::TlbiAlle1is:
+      asm volatile("tlbi alle1is" : : : "memory");
       return;
     case FenceOp::TlbiVae2is:
       asm volatile("tlbi vae2is, %0" : : "r"(fence.operand) : "memory");
@@ -109,7 +133,7 @@ inline void execute(const Fence& fence) {
 
 inline constexpr Architecture kTarget = Architecture::RiscV64;
 
-// hfence.gvma and hfence.vvma by their encodings: assemblers want the H extension named.
+// By their encodings: assemblers want the extensions H and Svinval named.
 inline void execute(const Fence& fence) {
   const u64 vmid = fence.vmid;
   switch (fence.op) {
@@ -127,6 +151,27 @@ inline void execute(const Fence& fence) {
       return;
     case FenceOp::HfenceVvmaAll:
       asm volatile(".insn r 0x73, 0, 0x11, x0, x0, x0" : : : "memory");
+      return;
+    case FenceOp::SfenceWInval:
+      asm volatile(".insn r 0x73, 0, 0x0c, x0, x0, x0" : : : "memory");
+      return;
+    case FenceOp::HinvalGvmaAddress:
+      asm volatile(".insn r 0x73, 0, 0x33, x0, %0, %1"
+                   :
+                   : "r"(fence.operand), "r"(vmid)
+                   : "memory");
+      return;
+    case FenceOp::HinvalGvmaVmid:
+      asm volatile(".insn r 0x73, 0, 0x33, x0, x0, %0" : : "r"(vmid) : "memory");
+      return;
+    case FenceOp::HinvalGvmaAll:
+      asm volatile(".insn r 0x73, 0, 0x33, x0, x0, x0" : : : "memory");
+      return;
+    case FenceOp::HinvalVvmaAll:
+      asm volatile(".insn r 0x73, 0, 0x13, x0, x0, x0" : : : "memory");
+      return;
+    case FenceOp::SfenceInvalIr:
+      asm volatile(".insn r 0x73, 0, 0x0c, x0, x0, x1" : : : "memory");
       return;
     default:
       __builtin_trap();
@@ -193,9 +238,9 @@ class VmSelected {
 
 /// Carries out on this processor what a policy demands: the body of a Hal's `invalidate`. Traps on
 /// Original030, which is there to be compared and not to be run.
-inline void execute_fences(FencePolicy policy, const Capabilities& machine,
+inline void execute_fences(const FencePolicy& policy, const Capabilities& machine,
                            const Invalidation<Gpa>& change) {
-  if (policy == FencePolicy::Original030) __builtin_trap();
+  if (policy.source == FencePolicy::Source::Original030) __builtin_trap();
   const auto run = [&] {
     emit_fences(kTarget, policy, machine, change, [](const Fence& fence) { execute(fence); });
   };

@@ -102,6 +102,18 @@ class Invalidation {
   /// False once runs had to be fused over unchanged pages, because there were too many.
   constexpr bool exact() const { return exact_; }
 
+  /// True once there are more runs than can be listed: only the whole VM covers them.
+  constexpr bool whole() const { return leaves_ == kCountless; }
+
+  /// What a later operation on the same VM changed, as well: in any order of addresses.
+  void gather(const Invalidation& later) {
+    for (const Run& run : later) gather(run);
+    changes_ = changes_ | later.changes_;
+    tables_ = tables_ || later.tables_;
+    exact_ = exact_ && later.exact_;
+    if (later.whole()) leaves_ = kCountless;
+  }
+
   /// Addresses come in ascending order.
   void note(A start, u64 size, unsigned leaf_shift, Changes changes, bool owned = false) {
     changes_ = changes_ | changes;
@@ -132,6 +144,30 @@ class Invalidation {
   }
 
  private:
+  static constexpr u64 kCountless = ~u64{0};
+
+  void gather(const Run& run) {
+    for (unsigned n = 0; n < count_; ++n) {
+      Run& known = runs_[n];
+      if (known.start != run.start || known.size != run.size ||
+          known.leaf_shift != run.leaf_shift) {
+        continue;
+      }
+      known.changes = known.changes | run.changes;
+      known.table = known.table || run.table;
+      known.owned = known.owned && run.owned;
+      return;
+    }
+    if (whole()) return;
+    if (count_ == kMaxRuns) {
+      leaves_ = kCountless;
+      exact_ = false;
+      return;
+    }
+    ::new (static_cast<void*>(&runs_[count_++])) Run(run);
+    leaves_ += run.leaves();
+  }
+
   static constexpr bool extends(const Run& run, A start, unsigned leaf_shift, Changes changes,
                                 bool owned) {
     return run.end() == start && run.leaf_shift == leaf_shift && run.changes == changes &&

@@ -18,6 +18,9 @@ enum class FaultKind : u8 {
   Permission,
   BusError,  ///< a table where there is no memory
 };
+inline constexpr const char* kFaultKindNames[] = {
+    "none",        "no such address", "not present", "malformed entry",
+    "access flag", "permission",      "bus error"};
 
 struct Fault {
   FaultKind kind = FaultKind::None;

@@ -139,6 +139,7 @@ constexpr FenceRow kFenceRows[] = {
     {"hinval.gvma rs1", kFirst | kNestedTlb, kGlobals | kTables | kPosted, By::GuestPhysical},
     {"hinval.gvma rs1, rs2", kFirst | kNestedTlb, kVm | kTables | kPosted, By::GuestPhysical},
     {"sfence.inval.ir", 0, 0, By::Nothing},
+    {"dsb", 0, 0, By::Nothing},
     {"barrier", 0, 0, By::Nothing},
 };
 static_assert(sizeof(kFenceRows) / sizeof(kFenceRows[0]) == kFenceKindCount);

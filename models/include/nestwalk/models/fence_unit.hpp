@@ -72,7 +72,8 @@ enum class FenceKind : u8 {
   HinvalGvmaAddress,
   HinvalGvmaAddressVmid,
   SfenceInvalIr,
-  None,  ///< a barrier
+  Dsb,   ///< waits for what the core broadcast
+  None,  ///< a barrier that takes no time
 };
 inline constexpr unsigned kFenceKindCount = static_cast<unsigned>(FenceKind::None) + 1;
 

@@ -62,9 +62,14 @@ class KeyArray {
   u32 find(u32 set, const Key& key) const { return way_of(block(set), key); }
   /// The same, as a use.
   u32 use(u32 set, const Key& key) {
+    // Whatever the policy, a second use in a row changes nothing.
+    if (key.value_ == used_last_.key) return used_last_.way;
     u64* const words = block(set);
     const u32 way = way_of(words, key);
-    if (way != kNone) touch(words, way);
+    if (way != kNone) {
+      touch(words, way);
+      used_last_ = {key.value_, way};
+    }
     return way;
   }
   struct Place {
@@ -79,10 +84,12 @@ class KeyArray {
     const u32 way = way_of(words, key);
     if (way == kNone) return put(words, key);
     touch(words, way);
+    used_last_ = {key.value_, way};
     return {way, key.value_};
   }
   void erase(u32 set, u32 way) {
     empty_ += key(set, way) == kEmpty ? 0 : 1;
+    used_last_.key = kEmpty;
     write(block(set), way, kEmpty, 0);
   }
   /// For the host's caches, some time before a lookup: the signatures. (gcc drops calls of
@@ -138,6 +145,7 @@ class KeyArray {
     }
     const u64 before = words[keys_ + way];
     write(words, way, key.value_, key.pattern_);
+    used_last_ = {key.value_, way};
     return {way, before};
   }
   void touch(u64* words, u32 way) {
@@ -159,6 +167,10 @@ class KeyArray {
   u32 keys_;
   u32 stride_;
   u32 empty_;  ///< ways of all sets
+  struct {
+    u64 key = kEmpty;
+    u32 way = 0;
+  } used_last_;  ///< of all sets
   Table<u64> words_;
 };
 

@@ -42,6 +42,7 @@ struct MachineShape {
   std::optional<DataCacheShape> l3;            ///< shared
   Served walks_enter_at = Served::L1;  ///< where table reads look first; L1 is the data cache
   DramShape memory;
+  u64 memory_base = u64{1} << 32;  ///< where it begins
   FenceShape fence;
   SoftwareShape software;
 };

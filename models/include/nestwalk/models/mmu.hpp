@@ -137,7 +137,8 @@ class Mmu final : public Actor {
     u32 walk = kNone;
     u32 next_waiting = kNone;
     u32 last_waiting = kNone;
-    Cycle since = 0;  ///< in what it is doing
+    Cycle since = 0;      ///< in what it is doing
+    u64 changes[2] = {};  ///< of the TLBs when they did not have it
     State state = State::First;
     Doing doing = Doing::FirstTlb;
     bool active = false;
@@ -181,7 +182,8 @@ class Mmu final : public Actor {
   bool finish(Miss& miss, u32 number);
   void account(Miss& miss);
   void refuse(Miss& miss, const Translation& entry);
-  void enter(TranslationCache<Translation>& tlb, const Miss& miss, const Translation& entry);
+  void enter(TranslationCache<Translation>& tlb, unsigned level, const Miss& miss,
+             const Translation& entry);
   void forget_refused(const Miss& miss);
   u32 walk_to_join(const Miss& miss) const;
 

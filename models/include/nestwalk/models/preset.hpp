@@ -34,5 +34,8 @@ struct Preset {
 /// `name` is how messages call the text: usually a file's name.
 Preset parse_preset(const std::string& text, const std::string& name);
 Preset load_preset(const std::string& file);
+/// JSON Schema (draft 2020-12) of machines, and of parts of them: no key must be there. Made by the
+/// code that reads them.
+std::string preset_schema();
 
 }  // namespace nestwalk::models

@@ -74,26 +74,45 @@ class TranslationCache {
     if (place != nullptr) *place = payload;
     return place;
   }
-  /// The same, for the caller to write it there.
-  Payload* make_place(u64 address, unsigned shift, u16 tag) {
+  /// The same, for the caller to write it there. `absent`: a lookup has just shown that nothing is
+  /// held for the address and the tag, so it need not be looked for.
+  Payload* make_place(u64 address, unsigned shift, u16 tag, bool absent = false) {
     if (held_[shift] == kNotHeld) return nullptr;
     Size& size = sizes_[held_[shift]];
     Array& array = *size.array;
     const u32 set = array.keys.set_of(address >> size.shift);
-    const KeyArray::Place place = array.keys.put_or_use(set, size.key(address, tag));
+    const KeyArray::Key key = size.key(address, tag);
+    const KeyArray::Place place =
+        absent ? array.keys.put(set, key) : array.keys.put_or_use(set, key);
     ++size.entries;
+    ++changes_;
     forget(place.before);
     return &array.payload(set, place.way);
   }
+  /// As long as this is the same, nothing has come.
+  u64 changes() const { return changes_; }
   /// The size in which such a translation is held; 0 if it is not.
   u8 held_shift(unsigned shift) const {
     return held_[shift] == kNotHeld ? u8{0} : sizes_[held_[shift]].shift;
   }
 
+  /// Removes what is held for the address, in every size.
+  void drop(u64 address, u16 tag) {
+    for (Size& size : sizes_) {
+      if (size.entries == 0) continue;
+      KeyArray& keys = size.array->keys;
+      const u32 set = keys.set_of(address >> size.shift);
+      const u32 way = keys.find(set, size.key(address, tag));
+      if (way == KeyArray::kNone) continue;
+      keys.erase(set, way);
+      --size.entries;
+    }
+  }
   /// Removes the entries for which drop(EntryKey, const Payload&) holds, and says how many.
   template <class Drop>
   u32 drop_if(Drop&& drop) {
     u32 dropped = 0;
+    ++changes_;
     for_each_way([&](Array& array, u32 set, u32 way, u64 key) {
       if (!drop(where(key), array.payload(set, way))) return;
       array.keys.erase(set, way);
@@ -176,6 +195,7 @@ class TranslationCache {
   }
 
   u32 latency_;
+  u64 changes_ = 0;
   std::vector<Array> arrays_;
   std::vector<Size> sizes_;    ///< by code
   std::array<u8, 64> held_{};  ///< by log2 of a translation's size: the code of what holds it

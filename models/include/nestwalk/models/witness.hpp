@@ -73,6 +73,10 @@ inline constexpr StepKind kGuestUpdate{"guest update", "set flags of a first-sta
 inline constexpr StepKind kNestedEntry{"nested entry", "read a second-stage entry"};
 inline constexpr StepKind kNestedUpdate{"nested update", "set flags of a second-stage entry"};
 inline constexpr StepKind kData{"data", "read or wrote the data"};
+inline constexpr StepKind kGuestFault{"guest fault", "the first stage had no translation"};
+inline constexpr StepKind kNestedFault{"exit reason", "the second stage had no translation"};
+inline constexpr StepKind kTouch{"touch", "the guest's kernel writes to a frame of its own"};
+inline constexpr StepKind kHeld{"held", "waited for all accesses before it, to take the fault"};
 
 }  // namespace step
 }  // namespace nestwalk::models

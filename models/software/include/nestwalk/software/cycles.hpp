@@ -67,9 +67,9 @@ class PartCycles {
   std::array<Cycle, kParts> cycles_{};
 };
 
-/// Takes the time since `mark` for a part of something, and tells a witness.
-inline void charge(PartCycles& cycles, Part part, Cycle& mark, Cycle now,
-                   models::Witness* witness) {
+/// Takes the time since `mark` for a part of something, and tells a witness whose it was.
+inline void charge(PartCycles& cycles, Part part, Cycle& mark, Cycle now, models::Witness* witness,
+                   const char* whose) {
   if (now == mark) return;
   cycles[part] += now - mark;
   mark = now;
@@ -77,6 +77,7 @@ inline void charge(PartCycles& cycles, Part part, Cycle& mark, Cycle now,
     return;
   models::WitnessStep told;
   told.kind = &kPartSteps[static_cast<std::size_t>(part)];
+  told.note = whose;
   witness->tell_rest(now, told);
 }
 

@@ -21,7 +21,7 @@ class HostSpace {
  public:
   virtual ~HostSpace() = default;
 
-  /// The tables as a walker sees them.
+  /// The tables as a walker sees them; off, where addresses pass unchanged.
   virtual models::Stage stage() const = 0;
   /// Promises [gpa, gpa + bytes) to the guest; linear backends take one run of host memory.
   virtual Result<void> map(Gpa gpa, u64 bytes, addrspace::Backend backend) = 0;
@@ -37,7 +37,8 @@ class HostSpace {
   virtual addrspace::SpaceUsage usage() const = 0;
 };
 
-/// For the guest-physical memory [0, bytes). Throws ShapeError where there is no such space.
+/// For the guest-physical memory [0, bytes); without a second stage it is the host's own. Throws
+/// ShapeError where there is no such space.
 std::unique_ptr<HostSpace> make_host_space(Architecture architecture, const HypervisorShape& shape,
                                            u64 bytes, u16 vmid, Recording& recording);
 

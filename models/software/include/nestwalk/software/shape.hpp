@@ -58,6 +58,7 @@ struct VcpuShape {
 };
 
 struct HypervisorShape {
+  bool second_stage = true;  ///< else the guest has the machine for itself, and nothing is below
   addrspace::Backend backend = addrspace::Backend::lazy();
   u8 levels = 4;  ///< of its tables; AArch64: the least that hold the guest's memory
   bool hardware_dirty = true;

@@ -58,6 +58,27 @@ struct VcpuCounts {
   void add(const VcpuCounts& other);
 };
 
+/// An access that is over, and what became of it.
+struct AccessStory {
+  u64 number;  ///< of the vCPU's accesses, from 0
+  const GuestAccess& access;
+  Cycle begin;
+  Cycle latency;
+  std::span<const models::WitnessStep> steps;  ///< they add up to the latency
+};
+class AccessListener {
+ public:
+  /// The first access from this number on that it wants to hear of.
+  virtual u64 next_wanted(u64 number) = 0;
+  virtual void on_story(const AccessStory& story) = 0;
+
+ protected:
+  AccessListener() = default;
+  AccessListener(const AccessListener&) = default;
+  AccessListener& operator=(const AccessListener&) = default;
+  ~AccessListener() = default;
+};
+
 class Vcpu final : private models::Actor {
  public:
   /// `guest` is null where the guest does not translate.
@@ -77,20 +98,11 @@ class Vcpu final : private models::Actor {
   /// Do the parts of its time add up to it? Why not; none if they do.
   std::optional<std::string> contradiction() const;
 
-  /// The access with this number, from 0, will have a witness. Before it begins.
-  void watch(u64 number, models::Witness& witness);
-  struct Slow {
-    u64 number;
-    Cycle latency;
-    friend bool operator==(const Slow&, const Slow&) = default;
-  };
-  /// From now on, so many of the slowest are kept.
-  void keep_slowest(std::size_t count) {
-    keep_ = count;
-    slow_enough_ = 0;
+  /// Before it begins: this one hears of accesses when they are over.
+  void tell(AccessListener& listener) {
+    listener_ = &listener;
+    next_told_ = listener.next_wanted(0);
   }
-  /// The slowest first; of those that are alike, the earliest.
-  const std::vector<Slow>& slowest() const { return slowest_; }
 
  private:
   static constexpr u32 kFront = ~u32{0};
@@ -114,7 +126,8 @@ class Vcpu final : private models::Actor {
     Cycle issued = 0;
     Cycle mark = 0;
     models::Mmu::Outcome outcome;
-    models::Witness* witness = nullptr;
+    models::Witness own_witness;
+    models::Witness* witness = nullptr;  ///< its own, if somebody wants to hear
     State state = State::Over;
     models::Served served = models::Served::None;
     bool done = true;
@@ -142,7 +155,7 @@ class Vcpu final : private models::Actor {
   bool fetch_record();
   Cycle gap(u64 instructions);
   bool spend(Cycle cycles);
-  bool rare_front();
+  [[gnu::noinline]] bool rare_front();
   bool begin_event();
   void end_event();
   void begin_fence(const GuestFence& fence);
@@ -153,19 +166,20 @@ class Vcpu final : private models::Actor {
 
   // An access.
   void begin(Slot& slot);
-  bool perform(Slot& slot);
-  bool rare_step(Slot& slot);
-  bool access_memory(Slot& slot);
+  bool perform(Slot& slot, u32 index);
+  [[gnu::noinline]] bool rare_step(Slot& slot);
+  bool access_memory(Slot& slot, u32 index);
   void retire(Slot& slot);
-  void note_slow(const Slot& slot, Cycle latency);
-  bool disagrees(const Slot& slot);
-  bool after_translation(Slot& slot);
-  bool handle_guest_fault(Slot& slot);
+  [[gnu::noinline]] bool disagrees(const Slot& slot);
+  [[gnu::noinline]] bool after_translation(Slot& slot);
+  [[gnu::noinline]] bool handle_guest_fault(Slot& slot);
   bool hold(Slot& slot);
   void take_fault(Slot& slot, State state);
   bool again(Slot& slot, Cycle& cycles);
-  void witness_translation(Slot& slot) const;
-  void witness_data(Slot& slot) const;
+  [[gnu::noinline]] void witness_translation(Slot& slot) const;
+  [[gnu::noinline]] void witness_data(Slot& slot) const;
+  void witness_fault(Slot& slot) const;
+  void witness_held(Slot& slot) const;
   Cycle& cycles_of(const Slot& slot);
   u32 index_of(const Slot& slot) const { return static_cast<u32>(&slot - slots_.data()); }
 
@@ -183,9 +197,9 @@ class Vcpu final : private models::Actor {
   std::size_t at_ = 0;
   u64 limit_ = 0;
   u64 left_ = 0;
-  u64 carry_ = 0;  ///< thousandths of instructions' cycles
-  u64 watched_ = kNever;
-  models::Witness* witness_ = nullptr;
+  u64 carry_ = 0;           ///< thousandths of instructions' cycles
+  u64 next_told_ = kNever;  ///< access that the listener wants to hear of
+  AccessListener* listener_ = nullptr;
 
   // With a window.
   u64 oldest_ = 0;  ///< access that is not over, or the next one
@@ -205,9 +219,6 @@ class Vcpu final : private models::Actor {
   Cycle event_since_ = 0;
   Cycle* event_cycles_ = nullptr;
   std::optional<std::string> stopped_;
-  std::vector<Slow> slowest_;
-  std::size_t keep_ = 0;
-  Cycle slow_enough_ = kNever;
   VcpuCounts counts_;
   Distribution latencies_;
 };

@@ -1,0 +1,51 @@
+# SPDX-FileCopyrightText: nestwalk contributors
+# SPDX-License-Identifier: Apache-2.0
+
+# Sourced: how each emulator is started. The emulators are third parties' (Debian packages), and so
+# judges.
+
+skip() {
+  echo "SKIPPED: $1 (scripts/install-dependencies installs it)"
+  exit 77
+}
+
+declare -A emulators=([riscv64]=qemu-system-riscv64 [aarch64]=qemu-system-aarch64 [x86_64]=bochs)
+
+need_emulator() {
+  command -v "${emulators[$1]}" >/dev/null || skip "there is no ${emulators[$1]} on this machine"
+}
+
+# emulate <architecture> <folder with the payload> [<file that is its RAM, or Bochs' ROM>]
+# Prints what the payload prints; the status is the payload's, or 124 when it did not end.
+emulate() {
+  local architecture=$1 work=$2 memory=${3:-} ram=()
+  [[ -z $memory || $architecture == x86_64 ]] ||
+    ram=(-machine memory-backend=ram
+      -object "memory-backend-file,id=ram,size=256M,mem-path=$memory,share=on")
+  local common=(-m 256M -nographic -monitor none -serial stdio -kernel "$work/payload.elf" "${ram[@]}")
+  case $architecture in
+    riscv64)
+      timeout "$seconds" qemu-system-riscv64 -machine virt -cpu rv64,h=true -bios none \
+        "${common[@]}" </dev/null
+      ;;
+    x86_64)
+      # Debian's Bochs has its debugger in: c goes on, to the payload's end; q quits, with status 0.
+      printf 'c\nq\n' >"$work/bochs.commands"
+      head -c 512 /dev/zero >"$work/vga.rom"
+      { cat "$here/x86_64/bochsrc"
+        echo "romimage: file=${memory:-$work/payload.rom}"
+        echo "vgaromimage: file=$work/vga.rom"
+        echo "log: $work/bochs.log"; } >"$work/bochsrc"
+      TERM=dumb timeout "$seconds" bochs -q -f "$work/bochsrc" -rc "$work/bochs.commands" \
+        </dev/null 2>"$work/bochs.errors" |
+        sed -E 's/^(<bochs:[0-9]+> )*//; /^=+$/,/^=+$/d; /^\(0\)/d; /^Next at t=/d'
+      return "${PIPESTATUS[0]}"
+      ;;
+    aarch64)
+      timeout "$seconds" qemu-system-aarch64 -machine virt,virtualization=on -cpu "${cpu:-max}" \
+        -smp 2 -semihosting-config enable=on,target=native "${common[@]}" </dev/null
+      ;;
+  esac
+}
+seconds=60
+here=$(dirname "${BASH_SOURCE[0]}")

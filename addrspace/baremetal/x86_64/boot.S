@@ -1,0 +1,143 @@
+# SPDX-FileCopyrightText: nestwalk contributors
+# SPDX-License-Identifier: Apache-2.0
+
+# From reset to long mode, without a BIOS: we are in its place. And VM entry and exit.
+
+  .set identity, 0x10000         # our own tables: the first 4 GiB, by 2 MiB
+
+  .section .reset, "ax"
+  .code16
+  .globl reset
+reset:
+  ljmp $0xf000, $(real_mode - 0xf0000)
+
+  .section .boot, "ax"
+real_mode:
+  cli
+  movw %cs, %ax
+  movw %ax, %ds
+  lgdtl (gdt_register - 0xf0000)
+  movl %cr0, %eax
+  orl $1, %eax                   # PE
+  movl %eax, %cr0
+  ljmpl $0x08, $protected_mode
+
+  .code32
+protected_mode:
+  movl $0x10, %eax
+  movl %eax, %ds
+  movl %eax, %es
+  movl %eax, %ss
+  movl %eax, %fs
+  movl %eax, %gs
+  movl $identity, %edi
+  movl $(6 * 4096 / 4), %ecx
+  xorl %eax, %eax
+  rep stosl
+  movl $(identity + 0x1003), identity
+  movl $(identity + 0x2003), identity + 0x1000
+  movl $(identity + 0x3003), identity + 0x1008
+  movl $(identity + 0x4003), identity + 0x1010
+  movl $(identity + 0x5003), identity + 0x1018
+  movl $(identity + 0x2000), %edi
+  movl $0x83, %eax               # present, writable, large
+  movl $2048, %ecx
+1:movl %eax, (%edi)
+  addl $0x200000, %eax
+  addl $8, %edi
+  loop 1b
+  movl $identity, %eax
+  movl %eax, %cr3
+  movl %cr4, %eax
+  orl $0x20, %eax                # PAE
+  movl %eax, %cr4
+  movl $0xc0000080, %ecx         # EFER
+  rdmsr
+  orl $0x900, %eax               # LME, NXE
+  wrmsr
+  movl %cr0, %eax
+  orl $0x80000000, %eax          # PG
+  movl %eax, %cr0
+  ljmpl $0x18, $long_mode
+
+  .code64
+long_mode:
+  movq $bss_begin, %rdi
+  movq $bss_end, %rcx
+  subq %rdi, %rcx
+  xorl %eax, %eax
+  rep stosb
+  movq $stack_top, %rsp
+  call payload_main
+
+  .balign 8
+  .globl gdt
+gdt:
+  .quad 0
+  .quad 0x00cf9b000000ffff       # 0x08: code, 32 bits
+  .quad 0x00cf93000000ffff       # 0x10: data
+  .quad 0x00af9b000000ffff       # 0x18: code, 64 bits
+gdt_register:
+  .word . - gdt - 1
+  .long gdt
+
+# Exceptions of our own: 16 bytes a vector.
+  .text
+  .balign 16
+  .globl exceptions
+exceptions:
+  .set vector, 0
+  .rept 32
+  .balign 16
+  pushq $vector
+  jmp exception
+  .set vector, vector + 1
+  .endr
+exception:
+  popq %rdi
+  movq (%rsp), %rsi              # the address, or an error code
+  movq 8(%rsp), %rdx             # and then the address
+  andq $-16, %rsp
+  call unexpected_trap
+
+# u64 enter_guest(GuestRegisters*, u64 launched): 0, or what went wrong: 1 VMfailInvalid, 2
+# VMfailValid.
+  .globl enter_guest, leave_guest
+enter_guest:
+  pushq %rbx
+  pushq %rbp
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  pushq %rdi
+  movl $0x6c14, %eax             # host RSP
+  vmwrite %rsp, %rax
+  testq %rsi, %rsi
+  movq 16(%rdi), %rdx
+  movq 8(%rdi), %rsi
+  movq (%rdi), %rdi
+  jnz 1f
+  vmlaunch
+  jmp 2f
+1:vmresume
+2:movl $1, %eax
+  movl $2, %ecx
+  cmovncq %rcx, %rax
+  popq %rdi
+  jmp 3f
+leave_guest:
+  pushq %rax
+  movq 8(%rsp), %rax
+  movq %rdi, (%rax)
+  movq %rsi, 8(%rax)
+  movq %rdx, 16(%rax)
+  addq $16, %rsp
+  xorl %eax, %eax
+3:popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbp
+  popq %rbx
+  ret

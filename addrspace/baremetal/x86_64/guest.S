@@ -1,0 +1,34 @@
+# SPDX-FileCopyrightText: nestwalk contributors
+# SPDX-License-Identifier: Apache-2.0
+
+# machine.hpp says what each does. rdi: address, rsi: value, rdx: other.
+
+  .section .rodata.guest, "a"
+  .balign 8
+  .globl guest_begin, guest_end, guest_count, guest_load, guest_store, guest_jump
+  .globl guest_device, guest_rewrite, guest_landing
+guest_begin:
+guest_count:
+  incq %rsi
+  vmcall
+guest_load:
+  movq (%rdi), %rsi
+  vmcall
+guest_store:
+  movq %rsi, (%rdi)
+  vmcall
+guest_jump:
+  jmp *%rdi
+guest_device:
+  movl %esi, (%rdi)
+  movl (%rdi), %esi
+  vmcall
+guest_rewrite:
+  movq (%rdi), %rax
+  movq %rsi, (%rdx)
+  movq (%rdi), %rsi
+  vmcall
+guest_landing:
+  movl $0x5a, %esi
+  vmcall
+guest_end:

@@ -1,0 +1,70 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Which instructions follow a change, as data: the policies that there are, and rules for one's
+// own.
+#pragma once
+
+#include "nestwalk/addrspace/fence_op.hpp"
+#include "nestwalk/addrspace/invalidation.hpp"
+
+namespace nestwalk::addrspace {
+
+/// Above so many instructions for one operation, Precise takes the whole VM.
+inline constexpr u32 kMostSelectiveFences = 512;
+
+/// Leaves that changed in one of some ways, and the instructions for them, in order. Those that
+/// name an address are issued for each of the leaves, others once.
+struct FenceRule {
+  static constexpr unsigned kMostOps = 8;
+  struct Ops {
+    FenceOp ops[kMostOps] = {};
+    u8 count = 0;
+    constexpr const FenceOp* begin() const { return ops; }
+    constexpr const FenceOp* end() const { return ops + count; }
+  };
+  Changes changes{};
+  bool tables = false;  ///< and where a table was unlinked
+  Ops issue{};
+  u32 most = kMostSelectiveFences;  ///< for more leaves: `beyond`
+  Ops beyond{};
+};
+
+struct FencePolicy {
+  enum class Source : u8 { Manual, Original030, Rules };
+  const char* name = "";
+  Source source = Source::Manual;
+  /// Above so many instructions for one operation: the whole VM. 0: always.
+  u32 most_selective = kMostSelectiveFences;
+  bool ranges = false;     ///< AArch64: one instruction for many pages, where the machine has them
+  bool svinval = false;    ///< RISC-V: HINVAL, and one wait for all, where the machine has it
+  bool deferred = false;   ///< not before the next VM entry: deferred.hpp
+  bool interrupts = true;  ///< what does not broadcast is executed on the other processors, too
+  const FenceRule* rules = nullptr;  ///< of Source::Rules; the first that fits a run counts
+  u32 rule_count = 0;
+
+  static const FencePolicy Precise;   ///< as narrow as the rules allow
+  static const FencePolicy Context;   ///< the whole VM, whenever anything is needed
+  static const FencePolicy Batched;   ///< Precise for a few pages
+  static const FencePolicy Range;     ///< Precise, by range instructions
+  static const FencePolicy Svinval;   ///< Precise, by Svinval
+  static const FencePolicy Deferred;  ///< Precise, at the next VM entry
+  /// What axaddrspace 0.3.0 issues, for comparison: the wrong kind everywhere, here only.
+  static const FencePolicy Original030;
+};
+inline constexpr FencePolicy FencePolicy::Precise{.name = "precise"};
+inline constexpr FencePolicy FencePolicy::Context{.name = "context", .most_selective = 0};
+inline constexpr FencePolicy FencePolicy::Batched{.name = "batched", .most_selective = 32};
+inline constexpr FencePolicy FencePolicy::Range{.name = "range", .ranges = true};
+inline constexpr FencePolicy FencePolicy::Svinval{.name = "svinval", .svinval = true};
+inline constexpr FencePolicy FencePolicy::Deferred{.name = "deferred", .deferred = true};
+inline constexpr FencePolicy FencePolicy::Original030{
+    .name = "original-0.3.0", .source = FencePolicy::Source::Original030, .interrupts = false};
+
+inline constexpr const FencePolicy* kFencePolicies[] = {
+    &FencePolicy::Precise, &FencePolicy::Context,  &FencePolicy::Batched,    &FencePolicy::Range,
+    &FencePolicy::Svinval, &FencePolicy::Deferred, &FencePolicy::Original030};
+
+inline const char* to_string(const FencePolicy& policy) { return policy.name; }
+
+}  // namespace nestwalk::addrspace

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# SPDX-FileCopyrightText: nestwalk contributors
+# SPDX-License-Identifier: Apache-2.0
+
+# check_encodings.sh <addrspace> <work> <tools prefix> <assembler flags> <lines...>
+# The instructions that fence_execute.hpp says by their encodings are those that the assembler makes
+# of the lines: each line's word is in the compiled engine.
+set -euo pipefail
+
+addrspace=$1 work=$2 prefix=$3 flags=$4
+shift 4
+
+if ! command -v "$prefix-g++" >/dev/null; then
+  echo "SKIPPED: there is no $prefix-g++ on this machine (scripts/install-dependencies installs it)"
+  exit 77
+fi
+
+mkdir -p "$work"
+words() { "$prefix-objdump" -d "$1" | sed -nE 's/^ +[0-9a-f]+:\s+([0-9a-f]{8})\s.*/\1/p'; }
+
+# Every operand in the registers that the lines name: x0 or a0, and a1 for the VMID.
+cat >"$work/ops.cpp" <<'CPP'
+#include "nestwalk/addrspace/fence_execute.hpp"
+using namespace nestwalk::addrspace;
+#if defined(__aarch64__)
+#define OP(name)                                                \
+  extern "C" void use_##name(u64 operand) { execute(Fence{FenceOp::name, 0, operand}); }
+OP(TlbiRipas2e1is) OP(TlbiRipas2le1is) OP(TlbiIpas2e1) OP(TlbiIpas2le1) OP(TlbiVmalle1)
+OP(TlbiVmalls12e1) OP(TlbiAlle1is)
+#else
+#define OP(name)                                                              \
+  extern "C" void use_##name(u64 operand, u16 vmid) {                         \
+    execute(Fence{FenceOp::name, vmid, operand});                             \
+  }
+OP(HfenceGvmaAddress) OP(HfenceGvmaVmid) OP(HfenceGvmaAll) OP(HfenceVvmaAll) OP(SfenceWInval)
+OP(HinvalGvmaAddress) OP(HinvalGvmaAll) OP(HinvalVvmaAll) OP(SfenceInvalIr)
+// In a0, so that a1 is free.
+extern "C" void use_HinvalGvmaVmid(u16 vmid) { execute(Fence{FenceOp::HinvalGvmaVmid, vmid}); }
+#endif
+CPP
+"$prefix-g++" -std=c++20 -O2 -ffreestanding -fno-exceptions -fno-rtti -I"$addrspace/include" \
+  -c "$work/ops.cpp" -o "$work/ops.o"
+words "$work/ops.o" | sort -u >"$work/ours"
+
+printf '%s\n' "$@" >"$work/lines.s"
+# shellcheck disable=SC2086 # several flags
+"$prefix-as" $flags "$work/lines.s" -o "$work/lines.o"
+words "$work/lines.o" | sort -u >"$work/theirs"
+[[ $(wc -l <"$work/theirs") -eq $# ]]
+
+if missing=$(comm -13 "$work/ours" "$work/theirs" | grep .); then
+  echo "not among the instructions of fence_execute.hpp: $missing" >&2
+  exit 1
+fi

@@ -1,0 +1,34 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "commands.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+constexpr const Command* kCommands[] = {&kRunCommand,   &kCompareCommand, &kExplainCommand,
+                                        &kCheckCommand, &kGateCommand,    &kTraceCommand,
+                                        &kConfigCommand};
+constexpr const Command* kTraceCommands[] = {&kTraceInfo, &kTraceCat,    &kTraceStats,
+                                             &kTraceCut,  &kTraceMerge,  &kTraceSplit,
+                                             &kTraceGen,  &kTraceImport, &kTraceVerify};
+
+constexpr const Command* kConfigCommands[] = {&kConfigList, &kConfigExplain, &kConfigPrint,
+                                              &kConfigSchema};
+
+}  // namespace
+
+constexpr Command kNestwalk = {
+    .name = "nestwalk",
+    .sentence =
+        "A cycle-level simulator of nested paging. Exit codes: 0 done, 1 internal\n"
+        "error, 2 usage, 3 a check or gate failed, 4 bad input data.",
+    .commands = kCommands};
+constexpr Command kTraceCommand = {.name = "trace",
+                                   .sentence = "looks at, makes and changes traces (.nwt)",
+                                   .commands = kTraceCommands};
+constexpr Command kConfigCommand = {.name = "config",
+                                    .sentence = "explains and prints configurations",
+                                    .commands = kConfigCommands};
+
+}  // namespace nestwalk::sim

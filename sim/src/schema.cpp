@@ -1,0 +1,64 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "schema.hpp"
+
+#include "nestwalk/models/preset.hpp"
+#include "report.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+Json document(const char* title, const char* description) {
+  return {{"$schema", "https://json-schema.org/draft/2020-12/schema"},
+          {"title", title},
+          {"description", description},
+          {"type", "object"},
+          {"additionalProperties", false}};
+}
+
+Json schema_of(const char* type, const char* unit, const std::string& sentence) {
+  return {{"description", sentence + " (" + unit + ")"}, {"type", type}, {"minimum", 0}};
+}
+
+}  // namespace
+
+Json configuration_schema() {
+  Json schema = document("nestwalk configuration",
+                         "What decides a run: nestwalk run --config. A run writes all of it.");
+  Json machine = Json::parse(models::preset_schema());
+  schema["$defs"] = machine["$defs"];
+  machine.erase("$defs");
+  schema["properties"]["machine"] = machine;
+  for (const Parameter& row : parameters()) {
+    const std::string path = row.path;
+    const std::size_t dot = path.find('.');
+    Json& group = schema["properties"][path.substr(0, dot)];
+    group["type"] = "object";
+    group["additionalProperties"] = false;
+    group["properties"][path.substr(dot + 1)] = schema_of(row);
+  }
+  return schema;
+}
+
+Json statistics_schema() {
+  Json schema = document("nestwalk statistics", "What a run says: stats.json.");
+  schema["required"] = {"format", "version", "statistics"};
+  Json& parts = schema["properties"];
+  parts["format"]["const"] = "nestwalk-stats";
+  parts["version"]["const"] = 1;
+  Json& values = parts["statistics"];
+  values = {{"type", "object"}, {"additionalProperties", false}, {"required", Json::array()}};
+  for (const Statistic& row : statistics_of_nothing()) {
+    const char* const type = std::holds_alternative<double>(row.value) ? "number" : "integer";
+    values["required"].push_back(row.name);
+    values["properties"][row.name] = schema_of(type, row.unit, row.sentence);
+  }
+  for (const StatisticFamily& family : statistic_families()) {
+    values["patternProperties"][family.pattern] =
+        schema_of("integer", family.unit, family.sentence);
+  }
+  return schema;
+}
+
+}  // namespace nestwalk::sim

@@ -1,0 +1,148 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// `nestwalk config`, and the schemas of what the program reads and writes.
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "program.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+using testing::HasSubstr;
+using Json = nlohmann::json;
+
+class Config : public Program {
+ protected:
+  Json json(const std::string& command) {
+    const Result result = run(command);
+    EXPECT_EQ(result.exit_code, 0) << command;
+    return Json::parse(result.output, nullptr, false);
+  }
+  /// By an implementation that is not ours.
+  Result validate(const std::string& schema, const std::string& files) {
+    return run("python3 '" NESTWALK_SIM_TESTS "/validate' '" NESTWALK_SCHEMAS "/" + schema + "' " +
+               files + " 2>&1");
+  }
+};
+
+TEST_F(Config, ListsPresetsAndParameters) {
+  const std::string text = run("nestwalk config list").output;
+  EXPECT_THAT(text, HasSubstr("\n  rocket-h          riscv64   Rocket with"));
+  EXPECT_THAT(text,
+              HasSubstr("\n  hypervisor.fault_around=0 (a number from 0 to 9)\n      lazy: "));
+  const Json all = json("nestwalk config list --json");
+  EXPECT_EQ(all["parameters"].size(),
+            std::stoul(run("nestwalk config list | grep -c '^  [a-z]*[.][a-z_]*='").output));
+  std::size_t files = 0;
+  for (const auto& file : std::filesystem::directory_iterator(NESTWALK_PRESETS)) {
+    files += file.path().extension() == ".json" ? 1 : 0;
+  }
+  EXPECT_EQ(all["presets"].size(), files);
+}
+
+// The preset's file has [1, "manual rocket-chip ..."]; preset.cpp reads slots from 1 to 64.
+TEST_F(Config, ExplainsAMachinesValueWithItsSource) {
+  expect("nestwalk config explain -p rocket-h machine.walker.slots", 0,
+         "machine.walker.slots = 1\n"
+         "  range: a number from 1 to 64\n"
+         "  source: manual rocket-chip HellaCache.scala, ICache.scala, RocketCore.scala, "
+         "PTW.scala\n");
+  expect("nestwalk config explain -p rocket-h machine.walker.slots --set machine.walker.slots=2", 0,
+         "machine.walker.slots = 2\n"
+         "  range: a number from 1 to 64\n"
+         "  source: guess of the user\n");
+  expect("nestwalk config explain -p rocket-h machine.tlb.data.arrays.1.sizes", 0,
+         "machine.tlb.data.arrays.1.sizes = [\"2M\",\"1G\"]\n"
+         "  range: a list, each one of 4K, 16K, 64K, 2M, 32M, 512M, 1G, 64G, 512G, 4T, 256T\n"
+         "  source: manual rocket-chip HellaCache.scala, ICache.scala, RocketCore.scala, "
+         "PTW.scala\n");
+}
+
+TEST_F(Config, ExplainsParametersAndAllBelowAPath) {
+  expect("nestwalk config explain guest.memory --set guest.memory=64M", 0,
+         "guest.memory = \"64M\"\n"
+         "  range: a size from 2M to 128T, or auto\n"
+         "  meaning: guest-physical memory from 0; auto: what the trace says, else 4G\n");
+  EXPECT_EQ(run("nestwalk config explain machine.fence | grep -c source").output, "3\n");
+  EXPECT_EQ(json("nestwalk config explain host.memory --json")[0]["value"], "64G");
+  EXPECT_EQ(run("nestwalk config explain machine --json | grep -c '\"path\"'").output,
+            run("nestwalk config explain machine | grep -c =").output);
+  expect("nestwalk config explain machine.walker.slot", 2,
+         "machine.walker.slot: machine.walker.slot is unknown; did you mean slots?\n");
+  expect("nestwalk config explain quite.another", 2, "quite.another: quite is unknown\n");
+}
+
+TEST_F(Config, PrintsWhatRunTakes) {
+  expect(
+      "nestwalk config print -p zen4 --set guest.memory=64M > c.json; "
+      "nestwalk config print --config c.json | cmp - c.json",
+      0, "");
+  const Result bad = run("nestwalk config print --set machine.walker.slots=0 2>&1");
+  EXPECT_EQ(bad.exit_code, 2);
+  EXPECT_THAT(bad.output, HasSubstr("walker.slots is 0, not a number from 1 to 64"));
+}
+
+TEST_F(Config, ShippedSchemasAreWhatTheProgramGenerates) {
+  const std::string hint = "nestwalk config schema DOCUMENT > sim/schema/DOCUMENT.json";
+  expect("nestwalk config schema | cmp - '" NESTWALK_SCHEMAS "/configuration.json'  # " + hint, 0,
+         "");
+  expect("nestwalk config schema stats | cmp - '" NESTWALK_SCHEMAS "/stats.json'  # " + hint, 0,
+         "");
+  EXPECT_THAT(run("nestwalk config schema stat 2>&1").output,
+              HasSubstr("not one of configuration, stats"));
+}
+
+TEST_F(Config, RunsFitTheSchemas) {
+  for (const char* const preset : {"simple", "zen4", "cortex-a76", "rocket-h"}) {
+    const Result made =
+        run("nestwalk trace gen random bytes=4M accesses=2000 -o t.nwt && "
+            "nestwalk run t.nwt -o " +
+            std::string(preset) + " -p " + preset + " 2>&1");
+    ASSERT_EQ(made.exit_code, 0) << made.output;
+  }
+  const std::string samples = NESTWALK_TRACE_SAMPLES;
+  run("nestwalk run " + samples + "/x86_64-nested.nwt --set run.limit=50000 -p skylake-sp -o x");
+  for (const auto& [schema, file] : {std::pair("configuration.json", "*/config.resolved.json"),
+                                     {"stats.json", "*/stats.json"}}) {
+    const Result result = validate(schema, file);
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+    EXPECT_EQ(result.output, "5 valid\n");
+  }
+}
+
+TEST_F(Config, EveryPresetFitsTheSchema) {
+  const Result result = run("for f in '" NESTWALK_PRESETS
+                            "'/*.json; do "
+                            "printf '{\"machine\": %s}' \"$(cat $f)\" > $(basename $f); done");
+  ASSERT_EQ(result.exit_code, 0);
+  EXPECT_THAT(validate("configuration.json", "*.json").output, HasSubstr("11 valid"));
+}
+
+TEST_F(Config, SchemasRefuseWhatTheProgramRefuses) {
+  const auto refused = [&](const std::string& text) {
+    std::ofstream(folder() / "c.json") << text;
+    EXPECT_EQ(run("nestwalk config print --config c.json 2>/dev/null").exit_code, 2) << text;
+    EXPECT_EQ(validate("configuration.json", "c.json").exit_code, 1) << text;
+  };
+  refused(R"({"guest": {"memroy": "1G"}})");
+  refused(R"({"guest": {"memory": "1X"}})");
+  refused(R"({"hypervisor": {"fault_around": 10}})");
+  refused(R"({"hypervisor": {"backing": "lasy"}})");
+  refused(R"({"guest": {"large_pages": 1}})");
+  refused(R"({"machine": {"walker": {"slots": 65}}})");
+  refused(R"({"machine": {"walker": {"slots": [4, "rumour"]}}})");
+  refused(R"({"machine": {"caches": {"line_bytes": 48}}})");
+  const auto taken = [&](const std::string& text) {
+    std::ofstream(folder() / "c.json") << text;
+    EXPECT_EQ(run("nestwalk config print --config c.json 2>/dev/null").exit_code, 0) << text;
+    EXPECT_EQ(validate("configuration.json", "c.json").exit_code, 0) << text;
+  };
+  taken(R"({"guest": {"memory": "1G"}, "machine": {"walker": {"slots": 64}}})");
+  taken(R"({"machine": {"walker": {"slots": [64, "guess"]}}, "guest": {"memory": 4194304}})");
+}
+
+}  // namespace
+}  // namespace nestwalk::sim

@@ -1,0 +1,78 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// `nestwalk explain`: its steps are what the statistics count.
+
+#include <nlohmann/json.hpp>
+
+#include "program.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+using Json = nlohmann::json;
+using testing::HasSubstr;
+
+class Explain : public Program {
+ protected:
+  Json told(const std::string& arguments) {
+    const Result result = run("nestwalk explain " + arguments + " --json");
+    EXPECT_EQ(result.exit_code, 0) << arguments;
+    return Json::parse(result.output);
+  }
+  static std::uint64_t sum_of(const Json& story) {
+    std::uint64_t sum = 0;
+    for (const Json& step : story["steps"]) sum += step["cycles"].get<std::uint64_t>();
+    return sum;
+  }
+};
+
+// Forty accesses, told one by one: their cycles are the sum of the latencies in the statistics.
+TEST_F(Explain, AllStoriesTogetherAreTheLatencies) {
+  ASSERT_EQ(run("nestwalk trace gen gups bytes=64K updates=20 -o t.nwt").exit_code, 0);
+  for (const std::string window : {"1", "8"}) {
+    const std::string how = "t.nwt -p zen4 --set vcpu.window=" + window;
+    ASSERT_EQ(run("nestwalk run " + how + " -o run --force").exit_code, 0);
+    const Json stats = Json::parse(run("cat run/stats.json").output)["statistics"];
+    std::string numbers;
+    for (int n = 0; n < 40; ++n) numbers += " --access " + std::to_string(n);
+    const Json stories = told(how + numbers);
+    ASSERT_EQ(stories.size(), 40u);
+    std::uint64_t sum = 0;
+    for (const Json& story : stories) {
+      EXPECT_EQ(sum_of(story), story["cycles"]);
+      sum += story["cycles"].get<std::uint64_t>();
+    }
+    EXPECT_EQ(sum, stats["latency.sum"]);
+    const Json worst = told(how + " --worst 3");
+    EXPECT_EQ(worst[0]["cycles"], stats["latency.max"]);
+    EXPECT_GE(worst[1]["cycles"], worst[2]["cycles"]);
+  }
+}
+
+TEST_F(Explain, SaysWhatEntriesMean) {
+  ASSERT_EQ(run("nestwalk trace gen first-touch bytes=16K -o t.nwt").exit_code, 0);
+  const Result result = run("nestwalk explain t.nwt --access 0");
+  EXPECT_EQ(result.exit_code, 0);
+  for (const char* const part :
+       {"vCPU 0, access 0: write of 0x", "first TLB: miss for 0x",
+        "guest fault: ", "not present, 0x", "exit: left the guest, the hypervisor",
+        "(first stage, level 0: page of 4K at 0x", "(second stage, level 0: page of 4K at 0x",
+        "second stage, level 3, for the data", "data: at 0x"}) {
+    EXPECT_THAT(result.output, HasSubstr(part));
+  }
+}
+
+TEST_F(Explain, SaysWhatItCannotTell) {
+  ASSERT_EQ(run("nestwalk trace gen gups bytes=64K updates=20 -o t.nwt").exit_code, 0);
+  expect("nestwalk explain t.nwt --access 40", 2,
+         "nestwalk explain: --access 40: vCPU 0 has no such access\n");
+  expect("nestwalk explain t.nwt --vcpu 1", 2, "nestwalk explain: --vcpu 1, but the trace has 1\n");
+  expect("nestwalk explain t.nwt --worst 0", 2,
+         "nestwalk explain: --worst is 0, not a number from 1 to 1000\n");
+  expect("nestwalk explain t.nwt --worst 1 --access 1", 2,
+         "nestwalk explain: --access or --worst, not both\n");
+}
+
+}  // namespace
+}  // namespace nestwalk::sim
