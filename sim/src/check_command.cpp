@@ -23,11 +23,12 @@ void declare(CommandLine& line) {
 }
 
 int run(const CommandLine& line) {
+  const auto& log = line.get<std::string>("log");
   checker::LogReader reader;
   checker::Checker checker;
-  check_log(line.get<std::string>("log"), reader, checker);
+  check_log(log, reader, checker);
   const FindingsView view{line.has("json"), line.has("details")};
-  TextOutput().write(findings_text(checker, line.get<std::string>("log"), view));
+  TextOutput().write(findings_text(checker, log, view));
   return has_failed(checker, line.has("strict")) ? kFailed : kDone;
 }
 

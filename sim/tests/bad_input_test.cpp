@@ -106,7 +106,8 @@ TEST_F(BadInput, AbsurdNumbers) {
   // 2^64 + 2^40 bytes, of which 64 bits hold 1T.
   complains("nestwalk run t.nwt --set guest.memory=16777217T", 2, "not a size from 2M");
   complains("nestwalk run t.nwt --set guest.memory=999999999999999T", 2, "not a size from 2M");
-  complains("nestwalk run t.nwt --set guest.memory=0", 2, "not a size from 2M to 128T, or auto");
+  complains("nestwalk run t.nwt --set guest.memory=0", 2,
+            "not a size from 2M to 128T, a list of START+SIZE such as ");
   complains("nestwalk run t.nwt --set hypervisor.fault_around=1e400", 2, "hypervisor.fault_around");
   complains("nestwalk run t.nwt --set machine.walker.slots=1e99", 2,
             "slots is 1e+99, not a number");

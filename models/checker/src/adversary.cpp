@@ -87,7 +87,6 @@ void Adversary::entry_stored(const Moment& when, u64 slot, u64 before, u64 after
   const bool was = old.kind == EntryKind::Leaf || old.kind == EntryKind::Table;
   const bool is = now.kind == EntryKind::Leaf || now.kind == EntryKind::Table;
   const Tables::Found what{place.level, place.start, before};
-  changed_.push_back({place.vm, place.start});
   if (was) {
     std::vector<Tables::Found> below;
     if (old.kind == EntryKind::Table) {
@@ -109,7 +108,15 @@ void Adversary::entry_stored(const Moment& when, u64 slot, u64 before, u64 after
     return copy.vm == place.vm && copy.alive() && conflicts_with(copy, made);
   });
   conflicts_ += conflict ? 1 : 0;
-  if (!was && now.kind == EntryKind::Leaf) unseen_.push_back({place.vm, when.processor});
+  std::vector<Tables::Found> linked;
+  if (now.kind == EntryKind::Table) {
+    tables_.collect(place.vm, after, place.level, place.start, linked);
+  }
+  linked.push_back(made);
+  const bool translates = std::any_of(linked.begin(), linked.end(), [&](const auto& each) {
+    return tables_.decode(place.vm, each.entry, each.level).kind == EntryKind::Leaf;
+  });
+  if (!was && translates) unseen_.push_back({place.vm, when.processor});
 }
 
 bool Adversary::conflicts_with(const Copy& copy, const Tables::Found& made) const {
@@ -177,16 +184,18 @@ bool Adversary::is_usable(const Copy& copy) const {
   return copy.alive() && (running_[copy.vm].inside >> copy.processor & 1) != 0;
 }
 
-// Does it disagree with the tables, where it begins or where they changed?
+// Does it disagree with the tables somewhere? Each of the leaves that are there now is asked.
 bool Adversary::disagrees(const Copy& copy) const {
+  constexpr unsigned kMostSteps = 4096;
   Wrong wrong{};
-  const auto at = [&](u64 gpa) {
-    return clashes(copy, gpa, false, wrong) || clashes(copy, gpa, true, wrong);
-  };
-  return at(copy.what.start) ||
-         std::any_of(changed_.begin(), changed_.end(), [&](const std::array<u64, 2>& each) {
-           return each[0] == copy.vm && at(each[1]);
-         });
+  const u64 end = copy.what.start + bytes(copy);
+  u64 at = copy.what.start;
+  for (unsigned step = 0; at < end && step < kMostSteps; ++step) {
+    if (clashes(copy, at, false, wrong) || clashes(copy, at, true, wrong)) return true;
+    const Tables::Found found = tables_.walk(copy.vm, at);
+    at = found.start + tables_.bytes_of(copy.vm, found.level);
+  }
+  return false;
 }
 
 void Adversary::operation_ended(const Moment&) {
@@ -197,7 +206,6 @@ void Adversary::operation_ended(const Moment&) {
     left_behind_ += is_usable(copy) && copy.kind != Copy::Kind::Nothing ? 1 : 0;
   }
   unseen_.clear();
-  changed_.clear();
   constexpr std::size_t kMostCopies = 4096;
   if (copies_.size() > kMostCopies) {
     copies_.erase(copies_.begin(), copies_.end() - static_cast<std::ptrdiff_t>(kMostCopies / 2));
@@ -409,6 +417,7 @@ void Adversary::fence_issued(const Moment& when, const FenceRequest& request, Cy
   }
   if (request.kind == FenceKind::SfenceInvalIr) return finish(when.processor);
   for (Copy& copy : copies_) strike(when, request, copy);
+  forget(when, request);
   if (!merged_.empty()) strike_merged(when, request);
   std::erase_if(copies_, [](const Copy& copy) { return !copy.alive(); });
   const Strike all = strike_of(request.kind);
@@ -419,7 +428,28 @@ void Adversary::fence_issued(const Moment& when, const FenceRequest& request, Cy
   }
 }
 
+// All of a VM is gone from processors that are outside: they walk nothing until they enter.
+void Adversary::forget(const Moment& when, const FenceRequest& request) {
+  const Strike strike = strike_of(request.kind);
+  if (strike.stage != Stage::Both || strike.by_gpa) return;
+  for (u32 vm = 0; vm < running_.size(); ++vm) {
+    const bool x86 = architecture(vm) == Architecture::X86_64;
+    const Vm& shape = tables_.vm(vm);
+    const bool same =
+        x86 ? (request.root ^ shape.root_register) << 12 >> 24 == 0 : request.vmid == shape.vmid;
+    if (!strike.any_vm && !same) continue;
+    const u64 reached = strike.broadcast ? ~u64{0} : u64{1} << when.processor;
+    const bool waits = strike.posted || architecture(vm) == Architecture::AArch64;
+    waits ? void(forgetting_.push_back({vm, when.processor, reached}))
+          : void(running_[vm].ran &= ~reached | running_[vm].inside);
+  }
+}
+
 void Adversary::finish(u32 processor) {
+  for (const auto& [vm, issuer, reached] : forgetting_) {
+    if (issuer == processor) running_[vm].ran &= ~reached | running_[vm].inside;
+  }
+  std::erase_if(forgetting_, [&](const auto& each) { return each[1] == processor; });
   for (Copy& copy : copies_) {
     if (copy.nested_ends == processor) copy.nested = false;
     if (copy.combined_ends == processor) copy.combined = false;

@@ -131,6 +131,18 @@ void Checker::changed(const Moment& when, u32 vm, const Found& old, const Found&
     if (change != Change::None) open(when, vm, old, now, change);
   } else if (is_valid(after) && translates(vm, now)) {
     open(when, vm, old, now, Change::MadeValid);
+    if (after.kind != EntryKind::Table) return;
+    // Where invalid entries are cached, a fence for each of the new leaves is not too much.
+    if (demand_of(tables_.vm(vm).nested.format->architecture(), Change::MadeValid).need !=
+        Need::Tolerable) {
+      return;
+    }
+    std::vector<Found> below;
+    tables_.collect(vm, now.entry, now.level, now.start, below);
+    for (const Found& each : below) {
+      if (tables_.decode(vm, each.entry, each.level).kind != EntryKind::Leaf) continue;
+      open(when, vm, {each.level, each.start, 0}, each, Change::MadeValid);
+    }
   }
 }
 

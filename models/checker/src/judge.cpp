@@ -192,6 +192,7 @@ void Checker::watch(Obligation& obligation, bool on) {
     for (Obligation& oldest : open_) {
       if (!oldest.watched) continue;
       watch(oldest, false);
+      ++forgotten_;
       oldest.left[0] = oldest.left[1] = oldest.left[2] = 0;
       break;
     }

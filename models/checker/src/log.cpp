@@ -132,18 +132,19 @@ class LogReader::Line {
 
 void LogReader::read(std::istream& in, const std::string& name, Events& events) {
   std::string text;
-  for (line_ = 1; std::getline(in, text); ++line_) {
-    Line line(name, line_, text);
-    if (line_ == 1) {
-      const std::string first = line.rest();
-      if (first != kFirstLine) line.fail(Line::quoted(kFirstLine), Line::quoted(first));
-      continue;
-    }
-    if (line.at_end() || text[text.find_first_not_of(" \t\r")] == '#') continue;
-    event(line, events);
+  while (std::getline(in, text)) read_line(text, name, events);
+  if (line_ == 0) Line(name, 1, text).fail(Line::quoted(kFirstLine), "the end of the file");
+}
+
+void LogReader::read_line(const std::string& text, const std::string& name, Events& events) {
+  Line line(name, ++line_, text);
+  if (line_ == 1) {
+    const std::string first = line.rest();
+    if (first != kFirstLine) line.fail(Line::quoted(kFirstLine), Line::quoted(first));
+    return;
   }
-  if (line_ == 1) Line(name, 1, text).fail(Line::quoted(kFirstLine), "the end of the file");
-  --line_;
+  if (line.at_end() || text[text.find_first_not_of(" \t\r")] == '#') return;
+  event(line, events);
 }
 
 const Vm& LogReader::known_vm(Line& line) const {

@@ -121,6 +121,7 @@ class Adversary final : public Events {
   bool conflicts_with(const Copy& copy, const Tables::Found& made) const;
   void strike(const Moment& when, const models::FenceRequest& request, Copy& copy) const;
   void strike_merged(const Moment& when, const models::FenceRequest& request);
+  void forget(const Moment& when, const models::FenceRequest& request);
   void finish(u32 processor);
 
   Fills fills_;
@@ -129,9 +130,9 @@ class Adversary final : public Events {
   std::vector<Running> running_;
   std::vector<Copy> copies_;
   std::set<Merged> merged_;
-  std::set<std::array<u64, 3>> touched_;     ///< processor, VM, page
-  std::vector<std::array<u64, 2>> changed_;  ///< VM, address: since the operation before
-  std::vector<std::array<u64, 2>> unseen_;   ///< VM, processor: of new entries without a barrier
+  std::set<std::array<u64, 3>> touched_;        ///< processor, VM, page
+  std::vector<std::array<u64, 3>> forgetting_;  ///< VM, issuer, processors: not waited for yet
+  std::vector<std::array<u64, 2>> unseen_;      ///< VM, processor: of new entries without a barrier
   std::vector<Hit> hits_;
   u64 hit_count_ = 0;
   u64 spurious_ = 0;

@@ -50,6 +50,9 @@ class Checker final : public Events {
   u64 warnings() const { return warnings_; }
   /// Kinds of findings beyond the most that are kept.
   u64 unlisted() const { return unlisted_; }
+  /// Obligations that were found and that accesses are no longer compared with: there were too
+  /// many.
+  u64 forgotten() const { return forgotten_; }
 
   /// May some processor hold a copy that the tables contradict? A spurious fault does not count.
   bool is_open(u32 vm, u32 processor, u64 gpa) const;
@@ -157,6 +160,7 @@ class Checker final : public Events {
   u64 errors_ = 0;
   u64 warnings_ = 0;
   u64 unlisted_ = 0;
+  u64 forgotten_ = 0;
 };
 
 }  // namespace nestwalk::checker

@@ -24,6 +24,8 @@ class LogReader {
  public:
   /// Tells of all lines, in order. Throws LogError at the first one that makes no sense.
   void read(std::istream& in, const std::string& name, Events& events);
+  /// The next line alone, without its end.
+  void read_line(const std::string& text, const std::string& name, Events& events);
   u64 lines() const { return line_; }
 
  private:

@@ -1,0 +1,198 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// The engine's precise sequences, spoilt instruction by instruction. Whether a mutant is wrong is
+// for the adversary to say, which knows the rules from elsewhere.
+
+#include <iostream>
+
+#include "both.hpp"
+#include "engine_log.hpp"
+#include "log_world.hpp"
+
+namespace nestwalk::checker {
+namespace {
+
+using Lines = std::vector<std::string>;
+
+Lines lines_of(const std::string& text) {
+  Lines lines;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) lines.push_back(line);
+  return lines;
+}
+
+bool is(const std::string& line, const char* event) {
+  return line.find(std::string(" ") + event + " ") != std::string::npos;
+}
+
+/// Small operations, each of which some fence follows.
+template <class Shape>
+Lines precise_log() {
+  std::string text;
+  std::size_t end = 0;
+  {
+    EngineLog<Shape> engine(FencePolicy::Precise, [&](const char* part) { text += part; });
+    using namespace addrspace;
+    const MappingFlags memory{kRead | kWrite};
+    const auto edit = [&](const char* name, auto&& body) { engine.operation(name, body); };
+    edit("map",
+         [&](auto& s) { (void)s.map_alloc(Gpa(0x5000), 0x4000, memory, Backend::eager(0)); });
+    edit("linear",
+         [&](auto& s) { (void)s.map_linear(Gpa(0x200000), Hpa(u64{8} << 30), 0x400000, memory); });
+    edit("protect", [&](auto& s) { (void)s.protect(Gpa(0x6000), 0x1000, {kRead}); });
+    edit("permit", [&](auto& s) { (void)s.protect(Gpa(0x6000), 0x1000, memory); });
+    edit("device", [&](auto& s) {
+      (void)s.protect(Gpa(0x6000), 0x1000, {kRead, MemoryType::Device});
+    });
+    edit("split", [&](auto& s) { (void)s.protect(Gpa(0x210000), 0x1000, {kRead}); });
+    edit("log", [&](auto& s) { (void)s.start_dirty_log(DirtyTracking::WriteProtection); });
+    edit("unlog", [&](auto& s) { (void)s.stop_dirty_log(); });
+    edit("unmap", [&](auto& s) { (void)s.unmap(Gpa(0x5000), 0x1000); });
+    edit("tables", [&](auto& s) { (void)s.unmap(Gpa(0x200000), 0x200000); });
+    edit("rest", [&](auto& s) { (void)s.unmap(Gpa(0x6000), 0x3000); });
+    end = text.size();
+  }
+  return lines_of(text.substr(0, end));
+}
+
+struct Mutation {
+  const char* name;
+  Lines (*apply)(Lines lines, std::size_t fence);
+};
+
+Lines drop(Lines lines, std::size_t at) {
+  lines.erase(lines.begin() + static_cast<std::ptrdiff_t>(at));
+  return lines;
+}
+/// Replaces the first text that is there; empty if none is.
+Lines replace(Lines lines, std::size_t at,
+              const std::vector<std::pair<const char*, const char*>>& rows) {
+  for (const auto& [from, to] : rows) {
+    const std::size_t found = lines[at].find(from);
+    if (found == std::string::npos) continue;
+    lines[at].replace(found, std::string(from).size(), to);
+    return lines;
+  }
+  return {};
+}
+Lines other_kind(Lines lines, std::size_t at) {
+  return replace(std::move(lines), at,
+                 {{"invept single-context, 0x", "invlpg 0x"},
+                  {"ipas2e1is", "vaae1is"},
+                  {"ipas2le1is", "vae2is"},
+                  {"vmalle1is", "alle2is"},
+                  {"vmalls12e1is", "vmalle1is"},
+                  {"hfence.gvma", "hfence.vvma"},
+                  {"dsb ishst", "isb"},
+                  {"dsb ish", "isb"}});
+}
+Lines other_tag(Lines lines, std::size_t at) {
+  return replace(std::move(lines), at,
+                 {{"single-context, 0x", "single-context, 0x7000"}, {", 5", ", 6"}});
+}
+Lines unshifted(Lines lines, std::size_t at) {
+  const std::size_t zero = lines[at].rfind("0x");
+  if (zero == std::string::npos || lines[at].find("ept") != std::string::npos) return {};
+  const u64 value = std::stoull(lines[at].substr(zero), nullptr, 16);
+  const bool arm = lines[at].find("tlbi") != std::string::npos;
+  std::size_t end = lines[at].find(',', zero);
+  if (end == std::string::npos) end = lines[at].size();
+  lines[at].replace(zero, end - zero, hex(value << (arm ? 12 : 2)));
+  return lines;
+}
+Lines local(Lines lines, std::size_t at) {
+  return replace(std::move(lines), at,
+                 {{"ipas2e1is", "ipas2e1"},
+                  {"ipas2le1is", "ipas2le1"},
+                  {"vmalle1is", "vmalle1"},
+                  {"vmalls12e1is", "vmalls12e1"}});
+}
+Lines leaf_only(Lines lines, std::size_t at) {
+  return replace(std::move(lines), at, {{"ipas2e1is", "ipas2le1is"}, {"zero, 5", "0x1400, 5"}});
+}
+std::size_t back_to(const Lines& lines, std::size_t at, const char* event) {
+  while (at != 0 && !is(lines[at], event)) --at;
+  return at;
+}
+// To the begin of its operation: before all of its stores.
+Lines before_the_store(Lines lines, std::size_t at) {
+  const std::string fence = lines[at];
+  const std::size_t begin = back_to(lines, at, "begin");
+  lines = drop(std::move(lines), at);
+  lines.insert(lines.begin() + static_cast<std::ptrdiff_t>(begin) + 1, fence);
+  return lines;
+}
+// To the end of its operation: after all that it frees.
+Lines after_the_free(Lines lines, std::size_t at) {
+  std::size_t end = at;
+  while (lines[end].find(" end") == std::string::npos) ++end;
+  const std::string fence = lines[at];
+  lines.insert(lines.begin() + static_cast<std::ptrdiff_t>(end), fence);
+  return drop(std::move(lines), at);
+}
+Lines wider(Lines lines, std::size_t at) {
+  return replace(std::move(lines), at,
+                 {{"ipas2le1is", "ipas2e1is"},
+                  {"vmalle1is", "vmalls12e1is"},
+                  {"dsb ishst", "dsb ish"},
+                  {"dsb ish", "dsb sy"}});
+}
+
+constexpr Mutation kMutations[] = {
+    {"drop", drop},
+    {"other kind", other_kind},
+    {"other tag", other_tag},
+    {"unshifted", unshifted},
+    {"local", local},
+    {"leaf only", leaf_only},
+    {"before the store", before_the_store},
+    {"after the free", after_the_free},
+    {"wider", wider},
+};
+
+/// Of hundreds of alike instructions in a row, some will do.
+bool is_one_of_many(const Lines& lines, std::size_t at) {
+  constexpr std::size_t kMnemonic = 24;
+  return at % 64 != 0 && lines[at].substr(0, kMnemonic) == lines[at - 1].substr(0, kMnemonic) &&
+         lines[at].substr(0, kMnemonic) == lines[at - 2].substr(0, kMnemonic);
+}
+
+bool is_wrong(const Lines& lines, Both& both) {
+  for (const std::string& line : lines) both.reader.read_line(line, "log", both.tee);
+  both.checker.finish();
+  return both.adversary.harmed();
+}
+
+template <class Shape>
+class Mutations : public testing::Test {};
+using Shapes = testing::Types<OnEpt, OnStage2, OnGStage>;
+TYPED_TEST_SUITE(Mutations, Shapes);
+
+TYPED_TEST(Mutations, WrongOnesAreFoundAndAllowedOnesAreNot) {
+  const Lines precise = precise_log<TypeParam>();
+  u64 wrong = 0, found = 0, allowed = 0, accused = 0;
+  for (const Mutation& mutation : kMutations) {
+    for (std::size_t at = 0; at < precise.size(); ++at) {
+      if (!is(precise[at], "fence") || is_one_of_many(precise, at)) continue;
+      Lines mutant = mutation.apply(precise, at);
+      if (mutant.empty()) continue;
+      Both both;
+      const bool harm = is_wrong(mutant, both);
+      const bool error = both.checker.errors() != 0;
+      wrong += harm ? 1 : 0;
+      allowed += harm ? 0 : 1;
+      found += harm && error ? 1 : 0;
+      accused += !harm && error ? 1 : 0;
+      EXPECT_EQ(harm, error) << mutation.name << ", line " << at + 1 << ": " << precise[at] << "\n"
+                             << names_of(both.checker);
+    }
+  }
+  EXPECT_GT(wrong, 10u);
+  std::cout << to_string(TypeParam::Format::kArchitecture) << ": " << found << " of " << wrong
+            << " wrong mutants found, " << accused << " of " << allowed
+            << " allowed ones accused\n";
+}
+
+}  // namespace
+}  // namespace nestwalk::checker
