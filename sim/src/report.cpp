@@ -155,7 +155,8 @@ void Rows::latencies() {
          "of all accesses, those left out included: the sum of the next five");
   cycles("latency.translation", vcpus.translation_cycles, "in TLBs and walks");
   cycles("latency.data", vcpus.data_cycles(), "in caches and memory, for the data");
-  cycles("latency.exits", vcpus.exit_cycles, "in the hypervisor");
+  cycles("latency.exits", vcpus.exit_cycles,
+         "in exits of their own; guest.cycles.exits has the kernel's");
   cycles("latency.guest", vcpus.guest_cycles, "in the guest's kernel");
   cycles("latency.held", vcpus.held_cycles, "until all before an access that faults was over");
 }

@@ -196,6 +196,9 @@ TEST_F(ByHand, X86FirstTouchZapAndDevice) {
           {"engine.entries_written", 4 + 5 + 4},
           {"engine.bytes_zeroed", 2 * 0x4000},
           {"engine.fences", 1},
+          {"fence.zap", 1},
+          {"fence.cycles", 100},
+          {"fence.refills", 1},  // the page's entry in the TLB
       });
 }
 
@@ -297,6 +300,9 @@ TEST_F(ByHand, AArch64TwoVcpusAtOnePage) {
                  {"engine.entries_written", 2 + 1},
                  {"engine.bytes_zeroed", 0x2000},
                  {"engine.fences", 2 + 2},
+                 {"fence.exits", 2},
+                 {"fence.protect", 2},
+                 {"fence.cycles", 600 + 600},
              });
 }
 
