@@ -13,6 +13,7 @@
 #include "nestwalk/traces/reader.hpp"
 #include "output.hpp"
 #include "statistics.hpp"
+#include "table.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -113,8 +114,6 @@ std::string ratio_text(const Json& first, const Json& value) {
   return text;
 }
 
-using Table = std::vector<std::vector<std::string>>;
-
 Table table_of(const std::vector<Case>& cases, bool all) {
   Table table(1);
   table[0].push_back("statistic");
@@ -139,23 +138,6 @@ Table table_of(const std::vector<Case>& cases, bool all) {
     table.push_back(row);
   }
   return table;
-}
-
-std::string aligned(const Table& table) {
-  std::vector<std::size_t> widths(table[0].size());
-  for (const auto& row : table) {
-    for (std::size_t n = 0; n < row.size(); ++n) widths[n] = std::max(widths[n], row[n].size());
-  }
-  std::string text;
-  for (const auto& row : table) {
-    std::string line = row[0];
-    line.resize(widths[0], ' ');
-    for (std::size_t n = 1; n < row.size(); ++n) {
-      line.append(2 + widths[n] - row[n].size(), ' ').append(row[n]);
-    }
-    text += line + "\n";
-  }
-  return text;
 }
 
 // For CSV.

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "command_line.hpp"
+#include "fence_rules.hpp"
 #include "nestwalk/models/nearest.hpp"
 #include "nestwalk/software/guest_space.hpp"
 
@@ -105,6 +106,9 @@ void check(const Parameter& row, const Json& value, const std::string& where) {
       if (!value.is_number_unsigned() || value.get<u64>() < row.least ||
           value.get<u64>() > row.most)
         fail("a number from " + std::to_string(row.least) + " to " + std::to_string(row.most));
+      return;
+    case Parameter::Kind::Object:
+      if (!value.is_object() && !value.is_null()) fail("an object");
       return;
     case Parameter::Kind::Flag:
       if (!value.is_boolean()) fail("true or false");
@@ -242,10 +246,34 @@ const std::vector<Parameter>& parameters() {
       {"hypervisor.fences",
        Kind::Choice,
        "\"precise\"",
-       {"precise", "context", "original-0.3.0"},
+       {"precise", "context", "batched", "range", "svinval", "deferred", "original-0.3.0", "rules"},
        0,
        0,
-       "which invalidations the engine issues"},
+       "which invalidations the engine issues: as few as the rules allow; the whole VM; pages up "
+       "to a "
+       "threshold, then the VM; by range instructions or Svinval where the machine has them; "
+       "gathered until the VM entry; what axaddrspace 0.3.0 issues; or hypervisor.fence_rules"},
+      {"hypervisor.fence_threshold",
+       Kind::Number,
+       "32",
+       {},
+       0,
+       1'000'000,
+       "batched: above so many instructions for one operation, the whole VM"},
+      {"hypervisor.fence_rules",
+       Kind::Object,
+       "null",
+       {},
+       0,
+       0,
+       "rules: which instructions follow which change (sim/README.md)"},
+      {"hypervisor.drop_fence",
+       Kind::Number,
+       "0",
+       {},
+       0,
+       kMost,
+       "leaves out the n-th of the engine's instructions, as a mistake to be found; 0: none"},
       {"host.memory", Kind::Size, "\"64G\"", {}, kGiB, u64{1} << 45, "of the host"},
       {"run.limit", Kind::Number, "0", {}, 0, kMost, "accesses of each vCPU; 0: all"},
   };
@@ -330,7 +358,7 @@ void Configuration::merge(const Json& from, const std::string& path, const std::
     if (!inner.empty()) inner += '.';
     inner += key;
     const Json& place = at(inner, where);
-    if (place.is_object() && value.is_object()) {
+    if (place.is_object() && value.is_object() && parameter_at(inner) == nullptr) {
       merge(value, inner, where);
     } else {
       put(inner, value, where);
@@ -349,6 +377,11 @@ void Configuration::merge_file(const std::string& file) {
     rest.erase("machine");
   }
   merge(rest, "", file);
+}
+
+void Configuration::use_fence_rules(const std::string& file) {
+  put("hypervisor.fence_rules", parse_json(read_file(file), file), file);
+  put("hypervisor.fences", "rules", file);
 }
 
 const std::string Configuration::text(const char* path) const {
@@ -423,6 +456,19 @@ RunShape Configuration::resolve(const traces::Header& trace) {
   for (const addrspace::FencePolicy* const policy : addrspace::kFencePolicies) {
     if (fences == policy->name) shape.hypervisor.fences = *policy;
   }
+  if (fences == "batched") {
+    shape.hypervisor.fences.most_selective = static_cast<u32>(number("hypervisor.fence_threshold"));
+  }
+  if (fences == "rules") {
+    const FenceRules own = parse_fence_rules(document_["hypervisor"]["fence_rules"],
+                                             shape.machine.architecture, "hypervisor.fence_rules");
+    shape.hypervisor.fences = {.name = "rules",
+                               .source = addrspace::FencePolicy::Source::Rules,
+                               .deferred = own.deferred,
+                               .interrupts = own.interrupts};
+    shape.hypervisor.rules = own.rules;
+  }
+  shape.hypervisor.drop_fence = number("hypervisor.drop_fence");
   shape.host_bytes = (number("host.memory") + kGiB - 1) / kGiB * kGiB;
   shape.vcpu.window = static_cast<u32>(number("vcpu.window"));
   shape.limit = number("run.limit");

@@ -20,7 +20,7 @@ using Json = nlohmann::ordered_json;
 
 /// What a user may set, beside the machine.
 struct Parameter {
-  enum class Kind { Choice, Number, Size, Flag };
+  enum class Kind { Choice, Number, Size, Flag, Object };
   const char* path;
   Kind kind;
   const char* standard;                ///< its value if nobody sets it
@@ -49,6 +49,8 @@ class Configuration {
   void set(const std::string& assignment);
   /// Every value of a JSON file, over what is there.
   void merge_file(const std::string& file);
+  /// Fences by the rules of a JSON file.
+  void use_fence_rules(const std::string& file);
 
   /// What depends on the trace is decided: "auto" is gone from the document.
   RunShape resolve(const traces::Header& trace);

@@ -13,7 +13,8 @@ namespace nestwalk::sim {
 
 Replay replay(const std::string& trace, Configuration& configuration,
               const std::function<bool()>& interrupted,
-              const std::function<void(addrspace::u64 accesses)>& progress) {
+              const std::function<void(addrspace::u64 accesses)>& progress,
+              checker::Events* checker) {
   std::unique_ptr<traces::ByteSource> source = traces::open_source(trace);
   if (source->seekable_size() == 0) {
     throw traces::InputError(source->name(),
@@ -25,6 +26,7 @@ Replay replay(const std::string& trace, Configuration& configuration,
   Simulation simulation(shape, header.vcpus, [&](addrspace::u32 vcpu) {
     return std::make_unique<TraceStream>(traces::open_source(trace), vcpu, physical);
   });
+  if (checker != nullptr) simulation.check(*checker);
   using Clock = std::chrono::steady_clock;
   const Clock::time_point start = Clock::now();
   simulation.run(interrupted, progress);

@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "configuration.hpp"
+#include "nestwalk/checker/events.hpp"
 #include "statistics.hpp"
 
 namespace nestwalk::sim {
@@ -18,9 +19,11 @@ struct Replay {
   double host_seconds = 0;
 };
 
+/// With `checker`: it is told what there is to know about fences.
 /// Decides what `configuration` leaves to the trace, and runs. Once in a process.
 Replay replay(const std::string& trace, Configuration& configuration,
               const std::function<bool()>& interrupted,
-              const std::function<void(addrspace::u64 accesses)>& progress);
+              const std::function<void(addrspace::u64 accesses)>& progress,
+              checker::Events* checker = nullptr);
 
 }  // namespace nestwalk::sim

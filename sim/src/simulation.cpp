@@ -22,6 +22,14 @@ constexpr u16 kVmid = 1;
 /// Simulated cycles after which the outside world is looked at.
 constexpr Cycle kSlice = 50'000'000;
 
+// The rules are wherever the shape is now.
+addrspace::FencePolicy policy_of(const software::HypervisorShape& hypervisor) {
+  addrspace::FencePolicy policy = hypervisor.fences;
+  policy.rules = hypervisor.rules.data();
+  policy.rule_count = static_cast<u32>(hypervisor.rules.size());
+  return policy;
+}
+
 std::vector<MemoryRange> memory_of(const software::GuestShape& guest) {
   std::vector<MemoryRange> memory = guest.memory;
   if (guest.tables != GuestTables::None) memory.push_back(Guest::kernel_memory(guest.memory));
@@ -45,7 +53,8 @@ Simulation::Simulation(const RunShape& shape, u32 vcpus, const OpenStream& open)
   machine.tlbi_range = shape.machine.fence.tlbi_range;
   machine.svinval = shape.machine.fence.svinval;
   recording_ = std::make_unique<software::Recording>(board.memory(), architecture,
-                                                     shape.hypervisor.fences, machine);
+                                                     policy_of(shape_.hypervisor), machine,
+                                                     shape.hypervisor.drop_fence);
   const std::vector<MemoryRange> memory = memory_of(shape.guest);
   space_ = make_host_space(architecture, shape.hypervisor,
                            memory.back().start + memory.back().bytes, kVmid, *recording_);
@@ -67,6 +76,18 @@ Simulation::Simulation(const RunShape& shape, u32 vcpus, const OpenStream& open)
     vcpus_.push_back(std::make_unique<Vcpu>(board, core, guest_.get(), *hypervisor_, costs,
                                             shape.guest.tables, *streams_.back(), shape.vcpu));
   }
+}
+
+void Simulation::check(checker::Events& events) {
+  const addrspace::VmTag tag = space_->tag();
+  checker::Vm vm;
+  vm.vmid = tag.vmid;
+  vm.root_register = tag.root_register;
+  vm.nested = space_->stage();
+  vm.caches_no_invalid = recording_->machine().caches_no_invalid;
+  vm.invept_single = recording_->machine().invept_single;
+  feed_ = std::make_unique<FenceFeed>(events, platform_.board(), vm);
+  hypervisor_->watch(feed_.get());
 }
 
 void Simulation::on_cycle(u32) {

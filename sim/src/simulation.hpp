@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "configuration.hpp"
+#include "fence_feed.hpp"
 #include "nestwalk/systemc/platform.hpp"
 #include "report.hpp"
 
@@ -24,6 +25,8 @@ class Simulation final : private models::Actor {
   void run(const std::function<bool()>& interrupted,
            const std::function<void(addrspace::u64)>& progress);
 
+  /// Before run(): tells a checker of fences all that it has to know.
+  void check(checker::Events& events);
   /// Why it ended early; empty if it did not.
   const std::string& ended_early() const { return ended_early_; }
   addrspace::u64 accesses() const;
@@ -40,6 +43,7 @@ class Simulation final : private models::Actor {
   std::unique_ptr<software::HostSpace> space_;
   std::unique_ptr<software::Hypervisor> hypervisor_;
   std::unique_ptr<software::Guest> guest_;
+  std::unique_ptr<FenceFeed> feed_;
   std::vector<std::unique_ptr<software::GuestStream>> streams_;
   std::vector<std::unique_ptr<software::Vcpu>> vcpus_;
   std::string ended_early_;

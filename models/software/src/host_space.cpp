@@ -28,6 +28,7 @@ class HostSpaceOf final : public HostSpace {
   models::Stage stage() const override {
     return {&format_, space_.page_table().geometry(), space_.page_table().root().value()};
   }
+  addrspace::VmTag tag() const override { return space_.page_table().tag(); }
   Result<void> map(Gpa gpa, u64 bytes, addrspace::Backend backend) override {
     if (backend.kind != addrspace::Backend::Kind::Linear) {
       return space_.map_alloc(gpa, bytes, {kRwx}, backend);

@@ -13,6 +13,17 @@ using addrspace::Backend;
 
 constexpr std::size_t kExitCause = HostOperation::kKinds;
 constexpr std::size_t kBeginCause = HostOperation::kKinds + 1;
+/// Of FenceCounts, as a watcher is told.
+constexpr const char* kCauses[FenceCounts::kCauses] = {"map",
+                                                       "zap",
+                                                       "protect",
+                                                       "dirty-log-start",
+                                                       "dirty-log-harvest",
+                                                       "dirty-log-stop",
+                                                       "inflate",
+                                                       "deflate",
+                                                       "fault",
+                                                       "begin"};
 
 // Memory that is there from the start comes in parts, so that the list of what the engine did stays
 // small; linear parts are the largest runs that the host has.
@@ -125,6 +136,7 @@ void Hypervisor::record(u32 core) {
 void Hypervisor::play(u32 core, std::size_t cause) {
   space_.flush();
   fence_counts_.by_cause[cause] += recording_.counts().fences - fences_before_;
+  if (watcher_ != nullptr) watcher_->began(core, kCauses[cause]);
   workers_[core].play(recording_.take(), *this, core);
 }
 
@@ -183,6 +195,7 @@ void Hypervisor::exit(u32 core, Job job, models::Actor& owner, u32 what) {
   job.mark = board_.wheel().now();
   jobs_[core] = job;
   put_place(core, Place::Host);
+  if (watcher_ != nullptr && !job.operation) watcher_->faulted(core, job.gpa);
   later(core, costs_.exit_cycles);
 }
 
@@ -204,6 +217,7 @@ void Hypervisor::on_cycle(u32 core) {
   switch (job.state) {
     case State::Begin:
       begin_cycles_.add(workers_[core].cycles());
+      if (watcher_ != nullptr && next_part_ != 0) watcher_->ended(core);
       if (next_part(core)) return;
       began_ = true;
       job.state = State::Idle;
@@ -259,7 +273,6 @@ void Hypervisor::run_engine(u32 core) {
     ++counts_.by_outcome[static_cast<std::size_t>(*job.outcome)];
   }
   job.state = State::Working;
-  if (watcher_ != nullptr) watcher_->began(core, job.operation ? &*job.operation : nullptr);
   play(core, job.operation ? static_cast<std::size_t>(job.operation->kind) : kExitCause);
 }
 

@@ -32,8 +32,11 @@ void Recording::fenced(const addrspace::Invalidation<Gpa>& change) {
   if (!on_) return;
   const u64 first = work_.fences.size();
   emit_fences(architecture_, policy_, machine_, change, [&](const addrspace::Fence& op) {
-    work_.fences.push_back(models::from_engine(op, regime_));
-    if (!only_orders(work_.fences.back())) ++counts_.fences;
+    const models::FenceRequest request = models::from_engine(op, regime_);
+    const bool counts = !only_orders(request);
+    if (counts && fences_to_drop_ != 0 && --fences_to_drop_ == 0) return;
+    work_.fences.push_back(request);
+    if (counts) ++counts_.fences;
   });
   const u64 count = work_.fences.size() - first;
   if (count != 0) work_.steps.push_back({Step::Kind::Fence, first, count});

@@ -51,9 +51,14 @@ struct WorkCounts {
 
 class Recording {
  public:
+  /// `drop_fence`: the instruction that is left out, from 1, as a mistake for a checker to find.
   Recording(models::HostMemory& memory, Architecture architecture, addrspace::FencePolicy policy,
-            const addrspace::Capabilities& machine)
-      : memory_(memory), architecture_(architecture), policy_(policy), machine_(machine) {}
+            const addrspace::Capabilities& machine, u64 drop_fence = 0)
+      : memory_(memory),
+        architecture_(architecture),
+        policy_(policy),
+        machine_(machine),
+        fences_to_drop_(drop_fence) {}
 
   /// From here to take(), everything is recorded.
   void begin(const models::Regime& regime) {
@@ -119,6 +124,7 @@ class Recording {
   Architecture architecture_;
   addrspace::FencePolicy policy_;
   addrspace::Capabilities machine_;
+  u64 fences_to_drop_;
   models::Regime regime_;
   Work work_;
   WorkCounts counts_;
