@@ -7,13 +7,15 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "children.hpp"
+#include "findings.hpp"
 #include "nestwalk/checker/checker.hpp"
+#include "nestwalk/traces/container.hpp"
 #include "nestwalk/traces/error.hpp"
 #include "nestwalk/traces/generator.hpp"
-#include "nestwalk/traces/reader.hpp"
 #include "output.hpp"
 #include "replay.hpp"
 #include "table.hpp"
@@ -24,14 +26,6 @@ namespace {
 namespace fs = std::filesystem;
 namespace po = boost::program_options;
 using Words = std::vector<std::string>;
-
-constexpr const char* kText =
-    "Replays a trace under one or several fence policies, on machines of one or several\n"
-    "architectures, and looks for fences that are missing, wrong or wasted. With --storm the trace\n"
-    "is generated: vCPUs at work while their hypervisor maps, unmaps, protects, logs and balloons;\n"
-    "its parameters are those of `nestwalk trace gen storm --help`.\n"
-    "A policy is a value of hypervisor.fences, all of them, or a JSON file of rules (sim/README.md).\n"
-    "Exit code 3 when there are errors; with --strict, when there are findings.";
 
 /// The machine for an architecture of which only the name was said.
 struct Machine {
@@ -121,50 +115,20 @@ std::vector<Check> checks_of(const CommandLine& line) {
   return checks;
 }
 
-Json as_json(const checker::Finding& finding) {
-  const checker::FailureText& text = text_of(finding.failure);
-  Json json = {{"failure", text.name},
-               {"error", text.error},
-               {"operation", finding.operation},
-               {"vm", finding.vm},
-               {"gpa", finding.gpa},
-               {"bytes", finding.bytes},
-               {"level", finding.level},
-               {"change", to_string(finding.change)},
-               {"before", finding.before},
-               {"after", finding.after},
-               {"processors", checker::processors_text(finding.processors)},
-               {"cycle", finding.when.cycle},
-               {"issued", finding.issued},
-               {"count", finding.count},
-               {"hits", finding.hits},
-               {"cycles", finding.cycles},
-               {"text", describe(finding)}};
-  if (finding.demand != nullptr) {
-    json["demands"] = {{"fence", finding.demand->fence},
-                       {"manual", finding.demand->manual},
-                       {"section", finding.demand->section}};
-  }
-  return json;
-}
-
 // In a process of its own.
 std::string run_check(const std::string& trace, Check& check) {
   checker::Checker checker;
   const Replay run = replay(
       trace, check.configuration, [] { return false; }, [](addrspace::u64) {}, &checker);
   checker.finish();
-  Json findings = Json::array();
-  for (const checker::Finding& finding : checker.findings()) findings.push_back(as_json(finding));
-  return Json{{"machine", check.machine},
-              {"policy", check.policy},
-              {"errors", checker.errors()},
-              {"warnings", checker.warnings()},
-              {"unlisted", checker.unlisted()},
-              {"ended_early", run.ended_early},
-              {"host_seconds", run.host_seconds},
-              {"statistics", as_json(run.statistics)["statistics"]},
-              {"findings", findings}}
+  std::string details;
+  for (const checker::Finding& finding : checker.findings()) details += describe(finding) + "\n";
+  return Json{
+      {"machine", check.machine},           {"policy", check.policy},
+      {"errors", checker.errors()},         {"warnings", checker.warnings()},
+      {"unlisted", checker.unlisted()},     {"ended_early", run.ended_early},
+      {"host_seconds", run.host_seconds},   {"statistics", as_json(run.statistics)["statistics"]},
+      {"findings", findings_json(checker)}, {"details", details}}
       .dump();
 }
 
@@ -177,7 +141,7 @@ std::string name_of(const Json& result) {
 std::string kinds_of(const Json& result) {
   std::vector<std::pair<std::string, addrspace::u64>> kinds;
   for (const Json& finding : result["findings"]) {
-    const std::string name = finding["failure"];
+    const std::string name = finding["finding"];
     auto at = std::find_if(kinds.begin(), kinds.end(),
                            [&](const auto& kind) { return kind.first == name; });
     if (at == kinds.end()) at = kinds.insert(at, {name, 0});
@@ -191,16 +155,15 @@ std::string kinds_of(const Json& result) {
   return text.empty() ? "nothing" : text;
 }
 
-std::string as_text(const std::vector<Json>& results, unsigned most) {
+std::string as_text(const std::vector<Json>& results, bool details) {
   Table table = {{"machine", "policy", "operations", "fences", "errors", "warnings", "found"}};
   for (const Json& result : results) {
     const Json& statistics = result["statistics"];
     addrspace::u64 operations = statistics["exit.total"].get<addrspace::u64>();
     for (const auto& [name, value] : statistics.items()) {
-      constexpr const char* kKinds[] = {"operation.map",         "operation.zap",
-                                        "operation.protect",     "operation.log_start",
-                                        "operation.log_harvest", "operation.log_stop",
-                                        "operation.inflate",     "operation.deflate"};
+      constexpr const char* kKinds[] = {
+          "operation.map",         "operation.zap",      "operation.protect", "operation.log_start",
+          "operation.log_harvest", "operation.log_stop", "operation.inflate", "operation.deflate"};
       for (const char* const kind : kKinds) {
         if (name == kind) operations += value.get<addrspace::u64>();
       }
@@ -211,53 +174,42 @@ std::string as_text(const std::vector<Json>& results, unsigned most) {
   }
   std::string text = aligned(table, 2, true);
   for (const Json& result : results) {
-    const std::string name = name_of(result);
-    unsigned shown = 0;
-    for (const Json& finding : result["findings"]) {
-      if (shown++ == most) break;
-      text.append("\n").append(name).append(": ").append(finding["text"].get<std::string>());
-      if (text.back() != '\n') text += '\n';
-    }
-    const std::size_t count = result["findings"].size();
-    if (count <= most) continue;
-    text.append("\n").append(name).append(": ").append(std::to_string(count - most));
-    text.append(" more; --most shows them, --json has all\n");
+    if (!details || result["findings"].empty()) continue;
+    text.append("\n").append(name_of(result)).append("\n");
+    text.append(result["details"].get<std::string>());
   }
   return text;
 }
 
 }  // namespace
 
-int run_check_trace(const Arguments& arguments) {
-  CommandLine line("nestwalk check [OPTIONS] TRACE | --storm [KEY=VALUE...]", kText);
+bool is_trace(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  char start[sizeof traces::kMagic] = {};
+  in.read(start, sizeof start);
+  return in && std::equal(std::begin(start), std::end(start), std::begin(traces::kMagic),
+                          [](char a, auto b) { return a == static_cast<char>(b); });
+}
+
+void add_trace_options(CommandLine& line) {
   line.flag("storm", "a trace that is generated, with these parameters")
       .option("policy", po::value<Words>()->default_value({"precise"}, "precise"),
-              "of fences; may be repeated; all")
+              "of fences, for traces; may be repeated; all")
       .option("arch", po::value<std::string>()->default_value("x86_64"),
               "x86_64, aarch64, riscv64 or all: on a machine of each")
       .option("preset,p", po::value<Words>(), "the machine instead; may be repeated")
       .option("config", po::value<Words>()->value_name("FILE"), "JSON with parameters, for all")
       .option("set", po::value<Words>()->value_name("PATH=VALUE"), "for all of them")
-      .option("most", po::value<unsigned>()->default_value(3), "findings of each run in the text")
-      .flag("json", "everything, as JSON")
-      .flag("strict", "warnings are errors")
       .option("jobs,j",
               po::value<unsigned>()->default_value(
                   std::max(1u, std::thread::hardware_concurrency()), "one for each processor"),
-              "runs at a time")
-      .operand("inputs", po::value<Words>(), -1);
-  if (!line.parse(arguments)) return kDone;
+              "runs at a time");
+}
 
-  const Words inputs = line.has("inputs") ? line.get<Words>("inputs") : Words();
+int check_traces(const CommandLine& line, const std::vector<std::string>& inputs) {
   std::optional<StormFile> storm;
-  if (line.has("storm")) {
-    storm.emplace(inputs);
-  } else if (inputs.size() != 1) {
-    throw UsageError("nestwalk check: one trace, or --storm");
-  }
+  if (line.has("storm")) storm.emplace(inputs);
   const std::string trace = storm ? storm->path() : inputs[0];
-  (void)traces::Reader(traces::open_source(trace));  // is it one?
-
   std::vector<Check> checks = checks_of(line);
   std::vector<std::function<std::string()>> work;
   for (Check& check : checks) {
@@ -271,17 +223,18 @@ int run_check_trace(const Arguments& arguments) {
     if (outcomes[n].bad_input) throw traces::InputError(name, outcomes[n].output);
     if (outcomes[n].failed) throw UsageError(name + ": " + outcomes[n].output);
     results.push_back(Json::parse(outcomes[n].output));
-    const Json& result = results.back();
+    Json& result = results.back();
     bad += result["errors"].get<addrspace::u64>();
     if (line.has("strict")) bad += result["warnings"].get<addrspace::u64>();
     const std::string early = result["ended_early"];
     if (!early.empty()) warn(name + " ended early: " + early);
   }
-  const bool json = line.has("json");
-  TextOutput().write(json ? Json{{"format", "nestwalk-check"}, {"version", 1}, {"runs", results}}
-                                    .dump(2) +
-                                "\n"
-                          : as_text(results, line.get<unsigned>("most")));
+  std::string text = as_text(results, line.has("details"));
+  if (line.has("json")) {
+    for (Json& result : results) result.erase("details");
+    text = Json{{"format", "nestwalk-check"}, {"version", 1}, {"runs", results}}.dump(2) + "\n";
+  }
+  TextOutput().write(text);
   return bad == 0 ? kDone : kFailed;
 }
 

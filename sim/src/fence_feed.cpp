@@ -3,7 +3,6 @@
 
 #include "fence_feed.hpp"
 
-
 #include <string>
 
 #include "nestwalk/software/host_space.hpp"

@@ -110,12 +110,10 @@ class RulesReader {
     }
     return found;
   }
-  std::vector<std::string> words(const Json& json, const std::string& path,
-                                 const char* key) const {
+  std::vector<std::string> words(const Json& json, const std::string& path, const char* key) const {
     const Json found = json.value(key, Json::array());
-    const bool all = found.is_array() && std::all_of(found.begin(), found.end(), [](const Json& w) {
-                       return w.is_string();
-                     });
+    const bool all = found.is_array() && std::all_of(found.begin(), found.end(),
+                                                     [](const Json& w) { return w.is_string(); });
     if (!all) {
       throw UsageError(where_ + ": " + path + "." + key + ": expected a list of words, found " +
                        found.dump());
@@ -147,8 +145,7 @@ bool flag(const Json& json, const char* key, bool standard, const std::string& w
 FenceRules parse_fence_rules(const Json& json, Architecture architecture,
                              const std::string& where) {
   const RulesReader reader(architecture, where);
-  reader.keys(json, "rules",
-              {"name", "interrupts", "deferred", "x86_64", "aarch64", "riscv64"});
+  reader.keys(json, "rules", {"name", "interrupts", "deferred", "x86_64", "aarch64", "riscv64"});
   FenceRules rules;
   rules.interrupts = flag(json, "interrupts", true, where);
   rules.deferred = flag(json, "deferred", false, where);
@@ -158,8 +155,7 @@ FenceRules parse_fence_rules(const Json& json, Architecture architecture,
                      (json.contains(key) ? json[key].dump() : "nothing"));
   }
   for (std::size_t n = 0; n < json[key].size(); ++n) {
-    rules.rules.push_back(
-        reader.rule(json[key][n], std::string(key) + "." + std::to_string(n)));
+    rules.rules.push_back(reader.rule(json[key][n], std::string(key) + "." + std::to_string(n)));
   }
   return rules;
 }

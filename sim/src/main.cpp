@@ -10,7 +10,7 @@
 #include <iostream>
 #include <systemc>
 
-#include "check_trace.hpp"
+#include "check_command.hpp"
 #include "command_line.hpp"
 #include "compare_command.hpp"
 #include "gate_command.hpp"
@@ -28,7 +28,7 @@ constexpr Command kCommands[] = {
     {"run", "replays a trace", run_run_command},
     {"compare", "replays a trace on several machines, or under several policies",
      run_compare_command},
-    {"check", "looks for fences that are missing, wrong or wasted", run_check_trace},
+    {"check", "finds fences that are missing, wrong or wasted", run_check_command},
     {"gate", "compares the runs of a suite with a baseline", run_gate_command},
     {"trace", "looks at, makes and changes traces", run_trace_command},
     {"config", "explains and checks configurations", nullptr},

@@ -247,7 +247,9 @@ void Checker::frames_freed(const Moment&, u64 first, u64 bytes) {
                          : each.bytes;
     if (each.old.address >= first + bytes || first >= each.old.address + size) continue;
     each.freed = true;
+    const std::size_t finding = each.finding;  // what the operation left undone is a finding, too
     report(each, Failure::UseAfterFree, reason(each, each.held()), each.held());
+    each.finding = finding;
   }
   tables_.free(first, bytes);
   constexpr std::size_t kMostFreed = 1 << 16;

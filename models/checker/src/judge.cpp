@@ -20,6 +20,7 @@ Failure Checker::reason(Obligation& obligation, u64 bad) const {
   u64 going = 0;
   for (const auto& each : obligation.in_flight) going |= each.processors;
   if ((going & bad) != 0) return Failure::NotCompleted;
+  if (obligation.closest >= Failure::NotCompleted) return obligation.closest;
   const u64 both = obligation.sent[0] & obligation.sent[1];
   if (obligation.change != Change::Retired && both != 0 && (both & bad) == 0) {
     return Failure::WrongProcessors;

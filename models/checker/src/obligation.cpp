@@ -55,7 +55,8 @@ Effect effect_of(const FenceRequest& request, const Obligation& obligation, cons
   // No address of the guest's own selects all that was merged.
   if (row.structures == 0 || row.address == By::Virtual || row.has(models::kAsid)) return {};
   if (!has_tag(request, row, vm)) {
-    return {0, row.has(models::kHost) ? Failure::WrongKind : Failure::WrongTag};
+    const bool second = (row.structures & models::kSecond) != 0;
+    return {0, second ? Failure::WrongTag : Failure::WrongKind};
   }
   if (row.address == By::GuestPhysical) {
     if (!overlaps(request.address & ~vm.operand_tag, request.bytes, obligation)) {

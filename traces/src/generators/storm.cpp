@@ -40,8 +40,8 @@ class Storm {
       case 4:
         return toggle(vcpu, protected_, Operation::Protect, Operation::Protect, first, count);
       case 5:
-        return toggle(vcpu, ballooned_, Operation::BalloonInflate, Operation::BalloonDeflate,
-                      first, count);
+        return toggle(vcpu, ballooned_, Operation::BalloonInflate, Operation::BalloonDeflate, first,
+                      count);
       default:
         return log(vcpu);
     }
@@ -99,9 +99,9 @@ void run_storm(const Values& values, Writer& writer) {
   for (u64 n = 0; n < values["accesses"]; ++n) {
     for (u64 vcpu = 0; vcpu < vcpus; ++vcpu) {
       const u64 offset = make.random().below(bytes / 8) * 8;
-      writer.append(static_cast<u32>(vcpu),
-                    with_gpa(make.read_or_write(kGvaBase + offset, write_percent),
-                             kGpaBase + offset));
+      writer.append(
+          static_cast<u32>(vcpu),
+          with_gpa(make.read_or_write(kGvaBase + offset, write_percent), kGpaBase + offset));
     }
     if ((n + 1) % period == 0) storm.act(static_cast<u32>(n / period % vcpus));
   }
@@ -109,11 +109,9 @@ void run_storm(const Values& values, Writer& writer) {
 
 }  // namespace
 
-const Generator kStorm{"storm",
-                       "vCPUs at work while their hypervisor maps, unmaps, protects and logs",
-                       kStormParameters,
-                       kLacksOfGpa | kNoSpaces | kNoFences,
-                       storm_accesses,
-                       run_storm};
+const Generator kStorm{
+    "storm",          "vCPUs at work while their hypervisor maps, unmaps, protects and logs",
+    kStormParameters, kLacksOfGpa | kNoSpaces | kNoFences,
+    storm_accesses,   run_storm};
 
 }  // namespace nestwalk::traces

@@ -24,7 +24,7 @@ struct Step {
   Kind kind;
   u64 where = 0;   ///< host address; of fences, the number of the first in Work::fences
   u64 before = 0;  ///< the entry; of frames and zeros, bytes; of fences, how many
-  u64 after = 0;
+  u64 after = 0;   ///< the entry; of fences, 1 if they concern no other core
 };
 
 struct Work {
@@ -152,8 +152,7 @@ class RecordingObserver {
 class Shootdowns {
  public:
   virtual std::span<const models::InterruptTarget> targets(u32 core) = 0;
-  virtual void sent(u32 core, const models::FenceUnit::Sequence& sequence,
-                    std::span<const models::FenceRequest> fences) = 0;
+  virtual void sent(const models::FenceUnit::Sequence& sequence) = 0;
 
  protected:
   ~Shootdowns() = default;
@@ -183,7 +182,7 @@ class Worker final : private models::Actor {
   void on_cycle(u32) override;
   void account();
   bool step();
-  bool issue(std::span<const models::FenceRequest> fences);
+  bool issue(const Step& step);
   std::span<const models::FenceRequest> fences_of(const Step& step) const {
     return std::span(work_.fences).subspan(step.where, step.before);
   }

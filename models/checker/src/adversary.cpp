@@ -1,0 +1,437 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/checker/adversary.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace nestwalk::checker {
+
+using addrspace::Architecture;
+using addrspace::kWrite;
+using models::Entry;
+using models::EntryKind;
+using models::FenceKind;
+using models::FenceRequest;
+using models::Upkeep;
+
+const char* to_string(Adversary::Wrong wrong) {
+  constexpr const char* kNames[] = {"stale translation", "lost dirty flag", "unlinked table",
+                                    "repeated fault", "stale combined translation"};
+  return kNames[static_cast<unsigned>(wrong)];
+}
+
+u32 Adversary::number_of(u32 id) const {
+  const auto found = std::find(ids_.begin(), ids_.end(), id);
+  if (found == ids_.end()) throw std::invalid_argument("VM " + std::to_string(id));
+  return static_cast<u32>(found - ids_.begin());
+}
+
+Architecture Adversary::architecture(u32 vm) const {
+  return tables_.vm(vm).nested.format->architecture();
+}
+
+// VMs -------------------------------------------------------------------------------------------
+
+void Adversary::vm_created(const Moment&, const Vm& vm) {
+  tables_.add(vm);
+  ids_.push_back(vm.id);
+  running_.push_back({vm.processors, vm.processors, false});
+}
+void Adversary::vm_destroyed(const Moment&, u32 vm) {
+  const u32 number = number_of(vm);
+  running_[number] = {0, 0, true};
+  tables_.remove(number);
+  std::erase_if(copies_, [&](const Copy& copy) { return copy.vm == number; });
+}
+void Adversary::vm_entered(const Moment& when, u32 vm) {
+  Running& running = running_[number_of(vm)];
+  running.inside |= u64{1} << when.processor;
+  running.ran |= u64{1} << when.processor;
+}
+void Adversary::vm_left(const Moment& when, u32 vm) {
+  running_[number_of(vm)].inside &= ~(u64{1} << when.processor);
+}
+void Adversary::vm_faulted(const Moment& when, u32 vm, u64 gpa) {
+  const u32 number = number_of(vm);
+  if (architecture(number) != Architecture::X86_64) return;
+  std::erase_if(copies_, [&](const Copy& copy) {
+    return copy.vm == number && copy.processor == when.processor &&
+           gpa - copy.what.start < bytes(copy);
+  });
+}
+
+// Copies ----------------------------------------------------------------------------------------
+
+void Adversary::leave(const Moment& when, u32 vm, const Tables::Found& what, Copy::Kind kind) {
+  const bool arm = architecture(vm) == Architecture::AArch64;
+  for (u32 processor = 0; processor < kMostProcessors; ++processor) {
+    if ((running_[vm].ran >> processor & 1) == 0) continue;
+    if (fills_ == Fills::OnDemand) {
+      const u64 first = what.start >> 12;
+      const auto touched = touched_.lower_bound({processor, vm, first});
+      const u64 last = first + (tables_.bytes_of(vm, what.level) >> 12);
+      if (touched == touched_.end() || *touched >= std::array<u64, 3>{processor, vm, last})
+        continue;
+    }
+    copies_.push_back({processor, vm, what, kind, when.processor, !arm});
+  }
+}
+
+void Adversary::entry_stored(const Moment& when, u64 slot, u64 before, u64 after) {
+  Tables::Place place{};
+  if (before == after || !tables_.find(slot, place)) return tables_.store(slot, after);
+  const Entry old = tables_.decode(place.vm, before, place.level);
+  const Entry now = tables_.decode(place.vm, after, place.level);
+  const bool was = old.kind == EntryKind::Leaf || old.kind == EntryKind::Table;
+  const bool is = now.kind == EntryKind::Leaf || now.kind == EntryKind::Table;
+  const Tables::Found what{place.level, place.start, before};
+  changed_.push_back({place.vm, place.start});
+  if (was) {
+    std::vector<Tables::Found> below;
+    if (old.kind == EntryKind::Table) {
+      tables_.collect(place.vm, before, place.level, place.start, below);
+    }
+    below.push_back(what);
+    for (const Tables::Found& each : below) {
+      const bool leaf = tables_.decode(place.vm, each.entry, each.level).kind == EntryKind::Leaf;
+      leave(when, place.vm, each, leaf ? Copy::Kind::Leaf : Copy::Kind::Table);
+    }
+  } else if (is && architecture(place.vm) == Architecture::RiscV64 &&
+             !tables_.vm(place.vm).caches_no_invalid) {
+    leave(when, place.vm, what, Copy::Kind::Nothing);
+  }
+  tables_.store(slot, after);
+  if (!is || architecture(place.vm) != Architecture::AArch64) return;
+  const Tables::Found made{place.level, place.start, after};
+  const bool conflict = std::any_of(copies_.begin(), copies_.end(), [&](const Copy& copy) {
+    return copy.vm == place.vm && copy.alive() && conflicts_with(copy, made);
+  });
+  conflicts_ += conflict ? 1 : 0;
+  if (!was && now.kind == EntryKind::Leaf) unseen_.push_back({place.vm, when.processor});
+}
+
+bool Adversary::conflicts_with(const Copy& copy, const Tables::Found& made) const {
+  const u64 made_bytes = tables_.bytes_of(copy.vm, made.level);
+  if (copy.what.start >= made.start + made_bytes || made.start >= copy.what.start + bytes(copy)) {
+    return false;
+  }
+  const Entry old = tables_.decode(copy.vm, copy.what.entry, copy.what.level);
+  const Entry now = tables_.decode(copy.vm, made.entry, made.level);
+  return copy.what.level != made.level || old.kind != now.kind || old.address != now.address ||
+         old.memory != now.memory;
+}
+
+bool Adversary::clashes(const Copy& copy, u64 gpa, bool write, Wrong& wrong) const {
+  if (gpa - copy.what.start >= bytes(copy)) return false;
+  const Tables::Found found = tables_.walk(copy.vm, gpa);
+  const Entry now = tables_.decode(copy.vm, found.entry, found.level);
+  const Entry old = tables_.decode(copy.vm, copy.what.entry, copy.what.level);
+  const bool permits_now =
+      now.kind == EntryKind::Leaf && now.access.has(write ? kWrite : addrspace::kRead);
+  if (copy.kind == Copy::Kind::Nothing) {
+    wrong = Wrong::Fault;
+    return permits_now;
+  }
+  if (copy.kind == Copy::Kind::Table) {
+    wrong = Wrong::Table;
+    // Is it linked there, still or again?
+    if (found.level >= copy.what.level) return true;
+    std::vector<Tables::Found> path;
+    u64 table = tables_.vm(copy.vm).nested.root;
+    for (unsigned level = tables_.vm(copy.vm).nested.geometry.root_level();; --level) {
+      const auto& geometry = tables_.vm(copy.vm).nested.geometry;
+      const u64 index = (gpa >> geometry.shift(level)) & (geometry.entries(level) - 1);
+      const Entry entry = tables_.decode(copy.vm, tables_.load(table + index * sizeof(u64)), level);
+      if (level == copy.what.level) {
+        return entry.address != old.address || !entry.access.has(old.access);
+      }
+      table = entry.address;
+    }
+  }
+  const auto& rules = tables_.vm(copy.vm).nested.format->rules();
+  const bool permits = old.access.has(write ? kWrite : addrspace::kRead) &&
+                       (!write || old.dirty || rules.dirty != Upkeep::Faults);
+  if (!permits) {
+    wrong = Wrong::Fault;
+    return permits_now && architecture(copy.vm) != Architecture::X86_64;
+  }
+  wrong = Wrong::Translation;
+  if (!permits_now || now.memory != old.memory) return true;
+  if (old.address + (gpa - copy.what.start) != now.address + (gpa - found.start)) return true;
+  wrong = Wrong::Dirty;
+  return write && old.dirty && !now.dirty && rules.dirty != Upkeep::Ignored;
+}
+
+bool Adversary::would_hit(u32 processor, u32 vm, u64 gpa, bool write, Wrong& wrong) const {
+  const u32 number = number_of(vm);
+  return std::any_of(copies_.begin(), copies_.end(), [&](const Copy& copy) {
+    return copy.processor == processor && copy.vm == number && copy.alive() &&
+           copy.kind != Copy::Kind::Nothing && clashes(copy, gpa, write, wrong);
+  });
+}
+
+// Is the processor in the guest?
+bool Adversary::is_usable(const Copy& copy) const {
+  return copy.alive() && (running_[copy.vm].inside >> copy.processor & 1) != 0;
+}
+
+// Does it disagree with the tables, where it begins or where they changed?
+bool Adversary::disagrees(const Copy& copy) const {
+  Wrong wrong{};
+  const auto at = [&](u64 gpa) {
+    return clashes(copy, gpa, false, wrong) || clashes(copy, gpa, true, wrong);
+  };
+  return at(copy.what.start) ||
+         std::any_of(changed_.begin(), changed_.end(), [&](const std::array<u64, 2>& each) {
+           return each[0] == copy.vm && at(each[1]);
+         });
+}
+
+void Adversary::operation_ended(const Moment&) {
+  for (const auto& [vm, processor] : unseen_) left_behind_ += running_[vm].inside != 0 ? 1 : 0;
+  // What agrees with the tables is as good as a new walk.
+  std::erase_if(copies_, [&](const Copy& copy) { return !disagrees(copy); });
+  for (const Copy& copy : copies_) {
+    left_behind_ += is_usable(copy) && copy.kind != Copy::Kind::Nothing ? 1 : 0;
+  }
+  unseen_.clear();
+  changed_.clear();
+  constexpr std::size_t kMostCopies = 4096;
+  if (copies_.size() > kMostCopies) {
+    copies_.erase(copies_.begin(), copies_.end() - static_cast<std::ptrdiff_t>(kMostCopies / 2));
+  }
+}
+
+void Adversary::frames_freed(const Moment&, u64 first, u64 size) {
+  for (const Copy& copy : copies_) {
+    if (!copy.alive() || copy.kind == Copy::Kind::Nothing) continue;
+    const u64 address = tables_.decode(copy.vm, copy.what.entry, copy.what.level).address;
+    const u64 used = copy.kind == Copy::Kind::Table
+                         ? tables_.vm(copy.vm).nested.geometry.page_bytes()
+                         : bytes(copy);
+    if (address < first + size && first < address + used) ++uses_after_free_;
+  }
+  tables_.free(first, size);
+}
+
+// Accesses --------------------------------------------------------------------------------------
+
+void Adversary::fill(u32 processor, u32 vm, u64 gpa) {
+  if (fills_ == Fills::OnDemand) touched_.insert({processor, number_of(vm), gpa >> 12});
+}
+
+void Adversary::accessed(const Access& access) {
+  const u32 vm = number_of(access.vm);
+  const u32 processor = access.when.processor;
+  fill(processor, access.vm, access.gpa);
+  const auto found = [&](Wrong wrong, u64 stale) {
+    if (++hit_count_ > kMostHits) return;
+    hits_.push_back({access, wrong, stale, tables_.walk(vm, access.gpa).entry});
+  };
+  for (auto copy = copies_.begin(); copy != copies_.end(); ++copy) {
+    Wrong wrong{};
+    if (copy->processor != processor || copy->vm != vm || !copy->alive()) continue;
+    if (!clashes(*copy, access.gpa, access.write, wrong)) continue;
+    if (copy->kind == Copy::Kind::Nothing) {
+      ++spurious_;
+      continue;
+    }
+    found(wrong, copy->what.entry);
+    break;
+  }
+  if (access.guest_shift >= 64) return;
+  const u64 page = addrspace::align_down(access.gva, addrspace::kFrameBytes);
+  const Merged merged{processor,
+                      vm,
+                      page,
+                      access.asid,
+                      addrspace::align_down(access.gpa, addrspace::kFrameBytes),
+                      access.guest_shift};
+  const auto [before, is_new] = merged_.insert(merged);
+  if (!is_new && before->gpa != merged.gpa) found(Wrong::Combined, before->gpa);
+  constexpr std::size_t kMostMerged = 1 << 20;
+  if (merged_.size() > kMostMerged) merged_.clear();
+}
+
+// Fences ----------------------------------------------------------------------------------------
+
+namespace {
+
+enum class Stage : u8 { None, First, Second, SecondLeaves, Both, BothLeaves };
+struct Strike {
+  Stage stage = Stage::None;
+  bool by_gpa = false;
+  bool broadcast = false;
+  bool any_vm = false;
+  bool posted = false;  ///< ends with INVAL.IR
+};
+
+// Written out again, after the manuals: the table of the models is what the checker uses.
+Strike strike_of(FenceKind kind) {
+  using enum FenceKind;
+  switch (kind) {
+    case InveptSingle:
+      return {Stage::Both};
+    case InveptAll:
+      return {Stage::Both, false, false, true};
+    case InvvpidSingle:
+      return {Stage::First};
+    case InvvpidAll:
+      return {Stage::First, false, false, true};
+    case TlbiIpas2e1:
+    case TlbiRipas2e1:
+      return {Stage::Second, true};
+    case TlbiIpas2e1is:
+    case TlbiIpas2e1os:
+    case TlbiRipas2e1is:
+    case TlbiRipas2e1os:
+      return {Stage::Second, true, true};
+    case TlbiIpas2le1:
+    case TlbiRipas2le1:
+      return {Stage::SecondLeaves, true};
+    case TlbiIpas2le1is:
+    case TlbiIpas2le1os:
+    case TlbiRipas2le1is:
+    case TlbiRipas2le1os:
+      return {Stage::SecondLeaves, true, true};
+    case TlbiVmalle1:
+      return {Stage::First};
+    case TlbiVmalle1is:
+    case TlbiVmalle1os:
+      return {Stage::First, false, true};
+    case TlbiVmalls12e1:
+      return {Stage::Both};
+    case TlbiVmalls12e1is:
+    case TlbiVmalls12e1os:
+      return {Stage::Both, false, true};
+    case TlbiAlle1:
+      return {Stage::Both, false, false, true};
+    case TlbiAlle1is:
+    case TlbiAlle1os:
+      return {Stage::Both, false, true, true};
+    case VvmaAll:
+      return {Stage::First};
+    case HinvalVvmaAll:
+      return {Stage::First, false, false, false, true};
+    case GvmaAll:
+      return {Stage::Both, false, false, true};
+    case GvmaVmid:
+      return {Stage::Both};
+    case GvmaAddress:
+      return {Stage::BothLeaves, true, false, true};
+    case GvmaAddressVmid:
+      return {Stage::BothLeaves, true};
+    case HinvalGvmaAll:
+      return {Stage::Both, false, false, true, true};
+    case HinvalGvmaVmid:
+      return {Stage::Both, false, false, false, true};
+    case HinvalGvmaAddress:
+      return {Stage::BothLeaves, true, false, true, true};
+    case HinvalGvmaAddressVmid:
+      return {Stage::BothLeaves, true, false, false, true};
+    default:
+      return {};
+  }
+}
+
+}  // namespace
+
+void Adversary::strike(const Moment& when, const FenceRequest& request, Copy& copy) const {
+  const Strike strike = strike_of(request.kind);
+  if (strike.stage == Stage::None || !copy.alive()) return;
+  if (!strike.broadcast && copy.processor != when.processor) return;
+  const Vm& vm = tables_.vm(copy.vm);
+  const bool x86 = architecture(copy.vm) == Architecture::X86_64;
+  if (!strike.any_vm) {
+    constexpr u64 kEp4ta = 0x000f'ffff'ffff'f000;
+    const bool by_root = x86 && strike.stage == Stage::Both;
+    if (by_root && ((request.root ^ vm.root_register) & kEp4ta) != 0) return;
+    if (!by_root && request.vmid != vm.vmid) return;
+  }
+  if (strike.by_gpa) {
+    const u64 address = request.address ^ vm.operand_tag;
+    const bool meets = address < copy.what.start + bytes(copy) &&
+                       copy.what.start < address + std::max<u64>(request.bytes, 1);
+    if (!meets) return;
+  }
+  // A walker that does not see the store yet caches the old entry again.
+  if (!copy.visible || (strike.posted && !copy.ordered)) return;
+  const bool waits = strike.posted || architecture(copy.vm) == Architecture::AArch64;
+  const bool table =
+      copy.kind == Copy::Kind::Table || (copy.kind == Copy::Kind::Nothing && copy.what.level != 0);
+  const bool leaves_only = strike.stage == Stage::SecondLeaves || strike.stage == Stage::BothLeaves;
+  const bool second = strike.stage != Stage::First && !(leaves_only && table);
+  const bool first = strike.stage == Stage::First || strike.stage == Stage::Both ||
+                     (strike.stage == Stage::BothLeaves && !table);
+  if (second && copy.nested) {
+    waits ? void(copy.nested_ends = when.processor) : void(copy.nested = false);
+  }
+  // While the nested copy is there, it is merged again at once.
+  if (first && copy.combined && (second || !copy.nested)) {
+    waits ? void(copy.combined_ends = when.processor) : void(copy.combined = false);
+  }
+}
+
+// Guest-virtual fences, and those that take everything: each names any address in the guest's leaf.
+void Adversary::strike_merged(const Moment& when, const FenceRequest& request) {
+  using enum FenceKind;
+  const Strike strike = strike_of(request.kind);
+  const FenceKind kind = request.kind;
+  const bool by_address = kind == VvmaAddress || kind == VvmaAddressAsid || kind == TlbiVae1is ||
+                          kind == TlbiVae1 || kind == TlbiVaae1is || kind == TlbiVaae1 ||
+                          kind == InvlpgGuest || kind == InvvpidAddress;
+  const bool by_asid = kind == VvmaAsid || kind == VvmaAddressAsid || kind == TlbiVae1is ||
+                       kind == TlbiVae1 || kind == TlbiAside1is || kind == TlbiAside1 ||
+                       kind == MovCr3Guest || kind == InvlpgGuest;
+  const bool all = strike.stage != Stage::None && strike.stage != Stage::Second &&
+                   strike.stage != Stage::SecondLeaves;
+  if (!by_address && !by_asid && !all) return;
+  const bool everywhere =
+      strike.broadcast || kind == TlbiVae1is || kind == TlbiVaae1is || kind == TlbiAside1is;
+  std::erase_if(merged_, [&](const Merged& each) {
+    if (!everywhere && each.processor != when.processor) return false;
+    if (!strike.any_vm && strike.stage != Stage::Both && tables_.vm(each.vm).vmid != request.vmid) {
+      return false;
+    }
+    if (by_asid && each.asid != request.asid) return false;
+    const u64 leaf = u64{1} << each.guest_shift;
+    return !by_address ||
+           addrspace::align_down(each.gva, leaf) == addrspace::align_down(request.address, leaf);
+  });
+}
+
+void Adversary::fence_issued(const Moment& when, const FenceRequest& request, Cycle) {
+  if (request.kind == FenceKind::SfenceWInval) {
+    for (Copy& copy : copies_) copy.ordered = copy.ordered || copy.processor == when.processor;
+    return;
+  }
+  if (request.kind == FenceKind::SfenceInvalIr) return finish(when.processor);
+  for (Copy& copy : copies_) strike(when, request, copy);
+  if (!merged_.empty()) strike_merged(when, request);
+  std::erase_if(copies_, [](const Copy& copy) { return !copy.alive(); });
+  const Strike all = strike_of(request.kind);
+  if (fills_ == Fills::OnDemand && all.stage == Stage::Both && !all.by_gpa) {
+    std::erase_if(touched_, [&](const std::array<u64, 3>& each) {
+      return all.broadcast || each[0] == when.processor;
+    });
+  }
+}
+
+void Adversary::finish(u32 processor) {
+  for (Copy& copy : copies_) {
+    if (copy.nested_ends == processor) copy.nested = false;
+    if (copy.combined_ends == processor) copy.combined = false;
+  }
+  std::erase_if(copies_, [](const Copy& copy) { return !copy.alive(); });
+}
+
+void Adversary::barrier_issued(const Moment& when, Barrier barrier) {
+  if (barrier == Barrier::Isb) return;
+  for (Copy& copy : copies_) copy.visible = copy.visible || copy.stored_by == when.processor;
+  std::erase_if(unseen_, [&](const auto& each) { return each[1] == when.processor; });
+  if (barrier == Barrier::DsbIsh) finish(when.processor);
+}
+
+}  // namespace nestwalk::checker

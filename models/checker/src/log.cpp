@@ -1,0 +1,314 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/checker/log.hpp"
+
+#include <algorithm>
+#include <charconv>
+
+namespace nestwalk::checker {
+namespace {
+
+using addrspace::Capabilities;
+using addrspace::Geometry;
+using addrspace::Granule;
+using addrspace::Result;
+
+struct Made {
+  std::shared_ptr<const models::EntryFormat> format;
+  Geometry geometry;
+};
+
+template <class F>
+std::optional<Made> made(const Result<Geometry>& geometry, const Capabilities& machine) {
+  if (!geometry) return std::nullopt;
+  return Made{std::make_shared<const models::EntryFormatOf<F>>(machine), *geometry};
+}
+
+template <class F>
+std::optional<Made> stage2(u64 bits, Capabilities machine) {
+  machine.physical_bits = 48;
+  if (bits > 48) return std::nullopt;
+  return made<F>(F::geometry(static_cast<unsigned>(bits)), machine);
+}
+
+template <unsigned kLevels>
+std::optional<Made> g_stage(u64, Capabilities machine) {
+  machine.physical_bits = 56;
+  return made<addrspace::GStage>(addrspace::GStage::geometry(kLevels), machine);
+}
+
+std::optional<Made> ept(u64 levels, Capabilities machine) {
+  machine.execute_only = true;
+  if (levels != 4 && levels != 5) return std::nullopt;
+  return made<addrspace::Ept>(addrspace::Ept::geometry(static_cast<unsigned>(levels)), machine);
+}
+
+struct FormatRow {
+  const char* name;
+  const char* size_key;  ///< what chooses among shapes
+  u64 size;
+  std::optional<Made> (*make)(u64 size, Capabilities machine);
+};
+constexpr FormatRow kFormats[] = {
+    {"ept", "levels", 4, ept},
+    {"stage2-4k", "ipa", 40, stage2<addrspace::Stage2<Granule::k4K>>},
+    {"stage2-16k", "ipa", 40, stage2<addrspace::Stage2<Granule::k16K>>},
+    {"stage2-64k", "ipa", 40, stage2<addrspace::Stage2<Granule::k64K>>},
+    {"sv39x4", "", 0, g_stage<3>},
+    {"sv48x4", "", 0, g_stage<4>},
+    {"sv57x4", "", 0, g_stage<5>},
+};
+
+constexpr const char* kFirstLine = "nestwalk-fence-log 1";
+
+}  // namespace
+
+/// The words of one line, from left to right.
+class LogReader::Line {
+ public:
+  Line(const std::string& name, u64 number, const std::string& text)
+      : name_(&name), number_(number), text_(&text) {}
+
+  bool at_end() {
+    at_ = text_->find_first_not_of(" \t\r", at_);
+    if (at_ == std::string::npos) at_ = text_->size();
+    return at_ == text_->size();
+  }
+  std::string rest() {
+    std::string all = at_end() ? "" : text_->substr(at_);
+    while (!all.empty() && (all.back() == '\r' || all.back() == ' ')) all.pop_back();
+    at_ = text_->size();
+    return all;
+  }
+  std::string word(const char* expected) {
+    if (at_end()) fail(expected, "the end of the line");
+    const std::size_t end = std::min(text_->find_first_of(" \t\r", at_), text_->size());
+    last_ = text_->substr(at_, end - at_);
+    at_ = end;
+    return last_;
+  }
+  u64 number(const char* expected) { return number_in(word(expected), expected); }
+  u64 number_in(const std::string& text, const char* expected) {
+    const bool hex = text.rfind("0x", 0) == 0;
+    const char* const end = text.data() + text.size();
+    u64 value = 0;
+    const auto [stop, error] =
+        std::from_chars(text.data() + (hex ? 2 : 0), end, value, hex ? 16 : 10);
+    if (error != std::errc() || stop != end) fail(expected, quoted(text));
+    return value;
+  }
+  u64 below(u64 limit, const char* expected) {
+    const u64 value = number(expected);
+    if (value >= limit) fail(expected, quoted(last_));
+    return value;
+  }
+  u64 multiple(u64 of, const char* expected) {
+    const u64 value = number(expected);
+    if (value % of != 0) fail(expected, quoted(last_));
+    return value;
+  }
+  void end() {
+    if (!at_end()) fail("the end of the line", quoted(rest()));
+  }
+
+  const std::string& last() const { return last_; }
+  static std::string quoted(const std::string& text) {
+    constexpr std::size_t kMost = 80;
+    return "\"" + (text.size() > kMost ? text.substr(0, kMost) + "..." : text) + "\"";
+  }
+  [[noreturn]] void fail(const std::string& expected, const std::string& found) const {
+    throw LogError(*name_ + ": line " + std::to_string(number_) + ": expected " + expected +
+                   ", found " + found);
+  }
+
+ private:
+  const std::string* name_;
+  u64 number_;
+  const std::string* text_;
+  std::size_t at_ = 0;
+  std::string last_;
+};
+
+void LogReader::read(std::istream& in, const std::string& name, Events& events) {
+  std::string text;
+  for (line_ = 1; std::getline(in, text); ++line_) {
+    Line line(name, line_, text);
+    if (line_ == 1) {
+      const std::string first = line.rest();
+      if (first != kFirstLine) line.fail(Line::quoted(kFirstLine), Line::quoted(first));
+      continue;
+    }
+    if (line.at_end() || text[text.find_first_not_of(" \t\r")] == '#') continue;
+    event(line, events);
+  }
+  if (line_ == 1) Line(name, 1, text).fail(Line::quoted(kFirstLine), "the end of the file");
+  --line_;
+}
+
+const Vm& LogReader::known_vm(Line& line) const {
+  const u64 id = line.number("the number of a VM");
+  for (const Vm& vm : vms_) {
+    if (vm.id == id) return vm;
+  }
+  line.fail("the number of a VM that was created", Line::quoted(line.last()));
+}
+
+void LogReader::event(Line& line, Events& events) {
+  Moment when;
+  when.cycle = line.number("a cycle");
+  when.processor = static_cast<u32>(line.below(kMostProcessors, "a processor from 0 to 63"));
+  const std::string what = line.word("an event");
+  if (what == "store") {
+    const u64 slot = line.multiple(8, "an entry's address, a multiple of 8");
+    const u64 before = line.number("the entry before");
+    const u64 after = line.number("the entry after");
+    line.end();
+    events.entry_stored(when, slot, before, after);
+  } else if (what == "fence") {
+    fence(line, when, events);
+  } else if (what == "access") {
+    access(line, when, events);
+  } else if (what == "begin") {
+    const std::string name = line.rest();
+    if (name.empty()) line.fail("an operation's name", "the end of the line");
+    events.operation_begun(when, name);
+  } else if (what == "end") {
+    line.end();
+    events.operation_ended(when);
+  } else if (what == "enter" || what == "exit" || what == "destroy") {
+    const u32 vm = known_vm(line).id;
+    line.end();
+    if (what == "enter") events.vm_entered(when, vm);
+    if (what == "exit") events.vm_left(when, vm);
+    if (what == "destroy") events.vm_destroyed(when, vm);
+  } else if (what == "fault") {
+    const u32 vm = known_vm(line).id;
+    const u64 gpa = line.number("a guest-physical address");
+    line.end();
+    events.vm_faulted(when, vm, gpa);
+  } else if (what == "free" || what == "alloc") {
+    const u64 first = line.multiple(4096, "an address, a multiple of 4096");
+    const u64 bytes = line.multiple(4096, "a size, a multiple of 4096");
+    if (bytes == 0 || first + (bytes - 1) < first) line.fail("a size", Line::quoted(line.last()));
+    line.end();
+    what == "free" ? events.frames_freed(when, first, bytes)
+                   : events.frames_allocated(when, first, bytes);
+  } else if (what == "vm") {
+    vm(line, when, events);
+  } else {
+    line.fail(
+        "an event: vm, destroy, enter, exit, fault, begin, end, store, fence, free, alloc or "
+        "access",
+        Line::quoted(what));
+  }
+}
+
+void LogReader::vm(Line& line, const Moment& when, Events& events) {
+  Vm vm;
+  vm.id = static_cast<u32>(line.below(u64{1} << 32, "a number for the VM"));
+  for (const Vm& other : vms_) {
+    if (other.id == vm.id) line.fail("a number that no VM had", Line::quoted(line.last()));
+  }
+  const std::string name = line.word("a table format");
+  const FormatRow* row = nullptr;
+  for (const FormatRow& each : kFormats) {
+    if (name == each.name) row = &each;
+  }
+  if (row == nullptr) {
+    line.fail("ept, stage2-4k, stage2-16k, stage2-64k, sv39x4, sv48x4 or sv57x4",
+              Line::quoted(name));
+  }
+  Capabilities machine;
+  machine.physical_bits = 52;
+  machine.page_memory_types = true;
+  machine.leaf_levels = 0b11111;
+  machine.most_levels = 5;
+  u64 size = row->size;
+  bool has_root = false;
+  while (!line.at_end()) {
+    const std::string word = line.word("a property");
+    const std::size_t equals = word.find('=');
+    const std::string key = word.substr(0, equals);
+    const auto value = [&] {
+      return line.number_in(equals == std::string::npos ? "" : word.substr(equals + 1),
+                            "KEY=NUMBER");
+    };
+    if (key == "root") {
+      vm.nested.root = value();
+      has_root = vm.nested.root % 4096 == 0;
+      if (!has_root) line.fail("a root, a multiple of 4096", Line::quoted(word));
+    } else if (key == "vmid") {
+      if (value() > 0xffff) line.fail("a VMID of 16 bits", Line::quoted(word));
+      vm.vmid = static_cast<u16>(value());
+    } else if (key == "register") {
+      vm.root_register = value();
+    } else if (key == "processors") {
+      vm.processors = value();
+    } else if (key == row->size_key) {
+      size = value();
+    } else if (word == "dirty") {
+      machine.hardware_dirty = true;
+    } else if (word == "svvptc") {
+      vm.caches_no_invalid = true;
+    } else if (word == "no-single") {
+      vm.invept_single = false;
+    } else if (word == "ns") {
+      vm.operand_tag = u64{1} << 63;
+    } else {
+      line.fail(
+          "a property: root=, vmid=, register=, processors=, levels=, ipa=, dirty, svvptc, "
+          "no-single or ns",
+          Line::quoted(word));
+    }
+  }
+  if (!has_root) line.fail("root=ADDRESS", "the end of the line");
+  const auto made = row->make(size, machine);
+  if (!made) line.fail("a shape that the architecture has", std::to_string(size));
+  if (!vms_.empty() && vms_[0].nested.format->architecture() != made->format->architecture()) {
+    line.fail("a VM of the same architecture as the first", Line::quoted(name));
+  }
+  formats_.push_back(made->format);
+  vm.nested.format = made->format.get();
+  vm.nested.geometry = made->geometry;
+  if (vm.root_register == 0) vm.root_register = vm.nested.root;
+  vms_.push_back(vm);
+  events.vm_created(when, vm);
+}
+
+void LogReader::fence(Line& line, const Moment& when, Events& events) {
+  if (vms_.empty()) line.fail("a VM before the first fence", "none");
+  const Vm* selected = nullptr;
+  Line ahead = line;
+  if (ahead.word("the number of a VM, or -") == "-") {
+    line = ahead;
+  } else {
+    selected = &known_vm(line);
+  }
+  const std::string text = line.rest();
+  Instruction instruction;
+  const auto architecture = vms_[0].nested.format->architecture();
+  if (!parse_instruction(text, architecture, selected, instruction)) {
+    line.fail(std::string("an instruction of ") + to_string(architecture) + " that fences",
+              Line::quoted(text));
+  }
+  if (instruction.is_barrier) return events.barrier_issued(when, instruction.barrier);
+  events.fence_issued(when, instruction.request);
+}
+
+void LogReader::access(Line& line, const Moment& when, Events& events) {
+  Access access;
+  access.when = when;
+  access.position = line_;
+  access.vm = known_vm(line).id;
+  access.gva = line.number("a guest-virtual address");
+  access.gpa = line.number("a guest-physical address");
+  const std::string kind = line.word("read or write");
+  if (kind != "read" && kind != "write") line.fail("read or write", Line::quoted(kind));
+  access.write = kind == "write";
+  if (!line.at_end()) access.seen = line.number("the host address that the processor used");
+  line.end();
+  events.accessed(access);
+}
+
+}  // namespace nestwalk::checker
