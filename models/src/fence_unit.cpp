@@ -186,11 +186,13 @@ FenceRequest from_engine(const addrspace::Fence& fence, const Regime& current) {
 }
 
 u32 FenceUnit::take_place() {
-  for (u32 n = 0; n < pending_.size(); ++n) {
-    if (pending_[n].cores_left == 0) return n;
+  if (free_.empty()) {
+    pending_.push_back({});
+    return static_cast<u32>(pending_.size() - 1);
   }
-  pending_.push_back({});
-  return static_cast<u32>(pending_.size() - 1);
+  const u32 place = free_.back();
+  free_.pop_back();
+  return place;
 }
 
 // An event's number is place * cores + core.
@@ -282,6 +284,7 @@ void FenceUnit::on_cycle(u32 event) {
   }
   if (pending.tells && witness_ != nullptr) witness_->executed(core, pending.fence.instruction);
   if (--pending.cores_left != 0) return;
+  free_.push_back(event / cores);
   Actor* const owner = pending.owner;
   const u32 what = pending.what;
   if (owner != nullptr) owner->on_cycle(what);

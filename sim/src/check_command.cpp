@@ -4,6 +4,7 @@
 // `nestwalk check`
 
 #include "check_log.hpp"
+#include "check_trace.hpp"
 #include "commands.hpp"
 #include "findings.hpp"
 #include "output.hpp"
@@ -14,16 +15,24 @@ namespace {
 void declare(CommandLine& line) {
   line.about(
           "Finds the fences that a hypervisor forgot, got wrong or wasted. A log has one line for "
-          "each entry\nstore, fence, entry, exit and free: models/checker/LOG.md. Exit code 3 when "
-          "there are errors.")
+          "each entry\nstore, fence, entry, exit and free: models/checker/LOG.md. A trace is "
+          "replayed under one or\nseveral fence policies: values of hypervisor.fences, or JSON "
+          "files of rules (sim/README.md).\nWith --storm the trace is generated: nestwalk trace "
+          "gen storm --help lists its parameters.\nExit code 3 when there are errors.")
       .flag("json", "JSON instead of a table")
       .flag("strict", "fences that are excess or over-broad are errors, too")
       .flag("details", "all of each finding: the entry, what was issued, what is demanded")
-      .operand("log", "LOG", po::value<std::string>()->required());
+      .operand("inputs", "LOG | TRACE | KEY=VALUE...", po::value<Words>(), -1);
+  add_trace_options(line);
 }
 
 int run(const CommandLine& line) {
-  const auto& log = line.get<std::string>("log");
+  const Words inputs = line.all("inputs");
+  if (!line.has("storm") && inputs.size() != 1) {
+    throw UsageError("nestwalk check: one log or trace, or --storm");
+  }
+  if (line.has("storm") || is_trace(inputs[0])) return check_traces(line, inputs);
+  const std::string& log = inputs[0];
   checker::LogReader reader;
   checker::Checker checker;
   check_log(log, reader, checker);

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "command_line.hpp"
+#include "fence_rules.hpp"
 #include "nestwalk/models/nearest.hpp"
 
 namespace nestwalk::sim {
@@ -156,10 +157,34 @@ const std::vector<Parameter>& parameters() {
       {"hypervisor.fences",
        Kind::Choice,
        "\"precise\"",
-       {"precise", "context", "original-0.3.0"},
+       {"precise", "context", "batched", "range", "svinval", "deferred", "original-0.3.0", "rules"},
        0,
        0,
-       "which invalidations the engine issues"},
+       "which invalidations the engine issues: as few as the rules allow; the whole VM; pages up "
+       "to a "
+       "threshold, then the VM; by range instructions or Svinval where the machine has them; "
+       "gathered until the VM entry; what axaddrspace 0.3.0 issues; or hypervisor.fence_rules"},
+      {"hypervisor.fence_threshold",
+       Kind::Number,
+       "32",
+       {},
+       0,
+       1'000'000,
+       "batched: above so many instructions for one operation, the whole VM"},
+      {"hypervisor.fence_rules",
+       Kind::Object,
+       "null",
+       {},
+       0,
+       0,
+       "rules: which instructions follow which change (sim/README.md)"},
+      {"hypervisor.drop_fence",
+       Kind::Number,
+       "0",
+       {},
+       0,
+       kMost,
+       "leaves out the n-th of the engine's instructions, as a mistake to be found; 0: none"},
       {"host.memory", Kind::Size, "\"64G\"", {}, kGiB, u64{1} << 45, "of the host"},
       {"run.limit", Kind::Number, "0", {}, 0, kMost, "accesses of each vCPU; 0: all"},
   };
@@ -252,7 +277,7 @@ void Configuration::merge(const Json& from, const std::string& path, const std::
     if (!inner.empty()) inner += '.';
     inner += key;
     const Json& place = at(inner, where);
-    if (place.is_object() && value.is_object()) {
+    if (place.is_object() && value.is_object() && parameter_at(inner) == nullptr) {
       merge(value, inner, where);
     } else {
       put(inner, value, where);
@@ -271,6 +296,11 @@ void Configuration::merge_file(const std::string& file) {
     rest.erase("machine");
   }
   merge(rest, "", file);
+}
+
+void Configuration::use_fence_rules(const std::string& file) {
+  put("hypervisor.fence_rules", parse_json(read_file(file), file), file);
+  put("hypervisor.fences", "rules", file);
 }
 
 const Json& Configuration::value_at(const std::string& path) const {

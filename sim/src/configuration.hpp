@@ -38,6 +38,8 @@ class Configuration {
   void set(const std::string& assignment);
   /// Every value of a JSON file, over what is there.
   void merge_file(const std::string& file);
+  /// Fences by the rules of a JSON file.
+  void use_fence_rules(const std::string& file);
 
   /// What depends on the traces is decided, a guest for each. "auto" is gone from the document,
   /// unless they decide differently.

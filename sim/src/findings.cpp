@@ -4,7 +4,6 @@
 #include "findings.hpp"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 namespace nestwalk::sim {
 namespace {
@@ -47,15 +46,13 @@ Json as_json(const Finding& finding) {
 }
 
 std::string json_text(const Checker& checker, const std::string& title) {
-  Json all = Json::array();
-  for (const Finding& finding : checker.findings()) all.push_back(as_json(finding));
   const Json json = {{"format", "nestwalk-findings"},
                      {"version", 1},
                      {"checked", title},
                      {"errors", checker.errors()},
                      {"warnings", checker.warnings()},
                      {"unlisted", checker.unlisted()},
-                     {"findings", all}};
+                     {"findings", findings_json(checker)}};
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
@@ -100,6 +97,12 @@ std::string counted(checker::u64 count, const char* what) {
 }
 
 }  // namespace
+
+Json findings_json(const Checker& checker) {
+  Json all = Json::array();
+  for (const Finding& finding : checker.findings()) all.push_back(as_json(finding));
+  return all;
+}
 
 std::string findings_text(const Checker& checker, const std::string& title,
                           const FindingsView& view) {

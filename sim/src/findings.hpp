@@ -4,6 +4,7 @@
 // What a checker found, as text.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "nestwalk/checker/checker.hpp"
@@ -18,6 +19,9 @@ struct FindingsView {
 /// `title` says what was checked.
 std::string findings_text(const checker::Checker& checker, const std::string& title,
                           const FindingsView& view);
+
+/// Its findings as a list.
+nlohmann::ordered_json findings_json(const checker::Checker& checker);
 
 /// Are there errors? `strict`: or warnings?
 bool has_failed(const checker::Checker& checker, bool strict);

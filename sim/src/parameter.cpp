@@ -53,6 +53,7 @@ bool fits(const Parameter& row, const Json& value) {
   if (is_choice(row, value)) return true;
   if (row.kind == Parameter::Kind::Choice) return false;
   if (row.kind == Parameter::Kind::Flag) return value.is_boolean();
+  if (row.kind == Parameter::Kind::Object) return value.is_object() || value.is_null();
   if (row.kind >= Parameter::Kind::Ranges && ranges_of(value)) return true;
   if (row.kind == Parameter::Kind::Ranges) return false;
   std::optional<u64> number;
@@ -69,6 +70,8 @@ std::string plain_range_of(const Parameter& row) {
       return "one of " + listed(row.choices);
     case Parameter::Kind::Flag:
       return "true or false";
+    case Parameter::Kind::Object:
+      return "an object";
     case Parameter::Kind::Number:
       return "a number from " + std::to_string(row.least) + " to " + std::to_string(row.most);
     case Parameter::Kind::Size:
@@ -103,6 +106,7 @@ Json schema_of(const Parameter& row) {
   Json any = Json::array();
   if (!row.choices.empty()) any.push_back({{"enum", row.choices}});
   if (row.kind == Parameter::Kind::Flag) any.push_back({{"type", "boolean"}});
+  if (row.kind == Parameter::Kind::Object) any.push_back({{"type", {"object", "null"}}});
   using Kind = Parameter::Kind;
   const bool is_size = row.kind == Kind::Size || row.kind == Kind::SizeOrRanges;
   if (row.kind == Kind::Number || is_size) {

@@ -363,8 +363,6 @@ void Rows::fences() {
   cycles("fence.cycles", all_.exits.cycles[part] + all_.operations.cycles[part] + all_.begin[part],
          "of the hypervisor until its fences were complete");
   add("fence.interrupts", fences.interrupts, "interrupts", "of other cores, for their fences");
-  add("fence.postponed", fences.postponed, "fences",
-      "left to a core outside of the guest, for when it enters");
   cycles("fence.lost", fences.lost, "that guests lost to interrupts");
   add("fence.refills", all_.refills, "entries",
       "of translations that fences removed and that were filled again");

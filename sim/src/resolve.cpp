@@ -7,6 +7,7 @@
 
 #include "command_line.hpp"
 #include "configuration.hpp"
+#include "fence_rules.hpp"
 #include "nestwalk/software/guest_space.hpp"
 
 namespace nestwalk::sim {
@@ -168,6 +169,21 @@ VmShape Configuration::resolve_vm(const traces::Header& trace,
   for (const addrspace::FencePolicy* const policy : addrspace::kFencePolicies) {
     if (fences == policy->name) vm.hypervisor.fences = *policy;
   }
+  if (fences == "batched") {
+    vm.hypervisor.fences.most_selective = static_cast<u32>(number("hypervisor.fence_threshold"));
+  }
+  if (fences == "rules") {
+    const addrspace::Architecture architecture =
+        models::parse_preset(document_["machine"].dump(), preset_file_).shape.architecture;
+    const FenceRules own = parse_fence_rules(document_["hypervisor"]["fence_rules"], architecture,
+                                             "hypervisor.fence_rules");
+    vm.hypervisor.fences = {.name = "rules",
+                            .source = addrspace::FencePolicy::Source::Rules,
+                            .deferred = own.deferred,
+                            .interrupts = own.interrupts};
+    vm.hypervisor.rules = own.rules;
+  }
+  vm.hypervisor.drop_fence = number("hypervisor.drop_fence");
   return vm;
 }
 

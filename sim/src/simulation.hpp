@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "configuration.hpp"
+#include "fence_feed.hpp"
 #include "nestwalk/systemc/platform.hpp"
 #include "report.hpp"
 #include "virtual_machine.hpp"
@@ -33,6 +34,8 @@ class Simulation {
   const models::MachineShape& machine() const { return shape_.machine; }
   const software::HostSpace& host_space() const { return vms_[0]->host_space(); }
   const std::vector<std::unique_ptr<VirtualMachine>>& vms() const { return vms_; }
+  /// Before run(): tells a checker of fences all that it has to know of the first guest.
+  void watch_fences(checker::Events& events) { vms_[0]->check(events); }
   /// Throws std::logic_error if they contradict each other.
   Statistics statistics();
   software::Totals totals();

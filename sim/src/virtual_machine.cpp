@@ -47,6 +47,14 @@ addrspace::Capabilities capabilities_of(const VmShape& vm, const models::Machine
   return all;
 }
 
+// The rules are wherever the shape is now.
+addrspace::FencePolicy policy_of(const software::HypervisorShape& hypervisor) {
+  addrspace::FencePolicy policy = hypervisor.fences;
+  policy.rules = hypervisor.rules.data();
+  policy.rule_count = static_cast<u32>(hypervisor.rules.size());
+  return policy;
+}
+
 u64 end_of(const std::vector<MemoryRange>& memory) {
   return memory.empty() ? addrspace::kGiB : memory.back().start + memory.back().bytes;
 }
@@ -61,8 +69,8 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, models
       limit_(run.limit == 0 ? ~u64{0} : run.limit),
       first_core_(first_core),
       memory_(memory_of(shape)),
-      recording_(board.memory(), run.machine.architecture, shape.hypervisor.fences,
-                 capabilities_of(shape, run.machine)) {
+      recording_(board.memory(), run.machine.architecture, policy_of(shape_.hypervisor),
+                 capabilities_of(shape, run.machine), shape.hypervisor.drop_fence) {
   using software::GuestTables;
   const auto architecture = run.machine.architecture;
   const models::SoftwareShape& costs = run.machine.software;
@@ -124,6 +132,18 @@ void VirtualMachine::add_to(software::Totals& all, models::Cycle now) const {
   }
   all.add(*hypervisor_);
   if (guest_) all.add(*guest_);
+}
+
+void VirtualMachine::check(checker::Events& events) {
+  const addrspace::VmTag tag = space_->tag();
+  checker::Vm vm;
+  vm.vmid = tag.vmid;
+  vm.root_register = tag.root_register;
+  vm.nested = space_->stage();
+  vm.caches_no_invalid = recording_.machine().caches_no_invalid;
+  vm.invept_single = recording_.machine().invept_single;
+  feed_ = std::make_unique<FenceFeed>(events, board_, vm);
+  hypervisor_->watch(feed_.get());
 }
 
 }  // namespace nestwalk::sim

@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "configuration.hpp"
+#include "fence_feed.hpp"
 #include "nestwalk/software/totals.hpp"
 
 namespace nestwalk::sim {
@@ -26,6 +27,8 @@ class VirtualMachine final : private models::Actor {
                  models::FenceUnit& fences, addrspace::u32 first_core, addrspace::u16 vmid,
                  addrspace::u16 most_asids, const GuestSource& source);
 
+  /// Before begin(): tells a checker of fences all that it has to know.
+  void check(checker::Events& events);
   /// Gives it its memory; then its vCPUs begin.
   void begin();
   /// After the run: throws what the host could not give it, or what ended a stream.
@@ -53,6 +56,7 @@ class VirtualMachine final : private models::Actor {
   std::unique_ptr<software::HostSpace> space_;
   std::unique_ptr<software::Hypervisor> hypervisor_;
   std::unique_ptr<software::Guest> guest_;
+  std::unique_ptr<FenceFeed> feed_;
   std::unique_ptr<software::ReplayedTables> replayed_;
   std::vector<std::unique_ptr<software::GuestStream>> streams_;
   std::vector<std::unique_ptr<software::Vcpu>> vcpus_;

@@ -26,9 +26,7 @@ TEST_F(Program, ExplainsItself) {
 }
 
 TEST_F(Program, UsageErrorsAreOneLineAndExitWith2) {
-  expect("nestwalk check", 2,
-         "nestwalk check: the option '--log' is required but missing (nestwalk check --help says "
-         "more)\n");
+  expect("nestwalk check", 2, "nestwalk check: one log or trace, or --storm\n");
   expect("nestwalk fly", 2,
          "nestwalk: 'fly' is not a command (nestwalk --help lists the commands)\n");
   expect("nestwalk rnu", 2,

@@ -239,9 +239,14 @@ void Checker::fence_issued(const Moment& when, const FenceRequest& request, Cycl
     issued.whole = issued.whole || each.table || each.change == Change::Retired;
   }
   for (Obligation& each : open_) {
-    if (each.need != Need::Fence || each.held() == 0) continue;
+    if (each.held() == 0 || each.need == Need::Visible) continue;
     const Effect effect = effect_of(request, each, vm_of(each));
     if (effect.parts != 0) continue;
+    if (each.need == Need::Tolerable) {
+      // Meant for new leaves of a new table, above which "invalid" may stay cached for a while.
+      issued.useful = issued.useful || effect.miss == Failure::LeafOnly;
+      continue;
+    }
     const bool elsewhere =
         effect.miss == Failure::WrongOperand || effect.miss == Failure::Unshifted;
     // What was meant for something else is no attempt, unless it stops short of this.

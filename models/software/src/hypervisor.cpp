@@ -13,6 +13,17 @@ using addrspace::Backend;
 
 constexpr std::size_t kExitCause = HostOperation::kKinds;
 constexpr std::size_t kBeginCause = HostOperation::kKinds + 1;
+/// Of FenceCounts, as a watcher is told.
+constexpr const char* kCauses[FenceCounts::kCauses] = {"map",
+                                                       "zap",
+                                                       "protect",
+                                                       "dirty-log-start",
+                                                       "dirty-log-harvest",
+                                                       "dirty-log-stop",
+                                                       "inflate",
+                                                       "deflate",
+                                                       "fault",
+                                                       "begin"};
 
 // Memory that is there from the start comes in parts, so that the list of what the engine did stays
 // small; linear parts are the largest runs that the host has.
@@ -47,7 +58,7 @@ Hypervisor::Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpac
       jobs_(board.cores()),
       places_(board.cores(), Place::Never),
       lost_(board.cores(), 0),
-      owed_(board.cores()) {
+      repeats_(board.cores()) {
   for (u32 core = 0; core < board.cores(); ++core) {
     workers_.emplace_back(board, fences, core, recording.architecture(), costs,
                           static_cast<Shootdowns*>(this));
@@ -69,52 +80,36 @@ void Hypervisor::put_place(u32 core, Place place) {
 void Hypervisor::begin_guest(u32 core) { put_place(core, Place::Guest); }
 void Hypervisor::end_guest(u32 core) { put_place(core, Place::Over); }
 
-// What runs the guest has to leave it first. With deferred fences, whoever is outside carries them
-// out when it enters.
+// What runs the guest has to leave it first.
 std::span<const models::InterruptTarget> Hypervisor::targets(u32 core) {
   targets_.clear();
   if (!recording_.policy().interrupts) return targets_;
   for (u32 n = 0; n < places_.size(); ++n) {
     const Place place = places_[n];
     if (n == core || place == Place::Never) continue;
-    if (recording_.policy().deferred && place == Place::Host) continue;
     targets_.push_back({n, place == Place::Guest ? costs_.exit_cycles : 0});
   }
   return targets_;
 }
 
-void Hypervisor::sent(u32 core, const models::FenceUnit::Sequence& sequence,
-                      std::span<const models::FenceRequest> fences) {
+void Hypervisor::sent(const models::FenceUnit::Sequence& sequence) {
   fence_counts_.interrupts += sequence.interrupts;
-  if (sequence.interrupts != 0) {
-    for (const models::InterruptTarget& target : targets_) {
-      if (places_[target.core] != Place::Guest) continue;
-      const Cycle lost = costs_.exit_cycles + sequence.each + costs_.entry_cycles;
-      lost_[target.core] += lost;
-      fence_counts_.lost += lost;
-    }
-  }
-  const bool broadcast = std::any_of(fences.begin(), fences.end(), [](const auto& fence) {
-    return models::is_broadcast(fence.kind);
-  });
-  if (!recording_.policy().deferred || broadcast) return;
-  for (u32 n = 0; n < places_.size(); ++n) {
-    if (n == core || places_[n] != Place::Host) continue;
-    owed_[n].insert(owed_[n].end(), fences.begin(), fences.end());
-    ++fence_counts_.postponed;
+  if (sequence.interrupts == 0) return;
+  for (const models::InterruptTarget& target : targets_) {
+    if (places_[target.core] != Place::Guest) continue;
+    const Cycle lost = costs_.exit_cycles + sequence.each + costs_.entry_cycles;
+    lost_[target.core] += lost;
+    fence_counts_.lost += lost;
   }
 }
 
-// The last before the guest: fences that other cores left to this one.
-void Hypervisor::enter(u32 core) {
+void Hypervisor::look_for_repeats(u32 core) {
+  Repeats& repeats = repeats_[core];
   Job& job = jobs_[core];
-  if (owed_[core].empty()) {
-    job.state = State::Entering;
-    return later(core, costs_.entry_cycles);
-  }
-  job.state = State::Fencing;
-  const std::vector<models::FenceRequest> owed = std::exchange(owed_[core], {});
-  fences_.issue_all(core, owed, {}, *this, core);
+  const u64 page = job.gpa.value() / kFrameBytes;
+  const bool again = *job.outcome == FaultOutcome::AlreadyMapped && page == repeats.page;
+  repeats = {page, again ? repeats.count + 1 : 0};
+  if (is_stuck(core)) *job.outcome = FaultOutcome::OutOfMemory;  // whatever ends it
 }
 
 void Hypervisor::record(u32 core) {
@@ -126,6 +121,7 @@ void Hypervisor::record(u32 core) {
 void Hypervisor::play(u32 core, std::size_t cause) {
   space_.flush();
   fence_counts_.by_cause[cause] += recording_.counts().fences - fences_before_;
+  if (watcher_ != nullptr) watcher_->began(core, kCauses[cause]);
   workers_[core].play(recording_.take(), *this, core);
 }
 
@@ -184,6 +180,7 @@ void Hypervisor::exit(u32 core, Job job, models::Actor& owner, u32 what) {
   job.mark = board_.wheel().now();
   jobs_[core] = job;
   put_place(core, Place::Host);
+  if (watcher_ != nullptr && !job.operation) watcher_->faulted(core, job.gpa);
   later(core, costs_.exit_cycles);
 }
 
@@ -206,6 +203,7 @@ void Hypervisor::on_cycle(u32 core) {
   switch (job.state) {
     case State::Begin:
       begin_cycles_.add(workers_[core].cycles());
+      if (watcher_ != nullptr && next_part_ != 0) watcher_->ended(core);
       if (next_part(core)) return;
       began_ = true;
       job.state = State::Idle;
@@ -226,13 +224,10 @@ void Hypervisor::on_cycle(u32 core) {
       return leave(core);
     case State::Emulating:
       charge_to(job, core, Part::Emulation);
-      return enter(core);
-    case State::Fencing:
-      charge_to(job, core, Part::Fences);
-      return enter(core);
+      job.state = State::Entering;
+      return later(core, costs_.entry_cycles);
     case State::Entering:
       charge_to(job, core, Part::Entry);
-      if (!owed_[core].empty()) return enter(core);
       put_place(core, Place::Guest);
       job.state = State::Idle;
       job.owner->on_cycle(job.what);
@@ -259,9 +254,9 @@ void Hypervisor::run_engine(u32 core) {
   } else {
     *job.outcome = space_.handle_fault(job.gpa, job.access);
     ++counts_.by_outcome[static_cast<std::size_t>(*job.outcome)];
+    look_for_repeats(core);
   }
   job.state = State::Working;
-  if (watcher_ != nullptr) watcher_->began(core, job.operation ? &*job.operation : nullptr);
   play(core, job.operation ? static_cast<std::size_t>(job.operation->kind) : kExitCause);
 }
 
@@ -319,12 +314,8 @@ void Hypervisor::leave(u32 core) {
   locked_ = false;
   Job& job = jobs_[core];
   const bool emulates = job.outcome != nullptr && *job.outcome == FaultOutcome::NoArea;
-  if (emulates) {
-    job.state = State::Emulating;
-    later(core, costs_.emulation_cycles);
-  } else {
-    enter(core);
-  }
+  job.state = emulates ? State::Emulating : State::Entering;
+  later(core, emulates ? costs_.emulation_cycles : costs_.entry_cycles);
   if (waiting_.empty()) return;
   const u32 next = waiting_.front();
   waiting_.pop_front();

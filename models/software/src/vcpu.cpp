@@ -210,6 +210,9 @@ bool Vcpu::finish() {
 
 // What is under way stays unfinished: its time is told apart.
 bool Vcpu::stop(std::string why) {
+  if (hypervisor_.is_stuck(number_)) {
+    why = "a vCPU faults for ever on a page that is permitted: something stale is never removed";
+  }
   stopped_ = std::move(why);
   const Cycle now = board_.wheel().now();
   if (event_cycles_ != nullptr) *event_cycles_ += now - event_since_;

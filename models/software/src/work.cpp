@@ -41,11 +41,17 @@ void Recording::fenced(const addrspace::Invalidation<Gpa>& change) {
   if (!on_) return;
   const u64 first = work_.fences.size();
   emit_fences(architecture_, policy_, machine_, change, [&](const addrspace::Fence& op) {
-    work_.fences.push_back(models::from_engine(op, regime_));
-    if (!only_orders(work_.fences.back())) ++counts_.fences;
+    const models::FenceRequest request = models::from_engine(op, regime_);
+    const bool counts = !only_orders(request);
+    if (counts && fences_to_drop_ != 0 && --fences_to_drop_ == 0) return;
+    work_.fences.push_back(request);
+    if (counts) ++counts_.fences;
   });
   const u64 count = work_.fences.size() - first;
-  if (count != 0) work_.steps.push_back({Step::Kind::Fence, first, count});
+  // A fault on an entry that permits the access: only who had it has the stale copy.
+  const bool alone =
+      (change.changes() | addrspace::change::kSpurious) == addrspace::change::kSpurious;
+  if (count != 0) work_.steps.push_back({Step::Kind::Fence, first, count, alone ? 1u : 0u});
 }
 
 void Recording::fence(const models::FenceRequest& request) {
@@ -186,20 +192,22 @@ bool Worker::step() {
       return spend(step.before / kFrameBytes * costs_.zero_cycles);
     case Step::Kind::Fence:
       ++next_;
-      return issue(fences_of(step));
+      return issue(step);
   }
   return true;
 }
 
-bool Worker::issue(std::span<const models::FenceRequest> fences) {
+bool Worker::issue(const Step& step) {
+  const auto fences = fences_of(step);
   if (!fences[0].engine || shootdowns_ == nullptr) {
     const bool broadcast = is_broadcast(fences[0].kind);
     fences_.issue(core_, fences[0], broadcast ? models::Reach::Own : models::Reach::Interrupts,
                   *this, 0);
     return false;
   }
-  const auto sequence = fences_.issue_all(core_, fences, shootdowns_->targets(core_), *this, 0);
-  shootdowns_->sent(core_, sequence, fences);
+  std::span<const models::InterruptTarget> others;
+  if (step.after == 0) others = shootdowns_->targets(core_);
+  shootdowns_->sent(fences_.issue_all(core_, fences, others, *this, 0));
   return false;
 }
 

@@ -90,6 +90,6 @@ class Arrangement {
 };
 
 extern const Generator kSequential, kStrided, kRandom, kZipf, kChase, kGups, kPhases, kFirstTouch,
-    kFork, kProcesses, kSmp, kMigration, kUnmapStorm;
+    kFork, kProcesses, kSmp, kMigration, kUnmapStorm, kStorm;
 
 }  // namespace nestwalk::traces

@@ -112,7 +112,7 @@ std::string Values::text() const {
 std::span<const Generator> generators() {
   static const Generator kAll[] = {kSequential, kStrided,   kRandom,     kZipf, kChase,
                                    kGups,       kPhases,    kFirstTouch, kFork, kProcesses,
-                                   kSmp,        kMigration, kUnmapStorm};
+                                   kSmp,        kMigration, kUnmapStorm, kStorm};
   return kAll;
 }
 

@@ -156,7 +156,7 @@ class FenceUnit final : public Actor {
     FenceRequest fence;
     Actor* owner;
     u32 what;
-    u32 cores_left;  ///< 0 if the place is free
+    u32 cores_left;
     bool acts = true;
     bool tells = false;
   };
@@ -166,6 +166,7 @@ class FenceUnit final : public Actor {
 
   Board& board_;
   std::vector<Pending> pending_;
+  std::vector<u32> free_;  ///< places
   FenceWitness* witness_ = nullptr;
   u64 dropped_ = 0;
 };

@@ -50,12 +50,10 @@ struct FenceCounts {
   static constexpr std::size_t kCauses = HostOperation::kKinds + 2;
   u64 by_cause[kCauses] = {};  ///< fences: of HostOperation::Kind, then of exits, then of the begin
   u64 interrupts = 0;          ///< of other cores
-  u64 postponed = 0;           ///< that a core outside of the guest carries out when it enters
   Cycle lost = 0;              ///< of guests that were interrupted
   void add(const FenceCounts& other) {
     for (std::size_t n = 0; n < kCauses; ++n) by_cause[n] += other.by_cause[n];
     interrupts += other.interrupts;
-    postponed += other.postponed;
     lost += other.lost;
   }
 };
@@ -70,6 +68,8 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   void end_guest(u32 core);
   /// What interrupts took from the guest of a core since the last call.
   Cycle take_lost(u32 core) { return std::exchange(lost_[core], 0); }
+  /// A core faults on one page for ever, though it is permitted: nothing removes what is stale.
+  bool is_stuck(u32 core) const { return repeats_[core].count >= kMostRepeats; }
   const FenceCounts& fence_counts() const { return fence_counts_; }
   void watch(Watcher* watcher);
   Watcher* watcher() const { return watcher_; }
@@ -103,8 +103,13 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   const PartCycles& begin_cycles() const { return begin_cycles_; }
 
  private:
-  enum class State : u8 { Idle, Begin, Exiting, Handling, Working, Fencing, Emulating, Entering };
+  enum class State : u8 { Idle, Begin, Exiting, Handling, Working, Emulating, Entering };
   enum class Place : u8 { Never, Guest, Host, Over };
+  static constexpr u32 kMostRepeats = 1000;
+  struct Repeats {
+    u64 page = 0;
+    u32 count = 0;
+  };
   struct Job {
     State state = State::Idle;
     Gpa gpa;
@@ -127,13 +132,12 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   void carry_out(const HostOperation& operation);
   void leave(u32 core);
   bool next_part(u32 core);
-  void enter(u32 core);
   void record(u32 core);
+  void look_for_repeats(u32 core);
   void play(u32 core, std::size_t cause);
   void put_place(u32 core, Place place);
   std::span<const models::InterruptTarget> targets(u32 core) override;
-  void sent(u32 core, const models::FenceUnit::Sequence& sequence,
-            std::span<const models::FenceRequest> fences) override;
+  void sent(const models::FenceUnit::Sequence& sequence) override;
 
   models::Board& board_;
   models::FenceUnit& fences_;
@@ -143,9 +147,9 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   u32 first_core_;
   std::deque<Worker> workers_;  ///< by core; they stay where they are
   std::vector<Job> jobs_;       ///< by core
-  std::vector<Place> places_;   ///< by core, as the next ones
+  std::vector<Place> places_;   ///< by core, as the next one
   std::vector<Cycle> lost_;
-  std::vector<std::vector<models::FenceRequest>> owed_;
+  std::vector<Repeats> repeats_;
   std::vector<models::InterruptTarget> targets_;
   FenceCounts fence_counts_;
   u64 fences_before_ = 0;

@@ -72,6 +72,8 @@ struct HypervisorShape {
   u8 levels = 4;  ///< of its tables; AArch64: the least that hold the guest's memory
   bool hardware_dirty = true;
   addrspace::FencePolicy fences = addrspace::FencePolicy::Precise;
+  std::vector<addrspace::FenceRule> rules;  ///< of fences, where it has its own
+  u64 drop_fence = 0;                       ///< the instruction that is left out, from 1
 };
 
 /// What the hypervisor does to the guest's memory by itself, or for a management tool.

@@ -24,7 +24,7 @@ struct Step {
   Kind kind;
   u64 where = 0;   ///< host address; of fences, the number of the first in Work::fences
   u64 before = 0;  ///< the entry; of frames and zeros, bytes; of fences, how many
-  u64 after = 0;
+  u64 after = 0;   ///< the entry; of fences, 1 if they concern no other core
 };
 
 struct Work {
@@ -52,9 +52,14 @@ struct WorkCounts {
 
 class Recording {
  public:
+  /// `drop_fence`: the instruction that is left out, from 1, as a mistake for a checker to find.
   Recording(models::HostMemory& memory, Architecture architecture, addrspace::FencePolicy policy,
-            const addrspace::Capabilities& machine)
-      : memory_(memory), architecture_(architecture), policy_(policy), machine_(machine) {}
+            const addrspace::Capabilities& machine, u64 drop_fence = 0)
+      : memory_(memory),
+        architecture_(architecture),
+        policy_(policy),
+        machine_(machine),
+        fences_to_drop_(drop_fence) {}
 
   /// From here to take(), everything is recorded.
   void begin(const models::Regime& regime) {
@@ -120,6 +125,7 @@ class Recording {
   Architecture architecture_;
   addrspace::FencePolicy policy_;
   addrspace::Capabilities machine_;
+  u64 fences_to_drop_;
   models::Regime regime_;
   Work work_;
   WorkCounts counts_;
@@ -147,8 +153,7 @@ class RecordingObserver {
 class Shootdowns {
  public:
   virtual std::span<const models::InterruptTarget> targets(u32 core) = 0;
-  virtual void sent(u32 core, const models::FenceUnit::Sequence& sequence,
-                    std::span<const models::FenceRequest> fences) = 0;
+  virtual void sent(const models::FenceUnit::Sequence& sequence) = 0;
 
  protected:
   ~Shootdowns() = default;
@@ -178,7 +183,7 @@ class Worker final : private models::Actor {
   void on_cycle(u32) override;
   void account();
   bool step();
-  bool issue(std::span<const models::FenceRequest> fences);
+  bool issue(const Step& step);
   std::span<const models::FenceRequest> fences_of(const Step& step) const {
     return std::span(work_.fences).subspan(step.where, step.before);
   }

@@ -1,0 +1,231 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "check_trace.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "cases.hpp"
+#include "children.hpp"
+#include "configuration_options.hpp"
+#include "findings.hpp"
+#include "nestwalk/checker/checker.hpp"
+#include "nestwalk/traces/container.hpp"
+#include "nestwalk/traces/error.hpp"
+#include "nestwalk/traces/generator.hpp"
+#include "output.hpp"
+#include "replay.hpp"
+#include "table.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The machine for an architecture of which only the name was said.
+struct Machine {
+  const char* architecture;
+  const char* preset;
+};
+constexpr Machine kMachines[] = {
+    {"x86_64", "zen4"}, {"aarch64", "cortex-a76"}, {"riscv64", "kunminghu"}};
+
+/// A trace that is generated, and gone in the end.
+class StormFile {
+ public:
+  explicit StormFile(const Words& parameters) {
+    const traces::Generator& generator = traces::generator_of("storm");
+    traces::Values values(generator.parameters);
+    for (const char* const text : {"accesses=10000", "period=50"}) values.set(text);
+    for (const std::string& text : parameters) values.set(text);
+    path_ = (fs::temp_directory_path() / "nestwalk-storm-XXXXXX").string();
+    const int file = mkstemp(path_.data());
+    if (file < 0) throw UsageError(path_ + ": cannot be made");
+    close(file);
+    const auto sink = traces::create_sink(path_);
+    traces::generate(generator, values, *sink);
+  }
+  ~StormFile() {
+    std::error_code none;
+    fs::remove(path_, none);
+  }
+  StormFile(const StormFile&) = delete;
+  StormFile& operator=(const StormFile&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+struct Check {
+  std::string machine;
+  std::string policy;
+  Configuration configuration;
+};
+
+Words machines_of(const CommandLine& line) {
+  if (line.has("preset")) return line.get<Words>("preset");
+  const std::string wanted = line.get<std::string>("arch");
+  Words presets;
+  std::string known;
+  for (const Machine& machine : kMachines) {
+    if (wanted == "all" || wanted == machine.architecture) presets.push_back(machine.preset);
+    known.append(", ").append(machine.architecture);
+  }
+  if (presets.empty()) throw UsageError("--arch " + wanted + ": not one of all" + known);
+  return presets;
+}
+
+Words policies_of(const CommandLine& line) {
+  Words policies;
+  for (const std::string& policy : line.get<Words>("policy")) {
+    if (policy != "all") {
+      policies.push_back(policy);
+      continue;
+    }
+    for (const auto* const each : addrspace::kFencePolicies) policies.push_back(each->name);
+  }
+  return policies;
+}
+
+std::vector<Check> checks_of(const CommandLine& line) {
+  std::vector<Check> checks;
+  for (const std::string& preset : machines_of(line)) {
+    for (const std::string& policy : policies_of(line)) {
+      Configuration configuration = configuration_of(line, preset);
+      const bool file = policy.ends_with(".json");
+      file ? configuration.use_fence_rules(policy)
+           : configuration.set("hypervisor.fences=" + policy);
+      checks.push_back({fs::path(preset).stem().string(),
+                        file ? fs::path(policy).stem().string() : policy,
+                        std::move(configuration)});
+    }
+  }
+  return checks;
+}
+
+// In a process of its own.
+std::string run_check(const std::string& trace, Check& check) {
+  checker::Checker checker;
+  const Replay run = replay(
+      {trace}, check.configuration, [] { return false; }, [](addrspace::u64) {},
+      [&](Simulation& simulation) { simulation.watch_fences(checker); });
+  checker.finish();
+  std::string details;
+  for (const checker::Finding& finding : checker.findings()) details += describe(finding) + "\n";
+  return Json{
+      {"machine", check.machine},           {"policy", check.policy},
+      {"errors", checker.errors()},         {"warnings", checker.warnings()},
+      {"unlisted", checker.unlisted()},     {"ended_early", run.ended_early},
+      {"host_seconds", run.host_seconds},   {"statistics", as_json(run.statistics)["statistics"]},
+      {"findings", findings_json(checker)}, {"details", details}}
+      .dump();
+}
+
+std::string name_of(const Json& result) {
+  std::string name = result["machine"];
+  return name.append(", ").append(result["policy"].get<std::string>());
+}
+
+// The kinds of findings and how often each was found: "wrong kind 12, missing 3".
+std::string kinds_of(const Json& result) {
+  std::vector<std::pair<std::string, addrspace::u64>> kinds;
+  for (const Json& finding : result["findings"]) {
+    const std::string name = finding["finding"];
+    auto at = std::find_if(kinds.begin(), kinds.end(),
+                           [&](const auto& kind) { return kind.first == name; });
+    if (at == kinds.end()) at = kinds.insert(at, {name, 0});
+    at->second += finding["count"].get<addrspace::u64>();
+  }
+  std::string text;
+  for (const auto& [name, count] : kinds) {
+    if (!text.empty()) text += ", ";
+    text.append(name).append(" ").append(std::to_string(count));
+  }
+  return text.empty() ? "nothing" : text;
+}
+
+std::string as_text(const std::vector<Json>& results, bool details) {
+  Table table = {{"machine", "policy", "operations", "fences", "errors", "warnings", "found"}};
+  for (const Json& result : results) {
+    const Json& statistics = result["statistics"];
+    addrspace::u64 operations = statistics["exit.total"].get<addrspace::u64>();
+    for (const auto& [name, value] : statistics.items()) {
+      constexpr const char* kKinds[] = {
+          "operation.map",         "operation.zap",      "operation.protect", "operation.log_start",
+          "operation.log_harvest", "operation.log_stop", "operation.inflate", "operation.deflate"};
+      for (const char* const kind : kKinds) {
+        if (name == kind) operations += value.get<addrspace::u64>();
+      }
+    }
+    table.push_back({result["machine"].get<std::string>(), result["policy"].get<std::string>(),
+                     std::to_string(operations), statistics["engine.fences"].dump(),
+                     result["errors"].dump(), result["warnings"].dump(), kinds_of(result)});
+  }
+  std::string text = formatted(table, "table");
+  for (const Json& result : results) {
+    if (!details || result["findings"].empty()) continue;
+    text.append("\n").append(name_of(result)).append("\n");
+    text.append(result["details"].get<std::string>());
+  }
+  return text;
+}
+
+}  // namespace
+
+bool is_trace(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  char start[sizeof traces::kMagic] = {};
+  in.read(start, sizeof start);
+  return in && std::equal(std::begin(start), std::end(start), std::begin(traces::kMagic),
+                          [](char a, auto b) { return a == static_cast<char>(b); });
+}
+
+void add_trace_options(CommandLine& line) {
+  line.flag("storm", "a trace that is generated, with these parameters")
+      .option("policy", po::value<Words>()->default_value({"precise"}, "precise"),
+              "of fences, for traces; may be repeated; all")
+      .option("arch", po::value<std::string>()->default_value("x86_64"),
+              "x86_64, aarch64, riscv64 or all: on a machine of each")
+      .option("preset,p", po::value<Words>(), "the machine instead; may be repeated");
+  declare_settings(line);
+  declare_jobs(line);
+}
+
+int check_traces(const CommandLine& line, const std::vector<std::string>& inputs) {
+  std::optional<StormFile> storm;
+  if (line.has("storm")) storm.emplace(inputs);
+  const std::string trace = storm ? storm->path() : inputs[0];
+  std::vector<Check> checks = checks_of(line);
+  std::vector<std::function<std::string()>> work;
+  for (Check& check : checks) {
+    work.push_back([&trace, &check] { return run_check(trace, check); });
+  }
+  std::vector<Json> results;
+  addrspace::u64 bad = 0;
+  const auto outcomes = run_children(work, jobs_of(line));
+  for (std::size_t n = 0; n < checks.size(); ++n) {
+    const std::string name = checks[n].machine + ", " + checks[n].policy;
+    if (outcomes[n].bad_input) throw traces::InputError(name, outcomes[n].output);
+    if (outcomes[n].failed) throw UsageError(name + ": " + outcomes[n].output);
+    results.push_back(Json::parse(outcomes[n].output));
+    Json& result = results.back();
+    bad += result["errors"].get<addrspace::u64>();
+    if (line.has("strict")) bad += result["warnings"].get<addrspace::u64>();
+    const std::string early = result["ended_early"];
+    if (!early.empty()) warn(name + " ended early: " + early);
+  }
+  std::string text = as_text(results, line.has("details"));
+  if (line.has("json")) {
+    for (Json& result : results) result.erase("details");
+    text = Json{{"format", "nestwalk-check"}, {"version", 1}, {"runs", results}}.dump(2) + "\n";
+  }
+  TextOutput().write(text);
+  return bad == 0 ? kDone : kFailed;
+}
+
+}  // namespace nestwalk::sim

@@ -1,0 +1,74 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// `nestwalk check` on storms and traces.
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "program.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+constexpr const char* kStorm =
+    "nestwalk check --storm accesses=600 period=20 bytes=4M --arch all --json";
+
+nlohmann::json runs_of(const Result& outcome) {
+  return nlohmann::json::parse(outcome.output)["runs"];
+}
+
+using CheckStorm = Program;
+using CheckRules = Program;
+
+// Errors, that is: fences of RISC-V that are excess are known, see sim/README.md.
+TEST_F(CheckStorm, FindsNoErrorUnderThePreciseFences) {
+  const Result outcome = run(kStorm);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  const auto runs = runs_of(outcome);
+  ASSERT_EQ(runs.size(), 3u);  // an architecture each
+  for (const auto& each : runs) {
+    EXPECT_EQ(each["errors"], 0) << each["machine"];
+    EXPECT_GT(each["statistics"]["engine.fences"], 0) << each["machine"];
+  }
+}
+
+// axaddrspace 0.3.0: INVLPG, TLBI VAE2IS and HFENCE.VVMA reach no second stage.
+TEST_F(CheckStorm, FindsTheWrongKindUnderTheOriginalsEverywhere) {
+  const Result outcome = run(std::string(kStorm) + " --policy original-0.3.0");
+  EXPECT_EQ(outcome.exit_code, 3);
+  for (const auto& each : runs_of(outcome)) {
+    bool found = false;
+    for (const auto& finding : each["findings"])
+      found = found || finding["finding"] == "wrong kind";
+    EXPECT_TRUE(found) << each["machine"];
+  }
+}
+
+TEST_F(CheckStorm, FindsAFenceThatWasLeftOut) {
+  const Result outcome =
+      run("nestwalk check --storm accesses=600 period=20 bytes=4M --json --set "
+          "hypervisor.drop_fence=2");
+  EXPECT_EQ(outcome.exit_code, 3);
+  EXPECT_GT(runs_of(outcome)[0]["errors"], 0);
+}
+
+TEST_F(CheckRules, AreReadAndFollowed) {
+  const std::string file = (folder() / "rules.json").string();
+  std::ofstream(file) << R"({"x86_64": [{"when": ["unmapped", "less_permission", "moved", "cleaned",
+    "resized", "memory_type", "table"], "issue": ["invept single-context"]}]})";
+  const std::string storm =
+      "nestwalk check --storm accesses=600 period=20 bytes=4M --json --policy ";
+  EXPECT_EQ(run(storm + file + " 2>&1").exit_code, 0);
+  std::ofstream(file) << R"({"x86_64": [{"when": ["unmaped"], "issue": []}]})";
+  const Result outcome = run(storm + file + " 2>&1");
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_NE(outcome.output.find("x86_64.0.when: expected a change, found 'unmaped'"),
+            std::string::npos)
+      << outcome.output;
+}
+
+}  // namespace
+}  // namespace nestwalk::sim
