@@ -226,13 +226,13 @@ TEST(FenceUnit, CountsWhatIsFilledAgain) {
   const u16 tag = machine.tags().number({0, 1, 1, false});
   Translation entry;
   entry.guest_shift = entry.nested_shift = entry.held_shift = 12;
-  for (const u64 page : {1, 2, 3}) tlb.fill(page << 12, 12, tag, entry);
+  for (const u64 page : {1u, 2u, 3u}) tlb.fill(page << 12, 12, tag, entry);
   FenceRequest fence{FenceKind::GvmaVmid, 0, 1};
   fence.engine = true;
   unit.issue_all(0, std::vector<FenceRequest>{fence}, {}, done, 0);
   machine.wheel().run();
   EXPECT_EQ(tlb.refills(), 0u);
-  for (const u64 page : {2, 4, 2}) tlb.fill(page << 12, 12, tag, entry);
+  for (const u64 page : {2u, 4u, 2u}) tlb.fill(page << 12, 12, tag, entry);
   EXPECT_EQ(tlb.refills(), 1u);  // 4 was not there before, and the second 2 is there
 }
 

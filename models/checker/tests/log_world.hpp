@@ -28,7 +28,7 @@ inline u64 leaf_of(Architecture architecture, char kind, u64 address) {
       return address | (kind == 'R' ? 5 : 7) | (kind == 'U' ? 0 : 6 << 3) | (large ? 0x80 : 0) |
              0x100 | (kind == 'C' ? 0 : 0x200);
     case Architecture::AArch64:  // S2AP in 7:6, MemAttr in 5:2, SH in 9:8, AF, DBM in 51
-      return address | (large ? 1 : 3) | (kind == 'U' ? 5 : 15) << 2 | 0x40 |
+      return address | (large ? 1 : 3) | (kind == 'U' ? u64{5} : u64{15}) << 2 | 0x40 |
              (kind == 'R' || kind == 'C' ? 0 : 0x80) | (kind == 'C' ? u64{1} << 51 : 0) | 0x700;
     case Architecture::RiscV64:  // V R W X U in 4:0, A, D, PBMT in 62:61
       return address >> 2 | (kind == 'R' ? 0x1b : 0x1f) | 0x40 | (kind == 'C' ? 0 : 0x80) |

@@ -86,11 +86,11 @@ TEST(Window, FreesSlotsInOrder) {
   policy.hardware_dirty = false;  // no flags to set on the way
   const auto end_after = [&](bool all) {
     World world(physical(), policy, Architecture::X86_64, 1, {2});
-    for (const u64 page : {8, 9}) world.streams[0].read(page * kApart + kFrameBytes);
+    for (const u64 page : {8u, 9u}) world.streams[0].read(page * kApart + kFrameBytes);
     world.streams[0].add({0, GuestPhase{}});
     if (all) {
       world.streams[0].read(u64{16} << 20);
-      for (const u64 page : {8, 9}) world.streams[0].read(page * kApart + kFrameBytes);
+      for (const u64 page : {8u, 9u}) world.streams[0].read(page * kApart + kFrameBytes);
     }
     world.run();
     return world.counts().end;
