@@ -74,7 +74,7 @@ TYPED_TEST(Storms, AStaleHitImpliesAnOpenObligation) {
   // Nothing that it issues does anything: copies pile up until there are too many to watch.
   for (u64 seed = 1; seed <= 5; ++seed) {
     this->both_ = std::make_unique<Both>();
-    this->run(FencePolicy::Original030, kOperations / 100, seed);
+    this->run(FencePolicy::Original030, 500, seed);
     EXPECT_GT(this->both_->checker.errors(), 0u);
     EXPECT_TRUE(this->both_->adversary.harmed());
   }
