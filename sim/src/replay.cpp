@@ -62,7 +62,8 @@ GuestSource source_of(const std::string& trace, const VmShape& shape) {
 Replay replay(const std::vector<std::string>& traces, Configuration& configuration,
               const std::function<bool()>& interrupted,
               const std::function<void(addrspace::u64 accesses)>& progress,
-              const std::function<void(Simulation&)>& prepare) {
+              const std::function<void(Simulation&)>& prepare,
+              const std::function<void()>& conclude) {
   std::vector<traces::Header> headers;
   for (const std::string& trace : traces) headers.push_back(header_of(trace));
   const RunShape shape = configuration.resolve(headers);
@@ -75,6 +76,7 @@ Replay replay(const std::vector<std::string>& traces, Configuration& configurati
   using Clock = std::chrono::steady_clock;
   const Clock::time_point start = Clock::now();
   simulation.run(interrupted, progress);
+  if (conclude) conclude();
   Replay run{simulation.statistics(),
              simulation.ended_early(),
              std::chrono::duration<double>(Clock::now() - start).count(),
