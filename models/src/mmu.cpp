@@ -20,20 +20,6 @@ Mmu::Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
       second_tlb_(shape.second_tlb),
       walker_(wheel, memory, hierarchy, walker_path, shape.walker) {}
 
-void Mmu::Counts::add(const Counts& other) {
-  for (unsigned kind = 0; kind < kKinds; ++kind) {
-    inline_hits[kind] += other.inline_hits[kind];
-    later_hits[kind] += other.later_hits[kind];
-    second_hits_of[kind] += other.second_hits_of[kind];
-    walks_of[kind] += other.walks_of[kind];
-  }
-  merged += other.merged;
-  faults += other.faults;
-  references += other.references;
-  for (unsigned level = 0; level < 2; ++level) lookup_cycles[level] += other.lookup_cycles[level];
-  merged_cycles += other.merged_cycles;
-}
-
 Cycle Mmu::cycles() const {
   const TranslationCache<Translation>& fetch = fetch_tlb_.present() ? fetch_tlb_ : data_tlb_;
   constexpr AccessKind kKinds[] = {AccessKind::Read, AccessKind::Write, AccessKind::Execute};

@@ -187,6 +187,23 @@ const std::vector<Parameter>& parameters() {
        "leaves out the n-th of the engine's instructions, as a mistake to be found; 0: none"},
       {"host.memory", Kind::Size, "\"64G\"", {}, kGiB, u64{1} << 45, "of the host"},
       {"run.limit", Kind::Number, "0", {}, 0, kMost, "accesses of each vCPU; 0: all"},
+      {"run.warmup",
+       Kind::Number,
+       "0",
+       {},
+       0,
+       kMost,
+       "so many accesses of each vCPU warm the machine up: statistics begin when the last vCPU has "
+       "played them"},
+      {"run.from",
+       Kind::Word,
+       "null",
+       {},
+       0,
+       0,
+       "statistics begin with the phase that has this number or name"},
+      {"run.phases", Kind::Flag, "false", {}, 0, 0, "statistics of each phase of the trace, too"},
+      {"run.to", Kind::Word, "null", {}, 0, 0, "statistics, and the run, end with this phase"},
   };
   return kRows;
 }
@@ -313,6 +330,12 @@ void Configuration::check_machine() const {
 
 const std::string Configuration::text(const char* path) const {
   return value_at(path).get<std::string>();
+}
+// Empty if there is none.
+std::string Configuration::word(const char* path) const {
+  const Json& value = value_at(path);
+  if (value.is_null()) return "";
+  return value.is_string() ? value.get<std::string>() : value.dump();
 }
 u64 Configuration::number(const char* path) const {
   const Json& value = value_at(path);

@@ -20,6 +20,14 @@ struct VmShape {
   addrspace::u32 vcpus = 1;
 };
 
+/// What of a run its statistics tell of: all, if nothing is named.
+struct MeasuredPart {
+  addrspace::u64 warmup = 0;  ///< accesses of each vCPU that come before
+  std::string from;           ///< the phase that comes first: its number or name
+  std::string to;             ///< the phase that does not count any more, and is not played
+  bool phases = false;        ///< each phase by itself, too
+};
+
 /// What a run is made of.
 struct RunShape {
   models::MachineShape machine;
@@ -27,6 +35,7 @@ struct RunShape {
   software::VcpuShape vcpu;
   addrspace::u64 host_bytes = 0;
   addrspace::u64 limit = 0;  ///< accesses of each vCPU
+  MeasuredPart part;
 };
 
 class Configuration {
@@ -58,6 +67,7 @@ class Configuration {
   void resolve_guest(const traces::Header& trace, const models::MachineShape& machine,
                      software::GuestShape& guest);
   const std::string text(const char* path) const;
+  std::string word(const char* path) const;
   addrspace::u64 number(const char* path) const;
   bool flag(const char* path) const;
 

@@ -52,6 +52,9 @@ bool is_choice(const Parameter& row, const Json& value) {
 bool fits(const Parameter& row, const Json& value) {
   if (is_choice(row, value)) return true;
   if (row.kind == Parameter::Kind::Choice) return false;
+  if (row.kind == Parameter::Kind::Word) {
+    return value.is_null() || value.is_string() || value.is_number_unsigned();
+  }
   if (row.kind == Parameter::Kind::Flag) return value.is_boolean();
   if (row.kind == Parameter::Kind::Object) return value.is_object() || value.is_null();
   if (row.kind >= Parameter::Kind::Ranges && ranges_of(value)) return true;
@@ -68,6 +71,8 @@ std::string plain_range_of(const Parameter& row) {
   switch (row.kind) {
     case Parameter::Kind::Choice:
       return "one of " + listed(row.choices);
+    case Parameter::Kind::Word:
+      return "a word or a number, or null";
     case Parameter::Kind::Flag:
       return "true or false";
     case Parameter::Kind::Object:
@@ -105,6 +110,9 @@ std::string range_of(const Parameter& row) {
 Json schema_of(const Parameter& row) {
   Json any = Json::array();
   if (!row.choices.empty()) any.push_back({{"enum", row.choices}});
+  if (row.kind == Parameter::Kind::Word) {
+    any.push_back({{"type", {"string", "integer", "null"}}});
+  }
   if (row.kind == Parameter::Kind::Flag) any.push_back({{"type", "boolean"}});
   if (row.kind == Parameter::Kind::Object) any.push_back({{"type", {"object", "null"}}});
   using Kind = Parameter::Kind;

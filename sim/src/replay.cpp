@@ -78,6 +78,8 @@ Replay replay(const std::vector<std::string>& traces, Configuration& configurati
   simulation.run(interrupted, progress);
   if (conclude) conclude();
   Replay run{simulation.statistics(),
+             simulation.histograms(),
+             simulation.accesses(),
              simulation.ended_early(),
              std::chrono::duration<double>(Clock::now() - start).count(),
              {}};

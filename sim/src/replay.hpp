@@ -14,7 +14,9 @@ namespace nestwalk::sim {
 
 struct Replay {
   Statistics statistics;
-  std::string ended_early;  ///< why; empty if it did not
+  std::vector<Histogram> histograms;
+  addrspace::u64 accesses = 0;  ///< that were played, measured or not
+  std::string ended_early;      ///< why; empty if it did not
   double host_seconds = 0;
   std::vector<std::string> disagreements;  ///< the first ones, of replayed tables
 };

@@ -337,7 +337,7 @@ void Rows::guest() {
       "that the guest's kernel took for tables");
   add("guest.bytes_zeroed", guest.bytes_zeroed, "bytes", "by the guest's kernel");
   PartCycles both = guest.fault_cycles;
-  both.add(guest.switch_cycles);
+  models::add(both, guest.switch_cycles);
   cycles("guest.cycles", both.sum(),
          "in the guest's kernel, of all vCPUs: the sum of the next seven");
   parts("guest.cycles", both, kKernelParts);
@@ -388,7 +388,30 @@ void Rows::replayed(const software::ReplayCounts& counts) {
 
 }  // namespace
 
+void Measured::add(const Measured& later) {
+  totals.add(later.totals);
+  memory = later.memory;
+  models::add(work, later.work);
+  if (later.replayed) models::add(replayed ? *replayed : replayed.emplace(), *later.replayed);
+  if (!later.machine) return;
+  if (!machine) machine.emplace();
+  models::add(machine->dram, later.machine->dram);
+  machine->memory_peak = later.machine->memory_peak;
+}
+
+void Measured::take_away(const Measured& before) {
+  totals.take_away(before.totals);
+  models::take_away(work, before.work);
+  if (before.replayed) models::take_away(*replayed, *before.replayed);
+  if (before.machine) models::take_away(machine->dram, before.machine->dram);
+}
+
 Statistics statistics_of(const Measured& run) { return Rows(run).collect(); }
+
+Histogram histogram_of(const Measured& run) {
+  return {"latency", run.totals.latencies.bins(), "cycles",
+          "accesses that took so long, from their begin to their end"};
+}
 
 Statistics statistics_of_nothing() { return statistics_of({{}, {}, {}, {}, MachineMeasured{}}); }
 
@@ -403,7 +426,9 @@ std::vector<StatisticFamily> statistic_families() {
   std::vector<StatisticFamily> families = {
       {cell + "$", "references", kReferencesSentence},
       {cell + "\\.cycles$", "cycles", kReferenceCyclesSentence},
-      {"^vm[0-9]+\\..+$", "as the other", "of one guest where there are several", "number"}};
+      {"^vm[0-9]+\\..+$", "as the other", "of one guest where there are several", "number"},
+      {"^phase\\.[A-Za-z0-9_-]+\\..+$", "as the other",
+       "of one phase, where the trace has markers; start: before the first", "number"}};
   for (const auto& row : kReplayRows) {
     families.push_back({std::string("^") + row.name + "$", row.unit, row.sentence});
   }

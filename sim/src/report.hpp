@@ -22,9 +22,16 @@ struct Measured {
   software::WorkCounts work;
   std::optional<software::ReplayCounts> replayed;  ///< where recorded tables are
   std::optional<MachineMeasured> machine;          ///< of all together
+
+  /// Another time of the same run; a later one, for what is not counted but is as it is.
+  void add(const Measured& later);
+  /// What was counted before.
+  void take_away(const Measured& before);
 };
 
 Statistics statistics_of(const Measured& run);
+/// How often accesses took how long.
+Histogram histogram_of(const Measured& run);
 /// Those that every run has, all of them 0.
 Statistics statistics_of_nothing();
 

@@ -215,6 +215,15 @@ RunShape Configuration::resolve(const std::vector<traces::Header>& traces) {
   }
   shape.vcpu.window = static_cast<u32>(number("vcpu.window"));
   shape.limit = number("run.limit");
+  shape.part = {number("run.warmup"), word("run.from"), word("run.to"),
+                flag("run.phases")};
+  if (shape.part.warmup != 0 && !shape.part.from.empty()) {
+    throw UsageError("run.warmup and run.from: statistics begin once");
+  }
+  if (shape.limit != 0 && shape.part.warmup >= shape.limit) {
+    throw UsageError("run.warmup is " + std::to_string(shape.part.warmup) +
+                     ", so nothing of run.limit, " + std::to_string(shape.limit) + ", is left");
+  }
   return shape;
 }
 

@@ -27,6 +27,19 @@ constexpr const char* kText =
     "what it cost, or writes a directory with config.resolved.json, stats.json, stats.txt and\n"
     "run.json.";
 
+/// Parameters that are options as well.
+struct Shortcut {
+  const char* option;
+  const char* value;
+  const char* sentence;
+};
+constexpr Shortcut kShortcuts[] = {
+    {"limit", "N", "at most so many accesses of each vCPU"},
+    {"warmup", "N", "so many of these come before the statistics begin"},
+    {"from", "PHASE", "statistics begin with this phase of the trace"},
+    {"to", "PHASE", "statistics and the run end with this one"},
+};
+
 volatile std::sig_atomic_t g_interrupted = 0;
 
 // How many records there are to play: what time is left is judged by it.
@@ -48,9 +61,11 @@ Json host() {
           {"processors", std::thread::hardware_concurrency()}};
 }
 
+double rate_of(const Replay& run) {
+  return run.host_seconds > 0 ? static_cast<double>(run.accesses) / run.host_seconds : 0;
+}
+
 Json record_of(const CommandLine& line, const Configuration& configuration, const Replay& run) {
-  const double accesses =
-      static_cast<double>(std::get<u64>(value_of(run.statistics, "access.total")));
   return {{"format", "nestwalk-run"},
           {"version", NESTWALK_VERSION},
           {"command", line.command()},
@@ -61,16 +76,20 @@ Json record_of(const CommandLine& line, const Configuration& configuration, cons
           {"ended_early", run.ended_early},
           {"host", host()},
           {"host_seconds", run.host_seconds},
-          {"accesses_per_host_second", run.host_seconds > 0 ? accesses / run.host_seconds : 0}};
+          {"accesses_per_host_second", rate_of(run)}};
 }
 
 void declare(CommandLine& line) {
   line.about(std::string(kText).append("\n\n").append(help_of_parameters()));
   declare_preset(line);
   declare_settings(line);
-  line.option("limit", po::value<u64>()->value_name("N"),
-              "at most so many accesses of each vCPU: --set run.limit=N")
-      .option("output,o", po::value<std::string>()->value_name("DIR"), "the directory to write")
+  for (const Shortcut& each : kShortcuts) {
+    line.option(
+        each.option, po::value<std::string>()->value_name(each.value),
+        (std::string(each.sentence) + ": --set run." + each.option + "=" + each.value).c_str());
+  }
+  line.option("output,o", po::value<std::string>()->value_name("DIR"), "the directory to write")
+      .flag("phases", "statistics of each phase of the trace, too: --set run.phases=true")
       .flag("json", "print the statistics as JSON")
       .flag("force", "overwrite what is in the directory")
       .operand("traces", "TRACE...", po::value<Words>()->required(), -1);
@@ -79,9 +98,11 @@ void declare(CommandLine& line) {
 int run(const CommandLine& line) {
   const Words& traces = line.get<Words>("traces");
   Configuration configuration = configuration_of(line);
-  if (line.has("limit")) {
-    configuration.set("run.limit=" + std::to_string(line.get<u64>("limit")));
+  for (const Shortcut& each : kShortcuts) {
+    if (!line.has(each.option)) continue;
+    configuration.set(std::string("run.") + each.option + "=" + line.get<std::string>(each.option));
   }
+  if (line.has("phases")) configuration.set("run.phases=true");
   std::optional<RunDirectory> directory;
   if (line.has("output")) {
     directory.emplace(line.get<std::string>("output"), line.has("force"));
@@ -100,7 +121,7 @@ int run(const CommandLine& line) {
   }
   for (const std::string& each : played.disagreements) warn(each);
   if (!played.ended_early.empty()) warn("the run ended early: " + played.ended_early);
-  const std::string json = as_json(played.statistics).dump(2) + "\n";
+  const std::string json = as_json(played.statistics, played.histograms).dump(2) + "\n";
   if (line.has("json") || !directory) {
     TextOutput().write(line.has("json") ? json : as_text(played.statistics));
   }

@@ -43,7 +43,7 @@ Json configuration_schema() {
 
 Json statistics_schema() {
   Json schema = document("nestwalk statistics", "What a run says: stats.json.");
-  schema["required"] = {"format", "version", "statistics"};
+  schema["required"] = {"format", "version", "statistics", "histograms"};
   Json& parts = schema["properties"];
   parts["format"]["const"] = "nestwalk-stats";
   parts["version"]["const"] = 1;
@@ -58,6 +58,22 @@ Json statistics_schema() {
     values["patternProperties"][family.pattern] =
         schema_of(family.type, family.unit, family.sentence);
   }
+  const Histogram latency = histogram_of({});
+  const Json number = {{"type", "integer"}, {"minimum", 0}};
+  const Json bin = {{"description", "the least and the largest value, and how many there are"},
+                    {"type", "array"},
+                    {"items", number},
+                    {"minItems", 3},
+                    {"maxItems", 3}};
+  parts["histograms"] = {
+      {"type", "object"},
+      {"additionalProperties", false},
+      {"required", {latency.name}},
+      {"patternProperties",
+       {{"^(vm[0-9]+\\.|phase\\.[A-Za-z0-9_-]+\\.)?" + latency.name + "$",
+         {{"description", std::string(latency.sentence) + " (" + latency.unit + ")"},
+          {"type", "array"},
+          {"items", bin}}}}}};
   return schema;
 }
 

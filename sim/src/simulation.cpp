@@ -49,6 +49,8 @@ Simulation::Simulation(const RunShape& shape, const std::vector<GuestSource>& so
                                                     static_cast<u16>(n + 1), asids, sources[n]));
     first_core += shape.vms[n].vcpus;
   }
+  measurement_ = std::make_unique<Measurement>(shape.part, cores, [this] { return look(); });
+  for (const auto& vm : vms_) vm->tell(*measurement_);
 }
 
 void Simulation::run(const std::function<bool()>& interrupted,
@@ -56,7 +58,7 @@ void Simulation::run(const std::function<bool()>& interrupted,
   for (const auto& vm : vms_) vm->begin();
   models::Wheel& wheel = platform_.time.wheel();
   platform_.time.wake();
-  while (wheel.next() != models::kNever) {
+  while (wheel.next() != models::kNever && !measurement_->over()) {
     platform_.time.run_at_most(kSlice);
     sc_core::sc_start(platform_.time.time_of(kSlice));
     progress(accesses());
@@ -94,10 +96,10 @@ Measured Simulation::measured(const std::vector<const VirtualMachine*>& vms) {
     const addrspace::SpaceUsage usage = vm->host_space().usage();
     run.memory.tables.owned_bytes += usage.tables.owned_bytes;
     run.memory.tables.table_bytes += usage.tables.table_bytes;
-    run.work.add(vm->work());
+    models::add(run.work, vm->work());
     if (vm->replayed() == nullptr) continue;
     if (!run.replayed) run.replayed.emplace();
-    run.replayed->add(vm->replayed()->counts());
+    models::add(*run.replayed, vm->replayed()->counts());
   }
   if (const auto contradiction = run.totals.contradiction()) {
     throw std::logic_error("the sums do not close: " + *contradiction);
@@ -105,22 +107,49 @@ Measured Simulation::measured(const std::vector<const VirtualMachine*>& vms) {
   return run;
 }
 
-Statistics Simulation::statistics() {
+Measurement::Snapshot Simulation::look() {
   std::vector<const VirtualMachine*> all;
   for (const auto& vm : vms_) all.push_back(vm.get());
+  Measurement::Snapshot now = {measured(all)};
   models::Board& board = platform_.board();
-  Measured run = measured(all);
-  run.machine = {board.hierarchy().dram_counts(),
-                 board.memory().frames().peak() * addrspace::kFrameBytes};
-  Statistics rows = statistics_of(run);
-  if (all.size() == 1) return rows;
-  for (std::size_t n = 0; n < all.size(); ++n) {
-    for (Statistic& row : statistics_of(measured({all[n]}))) {
-      row.name.insert(0, "vm" + std::to_string(n) + ".");
+  now[0].machine = {board.hierarchy().dram_counts(),
+                    board.memory().frames().peak() * addrspace::kFrameBytes};
+  if (all.size() == 1) return now;
+  for (const VirtualMachine* const vm : all) now.push_back(measured({vm}));
+  return now;
+}
+
+void Simulation::for_each_part(
+    const std::function<void(const std::string& prefix, const Measured&)>& tell) {
+  if (!whole_) whole_ = measurement_->whole(!ended_early_.empty());
+  const Measurement::Snapshot& parts = *whole_;
+  tell("", parts[0]);
+  for (std::size_t n = 1; n < parts.size(); ++n) {
+    tell("vm" + std::to_string(n - 1) + ".", parts[n]);
+  }
+  for (const auto& phase : measurement_->phases()) {
+    tell("phase." + phase.label + ".", phase.measured);
+  }
+}
+
+Statistics Simulation::statistics() {
+  Statistics rows;
+  for_each_part([&](const std::string& prefix, const Measured& part) {
+    for (Statistic& row : statistics_of(part)) {
+      row.name.insert(0, prefix);
       rows.push_back(std::move(row));
     }
-  }
+  });
   return rows;
+}
+
+std::vector<Histogram> Simulation::histograms() {
+  std::vector<Histogram> all;
+  for_each_part([&](const std::string& prefix, const Measured& part) {
+    all.push_back(histogram_of(part));
+    all.back().name.insert(0, prefix);
+  });
+  return all;
 }
 
 }  // namespace nestwalk::sim

@@ -9,8 +9,8 @@
 
 #include "configuration.hpp"
 #include "fence_feed.hpp"
+#include "measurement.hpp"
 #include "nestwalk/systemc/platform.hpp"
-#include "report.hpp"
 #include "virtual_machine.hpp"
 
 namespace nestwalk::sim {
@@ -36,16 +36,25 @@ class Simulation {
   const std::vector<std::unique_ptr<VirtualMachine>>& vms() const { return vms_; }
   /// Before run(): tells a checker of fences all that it has to know of the first guest.
   void watch_fences(checker::Events& events) { vms_[0]->check(events); }
-  /// Throws std::logic_error if they contradict each other.
+  /// Of the part of the run that is measured, then of its phases. Throws std::logic_error if what
+  /// was counted in two ways differs.
   Statistics statistics();
+  /// Likewise.
+  std::vector<Histogram> histograms();
   software::Totals totals();
 
  private:
+  Measurement::Snapshot look();
   Measured measured(const std::vector<const VirtualMachine*>& vms);
+  /// The whole, then its guests if there are several, then its phases.
+  void for_each_part(
+      const std::function<void(const std::string& prefix, const Measured& part)>& tell);
 
   RunShape shape_;
   systemc::Platform platform_;
   std::vector<std::unique_ptr<VirtualMachine>> vms_;
+  std::unique_ptr<Measurement> measurement_;
+  std::optional<Measurement::Snapshot> whole_;
   std::string ended_early_;
 };
 

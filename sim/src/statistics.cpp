@@ -45,12 +45,18 @@ std::string as_text(const Statistics& statistics) {
   return text;
 }
 
-Json as_json(const Statistics& statistics) {
+Json as_json(const Statistics& statistics, const std::vector<Histogram>& histograms) {
   Json values = Json::object();
   for (const Statistic& row : statistics) {
     std::visit([&](const auto value) { values[row.name] = value; }, row.value);
   }
-  return {{"format", "nestwalk-stats"}, {"version", 1}, {"statistics", values}};
+  Json bins = Json::object();
+  for (const Histogram& each : histograms) {
+    Json& list = bins[each.name] = Json::array();
+    for (const auto& bin : each.bins) list.push_back({bin.first, bin.last, bin.count});
+  }
+  return {
+      {"format", "nestwalk-stats"}, {"version", 1}, {"statistics", values}, {"histograms", bins}};
 }
 
 }  // namespace nestwalk::sim

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "configuration.hpp"
+#include "nestwalk/software/distribution.hpp"
 
 namespace nestwalk::sim {
 
@@ -22,6 +23,15 @@ struct Statistic {
 };
 using Statistics = std::vector<Statistic>;
 
+/// How often something had which values, in bins that are less than a hundredth of their values
+/// wide.
+struct Histogram {
+  std::string name;  ///< of the form "latency"
+  std::vector<software::Distribution::Bin> bins;
+  const char* unit;  ///< of the values
+  const char* sentence;
+};
+
 /// Of a statistic that there is.
 Value value_of(const Statistics& statistics, const std::string& name);
 std::string text_of(const Value& value);
@@ -29,6 +39,6 @@ std::string text_of(const Value& value);
 std::string text_of(const Json& value);
 /// `name value # sentence (unit)`, a line for each.
 std::string as_text(const Statistics& statistics);
-Json as_json(const Statistics& statistics);
+Json as_json(const Statistics& statistics, const std::vector<Histogram>& histograms = {});
 
 }  // namespace nestwalk::sim

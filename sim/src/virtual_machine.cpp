@@ -67,6 +67,7 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, models
     : shape_(shape),
       board_(board),
       limit_(run.limit == 0 ? ~u64{0} : run.limit),
+      warmup_(run.part.warmup),
       first_core_(first_core),
       memory_(memory_of(shape)),
       recording_(board.memory(), run.machine.architecture, policy_of(shape_.hypervisor),
@@ -114,7 +115,7 @@ void VirtualMachine::begin() { hypervisor_->begin(memory_, shape_.hypervisor.bac
 
 void VirtualMachine::on_cycle(u32) {
   if (hypervisor_->begin_error()) return;
-  for (auto& vcpu : vcpus_) vcpu->begin(limit_);
+  for (auto& vcpu : vcpus_) vcpu->begin(limit_, warmup_);
 }
 
 void VirtualMachine::rethrow() const {

@@ -29,6 +29,10 @@ class VirtualMachine final : private models::Actor {
 
   /// Before begin(): tells a checker of fences all that it has to know.
   void check(checker::Events& events);
+  /// Before begin().
+  void tell(software::Milestones& milestones) {
+    for (const auto& vcpu : vcpus_) vcpu->tell(milestones);
+  }
   /// Gives it its memory; then its vCPUs begin.
   void begin();
   /// After the run: throws what the host could not give it, or what ended a stream.
@@ -50,6 +54,7 @@ class VirtualMachine final : private models::Actor {
   VmShape shape_;
   models::Board& board_;
   addrspace::u64 limit_;
+  addrspace::u64 warmup_;
   addrspace::u32 first_core_;
   std::vector<software::MemoryRange> memory_;
   software::Recording recording_;

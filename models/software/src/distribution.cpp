@@ -26,4 +26,27 @@ void Distribution::add(const Distribution& other) {
   for (const auto& [value, times] : other.large_) large_[value] += times;
 }
 
+void Distribution::take_away(const Distribution& other) {
+  count_ -= other.count_;
+  sum_ -= other.sum_;
+  for (u64 value = 0; value < kSmall; ++value) small_[value] -= other.small_[value];
+  for (const auto& [value, times] : other.large_) {
+    if ((large_[value] -= times) == 0) large_.erase(value);
+  }
+}
+
+std::vector<Distribution::Bin> Distribution::bins() const {
+  std::vector<Bin> bins;
+  const auto put = [&](u64 value, u64 times) {
+    if (times == 0) return;
+    const u64 width = width_at(value);
+    const u64 first = value / width * width;
+    if (bins.empty() || bins.back().first != first) bins.push_back({first, first + (width - 1), 0});
+    bins.back().count += times;
+  };
+  for (u64 value = 0; value < kSmall; ++value) put(value, small_[value]);
+  for (const auto& [value, times] : large_) put(value, times);
+  return bins;
+}
+
 }  // namespace nestwalk::software

@@ -18,17 +18,6 @@ constexpr u16 kKernelAsid = 0xffff;
 
 }  // namespace
 
-void GuestCounts::add(const GuestCounts& other) {
-  for (u64 GuestCounts::*const field :
-       {&GuestCounts::faults, &GuestCounts::large_pages, &GuestCounts::moved_pages,
-        &GuestCounts::table_frames, &GuestCounts::spaces, &GuestCounts::asid_rollovers,
-        &GuestCounts::bytes_zeroed}) {
-    this->*field += other.*field;
-  }
-  fault_cycles.add(other.fault_cycles);
-  switch_cycles.add(other.switch_cycles);
-}
-
 MemoryRange Guest::kernel_memory(const std::vector<MemoryRange>& memory) {
   u64 bytes = 0;
   for (const MemoryRange& range : memory) bytes += range.bytes;
@@ -138,7 +127,8 @@ void Guest::account(u32 core) {
     case State::PageZeroed:
       return charge_to(core, Part::Zeroing);
     case State::Changed:
-      (job.enters ? counts_.switch_cycles : counts_.fault_cycles).add(workers_[core].cycles());
+      models::add(job.enters ? counts_.switch_cycles : counts_.fault_cycles,
+                  workers_[core].cycles());
       jobs_[core].mark = board_.wheel().now();
       return;
     default:
@@ -394,7 +384,7 @@ bool Guest::finish(u32 core, GuestOutcome outcome) {
 
 EntryCells Guest::entries() const {
   EntryCells sum{};
-  for (const Worker& worker : workers_) add(sum, worker.entries());
+  for (const Worker& worker : workers_) models::add(sum, worker.entries());
   return sum;
 }
 

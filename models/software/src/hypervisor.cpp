@@ -202,7 +202,7 @@ void Hypervisor::on_cycle(u32 core) {
   Job& job = jobs_[core];
   switch (job.state) {
     case State::Begin:
-      begin_cycles_.add(workers_[core].cycles());
+      models::add(begin_cycles_, workers_[core].cycles());
       if (watcher_ != nullptr && next_part_ != 0) watcher_->ended(core);
       if (next_part(core)) return;
       began_ = true;
@@ -218,7 +218,7 @@ void Hypervisor::on_cycle(u32 core) {
       charge_to(job, core, Part::Handler);
       return run_engine(core);
     case State::Working:
-      cycles_of(job).add(workers_[core].cycles());
+      models::add(cycles_of(job), workers_[core].cycles());
       job.mark = board_.wheel().now();
       if (watcher_ != nullptr) watcher_->ended(core);
       return leave(core);
@@ -324,7 +324,7 @@ void Hypervisor::leave(u32 core) {
 
 EntryCells Hypervisor::entries() const {
   EntryCells sum = recorded_entries_;
-  for (const Worker& worker : workers_) add(sum, worker.entries());
+  for (const Worker& worker : workers_) models::add(sum, worker.entries());
   return sum;
 }
 

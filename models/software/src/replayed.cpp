@@ -29,17 +29,6 @@ FenceKind nested_fence(Architecture architecture) {
 
 }  // namespace
 
-void ReplayCounts::add(const ReplayCounts& other) {
-  for (u64 ReplayCounts::*const field :
-       {&ReplayCounts::agreed, &ReplayCounts::wrong_page, &ReplayCounts::wrong_frame,
-        &ReplayCounts::stale, &ReplayCounts::not_judged, &ReplayCounts::not_known,
-        &ReplayCounts::guest_faults, &ReplayCounts::host_faults, &ReplayCounts::repeated,
-        &ReplayCounts::guest_stores, &ReplayCounts::host_stores, &ReplayCounts::unplaced,
-        &ReplayCounts::fences}) {
-    this->*field += other.*field;
-  }
-}
-
 ReplayedTables::ReplayedTables(models::Board& board, HostSpace* engine, u16 vmid, u16 most_asids)
     : board_(board),
       engine_(engine),

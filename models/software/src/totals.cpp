@@ -8,35 +8,53 @@
 namespace nestwalk::software {
 
 void Totals::add(const Vcpu& vcpu, Cycle now) {
-  const VcpuCounts& counts = vcpu.counts();
+  if (!vcpu.begun()) {
+    all_finished = false;
+    return;
+  }
+  const VcpuCounts counts = vcpu.counts_until(now);
   const Cycle stop = vcpu.finished() ? counts.end : now;
   end = std::max(end, stop);
   vcpu_cycles += stop - counts.begin;
   if (counts.total() != 0) first_access = std::min(first_access, counts.first_access_end);
-  vcpus.add(counts);
+  models::add(vcpus, counts);
   latencies.add(vcpu.latencies());
   all_finished = all_finished && vcpu.finished() && !vcpu.stopped();
   if (vcpu.finished() && !contradiction_) contradiction_ = vcpu.contradiction();
 }
 
 void Totals::add(const models::Mmu& part) {
-  mmu.add(part.counts());
-  walks.add(part.walk_totals());
+  models::add(mmu, part.counts());
+  models::add(walks, part.walk_totals());
   mmu_cycles += part.cycles();
   refills += part.refills();
 }
 
 void Totals::add(const Hypervisor& hypervisor) {
-  exits.add(hypervisor.counts());
-  operations.add(hypervisor.operations());
-  begin.add(hypervisor.begin_cycles());
-  fences.add(hypervisor.fence_counts());
-  software::add(entries, hypervisor.entries());
+  models::add(exits, hypervisor.counts());
+  models::add(operations, hypervisor.operations());
+  models::add(begin, hypervisor.begin_cycles());
+  models::add(fences, hypervisor.fence_counts());
+  models::add(entries, hypervisor.entries());
 }
 
 void Totals::add(const Guest& part) {
-  guest.add(part.counts());
-  software::add(entries, part.entries());
+  models::add(guest, part.counts());
+  models::add(entries, part.entries());
+}
+
+void Totals::add(const Totals& other) {
+  models::add<TotalCounts>(*this, other);
+  latencies.add(other.latencies);
+  first_access = std::min(first_access, other.first_access);
+  all_finished = all_finished && other.all_finished;
+  if (!contradiction_) contradiction_ = other.contradiction_;
+}
+
+void Totals::take_away(const Totals& before) {
+  models::take_away<TotalCounts>(*this, before);
+  latencies.take_away(before.latencies);
+  all_finished = false;  // what was under way has parts on both sides
 }
 
 std::optional<std::string> Totals::contradiction() const {

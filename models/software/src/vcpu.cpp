@@ -29,8 +29,10 @@ Vcpu::Vcpu(models::Board& board, u32 core, Guest* guest, Hypervisor& hypervisor,
       slots_(shape.window),
       known_(tables == GuestTables::Recorded ? kKnownPages : 0) {}
 
-void Vcpu::begin(u64 limit) {
-  limit_ = left_ = limit;
+void Vcpu::begin(u64 limit, u64 warmup) {
+  limit_ = limit;
+  left_ = warmup != 0 ? std::min(warmup, limit) : limit;
+  rest_ = limit - left_;
   front_ = Front::Begin;
   counts_.begin = ready_at_ = board_.wheel().now();
   hypervisor_.begin_guest(number_);
@@ -51,7 +53,7 @@ bool Vcpu::rare_front() {
     case Front::Begin:
       front_ = guest_ == nullptr ? Front::Next : Front::Switched;
       if (guest_ == nullptr) return true;
-      event_cycles_ = &counts_.switch_cycles;
+      event_cycles_ = &VcpuCounts::switch_cycles;
       event_since_ = board_.wheel().now();
       guest_->enter(number_, 0, *this, kFront, handled_);
       return false;
@@ -85,24 +87,28 @@ bool Vcpu::begin_event() {
   if (const auto* const to = std::get_if<GuestSwitch>(&batch_.event->detail)) {
     if (guest_ == nullptr) return true;
     ++counts_.switches;
-    event_cycles_ = &counts_.switch_cycles;
+    event_cycles_ = &VcpuCounts::switch_cycles;
     known_.assign(known_.size(), {});
     front_ = Front::Switched;
     guest_->enter(number_, to->key, *this, kFront, handled_);
     return false;
   }
   if (const auto* const operation = std::get_if<HostOperation>(&batch_.event->detail)) {
-    event_cycles_ = &counts_.operation_cycles;
+    event_cycles_ = &VcpuCounts::operation_cycles;
     hypervisor_.operate(number_, *operation, *this, kFront);
     return false;
   }
   if (const auto* const fence = std::get_if<GuestFence>(&batch_.event->detail)) {
     ++counts_.fences;
     if (replayed_ != nullptr && !replayed_->knows_tables(number_)) return true;
-    event_cycles_ = &counts_.fence_cycles;
+    event_cycles_ = &VcpuCounts::fence_cycles;
     begin_fence(*fence);
     front_ = Front::Fencing;
     return issue_fence();
+  }
+  if (const auto* const phase = std::get_if<GuestPhase>(&batch_.event->detail)) {
+    if (milestones_ != nullptr) milestones_->on_phase(number_, *phase);
+    return true;
   }
   return replayed_ == nullptr || begin_replay_event();
 }
@@ -111,7 +117,7 @@ bool Vcpu::begin_event() {
 // time of its own.
 bool Vcpu::begin_replay_event() {
   const auto pass = [&](Part part, Cycle cycles) {
-    event_cycles_ = &counts_.operation_cycles;
+    event_cycles_ = &VcpuCounts::operation_cycles;
     hypervisor_.charge_recorded(part, cycles);
     return cycles;
   };
@@ -124,7 +130,7 @@ bool Vcpu::begin_replay_event() {
     const bool charged = store->nested && board_.memory().contains(Hpa(store->address), 8);
     front_ = Front::Stored;
     if (!charged) return true;
-    event_cycles_ = &counts_.operation_cycles;
+    event_cycles_ = &VcpuCounts::operation_cycles;
     return board_.hierarchy().access(core_.paths.data, Hpa(store->address), true, *this, kFront,
                                      stored_);
   }
@@ -159,7 +165,7 @@ bool Vcpu::store_entry() {
 
 void Vcpu::end_event() {
   const Cycle now = board_.wheel().now();
-  if (event_cycles_ != nullptr) *event_cycles_ += now - event_since_;
+  if (event_cycles_ != nullptr) counts_.*event_cycles_ += now - event_since_;
   event_cycles_ = nullptr;
   ready_at_ = now;
   batch_.event = nullptr;
@@ -202,6 +208,7 @@ std::string Vcpu::reason() const {
 }
 
 bool Vcpu::finish() {
+  begin_rest();
   counts_.end = board_.wheel().now();
   hypervisor_.end_guest(number_);
   front_ = Front::Finished;
@@ -214,15 +221,36 @@ bool Vcpu::stop(std::string why) {
     why = "a vCPU faults for ever on a page that is permitted: something stale is never removed";
   }
   stopped_ = std::move(why);
-  const Cycle now = board_.wheel().now();
-  if (event_cycles_ != nullptr) *event_cycles_ += now - event_since_;
-  for (Slot& slot : slots_) {
-    if (slot.done) continue;
-    counts_.unfinished_cycles += now - slot.issued;
-    cycles_of(slot) += now - slot.mark;
-    slot.done = true;
-  }
+  charge_under_way(counts_, board_.wheel().now());
+  for (Slot& slot : slots_) slot.done = true;
+  oldest_ = issued();
   return finish();
+}
+
+VcpuCounts Vcpu::counts_until(Cycle now) const {
+  VcpuCounts counts = counts_;
+  if (begun() && !finished()) charge_under_way(counts, now);
+  return counts;
+}
+
+void Vcpu::charge_under_way(VcpuCounts& counts, Cycle now) const {
+  if (event_cycles_ != nullptr) counts.*event_cycles_ += now - event_since_;
+  for (const Slot& slot : slots_) {
+    if (slot.done) continue;
+    counts.unfinished_cycles += now - slot.issued;
+    cycles_of(counts, slot) += now - slot.mark;
+  }
+  // Instructions are counted when they begin.
+  if (slots_.size() == 1) {
+    if (front_ == Front::Issue || front_ == Front::Event) {
+      counts.instruction_cycles -= std::max(gap_end_, now) - now;
+    }
+  } else if (front_ == Front::Next) {
+    counts.instruction_cycles -= std::max(ready_at_, now) - now;
+    counts.stalled_cycles += std::max(ready_at_, now) - ready_at_;
+  } else if (front_ == Front::Finished) {
+    counts.stalled_cycles += now - counts_.end;
+  }
 }
 
 // Sums ------------------------------------------------------------------------------------------
@@ -233,38 +261,6 @@ Cycle VcpuCounts::data_cycles() const {
     for (const Cell& cell : kind) sum += cell.cycles;
   }
   return sum;
-}
-
-void VcpuCounts::add(const VcpuCounts& other) {
-  for (unsigned kind = 0; kind < 3; ++kind) accesses[kind] += other.accesses[kind];
-  for (u64 VcpuCounts::*const field : {&VcpuCounts::instructions,
-                                       &VcpuCounts::switches,
-                                       &VcpuCounts::fences,
-                                       &VcpuCounts::guest_faults,
-                                       &VcpuCounts::exits,
-                                       &VcpuCounts::emulated,
-                                       &VcpuCounts::forbidden,
-                                       &VcpuCounts::untranslatable,
-                                       &VcpuCounts::instruction_cycles,
-                                       &VcpuCounts::interrupted_cycles,
-                                       &VcpuCounts::stalled_cycles,
-                                       &VcpuCounts::switch_cycles,
-                                       &VcpuCounts::fence_cycles,
-                                       &VcpuCounts::operation_cycles,
-                                       &VcpuCounts::translation_cycles,
-                                       &VcpuCounts::exit_cycles,
-                                       &VcpuCounts::guest_cycles,
-                                       &VcpuCounts::held_cycles,
-                                       &VcpuCounts::untranslatable_cycles,
-                                       &VcpuCounts::unfinished_cycles}) {
-    this->*field += other.*field;
-  }
-  for (unsigned kind = 0; kind < 2; ++kind) {
-    for (unsigned source = 0; source < models::WalkTotals::kSources; ++source) {
-      data[kind][source].references += other.data[kind][source].references;
-      data[kind][source].cycles += other.data[kind][source].cycles;
-    }
-  }
 }
 
 std::optional<std::string> Vcpu::contradiction() const {

@@ -4,6 +4,7 @@
 #include "nestwalk/software/vcpu.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace nestwalk::software {
 namespace {
@@ -23,7 +24,8 @@ Access access_of(const models::Fault& fault) {
 bool Vcpu::spend(Cycle cycles) {
   models::Wheel& wheel = board_.wheel();
   if (wheel.advance(wheel.now() + cycles)) return true;
-  wheel.schedule(wheel.now() + cycles, *this, kFront);
+  gap_end_ = wheel.now() + cycles;
+  wheel.schedule(gap_end_, *this, kFront);
   return false;
 }
 
@@ -46,13 +48,23 @@ Cycle Vcpu::gap(u64 instructions) {
 }
 
 // There is an access or an event that comes next; false at the end.
-bool Vcpu::fetch_record() {
-  while (at_ == batch_.accesses.size()) {
-    if (batch_.event != nullptr) return true;
+bool Vcpu::fetch_batch() {
+  for (;;) {
+    const bool has_access = at_ != batch_.accesses.size();
+    if (!has_access && batch_.event != nullptr) return true;
+    if (left_ == 0 && !begin_rest()) return finish();
+    if (has_access) return true;
     at_ = 0;
-    if (left_ == 0 || !stream_.next(batch_)) return finish();
+    if (!stream_.next(batch_)) return finish();
   }
-  return left_ != 0 || finish();
+}
+
+// What comes after the warm-up; false if nothing does.
+bool Vcpu::begin_rest() {
+  if (rest_ == 0) return false;
+  left_ += std::exchange(rest_, 0);
+  if (milestones_ != nullptr) milestones_->on_warm(number_);
+  return true;
 }
 
 // In order ---------------------------------------------------------------------------------------
@@ -294,21 +306,21 @@ bool Vcpu::hold(Slot& slot) {
 }
 
 // What the time goes to that it spends in its state.
-Cycle& Vcpu::cycles_of(const Slot& slot) {
+Cycle& Vcpu::cycles_of(VcpuCounts& counts, const Slot& slot) {
   switch (slot.state) {
     case State::Exited:
-      return counts_.exit_cycles;
+      return counts.exit_cycles;
     case State::GuestHandled:
-      return counts_.guest_cycles;
+      return counts.guest_cycles;
     case State::Held:
-      return counts_.held_cycles;
+      return counts.held_cycles;
     case State::Accessed:
-      return counts_
+      return counts
           .data[slot.access->kind == AccessKind::Execute ? 1 : 0]
                [static_cast<unsigned>(slot.served)]
           .cycles;
     default:
-      return counts_.translation_cycles;
+      return counts.translation_cycles;
   }
 }
 

@@ -19,15 +19,6 @@ bool only_orders(const models::FenceRequest& fence) {
 
 }  // namespace
 
-void WorkCounts::add(const WorkCounts& other) {
-  for (u64 WorkCounts::*const field :
-       {&WorkCounts::entries_read, &WorkCounts::entries_written, &WorkCounts::runs_allocated,
-        &WorkCounts::frames_allocated, &WorkCounts::runs_freed, &WorkCounts::frames_freed,
-        &WorkCounts::bytes_zeroed, &WorkCounts::fences}) {
-    this->*field += other.*field;
-  }
-}
-
 const Work& Recording::take() {
   on_ = false;
   for (auto step = work_.steps.rbegin(); step != work_.steps.rend(); ++step) {

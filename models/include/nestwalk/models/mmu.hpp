@@ -89,7 +89,6 @@ class Mmu final : public Actor {
     u64 second_hits() const { return sum(second_hits_of); }
     u64 walks() const { return sum(walks_of); }
     static u64 sum(const u64 (&by_kind)[kKinds]) { return by_kind[0] + by_kind[1] + by_kind[2]; }
-    void add(const Counts& other);
   };
   /// In translations, everything included.
   Cycle cycles() const;

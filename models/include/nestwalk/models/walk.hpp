@@ -121,14 +121,6 @@ class WalkTotals {
     for (const Cell& cell : cells_) sum += cell.cycles;
     return sum;
   }
-  void add(const WalkTotals& other) {
-    for (std::size_t n = 0; n < cells_.size(); ++n) {
-      cells_[n].references += other.cells_[n].references;
-      cells_[n].cycles += other.cells_[n].cycles;
-    }
-    waiting_ += other.waiting_;
-    missing_ += other.missing_;
-  }
 
  private:
   static constexpr unsigned place(u8 level) {

@@ -7,6 +7,7 @@
 #include <array>
 
 #include "nestwalk/models/board.hpp"
+#include "nestwalk/models/sums.hpp"
 #include "nestwalk/software/shape.hpp"
 
 namespace nestwalk::software {
@@ -43,12 +44,6 @@ inline constexpr StepKind kPartSteps[kParts] = {
 
 /// Entries that software read and wrote, by who had them.
 using EntryCells = std::array<models::WalkTotals::Cell, models::WalkTotals::kSources>;
-inline void add(EntryCells& to, const EntryCells& from) {
-  for (std::size_t n = 0; n < to.size(); ++n) {
-    to[n].references += from[n].references;
-    to[n].cycles += from[n].cycles;
-  }
-}
 
 class PartCycles {
  public:
@@ -58,9 +53,6 @@ class PartCycles {
     Cycle all = 0;
     for (const Cycle each : cycles_) all += each;
     return all;
-  }
-  void add(const PartCycles& other) {
-    for (std::size_t n = 0; n < kParts; ++n) cycles_[n] += other.cycles_[n];
   }
 
  private:

@@ -4,6 +4,7 @@
 // How often each value came, exactly: no bins, so percentiles are values that occurred.
 #pragma once
 
+#include <bit>
 #include <map>
 #include <vector>
 
@@ -35,10 +36,25 @@ class Distribution {
     return at_rank(rank == 0 ? 0 : rank - 1);
   }
   void add(const Distribution& other);
+  /// Values that were added before.
+  void take_away(const Distribution& other);
+
+  /// So many values from `first` to `last`.
+  struct Bin {
+    u64 first;
+    u64 last;
+    u64 count;
+  };
+  /// Those that have some: one for each value below 256, then 128 for each power of two, so that
+  /// none is wider than a 128th of its values.
+  std::vector<Bin> bins() const;
 
  private:
   static constexpr u64 kSmall = 4096;
   u64 at_rank(u64 rank) const;
+  static constexpr u64 width_at(u64 value) {
+    return value < 256 ? 1 : u64{1} << (std::bit_width(value) - 8);
+  }
 
   u64 count_ = 0;
   u64 sum_ = 0;

@@ -31,7 +31,6 @@ struct GuestCounts {
   u64 bytes_zeroed = 0;
   PartCycles fault_cycles;  ///< of all vCPUs; exits on the way included
   PartCycles switch_cycles;
-  void add(const GuestCounts& other);
 };
 
 /// What became of a fault of the guest.

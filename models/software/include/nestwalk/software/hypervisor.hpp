@@ -26,10 +26,6 @@ struct ExitCounts {
     for (const u64 count : by_outcome) sum += count;
     return sum;
   }
-  void add(const ExitCounts& other) {
-    for (std::size_t n = 0; n < kOutcomes; ++n) by_outcome[n] += other.by_outcome[n];
-    cycles.add(other.cycles);
-  }
 };
 
 struct OperationCounts {
@@ -37,12 +33,6 @@ struct OperationCounts {
   u64 refused = 0;      ///< by the engine, or since the memory is the guest kernel's tables
   u64 bytes_dirty = 0;  ///< that harvests of the dirty log reported
   PartCycles cycles;    ///< likewise
-  void add(const OperationCounts& other) {
-    for (std::size_t n = 0; n < HostOperation::kKinds; ++n) by_kind[n] += other.by_kind[n];
-    refused += other.refused;
-    bytes_dirty += other.bytes_dirty;
-    cycles.add(other.cycles);
-  }
 };
 
 /// What the engine's invalidations cost everybody.
@@ -51,11 +41,6 @@ struct FenceCounts {
   u64 by_cause[kCauses] = {};  ///< fences: of HostOperation::Kind, then of exits, then of the begin
   u64 interrupts = 0;          ///< of other cores
   Cycle lost = 0;              ///< of guests that were interrupted
-  void add(const FenceCounts& other) {
-    for (std::size_t n = 0; n < kCauses; ++n) by_cause[n] += other.by_cause[n];
-    interrupts += other.interrupts;
-    lost += other.lost;
-  }
 };
 
 class Hypervisor final : private models::Actor, private Shootdowns {

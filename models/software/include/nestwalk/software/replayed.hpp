@@ -35,7 +35,6 @@ struct ReplayCounts {
   u64 host_stores = 0;
   u64 unplaced = 0;  ///< entries beyond the host's memory
   u64 fences = 0;    ///< that must have been: an entry that translated became another one
-  void add(const ReplayCounts& other);
 };
 
 /// An access that did not arrive where the trace says.

@@ -8,12 +8,11 @@
 
 namespace nestwalk::software {
 
-struct Totals {
-  Cycle end = 0;                        ///< of the last vCPU
-  Cycle first_access = models::kNever;  ///< that was over
-  Cycle vcpu_cycles = 0;                ///< from begin to end, of all vCPUs
+/// What grows while a run goes on: of two times, the difference is what happened between them.
+struct TotalCounts {
+  Cycle end = 0;          ///< of the last vCPU, or now
+  Cycle vcpu_cycles = 0;  ///< from begin to end, of all vCPUs
   VcpuCounts vcpus;
-  Distribution latencies;
   models::Mmu::Counts mmu;
   models::WalkTotals walks;
   Cycle mmu_cycles = 0;
@@ -22,14 +21,26 @@ struct Totals {
   PartCycles begin;
   GuestCounts guest;
   FenceCounts fences;
-  u64 refills = 0;           ///< of entries that the hypervisor's fences had removed
-  EntryCells entries{};      ///< that software read and wrote
-  bool all_finished = true;  ///< none had to stop, none is under way
+  u64 refills = 0;       ///< of entries that the hypervisor's fences had removed
+  EntryCells entries{};  ///< that software read and wrote
+};
 
+struct Totals : TotalCounts {
+  Distribution latencies;
+  Cycle first_access = models::kNever;  ///< when the first one was over
+  bool all_finished = true;             ///< none had to stop, none is under way
+
+  /// What is under way counts up to now.
   void add(const Vcpu& vcpu, Cycle now);
   void add(const models::Mmu& mmu);
   void add(const Hypervisor& hypervisor);
   void add(const Guest& guest);
+
+  /// Another part of the same run.
+  void add(const Totals& other);
+  /// What was counted before. An access belongs to the time in which it ends; the cycles that it
+  /// took before are not of that time.
+  void take_away(const Totals& before);
 
   /// Time that is counted in two ways has to be the same. Which is not; none if all are.
   std::optional<std::string> contradiction() const;

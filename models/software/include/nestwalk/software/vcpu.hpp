@@ -33,7 +33,7 @@ struct VcpuCounts {
   u64 emulated = 0;        ///< accesses outside of the guest's memory
   u64 forbidden = 0;       ///< accesses that the hypervisor does not permit
   u64 untranslatable = 0;  ///< accesses for which the guest can have no translation: left out
-  Cycle begin = 0;
+  Cycle begin = 0;         ///< this and the next two: of one vCPU
   Cycle first_access_end = 0;
   Cycle end = 0;
 
@@ -57,7 +57,6 @@ struct VcpuCounts {
 
   u64 total() const { return accesses[0] + accesses[1] + accesses[2]; }
   Cycle data_cycles() const;
-  void add(const VcpuCounts& other);
 };
 
 /// An access that is over, and what became of it.
@@ -81,6 +80,21 @@ class AccessListener {
   ~AccessListener() = default;
 };
 
+/// Somebody who looks at a run when its vCPUs come to certain places.
+class Milestones {
+ public:
+  /// The vCPU comes to a marker.
+  virtual void on_phase(u32 vcpu, const GuestPhase& phase) = 0;
+  /// It has played the accesses that only warm the machine up.
+  virtual void on_warm(u32 vcpu) = 0;
+
+ protected:
+  Milestones() = default;
+  Milestones(const Milestones&) = default;
+  Milestones& operator=(const Milestones&) = default;
+  ~Milestones() = default;
+};
+
 class Vcpu final : private models::Actor {
  public:
   /// `guest` is null where the guest does not translate.
@@ -88,13 +102,17 @@ class Vcpu final : private models::Actor {
        const models::SoftwareShape& costs, GuestTables tables, GuestStream& stream,
        const VcpuShape& shape = {});
 
-  /// Begins now, from the wheel; plays at most `limit` accesses.
-  void begin(u64 limit);
-  bool finished() const { return front_ == Front::Finished; }
+  /// Begins now, from the wheel; plays at most `limit` accesses. The first `warmup` of them are no
+  /// more than that.
+  void begin(u64 limit, u64 warmup = 0);
+  bool begun() const { return front_ != Front::Idle; }
+  bool finished() const { return front_ == Front::Finished && !draining(); }
   /// Why it stopped before its stream ended; none if it did not.
   std::optional<std::string> stopped() const { return stopped_; }
 
   const VcpuCounts& counts() const { return counts_; }
+  /// With the cycles of what is under way, as if it had to stop now.
+  VcpuCounts counts_until(Cycle now) const;
   /// Cycles of each access, from its begin to its end.
   const Distribution& latencies() const { return latencies_; }
   /// Do the parts of its time add up to it? Why not; none if they do.
@@ -102,6 +120,8 @@ class Vcpu final : private models::Actor {
 
   /// Before it begins: the stream's tables translate, and no guest's kernel runs.
   void replay(ReplayedTables& tables) { replayed_ = &tables; }
+  /// Before it begins: this one hears of milestones.
+  void tell(Milestones& milestones) { milestones_ = &milestones; }
   /// Before it begins: this one hears of accesses when they are over.
   void tell(AccessListener& listener) {
     listener_ = &listener;
@@ -113,6 +133,7 @@ class Vcpu final : private models::Actor {
   static constexpr u64 kNever = ~u64{0};
   static constexpr std::size_t kKnownPages = 1024;
   enum class Front : u8 {
+    Idle,
     Begin,
     Next,
     Issue,
@@ -164,10 +185,17 @@ class Vcpu final : private models::Actor {
   void issue();
   void go_on(u32 slot);
   void free_slots();
-  u64 issued() const { return limit_ - left_; }
+  bool draining() const { return slots_.size() > 1 && oldest_ != issued(); }
+  u64 issued() const { return limit_ - rest_ - left_; }
 
   // The stream.
-  bool fetch_record();
+  bool fetch_record() {
+    if (at_ != batch_.accesses.size() && left_ != 0) [[likely]]
+      return true;
+    return fetch_batch();
+  }
+  [[gnu::noinline]] bool fetch_batch();
+  bool begin_rest();
   Cycle gap(u64 instructions);
   bool spend(Cycle cycles);
   [[gnu::noinline]] bool rare_front();
@@ -199,7 +227,8 @@ class Vcpu final : private models::Actor {
   [[gnu::noinline]] void witness_data(Slot& slot) const;
   void witness_fault(Slot& slot) const;
   void witness_held(Slot& slot) const;
-  Cycle& cycles_of(const Slot& slot);
+  static Cycle& cycles_of(VcpuCounts& counts, const Slot& slot);
+  void charge_under_way(VcpuCounts& counts, Cycle now) const;
   u32 index_of(const Slot& slot) const { return static_cast<u32>(&slot - slots_.data()); }
 
   models::Board& board_;
@@ -211,15 +240,17 @@ class Vcpu final : private models::Actor {
   models::SoftwareShape costs_;
   GuestStream& stream_;
 
-  Front front_ = Front::Begin;
+  Front front_ = Front::Idle;
   std::vector<Slot> slots_;
   GuestBatch batch_;
   std::size_t at_ = 0;
   u64 limit_ = 0;
-  u64 left_ = 0;
+  u64 left_ = 0;            ///< until the next milestone
+  u64 rest_ = 0;            ///< after it
   u64 carry_ = 0;           ///< thousandths of instructions' cycles
   u64 next_told_ = kNever;  ///< access that the listener wants to hear of
   AccessListener* listener_ = nullptr;
+  Milestones* milestones_ = nullptr;
 
   // With a window.
   u64 oldest_ = 0;  ///< access that is not over, or the next one
@@ -237,9 +268,10 @@ class Vcpu final : private models::Actor {
   models::FenceRequest fence_;
   u64 fences_left_ = 0;  ///< of the one that is being issued, page by page
   models::Served stored_ = models::Served::None;
+  Cycle gap_end_ = 0;  ///< in order: of the instructions under way
   Cycle event_since_ = 0;
   Cycle fence_since_ = 0;
-  Cycle* event_cycles_ = nullptr;
+  Cycle VcpuCounts::*event_cycles_ = nullptr;
   std::optional<std::string> stopped_;
   VcpuCounts counts_;
   Distribution latencies_;

@@ -47,7 +47,6 @@ struct WorkCounts {
   u64 frames_freed = 0;
   u64 bytes_zeroed = 0;
   u64 fences = 0;
-  void add(const WorkCounts& other);
 };
 
 class Recording {

@@ -1,0 +1,116 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "measurement.hpp"
+
+#include <algorithm>
+#include <cctype>
+
+#include "command_line.hpp"
+
+namespace nestwalk::sim {
+
+using addrspace::u32;
+using addrspace::u64;
+
+namespace {
+
+Measurement::Snapshot difference(Measurement::Snapshot later,
+                                 const Measurement::Snapshot& earlier) {
+  for (std::size_t n = 0; n < later.size(); ++n) later[n].take_away(earlier[n]);
+  return later;
+}
+
+// As a part of the names of statistics.
+std::string label_of(const software::GuestPhase& phase) {
+  std::string label = phase.name;
+  for (char& each : label) {
+    const bool plain = std::isalnum(static_cast<unsigned char>(each)) != 0;
+    if (!plain && each != '-' && each != '_') each = '_';
+  }
+  if (!label.empty()) label += '-';
+  return label + std::to_string(phase.number);
+}
+
+bool is_called(const software::GuestPhase& phase, const std::string& wanted) {
+  return !wanted.empty() && (phase.name == wanted || std::to_string(phase.number) == wanted ||
+                             label_of(phase) == wanted);
+}
+
+}  // namespace
+
+Measurement::Measurement(const MeasuredPart& part, u32 vcpus, std::function<Snapshot()> look)
+    : part_(part),
+      look_(std::move(look)),
+      cold_(part.warmup == 0 ? 0 : vcpus),
+      markers_(vcpus, 0) {
+  // What nobody counted yet is 0, but guests count from one to several.
+  if (cold_ == 0 && part_.from.empty()) begin(look_());
+}
+
+void Measurement::begin(Snapshot now) {
+  phase_begin_ = now[0];
+  begin_ = std::move(now);
+}
+
+void Measurement::on_warm(u32) {
+  if (--cold_ == 0) begin(look_());
+}
+
+// The vCPUs have the same markers: a phase begins with the first of them.
+void Measurement::on_phase(u32 vcpu, const software::GuestPhase& phase) {
+  if (++markers_[vcpu] <= borders_ || over()) return;
+  ++borders_;
+  const std::string label = label_of(phase);
+  seen_.append(seen_.empty() ? "" : ", ").append(label);
+  const bool ends = begin_ && is_called(phase, part_.to);
+  const bool begins = !begin_ && is_called(phase, part_.from);
+  if (begin_ || begins) {
+    Snapshot now = look_();
+    if (begins) {
+      begin(std::move(now));
+    } else {
+      end_phase(now[0]);
+      if (ends) whole_ = difference(std::move(now), *begin_);
+    }
+  }
+  label_ = label;
+}
+
+void Measurement::end_phase(const Measured& now) {
+  if (!part_.phases) return;
+  Measured measured = now;
+  measured.take_away(*phase_begin_);
+  phase_begin_ = now;
+  const auto known = std::find_if(phases_.begin(), phases_.end(),
+                                  [&](const Phase& each) { return each.label == label_; });
+  if (known == phases_.end()) {
+    phases_.push_back({label_, std::move(measured)});
+  } else {
+    known->measured.add(measured);
+  }
+}
+
+Measurement::Snapshot Measurement::whole(bool cut) {
+  if (over()) return *whole_;
+  const std::string there_are =
+      seen_.empty() ? "the trace has no phases" : "there are only the phases " + seen_;
+  if (!cut && !begin_ && !part_.from.empty()) {
+    throw UsageError("run.from is " + part_.from + ", but " + there_are);
+  }
+  if (!cut && !part_.to.empty()) {
+    throw UsageError("run.to is " + part_.to + ", but " + there_are +
+                     (part_.from.empty() ? "" : ", and none after run.from"));
+  }
+  Snapshot now = look_();
+  if (!begin_) begin(now);
+  if (!seen_.empty()) end_phase(now[0]);
+  Snapshot rest = difference(std::move(now), *begin_);
+  if (!cut && part_.warmup != 0 && rest[0].totals.vcpus.total() == 0) {
+    throw UsageError("run.warmup is " + std::to_string(part_.warmup) +
+                     ", and no vCPU plays more accesses than that");
+  }
+  return rest;
+}
+
+}  // namespace nestwalk::sim

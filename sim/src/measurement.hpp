@@ -1,0 +1,56 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Which part of a run its statistics tell of, and its phases. Nothing that is simulated knows of
+// it: what the parts of the run counted is looked at when a vCPU comes to a milestone, and of two
+// such times the difference is taken. So phases add up to the whole.
+#pragma once
+
+#include <functional>
+
+#include "report.hpp"
+
+namespace nestwalk::sim {
+
+class Measurement final : public software::Milestones {
+ public:
+  /// First all guests together, then, if there are several, each of them.
+  using Snapshot = std::vector<Measured>;
+
+  /// `vcpus` of all guests; `look` at what they counted so far.
+  Measurement(const MeasuredPart& part, addrspace::u32 vcpus, std::function<Snapshot()> look);
+
+  void on_phase(addrspace::u32 vcpu, const software::GuestPhase& phase) override;
+  void on_warm(addrspace::u32 vcpu) override;
+
+  /// The phase came that does not count any more.
+  bool over() const { return whole_.has_value(); }
+  /// Of the part that is measured, when the run is over. Throws UsageError if it never began, or
+  /// should have ended with a phase that did not come, unless the run was `cut` short.
+  Snapshot whole(bool cut);
+
+  struct Phase {
+    std::string label;  ///< "boot-2", or only the number
+    Measured measured;
+  };
+  /// In the order in which they began first. None if there are no markers, or nobody asked.
+  const std::vector<Phase>& phases() const { return phases_; }
+
+ private:
+  void begin(Snapshot now);
+  void end_phase(const Measured& now);
+
+  MeasuredPart part_;
+  std::function<Snapshot()> look_;
+  addrspace::u32 cold_;                 ///< vCPUs that have to warm up
+  std::vector<addrspace::u64> markers_;  ///< that each vCPU came to
+  addrspace::u64 borders_ = 0;          ///< markers that the first one came to
+  std::string seen_;                    ///< labels of all phases, for a message
+  std::optional<Snapshot> begin_;       ///< what had been counted when the measurement began
+  std::optional<Snapshot> whole_;
+  std::optional<Measured> phase_begin_;
+  std::string label_ = "start";  ///< of the phase that goes on
+  std::vector<Phase> phases_;
+};
+
+}  // namespace nestwalk::sim
