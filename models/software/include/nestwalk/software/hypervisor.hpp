@@ -136,6 +136,7 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   void look_for_repeats(u32 core);
   void play(u32 core, std::size_t cause);
   void put_place(u32 core, Place place);
+  Cycle kick_cycles() const;
   std::span<const models::InterruptTarget> targets(u32 core) override;
   void sent(const models::FenceUnit::Sequence& sequence) override;
 
