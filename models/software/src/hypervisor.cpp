@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <numeric>
 
 namespace nestwalk::software {
 namespace {
@@ -105,6 +106,12 @@ void Hypervisor::sent(const models::FenceUnit::Sequence& sequence) {
     lost_[target.core] += lost;
     fence_counts_.lost += lost;
   }
+}
+
+FenceCounts Hypervisor::fence_counts() const {
+  FenceCounts counts = fence_counts_;
+  counts.unpaid = std::accumulate(lost_.begin(), lost_.end(), Cycle{0});
+  return counts;
 }
 
 void Hypervisor::look_for_repeats(u32 core) {

@@ -307,6 +307,28 @@ TEST(Shootdown, AKickAndItsAcknowledgementHavePricesOfTheirOwn) {
   EXPECT_EQ(world.counts(1).interrupted_cycles, 9u + 3 + kEntry);
 }
 
+// By hand: core 0 zaps a page twice, while core 1 counts to its second access, and to its last.
+// What the first took from it, 100 + 3 + 50, it pays before the last; nothing comes after that.
+TEST(Shootdown, WhatAVcpuLosesBeforeItEndsIsUnpaid) {
+  World world(physical(), policy(Backend::lazy()), Architecture::X86_64, 2);
+  GuestEvent zap;
+  zap.detail = HostOperation{HostOperation::Kind::Zap, Gpa(0x5000), kFrameBytes, {}};
+  zap.instructions = 50'000;
+  for (int turn = 0; turn < 2; ++turn) {
+    world.streams[0].read(0x5000);
+    world.streams[0].add(zap);
+  }
+  world.streams[1].read(0x9000, 20'000);
+  world.streams[1].read(0x9000, 50'000);
+  world.streams[1].read(0x9000, 200'000);
+  world.run();
+  const FenceCounts fences = world.hypervisor->fence_counts();
+  EXPECT_EQ(fences.interrupts, 2u);
+  EXPECT_EQ(fences.lost, 2 * (kExit + 3 + kEntry));
+  EXPECT_EQ(fences.unpaid, kExit + 3 + kEntry);
+  EXPECT_EQ(world.counts(1).interrupted_cycles, kExit + 3 + kEntry);
+}
+
 TEST_P(Operation, DeferredFencesComeOnceAndBeforeTheFrames) {
   HypervisorShape shape = policy(Backend::lazy());
   shape.fences = addrspace::FencePolicy::Deferred;

@@ -51,10 +51,12 @@ struct FenceCounts {
   u64 by_cause[kCauses] = {};  ///< fences: of HostOperation::Kind, then of exits, then of the begin
   u64 interrupts = 0;          ///< of other cores
   Cycle lost = 0;              ///< of guests that were interrupted
+  Cycle unpaid = 0;            ///< of these, of vCPUs that have not gone on since
   void add(const FenceCounts& other) {
     for (std::size_t n = 0; n < kCauses; ++n) by_cause[n] += other.by_cause[n];
     interrupts += other.interrupts;
     lost += other.lost;
+    unpaid += other.unpaid;
   }
 };
 
@@ -70,7 +72,7 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   Cycle take_lost(u32 core) { return std::exchange(lost_[core], 0); }
   /// A core faults on one page for ever, though it is permitted: nothing removes what is stale.
   bool is_stuck(u32 core) const { return repeats_[core].count >= kMostRepeats; }
-  const FenceCounts& fence_counts() const { return fence_counts_; }
+  FenceCounts fence_counts() const;
   void watch(Watcher* watcher);
   Watcher* watcher() const { return watcher_; }
 
