@@ -118,16 +118,27 @@ void VirtualMachine::on_cycle(u32) {
 }
 
 void VirtualMachine::rethrow() const {
-  if (hypervisor_->begin_error()) {
+  const auto error = hypervisor_->begin_error();
+  if (error && *error != addrspace::Error::NoMemory) {
     throw software::ShapeError(std::string("the guest cannot have its memory: ") +
-                               to_string(*hypervisor_->begin_error()));
+                               to_string(*error));
   }
   for (const auto& stream : streams_) stream->rethrow();
 }
 
+std::optional<std::string> VirtualMachine::stopped() const {
+  if (hypervisor_->begin_error()) return "the host is out of memory";
+  for (const auto& vcpu : vcpus_) {
+    if (vcpu->stopped()) return vcpu->stopped();
+  }
+  return std::nullopt;
+}
+
 void VirtualMachine::add_to(software::Totals& all, models::Cycle now) const {
+  const bool began = hypervisor_->began() && !hypervisor_->begin_error();
+  if (!began) all.add_waiting(now);
   for (u32 n = 0; n < vcpus_.size(); ++n) {
-    all.add(*vcpus_[n], now);
+    if (began) all.add(*vcpus_[n], now);
     all.add(*board_.core(first_core_ + n).mmu);
   }
   all.add(*hypervisor_);

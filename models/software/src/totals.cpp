@@ -19,6 +19,11 @@ void Totals::add(const Vcpu& vcpu, Cycle now) {
   if (vcpu.finished() && !contradiction_) contradiction_ = vcpu.contradiction();
 }
 
+void Totals::add_waiting(Cycle now) {
+  end = std::max(end, now);
+  all_finished = false;
+}
+
 void Totals::add(const models::Mmu& part) {
   mmu.add(part.counts());
   walks.add(part.walk_totals());

@@ -27,6 +27,8 @@ struct Totals {
   bool all_finished = true;  ///< none had to stop, none is under way
 
   void add(const Vcpu& vcpu, Cycle now);
+  /// vCPUs that have not begun.
+  void add_waiting(Cycle now);
   void add(const models::Mmu& mmu);
   void add(const Hypervisor& hypervisor);
   void add(const Guest& guest);
