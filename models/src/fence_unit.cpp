@@ -18,6 +18,10 @@ using addrspace::low_mask;
 
 const FenceRow& row_of(FenceKind kind) { return kFenceRows[static_cast<unsigned>(kind)]; }
 
+bool is_barrier(FenceKind kind) {
+  return kind == FenceKind::Dsb || kind == FenceKind::SfenceInvalIr;
+}
+
 // EP4TA: bits 51:12 of the EPTP.
 constexpr u64 root_of(u64 eptp) { return eptp & low_mask(52) & ~low_mask(12); }
 
@@ -80,6 +84,7 @@ class Scope {
 const char* to_string(FenceKind kind) { return row_of(kind).name; }
 bool is_broadcast(FenceKind kind) { return row_of(kind).has(kBroadcast); }
 bool is_posted(FenceKind kind) { return row_of(kind).has(kPosted); }
+FenceCost cost_of(FenceKind kind) { return row_of(kind).cost; }
 
 u64 apply_fence(const FenceRequest& fence, Mmu& mmu, const Tags& tags, bool remember) {
   const Scope scope(fence, tags);
@@ -195,31 +200,31 @@ u32 FenceUnit::take_place() {
   return place;
 }
 
-// An event's number is place * cores + core.
-void FenceUnit::issue(u32 core, const FenceRequest& fence, Reach reach, Actor& owner, u32 what) {
-  const FenceShape& shape = board_.fence();
-  const bool broadcast = is_broadcast(fence.kind);
-  const bool everywhere = broadcast || reach == Reach::Interrupts;
-  const u32 cores = board_.cores();
-  const u32 place = take_place();
-  const bool posted = is_posted(fence.kind);
-  pending_[place] = {fence, posted ? nullptr : &owner, what, everywhere ? cores : 1};
-  Wheel& wheel = board_.wheel();
-  if (posted) wheel.schedule(wheel.now() + 1, owner, what);
-  for (u32 n = 0; n < cores; ++n) {
-    if (n != core && !everywhere) continue;
-    const u32 own = broadcast ? shape.broadcast_cycles : shape.local_cycles;
-    const u32 other = broadcast ? shape.broadcast_cycles : shape.ipi_cycles + shape.local_cycles;
-    wheel.schedule(wheel.now() + (n == core ? own : other), *this, place * cores + n);
-  }
-}
-
-// On one core: it acts, or somebody is told that it was executed, or both.
+// On one core: it acts, or somebody is told that it was executed, or both. An event's number is
+// place * cores + core.
 void FenceUnit::put(const FenceRequest& fence, u32 core, Cycle at, bool acts, bool tells) {
   if (!acts && (witness_ == nullptr || !fence.engine)) return;
   const u32 place = take_place();
-  pending_[place] = {fence, nullptr, 0, 1, acts, tells};
+  pending_[place] = {fence, acts, tells};
   board_.wheel().schedule(at, *this, place * board_.cores() + core);
+}
+
+void FenceUnit::issue(u32 core, const FenceRequest& fence, Reach reach, Actor& owner, u32 what) {
+  const FenceShape& shape = board_.fence();
+  const bool broadcast = is_broadcast(fence.kind);
+  const Cycle now = board_.wheel().now();
+  const Cycle own = now + shape.cycles(cost_of(fence.kind));
+  Cycle end = own;
+  for (u32 n = 0; n < board_.cores(); ++n) {
+    if (n == core || broadcast) {
+      put(fence, n, own, true, false);
+    } else if (reach == Reach::Interrupts) {
+      const Cycle there = own + shape.ipi_cycles;
+      put(fence, n, there, true, false);
+      end = std::max(end, there + shape.cycles(FenceCost::Acknowledge));
+    }
+  }
+  board_.wheel().schedule(is_posted(fence.kind) ? now + 1 : end, owner, what);
 }
 
 // What one core executes; when it is through.
@@ -228,25 +233,23 @@ Cycle FenceUnit::run_on(u32 core, Cycle start, bool issuer, std::span<const Fenc
   Cycle now = start;
   Cycle posted = start;  // until all has acted that nobody waited for
   for (const FenceRequest& fence : fences) {
+    const Cycle cycles = shape.cycles(cost_of(fence.kind));
     if (is_broadcast(fence.kind)) {
       if (!issuer) continue;
       put(fence, core, now, false, true);
-      posted = std::max(posted, now + shape.broadcast_cycles);
-      for (u32 n = 0; n < board_.cores(); ++n) {
-        put(fence, n, now + shape.broadcast_cycles, true, false);
-      }
+      posted = std::max(posted, now + cycles);
+      for (u32 n = 0; n < board_.cores(); ++n) put(fence, n, now + cycles, true, false);
       now += shape.issue_cycles;
     } else if (is_posted(fence.kind)) {
       const bool acts = fence.kind != FenceKind::SfenceWInval;
       put(fence, core, now, false, true);
       if (!acts) continue;
-      posted = std::max(posted, now + shape.local_cycles);
-      put(fence, core, now + shape.local_cycles, true, false);
+      posted = std::max(posted, now + cycles);
+      put(fence, core, now + cycles, true, false);
       now += shape.issue_cycles;
     } else {
-      const bool waits = fence.kind == FenceKind::Dsb || fence.kind == FenceKind::SfenceInvalIr;
-      if (fence.kind != FenceKind::None && fence.kind != FenceKind::Dsb) now += shape.local_cycles;
-      if (waits) now = std::max(now, posted);
+      now += cycles;
+      if (is_barrier(fence.kind)) now = std::max(now, posted);
       put(fence, core, now, true, true);
     }
   }
@@ -267,7 +270,8 @@ FenceUnit::Sequence FenceUnit::issue_all(u32 core, std::span<const FenceRequest>
     const Cycle there = now + board_.fence().ipi_cycles + other.delay;
     const Cycle end = run_on(other.core, there, false, fences);
     sequence.each = end - there;
-    sequence.others = std::max(sequence.others, end);
+    sequence.others =
+        std::max(sequence.others, end + board_.fence().cycles(FenceCost::Acknowledge));
     ++sequence.interrupts;
   }
   board_.wheel().schedule(sequence.end(), owner, what);
@@ -276,18 +280,14 @@ FenceUnit::Sequence FenceUnit::issue_all(u32 core, std::span<const FenceRequest>
 
 void FenceUnit::on_cycle(u32 event) {
   const u32 cores = board_.cores();
-  Pending& pending = pending_[event / cores];
+  const Pending pending = pending_[event / cores];
   const u32 core = event % cores;
+  free_.push_back(event / cores);
   if (pending.acts) {
     dropped_ +=
         apply_fence(pending.fence, *board_.core(core).mmu, board_.tags(), pending.fence.engine);
   }
   if (pending.tells && witness_ != nullptr) witness_->executed(core, pending.fence.instruction);
-  if (--pending.cores_left != 0) return;
-  free_.push_back(event / cores);
-  Actor* const owner = pending.owner;
-  const u32 what = pending.what;
-  if (owner != nullptr) owner->on_cycle(what);
 }
 
 }  // namespace nestwalk::models

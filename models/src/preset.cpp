@@ -88,7 +88,17 @@ DramShape read_memory(PresetReader in) {
   return memory;
 }
 
-FenceShape read_fence(PresetReader in) {
+// Only operations that the architecture has.
+void read_fence_costs(PresetReader in, Architecture architecture, FenceShape& fence) {
+  for (unsigned n = 0; n < kFenceCostCount; ++n) {
+    const FenceCostRow& row = kFenceCosts[n];
+    const bool there = (row.architectures & bit_of(architecture)) != 0 || in.describes();
+    if (there && in.has(row.name)) fence.own[n] = in.number(row.name, 0, 1000000);
+  }
+  in.finish();
+}
+
+FenceShape read_fence(PresetReader in, Architecture architecture) {
   FenceShape fence;
   fence.local_cycles = in.number("local_cycles", 0, 1000000);
   fence.broadcast_cycles = in.number("broadcast_cycles", 0, 1000000);
@@ -97,6 +107,7 @@ FenceShape read_fence(PresetReader in) {
   const unsigned batches = in.choice("batches", {"none", "tlbi-range", "svinval"});
   fence.tlbi_range = batches == 1;
   fence.svinval = batches == 2;
+  if (in.has("cycles")) read_fence_costs(in.object("cycles"), architecture, fence);
   in.finish();
   return fence;
 }
@@ -128,7 +139,7 @@ MachineShape read_machine(PresetReader in) {
   read_walker(in.object("walker"), shape);
   read_caches(in.object("caches"), shape);
   shape.memory = read_memory(in.object("memory"));
-  shape.fence = read_fence(in.object("fence"));
+  shape.fence = read_fence(in.object("fence"), shape.architecture);
   shape.software = read_software(in.object("software"));
   in.finish();
   return shape;

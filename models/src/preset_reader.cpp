@@ -47,6 +47,11 @@ void PresetReader::fail(const std::string& key, const std::string& what) const {
   throw PresetError(path_of(key) + " " + what);
 }
 
+bool PresetReader::has(const char* key) {
+  known_.emplace_back(key);
+  return describes() || object_->contains(key);
+}
+
 const PresetReader::Json& PresetReader::claim(const char* key) {
   known_.emplace_back(key);
   const auto found = object_->find(key);

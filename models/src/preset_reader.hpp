@@ -29,7 +29,9 @@ class PresetReader {
   /// Page sizes such as ["4K", "2M"], with their source; as log2.
   std::vector<u8> sizes(const char* key);
 
-  bool has(const char* key) const { return schema_ != nullptr || object_->contains(key); }
+  /// Is there a key that may be left out?
+  bool has(const char* key);
+  bool describes() const { return schema_ != nullptr; }
   PresetReader object(const char* key);
   std::vector<PresetReader> objects(const char* key);
   /// Call at the end: complains about keys that nobody asked for.

@@ -218,6 +218,91 @@ TEST(FenceUnit, TakesTheInstructionsOfAnOperationTogether) {
             (std::vector<Cycle>{130, 130, 0, 0}));
 }
 
+u32& price(MachineShape& shape, FenceCost cost) {
+  return shape.fence.own[static_cast<unsigned>(cost)].emplace();
+}
+// One kind after the other has a price that no other has: 7 for it alone, and for others what they
+// cost anyway.
+TEST(FenceUnit, EachOperationHasItsOwnPrice) {
+  constexpr struct {
+    FenceKind kind;
+    FenceCost cost;
+    Cycle general;  ///< of `simple`: 100 on one core, 300 for all; a barrier nothing
+  } kRows[] = {{FenceKind::InveptSingle, FenceCost::InveptSingle, 100},
+               {FenceKind::InveptAll, FenceCost::InveptAll, 100},
+               {FenceKind::InvvpidAddress, FenceCost::InvvpidAddress, 100},
+               {FenceKind::InvvpidSingleKeepGlobals, FenceCost::InvvpidContext, 100},
+               {FenceKind::InvpcidAddress, FenceCost::InvpcidAddress, 100},
+               {FenceKind::InvpcidAll, FenceCost::InvpcidContext, 100},
+               {FenceKind::InvlpgGuest, FenceCost::Invlpg, 100},
+               {FenceKind::MovCr3Guest, FenceCost::MovCr3, 100},
+               {FenceKind::TlbiVae1, FenceCost::TlbiAddress, 100},
+               {FenceKind::TlbiRipas2e1, FenceCost::TlbiRange, 100},
+               {FenceKind::TlbiVmalls12e1, FenceCost::TlbiContext, 100},
+               {FenceKind::TlbiIpas2le1is, FenceCost::TlbiAddressBroadcast, 300},
+               {FenceKind::TlbiRvaale1os, FenceCost::TlbiRangeBroadcast, 300},
+               {FenceKind::TlbiAside1is, FenceCost::TlbiContextBroadcast, 300},
+               {FenceKind::Dsb, FenceCost::Dsb, 0},
+               {FenceKind::GvmaAddressVmid, FenceCost::HfenceGvmaAddress, 100},
+               {FenceKind::GvmaVmid, FenceCost::HfenceGvmaAll, 100},
+               {FenceKind::VvmaAddressAsid, FenceCost::HfenceVvmaAddress, 100},
+               {FenceKind::VvmaAsid, FenceCost::HfenceVvmaAll, 100},
+               {FenceKind::SfenceInvalIr, FenceCost::SfenceInvalIr, 100}};
+  for (const auto& row : kRows) {
+    MachineShape shape = simple();
+    price(shape, row.cost) = 7;
+    Machine machine(shape, addrspace::kGiB);
+    FenceUnit unit(machine);
+    for (const auto& other : kRows) {
+      Notice done(machine.wheel());
+      const Cycle start = machine.wheel().now();
+      unit.issue(0, {other.kind, 0, 1}, Reach::Own, done, 0);
+      machine.wheel().run();
+      EXPECT_EQ(done.at - start, row.cost == other.cost ? 7 : other.general)
+          << to_string(other.kind) << " where " << to_string(row.kind) << " has a price";
+    }
+  }
+}
+// By hand: DSB ISHST until 5. A TLBI for an address, issued at 5 and 15, has acted at 45 and 55;
+// the DSB from 25 to 30 waits until 55. TLBI VMALLE1IS then acts at 145, long after its DSB.
+TEST(FenceUnit, ABarrierTakesItsTimeWhileItWaits) {
+  MachineShape shape = simple(2);
+  price(shape, FenceCost::TlbiAddressBroadcast) = 40;
+  price(shape, FenceCost::TlbiContextBroadcast) = 90;
+  price(shape, FenceCost::Dsb) = 5;
+  Machine machine(shape, addrspace::kGiB);
+  FenceUnit unit(machine);
+  Notice done(machine.wheel());
+  using K = FenceKind;
+  const std::vector<FenceRequest> fences = {{K::Dsb}, {K::TlbiIpas2e1is}, {K::TlbiIpas2e1is},
+                                            {K::Dsb}, {K::TlbiVmalle1is}, {K::Dsb}};
+  EXPECT_EQ(unit.issue_all(0, fences, {}, done, 0).end(), 145u);
+  machine.wheel().run();
+  EXPECT_EQ(done.at, 145u);
+}
+// By hand: own 30. The other has the interrupt at 1000, is there at 1050, has acted at 1080, and is
+// heard of at 1150.
+TEST(FenceUnit, WaitsForTheAcknowledgementOfThoseThatWereInterrupted) {
+  MachineShape shape = simple(2);
+  price(shape, FenceCost::InveptSingle) = 30;
+  price(shape, FenceCost::Acknowledge) = 70;
+  Machine machine(shape, addrspace::kGiB);
+  FenceUnit unit(machine);
+  Notice done(machine.wheel());
+  const std::vector<FenceRequest> fences = {{FenceKind::InveptSingle}};
+  const std::vector<InterruptTarget> targets = {{1, 50}};
+  const FenceUnit::Sequence took = unit.issue_all(0, fences, targets, done, 0);
+  EXPECT_EQ(took.own, 30u);
+  EXPECT_EQ(took.each, 30u);
+  machine.wheel().run_until(1149);
+  EXPECT_EQ(done.at, kNever);
+  machine.wheel().run();
+  EXPECT_EQ(done.at, 1150u);
+  unit.issue(0, fences[0], Reach::Interrupts, done, 0);
+  machine.wheel().run();
+  EXPECT_EQ(done.at, 1150u + 1000 + 30 + 70);
+}
+
 TEST(FenceUnit, CountsWhatIsFilledAgain) {
   Machine machine(simple(), addrspace::kGiB);
   FenceUnit unit(machine);

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
 #include <list>
 #include <map>
 #include <random>
@@ -329,6 +330,37 @@ TEST(Presets, ErrorsNameThePlaceAndHelp) {
                              R"("replacement": ["lru", "guess"], "replacment": 1}]}}})"),
             "mine.json: tlb.data.arrays[0].replacment is unknown; did you mean \"replacement\"?");
   EXPECT_THAT(complaint("{"), testing::StartsWith("mine.json: [json.exception"));
+}
+
+// Of `simple`, with prices for some operations.
+std::string simple_with(const std::string& cycles) {
+  std::ifstream in(NESTWALK_PRESETS "/simple.json");
+  std::string text(std::istreambuf_iterator<char>(in), {});
+  const std::string before = "\"fence\": {";
+  return text.insert(text.find(before) + before.size(), "\"cycles\": {" + cycles + "},");
+}
+TEST(Presets, NameWhatOperationsOfTheArchitectureCost) {
+  const Preset preset = parse_preset(
+      simple_with(R"("invlpg": [113, "measured somewhere"], "kick": [9, "guess"])"), "mine.json");
+  const FenceShape& fence = preset.shape.fence;
+  EXPECT_EQ(fence.cycles(FenceCost::Invlpg), 113u);
+  EXPECT_EQ(fence.cycles(FenceCost::InveptAll), 100u);  // local_cycles
+  EXPECT_EQ(fence.cycles(FenceCost::TlbiRangeBroadcast), 300u);
+  EXPECT_EQ(fence.cycles(FenceCost::Dsb), 0u);
+  EXPECT_EQ(fence.cycles_or(FenceCost::Kick, 500), 9u);
+  EXPECT_EQ(fence.cycles_or(FenceCost::Acknowledge, 500), 500u);
+  const auto named = [](const PresetSource& each) { return each.path == "fence.cycles.invlpg"; };
+  const auto source = std::find_if(preset.sources.begin(), preset.sources.end(), named);
+  ASSERT_NE(source, preset.sources.end());
+  EXPECT_EQ(source->source, "measured somewhere");
+}
+TEST(Presets, KnowWhichOperationsThereAre) {
+  EXPECT_EQ(complaint(simple_with(R"("invpeg": [1, "guess"])")),
+            "mine.json: fence.cycles.invpeg is unknown; did you mean \"invlpg\"?");
+  EXPECT_EQ(complaint(simple_with(R"("dsb": [1, "guess"])")),  // AArch64's
+            "mine.json: fence.cycles.dsb is unknown");
+  EXPECT_EQ(complaint(simple_with(R"("invlpg": 1)")),
+            "mine.json: fence.cycles.invlpg is 1, not [value, \"source\"]");
 }
 
 }  // namespace

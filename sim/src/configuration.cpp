@@ -52,9 +52,25 @@ Json parse_json(const std::string& text, const std::string& file) {
   }
 }
 
-std::string nearest_key(const Json& object, const std::string& key) {
+// What is at the root: of the machine only what is below it.
+const Json& schema_of_document() {
+  static const Json schema = {{"properties", {{"machine", Json::parse(models::preset_schema())}}}};
+  return schema;
+}
+
+// Of a part of what a schema describes; nothing where none does.
+const Json& below(const Json& schema, const std::string& part) {
+  static const Json kNothing = Json::object();
+  if (schema.contains("items")) return schema["items"];
+  const auto parts = schema.find("properties");
+  return parts != schema.end() && parts->contains(part) ? (*parts)[part] : kNothing;
+}
+
+std::string nearest_key(const Json& object, const Json& schema, const std::string& key) {
   std::vector<std::string> known;
   for (const auto& [name, value] : object.items()) known.push_back(name);
+  const Json parts = schema.value("properties", Json::object());
+  for (const auto& [name, value] : parts.items()) known.push_back(name);
   return models::nearest(key, known);
 }
 
@@ -240,32 +256,39 @@ Configuration::Configuration(const std::string& file) : preset_file_(file) {
   }
 }
 
-Json& Configuration::at(const std::string& path, const std::string& where) {
+// What a machine leaves out, but could have, is made: an empty object, or a value that is null.
+Json& Configuration::at(const std::string& path, const std::string& where, bool make) {
   Json* place = &document_;
+  const Json* schema = &schema_of_document();
   std::string so_far;
   std::istringstream parts(path);
   for (std::string part; std::getline(parts, part, '.');) {
     std::string label = so_far;
     if (!label.empty()) label += '.';
     label += part;
+    const Json& inner = below(*schema, part);
     if (place->is_array() && !part.empty() && part.find_first_not_of("0123456789") == part.npos &&
         part.size() < 6 && std::stoul(part) < place->size()) {
       place = &(*place)[std::stoul(part)];
-    } else if (place->is_object() && place->contains(part)) {
+    } else if (place->is_object() && (place->contains(part) || (make && !inner.empty()))) {
+      const bool made = !place->contains(part);
       place = &(*place)[part];
+      if (made && inner.contains("properties")) *place = Json::object();
     } else {
+      if (!inner.empty()) throw UsageError(where + ": the preset has no " + label);
       std::string hint;
-      const std::string near = place->is_object() ? nearest_key(*place, part) : "";
+      const std::string near = place->is_object() ? nearest_key(*place, *schema, part) : "";
       if (!near.empty()) hint.append("; did you mean ").append(near) += '?';
       throw UsageError(where + ": " + label + " is unknown" + hint);
     }
+    schema = &inner;
     so_far = label;
   }
   return *place;
 }
 
 void Configuration::put(const std::string& path, const Json& value, const std::string& where) {
-  Json& place = at(path, where);
+  Json& place = at(path, where, true);
   if (const Parameter* const row = parameter_at(path)) {
     check(*row, value, where);
     place = value;
@@ -277,7 +300,8 @@ void Configuration::put(const std::string& path, const Json& value, const std::s
   // Values of a machine stand beside their source.
   const bool sourced = place.is_array() && place.size() == 2 && place[1].is_string();
   const bool with_source = value.is_array() && value.size() == 2 && value[1].is_string();
-  place = sourced && !with_source ? Json::array({value, "guess of the user"}) : value;
+  place = (sourced || place.is_null()) && !with_source ? Json::array({value, "guess of the user"})
+                                                       : value;
 }
 
 void Configuration::set(const std::string& assignment) {
@@ -293,7 +317,7 @@ void Configuration::merge(const Json& from, const std::string& path, const std::
     std::string inner = path;
     if (!inner.empty()) inner += '.';
     inner += key;
-    const Json& place = at(inner, where);
+    const Json& place = at(inner, where, true);
     if (place.is_object() && value.is_object() && parameter_at(inner) == nullptr) {
       merge(value, inner, where);
     } else {

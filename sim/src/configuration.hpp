@@ -60,7 +60,7 @@ class Configuration {
   void check_machine() const;
 
  private:
-  Json& at(const std::string& path, const std::string& where);
+  Json& at(const std::string& path, const std::string& where, bool make = false);
   void put(const std::string& path, const Json& value, const std::string& where);
   void merge(const Json& from, const std::string& path, const std::string& where);
   VmShape resolve_vm(const traces::Header& trace, const models::MachineShape& machine);

@@ -363,7 +363,9 @@ void Rows::fences() {
   cycles("fence.cycles", all_.exits.cycles[part] + all_.operations.cycles[part] + all_.begin[part],
          "of the hypervisor until its fences were complete");
   add("fence.interrupts", fences.interrupts, "interrupts", "of other cores, for their fences");
-  cycles("fence.lost", fences.lost, "that guests lost to interrupts");
+  cycles("fence.lost", fences.lost, "that guests lost to interrupts: the sum of the next two");
+  cycles("fence.lost.paid", all_.vcpus.interrupted_cycles, "by vCPUs that went on later");
+  cycles("fence.lost.unpaid", fences.unpaid, "by vCPUs that did not go on: that was their end");
   add("fence.refills", all_.refills, "entries",
       "of translations that fences removed and that were filled again");
 }

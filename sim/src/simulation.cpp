@@ -69,9 +69,7 @@ void Simulation::run(const std::function<bool()>& interrupted,
   }
   for (const auto& vm : vms_) vm->rethrow();
   for (const auto& vm : vms_) {
-    for (u32 n = 0; n < vm->vcpus(); ++n) {
-      if (vm->vcpu(n).stopped() && ended_early_.empty()) ended_early_ = *vm->vcpu(n).stopped();
-    }
+    if (ended_early_.empty()) ended_early_ = vm->stopped().value_or("");
   }
 }
 

@@ -119,11 +119,20 @@ void VirtualMachine::on_cycle(u32) {
 }
 
 void VirtualMachine::rethrow() const {
-  if (hypervisor_->begin_error()) {
+  const auto error = hypervisor_->begin_error();
+  if (error && *error != addrspace::Error::NoMemory) {
     throw software::ShapeError(std::string("the guest cannot have its memory: ") +
-                               to_string(*hypervisor_->begin_error()));
+                               to_string(*error));
   }
   for (const auto& stream : streams_) stream->rethrow();
+}
+
+std::optional<std::string> VirtualMachine::stopped() const {
+  if (hypervisor_->begin_error()) return "the host is out of memory";
+  for (const auto& vcpu : vcpus_) {
+    if (vcpu->stopped()) return vcpu->stopped();
+  }
+  return std::nullopt;
 }
 
 void VirtualMachine::add_to(software::Totals& all, models::Cycle now) const {

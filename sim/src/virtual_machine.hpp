@@ -35,8 +35,10 @@ class VirtualMachine final : private models::Actor {
   }
   /// Gives it its memory; then its vCPUs begin.
   void begin();
-  /// After the run: throws what the host could not give it, or what ended a stream.
+  /// After the run: throws what its memory cannot be, or what ended a stream.
   void rethrow() const;
+  /// Why it ended before its trace did; none if it did not.
+  std::optional<std::string> stopped() const;
 
   addrspace::u32 first_core() const { return first_core_; }
   addrspace::u32 vcpus() const { return static_cast<addrspace::u32>(vcpus_.size()); }

@@ -29,6 +29,15 @@ class Compare : public Program {
   }
 };
 
+TEST_F(Compare, WhatEndedEarlyStandsBesideWhatDidNot) {
+  const Json both = json("nestwalk compare t.nwt --set guest.memory=4G --set host.memory=1G");
+  ASSERT_EQ(both["cases"].size(), 2u);  // lazy, eager
+  EXPECT_EQ(both["cases"][0]["complete"], true);
+  EXPECT_EQ(both["cases"][0]["statistics"]["access.total"], 5000);
+  EXPECT_EQ(both["cases"][1]["ended_early"], "the host is out of memory");
+  EXPECT_EQ(both["cases"][1]["statistics"]["access.total"], 0);
+}
+
 TEST_F(Compare, GivesWhatRunGives) {
   const Json both =
       json("nestwalk compare t.nwt --set guest.memory=16M -p zen4 -p rocket-h --policy lazy-16");

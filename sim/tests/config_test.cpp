@@ -79,6 +79,27 @@ TEST_F(Config, ExplainsParametersAndAllBelowAPath) {
   expect("nestwalk config explain quite.another", 2, "quite.another: quite is unknown\n");
 }
 
+TEST_F(Config, SetsWhatAPresetLeavesOut) {
+  const auto fence = [&](const std::string& options) {
+    return json("nestwalk config print -p rocket-h " + options)["machine"]["fence"];
+  };
+  EXPECT_FALSE(fence("").contains("cycles"));
+  const Json set = {{"hinval", {7, "guess of the user"}}};
+  EXPECT_EQ(fence("--set machine.fence.cycles.hinval=7")["cycles"], set);
+  (void)run(R"(echo '{"machine": {"fence": {"cycles": {"hinval": 7}}}}' > c.json)");
+  EXPECT_EQ(fence("--config c.json")["cycles"], set);
+  expect("nestwalk config explain machine.fence.cycles", 2,
+         "machine.fence.cycles: the preset has no machine.fence.cycles\n");
+  expect("nestwalk config print --set machine.fence.cycles.hinvl=7", 2,
+         "--set machine.fence.cycles.hinvl=7: machine.fence.cycles.hinvl is unknown; did you mean "
+         "hinval?\n");
+  // What the architecture does not have.
+  const Result x86 =
+      run("nestwalk config print -p simple --set machine.fence.cycles.hinval=7 2>&1");
+  EXPECT_EQ(x86.exit_code, 2);
+  EXPECT_THAT(x86.output, HasSubstr("fence.cycles.hinval is unknown"));
+}
+
 TEST_F(Config, PrintsWhatRunTakes) {
   expect(
       "nestwalk config print -p zen4 --set guest.memory=64M > c.json; "

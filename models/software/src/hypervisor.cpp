@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <numeric>
 
 namespace nestwalk::software {
 namespace {
@@ -80,6 +81,10 @@ void Hypervisor::put_place(u32 core, Place place) {
 void Hypervisor::begin_guest(u32 core) { put_place(core, Place::Guest); }
 void Hypervisor::end_guest(u32 core) { put_place(core, Place::Over); }
 
+Cycle Hypervisor::kick_cycles() const {
+  return board_.fence().cycles_or(models::FenceCost::Kick, costs_.exit_cycles);
+}
+
 // What runs the guest has to leave it first.
 std::span<const models::InterruptTarget> Hypervisor::targets(u32 core) {
   targets_.clear();
@@ -87,7 +92,7 @@ std::span<const models::InterruptTarget> Hypervisor::targets(u32 core) {
   for (u32 n = 0; n < places_.size(); ++n) {
     const Place place = places_[n];
     if (n == core || place == Place::Never) continue;
-    targets_.push_back({n, place == Place::Guest ? costs_.exit_cycles : 0});
+    targets_.push_back({n, place == Place::Guest ? kick_cycles() : 0});
   }
   return targets_;
 }
@@ -97,10 +102,16 @@ void Hypervisor::sent(const models::FenceUnit::Sequence& sequence) {
   if (sequence.interrupts == 0) return;
   for (const models::InterruptTarget& target : targets_) {
     if (places_[target.core] != Place::Guest) continue;
-    const Cycle lost = costs_.exit_cycles + sequence.each + costs_.entry_cycles;
+    const Cycle lost = kick_cycles() + sequence.each + costs_.entry_cycles;
     lost_[target.core] += lost;
     fence_counts_.lost += lost;
   }
+}
+
+FenceCounts Hypervisor::fence_counts() const {
+  FenceCounts counts = fence_counts_;
+  counts.unpaid = std::accumulate(lost_.begin(), lost_.end(), Cycle{0});
+  return counts;
 }
 
 void Hypervisor::look_for_repeats(u32 core) {

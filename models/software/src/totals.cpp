@@ -9,6 +9,7 @@ namespace nestwalk::software {
 
 void Totals::add(const Vcpu& vcpu, Cycle now) {
   if (!vcpu.begun()) {
+    end = std::max(end, now);
     all_finished = false;
     return;
   }
@@ -70,6 +71,7 @@ std::optional<std::string> Totals::contradiction() const {
       {"operations of the hypervisor", operations.cycles.sum(), vcpus.operation_cycles},
       {"faults of the guest", faults.sum(), vcpus.guest_cycles},
       {"switches", switches.sum(), vcpus.switch_cycles},
+      {"interrupts", fences.lost, vcpus.interrupted_cycles + fences.unpaid},
       {"translations", mmu_cycles,
        vcpus.translation_cycles + faults[Part::Translation] + switches[Part::Translation]},
   };

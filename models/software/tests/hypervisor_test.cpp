@@ -286,6 +286,49 @@ TEST_P(Operation, InterruptsTakeTimeFromTheOthers) {
   }
 }
 
+// By hand: a zap on core 0 while the guest runs on core 1. The interrupt arrives after 40, the core
+// has left its guest 9 later, INVEPT takes 3, and 70 later core 0 knows. Core 1 is back after 50.
+TEST(Shootdown, AKickAndItsAcknowledgementHavePricesOfTheirOwn) {
+  models::FenceShape fence{3, 5, 40};
+  fence.own[static_cast<unsigned>(models::FenceCost::Kick)] = 9;
+  fence.own[static_cast<unsigned>(models::FenceCost::Acknowledge)] = 70;
+  World world(physical(), policy(Backend::lazy()), Architecture::X86_64, 2, {}, fence);
+  world.streams[0].read(0x5000);
+  GuestEvent zap;
+  zap.detail = HostOperation{HostOperation::Kind::Zap, Gpa(0x5000), kFrameBytes, {}};
+  zap.instructions = 50'000;
+  world.streams[0].add(zap);
+  world.streams[1].read(0x9000, 20'000);
+  world.streams[1].read(0x9000, 100'000);
+  world.streams[1].read(0x9000);  // what was lost is paid before it
+  world.run();
+  EXPECT_EQ(world.hypervisor->operations().cycles[Part::Fences], 40u + 9 + 3 + 70);
+  EXPECT_EQ(world.hypervisor->fence_counts().lost, 9u + 3 + kEntry);
+  EXPECT_EQ(world.counts(1).interrupted_cycles, 9u + 3 + kEntry);
+}
+
+// By hand: core 0 zaps a page twice, while core 1 counts to its second access, and to its last.
+// What the first took from it, 100 + 3 + 50, it pays before the last; nothing comes after that.
+TEST(Shootdown, WhatAVcpuLosesBeforeItEndsIsUnpaid) {
+  World world(physical(), policy(Backend::lazy()), Architecture::X86_64, 2);
+  GuestEvent zap;
+  zap.detail = HostOperation{HostOperation::Kind::Zap, Gpa(0x5000), kFrameBytes, {}};
+  zap.instructions = 50'000;
+  for (int turn = 0; turn < 2; ++turn) {
+    world.streams[0].read(0x5000);
+    world.streams[0].add(zap);
+  }
+  world.streams[1].read(0x9000, 20'000);
+  world.streams[1].read(0x9000, 50'000);
+  world.streams[1].read(0x9000, 200'000);
+  world.run();
+  const FenceCounts fences = world.hypervisor->fence_counts();
+  EXPECT_EQ(fences.interrupts, 2u);
+  EXPECT_EQ(fences.lost, 2 * (kExit + 3 + kEntry));
+  EXPECT_EQ(fences.unpaid, kExit + 3 + kEntry);
+  EXPECT_EQ(world.counts(1).interrupted_cycles, kExit + 3 + kEntry);
+}
+
 TEST_P(Operation, DeferredFencesComeOnceAndBeforeTheFrames) {
   HypervisorShape shape = policy(Backend::lazy());
   shape.fences = addrspace::FencePolicy::Deferred;

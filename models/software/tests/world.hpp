@@ -24,14 +24,15 @@ constexpr u64 kWalk = 4 * kReference;
 constexpr u64 kExit = 100, kEntry = 50, kHandler = 30, kFrame = 7, kZero = 20;
 constexpr u64 kGuestFault = 200, kGuestSwitch = 60, kEmulation = 500;
 
-inline models::MachineShape easy(Architecture architecture, u32 cores, bool second_stage = true) {
+inline models::MachineShape easy(Architecture architecture, u32 cores, bool second_stage = true,
+                                 const models::FenceShape& fence = {3, 5, 40}) {
   models::MachineShape shape;
   if (!second_stage) shape.memory_base = 0;
   shape.architecture = architecture;
   shape.cores = cores;
   shape.mmu.data_tlb = {{{4, 4, {12}}, {1, 4, {21}}}, kTlb};
   shape.memory = {1, 4096, 8192, kReference, kReference, kReference};
-  shape.fence = {3, 5, 40};
+  shape.fence = fence;
   shape.software = {1000,   kExit, kEntry,      kHandler,    kEmulation,
                     kFrame, kZero, kGuestFault, kGuestSwitch};
   return shape;
@@ -77,10 +78,10 @@ class World : private models::Actor {
 
   World(const GuestShape& guest_shape, const HypervisorShape& shape,
         Architecture architecture = Architecture::X86_64, u32 cores = 1,
-        const VcpuShape& vcpu_shape = {})
+        const VcpuShape& vcpu_shape = {}, const models::FenceShape& fence = {3, 5, 40})
       : shape_(shape),
         guest_shape_(guest_shape),
-        machine(easy(architecture, cores, shape.second_stage), 2 * addrspace::kGiB),
+        machine(easy(architecture, cores, shape.second_stage, fence), 2 * addrspace::kGiB),
         fences(machine),
         recording(machine.memory(), architecture, shape.fences,
                   capabilities(architecture, shape.hardware_dirty)),

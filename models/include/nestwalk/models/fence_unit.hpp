@@ -96,6 +96,7 @@ const char* to_string(FenceKind kind);
 bool is_broadcast(FenceKind kind);
 /// Does the issuer go on in the next cycle, before it has acted? SFENCE.INVAL.IR waits for those.
 bool is_posted(FenceKind kind);
+FenceCost cost_of(FenceKind kind);
 
 /// Removes from one core what the fence reaches; how many entries that were. Walks in flight there
 /// begin again. `remember`: whatever is filled again counts as a refill.
@@ -135,7 +136,7 @@ class FenceUnit final : public Actor {
 
   struct Sequence {
     Cycle own = 0;     ///< the issuer is through with it
-    Cycle others = 0;  ///< likewise the last of those that were interrupted; 0 if there are none
+    Cycle others = 0;  ///< it knows that all are that were interrupted; 0 if there are none
     Cycle each = 0;    ///< what one of them spent
     u32 interrupts = 0;
     Cycle end() const { return own > others ? own : others; }
@@ -154,11 +155,8 @@ class FenceUnit final : public Actor {
  private:
   struct Pending {
     FenceRequest fence;
-    Actor* owner;
-    u32 what;
-    u32 cores_left;
-    bool acts = true;
-    bool tells = false;
+    bool acts;
+    bool tells;
   };
   u32 take_place();
   Cycle run_on(u32 core, Cycle start, bool issuer, std::span<const FenceRequest> fences);

@@ -7,19 +7,10 @@
 #include <optional>
 #include <string>
 
+#include "nestwalk/models/fence_shape.hpp"
 #include "nestwalk/models/mmu.hpp"
 
 namespace nestwalk::models {
-
-/// What a fence costs the one who issues it, and when it has reached the others.
-struct FenceShape {
-  u32 local_cycles = 0;      ///< INVEPT, INVVPID, HFENCE, TLBI without IS
-  u32 broadcast_cycles = 0;  ///< TLBI ...IS and the DSB that waits for it
-  u32 ipi_cycles = 0;        ///< from one core to the fence on another, where nothing broadcasts
-  u32 issue_cycles = 1;      ///< of one that something else waits for: TLBI before DSB, HINVAL
-  bool tlbi_range = false;   ///< FEAT_TLBIRANGE
-  bool svinval = false;
-};
 
 /// What software costs beside the memory that it touches.
 struct SoftwareShape {

@@ -41,6 +41,7 @@ struct FenceCounts {
   u64 by_cause[kCauses] = {};  ///< fences: of HostOperation::Kind, then of exits, then of the begin
   u64 interrupts = 0;          ///< of other cores
   Cycle lost = 0;              ///< of guests that were interrupted
+  Cycle unpaid = 0;            ///< of these, of vCPUs that have not gone on since
 };
 
 class Hypervisor final : private models::Actor, private Shootdowns {
@@ -55,7 +56,7 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   Cycle take_lost(u32 core) { return std::exchange(lost_[core], 0); }
   /// A core faults on one page for ever, though it is permitted: nothing removes what is stale.
   bool is_stuck(u32 core) const { return repeats_[core].count >= kMostRepeats; }
-  const FenceCounts& fence_counts() const { return fence_counts_; }
+  FenceCounts fence_counts() const;
   void watch(Watcher* watcher);
   Watcher* watcher() const { return watcher_; }
 
@@ -121,6 +122,7 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   void look_for_repeats(u32 core);
   void play(u32 core, std::size_t cause);
   void put_place(u32 core, Place place);
+  Cycle kick_cycles() const;
   std::span<const models::InterruptTarget> targets(u32 core) override;
   void sent(const models::FenceUnit::Sequence& sequence) override;
 
