@@ -299,5 +299,37 @@ TEST(Retirement, removes_both_stages_of_the_vm) {
   EXPECT_EQ(without_vpid, (std::vector<Fence>{{FenceOp::InveptAll}}));
 }
 
+// All VMIDs at once. Intel SDM vol. 3C, "Operations that Invalidate Cached Mappings": INVVPID of
+// all contexts removes linear and combined mappings of every VPID but 0, and no guest-physical
+// ones, which are known by a root that nobody else gets. Arm ARM, "TLBI ALLE1IS": both stages of
+// all VMIDs. RISC-V, "HFENCE.GVMA": with rs1 = rs2 = x0, of all virtual machines; HFENCE.VVMA acts
+// on hgatp.VMID alone.
+TEST(Rollover, removes_the_translations_of_all_vms) {
+  const auto fences = [](Architecture architecture, const Capabilities& machine) {
+    std::vector<Fence> found;
+    emit_rollover(architecture, machine, [&](const Fence& fence) { found.push_back(fence); });
+    return found;
+  };
+  EXPECT_EQ(fences(Architecture::X86_64, full_machine()),
+            (std::vector<Fence>{{FenceOp::InvvpidAll}}));
+  EXPECT_EQ(fences(Architecture::X86_64, capabilities_from_ept_vpid_cap(0, 46)),
+            (std::vector<Fence>{}));
+  EXPECT_EQ(fences(Architecture::AArch64, full_machine()),
+            (std::vector<Fence>{
+                {FenceOp::DsbIshst}, {FenceOp::TlbiAlle1is}, {FenceOp::DsbIsh}, {FenceOp::Isb}}));
+  EXPECT_EQ(fences(Architecture::RiscV64, full_machine()),
+            (std::vector<Fence>{{FenceOp::HfenceGvmaAll}}));
+}
+
+TEST(Rollover, leaves_what_only_the_vmid_in_use_can_remove_to_its_first_entry) {
+  const VmTag tag{0x501e, 0, 3};
+  std::vector<Fence> found;
+  for (const Architecture architecture :
+       {Architecture::X86_64, Architecture::AArch64, Architecture::RiscV64}) {
+    emit_first_entry(architecture, tag, [&](const Fence& fence) { found.push_back(fence); });
+  }
+  EXPECT_EQ(found, (std::vector<Fence>{{FenceOp::HfenceVvmaAll, 3}}));
+}
+
 }  // namespace
 }  // namespace nestwalk::addrspace

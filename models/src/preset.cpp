@@ -124,6 +124,7 @@ SoftwareShape read_software(PresetReader in) {
   software.zero_cycles = in.number("zero_cycles", 0, kMost);
   software.guest_fault_cycles = in.number("guest_fault_cycles", 0, kMost);
   software.guest_switch_cycles = in.number("guest_switch_cycles", 0, kMost);
+  software.host_switch_cycles = in.number("host_switch_cycles", 0, kMost);
   in.finish();
   return software;
 }

@@ -18,6 +18,7 @@ struct VmShape {
   software::HypervisorShape hypervisor;
   bool replays_host = false;  ///< the second stage's tables are those of the trace, too
   addrspace::u32 vcpus = 1;
+  bool ordered = false;  ///< the trace's order between the vCPUs is kept
 };
 
 /// What of a run its statistics tell of: all, if nothing is named.
@@ -34,6 +35,9 @@ struct RunShape {
   std::vector<VmShape> vms;
   software::VcpuShape vcpu;
   addrspace::u64 host_bytes = 0;
+  addrspace::u32 cores = 1;  ///< that vCPUs take turns on: the machine may have more
+  models::Cycle slice = 0;   ///< how long one has its core if others want it
+  addrspace::u16 vmids = 1;
   addrspace::u64 limit = 0;  ///< accesses of each vCPU
   MeasuredPart part;
 };
@@ -63,6 +67,7 @@ class Configuration {
   Json& at(const std::string& path, const std::string& where, bool make = false);
   void put(const std::string& path, const Json& value, const std::string& where);
   void merge(const Json& from, const std::string& path, const std::string& where);
+  void resolve_host(RunShape& shape, addrspace::u32 vcpus);
   VmShape resolve_vm(const traces::Header& trace, const models::MachineShape& machine);
   void resolve_guest(const traces::Header& trace, const models::MachineShape& machine,
                      software::GuestShape& guest);

@@ -40,10 +40,7 @@ bool is_called(const software::GuestPhase& phase, const std::string& wanted) {
 }  // namespace
 
 Measurement::Measurement(const MeasuredPart& part, u32 vcpus, std::function<Snapshot()> look)
-    : part_(part),
-      look_(std::move(look)),
-      cold_(part.warmup == 0 ? 0 : vcpus),
-      markers_(vcpus, 0) {
+    : part_(part), look_(std::move(look)), cold_(part.warmup == 0 ? 0 : vcpus), markers_(vcpus, 0) {
   // What nobody counted yet is 0, but guests count from one to several.
   if (cold_ == 0 && part_.from.empty()) begin(look_());
 }

@@ -42,11 +42,11 @@ class Measurement final : public software::Milestones {
 
   MeasuredPart part_;
   std::function<Snapshot()> look_;
-  addrspace::u32 cold_;                 ///< vCPUs that have to warm up
+  addrspace::u32 cold_;                  ///< vCPUs that have to warm up
   std::vector<addrspace::u64> markers_;  ///< that each vCPU came to
-  addrspace::u64 borders_ = 0;          ///< markers that the first one came to
-  std::string seen_;                    ///< labels of all phases, for a message
-  std::optional<Snapshot> begin_;       ///< what had been counted when the measurement began
+  addrspace::u64 borders_ = 0;           ///< markers that the first one came to
+  std::string seen_;                     ///< labels of all phases, for a message
+  std::optional<Snapshot> begin_;        ///< what had been counted when the measurement began
   std::optional<Snapshot> whole_;
   std::optional<Measured> phase_begin_;
   std::string label_ = "start";  ///< of the phase that goes on

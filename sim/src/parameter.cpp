@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "command_line.hpp"
+#include "schedule.hpp"
 
 namespace nestwalk::sim {
 
@@ -57,6 +58,7 @@ bool fits(const Parameter& row, const Json& value) {
   }
   if (row.kind == Parameter::Kind::Flag) return value.is_boolean();
   if (row.kind == Parameter::Kind::Object) return value.is_object() || value.is_null();
+  if (row.kind == Parameter::Kind::List) return value.is_array();
   if (row.kind >= Parameter::Kind::Ranges && ranges_of(value)) return true;
   if (row.kind == Parameter::Kind::Ranges) return false;
   std::optional<u64> number;
@@ -77,6 +79,8 @@ std::string plain_range_of(const Parameter& row) {
       return "true or false";
     case Parameter::Kind::Object:
       return "an object";
+    case Parameter::Kind::List:
+      return "a list";
     case Parameter::Kind::Number:
       return "a number from " + std::to_string(row.least) + " to " + std::to_string(row.most);
     case Parameter::Kind::Size:
@@ -116,6 +120,7 @@ Json schema_of(const Parameter& row) {
   if (row.kind == Parameter::Kind::Flag) any.push_back({{"type", "boolean"}});
   if (row.kind == Parameter::Kind::Object) any.push_back({{"type", {"object", "null"}}});
   using Kind = Parameter::Kind;
+  if (row.kind == Kind::List) any.push_back(schedule_schema());
   const bool is_size = row.kind == Kind::Size || row.kind == Kind::SizeOrRanges;
   if (row.kind == Kind::Number || is_size) {
     any.push_back({{"type", "integer"}, {"minimum", row.least}, {"maximum", row.most}});

@@ -17,7 +17,7 @@ using Json = nlohmann::ordered_json;
 
 /// What a user may set, beside the machine.
 struct Parameter {
-  enum class Kind { Choice, Word, Number, Size, Flag, Object, Ranges, SizeOrRanges };
+  enum class Kind { Choice, Word, Number, Size, Flag, Object, List, Ranges, SizeOrRanges };
   const char* path;
   Kind kind;
   const char* standard;                ///< its value if nobody sets it

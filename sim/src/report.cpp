@@ -79,6 +79,7 @@ class Rows {
     exits();
     operations();
     guest();
+    schedule();
     fences();
     memory();
     if (run_.replayed) replayed(*run_.replayed);
@@ -103,6 +104,7 @@ class Rows {
   void exits();
   void operations();
   void guest();
+  void schedule();
   void fences();
   void memory();
   void replayed(const software::ReplayCounts& counts);
@@ -118,15 +120,19 @@ void Rows::time() {
   cycles("time.first_access", all_.first_access == models::kNever ? 0 : all_.first_access,
          "from the start until the guest's first access was over");
   cycles("time.begin", all_.begin.sum(), "before the vCPUs began, to give the guest its memory");
-  cycles("time.vcpus", all_.vcpu_cycles, "of all vCPUs together: the sum of the next six");
+  cycles("time.vcpus", all_.vcpu_cycles, "of all vCPUs together: the sum of the next nine");
   const Cycle rest = vcpus.instruction_cycles + vcpus.interrupted_cycles + vcpus.switch_cycles +
-                     vcpus.fence_cycles + vcpus.operation_cycles;
+                     vcpus.fence_cycles + vcpus.operation_cycles + vcpus.scheduling_cycles +
+                     vcpus.waiting_cycles + vcpus.ordered_cycles;
   cycles("time.instructions", vcpus.instruction_cycles, "in the instructions between accesses");
   cycles("time.accesses", all_.vcpu_cycles - rest, "waiting for accesses");
   cycles("time.switches", vcpus.switch_cycles, "in switches of the guest's address space");
   cycles("time.fences", vcpus.fence_cycles, "in fences of the guest");
   cycles("time.operations", vcpus.operation_cycles, "in operations of the hypervisor");
   cycles("time.interrupted", vcpus.interrupted_cycles, "by fences of other vCPUs' hypervisor");
+  cycles("time.scheduling", vcpus.scheduling_cycles, "giving up cores to others, and coming back");
+  cycles("time.waiting", vcpus.waiting_cycles, "for cores that others had");
+  cycles("time.ordered", vcpus.ordered_cycles, "for vCPUs that the trace has before them");
 }
 
 void Rows::accesses() {
@@ -162,7 +168,7 @@ void Rows::latencies() {
 }
 
 void Rows::translations() {
-  const models::Mmu::Counts& mmu = all_.mmu;
+  const models::Mmu::Counts& mmu = all_.mmu.counts;
   constexpr const char* kKinds[] = {"reads", "writes", "fetches"};
   add("tlb.first_hits", mmu.first_hits(), "lookups", "that hit the first-level TLB");
   for (unsigned kind = 0; kind < 3; ++kind) {
@@ -185,16 +191,16 @@ void Rows::translations() {
   add("walk.references", mmu.references, "references",
       "of walks: entries read or updated, and hits that spared some");
   add("walk.references_mean", mean(mmu.references, mmu.walks()), "references", "of one walk");
-  const Cycle walking = all_.walks.cycles();
+  const Cycle walking = all_.mmu.walks.cycles();
   add("walk.cycles_mean", mean(walking, mmu.walks()), "cycles", "of one walk");
-  const Cycle lookups = all_.mmu_cycles - walking - mmu.merged_cycles;
-  cycles("translation.cycles", all_.mmu_cycles,
+  const Cycle lookups = all_.mmu.cycles - walking - mmu.merged_cycles;
+  cycles("translation.cycles", all_.mmu.cycles,
          "in all translations, the kernel's touches included: the sum of the next three");
   cycles("translation.tlbs", lookups, "in the TLBs");
   cycles("translation.merged", mmu.merged_cycles, "waiting for the walk of another one");
   cycles("translation.walks", walking, "in walks: the sum of the next two and the references");
-  cycles("walk.waiting", all_.walks.waiting(), "for a free walker, or lost to a fence");
-  cycles("walk.missing", all_.walks.missing(),
+  cycles("walk.waiting", all_.mmu.walks.waiting(), "for a free walker, or lost to a fence");
+  cycles("walk.missing", all_.mmu.walks.missing(),
          "in walk caches and nested TLBs that did not have what was wanted");
 }
 
@@ -217,7 +223,7 @@ void Rows::reference(u8 guest, u8 nested, bool update) {
   if (update) place += ".update";
   for (unsigned source = 0; source < WalkTotals::kSources; ++source) {
     const WalkTotals::Cell& cell =
-        all_.walks.of(guest, nested, static_cast<Served>(source), update);
+        all_.mmu.walks.of(guest, nested, static_cast<Served>(source), update);
     if (cell.references == 0) continue;
     const std::string name = place + "." + kSourceNames[source];
     add(name, cell.references, "references", kReferencesSentence);
@@ -227,7 +233,7 @@ void Rows::reference(u8 guest, u8 nested, bool update) {
 
 // Who had what: data, instructions, the walkers' entries and the software's.
 void Rows::caches() {
-  const WalkTotals& walks = all_.walks;
+  const WalkTotals& walks = all_.mmu.walks;
   for (const Served source : kSources) {
     const unsigned n = static_cast<unsigned>(source);
     WalkTotals::Cell tables;
@@ -331,6 +337,8 @@ void Rows::guest() {
       "of these, where the trace has another page");
   add("guest.switches", all_.vcpus.switches, "switches", "between the guest's address spaces");
   add("guest.spaces", guest.spaces, "spaces", "that the guest made");
+  add("guest.ended_spaces", guest.ended_spaces, "spaces",
+      "of these, that ended when frames ran out: those that ran longest ago");
   add("guest.asid_rollovers", guest.asid_rollovers, "rollovers", "of the guest's ASIDs");
   add("guest.fences", all_.vcpus.fences, "fences", "that the guest issued");
   add("guest.table_frames", guest.table_frames, "frames",
@@ -341,6 +349,16 @@ void Rows::guest() {
   cycles("guest.cycles", both.sum(),
          "in the guest's kernel, of all vCPUs: the sum of the next seven");
   parts("guest.cycles", both, kKernelParts);
+}
+
+void Rows::schedule() {
+  const software::ScheduleCounts& schedule = all_.schedule;
+  add("host.departures", schedule.departures, "departures", "of vCPUs that gave up a core");
+  add("host.vmid_rollovers", schedule.vmid_rollovers, "rollovers", "of VMIDs");
+  cycles("host.cycles", schedule.cycles.sum(),
+         "in giving up cores, and in coming back: the sum of the next five");
+  parts("host.cycles", schedule.cycles,
+        {Part::Exit, Part::Handler, Part::Lock, Part::Fences, Part::Entry});
 }
 
 void Rows::fences() {
@@ -355,18 +373,24 @@ void Rows::fences() {
       {"fence.inflate", "for the balloon"},
       {"fence.deflate", "for frames that it promised again"},
       {"fence.exits", "for exits"},
-      {"fence.begin", "before the guest began"}};
+      {"fence.begin", "before the guest began"},
+      {"fence.vmids", "since VMIDs were used again"}};
   for (std::size_t n = 0; n < software::FenceCounts::kCauses; ++n) {
     add(kCauses[n][0], fences.by_cause[n], "fences", kCauses[n][1]);
   }
+  const software::VcpuCounts& vcpus = all_.vcpus;
   const auto part = software::Part::Fences;
-  cycles("fence.cycles", all_.exits.cycles[part] + all_.operations.cycles[part] + all_.begin[part],
+  cycles("fence.cycles",
+         all_.exits.cycles[part] + all_.operations.cycles[part] + all_.begin[part] +
+             all_.schedule.cycles[part],
          "of the hypervisor until its fences were complete");
   add("fence.interrupts", fences.interrupts, "interrupts", "of other cores, for their fences");
-  cycles("fence.lost", fences.lost, "that guests lost to interrupts: the sum of the next two");
-  cycles("fence.lost.paid", all_.vcpus.interrupted_cycles, "by vCPUs that went on later");
-  cycles("fence.lost.unpaid", fences.unpaid, "by vCPUs that did not go on: that was their end");
-  add("fence.refills", all_.refills, "entries",
+  cycles("fence.lost", vcpus.interrupted_cycles + vcpus.unpaid_cycles,
+         "that guests lost to interrupts: the sum of the next two");
+  cycles("fence.lost.paid", vcpus.interrupted_cycles, "by vCPUs that went on later");
+  cycles("fence.lost.unpaid", vcpus.unpaid_cycles,
+         "by vCPUs that did not go on: that was their end");
+  add("fence.refills", all_.mmu.refills, "entries",
       "of translations that fences removed and that were filled again");
 }
 

@@ -9,6 +9,7 @@
 #include "configuration.hpp"
 #include "fence_rules.hpp"
 #include "nestwalk/software/guest_space.hpp"
+#include "schedule.hpp"
 
 namespace nestwalk::sim {
 
@@ -184,7 +185,32 @@ VmShape Configuration::resolve_vm(const traces::Header& trace,
     vm.hypervisor.rules = own.rules;
   }
   vm.hypervisor.drop_fence = number("hypervisor.drop_fence");
+  vm.hypervisor.schedule =
+      parse_schedule(document_["hypervisor"]["schedule"], "hypervisor.schedule");
+  if (!vm.hypervisor.schedule.empty() && (vm.replays_host || !vm.hypervisor.second_stage)) {
+    throw UsageError(
+        "hypervisor.schedule needs a second stage of the engine, but hypervisor.backing is " +
+        backing);
+  }
+  if (text("vcpu.order") == "auto") {
+    put("vcpu.order", (trace.lacks & traces::kNoOrder) == 0 ? "recorded" : "free", "auto");
+  }
+  vm.ordered = text("vcpu.order") == "recorded";
   return vm;
+}
+
+void Configuration::resolve_host(RunShape& shape, u32 vcpus) {
+  if (document_["host"]["cores"] == "auto") put("host.cores", vcpus, "auto");
+  shape.cores = static_cast<u32>(number("host.cores"));
+  shape.slice = number("host.time_slice");
+  const auto vms = static_cast<u64>(shape.vms.size());
+  if (document_["host"]["vmids"] == "auto") put("host.vmids", std::max<u64>(vms, 2), "auto");
+  shape.vmids = static_cast<addrspace::u16>(number("host.vmids"));
+  // Each core runs one guest at a time, and that keeps its own.
+  if (shape.vmids < vms && shape.vmids <= shape.cores) {
+    throw UsageError("host.vmids is " + std::to_string(shape.vmids) + ", but " +
+                     std::to_string(shape.cores) + " cores run as many guests at once");
+  }
 }
 
 RunShape Configuration::resolve(const std::vector<traces::Header>& traces) {
@@ -201,7 +227,8 @@ RunShape Configuration::resolve(const std::vector<traces::Header>& traces) {
     if (decided != document_) decided = asked;  // each trace decides for itself again
   }
   document_ = decided;
-  shape.machine.cores = std::max(shape.machine.cores, vcpus);
+  resolve_host(shape, vcpus);
+  shape.machine.cores = std::max(shape.machine.cores, shape.cores);
   if (document_["machine"]["cores"][0] != shape.machine.cores) {
     document_["machine"]["cores"] = Json::array({shape.machine.cores, "manual vCPUs of the trace"});
   }
@@ -215,8 +242,7 @@ RunShape Configuration::resolve(const std::vector<traces::Header>& traces) {
   }
   shape.vcpu.window = static_cast<u32>(number("vcpu.window"));
   shape.limit = number("run.limit");
-  shape.part = {number("run.warmup"), word("run.from"), word("run.to"),
-                flag("run.phases")};
+  shape.part = {number("run.warmup"), word("run.from"), word("run.to"), flag("run.phases")};
   if (shape.part.warmup != 0 && !shape.part.from.empty()) {
     throw UsageError("run.warmup and run.from: statistics begin once");
   }

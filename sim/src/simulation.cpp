@@ -24,13 +24,17 @@ constexpr Cycle kSlice = 50'000'000;
 /// its kernel's direct map.
 constexpr u32 kOwnTags = 8;
 
-// The caches tell so many combinations of VMIDs and ASIDs apart.
-u16 asids_for_each(Architecture architecture, u32 vms, u32 vcpus) {
-  const u32 there_are = models::Tags::kMost / vms;
+// The caches tell so many combinations of VMIDs and ASIDs apart; on x86, of roots as well.
+u16 asids_for_each(const RunShape& shape, u32 vcpus) {
+  const auto guests = static_cast<u32>(shape.vms.size());
+  const bool by_root = shape.machine.architecture == Architecture::X86_64;
+  const u32 vmids = std::min<u32>(guests, shape.vmids);
+  const u32 there_are = models::Tags::kMost / (by_root ? guests * vmids : vmids);
   if (there_are < kOwnTags + vcpus + 1) {
-    throw software::ShapeError("so many guests have too few ASIDs: " + std::to_string(vms));
+    throw software::ShapeError("so many guests have too few ASIDs: " + std::to_string(guests));
   }
-  return std::min(software::most_asids(architecture), static_cast<u16>(there_are - kOwnTags));
+  return std::min(software::most_asids(shape.machine.architecture),
+                  static_cast<u16>(there_are - kOwnTags));
 }
 
 }  // namespace
@@ -38,18 +42,19 @@ u16 asids_for_each(Architecture architecture, u32 vms, u32 vcpus) {
 Simulation::Simulation(const RunShape& shape, const std::vector<GuestSource>& sources)
     : shape_(shape), platform_("platform", shape.machine, shape.host_bytes) {
   sc_core::sc_start(sc_core::SC_ZERO_TIME);  // elaborates
-  u32 cores = 0;
-  for (const VmShape& vm : shape.vms) cores += vm.vcpus;
-  const u16 asids =
-      asids_for_each(shape.machine.architecture, static_cast<u32>(shape.vms.size()), cores);
-  u32 first_core = 0;
+  cores_.emplace(platform_.board().cores(), shape.slice);
+  vmids_.emplace(shape.vmids, platform_.board().cores());
+  u32 vcpus = 0;
+  for (const VmShape& vm : shape.vms) vcpus += vm.vcpus;
+  const u16 asids = asids_for_each(shape, vcpus);
+  u32 first_vcpu = 0;
   for (std::size_t n = 0; n < shape.vms.size(); ++n) {
-    vms_.push_back(std::make_unique<VirtualMachine>(shape.vms[n], shape, platform_.board(),
-                                                    platform_.fences(), first_core,
-                                                    static_cast<u16>(n + 1), asids, sources[n]));
-    first_core += shape.vms[n].vcpus;
+    const VirtualMachine::Host host{platform_.board(), platform_.fences(), *cores_, *vmids_};
+    vms_.push_back(
+        std::make_unique<VirtualMachine>(shape.vms[n], shape, host, first_vcpu, asids, sources[n]));
+    first_vcpu += shape.vms[n].vcpus;
   }
-  measurement_ = std::make_unique<Measurement>(shape.part, cores, [this] { return look(); });
+  measurement_ = std::make_unique<Measurement>(shape.part, vcpus, [this] { return look(); });
   for (const auto& vm : vms_) vm->tell(*measurement_);
 }
 

@@ -52,6 +52,8 @@ class Simulation {
 
   RunShape shape_;
   systemc::Platform platform_;
+  std::optional<software::Cores> cores_;
+  std::optional<software::Vmids> vmids_;
   std::vector<std::unique_ptr<VirtualMachine>> vms_;
   std::unique_ptr<Measurement> measurement_;
   std::optional<Measurement::Snapshot> whole_;

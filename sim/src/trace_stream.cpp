@@ -112,6 +112,8 @@ void TraceStream::convert(const traces::Event& event) {
     event_.detail = host_operation(*operation);
   } else if (const auto* const phase = std::get_if<traces::PhaseMarker>(&event.detail)) {
     event_.detail = software::GuestPhase{phase->number, phase->name};
+  } else if (const auto* const time = std::get_if<traces::TimeSync>(&event.detail)) {
+    event_.detail = software::GuestTime{time->time};
   }
 }
 

@@ -61,23 +61,26 @@ u64 end_of(const std::vector<MemoryRange>& memory) {
 
 }  // namespace
 
-VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, models::Board& board,
-                               models::FenceUnit& fences, u32 first_core, u16 vmid, u16 most_asids,
-                               const GuestSource& source)
+VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, const Host& host,
+                               u32 first_vcpu, u16 most_asids, const GuestSource& source)
     : shape_(shape),
-      board_(board),
+      board_(host.board),
+      cores_(host.cores),
       limit_(run.limit == 0 ? ~u64{0} : run.limit),
       warmup_(run.part.warmup),
-      first_core_(first_core),
+      first_core_(first_vcpu % run.cores),
       memory_(memory_of(shape)),
-      recording_(board.memory(), run.machine.architecture, policy_of(shape_.hypervisor),
+      recording_(board_.memory(), run.machine.architecture, policy_of(shape_.hypervisor),
                  capabilities_of(shape, run.machine), shape.hypervisor.drop_fence) {
   using software::GuestTables;
   const auto architecture = run.machine.architecture;
   const models::SoftwareShape& costs = run.machine.software;
+  software::Vmids::Holder holder;
+  host.vmids.renew(holder);
+  const u16 vmid = holder.tag;
   space_ = make_host_space(architecture, shape.hypervisor, end_of(memory_), vmid, recording_);
-  hypervisor_ =
-      std::make_unique<software::Hypervisor>(board, fences, *space_, recording_, costs, first_core);
+  hypervisor_ = std::make_unique<software::Hypervisor>(
+      board_, host.fences, *space_, recording_, costs, host.cores, host.vmids, holder, first_core_);
   for (const MemoryRange& device : shape.guest.mmio) {
     hypervisor_->leave_alone([device](const MemoryRange& range) {
       return range.start < device.start + device.bytes && range.start + range.bytes > device.start;
@@ -88,32 +91,43 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, models
       throw software::ShapeError("there are no guest tables with " +
                                  std::to_string(shape.guest.levels) + " levels");
     }
-    guest_ = std::make_unique<Guest>(board, *space_, *hypervisor_, recording_, shape.guest, costs,
+    guest_ = std::make_unique<Guest>(board_, *space_, *hypervisor_, recording_, shape.guest, costs,
                                      vmid, most_asids);
   }
   models::Regime physical;
   physical.nested = space_->stage();
   physical.vmid = vmid;
-  physical = physical.tagged(board.tags());
+  physical = physical.tagged(board_.tags());
   if (shape.guest.tables == GuestTables::Replayed) {
-    replayed_ = std::make_unique<ReplayedTables>(board, shape.replays_host ? nullptr : space_.get(),
-                                                 vmid, most_asids);
+    replayed_ = std::make_unique<ReplayedTables>(
+        board_, shape.replays_host ? nullptr : space_.get(), vmid, most_asids);
     source.load(*replayed_);
     hypervisor_->leave_alone(
         [this](const MemoryRange& range) { return replayed_->lies_in(range); });
   }
+  hypervisor_->tell_of_vmids([this](u16 next) {
+    if (guest_) guest_->set_vmid(next);
+    if (replayed_) replayed_->set_vmid(next);
+  });
   for (u32 n = 0; n < shape.vcpus; ++n) {
-    if (!guest_) board.core(first_core + n).mmu->set_regime(physical);
+    const u32 vcpu = first_vcpu + n;
     streams_.push_back(source.open(n));
-    vcpus_.push_back(std::make_unique<Vcpu>(board, first_core + n, guest_.get(), *hypervisor_,
-                                            costs, shape.guest.tables, *streams_.back(), run.vcpu));
+    vcpus_.push_back(std::make_unique<Vcpu>(
+        board_, cores_, software::VcpuPlace{vcpu, vcpu % run.cores}, guest_.get(), *hypervisor_,
+        costs, shape.guest.tables, *streams_.back(), run.vcpu));
+    if (!guest_) vcpus_.back()->set_regime(physical);
     if (replayed_) vcpus_.back()->replay(*replayed_);
+    if (shape.ordered && shape.vcpus > 1) vcpus_.back()->keep_order(order_);
   }
+  vcpus_[0]->set_agenda(software::Agenda(shape.hypervisor.schedule));
 }
 
-void VirtualMachine::begin() { hypervisor_->begin(memory_, shape_.hypervisor.backend, *this, 0); }
+void VirtualMachine::begin() { cores_.ask(first_core_, *this, board_.wheel().now()); }
+
+void VirtualMachine::on_core() { hypervisor_->begin(memory_, shape_.hypervisor.backend, *this, 0); }
 
 void VirtualMachine::on_cycle(u32) {
+  cores_.give_up(first_core_, board_.wheel().now());
   if (hypervisor_->begin_error()) return;
   for (auto& vcpu : vcpus_) vcpu->begin(limit_, warmup_);
 }
@@ -136,10 +150,7 @@ std::optional<std::string> VirtualMachine::stopped() const {
 }
 
 void VirtualMachine::add_to(software::Totals& all, models::Cycle now) const {
-  for (u32 n = 0; n < vcpus_.size(); ++n) {
-    all.add(*vcpus_[n], now);
-    all.add(*board_.core(first_core_ + n).mmu);
-  }
+  for (const auto& vcpu : vcpus_) all.add(*vcpu, now);
   all.add(*hypervisor_);
   if (guest_) all.add(*guest_);
 }

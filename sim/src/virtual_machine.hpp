@@ -20,12 +20,18 @@ struct GuestSource {
   std::function<void(software::ReplayedTables&)> load;
 };
 
-class VirtualMachine final : private models::Actor {
+class VirtualMachine final : private models::Actor, private software::Cores::User {
  public:
-  /// On the cores from `first_core` on.
-  VirtualMachine(const VmShape& shape, const RunShape& run, models::Board& board,
-                 models::FenceUnit& fences, addrspace::u32 first_core, addrspace::u16 vmid,
-                 addrspace::u16 most_asids, const GuestSource& source);
+  /// Where it runs.
+  struct Host {
+    models::Board& board;
+    models::FenceUnit& fences;
+    software::Cores& cores;
+    software::Vmids& vmids;
+  };
+  /// Its vCPUs are those of the machine from `first_vcpu` on, and take turns on its cores.
+  VirtualMachine(const VmShape& shape, const RunShape& run, const Host& host,
+                 addrspace::u32 first_vcpu, addrspace::u16 most_asids, const GuestSource& source);
 
   /// Before begin(): tells a checker of fences all that it has to know.
   void check(checker::Events& events);
@@ -40,7 +46,6 @@ class VirtualMachine final : private models::Actor {
   /// Why it ended before its trace did; none if it did not.
   std::optional<std::string> stopped() const;
 
-  addrspace::u32 first_core() const { return first_core_; }
   addrspace::u32 vcpus() const { return static_cast<addrspace::u32>(vcpus_.size()); }
   software::Vcpu& vcpu(addrspace::u32 n) { return *vcpus_[n]; }
   const software::Vcpu& vcpu(addrspace::u32 n) const { return *vcpus_[n]; }
@@ -51,10 +56,12 @@ class VirtualMachine final : private models::Actor {
   void add_to(software::Totals& totals, models::Cycle now) const;
 
  private:
-  void on_cycle(addrspace::u32) override;  // the guest has its memory
+  void on_core() override;                 // it may give the guest its memory
+  void on_cycle(addrspace::u32) override;  // the guest has it
 
   VmShape shape_;
   models::Board& board_;
+  software::Cores& cores_;
   addrspace::u64 limit_;
   addrspace::u64 warmup_;
   addrspace::u32 first_core_;
@@ -65,6 +72,7 @@ class VirtualMachine final : private models::Actor {
   std::unique_ptr<software::Guest> guest_;
   std::unique_ptr<FenceFeed> feed_;
   std::unique_ptr<software::ReplayedTables> replayed_;
+  software::RecordedOrder order_;
   std::vector<std::unique_ptr<software::GuestStream>> streams_;
   std::vector<std::unique_ptr<software::Vcpu>> vcpus_;
 };

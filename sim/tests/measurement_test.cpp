@@ -19,8 +19,8 @@ using i64 = std::int64_t;
 
 // Not a sum over time: how things are, or one value of a distribution.
 bool is_sum(const std::string& name, const Json& value) {
-  return value.is_number_integer() && !name.starts_with("memory.") &&
-         name != "time.first_access" && name != "latency.max" && !name.starts_with("latency.p");
+  return value.is_number_integer() && !name.starts_with("memory.") && name != "time.first_access" &&
+         name != "latency.max" && !name.starts_with("latency.p");
 }
 
 class MeasuredPart : public Program {
@@ -50,7 +50,11 @@ class MeasuredPart : public Program {
       for (u32 vcpu = 0; vcpu < 2; ++vcpu) {
         random = random * 6364136223846793005 + 1442695040888963407;
         const u64 page = random >> 33 & 0x1ff;
-        writer.append(vcpu, Access{Gva(page << 12), Gpa(), {}, static_cast<u32>(random >> 60), 8,
+        writer.append(vcpu, Access{Gva(page << 12),
+                                   Gpa(),
+                                   {},
+                                   static_cast<u32>(random >> 60),
+                                   8,
                                    page % 3 == 0 ? AccessKind::Write : AccessKind::Read,
                                    kGvaKnown});
         if (n % (accesses / 4) == accesses / 8) {
@@ -130,8 +134,9 @@ TEST_F(MeasuredPart, APhaseAloneIsThatPhaseOfTheWhole) {
 // 2000 accesses of a page that is there, each 1 for the TLB and 10 for memory, but the first: bins
 // that hold one value each below 256.
 TEST_F(MeasuredPart, AHistogramCountsEachLatency) {
-  ASSERT_EQ(run("nestwalk trace gen phases phases=2 growth=1 accesses=4000 bytes=4M -o t.nwt").exit_code,
-            0);
+  ASSERT_EQ(
+      run("nestwalk trace gen phases phases=2 growth=1 accesses=4000 bytes=4M -o t.nwt").exit_code,
+      0);
   const Json all = stats("-p zen4 --phases", "all");
   const auto check = [&](const std::string& prefix) {
     i64 count = 0, below = 0;
@@ -162,12 +167,10 @@ TEST_F(MeasuredPart, AMeasurementThatNeverBeginsIsAnError) {
   expect(run + "--from 1 --to 0", 2,
          "run.to is 0, but there are only the phases working-set-0, working-set-1, and "
          "none after run.from\n");
-  expect(run + "--warmup 200", 2,
-         "run.warmup is 200, and no vCPU plays more accesses than that\n");
+  expect(run + "--warmup 200", 2, "run.warmup is 200, and no vCPU plays more accesses than that\n");
   expect(run + "--warmup 20 --limit 20", 2,
          "run.warmup is 20, so nothing of run.limit, 20, is left\n");
-  expect(run + "--warmup 20 --from 1", 2,
-         "run.warmup and run.from: statistics begin once\n");
+  expect(run + "--warmup 20 --from 1", 2, "run.warmup and run.from: statistics begin once\n");
   ASSERT_EQ(this->run("nestwalk trace gen random accesses=100 -o t.nwt").exit_code, 0);
   expect(run + "--to 1", 2, "run.to is 1, but the trace has no phases\n");
 }

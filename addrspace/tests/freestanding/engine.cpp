@@ -355,6 +355,8 @@ extern "C" std::uint64_t nestwalk_use_everything(std::uint64_t ept_vpid_cap, std
   const Capabilities arm = capabilities_from_id_registers(mmfr0, mmfr1);
   use_formats(this_machine(), fences, levels, numbers, tally);
   execute_retirement(x86, VmTag{number, number, 1});
+  execute_rollover(x86);
+  execute_first_entry(VmTag{number, number, 1});
   use_formats(x86, fences, levels, numbers, tally);
   use_zeroed_frames(capabilities_from_hgatp(5, 14), fences, levels, numbers, tally);
   use_zeroed_frames(arm, fences, levels, numbers, tally);

@@ -97,6 +97,16 @@ Gpa GuestFrames::frame(u64 number) const {
   return Gpa(ranges_[n].start + (number - ranges_[n].first) * kFrameBytes);
 }
 
+u64 GuestFrames::number_of(Gpa frame) const {
+  std::size_t n = ranges_.size() - 1;
+  while (ranges_[n].start > frame.value()) --n;
+  return ranges_[n].first + (frame.value() - ranges_[n].start) / kFrameBytes;
+}
+
+void GuestFrames::give_back(Gpa start, u64 bytes) {
+  free_[bytes == kFrameBytes ? 0 : kLargeOrder].push_back(number_of(start));
+}
+
 Gpa GuestFrames::take_number(u64 number) {
   taken_[number] = true;
   ++in_use_[number / kSmallPerLarge];
@@ -104,7 +114,8 @@ Gpa GuestFrames::take_number(u64 number) {
 }
 
 std::optional<Gpa> GuestFrames::take() {
-  if (placement_ == Placement::Buddy) return take_block(0);
+  const std::optional<Gpa> block = take_block(0);
+  if (block || placement_ == Placement::Buddy) return block;
   const bool linear = placement_ == Placement::Linear;
   const u64 end = linear ? frames_ : u64{1} << 2 * half_bits_;
   while (next_ < end) {
@@ -116,7 +127,8 @@ std::optional<Gpa> GuestFrames::take() {
 }
 
 std::optional<Gpa> GuestFrames::take_large() {
-  if (placement_ == Placement::Buddy) return take_block(kLargeOrder);
+  const std::optional<Gpa> block = take_block(kLargeOrder);
+  if (block || placement_ == Placement::Buddy) return block;
   while (next_large_ > 0) {
     const u64 region = --next_large_;
     if (in_use_[region] != 0) continue;

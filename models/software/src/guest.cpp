@@ -4,6 +4,7 @@
 #include "nestwalk/software/guest.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "nestwalk/software/guest_fences.hpp"
 
@@ -38,9 +39,11 @@ Guest::Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Reco
       tables_(host, recording),
       frames_(shape),
       jobs_(board.cores()),
+      on_(board.cores()),
       current_(board.cores()),
-      most_asids_(most_asids),
+      asids_(most_asids),
       vmid_(vmid) {
+  std::iota(on_.begin(), on_.end(), 0u);
   const MemoryRange kernel = kernel_memory(shape.memory);
   hypervisor.leave_alone([kernel](const MemoryRange& range) {
     return range.start < kernel.start + kernel.bytes && range.start + range.bytes > kernel.start;
@@ -54,6 +57,17 @@ Guest::Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Reco
   for (u32 core = 0; core < board.cores(); ++core) {
     workers_.emplace_back(board, hypervisor.fences(), core, recording.architecture(), costs);
   }
+}
+
+void Guest::put_on(u32 core, u32 vcpu) {
+  on_[core] = vcpu;
+  if (vcpu >= current_.size()) current_.resize(vcpu + 1);
+}
+
+void Guest::set_vmid(u16 vmid) {
+  vmid_ = vmid;
+  kernel_.vmid = vmid;
+  kernel_ = kernel_.tagged(board_.tags());
 }
 
 void Guest::enter(u32 core, u64 key, models::Actor& owner, u32 what, GuestOutcome& outcome) {
@@ -92,7 +106,7 @@ GuestSpace& Guest::tables_for(const Space& space, Gva address) const {
 }
 
 bool Guest::agrees(u32 core, Gva address, Gpa recorded) const {
-  const std::optional<GuestPage> page = tables_for(*current_[core], address).query(address);
+  const std::optional<GuestPage> page = tables_for(space_on(core), address).query(address);
   return !page || page->gpa == recorded;
 }
 
@@ -127,6 +141,7 @@ void Guest::account(u32 core) {
     case State::PageZeroed:
       return charge_to(core, Part::Zeroing);
     case State::Changed:
+    case State::Ended:
       models::add(job.enters ? counts_.switch_cycles : counts_.fault_cycles,
                   workers_[core].cycles());
       jobs_[core].mark = board_.wheel().now();
@@ -175,6 +190,9 @@ bool Guest::step(u32 core) {
       return change(core);
     case State::Changed:
       return finish(core, GuestOutcome::Mapped);
+    case State::Ended:
+      job.state = job.lacking;
+      return true;
     case State::Idle:
       break;
   }
@@ -206,7 +224,7 @@ bool Guest::stock(u32 core) {
     const bool empty = job.backed == FaultOutcome::OutOfMemory;
     return finish(core, empty ? GuestOutcome::Failed : GuestOutcome::TakenAway);
   }
-  if (next_table_ == last_table_) return finish(core, GuestOutcome::OutOfMemory);
+  if (next_table_ == last_table_) return end_oldest_space(core, State::Stock);
   job.state = State::StockTouched;
   return touch(core, next_table_);
 }
@@ -254,7 +272,7 @@ bool Guest::after_touch(u32 core, State again, State next) {
 
 bool Guest::choose_page(u32 core) {
   Job& job = jobs_[core];
-  Space& space = *current_[core];
+  Space& space = *current(core);
   const GuestSpace& tables = tables_for(space, job.address);
   if (!tables.accepts(job.address)) return finish(core, GuestOutcome::NoAddress);
   const std::optional<GuestPage> mapped = tables.query(job.address);
@@ -283,10 +301,36 @@ bool Guest::choose_page(u32 core) {
     page = frames_.take();
     space.in_small_pages.insert(region);
   }
-  if (!page) return finish(core, GuestOutcome::OutOfMemory);
+  if (!page) return end_oldest_space(core, State::Page);
+  if (&tables == space.tables.get()) space.pages.push_back({*page, job.page_bytes});
   if (job.page_bytes == kLargeBytes) ++counts_.large_pages;
   job.page = *page;
   return true;
+}
+
+// No record says that a process has ended. When frames run out, it is the one in which no vCPU has
+// been for the longest time: should it come back, it faults as a new one does.
+bool Guest::end_oldest_space(u32 core, State lacking) {
+  auto oldest = spaces_.end();
+  for (auto at = spaces_.begin(); at != spaces_.end(); ++at) {
+    const bool runs =
+        std::find(current_.begin(), current_.end(), at->second.get()) != current_.end();
+    if (runs) continue;
+    if (oldest == spaces_.end() || at->second->entered < oldest->second->entered) oldest = at;
+  }
+  if (oldest == spaces_.end()) return finish(core, GuestOutcome::OutOfMemory);
+  ++counts_.ended_spaces;
+  Job& job = jobs_[core];
+  job.lacking = lacking;
+  job.state = State::Ended;
+  recording_.begin(kernel_);
+  const Space& space = *oldest->second;
+  for (const GuestPage& page : space.pages) frames_.give_back(page.gpa, page.bytes);
+  recording_.fence(
+      {guest_fence(recording_.architecture(), false, true), 0, vmid_, space.regime.asid, 0, 1});
+  spaces_.erase(oldest);
+  workers_[core].play(recording_.take(), *this, core);
+  return false;
 }
 
 bool Guest::is_memory(Gpa at) const {
@@ -304,7 +348,7 @@ bool Guest::change(u32 core) {
   if (job.enters) {
     enter_space(core, job.key);
   } else {
-    GuestSpace& tables = tables_for(*current_[core], job.address);
+    GuestSpace& tables = tables_for(*current(core), job.address);
     const Gva start = job.address.aligned_down(job.page_bytes);
     if (tables.query(job.address)) {
       ++counts_.moved_pages;
@@ -312,7 +356,7 @@ bool Guest::change(u32 core) {
       models::check(unmapped.ok(), "guest", "a page that can be unmapped", board_.wheel().now(),
                     start.value());
       recording_.fence({guest_fence(recording_.architecture(), true, true), 0, vmid_,
-                        current_[core]->regime.asid, start.value(), job.page_bytes});
+                        current(core)->regime.asid, start.value(), job.page_bytes});
     }
     const Result<void> mapped = tables.map(start, job.page, job.page_bytes);
     models::check(mapped.ok(), "guest", "a page that can be mapped", board_.wheel().now(),
@@ -333,37 +377,31 @@ void Guest::enter_space(u32 core, u64 key) {
     }
     ++counts_.spaces;
   }
-  current_[core] = space.get();
-  if (space->generation != generation_) take_asid(*space);
+  current(core) = space.get();
+  space->entered = ++entries_;
+  if (!asids_.is_current(space->asid)) take_asid(*space);
+  if (space->regime.vmid != vmid_) {
+    space->regime.vmid = vmid_;
+    space->regime = space->regime.tagged(board_.tags());
+  }
   board_.core(core).mmu->set_regime(space->regime);
 }
 
-// ASIDs are handed out in turn. When none is left, all spaces but those that run somewhere need new
-// ones, and nothing of the old ones may be cached.
+// Those of the address spaces that its vCPUs are in stay what they are.
 void Guest::take_asid(Space& space) {
-  const auto runs = [&](u16 asid) {
-    return std::any_of(current_.begin(), current_.end(), [&](const Space* other) {
-      return other != nullptr && other != &space && other->regime.asid == asid;
-    });
-  };
-  do {
-    if (last_asid_ == most_asids_) {
-      last_asid_ = 0;
-      ++generation_;
-      ++counts_.asid_rollovers;
-      for (Space* const other : current_) {
-        if (other != nullptr && other != &space) other->generation = generation_;
-      }
-      recording_.fence({guest_fence(recording_.architecture(), false, false), 0, vmid_, 0, 0, 1});
-    }
-    ++last_asid_;
-  } while (runs(last_asid_));
-  space.generation = generation_;
+  std::vector<TagPool::Holder*> running;
+  for (Space* const other : current_) {
+    if (other != nullptr) running.push_back(&other->asid);
+  }
+  if (asids_.renew(space.asid, running)) {
+    ++counts_.asid_rollovers;
+    recording_.fence({guest_fence(recording_.architecture(), false, false), 0, vmid_, 0, 0, 1});
+  }
   space.regime.guest = space.tables->stage();
   if (upper_) space.regime.guest_upper = upper_->stage();
   space.regime.nested = host_.stage();
   space.regime.vmid = vmid_;
-  space.regime.asid = last_asid_;
+  space.regime.asid = space.asid.tag;
   space.regime = space.regime.tagged(board_.tags());
 }
 

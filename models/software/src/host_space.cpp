@@ -28,7 +28,8 @@ class HostSpaceOf final : public HostSpace {
   models::Stage stage() const override {
     return {&format_, space_.page_table().geometry(), space_.page_table().root().value()};
   }
-  addrspace::VmTag tag() const override { return space_.page_table().tag(); }
+  addrspace::VmTag tag() const override { return space_.tag(); }
+  Result<void> set_vmid(u16 vmid) override { return space_.set_vmid(vmid); }
   Result<void> map(Gpa gpa, u64 bytes, addrspace::Backend backend) override {
     if (backend.kind != addrspace::Backend::Kind::Linear) {
       return space_.map_alloc(gpa, bytes, {kRwx}, backend);
@@ -99,6 +100,7 @@ class NativeSpace final : public HostSpace {
   Result<void> stop_log() override { return refusal(); }
   void flush() override {}
   addrspace::VmTag tag() const override { return {}; }
+  Result<void> set_vmid(u16) override { return {}; }
   Result<Hpa> translate(Gpa gpa) const override { return Hpa(gpa.value()); }
   addrspace::SpaceUsage usage() const override { return {}; }
 

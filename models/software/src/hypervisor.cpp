@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <numeric>
 
 namespace nestwalk::software {
 namespace {
@@ -14,6 +13,7 @@ using addrspace::Backend;
 
 constexpr std::size_t kExitCause = HostOperation::kKinds;
 constexpr std::size_t kBeginCause = HostOperation::kKinds + 1;
+constexpr std::size_t kVmidCause = HostOperation::kKinds + 2;
 /// Of FenceCounts, as a watcher is told.
 constexpr const char* kCauses[FenceCounts::kCauses] = {"map",
                                                        "zap",
@@ -24,7 +24,8 @@ constexpr const char* kCauses[FenceCounts::kCauses] = {"map",
                                                        "inflate",
                                                        "deflate",
                                                        "fault",
-                                                       "begin"};
+                                                       "begin",
+                                                       "vmids"};
 
 // Memory that is there from the start comes in parts, so that the list of what the engine did stays
 // small; linear parts are the largest runs that the host has.
@@ -49,7 +50,8 @@ std::vector<MemoryRange> parts_of(const std::vector<MemoryRange>& memory, Backen
 }  // namespace
 
 Hypervisor::Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpace& space,
-                       Recording& recording, const models::SoftwareShape& costs, u32 first_core)
+                       Recording& recording, const models::SoftwareShape& costs, Cores& cores,
+                       Vmids& vmids, Vmids::Holder vmid, u32 first_core)
     : board_(board),
       fences_(fences),
       space_(space),
@@ -58,8 +60,11 @@ Hypervisor::Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpac
       first_core_(first_core),
       jobs_(board.cores()),
       places_(board.cores(), Place::Never),
-      lost_(board.cores(), 0),
-      repeats_(board.cores()) {
+      repeats_(board.cores()),
+      cores_(cores),
+      vmids_(vmids),
+      vmid_(vmid),
+      entered_(board.cores(), 1) {
   for (u32 core = 0; core < board.cores(); ++core) {
     workers_.emplace_back(board, fences, core, recording.architecture(), costs,
                           static_cast<Shootdowns*>(this));
@@ -75,11 +80,84 @@ void Hypervisor::watch(Watcher* watcher) {
 void Hypervisor::put_place(u32 core, Place place) {
   const bool was = places_[core] == Place::Guest;
   places_[core] = place;
+  cores_.set_in_guest(core, place == Place::Guest);
   if (watcher_ == nullptr || was == (place == Place::Guest)) return;
   was ? watcher_->left(core) : watcher_->entered(core);
 }
-void Hypervisor::begin_guest(u32 core) { put_place(core, Place::Guest); }
-void Hypervisor::end_guest(u32 core) { put_place(core, Place::Over); }
+void Hypervisor::begin_guest(u32 core) {
+  vmids_.put_on(core, &vmid_);
+  put_place(core, Place::Guest);
+}
+void Hypervisor::end_guest(u32 core) {
+  put_place(core, Place::Over);
+  vmids_.put_on(core, nullptr);
+}
+
+// Taking turns on cores ---------------------------------------------------------------------------
+
+void Hypervisor::begin_schedule(u32 core, models::Actor& owner, u32 what) {
+  Job job;
+  job.schedules = true;
+  job.owner = &owner;
+  job.what = what;
+  job.mark = board_.wheel().now();
+  jobs_[core] = job;
+  put_place(core, Place::Host);
+}
+
+void Hypervisor::leave_guest(u32 core, models::Actor& owner, u32 what) {
+  begin_schedule(core, owner, what);
+  ++schedule_.departures;
+  jobs_[core].state = State::Exiting;
+  later(core, costs_.exit_cycles);
+}
+
+void Hypervisor::take_vmid(u32 core) {
+  if (!has_vmid()) {
+    rolls_over_ = vmids_.renew(vmid_);
+    if (rolls_over_) ++schedule_.vmid_rollovers;
+    const Result<void> named = space_.set_vmid(vmid_.tag);
+    models::check(named.ok(), "hypervisor", "a VMID that the tables can have", board_.wheel().now(),
+                  vmid_.tag);
+    if (heard_) heard_(vmid_.tag);
+  }
+  vmids_.put_on(core, &vmid_);
+}
+
+void Hypervisor::enter_guest(u32 core, models::Actor& owner, u32 what) {
+  begin_schedule(core, owner, what);
+  arrive(core);
+}
+
+void Hypervisor::arrive(u32 core) {
+  if (vmids_.is_fencing()) {
+    jobs_[core].state = State::Held;
+    return vmids_.wait(*this, core);
+  }
+  if (fence_vmid(core)) return;
+  jobs_[core].state = State::Entering;
+  later(core, costs_.entry_cycles);
+}
+
+// What has to be invalidated before the guest runs there under its VMID; false if nothing has.
+bool Hypervisor::fence_vmid(u32 core) {
+  const bool is_first = entered_[core] != vmid_.generation;
+  entered_[core] = vmid_.generation;
+  if (!rolls_over_ && !is_first) return false;
+  record(core);
+  const Architecture architecture = recording_.architecture();
+  if (rolls_over_) {
+    vmids_.begin_fencing();
+    recording_.fences(
+        [&](auto&& sink) { emit_rollover(architecture, recording_.machine(), sink); });
+  }
+  recording_.own_fences([&](auto&& sink) { emit_first_entry(architecture, space_.tag(), sink); });
+  jobs_[core].state = State::Working;
+  play(core, kVmidCause);
+  return true;
+}
+
+// Fences ------------------------------------------------------------------------------------------
 
 Cycle Hypervisor::kick_cycles() const {
   return board_.fence().cycles_or(models::FenceCost::Kick, costs_.exit_cycles);
@@ -88,11 +166,10 @@ Cycle Hypervisor::kick_cycles() const {
 // What runs the guest has to leave it first.
 std::span<const models::InterruptTarget> Hypervisor::targets(u32 core) {
   targets_.clear();
-  if (!recording_.policy().interrupts) return targets_;
+  if (!recording_.policy().interrupts && !rolls_over_) return targets_;
   for (u32 n = 0; n < places_.size(); ++n) {
-    const Place place = places_[n];
-    if (n == core || place == Place::Never) continue;
-    targets_.push_back({n, place == Place::Guest ? kick_cycles() : 0});
+    if (n == core || (places_[n] == Place::Never && !rolls_over_)) continue;
+    targets_.push_back({n, cores_.in_guest(n) ? kick_cycles() : 0});
   }
   return targets_;
 }
@@ -101,17 +178,9 @@ void Hypervisor::sent(const models::FenceUnit::Sequence& sequence) {
   fence_counts_.interrupts += sequence.interrupts;
   if (sequence.interrupts == 0) return;
   for (const models::InterruptTarget& target : targets_) {
-    if (places_[target.core] != Place::Guest) continue;
-    const Cycle lost = kick_cycles() + sequence.each + costs_.entry_cycles;
-    lost_[target.core] += lost;
-    fence_counts_.lost += lost;
+    if (!cores_.in_guest(target.core)) continue;
+    cores_.take_time(target.core, kick_cycles() + sequence.each + costs_.entry_cycles);
   }
-}
-
-FenceCounts Hypervisor::fence_counts() const {
-  FenceCounts counts = fence_counts_;
-  counts.unpaid = std::accumulate(lost_.begin(), lost_.end(), Cycle{0});
-  return counts;
 }
 
 void Hypervisor::look_for_repeats(u32 core) {
@@ -201,6 +270,7 @@ void Hypervisor::later(u32 core, u64 cycles) {
 
 PartCycles& Hypervisor::cycles_of(const Job& job) {
   if (job.state == State::Begin) return begin_cycles_;
+  if (job.schedules) return schedule_.cycles;
   return job.operation ? operations_.cycles : counts_.cycles;
 }
 
@@ -222,17 +292,31 @@ void Hypervisor::on_cycle(u32 core) {
       return;
     case State::Exiting:
       charge_to(job, core, Part::Exit);
+      if (job.schedules) {
+        job.state = State::Choosing;
+        return later(core, costs_.host_switch_cycles);
+      }
       if (!locked_) return take_lock(core);
       waiting_.push_back(core);
       return;
     case State::Handling:
       charge_to(job, core, Part::Handler);
       return run_engine(core);
+    case State::Choosing:
+      charge_to(job, core, Part::Handler);
+      vmids_.put_on(core, nullptr);
+      return finish(job);
+    case State::Held:
+      charge_to(job, core, Part::Lock);
+      return arrive(core);
     case State::Working:
       models::add(cycles_of(job), workers_[core].cycles());
       job.mark = board_.wheel().now();
       if (watcher_ != nullptr) watcher_->ended(core);
-      return leave(core);
+      if (!job.schedules) return leave(core);
+      if (std::exchange(rolls_over_, false)) vmids_.end_fencing(board_.wheel());
+      job.state = State::Entering;
+      return later(core, costs_.entry_cycles);
     case State::Emulating:
       charge_to(job, core, Part::Emulation);
       job.state = State::Entering;
@@ -240,13 +324,16 @@ void Hypervisor::on_cycle(u32 core) {
     case State::Entering:
       charge_to(job, core, Part::Entry);
       put_place(core, Place::Guest);
-      job.state = State::Idle;
-      job.owner->on_cycle(job.what);
-      return;
+      return finish(job);
     case State::Idle:
       break;
   }
   models::check(false, "hypervisor", "an exit that is under way", board_.wheel().now(), core);
+}
+
+void Hypervisor::finish(Job& job) {
+  job.state = State::Idle;
+  job.owner->on_cycle(job.what);
 }
 
 void Hypervisor::take_lock(u32 core) {

@@ -3,6 +3,8 @@
 
 #include "nestwalk/software/replayed.hpp"
 
+#include <numeric>
+
 #include <algorithm>
 
 #include "nestwalk/software/guest_fences.hpp"
@@ -35,8 +37,9 @@ ReplayedTables::ReplayedTables(models::Board& board, HostSpace* engine, u16 vmid
       vmid_(vmid),
       most_asids_(most_asids),
       peek_(board.memory()),
-      cores_(board.cores()),
-      refused_(board.cores(), kNowhere) {
+      on_(board.cores()),
+      states_(board.cores()) {
+  std::iota(on_.begin(), on_.end(), 0u);
   if (engine != nullptr) nested_ = engine->stage();
 }
 
@@ -152,8 +155,8 @@ u16 ReplayedTables::number_of(u16 asid) const {
 u16 ReplayedTables::take_number(u16 asid) {
   if (const u16 known = number_of(asid)) return known;
   const auto runs = [&](u16 number) {
-    return std::any_of(cores_.begin(), cores_.end(), [&](const Core& core) {
-      return core.known && core.translating.asid == number;
+    return std::any_of(states_.begin(), states_.end(), [&](const State& state) {
+      return state.known && state.translating.asid == number;
     });
   };
   if (asids_.size() == most_asids_) {
@@ -172,8 +175,24 @@ u16 ReplayedTables::take_number(u16 asid) {
   return asids_[asid] = last_number_;
 }
 
+void ReplayedTables::put_on(u32 core, u32 vcpu) {
+  on_[core] = vcpu;
+  if (vcpu >= states_.size()) states_.resize(vcpu + 1);
+}
+
+void ReplayedTables::set_vmid(u16 vmid) {
+  vmid_ = vmid;
+  for (State& state : states_) {
+    if (!state.known) continue;
+    for (models::Regime* const regime : {&state.translating, &state.physical}) {
+      regime->vmid = vmid;
+      *regime = regime->tagged(board_.tags());
+    }
+  }
+}
+
 void ReplayedTables::enter(u32 number, const TableRoots& roots) {
-  Core& core = cores_[number];
+  State& core = states_[on_[number]];
   if (engine_ == nullptr && roots.nested.on()) nested_ = roots.nested;
   core.known = roots.known && nested_.on();
   if (!core.known) return;
@@ -192,7 +211,7 @@ void ReplayedTables::enter(u32 number, const TableRoots& roots) {
 }
 
 bool ReplayedTables::prepare(u32 number, const GuestAccess& access) {
-  Core& core = cores_[number];
+  State& core = states_[on_[number]];
   if (!core.known) {
     ++counts_.not_known;
     return false;
@@ -252,8 +271,9 @@ ReplayedTables::Answer ReplayedTables::answer(u32 core, u64 number, const GuestA
                                               const models::Fault& fault) {
   if (fault.nested && engine_ != nullptr) return Answer::Exit;
   if (engine_ != nullptr && place_missing(0, ~u64{0})) return Answer::Again;
-  const bool is_first = refused_[core] != number;
-  refused_[core] = number;
+  u64& refused = states_[on_[core]].refused;
+  const bool is_first = refused != number;
+  refused = number;
   if (is_first && fault.kind == models::FaultKind::Permission) {
     ++counts_.repeated;
     return Answer::Again;

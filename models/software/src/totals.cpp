@@ -19,16 +19,10 @@ void Totals::add(const Vcpu& vcpu, Cycle now) {
   vcpu_cycles += stop - counts.begin;
   if (counts.total() != 0) first_access = std::min(first_access, counts.first_access_end);
   models::add(vcpus, counts);
+  models::add(mmu, vcpu.mmu_totals());
   latencies.add(vcpu.latencies());
   all_finished = all_finished && vcpu.finished() && !vcpu.stopped();
   if (vcpu.finished() && !contradiction_) contradiction_ = vcpu.contradiction();
-}
-
-void Totals::add(const models::Mmu& part) {
-  models::add(mmu, part.counts());
-  models::add(walks, part.walk_totals());
-  mmu_cycles += part.cycles();
-  refills += part.refills();
 }
 
 void Totals::add(const Hypervisor& hypervisor) {
@@ -36,6 +30,7 @@ void Totals::add(const Hypervisor& hypervisor) {
   models::add(operations, hypervisor.operations());
   models::add(begin, hypervisor.begin_cycles());
   models::add(fences, hypervisor.fence_counts());
+  models::add(schedule, hypervisor.schedule_counts());
   models::add(entries, hypervisor.entries());
 }
 
@@ -71,8 +66,8 @@ std::optional<std::string> Totals::contradiction() const {
       {"operations of the hypervisor", operations.cycles.sum(), vcpus.operation_cycles},
       {"faults of the guest", faults.sum(), vcpus.guest_cycles},
       {"switches", switches.sum(), vcpus.switch_cycles},
-      {"interrupts", fences.lost, vcpus.interrupted_cycles + fences.unpaid},
-      {"translations", mmu_cycles,
+      {"turns on cores", schedule.cycles.sum(), vcpus.scheduling_cycles},
+      {"translations", mmu.cycles,
        vcpus.translation_cycles + faults[Part::Translation] + switches[Part::Translation]},
   };
   for (const auto& pair : kPairs) {

@@ -16,18 +16,23 @@ constexpr u64 kMostSingleFences = 33;
 
 }  // namespace
 
-Vcpu::Vcpu(models::Board& board, u32 core, Guest* guest, Hypervisor& hypervisor,
-           const models::SoftwareShape& costs, GuestTables tables, GuestStream& stream,
-           const VcpuShape& shape)
+Vcpu::Vcpu(models::Board& board, Cores& cores, VcpuPlace place, Guest* guest,
+           Hypervisor& hypervisor, const models::SoftwareShape& costs, GuestTables tables,
+           GuestStream& stream, const VcpuShape& shape)
     : board_(board),
-      core_(board.core(core)),
-      number_(core),
+      cores_(cores),
+      core_(board.core(place.core)),
+      attention_(cores.attention(place.core)),
+      vcpu_(place.vcpu),
+      number_(place.core),
       guest_(guest),
       hypervisor_(hypervisor),
       costs_(costs),
       stream_(stream),
       slots_(shape.window),
-      known_(tables == GuestTables::Recorded ? kKnownPages : 0) {}
+      known_(tables == GuestTables::Recorded ? kKnownPages : 0) {
+  cores.join(place.core);
+}
 
 void Vcpu::begin(u64 limit, u64 warmup) {
   limit_ = limit;
@@ -35,8 +40,8 @@ void Vcpu::begin(u64 limit, u64 warmup) {
   rest_ = limit - left_;
   front_ = Front::Begin;
   counts_.begin = ready_at_ = board_.wheel().now();
-  hypervisor_.begin_guest(number_);
-  board_.wheel().schedule(counts_.begin, *this, kFront);
+  begin_pause(&VcpuCounts::waiting_cycles);
+  cores_.ask(number_, *this, counts_.begin);
 }
 
 void Vcpu::on_cycle(u32 what) {
@@ -57,6 +62,21 @@ bool Vcpu::rare_front() {
       event_since_ = board_.wheel().now();
       guest_->enter(number_, 0, *this, kFront, handled_);
       return false;
+    case Front::Attend:
+      return attend();
+    case Front::Attended:
+      end_pause();
+      front_ = Front::Attend;
+      return true;
+    case Front::Leaving:
+      left_core();
+      return false;
+    case Front::Arriving:
+      return arrive();
+    case Front::Ordered:
+      end_pause();
+      front_ = Front::EventDone;
+      return true;
     case Front::Event:
       return begin_event();
     case Front::Switched:
@@ -107,8 +127,11 @@ bool Vcpu::begin_event() {
     return issue_fence();
   }
   if (const auto* const phase = std::get_if<GuestPhase>(&batch_.event->detail)) {
-    if (milestones_ != nullptr) milestones_->on_phase(number_, *phase);
+    if (milestones_ != nullptr) milestones_->on_phase(vcpu_, *phase);
     return true;
+  }
+  if (const auto* const time = std::get_if<GuestTime>(&batch_.event->detail)) {
+    return order_ == nullptr || keep_time(time->clock);
   }
   return replayed_ == nullptr || begin_replay_event();
 }
@@ -164,12 +187,21 @@ bool Vcpu::store_entry() {
 }
 
 void Vcpu::end_event() {
+  end_pause();
+  batch_.event = nullptr;
+  front_ = Front::Next;
+}
+
+void Vcpu::begin_pause(Cycle VcpuCounts::*cycles) {
+  event_cycles_ = cycles;
+  event_since_ = board_.wheel().now();
+}
+
+void Vcpu::end_pause() {
   const Cycle now = board_.wheel().now();
   if (event_cycles_ != nullptr) counts_.*event_cycles_ += now - event_since_;
   event_cycles_ = nullptr;
   ready_at_ = now;
-  batch_.event = nullptr;
-  front_ = Front::Next;
 }
 
 // A range is one instruction on AArch64, as many as it has pages elsewhere.
@@ -210,9 +242,19 @@ std::string Vcpu::reason() const {
 bool Vcpu::finish() {
   begin_rest();
   counts_.end = board_.wheel().now();
-  hypervisor_.end_guest(number_);
   front_ = Front::Finished;
+  if (!draining()) end();
   return false;
+}
+
+// Nothing is under way any more.
+void Vcpu::end() {
+  counts_.unpaid_cycles += cores_.lost(number_);
+  mmu_totals_ = mmu_totals();
+  has_core_ = false;
+  hypervisor_.end_guest(number_);
+  if (order_ != nullptr) order_->moved();
+  cores_.give_up(number_, board_.wheel().now());
 }
 
 // What is under way stays unfinished: its time is told apart.
@@ -243,14 +285,132 @@ void Vcpu::charge_under_way(VcpuCounts& counts, Cycle now) const {
   // Instructions are counted when they begin.
   if (slots_.size() == 1) {
     if (front_ == Front::Issue || front_ == Front::Event) {
-      counts.instruction_cycles -= std::max(gap_end_, now) - now;
+      const Cycle ahead = std::max(gap_end_, now) - now;
+      const Cycle of_lost = std::min(ahead, gap_lost_);
+      counts.interrupted_cycles -= of_lost;
+      counts.instruction_cycles -= ahead - of_lost;
     }
   } else if (front_ == Front::Next) {
-    counts.instruction_cycles -= std::max(ready_at_, now) - now;
+    const Cycle ahead = std::max(ready_at_, now) - now;
+    const Cycle of_lost = std::min(ahead, gap_lost_);
+    counts.interrupted_cycles -= of_lost;
+    counts.instruction_cycles -= ahead - of_lost;
     counts.stalled_cycles += std::max(ready_at_, now) - ready_at_;
   } else if (front_ == Front::Finished) {
     counts.stalled_cycles += now - counts_.end;
   }
+}
+
+// Its turn ---------------------------------------------------------------------------------------
+
+// What was due besides the stream, one after the other; then the next record.
+bool Vcpu::attend() {
+  const Cycle now = board_.wheel().now();
+  if (agenda_.next() <= now) {
+    begin_pause(&VcpuCounts::operation_cycles);
+    front_ = Front::Attended;
+    hypervisor_.operate(number_, agenda_.take(), *this, kFront);
+    return false;
+  }
+  if (cores_.must_give_up(number_, now)) return leave_core(Front::Attend);
+  if (hurried_) order_->moved();
+  set_alarm();
+  front_ = Front::Ready;
+  return true;
+}
+
+void Vcpu::set_alarm() { cores_.set_alarm(number_, hurried_ ? 0 : agenda_.next()); }
+
+bool Vcpu::leave_core(Front resume) {
+  resume_ = resume;
+  front_ = Front::Leaving;
+  regime_ = core_.mmu->regime();
+  begin_pause(&VcpuCounts::scheduling_cycles);
+  hypervisor_.leave_guest(number_, *this, kFront);
+  return false;
+}
+
+void Vcpu::left_core() {
+  end_pause();
+  mmu_totals_ = mmu_totals();
+  has_core_ = false;
+  front_ = Front::Away;
+  const Cycle now = board_.wheel().now();
+  begin_pause(out_of_turn_ ? &VcpuCounts::ordered_cycles : &VcpuCounts::waiting_cycles);
+  if (!out_of_turn_) cores_.ask(number_, *this, now);
+  cores_.give_up(number_, now);
+}
+
+void Vcpu::on_core() {
+  end_pause();
+  mmu_before_ = core_.mmu->totals();
+  has_core_ = true;
+  if (guest_ != nullptr) guest_->put_on(number_, vcpu_);
+  if (replayed_ != nullptr) replayed_->put_on(number_, vcpu_);
+  const bool is_first = front_ == Front::Begin;
+  if (is_first && hypervisor_.has_vmid()) {
+    core_.mmu->set_regime(regime_);
+    hypervisor_.begin_guest(number_);
+    set_alarm();
+    return board_.wheel().schedule(board_.wheel().now(), *this, kFront);
+  }
+  if (is_first) resume_ = Front::Begin;
+  begin_pause(&VcpuCounts::scheduling_cycles);
+  front_ = Front::Arriving;
+  hypervisor_.take_vmid(number_);
+  if (regime_.vmid != hypervisor_.vmid() && (regime_.guest.on() || regime_.nested.on())) {
+    regime_.vmid = hypervisor_.vmid();
+    regime_ = regime_.tagged(board_.tags());
+  }
+  core_.mmu->set_regime(regime_);
+  hypervisor_.enter_guest(number_, *this, kFront);
+}
+
+bool Vcpu::arrive() {
+  end_pause();
+  cores_.begin_slice(number_, board_.wheel().now());
+  set_alarm();
+  front_ = resume_;
+  return true;
+}
+
+models::Mmu::Totals Vcpu::mmu_totals() const {
+  models::Mmu::Totals totals = mmu_totals_;
+  if (has_core_) {
+    models::add(totals, core_.mmu->totals());
+    models::take_away(totals, mmu_before_);
+  }
+  return totals;
+}
+
+// The order of the trace --------------------------------------------------------------------------
+
+// True if it may go on. Where others share the core, one of them may be who is waited for.
+bool Vcpu::keep_time(u64 time) {
+  clock_base_ += std::max(time, clock()) - clock();
+  if (order_->reach(*this)) return true;
+  out_of_turn_ = true;
+  if (cores_.is_shared(number_)) return leave_core(Front::EventDone);
+  begin_pause(&VcpuCounts::ordered_cycles);
+  front_ = Front::Ordered;
+  return false;
+}
+
+void Vcpu::go_on() {
+  out_of_turn_ = false;
+  if (front_ == Front::Ordered) {
+    board_.wheel().schedule(board_.wheel().now(), *this, kFront);
+  } else if (front_ == Front::Away) {
+    end_pause();
+    begin_pause(&VcpuCounts::waiting_cycles);
+    cores_.ask(number_, *this, board_.wheel().now());
+  }
+}
+
+void Vcpu::hurry(bool wanted) {
+  if (hurried_ == wanted) return;
+  hurried_ = wanted;
+  if (has_core_) set_alarm();
 }
 
 // Sums ------------------------------------------------------------------------------------------
@@ -276,7 +436,8 @@ std::optional<std::string> Vcpu::contradiction() const {
   if (slots_.size() > 1 && stopped_) return std::nullopt;  // whatever had to begin then
   const Cycle waited = slots_.size() == 1 ? in_accesses : all.stalled_cycles;
   const Cycle sum = all.instruction_cycles + all.interrupted_cycles + waited + all.switch_cycles +
-                    all.fence_cycles + all.operation_cycles;
+                    all.fence_cycles + all.operation_cycles + all.scheduling_cycles +
+                    all.waiting_cycles + all.ordered_cycles;
   if (sum != all.end - all.begin) return differ("what a vCPU did", sum, all.end - all.begin);
   return std::nullopt;
 }

@@ -42,9 +42,9 @@ Cycle Vcpu::gap(u64 instructions) {
     carry_ %= per_cycle;
   }
   counts_.instruction_cycles += cycles;
-  const Cycle lost = hypervisor_.take_lost(number_);
-  counts_.interrupted_cycles += lost;
-  return cycles + lost;
+  gap_lost_ = cores_.lost(number_);
+  counts_.interrupted_cycles += gap_lost_;
+  return cycles + gap_lost_;
 }
 
 // There is an access or an event that comes next; false at the end.
@@ -63,7 +63,7 @@ bool Vcpu::fetch_batch() {
 bool Vcpu::begin_rest() {
   if (rest_ == 0) return false;
   left_ += std::exchange(rest_, 0);
-  if (milestones_ != nullptr) milestones_->on_warm(number_);
+  if (milestones_ != nullptr) milestones_->on_warm(vcpu_);
   return true;
 }
 
@@ -80,6 +80,9 @@ bool Vcpu::begin_rest() {
     }
     if (front_ == Front::Next) [[likely]] {
       if (!fetch_record()) return;
+      front_ = needs_attention() ? Front::Attend : Front::Ready;
+    }
+    if (front_ == Front::Ready) [[likely]] {
       const bool event = at_ == batch_.accesses.size();
       front_ = event ? Front::Event : Front::Issue;
       if (!spend(gap(event ? batch_.event->instructions : batch_.accesses[at_].instructions)))

@@ -12,14 +12,19 @@ namespace nestwalk::software {
 void Vcpu::play_window() {
   front_waits_ = false;
   while (front_ != Front::Finished) {
-    if (front_ != Front::Next) {
+    if (front_ != Front::Next && front_ != Front::Ready) {
       if (!rare_front()) return;
       continue;
     }
-    if (!plan_next()) return;
+    if (front_ == Front::Next && !plan_next()) return;
     const Cycle now = board_.wheel().now();
     counts_.stalled_cycles += now - ready_at_;
     ready_at_ = now;
+    if (front_ == Front::Next && needs_attention()) {
+      front_ = Front::Attend;
+      continue;
+    }
+    front_ = Front::Next;
     known_record_ = false;
     if (at_ == batch_.accesses.size()) {
       front_ = Front::Event;
@@ -46,7 +51,7 @@ bool Vcpu::plan_next() {
 
 bool Vcpu::may_begin() const {
   const u64 under_way = issued() - oldest_;
-  if (at_ == batch_.accesses.size()) return under_way == 0;
+  if (at_ == batch_.accesses.size() || needs_attention()) return under_way == 0;
   const GuestAccess& access = batch_.accesses[at_];
   return faulting_ == 0 && under_way < slots_.size() && is_over(last_fetch_) &&
          (!access.dependent || is_over(last_read_));
@@ -76,6 +81,7 @@ void Vcpu::free_slots() {
   if (front_ == Front::Finished) {
     counts_.stalled_cycles += now - counts_.end;
     counts_.end = now;
+    if (!draining()) return end();
   }
   if (oldest_ != issued()) {
     const u32 index = static_cast<u32>(oldest_ % slots_.size());

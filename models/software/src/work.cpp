@@ -30,19 +30,19 @@ const Work& Recording::take() {
 // What an operation needs is one step.
 void Recording::fenced(const addrspace::Invalidation<Gpa>& change) {
   if (!on_) return;
-  const u64 first = work_.fences.size();
-  emit_fences(architecture_, policy_, machine_, change, [&](const addrspace::Fence& op) {
-    const models::FenceRequest request = models::from_engine(op, regime_);
-    const bool counts = !only_orders(request);
-    if (counts && fences_to_drop_ != 0 && --fences_to_drop_ == 0) return;
-    work_.fences.push_back(request);
-    if (counts) ++counts_.fences;
-  });
-  const u64 count = work_.fences.size() - first;
   // A fault on an entry that permits the access: only who had it has the stale copy.
   const bool alone =
       (change.changes() | addrspace::change::kSpurious) == addrspace::change::kSpurious;
-  if (count != 0) work_.steps.push_back({Step::Kind::Fence, first, count, alone ? 1u : 0u});
+  fence_step([&](auto&& sink) { emit_fences(architecture_, policy_, machine_, change, sink); },
+             alone);
+}
+
+void Recording::put(const addrspace::Fence& op) {
+  const models::FenceRequest request = models::from_engine(op, regime_);
+  const bool counts = !only_orders(request);
+  if (counts && fences_to_drop_ != 0 && --fences_to_drop_ == 0) return;
+  work_.fences.push_back(request);
+  if (counts) ++counts_.fences;
 }
 
 void Recording::fence(const models::FenceRequest& request) {

@@ -192,6 +192,48 @@ TEST(UpperHalf, AnAddressInNoHalfIsNoWalk) {
 }
 
 // PCIDs have 12 bits: 4095 of them, and 0 is not used.
+// 2 MiB are 512 frames, and each of 600 processes takes one. The 513th finds none: the process at
+// the start, which ran longest ago, had none to give back, so the first one ends as well, and from
+// then on one for each of the 87 that come after it.
+TEST_P(EveryArchitecture, ProcessesThatRanLongestAgoEndWhenFramesRunOut) {
+  GuestShape shape = guest();
+  shape.memory = {{0, u64{2} << 20}};
+  for (const Placement placement : {Placement::Linear, Placement::Random, Placement::Buddy}) {
+    shape.placement = placement;
+    World world(shape, policy(), GetParam());
+    for (u64 key = 1; key <= 600; ++key) {
+      world.streams[0].add(switch_to(key));
+      world.streams[0].read(kBase);
+    }
+    // The last one is there; the first one has to begin again, for which another ends.
+    world.streams[0].add(switch_to(600));
+    world.streams[0].read(kBase);
+    world.streams[0].add(switch_to(1));
+    world.streams[0].read(kBase);
+    world.run();
+    EXPECT_EQ(world.counts().total(), 602u);
+    EXPECT_EQ(world.guest->counts().ended_spaces, 1 + 88u + 1);
+    EXPECT_EQ(world.guest->counts().spaces, 1 + 600u + 1);
+    EXPECT_EQ(world.counts().guest_faults, 601u);
+    EXPECT_EQ(world.vcpus[0]->stopped(), std::nullopt);
+  }
+}
+
+// A process has its root, the engine's shortcuts and a table for each level below: of the kernel's
+// 64 MiB for tables, 16384 frames, some thousand processes have none left.
+TEST_P(EveryArchitecture, ThereIsNoEndOfProcesses) {
+  World world(guest(), policy(), GetParam());
+  for (u64 key = 1; key <= 4000; ++key) {
+    world.streams[0].add(switch_to(key));
+    world.streams[0].read(kBase);
+  }
+  world.run();
+  EXPECT_EQ(world.counts().total(), 4000u);
+  EXPECT_EQ(world.guest->counts().spaces, 4001u);
+  EXPECT_GT(world.guest->counts().ended_spaces, 0u);
+  EXPECT_LE(world.guest->counts().table_frames, u64{16384});
+}
+
 TEST(Asids, StartAgainWhenNoneIsLeft) {
   GuestShape shape = guest();
   shape.memory = {{0, u64{16} << 30}};  // its kernel has a 64th of that for tables

@@ -29,14 +29,17 @@ class Replay : public testing::Test, private models::Actor {
         fences(machine),
         recording(machine.memory(), Architecture::X86_64, {}, machine_capabilities()),
         space(make_host_space(Architecture::X86_64, {}, addrspace::kGiB, 1, recording)),
-        hypervisor(machine, fences, *space, recording, easy(Architecture::X86_64, 1).software),
+        turns(1),
+        vmids(0xffff, 1),
+        hypervisor(machine, fences, *space, recording, easy(Architecture::X86_64, 1).software,
+                   turns, vmids, new_vmid(vmids)),
         tables(machine, nullptr, 1, 100),
-        vcpu(machine, 0, nullptr, hypervisor, easy(Architecture::X86_64, 1).software,
+        vcpu(machine, turns, {0, 0}, nullptr, hypervisor, easy(Architecture::X86_64, 1).software,
              GuestTables::Replayed, stream) {
     // The frames that the engine took for its root are below these.
     models::Regime off;
     off.nested = space->stage();
-    machine.core(0).mmu->set_regime(off.tagged(machine.tags()));
+    vcpu.set_regime(off.tagged(machine.tags()));
     const u64 first = kTables;
     for (u64 level = 0; level < 3; ++level) {
       put(true, first + level * kFrameBytes, 0, first + (level + 1) * kFrameBytes);
@@ -59,6 +62,11 @@ class Replay : public testing::Test, private models::Actor {
   static addrspace::Capabilities machine_capabilities() {
     return capabilities(Architecture::X86_64, true);
   }
+  static Vmids::Holder new_vmid(Vmids& vmids) {
+    Vmids::Holder holder;
+    vmids.renew(holder);
+    return holder;
+  }
   void put(bool nested, u64 page, u64 index, u64 to) {
     ReplayedTables::Entries entries{};
     entries[index] = to | kFlags;
@@ -78,7 +86,6 @@ class Replay : public testing::Test, private models::Actor {
     machine.wheel().run();
     Totals all;
     all.add(vcpu, machine.wheel().now());
-    all.add(*machine.core(0).mmu);
     all.add(hypervisor);
     EXPECT_EQ(all.contradiction(), std::nullopt);
   }
@@ -88,6 +95,8 @@ class Replay : public testing::Test, private models::Actor {
   models::FenceUnit fences;
   Recording recording;
   std::unique_ptr<HostSpace> space;
+  Cores turns;
+  Vmids vmids;
   Hypervisor hypervisor;
   ReplayedTables tables;
   ListStream stream;

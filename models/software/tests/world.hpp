@@ -83,6 +83,8 @@ class World : private models::Actor {
         guest_shape_(guest_shape),
         machine(easy(architecture, cores, shape.second_stage, fence), 2 * addrspace::kGiB),
         fences(machine),
+        turns(cores),
+        vmids(0xffff, cores),
         recording(machine.memory(), architecture, shape.fences,
                   capabilities(architecture, shape.hardware_dirty)),
         streams(cores) {
@@ -92,7 +94,10 @@ class World : private models::Actor {
     space = make_host_space(architecture, shape, memory_.back().start + memory_.back().bytes, kVmid,
                             recording);
     const models::SoftwareShape costs = easy(architecture, cores).software;
-    hypervisor = std::make_unique<Hypervisor>(machine, fences, *space, recording, costs);
+    Vmids::Holder vmid;
+    while (vmid.tag != kVmid) vmids.renew(vmid);
+    hypervisor =
+        std::make_unique<Hypervisor>(machine, fences, *space, recording, costs, turns, vmids, vmid);
     if (translates) {
       guest = std::make_unique<Guest>(machine, *space, *hypervisor, recording, guest_shape, costs,
                                       kVmid, most_asids(architecture));
@@ -101,10 +106,11 @@ class World : private models::Actor {
     physical.nested = space->stage();
     physical.vmid = kVmid;
     physical = physical.tagged(machine.tags());
-    for (u32 n = 0; n < cores; ++n) machine.core(n).mmu->set_regime(physical);
     for (u32 n = 0; n < cores; ++n) {
-      vcpus.push_back(std::make_unique<Vcpu>(machine, n, guest.get(), *hypervisor, costs,
-                                             guest_shape.tables, streams[n], vcpu_shape));
+      vcpus.push_back(std::make_unique<Vcpu>(machine, turns, VcpuPlace{n, n}, guest.get(),
+                                             *hypervisor, costs, guest_shape.tables, streams[n],
+                                             vcpu_shape));
+      if (!guest) vcpus.back()->set_regime(physical);
     }
   }
   void run() {
@@ -117,7 +123,6 @@ class World : private models::Actor {
     for (const auto& vcpu : vcpus) {
       if (hypervisor->began()) all.add(*vcpu, machine.wheel().now());
     }
-    for (u32 n = 0; n < machine.cores(); ++n) all.add(*machine.core(n).mmu);
     all.add(*hypervisor);
     if (guest) all.add(*guest);
     return all;
@@ -139,6 +144,8 @@ class World : private models::Actor {
  public:
   models::Machine machine;
   models::FenceUnit fences;
+  Cores turns;
+  Vmids vmids;
   Recording recording;
   std::unique_ptr<HostSpace> space;
   std::unique_ptr<Hypervisor> hypervisor;

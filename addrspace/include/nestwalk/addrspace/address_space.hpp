@@ -102,6 +102,9 @@ class AddressSpace {
   }
   /// What the hardware's caches know the space by.
   const VmTag& tag() const { return table_.tag(); }
+  /// Another VMID, or VPID, while no processor runs the VM: `config()` and `tag()` have it from now
+  /// on. Where VMIDs are used again: fence.hpp, `emit_rollover`.
+  Result<void> set_vmid(u16 vmid) { return table_.set_id(vmid); }
   static constexpr u64 kPageBytes = Table::kPageBytes;
 
   // Areas ---------------------------------------------------------------------------------------

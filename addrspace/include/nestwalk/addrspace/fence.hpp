@@ -354,4 +354,33 @@ void emit_retirement(Architecture architecture, const Capabilities& machine, con
   }
 }
 
+/// Calls sink(Fence) for what must come when the VMIDs of all VMs that do not run are taken back,
+/// before one of them is used again: on every processor, or once where fences broadcast. The roots
+/// stay in use, so what x86 keeps under a root only (guest-physical mappings) stays right.
+template <class Sink>
+void emit_rollover(Architecture architecture, const Capabilities& machine, Sink&& sink) {
+  switch (architecture) {
+    case Architecture::X86_64:
+      if (machine.vmid_bits != 0) sink(Fence{FenceOp::InvvpidAll});
+      return;
+    case Architecture::AArch64:
+      sink(Fence{FenceOp::DsbIshst});
+      sink(Fence{FenceOp::TlbiAlle1is});
+      sink(Fence{FenceOp::DsbIsh});
+      sink(Fence{FenceOp::Isb});
+      return;
+    case Architecture::RiscV64:
+      sink(Fence{FenceOp::HfenceGvmaAll});
+      return;
+  }
+}
+
+/// What must come besides on each processor, before it runs a VM under a VMID that another one had
+/// before `emit_rollover`: HFENCE.VVMA reaches the VMID that hgatp holds, so it has to wait until
+/// then. Nothing on the others.
+template <class Sink>
+void emit_first_entry(Architecture architecture, const VmTag& tag, Sink&& sink) {
+  if (architecture == Architecture::RiscV64) sink(Fence{FenceOp::HfenceVvmaAll, tag.vmid});
+}
+
 }  // namespace nestwalk::addrspace

@@ -253,15 +253,31 @@ inline void execute_fences(const FencePolicy& policy, const Capabilities& machin
   run();
 }
 
+namespace detail {
+
+inline void execute_for(const VmTag& tag, const Fence& fence) {
+  if (!acts_on_selected_vm(fence.op)) return execute(fence);
+  const VmSelected selected(tag);
+  execute(fence);
+}
+
+}  // namespace detail
+
 /// Carries out on this processor what must come before the VM's VMID, VPID or root is used again:
 /// with the tag of `AddressSpace::tag()`, before the space is destroyed. By then the VM's root is
 /// in no processor's register any more, or it would be walked again.
 inline void execute_retirement(const Capabilities& machine, const VmTag& tag) {
-  emit_retirement(kTarget, machine, tag, [&](const Fence& fence) {
-    if (!detail::acts_on_selected_vm(fence.op)) return execute(fence);
-    const VmSelected selected(tag);
-    execute(fence);
-  });
+  emit_retirement(kTarget, machine, tag,
+                  [&](const Fence& fence) { detail::execute_for(tag, fence); });
+}
+
+/// Carries out on this processor what must come when VMIDs are taken back.
+inline void execute_rollover(const Capabilities& machine) {
+  emit_rollover(kTarget, machine, [](const Fence& fence) { execute(fence); });
+}
+/// And before it runs a VM under one of them again.
+inline void execute_first_entry(const VmTag& tag) {
+  emit_first_entry(kTarget, tag, [&](const Fence& fence) { detail::execute_for(tag, fence); });
 }
 
 #endif

@@ -82,6 +82,13 @@ class PageTable {
   const F& format() const { return tables_.format(); }
   const Usage& usage() const { return tables_.usage(); }
   const VmTag& tag() const { return tag_; }
+  /// The hardware knows the tree by another number from now on. No processor uses it meanwhile, and
+  /// what was translated under the old one is the caller's to remove.
+  Result<void> set_id(u16 id) {
+    if (id >> format().id_bits() != 0) return Error::OutOfRange;
+    tag_ = tag_for(id);
+    return {};
+  }
   H& hal() const { return tables_.hal(); }
   /// False once the tree was moved away.
   bool alive() const { return alive_; }

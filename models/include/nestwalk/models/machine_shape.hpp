@@ -23,6 +23,7 @@ struct SoftwareShape {
   u32 zero_cycles = 0;                      ///< for 4 KiB
   u32 guest_fault_cycles = 0;               ///< the guest's own page fault handler, there and back
   u32 guest_switch_cycles = 0;              ///< the guest switches to another address space
+  u32 host_switch_cycles = 0;               ///< a core of the host switches to another vCPU
 };
 
 struct MachineShape {

@@ -92,6 +92,14 @@ class Mmu final : public Actor {
   };
   /// In translations, everything included.
   Cycle cycles() const;
+  /// All that it counted.
+  struct Totals {
+    Counts counts;
+    WalkTotals walks;
+    Cycle cycles = 0;
+    u64 refills = 0;
+  };
+  Totals totals() const { return {counts_, walk_totals_, cycles(), refills()}; }
   const WalkTotals& walk_totals() const { return walk_totals_; }
   const Counts& counts() const { return counts_; }
 

@@ -22,6 +22,8 @@ class GuestFrames {
   std::optional<Gpa> take();
   /// 2 MiB, aligned to that.
   std::optional<Gpa> take_large();
+  /// One of either that was taken: of its size, it is the next that is.
+  void give_back(Gpa start, u64 bytes);
 
  private:
   static constexpr unsigned kLargeOrder = 9;
@@ -31,6 +33,7 @@ class GuestFrames {
     u64 start;
   };
   Gpa frame(u64 number) const;
+  u64 number_of(Gpa frame) const;
   bool is_free(u64 number) const { return !taken_[number]; }
   Gpa take_number(u64 number);
   void reserve(const MemoryRange& range);
@@ -45,8 +48,9 @@ class GuestFrames {
   u64 next_large_ = 0;       ///< no large page is free above it
   std::vector<bool> taken_;  ///< by frame
   std::vector<u16> in_use_;  ///< frames taken, by large page
-  std::array<std::vector<u64>, kLargeOrder + 1> free_;  ///< buddies: first frames, by order
-  unsigned half_bits_ = 0;                              ///< of the permutation's halves
+  /// First frames, by order: what was given back; all, of buddies.
+  std::array<std::vector<u64>, kLargeOrder + 1> free_;
+  unsigned half_bits_ = 0;  ///< of the permutation's halves
   u64 keys_[4];
 };
 

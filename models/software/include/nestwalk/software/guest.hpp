@@ -18,6 +18,7 @@
 #include "nestwalk/software/frames.hpp"
 #include "nestwalk/software/guest_space.hpp"
 #include "nestwalk/software/hypervisor.hpp"
+#include "nestwalk/software/tag_pool.hpp"
 
 namespace nestwalk::software {
 
@@ -27,6 +28,7 @@ struct GuestCounts {
   u64 moved_pages = 0;  ///< a recorded address was mapped to another page before
   u64 table_frames = 0;
   u64 spaces = 0;
+  u64 ended_spaces = 0;  ///< of these, taken for ended
   u64 asid_rollovers = 0;
   u64 bytes_zeroed = 0;
   PartCycles fault_cycles;  ///< of all vCPUs; exits on the way included
@@ -50,6 +52,10 @@ class Guest final : private models::Actor {
   /// Guest-physical memory that the kernel needs besides the guest's own: from the end of that.
   static MemoryRange kernel_memory(const std::vector<MemoryRange>& memory);
 
+  /// This vCPU is on the core from now on.
+  void put_on(u32 core, u32 vcpu);
+  /// The guest is known to the caches by another VMID, and is on no core.
+  void set_vmid(u16 vmid);
   /// The core goes on in the address space that has this key; it is made when it is new. `owner`
   /// runs with `what` when that is done, or cannot be.
   void enter(u32 core, u64 key, models::Actor& owner, u32 what, GuestOutcome& outcome);
@@ -79,15 +85,19 @@ class Guest final : private models::Actor {
     PageZeroed,
     Change,
     Changed,
+    Ended,  ///< another address space, for its frames
   };
   struct Space {
     std::unique_ptr<GuestSpace> tables;
     models::Regime regime;
-    u32 generation = 0;                      ///< of its ASID
+    TagPool::Holder asid;
     std::unordered_set<u64> in_small_pages;  ///< regions of 2M that have some
+    std::vector<GuestPage> pages;            ///< that it took
+    u64 entered = 0;                         ///< which of all entries was its last
   };
   struct Job {
     State state = State::Idle;
+    State lacking = State::Idle;  ///< where it lacked frames: from there again
     bool enters = false;
     u64 key = 0;
     Gva address;
@@ -115,11 +125,14 @@ class Guest final : private models::Actor {
   bool after_touch(u32 core, State again, State next);
   bool choose_page(u32 core);
   bool is_memory(Gpa at) const;
+  bool end_oldest_space(u32 core, State lacking);
   bool change(u32 core);
   bool finish(u32 core, GuestOutcome outcome);
   GuestSpace& tables_for(const Space& space, Gva address) const;
   void enter_space(u32 core, u64 key);
   void take_asid(Space& space);
+  Space*& current(u32 core) { return current_[on_[core]]; }
+  const Space& space_on(u32 core) const { return *current_[on_[core]]; }
 
   models::Board& board_;
   HostSpace& host_;
@@ -134,15 +147,15 @@ class Guest final : private models::Actor {
   models::Regime kernel_;  ///< the direct map
   std::deque<Worker> workers_;
   std::vector<Job> jobs_;        ///< by core
-  std::vector<Space*> current_;  ///< by core
+  std::vector<u32> on_;          ///< by core: the vCPU
+  std::vector<Space*> current_;  ///< by vCPU
   std::unordered_map<u64, std::unique_ptr<Space>> spaces_;
   std::unique_ptr<GuestSpace> upper_;  ///< AArch64: the half that they share
-  u16 most_asids_;
-  u16 last_asid_ = 0;
-  u32 generation_ = 1;
+  TagPool asids_;
   bool locked_ = false;
   std::deque<u32> waiting_;
   u16 vmid_;
+  u64 entries_ = 0;  ///< into address spaces
   GuestCounts counts_;
 };
 

@@ -24,6 +24,8 @@ class HostSpace {
   /// The tables as a walker sees them; off, where addresses pass unchanged.
   virtual models::Stage stage() const = 0;
   virtual addrspace::VmTag tag() const = 0;
+  /// Another VMID, while no core runs the guest.
+  virtual Result<void> set_vmid(u16 vmid) = 0;
   /// Promises [gpa, gpa + bytes) to the guest; linear backends take one run of host memory.
   virtual Result<void> map(Gpa gpa, u64 bytes, addrspace::Backend backend) = 0;
   virtual FaultOutcome handle_fault(Gpa gpa, Access access) = 0;

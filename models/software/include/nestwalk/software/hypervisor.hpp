@@ -13,7 +13,9 @@
 #include <optional>
 #include <utility>
 
+#include "nestwalk/software/cores.hpp"
 #include "nestwalk/software/host_space.hpp"
+#include "nestwalk/software/vmids.hpp"
 
 namespace nestwalk::software {
 
@@ -37,26 +39,43 @@ struct OperationCounts {
 
 /// What the engine's invalidations cost everybody.
 struct FenceCounts {
-  static constexpr std::size_t kCauses = HostOperation::kKinds + 2;
-  u64 by_cause[kCauses] = {};  ///< fences: of HostOperation::Kind, then of exits, then of the begin
-  u64 interrupts = 0;          ///< of other cores
-  Cycle lost = 0;              ///< of guests that were interrupted
-  Cycle unpaid = 0;            ///< of these, of vCPUs that have not gone on since
+  static constexpr std::size_t kCauses = HostOperation::kKinds + 3;
+  /// Fences: of HostOperation::Kind, then of exits, of the begin, of VMIDs.
+  u64 by_cause[kCauses] = {};
+  u64 interrupts = 0;  ///< of other cores
+};
+
+/// What sharing cores with others cost.
+struct ScheduleCounts {
+  u64 departures = 0;      ///< of vCPUs that gave up a core before they ended
+  u64 vmid_rollovers = 0;  ///< all VMIDs were taken back
+  PartCycles cycles;       ///< of leaving and coming back
 };
 
 class Hypervisor final : private models::Actor, private Shootdowns {
  public:
   Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpace& space,
-             Recording& recording, const models::SoftwareShape& costs, u32 first_core = 0);
+             Recording& recording, const models::SoftwareShape& costs, Cores& cores, Vmids& vmids,
+             Vmids::Holder vmid, u32 first_core = 0);
 
   /// The guest begins and ends to run on a core.
   void begin_guest(u32 core);
   void end_guest(u32 core);
-  /// What interrupts took from the guest of a core since the last call.
-  Cycle take_lost(u32 core) { return std::exchange(lost_[core], 0); }
+  /// It has a VMID under which it may run.
+  bool has_vmid() const { return vmids_.is_current(vmid_); }
+  /// A vCPU comes to a core: it gets a VMID, if that of its guest was taken back.
+  void take_vmid(u32 core);
+  u16 vmid() const { return vmid_.tag; }
+  /// Hears of new ones.
+  void tell_of_vmids(std::function<void(u16)> heard) { heard_ = std::move(heard); }
+  /// Then it enters the guest, once nothing is left there of the VMID's last guest; or leaves it
+  /// again for somebody else. `owner` runs with `what` when that is done.
+  void enter_guest(u32 core, models::Actor& owner, u32 what);
+  void leave_guest(u32 core, models::Actor& owner, u32 what);
+  const ScheduleCounts& schedule_counts() const { return schedule_; }
   /// A core faults on one page for ever, though it is permitted: nothing removes what is stale.
   bool is_stuck(u32 core) const { return repeats_[core].count >= kMostRepeats; }
-  FenceCounts fence_counts() const;
+  const FenceCounts& fence_counts() const { return fence_counts_; }
   void watch(Watcher* watcher);
   Watcher* watcher() const { return watcher_; }
 
@@ -89,7 +108,17 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   const PartCycles& begin_cycles() const { return begin_cycles_; }
 
  private:
-  enum class State : u8 { Idle, Begin, Exiting, Handling, Working, Emulating, Entering };
+  enum class State : u8 {
+    Idle,
+    Begin,
+    Exiting,
+    Handling,
+    Choosing,
+    Held,
+    Working,
+    Emulating,
+    Entering
+  };
   enum class Place : u8 { Never, Guest, Host, Over };
   static constexpr u32 kMostRepeats = 1000;
   struct Repeats {
@@ -104,6 +133,7 @@ class Hypervisor final : private models::Actor, private Shootdowns {
     u32 what = 0;
     FaultOutcome* outcome = nullptr;
     std::optional<HostOperation> operation;
+    bool schedules = false;  ///< another vCPU's turn comes, or has come
     Cycle mark = 0;
   };
 
@@ -119,6 +149,10 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   void leave(u32 core);
   bool next_part(u32 core);
   void record(u32 core);
+  void begin_schedule(u32 core, models::Actor& owner, u32 what);
+  void finish(Job& job);
+  void arrive(u32 core);
+  bool fence_vmid(u32 core);
   void look_for_repeats(u32 core);
   void play(u32 core, std::size_t cause);
   void put_place(u32 core, Place place);
@@ -135,8 +169,14 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   std::deque<Worker> workers_;  ///< by core; they stay where they are
   std::vector<Job> jobs_;       ///< by core
   std::vector<Place> places_;   ///< by core, as the next one
-  std::vector<Cycle> lost_;
   std::vector<Repeats> repeats_;
+  Cores& cores_;
+  Vmids& vmids_;
+  Vmids::Holder vmid_;
+  std::vector<u32> entered_;  ///< by core: the generation of the VMID that ran there
+  bool rolls_over_ = false;   ///< it took all VMIDs back, and has to fence, or does
+  std::function<void(u16)> heard_;
+  ScheduleCounts schedule_;
   std::vector<models::InterruptTarget> targets_;
   FenceCounts fence_counts_;
   u64 fences_before_ = 0;

@@ -63,9 +63,13 @@ class ReplayedTables {
   bool lies_in(const MemoryRange& range) const;
   /// An entry gets a new value; false likewise.
   bool store(bool nested, u64 address, u64 value);
+  /// This vCPU is on the core from now on.
+  void put_on(u32 core, u32 vcpu);
+  /// The guest is known to the caches by another VMID, and is on no core.
+  void set_vmid(u16 vmid);
   /// These tables translate on a core from here on.
   void enter(u32 core, const TableRoots& roots);
-  bool knows_tables(u32 core) const { return cores_[core].known; }
+  bool knows_tables(u32 core) const { return states_[on_[core]].known; }
   /// Before an access is translated; false if nothing is known of how.
   bool prepare(u32 core, const GuestAccess& access);
   void judge(u32 core, u64 number, const GuestAccess& access, const models::Mmu::Outcome& found);
@@ -94,10 +98,11 @@ class ReplayedTables {
     Entries entries{};
     u64 host = kNowhere;
   };
-  struct Core {
+  struct State {
     models::Regime translating, physical;
     bool known = false;
     bool translates = true;
+    u64 refused = kNowhere;  ///< the last access that was
   };
   static constexpr u64 kNowhere = ~u64{0};
 
@@ -114,10 +119,10 @@ class ReplayedTables {
   u16 most_asids_;
   models::Peek peek_;
   models::Stage nested_;
-  std::map<u64, Page> pages_;  ///< of the guest's tables, by guest-physical address
-  std::set<u64> missing_;      ///< of these, that no host frame has yet
-  std::vector<Core> cores_;
-  std::vector<u64> refused_;            ///< the last access that was, by core
+  std::map<u64, Page> pages_;           ///< of the guest's tables, by guest-physical address
+  std::set<u64> missing_;               ///< of these, that no host frame has yet
+  std::vector<u32> on_;                 ///< by core: the vCPU
+  std::vector<State> states_;           ///< by vCPU
   std::unordered_map<u16, u16> asids_;  ///< their numbers
   u16 last_number_ = 0;
   ReplayCounts counts_;

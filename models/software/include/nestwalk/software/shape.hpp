@@ -5,6 +5,7 @@
 // costs beside the memory that they touch is in the machine's shape.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "nestwalk/addrspace/area.hpp"
@@ -66,16 +67,6 @@ struct VcpuShape {
   u32 window = 1;  ///< accesses under way at a time; 1: each begins when the one before is over
 };
 
-struct HypervisorShape {
-  bool second_stage = true;  ///< else the guest has the machine for itself, and nothing is below
-  addrspace::Backend backend = addrspace::Backend::lazy();
-  u8 levels = 4;  ///< of its tables; AArch64: the least that hold the guest's memory
-  bool hardware_dirty = true;
-  addrspace::FencePolicy fences = addrspace::FencePolicy::Precise;
-  std::vector<addrspace::FenceRule> rules;  ///< of fences, where it has its own
-  u64 drop_fence = 0;                       ///< the instruction that is left out, from 1
-};
-
 /// What the hypervisor does to the guest's memory by itself, or for a management tool.
 struct HostOperation {
   enum class Kind : u8 {
@@ -93,6 +84,28 @@ struct HostOperation {
   Gpa gpa;
   u64 bytes = 0;
   addrspace::Access access = addrspace::kRwx;  ///< protect: what stays permitted
+};
+/// Of HostOperation::Kind.
+inline constexpr const char* kOperationNames[HostOperation::kKinds] = {
+    "map", "zap", "protect", "log_start", "log_harvest", "log_stop", "inflate", "deflate"};
+
+/// At a time, and again.
+struct ScheduledOperation {
+  HostOperation operation;
+  Cycle at = 0;     ///< from the start of the run
+  Cycle every = 0;  ///< from one time to the next
+  u64 times = 1;
+};
+
+struct HypervisorShape {
+  bool second_stage = true;  ///< else the guest has the machine for itself, and nothing is below
+  addrspace::Backend backend = addrspace::Backend::lazy();
+  u8 levels = 4;  ///< of its tables; AArch64: the least that hold the guest's memory
+  bool hardware_dirty = true;
+  addrspace::FencePolicy fences = addrspace::FencePolicy::Precise;
+  std::vector<addrspace::FenceRule> rules;   ///< of fences, where it has its own
+  u64 drop_fence = 0;                        ///< the instruction that is left out, from 1
+  std::vector<ScheduledOperation> schedule;  ///< of its own operations, by the clock
 };
 
 /// What a machine of this architecture can do, as the simulated ones are.

@@ -61,12 +61,16 @@ struct GuestPhase {
   u64 number = 0;
   std::string name;
 };
+/// The stream's clock moves on to there.
+struct GuestTime {
+  u64 clock = 0;
+};
 /// Something that this model has no use for.
 struct GuestRest {};
 
 struct GuestEvent {
   u64 instructions = 0;
-  std::variant<GuestRest, GuestSwitch, GuestFence, GuestPhase, HostOperation, TableRoots,
+  std::variant<GuestRest, GuestSwitch, GuestFence, GuestPhase, GuestTime, HostOperation, TableRoots,
                TableStore, RecordedExit, RecordedEntry>
       detail;
 };

@@ -13,15 +13,13 @@ struct TotalCounts {
   Cycle end = 0;          ///< of the last vCPU, or now
   Cycle vcpu_cycles = 0;  ///< from begin to end, of all vCPUs
   VcpuCounts vcpus;
-  models::Mmu::Counts mmu;
-  models::WalkTotals walks;
-  Cycle mmu_cycles = 0;
+  models::Mmu::Totals mmu;
   ExitCounts exits;
   OperationCounts operations;
   PartCycles begin;
   GuestCounts guest;
   FenceCounts fences;
-  u64 refills = 0;       ///< of entries that the hypervisor's fences had removed
+  ScheduleCounts schedule;
   EntryCells entries{};  ///< that software read and wrote
 };
 
@@ -32,7 +30,6 @@ struct Totals : TotalCounts {
 
   /// What is under way counts up to now.
   void add(const Vcpu& vcpu, Cycle now);
-  void add(const models::Mmu& mmu);
   void add(const Hypervisor& hypervisor);
   void add(const Guest& guest);
 

@@ -14,8 +14,11 @@
 
 #include <array>
 
+#include "nestwalk/software/agenda.hpp"
+#include "nestwalk/software/cores.hpp"
 #include "nestwalk/software/distribution.hpp"
 #include "nestwalk/software/guest.hpp"
+#include "nestwalk/software/recorded_order.hpp"
 #include "nestwalk/software/replayed.hpp"
 #include "nestwalk/software/stream.hpp"
 
@@ -40,6 +43,9 @@ struct VcpuCounts {
   // Where the vCPU's time went. These, and in order its accesses, add up to it.
   Cycle instruction_cycles = 0;
   Cycle interrupted_cycles = 0;  ///< by fences for other vCPUs' exits
+  Cycle scheduling_cycles = 0;   ///< to leave its core to another vCPU, and to come back
+  Cycle waiting_cycles = 0;      ///< for its core
+  Cycle ordered_cycles = 0;      ///< for vCPUs that the trace has before it
   Cycle stalled_cycles = 0;      ///< with a window: nothing could begin
   Cycle switch_cycles = 0;
   Cycle fence_cycles = 0;
@@ -54,6 +60,7 @@ struct VcpuCounts {
 
   Cycle untranslatable_cycles = 0;
   Cycle unfinished_cycles = 0;  ///< of what was under way when it had to stop
+  Cycle unpaid_cycles = 0;      ///< that interrupts took, when nothing came after them
 
   u64 total() const { return accesses[0] + accesses[1] + accesses[2]; }
   Cycle data_cycles() const;
@@ -95,15 +102,21 @@ class Milestones {
   ~Milestones() = default;
 };
 
-class Vcpu final : private models::Actor {
+/// Which vCPU of the machine it is, and on which core it takes its turns.
+struct VcpuPlace {
+  u32 vcpu;
+  u32 core;
+};
+
+class Vcpu final : private models::Actor, private Cores::User, private RecordedOrder::Member {
  public:
   /// `guest` is null where the guest does not translate.
-  Vcpu(models::Board& board, u32 core, Guest* guest, Hypervisor& hypervisor,
+  Vcpu(models::Board& board, Cores& cores, VcpuPlace place, Guest* guest, Hypervisor& hypervisor,
        const models::SoftwareShape& costs, GuestTables tables, GuestStream& stream,
        const VcpuShape& shape = {});
 
-  /// Begins now, from the wheel; plays at most `limit` accesses. The first `warmup` of them are no
-  /// more than that.
+  /// Begins as soon as it has its core; plays at most `limit` accesses. The first `warmup` of them
+  /// are no more than that.
   void begin(u64 limit, u64 warmup = 0);
   bool begun() const { return front_ != Front::Idle; }
   bool finished() const { return front_ == Front::Finished && !draining(); }
@@ -111,6 +124,8 @@ class Vcpu final : private models::Actor {
   std::optional<std::string> stopped() const { return stopped_; }
 
   const VcpuCounts& counts() const { return counts_; }
+  /// What the core's MMU counted while this was on it.
+  models::Mmu::Totals mmu_totals() const;
   /// With the cycles of what is under way, as if it had to stop now.
   VcpuCounts counts_until(Cycle now) const;
   /// Cycles of each access, from its begin to its end.
@@ -120,6 +135,15 @@ class Vcpu final : private models::Actor {
 
   /// Before it begins: the stream's tables translate, and no guest's kernel runs.
   void replay(ReplayedTables& tables) { replayed_ = &tables; }
+  /// Before it begins: what translates, where no guest's kernel says so.
+  void set_regime(const models::Regime& regime) { regime_ = regime; }
+  /// Before it begins: what the hypervisor does on this one by the clock.
+  void set_agenda(Agenda agenda) { agenda_ = std::move(agenda); }
+  /// Before any of them begins: the trace says in which order they are.
+  void keep_order(RecordedOrder& order) {
+    order_ = &order;
+    order.add(*this);
+  }
   /// Before it begins: this one hears of milestones.
   void tell(Milestones& milestones) { milestones_ = &milestones; }
   /// Before it begins: this one hears of accesses when they are over.
@@ -136,6 +160,13 @@ class Vcpu final : private models::Actor {
     Idle,
     Begin,
     Next,
+    Ready,  ///< the next record is due
+    Attend,
+    Attended,
+    Leaving,
+    Away,
+    Arriving,
+    Ordered,  ///< waits for those that the trace has before it
     Issue,
     Event,
     Switched,
@@ -175,6 +206,11 @@ class Vcpu final : private models::Actor {
   };
 
   void on_cycle(u32 what) override;
+  void on_core() override;
+  u64 clock() const override { return clock_base_ + counts_.instructions; }
+  bool is_through() const override { return front_ == Front::Finished; }
+  void hurry(bool wanted) override;
+  void go_on() override;
   // In order.
   void play_in_order();
   // With a window.
@@ -201,11 +237,21 @@ class Vcpu final : private models::Actor {
   [[gnu::noinline]] bool rare_front();
   bool begin_event();
   void end_event();
+  void begin_pause(Cycle VcpuCounts::*cycles);
+  void end_pause();
+  bool keep_time(u64 time);
+  bool needs_attention() const { return attention_ <= board_.wheel().now(); }
+  bool attend();
+  bool leave_core(Front resume);
+  void left_core();
+  bool arrive();
+  void set_alarm();
   void begin_fence(const GuestFence& fence);
   bool issue_fence();
   bool begin_replay_event();
   bool store_entry();
   bool finish();
+  void end();
   bool stop(std::string why);
   std::string reason() const;
 
@@ -232,8 +278,11 @@ class Vcpu final : private models::Actor {
   u32 index_of(const Slot& slot) const { return static_cast<u32>(&slot - slots_.data()); }
 
   models::Board& board_;
+  Cores& cores_;
   models::Board::Core& core_;
-  u32 number_;
+  const Cycle& attention_;  ///< when something besides the stream has its turn
+  u32 vcpu_;
+  u32 number_;  ///< of the core
   Guest* guest_;
   ReplayedTables* replayed_ = nullptr;
   Hypervisor& hypervisor_;
@@ -241,6 +290,16 @@ class Vcpu final : private models::Actor {
   GuestStream& stream_;
 
   Front front_ = Front::Idle;
+  Front resume_ = Front::Idle;        ///< when it is back on its core
+  models::Regime regime_;             ///< when it is not on it
+  models::Mmu::Totals mmu_before_{};  ///< of the core, when it came there
+  models::Mmu::Totals mmu_totals_{};  ///< until it left there
+  bool has_core_ = false;
+  bool hurried_ = false;      ///< another vCPU waits for its clock
+  bool out_of_turn_ = false;  ///< it waits for another's
+  u64 clock_base_ = 0;
+  RecordedOrder* order_ = nullptr;
+  Agenda agenda_{{}};
   std::vector<Slot> slots_;
   GuestBatch batch_;
   std::size_t at_ = 0;
@@ -268,7 +327,8 @@ class Vcpu final : private models::Actor {
   models::FenceRequest fence_;
   u64 fences_left_ = 0;  ///< of the one that is being issued, page by page
   models::Served stored_ = models::Served::None;
-  Cycle gap_end_ = 0;  ///< in order: of the instructions under way
+  Cycle gap_end_ = 0;   ///< in order: of the instructions under way
+  Cycle gap_lost_ = 0;  ///< with what interrupts took
   Cycle event_since_ = 0;
   Cycle fence_since_ = 0;
   Cycle VcpuCounts::*event_cycles_ = nullptr;

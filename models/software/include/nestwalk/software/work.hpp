@@ -117,9 +117,28 @@ class Recording {
     work_.steps.push_back({Step::Kind::Zero, start, bytes});
   }
   void fenced(const addrspace::Invalidation<Gpa>& change);
+  /// Instructions that `emit` gives to the sink that it is called with: one step. Of
+  /// `own_fences`, no other core is concerned.
+  template <class Emit>
+  void fences(Emit&& emit) {
+    fence_step(std::forward<Emit>(emit), false);
+  }
+  template <class Emit>
+  void own_fences(Emit&& emit) {
+    fence_step(std::forward<Emit>(emit), true);
+  }
   void fence(const models::FenceRequest& request);
 
  private:
+  template <class Emit>
+  void fence_step(Emit&& emit, bool alone) {
+    const u64 first = work_.fences.size();
+    emit([&](const addrspace::Fence& op) { put(op); });
+    const u64 count = work_.fences.size() - first;
+    if (count != 0) work_.steps.push_back({Step::Kind::Fence, first, count, alone ? 1u : 0u});
+  }
+  void put(const addrspace::Fence& op);
+
   models::HostMemory& memory_;
   Architecture architecture_;
   addrspace::FencePolicy policy_;

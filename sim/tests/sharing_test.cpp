@@ -1,0 +1,219 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// vCPUs that share cores, guests that share VMIDs, vCPUs in the order of their trace, and what the
+// hypervisor does by the clock: derived by hand.
+
+#include "by_hand.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+// Without accessed flags, which the first walk would have to set.
+constexpr const char* kLinear =
+    "--set hypervisor.backing=linear --set hypervisor.hardware_dirty=false ";
+
+class Sharing : public ByHand {
+ protected:
+  void expect_values(const Json& statistics, const Values& expected) {
+    for (const auto& [name, value] : expected) {
+      EXPECT_DOUBLE_EQ(statistics.value(name, -1.0), value) << name;
+    }
+  }
+  /// A guest that reads a page of its own, each time after 60 instructions.
+  void guest(Architecture architecture, const std::string& name, u32 reads) {
+    begin(architecture, Mode::GuestPhysical, 1, name);
+    for (u32 n = 0; n < reads; ++n) access(0, AccessKind::Read, 0x5000, 60);
+    finish();
+  }
+};
+
+// Two vCPUs on one core, a slice of 100. Linear memory has leaves of 2M: a first read of a page is 1
+// in the TLB, 30 for the three levels and 10; a later one is 1 and 10.
+//
+//     0  the first one: 60 instructions, 41
+//   101  its slice is over: 500 to leave, 2000 for the switch
+//  2601  the second one, for the first time: 60, 41
+//  2702  leaves: 2500
+//  5202  the first one enters, 500, and its slice begins: 60, 11; 60, 11
+//  5844  its end
+//  5844  the second one enters, 500; 60, 11; 60, 11, and nobody waits any more
+//  6486  its end
+TEST_F(Sharing, AVcpuGivesUpItsCoreAfterItsSlice) {
+  begin(Architecture::X86_64, Mode::GuestPhysical, 2);
+  for (int n = 0; n < 3; ++n) {
+    access(0, AccessKind::Read, 0x5000, 60);
+    access(1, AccessKind::Read, 0x205000, 60);
+  }
+  finish();
+  const Json run =
+      statistics_of("t.nwt", std::string(kLinear) + "--set host.cores=1 --set host.time_slice=100");
+  const double begin = run["time.begin"];
+  expect_values(run, {{"time.cycles", begin + 6486},
+                      {"time.instructions", 6 * 60},
+                      {"time.accesses", 2 * (41 + 11 + 11)},
+                      {"time.scheduling", 2 * (2500 + 500)},
+                      {"time.waiting", 2601 + (5202 - 2601) + (5844 - 5202)},
+                      {"host.departures", 2},
+                      {"host.cycles.exit", 1000},
+                      {"host.cycles.handler", 4000},
+                      {"host.cycles.entry", 1000},
+                      {"host.vmid_rollovers", 0},
+                      {"walk.count", 2}});
+}
+
+// The same on two cores, each for itself; the second one later, so that they do not meet in memory.
+TEST_F(Sharing, VcpusWithCoresOfTheirOwnDoNotWait) {
+  begin(Architecture::X86_64, Mode::GuestPhysical, 2);
+  for (int n = 0; n < 3; ++n) {
+    access(0, AccessKind::Read, 0x5000, 60);
+    access(1, AccessKind::Read, 0x205000, n == 0 ? 1060 : 60);
+  }
+  finish();
+  const Json run = statistics_of("t.nwt", std::string(kLinear) + "--set host.time_slice=100");
+  const double begin = run["time.begin"];
+  expect_values(run, {{"time.cycles", begin + 1000 + 3 * 60 + 41 + 11 + 11},
+                      {"time.scheduling", 0},
+                      {"time.waiting", 0},
+                      {"host.departures", 0}});
+}
+
+// Three guests take turns on a core, four reads each, a read a turn: 12 arrivals. There are two
+// VMIDs, and each guest comes back after two others: it has lost its own each time. Of the arrivals
+// every second one finds none left: 6 rollovers. After one nothing is cached of anybody, so each
+// turn walks; RISC-V removes a guest's own translations under its new VMID when it arrives, too. With
+// three VMIDs, each guest walks once.
+TEST_F(Sharing, VmidsRollOverWhereThereAreMoreGuests) {
+  const struct {
+    Architecture architecture;
+    double fences;
+  } kRows[] = {{Architecture::X86_64, 6}, {Architecture::AArch64, 6}, {Architecture::RiscV64, 6 + 12}};
+  for (const auto& row : kRows) {
+    for (const char* const name : {"a.nwt", "b.nwt", "c.nwt"}) guest(row.architecture, name, 4);
+    const std::string host = std::string(kLinear) + "--set host.cores=1 --set host.time_slice=1 ";
+    const Json shared = statistics_of("a.nwt b.nwt c.nwt", host + "--set host.vmids=2");
+    expect_values(shared, {{"access.total", 12},
+                           {"host.vmid_rollovers", 6},
+                           {"fence.vmids", row.fences},
+                           {"walk.count", 12},
+                           {"fence.interrupts", 0}});
+    const Json own = statistics_of("a.nwt b.nwt c.nwt", host);
+    expect_values(own, {{"host.vmid_rollovers", 0}, {"fence.vmids", 0}, {"walk.count", 3}});
+    // Every guest tells of itself: of the core's MMU, what was its own.
+    for (const char* const vm : {"vm0.", "vm1.", "vm2."}) {
+      EXPECT_EQ(own[std::string(vm) + "walk.count"], 1) << vm;
+      EXPECT_EQ(own[std::string(vm) + "tlb.first_hits"], 3) << vm;
+      EXPECT_EQ(shared[std::string(vm) + "walk.count"], 4) << vm;
+    }
+  }
+}
+
+// Two cores, three guests of which the first has a core for itself: what takes the VMIDs back
+// reaches that core, too, where an x86 guest is interrupted for it, and a broadcast is not noticed.
+TEST_F(Sharing, ARolloverReachesCoresWhereOthersRun) {
+  for (const Architecture architecture : {Architecture::X86_64, Architecture::AArch64}) {
+    guest(architecture, "a.nwt", 400);
+    guest(architecture, "b.nwt", 4);
+    guest(architecture, "c.nwt", 4);
+    guest(architecture, "d.nwt", 4);
+    // vCPUs 0 and 2 on core 0, 1 and 3 on core 1; the VMIDs are for four guests less one.
+    const Json run = statistics_of("a.nwt b.nwt c.nwt d.nwt",
+                                   std::string(kLinear) +
+                                       "--set host.cores=2 --set host.time_slice=1 --set host.vmids=3");
+    EXPECT_GT(run["host.vmid_rollovers"].get<double>(), 0);
+    EXPECT_EQ(run["fence.interrupts"].get<double>() > 0, architecture == Architecture::X86_64);
+    EXPECT_EQ(run["access.total"], 412);
+  }
+}
+
+// The trace says: the second one begins when the first has done 1000 instructions, and the first
+// goes on when the second has done 1000.
+//
+//     0  the first: 500, 41, 500, 11
+//  1052  it comes to 2000; the second is at 1000, and goes on: 700, 41, 350, 11
+//  2154  its end; the first: 11
+//  2165  its end
+//
+// As they come, the second one is the last, after 700, 41, 350, 11.
+TEST_F(Sharing, VcpusKeepTheOrderOfTheTrace) {
+  begin(Architecture::X86_64, Mode::GuestPhysical, 2);
+  access(0, AccessKind::Read, 0x5000, 500);
+  access(0, AccessKind::Read, 0x5000, 500);
+  event(0, TimeSync{2000});
+  access(0, AccessKind::Read, 0x5000);
+  event(1, TimeSync{1000});
+  access(1, AccessKind::Read, 0x205000, 700);
+  access(1, AccessKind::Read, 0x205000, 350);
+  finish();
+  const Json run = statistics_of("t.nwt", kLinear);
+  const double begin = run["time.begin"];
+  expect_values(run, {{"time.cycles", begin + 2165}, {"time.ordered", 1052 + (2154 - 1052)}});
+
+  const Json free = statistics_of("t.nwt", std::string(kLinear) + "--set vcpu.order=free");
+  expect_values(free, {{"time.cycles", begin + 1102}, {"time.ordered", 0}});
+
+  // On one core, who waits gives it up: the first one at 2000, 2500 to leave, and 500 to come back
+  // when the second one has ended.
+  const Json shared = statistics_of("t.nwt", std::string(kLinear) + "--set host.cores=1");
+  expect_values(shared, {{"host.departures", 1}, {"time.scheduling", 2500 + 500}});
+}
+
+// A trace without an order has none that could be kept.
+TEST_F(Sharing, NobodyWaitsWhereTheTraceKnowsNoOrder) {
+  begin(Architecture::X86_64, Mode::GuestPhysical, 2);
+  access(0, AccessKind::Read, 0x5000, 500);
+  access(1, AccessKind::Read, 0x205000, 700);
+  finish();
+  expect_values(statistics_of("t.nwt", kLinear), {{"time.ordered", 0}});
+}
+
+// One read each 100 instructions: 111 a turn, the first 141. Harvests are due at B + 300, 700 and
+// 1100, and are made before the next record: at 363, ... Only how many and what they find is asked.
+TEST_F(Sharing, AScheduleIsKeptWhateverTheGuestDoes) {
+  begin(Architecture::X86_64, Mode::GuestPhysical, 1);
+  for (int n = 0; n < 3000; ++n) access(0, AccessKind::Write, 0x1000u * (n % 8), 100);
+  finish();
+  std::ofstream(folder() / "schedule.json") << R"({"hypervisor": {"schedule": [
+    {"operation": "log_start", "at": 30000},
+    {"operation": "log_harvest", "at": 100000, "every": 50000, "times": 3},
+    {"operation": "zap", "at": 120000, "gpa": "0x3000", "bytes": "4K"},
+    {"operation": "log_harvest", "at": "100M"}]}})";
+  // Lazy memory, so that a zapped page comes back with one exit: 8 + 1 faults besides those of the
+  // log. Each harvest finds the 8 pages; the one that never comes is due after the end.
+  const Json run = statistics_of("t.nwt", "--config schedule.json --set hypervisor.hardware_dirty=false");
+  expect_values(run, {{"operation.log_start", 1},
+                      {"operation.log_harvest", 3},
+                      {"operation.zap", 1},
+                      {"operation.refused", 0},
+                      {"operation.bytes_dirty", 3 * 8 * 4096},
+                      {"exit.mapped", 9}});
+}
+
+TEST_F(Sharing, AScheduleThatMakesNoSenseIsOneLine) {
+  begin(Architecture::X86_64, Mode::GuestPhysical, 1);
+  access(0, AccessKind::Read, 0x5000);
+  finish();
+  const auto refused = [&](const std::string& row, const std::string& message) {
+    std::ofstream(folder() / "s.json") << R"({"hypervisor": {"schedule": [)" << row << "]}}";
+    expect("nestwalk run t.nwt -p machine.json --config s.json", 2, message + "\n");
+  };
+  const std::string where = "hypervisor.schedule.0";
+  refused(R"({"operation": "zapp", "at": 1})",
+          where + ".operation: expected an operation, found zapp; did you mean zap?");
+  refused(R"({"operation": "zap", "at": 1, "gpa": 0})", where + ": expected a size as bytes, found none");
+  refused(R"({"operation": "zap"})", where + ": expected cycles as at, found none");
+  refused(R"({"operation": "log_stop", "at": 1, "gpas": 0})",
+          where + ": expected a key, found gpas; did you mean gpa?");
+  refused(R"({"operation": "log_stop", "at": 1, "times": 3})",
+          where + ": expected cycles as every, found none");
+  refused("7", where + ": expected an object, found 7");
+}
+
+TEST_F(Sharing, TooFewVmidsForTheCoresAreRefused) {
+  for (const char* const name : {"a.nwt", "b.nwt", "c.nwt"}) guest(Architecture::X86_64, name, 1);
+  expect("nestwalk run a.nwt b.nwt c.nwt -p machine.json --set host.vmids=2", 2,
+         "host.vmids is 2, but 3 cores run as many guests at once\n");
+}
+
+}  // namespace
+}  // namespace nestwalk::sim
