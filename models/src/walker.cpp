@@ -111,28 +111,41 @@ void Walker::on_cycle(u32 number) {
   if (run(number)) walk.owner->on_cycle(walk.what);
 }
 
-// From what it waited for; true when the walk is done.
-bool Walker::run(u32 number) {
+// From what it waited for until it waits again; true when the walk is done. Flat: a walk passes
+// here some ten times, and calls would cost as much as what they do.
+[[gnu::flatten]] bool Walker::run(u32 number) {
   Walk& walk = *walks_[number];
-  switch (walk.state) {
-    case State::Begin:
-      return on_begin(walk, number);
-    case State::GuestCache:
-      return on_guest_cache(walk, number);
-    case State::GuestEntry:
-      return on_guest_entry(walk, number);
-    case State::GuestUpdated:
-      return on_guest_updated(walk, number);
-    case State::NestedTlb:
-      return on_nested_tlb(walk, number);
-    case State::NestedCache:
-      return on_nested_cache(walk, number);
-    case State::NestedEntry:
-      return on_nested_entry(walk, number);
-    case State::NestedUpdated:
-      return on_nested_updated(walk, number);
+  for (bool due = true; due;) {
+    switch (walk.state) {
+      case State::Begin:
+        due = on_begin(walk, number);
+        break;
+      case State::GuestCache:
+        due = on_guest_cache(walk, number);
+        break;
+      case State::GuestEntry:
+        due = on_guest_entry(walk, number);
+        break;
+      case State::GuestUpdated:
+        due = on_guest_updated(walk, number);
+        break;
+      case State::NestedTlb:
+        due = on_nested_tlb(walk, number);
+        break;
+      case State::NestedCache:
+        due = on_nested_cache(walk, number);
+        break;
+      case State::NestedEntry:
+        due = on_nested_entry(walk, number);
+        break;
+      case State::NestedUpdated:
+        due = on_nested_updated(walk, number);
+        break;
+      case State::Done:
+        return true;
+    }
   }
-  return true;
+  return false;
 }
 
 // The first stage --------------------------------------------------------------------------------
@@ -157,7 +170,7 @@ bool Walker::on_begin(Walk& walk, u32 number) {
     return stop_guest(walk, FaultKind::BadAddress);
   }
   walk.state = State::GuestCache;
-  return spend(guest_cache_.latency_cycles(), number) && on_guest_cache(walk, number);
+  return spend(guest_cache_.latency_cycles(), number);
 }
 
 bool Walker::on_guest_cache(Walk& walk, u32 number) {
@@ -190,7 +203,7 @@ bool Walker::translate_table(Walk& walk, u32 number) {
 
 bool Walker::read_guest(Walk& walk, u32 number) {
   walk.state = State::GuestEntry;
-  return reference(walk, walk.guest_slot, false, false, number) && on_guest_entry(walk, number);
+  return reference(walk, walk.guest_slot, false, false, number);
 }
 
 // The host address of a first-stage entry is known.
@@ -271,7 +284,7 @@ bool Walker::update_guest(Walk& walk, u32 number) {
     return begin_nested(walk, Purpose::TableUpdate, slot, number);
   }
   walk.state = State::GuestUpdated;
-  return reference(walk, walk.guest_slot, true, false, number) && on_guest_updated(walk, number);
+  return reference(walk, walk.guest_slot, true, false, number);
 }
 
 bool Walker::on_guest_updated(Walk& walk, u32 number) {
@@ -317,7 +330,7 @@ bool Walker::begin_nested(Walk& walk, Purpose purpose, u64 input, u32 number) {
     return stop_nested(walk, FaultKind::BadAddress, {});
   }
   walk.state = State::NestedTlb;
-  return spend(nested_tlb_.latency_cycles(), number) && on_nested_tlb(walk, number);
+  return spend(nested_tlb_.latency_cycles(), number);
 }
 
 bool Walker::on_nested_tlb(Walk& walk, u32 number) {
@@ -327,7 +340,7 @@ bool Walker::on_nested_tlb(Walk& walk, u32 number) {
   looked(walk, step::kNestedTlb, walk.nested_input, !missed);
   if (missed) {
     walk.state = State::NestedCache;
-    return spend(nested_cache_.latency_cycles(), number) && on_nested_cache(walk, number);
+    return spend(nested_cache_.latency_cycles(), number);
   }
   const Geometry& shape = walk.request.regime->nested.geometry;
   walk.nested_level = static_cast<u8>((known->leaf_shift - shape.page_shift) / shape.index_bits);
@@ -366,7 +379,7 @@ void Walker::look_into(Walk& walk, u64 table) {
 
 bool Walker::read_nested(Walk& walk, u32 number) {
   walk.state = State::NestedEntry;
-  return reference(walk, walk.nested_slot, false, true, number) && on_nested_entry(walk, number);
+  return reference(walk, walk.nested_slot, false, true, number);
 }
 
 bool Walker::on_nested_entry(Walk& walk, u32 number) {
@@ -402,7 +415,7 @@ bool Walker::on_nested_entry(Walk& walk, u32 number) {
     }
   }
   walk.state = State::NestedUpdated;
-  return reference(walk, walk.nested_slot, true, true, number) && on_nested_updated(walk, number);
+  return reference(walk, walk.nested_slot, true, true, number);
 }
 
 bool Walker::nested_table_entry(Walk& walk, const Entry& entry, u32 number) {
@@ -468,7 +481,12 @@ bool Walker::data_is_known(Walk& walk) {
   const u64 offset = walk.request.address & low_mask(result.shift());
   result.host = host - offset;
   result.guest_physical = walk.nested_input - offset;
+  return finish(walk);
+}
+
+bool Walker::finish(Walk& walk) {
   walk.record.end = wheel_.now();
+  walk.state = State::Done;
   return true;
 }
 
@@ -543,8 +561,7 @@ bool Walker::stop_guest(Walk& walk, FaultKind kind) {
   walk.fault.access = walk.request.access;
   walk.fault.user = walk.request.user;
   walk.fault.virtual_address = walk.request.address;
-  walk.record.end = wheel_.now();
-  return true;
+  return finish(walk);
 }
 
 bool Walker::stop_nested(Walk& walk, FaultKind kind, Access granted) {

@@ -90,6 +90,7 @@ class Walker final : public Actor {
     NestedCache,
     NestedEntry,
     NestedUpdated,
+    Done,
   };
   /// What the second stage translates for.
   enum class Purpose : u8 { Table, TableUpdate, Data };
@@ -128,11 +129,9 @@ class Walker final : public Actor {
   };
 
   u32 take_walk();
-  void begin(Walk& walk);
   bool run(u32 number);
-  void finish(Walk& walk);
 
-  // Each is the end of one wait; true if the walk is done, false if it waits again.
+  // Each is the end of one wait; true if the next is over in this cycle, too, or the walk done.
   bool on_begin(Walk& walk, u32 number);
   bool on_guest_cache(Walk& walk, u32 number);
   bool on_guest_entry(Walk& walk, u32 number);
@@ -142,7 +141,7 @@ class Walker final : public Actor {
   bool on_nested_entry(Walk& walk, u32 number);
   bool on_nested_updated(Walk& walk, u32 number);
 
-  // Each goes on to the next wait, and past it if it is over at once; true likewise.
+  // Each goes on to the next wait; true likewise.
   bool translate_table(Walk& walk, u32 number);
   bool read_guest(Walk& walk, u32 number);
   bool guest_table_entry(Walk& walk, const Entry& entry, u32 number);
@@ -156,6 +155,7 @@ class Walker final : public Actor {
   bool nested_done(Walk& walk, u32 number);
   bool table_is_known(Walk& walk, u32 number);
   bool data_is_known(Walk& walk);
+  bool finish(Walk& walk);
 
   bool spend(u32 cycles, u32 number);
   bool reference(Walk& walk, u64 address, bool update, bool nested, u32 number);
@@ -174,10 +174,12 @@ class Walker final : public Actor {
     if (walk.request.witness != nullptr) [[unlikely]]
       witness_entry(walk, kind, before, value);
   }
-  void witness_lookup(const Walk& walk, const StepKind& kind, u64 address, bool hit) const;
-  void witness_entry(const Walk& walk, const StepKind& kind, u64 before, u64 value) const;
-  bool stop_guest(Walk& walk, FaultKind kind);
-  bool stop_nested(Walk& walk, FaultKind kind, Access granted);
+  [[gnu::noinline]] void witness_lookup(const Walk& walk, const StepKind& kind, u64 address,
+                                        bool hit) const;
+  [[gnu::noinline]] void witness_entry(const Walk& walk, const StepKind& kind, u64 before,
+                                       u64 value) const;
+  [[gnu::noinline]] bool stop_guest(Walk& walk, FaultKind kind);
+  [[gnu::noinline]] bool stop_nested(Walk& walk, FaultKind kind, Access granted);
 
   Wheel& wheel_;
   HostMemory& memory_;
