@@ -439,6 +439,9 @@ bool Walker::nested_leaf(Walk& walk, const Entry& entry, u32 number) {
                           entry.memory, static_cast<u8>(shift),
                           is_settled(entry, regime.nested.format->rules())};
   walk.nested = leaf;
+  if (walk.purpose == Purpose::Data) {  // whoever asks will most likely go on to the data
+    hierarchy_.prefetch(path_, Hpa(leaf.host + (walk.nested_input & low_mask(leaf.leaf_shift))));
+  }
   CachedNested* const place = nested_tlb_.make_place(walk.nested_input, shift, regime.nested_only);
   if (place != nullptr) *place = leaf;
   return nested_done(walk, number);
