@@ -263,6 +263,7 @@ bool Mmu::begin_walk(Miss& miss, u32 number) {
   }
   walking_.push_back(number);
   miss.state = State::Walking;
+  if (miss.request.upcoming != nullptr) walker_.foresee(miss.regime, *miss.request.upcoming);
   const WalkRequest request{
       &miss.regime, miss.request.address, miss.request.access, miss.request.user,
       false,        miss.request.witness};

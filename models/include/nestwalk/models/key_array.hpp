@@ -92,8 +92,8 @@ class KeyArray {
     used_last_.key = kEmpty;
     write(block(set), way, kEmpty, 0);
   }
-  /// For the host's caches, some time before a lookup. (gcc drops calls of functions that do nothing
-  /// but prefetch, unless they are inline by force.)
+  /// For the host's caches, some time before a lookup. (gcc drops calls of functions that do
+  /// nothing but prefetch, unless they are inline by force.)
   [[gnu::always_inline]] void prefetch(u32 set) const {
     const u64* const words = block(set);
     for (u32 line = 0; line < stride_; line += 8) __builtin_prefetch(words + line);

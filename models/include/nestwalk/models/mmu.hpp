@@ -53,6 +53,7 @@ class Mmu final : public Actor {
     AccessKind access = AccessKind::Read;
     bool user = false;
     Witness* witness = nullptr;
+    const Upcoming* upcoming = nullptr;
   };
   struct Outcome {
     Fault fault;

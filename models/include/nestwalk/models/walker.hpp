@@ -11,6 +11,7 @@
 #include <deque>
 #include <memory>
 
+#include "nestwalk/models/foresight.hpp"
 #include "nestwalk/models/translation_cache.hpp"
 #include "nestwalk/models/walk.hpp"
 
@@ -61,6 +62,8 @@ class Walker final : public Actor {
   const Translation& translation(u32 walk) const { return walks_[walk]->result; }
   const WalkRecord& record(u32 walk) const { return walks_[walk]->record; }
   void give_back(u32 walk);
+  /// Tells the host's caches what coming walks will need.
+  void foresee(const Regime& regime, const Upcoming& upcoming) const;
 
   /// Makes the walks in flight that match forget what they know. They begin again.
   template <class Match>
@@ -160,11 +163,14 @@ class Walker final : public Actor {
   bool spend(u32 cycles, u32 number);
   bool reference(Walk& walk, u64 address, bool update, bool nested, u32 number);
   void spared(Walk& walk, u64 address, Served served, u8 guest_level, u8 nested_level, u32 cycles);
-  /// For the host's caches: soon this address will be read.
+  /// Soon this address will be read.
   [[gnu::always_inline]] void expect(u64 address) const {
+    if (!memory_.contains(Hpa(address), sizeof(u64))) return;
     memory_.prefetch(Hpa(address));
     hierarchy_.prefetch(path_, Hpa(address));
   }
+  u64 guest_slot(const Regime& regime, u64 address) const;
+  u64 nested_slot(const Regime& regime, u64 address) const;
   void stamp(Walk& walk) const;
   void looked(const Walk& walk, const StepKind& kind, u64 address, bool hit) const {
     if (walk.request.witness != nullptr) [[unlikely]]
@@ -189,6 +195,8 @@ class Walker final : public Actor {
   TranslationCache<CachedTable> guest_cache_;
   TranslationCache<CachedTable> nested_cache_;
   TranslationCache<CachedNested> nested_tlb_;
+  LeafTables guest_tables_;
+  LeafTables nested_tables_;
   std::vector<std::unique_ptr<Walk>> walks_;  ///< they stay where they are
   std::vector<u32> free_;
   std::deque<u32> queue_;

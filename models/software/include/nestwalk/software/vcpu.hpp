@@ -81,7 +81,7 @@ class AccessListener {
   ~AccessListener() = default;
 };
 
-class Vcpu final : private models::Actor {
+class Vcpu final : private models::Actor, private models::Upcoming {
  public:
   /// `guest` is null where the guest does not translate.
   Vcpu(models::Board& board, u32 core, Guest* guest, Hypervisor& hypervisor,
@@ -154,6 +154,10 @@ class Vcpu final : private models::Actor {
   };
 
   void on_cycle(u32 what) override;
+  u64 upcoming(u32 others) const override {
+    const std::size_t at = at_ + others;
+    return at < batch_.accesses.size() ? batch_.accesses[at].address : 0;
+  }
   // In order.
   void play_in_order();
   // With a window.
