@@ -305,6 +305,7 @@ TEST_F(Timeline, AFenceInTheMiddleMakesTheWalkBeginAgain) {
 class Foreteller final : private Actor, private Upcoming {
  public:
   enum class Says : u8 { Nothing, Truth, Lies };
+  static constexpr u64 kPages = 10'000;  // 20 tables of smallest pages; the walk caches know 16
 
   Foreteller(Machine& machine, Says says) : machine_(machine), says_(says) {
     machine.wheel().schedule(0, *this, 0);
@@ -314,7 +315,7 @@ class Foreteller final : private Actor, private Upcoming {
 
  private:
   static constexpr u64 kAccesses = 2000;
-  static u64 address(u64 n) { return GuestTables::kBase + n * n * 7 % 300 * kFrameBytes; }
+  static u64 address(u64 n) { return GuestTables::kBase + n * n * 7 % kPages * kFrameBytes; }
 
   void on_cycle(u32) override {
     while (next_ != kAccesses) {
@@ -339,7 +340,7 @@ TEST(Foresight, ChangesNothingEvenIfItIsWrong) {
   using Says = Foreteller::Says;
   const auto times = [](Says says) {
     Machine machine(load_preset(NESTWALK_PRESETS "/simple.json").shape, addrspace::kGiB);
-    const GuestTables tables(machine, 300);
+    const GuestTables tables(machine, Foreteller::kPages);
     Mmu& mmu = *machine.core(0).mmu;
     mmu.set_regime(tables.regime);
     const Foreteller foreteller(machine, says);
