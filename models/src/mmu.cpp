@@ -116,25 +116,31 @@ void Mmu::account(Miss& miss) {
   miss.request.witness->tell(now, told);
 }
 
-bool Mmu::run(Miss& miss, u32 number) {
-  if (miss.state != State::Walking) account(miss);
-  switch (miss.state) {
-    case State::First:
-      return look_first(miss, number);
-    case State::FirstMissed:
-      return look_second(miss, number);
-    case State::SecondHit:
-      enter(first_level(miss.request.access), 0, miss, miss.found);
-      set(*miss.outcome, miss.found, miss.request.address);
-      break;
-    case State::SecondMissed:
-      return begin_walk(miss, number);
-    case State::Walking:
-      return end_walk(miss, number);
-    case State::Done:
-      break;
+// From what it waited for until it waits again; true when it is over.
+[[gnu::flatten]] bool Mmu::run(Miss& miss, u32 number) {
+  for (bool due = true; due;) {
+    if (miss.state != State::Walking) account(miss);
+    switch (miss.state) {
+      case State::First:
+        due = look_first(miss, number);
+        break;
+      case State::FirstMissed:
+        due = look_second(miss, number);
+        break;
+      case State::SecondHit:
+        enter(first_level(miss.request.access), 0, miss, miss.found);
+        set(*miss.outcome, miss.found, miss.request.address);
+        return finish(miss, number);
+      case State::SecondMissed:
+        due = begin_walk(miss, number);
+        break;
+      case State::Walking:
+        return end_walk(miss, number);
+      case State::Done:
+        return finish(miss, number);
+    }
   }
-  return finish(miss, number);
+  return false;
 }
 
 bool Mmu::finish(Miss& miss, u32 number) {
@@ -158,13 +164,13 @@ bool Mmu::look_first(Miss& miss, u32 number) {
       miss.state = State::Done;
     }
   }
-  return spend(first.latency_cycles(), *this, number) && run(miss, number);
+  return spend(first.latency_cycles(), *this, number);
 }
 
 bool Mmu::look_second(Miss& miss, u32 number) {
   miss.state = State::SecondMissed;
   miss.doing = Doing::SecondTlb;
-  if (!second_tlb_.present()) return begin_walk(miss, number);
+  if (!second_tlb_.present()) return true;
   const Translation* const entry = find(second_tlb_, miss.request.address, miss.regime);
   if (entry == nullptr) miss.changes[1] = second_tlb_.changes();
   if (entry != nullptr) {
@@ -176,7 +182,7 @@ bool Mmu::look_second(Miss& miss, u32 number) {
       miss.state = State::SecondHit;
     }
   }
-  return spend(second_tlb_.latency_cycles(), *this, number) && run(miss, number);
+  return spend(second_tlb_.latency_cycles(), *this, number);
 }
 
 // The entry forbids the access: a fault without a walk.
@@ -249,12 +255,13 @@ bool Mmu::begin_walk(Miss& miss, u32 number) {
   }
   walking_.push_back(number);
   miss.state = State::Walking;
+  if (miss.request.upcoming != nullptr) walker_.foresee(miss.regime, *miss.request.upcoming);
   const WalkRequest request{
       &miss.regime, miss.request.address, miss.request.access, miss.request.user,
       false,        miss.request.witness};
   const Walker::Ticket ticket = walker_.submit(request, *this, number);
   miss.walk = ticket.walk;
-  return ticket.done && end_walk(miss, number);
+  return ticket.done;
 }
 
 bool Mmu::end_walk(Miss& miss, u32 number) {

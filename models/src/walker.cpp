@@ -10,12 +10,6 @@ namespace {
 
 using addrspace::low_mask;
 
-constexpr u64 slot_of(u64 table, const Geometry& shape, u64 input, unsigned level) {
-  u64 index = shape.translated(input) >> shape.shift(level);
-  if (level != shape.root_level()) index &= low_mask(shape.index_bits);
-  return table + index * sizeof(u64);
-}
-
 // The stricter of the two: x86's combination of EPT and PAT, Arm's of both stages without FWB, for
 // the types that guests use (Arm ARM D8, "Combining stage 1 and stage 2 memory type attributes").
 // RISC-V's first stage overrides the second, unless it leaves the type open (Svpbmt).
@@ -111,28 +105,41 @@ void Walker::on_cycle(u32 number) {
   if (run(number)) walk.owner->on_cycle(walk.what);
 }
 
-// From what it waited for; true when the walk is done.
-bool Walker::run(u32 number) {
+// From what it waited for until it waits again; true when the walk is done. Flat: a walk passes
+// here some ten times, and calls would cost as much as what they do.
+[[gnu::flatten]] bool Walker::run(u32 number) {
   Walk& walk = *walks_[number];
-  switch (walk.state) {
-    case State::Begin:
-      return on_begin(walk, number);
-    case State::GuestCache:
-      return on_guest_cache(walk, number);
-    case State::GuestEntry:
-      return on_guest_entry(walk, number);
-    case State::GuestUpdated:
-      return on_guest_updated(walk, number);
-    case State::NestedTlb:
-      return on_nested_tlb(walk, number);
-    case State::NestedCache:
-      return on_nested_cache(walk, number);
-    case State::NestedEntry:
-      return on_nested_entry(walk, number);
-    case State::NestedUpdated:
-      return on_nested_updated(walk, number);
+  for (bool due = true; due;) {
+    switch (walk.state) {
+      case State::Begin:
+        due = on_begin(walk, number);
+        break;
+      case State::GuestCache:
+        due = on_guest_cache(walk, number);
+        break;
+      case State::GuestEntry:
+        due = on_guest_entry(walk, number);
+        break;
+      case State::GuestUpdated:
+        due = on_guest_updated(walk, number);
+        break;
+      case State::NestedTlb:
+        due = on_nested_tlb(walk, number);
+        break;
+      case State::NestedCache:
+        due = on_nested_cache(walk, number);
+        break;
+      case State::NestedEntry:
+        due = on_nested_entry(walk, number);
+        break;
+      case State::NestedUpdated:
+        due = on_nested_updated(walk, number);
+        break;
+      case State::Done:
+        return true;
+    }
   }
-  return true;
+  return false;
 }
 
 // The first stage --------------------------------------------------------------------------------
@@ -157,7 +164,7 @@ bool Walker::on_begin(Walk& walk, u32 number) {
     return stop_guest(walk, FaultKind::BadAddress);
   }
   walk.state = State::GuestCache;
-  return spend(guest_cache_.latency_cycles(), number) && on_guest_cache(walk, number);
+  return spend(guest_cache_.latency_cycles(), number);
 }
 
 bool Walker::on_guest_cache(Walk& walk, u32 number) {
@@ -176,7 +183,6 @@ bool Walker::on_guest_cache(Walk& walk, u32 number) {
   walk.guest_table = known->table_guest;
   walk.guest_slot =
       slot_of(known->table_host, walk.guest->geometry, walk.request.address, walk.guest_level);
-  expect(walk.guest_slot);
   spared(walk, known->table_host, Served::WalkCache, walk.guest_level, WalkReference::kNoLevel,
          guest_cache_.latency_cycles());
   return read_guest(walk, number);
@@ -190,7 +196,7 @@ bool Walker::translate_table(Walk& walk, u32 number) {
 
 bool Walker::read_guest(Walk& walk, u32 number) {
   walk.state = State::GuestEntry;
-  return reference(walk, walk.guest_slot, false, false, number) && on_guest_entry(walk, number);
+  return reference(walk, walk.guest_slot, false, false, number);
 }
 
 // The host address of a first-stage entry is known.
@@ -198,13 +204,15 @@ bool Walker::table_is_known(Walk& walk, u32 number) {
   const Regime& regime = *walk.request.regime;
   const u64 offset = walk.nested_input - walk.guest_table;
   walk.guest_slot = walk.nested.host + (walk.nested_input & low_mask(walk.nested.leaf_shift));
-  expect(walk.guest_slot);
   const Rights write = Rights::needed(AccessKind::Write, true);
   const unsigned covers = walk.guest->geometry.shift(walk.guest_level + 1u);
   walk.guest_known = {walk.guest_table,       walk.guest_slot - offset,
                       walk.guest_limits,      walk.guest_level,
                       walk.nested.leaf_shift, walk.nested.rights.permit(write) && walk.nested.dirty,
                       static_cast<u8>(covers)};
+  if (walk.guest_level == 0) {
+    guest_tables_.learn(walk.request.address, walk.guest->geometry, walk.guest_known.table_host);
+  }
   // A table may lie in several pages of the second stage: then one host address does not name it.
   if (walk.fill_guest_cache && walk.nested.leaf_shift >= walk.guest->geometry.page_shift) {
     guest_cache_.fill(walk.request.address, covers, regime.combined, walk.guest_known);
@@ -271,7 +279,7 @@ bool Walker::update_guest(Walk& walk, u32 number) {
     return begin_nested(walk, Purpose::TableUpdate, slot, number);
   }
   walk.state = State::GuestUpdated;
-  return reference(walk, walk.guest_slot, true, false, number) && on_guest_updated(walk, number);
+  return reference(walk, walk.guest_slot, true, false, number);
 }
 
 bool Walker::on_guest_updated(Walk& walk, u32 number) {
@@ -317,7 +325,7 @@ bool Walker::begin_nested(Walk& walk, Purpose purpose, u64 input, u32 number) {
     return stop_nested(walk, FaultKind::BadAddress, {});
   }
   walk.state = State::NestedTlb;
-  return spend(nested_tlb_.latency_cycles(), number) && on_nested_tlb(walk, number);
+  return spend(nested_tlb_.latency_cycles(), number);
 }
 
 bool Walker::on_nested_tlb(Walk& walk, u32 number) {
@@ -327,7 +335,7 @@ bool Walker::on_nested_tlb(Walk& walk, u32 number) {
   looked(walk, step::kNestedTlb, walk.nested_input, !missed);
   if (missed) {
     walk.state = State::NestedCache;
-    return spend(nested_cache_.latency_cycles(), number) && on_nested_cache(walk, number);
+    return spend(nested_cache_.latency_cycles(), number);
   }
   const Geometry& shape = walk.request.regime->nested.geometry;
   walk.nested_level = static_cast<u8>((known->leaf_shift - shape.page_shift) / shape.index_bits);
@@ -359,14 +367,13 @@ bool Walker::on_nested_cache(Walk& walk, u32 number) {
 }
 
 void Walker::look_into(Walk& walk, u64 table) {
-  walk.nested_slot =
-      slot_of(table, walk.request.regime->nested.geometry, walk.nested_input, walk.nested_level);
-  expect(walk.nested_slot);
+  const Geometry& shape = walk.request.regime->nested.geometry;
+  walk.nested_slot = slot_of(table, shape, walk.nested_input, walk.nested_level);
 }
 
 bool Walker::read_nested(Walk& walk, u32 number) {
   walk.state = State::NestedEntry;
-  return reference(walk, walk.nested_slot, false, true, number) && on_nested_entry(walk, number);
+  return reference(walk, walk.nested_slot, false, true, number);
 }
 
 bool Walker::on_nested_entry(Walk& walk, u32 number) {
@@ -402,7 +409,7 @@ bool Walker::on_nested_entry(Walk& walk, u32 number) {
     }
   }
   walk.state = State::NestedUpdated;
-  return reference(walk, walk.nested_slot, true, true, number) && on_nested_updated(walk, number);
+  return reference(walk, walk.nested_slot, true, true, number);
 }
 
 bool Walker::nested_table_entry(Walk& walk, const Entry& entry, u32 number) {
@@ -411,6 +418,9 @@ bool Walker::nested_table_entry(Walk& walk, const Entry& entry, u32 number) {
   const unsigned shift = regime.nested.geometry.shift(walk.nested_level);
   --walk.nested_level;
   look_into(walk, entry.address);
+  if (walk.nested_level == 0) {
+    nested_tables_.learn(walk.nested_input, regime.nested.geometry, entry.address);
+  }
   if (nested_cache_.present()) {
     nested_cache_.fill(walk.nested_input, shift, regime.nested_only,
                        {0, entry.address, walk.nested_limits, walk.nested_level, 0, false,
@@ -465,10 +475,16 @@ bool Walker::data_is_known(Walk& walk) {
   result.memory = combine(walk.request.regime->architecture(), result.memory, walk.nested.memory);
   result.dirty = result.dirty && walk.nested.dirty;
   const u64 host = walk.nested.host + (walk.nested_input & low_mask(walk.nested.leaf_shift));
+  hierarchy_.prefetch(path_, Hpa(host));  // whoever asks will most likely go on to the data
   const u64 offset = walk.request.address & low_mask(result.shift());
   result.host = host - offset;
   result.guest_physical = walk.nested_input - offset;
+  return finish(walk);
+}
+
+bool Walker::finish(Walk& walk) {
   walk.record.end = wheel_.now();
+  walk.state = State::Done;
   return true;
 }
 
@@ -510,6 +526,33 @@ void Walker::spared(Walk& walk, u64 address, Served served, u8 guest_level, u8 n
       address, wheel_.now() - cycles, cycles, guest_level, nested_level, served, false};
 }
 
+// For the host's caches ---------------------------------------------------------------------------
+
+// The access after the next: the entry of the first stage. The next: the entry of the first stage
+// is at hand, since this walk's predecessor expected it, and says which is the second stage's.
+void Walker::foresee(const Regime& regime, const Upcoming& upcoming) const {
+  if (!memory_.has_pointers()) return;
+  expect(guest_slot(regime, upcoming.upcoming(1)));
+  if (regime.nested.on()) expect(nested_slot(regime, upcoming.upcoming(0)));
+}
+
+u64 Walker::guest_slot(const Regime& regime, u64 address) const {
+  const Stage& guest = regime.guest_of(address);
+  return guest.on() ? guest_tables_.slot(address, guest.geometry) : 0;
+}
+
+u64 Walker::nested_slot(const Regime& regime, u64 address) const {
+  u64 input = address;
+  if (const Stage& guest = regime.guest_of(address); guest.on()) {
+    const u64 slot = guest_slot(regime, address);
+    if (!memory_.contains(Hpa(slot), sizeof(u64))) return 0;
+    const Entry leaf = guest.format->decode(memory_.load(Hpa(slot)), 0);
+    if (leaf.kind != EntryKind::Leaf) return 0;
+    input = leaf.address;
+  }
+  return nested_tables_.slot(input, regime.nested.geometry);
+}
+
 // For a witness ----------------------------------------------------------------------------------
 
 void Walker::witness_lookup(const Walk& walk, const StepKind& kind, u64 address, bool hit) const {
@@ -543,8 +586,7 @@ bool Walker::stop_guest(Walk& walk, FaultKind kind) {
   walk.fault.access = walk.request.access;
   walk.fault.user = walk.request.user;
   walk.fault.virtual_address = walk.request.address;
-  walk.record.end = wheel_.now();
-  return true;
+  return finish(walk);
 }
 
 bool Walker::stop_nested(Walk& walk, FaultKind kind, Access granted) {

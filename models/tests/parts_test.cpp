@@ -13,6 +13,7 @@
 #include <map>
 #include <random>
 
+#include "nestwalk/models/foresight.hpp"
 #include "nestwalk/models/host_memory.hpp"
 #include "nestwalk/models/preset.hpp"
 #include "nestwalk/models/regime.hpp"
@@ -279,6 +280,21 @@ std::pair<Regime, Regime> two_vmids_on_one_root(Tags& tags, const EntryFormatOf<
   other.vmid = 2;
   return {one.tagged(tags), other.tagged(tags)};
 }
+// 4-level tables: each table of smallest pages serves 2 MiB, with 8 bytes for 4 KiB.
+TEST(LeafTables, KnowTheEntryOfEveryAddressWhoseTableWasLearnt) {
+  const Geometry shape = *addrspace::LongMode::geometry(4);
+  LeafTables tables;
+  EXPECT_EQ(tables.slot(0x40'0000, shape), 0u);
+  tables.learn(0x40'1000, shape, 0x9000);
+  EXPECT_EQ(tables.slot(0x40'0fff, shape), 0x9000u);
+  EXPECT_EQ(tables.slot(0x5f'f000, shape), 0x9000u + 511 * 8);
+  EXPECT_EQ(tables.slot(0x60'0000, shape), 0u);
+  // 8 GiB further is what has the same place.
+  tables.learn(0x2'0040'0000, shape, 0x7000);
+  EXPECT_EQ(tables.slot(0x2'0040'3000, shape), 0x7018u);
+  EXPECT_EQ(tables.slot(0x40'1000, shape), 0u);
+}
+
 TEST(Tags, GuestPhysicalMappingsOfX86HaveNoVpid) {
   Tags tags;
   const EntryFormatOf<addrspace::LongMode> guest{addrspace::Capabilities{}};

@@ -301,6 +301,57 @@ TEST_F(Timeline, AFenceInTheMiddleMakesTheWalkBeginAgain) {
   EXPECT_EQ(mmu().last_walk().restarts, 1u);
 }
 
+// Translates one page after the other, and says what comes next: nothing, the truth, or a lie.
+class Foreteller final : private Actor, private Upcoming {
+ public:
+  enum class Says : u8 { Nothing, Truth, Lies };
+  static constexpr u64 kPages = 10'000;  // 20 tables of smallest pages; the walk caches know 16
+
+  Foreteller(Machine& machine, Says says) : machine_(machine), says_(says) {
+    machine.wheel().schedule(0, *this, 0);
+    machine.wheel().run();
+  }
+  Cycle end() const { return end_; }
+
+ private:
+  static constexpr u64 kAccesses = 2000;
+  static u64 address(u64 n) { return GuestTables::kBase + n * n * 7 % kPages * kFrameBytes; }
+
+  void on_cycle(u32) override {
+    while (next_ != kAccesses) {
+      const Mmu::Request request{address(next_++), AccessKind::Read, true, nullptr,
+                                 says_ == Says::Nothing ? nullptr : this};
+      if (!machine_.core(0).mmu->translate(request, *this, 0, outcome_)) return;
+    }
+    end_ = machine_.wheel().now();
+  }
+  u64 upcoming(u32 others) const override {
+    return says_ == Says::Truth ? address(next_ + others) : ~u64{0} / (next_ + others);
+  }
+
+  Machine& machine_;
+  Says says_;
+  u64 next_ = 0;
+  Cycle end_ = 0;
+  Mmu::Outcome outcome_;
+};
+
+TEST(Foresight, ChangesNothingEvenIfItIsWrong) {
+  using Says = Foreteller::Says;
+  const auto times = [](Says says) {
+    Machine machine(load_preset(NESTWALK_PRESETS "/simple.json").shape, addrspace::kGiB);
+    const GuestTables tables(machine, Foreteller::kPages);
+    Mmu& mmu = *machine.core(0).mmu;
+    mmu.set_regime(tables.regime);
+    const Foreteller foreteller(machine, says);
+    return std::vector<u64>{foreteller.end(), mmu.counts().walks(), mmu.counts().references,
+                            machine.hierarchy().dram_counts().row_hits};
+  };
+  const std::vector<u64> silent = times(Says::Nothing);
+  EXPECT_EQ(times(Says::Truth), silent);
+  EXPECT_EQ(times(Says::Lies), silent);
+}
+
 TEST(Quantum, DoesNotChangeAnything) {
   const auto times = [](Cycle quantum) {
     MachineShape shape = load_preset(NESTWALK_PRESETS "/simple.json").shape;

@@ -237,11 +237,10 @@ void Rows::caches() {
   for (const Served source : kSources) {
     const unsigned n = static_cast<unsigned>(source);
     WalkTotals::Cell tables;
-    for (unsigned guest = 0; guest < WalkTotals::kLevels; ++guest) {
-      for (unsigned nested = 0; nested < WalkTotals::kLevels; ++nested) {
+    for (u8 guest = 0; guest < WalkTotals::kLevels; ++guest) {
+      for (u8 nested = 0; nested < WalkTotals::kLevels; ++nested) {
         for (const bool update : {false, true}) {
-          const auto& cell =
-              walks.of(WalkTotals::level(guest), WalkTotals::level(nested), source, update);
+          const auto& cell = walks.of(guest, nested, source, update);
           tables.references += cell.references;
           tables.cycles += cell.cycles;
         }

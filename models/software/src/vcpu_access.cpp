@@ -131,8 +131,8 @@ bool Vcpu::perform(Slot& slot, u32 index) {
         if (!known_.empty() && disagrees(slot)) return handle_guest_fault(slot);
         if (replayed_ != nullptr && !replayed_->prepare(number_, access)) return leave_out(slot);
         slot.state = State::Translated;
-        if (!core_.mmu->translate({access.address, access.kind, true, slot.witness}, *this, index,
-                                  slot.outcome)) {
+        if (!core_.mmu->translate({access.address, access.kind, true, slot.witness, this}, *this,
+                                  index, slot.outcome)) {
           return false;
         }
         [[fallthrough]];

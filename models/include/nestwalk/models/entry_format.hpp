@@ -65,7 +65,11 @@ StageRules stage_rules(Architecture architecture, bool nested, bool hardware_dir
 
 class EntryFormat {
  public:
-  virtual Entry decode(u64 raw, unsigned level) const = 0;
+  Entry decode(u64 raw, unsigned level) const {
+    Entry entry;
+    decode_to(entry, raw, level);
+    return entry;
+  }
   /// The entry after the hardware's update: accessed, and for a write dirty.
   virtual u64 updated(u64 raw, bool write) const = 0;
 
@@ -80,6 +84,10 @@ class EntryFormat {
   ~EntryFormat() = default;
 
  private:
+  /// Into fields that the caller then has at hand: as a result they would have to be packed into
+  /// two registers, and unpacked. `entry` is as it begins.
+  virtual void decode_to(Entry& entry, u64 raw, unsigned level) const = 0;
+
   Architecture architecture_;
   StageRules rules_;
 };
@@ -133,33 +141,32 @@ class EntryFormatOf final : public EntryFormat {
       : EntryFormatOf(F(machine), stage_rules(F::kArchitecture, addrspace::NestedFormat<F>,
                                               machine.hardware_dirty)) {}
 
-  Entry decode(u64 raw, unsigned level) const override {
-    Entry entry;
-    if (!F::is_valid(raw, level)) return entry;
-    if (format_.malformed(raw, level)) {
-      entry.kind = EntryKind::Malformed;
-      return entry;
-    }
-    entry.address = F::address(raw, level).value();
-    entry.accessed = (raw & F::kAccessed) != 0;
-    if (F::is_table(raw, level)) {
-      entry.kind = EntryKind::Table;
-      entry.access = detail::table_limits(format_, raw, level);
-      return entry;
-    }
-    const addrspace::MappingFlags flags = format_.flags(raw, level);
-    entry.kind = EntryKind::Leaf;
-    entry.access = detail::leaf_access<F>(flags.access, raw);
-    entry.memory = flags.memory;
-    entry.dirty = F::is_dirty(raw);
-    return entry;
-  }
   u64 updated(u64 raw, bool write) const override {
     const u64 accessed = raw | F::kAccessed;
     return write ? F::dirtied(accessed) : accessed;
   }
 
  private:
+  void decode_to(Entry& entry, u64 raw, unsigned level) const override {
+    if (!F::is_valid(raw, level)) return;
+    if (format_.malformed(raw, level)) {
+      entry.kind = EntryKind::Malformed;
+      return;
+    }
+    entry.address = F::address(raw, level).value();
+    entry.accessed = (raw & F::kAccessed) != 0;
+    if (F::is_table(raw, level)) {
+      entry.kind = EntryKind::Table;
+      entry.access = detail::table_limits(format_, raw, level);
+      return;
+    }
+    const addrspace::MappingFlags flags = format_.flags(raw, level);
+    entry.kind = EntryKind::Leaf;
+    entry.access = detail::leaf_access<F>(flags.access, raw);
+    entry.memory = flags.memory;
+    entry.dirty = F::is_dirty(raw);
+  }
+
   F format_;
 };
 

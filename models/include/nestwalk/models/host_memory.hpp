@@ -59,10 +59,8 @@ class HostMemory {
   /// Any bytes of memory that exists.
   void read(Hpa from, u8* to, u64 bytes) const;
   void write(Hpa to, const u8* from, u64 bytes);
-  /// For the host's caches, some time before a load; of any address.
-  [[gnu::always_inline]] void prefetch(Hpa at) const {
-    if (contains(at, sizeof(u64))) __builtin_prefetch(word(at));
-  }
+  /// For the host's caches, some time before a load.
+  [[gnu::always_inline]] void prefetch(Hpa at) const { __builtin_prefetch(word(at)); }
   /// What was read is still there: the locked update of a table walker.
   bool compare_exchange(Hpa at, u64 expected, u64 desired) {
     if (load(at) != expected) return false;

@@ -40,7 +40,7 @@ class KeyArray {
   KeyArray(u32 sets, u32 ways, ReplacementKind replacement, u64 seed)
       : policy_(make_replacement(replacement, ways, seed)),
         lru_(dynamic_cast<Lru<4>*>(policy_.get())),
-        sets_(sets),
+        last_set_(sets - 1),
         ways_(ways),
         turns_(kSignatures + (ways + 7) / 8),
         keys_(turns_ + policy_->words()),
@@ -53,10 +53,10 @@ class KeyArray {
     }
   }
 
-  u32 sets() const { return sets_; }
+  u32 sets() const { return last_set_ + 1; }
   u32 ways() const { return ways_; }
   u64 key(u32 set, u32 way) const { return block(set)[keys_ + way]; }
-  u32 set_of(u64 index) const { return static_cast<u32>(index) & (sets_ - 1); }
+  u32 set_of(u64 index) const { return static_cast<u32>(index) & last_set_; }
 
   /// The way that holds the key; kNone if none does. Looking does not count as a use.
   u32 find(u32 set, const Key& key) const { return way_of(block(set), key); }
@@ -92,9 +92,12 @@ class KeyArray {
     used_last_.key = kEmpty;
     write(block(set), way, kEmpty, 0);
   }
-  /// For the host's caches, some time before a lookup: the signatures. (gcc drops calls of
-  /// functions that do nothing but prefetch, unless they are inline by force.)
-  [[gnu::always_inline]] void prefetch(u32 set) const { __builtin_prefetch(block(set)); }
+  /// For the host's caches, some time before a lookup. (gcc drops calls of functions that do
+  /// nothing but prefetch, unless they are inline by force.)
+  [[gnu::always_inline]] void prefetch(u32 set) const {
+    const u64* const words = block(set);
+    for (u32 line = 0; line < stride_; line += 8) __builtin_prefetch(words + line);
+  }
 
   /// A bit for each of the first 64 ways. It is the owner's, whatever becomes of the keys.
   bool marked(u32 set, u32 way) const { return (*block(set) >> way & 1) != 0; }
@@ -106,7 +109,9 @@ class KeyArray {
   static constexpr u64 kTops = 0x8080'8080'8080'8080;
   // Of a signature. Those of empty ways are zero, and of what fills the last word.
   static constexpr u64 kInUse = 0x80;
-  static constexpr u32 kSignatures = 1;  // in the words of a set, after the marks
+  static constexpr u32 kSignatures =
+      1;  // in the words of a set, after the marks; one byte for each
+  static_assert(std::endian::native == std::endian::little);  // the first way's is the lowest
 
   u64* block(u32 set) { return &words_[u64{set} * stride_]; }
   const u64* block(u32 set) const { return &words_[u64{set} * stride_]; }
@@ -154,13 +159,12 @@ class KeyArray {
   }
   void write(u64* words, u32 way, u64 key, u64 pattern) {
     words[keys_ + way] = key;
-    u64& signatures = words[kSignatures + way / 8];
-    signatures ^= (signatures ^ pattern) & u64{0xff} << way % 8 * 8;
+    reinterpret_cast<u8*>(words + kSignatures)[way] = static_cast<u8>(pattern);
   }
 
   std::unique_ptr<Replacement> policy_;
   Lru<4>* lru_;  ///< the same, if it is one: by far the most used, and called without indirection
-  u32 sets_;
+  u32 last_set_;
   u32 ways_;
   // Where things begin in the words of a set, and how many there are.
   u32 turns_;

@@ -53,6 +53,7 @@ class Mmu final : public Actor {
     AccessKind access = AccessKind::Read;
     bool user = false;
     Witness* witness = nullptr;
+    const Upcoming* upcoming = nullptr;
   };
   struct Outcome {
     Fault fault;
@@ -187,18 +188,18 @@ class Mmu final : public Actor {
   }
 
   bool miss(const Request& request, bool absent, Actor& owner, u32 what, Outcome& outcome);
-  // Each goes on until the miss has to wait; true when it is over.
   bool run(Miss& miss, u32 number);
+  // Each is the end of one wait; true if the next is over in this cycle, too.
   bool look_first(Miss& miss, u32 number);
   bool look_second(Miss& miss, u32 number);
   bool begin_walk(Miss& miss, u32 number);
   bool end_walk(Miss& miss, u32 number);
   bool finish(Miss& miss, u32 number);
   void account(Miss& miss);
-  void refuse(Miss& miss, const Translation& entry);
+  [[gnu::noinline]] void refuse(Miss& miss, const Translation& entry);
   void enter(TranslationCache<Translation>& tlb, unsigned level, const Miss& miss,
              const Translation& entry);
-  void forget_refused(const Miss& miss);
+  [[gnu::noinline]] void forget_refused(const Miss& miss);
   u32 walk_to_join(const Miss& miss) const;
 
   Wheel& wheel_;

@@ -11,7 +11,7 @@
 
 namespace nestwalk::models {
 
-class Player final : public Actor {
+class Player final : public Actor, private Upcoming {
  public:
   enum class Data : u8 { Read, Skip };  ///< after the translation: the access, or nothing
 
@@ -48,7 +48,7 @@ class Player final : public Actor {
       case State::Translate:
         if (next_ == accesses_.size()) return false;
         state_ = data_ == Data::Read ? State::Access : State::Retire;
-        return core_.mmu->translate(accesses_[next_], *this, 0, outcome_);
+        return translate();
       case State::Access:
         if (outcome_.fault) break;
         state_ = State::Retire;
@@ -62,6 +62,15 @@ class Player final : public Actor {
     }
     finished_at_ = wheel_.now();
     return false;
+  }
+  bool translate() {
+    Mmu::Request request = accesses_[next_];
+    request.upcoming = this;
+    return core_.mmu->translate(request, *this, 0, outcome_);
+  }
+  u64 upcoming(u32 others) const override {
+    const u64 number = next_ + 1 + others;
+    return number < accesses_.size() ? accesses_[number].address : 0;
   }
   bool access(const Mmu::Request& request) {
     const bool fetch = request.access == AccessKind::Execute;

@@ -19,6 +19,12 @@ struct Stage {
   bool on() const { return format != nullptr; }
 };
 
+/// The host address of the entry for an input address, in its table of that level.
+constexpr u64 slot_of(u64 table, const Geometry& shape, u64 input, unsigned level) {
+  const unsigned bits = level == shape.root_level() ? shape.root_index_bits : shape.index_bits;
+  return table + (input >> shape.shift(level) & addrspace::low_mask(bits)) * sizeof(u64);
+}
+
 /// The tags of a cached translation. Which of them count is the kind's matter: a guest-physical
 /// entry of x86 has a root and no ids, a linear one has ids and no root.
 struct Tag {

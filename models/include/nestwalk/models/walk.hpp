@@ -55,7 +55,7 @@ struct WalkRequest {
 
 /// One reference of a walk: a read or an update of an entry, or the hit that spared some.
 struct WalkReference {
-  static constexpr u8 kNoLevel = 0xff;
+  static constexpr u8 kNoLevel = WitnessStep::kNoLevel;
 
   u64 address = 0;  ///< of the entry in host memory; for a hit: what was looked up
   Cycle start = 0;
@@ -85,7 +85,7 @@ struct WalkRecord {
 /// What the references of many walks were, and where the cycles of the walks went.
 class WalkTotals {
  public:
-  static constexpr unsigned kLevels = 6;  ///< 0 to 4, and none
+  static constexpr unsigned kLevels = WalkReference::kNoLevel + 1;  ///< none is the last of them
   static constexpr unsigned kSources = static_cast<unsigned>(Served::Memory) + 1;
   struct Cell {
     u64 references = 0;
@@ -108,10 +108,6 @@ class WalkTotals {
   const Cell& of(u8 guest_level, u8 nested_level, Served served, bool update) const {
     return cells_[index(guest_level, nested_level, served, update)];
   }
-  /// The level whose cells have this place, from 0 to kLevels.
-  static constexpr u8 level(unsigned place) {
-    return place == kLevels - 1 ? WalkReference::kNoLevel : static_cast<u8>(place);
-  }
   /// For a free walker, or lost to a fence.
   Cycle waiting() const { return waiting_; }
   /// In walk caches and nested TLBs that did not have what was looked for.
@@ -123,13 +119,8 @@ class WalkTotals {
   }
 
  private:
-  static constexpr unsigned place(u8 level) {
-    return level == WalkReference::kNoLevel ? kLevels - 1 : level;
-  }
   static constexpr unsigned index(u8 guest_level, u8 nested_level, Served served, bool update) {
-    return ((place(guest_level) * kLevels + place(nested_level)) * kSources +
-            static_cast<unsigned>(served)) *
-               2 +
+    return ((guest_level * kLevels + nested_level) * kSources + static_cast<unsigned>(served)) * 2 +
            (update ? 1 : 0);
   }
 

@@ -11,6 +11,7 @@
 #include <deque>
 #include <memory>
 
+#include "nestwalk/models/foresight.hpp"
 #include "nestwalk/models/translation_cache.hpp"
 #include "nestwalk/models/walk.hpp"
 
@@ -61,6 +62,8 @@ class Walker final : public Actor {
   const Translation& translation(u32 walk) const { return walks_[walk]->result; }
   const WalkRecord& record(u32 walk) const { return walks_[walk]->record; }
   void give_back(u32 walk);
+  /// Tells the host's caches what coming walks will need.
+  void foresee(const Regime& regime, const Upcoming& upcoming) const;
 
   /// Makes the walks in flight that match forget what they know. They begin again.
   template <class Match>
@@ -90,6 +93,7 @@ class Walker final : public Actor {
     NestedCache,
     NestedEntry,
     NestedUpdated,
+    Done,
   };
   /// What the second stage translates for.
   enum class Purpose : u8 { Table, TableUpdate, Data };
@@ -128,11 +132,9 @@ class Walker final : public Actor {
   };
 
   u32 take_walk();
-  void begin(Walk& walk);
   bool run(u32 number);
-  void finish(Walk& walk);
 
-  // Each is the end of one wait; true if the walk is done, false if it waits again.
+  // Each is the end of one wait; true if the next is over in this cycle, too, or the walk done.
   bool on_begin(Walk& walk, u32 number);
   bool on_guest_cache(Walk& walk, u32 number);
   bool on_guest_entry(Walk& walk, u32 number);
@@ -142,7 +144,7 @@ class Walker final : public Actor {
   bool on_nested_entry(Walk& walk, u32 number);
   bool on_nested_updated(Walk& walk, u32 number);
 
-  // Each goes on to the next wait, and past it if it is over at once; true likewise.
+  // Each goes on to the next wait; true likewise.
   bool translate_table(Walk& walk, u32 number);
   bool read_guest(Walk& walk, u32 number);
   bool guest_table_entry(Walk& walk, const Entry& entry, u32 number);
@@ -156,15 +158,19 @@ class Walker final : public Actor {
   bool nested_done(Walk& walk, u32 number);
   bool table_is_known(Walk& walk, u32 number);
   bool data_is_known(Walk& walk);
+  bool finish(Walk& walk);
 
   bool spend(u32 cycles, u32 number);
   bool reference(Walk& walk, u64 address, bool update, bool nested, u32 number);
   void spared(Walk& walk, u64 address, Served served, u8 guest_level, u8 nested_level, u32 cycles);
-  /// For the host's caches: soon this address will be read.
+  /// Soon this address will be read.
   [[gnu::always_inline]] void expect(u64 address) const {
+    if (!memory_.contains(Hpa(address), sizeof(u64))) return;
     memory_.prefetch(Hpa(address));
     hierarchy_.prefetch(path_, Hpa(address));
   }
+  u64 guest_slot(const Regime& regime, u64 address) const;
+  u64 nested_slot(const Regime& regime, u64 address) const;
   void stamp(Walk& walk) const;
   void looked(const Walk& walk, const StepKind& kind, u64 address, bool hit) const {
     if (walk.request.witness != nullptr) [[unlikely]]
@@ -174,10 +180,12 @@ class Walker final : public Actor {
     if (walk.request.witness != nullptr) [[unlikely]]
       witness_entry(walk, kind, before, value);
   }
-  void witness_lookup(const Walk& walk, const StepKind& kind, u64 address, bool hit) const;
-  void witness_entry(const Walk& walk, const StepKind& kind, u64 before, u64 value) const;
-  bool stop_guest(Walk& walk, FaultKind kind);
-  bool stop_nested(Walk& walk, FaultKind kind, Access granted);
+  [[gnu::noinline]] void witness_lookup(const Walk& walk, const StepKind& kind, u64 address,
+                                        bool hit) const;
+  [[gnu::noinline]] void witness_entry(const Walk& walk, const StepKind& kind, u64 before,
+                                       u64 value) const;
+  [[gnu::noinline]] bool stop_guest(Walk& walk, FaultKind kind);
+  [[gnu::noinline]] bool stop_nested(Walk& walk, FaultKind kind, Access granted);
 
   Wheel& wheel_;
   HostMemory& memory_;
@@ -187,6 +195,8 @@ class Walker final : public Actor {
   TranslationCache<CachedTable> guest_cache_;
   TranslationCache<CachedTable> nested_cache_;
   TranslationCache<CachedNested> nested_tlb_;
+  LeafTables guest_tables_;
+  LeafTables nested_tables_;
   std::vector<std::unique_ptr<Walk>> walks_;  ///< they stay where they are
   std::vector<u32> free_;
   std::deque<u32> queue_;

@@ -20,7 +20,7 @@ struct StepKind {
 };
 
 struct WitnessStep {
-  static constexpr u8 kNoLevel = 0xff;
+  static constexpr u8 kNoLevel = 5;  ///< one more than the highest
 
   const StepKind* kind = nullptr;
   u64 address = 0;  ///< in host memory, of an entry or of data; of a lookup: what was looked up

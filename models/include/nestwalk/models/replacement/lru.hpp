@@ -37,13 +37,13 @@ class Lru final : public Replacement {
       const u64 found = (difference - kOnes) & ~difference & kTops;
       const u64 moved = found ^ (found - 1);  // up to that bit; all, if it is not there
       *turns = word ^ ((word ^ (word << kLaneBits | front)) & moved);
-      if (found != 0) return;
+      if (kOneWord || found != 0) return;
       front = word >> (64 - kLaneBits);
     }
   }
   // The last one moves to the front.
   u32 take_turn(u64* turns) override {
-    u64* const last = turns + words() - 1;
+    u64* const last = kOneWord ? turns : turns + words() - 1;
     const u64 way = *last >> last_shift_ & kLane;
     u64 front = way;
     for (; turns != last; ++turns) {
@@ -57,6 +57,7 @@ class Lru final : public Replacement {
 
  private:
   static constexpr u32 kLanes = 64 / kLaneBits;  // in a word
+  static constexpr bool kOneWord = kMostWays <= kLanes;
   static constexpr u64 kLane = (u64{1} << kLaneBits) - 1;
   static constexpr u64 kOnes = ~u64{0} / kLane;
   static constexpr u64 kTops = kOnes << (kLaneBits - 1);

@@ -108,7 +108,10 @@ struct VcpuPlace {
   u32 core;
 };
 
-class Vcpu final : private models::Actor, private Cores::User, private RecordedOrder::Member {
+class Vcpu final : private models::Actor,
+                   private models::Upcoming,
+                   private Cores::User,
+                   private RecordedOrder::Member {
  public:
   /// `guest` is null where the guest does not translate.
   Vcpu(models::Board& board, Cores& cores, VcpuPlace place, Guest* guest, Hypervisor& hypervisor,
@@ -211,6 +214,10 @@ class Vcpu final : private models::Actor, private Cores::User, private RecordedO
   bool is_through() const override { return front_ == Front::Finished; }
   void hurry(bool wanted) override;
   void go_on() override;
+  u64 upcoming(u32 others) const override {
+    const std::size_t at = at_ + others;
+    return at < batch_.accesses.size() ? batch_.accesses[at].address : 0;
+  }
   // In order.
   void play_in_order();
   // With a window.
