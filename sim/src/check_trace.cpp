@@ -199,7 +199,10 @@ void add_trace_options(CommandLine& line) {
               "of fences, for traces; may be repeated; all")
       .option("arch", po::value<std::string>()->default_value("x86_64"),
               "x86_64, aarch64, riscv64 or all: on a machine of each")
-      .option("preset,p", po::value<Words>(), "the machine instead; may be repeated");
+      .option("preset,p", po::value<Words>(), "the machine instead; may be repeated")
+      .ignores("on logs", {"policy", "arch", "preset", "set", "config", "jobs"})
+      .ignores("with --preset", {"arch"})
+      .ignores("with --json", {"details"});
   declare_settings(line);
   declare_jobs(line);
 }

@@ -233,7 +233,11 @@ void declare(CommandLine& line) {
       .flag("json", "--format json")
       .flag("all", "all statistics, not only the main ones")
       .flag("break-even", "the part of the memory at which two policies cost the same")
-      .operand("inputs", "[TRACE|DIR...]", po::value<Words>(), -1);
+      .operand("inputs", "[TRACE|DIR...]", po::value<Words>(), -1)
+      .ignores("on directories", {"preset", "policy", "set", "config", "jobs"})
+      .ignores("with --break-even", {"all"})
+      .ignores("with --json", {"format", "all"})
+      .ignores("with --format json", {"all"});
   declare_settings(line);
   declare_jobs(line);
 }
@@ -254,6 +258,7 @@ int run(const CommandLine& line) {
   if (inputs.empty()) throw UsageError("nestwalk compare: a trace, or directories of runs");
   std::vector<Case> cases;
   if (fs::is_directory(inputs[0])) {
+    line.found("on directories");
     for (const std::string& input : inputs) cases.push_back(read_case(input));
   } else {
     if (inputs.size() != 1) throw UsageError("nestwalk compare: one trace, or directories of runs");

@@ -73,7 +73,8 @@ void declare(CommandLine& line) {
       .option("output,o", po::value<std::string>()->value_name("DIR"), "the directory to write")
       .flag("json", "print the statistics as JSON")
       .flag("force", "overwrite what is in the directory")
-      .operand("traces", "TRACE...", po::value<Words>()->required(), -1);
+      .operand("traces", "TRACE...", po::value<Words>()->required(), -1)
+      .ignores("without --output", {"force"});
 }
 
 int run(const CommandLine& line) {

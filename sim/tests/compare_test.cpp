@@ -93,9 +93,8 @@ TEST_F(Compare, SaysWhatIsWrong) {
 // 3-level host tables are not an x86-64 thing.
 TEST_F(Compare, FailingCaseTakesNothingWithIt) {
   const std::string command =
-      "nestwalk compare t.nwt --set guest.memory=16M --policy hypervisor.levels=3 --policy lazy "
-      "--format csv";
-  const Result both = run(command + " 2>error");
+      "nestwalk compare t.nwt --set guest.memory=16M --policy hypervisor.levels=3 --policy lazy";
+  const Result both = run(command + " --format csv 2>error");
   EXPECT_EQ(both.exit_code, 2);
   EXPECT_THAT(both.output, StartsWith("statistic,hypervisor.levels=3,lazy,ratio\n"
                                       "outcome,failed,whole,\naccess.total,-,5000,\n"));
