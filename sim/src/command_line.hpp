@@ -99,6 +99,8 @@ class CommandLine {
   const Words& words_of(const std::string& name) const;
 
   bool has(const char* name) const { return values_.count(name) != 0; }
+  /// Did the user say it?
+  bool given(const char* name) const { return has(name) && !values_[name].defaulted(); }
   template <class T>
   const T& get(const char* name) const {
     return values_[name].as<T>();
@@ -109,7 +111,6 @@ class CommandLine {
  private:
   void check_choices() const;
   bool holds(const std::string& where) const;
-  bool given(const char* name) const { return has(name) && !values_[name].defaulted(); }
 
   std::string path_;
   std::string text_;

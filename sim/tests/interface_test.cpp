@@ -131,6 +131,8 @@ TEST_F(Interface, RefusesWhatHasNoEffect) {
        "on directories",
        {"--preset zen4", "--policy lazy", "--set guest.seed=2", "--config c.json", "--jobs 1"}},
       {"compare --break-even", "with --break-even", {"--all"}},
+      {"compare --storm", "with --storm", {"--all", "--break-even"}},
+      {"compare t.nwt", "without --storm", {"--vcpus 2"}},
       {"compare t.nwt --json", "with --json", {"--format csv", "--all"}},
       {"compare t.nwt --format json", "with --format json", {"--all"}},
       {"gate d --baseline b.json", "on directories", {"--jobs 1"}},
