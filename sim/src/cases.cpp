@@ -14,6 +14,13 @@
 
 namespace nestwalk::sim {
 
+bool is_whole(const Case& run) { return run.failure.empty() && run.ended_early.empty(); }
+
+const char* outcome_of(const Case& run) {
+  if (!run.failure.empty()) return "failed";
+  return is_whole(run) ? "whole" : "ended early";
+}
+
 void declare_jobs(CommandLine& line) {
   line.option("jobs,j",
               po::value<unsigned>()

@@ -25,6 +25,10 @@ struct Case {
   int exit_code = kDone;     ///< of the failure
 };
 
+bool is_whole(const Case& run);
+/// "whole", "failed" or "ended early".
+const char* outcome_of(const Case& run);
+
 /// Adds --jobs: how many runs are made at a time.
 void declare_jobs(CommandLine& line);
 unsigned jobs_of(const CommandLine& line);

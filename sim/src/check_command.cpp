@@ -32,6 +32,7 @@ int run(const CommandLine& line) {
     throw UsageError("nestwalk check: one log or trace, or --storm");
   }
   if (line.has("storm") || is_trace(inputs[0])) return check_traces(line, inputs);
+  line.found("on logs");
   const std::string& log = inputs[0];
   checker::LogReader reader;
   checker::Checker checker;

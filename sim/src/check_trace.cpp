@@ -3,8 +3,6 @@
 
 #include "check_trace.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -16,9 +14,9 @@
 #include "nestwalk/checker/checker.hpp"
 #include "nestwalk/traces/container.hpp"
 #include "nestwalk/traces/error.hpp"
-#include "nestwalk/traces/generator.hpp"
 #include "output.hpp"
 #include "replay.hpp"
+#include "storm.hpp"
 #include "table.hpp"
 
 namespace nestwalk::sim {
@@ -33,33 +31,6 @@ struct Machine {
 };
 constexpr Machine kMachines[] = {
     {"x86_64", "zen4"}, {"aarch64", "cortex-a76"}, {"riscv64", "kunminghu"}};
-
-/// A trace that is generated, and gone in the end.
-class StormFile {
- public:
-  explicit StormFile(const Words& parameters) {
-    const traces::Generator& generator = traces::generator_of("storm");
-    traces::Values values(generator.parameters);
-    for (const char* const text : {"accesses=10000", "period=50"}) values.set(text);
-    for (const std::string& text : parameters) values.set(text);
-    path_ = (fs::temp_directory_path() / "nestwalk-storm-XXXXXX").string();
-    const int file = mkstemp(path_.data());
-    if (file < 0) throw UsageError(path_ + ": cannot be made");
-    close(file);
-    const auto sink = traces::create_sink(path_);
-    traces::generate(generator, values, *sink);
-  }
-  ~StormFile() {
-    std::error_code none;
-    fs::remove(path_, none);
-  }
-  StormFile(const StormFile&) = delete;
-  StormFile& operator=(const StormFile&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 struct Check {
   std::string machine;
@@ -80,29 +51,13 @@ Words machines_of(const CommandLine& line) {
   return presets;
 }
 
-Words policies_of(const CommandLine& line) {
-  Words policies;
-  for (const std::string& policy : line.get<Words>("policy")) {
-    if (policy != "all") {
-      policies.push_back(policy);
-      continue;
-    }
-    for (const auto* const each : addrspace::kFencePolicies) policies.push_back(each->name);
-  }
-  return policies;
-}
-
 std::vector<Check> checks_of(const CommandLine& line) {
   std::vector<Check> checks;
   for (const std::string& preset : machines_of(line)) {
-    for (const std::string& policy : policies_of(line)) {
+    for (const std::string& policy : fence_policies_of(line.get<Words>("policy"))) {
       Configuration configuration = configuration_of(line, preset);
-      const bool file = policy.ends_with(".json");
-      file ? configuration.use_fence_rules(policy)
-           : configuration.set("hypervisor.fences=" + policy);
-      checks.push_back({fs::path(preset).stem().string(),
-                        file ? fs::path(policy).stem().string() : policy,
-                        std::move(configuration)});
+      const std::string name = use_fence_policy(configuration, policy);
+      checks.push_back({fs::path(preset).stem().string(), name, std::move(configuration)});
     }
   }
   return checks;
@@ -161,15 +116,8 @@ std::string as_text(const std::vector<Json>& results, bool details) {
   Table table = {{"machine", "policy", "operations", "fences", "errors", "warnings", "found"}};
   for (const Json& result : results) {
     const Json& statistics = result["statistics"];
-    addrspace::u64 operations = statistics["exit.total"].get<addrspace::u64>();
-    for (const auto& [name, value] : statistics.items()) {
-      constexpr const char* kKinds[] = {
-          "operation.map",         "operation.zap",      "operation.protect", "operation.log_start",
-          "operation.log_harvest", "operation.log_stop", "operation.inflate", "operation.deflate"};
-      for (const char* const kind : kKinds) {
-        if (name == kind) operations += value.get<addrspace::u64>();
-      }
-    }
+    const addrspace::u64 operations =
+        statistics["exit.total"].get<addrspace::u64>() + operations_of(statistics);
     table.push_back({result["machine"].get<std::string>(), result["policy"].get<std::string>(),
                      std::to_string(operations), statistics["engine.fences"].dump(),
                      result["errors"].dump(), result["warnings"].dump(), kinds_of(result)});
@@ -199,7 +147,10 @@ void add_trace_options(CommandLine& line) {
               "of fences, for traces; may be repeated; all")
       .option("arch", po::value<std::string>()->default_value("x86_64"),
               "x86_64, aarch64, riscv64 or all: on a machine of each")
-      .option("preset,p", po::value<Words>(), "the machine instead; may be repeated");
+      .option("preset,p", po::value<Words>(), "the machine instead; may be repeated")
+      .ignores("on logs", {"policy", "arch", "preset", "set", "config", "jobs"})
+      .ignores("with --preset", {"arch"})
+      .ignores("with --json", {"details"});
   declare_settings(line);
   declare_jobs(line);
 }

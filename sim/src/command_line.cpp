@@ -129,6 +129,11 @@ CommandLine& CommandLine::words(const char* name, Words words) {
   return *this;
 }
 
+CommandLine& CommandLine::ignores(const char* where, std::initializer_list<const char*> options) {
+  ignored_.emplace_back(where, options);
+  return *this;
+}
+
 const Words& CommandLine::words_of(const std::string& name) const {
   static const Words kNone;
   const auto found = words_.find(name);
@@ -171,6 +176,30 @@ void CommandLine::parse(const Arguments& arguments) {
   const auto negative = std::find_if(arguments.begin(), arguments.end(), is_negative);
   if (negative != arguments.end()) throw UsageError(path_ + ": '" + *negative + "' is negative");
   check_choices();
+  for (const auto& [where, options] : ignored_) {
+    if (holds(where)) found(where);
+  }
+}
+
+// "with --NAME", "with --NAME WORD", "without --NAME"
+bool CommandLine::holds(const std::string& where) const {
+  std::istringstream words(where);
+  std::string with, name, value;
+  words >> with >> name >> value;
+  if (name.rfind("--", 0) != 0) return false;
+  const std::string option = name.substr(2);
+  if (with == "without") return !given(option.c_str());
+  return given(option.c_str()) && (value.empty() || get<std::string>(option.c_str()) == value);
+}
+
+void CommandLine::found(std::string_view where) const {
+  for (const auto& [condition, options] : ignored_) {
+    if (condition != where) continue;
+    const auto useless =
+        std::find_if(options.begin(), options.end(), [&](const char* name) { return given(name); });
+    if (useless == options.end()) continue;
+    throw UsageError(path_ + ": --" + *useless + " has no effect " + condition);
+  }
 }
 
 void CommandLine::check_choices() const {

@@ -79,6 +79,12 @@ class CommandLine {
   /// What an option or an operand often is, for completion. Without: a file.
   CommandLine& words(const char* name, Words words);
 
+  /// These have no effect `where`: "with --json", "with --format csv", "without --output", or "on"
+  /// a kind of input, which the command has to find out.
+  CommandLine& ignores(const char* where, std::initializer_list<const char*> options);
+  /// The input is of this kind: throws UsageError where an option is given that has no effect then.
+  void found(std::string_view where) const;
+
   /// Throws UsageError; nothing is required when help is asked for.
   void parse(const Arguments& arguments);
 
@@ -93,6 +99,8 @@ class CommandLine {
   const Words& words_of(const std::string& name) const;
 
   bool has(const char* name) const { return values_.count(name) != 0; }
+  /// Did the user say it?
+  bool given(const char* name) const { return has(name) && !values_[name].defaulted(); }
   template <class T>
   const T& get(const char* name) const {
     return values_[name].as<T>();
@@ -102,6 +110,7 @@ class CommandLine {
 
  private:
   void check_choices() const;
+  bool holds(const std::string& where) const;
 
   std::string path_;
   std::string text_;
@@ -112,6 +121,7 @@ class CommandLine {
   std::vector<Operand> operands_;
   std::map<std::string, Words> words_;
   std::vector<const char*> choices_;
+  std::vector<std::pair<std::string, std::vector<const char*>>> ignored_;
   po::variables_map values_;
 };
 

@@ -12,9 +12,11 @@
 #include "break_even.hpp"
 #include "cases.hpp"
 #include "configuration_options.hpp"
+#include "fence_costs.hpp"
 #include "nestwalk/traces/reader.hpp"
 #include "output.hpp"
 #include "statistics.hpp"
+#include "storm.hpp"
 #include "table.hpp"
 
 namespace nestwalk::sim {
@@ -31,7 +33,12 @@ constexpr const char* kText =
     "With --break-even there is no trace: a guest writes once to each page of a part of its "
     "memory, "
     "and\n"
-    "the part is sought at which two policies cost the same.";
+    "the part is sought at which two policies cost the same.\n"
+    "With --storm there is none, either: its parameters follow (nestwalk trace gen storm --help), "
+    "and\n"
+    "what its fences cost is said for each number of vCPUs. Policies are those of fences then: "
+    "all, or\n"
+    "values of hypervisor.fences, or JSON files of rules (sim/README.md).";
 
 /// Words for what is often compared.
 struct Policy {
@@ -159,16 +166,10 @@ std::vector<Cell> row_of(const std::vector<Case>& cases, const std::string& name
   return row;
 }
 
-bool is_whole(const Case& each) { return each.failure.empty() && each.ended_early.empty(); }
-
 std::vector<Cell> outcomes_of(const std::vector<Case>& cases) {
   std::vector<Cell> row = {{"outcome"}};
   for (std::size_t n = 0; n < cases.size(); ++n) {
-    const bool failed = !cases[n].failure.empty();
-    row.push_back({failed                ? "failed"
-                   : !is_whole(cases[n]) ? "ended early"
-                                         : "whole",
-                   failed ? Colour::Red : Colour::Plain});
+    row.push_back({outcome_of(cases[n]), cases[n].failure.empty() ? Colour::Plain : Colour::Red});
     if (n != 0) row.push_back({""});
   }
   return row;
@@ -219,6 +220,7 @@ std::string help() {
 void declare(CommandLine& line) {
   Words words;
   for (const Policy& row : policies()) words.emplace_back(row.name);
+  for (const std::string& name : fence_policies_of({"all"})) words.push_back(name);
   line.about(help())
       .option("preset,p",
               po::value<Words>()->default_value({"simple"}, "simple")->value_name("PRESET"),
@@ -233,7 +235,16 @@ void declare(CommandLine& line) {
       .flag("json", "--format json")
       .flag("all", "all statistics, not only the main ones")
       .flag("break-even", "the part of the memory at which two policies cost the same")
-      .operand("inputs", "[TRACE|DIR...]", po::value<Words>(), -1);
+      .flag("storm", "what fences cost in a trace that is generated, with these parameters")
+      .option("vcpus", po::value<std::string>()->default_value("1,2,4,8,16")->value_name("N,..."),
+              "of the storm: one run for each of these numbers")
+      .operand("inputs", "[TRACE|DIR...|KEY=VALUE...]", po::value<Words>(), -1)
+      .ignores("on directories", {"preset", "policy", "set", "config", "jobs"})
+      .ignores("with --break-even", {"all"})
+      .ignores("with --storm", {"all", "break-even"})
+      .ignores("without --storm", {"vcpus"})
+      .ignores("with --json", {"format", "all"})
+      .ignores("with --format json", {"all"});
   declare_settings(line);
   declare_jobs(line);
 }
@@ -247,13 +258,52 @@ int run_break_even(const CommandLine& line, const std::string& format) {
   return kDone;
 }
 
+std::vector<unsigned> vcpus_of(const CommandLine& line) {
+  std::vector<unsigned> numbers;
+  for (const std::string& text : split(line.get<std::string>("vcpus"), ',')) {
+    const bool digits = !text.empty() && text.find_first_not_of("0123456789") == text.npos;
+    if (!digits || text.size() > 4) {
+      throw UsageError("nestwalk compare: --vcpus " + line.get<std::string>("vcpus") +
+                       ": not numbers with commas between them");
+    }
+    numbers.push_back(static_cast<unsigned>(std::stoul(text)));
+  }
+  return numbers;
+}
+
+int run_storm(const CommandLine& line, const std::string& format) {
+  FenceCostsWanted wanted{{}, vcpus_of(line), line.all("inputs")};
+  for (const std::string& parameter : wanted.storm) {
+    if (parameter.rfind("vcpus=", 0) == 0) {
+      throw UsageError("nestwalk compare: " + parameter + ": --vcpus says how many there are");
+    }
+  }
+  const Words policies = line.given("policy") ? line.get<Words>("policy") : Words{"all"};
+  for (const std::string& preset : line.get<Words>("preset")) {
+    for (const std::string& policy : fence_policies_of(policies)) {
+      Configuration configuration = configuration_of(line, preset);
+      const std::string name = use_fence_policy(configuration, policy);
+      wanted.settings.push_back({fs::path(preset).stem().string(), name, configuration});
+    }
+  }
+  const std::vector<FenceCosts> found = find_fence_costs(wanted, jobs_of(line));
+  std::vector<Case> runs;
+  for (const FenceCosts& each : found) runs.push_back(each.run);
+  const int code = report_trouble(runs);
+  TextOutput().write(format == "json" ? as_json(found).dump(2) + "\n"
+                                      : formatted(as_table(found), format));
+  return code;
+}
+
 int run(const CommandLine& line) {
   const std::string format = line.has("json") ? "json" : line.get<std::string>("format");
   if (line.has("break-even")) return run_break_even(line, format);
+  if (line.has("storm")) return run_storm(line, format);
   const Words inputs = line.all("inputs");
   if (inputs.empty()) throw UsageError("nestwalk compare: a trace, or directories of runs");
   std::vector<Case> cases;
   if (fs::is_directory(inputs[0])) {
+    line.found("on directories");
     for (const std::string& input : inputs) cases.push_back(read_case(input));
   } else {
     if (inputs.size() != 1) throw UsageError("nestwalk compare: one trace, or directories of runs");

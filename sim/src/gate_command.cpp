@@ -275,6 +275,7 @@ Work work_of(const CommandLine& line) {
   Work work;
   work.tolerances = Json::object();
   if (fs::is_directory(inputs[0])) {
+    line.found("on directories");
     if (!line.has("baseline")) throw UsageError("nestwalk gate: directories need --baseline FILE");
     for (const std::string& input : inputs) work.cases.push_back(read_case(input));
     work.whole = false;
@@ -319,7 +320,9 @@ void declare(CommandLine& line) {
       .option("markdown", po::value<std::string>()->value_name("FILE"),
               "a report for a pull request")
       .flag("json", "print the report as JSON")
-      .operand("inputs", "SUITE|DIR...", po::value<Words>()->required(), -1);
+      .operand("inputs", "SUITE|DIR...", po::value<Words>()->required(), -1)
+      .ignores("on directories", {"jobs"})
+      .ignores("with --update", {"tolerance", "junit", "markdown", "json"});
   declare_jobs(line);
 }
 

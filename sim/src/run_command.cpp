@@ -92,7 +92,8 @@ void declare(CommandLine& line) {
       .flag("phases", "statistics of each phase of the trace, too: --set run.phases=true")
       .flag("json", "print the statistics as JSON")
       .flag("force", "overwrite what is in the directory")
-      .operand("traces", "TRACE...", po::value<Words>()->required(), -1);
+      .operand("traces", "TRACE...", po::value<Words>()->required(), -1)
+      .ignores("without --output", {"force"});
 }
 
 int run(const CommandLine& line) {

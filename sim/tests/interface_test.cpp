@@ -116,5 +116,50 @@ TEST_F(Interface, InstalledProgramFindsWhatWasInstalled) {
       0, "machine.name = \"zen4\"\n  range: text\n");
 }
 
+// Of each command and kind of input: every option that would be passed over.
+TEST_F(Interface, RefusesWhatHasNoEffect) {
+  ASSERT_EQ(run("nestwalk trace gen random accesses=10 -o t.nwt && nestwalk run t.nwt -o d 2>&1 && "
+                "echo nestwalk-fence-log 1 > empty.log")
+                .exit_code,
+            0);
+  const struct {
+    const char* command;
+    const char* where;
+    std::vector<const char*> options;
+  } kRows[] = {
+      {"compare d",
+       "on directories",
+       {"--preset zen4", "--policy lazy", "--set guest.seed=2", "--config c.json", "--jobs 1"}},
+      {"compare --break-even", "with --break-even", {"--all"}},
+      {"compare --storm", "with --storm", {"--all", "--break-even"}},
+      {"compare t.nwt", "without --storm", {"--vcpus 2"}},
+      {"compare t.nwt --json", "with --json", {"--format csv", "--all"}},
+      {"compare t.nwt --format json", "with --format json", {"--all"}},
+      {"gate d --baseline b.json", "on directories", {"--jobs 1"}},
+      {"gate d --baseline b.json --update",
+       "with --update",
+       {"--tolerance a=1", "--junit j.xml", "--markdown m.md", "--json"}},
+      {"check empty.log",
+       "on logs",
+       {"--policy all", "--arch all", "--preset zen4", "--set guest.seed=2", "--config c.json",
+        "--jobs 1"}},
+      {"check t.nwt --preset zen4", "with --preset", {"--arch all"}},
+      {"check t.nwt --json", "with --json", {"--details"}},
+      {"run t.nwt", "without --output", {"--force"}},
+  };
+  for (const auto& row : kRows) {
+    const std::string command = row.command;
+    for (const std::string option : row.options) {
+      const Result result = run("nestwalk " + command + " " + option + " 2>&1");
+      EXPECT_EQ(result.exit_code, 2) << command << " " << option;
+      EXPECT_EQ(result.output, "nestwalk " + command.substr(0, command.find(' ')) + ": " +
+                                   option.substr(0, option.find(' ')) + " has no effect " +
+                                   row.where + "\n");
+    }
+  }
+  EXPECT_EQ(run("nestwalk compare d --all --format csv").exit_code, 0);
+  EXPECT_EQ(run("nestwalk check empty.log --details --strict").exit_code, 0);
+}
+
 }  // namespace
 }  // namespace nestwalk::sim

@@ -50,6 +50,38 @@ TEST(Random, NumbersBelowALimitAreBelowItAndReachIt) {
   EXPECT_EQ(random.below(1), 0U);
 }
 
+// What each vCPU accesses, and what the hypervisor does, in turns of the vCPUs.
+struct StormParts {
+  explicit StormParts(u32 vcpus) : accesses(vcpus) {
+    const Contents all = read_all(
+        bytes_of("storm", {"accesses=400", "period=10", "vcpus=" + std::to_string(vcpus)}));
+    std::vector<std::vector<HypervisorOperation>> turns(vcpus);
+    for (u32 vcpu = 0; vcpu < vcpus; ++vcpu) {
+      for (const Record& record : all.streams[vcpu]) {
+        if (const auto* const access = std::get_if<Access>(&record)) {
+          accesses[vcpu].push_back(*access);
+        } else {
+          turns[vcpu].push_back(std::get<HypervisorOperation>(std::get<Event>(record).detail));
+        }
+      }
+    }
+    for (u32 n = 0; n < 40; ++n) operations.push_back(turns[n % vcpus].at(n / vcpus));
+  }
+  std::vector<std::vector<Access>> accesses;
+  std::vector<HypervisorOperation> operations;
+};
+// 400 accesses of each, 40 operations in all, in turns.
+TEST(Storm, IsTheSameForAnyNumberOfVcpus) {
+  const StormParts one(1);
+  EXPECT_EQ(one.accesses[0].size(), 400U);
+  for (const u32 vcpus : {2U, 5U}) {
+    const StormParts storm(vcpus);
+    EXPECT_EQ(storm.accesses[0], one.accesses[0]) << vcpus;
+    EXPECT_NE(storm.accesses[1], one.accesses[0]) << vcpus;
+    EXPECT_EQ(storm.operations, one.operations) << vcpus;
+  }
+}
+
 class EveryGenerator : public testing::TestWithParam<std::string_view> {
  protected:
   std::vector<std::string> small() const {

@@ -45,8 +45,9 @@ inline u64 accesses_said(const Values& values) { return values["accesses"]; }
 /// Makes accesses with the common parameters.
 class AccessMaker {
  public:
-  explicit AccessMaker(const Values& values)
-      : random_(values["seed"]), instructions_(static_cast<u32>(values["instructions"])) {}
+  explicit AccessMaker(const Values& values) : AccessMaker(values, values["seed"]) {}
+  AccessMaker(const Values& values, u64 seed)
+      : random_(seed), instructions_(static_cast<u32>(values["instructions"])) {}
 
   Random& random() { return random_; }
 

@@ -3,6 +3,8 @@
 
 // Guests on several vCPUs while their hypervisor does everything that changes a second stage.
 
+#include <vector>
+
 #include "common.hpp"
 
 namespace nestwalk::traces {
@@ -24,8 +26,8 @@ u64 storm_accesses(const Values& values) { return values["vcpus"] * values["acce
 /// away or protects come back later.
 class Storm {
  public:
-  Storm(Random& random, Writer& writer, u64 pages, u64 burst)
-      : random_(random), writer_(writer), pages_(pages), burst_(burst < pages ? burst : pages) {}
+  Storm(u64 seed, Writer& writer, u64 pages, u64 burst)
+      : random_(seed), writer_(writer), pages_(pages), burst_(burst < pages ? burst : pages) {}
 
   void act(u32 vcpu) {
     const u64 count = 1 + random_.below(burst_);
@@ -79,7 +81,7 @@ class Storm {
     logging_ = !ends;
   }
 
-  Random& random_;
+  Random random_;
   Writer& writer_;
   u64 pages_;
   u64 burst_;
@@ -88,22 +90,24 @@ class Storm {
   bool logging_ = false;
 };
 
-// The accesses of all vCPUs are to the same memory; the operations go round among them.
+// The accesses of all vCPUs are to the same memory; the operations go round among them. What a vCPU
+// does, and the operations, do not depend on how many vCPUs there are.
 void run_storm(const Values& values, Writer& writer) {
-  AccessMaker make(values);
-  const u64 vcpus = values["vcpus"];
+  Random seeds(values["seed"]);
   const u64 bytes = values["bytes"];
   const u64 period = values["period"];
   const u64 write_percent = values["write_percent"];
-  Storm storm(make.random(), writer, bytes / kPageBytes, values["burst"]);
+  Storm storm(seeds.next(), writer, bytes / kPageBytes, values["burst"]);
+  std::vector<AccessMaker> vcpus;
+  for (u64 vcpu = 0; vcpu < values["vcpus"]; ++vcpu) vcpus.emplace_back(values, seeds.next());
   for (u64 n = 0; n < values["accesses"]; ++n) {
-    for (u64 vcpu = 0; vcpu < vcpus; ++vcpu) {
+    u32 vcpu = 0;
+    for (AccessMaker& make : vcpus) {
       const u64 offset = make.random().below(bytes / 8) * 8;
-      writer.append(
-          static_cast<u32>(vcpu),
-          with_gpa(make.read_or_write(kGvaBase + offset, write_percent), kGpaBase + offset));
+      writer.append(vcpu++, with_gpa(make.read_or_write(kGvaBase + offset, write_percent),
+                                     kGpaBase + offset));
     }
-    if ((n + 1) % period == 0) storm.act(static_cast<u32>(n / period % vcpus));
+    if ((n + 1) % period == 0) storm.act(static_cast<u32>(n / period % vcpus.size()));
   }
 }
 

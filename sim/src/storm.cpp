@@ -1,0 +1,64 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "storm.hpp"
+
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "nestwalk/traces/generator.hpp"
+
+namespace nestwalk::sim {
+
+namespace fs = std::filesystem;
+
+StormFile::StormFile(const Words& parameters) {
+  const traces::Generator& generator = traces::generator_of("storm");
+  traces::Values values(generator.parameters);
+  for (const char* const text : {"accesses=10000", "period=50"}) values.set(text);
+  for (const std::string& text : parameters) values.set(text);
+  path_ = (fs::temp_directory_path() / "nestwalk-storm-XXXXXX").string();
+  const int file = mkstemp(path_.data());
+  if (file < 0) throw UsageError(path_ + ": cannot be made");
+  close(file);
+  const auto sink = traces::create_sink(path_);
+  traces::generate(generator, values, *sink);
+}
+
+StormFile::~StormFile() {
+  std::error_code none;
+  fs::remove(path_, none);
+}
+
+addrspace::u64 operations_of(const Json& statistics) {
+  constexpr const char* kKinds[] = {
+      "operation.map",         "operation.zap",      "operation.protect", "operation.log_start",
+      "operation.log_harvest", "operation.log_stop", "operation.inflate", "operation.deflate"};
+  addrspace::u64 sum = 0;
+  for (const char* const kind : kKinds) sum += statistics.value(kind, addrspace::u64{0});
+  return sum;
+}
+
+Words fence_policies_of(const Words& wanted) {
+  Words policies;
+  for (const std::string& policy : wanted) {
+    if (policy != "all") {
+      policies.push_back(policy);
+      continue;
+    }
+    for (const auto* const each : addrspace::kFencePolicies) policies.push_back(each->name);
+  }
+  return policies;
+}
+
+std::string use_fence_policy(Configuration& configuration, const std::string& policy) {
+  if (policy.ends_with(".json")) {
+    configuration.use_fence_rules(policy);
+    return fs::path(policy).stem().string();
+  }
+  configuration.set("hypervisor.fences=" + policy);
+  return policy;
+}
+
+}  // namespace nestwalk::sim
