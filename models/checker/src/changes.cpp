@@ -168,7 +168,7 @@ void Checker::open(const Moment& when, u32 vm, const Found& old, const Found& no
   obligation.after_level = now.level;
   obligation.old = tables_.decode(vm, old.entry, old.level);
   obligation.when = when;
-  obligation.operation = processor.depth != 0 ? processor.operation : 0;
+  obligation.operation = operation_on(when.processor);
   obligation.serial = processor.serial;
   obligation.issued_before = processor.issued.size();
   obligation.returned = processor.depth == 0;
@@ -196,7 +196,7 @@ void Checker::check_broken(const Moment& when, u32 vm, const Found& old, const F
   broken.after = now.entry;
   broken.after_level = now.level;
   broken.when = when;
-  broken.operation = processors_[when.processor].operation;
+  broken.operation = operation_on(when.processor);
   if (was_cached(vm, before) && differs(before) && guests_[vm].ran != 0) {
     broken.change = before.kind == EntryKind::Table ? Change::Table : compare(vm, old, now);
     broken.before = old.entry;
@@ -231,7 +231,7 @@ void Checker::check_freed(const Moment& when, u32 vm, const Found& old, const Fo
   early.after_level = now.level;
   early.change = Change::Unmapped;
   early.when = when;
-  early.operation = processors_[when.processor].operation;
+  early.operation = operation_on(when.processor);
   report(early, Failure::UseAfterFree, Failure::TooEarly, guests_[vm].ran);
 }
 

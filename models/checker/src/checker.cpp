@@ -27,6 +27,11 @@ u32 Checker::number_of(u32 id) const {
   return found->second;
 }
 
+/// What the processor is doing; one that was interrupted for a fence is doing nothing of its own.
+u32 Checker::operation_on(u32 processor) const {
+  return processors_[processor].depth != 0 ? processors_[processor].operation : 0;
+}
+
 const Vm& Checker::vm_of(const Obligation& obligation) const { return tables_.vm(obligation.vm); }
 
 // VMs -------------------------------------------------------------------------------------------
@@ -226,7 +231,13 @@ void Checker::fence_issued(const Moment& when, const FenceRequest& request, Cycl
   if (is_the_guests(when.processor, request)) return;
   const FenceRow& row = row_of(request);
   const u64 reached = row.has(models::kBroadcast) ? ~u64{0} : bit(when.processor);
-  Issued issued{request, when, cycles, 0, is_spurious(when.processor, request), false};
+  Issued issued{.request = request,
+                .when = when,
+                .cycles = cycles,
+                .covered = 0,
+                .useful = is_spurious(when.processor, request),
+                .whole = false,
+                .operation = operation_on(when.processor)};
   bool fits = false;
   for (Obligation& each : open_) {
     if (each.need == Need::Visible) continue;
@@ -242,11 +253,7 @@ void Checker::fence_issued(const Moment& when, const FenceRequest& request, Cycl
     if (each.held() == 0 || each.need == Need::Visible) continue;
     const Effect effect = effect_of(request, each, vm_of(each));
     if (effect.parts != 0) continue;
-    if (each.need == Need::Tolerable) {
-      // Meant for new leaves of a new table, above which "invalid" may stay cached for a while.
-      issued.useful = issued.useful || effect.miss == Failure::LeafOnly;
-      continue;
-    }
+    if (each.need == Need::Tolerable) continue;
     const bool elsewhere =
         effect.miss == Failure::WrongOperand || effect.miss == Failure::Unshifted;
     // What was meant for something else is no attempt, unless it stops short of this.

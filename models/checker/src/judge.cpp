@@ -96,10 +96,10 @@ bool Checker::is_over_broad(const Issued& issued) const {
   return !x86 && !issued.whole && issued.covered != 0 && issued.covered <= kFew;
 }
 
-void Checker::judge_fence(const Processor& processor, const Issued& issued, Failure failure) {
+void Checker::judge_fence(const Issued& issued, Failure failure) {
   Finding finding{};
   finding.failure = finding.because = failure;
-  finding.operation = operations_[processor.operation];
+  finding.operation = operations_[issued.operation];
   finding.when = issued.when;
   finding.issued = describe(issued.request);
   finding.cycles = issued.cycles;
@@ -110,9 +110,9 @@ void Checker::judge_fences(u32 number) {
   Processor& processor = processors_[number];
   for (const Issued& issued : processor.issued) {
     if (!issued.useful) {
-      if (!came_close(processor, issued)) judge_fence(processor, issued, Failure::Excess);
+      if (!came_close(processor, issued)) judge_fence(issued, Failure::Excess);
     } else if (is_over_broad(issued)) {
-      judge_fence(processor, issued, Failure::OverBroad);
+      judge_fence(issued, Failure::OverBroad);
     }
   }
   processor.issued.clear();

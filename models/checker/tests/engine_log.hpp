@@ -101,14 +101,16 @@ class EngineLog {
     body();
     processor_ = 0;
   }
-  // On the other processor, too, where the instruction does not reach it.
+  // On the other processor, too, where the instruction does not reach it; unless the fault was
+  // spurious: who had it has the stale entry.
   void fences(const addrspace::Invalidation<Gpa>& change) {
     constexpr auto kArchitecture = Shape::Format::kArchitecture;
+    const bool alone = change.changes() == addrspace::change::kSpurious ||
+                       kArchitecture == addrspace::Architecture::AArch64;
     addrspace::emit_fences(kArchitecture, policy_, hal_.capabilities(), change,
                            [&](const Fence& fence) {
                              log_.fence(fence, kVm);
-                             if (kArchitecture == addrspace::Architecture::AArch64) return;
-                             on(1, [&] { log_.fence(fence, kVm); });
+                             if (!alone) on(1, [&] { log_.fence(fence, kVm); });
                            });
   }
 

@@ -77,6 +77,14 @@ void emit_by_ipa(const Invalidation<Gpa>& change, bool ranges, Sink&& sink) {
   }
 }
 
+/// Too many places for one instruction each, or a list that names unchanged pages, too: one for
+/// such a page would remove nothing that has to go. A range may reach over it.
+inline bool takes_whole_vm(const FencePolicy& policy, const Invalidation<Gpa>& change,
+                           u64 instructions, bool ranges) {
+  return policy.most_selective == 0 || instructions > policy.most_selective ||
+         (!change.exact() && !ranges);
+}
+
 template <class Sink>
 void emit_aarch64(const Invalidation<Gpa>& change, const FencePolicy& policy, bool ranges,
                   Sink& sink) {
@@ -92,7 +100,7 @@ void emit_aarch64(const Invalidation<Gpa>& change, const FencePolicy& policy, bo
     emit_by_ipa(change, ranges, [&](const Fence&) { ++instructions; });
   }
   sink(Fence{FenceOp::DsbIshst});
-  if (policy.most_selective == 0 || instructions > policy.most_selective) {
+  if (takes_whole_vm(policy, change, instructions, ranges)) {
     sink(Fence{FenceOp::TlbiVmalls12e1is});
   } else {
     emit_by_ipa(change, ranges, sink);
@@ -312,7 +320,7 @@ void emit_fences(Architecture architecture, const FencePolicy& policy, const Cap
     case FencePolicy::Source::Manual:
       break;
   }
-  const bool whole_vm = policy.most_selective == 0 || change.leaves() > policy.most_selective;
+  const bool whole_vm = detail::takes_whole_vm(policy, change, change.leaves(), false);
   switch (architecture) {
     case Architecture::X86_64:
       return detail::emit_x86(change, machine, sink);

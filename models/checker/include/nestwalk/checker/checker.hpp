@@ -75,7 +75,8 @@ class Checker final : public Events {
     Cycle cycles;
     u64 covered;  ///< how many obligations it helped to discharge
     bool useful;
-    bool whole;  ///< one of them was for a table, or all of a VM
+    bool whole;     ///< one of them was for a table, or all of a VM
+    u32 operation;  ///< on its processor
   };
   struct Processor {
     u32 depth = 0;
@@ -96,6 +97,7 @@ class Checker final : public Events {
   };
 
   u32 number_of(u32 id) const;
+  u32 operation_on(u32 processor) const;
   const Vm& vm_of(const Obligation& obligation) const;
 
   // Opening: changes.cpp
@@ -126,7 +128,7 @@ class Checker final : public Events {
   void judge_fences(u32 processor);
   bool came_close(const Processor& processor, const Issued& issued) const;
   bool is_over_broad(const Issued& issued) const;
-  void judge_fence(const Processor& processor, const Issued& issued, Failure failure);
+  void judge_fence(const Issued& issued, Failure failure);
   void report(Obligation& obligation, Failure failure, Failure because, u64 processors);
   Finding finding_of(const Obligation& obligation, Failure failure, u64 processors) const;
   std::size_t add(Finding finding, models::FenceKind kind);
