@@ -41,15 +41,15 @@ void Attempts::clear() {
 const Attempts::Attempt* Attempts::first_elsewhere(const std::vector<const Attempt*>& attempts,
                                                    const Obligation& obligation,
                                                    const Vm& vm) const {
-  auto at = std::upper_bound(
-      attempts.begin(), attempts.end(), obligation.order,
-      [](u64 order, const Attempt* attempt) { return order < attempt->order; });
+  auto at =
+      std::upper_bound(attempts.begin(), attempts.end(), obligation.order,
+                       [](u64 order, const Attempt* attempt) { return order < attempt->order; });
   for (; at != attempts.end(); ++at) {
     const FenceRequest& request = (*at)->request;
     if (row_of(request).address != By::GuestPhysical || !has_tag(request, vm)) return *at;
     const u64 address = request.address & ~vm.operand_tag;
-    const bool meets = address - obligation.start < obligation.bytes ||
-                       obligation.start - address < request.bytes;
+    const bool meets =
+        address - obligation.start < obligation.bytes || obligation.start - address < request.bytes;
     if (!meets) return *at;
   }
   return nullptr;

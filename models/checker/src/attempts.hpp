@@ -53,7 +53,8 @@ void Attempts::after(const Obligation& obligation, const Vm& vm, Miss&& miss) co
   for (const auto& [key, group] : groups_) {
     if (const Attempt* other = first_elsewhere(group.others, obligation, vm)) {
       const Effect effect = effect_of(other->request, obligation, vm);
-      const bool operand = effect.miss == Failure::WrongOperand || effect.miss == Failure::Unshifted;
+      const bool operand =
+          effect.miss == Failure::WrongOperand || effect.miss == Failure::Unshifted;
       const Attempt* unshifted = operand ? shifted(group, obligation) : nullptr;
       miss(unshifted != nullptr ? Failure::Unshifted
            : operand            ? Failure::WrongOperand
@@ -63,7 +64,8 @@ void Attempts::after(const Obligation& obligation, const Vm& vm, Miss&& miss) co
     // What was meant for something else is no attempt, unless it stops short of this.
     if (const Attempt* fit = first_elsewhere(group.fitting, obligation, vm)) {
       const Effect effect = effect_of(fit->request, obligation, vm);
-      const bool operand = effect.miss == Failure::WrongOperand || effect.miss == Failure::Unshifted;
+      const bool operand =
+          effect.miss == Failure::WrongOperand || effect.miss == Failure::Unshifted;
       if (effect.parts == kCombined) miss(Failure::WrongKind, fit->request);
       if (effect.parts == 0 && operand) miss(Failure::RangeTooSmall, fit->request);
     }

@@ -44,7 +44,9 @@ int run(int count, char** arguments) {
     std::fputs("usage: storms OPERATIONS [SEED]\n", stderr);
     return 2;
   }
-  std::puts("           policy          operations     errors   warnings      hits  unexplained  seconds");
+  std::puts(
+      "           policy          operations     errors   warnings      hits  unexplained  "
+      "seconds");
   bool good = storms<OnEpt>(operations, seed);
   good = storms<OnStage2>(operations, seed) && good;
   good = storms<OnGStage>(operations, seed) && good;
