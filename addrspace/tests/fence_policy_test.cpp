@@ -411,5 +411,24 @@ TEST(Gathering, of_more_runs_than_can_be_listed_takes_the_vm) {
   EXPECT_EQ(arm(FencePolicy::Range, all), arm_whole());
 }
 
+// Every other page, and one more than can be listed: the list reaches over a page that did not
+// change.
+TEST(PrecisePolicy, names_no_page_that_did_not_change) {
+  constexpr u64 kListed = Invalidation<Gpa>::kMaxRuns;
+  Invalidation<Gpa> change(Cause::Unmap, kTag, Gpa(0));
+  const auto note = [&](u64 n) {
+    change.note(Gpa(2 * n * kFrameBytes), kFrameBytes, 12, change::kUnmapped);
+  };
+  for (u64 n = 0; n < kListed; ++n) note(n);
+  EXPECT_EQ(riscv(FencePolicy::Precise, change).size(), kListed);
+  EXPECT_EQ(arm(FencePolicy::Precise, change).size(), arm_around({}).size() + kListed);
+  note(kListed);
+  EXPECT_EQ(riscv(FencePolicy::Precise, change), (Fences{{FenceOp::HfenceGvmaVmid, 5}}));
+  EXPECT_EQ(arm(FencePolicy::Precise, change), arm_whole());
+  // A range instruction may reach over the gap. The last run is of three pages, one more than a
+  // range of two: two instructions.
+  EXPECT_EQ(arm(FencePolicy::Range, change).size(), arm_around({}).size() + kListed - 1 + 2);
+}
+
 }  // namespace
 }  // namespace nestwalk::addrspace

@@ -198,7 +198,9 @@ bool Adversary::disagrees(const Copy& copy) const {
   return false;
 }
 
-void Adversary::operation_ended(const Moment&) {
+void Adversary::operation_ended(const Moment& when) {
+  u32& depth = depth_[when.processor];
+  if (depth == 0 || --depth != 0) return;
   for (const auto& [vm, processor] : unseen_) left_behind_ += running_[vm].inside != 0 ? 1 : 0;
   // What agrees with the tables is as good as a new walk.
   std::erase_if(copies_, [&](const Copy& copy) { return !disagrees(copy); });
@@ -206,7 +208,7 @@ void Adversary::operation_ended(const Moment&) {
     left_behind_ += is_usable(copy) && copy.kind != Copy::Kind::Nothing ? 1 : 0;
   }
   unseen_.clear();
-  constexpr std::size_t kMostCopies = 4096;
+  constexpr std::size_t kMostCopies = 1024;
   if (copies_.size() > kMostCopies) {
     copies_.erase(copies_.begin(), copies_.end() - static_cast<std::ptrdiff_t>(kMostCopies / 2));
   }
@@ -348,7 +350,7 @@ Strike strike_of(FenceKind kind) {
 
 void Adversary::strike(const Moment& when, const FenceRequest& request, Copy& copy) const {
   const Strike strike = strike_of(request.kind);
-  if (strike.stage == Stage::None || !copy.alive()) return;
+  if (!copy.alive()) return;
   if (!strike.broadcast && copy.processor != when.processor) return;
   const Vm& vm = tables_.vm(copy.vm);
   const bool x86 = architecture(copy.vm) == Architecture::X86_64;
@@ -416,7 +418,9 @@ void Adversary::fence_issued(const Moment& when, const FenceRequest& request, Cy
     return;
   }
   if (request.kind == FenceKind::SfenceInvalIr) return finish(when.processor);
-  for (Copy& copy : copies_) strike(when, request, copy);
+  if (strike_of(request.kind).stage != Stage::None) {
+    for (Copy& copy : copies_) strike(when, request, copy);
+  }
   forget(when, request);
   if (!merged_.empty()) strike_merged(when, request);
   std::erase_if(copies_, [](const Copy& copy) { return !copy.alive(); });

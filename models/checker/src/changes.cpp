@@ -7,6 +7,7 @@
 
 #include "nestwalk/checker/checker.hpp"
 #include "obligation.hpp"
+#include "range_index.hpp"
 
 namespace nestwalk::checker {
 
@@ -168,14 +169,44 @@ void Checker::open(const Moment& when, u32 vm, const Found& old, const Found& no
   obligation.after_level = now.level;
   obligation.old = tables_.decode(vm, old.entry, old.level);
   obligation.when = when;
-  obligation.operation = processor.depth != 0 ? processor.operation : 0;
+  obligation.operation = operation_on(when.processor);
   obligation.serial = processor.serial;
-  obligation.issued_before = processor.issued.size();
+  obligation.order = ++order_;
   obligation.returned = processor.depth == 0;
   // TSO, and HFENCE, order the stores before by themselves.
-  obligation.visible = architecture == Architecture::AArch64 ? 0 : ~u64{0};
-  if (demand.need != Need::Visible) obligation.left[0] = obligation.left[1] = guests_[vm].ran;
-  open_.push_back(std::move(obligation));
+  obligation.posted = architecture == Architecture::AArch64;
+  enlist(std::move(obligation));
+}
+
+void Checker::enlist(Obligation obligation) {
+  Guest& guest = guests_[obligation.vm];
+  Processor& processor = processors_[obligation.when.processor];
+  if (obligation.need == Need::Visible) {
+    processor.unseen.push_back(std::move(obligation));
+    return;
+  }
+  if (guest.ran == 0) return;
+  obligation.left[0] = obligation.left[1] = guest.ran;
+  guest.live.push_back(std::move(obligation));
+  Obligation& made = guest.live.back();
+  made.self = std::prev(guest.live.end());
+  if (made.returned) guest.waiting |= made.held();
+  processor.opened.push_back(&made);
+  ++unreported_;
+  replace_older(made);
+  guest.places->add(made.start, made.bytes, made);
+  targets_->add(made.old.address, made.target_bytes(vm_of(made)), made);
+}
+
+/// What was found at the same place before, and is held by nobody else, needs the same fences.
+void Checker::replace_older(const Obligation& made) {
+  if (made.need != Need::Fence) return;
+  guests_[made.vm].places->for_each(made.start, made.bytes, [&](Obligation& each) {
+    const bool alike = each.level == made.level && each.table == made.table &&
+                       each.need == Need::Fence && each.settled && each.is_reported();
+    const bool covered = (each.held() & ~made.left[0]) == 0 && each.flights == 0;
+    if (alike && covered) drop(each);
+  });
 }
 
 /// "Using break-before-make": whatever translated a part of this differently has to be gone.
@@ -196,22 +227,26 @@ void Checker::check_broken(const Moment& when, u32 vm, const Found& old, const F
   broken.after = now.entry;
   broken.after_level = now.level;
   broken.when = when;
-  broken.operation = processors_[when.processor].operation;
+  broken.operation = operation_on(when.processor);
   if (was_cached(vm, before) && differs(before) && guests_[vm].ran != 0) {
     broken.change = before.kind == EntryKind::Table ? Change::Table : compare(vm, old, now);
     broken.before = old.entry;
-    return report(broken, Failure::BreakBeforeMake, Failure::BreakBeforeMake, guests_[vm].ran);
+    report(broken, Failure::BreakBeforeMake, Failure::BreakBeforeMake, guests_[vm].ran);
+    return;
   }
-  for (Obligation& each : open_) {
-    const bool overlaps = each.start < broken.start + broken.bytes && broken.start < each.end();
-    if (each.vm != vm || !overlaps || each.held() == 0) continue;
-    if (each.level == now.level && !differs(each.old)) continue;
-    broken.change = each.change;
-    broken.before = each.before;
-    broken.level = each.level;
-    broken.closest_fence = each.closest_fence;
-    return report(broken, Failure::BreakBeforeMake, reason(each, each.held()), each.held());
-  }
+  const Obligation* first = nullptr;
+  guests_[vm].places->for_each(broken.start, broken.bytes, [&](const Obligation& each) {
+    if (each.held() == 0 || (each.level == now.level && !differs(each.old))) return;
+    if (first == nullptr || each.order < first->order) first = &each;
+  });
+  if (first == nullptr) return;
+  Obligation stale = *first;
+  const Failure why = reason(stale, stale.held());
+  broken.change = stale.change;
+  broken.before = stale.before;
+  broken.level = stale.level;
+  broken.closest_fence = stale.closest_fence;
+  report(broken, Failure::BreakBeforeMake, why, stale.held());
 }
 
 /// Given back before it was unmapped?
@@ -231,7 +266,7 @@ void Checker::check_freed(const Moment& when, u32 vm, const Found& old, const Fo
   early.after_level = now.level;
   early.change = Change::Unmapped;
   early.when = when;
-  early.operation = processors_[when.processor].operation;
+  early.operation = operation_on(when.processor);
   report(early, Failure::UseAfterFree, Failure::TooEarly, guests_[vm].ran);
 }
 
@@ -252,17 +287,11 @@ void Checker::frames_allocated(const Moment&, u64 first, u64 bytes) {
 }
 
 void Checker::frames_freed(const Moment&, u64 first, u64 bytes) {
-  for (Obligation& each : open_) {
-    if (each.freed || each.held() == 0 || !is_valid(each.old)) continue;
-    const u64 size = each.old.kind == EntryKind::Table
-                         ? tables_.vm(each.vm).nested.geometry.page_bytes()
-                         : each.bytes;
-    if (each.old.address >= first + bytes || first >= each.old.address + size) continue;
+  targets_->for_each(first, bytes, [&](Obligation& each) {
+    if (each.freed || each.held() == 0 || !is_valid(each.old)) return;
     each.freed = true;
-    const std::size_t finding = each.finding;  // what the operation left undone is a finding, too
     report(each, Failure::UseAfterFree, reason(each, each.held()), each.held());
-    each.finding = finding;
-  }
+  });
   tables_.free(first, bytes);
   constexpr std::size_t kMostFreed = 1 << 16;
   if (freed_.size() == kMostFreed) freed_.clear();

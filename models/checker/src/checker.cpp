@@ -7,7 +7,9 @@
 
 #include <stdexcept>
 
+#include "attempts.hpp"
 #include "obligation.hpp"
+#include "range_index.hpp"
 
 namespace nestwalk::checker {
 
@@ -18,7 +20,14 @@ using models::FenceRequest;
 using models::FenceRow;
 using Need = Demand::Need;
 
-Checker::Checker() : operations_(1) {}
+Checker::Guest::Guest() : places(std::make_unique<RangeIndex<Obligation>>()) {}
+Checker::Guest::~Guest() = default;
+Checker::Processor::Processor() = default;
+Checker::Processor::~Processor() = default;
+Checker::Checker()
+    : operations_(1),
+      targets_(std::make_unique<RangeIndex<Obligation>>()),
+      attempts_(std::make_unique<Attempts>()) {}
 Checker::~Checker() = default;
 
 u32 Checker::number_of(u32 id) const {
@@ -27,14 +36,18 @@ u32 Checker::number_of(u32 id) const {
   return found->second;
 }
 
+/// What the processor is doing; one that was interrupted for a fence is doing nothing of its own.
+u32 Checker::operation_on(u32 processor) const {
+  return processors_[processor].depth != 0 ? processors_[processor].operation : 0;
+}
+
 const Vm& Checker::vm_of(const Obligation& obligation) const { return tables_.vm(obligation.vm); }
 
 // VMs -------------------------------------------------------------------------------------------
 
 void Checker::vm_created(const Moment& when, const Vm& vm) {
   const bool x86 = vm.nested.format->architecture() == Architecture::X86_64;
-  for (Obligation& each : open_) {
-    if (each.change != Change::Retired) continue;
+  for (Obligation& each : retired_) {
     const Vm& old = vm_of(each);
     u64 bad = 0;
     if (!x86 && old.vmid == vm.vmid) bad = each.held();
@@ -47,8 +60,10 @@ void Checker::vm_created(const Moment& when, const Vm& vm) {
     report(each, Failure::TagReused, reason(each, bad), bad);
     each.left[0] = each.left[1] = each.left[2] = 0;
   }
+  retired_.remove_if([](const Obligation& each) { return each.is_closed(); });
   numbers_[vm.id] = tables_.add(vm);
-  guests_.push_back({vm.processors, vm.processors, vm.processors, false});
+  Guest& guest = guests_.emplace_back();
+  guest.inside = guest.ran = guest.linear = vm.processors;
 }
 
 void Checker::vm_destroyed(const Moment& when, u32 vm) {
@@ -62,14 +77,13 @@ void Checker::vm_destroyed(const Moment& when, u32 vm) {
   obligation.vm = number;
   obligation.change = Change::Retired;
   obligation.when = when;
-  obligation.visible = ~u64{0};
-  obligation.returned = true;
+  obligation.order = ++order_;
   obligation.left[0] = obligation.left[1] = guest.ran;
   // VPID 0 is the host's: entry and exit flush it.
   const bool untagged =
       shape.nested.format->architecture() == Architecture::X86_64 && shape.vmid == 0;
   obligation.left[2] = untagged ? 0 : guest.linear;
-  open_.push_back(std::move(obligation));
+  if (!obligation.is_closed()) retired_.push_back(std::move(obligation));
 }
 
 void Checker::vm_entered(const Moment& when, u32 vm) {
@@ -80,12 +94,21 @@ void Checker::vm_entered(const Moment& when, u32 vm) {
   guest.ran |= here;
   guest.linear |= here;
   processors_[when.processor].has_fault = false;
-  for (Obligation& each : open_) {
-    if (each.vm != number || !each.returned || each.finding != Obligation::kNone) continue;
-    if (each.change == Change::Retired) continue;
-    if (each.need == Need::Visible && each.visible == 0) judge(each, here);
-    if (each.need == Need::Fence && (each.held() & here) != 0)
-      judge(each, each.held() & guest.inside);
+  for (Processor& each : processors_) {
+    std::erase_if(each.unseen, [&](Obligation& entry) {
+      if (entry.vm != number || !entry.returned) return false;
+      judge(entry, here);
+      return true;
+    });
+  }
+  if ((guest.waiting & here) == 0) return;
+  guest.waiting = 0;
+  for (std::list<Obligation>* const list : {&guest.live, &guest.settled}) {
+    for (Obligation& each : *list) {
+      if (!each.returned || each.is_reported() || each.need != Need::Fence) continue;
+      const bool late = (each.held() & here) != 0;
+      late ? judge(each, each.held() & guest.inside) : void(guest.waiting |= each.held());
+    }
   }
 }
 
@@ -102,13 +125,19 @@ void Checker::vm_faulted(const Moment& when, u32 vm, u64 gpa) {
   if (tables_.vm(number).nested.format->architecture() != Architecture::X86_64) return;
   // "An EPT violation invalidates any guest-physical mappings that would be used to translate the
   // guest-physical address that caused it": Intel SDM vol. 3C, "Operations that Invalidate Cached
-  // Mappings".
-  for (Obligation& each : open_) {
-    if (each.vm != number || each.change == Change::Retired) continue;
-    if (!each.holds(when.processor, gpa)) continue;
-    for (u64& left : each.left) left &= ~bit(when.processor);
+  // Mappings". Of a large leaf there may be mappings of smaller pages ("Details of TLB Use"), and
+  // the others stay.
+  met_.clear();
+  guests_[number].places->for_each(gpa, 1, [&](Obligation& each) { met_.push_back(&each); });
+  for (Obligation* const each : met_) {
+    if (!each->holds(when.processor, gpa)) continue;
+    if (!each->table && each->bytes > addrspace::kFrameBytes) {
+      each->spared.emplace_back(when.processor, gpa >> addrspace::kFrameShift);
+      continue;
+    }
+    for (u64& left : each->left) left &= ~bit(when.processor);
+    update(*each);
   }
-  unwatch_closed();
 }
 
 void Checker::operation_begun(const Moment& when, std::string_view name) {
@@ -123,31 +152,41 @@ void Checker::operation_begun(const Moment& when, std::string_view name) {
   }
   processor.operation = found == operation_numbers_.end() ? 0 : found->second;
   processor.serial = ++serial_;
+  processor.began = ++order_;
   processor.stores = 0;
+  ++operations_running_;
 }
 
 void Checker::operation_ended(const Moment& when) {
   Processor& processor = processors_[when.processor];
   if (processor.depth == 0 || --processor.depth != 0) return;
+  --operations_running_;
   judge_operation(when.processor);
 }
 
 // Fences ----------------------------------------------------------------------------------------
 
-void Checker::miss(Obligation& obligation, Failure failure, const FenceRequest& request) {
+void Checker::miss(Obligation& obligation, Failure failure, const FenceRequest& request) const {
   if (failure < obligation.closest) return;
   if (failure == obligation.closest && obligation.closest_fence.kind != FenceKind::None) return;
   obligation.closest = failure;
   obligation.closest_fence = request;
 }
 
+bool Checker::is_visible(const Obligation& obligation) const {
+  return !obligation.posted || processors_[obligation.when.processor].barrier > obligation.order;
+}
+
 void Checker::remove(Obligation& obligation, unsigned part, u64 processors, u32 issuer,
-                     bool posted) {
+                     bool waits) {
   obligation.sent[part] |= processors;
-  if (!posted) {
+  if (!waits) {
     obligation.left[part] &= ~processors;
   } else if ((obligation.left[part] & processors) != 0) {
-    obligation.in_flight.push_back({issuer, static_cast<u8>(part), processors});
+    processors_[issuer].flights.push_back({&obligation, static_cast<u8>(part), processors});
+    obligation.going[part] |= processors;
+    ++obligation.flights;
+    ++guests_[obligation.vm].flights;
   }
 }
 
@@ -155,9 +194,9 @@ void Checker::remove(Obligation& obligation, unsigned part, u64 processors, u32 
 bool Checker::apply(const Moment& when, const FenceRequest& request, Obligation& obligation,
                     const Effect& effect, u64 reached) {
   const FenceRow& row = row_of(request);
-  const u64 here = bit(when.processor);
   const bool hinval = row.has(models::kPosted);
-  if ((obligation.visible & here) == 0 || (hinval && (obligation.ordered & here) == 0)) {
+  const bool ordered = !hinval || processors_[when.processor].ordered > obligation.order;
+  if (!is_visible(obligation) || !ordered) {
     miss(obligation, Failure::TooEarly, request);
     return false;
   }
@@ -165,22 +204,22 @@ bool Checker::apply(const Moment& when, const FenceRequest& request, Obligation&
   if ((effect.parts & kNested) == 0 && obligation.change != Change::Retired) {
     // As long as the second-stage entry is there, it may be merged anew.
     merged &= ~obligation.left[0];
-    u64 going = 0;
-    for (const auto& each : obligation.in_flight) going |= each.part == 0 ? each.processors : 0;
     const u64 in_vain = reached & obligation.left[0];
     if (in_vain != 0) {
-      const bool waits = (in_vain & ~going) == 0;
+      const bool waits = (in_vain & ~obligation.going[0]) == 0;
       miss(obligation, waits ? Failure::NotCompleted : Failure::WrongKind, request);
     }
   }
-  const bool posted =
+  const bool waits =
       hinval || vm_of(obligation).nested.format->architecture() == Architecture::AArch64;
   const u64 processors[kParts] = {(effect.parts & kNested) != 0 ? reached : 0, merged,
                                   (effect.parts & kLinear) != 0 ? reached : 0};
   bool useful = false;
   for (unsigned part = 0; part < kParts; ++part) {
-    useful = useful || (processors[part] & ~obligation.sent[part]) != 0;
-    remove(obligation, part, processors[part], when.processor, posted);
+    // A sequence goes to all processors alike; once it is over, only what is left counts.
+    const u64 fresh = processors[part] & ~obligation.sent[part];
+    useful = useful || (obligation.settled ? fresh & obligation.left[part] : fresh) != 0;
+    remove(obligation, part, processors[part], when.processor, waits);
   }
   return useful;
 }
@@ -211,12 +250,89 @@ bool Checker::is_spurious(u32 number, const FenceRequest& request) const {
   return effect_of(request, there, vm_of(there)).parts != 0;
 }
 
+/// Gathers what the fence names in `met_`. Says whether it is for all of a VM for which something
+/// is open.
+bool Checker::meet(const FenceRequest& request, u64 reached) {
+  met_.clear();
+  for (Obligation& each : retired_) met_.push_back(&each);
+  const FenceRow& row = row_of(request);
+  // No address of the guest's own selects all that was merged.
+  if (row.structures == 0 || row.address == By::Virtual || row.has(models::kAsid)) return false;
+  bool all = false;
+  for (u32 number = 0; number < guests_.size(); ++number) {
+    Guest& guest = guests_[number];
+    const Vm& vm = tables_.vm(number);
+    if (!guest.has_open() || !has_tag(request, vm)) continue;
+    if (row.address == By::GuestPhysical) {
+      guest.places->for_each(request.address & ~vm.operand_tag, request.bytes,
+                             [&](Obligation& each) { met_.push_back(&each); });
+    } else {
+      all = true;
+      meet_all(guest, (row.structures & models::kSecond) != 0, reached);
+    }
+  }
+  return all;
+}
+
+// As long as the second-stage entry is there, what was merged with it comes back: a fence of the
+// first stage alone meets only what has nothing else left.
+void Checker::meet_all(Guest& guest, bool second, u64 reached) {
+  if (!second && guest.flights == 0 && (guest.merged & reached) == 0) return;
+  for (Obligation& each : guest.live) met_.push_back(&each);
+  if (guest.flights == 0 && ((second ? guest.held : guest.merged) & reached) == 0) return;
+  guest.held = guest.merged = 0;
+  for (Obligation& each : guest.settled) met_.push_back(&each);
+}
+
+bool Checker::discharge(Issued& issued, u64 reached, bool fits) {
+  for (Obligation* const each : met_) {
+    const Effect effect = effect_of(issued.request, *each, vm_of(*each));
+    if (effect.parts == 0) continue;
+    fits = true;
+    if (!apply(issued.when, issued.request, *each, effect, reached)) continue;
+    issued.useful = true;
+    ++issued.covered;
+    issued.whole = issued.whole || each->table || each->change == Change::Retired;
+  }
+  for (Obligation* const each : met_) {
+    if (each->held() == 0 || each->need == Need::Tolerable) continue;
+    const Effect effect = effect_of(issued.request, *each, vm_of(*each));
+    if (effect.parts != 0) continue;
+    const bool elsewhere = effect.miss == Failure::WrongOperand;
+    if (fits && !elsewhere && effect.miss != Failure::LeafOnly) continue;
+    miss(*each, fits && elsewhere ? Failure::RangeTooSmall : effect.miss, issued.request);
+  }
+  for (Obligation* const each : met_) update(*each);
+  retired_.remove_if([](const Obligation& each) { return each.is_closed(); });
+  return fits;
+}
+
+/// The masks of its VM; and it is dropped, once it is closed and its operation returned.
+void Checker::update(Obligation& obligation) {
+  if (obligation.change == Change::Retired) return;
+  Guest& guest = guests_[obligation.vm];
+  guest.merged |= obligation.merged();
+  if (!obligation.settled) return;
+  guest.held |= obligation.held();
+  if (obligation.is_closed()) drop(obligation);
+}
+
+void Checker::drop(Obligation& obligation) {
+  Guest& guest = guests_[obligation.vm];
+  guest.places->remove(obligation.start, obligation.bytes, obligation);
+  targets_->remove(obligation.old.address, obligation.target_bytes(vm_of(obligation)), obligation);
+  if (!obligation.is_reported()) --unreported_;
+  (obligation.settled ? guest.settled : guest.live).erase(obligation.self);
+}
+
 void Checker::fence_issued(const Moment& when, const FenceRequest& request, Cycle cycles) {
+  ++order_;
+  Processor& processor = processors_[when.processor];
   switch (request.kind) {
     case FenceKind::None:
       return;
     case FenceKind::SfenceWInval:
-      for (Obligation& each : open_) each.ordered |= bit(when.processor);
+      processor.ordered = order_;
       return;
     case FenceKind::SfenceInvalIr:
       return complete(when.processor);
@@ -226,39 +342,19 @@ void Checker::fence_issued(const Moment& when, const FenceRequest& request, Cycl
   if (is_the_guests(when.processor, request)) return;
   const FenceRow& row = row_of(request);
   const u64 reached = row.has(models::kBroadcast) ? ~u64{0} : bit(when.processor);
-  Issued issued{request, when, cycles, 0, is_spurious(when.processor, request), false};
-  bool fits = false;
-  for (Obligation& each : open_) {
-    if (each.need == Need::Visible) continue;
-    const Effect effect = effect_of(request, each, vm_of(each));
-    if (effect.parts == 0) continue;
-    fits = true;
-    if (!apply(when, request, each, effect, reached)) continue;
-    issued.useful = true;
-    ++issued.covered;
-    issued.whole = issued.whole || each.table || each.change == Change::Retired;
+  Issued issued{request, when, cycles, operation_on(when.processor)};
+  issued.useful = is_spurious(when.processor, request);
+  const bool all = meet(request, reached);
+  const bool fits = discharge(issued, reached, all);
+  if (unreported_ != 0 || operations_running_ != 0) {
+    attempts_->add(order_, when.processor, request, fits);
   }
-  for (Obligation& each : open_) {
-    if (each.held() == 0 || each.need == Need::Visible) continue;
-    const Effect effect = effect_of(request, each, vm_of(each));
-    if (effect.parts != 0) continue;
-    if (each.need == Need::Tolerable) {
-      // Meant for new leaves of a new table, above which "invalid" may stay cached for a while.
-      issued.useful = issued.useful || effect.miss == Failure::LeafOnly;
-      continue;
-    }
-    const bool elsewhere =
-        effect.miss == Failure::WrongOperand || effect.miss == Failure::Unshifted;
-    // What was meant for something else is no attempt, unless it stops short of this.
-    if (fits && !elsewhere && effect.miss != Failure::LeafOnly) continue;
-    miss(each, fits && elsewhere ? Failure::RangeTooSmall : effect.miss, request);
+  if (!issued.useful) {
+    processor.useless.push_back(issued);
+  } else if (is_over_broad(issued)) {
+    judge_fence(issued, Failure::OverBroad);
   }
-  std::vector<Issued>& all = processors_[when.processor].issued;
-  constexpr std::size_t kMostIssued = 4096;
-  if (all.size() == kMostIssued) judge_fences(when.processor);
-  all.push_back(issued);
   flush(when, request, reached, row.has(models::kPosted));
-  unwatch_closed();
 }
 
 void Checker::flush(const Moment& when, const FenceRequest& request, u64 reached, bool posted) {
@@ -270,12 +366,11 @@ void Checker::flush(const Moment& when, const FenceRequest& request, u64 reached
     all.vm = number;
     all.change = Change::Retired;
     const u8 parts = effect_of(request, all, tables_.vm(number)).parts;
-    const Flush flush{number, when.processor, reached, (parts & kNested) != 0,
-                      (parts & kLinear) != 0};
+    const Flush flush{number, reached, (parts & kNested) != 0, (parts & kLinear) != 0};
     if (!flush.second && !flush.first) continue;
     const bool waits =
         posted || tables_.vm(number).nested.format->architecture() == Architecture::AArch64;
-    waits ? flushing_.push_back(flush) : finish_flush(flush);
+    waits ? processors_[when.processor].flushes.push_back(flush) : finish_flush(flush);
   }
 }
 
@@ -286,27 +381,28 @@ void Checker::finish_flush(const Flush& flush) {
   if (flush.first) guest.linear &= ~outside;
 }
 
-void Checker::complete(u32 processor) {
-  for (Obligation& each : open_) {
-    for (const Obligation::InFlight& flight : each.in_flight) {
-      if (flight.issuer == processor) each.left[flight.part] &= ~flight.processors;
-    }
-    std::erase_if(each.in_flight,
-                  [&](const Obligation::InFlight& flight) { return flight.issuer == processor; });
+void Checker::complete(u32 number) {
+  Processor& processor = processors_[number];
+  for (const Flight& flight : processor.flights) {
+    Obligation& obligation = *flight.obligation;
+    obligation.left[flight.part] &= ~flight.processors;
+    obligation.going[flight.part] &= ~flight.processors;
+    --obligation.flights;
+    --guests_[obligation.vm].flights;
+    update(obligation);
   }
-  for (const Flush& flush : flushing_) {
-    if (flush.issuer == processor) finish_flush(flush);
-  }
-  std::erase_if(flushing_, [&](const Flush& flush) { return flush.issuer == processor; });
-  unwatch_closed();
+  processor.flights.clear();
+  retired_.remove_if([](const Obligation& each) { return each.is_closed(); });
+  for (const Flush& flush : processor.flushes) finish_flush(flush);
+  processor.flushes.clear();
 }
 
 void Checker::barrier_issued(const Moment& when, Barrier barrier) {
   // Entering the guest synchronises as an ISB does (Arm ARM D1, "Context synchronization event").
   if (barrier == Barrier::Isb) return;
-  for (Obligation& each : open_) {
-    if (each.when.processor == when.processor) each.visible = ~u64{0};
-  }
+  Processor& processor = processors_[when.processor];
+  processor.barrier = ++order_;
+  processor.unseen.clear();
   if (barrier == Barrier::DsbIsh) complete(when.processor);
 }
 

@@ -3,8 +3,12 @@
 
 // What is said about obligations and fences once an operation is over.
 
+#include <bitset>
+
+#include "attempts.hpp"
 #include "nestwalk/checker/checker.hpp"
 #include "obligation.hpp"
+#include "range_index.hpp"
 
 namespace nestwalk::checker {
 
@@ -14,12 +18,22 @@ using models::FenceKind;
 using models::FenceRow;
 using Need = Demand::Need;
 
+/// Which of the fences since then came closest? Those that named its address said so themselves.
+void Checker::find_closest(Obligation& obligation) const {
+  if (obligation.need != Need::Fence || obligation.is_reported()) return;
+  attempts_->after(obligation, vm_of(obligation),
+                   [&](Failure failure, const models::FenceRequest& request) {
+                     miss(obligation, failure, request);
+                   });
+}
+
 /// Why may these processors still hold it?
 Failure Checker::reason(Obligation& obligation, u64 bad) const {
   if (obligation.need == Need::Visible) return Failure::NotCompleted;
-  u64 going = 0;
-  for (const auto& each : obligation.in_flight) going |= each.processors;
-  if ((going & bad) != 0) return Failure::NotCompleted;
+  if (((obligation.going[0] | obligation.going[1] | obligation.going[2]) & bad) != 0) {
+    return Failure::NotCompleted;
+  }
+  if (obligation.change != Change::Retired) find_closest(obligation);
   if (obligation.closest >= Failure::NotCompleted) return obligation.closest;
   const u64 both = obligation.sent[0] & obligation.sent[1];
   if (obligation.change != Change::Retired && both != 0 && (both & bad) == 0) {
@@ -29,38 +43,59 @@ Failure Checker::reason(Obligation& obligation, u64 bad) const {
   if (((obligation.sent[0] | obligation.sent[1]) & bad) != 0) return Failure::WrongKind;
   const Processor& processor = processors_[obligation.when.processor];
   if (processor.serial != obligation.serial) return Failure::Missing;
-  for (std::size_t n = 0; n < obligation.issued_before && n < processor.issued.size(); ++n) {
-    if ((effect_of(processor.issued[n].request, obligation, vm_of(obligation)).parts & kNested) ==
-        0)
-      continue;
-    obligation.closest_fence = processor.issued[n].request;
-    return Failure::TooEarly;
-  }
-  return Failure::Missing;
+  const auto* early = attempts_->before(obligation, processor.began, vm_of(obligation));
+  if (early == nullptr) return Failure::Missing;
+  obligation.closest_fence = *early;
+  return Failure::TooEarly;
 }
 
 void Checker::judge(Obligation& obligation, u64 bad) {
   const Failure why = reason(obligation, bad);
-  report(obligation, why, why, bad);
-  if (obligation.need == Need::Visible) {
-    obligation.visible = ~u64{0};  // said once
-  } else if (obligation.finding != Obligation::kNone) {
-    watch(obligation, true);
-  }
+  const std::size_t finding = report(obligation, why, why, bad);
+  if (obligation.need == Need::Visible) return;
+  if (!obligation.is_reported() && finding != Obligation::kNone) --unreported_;
+  obligation.finding = finding;
 }
 
 void Checker::judge_operation(u32 number) {
-  for (Obligation& each : open_) {
-    if (each.when.processor != number || each.finding != Obligation::kNone) continue;
+  Processor& processor = processors_[number];
+  judge_unseen(processor);
+  judge_opened(processor);
+  if (operations_running_ == 0 && unreported_ == 0) attempts_->clear();
+}
+
+void Checker::judge_unseen(Processor& processor) {
+  std::erase_if(processor.unseen, [&](Obligation& each) {
     each.returned = true;
-    if (each.change == Change::Retired) continue;
     const u64 inside = guests_[each.vm].inside;
-    if (each.need == Need::Visible && each.visible == 0 && inside != 0) judge(each, inside);
-    if (each.need == Need::Fence && (each.held() & inside) != 0) judge(each, each.held() & inside);
-    if (each.need == Need::Tolerable) each.left[0] = each.left[1] = 0;
+    if (inside != 0) judge(each, inside);
+    return inside != 0;
+  });
+}
+
+void Checker::judge_opened(Processor& processor) {
+  for (Obligation* const each : processor.opened) {
+    const u64 inside = guests_[each->vm].inside;
+    each->returned = true;
+    if (each->need == Need::Fence && !each->is_reported() && (each->held() & inside) != 0) {
+      judge(*each, each->held() & inside);
+    }
   }
-  judge_fences(number);
-  drop_closed();
+  judge_fences(processor);
+  for (Obligation* const each : processor.opened) settle(*each);
+  processor.opened.clear();
+}
+
+/// Its operation is over.
+void Checker::settle(Obligation& obligation) {
+  if (obligation.need == Need::Tolerable) {
+    for (u64& left : obligation.left) left = 0;
+  }
+  Guest& guest = guests_[obligation.vm];
+  guest.settled.splice(guest.settled.end(), guest.live, obligation.self);
+  obligation.settled = true;
+  if (!obligation.is_reported()) guest.waiting |= obligation.held();
+  update(obligation);
 }
 
 void Checker::finish() {
@@ -70,20 +105,7 @@ void Checker::finish() {
   }
 }
 
-void Checker::drop_closed() {
-  std::erase_if(open_, [](const Obligation& each) { return each.returned && !each.is_open(); });
-}
-
 // Fences ----------------------------------------------------------------------------------------
-
-/// Was it issued for something that is still open?
-bool Checker::came_close(const Processor& processor, const Issued& issued) const {
-  for (const Obligation& each : open_) {
-    if (each.held() == 0 || each.serial != processor.serial) continue;
-    if (each.closest_fence.kind == issued.request.kind) return true;
-  }
-  return false;
-}
 
 /// All of a VM, or of all VMs, for a few leaves.
 bool Checker::is_over_broad(const Issued& issued) const {
@@ -96,26 +118,31 @@ bool Checker::is_over_broad(const Issued& issued) const {
   return !x86 && !issued.whole && issued.covered != 0 && issued.covered <= kFew;
 }
 
-void Checker::judge_fence(const Processor& processor, const Issued& issued, Failure failure) {
+void Checker::judge_fence(const Issued& issued, Failure failure) {
   Finding finding{};
   finding.failure = finding.because = failure;
-  finding.operation = operations_[processor.operation];
+  finding.operation = operations_[issued.operation];
   finding.when = issued.when;
   finding.issued = describe(issued.request);
   finding.cycles = issued.cycles;
   add(std::move(finding), issued.request.kind);
 }
 
-void Checker::judge_fences(u32 number) {
-  Processor& processor = processors_[number];
-  for (const Issued& issued : processor.issued) {
-    if (!issued.useful) {
-      if (!came_close(processor, issued)) judge_fence(processor, issued, Failure::Excess);
-    } else if (is_over_broad(issued)) {
-      judge_fence(processor, issued, Failure::OverBroad);
+/// Those that removed nothing; unless they were meant for something that is open still.
+void Checker::judge_fences(Processor& processor) {
+  if (processor.useless.empty()) return;
+  std::bitset<models::kFenceKindCount> close;
+  for (Obligation* const each : processor.opened) {
+    if (each->held() == 0) continue;
+    find_closest(*each);
+    close.set(static_cast<std::size_t>(each->closest_fence.kind));
+  }
+  for (const Issued& issued : processor.useless) {
+    if (!close.test(static_cast<std::size_t>(issued.request.kind))) {
+      judge_fence(issued, Failure::Excess);
     }
   }
-  processor.issued.clear();
+  processor.useless.clear();
 }
 
 // Findings --------------------------------------------------------------------------------------
@@ -145,11 +172,11 @@ Finding Checker::finding_of(const Obligation& obligation, Failure failure, u64 p
   return finding;
 }
 
-void Checker::report(Obligation& obligation, Failure failure, Failure because, u64 processors) {
+std::size_t Checker::report(const Obligation& obligation, Failure failure, Failure because,
+                            u64 processors) {
   Finding finding = finding_of(obligation, failure, processors);
   finding.because = because;
-  const std::size_t number = add(std::move(finding), obligation.closest_fence.kind);
-  if (obligation.finding == Obligation::kNone) obligation.finding = number;
+  return add(std::move(finding), obligation.closest_fence.kind);
 }
 
 /// The number of the finding that it is, or is like.
@@ -180,57 +207,22 @@ std::size_t Checker::add(Finding finding, FenceKind kind) {
 
 // Hits ------------------------------------------------------------------------------------------
 
-namespace {
-constexpr unsigned kShifts[] = {12, 21};
-constexpr u64 kMostMarks = 64;
-std::size_t mark_of(u64 page) { return page & 4095; }
-}  // namespace
-
-void Checker::watch(Obligation& obligation, bool on) {
-  if (obligation.watched == on) return;
-  if (on && watched_ == kMostWatched) {
-    for (Obligation& oldest : open_) {
-      if (!oldest.watched) continue;
-      watch(oldest, false);
-      ++forgotten_;
-      oldest.left[0] = oldest.left[1] = oldest.left[2] = 0;
-      break;
-    }
-  }
-  obligation.watched = on;
-  watched_ += on ? 1 : ~std::size_t{0};
-  for (unsigned n = 0; n < 2; ++n) {
-    const u64 marks = (obligation.bytes + (u64{1} << kShifts[n]) - 1) >> kShifts[n];
-    if (marks > kMostMarks) continue;
-    for (u64 mark = 0; mark < marks; ++mark) {
-      u16& count = filter_[n][mark_of((obligation.start >> kShifts[n]) + mark)];
-      count = static_cast<u16>(count + (on ? 1 : -1));
-    }
-    return;
-  }
-  watched_wide_ += on ? 1 : ~std::size_t{0};
-}
-
-void Checker::unwatch_closed() {
-  if (watched_ == 0) return;
-  for (Obligation& each : open_) {
-    if (each.watched && each.held() == 0) watch(each, false);
-  }
-}
-
-void Checker::look_for_hit(const Access& access) {
+void Checker::accessed(const Access& access) {
   const u32 vm = number_of(access.vm);
+  if (guests_[vm].has_open()) count_hits(vm, access);
+  if (access.seen) check_seen(vm, access);
+}
+
+void Checker::count_hits(u32 vm, const Access& access) {
+  guests_[vm].places->for_each(access.gpa, 1, [&](const Obligation& each) {
+    if (!each.is_reported() || !each.holds(access.when.processor, access.gpa)) return;
+    Finding& finding = findings_[each.finding];
+    if (finding.hits++ == 0) finding.first_hit = access;
+  });
+}
+
+void Checker::check_seen(u32 vm, const Access& access) {
   const u32 processor = access.when.processor;
-  const bool may_hit = filter_[0][mark_of(access.gpa >> kShifts[0])] != 0 ||
-                       filter_[1][mark_of(access.gpa >> kShifts[1])] != 0 || watched_wide_ != 0;
-  if (may_hit) {
-    for (const Obligation& each : open_) {
-      if (!each.watched || each.vm != vm || !each.holds(processor, access.gpa)) continue;
-      Finding& finding = findings_[each.finding];
-      if (finding.hits++ == 0) finding.first_hit = access;
-    }
-  }
-  if (!access.seen) return;
   const Found found = tables_.walk(vm, access.gpa);
   const models::Entry entry = tables_.decode(vm, found.entry, found.level);
   const bool leaf = entry.kind == models::EntryKind::Leaf;
@@ -253,16 +245,19 @@ void Checker::look_for_hit(const Access& access) {
 }
 
 bool Checker::is_open(u32 vm, u32 processor, u64 gpa) const {
-  const u32 number = number_of(vm);
-  for (const Obligation& each : open_) {
-    if (each.vm == number && each.need != Need::Visible && each.holds(processor, gpa)) return true;
-  }
-  return false;
+  bool open = false;
+  guests_[number_of(vm)].places->for_each(
+      gpa, 1, [&](const Obligation& each) { open = open || each.holds(processor, gpa); });
+  return open;
 }
 
 std::size_t Checker::open_obligations() const {
-  std::size_t count = 0;
-  for (const Obligation& each : open_) count += each.is_open() ? 1 : 0;
+  std::size_t count = retired_.size();
+  for (const Processor& each : processors_) count += each.unseen.size();
+  for (const Guest& guest : guests_) {
+    count += guest.settled.size();
+    for (const Obligation& each : guest.live) count += each.held() != 0 ? 1 : 0;
+  }
   return count;
 }
 

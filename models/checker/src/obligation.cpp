@@ -11,21 +11,22 @@ using models::By;
 using models::FenceRequest;
 using models::FenceRow;
 
-bool has_tag(const FenceRequest& request, const FenceRow& row, const Vm& vm) {
+bool overlaps(u64 first, u64 bytes, const Obligation& obligation) {
+  return first - obligation.start < obligation.bytes || obligation.start - first < bytes;
+}
+
+}  // namespace
+
+bool has_tag(const FenceRequest& request, const Vm& vm) {
+  const FenceRow& row = row_of(request);
   if (row.has(models::kRoot) && ep4ta(request.root) != ep4ta(vm.root_register)) return false;
   if (row.has(models::kVmid) && request.vmid != vm.vmid) return false;
   if (row.has(models::kHost) && vm.vmid != 0) return false;
   return !row.has(models::kGuests) || vm.vmid != 0;
 }
 
-bool overlaps(u64 first, u64 bytes, const Obligation& obligation) {
-  return first - obligation.start < obligation.bytes || obligation.start - first < bytes;
-}
-
-// Would the operand be right, if it were shifted otherwise?
 bool is_unshifted(const FenceRequest& request, const Obligation& obligation) {
-  constexpr unsigned kShifts[] = {2, 10, 12};
-  for (const unsigned shift : kShifts) {
+  for (const unsigned shift : kWrongShifts) {
     for (const u64 address : {request.address >> shift, request.address << shift}) {
       if (address != 0 && address - obligation.start < obligation.bytes) return true;
     }
@@ -33,14 +34,12 @@ bool is_unshifted(const FenceRequest& request, const Obligation& obligation) {
   return false;
 }
 
-}  // namespace
-
 Effect effect_of(const FenceRequest& request, const Obligation& obligation, const Vm& vm) {
   const FenceRow& row = row_of(request);
   if (obligation.change == Change::Retired) {
     // Nothing is walked any more: the parts go one by one.
     if (row.structures == 0 || row.address != By::Nothing) return {};
-    if (!has_tag(request, row, vm)) return {0, Failure::WrongTag};
+    if (!has_tag(request, vm)) return {0, Failure::WrongTag};
     u8 parts = 0;
     if ((row.structures & models::kSecond) != 0) parts |= kNested;
     if ((row.structures & models::kFirst) != 0) parts |= kCombined;
@@ -54,7 +53,7 @@ Effect effect_of(const FenceRequest& request, const Obligation& obligation, cons
   }
   // No address of the guest's own selects all that was merged.
   if (row.structures == 0 || row.address == By::Virtual || row.has(models::kAsid)) return {};
-  if (!has_tag(request, row, vm)) {
+  if (!has_tag(request, vm)) {
     const bool second = (row.structures & models::kSecond) != 0;
     return {0, second ? Failure::WrongTag : Failure::WrongKind};
   }

@@ -4,6 +4,9 @@
 // What a store left behind in the caches, and what a fence does about it.
 #pragma once
 
+#include <algorithm>
+#include <list>
+
 #include "nestwalk/checker/finding.hpp"
 #include "nestwalk/models/fence_table.hpp"
 
@@ -20,12 +23,6 @@ enum Part : u8 {
 inline constexpr unsigned kParts = 3;
 
 struct Obligation {
-  /// A fence that was issued and not waited for yet.
-  struct InFlight {
-    u32 issuer;
-    u8 part;
-    u64 processors;
-  };
   static constexpr std::size_t kNone = ~std::size_t{0};
 
   u32 vm = 0;
@@ -40,27 +37,38 @@ struct Obligation {
   u64 after = 0;
   models::Entry old{};
   Moment when{};
-  u32 operation = 0;              ///< which of the names
-  u64 serial = 0;                 ///< which operation of all
-  std::size_t issued_before = 0;  ///< fences of the operation that came before the store
-  bool returned = false;          ///< the operation did
-  u64 left[kParts] = {};          ///< processors that may hold it, by part
-  u64 sent[kParts] = {};          ///< processors to which a fence for it went
-  u64 visible = 0;  ///< processors whose fences count: the store is ordered before them
-  u64 ordered = 0;  ///< RISC-V: processors whose HINVAL counts, after an SFENCE.W.INVAL
-  std::vector<InFlight> in_flight{};
+  u32 operation = 0;       ///< which of the names
+  u64 serial = 0;          ///< which operation of all
+  u64 order = 0;           ///< of the store among stores, fences and barriers
+  bool posted = false;     ///< AArch64: the store is not seen before a barrier of its processor
+  bool returned = false;   ///< the operation did
+  bool settled = false;    ///< and it was judged
+  u64 left[kParts] = {};   ///< processors that may hold it, by part
+  u64 sent[kParts] = {};   ///< processors to which a fence for it went
+  u64 going[kParts] = {};  ///< likewise, and it was not waited for yet
+  u32 flights = 0;         ///< how many of these
   Failure closest = Failure::Missing;
   models::FenceRequest closest_fence{};
-  std::size_t finding = kNone;  ///< that reports it
-  bool watched = false;         ///< and accesses are compared with it
-  bool freed = false;           ///< reported as used after free
+  std::size_t finding = kNone;                ///< that reports it
+  bool freed = false;                         ///< reported as used after free
+  std::vector<std::pair<u32, u64>> spared{};  ///< processors, and pages that they hold no more
+  std::list<Obligation>::iterator self{};
 
   u64 held() const { return left[0] | left[1] | left[2]; }
+  /// Processors that hold only what was merged.
+  u64 merged() const { return left[1] & ~left[0]; }
+  bool is_reported() const { return finding != kNone; }
+  bool is_closed() const { return held() == 0 && flights == 0; }
   bool holds(u32 processor, u64 gpa) const {
-    return (held() & bit(processor)) != 0 && gpa - start < bytes;
+    if ((held() & bit(processor)) == 0 || gpa - start >= bytes) return false;
+    const std::pair page(processor, gpa >> addrspace::kFrameShift);
+    return std::find(spared.begin(), spared.end(), page) == spared.end();
   }
   u64 end() const { return start + bytes; }
-  bool is_open() const { return held() != 0 || (need == Demand::Need::Visible && visible == 0); }
+  /// The host memory that it leads to.
+  u64 target_bytes(const Vm& shape) const {
+    return old.kind == models::EntryKind::Table ? shape.nested.geometry.page_bytes() : bytes;
+  }
 };
 
 /// What an instruction would do to an obligation on a processor where it is ordered after the
@@ -70,6 +78,11 @@ struct Effect {
   Failure miss = Failure::WrongKind;  ///< if that is nothing
 };
 Effect effect_of(const models::FenceRequest& request, const Obligation& obligation, const Vm& vm);
+/// Does the instruction act on this VM's tags?
+bool has_tag(const models::FenceRequest& request, const Vm& vm);
+/// Would the operand be right, if it were shifted otherwise?
+inline constexpr unsigned kWrongShifts[] = {2, 10, 12};
+bool is_unshifted(const models::FenceRequest& request, const Obligation& obligation);
 
 inline const models::FenceRow& row_of(const models::FenceRequest& request) {
   return models::kFenceRows[static_cast<unsigned>(request.kind)];

@@ -10,6 +10,7 @@
 
 #include "arena_hal.hpp"
 #include "nestwalk/addrspace/address_space.hpp"
+#include "nestwalk/addrspace/deferred.hpp"
 #include "nestwalk/addrspace/fence_log.hpp"
 #include "nestwalk/addrspace/formats.hpp"
 
@@ -48,7 +49,8 @@ class EngineLog {
       : log_(std::move(lines), Clock{this}),
         policy_(policy),
         hal_(log_, *this),
-        space_(*Space::create(hal_, Shape::geometry(), whole(), kVmid)) {
+        deferred_(hal_, Shape::Format::kBreakBeforeMake, policy.deferred),
+        space_(*Space::create(deferred_, Shape::geometry(), whole(), kVmid)) {
     const auto& tag = space_.tag();
     log_.vm(kVm, Shape::kName, space_.page_table().root(), kVmid, tag.root_register);
     on(0, [&] { log_.enter(kVm); });
@@ -62,6 +64,15 @@ class EngineLog {
     ++cycle_;
     log_.begin(name);
     body(space_);
+    log_.end();
+  }
+  /// Several of them that return to the caller together. What waits for the next VM entry is
+  /// carried out before.
+  template <class Body>
+  void together(Body&& body) {
+    log_.begin("together");
+    body();
+    deferred_.flush();
     log_.end();
   }
   addrspace::FaultOutcome fault(Gpa gpa, addrspace::Access access) {
@@ -85,12 +96,18 @@ class EngineLog {
   using Log = addrspace::FenceLog<Lines, Clock>;
   struct Memory : addrspace::ArenaHal<> {
     explicit Memory(EngineLog& engine)
-        : ArenaHal<>(u64{1} << 15, addrspace::full_machine()), engine_(&engine) {}
+        : ArenaHal<>(u64{1} << 15, newest_machine()), engine_(&engine) {}
+    static addrspace::Capabilities newest_machine() {
+      addrspace::Capabilities machine = addrspace::full_machine();
+      machine.tlbi_range = machine.svinval = true;
+      return machine;
+    }
     void invalidate(const addrspace::Invalidation<Gpa>& change) { engine_->fences(change); }
     EngineLog* engine_;
   };
   using Hal = addrspace::RecordedHal<Memory, Log>;
-  using Space = addrspace::AddressSpace<typename Shape::Format, Hal>;
+  using Deferred = addrspace::DeferredHal<Hal>;
+  using Space = addrspace::AddressSpace<typename Shape::Format, Deferred>;
 
   static GpaRange whole() {
     return GpaRange::between(Gpa(0), Gpa(u64{1} << Shape::geometry().input_bits));
@@ -101,14 +118,16 @@ class EngineLog {
     body();
     processor_ = 0;
   }
-  // On the other processor, too, where the instruction does not reach it.
+  // On the other processor, too, where the instruction does not reach it; unless the fault was
+  // spurious: who had it has the stale entry.
   void fences(const addrspace::Invalidation<Gpa>& change) {
     constexpr auto kArchitecture = Shape::Format::kArchitecture;
+    const bool alone = change.changes() == addrspace::change::kSpurious ||
+                       kArchitecture == addrspace::Architecture::AArch64;
     addrspace::emit_fences(kArchitecture, policy_, hal_.capabilities(), change,
                            [&](const Fence& fence) {
                              log_.fence(fence, kVm);
-                             if (kArchitecture == addrspace::Architecture::AArch64) return;
-                             on(1, [&] { log_.fence(fence, kVm); });
+                             if (!alone) on(1, [&] { log_.fence(fence, kVm); });
                            });
   }
 
@@ -117,6 +136,7 @@ class EngineLog {
   Log log_;
   const FencePolicy& policy_;
   Hal hal_;
+  Deferred deferred_;
   Space space_;
 };
 

@@ -194,5 +194,34 @@ TYPED_TEST(Mutations, WrongOnesAreFoundAndAllowedOnesAreNot) {
             << " allowed ones accused\n";
 }
 
+// The same instruction once more, and one for a page that nobody touched.
+TYPED_TEST(Mutations, WastedOnesAreFound) {
+  const Lines precise = precise_log<TypeParam>();
+  const auto warnings_with = [&](const std::string& planted, std::size_t after) {
+    Lines lines = precise;
+    lines.insert(lines.begin() + static_cast<std::ptrdiff_t>(after) + 1, planted);
+    Both both;
+    is_wrong(lines, both);
+    return both.checker.warnings();
+  };
+  u64 planted = 0;
+  for (std::size_t at = 0; at < precise.size(); ++at) {
+    if (!is(precise[at], "fence") || is_one_of_many(precise, at)) continue;
+    if (precise[at].find("dsb") != std::string::npos) continue;
+    if (precise[at].find("isb") != std::string::npos) continue;
+    EXPECT_EQ(warnings_with(precise[at], at), 1u) << "twice: " << precise[at];
+    ++planted;
+    std::string elsewhere = precise[at];
+    const std::size_t operand = elsewhere.rfind(" 0x");
+    if (elsewhere.find("ept ") != std::string::npos || operand == std::string::npos) continue;
+    // GPA 0x7f000000 is none of the guest's.
+    const bool arm = elsewhere.find("tlbi") != std::string::npos;
+    elsewhere.replace(operand, std::string::npos, arm ? " 0x7f000" : " 0x1fc00000, 5");
+    EXPECT_EQ(warnings_with(elsewhere, at), 1u) << elsewhere;
+    ++planted;
+  }
+  EXPECT_GT(planted, 10u);
+}
+
 }  // namespace
 }  // namespace nestwalk::checker

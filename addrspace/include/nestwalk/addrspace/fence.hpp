@@ -58,12 +58,16 @@ inline bool needs_tlbi(const Invalidation<Gpa>& change) {
   return change.changes().any_of(kNeedsTlbi) || change.tables();
 }
 
+inline bool run_needs_tlbi(const Invalidation<Gpa>::Run& run) {
+  return run.changes.any_of(kNeedsTlbi) || run.table;
+}
+
 // By address: what the runs of a change need, one instruction after the other.
 template <class Sink>
 void emit_by_ipa(const Invalidation<Gpa>& change, bool ranges, Sink&& sink) {
   const RangeEncoding encoding = RangeEncoding::of(change.tag().control_register);
   for (const auto& run : change) {
-    if (!run.changes.any_of(kNeedsTlbi) && !run.table) continue;
+    if (!run_needs_tlbi(run)) continue;
     const FenceOp op = run.table ? FenceOp::TlbiIpas2e1is : FenceOp::TlbiIpas2le1is;
     const auto one = [&](u64 address) { sink(Fence{op, 0, address >> 12}); };
     if (!ranges || run.leaves() == 1) {
@@ -77,6 +81,20 @@ void emit_by_ipa(const Invalidation<Gpa>& change, bool ranges, Sink&& sink) {
   }
 }
 
+/// Too many places for one instruction each, or a list that names unchanged pages, too: one for
+/// such a page would remove nothing that has to go.
+template <class Needs>
+bool takes_whole_vm(const FencePolicy& policy, const Invalidation<Gpa>& change, Needs&& needs) {
+  if (policy.most_selective == 0 || change.whole()) return true;
+  u64 leaves = 0;
+  for (const auto& run : change) {
+    if (!needs(run)) continue;
+    if (run.hull) return true;
+    leaves += run.leaves();
+  }
+  return leaves > policy.most_selective;
+}
+
 template <class Sink>
 void emit_aarch64(const Invalidation<Gpa>& change, const FencePolicy& policy, bool ranges,
                   Sink& sink) {
@@ -86,13 +104,14 @@ void emit_aarch64(const Invalidation<Gpa>& change, const FencePolicy& policy, bo
     sink(Fence{FenceOp::Isb});
     return;
   }
-  u64 instructions = change.leaves();
+  bool whole_vm = takes_whole_vm(policy, change, run_needs_tlbi);
   if (ranges && !change.whole()) {
-    instructions = 0;
+    u64 instructions = 0;
     emit_by_ipa(change, ranges, [&](const Fence&) { ++instructions; });
+    whole_vm = instructions > policy.most_selective;
   }
   sink(Fence{FenceOp::DsbIshst});
-  if (policy.most_selective == 0 || instructions > policy.most_selective) {
+  if (whole_vm) {
     sink(Fence{FenceOp::TlbiVmalls12e1is});
   } else {
     emit_by_ipa(change, ranges, sink);
@@ -109,11 +128,13 @@ struct GvmaOps {
 };
 
 template <class Sink>
-void emit_riscv(const Invalidation<Gpa>& change, bool whole_vm, bool new_entries_too, GvmaOps ops,
-                Sink&& sink) {
+void emit_riscv(const Invalidation<Gpa>& change, const FencePolicy& policy, bool new_entries_too,
+                GvmaOps ops, Sink&& sink) {
   const u16 vmid = change.tag().vmid;
   Changes stale = change::kRevoking | change::kMorePermission | change::kSpurious;
   if (new_entries_too) stale = stale | change::kMadeValid;
+  const bool whole_vm =
+      takes_whole_vm(policy, change, [&](const auto& run) { return run.changes.any_of(stale); });
   // A spurious fault may come from a cached invalid entry of any level; by address, only leaves are
   // ordered.
   const bool any_level = new_entries_too && change.changes().any_of(change::kSpurious);
@@ -131,11 +152,11 @@ void emit_riscv(const Invalidation<Gpa>& change, bool whole_vm, bool new_entries
 
 // "SINVAL.VMA ... ordered by SFENCE.W.INVAL and SFENCE.INVAL.IR" (RISC-V privileged spec, Svinval).
 template <class Sink>
-void emit_svinval(const Invalidation<Gpa>& change, bool whole_vm, bool new_entries_too,
+void emit_svinval(const Invalidation<Gpa>& change, const FencePolicy& policy, bool new_entries_too,
                   Sink& sink) {
   bool any = false;
-  emit_riscv(change, whole_vm, new_entries_too,
-             {FenceOp::HinvalGvmaAddress, FenceOp::HinvalGvmaVmid}, [&](const Fence& fence) {
+  emit_riscv(change, policy, new_entries_too, {FenceOp::HinvalGvmaAddress, FenceOp::HinvalGvmaVmid},
+             [&](const Fence& fence) {
                if (!any) sink(Fence{FenceOp::SfenceWInval});
                any = true;
                sink(fence);
@@ -312,7 +333,6 @@ void emit_fences(Architecture architecture, const FencePolicy& policy, const Cap
     case FencePolicy::Source::Manual:
       break;
   }
-  const bool whole_vm = policy.most_selective == 0 || change.leaves() > policy.most_selective;
   switch (architecture) {
     case Architecture::X86_64:
       return detail::emit_x86(change, machine, sink);
@@ -320,9 +340,9 @@ void emit_fences(Architecture architecture, const FencePolicy& policy, const Cap
       return detail::emit_aarch64(change, policy, policy.ranges && machine.tlbi_range, sink);
     case Architecture::RiscV64:
       if (policy.svinval && machine.svinval) {
-        return detail::emit_svinval(change, whole_vm, !machine.caches_no_invalid, sink);
+        return detail::emit_svinval(change, policy, !machine.caches_no_invalid, sink);
       }
-      return detail::emit_riscv(change, whole_vm, !machine.caches_no_invalid,
+      return detail::emit_riscv(change, policy, !machine.caches_no_invalid,
                                 {FenceOp::HfenceGvmaAddress, FenceOp::HfenceGvmaVmid}, sink);
   }
 }

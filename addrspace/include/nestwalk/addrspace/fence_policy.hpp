@@ -10,7 +10,8 @@
 
 namespace nestwalk::addrspace {
 
-/// Above so many instructions for one operation, Precise takes the whole VM.
+/// Above so many instructions for one operation, Precise takes the whole VM; and for more separate
+/// runs than an Invalidation lists.
 inline constexpr u32 kMostSelectiveFences = 512;
 
 /// Leaves that changed in one of some ways, and the instructions for them, in order. Those that

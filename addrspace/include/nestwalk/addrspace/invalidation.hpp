@@ -69,6 +69,7 @@ class Invalidation {
     bool table;     ///< a table that translated part of the run was unlinked
     bool owned;     ///< the frames behind it are the engine's
     Changes changes;
+    bool hull = false;  ///< some of its leaves may not have changed
 
     constexpr A end() const { return start + size; }
     constexpr A last() const { return start + (size - 1); }
@@ -130,6 +131,7 @@ class Invalidation {
   void note_hull(A start, u64 size, unsigned leaf_shift, Changes changes, bool owned) {
     exact_ = false;
     note(start, size, leaf_shift, changes, owned);
+    if (count_ != 0) runs_[count_ - 1].hull = true;
   }
 
   /// The table that translated `size` bytes from `start` was unlinked; its leaves are noted by now.
@@ -156,6 +158,7 @@ class Invalidation {
       known.changes = known.changes | run.changes;
       known.table = known.table || run.table;
       known.owned = known.owned && run.owned;
+      known.hull = known.hull || run.hull;
       return;
     }
     if (whole()) return;
@@ -199,6 +202,7 @@ class Invalidation {
     last.table = last.table || run.table;
     last.owned = last.owned && run.owned;
     last.changes = last.changes | run.changes;
+    last.hull = true;
     leaves_ += last.leaves();
     exact_ = false;
   }

@@ -10,6 +10,7 @@
 // obligations, and decides by comparing what a copy says with what a walk finds.
 #pragma once
 
+#include <array>
 #include <set>
 #include <tuple>
 #include <vector>
@@ -46,7 +47,7 @@ class Adversary final : public Events {
   void vm_entered(const Moment& when, u32 vm) override;
   void vm_left(const Moment& when, u32 vm) override;
   void vm_faulted(const Moment& when, u32 vm, u64 gpa) override;
-  void operation_begun(const Moment&, std::string_view) override {}
+  void operation_begun(const Moment& when, std::string_view) override { ++depth_[when.processor]; }
   void operation_ended(const Moment& when) override;
   void entry_stored(const Moment& when, u64 slot, u64 before, u64 after) override;
   void frames_freed(const Moment& when, u64 first, u64 bytes) override;
@@ -128,6 +129,7 @@ class Adversary final : public Events {
   Tables tables_;
   std::vector<u32> ids_;
   std::vector<Running> running_;
+  std::array<u32, kMostProcessors> depth_{};  ///< of operations
   std::vector<Copy> copies_;
   std::set<Merged> merged_;
   std::set<std::array<u64, 3>> touched_;        ///< processor, VM, page

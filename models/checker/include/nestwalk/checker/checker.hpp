@@ -10,6 +10,7 @@
 #pragma once
 
 #include <deque>
+#include <list>
 #include <map>
 
 #include "nestwalk/checker/finding.hpp"
@@ -19,6 +20,9 @@ namespace nestwalk::checker {
 
 struct Obligation;
 struct Effect;
+class Attempts;
+template <class T>
+class RangeIndex;
 
 class Checker final : public Events {
  public:
@@ -38,9 +42,7 @@ class Checker final : public Events {
   void fence_issued(const Moment& when, const models::FenceRequest& request,
                     Cycle cycles = 0) override;
   void barrier_issued(const Moment& when, Barrier barrier) override;
-  void accessed(const Access& access) override {
-    if (watched_ != 0 || access.seen) look_for_hit(access);
-  }
+  void accessed(const Access& access) override;
   /// The end: what is still open is judged.
   void finish();
 
@@ -50,10 +52,6 @@ class Checker final : public Events {
   u64 warnings() const { return warnings_; }
   /// Kinds of findings beyond the most that are kept.
   u64 unlisted() const { return unlisted_; }
-  /// Obligations that were found and that accesses are no longer compared with: there were too
-  /// many.
-  u64 forgotten() const { return forgotten_; }
-
   /// May some processor hold a copy that the tables contradict? A spurious fault does not count.
   bool is_open(u32 vm, u32 processor, u64 gpa) const;
   std::size_t open_obligations() const;
@@ -63,39 +61,66 @@ class Checker final : public Events {
  private:
   using Found = Tables::Found;
 
+  /// A VM, and what is open for it: `live` until the operation returns, then `settled`. The masks
+  /// are of processors that some of the settled may concern, at most.
   struct Guest {
+    Guest();
+    ~Guest();
     u64 inside = 0;  ///< processors that are in it
     u64 ran = 0;     ///< that may hold something of its second stage
     u64 linear = 0;  ///< that may hold something of its first stage
     bool gone = false;
+    std::list<Obligation> live;
+    std::list<Obligation> settled;
+    u64 held = 0;                                    ///< of `settled`
+    u64 waiting = 0;                                 ///< likewise, not reported yet
+    u64 merged = 0;                                  ///< of both: they hold only what was merged
+    u64 flights = 0;                                 ///< fences that were not waited for
+    std::unique_ptr<RangeIndex<Obligation>> places;  ///< by guest-physical address
+    bool has_open() const { return !live.empty() || !settled.empty(); }
   };
   struct Issued {
     models::FenceRequest request;
     Moment when;
     Cycle cycles;
-    u64 covered;  ///< how many obligations it helped to discharge
-    bool useful;
-    bool whole;  ///< one of them was for a table, or all of a VM
+    u32 operation;    ///< on its processor
+    u64 covered = 0;  ///< how many obligations it helped to discharge
+    bool useful = false;
+    bool whole = false;  ///< one of them was for a table, or all of a VM
   };
-  struct Processor {
-    u32 depth = 0;
-    u32 operation = 0;  ///< the name of the current one, or of the last
-    u64 serial = 0;
-    u64 stores = 0;          ///< of entries, in it
-    bool has_fault = false;  ///< the guest left because of one
-    u32 fault_vm = 0;
-    u64 fault_gpa = 0;
-    std::vector<Issued> issued{};
+  struct Flight {
+    Obligation* obligation;
+    u8 part;
+    u64 processors;
   };
   struct Flush {
     u32 vm;
-    u32 issuer;
     u64 processors;
     bool second;
     bool first;
   };
+  struct Processor {
+    Processor();
+    ~Processor();
+    u32 depth = 0;
+    u32 operation = 0;  ///< the name of the current one, or of the last
+    u64 serial = 0;
+    u64 began = 0;           ///< the order of its begin
+    u64 stores = 0;          ///< of entries, in it
+    bool has_fault = false;  ///< the guest left because of one
+    u32 fault_vm = 0;
+    u64 fault_gpa = 0;
+    u64 barrier = 0;                  ///< the order of its last barrier
+    u64 ordered = 0;                  ///< RISC-V: of its last SFENCE.W.INVAL
+    std::vector<Obligation*> opened;  ///< since its last operation returned
+    std::list<Obligation> unseen;     ///< new entries that walkers may not find yet
+    std::vector<Flight> flights;      ///< what it did not wait for
+    std::vector<Flush> flushes;       ///< likewise, of whole VMs
+    std::vector<Issued> useless;
+  };
 
   u32 number_of(u32 id) const;
+  u32 operation_on(u32 processor) const;
   const Vm& vm_of(const Obligation& obligation) const;
 
   // Opening: changes.cpp
@@ -105,17 +130,25 @@ class Checker final : public Events {
   bool translates(u32 vm, const Found& entry) const;
   void changed(const Moment& when, u32 vm, const Found& old, const Found& now);
   void open(const Moment& when, u32 vm, const Found& old, const Found& now, Change change);
+  void enlist(Obligation obligation);
+  void replace_older(const Obligation& obligation);
   void check_broken(const Moment& when, u32 vm, const Found& old, const Found& now);
   void check_freed(const Moment& when, u32 vm, const Found& old, const Found& now);
 
   // Discharging: checker.cpp
-  void remove(Obligation& obligation, unsigned part, u64 processors, u32 issuer, bool posted);
+  bool is_visible(const Obligation& obligation) const;
+  void remove(Obligation& obligation, unsigned part, u64 processors, u32 issuer, bool waits);
   bool apply(const Moment& when, const models::FenceRequest& request, Obligation& obligation,
              const Effect& effect, u64 reached);
-  void miss(Obligation& obligation, Failure failure, const models::FenceRequest& request);
+  bool meet(const models::FenceRequest& request, u64 reached);
+  void meet_all(Guest& guest, bool second, u64 reached);
+  bool discharge(Issued& issued, u64 reached, bool fits);
+  void miss(Obligation& obligation, Failure failure, const models::FenceRequest& request) const;
   void flush(const Moment& when, const models::FenceRequest& request, u64 reached, bool posted);
   void finish_flush(const Flush& flush);
   void complete(u32 processor);
+  void update(Obligation& obligation);
+  void drop(Obligation& obligation);
   bool is_spurious(u32 processor, const models::FenceRequest& request) const;
   bool is_the_guests(u32 processor, const models::FenceRequest& request) const;
 
@@ -123,44 +156,42 @@ class Checker final : public Events {
   Failure reason(Obligation& obligation, u64 bad) const;
   void judge(Obligation& obligation, u64 bad);
   void judge_operation(u32 processor);
-  void judge_fences(u32 processor);
-  bool came_close(const Processor& processor, const Issued& issued) const;
+  void judge_unseen(Processor& processor);
+  void judge_opened(Processor& processor);
+  void settle(Obligation& obligation);
+  void judge_fences(Processor& processor);
+  void find_closest(Obligation& obligation) const;
   bool is_over_broad(const Issued& issued) const;
-  void judge_fence(const Processor& processor, const Issued& issued, Failure failure);
-  void report(Obligation& obligation, Failure failure, Failure because, u64 processors);
+  void judge_fence(const Issued& issued, Failure failure);
+  std::size_t report(const Obligation& obligation, Failure failure, Failure because,
+                     u64 processors);
   Finding finding_of(const Obligation& obligation, Failure failure, u64 processors) const;
   std::size_t add(Finding finding, models::FenceKind kind);
-  void look_for_hit(const Access& access);
-  void watch(Obligation& obligation, bool on);
-  void unwatch_closed();
-  void drop_closed();
+  void count_hits(u32 vm, const Access& access);
+  void check_seen(u32 vm, const Access& access);
 
   Tables tables_;
-  std::vector<Guest> guests_;
+  std::deque<Guest> guests_;
   std::map<u32, u32> numbers_;  ///< of VMs, by id
   std::array<Processor, kMostProcessors> processors_;
   std::vector<std::string> operations_;  ///< their names; 0: none was told
   std::map<std::string, u32, std::less<>> operation_numbers_;
   u64 serial_ = 0;
 
-  std::deque<Obligation> open_;
-  std::vector<Flush> flushing_;  ///< whole-VM fences that are not complete
-  std::map<u64, u64> freed_;     ///< host memory that nobody has: start, bytes
-  std::vector<Found> scratch_;
-
-  // Those that were reported and may still be hit. Most accesses need one look at a counter.
-  static constexpr std::size_t kMostWatched = 1024;
-  static constexpr std::size_t kFilter = 4096;
-  std::size_t watched_ = 0;
-  std::size_t watched_wide_ = 0;
-  std::array<std::array<u16, kFilter>, 2> filter_{};  ///< by page, by 2 MiB
+  u64 order_ = 0;       ///< counts stores, fences and barriers
+  u64 unreported_ = 0;  ///< open obligations that may be reported yet
+  u32 operations_running_ = 0;
+  std::list<Obligation> retired_;                    ///< one for each VM that ended
+  std::unique_ptr<RangeIndex<Obligation>> targets_;  ///< by host address
+  std::unique_ptr<Attempts> attempts_;
+  std::vector<Obligation*> met_;  ///< by the fence at hand
+  std::map<u64, u64> freed_;      ///< host memory that nobody has: start, bytes
 
   std::vector<Finding> findings_;
   std::map<std::array<u64, 6>, std::size_t> alike_;
   u64 errors_ = 0;
   u64 warnings_ = 0;
   u64 unlisted_ = 0;
-  u64 forgotten_ = 0;
 };
 
 }  // namespace nestwalk::checker

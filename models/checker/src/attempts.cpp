@@ -1,0 +1,93 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "attempts.hpp"
+
+#include <algorithm>
+
+namespace nestwalk::checker {
+
+using models::By;
+using models::FenceRequest;
+
+namespace {
+
+constexpr std::size_t kMost = std::size_t{1} << 20;
+/// AArch64: bit 63 of an IPA's operand is no part of it.
+constexpr u64 address_of(const FenceRequest& request) {
+  return request.address & addrspace::low_mask(63);
+}
+
+}  // namespace
+
+void Attempts::add(u64 order, u32 processor, const FenceRequest& request, bool fits) {
+  if (all_.size() == kMost) clear();
+  all_.push_back({order, processor, request});
+  const Attempt& attempt = all_.back();
+  Group& group =
+      groups_[{static_cast<u64>(request.kind), request.root, request.vmid, request.asid}];
+  (fits ? group.fitting : group.others).push_back(&attempt);
+  if (row_of(request).address == By::GuestPhysical) {
+    group.by_address.add(address_of(request), request.bytes, attempt);
+  }
+}
+
+void Attempts::clear() {
+  groups_.clear();
+  all_.clear();
+}
+
+/// The first one after the store that does not name its address.
+const Attempts::Attempt* Attempts::first_elsewhere(const std::vector<const Attempt*>& attempts,
+                                                   const Obligation& obligation,
+                                                   const Vm& vm) const {
+  auto at =
+      std::upper_bound(attempts.begin(), attempts.end(), obligation.order,
+                       [](u64 order, const Attempt* attempt) { return order < attempt->order; });
+  for (; at != attempts.end(); ++at) {
+    const FenceRequest& request = (*at)->request;
+    if (row_of(request).address != By::GuestPhysical || !has_tag(request, vm)) return *at;
+    const u64 address = request.address & ~vm.operand_tag;
+    const bool meets =
+        address - obligation.start < obligation.bytes || obligation.start - address < request.bytes;
+    if (!meets) return *at;
+  }
+  return nullptr;
+}
+
+/// One whose operand would be right, if it were shifted otherwise.
+const Attempts::Attempt* Attempts::shifted(const Group& group, const Obligation& obligation) const {
+  const Attempt* first = nullptr;
+  const auto consider = [&](const Attempt& attempt) {
+    if (attempt.order <= obligation.order || attempt.request.address == 0) return;
+    if (!is_unshifted(attempt.request, obligation)) return;
+    if (first == nullptr || attempt.order < first->order) first = &attempt;
+  };
+  for (const unsigned shift : kWrongShifts) {
+    group.by_address.for_each(obligation.start << shift, obligation.bytes << shift, consider);
+    group.by_address.for_each(obligation.start >> shift, (obligation.bytes >> shift) + 1, consider);
+  }
+  return first;
+}
+
+const FenceRequest* Attempts::before(const Obligation& obligation, u64 since, const Vm& vm) const {
+  const FenceRequest* found = nullptr;
+  const auto consider = [&](const Attempt& attempt) {
+    if (attempt.order < since || attempt.order > obligation.order) return;
+    if (attempt.processor != obligation.when.processor || found != nullptr) return;
+    if ((effect_of(attempt.request, obligation, vm).parts & kNested) != 0) found = &attempt.request;
+  };
+  for (const auto& [key, group] : groups_) {
+    group.by_address.for_each(obligation.start, obligation.bytes, consider);
+    for (const auto* attempts : {&group.fitting, &group.others}) {
+      auto at = std::lower_bound(
+          attempts->begin(), attempts->end(), since,
+          [](const Attempt* attempt, u64 order) { return attempt->order < order; });
+      // By what they name: all of them, or none.
+      if (at != attempts->end() && row_of((*at)->request).address == By::Nothing) consider(**at);
+    }
+  }
+  return found;
+}
+
+}  // namespace nestwalk::checker

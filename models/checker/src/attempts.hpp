@@ -1,0 +1,75 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// The fences that were issued while something was to be discharged: which of them came closest is
+// looked up only for what is reported.
+#pragma once
+
+#include <deque>
+#include <map>
+
+#include "obligation.hpp"
+#include "range_index.hpp"
+
+namespace nestwalk::checker {
+
+class Attempts {
+ public:
+  /// `fits`: it discharged something.
+  void add(u64 order, u32 processor, const models::FenceRequest& request, bool fits);
+  void clear();
+
+  /// Tells `miss(failure, request)` of each way in which the fences after the store failed it,
+  /// except for those that named its address: these have been judged.
+  template <class Miss>
+  void after(const Obligation& obligation, const Vm& vm, Miss&& miss) const;
+  /// A fence of this processor that would have sufficed, after `since` and before the store.
+  const models::FenceRequest* before(const Obligation& obligation, u64 since, const Vm& vm) const;
+
+ private:
+  struct Attempt {
+    u64 order;
+    u32 processor;
+    models::FenceRequest request;
+  };
+  /// Those that differ by their address alone, in order.
+  struct Group {
+    std::vector<const Attempt*> fitting;
+    std::vector<const Attempt*> others;
+    RangeIndex<const Attempt> by_address;
+  };
+  using Key = std::array<u64, 4>;
+
+  const Attempt* first_elsewhere(const std::vector<const Attempt*>& attempts,
+                                 const Obligation& obligation, const Vm& vm) const;
+  const Attempt* shifted(const Group& group, const Obligation& obligation) const;
+
+  std::deque<Attempt> all_;
+  std::map<Key, Group> groups_;
+};
+
+template <class Miss>
+void Attempts::after(const Obligation& obligation, const Vm& vm, Miss&& miss) const {
+  for (const auto& [key, group] : groups_) {
+    if (const Attempt* other = first_elsewhere(group.others, obligation, vm)) {
+      const Effect effect = effect_of(other->request, obligation, vm);
+      const bool operand =
+          effect.miss == Failure::WrongOperand || effect.miss == Failure::Unshifted;
+      const Attempt* unshifted = operand ? shifted(group, obligation) : nullptr;
+      miss(unshifted != nullptr ? Failure::Unshifted
+           : operand            ? Failure::WrongOperand
+                                : effect.miss,
+           unshifted != nullptr ? unshifted->request : other->request);
+    }
+    // What was meant for something else is no attempt, unless it stops short of this.
+    if (const Attempt* fit = first_elsewhere(group.fitting, obligation, vm)) {
+      const Effect effect = effect_of(fit->request, obligation, vm);
+      const bool operand =
+          effect.miss == Failure::WrongOperand || effect.miss == Failure::Unshifted;
+      if (effect.parts == kCombined) miss(Failure::WrongKind, fit->request);
+      if (effect.parts == 0 && operand) miss(Failure::RangeTooSmall, fit->request);
+    }
+  }
+}
+
+}  // namespace nestwalk::checker

@@ -1,0 +1,59 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// storms OPERATIONS [SEED]: random storms on each architecture under each policy of fences, as a
+// table. Exit code 1 if checker and adversary disagree anywhere.
+
+#include <chrono>
+#include <cinttypes>
+#include <cstdio>
+#include <cstdlib>
+
+#include "storm_run.hpp"
+
+namespace nestwalk::checker {
+namespace {
+
+template <class Shape>
+bool storms(u64 operations, u64 seed) {
+  bool good = true;
+  for (const FencePolicy* const policy : addrspace::kFencePolicies) {
+    const auto start = std::chrono::steady_clock::now();
+    const StormResult result = StormRun<Shape>(*policy, seed).run(operations);
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+    const bool fine = result.agrees() && result.is_as_known(*policy);
+    std::printf("%-8s  %-14s  %10" PRIu64 "  %9" PRIu64 "  %9" PRIu64 "  %8" PRIu64 "  %11" PRIu64
+                "  %7.1f  %s\n",
+                to_string(Shape::Format::kArchitecture), policy->name, result.operations,
+                result.errors, result.warnings, result.hits, result.unexplained, taken.count(),
+                fine ? "agree" : "DISAGREE");
+    std::fflush(stdout);
+    if (!fine) std::fputs(result.findings.c_str(), stderr);
+    good = good && fine;
+  }
+  return good;
+}
+
+int run(int count, char** arguments) {
+  const auto number = [&](int n, u64 standard) {
+    return count > n ? std::strtoull(arguments[n], nullptr, 10) : standard;
+  };
+  const u64 operations = number(1, 0);
+  const u64 seed = number(2, 1);
+  if (operations == 0) {
+    std::fputs("usage: storms OPERATIONS [SEED]\n", stderr);
+    return 2;
+  }
+  std::puts(
+      "           policy          operations     errors   warnings      hits  unexplained  "
+      "seconds");
+  bool good = storms<OnEpt>(operations, seed);
+  good = storms<OnStage2>(operations, seed) && good;
+  good = storms<OnGStage>(operations, seed) && good;
+  return good ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace nestwalk::checker
+
+int main(int count, char** arguments) { return nestwalk::checker::run(count, arguments); }
