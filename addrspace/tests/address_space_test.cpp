@@ -533,6 +533,23 @@ TEST_F(AddressSpaceTest, two_spaces_share_a_hal_and_nothing_else) {
   EXPECT_TRUE(other.translate(Gpa(kStart)));
 }
 
+// hgatp holds the VMID in bits 57:44; the mode, 9 for Sv48x4, in 63:60. Sv48x4 has a root of 16
+// KiB.
+TEST(NewVmid, is_what_the_hardware_and_fences_are_given_from_then_on) {
+  ArenaHal<> hal(64);
+  auto space =
+      *AddressSpace<GStage, ArenaHal<>>::create(hal, *GStage::geometry(4), bytes(0, kGiB), 5);
+  ASSERT_TRUE(space.map_alloc(Gpa(0), kPage, kRw, Backend::eager()));
+  ASSERT_TRUE(space.set_vmid(0x2345));
+  const u64 root = space.page_table().root().value() >> 12;
+  EXPECT_EQ(space.config().registers.root_register, u64{9} << 60 | u64{0x2345} << 44 | root);
+  EXPECT_EQ(space.tag().root_register, space.config().registers.root_register);
+  ASSERT_TRUE(space.unmap(Gpa(0), kPage));
+  EXPECT_EQ(hal.invalidations.back().tag().vmid, 0x2345);
+  EXPECT_EQ(space.set_vmid(0x4000), Result<void>(Error::OutOfRange));  // 14 bits
+  EXPECT_EQ(space.tag().vmid, 0x2345);
+}
+
 TEST_F(AddressSpaceTest, a_moved_space_goes_on_and_the_old_one_owns_nothing) {
   ASSERT_TRUE(space_.map_alloc(Gpa(kStart), 4 * kPage, kRw, Backend::eager()));
   {

@@ -63,8 +63,8 @@ class Row {
   HostOperation::Kind operation() const {
     const Json& value = member("operation", "an operation");
     const std::string word = value.is_string() ? value.get<std::string>() : value.dump();
-    const auto row = std::find(std::begin(software::kOperationNames),
-                               std::end(software::kOperationNames), word);
+    const auto row =
+        std::find(std::begin(software::kOperationNames), std::end(software::kOperationNames), word);
     if (row == std::end(software::kOperationNames)) {
       fail(place("operation"), "an operation", word,
            {std::begin(software::kOperationNames), std::end(software::kOperationNames)});
@@ -76,10 +76,14 @@ class Row {
     const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
     Access access = addrspace::kNoAccess;
     for (const char letter : text) {
-      if (letter == 'r') access = access | addrspace::kRead;
-      else if (letter == 'w') access = access | addrspace::kWrite;
-      else if (letter == 'x') access = access | addrspace::kExecute;
-      else fail(place("access"), "some of r, w and x", text);
+      if (letter == 'r')
+        access = access | addrspace::kRead;
+      else if (letter == 'w')
+        access = access | addrspace::kWrite;
+      else if (letter == 'x')
+        access = access | addrspace::kExecute;
+      else
+        fail(place("access"), "some of r, w and x", text);
     }
     return access;
   }

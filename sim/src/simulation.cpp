@@ -76,6 +76,24 @@ void Simulation::run(const std::function<bool()>& interrupted,
   for (const auto& vm : vms_) {
     if (ended_early_.empty()) ended_early_ = vm->stopped().value_or("");
   }
+  if (ended_early_.empty() && !measurement_->over()) check_end();
+}
+
+// Nothing is due any more: so all are through, and have paid what interrupts took.
+void Simulation::check_end() {
+  Cycle paid = 0;
+  for (const auto& vm : vms_) {
+    for (u32 n = 0; n < vm->vcpus(); ++n) {
+      if (!vm->vcpu(n).finished()) {
+        throw std::logic_error("vCPU " + std::to_string(n) + " waits for what never comes");
+      }
+      paid += vm->vcpu(n).counts().interrupted_cycles + vm->vcpu(n).counts().unpaid_cycles;
+    }
+  }
+  if (paid != cores_->taken()) {
+    throw std::logic_error("interrupts took " + std::to_string(cores_->taken()) +
+                           " cycles, but vCPUs paid " + std::to_string(paid));
+  }
 }
 
 u64 Simulation::accesses() const {

@@ -44,6 +44,7 @@ class Simulation {
   software::Totals totals();
 
  private:
+  void check_end();
   Measurement::Snapshot look();
   Measured measured(const std::vector<const VirtualMachine*>& vms);
   /// The whole, then its guests if there are several, then its phases.

@@ -71,8 +71,9 @@ class ByHand : public Program {
 
   /// Runs it.
   Json statistics_of(const std::string& traces, const std::string& settings) {
-    const Result result = run("nestwalk run " + traces + " -p machine.json --set guest.memory=64M " +
-                              settings + " -o run --force 2>&1");
+    const Result result =
+        run("nestwalk run " + traces + " -p machine.json --set guest.memory=64M " + settings +
+            " -o run --force 2>&1");
     EXPECT_EQ(result.exit_code, 0) << result.output;
     return Json::parse(std::ifstream(folder() / "run" / "stats.json"))["statistics"];
   }

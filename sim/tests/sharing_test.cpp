@@ -28,8 +28,8 @@ class Sharing : public ByHand {
   }
 };
 
-// Two vCPUs on one core, a slice of 100. Linear memory has leaves of 2M: a first read of a page is 1
-// in the TLB, 30 for the three levels and 10; a later one is 1 and 10.
+// Two vCPUs on one core, a slice of 100. Linear memory has leaves of 2M: a first read of a page is
+// 1 in the TLB, 30 for the three levels and 10; a later one is 1 and 10.
 //
 //     0  the first one: 60 instructions, 41
 //   101  its slice is over: 500 to leave, 2000 for the switch
@@ -81,13 +81,14 @@ TEST_F(Sharing, VcpusWithCoresOfTheirOwnDoNotWait) {
 // Three guests take turns on a core, four reads each, a read a turn: 12 arrivals. There are two
 // VMIDs, and each guest comes back after two others: it has lost its own each time. Of the arrivals
 // every second one finds none left: 6 rollovers. After one nothing is cached of anybody, so each
-// turn walks; RISC-V removes a guest's own translations under its new VMID when it arrives, too. With
-// three VMIDs, each guest walks once.
+// turn walks; RISC-V removes a guest's own translations under its new VMID when it arrives, too.
+// With three VMIDs, each guest walks once.
 TEST_F(Sharing, VmidsRollOverWhereThereAreMoreGuests) {
   const struct {
     Architecture architecture;
     double fences;
-  } kRows[] = {{Architecture::X86_64, 6}, {Architecture::AArch64, 6}, {Architecture::RiscV64, 6 + 12}};
+  } kRows[] = {
+      {Architecture::X86_64, 6}, {Architecture::AArch64, 6}, {Architecture::RiscV64, 6 + 12}};
   for (const auto& row : kRows) {
     for (const char* const name : {"a.nwt", "b.nwt", "c.nwt"}) guest(row.architecture, name, 4);
     const std::string host = std::string(kLinear) + "--set host.cores=1 --set host.time_slice=1 ";
@@ -117,9 +118,9 @@ TEST_F(Sharing, ARolloverReachesCoresWhereOthersRun) {
     guest(architecture, "c.nwt", 4);
     guest(architecture, "d.nwt", 4);
     // vCPUs 0 and 2 on core 0, 1 and 3 on core 1; the VMIDs are for four guests less one.
-    const Json run = statistics_of("a.nwt b.nwt c.nwt d.nwt",
-                                   std::string(kLinear) +
-                                       "--set host.cores=2 --set host.time_slice=1 --set host.vmids=3");
+    const Json run = statistics_of(
+        "a.nwt b.nwt c.nwt d.nwt",
+        std::string(kLinear) + "--set host.cores=2 --set host.time_slice=1 --set host.vmids=3");
     EXPECT_GT(run["host.vmid_rollovers"].get<double>(), 0);
     EXPECT_EQ(run["fence.interrupts"].get<double>() > 0, architecture == Architecture::X86_64);
     EXPECT_EQ(run["access.total"], 412);
@@ -180,7 +181,8 @@ TEST_F(Sharing, AScheduleIsKeptWhateverTheGuestDoes) {
     {"operation": "log_harvest", "at": "100M"}]}})";
   // Lazy memory, so that a zapped page comes back with one exit: 8 + 1 faults besides those of the
   // log. Each harvest finds the 8 pages; the one that never comes is due after the end.
-  const Json run = statistics_of("t.nwt", "--config schedule.json --set hypervisor.hardware_dirty=false");
+  const Json run =
+      statistics_of("t.nwt", "--config schedule.json --set hypervisor.hardware_dirty=false");
   expect_values(run, {{"operation.log_start", 1},
                       {"operation.log_harvest", 3},
                       {"operation.zap", 1},
@@ -200,7 +202,8 @@ TEST_F(Sharing, AScheduleThatMakesNoSenseIsOneLine) {
   const std::string where = "hypervisor.schedule.0";
   refused(R"({"operation": "zapp", "at": 1})",
           where + ".operation: expected an operation, found zapp; did you mean zap?");
-  refused(R"({"operation": "zap", "at": 1, "gpa": 0})", where + ": expected a size as bytes, found none");
+  refused(R"({"operation": "zap", "at": 1, "gpa": 0})",
+          where + ": expected a size as bytes, found none");
   refused(R"({"operation": "zap"})", where + ": expected cycles as at, found none");
   refused(R"({"operation": "log_stop", "at": 1, "gpas": 0})",
           where + ": expected a key, found gpas; did you mean gpa?");

@@ -168,7 +168,8 @@ std::span<const models::InterruptTarget> Hypervisor::targets(u32 core) {
   targets_.clear();
   if (!recording_.policy().interrupts && !rolls_over_) return targets_;
   for (u32 n = 0; n < places_.size(); ++n) {
-    if (n == core || (places_[n] == Place::Never && !rolls_over_)) continue;
+    const bool concerned = rolls_over_ ? cores_.is_used(n) : places_[n] != Place::Never;
+    if (n == core || !concerned) continue;
     targets_.push_back({n, cores_.in_guest(n) ? kick_cycles() : 0});
   }
   return targets_;

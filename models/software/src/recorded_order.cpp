@@ -32,8 +32,8 @@ void RecordedOrder::moved() {
     members_[n].waits = false;
     members_[n].member->go_on();
   }
-  const bool wanted = std::any_of(members_.begin(), members_.end(),
-                                  [](const Row& each) { return each.waits; });
+  const bool wanted =
+      std::any_of(members_.begin(), members_.end(), [](const Row& each) { return each.waits; });
   for (const Row& each : members_) each.member->hurry(wanted && !each.waits);
 }
 

@@ -6,6 +6,7 @@
 #include "nestwalk/software/guest_fences.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace nestwalk::software {
 namespace {
@@ -334,6 +335,7 @@ void Vcpu::left_core() {
   end_pause();
   mmu_totals_ = mmu_totals();
   has_core_ = false;
+  owed_ = cores_.lost(number_);
   front_ = Front::Away;
   const Cycle now = board_.wheel().now();
   begin_pause(out_of_turn_ ? &VcpuCounts::ordered_cycles : &VcpuCounts::waiting_cycles);
@@ -368,6 +370,7 @@ void Vcpu::on_core() {
 
 bool Vcpu::arrive() {
   end_pause();
+  cores_.owe(number_, std::exchange(owed_, 0));
   cores_.begin_slice(number_, board_.wheel().now());
   set_alarm();
   front_ = resume_;

@@ -31,6 +31,7 @@ class Cores {
 
   /// One more of those who will ask for the core.
   void join(u32 number) { ++cores_[number].users; }
+  bool is_used(u32 number) const { return cores_[number].users != 0; }
   bool is_shared(u32 number) const { return cores_[number].users > 1; }
 
   /// The user gets the core: at once, or when those before it gave it up.
@@ -68,7 +69,14 @@ class Cores {
   /// A guest runs there, whoever's it is: interrupts take time from it.
   void set_in_guest(u32 number, bool in) { cores_[number].in_guest = in; }
   bool in_guest(u32 number) const { return cores_[number].in_guest; }
-  void take_time(u32 number, Cycle cycles) { cores_[number].lost += cycles; }
+  void take_time(u32 number, Cycle cycles) {
+    cores_[number].lost += cycles;
+    taken_ += cycles;
+  }
+  /// Who comes back to it has not paid that yet.
+  void owe(u32 number, Cycle cycles) { cores_[number].lost += cycles; }
+  /// From all of them so far.
+  Cycle taken() const { return taken_; }
   /// What was taken since the last call.
   Cycle lost(u32 number) { return std::exchange(cores_[number].lost, 0); }
 
@@ -97,6 +105,7 @@ class Cores {
 
   std::vector<Core> cores_;
   Cycle slice_;
+  Cycle taken_ = 0;
 };
 
 }  // namespace nestwalk::software

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The order between a guest's vCPUs, as far as its trace recorded one: by the clocks of their
-// streams (traces/FORMAT.md), at equal clocks the lower vCPU first. A vCPU that comes to a record of
-// the time waits until nobody is behind it.
+// streams (traces/FORMAT.md), at equal clocks the lower vCPU first. A vCPU that comes to a record
+// of the time waits until nobody is behind it.
 #pragma once
 
 #include "nestwalk/software/shape.hpp"

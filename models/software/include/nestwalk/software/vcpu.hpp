@@ -302,6 +302,7 @@ class Vcpu final : private models::Actor,
   models::Mmu::Totals mmu_before_{};  ///< of the core, when it came there
   models::Mmu::Totals mmu_totals_{};  ///< until it left there
   bool has_core_ = false;
+  Cycle owed_ = 0;            ///< that interrupts took before it left
   bool hurried_ = false;      ///< another vCPU waits for its clock
   bool out_of_turn_ = false;  ///< it waits for another's
   u64 clock_base_ = 0;
