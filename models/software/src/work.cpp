@@ -49,8 +49,7 @@ void Recording::fenced(const addrspace::Invalidation<Gpa>& change) {
   });
   const u64 count = work_.fences.size() - first;
   // A fault on an entry that permits the access: only who had it has the stale copy.
-  const bool alone =
-      (change.changes() | addrspace::change::kSpurious) == addrspace::change::kSpurious;
+  const bool alone = change.changes() == addrspace::change::kSpurious && !change.tables();
   if (count != 0) work_.steps.push_back({Step::Kind::Fence, first, count, alone ? 1u : 0u});
 }
 
