@@ -81,10 +81,35 @@ TEST_F(Check, ABadLineIsNamedAndExitsWith4) {
              "line 3: expected an instruction of x86_64 that fences, found \"tlbi vmalle1is\"");
   expect_bad(start + "0 0 vm 1 ept root=0x1000\n",
              "line 3: expected a number that no VM had, found \"1\"");
-  expect_bad(start + "0 0 end now\n", "line 3: expected the end of the line, found \"now\"");
+  expect_bad(start + "0 0 end\n",
+             "line 3: expected an operation that began, found the end of none");
+  expect_bad(start + "0 0 exit 1\n",
+             "line 3: expected a processor that is in VM 1, found one in no guest");
+  expect_bad(start + "0 0 enter 1\n0 0 enter 1\n",
+             "line 4: expected a processor that is in no guest, found one in VM 1");
+  expect_bad(start + "0 0 enter 1\n0 0 destroy 1\n",
+             "line 4: expected a VM that every processor has left, found one that runs");
+  expect_bad(start + "0 0 destroy 1\n0 0 enter 1\n",
+             "line 4: expected a VM that is there still, found one that was destroyed");
+  expect_bad(start + "0 0 store 0x1000 0 0x5007\n0 0 store 0x1000 0x6007 0\n",
+             "line 4: expected what was stored there, 0x5007, found \"0x6007\"");
+  expect_bad(start + "0 0 store 0x1000 0x6007 0\n",
+             "line 3: expected what was stored there, 0x0, found \"0x6007\"");
+  expect_bad(start + "0 0 begin x\n0 0 end now\n",
+             "line 4: expected the end of the line, found \"now\"");
   expect_bad(start + "0 0 vm 2 sv39 root=0\n",
              "line 3: expected ept, stage2-4k, stage2-16k, stage2-64k, sv39x4, sv48x4 or sv57x4, "
              "found \"sv39\"");
+}
+
+// Flags that a walk set, and memory that was given back and taken again, contradict nothing.
+TEST_F(Check, WhatTheHardwareSetsMayBeInAnEntryBefore) {
+  write("log",
+        "nestwalk-fence-log 1\n0 0 vm 1 ept root=0x10000 dirty\n"
+        "0 0 store 0x10000 0 0x21007\n0 0 store 0x10000 0x21107 0\n"
+        "0 0 store 0x30000 0 0x40037\n0 0 free 0x30000 0x1000\n0 0 alloc 0x30000 0x1000\n"
+        "0 0 store 0x30000 0 0x50037\n");
+  expect("nestwalk check log", 0, "log: 0 errors, 0 warnings\n");
 }
 
 }  // namespace

@@ -16,6 +16,12 @@ using models::FenceKind;
 using models::FenceRequest;
 using models::Upkeep;
 
+namespace {
+bool is_valid(const Entry& entry) {
+  return entry.kind == EntryKind::Leaf || entry.kind == EntryKind::Table;
+}
+}  // namespace
+
 const char* to_string(Adversary::Wrong wrong) {
   constexpr const char* kNames[] = {"stale translation", "lost dirty flag", "unlinked table",
                                     "repeated fault", "stale combined translation"};
@@ -56,9 +62,14 @@ void Adversary::vm_left(const Moment& when, u32 vm) {
 void Adversary::vm_faulted(const Moment& when, u32 vm, u64 gpa) {
   const u32 number = number_of(vm);
   if (architecture(number) != Architecture::X86_64) return;
-  std::erase_if(copies_, [&](const Copy& copy) {
-    return copy.vm == number && copy.processor == when.processor &&
-           gpa - copy.what.start < bytes(copy);
+  std::erase_if(copies_, [&](Copy& copy) {
+    const bool used = copy.vm == number && copy.processor == when.processor &&
+                      gpa - copy.what.start < bytes(copy);
+    if (!used) return false;
+    // Of a large leaf, only the part that was used: the processor may have cut it up.
+    if (copy.kind != Copy::Kind::Leaf || bytes(copy) == addrspace::kFrameBytes) return true;
+    copy.holes.push_back(gpa >> 12);
+    return false;
   });
 }
 
@@ -75,34 +86,44 @@ void Adversary::leave(const Moment& when, u32 vm, const Tables::Found& what, Cop
       if (touched == touched_.end() || *touched >= std::array<u64, 3>{processor, vm, last})
         continue;
     }
-    copies_.push_back({processor, vm, what, kind, when.processor, !arm});
+    copies_.push_back({processor, vm, what, kind, when.processor, !arm, {}});
   }
 }
 
 void Adversary::entry_stored(const Moment& when, u64 slot, u64 before, u64 after) {
-  Tables::Place place{};
-  if (before == after || !tables_.find(slot, place)) return tables_.store(slot, after);
+  const std::vector<Tables::Place> places = tables_.places_of(slot);
+  if (before == after) return tables_.store(slot, after);
+  for (const Tables::Place& place : places) leave_all(when, place, before, after);
+  tables_.store(slot, after);
+  for (const Tables::Place& place : places) look_for_conflicts(when, place, before, after);
+}
+
+// The old entry, and what hangs below it.
+void Adversary::leave_all(const Moment& when, const Tables::Place& place, u64 before, u64 after) {
   const Entry old = tables_.decode(place.vm, before, place.level);
   const Entry now = tables_.decode(place.vm, after, place.level);
-  const bool was = old.kind == EntryKind::Leaf || old.kind == EntryKind::Table;
-  const bool is = now.kind == EntryKind::Leaf || now.kind == EntryKind::Table;
   const Tables::Found what{place.level, place.start, before};
-  if (was) {
-    std::vector<Tables::Found> below;
-    if (old.kind == EntryKind::Table) {
-      tables_.collect(place.vm, before, place.level, place.start, below);
-    }
-    below.push_back(what);
-    for (const Tables::Found& each : below) {
-      const bool leaf = tables_.decode(place.vm, each.entry, each.level).kind == EntryKind::Leaf;
-      leave(when, place.vm, each, leaf ? Copy::Kind::Leaf : Copy::Kind::Table);
-    }
-  } else if (is && architecture(place.vm) == Architecture::RiscV64 &&
-             !tables_.vm(place.vm).caches_no_invalid) {
-    leave(when, place.vm, what, Copy::Kind::Nothing);
+  if (!is_valid(old)) {
+    const bool cached = is_valid(now) && architecture(place.vm) == Architecture::RiscV64 &&
+                        !tables_.vm(place.vm).caches_no_invalid;
+    if (cached) leave(when, place.vm, what, Copy::Kind::Nothing);
+    return;
   }
-  tables_.store(slot, after);
-  if (!is || architecture(place.vm) != Architecture::AArch64) return;
+  std::vector<Tables::Found> below;
+  if (old.kind == EntryKind::Table) {
+    tables_.collect(place.vm, before, place.level, place.start, below);
+  }
+  below.push_back(what);
+  for (const Tables::Found& each : below) {
+    const bool leaf = tables_.decode(place.vm, each.entry, each.level).kind == EntryKind::Leaf;
+    leave(when, place.vm, each, leaf ? Copy::Kind::Leaf : Copy::Kind::Table);
+  }
+}
+
+void Adversary::look_for_conflicts(const Moment& when, const Tables::Place& place, u64 before,
+                                   u64 after) {
+  const Entry now = tables_.decode(place.vm, after, place.level);
+  if (!is_valid(now) || architecture(place.vm) != Architecture::AArch64) return;
   const Tables::Found made{place.level, place.start, after};
   const bool conflict = std::any_of(copies_.begin(), copies_.end(), [&](const Copy& copy) {
     return copy.vm == place.vm && copy.alive() && conflicts_with(copy, made);
@@ -116,6 +137,7 @@ void Adversary::entry_stored(const Moment& when, u64 slot, u64 before, u64 after
   const bool translates = std::any_of(linked.begin(), linked.end(), [&](const auto& each) {
     return tables_.decode(place.vm, each.entry, each.level).kind == EntryKind::Leaf;
   });
+  const bool was = is_valid(tables_.decode(place.vm, before, place.level));
   if (!was && translates) unseen_.push_back({place.vm, when.processor});
 }
 
@@ -132,6 +154,7 @@ bool Adversary::conflicts_with(const Copy& copy, const Tables::Found& made) cons
 
 bool Adversary::clashes(const Copy& copy, u64 gpa, bool write, Wrong& wrong) const {
   if (gpa - copy.what.start >= bytes(copy)) return false;
+  if (std::find(copy.holes.begin(), copy.holes.end(), gpa >> 12) != copy.holes.end()) return false;
   const Tables::Found found = tables_.walk(copy.vm, gpa);
   const Entry now = tables_.decode(copy.vm, found.entry, found.level);
   const Entry old = tables_.decode(copy.vm, copy.what.entry, copy.what.level);
@@ -193,7 +216,8 @@ bool Adversary::disagrees(const Copy& copy) const {
   for (unsigned step = 0; at < end && step < kMostSteps; ++step) {
     if (clashes(copy, at, false, wrong) || clashes(copy, at, true, wrong)) return true;
     const Tables::Found found = tables_.walk(copy.vm, at);
-    at = found.start + tables_.bytes_of(copy.vm, found.level);
+    const bool hole = std::find(copy.holes.begin(), copy.holes.end(), at >> 12) != copy.holes.end();
+    at = hole ? at + addrspace::kFrameBytes : found.start + tables_.bytes_of(copy.vm, found.level);
   }
   return false;
 }
@@ -223,6 +247,9 @@ void Adversary::frames_freed(const Moment&, u64 first, u64 size) {
                          : bytes(copy);
     if (address < first + size && first < address + used) ++uses_after_free_;
   }
+  tables_.for_each_use(first, size, [&](const Tables::Place& place, u64) {
+    uses_after_free_ += running_[place.vm].ran != 0 ? 1 : 0;
+  });
   tables_.free(first, size);
 }
 
@@ -348,6 +375,25 @@ Strike strike_of(FenceKind kind) {
 
 }  // namespace
 
+namespace {
+
+// "TTL": granule in bits 47:46 of the operand, level in 45:44; of ranges, TG there and the level in
+// 38:37. An entry elsewhere need not go; tables go above the leaf that is hinted at.
+bool may_hint(const FenceRequest& request, const Vm& vm, unsigned level, bool table) {
+  if (vm.nested.format->architecture() != Architecture::AArch64) return true;
+  const u64 operand = request.instruction.operand;
+  const unsigned granule = static_cast<unsigned>(operand >> 46 & 3);
+  const bool range = request.bytes > 1;
+  const unsigned hint = static_cast<unsigned>(operand >> (range ? 37 : 44) & 3);
+  const unsigned shift = vm.nested.geometry.shift(0);
+  if (granule == 0) return true;
+  if (10 + 2 * granule != shift) return false;
+  if (hint == 0) return true;
+  return table ? hint > 3 - level : hint == 3 - level;
+}
+
+}  // namespace
+
 void Adversary::strike(const Moment& when, const FenceRequest& request, Copy& copy) const {
   const Strike strike = strike_of(request.kind);
   if (!copy.alive()) return;
@@ -365,6 +411,9 @@ void Adversary::strike(const Moment& when, const FenceRequest& request, Copy& co
     const bool meets = address < copy.what.start + bytes(copy) &&
                        copy.what.start < address + std::max<u64>(request.bytes, 1);
     if (!meets) return;
+  }
+  if (strike.by_gpa && !may_hint(request, vm, copy.what.level, copy.kind == Copy::Kind::Table)) {
+    return;
   }
   // A walker that does not see the store yet caches the old entry again.
   if (!copy.visible || (strike.posted && !copy.ordered)) return;

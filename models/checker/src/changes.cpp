@@ -98,34 +98,39 @@ bool Checker::translates(u32 vm, const Found& entry) const {
 }
 
 void Checker::entry_stored(const Moment& when, u64 slot, u64 before, u64 after) {
-  Tables::Place place{};
-  if (!tables_.find(slot, place)) return tables_.store(slot, after);
+  const std::vector<Tables::Place> places = tables_.places_of(slot);
+  if (places.empty()) return tables_.store(slot, after);
   ++processors_[when.processor].stores;
-  const Found old{place.level, place.start, before};
-  const Found now{place.level, place.start, after};
   // What hung below a table is cached by itself.
-  std::vector<Found> below;
-  if (before != after && tables_.decode(place.vm, before, place.level).kind == EntryKind::Table) {
-    tables_.collect(place.vm, before, place.level, place.start, below);
+  std::vector<std::vector<Found>> below(places.size());
+  for (std::size_t n = 0; n < places.size(); ++n) {
+    const Tables::Place& place = places[n];
+    if (before == after || tables_.decode(place.vm, before, place.level).kind != EntryKind::Table) {
+      continue;
+    }
+    tables_.collect(place.vm, before, place.level, place.start, below[n]);
   }
   tables_.store(slot, after);
   if (before == after) return;
-  changed(when, place.vm, old, now);
-  for (const Found& each : below) {
-    const Found current = tables_.walk(place.vm, each.start);
-    if (current.level == each.level && current.entry == each.entry) continue;
-    const Change change = compare(place.vm, each, current);
-    if (change != Change::None && change != Change::Resized) {
-      open(when, place.vm, each, current, change);
-    }
+  for (std::size_t n = 0; n < places.size(); ++n) {
+    const Tables::Place& place = places[n];
+    changed(when, place.vm, {place.level, place.start, before}, {place.level, place.start, after});
+    for (const Found& each : below[n]) replaced(when, place.vm, each);
   }
+}
+
+/// An entry of a table that was unlinked: what does a walk find in its place?
+void Checker::replaced(const Moment& when, u32 vm, const Found& old) {
+  const Found current = tables_.walk(vm, old.start);
+  if (current.level == old.level && current.entry == old.entry) return;
+  const Change change = compare(vm, old, current);
+  if (change != Change::None && change != Change::Resized) open(when, vm, old, current, change);
 }
 
 void Checker::changed(const Moment& when, u32 vm, const Found& old, const Found& now) {
   const Entry before = tables_.decode(vm, old.entry, old.level);
   const Entry after = tables_.decode(vm, now.entry, now.level);
   check_broken(when, vm, old, now);
-  if (before.kind == EntryKind::Leaf && guests_[vm].ran != 0) check_freed(when, vm, old, now);
   if (was_cached(vm, before)) {
     Change change = compare(vm, old, now);
     if (change == Change::Unmapped && before.kind == EntryKind::Table) change = Change::Table;
@@ -249,53 +254,31 @@ void Checker::check_broken(const Moment& when, u32 vm, const Found& old, const F
   report(broken, Failure::BreakBeforeMake, why, stale.held());
 }
 
-/// Given back before it was unmapped?
-void Checker::check_freed(const Moment& when, u32 vm, const Found& old, const Found& now) {
-  const u64 address = tables_.decode(vm, old.entry, old.level).address;
-  auto found = freed_.upper_bound(address);
-  if (found == freed_.begin()) return;
-  --found;
-  if (address - found->first >= found->second) return;
-  Obligation early;
-  early.vm = vm;
-  early.level = old.level;
-  early.start = old.start;
-  early.bytes = tables_.bytes_of(vm, old.level);
-  early.before = old.entry;
-  early.after = now.entry;
-  early.after_level = now.level;
-  early.change = Change::Unmapped;
-  early.when = when;
-  early.operation = operation_on(when.processor);
-  report(early, Failure::UseAfterFree, Failure::TooEarly, guests_[vm].ran);
+/// Given back while the tables lead there: it needs no stale entry to be reached.
+void Checker::check_used(const Moment& when, u64 first, u64 bytes) {
+  tables_.for_each_use(first, bytes, [&](const Tables::Place& place, u64 entry) {
+    if (guests_[place.vm].ran == 0) return;
+    Obligation live;
+    live.vm = place.vm;
+    live.level = live.after_level = place.level;
+    live.start = place.start;
+    live.bytes = tables_.bytes_of(place.vm, place.level);
+    live.before = live.after = entry;
+    live.change = entry == 0 ? Change::Table : Change::Unmapped;
+    live.when = when;
+    live.operation = operation_on(when.processor);
+    report(live, Failure::UseAfterFree, Failure::TooEarly, guests_[place.vm].ran);
+  });
 }
 
-void Checker::frames_allocated(const Moment&, u64 first, u64 bytes) {
-  auto found = freed_.upper_bound(first);
-  if (found != freed_.begin()) --found;
-  while (found != freed_.end() && found->first < first + bytes) {
-    const u64 start = found->first;
-    const u64 end = start + found->second;
-    if (end <= first) {
-      ++found;
-      continue;
-    }
-    found = freed_.erase(found);
-    if (start < first) freed_[start] = first - start;
-    if (end > first + bytes) freed_[first + bytes] = end - (first + bytes);
-  }
-}
-
-void Checker::frames_freed(const Moment&, u64 first, u64 bytes) {
+void Checker::frames_freed(const Moment& when, u64 first, u64 bytes) {
   targets_->for_each(first, bytes, [&](Obligation& each) {
     if (each.freed || each.held() == 0 || !is_valid(each.old)) return;
     each.freed = true;
     report(each, Failure::UseAfterFree, reason(each, each.held()), each.held());
   });
+  check_used(when, first, bytes);
   tables_.free(first, bytes);
-  constexpr std::size_t kMostFreed = 1 << 16;
-  if (freed_.size() == kMostFreed) freed_.clear();
-  freed_[first] = std::max(freed_[first], bytes);
 }
 
 }  // namespace nestwalk::checker

@@ -299,7 +299,8 @@ bool Checker::discharge(Issued& issued, u64 reached, bool fits) {
     const Effect effect = effect_of(issued.request, *each, vm_of(*each));
     if (effect.parts != 0) continue;
     const bool elsewhere = effect.miss == Failure::WrongOperand;
-    if (fits && !elsewhere && effect.miss != Failure::LeafOnly) continue;
+    const bool close = effect.miss == Failure::LeafOnly || effect.miss == Failure::WrongLevel;
+    if (fits && !elsewhere && !close) continue;
     miss(*each, fits && elsewhere ? Failure::RangeTooSmall : effect.miss, issued.request);
   }
   for (Obligation* const each : met_) update(*each);
@@ -342,7 +343,7 @@ void Checker::fence_issued(const Moment& when, const FenceRequest& request, Cycl
   if (is_the_guests(when.processor, request)) return;
   const FenceRow& row = row_of(request);
   const u64 reached = row.has(models::kBroadcast) ? ~u64{0} : bit(when.processor);
-  Issued issued{request, when, cycles, operation_on(when.processor)};
+  Issued issued{request, when, cycles, order_, operation_on(when.processor)};
   issued.useful = is_spurious(when.processor, request);
   const bool all = meet(request, reached);
   const bool fits = discharge(issued, reached, all);

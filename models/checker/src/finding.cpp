@@ -19,6 +19,7 @@ constexpr FailureText kFailures[] = {
     {"wrong operand", "the fence names another address", true},
     {"unshifted operand", "the fence's operand is the address itself, or shifted wrongly", true},
     {"range too small", "the fences cover a part of what changed", true},
+    {"wrong level", "the fence's hint is of another granule or level", true},
     {"leaf only", "the fence removes leaves, and a table changed", true},
     {"wrong processors", "the fence does not reach every processor that ran the VM", true},
     {"not completed", "nothing waits for the fence to be done, or for the store to be seen", true},

@@ -3,7 +3,9 @@
 
 // What is said about obligations and fences once an operation is over.
 
+#include <algorithm>
 #include <bitset>
+#include <set>
 
 #include "attempts.hpp"
 #include "nestwalk/checker/checker.hpp"
@@ -128,21 +130,37 @@ void Checker::judge_fence(const Issued& issued, Failure failure) {
   add(std::move(finding), issued.request.kind);
 }
 
-/// Those that removed nothing; unless they were meant for something that is open still.
+/// Those that removed nothing.
 void Checker::judge_fences(Processor& processor) {
-  if (processor.useless.empty()) return;
+  excuse_fences(processor);
+  for (const Issued& issued : processor.useless) judge_fence(issued, Failure::Excess);
+  processor.useless.clear();
+}
+
+/// What was meant for something that is open still is not excess but insufficient: the fences that
+/// came closest, and those of the first stage that follow them; on processors that were interrupted
+/// for the operation as well.
+void Checker::excuse_fences(Processor& processor) {
   std::bitset<models::kFenceKindCount> close;
+  std::set<u32> vms;
   for (Obligation* const each : processor.opened) {
     if (each->held() == 0) continue;
     find_closest(*each);
     close.set(static_cast<std::size_t>(each->closest_fence.kind));
+    vms.insert(each->vm);
   }
-  for (const Issued& issued : processor.useless) {
-    if (!close.test(static_cast<std::size_t>(issued.request.kind))) {
-      judge_fence(issued, Failure::Excess);
-    }
+  if (vms.empty()) return;
+  const auto meant = [&](const Issued& issued) {
+    if (issued.order < processor.began) return false;
+    if (close.test(static_cast<std::size_t>(issued.request.kind))) return true;
+    const FenceRow& row = row_of(issued.request);
+    if (row.structures != models::kFirst || row.address != By::Nothing) return false;
+    return std::any_of(vms.begin(), vms.end(),
+                       [&](u32 vm) { return has_tag(issued.request, tables_.vm(vm)); });
+  };
+  for (Processor& each : processors_) {
+    if (&each == &processor || each.depth == 0) std::erase_if(each.useless, meant);
   }
-  processor.useless.clear();
 }
 
 // Findings --------------------------------------------------------------------------------------

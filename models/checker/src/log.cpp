@@ -155,54 +155,142 @@ const Vm& LogReader::known_vm(Line& line) const {
   line.fail("the number of a VM that was created", Line::quoted(line.last()));
 }
 
+/// One that is entered, or faults: not any more after its end.
+const Vm& LogReader::living_vm(Line& line) const {
+  const Vm& vm = known_vm(line);
+  if (std::find(destroyed_.begin(), destroyed_.end(), vm.id) != destroyed_.end()) {
+    line.fail("a VM that is there still", "one that was destroyed");
+  }
+  return vm;
+}
+
 void LogReader::event(Line& line, Events& events) {
+  using Handler = void (LogReader::*)(Line&, const Moment&, Events&);
+  struct Row {
+    const char* name;
+    Handler handler;
+  };
+  static constexpr Row kRows[] = {
+      {"store", &LogReader::store},   {"fence", &LogReader::fence},
+      {"access", &LogReader::access}, {"begin", &LogReader::begin},
+      {"end", &LogReader::end},       {"enter", &LogReader::enter},
+      {"exit", &LogReader::exit},     {"fault", &LogReader::fault},
+      {"free", &LogReader::free},     {"destroy", &LogReader::destroy},
+      {"alloc", &LogReader::alloc},   {"vm", &LogReader::vm},
+  };
   Moment when;
   when.cycle = line.number("a cycle");
   when.processor = static_cast<u32>(line.below(kMostProcessors, "a processor from 0 to 63"));
   const std::string what = line.word("an event");
-  if (what == "store") {
-    const u64 slot = line.multiple(8, "an entry's address, a multiple of 8");
-    const u64 before = line.number("the entry before");
-    const u64 after = line.number("the entry after");
-    line.end();
-    events.entry_stored(when, slot, before, after);
-  } else if (what == "fence") {
-    fence(line, when, events);
-  } else if (what == "access") {
-    access(line, when, events);
-  } else if (what == "begin") {
-    const std::string name = line.rest();
-    if (name.empty()) line.fail("an operation's name", "the end of the line");
-    events.operation_begun(when, name);
-  } else if (what == "end") {
-    line.end();
-    events.operation_ended(when);
-  } else if (what == "enter" || what == "exit" || what == "destroy") {
-    const u32 vm = known_vm(line).id;
-    line.end();
-    if (what == "enter") events.vm_entered(when, vm);
-    if (what == "exit") events.vm_left(when, vm);
-    if (what == "destroy") events.vm_destroyed(when, vm);
-  } else if (what == "fault") {
-    const u32 vm = known_vm(line).id;
-    const u64 gpa = line.number("a guest-physical address");
-    line.end();
-    events.vm_faulted(when, vm, gpa);
-  } else if (what == "free" || what == "alloc") {
-    const u64 first = line.multiple(4096, "an address, a multiple of 4096");
-    const u64 bytes = line.multiple(4096, "a size, a multiple of 4096");
-    if (bytes == 0 || first + (bytes - 1) < first) line.fail("a size", Line::quoted(line.last()));
-    line.end();
-    what == "free" ? events.frames_freed(when, first, bytes)
-                   : events.frames_allocated(when, first, bytes);
-  } else if (what == "vm") {
-    vm(line, when, events);
-  } else {
-    line.fail(
-        "an event: vm, destroy, enter, exit, fault, begin, end, store, fence, free, alloc or "
-        "access",
-        Line::quoted(what));
+  for (const Row& row : kRows) {
+    if (what == row.name) return (this->*row.handler)(line, when, events);
   }
+  line.fail(
+      "an event: vm, destroy, enter, exit, fault, begin, end, store, fence, free, alloc or "
+      "access",
+      Line::quoted(what));
+}
+
+/// Flags that a walk sets in an entry without that being told.
+u64 LogReader::set_by_hardware() const {
+  if (vms_.empty()) return 0;
+  constexpr u64 kFlags[] = {0x300, 0x480, 0xc0};  // A and D; AF and S2AP[1]; A and D
+  return kFlags[static_cast<unsigned>(vms_[0].nested.format->architecture())];
+}
+
+void LogReader::store(Line& line, const Moment& when, Events& events) {
+  const u64 slot = line.multiple(8, "an entry's address, a multiple of 8");
+  const u64 before = line.number("the entry before");
+  const std::string said = line.last();
+  const u64 after = line.number("the entry after");
+  line.end();
+  u64& entry = entries_[slot];
+  if (((before ^ entry) & ~(before & set_by_hardware())) != 0) {
+    const auto known = addrspace::Text<32>().add_hex(entry);
+    line.fail(std::string("what was stored there, ") + known.c_str(), Line::quoted(said));
+  }
+  entry = after;
+  events.entry_stored(when, slot, before, after);
+}
+
+void LogReader::begin(Line& line, const Moment& when, Events& events) {
+  const std::string name = line.rest();
+  if (name.empty()) line.fail("an operation's name", "the end of the line");
+  ++processors_[when.processor].depth;
+  events.operation_begun(when, name);
+}
+
+void LogReader::end(Line& line, const Moment& when, Events& events) {
+  line.end();
+  u32& depth = processors_[when.processor].depth;
+  if (depth == 0) line.fail("an operation that began", "the end of none");
+  --depth;
+  events.operation_ended(when);
+}
+
+void LogReader::enter(Line& line, const Moment& when, Events& events) {
+  const Vm& vm = living_vm(line);
+  line.end();
+  const Vm*& inside = processors_[when.processor].inside;
+  if (inside != nullptr) {
+    line.fail("a processor that is in no guest", "one in VM " + std::to_string(inside->id));
+  }
+  inside = &vm;
+  events.vm_entered(when, vm.id);
+}
+
+void LogReader::exit(Line& line, const Moment& when, Events& events) {
+  const Vm& vm = living_vm(line);
+  line.end();
+  const Vm*& inside = processors_[when.processor].inside;
+  const bool untold = inside == nullptr && (vm.processors >> when.processor & 1) != 0;
+  if (inside != &vm && !untold) {
+    line.fail("a processor that is in VM " + std::to_string(vm.id),
+              inside == nullptr ? "one in no guest" : "one in VM " + std::to_string(inside->id));
+  }
+  inside = nullptr;
+  events.vm_left(when, vm.id);
+}
+
+void LogReader::fault(Line& line, const Moment& when, Events& events) {
+  const u32 vm = living_vm(line).id;
+  const u64 gpa = line.number("a guest-physical address");
+  line.end();
+  events.vm_faulted(when, vm, gpa);
+}
+
+void LogReader::destroy(Line& line, const Moment& when, Events& events) {
+  const Vm& vm = living_vm(line);
+  line.end();
+  for (const Processor& each : processors_) {
+    if (each.inside == &vm) line.fail("a VM that every processor has left", "one that runs");
+  }
+  destroyed_.push_back(vm.id);
+  events.vm_destroyed(when, vm.id);
+}
+
+void LogReader::free(Line& line, const Moment& when, Events& events) {
+  const auto [first, bytes] = frames(line);
+  events.frames_freed(when, first, bytes);
+}
+
+void LogReader::alloc(Line& line, const Moment& when, Events& events) {
+  const auto [first, bytes] = frames(line);
+  events.frames_allocated(when, first, bytes);
+}
+
+/// Whose contents are not known any more.
+std::pair<u64, u64> LogReader::frames(Line& line) {
+  const u64 first = line.multiple(4096, "an address, a multiple of 4096");
+  const u64 bytes = line.multiple(4096, "a size, a multiple of 4096");
+  if (bytes == 0 || first + (bytes - 1) < first) line.fail("a size", Line::quoted(line.last()));
+  line.end();
+  if (bytes / sizeof(u64) > entries_.size()) {
+    std::erase_if(entries_, [&](const auto& entry) { return entry.first - first < bytes; });
+  } else {
+    for (u64 slot = first; slot - first < bytes; slot += sizeof(u64)) entries_.erase(slot);
+  }
+  return {first, bytes};
 }
 
 void LogReader::vm(Line& line, const Moment& when, Events& events) {
@@ -301,7 +389,7 @@ void LogReader::access(Line& line, const Moment& when, Events& events) {
   Access access;
   access.when = when;
   access.position = line_;
-  access.vm = known_vm(line).id;
+  access.vm = living_vm(line).id;
   access.gva = line.number("a guest-virtual address");
   access.gpa = line.number("a guest-physical address");
   const std::string kind = line.word("read or write");

@@ -15,6 +15,20 @@ bool overlaps(u64 first, u64 bytes, const Obligation& obligation) {
   return first - obligation.start < obligation.bytes || obligation.start - first < bytes;
 }
 
+/// FEAT_TTL: an operand may say of which granule and level the leaf is, and then no other entry has
+/// to go. Bits 47:46 and 45:44; of ranges, the level is in 38:37 (Arm ARM D8, "TTL").
+bool hint_fits(const FenceRequest& request, const Obligation& obligation, const Vm& vm) {
+  constexpr unsigned kLastLevel = 3;
+  const bool arm = vm.nested.format->architecture() == Architecture::AArch64;
+  const u64 operand = request.instruction.operand;
+  const u64 granule = operand >> 46 & 3;
+  if (!arm || granule == 0) return true;
+  const u64 hint = operand >> (request.bytes > 1 ? 37 : 44) & 3;
+  if (10 + 2 * granule != vm.nested.geometry.shift(0)) return false;
+  const u64 level = kLastLevel - obligation.level;
+  return hint == 0 || (obligation.table ? hint > level : hint == level);
+}
+
 }  // namespace
 
 bool has_tag(const FenceRequest& request, const Vm& vm) {
@@ -62,6 +76,9 @@ Effect effect_of(const FenceRequest& request, const Obligation& obligation, cons
       return {0, is_unshifted(request, obligation) ? Failure::Unshifted : Failure::WrongOperand};
     }
     if ((request.address & vm.operand_tag) != vm.operand_tag) return {0, Failure::WrongOperand};
+  }
+  if (row.address == By::GuestPhysical && !hint_fits(request, obligation, vm)) {
+    return {0, Failure::WrongLevel};
   }
   const u8 wanted = obligation.table ? models::kNestedWalk : models::kNestedTlb;
   u8 parts = 0;

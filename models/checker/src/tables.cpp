@@ -3,6 +3,8 @@
 
 #include "nestwalk/checker/tables.hpp"
 
+#include <algorithm>
+
 namespace nestwalk::checker {
 namespace {
 
@@ -13,6 +15,7 @@ using models::EntryKind;
 constexpr u64 kSlots = kFrameBytes / sizeof(u64);
 /// Tables that lead back to themselves would have no end.
 constexpr std::size_t kMostCollected = std::size_t{1} << 20;
+constexpr std::size_t kMostPlaces = 1024;
 
 }  // namespace
 
@@ -27,13 +30,15 @@ void Tables::remove(u32 vm) {
   reach(vm, vms_[vm].nested.root, vms_[vm].nested.geometry.root_level(), 0, false);
 }
 
-bool Tables::find(u64 slot, Place& place) const {
+std::vector<Tables::Place> Tables::places_of(u64 slot) const {
   const auto found = reachable_.find(frame_of(slot));
-  if (found == reachable_.end()) return false;
-  place = found->second;
+  if (found == reachable_.end()) return {};
+  std::vector<Place> places = found->second;
   const u64 index = slot % kFrameBytes / sizeof(u64);
-  place.start += index << vms_[place.vm].nested.geometry.shift(place.level);
-  return true;
+  for (Place& place : places) {
+    place.start += index << vms_[place.vm].nested.geometry.shift(place.level);
+  }
+  return places;
 }
 
 u64 Tables::load(u64 slot) const {
@@ -45,35 +50,32 @@ void Tables::store(u64 slot, u64 entry) {
   std::unique_ptr<Frame>& frame = memory_[frame_of(slot)];
   if (!frame) frame = std::make_unique<Frame>(Frame{});
   u64& stored = (*frame)[slot % kFrameBytes / sizeof(u64)];
-  Place place{};
-  if (!find(slot, place) || place.level == 0) {
-    stored = entry;
-    return;
-  }
-  const models::Entry before = decode(place.vm, stored, place.level);
-  const models::Entry after = decode(place.vm, entry, place.level);
+  const std::vector<Place> places = places_of(slot);
+  for (const Place& place : places) reach_entry(place, slot, stored, false);
   stored = entry;
-  const unsigned below = place.level - 1u;
-  if (before.kind == EntryKind::Table) reach(place.vm, before.address, below, place.start, false);
-  if (after.kind == EntryKind::Table) reach(place.vm, after.address, below, place.start, true);
+  for (const Place& place : places) reach_entry(place, slot, entry, true);
 }
 
-bool Tables::free(u64 first, u64 bytes) {
-  bool reachable = false;
+void Tables::free(u64 first, u64 bytes) {
   const u64 frames = bytes / kFrameBytes;
+  std::vector<u64> freed;
   if (frames <= memory_.size()) {
-    for (u64 n = 0; n < frames; ++n) {
-      reachable = reachable || reachable_.count(frame_of(first) + n) != 0;
-      memory_.erase(frame_of(first) + n);
+    for (u64 n = 0; n < frames; ++n) freed.push_back(frame_of(first) + n);
+  } else {
+    for (const auto& each : memory_) {
+      if (each.first - frame_of(first) < frames) freed.push_back(each.first);
     }
-    return reachable;
   }
-  std::erase_if(memory_, [&](const auto& each) {
-    const bool freed = each.first - frame_of(first) < frames;
-    reachable = reachable || (freed && reachable_.count(each.first) != 0);
-    return freed;
-  });
-  return reachable;
+  for (const u64 frame : freed) forget(frame);
+}
+
+void Tables::forget(u64 frame) {
+  const auto content = memory_.find(frame);
+  if (content == memory_.end()) return;
+  for (u64 n = 0; n < kSlots && reachable_.count(frame) != 0; ++n) {
+    if ((*content->second)[n] != 0) store((frame << addrspace::kFrameShift) + n * sizeof(u64), 0);
+  }
+  memory_.erase(frame);
 }
 
 Tables::Found Tables::walk(u32 vm, u64 gpa) const {
@@ -115,26 +117,47 @@ void Tables::reach(u32 vm, u64 table, unsigned level, u64 start, bool reachable)
   const Geometry& geometry = vms_[vm].nested.geometry;
   const u64 entries = geometry.entries(level);
   for (u64 n = 0; n < entries; n += kSlots) {
-    reach_frame(vm, frame_of(table) + n / kSlots, level, start + (n << geometry.shift(level)),
-                reachable);
+    const u64 at = start + (n << geometry.shift(level));
+    reach_frame({vm, static_cast<u8>(level), at}, frame_of(table) + n / kSlots, reachable);
   }
 }
 
-void Tables::reach_frame(u32 vm, u64 frame, unsigned level, u64 start, bool reachable) {
+void Tables::reach_frame(const Place& first, u64 frame, bool reachable) {
+  std::vector<Place>& places = reachable_[frame];
+  const auto known = std::find(places.begin(), places.end(), first);
+  const bool changes =
+      reachable == (known == places.end()) && (!reachable || places.size() < kMostPlaces);
+  if (changes && reachable) places.push_back(first);
+  if (changes && !reachable) places.erase(known);
+  if (places.empty()) reachable_.erase(frame);
+  if (!changes) return;
+  const auto content = memory_.find(frame);
+  if (content == memory_.end()) return;
+  const unsigned shift = vms_[first.vm].nested.geometry.shift(first.level);
+  for (u64 n = 0; n < kSlots; ++n) {
+    const u64 entry = (*content->second)[n];
+    if (entry == 0) continue;
+    reach_entry({first.vm, first.level, first.start + (n << shift)},
+                (frame << addrspace::kFrameShift) + n * sizeof(u64), entry, reachable);
+  }
+}
+
+/// What the entry leads to.
+void Tables::reach_entry(const Place& place, u64 slot, u64 entry, bool reachable) {
+  const models::Entry decoded = decode(place.vm, entry, place.level);
+  if (decoded.kind == EntryKind::Table && place.level != 0) {
+    reach(place.vm, decoded.address, place.level - 1u, place.start, reachable);
+  }
+  if (decoded.kind != EntryKind::Leaf) return;
+  auto& leaves = leaves_[bytes_of(place.vm, place.level)];
+  const Leaf leaf{place, slot};
   if (reachable) {
-    // A table below itself would never end.
-    if (!reachable_.insert({frame, {vm, static_cast<u8>(level), start}}).second) return;
-  } else if (reachable_.erase(frame) == 0) {
+    leaves.emplace(decoded.address, leaf);
     return;
   }
-  const auto content = memory_.find(frame);
-  if (level == 0 || content == memory_.end()) return;
-  for (u64 n = 0; n < kSlots; ++n) {
-    const models::Entry entry = decode(vm, (*content->second)[n], level);
-    if (entry.kind != EntryKind::Table) continue;
-    reach(vm, entry.address, level - 1, start + (n << vms_[vm].nested.geometry.shift(level)),
-          reachable);
-  }
+  const auto [from, to] = leaves.equal_range(decoded.address);
+  const auto known = std::find_if(from, to, [&](const auto& each) { return each.second == leaf; });
+  if (known != to) leaves.erase(known);
 }
 
 }  // namespace nestwalk::checker

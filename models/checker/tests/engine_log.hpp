@@ -122,8 +122,8 @@ class EngineLog {
   // spurious: who had it has the stale entry.
   void fences(const addrspace::Invalidation<Gpa>& change) {
     constexpr auto kArchitecture = Shape::Format::kArchitecture;
-    const bool alone = change.changes() == addrspace::change::kSpurious ||
-                       kArchitecture == addrspace::Architecture::AArch64;
+    const bool spurious = change.changes() == addrspace::change::kSpurious && !change.tables();
+    const bool alone = spurious || kArchitecture == addrspace::Architecture::AArch64;
     addrspace::emit_fences(kArchitecture, policy_, hal_.capabilities(), change,
                            [&](const Fence& fence) {
                              log_.fence(fence, kVm);

@@ -101,6 +101,17 @@ Lines unshifted(Lines lines, std::size_t at) {
   lines[at].replace(zero, end - zero, hex(value << (arm ? 12 : 2)));
   return lines;
 }
+// FEAT_TTL: 4K granule, and a level in bits 45:44.
+Lines hinted(Lines lines, std::size_t at, u64 level) {
+  const std::size_t operand = lines[at].rfind("e1is, 0x");
+  if (operand == std::string::npos) return {};
+  const std::size_t number = operand + 6;
+  const u64 value = std::stoull(lines[at].substr(number), nullptr, 16);
+  lines[at].replace(number, std::string::npos, hex(value | (4 + level) << 44));
+  return lines;
+}
+Lines hinted_as_page(Lines lines, std::size_t at) { return hinted(std::move(lines), at, 3); }
+Lines hinted_as_large(Lines lines, std::size_t at) { return hinted(std::move(lines), at, 2); }
 Lines local(Lines lines, std::size_t at) {
   return replace(std::move(lines), at,
                  {{"ipas2e1is", "ipas2e1"},
@@ -145,6 +156,8 @@ constexpr Mutation kMutations[] = {
     {"other tag", other_tag},
     {"unshifted", unshifted},
     {"local", local},
+    {"hinted as a page", hinted_as_page},
+    {"hinted as a large leaf", hinted_as_large},
     {"leaf only", leaf_only},
     {"before the store", before_the_store},
     {"after the free", after_the_free},

@@ -139,6 +139,14 @@ struct Spoilt {
   const char* found;
 };
 const char* const kUnmap = "0 store 0x23028 L5 0";
+Lines hinted(const char* operand, const char* store) {
+  return {store,
+          "0 fence 1 dsb ishst",
+          std::string("0 fence 1 tlbi ipas2e1is, ") + operand,
+          "0 fence 1 dsb ish",
+          "0 fence 1 tlbi vmalle1is",
+          "0 fence 1 dsb ish"};
+}
 const Spoilt kSpoilt[] = {
     // Kind
     {"INVLPG", kX86, {kUnmap, "0 fence - invlpg [0x5000]"}, "wrong kind"},
@@ -204,6 +212,23 @@ const Spoilt kSpoilt[] = {
       "0 fence 1 tlbi ripas2le1is, 0x400000000005", "0 fence 1 dsb ish", "0 fence 1 tlbi vmalle1is",
       "0 fence 1 dsb ish"},
      "range too small"},
+    // Hints (FEAT_TTL): 4K granule, 1 in bits 47:46; the level in 45:44. The page is at level 3,
+    // the
+    // large leaf at level 2.
+    {"hinted at its level", kArm, hinted("0x700000000005", kUnmap), ""},
+    {"hinted at another level", kArm, hinted("0x600000000005", kUnmap), "wrong level"},
+    {"hinted at another granule", kArm, hinted("0xb00000000005", kUnmap), "wrong level"},
+    {"without a level", kArm, hinted("0x400000000005", kUnmap), ""},
+    {"large, hinted at its level", kArm, hinted("0x600000000200", "0 store 0x22008 B 0"), ""},
+    {"large, hinted as a page", kArm, hinted("0x700000000200", "0 store 0x22008 B 0"),
+     "wrong level"},
+    // A range of two pages: its level in bits 38:37.
+    {"range, hinted at another level",
+     kArm,
+     {kUnmap, "0 store 0x23030 L6 0", "0 fence 1 dsb ishst",
+      "0 fence 1 tlbi ripas2le1is, 0x404000000005", "0 fence 1 dsb ish", "0 fence 1 tlbi vmalle1is",
+      "0 fence 1 dsb ish"},
+     "wrong level"},
     // Leaf only
     {"last level",
      kArm,
@@ -244,9 +269,9 @@ const Spoilt kSpoilt[] = {
       "1 fence - sfence.w.inval", "1 fence - hinval.gvma 0x1400, 5", "0 fence - sfence.inval.ir"},
      "not completed"},
     // Order
-    {"before the store", kX86, kInvept + Lines{kUnmap}, "excess, too early"},
-    {"before the store", kRiscV, kHfence + Lines{kUnmap}, "excess, too early"},
-    {"before the store", kArm, kByIpa + Lines{kUnmap}, "excess, too early"},
+    {"before the store", kX86, kInvept + Lines{kUnmap}, "too early"},
+    {"before the store", kRiscV, kHfence + Lines{kUnmap}, "too early"},
+    {"before the store", kArm, kByIpa + Lines{kUnmap}, "too early"},
     {"store not visible",
      kArm,
      {kUnmap, "0 fence 1 tlbi vmalls12e1is", "0 fence 1 dsb ish"},
@@ -276,6 +301,11 @@ const Spoilt kSpoilt[] = {
     {"freed before unmapped", kX86, Lines{"0 free 0x95000 0x1000", kUnmap} + kInvept,
      "use after free"},
     {"never fenced", kX86, {kUnmap, "0 free 0x95000 0x1000"}, "missing, use after free"},
+    {"freed while mapped", kX86, {"0 free 0x95000 0x1000"}, "use after free"},
+    {"freed while mapped", kArm, {"0 free 0x95000 0x1000"}, "use after free"},
+    {"a part of a large leaf", kRiscV, {"0 free 0x5ff000 0x1000"}, "use after free"},
+    {"what no leaf names", kRiscV, {"0 free 0x600000 0x1000"}, ""},
+    {"table freed while linked", kRiscV, {"0 free 0x23000 0x1000"}, "use after free"},
     // Wasted
     {"new entry", kX86, {"0 store 0x23040 0 L8", kInvept[0]}, "excess"},
     {"more permission",
@@ -373,6 +403,49 @@ TEST(Rules, AViolationRemovesWhatCausedItOnX86) {
                            "1 0 fault 1 0x5000\n1 1 fence - invept single-context, 0x10000\n"
                            "2 0 end\n3 0 enter 1\n";
   EXPECT_EQ(check_text(text)->names(), "");
+}
+
+// A processor may have cut a large leaf into pages: the violation takes the one that caused it.
+TEST(Rules, AViolationLeavesTheOtherPagesOfALargeLeaf) {
+  const auto after = [](const char* store, const char* gpa) {
+    return check_text(preamble(kX86) + "1 0 begin edit\n" + with_entries(kX86, store) +
+                      "1 0 fault 1 " + gpa +
+                      "\n1 1 fence - invept single-context, 0x10000\n2 0 end\n3 0 enter 1\n" +
+                      "4 0 access 1 0x200000 0x200000 read\n4 0 access 1 0x201000 0x201000 read\n");
+  };
+  EXPECT_EQ(after("1 0 store 0x23028 L5 0", "0x5000")->names(), "");
+  const auto large = after("1 0 store 0x22008 B 0", "0x201000");
+  EXPECT_EQ(large->names(), "wrong processors");
+  // The page that it took is not hit, the other one is.
+  EXPECT_EQ(large->checker.findings()[0].hits, 1u);
+}
+
+TEST(Rules, ATableThatIsLinkedTwiceTranslatesTwice) {
+  // Under GPA 0 and under GPA 0x400000.
+  const std::string twice =
+      preamble(kRiscV) + with_entries(kRiscV, "1 0 store 0x22010 0 T") + "1 0 begin unmap\n" +
+      with_entries(kRiscV, "1 0 store 0x23028 L5 0") +
+      "1 0 fence - hfence.gvma 0x1400, 5\n1 1 fence - hfence.gvma 0x1400, 5\n";
+  EXPECT_EQ(check_text(twice + "2 0 end\n3 0 enter 1\n")->names(), "range too small");
+  const std::string other =
+      "1 0 fence - hfence.gvma 0x101400, 5\n1 1 fence - hfence.gvma 0x101400, 5\n";
+  EXPECT_EQ(check_text(twice + other + "2 0 end\n3 0 enter 1\n")->names(), "");
+  // Unlinked once, it is there once.
+  const std::string once = preamble(kRiscV) + with_entries(kRiscV, "1 0 store 0x22010 0 T") +
+                           with_entries(kRiscV, "1 0 store 0x22010 T 0") +
+                           "1 0 fence - hfence.gvma zero, 5\n1 1 fence - hfence.gvma zero, 5\n" +
+                           "1 0 begin unmap\n" + with_entries(kRiscV, "1 0 store 0x23028 L5 0") +
+                           "1 0 fence - hfence.gvma 0x1400, 5\n1 1 fence - hfence.gvma 0x1400, 5\n";
+  EXPECT_EQ(check_text(once + "2 0 end\n3 0 enter 1\n")->names(), "");
+}
+
+TEST(Rules, ARootOfTwoVmsNeedsTheFencesOfBoth) {
+  const std::string shared =
+      preamble(kRiscV) + "1 0 vm 2 sv39x4 root=0x10000 vmid=6\n" +
+      "1 2 enter 2\n1 0 begin unmap\n" + with_entries(kRiscV, "1 0 store 0x23028 L5 0") +
+      "1 0 fence - hfence.gvma 0x1400, 5\n1 1 fence - hfence.gvma 0x1400, 5\n";
+  EXPECT_NE(check_text(shared + "2 0 end\n")->names(), "");
+  EXPECT_EQ(check_text(shared + "1 2 fence - hfence.gvma 0x1400, 6\n2 0 end\n")->names(), "");
 }
 
 TEST(Rules, ATagIsUsedAgainOnlyAfterItsFences) {

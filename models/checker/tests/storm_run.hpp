@@ -14,6 +14,7 @@ struct StormResult {
   u64 operations = 0;
   u64 errors = 0;
   u64 warnings = 0;
+  u64 excess = 0;
   bool harmed = false;   ///< says the adversary
   u64 hits = 0;          ///< of accesses between operations, on stale copies
   u64 unexplained = 0;   ///< hits, ever, without an open obligation
@@ -25,7 +26,7 @@ struct StormResult {
   bool is_as_known(const FencePolicy& policy) const {
     const bool wrong = policy.source == FencePolicy::Source::Original030;
     const bool narrow = &policy == &FencePolicy::Precise;
-    return wrong == (errors != 0) && wrong == (hits != 0) && (!narrow || warnings == 0);
+    return wrong == (errors != 0) && wrong == (hits != 0) && (!narrow || excess == 0);
   }
 };
 
@@ -52,7 +53,10 @@ class StormRun {
     result_.errors = both_.checker.errors();
     result_.warnings = both_.checker.warnings();
     result_.harmed = both_.adversary.harmed();
-    for (const Finding& finding : both_.checker.findings()) result_.findings += describe(finding);
+    for (const Finding& finding : both_.checker.findings()) {
+      result_.findings += describe(finding);
+      if (finding.failure == Failure::Excess) result_.excess += finding.count;
+    }
     return result_;
   }
 

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// storms OPERATIONS [SEED]: random storms on each architecture under each policy of fences, as a
-// table. Exit code 1 if checker and adversary disagree anywhere.
+// storms OPERATIONS [SEED [POLICY]]: random storms on each architecture under each policy of
+// fences, as a table. Exit code 1 if checker and adversary disagree anywhere.
 
 #include <chrono>
 #include <cinttypes>
@@ -15,9 +15,10 @@ namespace nestwalk::checker {
 namespace {
 
 template <class Shape>
-bool storms(u64 operations, u64 seed) {
+bool storms(u64 operations, u64 seed, const std::string& wanted) {
   bool good = true;
   for (const FencePolicy* const policy : addrspace::kFencePolicies) {
+    if (!wanted.empty() && wanted != policy->name) continue;
     const auto start = std::chrono::steady_clock::now();
     const StormResult result = StormRun<Shape>(*policy, seed).run(operations);
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
@@ -40,16 +41,17 @@ int run(int count, char** arguments) {
   };
   const u64 operations = number(1, 0);
   const u64 seed = number(2, 1);
+  const std::string policy = count > 3 ? arguments[3] : "";
   if (operations == 0) {
-    std::fputs("usage: storms OPERATIONS [SEED]\n", stderr);
+    std::fputs("usage: storms OPERATIONS [SEED [POLICY]]\n", stderr);
     return 2;
   }
   std::puts(
       "           policy          operations     errors   warnings      hits  unexplained  "
       "seconds");
-  bool good = storms<OnEpt>(operations, seed);
-  good = storms<OnStage2>(operations, seed) && good;
-  good = storms<OnGStage>(operations, seed) && good;
+  bool good = storms<OnEpt>(operations, seed, policy);
+  good = storms<OnStage2>(operations, seed, policy) && good;
+  good = storms<OnGStage>(operations, seed, policy) && good;
   return good ? 0 : 1;
 }
 

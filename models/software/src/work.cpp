@@ -31,8 +31,7 @@ const Work& Recording::take() {
 void Recording::fenced(const addrspace::Invalidation<Gpa>& change) {
   if (!on_) return;
   // A fault on an entry that permits the access: only who had it has the stale copy.
-  const bool alone =
-      (change.changes() | addrspace::change::kSpurious) == addrspace::change::kSpurious;
+  const bool alone = change.changes() == addrspace::change::kSpurious && !change.tables();
   fence_step([&](auto&& sink) { emit_fences(architecture_, policy_, machine_, change, sink); },
              alone);
 }

@@ -84,6 +84,7 @@ class Adversary final : public Events {
     enum class Kind : u8 { Leaf, Table, Nothing } kind;
     u32 stored_by;
     bool visible;  ///< the store that made it stale was waited for, by who issues the fence
+    std::vector<u64> holes;  ///< pages of a large leaf that it does not hold any more
     bool nested = true;
     bool combined = true;
     u32 nested_ends = kNobody;  ///< whose barrier ends it
@@ -116,6 +117,8 @@ class Adversary final : public Events {
   addrspace::Architecture architecture(u32 vm) const;
   u64 bytes(const Copy& copy) const { return tables_.bytes_of(copy.vm, copy.what.level); }
   void leave(const Moment& when, u32 vm, const Tables::Found& what, Copy::Kind kind);
+  void leave_all(const Moment& when, const Tables::Place& place, u64 before, u64 after);
+  void look_for_conflicts(const Moment& when, const Tables::Place& place, u64 before, u64 after);
   bool clashes(const Copy& copy, u64 gpa, bool write, Wrong& wrong) const;
   bool disagrees(const Copy& copy) const;
   bool is_usable(const Copy& copy) const;

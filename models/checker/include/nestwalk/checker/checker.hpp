@@ -38,7 +38,7 @@ class Checker final : public Events {
   void operation_ended(const Moment& when) override;
   void entry_stored(const Moment& when, u64 slot, u64 before, u64 after) override;
   void frames_freed(const Moment& when, u64 first, u64 bytes) override;
-  void frames_allocated(const Moment& when, u64 first, u64 bytes) override;
+  void frames_allocated(const Moment&, u64, u64) override {}
   void fence_issued(const Moment& when, const models::FenceRequest& request,
                     Cycle cycles = 0) override;
   void barrier_issued(const Moment& when, Barrier barrier) override;
@@ -83,6 +83,7 @@ class Checker final : public Events {
     models::FenceRequest request;
     Moment when;
     Cycle cycles;
+    u64 order;
     u32 operation;    ///< on its processor
     u64 covered = 0;  ///< how many obligations it helped to discharge
     bool useful = false;
@@ -133,7 +134,8 @@ class Checker final : public Events {
   void enlist(Obligation obligation);
   void replace_older(const Obligation& obligation);
   void check_broken(const Moment& when, u32 vm, const Found& old, const Found& now);
-  void check_freed(const Moment& when, u32 vm, const Found& old, const Found& now);
+  void replaced(const Moment& when, u32 vm, const Found& old);
+  void check_used(const Moment& when, u64 first, u64 bytes);
 
   // Discharging: checker.cpp
   bool is_visible(const Obligation& obligation) const;
@@ -160,6 +162,7 @@ class Checker final : public Events {
   void judge_opened(Processor& processor);
   void settle(Obligation& obligation);
   void judge_fences(Processor& processor);
+  void excuse_fences(Processor& processor);
   void find_closest(Obligation& obligation) const;
   bool is_over_broad(const Issued& issued) const;
   void judge_fence(const Issued& issued, Failure failure);

@@ -20,6 +20,7 @@ enum class Failure : u8 {
   WrongOperand,
   Unshifted,
   RangeTooSmall,
+  WrongLevel,
   LeafOnly,
   WrongProcessors,
   NotCompleted,

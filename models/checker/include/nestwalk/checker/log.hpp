@@ -4,10 +4,13 @@
 // Reads the text log of LOG.md and tells of what it says.
 #pragma once
 
+#include <array>
+#include <deque>
 #include <istream>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "nestwalk/checker/events.hpp"
@@ -34,10 +37,31 @@ class LogReader {
   void vm(Line& line, const Moment& when, Events& events);
   void fence(Line& line, const Moment& when, Events& events);
   void access(Line& line, const Moment& when, Events& events);
+  void store(Line& line, const Moment& when, Events& events);
+  void enter(Line& line, const Moment& when, Events& events);
+  void exit(Line& line, const Moment& when, Events& events);
+  void destroy(Line& line, const Moment& when, Events& events);
+  void begin(Line& line, const Moment& when, Events& events);
+  void end(Line& line, const Moment& when, Events& events);
+  void fault(Line& line, const Moment& when, Events& events);
+  void free(Line& line, const Moment& when, Events& events);
+  void alloc(Line& line, const Moment& when, Events& events);
+  std::pair<u64, u64> frames(Line& line);
   const Vm& known_vm(Line& line) const;
+  const Vm& living_vm(Line& line) const;
+  u64 set_by_hardware() const;
+
+  /// What the lines before say of a processor.
+  struct Processor {
+    const Vm* inside = nullptr;
+    u32 depth = 0;  ///< of operations
+  };
 
   std::vector<std::shared_ptr<const models::EntryFormat>> formats_;
-  std::vector<Vm> vms_;
+  std::deque<Vm> vms_;
+  std::vector<u32> destroyed_;
+  std::array<Processor, kMostProcessors> processors_{};
+  std::unordered_map<u64, u64> entries_;  ///< by slot
   u64 line_ = 0;
 };
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <memory>
 #include <unordered_map>
 #include <vector>
@@ -20,6 +21,7 @@ class Tables {
     u32 vm;  ///< its number, not its id
     u8 level;
     u64 start;  ///< the first guest-physical address that it translates
+    friend bool operator==(const Place&, const Place&) = default;
   };
   struct Found {
     u8 level;
@@ -33,12 +35,17 @@ class Tables {
   const Vm& vm(u32 number) const { return vms_[number]; }
   u32 count() const { return static_cast<u32>(vms_.size()); }
 
-  /// False if no walk reaches the slot.
-  bool find(u64 slot, Place& place) const;
+  /// What the slot stands for, wherever walks reach it: a table may be linked several times, and a
+  /// root be that of several VMs.
+  std::vector<Place> places_of(u64 slot) const;
   u64 load(u64 slot) const;
   void store(u64 slot, u64 entry);
-  /// Forgets what tables were there; was one of them reachable?
-  bool free(u64 first, u64 bytes);
+  /// Forgets what tables were there.
+  void free(u64 first, u64 bytes);
+  /// Calls visit(Place, entry) for the leaves that lead to a part of this host memory, and for the
+  /// tables in it, with the entry 0: those that walks reach.
+  template <class Visit>
+  void for_each_use(u64 first, u64 bytes, Visit&& visit) const;
 
   models::Entry decode(u32 vm, u64 entry, unsigned level) const {
     return vms_[vm].nested.format->decode(entry, level);
@@ -54,13 +61,40 @@ class Tables {
  private:
   using Frame = std::array<u64, addrspace::kFrameBytes / sizeof(u64)>;
 
+  struct Leaf {
+    Place place;
+    u64 slot;
+    friend bool operator==(const Leaf&, const Leaf&) = default;
+  };
+
+  void forget(u64 frame);
   void reach(u32 vm, u64 table, unsigned level, u64 start, bool reachable);
-  void reach_frame(u32 vm, u64 frame, unsigned level, u64 start, bool reachable);
+  void reach_frame(const Place& first, u64 frame, bool reachable);
+  void reach_entry(const Place& place, u64 slot, u64 entry, bool reachable);
   static u64 frame_of(u64 slot) { return slot >> addrspace::kFrameShift; }
 
   std::vector<Vm> vms_;
   std::unordered_map<u64, std::unique_ptr<Frame>> memory_;
-  std::unordered_map<u64, Place> reachable_;  ///< by frame: what its first entry stands for
+  /// By frame: what its first entry stands for.
+  std::unordered_map<u64, std::vector<Place>> reachable_;
+  /// That walks reach, by size, by host address.
+  std::map<u64, std::multimap<u64, Leaf>> leaves_;
 };
+
+template <class Visit>
+void Tables::for_each_use(u64 first, u64 bytes, Visit&& visit) const {
+  const u64 last = first + (bytes - 1);
+  for (const auto& [size, leaves] : leaves_) {
+    auto at = leaves.lower_bound(first >= size ? first - size + 1 : 0);
+    for (; at != leaves.end() && at->first <= last; ++at) {
+      visit(at->second.place, load(at->second.slot));
+    }
+  }
+  for (u64 n = 0; n < bytes / addrspace::kFrameBytes; ++n) {
+    const auto found = reachable_.find(frame_of(first) + n);
+    if (found == reachable_.end()) continue;
+    for (const Place& place : found->second) visit(place, u64{0});
+  }
+}
 
 }  // namespace nestwalk::checker
