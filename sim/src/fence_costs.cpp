@@ -16,9 +16,9 @@ namespace {
 constexpr struct {
   const char* column;
   const char* statistic;
-} kColumns[] = {{"exits", "exit.total"},        {"cycles", "time.cycles"},
-                {"in fences", "fence.cycles"},  {"fences", "engine.fences"},
-                {"IPIs", "fence.interrupts"},   {"refills", "fence.refills"},
+} kColumns[] = {{"exits", "exit.total"},         {"cycles", "time.cycles"},
+                {"in fences", "fence.cycles"},   {"fences", "engine.fences"},
+                {"IPIs", "fence.interrupts"},    {"refills", "fence.refills"},
                 {"lost by guests", "fence.lost"}};
 
 }  // namespace

@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// What fences cost by the number of vCPUs: one storm under each policy. The hypervisor does the same
-// operations in the same order, whatever the number of vCPUs, which take turns in asking for them;
-// each vCPU makes the same accesses.
+// What fences cost by the number of vCPUs: one storm under each policy. The hypervisor does the
+// same operations in the same order, whatever the number of vCPUs, which take turns in asking for
+// them; each vCPU makes the same accesses.
 #pragma once
 
 #include "cases.hpp"
