@@ -10,6 +10,7 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -93,7 +94,15 @@ class Table(unittest.TestCase):
         self.assertIn("base: expected results of Google Benchmark, found", done.stderr)
 
 
+PROGRAM = os.path.join(bench_compare.HERE, "build/release/sim/nestwalk")
+
+
 class Gate(unittest.TestCase):
+    @unittest.skipUnless(shutil.which("valgrind") and os.path.exists(PROGRAM), "needs both")
+    def test_replays_run_under_valgrind(self):
+        words = (*bench_compare.REPLAYS[0], "--set", "run.limit=1")
+        self.assertGreater(bench_compare.instructions_of(PROGRAM, words), 1_000_000)
+
     def test_fails_when_instructions_grow_by_more_than_allowed(self):
         for change, code in ((1009, 0), (1010, 0), (1011, 3), (900, 0)):
             with contextlib.redirect_stdout(io.StringIO()):
