@@ -37,7 +37,7 @@ class Lru final : public Replacement {
       const u64 found = (difference - kOnes) & ~difference & kTops;
       const u64 moved = found ^ (found - 1);  // up to that bit; all, if it is not there
       *turns = word ^ ((word ^ (word << kLaneBits | front)) & moved);
-      if (kOneWord || found != 0) return;
+      if (found != 0) return;
       front = word >> (64 - kLaneBits);
     }
   }
