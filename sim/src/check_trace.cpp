@@ -56,6 +56,7 @@ std::vector<Check> checks_of(const CommandLine& line) {
   for (const std::string& preset : machines_of(line)) {
     for (const std::string& policy : fence_policies_of(line.get<Words>("policy"))) {
       Configuration configuration = configuration_of(line, preset);
+      configuration.expect_whole_run("nestwalk check");
       const std::string name = use_fence_policy(configuration, policy);
       checks.push_back({fs::path(preset).stem().string(), name, std::move(configuration)});
     }

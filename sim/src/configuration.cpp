@@ -389,6 +389,13 @@ void Configuration::check_machine() const {
   (void)models::parse_preset(document_["machine"].dump(), preset_file_);
 }
 
+void Configuration::expect_whole_run(const std::string& who) const {
+  for (const char* const path : {"run.warmup", "run.from", "run.to", "run.phases"}) {
+    if (value_at(path) == Json::parse(parameter_at(path)->standard)) continue;
+    throw UsageError(who + ": " + path + " has no effect: all of the run is looked at");
+  }
+}
+
 const std::string Configuration::text(const char* path) const {
   return value_at(path).get<std::string>();
 }

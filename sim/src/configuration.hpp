@@ -62,6 +62,8 @@ class Configuration {
   const Json& value_at(const std::string& path) const;
   /// Throws models::PresetError.
   void check_machine() const;
+  /// For what looks at the whole of a run: throws UsageError if only a part is measured.
+  void expect_whole_run(const std::string& who) const;
 
  private:
   Json& at(const std::string& path, const std::string& where, bool make = false);

@@ -51,6 +51,7 @@ int run(const CommandLine& line) {
   numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
 
   Configuration configuration = configuration_of(line);
+  configuration.expect_whole_run("nestwalk explain");
   const u32 vcpu = line.get<u32>("vcpu");
   std::unique_ptr<Storyteller> teller;
   const Replay played = replay(

@@ -118,7 +118,7 @@ void Rows::time() {
   const software::VcpuCounts& vcpus = all_.vcpus;
   cycles("time.cycles", all_.end, "from the start until the last vCPU was done");
   cycles("time.first_access", all_.first_access == models::kNever ? 0 : all_.first_access,
-         "from the start until the guest's first access was over");
+         "from the start until the guest's first access was over; 0 if it was before");
   cycles("time.begin", all_.begin.sum(), "before the vCPUs began, to give the guest its memory");
   cycles("time.vcpus", all_.vcpu_cycles, "of all vCPUs together: the sum of the next nine");
   const Cycle rest = vcpus.instruction_cycles + vcpus.interrupted_cycles + vcpus.switch_cycles +

@@ -207,7 +207,7 @@ void Configuration::resolve_host(RunShape& shape, u32 vcpus) {
   if (document_["host"]["vmids"] == "auto") put("host.vmids", std::max<u64>(vms, 2), "auto");
   shape.vmids = static_cast<addrspace::u16>(number("host.vmids"));
   // Each core runs one guest at a time, and that keeps its own.
-  if (shape.vmids < vms && shape.vmids <= shape.cores) {
+  if (shape.vmids < vms && shape.vmids < shape.cores) {
     throw UsageError("host.vmids is " + std::to_string(shape.vmids) + ", but " +
                      std::to_string(shape.cores) + " cores run as many guests at once");
   }
@@ -245,6 +245,10 @@ RunShape Configuration::resolve(const std::vector<traces::Header>& traces) {
   shape.part = {number("run.warmup"), word("run.from"), word("run.to"), flag("run.phases")};
   if (shape.part.warmup != 0 && !shape.part.from.empty()) {
     throw UsageError("run.warmup and run.from: statistics begin once");
+  }
+  const bool has_phases = shape.part.phases || !shape.part.from.empty() || !shape.part.to.empty();
+  if (has_phases && traces.size() > 1) {
+    throw UsageError("run.from, run.to and run.phases: several traces have phases of their own");
   }
   if (shape.limit != 0 && shape.part.warmup >= shape.limit) {
     throw UsageError("run.warmup is " + std::to_string(shape.part.warmup) +

@@ -121,6 +121,10 @@ int run(const CommandLine& line) {
         [&](u64 accesses) { progress.update(accesses, total, accesses); });
   }
   for (const std::string& each : played.disagreements) warn(each);
+  const u64 refused = std::get<u64>(value_of(played.statistics, "operation.refused"));
+  if (refused != 0) {
+    warn("the engine refused " + std::to_string(refused) + " operations of the hypervisor");
+  }
   if (!played.ended_early.empty()) warn("the run ended early: " + played.ended_early);
   const std::string json = as_json(played.statistics, played.histograms).dump(2) + "\n";
   if (line.has("json") || !directory) {

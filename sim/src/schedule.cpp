@@ -108,7 +108,9 @@ ScheduledOperation operation_of(const Row& row, const std::string& where) {
   scheduled.operation.kind = row.operation();
   scheduled.at = row.number("at", kMostCycles, "cycles");
   if (row.has("every")) scheduled.every = row.number("every", kMostCycles, "cycles");
+  if (scheduled.every != 0) scheduled.times = kMostCycles;
   if (row.has("times")) scheduled.times = row.number("times", kMostCycles, "a number");
+  if (scheduled.times == 0) fail(where + ".times", "a number above 0", "0");
   if (scheduled.every == 0 && scheduled.times > 1) fail(where, "cycles as every", "none");
   const bool memory = names_memory(scheduled.operation.kind);
   if (!memory && (row.has("gpa") || row.has("bytes"))) {

@@ -7,6 +7,8 @@
 //    {"operation": "log_harvest", "at": 2000000, "every": 500000, "times": 20},
 //    {"operation": "zap", "at": 3000000, "gpa": "0x200000", "bytes": "2M"},
 //    {"operation": "protect", "at": 4000000, "gpa": 0, "bytes": "64K", "access": "rx"}]
+//
+// `every` without `times`: until the guest ends.
 #pragma once
 
 #include "parameter.hpp"

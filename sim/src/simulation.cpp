@@ -24,14 +24,16 @@ constexpr Cycle kSlice = 50'000'000;
 /// its kernel's direct map.
 constexpr u32 kOwnTags = 8;
 
-// The caches tell so many combinations of VMIDs and ASIDs apart; on x86, of roots as well.
+// The caches tell so many combinations of VMIDs and ASIDs apart; on x86, of roots as well, which
+// come under each VMID where these change hands.
 u16 asids_for_each(const RunShape& shape, u32 vcpus) {
   const auto guests = static_cast<u32>(shape.vms.size());
   const bool by_root = shape.machine.architecture == Architecture::X86_64;
   const u32 vmids = std::min<u32>(guests, shape.vmids);
-  const u32 there_are = models::Tags::kMost / (by_root ? guests * vmids : vmids);
+  const u32 there_are = models::Tags::kMost / (by_root && vmids < guests ? guests * vmids : vmids);
   if (there_are < kOwnTags + vcpus + 1) {
-    throw software::ShapeError("so many guests have too few ASIDs: " + std::to_string(guests));
+    throw software::ShapeError(std::to_string(guests) + " guests under " + std::to_string(vmids) +
+                               " VMIDs (host.vmids) have too few ASIDs");
   }
   return std::min(software::most_asids(shape.machine.architecture),
                   static_cast<u16>(there_are - kOwnTags));
@@ -85,7 +87,8 @@ void Simulation::check_end() {
   for (const auto& vm : vms_) {
     for (u32 n = 0; n < vm->vcpus(); ++n) {
       if (!vm->vcpu(n).finished()) {
-        throw std::logic_error("vCPU " + std::to_string(n) + " waits for what never comes");
+        throw std::logic_error("vCPU " + std::to_string(n) +
+                               " of a guest waits for what never comes");
       }
       paid += vm->vcpu(n).counts().interrupted_cycles + vm->vcpu(n).counts().unpaid_cycles;
     }

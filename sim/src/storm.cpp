@@ -18,18 +18,16 @@ StormFile::StormFile(const Words& parameters) {
   traces::Values values(generator.parameters);
   for (const char* const text : {"accesses=10000", "period=50"}) values.set(text);
   for (const std::string& text : parameters) values.set(text);
-  path_ = (fs::temp_directory_path() / "nestwalk-storm-XXXXXX").string();
-  const int file = mkstemp(path_.data());
-  if (file < 0) throw UsageError(path_ + ": cannot be made");
-  close(file);
+  std::string name = (fs::temp_directory_path() / "nestwalk-storm-XXXXXX").string();
+  file_ = mkstemp(name.data());
+  if (file_ < 0) throw UsageError(name + ": cannot be made");
+  unlink(name.c_str());
+  path_ = "/proc/self/fd/" + std::to_string(file_);
   const auto sink = traces::create_sink(path_);
   traces::generate(generator, values, *sink);
 }
 
-StormFile::~StormFile() {
-  std::error_code none;
-  fs::remove(path_, none);
-}
+StormFile::~StormFile() { close(file_); }
 
 addrspace::u64 operations_of(const Json& statistics) {
   constexpr const char* kKinds[] = {

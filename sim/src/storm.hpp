@@ -20,6 +20,7 @@ class StormFile {
   const std::string& path() const { return path_; }
 
  private:
+  int file_ = -1;  ///< without a name, so that nothing is left behind, whatever happens
   std::string path_;
 };
 

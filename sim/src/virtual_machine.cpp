@@ -156,6 +156,11 @@ void VirtualMachine::add_to(software::Totals& all, models::Cycle now) const {
 }
 
 void VirtualMachine::check(checker::Events& events) {
+  if (!shape_.hypervisor.second_stage || shape_.replays_host) {
+    throw software::ShapeError(
+        "fences are checked of a second stage of the engine: hypervisor.backing is none or "
+        "replayed");
+  }
   const addrspace::VmTag tag = space_->tag();
   checker::Vm vm;
   vm.vmid = tag.vmid;

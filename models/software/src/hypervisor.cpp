@@ -64,7 +64,7 @@ Hypervisor::Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpac
       cores_(cores),
       vmids_(vmids),
       vmid_(vmid),
-      entered_(board.cores(), 1) {
+      entered_(board.cores(), 0) {
   for (u32 core = 0; core < board.cores(); ++core) {
     workers_.emplace_back(board, fences, core, recording.architecture(), costs,
                           static_cast<Shootdowns*>(this));
@@ -113,7 +113,8 @@ void Hypervisor::leave_guest(u32 core, models::Actor& owner, u32 what) {
 }
 
 void Hypervisor::take_vmid(u32 core) {
-  if (!has_vmid()) {
+  if (!vmids_.is_current(vmid_)) {
+    ++renewals_;
     rolls_over_ = vmids_.renew(vmid_);
     if (rolls_over_) ++schedule_.vmid_rollovers;
     const Result<void> named = space_.set_vmid(vmid_.tag);
@@ -141,8 +142,8 @@ void Hypervisor::arrive(u32 core) {
 
 // What has to be invalidated before the guest runs there under its VMID; false if nothing has.
 bool Hypervisor::fence_vmid(u32 core) {
-  const bool is_first = entered_[core] != vmid_.generation;
-  entered_[core] = vmid_.generation;
+  const bool is_first = entered_[core] != renewals_;
+  entered_[core] = renewals_;
   if (!rolls_over_ && !is_first) return false;
   record(core);
   const Architecture architecture = recording_.architecture();

@@ -26,15 +26,21 @@ bool RecordedOrder::reach(const Member& member) {
   return goes_on;
 }
 
+u64 RecordedOrder::least_clock_waited_for(const Row& by) const {
+  u64 least = kNobody;
+  for (const Row& each : members_) {
+    if (each.waits && &each != &by) least = std::min(least, each.member->clock());
+  }
+  return least;
+}
+
 void RecordedOrder::moved() {
   for (std::size_t n = 0; n < members_.size(); ++n) {
     if (!members_[n].waits || !may_go_on(n)) continue;
     members_[n].waits = false;
     members_[n].member->go_on();
   }
-  const bool wanted =
-      std::any_of(members_.begin(), members_.end(), [](const Row& each) { return each.waits; });
-  for (const Row& each : members_) each.member->hurry(wanted && !each.waits);
+  for (const Row& each : members_) each.member->watch(least_clock_waited_for(each));
 }
 
 }  // namespace nestwalk::software

@@ -50,6 +50,8 @@ void Totals::add(const Totals& other) {
 void Totals::take_away(const Totals& before) {
   models::take_away<TotalCounts>(*this, before);
   latencies.take_away(before.latencies);
+  const bool comes_later = before.first_access == models::kNever && first_access != models::kNever;
+  first_access = comes_later ? first_access - before.end : models::kNever;
   all_finished = false;  // what was under way has parts on both sides
 }
 

@@ -314,13 +314,10 @@ bool Vcpu::attend() {
     return false;
   }
   if (cores_.must_give_up(number_, now)) return leave_core(Front::Attend);
-  if (hurried_) order_->moved();
-  set_alarm();
+  cores_.set_alarm(number_, agenda_.next());
   front_ = Front::Ready;
   return true;
 }
-
-void Vcpu::set_alarm() { cores_.set_alarm(number_, hurried_ ? 0 : agenda_.next()); }
 
 bool Vcpu::leave_core(Front resume) {
   resume_ = resume;
@@ -350,10 +347,10 @@ void Vcpu::on_core() {
   if (guest_ != nullptr) guest_->put_on(number_, vcpu_);
   if (replayed_ != nullptr) replayed_->put_on(number_, vcpu_);
   const bool is_first = front_ == Front::Begin;
-  if (is_first && hypervisor_.has_vmid()) {
+  if (is_first && hypervisor_.may_begin_at_once()) {
     core_.mmu->set_regime(regime_);
     hypervisor_.begin_guest(number_);
-    set_alarm();
+    cores_.set_alarm(number_, agenda_.next());
     return board_.wheel().schedule(board_.wheel().now(), *this, kFront);
   }
   if (is_first) resume_ = Front::Begin;
@@ -372,7 +369,7 @@ bool Vcpu::arrive() {
   end_pause();
   cores_.owe(number_, std::exchange(owed_, 0));
   cores_.begin_slice(number_, board_.wheel().now());
-  set_alarm();
+  cores_.set_alarm(number_, agenda_.next());
   front_ = resume_;
   return true;
 }
@@ -408,12 +405,6 @@ void Vcpu::go_on() {
     begin_pause(&VcpuCounts::waiting_cycles);
     cores_.ask(number_, *this, board_.wheel().now());
   }
-}
-
-void Vcpu::hurry(bool wanted) {
-  if (hurried_ == wanted) return;
-  hurried_ = wanted;
-  if (has_core_) set_alarm();
 }
 
 // Sums ------------------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ bool Vcpu::spend(Cycle cycles) {
 // What the instructions before the next access or event take. What is less than a cycle is kept.
 Cycle Vcpu::gap(u64 instructions) {
   counts_.instructions += instructions;
+  if (counts_.instructions >= watched_) [[unlikely]]
+    order_->moved();
   carry_ += instructions * 1000;
   const u64 per_cycle = costs_.instructions_per_1000_cycles;
   Cycle cycles = 0;
@@ -327,8 +329,7 @@ Cycle& Vcpu::cycles_of(VcpuCounts& counts, const Slot& slot) {
   }
 }
 
-// With a window
-// -------------------------------------------------------------------------------------
+// With a window -----------------------------------------------------------------------------------
 
 void Vcpu::go_on(u32 index) {
   Slot& slot = slots_[index];

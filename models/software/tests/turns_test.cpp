@@ -71,11 +71,11 @@ class Walker final : public RecordedOrder::Member {
  public:
   u64 clock() const override { return at; }
   bool is_through() const override { return through; }
-  void hurry(bool wanted) override { hurried = wanted; }
+  void watch(u64 clock) override { watched = clock; }
   void go_on() override { ++went_on; }
   u64 at = 0;
   bool through = false;
-  bool hurried = false;
+  u64 watched = RecordedOrder::kNobody;
   int went_on = 0;
 };
 
@@ -87,7 +87,7 @@ TEST(RecordedOrder, LetsNobodyGoBeforeThoseBehind) {
   // b begins where a gets to after 1000 instructions; a goes on at 2000.
   b.at = 1000;
   EXPECT_FALSE(order.reach(b));
-  EXPECT_TRUE(a.hurried);
+  EXPECT_EQ(a.watched, 1000u);
   a.at = 999;
   order.moved();
   EXPECT_EQ(b.went_on, 0);
@@ -97,12 +97,12 @@ TEST(RecordedOrder, LetsNobodyGoBeforeThoseBehind) {
   a.at = 2000;
   EXPECT_FALSE(order.reach(a));
   EXPECT_EQ(b.went_on, 1);
-  EXPECT_TRUE(b.hurried);
-  EXPECT_FALSE(a.hurried);
+  EXPECT_EQ(b.watched, 2000u);
+  EXPECT_EQ(a.watched, RecordedOrder::kNobody);
   b.at = 2000;
   order.moved();
   EXPECT_EQ(a.went_on, 1);
-  EXPECT_FALSE(b.hurried);
+  EXPECT_EQ(b.watched, RecordedOrder::kNobody);
 }
 
 TEST(RecordedOrder, WaitsForNobodyWhoHasEnded) {

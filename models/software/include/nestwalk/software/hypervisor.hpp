@@ -61,8 +61,10 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   /// The guest begins and ends to run on a core.
   void begin_guest(u32 core);
   void end_guest(u32 core);
-  /// It has a VMID under which it may run.
-  bool has_vmid() const { return vmids_.is_current(vmid_); }
+  /// Its VMID is its own, and nothing of another guest is left under it anywhere.
+  bool may_begin_at_once() const {
+    return vmids_.is_current(vmid_) && !vmids_.is_fencing() && renewals_ == 0;
+  }
   /// A vCPU comes to a core: it gets a VMID, if that of its guest was taken back.
   void take_vmid(u32 core);
   u16 vmid() const { return vmid_.tag; }
@@ -173,7 +175,8 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   Cores& cores_;
   Vmids& vmids_;
   Vmids::Holder vmid_;
-  std::vector<u32> entered_;  ///< by core: the generation of the VMID that ran there
+  u32 renewals_ = 0;          ///< of its VMID
+  std::vector<u32> entered_;  ///< by core: which of them ran there
   bool rolls_over_ = false;   ///< it took all VMIDs back, and has to fence, or does
   std::function<void(u16)> heard_;
   ScheduleCounts schedule_;

@@ -18,8 +18,9 @@ class RecordedOrder {
     virtual u64 clock() const = 0;
     /// It has ended, and is behind nobody.
     virtual bool is_through() const = 0;
-    /// Somebody waits until its clock is further, or nobody does any more.
-    virtual void hurry(bool wanted) = 0;
+    /// Somebody waits until its clock is there: moved() is to be called from then on. kNobody:
+    /// none.
+    virtual void watch(u64 clock) = 0;
     /// It does not have to wait any more.
     virtual void go_on() = 0;
 
@@ -29,6 +30,8 @@ class RecordedOrder {
     Member& operator=(const Member&) = default;
     ~Member() = default;
   };
+
+  static constexpr u64 kNobody = ~u64{0};
 
   /// In the order of their numbers.
   void add(Member& member) { members_.push_back({&member}); }
@@ -43,6 +46,7 @@ class RecordedOrder {
     bool waits = false;
   };
   bool may_go_on(std::size_t number) const;
+  u64 least_clock_waited_for(const Row& by) const;
 
   std::vector<Row> members_;
 };

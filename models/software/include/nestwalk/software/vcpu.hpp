@@ -212,7 +212,10 @@ class Vcpu final : private models::Actor,
   void on_core() override;
   u64 clock() const override { return clock_base_ + counts_.instructions; }
   bool is_through() const override { return front_ == Front::Finished; }
-  void hurry(bool wanted) override;
+  void watch(u64 clock) override {
+    watched_ =
+        clock == RecordedOrder::kNobody ? kNever : std::max(clock, clock_base_) - clock_base_;
+  }
   void go_on() override;
   u64 upcoming(u32 others) const override {
     const std::size_t at = at_ + others;
@@ -252,7 +255,6 @@ class Vcpu final : private models::Actor,
   bool leave_core(Front resume);
   void left_core();
   bool arrive();
-  void set_alarm();
   void begin_fence(const GuestFence& fence);
   bool issue_fence();
   bool begin_replay_event();
@@ -303,9 +305,9 @@ class Vcpu final : private models::Actor,
   models::Mmu::Totals mmu_totals_{};  ///< until it left there
   bool has_core_ = false;
   Cycle owed_ = 0;            ///< that interrupts took before it left
-  bool hurried_ = false;      ///< another vCPU waits for its clock
   bool out_of_turn_ = false;  ///< it waits for another's
   u64 clock_base_ = 0;
+  u64 watched_ = kNever;  ///< instructions after which another one may go on
   RecordedOrder* order_ = nullptr;
   Agenda agenda_{{}};
   std::vector<Slot> slots_;

@@ -165,7 +165,6 @@ class RecordingObserver {
   Recording* recording_;
 };
 
-/// Repeats work on a core, step after step.
 /// Knows on which other cores the engine's fences have to be executed, too, and is told what that
 /// took.
 class Shootdowns {
@@ -177,6 +176,7 @@ class Shootdowns {
   ~Shootdowns() = default;
 };
 
+/// Repeats work on a core, step after step.
 class Worker final : private models::Actor {
  public:
   Worker(models::Board& board, models::FenceUnit& fences, u32 core, Architecture architecture,
