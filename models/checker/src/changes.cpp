@@ -190,7 +190,8 @@ void Checker::enlist(Obligation obligation) {
     processor.unseen.push_back(std::move(obligation));
     return;
   }
-  if (guest.ran == 0) return;
+  // Held by nobody: but the operation, who cannot know, may fence it.
+  if (guest.ran == 0 && obligation.returned) return;
   obligation.left[0] = obligation.left[1] = guest.ran;
   guest.live.push_back(std::move(obligation));
   Obligation& made = guest.live.back();
