@@ -259,16 +259,19 @@ int run_break_even(const CommandLine& line, const std::string& format) {
 }
 
 std::vector<unsigned> vcpus_of(const CommandLine& line) {
+  const std::string wanted = line.get<std::string>("vcpus");
   std::vector<unsigned> numbers;
-  for (const std::string& text : split(line.get<std::string>("vcpus"), ',')) {
-    const bool digits = !text.empty() && text.find_first_not_of("0123456789") == text.npos;
-    if (!digits || text.size() > 4) {
-      throw UsageError("nestwalk compare: --vcpus " + line.get<std::string>("vcpus") +
-                       ": not numbers with commas between them");
-    }
-    numbers.push_back(static_cast<unsigned>(std::stoul(text)));
+  bool good = !wanted.empty() && wanted.back() != ',';
+  for (const std::string& text : split(wanted, ',')) {
+    good = good && !text.empty() && text.size() <= 4 &&
+           text.find_first_not_of("0123456789") == text.npos;
+    const unsigned number = good ? static_cast<unsigned>(std::stoul(text)) : 0;
+    good = good && std::find(numbers.begin(), numbers.end(), number) == numbers.end();
+    numbers.push_back(number);
   }
-  return numbers;
+  if (good) return numbers;
+  throw UsageError("nestwalk compare: --vcpus " + wanted +
+                   ": not different numbers with commas between them");
 }
 
 int run_storm(const CommandLine& line, const std::string& format) {

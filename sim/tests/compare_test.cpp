@@ -82,7 +82,7 @@ TEST_F(Compare, StormsTakeTheFencePoliciesThatCheckTakes) {
          "refills | lost by guests |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n");
   EXPECT_EQ(run(storm + "precize 2>&1").exit_code, 2);
   expect("nestwalk compare --storm --vcpus 1,two", 2,
-         "nestwalk compare: --vcpus 1,two: not numbers with commas between them\n");
+         "nestwalk compare: --vcpus 1,two: not different numbers with commas between them\n");
   expect("nestwalk compare --storm vcpus=3", 2,
          "nestwalk compare: vcpus=3: --vcpus says how many there are\n");
 }
