@@ -200,6 +200,11 @@ u32 FenceUnit::take_place() {
   return place;
 }
 
+Cycle& FenceUnit::posted(u32 core) {
+  if (posted_.size() < board_.cores()) posted_.resize(board_.cores());
+  return posted_[core];
+}
+
 // On one core: it acts, or somebody is told that it was executed, or both. An event's number is
 // place * cores + core.
 void FenceUnit::put(const FenceRequest& fence, u32 core, Cycle at, bool acts, bool tells) {
@@ -213,7 +218,9 @@ void FenceUnit::issue(u32 core, const FenceRequest& fence, Reach reach, Actor& o
   const FenceShape& shape = board_.fence();
   const bool broadcast = is_broadcast(fence.kind);
   const Cycle now = board_.wheel().now();
-  const Cycle own = now + shape.cycles(cost_of(fence.kind));
+  Cycle own = now + shape.cycles(cost_of(fence.kind));
+  if (is_barrier(fence.kind)) own = std::max(own, posted(core));
+  if (is_posted(fence.kind)) posted(core) = std::max(own, posted(core));
   Cycle end = own;
   for (u32 n = 0; n < board_.cores(); ++n) {
     if (n == core || broadcast) {
@@ -231,25 +238,25 @@ void FenceUnit::issue(u32 core, const FenceRequest& fence, Reach reach, Actor& o
 Cycle FenceUnit::run_on(u32 core, Cycle start, bool issuer, std::span<const FenceRequest> fences) {
   const FenceShape& shape = board_.fence();
   Cycle now = start;
-  Cycle posted = start;  // until all has acted that nobody waited for
+  Cycle& until = posted(core);
   for (const FenceRequest& fence : fences) {
     const Cycle cycles = shape.cycles(cost_of(fence.kind));
     if (is_broadcast(fence.kind)) {
       if (!issuer) continue;
       put(fence, core, now, false, true);
-      posted = std::max(posted, now + cycles);
+      until = std::max(until, now + cycles);
       for (u32 n = 0; n < board_.cores(); ++n) put(fence, n, now + cycles, true, false);
       now += shape.issue_cycles;
     } else if (is_posted(fence.kind)) {
       const bool acts = fence.kind != FenceKind::SfenceWInval;
       put(fence, core, now, false, true);
       if (!acts) continue;
-      posted = std::max(posted, now + cycles);
+      until = std::max(until, now + cycles);
       put(fence, core, now + cycles, true, false);
       now += shape.issue_cycles;
     } else {
       now += cycles;
-      if (is_barrier(fence.kind)) now = std::max(now, posted);
+      if (is_barrier(fence.kind)) now = std::max(now, until);
       put(fence, core, now, true, true);
     }
   }

@@ -371,6 +371,26 @@ TEST(FenceUnit, PartsOfAFenceOverlapAndEndTogether) {
   EXPECT_EQ(done.at, 120u);  // three fences one after the other would take 300
   EXPECT_NE(tlb.find(0x3000, tag), nullptr);
 }
+// A HINVAL that takes 100, issued at 0, and at 10 a SFENCE.INVAL.IR that takes 5: it is over when
+// the first has acted.
+TEST(FenceUnit, ABarrierThatIsCheaperThanWhatItWaitsForWaits) {
+  MachineShape shape = simple();
+  price(shape, FenceCost::SfenceInvalIr) = 5;
+  Machine machine(shape, addrspace::kGiB);
+  FenceUnit unit(machine);
+  Notice posted(machine.wheel());
+  Notice done(machine.wheel());
+  Issuer issuer;
+  issuer.unit = &unit;
+  issuer.posted = &posted;
+  issuer.done = &done;
+  issuer.fences = {{FenceKind::HinvalGvmaAll}, {FenceKind::SfenceInvalIr}};
+  machine.wheel().schedule(0, issuer, 0);
+  machine.wheel().schedule(10, issuer, 1);
+  machine.wheel().run();
+  EXPECT_EQ(posted.at, 1u);
+  EXPECT_EQ(done.at, 100u);
+}
 TEST(FenceUnit, InnerAndOuterShareableFormsBroadcast) {
   EXPECT_FALSE(is_broadcast(FenceKind::TlbiRvae1));
   EXPECT_TRUE(is_broadcast(FenceKind::TlbiRvae1is));

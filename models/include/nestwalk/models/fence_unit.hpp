@@ -159,12 +159,14 @@ class FenceUnit final : public Actor {
     bool tells;
   };
   u32 take_place();
+  Cycle& posted(u32 core);
   Cycle run_on(u32 core, Cycle start, bool issuer, std::span<const FenceRequest> fences);
   void put(const FenceRequest& fence, u32 core, Cycle at, bool acts, bool tells);
 
   Board& board_;
   std::vector<Pending> pending_;
-  std::vector<u32> free_;  ///< places
+  std::vector<u32> free_;      ///< places
+  std::vector<Cycle> posted_;  ///< by core: until all has acted that nobody waited for
   FenceWitness* witness_ = nullptr;
   u64 dropped_ = 0;
 };
