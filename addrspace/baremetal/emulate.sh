@@ -22,7 +22,9 @@ emulate() {
   [[ -z $memory || $architecture == x86_64 ]] ||
     ram=(-machine memory-backend=ram
       -object "memory-backend-file,id=ram,size=256M,mem-path=$memory,share=on")
-  local common=(-m 256M -nographic -monitor none -serial stdio -kernel "$work/payload.elf" "${ram[@]}")
+  # No network card: its ROM is in a package of its own.
+  local common=(-m 256M -nographic -nic none -monitor none -serial stdio
+    -kernel "$work/payload.elf" "${ram[@]}")
   case $architecture in
     riscv64)
       timeout "$seconds" qemu-system-riscv64 -machine virt -cpu rv64,h=true -bios none \

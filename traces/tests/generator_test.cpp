@@ -61,7 +61,9 @@ struct StormParts {
         if (const auto* const access = std::get_if<Access>(&record)) {
           accesses[vcpu].push_back(*access);
         } else {
-          turns[vcpu].push_back(std::get<HypervisorOperation>(std::get<Event>(record).detail));
+          const EventDetail& detail = std::get<Event>(record).detail;
+          if (std::holds_alternative<TimeSync>(detail)) continue;  // the order of the turns
+          turns[vcpu].push_back(std::get<HypervisorOperation>(detail));
         }
       }
     }
