@@ -285,6 +285,11 @@ int run_storm(const CommandLine& line, const std::string& format) {
   for (const std::string& preset : line.get<Words>("preset")) {
     for (const std::string& policy : fence_policies_of(policies)) {
       Configuration configuration = configuration_of(line, preset);
+      configuration.expect_whole_run("nestwalk compare --storm");
+      if (configuration.value_at("hypervisor.backing") == "none") {
+        throw UsageError(
+            "nestwalk compare --storm: hypervisor.backing is none: there are no fences");
+      }
       const std::string name = use_fence_policy(configuration, policy);
       wanted.settings.push_back({fs::path(preset).stem().string(), name, configuration});
     }

@@ -70,6 +70,7 @@ class Configuration {
   void put(const std::string& path, const Json& value, const std::string& where);
   void merge(const Json& from, const std::string& path, const std::string& where);
   void resolve_host(RunShape& shape, addrspace::u32 vcpus);
+  void resolve_fences(software::HypervisorShape& hypervisor);
   VmShape resolve_vm(const traces::Header& trace, const models::MachineShape& machine);
   void resolve_guest(const traces::Header& trace, const models::MachineShape& machine,
                      software::GuestShape& guest);

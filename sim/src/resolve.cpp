@@ -134,6 +134,27 @@ void Configuration::resolve_guest(const traces::Header& trace, const models::Mac
   guest.mmio = whole(*ranges_of(document_["hypervisor"]["mmio"]), addrspace::kFrameBytes);
 }
 
+void Configuration::resolve_fences(software::HypervisorShape& hypervisor) {
+  const std::string fences = text("hypervisor.fences");
+  for (const addrspace::FencePolicy* const policy : addrspace::kFencePolicies) {
+    if (fences == policy->name) hypervisor.fences = *policy;
+  }
+  if (fences == "batched") {
+    hypervisor.fences.most_selective = static_cast<u32>(number("hypervisor.fence_threshold"));
+  }
+  if (fences == "rules") {
+    const addrspace::Architecture architecture =
+        models::parse_preset(document_["machine"].dump(), preset_file_).shape.architecture;
+    const FenceRules own = parse_fence_rules(document_["hypervisor"]["fence_rules"], architecture,
+                                             "hypervisor.fence_rules");
+    hypervisor.fences = {.name = "rules",
+                         .source = addrspace::FencePolicy::Source::Rules,
+                         .deferred = own.deferred,
+                         .interrupts = own.interrupts};
+    hypervisor.rules = own.rules;
+  }
+}
+
 VmShape Configuration::resolve_vm(const traces::Header& trace,
                                   const models::MachineShape& machine) {
   VmShape vm;
@@ -166,24 +187,7 @@ VmShape Configuration::resolve_vm(const traces::Header& trace,
     throw UsageError(
         "hypervisor.mmio needs a second stage of the engine, but hypervisor.backing is " + backing);
   }
-  const std::string fences = text("hypervisor.fences");
-  for (const addrspace::FencePolicy* const policy : addrspace::kFencePolicies) {
-    if (fences == policy->name) vm.hypervisor.fences = *policy;
-  }
-  if (fences == "batched") {
-    vm.hypervisor.fences.most_selective = static_cast<u32>(number("hypervisor.fence_threshold"));
-  }
-  if (fences == "rules") {
-    const addrspace::Architecture architecture =
-        models::parse_preset(document_["machine"].dump(), preset_file_).shape.architecture;
-    const FenceRules own = parse_fence_rules(document_["hypervisor"]["fence_rules"], architecture,
-                                             "hypervisor.fence_rules");
-    vm.hypervisor.fences = {.name = "rules",
-                            .source = addrspace::FencePolicy::Source::Rules,
-                            .deferred = own.deferred,
-                            .interrupts = own.interrupts};
-    vm.hypervisor.rules = own.rules;
-  }
+  resolve_fences(vm.hypervisor);
   vm.hypervisor.drop_fence = number("hypervisor.drop_fence");
   vm.hypervisor.schedule =
       parse_schedule(document_["hypervisor"]["schedule"], "hypervisor.schedule");

@@ -18,7 +18,10 @@ StormFile::StormFile(const Words& parameters) {
   traces::Values values(generator.parameters);
   for (const char* const text : {"accesses=10000", "period=50"}) values.set(text);
   for (const std::string& text : parameters) values.set(text);
-  std::string name = (fs::temp_directory_path() / "nestwalk-storm-XXXXXX").string();
+  std::error_code error;
+  const fs::path folder = fs::temp_directory_path(error);
+  if (error) throw UsageError("there is no folder for temporary files: " + error.message());
+  std::string name = (folder / "nestwalk-storm-XXXXXX").string();
   file_ = mkstemp(name.data());
   if (file_ < 0) throw UsageError(name + ": cannot be made");
   unlink(name.c_str());

@@ -279,6 +279,10 @@ void Checker::frames_freed(const Moment& when, u64 first, u64 bytes) {
     report(each, Failure::UseAfterFree, reason(each, each.held()), each.held());
   });
   check_used(when, first, bytes);
+  // Whatever comes to be in tables that are still linked, it is not what they said.
+  for (const auto& [slot, entry] : tables_.linked_entries(first, bytes)) {
+    entry_stored(when, slot, entry, 0);
+  }
   tables_.free(first, bytes);
 }
 

@@ -136,10 +136,10 @@ bool parse_tlbi(const Words& words, FenceRequest& request) {
     if (!operand) return false;
     request.instruction.operand = *operand;
     if (row.address != By::GuestPhysical) request.asid = static_cast<u16>(*operand >> 48);
-    if (words[1][0] == 'r') return decode_range(*operand, request);
     // The address field; bits above hold a hint, and for IPAs NS in bit 63.
     const unsigned bits = row.address == By::GuestPhysical ? 40 : 44;
     request.address = (*operand & low_mask(bits)) << 12;
+    if (words[1][0] == 'r' && !decode_range(*operand, request)) return false;
     if (row.address == By::GuestPhysical) request.address |= *operand & u64{1} << 63;
     return true;
   }

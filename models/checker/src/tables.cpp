@@ -57,16 +57,18 @@ void Tables::store(u64 slot, u64 entry) {
 }
 
 void Tables::free(u64 first, u64 bytes) {
-  const u64 frames = bytes / kFrameBytes;
-  std::vector<u64> freed;
-  if (frames <= memory_.size()) {
-    for (u64 n = 0; n < frames; ++n) freed.push_back(frame_of(first) + n);
-  } else {
-    for (const auto& each : memory_) {
-      if (each.first - frame_of(first) < frames) freed.push_back(each.first);
+  for (const u64 frame : frames_in(memory_, first, bytes)) forget(frame);
+}
+
+std::vector<std::pair<u64, u64>> Tables::linked_entries(u64 first, u64 bytes) const {
+  std::vector<std::pair<u64, u64>> entries;
+  for (const u64 frame : frames_in(reachable_, first, bytes)) {
+    for (u64 n = 0; n < kSlots; ++n) {
+      const u64 slot = (frame << addrspace::kFrameShift) + n * sizeof(u64);
+      if (const u64 entry = load(slot); entry != 0) entries.emplace_back(slot, entry);
     }
   }
-  for (const u64 frame : freed) forget(frame);
+  return entries;
 }
 
 void Tables::forget(u64 frame) {

@@ -4,10 +4,12 @@
 // storms OPERATIONS [SEED [POLICY]]: random storms on each architecture under each policy of
 // fences, as a table. Exit code 1 if checker and adversary disagree anywhere.
 
+#include <algorithm>
 #include <chrono>
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 
 #include "storm_run.hpp"
 
@@ -42,7 +44,10 @@ int run(int count, char** arguments) {
   const u64 operations = number(1, 0);
   const u64 seed = number(2, 1);
   const std::string policy = count > 3 ? arguments[3] : "";
-  if (operations == 0) {
+  const auto is_named = [&](const FencePolicy* each) { return policy == each->name; };
+  const bool known = policy.empty() || std::any_of(std::begin(addrspace::kFencePolicies),
+                                                   std::end(addrspace::kFencePolicies), is_named);
+  if (operations == 0 || !known) {
     std::fputs("usage: storms OPERATIONS [SEED [POLICY]]\n", stderr);
     return 2;
   }

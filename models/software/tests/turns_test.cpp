@@ -45,6 +45,25 @@ TEST(TagPool, TakesAllBackButThoseInUse) {
   EXPECT_FALSE(pool.is_current(holders[3]));
 }
 
+// The second of three runs when all are taken back, and keeps 2; then it leaves. Until the next
+// generation 2 is its own all the same: the others get 1 and 3.
+TEST(TagPool, GivesNobodyWhatSomebodyKept) {
+  TagPool pool(3);
+  TagPool::Holder holders[6];
+  for (int n = 0; n < 3; ++n) pool.renew(holders[n], Running{});
+  EXPECT_TRUE(pool.renew(holders[3], Running{&holders[1]}));
+  EXPECT_FALSE(pool.renew(holders[4], Running{}));
+  EXPECT_EQ(holders[3].tag, 1);
+  EXPECT_EQ(holders[4].tag, 3);
+  EXPECT_TRUE(pool.is_current(holders[1]));
+  // In the next one it is anybody's.
+  EXPECT_TRUE(pool.renew(holders[5], Running{}));
+  EXPECT_FALSE(pool.is_current(holders[1]));
+  EXPECT_EQ(holders[5].tag, 1);
+  EXPECT_FALSE(pool.renew(holders[0], Running{}));
+  EXPECT_EQ(holders[0].tag, 2);
+}
+
 TEST(Agenda, IsInTheOrderOfTime) {
   using Kind = HostOperation::Kind;
   const auto named = [](Kind kind) {

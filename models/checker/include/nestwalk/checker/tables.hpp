@@ -42,6 +42,8 @@ class Tables {
   void store(u64 slot, u64 entry);
   /// Forgets what tables were there.
   void free(u64 first, u64 bytes);
+  /// Slots and what is in them, of tables in a range that walks reach.
+  std::vector<std::pair<u64, u64>> linked_entries(u64 first, u64 bytes) const;
   /// Calls visit(Place, entry) for the leaves that lead to a part of this host memory, and for the
   /// tables in it, with the entry 0: those that walks reach.
   template <class Visit>
@@ -71,6 +73,8 @@ class Tables {
   void reach(u32 vm, u64 table, unsigned level, u64 start, bool reachable);
   void reach_frame(const Place& first, u64 frame, bool reachable);
   void reach_entry(const Place& place, u64 slot, u64 entry, bool reachable);
+  template <class Map>
+  static std::vector<u64> frames_in(const Map& map, u64 first, u64 bytes);
   static u64 frame_of(u64 slot) { return slot >> addrspace::kFrameShift; }
 
   std::vector<Vm> vms_;
@@ -81,6 +85,24 @@ class Tables {
   std::map<u64, std::multimap<u64, Leaf>> leaves_;
 };
 
+/// Of a map by frame, those of a range, whichever of the two is smaller; in order.
+template <class Map>
+std::vector<u64> Tables::frames_in(const Map& map, u64 first, u64 bytes) {
+  const u64 frames = bytes / addrspace::kFrameBytes;
+  std::vector<u64> found;
+  if (frames <= map.size()) {
+    for (u64 frame = frame_of(first); frame - frame_of(first) < frames; ++frame) {
+      if (map.count(frame) != 0) found.push_back(frame);
+    }
+    return found;
+  }
+  for (const auto& each : map) {
+    if (each.first - frame_of(first) < frames) found.push_back(each.first);
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
 template <class Visit>
 void Tables::for_each_use(u64 first, u64 bytes, Visit&& visit) const {
   const u64 last = first + (bytes - 1);
@@ -90,10 +112,8 @@ void Tables::for_each_use(u64 first, u64 bytes, Visit&& visit) const {
       visit(at->second.place, load(at->second.slot));
     }
   }
-  for (u64 n = 0; n < bytes / addrspace::kFrameBytes; ++n) {
-    const auto found = reachable_.find(frame_of(first) + n);
-    if (found == reachable_.end()) continue;
-    for (const Place& place : found->second) visit(place, u64{0});
+  for (const u64 frame : frames_in(reachable_, first, bytes)) {
+    for (const Place& place : reachable_.at(frame)) visit(place, u64{0});
   }
 }
 

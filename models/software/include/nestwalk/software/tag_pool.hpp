@@ -3,8 +3,11 @@
 
 // Numbers that translations are tagged with: a hypervisor's VMIDs, a kernel's ASIDs. They are
 // handed out in turn. When none is left, a generation ends: all are taken back but those that are
-// in use on a processor, and nothing of the others may stay cached.
+// in use on a processor, and nothing of the others may stay cached. Those keep theirs for the next
+// generation, whether or not they still run.
 #pragma once
+
+#include <algorithm>
 
 #include "nestwalk/software/shape.hpp"
 
@@ -25,29 +28,32 @@ class TagPool {
   template <class Running>
   bool renew(Holder& holder, const Running& running) {
     bool rolled_over = false;
-    const auto is_used = [&](u16 tag) {
-      for (const Holder* const other : running) {
-        if (other != &holder && is_current(*other) && other->tag == tag) return true;
-      }
-      return false;
-    };
     do {
       if (last_ == most_) {
-        last_ = 0;
-        for (Holder* const other : running) {
-          if (other != &holder && is_current(*other)) other->generation = generation_ + 1;
-        }
-        ++generation_;
+        begin_generation(holder, running);
         rolled_over = true;
       }
       ++last_;
-    } while (is_used(last_));
+    } while (std::find(kept_.begin(), kept_.end(), last_) != kept_.end());
     holder = {last_, generation_};
     return rolled_over;
   }
 
  private:
+  template <class Running>
+  void begin_generation(const Holder& holder, const Running& running) {
+    last_ = 0;
+    kept_.clear();
+    for (Holder* const other : running) {
+      if (other == &holder || !is_current(*other)) continue;
+      other->generation = generation_ + 1;
+      kept_.push_back(other->tag);
+    }
+    ++generation_;
+  }
+
   u16 most_;
+  std::vector<u16> kept_;  ///< over the end of the last generation
   u16 last_ = 0;
   u32 generation_ = 1;
 };
