@@ -309,7 +309,9 @@ const Spoilt kSpoilt[] = {
     {"table freed while linked", kRiscV, {"0 free 0x23000 0x1000"}, "missing, use after free"},
     {"table freed while linked, then fenced",
      kRiscV,
-     {"0 free 0x23000 0x1000", "0 fence - hfence.gvma zero, 5", "1 fence - hfence.gvma zero, 5",
+     {"0 free 0x23000 0x1000", "0 fence - hfence.gvma 0x1400, 5", "0 fence - hfence.gvma 0x1800, 5",
+      "0 fence - hfence.gvma 0x1c00, 5", "1 fence - hfence.gvma 0x1400, 5",
+      "1 fence - hfence.gvma 0x1800, 5", "1 fence - hfence.gvma 0x1c00, 5",
       "1 access 1 0x5000 0x5000 read"},
      "use after free"},
     // Wasted
