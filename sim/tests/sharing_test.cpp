@@ -179,7 +179,7 @@ TEST_F(Sharing, NobodyWaitsWhereTheTraceKnowsNoOrder) {
 // 1100, and are made before the next record: at 363, ... Only how many and what they find is asked.
 TEST_F(Sharing, AScheduleIsKeptWhateverTheGuestDoes) {
   begin(Architecture::X86_64, Mode::GuestPhysical, 1);
-  for (int n = 0; n < 3000; ++n) access(0, AccessKind::Write, 0x1000u * (n % 8), 100);
+  for (u64 n = 0; n < 3000; ++n) access(0, AccessKind::Write, n % 8 * 0x1000, 100);
   finish();
   std::ofstream(folder() / "schedule.json") << R"({"hypervisor": {"schedule": [
     {"operation": "log_start", "at": 30000},
