@@ -175,8 +175,8 @@ TEST_F(Sharing, NobodyWaitsWhereTheTraceKnowsNoOrder) {
   expect_values(statistics_of("t.nwt", kLinear), {{"time.ordered", 0}});
 }
 
-// One read each 100 instructions: 111 a turn, the first 141. Harvests are due at B + 300, 700 and
-// 1100, and are made before the next record: at 363, ... Only how many and what they find is asked.
+// A write each 111 cycles, to eight pages in turn, for more than 330,000 cycles: what is due in
+// between is made before the next record. Only how often, and what it finds, is asked.
 TEST_F(Sharing, AScheduleIsKeptWhateverTheGuestDoes) {
   begin(Architecture::X86_64, Mode::GuestPhysical, 1);
   for (u64 n = 0; n < 3000; ++n) access(0, AccessKind::Write, n % 8 * 0x1000, 100);
