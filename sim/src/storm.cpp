@@ -33,11 +33,10 @@ StormFile::StormFile(const Words& parameters) {
 StormFile::~StormFile() { close(file_); }
 
 addrspace::u64 operations_of(const Json& statistics) {
-  constexpr const char* kKinds[] = {
-      "operation.map",         "operation.zap",      "operation.protect", "operation.log_start",
-      "operation.log_harvest", "operation.log_stop", "operation.inflate", "operation.deflate"};
   addrspace::u64 sum = 0;
-  for (const char* const kind : kKinds) sum += statistics.value(kind, addrspace::u64{0});
+  for (const char* const kind : software::kOperationNames) {
+    sum += statistics.value(std::string("operation.") + kind, addrspace::u64{0});
+  }
   return sum;
 }
 

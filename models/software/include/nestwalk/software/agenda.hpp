@@ -13,9 +13,8 @@ namespace nestwalk::software {
 
 class Agenda {
  public:
-  explicit Agenda(std::vector<ScheduledOperation> operations) : left_(std::move(operations)) {
-    std::erase_if(left_, [](const ScheduledOperation& each) { return each.times == 0; });
-  }
+  /// Each is done at least once.
+  explicit Agenda(std::vector<ScheduledOperation> operations) : left_(std::move(operations)) {}
   /// When the next one is due; never, if none is left.
   Cycle next() const { return left_.empty() ? models::kNever : earliest()->at; }
   /// The next one. Of two at one time, the one that was named first.
