@@ -46,22 +46,11 @@ MemoryHierarchy::PathId MemoryHierarchy::add_path(std::span<const CacheId> cache
   return static_cast<PathId>(paths_.size() - 1);
 }
 
-bool MemoryHierarchy::access(PathId path, Hpa at, bool write, Actor& owner, u32 what,
-                             Served& served) {
-  const KeyArray::Key line(at.value() >> line_shift_);
+// What the first cache does not have needs a flight.
+bool MemoryHierarchy::miss(PathId path, u64 line, bool write, Actor& owner, u32 what,
+                           Served& served) {
   const Path& way = paths_[path];
-  if (way.count != 0) {
-    // A hit in the first cache needs no flight.
-    Cache& first = *way.caches[0];
-    if (first.hit(line, write)) {
-      served = first.served;
-      const Cycle ready = wheel_.now() + first.latency;
-      if (wheel_.advance(ready)) return true;
-      wheel_.schedule(ready, owner, what);
-      return false;
-    }
-  }
-  Flight flight{line.value(), &owner, &served, what, kNone, path, 0, write, Phase::Arrive};
+  Flight flight{line, &owner, &served, what, kNone, path, 0, write, Phase::Arrive};
   const bool quiet = mshrs_taken_ == 0 && outside_ == nullptr;
   if (way.count != 0 && quiet) return descend(way, flight, line);
   const u32 number = take_flight();
@@ -71,7 +60,7 @@ bool MemoryHierarchy::access(PathId path, Hpa at, bool write, Actor& owner, u32 
 
 // A miss in the first cache, while no other is under way. As long as nothing else is due in
 // between, nobody can see that it takes no MSHRs; if something is, it takes them all and waits.
-bool MemoryHierarchy::descend(const Path& path, Flight& flight, const KeyArray::Key& line) {
+bool MemoryHierarchy::descend(const Path& path, Flight& flight, u64 line) {
   Cycle due = wheel_.now();
   for (;;) {
     due += path.caches[flight.step]->latency;
@@ -154,7 +143,7 @@ bool MemoryHierarchy::arrive(u32 number) {
     return false;
   }
   Cache& cache = *path.caches[flight.step];
-  if (cache.hit(KeyArray::Key(flight.line), flight.write && flight.step == 0)) {
+  if (cache.hit(flight.line, flight.write && flight.step == 0)) {
     *flight.served = cache.served;
     flight.phase = Phase::Respond;
     return go_on(number, now + cache.latency);
@@ -180,14 +169,14 @@ void MemoryHierarchy::respond(u32 number) {
   const Path& path = paths_[flight.path];
   for (unsigned step = flight.step; step-- != 0;) {
     Cache& cache = *path.caches[step];
-    fill(cache, KeyArray::Key(flight.line), flight.write && step == 0);
+    fill(cache, flight.line, flight.write && step == 0);
     release(cache, flight.line, *flight.served);
   }
 }
 
 // The line may be there: a write-back from above may have been faster.
-void MemoryHierarchy::fill(Cache& cache, const KeyArray::Key& line, bool dirty) {
-  const u32 set = cache.keys.set_of(line.value());
+void MemoryHierarchy::fill(Cache& cache, u64 line, bool dirty) {
+  const u32 set = cache.keys.set_of(line);
   const u32 way = cache.keys.find(set, line);
   if (way == KeyArray::kNone) return insert(cache, line, dirty);
   if (dirty) cache.keys.mark(set, way);
@@ -203,7 +192,7 @@ void MemoryHierarchy::write_back(PathId below, u64 line) {
       outside_->write_back(line);
     return;
   }
-  fill(*path.caches[0], KeyArray::Key(line), true);
+  fill(*path.caches[0], line, true);
 }
 
 // Whoever waited for the line has it now, too, and whoever waited for an MSHR looks again; in this
@@ -219,7 +208,7 @@ void MemoryHierarchy::release(Cache& cache, u64 line, Served served) {
     Flight& other = flights_[flight];
     *other.served = served;
     other.phase = Phase::Respond;
-    if (other.write && other.step == 0) cache.hit(KeyArray::Key(line), true);
+    if (other.write && other.step == 0) cache.hit(line, true);
     wheel_.schedule(wheel_.now(), *this, flight);
   }
   if (cache.stalled.first != kNone) {

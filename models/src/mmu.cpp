@@ -58,6 +58,17 @@ const Grant* Mmu::grant(const Request& request) {
   return nullptr;
 }
 
+[[gnu::flatten]] const Translation* Mmu::from_second(u64 address, AccessKind access, bool user) {
+  const Translation* const found = find(second_tlb_, address, regime_);
+  if (found == nullptr || !usable(*found, access, user)) return nullptr;
+  TranslationCache<Translation>& first = first_level(access);
+  ++counts_.second_hits_of[static_cast<unsigned>(access)];
+  counts_.lookup_cycles[0] += first.latency_cycles();
+  counts_.lookup_cycles[1] += second_tlb_.latency_cycles();
+  enter(first, address, found->global ? regime_.global : regime_.combined, !found->global, *found);
+  return found;
+}
+
 bool Mmu::miss(const Request& request, bool absent, Actor& owner, u32 what, Outcome& outcome) {
   if (free_.empty()) {
     misses_.push_back(std::make_unique<Miss>());
@@ -300,10 +311,15 @@ void Mmu::enter(TranslationCache<Translation>& tlb, unsigned level, const Miss& 
                 const Translation& entry) {
   const u16 tag = entry.global ? miss.regime.global : miss.regime.combined;
   const bool absent = !entry.global && tlb.changes() == miss.changes[level];
-  Translation* const place = tlb.make_place(miss.request.address, entry.shift(), tag, absent);
+  enter(tlb, miss.request.address, tag, absent, entry);
+}
+
+void Mmu::enter(TranslationCache<Translation>& tlb, u64 address, u16 tag, bool absent,
+                const Translation& entry) {
+  Translation* const place = tlb.make_place(address, entry.shift(), tag, absent);
   if (place == nullptr) return;
   *place = entry;
-  place->narrow(miss.request.address, tlb.held_shift(entry.shift()));
+  place->narrow(address, tlb.held_shift(entry.shift()));
 }
 
 }  // namespace nestwalk::models

@@ -3,7 +3,8 @@
 
 #include "nestwalk/models/replacement.hpp"
 
-#include "nestwalk/models/replacement/lru.hpp"
+#include "nestwalk/models/replacement/lru_list.hpp"
+#include "nestwalk/models/replacement/lru_word.hpp"
 #include "nestwalk/models/replacement/random.hpp"
 #include "nestwalk/models/replacement/tree_plru.hpp"
 
@@ -12,9 +13,8 @@ namespace nestwalk::models {
 std::unique_ptr<Replacement> make_replacement(ReplacementKind kind, u32 ways, u64 seed) {
   switch (kind) {
     case ReplacementKind::Lru:
-      if (ways <= Lru<4>::kMostWays) return std::make_unique<Lru<4>>(ways);
-      if (ways <= Lru<8>::kMostWays) return std::make_unique<Lru<8>>(ways);
-      return std::make_unique<Lru<16>>(ways);
+      if (ways <= LruWord::kMostWays) return std::make_unique<LruWord>(ways);
+      return std::make_unique<LruList>(ways);
     case ReplacementKind::TreePlru:
       return std::make_unique<TreePlru>(ways);
     case ReplacementKind::Random:

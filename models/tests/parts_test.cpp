@@ -167,10 +167,11 @@ TEST(Replacement, RandomIsTheSameForTheSameSeed) {
   const auto same = make_replacement(ReplacementKind::Random, 8, 42);
   const auto other = make_replacement(ReplacementKind::Random, 8, 43);
   u32 different = 0;
+  u64 turns = 0;
   for (u32 n = 0; n < 100; ++n) {
-    const u32 victim = one->take_turn(nullptr);
-    EXPECT_EQ(victim, same->take_turn(nullptr));
-    different += victim != other->take_turn(nullptr) ? 1 : 0;
+    const u32 victim = one->take_turn(&turns);
+    EXPECT_EQ(victim, same->take_turn(&turns));
+    different += victim != other->take_turn(&turns) ? 1 : 0;
   }
   EXPECT_GT(different, 50u);
 }

@@ -3,9 +3,12 @@
 
 #include "trace_stream.hpp"
 
+#include <algorithm>
+
 namespace nestwalk::sim {
 
 using addrspace::u64;
+using addrspace::u8;
 using software::GuestAccess;
 
 namespace {
@@ -24,6 +27,28 @@ software::HostOperation host_operation(const traces::HypervisorOperation& from) 
 static_assert(addrspace::kRead.bits() == traces::kPermitRead &&
               addrspace::kWrite.bits() == traces::kPermitWrite &&
               addrspace::kExecute.bits() == traces::kPermitExecute);
+
+// What is known of an access are the same bits in both.
+constexpr u8 kFacts = traces::kAddressesKnown | traces::kDependent;
+static_assert(GuestAccess::kAddress == +traces::kGvaKnown);
+static_assert(GuestAccess::kGuestPhysical == +traces::kGpaKnown);
+static_assert(GuestAccess::kHost == +traces::kHpaKnown);
+static_assert(GuestAccess::kDependent == +traces::kDependent);
+
+GuestAccess as_recorded(const traces::Access& access) {
+  return {access.gva.value(),
+          access.gpa.value(),
+          access.hpa.value(),
+          access.instructions,
+          static_cast<models::AccessKind>(access.kind),
+          static_cast<u8>(access.flags & kFacts)};
+}
+
+void make_physical(GuestAccess& access) {
+  access.address = access.guest_physical;
+  access.facts &= static_cast<u8>(~GuestAccess::kAddress);
+  if (access.is(GuestAccess::kGuestPhysical)) access.facts |= GuestAccess::kAddress;
+}
 
 }  // namespace
 
@@ -45,15 +70,14 @@ bool TraceStream::read(software::GuestBatch& batch) {
     return true;
   }
   if (!reader_.next(chunk_)) return false;
-  accesses_.clear();
-  accesses_.reserve(chunk_.accesses.size());
-  for (const traces::Access& access : chunk_.accesses) {
-    const bool knows = access.has(traces::kGpaKnown);
-    accesses_.push_back({physical_ ? access.gpa.value() : access.gva.value(), access.gpa.value(),
-                         access.instructions, static_cast<models::AccessKind>(access.kind), knows,
-                         physical_ ? knows : access.has(traces::kGvaKnown),
-                         access.has(traces::kDependent), access.hpa.value(),
-                         access.has(traces::kHpaKnown), roots_ && in_firmware(access)});
+  accesses_.resize(chunk_.accesses.size());
+  std::transform(chunk_.accesses.begin(), chunk_.accesses.end(), accesses_.begin(), as_recorded);
+  if (physical_) {
+    std::for_each(accesses_.begin(), accesses_.end(), make_physical);
+  } else if (roots_) {
+    for (std::size_t n = 0; n < accesses_.size(); ++n) {
+      if (in_firmware(chunk_.accesses[n])) accesses_[n].facts |= GuestAccess::kUntranslated;
+    }
   }
   batch.accesses = accesses_;
   batch.event = nullptr;

@@ -216,8 +216,8 @@ bool ReplayedTables::prepare(u32 number, const GuestAccess& access) {
     ++counts_.not_known;
     return false;
   }
-  if (core.translates == access.untranslated) {
-    core.translates = !access.untranslated;
+  if (core.translates == access.is(GuestAccess::kUntranslated)) {
+    core.translates = !access.is(GuestAccess::kUntranslated);
     board_.core(number).mmu->set_regime(core.translates ? core.translating : core.physical);
   }
   return true;
@@ -225,12 +225,12 @@ bool ReplayedTables::prepare(u32 number, const GuestAccess& access) {
 
 void ReplayedTables::judge(u32 core, u64 number, const GuestAccess& access,
                            const models::Mmu::Outcome& found) {
-  const bool knows_host = access.knows_host && engine_ == nullptr;
+  const bool knows_host = access.is(GuestAccess::kHost) && engine_ == nullptr;
   const auto agrees = [&](u64 guest_physical, u64 host) {
-    return (!access.knows_guest_physical || guest_physical == access.guest_physical) &&
+    return (!access.is(GuestAccess::kGuestPhysical) || guest_physical == access.guest_physical) &&
            (!knows_host || host == access.host);
   };
-  if (!access.knows_guest_physical && !knows_host) {
+  if (!access.is(GuestAccess::kGuestPhysical) && !knows_host) {
     ++counts_.not_judged;
     return;
   }
@@ -249,7 +249,8 @@ void ReplayedTables::judge(u32 core, u64 number, const GuestAccess& access,
     ++counts_.stale;
     disagree(core, number, access, "stale guest-physical", access.guest_physical,
              found.guest_physical);
-  } else if (access.knows_guest_physical && found.guest_physical != access.guest_physical) {
+  } else if (access.is(GuestAccess::kGuestPhysical) &&
+             found.guest_physical != access.guest_physical) {
     ++counts_.wrong_page;
     disagree(core, number, access, "guest-physical", access.guest_physical, found.guest_physical);
   } else {

@@ -29,20 +29,12 @@ bool Vcpu::spend(Cycle cycles) {
   return false;
 }
 
-// What the instructions before the next access or event take. What is less than a cycle is kept.
+// What the instructions before the next access or event take.
 Cycle Vcpu::gap(u64 instructions) {
   counts_.instructions += instructions;
   if (counts_.instructions >= watched_) [[unlikely]]
     order_->moved();
-  carry_ += instructions * 1000;
-  const u64 per_cycle = costs_.instructions_per_1000_cycles;
-  Cycle cycles = 0;
-  if (carry_ < 4 * per_cycle) [[likely]] {  // without a division
-    for (; carry_ >= per_cycle; carry_ -= per_cycle) ++cycles;
-  } else {
-    cycles = carry_ / per_cycle;
-    carry_ %= per_cycle;
-  }
+  const Cycle cycles = pace_.cycles(instructions);
   counts_.instruction_cycles += cycles;
   gap_lost_ = cores_.lost(number_);
   counts_.interrupted_cycles += gap_lost_;
@@ -81,6 +73,7 @@ bool Vcpu::begin_rest() {
       retire(slot);
     }
     if (front_ == Front::Next) [[likely]] {
+      if (at_once_ && !play_at_once()) return;
       if (!fetch_record()) return;
       front_ = needs_attention() ? Front::Attend : Front::Ready;
     }
@@ -114,7 +107,7 @@ void Vcpu::begin(Slot& slot) {
     slot.witness->begin(slot.issued);
     next_told_ = listener_->next_wanted(slot.number + 1);
   }
-  if (!slot.access->knows_address) [[unlikely]]
+  if (!slot.access->is(GuestAccess::kAddress)) [[unlikely]]
     leave_out(slot);
 }
 
@@ -141,6 +134,7 @@ bool Vcpu::perform(Slot& slot, u32 index) {
       case State::Translated: {
         const Cycle now = board_.wheel().now();
         counts_.translation_cycles += now - slot.mark;
+        at_once_ = now - slot.mark <= lookup_cycles_;
         slot.mark = now;
         if (slot.witness != nullptr) [[unlikely]]
           witness_translation(slot);
@@ -173,16 +167,15 @@ bool Vcpu::perform(Slot& slot, u32 index) {
 }
 
 bool Vcpu::access_memory(Slot& slot, u32 index) {
-  const bool fetch = slot.access->kind == AccessKind::Execute;
-  return board_.hierarchy().access(fetch ? core_.paths.fetches : core_.paths.data,
-                                   Hpa(slot.outcome.host), slot.access->kind == AccessKind::Write,
-                                   *this, index, slot.served);
+  const AccessKind kind = slot.access->kind;
+  return board_.hierarchy().access(path_of(kind == AccessKind::Execute), Hpa(slot.outcome.host),
+                                   kind == AccessKind::Write, *this, index, slot.served);
 }
 
 void Vcpu::tell(Watcher& watcher, const Slot& slot) const {
   const GuestAccess& access = *slot.access;
   std::optional<Gpa> guest_physical;
-  if (access.knows_guest_physical) guest_physical = Gpa(access.guest_physical);
+  if (access.is(GuestAccess::kGuestPhysical)) guest_physical = Gpa(access.guest_physical);
   if (guest_ == nullptr) guest_physical = Gpa(access.address);
   watcher.accessed(number_, Gva(access.address), guest_physical, Hpa(slot.outcome.host),
                    access.kind == AccessKind::Write);
@@ -245,18 +238,26 @@ bool Vcpu::rare_step(Slot& slot) {
   }
 }
 
+// Was it seen before that the guest's tables have the page for the address that the trace says?
+bool Vcpu::known_to_agree(const GuestAccess& access) const {
+  if (!access.is(GuestAccess::kGuestPhysical)) return true;
+  const u64 page = access.address / kFrameBytes;
+  const KnownPage& known = known_[page % kKnownPages];
+  return known.page == page && known.guest_page == access.guest_physical / kFrameBytes &&
+         known_moves_ == guest_->moves();
+}
+
 // The guest's tables have another page for the address than the trace says: its kernel changed them
 // meanwhile, and does so now.
 bool Vcpu::disagrees(const Slot& slot) {
   const GuestAccess& access = *slot.access;
-  if (!access.knows_guest_physical) return false;
+  if (known_to_agree(access)) return false;
   if (known_moves_ != guest_->moves()) {
     known_moves_ = guest_->moves();
     known_.assign(known_.size(), {});
   }
   const u64 page = access.address / kFrameBytes;
   KnownPage& known = known_[page % kKnownPages];
-  if (known.page == page && known.guest_page == access.guest_physical / kFrameBytes) return false;
   if (!guest_->agrees(number_, Gva(access.address), Gpa(access.guest_physical))) return true;
   known = {page, access.guest_physical / kFrameBytes};
   return false;
@@ -291,7 +292,7 @@ bool Vcpu::handle_guest_fault(Slot& slot) {
   take_fault(slot, State::GuestHandled);
   ++counts_.guest_faults;
   std::optional<Gpa> recorded;
-  if (slot.access->knows_guest_physical) recorded = Gpa(slot.access->guest_physical);
+  if (slot.access->is(GuestAccess::kGuestPhysical)) recorded = Gpa(slot.access->guest_physical);
   guest_->handle(number_, Gva(slot.access->address), recorded, *this, index_of(slot), handled_);
   return false;
 }

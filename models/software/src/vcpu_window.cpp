@@ -54,7 +54,7 @@ bool Vcpu::may_begin() const {
   if (at_ == batch_.accesses.size() || needs_attention()) return under_way == 0;
   const GuestAccess& access = batch_.accesses[at_];
   return faulting_ == 0 && under_way < slots_.size() && is_over(last_fetch_) &&
-         (!access.dependent || is_over(last_read_));
+         (!access.is(GuestAccess::kDependent) || is_over(last_read_));
 }
 
 bool Vcpu::is_over(u64 number) const {

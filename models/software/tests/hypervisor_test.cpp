@@ -357,7 +357,7 @@ TEST_P(Operation, FlagsSetWhileALeafIsSplitGoToItsParts) {
         const u64 page = 1 + (k * 37 + core * 5) % 511;
         const u64 gap = 1200 + 100 * core + (n * 97 + k * 31) % 300;
         world.streams[core].add(
-            {n * kLarge + page * kFrameBytes, 0, static_cast<u32>(gap), AccessKind::Write, false});
+            {n * kLarge + page * kFrameBytes, 0, 0, static_cast<u32>(gap), AccessKind::Write});
       }
     }
   }

@@ -73,10 +73,8 @@ class Replay : public testing::Test, private models::Actor {
     EXPECT_TRUE(tables.put(nested, page, entries));
   }
   void read(u64 address, u64 guest_physical, u64 host) {
-    GuestAccess access{address, guest_physical, 0, AccessKind::Read, true};
-    access.host = host;
-    access.knows_host = true;
-    stream.add(access);
+    constexpr u8 kKnown = GuestAccess::kAddress | GuestAccess::kGuestPhysical | GuestAccess::kHost;
+    stream.add({address, guest_physical, host, 0, AccessKind::Read, kKnown});
   }
   void store(bool nested, u64 address, u64 value) {
     stream.add({0, TableStore{nested, address, value}});

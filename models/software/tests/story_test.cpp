@@ -114,9 +114,10 @@ TEST_P(Stories, AddUp) {
       world.vcpus[n]->tell(listeners[n]);
       for (unsigned count = 0; count < 2000; ++count) {
         const u64 address = random() % (u64{65} << 20);
-        world.streams[n].add({address, 0, static_cast<u32>(random() % 5),
-                              static_cast<AccessKind>(random() % 3), false, true,
-                              random() % 4 == 0});
+        GuestAccess access{address, 0, 0, static_cast<u32>(random() % 5),
+                           static_cast<AccessKind>(random() % 3)};
+        if (random() % 4 == 0) access.facts |= GuestAccess::kDependent;
+        world.streams[n].add(access);
         if (count % 97 != 0) continue;
         const auto kind = static_cast<HostOperation::Kind>(random() % HostOperation::kKinds);
         const u64 at = random() % (u64{60} << 20) & ~u64{0xfff};

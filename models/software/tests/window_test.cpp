@@ -17,7 +17,8 @@ constexpr u64 kHit = kTlb + kReference;
 
 GuestAccess access(u64 page, AccessKind kind = AccessKind::Read, u32 instructions = 0,
                    bool dependent = false) {
-  return {page * kApart, 0, instructions, kind, false, true, dependent};
+  const u8 facts = GuestAccess::kAddress | (dependent ? GuestAccess::kDependent : 0);
+  return {page * kApart, 0, 0, instructions, kind, facts};
 }
 
 GuestShape physical() {
@@ -150,8 +151,10 @@ TEST(Window, ChangesTimeOnly) {
         const u64 page = random() % 1024;
         const auto kind = static_cast<AccessKind>(random() % (chain ? 1 : 3));
         pages.insert(page);
-        world.streams[0].add({page * kFrameBytes, 0, static_cast<u32>(random() % (chain ? 1 : 9)),
-                              kind, false, true, chain});
+        const u32 instructions = static_cast<u32>(random() % (chain ? 1 : 9));
+        GuestAccess each = access(0, kind, instructions, chain);
+        each.address = page * kFrameBytes;
+        world.streams[0].add(each);
       }
       world.run();
       EXPECT_EQ(world.counts().total(), 3000u);

@@ -44,12 +44,11 @@ class ListStream final : public GuestStream {
     if (runs_.empty() || runs_.back().event) runs_.push_back({});
     runs_.back().accesses.push_back(access);
   }
-  void read(u64 address, u32 instructions = 0) {
-    add({address, 0, instructions, AccessKind::Read, false});
-  }
-  void write(u64 address) { add({address, 0, 0, AccessKind::Write, false}); }
+  void read(u64 address, u32 instructions = 0) { add({address, 0, 0, instructions}); }
+  void write(u64 address) { add({address, 0, 0, 0, AccessKind::Write}); }
   void recorded(u64 address, u64 guest_physical) {
-    add({address, guest_physical, 0, AccessKind::Read, true});
+    add({address, guest_physical, 0, 0, AccessKind::Read,
+         GuestAccess::kAddress | GuestAccess::kGuestPhysical});
   }
   void add(const GuestEvent& event) {
     if (runs_.empty() || runs_.back().event) runs_.push_back({});

@@ -7,7 +7,7 @@
 
 #include <vector>
 
-#include "nestwalk/models/time.hpp"
+#include "nestwalk/models/divisor.hpp"
 
 namespace nestwalk::models {
 
@@ -18,30 +18,6 @@ struct DramShape {
   u32 row_hit_cycles = 100;
   u32 row_empty_cycles = 100;     ///< no row is open
   u32 row_conflict_cycles = 100;  ///< another row is
-};
-
-/// Divides by a number that is known from the start, with one multiplication: the host takes tens
-/// of cycles for a division, and a lookup of a bank has four. Exact for quotients below 2^64 /
-/// divisor (Granlund, Montgomery: "Division by Invariant Integers using Multiplication").
-class Divisor {
- public:
-  explicit Divisor(u64 value) : value_(value), reciprocal_(value > 1 ? ~u64{0} / value + 1 : 0) {}
-  struct Parts {
-    u64 quotient;
-    u64 remainder;
-  };
-  Parts divide(u64 number) const {
-    __extension__ using Wide = unsigned __int128;
-    if (value_ == 1) return {number, 0};
-    if (number >> 48 != 0) [[unlikely]]
-      return {number / value_, number % value_};
-    const u64 quotient = static_cast<u64>(static_cast<Wide>(number) * reciprocal_ >> 64);
-    return {quotient, number - quotient * value_};
-  }
-
- private:
-  u64 value_;
-  u64 reciprocal_;
 };
 
 struct DramCounts {

@@ -4,15 +4,17 @@
 // Keys in sets and ways: what every TLB, walk cache and data cache looks up.
 //
 // All that belongs to a set lies together in whole lines of the host's cache: a mark for each way,
-// an eight-bit signature of each key, what the replacement policy remembers, the keys. A set is
-// searched by its signatures first, eight of them in one word; keys are compared only where the
-// signature agrees. So a fully associative TLB of 64 entries costs eight steps, not 64, and a set
-// of a large cache one or two of the host's misses.
+// an eight-bit signature of each key, what the replacement policy remembers, the keys. The way that
+// was used last is looked at first: in most programs it has most of the hits. Otherwise a set is
+// searched by its signatures, sixteen of them at once; keys are compared only where the signature
+// agrees. So a fully associative TLB of 64 entries costs four steps, not 64, and a set of a large
+// cache one or two of the host's misses.
 #pragma once
 
 #include <bit>
+#include <cstring>
 
-#include "nestwalk/models/replacement/lru.hpp"
+#include "nestwalk/models/replacement/lru_word.hpp"
 #include "nestwalk/models/table.hpp"
 
 namespace nestwalk::models {
@@ -22,27 +24,13 @@ class KeyArray {
   static constexpr u32 kNone = ~u32{0};
   static constexpr u64 kEmpty = ~u64{0};  // no key
 
-  /// A key and its signature, eight times.
-  class Key {
-   public:
-    explicit Key(u64 value) : value_(value), pattern_((value * kGolden >> 56 | kInUse) * kOnes) {}
-
-    u64 value() const { return value_; }
-
-   private:
-    friend KeyArray;
-    // Multiplicative hashing: the top bits depend on all others.
-    static constexpr u64 kGolden = 0x9e37'79b9'7f4a'7c15;
-    u64 value_;
-    u64 pattern_;
-  };
-
   KeyArray(u32 sets, u32 ways, ReplacementKind replacement, u64 seed)
       : policy_(make_replacement(replacement, ways, seed)),
-        lru_(dynamic_cast<Lru<4>*>(policy_.get())),
+        lru_(dynamic_cast<LruWord*>(policy_.get())),
         last_set_(sets - 1),
         ways_(ways),
-        turns_(kSignatures + (ways + 7) / 8),
+        turns_(kSignatures + (ways <= 8 ? 1 : (ways + 15) / 16 * 2)),
+        latest_(policy_->latest_mask()),
         keys_(turns_ + policy_->words()),
         stride_((keys_ + ways + 7) / 8 * 8),
         empty_(sets * ways),
@@ -59,17 +47,15 @@ class KeyArray {
   u32 set_of(u64 index) const { return static_cast<u32>(index) & last_set_; }
 
   /// The way that holds the key; kNone if none does. Looking does not count as a use.
-  u32 find(u32 set, const Key& key) const { return way_of(block(set), key); }
+  u32 find(u32 set, u64 key) const { return way_of(block(set), key); }
   /// The same, as a use.
-  u32 use(u32 set, const Key& key) {
-    // Whatever the policy, a second use in a row changes nothing.
-    if (key.value_ == used_last_.key) return used_last_.way;
+  u32 use(u32 set, u64 key) {
     u64* const words = block(set);
+    // Whatever the policy, a second use in a row changes nothing.
+    const u32 latest = static_cast<u32>(words[turns_] & latest_);
+    if (words[keys_ + latest] == key) return latest;
     const u32 way = way_of(words, key);
-    if (way != kNone) {
-      touch(words, way);
-      used_last_ = {key.value_, way};
-    }
+    if (way != kNone) touch(words, way);
     return way;
   }
   struct Place {
@@ -77,19 +63,17 @@ class KeyArray {
     u64 before;  ///< the key that was there
   };
   /// Puts a key that is not there where it is due: into an empty way, or the one whose turn it is.
-  Place put(u32 set, const Key& key) { return put(block(set), key); }
+  Place put(u32 set, u64 key) { return put(block(set), key); }
   /// Puts a key that may be there.
-  Place put_or_use(u32 set, const Key& key) {
+  Place put_or_use(u32 set, u64 key) {
     u64* const words = block(set);
     const u32 way = way_of(words, key);
     if (way == kNone) return put(words, key);
     touch(words, way);
-    used_last_ = {key.value_, way};
-    return {way, key.value_};
+    return {way, key};
   }
   void erase(u32 set, u32 way) {
     empty_ += key(set, way) == kEmpty ? 0 : 1;
-    used_last_.key = kEmpty;
     write(block(set), way, kEmpty, 0);
   }
   /// For the host's caches, some time before a lookup. (gcc drops calls of functions that do
@@ -101,34 +85,53 @@ class KeyArray {
 
   /// A bit for each of the first 64 ways. It is the owner's, whatever becomes of the keys.
   bool marked(u32 set, u32 way) const { return (*block(set) >> way & 1) != 0; }
-  void mark(u32 set, u32 way) { *block(set) |= u64{1} << way; }
+  void mark(u32 set, u32 way, bool marks = true) { *block(set) |= u64{marks} << way; }
   void unmark(u32 set, u32 way) { *block(set) &= ~(u64{1} << way); }
 
  private:
   static constexpr u64 kOnes = 0x0101'0101'0101'0101;
   static constexpr u64 kTops = 0x8080'8080'8080'8080;
-  // Of a signature. Those of empty ways are zero, and of what fills the last word.
-  static constexpr u64 kInUse = 0x80;
-  static constexpr u32 kSignatures =
-      1;  // in the words of a set, after the marks; one byte for each
+  // Of a signature. Those of empty ways are zero, and of what fills the last word: a search can
+  // never take one of these for another.
+  static constexpr u8 kInUse = 0x80;
+  static constexpr u32 kSignatures = 1;  // in the words of a set, after the marks; a byte for each
   static_assert(std::endian::native == std::endian::little);  // the first way's is the lowest
 
   u64* block(u32 set) { return &words_[u64{set} * stride_]; }
   const u64* block(u32 set) const { return &words_[u64{set} * stride_]; }
 
+  // Multiplicative hashing: the top bits depend on all others.
+  static u8 signature(u64 key) {
+    return static_cast<u8>(key * 0x9e37'79b9'7f4a'7c15 >> 56 | kInUse);
+  }
+
   // What follows works on the words of a set.
-  u32 way_of(const u64* words, const Key& key) const {
-    u32 first = 0;
-    do {
-      const u64 difference = words[kSignatures + first / 8] ^ key.pattern_;
-      // A mark in the top bit of each zero byte, and perhaps in others of ways in use.
-      u64 same = (difference - kOnes) & ~difference & kTops;
-      for (; same != 0; same &= same - 1) {
-        const u32 way = first + static_cast<u32>(std::countr_zero(same)) / 8;
-        if (words[keys_ + way] == key.value_) return way;
+  u32 way_of(const u64* words, u64 key) const {
+    const u64 pattern = signature(key) * kOnes;
+    if (ways_ <= 8) [[likely]]
+      return way_in_word(words, 0, pattern, key);
+    for (u32 first = 0; first < ways_; first += 16) {
+      Signatures sixteen;
+      std::memcpy(&sixteen, words + kSignatures + first / 8, sizeof sixteen);
+      const auto same = reinterpret_cast<Halves>(sixteen == static_cast<u8>(pattern));
+      if ((same[0] | same[1]) == 0) continue;
+      for (const u32 half : {first, first + 8}) {
+        const u32 way = way_in_word(words, half, pattern, key);
+        if (way != kNone) return way;
       }
-      first += 8;
-    } while (first < ways_);
+    }
+    return kNone;
+  }
+  using Signatures [[gnu::vector_size(16)]] = u8;
+  using Halves [[gnu::vector_size(16)]] = u64;
+  u32 way_in_word(const u64* words, u32 first, u64 pattern, u64 key) const {
+    const u64 difference = words[kSignatures + first / 8] ^ pattern;
+    // A mark in the top bit of each zero byte, and perhaps in others of ways in use.
+    u64 same = (difference - kOnes) & ~difference & kTops;
+    for (; same != 0; same &= same - 1) {
+      const u32 way = first + static_cast<u32>(std::countr_zero(same)) / 8;
+      if (words[keys_ + way] == key) return way;
+    }
     return kNone;
   }
   u32 empty_way(const u64* words) const {  // kNone if there is none
@@ -139,7 +142,7 @@ class KeyArray {
     }
     return kNone;
   }
-  Place put(u64* words, const Key& key) {
+  Place put(u64* words, u64 key) {
     u32 way = empty_ == 0 ? kNone : empty_way(words);
     if (way == kNone) {
       u64* const turns = words + turns_;
@@ -149,32 +152,28 @@ class KeyArray {
       touch(words, way);
     }
     const u64 before = words[keys_ + way];
-    write(words, way, key.value_, key.pattern_);
-    used_last_ = {key.value_, way};
+    write(words, way, key, signature(key));
     return {way, before};
   }
   void touch(u64* words, u32 way) {
     u64* const turns = words + turns_;
     lru_ != nullptr ? lru_->touch(turns, way) : policy_->touch(turns, way);
   }
-  void write(u64* words, u32 way, u64 key, u64 pattern) {
+  void write(u64* words, u32 way, u64 key, u8 signature) {
     words[keys_ + way] = key;
-    reinterpret_cast<u8*>(words + kSignatures)[way] = static_cast<u8>(pattern);
+    reinterpret_cast<u8*>(words + kSignatures)[way] = signature;
   }
 
   std::unique_ptr<Replacement> policy_;
-  Lru<4>* lru_;  ///< the same, if it is one: by far the most used, and called without indirection
+  LruWord* lru_;  ///< the same, if it is one: by far the most used, and called without indirection
   u32 last_set_;
   u32 ways_;
   // Where things begin in the words of a set, and how many there are.
   u32 turns_;
+  u32 latest_;  ///< mask of the way that was used last, in the first of the policy's words
   u32 keys_;
   u32 stride_;
   u32 empty_;  ///< ways of all sets
-  struct {
-    u64 key = kEmpty;
-    u32 way = 0;
-  } used_last_;  ///< of all sets
   Table<u64> words_;
 };
 

@@ -63,7 +63,29 @@ class MemoryHierarchy final : public Actor {
 
   /// An access that arrives now. True if its data are there, at now(), which may be later than it
   /// was; else `owner` runs with `what` when they are. `served` is written by then.
-  bool access(PathId path, Hpa at, bool write, Actor& owner, u32 what, Served& served);
+  bool access(PathId path, Hpa at, bool write, Actor& owner, u32 what, Served& served) {
+    const u64 line = at.value() >> line_shift_;
+    const Path& way = paths_[path];
+    if (way.count == 0 || !way.caches[0]->hit(line, write)) [[unlikely]]
+      return miss(path, line, write, owner, what, served);
+    served = way.caches[0]->served;
+    const Cycle ready = wheel_.now() + way.caches[0]->latency;
+    if (wheel_.advance(ready)) return true;
+    wheel_.schedule(ready, owner, what);
+    return false;
+  }
+  /// Is it in the path's first cache? If so, this is the access, but for the time that it takes.
+  bool in_first(PathId path, Hpa at, bool write) {
+    const Path& way = paths_[path];
+    return way.count != 0 && way.caches[0]->hit(at.value() >> line_shift_, write);
+  }
+  /// What such a hit is called, and takes; a path to memory has none.
+  Served first_served(PathId path) const {
+    return paths_[path].count == 0 ? Served::Memory : paths_[path].caches[0]->served;
+  }
+  u32 first_latency(PathId path) const {
+    return paths_[path].count == 0 ? 0 : paths_[path].caches[0]->latency;
+  }
 
   /// For the host's caches, some time before an access: the sets of the largest cache.
   [[gnu::always_inline]] void prefetch(PathId path, Hpa at) const {
@@ -103,11 +125,11 @@ class MemoryHierarchy final : public Actor {
   struct Cache {
     Cache(const DataCacheShape& shape, Served served_as, PathId path_below);
     /// Looks for a line, uses it, and marks it for a write.
-    bool hit(const KeyArray::Key& line, bool write) {
-      const u32 set = keys.set_of(line.value());
+    bool hit(u64 line, bool write) {
+      const u32 set = keys.set_of(line);
       const u32 way = keys.use(set, line);
       if (way == KeyArray::kNone) return false;
-      if (write) keys.mark(set, way);
+      keys.mark(set, way, write);
       return true;
     }
     u32 pending(u64 line) const;
@@ -125,17 +147,18 @@ class MemoryHierarchy final : public Actor {
     u8 count;
   };
 
-  bool descend(const Path& path, Flight& flight, const KeyArray::Key& line);
+  bool miss(PathId path, u64 line, bool write, Actor& owner, u32 what, Served& served);
+  bool descend(const Path& path, Flight& flight, u64 line);
   bool wait(const Path& path, const Flight& flight, Cycle due);
   u32 take_flight();
   bool fly(u32 flight);
   bool arrive(u32 flight);
   bool go_on(u32 flight, Cycle at);
   void respond(u32 flight);
-  void fill(Cache& cache, const KeyArray::Key& line, bool dirty);
-  void insert(Cache& cache, const KeyArray::Key& line, bool dirty) {  // that is not there
+  void fill(Cache& cache, u64 line, bool dirty);
+  void insert(Cache& cache, u64 line, bool dirty) {  // that is not there
     KeyArray& keys = cache.keys;
-    const u32 set = keys.set_of(line.value());
+    const u32 set = keys.set_of(line);
     const KeyArray::Place place = keys.put(set, line);
     if (keys.marked(set, place.way)) [[unlikely]] {
       keys.unmark(set, place.way);

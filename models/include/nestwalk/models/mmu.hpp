@@ -66,13 +66,34 @@ class Mmu final : public Actor {
   /// was; else `owner` runs with `what` when it is. `outcome` is written by then.
   bool translate(const Request& request, Actor& owner, u32 what, Outcome& outcome) {
     TranslationCache<Translation>& first = first_level(request.access);
-    const Translation* const hit = find(first, request.address);
+    const Translation* const hit = find(first, request.address, regime_);
     if (hit == nullptr || !usable(*hit, request)) [[unlikely]]
       return miss(request, hit == nullptr, owner, what, outcome);
     ++counts_.inline_hits[static_cast<unsigned>(request.access)];
     set(outcome, *hit, request.address);
     return spend(first.latency_cycles(), owner, what);
   }
+
+  // The same in parts, for those who know that nothing else is due in the time that it takes. That
+  // time is theirs to spend, too.
+
+  /// The entry of the first level, if there is one. Whoever uses it counts that as a hit.
+  const Translation* in_first(u64 address, AccessKind access) {
+    return find(first_level(access), address, regime_);
+  }
+  void count_first_hits(AccessKind access, u64 hits) {
+    counts_.inline_hits[static_cast<unsigned>(access)] += hits;
+  }
+  /// Of an address that the first level has not: a hit in the second, if the access can use that.
+  const Translation* from_second(u64 address, AccessKind access, bool user);
+  /// Can the access use the entry as it is? A write through one that is not dirty walks again.
+  static bool usable(const Translation& entry, AccessKind access, bool user) {
+    // Without a branch: whether the next access is a write, the host cannot guess.
+    return entry.permits(Rights::needed(access, user)) &
+           (entry.dirty | (access != AccessKind::Write));
+  }
+  u32 first_latency(AccessKind access) const { return first_level(access).latency_cycles(); }
+  u32 second_latency() const { return second_tlb_.latency_cycles(); }
 
   struct Counts {
     static constexpr unsigned kKinds = 3;  ///< of AccessKind
@@ -162,18 +183,16 @@ class Mmu final : public Actor {
   TranslationCache<Translation>& first_level(AccessKind access) {
     return access == AccessKind::Execute && fetch_tlb_.present() ? fetch_tlb_ : data_tlb_;
   }
-  Translation* find(TranslationCache<Translation>& tlb, u64 address) {
-    return find(tlb, address, regime_);
+  const TranslationCache<Translation>& first_level(AccessKind access) const {
+    return access == AccessKind::Execute && fetch_tlb_.present() ? fetch_tlb_ : data_tlb_;
   }
   Translation* find(TranslationCache<Translation>& tlb, u64 address, const Regime& regime) {
     Translation* const own = tlb.find(address, regime.combined);
     if (own != nullptr || !has_globals_) return own;
     return tlb.find(address, regime.global);
   }
-  /// Can the access use the entry as it is? A write through one that is not dirty walks again.
   static bool usable(const Translation& entry, const Request& request) {
-    return entry.permits(Rights::needed(request.access, request.user)) &&
-           (entry.dirty || request.access != AccessKind::Write);
+    return usable(entry, request.access, request.user);
   }
   static void set(Outcome& outcome, const Translation& entry, u64 address) {
     outcome.fault.kind = FaultKind::None;
@@ -199,6 +218,8 @@ class Mmu final : public Actor {
   [[gnu::noinline]] void refuse(Miss& miss, const Translation& entry);
   void enter(TranslationCache<Translation>& tlb, unsigned level, const Miss& miss,
              const Translation& entry);
+  static void enter(TranslationCache<Translation>& tlb, u64 address, u16 tag, bool absent,
+                    const Translation& entry);
   [[gnu::noinline]] void forget_refused(const Miss& miss);
   u32 walk_to_join(const Miss& miss) const;
 

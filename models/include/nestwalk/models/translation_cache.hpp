@@ -82,14 +82,14 @@ class TranslationCache {
     Size& size = sizes_[held_[shift]];
     Array& array = *size.array;
     const u32 set = array.keys.set_of(address >> size.shift);
-    const KeyArray::Key key = size.key(address, tag);
+    const u64 key = size.key(address, tag);
     const KeyArray::Place place =
         absent ? array.keys.put(set, key) : array.keys.put_or_use(set, key);
     ++size.entries;
     ++changes_;
     forget(place.before);
     if (!fenced_.empty()) [[unlikely]]
-      refills_ += fenced_.erase(size.key(address, tag).value());
+      refills_ += fenced_.erase(key);
     return &array.payload(set, place.way);
   }
   /// As long as this is the same, nothing has come.
@@ -153,8 +153,8 @@ class TranslationCache {
     u8 shift;
     u8 code;
 
-    KeyArray::Key key(u64 address, u16 tag) const {
-      return KeyArray::Key((address & page_mask) << (kPageAt - 12) | code_bits | tag);
+    u64 key(u64 address, u16 tag) const {
+      return (address & page_mask) << (kPageAt - 12) | code_bits | tag;
     }
   };
   static constexpr u8 kNotHeld = 0xff;

@@ -77,6 +77,7 @@ class Cores {
   void owe(u32 number, Cycle cycles) { cores_[number].lost += cycles; }
   /// From all of them so far.
   Cycle taken() const { return taken_; }
+  bool owes(u32 number) const { return cores_[number].lost != 0; }
   /// What was taken since the last call.
   Cycle lost(u32 number) { return std::exchange(cores_[number].lost, 0); }
 

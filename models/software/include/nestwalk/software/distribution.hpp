@@ -14,14 +14,14 @@ namespace nestwalk::software {
 
 class Distribution {
  public:
-  void add(u64 value) {
-    ++count_;
-    sum_ += value;
+  void add(u64 value, u64 times = 1) {
+    count_ += times;
+    sum_ += value * times;
     if (value < kSmall) [[likely]] {
-      ++small_[value];
+      small_[value] += times;
       return;
     }
-    ++large_[value];
+    large_[value] += times;
   }
   u64 count() const { return count_; }
   u64 sum() const { return sum_; }

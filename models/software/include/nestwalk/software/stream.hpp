@@ -16,16 +16,22 @@ namespace nestwalk::software {
 
 /// Within one page of 4 KiB.
 struct GuestAccess {
+  enum Fact : u8 {
+    kAddress = 1,  ///< these are known
+    kGuestPhysical = 2,
+    kHost = 4,
+    kDependent = 8,       ///< its address came out of the read before it
+    kUntranslated = 128,  ///< by the first stage, whatever its tables are
+  };
+
   u64 address = 0;         ///< virtual; guest-physical where the guest does not translate
   u64 guest_physical = 0;  ///< where the trace says that it lies
+  u64 host = 0;            ///< where the trace says that it ended
   u32 instructions = 0;    ///< since what came before
   models::AccessKind kind = models::AccessKind::Read;
-  bool knows_guest_physical = false;
-  bool knows_address = true;
-  bool dependent = false;  ///< its address came out of the read before it
-  u64 host = 0;            ///< where the trace says that it ended
-  bool knows_host = false;
-  bool untranslated = false;  ///< by the first stage, whatever its tables are
+  u8 facts = kAddress;
+
+  bool is(Fact fact) const { return (facts & fact) != 0; }
 };
 
 /// From here on in this address space.

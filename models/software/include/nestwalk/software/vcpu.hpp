@@ -102,6 +102,21 @@ class Milestones {
   ~Milestones() = default;
 };
 
+/// How long instructions take. What is less than a cycle is kept for the next ones.
+class Pace {
+ public:
+  explicit Pace(u32 per_1000_cycles) : per_1000_cycles_(per_1000_cycles) {}
+  Cycle cycles(u64 instructions) {
+    const models::Divisor::Parts parts = per_1000_cycles_.divide(left_ + instructions * 1000);
+    left_ = parts.remainder;
+    return parts.quotient;
+  }
+
+ private:
+  models::Divisor per_1000_cycles_;
+  u64 left_ = 0;  ///< thousandths
+};
+
 /// Which vCPU of the machine it is, and on which core it takes its turns.
 struct VcpuPlace {
   u32 vcpu;
@@ -223,6 +238,7 @@ class Vcpu final : private models::Actor,
   }
   // In order.
   void play_in_order();
+  [[gnu::noinline]] bool play_at_once();
   // With a window.
   void play_window();
   bool plan_next();
@@ -269,8 +285,12 @@ class Vcpu final : private models::Actor,
   bool perform(Slot& slot, u32 index);
   [[gnu::noinline]] bool rare_step(Slot& slot);
   bool access_memory(Slot& slot, u32 index);
+  models::MemoryHierarchy::PathId path_of(bool fetch) const {
+    return fetch ? core_.paths.fetches : core_.paths.data;
+  }
   bool leave_out(Slot& slot);
   void retire(Slot& slot);
+  bool known_to_agree(const GuestAccess& access) const;
   [[gnu::noinline]] bool disagrees(const Slot& slot);
   [[gnu::noinline]] bool after_translation(Slot& slot);
   [[gnu::noinline]] bool handle_guest_fault(Slot& slot);
@@ -311,12 +331,14 @@ class Vcpu final : private models::Actor,
   RecordedOrder* order_ = nullptr;
   Agenda agenda_{{}};
   std::vector<Slot> slots_;
+  Cycle lookup_cycles_;   ///< of both TLBs
+  bool at_once_ = false;  ///< the last translation was in one of them
   GuestBatch batch_;
   std::size_t at_ = 0;
   u64 limit_ = 0;
-  u64 left_ = 0;            ///< until the next milestone
-  u64 rest_ = 0;            ///< after it
-  u64 carry_ = 0;           ///< thousandths of instructions' cycles
+  u64 left_ = 0;  ///< until the next milestone
+  u64 rest_ = 0;  ///< after it
+  Pace pace_;
   u64 next_told_ = kNever;  ///< access that the listener wants to hear of
   AccessListener* listener_ = nullptr;
   Milestones* milestones_ = nullptr;
