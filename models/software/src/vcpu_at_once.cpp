@@ -56,8 +56,7 @@ using models::AccessKind;
     }
     const models::Translation* found = mmu.in_first(access.address, access.kind);
     const bool in_first = found != nullptr;
-    const Cycle translated =
-        issued + (in_first ? mmu.first_latency(access.kind) : lookup_cycles_);
+    const Cycle translated = issued + (in_first ? mmu.first_latency(access.kind) : lookup_cycles_);
     if (in_first) {
       if (!models::Mmu::usable(*found, access.kind, true)) break;
     } else {

@@ -14,7 +14,8 @@ class LruWord final : public Replacement {
   static constexpr u32 kMostWays = 16;
 
   explicit LruWord(u32 ways)
-      : Replacement(1, kLane), last_shift_((ways - 1) * 4),
+      : Replacement(1, kLane),
+        last_shift_((ways - 1) * 4),
         lanes_(kLane << last_shift_ | ((u64{1} << last_shift_) - 1)) {}
 
   void prepare(u64* turns) const override { *turns = 0xfedc'ba98'7654'3210; }
