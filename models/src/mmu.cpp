@@ -58,18 +58,29 @@ const Grant* Mmu::grant(const Request& request) {
   return nullptr;
 }
 
-[[gnu::flatten]] const Translation* Mmu::from_second(u64 address, AccessKind access, bool user) {
+[[gnu::flatten]] Mmu::Second Mmu::from_second(u64 address, AccessKind access, bool user) {
   const Translation* const found = find(second_tlb_, address, regime_);
-  if (found == nullptr || !usable(*found, access, user)) return nullptr;
   TranslationCache<Translation>& first = first_level(access);
-  ++counts_.second_hits_of[static_cast<unsigned>(access)];
+  if (found != nullptr && !usable(*found, access, user)) return {nullptr, false};
   counts_.lookup_cycles[0] += first.latency_cycles();
   counts_.lookup_cycles[1] += second_tlb_.latency_cycles();
+  if (found == nullptr) return {nullptr, true};
+  ++counts_.second_hits_of[static_cast<unsigned>(access)];
   enter(first, address, found->global ? regime_.global : regime_.combined, !found->global, *found);
-  return found;
+  return {found, false};
 }
 
-bool Mmu::miss(const Request& request, bool absent, Actor& owner, u32 what, Outcome& outcome) {
+bool Mmu::walk(const Request& request, Actor& owner, u32 what, Outcome& outcome) {
+  const u32 number = take_miss(request, owner, what, outcome);
+  Miss& miss = *misses_[number];
+  miss.state = State::SecondMissed;
+  miss.doing = Doing::SecondTlb;
+  miss.changes[0] = first_level(request.access).changes();
+  miss.changes[1] = second_tlb_.changes();
+  return run(miss, number);
+}
+
+u32 Mmu::take_miss(const Request& request, Actor& owner, u32 what, Outcome& outcome) {
   if (free_.empty()) {
     misses_.push_back(std::make_unique<Miss>());
     free_.push_back(static_cast<u32>(misses_.size() - 1));
@@ -85,11 +96,17 @@ bool Mmu::miss(const Request& request, bool absent, Actor& owner, u32 what, Outc
   miss.what = what;
   miss.outcome = &outcome;
   miss.next_waiting = miss.last_waiting = kNone;
-  miss.state = State::First;
-  miss.doing = Doing::FirstTlb;
   miss.since = wheel_.now();
   miss.active = true;
   miss.restart = false;
+  return number;
+}
+
+bool Mmu::miss(const Request& request, bool absent, Actor& owner, u32 what, Outcome& outcome) {
+  const u32 number = take_miss(request, owner, what, outcome);
+  Miss& miss = *misses_[number];
+  miss.state = State::First;
+  miss.doing = Doing::FirstTlb;
   miss.changes[0] = miss.changes[1] = kUnknown;
   if (absent) {
     miss.state = State::FirstMissed;

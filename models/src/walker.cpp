@@ -10,6 +10,8 @@ namespace {
 
 using addrspace::low_mask;
 
+constexpr u64 kUnknown = ~u64{0};
+
 // The stricter of the two: x86's combination of EPT and PAT, Arm's of both stages without FWB, for
 // the types that guests use (Arm ARM D8, "Combining stage 1 and stage 2 memory type attributes").
 // RISC-V's first stage overrides the second, unless it leaves the type open (Svpbmt).
@@ -206,16 +208,24 @@ bool Walker::table_is_known(Walk& walk, u32 number) {
   walk.guest_slot = walk.nested.host + (walk.nested_input & low_mask(walk.nested.leaf_shift));
   const Rights write = Rights::needed(AccessKind::Write, true);
   const unsigned covers = walk.guest->geometry.shift(walk.guest_level + 1u);
-  walk.guest_known = {walk.guest_table,       walk.guest_slot - offset,
-                      walk.guest_limits,      walk.guest_level,
-                      walk.nested.leaf_shift, walk.nested.rights.permit(write) && walk.nested.dirty,
-                      static_cast<u8>(covers)};
+  const auto known_to = [&](CachedTable& table) {
+    table.table_guest = walk.guest_table;
+    table.table_host = walk.guest_slot - offset;
+    table.limits = walk.guest_limits;
+    table.level = walk.guest_level;
+    table.nested_shift = walk.nested.leaf_shift;
+    table.writable = walk.nested.rights.permit(write) && walk.nested.dirty;
+    table.covers_shift = static_cast<u8>(covers);
+  };
+  known_to(walk.guest_known);
   if (walk.guest_level == 0) {
     guest_tables_.learn(walk.request.address, walk.guest->geometry, walk.guest_known.table_host);
   }
   // A table may lie in several pages of the second stage: then one host address does not name it.
   if (walk.fill_guest_cache && walk.nested.leaf_shift >= walk.guest->geometry.page_shift) {
-    guest_cache_.fill(walk.request.address, covers, regime.combined, walk.guest_known);
+    CachedTable* const place =
+        guest_cache_.make_place(walk.request.address, covers, regime.combined);
+    if (place != nullptr) known_to(*place);
   }
   walk.fill_guest_cache = false;
   return read_guest(walk, number);
@@ -334,6 +344,7 @@ bool Walker::on_nested_tlb(Walk& walk, u32 number) {
   const bool missed = known == nullptr || (walk.nested_writes && !known->dirty);
   looked(walk, step::kNestedTlb, walk.nested_input, !missed);
   if (missed) {
+    walk.nested_changes = known == nullptr ? nested_tlb_.changes() : kUnknown;
     walk.state = State::NestedCache;
     return spend(nested_cache_.latency_cycles(), number);
   }
@@ -422,9 +433,14 @@ bool Walker::nested_table_entry(Walk& walk, const Entry& entry, u32 number) {
     nested_tables_.learn(walk.nested_input, regime.nested.geometry, entry.address);
   }
   if (nested_cache_.present()) {
-    nested_cache_.fill(walk.nested_input, shift, regime.nested_only,
-                       {0, entry.address, walk.nested_limits, walk.nested_level, 0, false,
-                        static_cast<u8>(shift)});
+    CachedTable* const place =
+        nested_cache_.make_place(walk.nested_input, shift, regime.nested_only);
+    if (place != nullptr) {
+      place->table_host = entry.address;
+      place->limits = walk.nested_limits;
+      place->level = walk.nested_level;
+      place->covers_shift = static_cast<u8>(shift);
+    }
   }
   return read_nested(walk, number);
 }
@@ -432,12 +448,19 @@ bool Walker::nested_table_entry(Walk& walk, const Entry& entry, u32 number) {
 bool Walker::nested_leaf(Walk& walk, const Entry& entry, u32 number) {
   const Regime& regime = *walk.request.regime;
   const unsigned shift = regime.nested.geometry.shift(walk.nested_level);
-  const CachedNested leaf{entry.address, Rights::nested(entry.access & walk.nested_limits),
-                          entry.memory, static_cast<u8>(shift),
-                          is_settled(entry, regime.nested.format->rules())};
-  walk.nested = leaf;
-  CachedNested* const place = nested_tlb_.make_place(walk.nested_input, shift, regime.nested_only);
-  if (place != nullptr) *place = leaf;
+  const Rights rights = Rights::nested(entry.access & walk.nested_limits);
+  const bool settled = is_settled(entry, regime.nested.format->rules());
+  const bool absent = nested_tlb_.changes() == walk.nested_changes;
+  CachedNested* const place =
+      nested_tlb_.make_place(walk.nested_input, shift, regime.nested_only, absent);
+  for (CachedNested* const leaf : {&walk.nested, place}) {
+    if (leaf == nullptr) continue;
+    leaf->host = entry.address;
+    leaf->rights = rights;
+    leaf->memory = entry.memory;
+    leaf->leaf_shift = static_cast<u8>(shift);
+    leaf->dirty = settled;
+  }
   return nested_done(walk, number);
 }
 
@@ -502,13 +525,13 @@ bool Walker::reference(Walk& walk, u64 address, bool update, bool nested, u32 nu
         wheel_.now(), address);
   const bool for_data = nested && walk.purpose == Purpose::Data;
   WalkReference& made = record.references[record.count++];
-  made = {address,
-          wheel_.now(),
-          0,
-          for_data ? WalkReference::kNoLevel : walk.guest_level,
-          nested ? walk.nested_level : WalkReference::kNoLevel,
-          Served::None,
-          update};
+  made.address = address;
+  made.start = wheel_.now();
+  made.cycles = 0;
+  made.guest_level = for_data ? WalkReference::kNoLevel : walk.guest_level;
+  made.nested_level = nested ? walk.nested_level : WalkReference::kNoLevel;
+  made.served = Served::None;
+  made.update = update;
   return hierarchy_.access(path_, Hpa(address), update, *this, number, made.served);
 }
 

@@ -32,8 +32,6 @@ Vcpu::Vcpu(models::Board& board, Cores& cores, VcpuPlace place, Guest* guest,
       costs_(costs),
       stream_(stream),
       slots_(shape.window),
-      lookup_cycles_(core_.mmu->first_latency(models::AccessKind::Read) +
-                     core_.mmu->second_latency()),
       pace_(costs.instructions_per_1000_cycles),
       known_(tables == GuestTables::Recorded ? kKnownPages : 0) {
   cores.join(place.core);

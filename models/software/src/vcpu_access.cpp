@@ -73,7 +73,10 @@ bool Vcpu::begin_rest() {
       retire(slot);
     }
     if (front_ == Front::Next) [[likely]] {
-      if (at_once_ && !play_at_once()) return;
+      if (may_play_at_once()) {
+        if (!play_at_once()) return;
+        if (!slot.done) continue;
+      }
       if (!fetch_record()) return;
       front_ = needs_attention() ? Front::Attend : Front::Ready;
     }
@@ -134,7 +137,6 @@ bool Vcpu::perform(Slot& slot, u32 index) {
       case State::Translated: {
         const Cycle now = board_.wheel().now();
         counts_.translation_cycles += now - slot.mark;
-        at_once_ = now - slot.mark <= lookup_cycles_;
         slot.mark = now;
         if (slot.witness != nullptr) [[unlikely]]
           witness_translation(slot);

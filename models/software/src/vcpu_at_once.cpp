@@ -3,11 +3,10 @@
 
 // In order, on the straight way: accesses that wait for nobody.
 //
-// What a TLB has, while nothing else is due on the wheel, can be played without states: its time is
-// known when it begins. Most accesses hit the first TLB and the first cache: these are only
-// counted. Whatever else it is, the first that needs a walk, a fault, an event or somebody's look
-// is left to the usual way, as if nobody had looked it up: to do that twice in a row changes
-// nothing.
+// As long as nothing else is due on the wheel, an access can be played without states. Most hit the
+// first TLB and the first cache: these are only counted. What has to wait after all goes on as an
+// access that is under way; what needs more than a translation and its data is left to the usual
+// way, as if nobody had looked it up: to do that twice in a row changes nothing.
 
 #include <algorithm>
 
@@ -17,23 +16,24 @@ namespace nestwalk::software {
 
 using models::AccessKind;
 
-// True if the next record is due in this cycle; false if an access waits for its data.
+// True if the next record is due in this cycle; false if an access is under way.
 [[gnu::flatten]] bool Vcpu::play_at_once() {
-  at_once_ = false;
-  if (replayed_ != nullptr || hypervisor_.watcher() != nullptr || cores_.owes(number_)) return true;
   models::Wheel& wheel = board_.wheel();
   models::Mmu& mmu = *core_.mmu;
   models::MemoryHierarchy& hierarchy = board_.hierarchy();
+  Slot& slot = slots_[0];
   const auto quiet_until = [&] { return std::min(wheel.quiet_until(), attention_); };
   Cycle first_cycles[2];  // of data and of fetches that the first TLB and the first cache have
   for (const AccessKind kind : {AccessKind::Read, AccessKind::Execute}) {
     const bool fetch = kind == AccessKind::Execute;
     first_cycles[fetch] = mmu.first_latency(kind) + hierarchy.first_latency(path_of(fetch));
   }
-  const GuestAccess* const first = batch_.accesses.data() + at_;
+  const GuestAccess* const all = batch_.accesses.data();
+  const GuestAccess* const first = all + at_;
   const GuestAccess* const last =
       first + std::min({batch_.accesses.size() - at_, left_, next_told_ - issued()});
   const GuestAccess* next = first;
+  const u64 number = issued();
   const bool compares = !known_.empty();
   const Cycle began = wheel.now();
   Cycle now = began;
@@ -42,7 +42,7 @@ using models::AccessKind;
   Pace pace = pace_;
   u64 instructions = counts_.instructions;
   u64 hits[std::size(VcpuCounts{}.accesses)] = {};
-  Slot& slot = slots_[0];
+  bool waits = false;
   for (; next != last; ++next) {
     const GuestAccess& access = *next;
     const bool fetch = access.kind == AccessKind::Execute;
@@ -55,36 +55,55 @@ using models::AccessKind;
       break;
     }
     const models::Translation* found = mmu.in_first(access.address, access.kind);
-    const bool in_first = found != nullptr;
-    const Cycle translated = issued + (in_first ? mmu.first_latency(access.kind) : lookup_cycles_);
-    if (in_first) {
+    if (found != nullptr) [[likely]] {
       if (!models::Mmu::usable(*found, access.kind, true)) break;
+      if (hierarchy.in_first(path_of(fetch), Hpa(found->host_of(access.address)), write)) {
+        pace = then;
+        instructions = passed;
+        now = issued + first_cycles[fetch];
+        ++hits[static_cast<unsigned>(access.kind)];
+        continue;
+      }
+    }
+    slot.outcome.fault.kind = models::FaultKind::None;
+    Cycle translated = issued + mmu.first_latency(access.kind);
+    bool over = true;
+    if (found != nullptr) {
+      mmu.count_first_hits(access.kind, 1);
+      slot.outcome.host = found->host_of(access.address);
+      wheel.advance(translated);
     } else {
+      translated += mmu.second_latency();
       if (translated >= end) break;
-      found = mmu.from_second(access.address, access.kind, true);
-      if (found == nullptr) break;
+      const models::Mmu::Second second = mmu.from_second(access.address, access.kind, true);
+      if (second.found == nullptr && !second.absent) break;
+      wheel.advance(translated);
+      if (second.found != nullptr) {
+        slot.outcome.host = second.found->host_of(access.address);
+      } else {
+        at_ = static_cast<std::size_t>(next - all) + 1;  // for who looks what is upcoming
+        over = mmu.walk({access.address, access.kind, true, nullptr, this}, *this, 0, slot.outcome);
+        translated = wheel.now();
+      }
     }
     pace = then;
     instructions = passed;
-    const Hpa at(found->host_of(access.address));
-    if (in_first && hierarchy.in_first(path_of(fetch), at, write)) [[likely]] {
-      now = issued + first_cycles[fetch];
-      ++hits[static_cast<unsigned>(access.kind)];
-      continue;
-    }
-    if (in_first) mmu.count_first_hits(access.kind, 1);
-    counts_.translation_cycles += translated - issued;
-    wheel.advance(translated);
-    if (!hierarchy.access(path_of(fetch), at, write, *this, 0, slot.served)) {
-      slot.access = &access;
-      slot.number = this->issued() + static_cast<u64>(next - first);
-      slot.issued = now = issued;
-      slot.mark = translated;
-      slot.outcome.fault = {};
+    slot.state = State::Translated;
+    slot.mark = issued;
+    if (over && !slot.outcome.fault) {
+      counts_.translation_cycles += translated - issued;
       slot.state = State::Accessed;
+      slot.mark = translated;
+      over = hierarchy.access(path_of(fetch), Hpa(slot.outcome.host), write, *this, 0, slot.served);
+    }
+    if (!over || slot.outcome.fault) {
+      slot.access = &access;
+      slot.number = number + static_cast<u64>(next - first);
+      slot.issued = now = issued;
       slot.witness = nullptr;
       slot.done = slot.left_out = false;
       ++next;
+      waits = !over;
       break;
     }
     now = wheel.now();
@@ -96,7 +115,7 @@ using models::AccessKind;
     latencies_.add(now - issued);
     in_accesses += now - issued;
   }
-  at_ += static_cast<u64>(next - first);
+  at_ = static_cast<std::size_t>(next - all);
   left_ -= static_cast<u64>(next - first);
   pace_ = pace;
   counts_.instructions = instructions;
@@ -115,7 +134,7 @@ using models::AccessKind;
     in_accesses += of_kind * first_cycles[fetch];
   }
   counts_.instruction_cycles += now - began - in_accesses;
-  return slot.done;
+  return !waits;
 }
 
 }  // namespace nestwalk::software

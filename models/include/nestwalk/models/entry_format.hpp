@@ -63,13 +63,31 @@ struct StageRules {
 /// The rules that the architecture has for this stage, on a machine that updates dirty bits or not.
 StageRules stage_rules(Architecture architecture, bool nested, bool hardware_dirty);
 
+/// An entry in two registers. Through memory its small fields would be stored one by one and loaded
+/// together, which the host's processor cannot forward: a walk would wait at each of its entries.
+struct PackedEntry {
+  u64 address = 0;
+  u64 rest = 0;
+
+  PackedEntry() = default;
+  explicit PackedEntry(const Entry& entry)
+      : address(entry.address),
+        rest(u64{entry.access.bits()} | static_cast<u64>(entry.memory) << 8 |
+             static_cast<u64>(entry.kind) << 16 | u64{entry.accessed} << 24 |
+             u64{entry.dirty} << 32) {}
+  Entry unpacked() const {
+    return {address,
+            Access(static_cast<u8>(rest)),
+            static_cast<MemoryType>(rest >> 8 & 0xff),
+            static_cast<EntryKind>(rest >> 16 & 0xff),
+            (rest >> 24 & 1) != 0,
+            (rest >> 32 & 1) != 0};
+  }
+};
+
 class EntryFormat {
  public:
-  Entry decode(u64 raw, unsigned level) const {
-    Entry entry;
-    decode_to(entry, raw, level);
-    return entry;
-  }
+  Entry decode(u64 raw, unsigned level) const { return decode_packed(raw, level).unpacked(); }
   /// The entry after the hardware's update: accessed, and for a write dirty.
   virtual u64 updated(u64 raw, bool write) const = 0;
 
@@ -84,9 +102,7 @@ class EntryFormat {
   ~EntryFormat() = default;
 
  private:
-  /// Into fields that the caller then has at hand: as a result they would have to be packed into
-  /// two registers, and unpacked. `entry` is as it begins.
-  virtual void decode_to(Entry& entry, u64 raw, unsigned level) const = 0;
+  virtual PackedEntry decode_packed(u64 raw, unsigned level) const = 0;
 
   Architecture architecture_;
   StageRules rules_;
@@ -147,24 +163,29 @@ class EntryFormatOf final : public EntryFormat {
   }
 
  private:
-  void decode_to(Entry& entry, u64 raw, unsigned level) const override {
-    if (!F::is_valid(raw, level)) return;
+  PackedEntry decode_packed(u64 raw, unsigned level) const override {
+    return PackedEntry(decoded(raw, level));
+  }
+  Entry decoded(u64 raw, unsigned level) const {
+    Entry entry;
+    if (!F::is_valid(raw, level)) return entry;
     if (format_.malformed(raw, level)) {
       entry.kind = EntryKind::Malformed;
-      return;
+      return entry;
     }
     entry.address = F::address(raw, level).value();
     entry.accessed = (raw & F::kAccessed) != 0;
     if (F::is_table(raw, level)) {
       entry.kind = EntryKind::Table;
       entry.access = detail::table_limits(format_, raw, level);
-      return;
+      return entry;
     }
     const addrspace::MappingFlags flags = format_.flags(raw, level);
     entry.kind = EntryKind::Leaf;
     entry.access = detail::leaf_access<F>(flags.access, raw);
     entry.memory = flags.memory;
     entry.dirty = F::is_dirty(raw);
+    return entry;
   }
 
   F format_;

@@ -4,15 +4,17 @@
 // Keys in sets and ways: what every TLB, walk cache and data cache looks up.
 //
 // All that belongs to a set lies together in whole lines of the host's cache: a mark for each way,
-// an eight-bit signature of each key, what the replacement policy remembers, the keys. The way that
-// was used last is looked at first: in most programs it has most of the hits. Otherwise a set is
+// an eight-bit signature of each key, what the replacement policy remembers, the keys. A set is
 // searched by its signatures, sixteen of them at once; keys are compared only where the signature
 // agrees. So a fully associative TLB of 64 entries costs four steps, not 64, and a set of a large
 // cache one or two of the host's misses.
 #pragma once
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include <bit>
-#include <cstring>
 
 #include "nestwalk/models/replacement/lru_word.hpp"
 #include "nestwalk/models/table.hpp"
@@ -29,7 +31,7 @@ class KeyArray {
         lru_(dynamic_cast<LruWord*>(policy_.get())),
         last_set_(sets - 1),
         ways_(ways),
-        turns_(kSignatures + (ways <= 8 ? 1 : (ways + 15) / 16 * 2)),
+        turns_(kSignatures + (ways + 15) / 16 * 2),
         latest_(policy_->latest_mask()),
         keys_(turns_ + policy_->words()),
         stride_((keys_ + ways + 7) / 8 * 8),
@@ -49,14 +51,14 @@ class KeyArray {
   /// The way that holds the key; kNone if none does. Looking does not count as a use.
   u32 find(u32 set, u64 key) const { return way_of(block(set), key); }
   /// The same, as a use.
-  u32 use(u32 set, u64 key) {
+  u32 use(u32 set, u64 key) { return use(block(set), key); }
+  /// The same. The way that was used last is looked at first: in most programs it has most hits of
+  /// small arrays; of large ones it would cost one more of the host's misses.
+  u32 use_again(u32 set, u64 key) {
     u64* const words = block(set);
-    // Whatever the policy, a second use in a row changes nothing.
     const u32 latest = static_cast<u32>(words[turns_] & latest_);
-    if (words[keys_ + latest] == key) return latest;
-    const u32 way = way_of(words, key);
-    if (way != kNone) touch(words, way);
-    return way;
+    // Whatever the policy, a second use in a row changes nothing.
+    return words[keys_ + latest] == key ? latest : use(words, key);
   }
   struct Place {
     u32 way;
@@ -108,31 +110,36 @@ class KeyArray {
   // What follows works on the words of a set.
   u32 way_of(const u64* words, u64 key) const {
     const u64 pattern = signature(key) * kOnes;
-    if (ways_ <= 8) [[likely]]
-      return way_in_word(words, 0, pattern, key);
-    for (u32 first = 0; first < ways_; first += 16) {
-      Signatures sixteen;
-      std::memcpy(&sixteen, words + kSignatures + first / 8, sizeof sixteen);
-      const auto same = reinterpret_cast<Halves>(sixteen == static_cast<u8>(pattern));
-      if ((same[0] | same[1]) == 0) continue;
-      for (const u32 half : {first, first + 8}) {
-        const u32 way = way_in_word(words, half, pattern, key);
-        if (way != kNone) return way;
+    const u64* keys = words + keys_;
+    const u64* const end = keys + ways_;
+    for (const u64* signatures = words + kSignatures;; signatures += 2, keys += 16) {
+      u32 same = equal_signatures(signatures, pattern);
+      for (; same != 0; same &= same - 1) {
+        const u64* const found = keys + std::countr_zero(same);
+        if (*found == key) return static_cast<u32>(found - (words + keys_));
       }
+      if (end - keys <= 16) return kNone;
     }
-    return kNone;
   }
-  using Signatures [[gnu::vector_size(16)]] = u8;
-  using Halves [[gnu::vector_size(16)]] = u64;
-  u32 way_in_word(const u64* words, u32 first, u64 pattern, u64 key) const {
-    const u64 difference = words[kSignatures + first / 8] ^ pattern;
-    // A mark in the top bit of each zero byte, and perhaps in others of ways in use.
-    u64 same = (difference - kOnes) & ~difference & kTops;
-    for (; same != 0; same &= same - 1) {
-      const u32 way = first + static_cast<u32>(std::countr_zero(same)) / 8;
-      if (words[keys_ + way] == key) return way;
+  // A bit for each of sixteen.
+  static u32 equal_signatures(const u64* sixteen, u64 pattern) {
+#ifdef __SSE2__
+    const __m128i found = _mm_loadu_si128(reinterpret_cast<const __m128i*>(sixteen));
+    const __m128i wanted = _mm_set1_epi64x(static_cast<long long>(pattern));
+    return static_cast<u32>(_mm_movemask_epi8(_mm_cmpeq_epi8(found, wanted)));
+#else
+    u32 same = 0;
+    for (u32 way = 0; way < 16; ++way) {
+      const u64 difference = (sixteen[way / 8] ^ pattern) >> way % 8 * 8;
+      same |= ((difference & 0xff) == 0 ? 1u : 0u) << way;
     }
-    return kNone;
+    return same;
+#endif
+  }
+  u32 use(u64* words, u64 key) {
+    const u32 way = way_of(words, key);
+    if (way != kNone) touch(words, way);
+    return way;
   }
   u32 empty_way(const u64* words) const {  // kNone if there is none
     for (u32 first = 0; first < ways_; first += 8) {

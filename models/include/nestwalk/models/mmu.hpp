@@ -84,8 +84,14 @@ class Mmu final : public Actor {
   void count_first_hits(AccessKind access, u64 hits) {
     counts_.inline_hits[static_cast<unsigned>(access)] += hits;
   }
-  /// Of an address that the first level has not: a hit in the second, if the access can use that.
-  const Translation* from_second(u64 address, AccessKind access, bool user);
+  /// Of an address that the first level has not: what the second has, if the access can use it.
+  struct Second {
+    const Translation* found;
+    bool absent;  ///< there is none at all
+  };
+  Second from_second(u64 address, AccessKind access, bool user);
+  /// Of an address that is absent in both, when both lookups are over: goes on as `translate` does.
+  bool walk(const Request& request, Actor& owner, u32 what, Outcome& outcome);
   /// Can the access use the entry as it is? A write through one that is not dirty walks again.
   static bool usable(const Translation& entry, AccessKind access, bool user) {
     // Without a branch: whether the next access is a write, the host cannot guess.
@@ -206,6 +212,7 @@ class Mmu final : public Actor {
     return false;
   }
 
+  u32 take_miss(const Request& request, Actor& owner, u32 what, Outcome& outcome);
   bool miss(const Request& request, bool absent, Actor& owner, u32 what, Outcome& outcome);
   bool run(Miss& miss, u32 number);
   // Each is the end of one wait; true if the next is over in this cycle, too.

@@ -62,7 +62,7 @@ class TranslationCache {
       if (size.entries == 0) continue;
       Array& array = *size.array;
       const u32 set = array.keys.set_of(address >> size.shift);
-      const u32 way = array.keys.use(set, size.key(address, tag));
+      const u32 way = array.keys.use_again(set, size.key(address, tag));
       if (way != KeyArray::kNone) return &array.payload(set, way);
     }
     return nullptr;

@@ -119,12 +119,14 @@ class WalkTotals {
   }
 
  private:
+  // Three bits each, and one.
+  static_assert(kLevels <= 8 && kSources <= 8);
   static constexpr unsigned index(u8 guest_level, u8 nested_level, Served served, bool update) {
-    return ((guest_level * kLevels + nested_level) * kSources + static_cast<unsigned>(served)) * 2 +
-           (update ? 1 : 0);
+    return ((guest_level * 8u + nested_level) * 8u + static_cast<unsigned>(served)) * 2u +
+           (update ? 1u : 0u);
   }
 
-  std::array<Cell, kLevels * kLevels * kSources * 2> cells_{};
+  std::array<Cell, 8 * 8 * 8 * 2> cells_{};
   Cycle waiting_ = 0;
   Cycle missing_ = 0;
 };

@@ -128,7 +128,8 @@ class Walker final : public Actor {
     u64 nested_input = 0;
     u64 nested_slot = 0;  ///< host address of the entry
     u64 nested_raw = 0;
-    CachedNested nested{};  ///< what it found
+    CachedNested nested{};   ///< what it found
+    u64 nested_changes = 0;  ///< of the nested TLB, when it did not have it
   };
 
   u32 take_walk();

@@ -174,6 +174,7 @@ class Vcpu final : private models::Actor,
   static constexpr u32 kFront = ~u32{0};
   static constexpr u64 kNever = ~u64{0};
   static constexpr std::size_t kKnownPages = 1024;
+  static constexpr Cycle kLittleTime = 16;  ///< in which not many an access is over
   enum class Front : u8 {
     Idle,
     Begin,
@@ -238,6 +239,12 @@ class Vcpu final : private models::Actor,
   }
   // In order.
   void play_in_order();
+  /// What it is for, and long enough nothing else is due.
+  bool may_play_at_once() const {
+    return board_.wheel().quiet_until() > board_.wheel().now() + kLittleTime &&
+           replayed_ == nullptr && hypervisor_.watcher() == nullptr && !cores_.owes(number_) &&
+           latencies_.count() != 0;
+  }
   [[gnu::noinline]] bool play_at_once();
   // With a window.
   void play_window();
@@ -331,8 +338,6 @@ class Vcpu final : private models::Actor,
   RecordedOrder* order_ = nullptr;
   Agenda agenda_{{}};
   std::vector<Slot> slots_;
-  Cycle lookup_cycles_;   ///< of both TLBs
-  bool at_once_ = false;  ///< the last translation was in one of them
   GuestBatch batch_;
   std::size_t at_ = 0;
   u64 limit_ = 0;
