@@ -152,8 +152,7 @@ bool Vcpu::perform(Slot& slot, u32 index) {
       }
       case State::Accessed: {
         const Cycle now = board_.wheel().now();
-        const bool fetch = access.kind == AccessKind::Execute;
-        VcpuCounts::Cell& cell = counts_.data[fetch ? 1 : 0][static_cast<unsigned>(slot.served)];
+        VcpuCounts::Cell& cell = counts_.data_of(access.kind, slot.served);
         ++cell.references;
         cell.cycles += now - slot.mark;
         if (slot.witness != nullptr) [[unlikely]]
@@ -323,10 +322,7 @@ Cycle& Vcpu::cycles_of(VcpuCounts& counts, const Slot& slot) {
     case State::Held:
       return counts.held_cycles;
     case State::Accessed:
-      return counts
-          .data[slot.access->kind == AccessKind::Execute ? 1 : 0]
-               [static_cast<unsigned>(slot.served)]
-          .cycles;
+      return counts.data_of(slot.access->kind, slot.served).cycles;
     default:
       return counts.translation_cycles;
   }

@@ -16,6 +16,12 @@ namespace nestwalk::software {
 
 using models::AccessKind;
 
+namespace {
+
+constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); }
+
+}  // namespace
+
 // True if the next record is due in this cycle; false if an access is under way.
 [[gnu::flatten]] bool Vcpu::play_at_once() {
   models::Wheel& wheel = board_.wheel();
@@ -23,10 +29,11 @@ using models::AccessKind;
   models::MemoryHierarchy& hierarchy = board_.hierarchy();
   Slot& slot = slots_[0];
   const auto quiet_until = [&] { return std::min(wheel.quiet_until(), attention_); };
-  Cycle first_cycles[2];  // of data and of fetches that the first TLB and the first cache have
-  for (const AccessKind kind : {AccessKind::Read, AccessKind::Execute}) {
-    const bool fetch = kind == AccessKind::Execute;
-    first_cycles[fetch] = mmu.first_latency(kind) + hierarchy.first_latency(path_of(fetch));
+  constexpr AccessKind kKinds[] = {AccessKind::Read, AccessKind::Write, AccessKind::Execute};
+  Cycle first_cycles[std::size(kKinds)];  // of what the first TLB and the first cache have
+  for (const AccessKind kind : kKinds) {
+    first_cycles[index(kind)] =
+        mmu.first_latency(kind) + hierarchy.first_latency(path_of(kind == AccessKind::Execute));
   }
   const GuestAccess* const all = batch_.accesses.data();
   const GuestAccess* const first = all + at_;
@@ -41,27 +48,27 @@ using models::AccessKind;
   Cycle in_accesses = 0;
   Pace pace = pace_;
   u64 instructions = counts_.instructions;
-  u64 hits[std::size(VcpuCounts{}.accesses)] = {};
+  u64 hits[std::size(kKinds)] = {};
   bool waits = false;
   for (; next != last; ++next) {
     const GuestAccess& access = *next;
-    const bool fetch = access.kind == AccessKind::Execute;
+    const auto path = path_of(access.kind == AccessKind::Execute);
     const bool write = access.kind == AccessKind::Write;
     Pace then = pace;
     const Cycle issued = now + then.cycles(access.instructions);
     const u64 passed = instructions + access.instructions;
-    if (issued + first_cycles[fetch] >= end || passed >= watched_ ||
+    if (issued + first_cycles[index(access.kind)] >= end || passed >= watched_ ||
         !access.is(GuestAccess::kAddress) || (compares && !known_to_agree(access))) {
       break;
     }
     const models::Translation* found = mmu.in_first(access.address, access.kind);
     if (found != nullptr) [[likely]] {
       if (!models::Mmu::usable(*found, access.kind, true)) break;
-      if (hierarchy.in_first(path_of(fetch), Hpa(found->host_of(access.address)), write)) {
+      if (hierarchy.in_first(path, Hpa(found->host_of(access.address)), write)) {
         pace = then;
         instructions = passed;
-        now = issued + first_cycles[fetch];
-        ++hits[static_cast<unsigned>(access.kind)];
+        now = issued + first_cycles[index(access.kind)];
+        ++hits[index(access.kind)];
         continue;
       }
     }
@@ -94,7 +101,7 @@ using models::AccessKind;
       counts_.translation_cycles += translated - issued;
       slot.state = State::Accessed;
       slot.mark = translated;
-      over = hierarchy.access(path_of(fetch), Hpa(slot.outcome.host), write, *this, 0, slot.served);
+      over = hierarchy.access(path, Hpa(slot.outcome.host), write, *this, 0, slot.served);
     }
     if (!over || slot.outcome.fault) {
       slot.access = &access;
@@ -108,10 +115,10 @@ using models::AccessKind;
     }
     now = wheel.now();
     end = quiet_until();
-    VcpuCounts::Cell& cell = counts_.data[fetch][static_cast<unsigned>(slot.served)];
+    VcpuCounts::Cell& cell = counts_.data_of(access.kind, slot.served);
     ++cell.references;
     cell.cycles += now - translated;
-    ++counts_.accesses[static_cast<unsigned>(access.kind)];
+    ++counts_.accesses[index(access.kind)];
     latencies_.add(now - issued);
     in_accesses += now - issued;
   }
@@ -120,18 +127,17 @@ using models::AccessKind;
   pace_ = pace;
   counts_.instructions = instructions;
   if (slot.done) wheel.advance(now);
-  for (const AccessKind kind : {AccessKind::Read, AccessKind::Write, AccessKind::Execute}) {
-    const u64 of_kind = hits[static_cast<unsigned>(kind)];
-    const bool fetch = kind == AccessKind::Execute;
-    const auto served = static_cast<unsigned>(hierarchy.first_served(path_of(fetch)));
-    VcpuCounts::Cell& cell = counts_.data[fetch][served];
+  for (const AccessKind kind : kKinds) {
+    const u64 of_kind = hits[index(kind)];
+    const auto path = path_of(kind == AccessKind::Execute);
+    VcpuCounts::Cell& cell = counts_.data_of(kind, hierarchy.first_served(path));
     cell.references += of_kind;
-    cell.cycles += of_kind * hierarchy.first_latency(path_of(fetch));
+    cell.cycles += of_kind * hierarchy.first_latency(path);
     mmu.count_first_hits(kind, of_kind);
     counts_.translation_cycles += of_kind * mmu.first_latency(kind);
-    counts_.accesses[static_cast<unsigned>(kind)] += of_kind;
-    latencies_.add(first_cycles[fetch], of_kind);
-    in_accesses += of_kind * first_cycles[fetch];
+    counts_.accesses[index(kind)] += of_kind;
+    latencies_.add(first_cycles[index(kind)], of_kind);
+    in_accesses += of_kind * first_cycles[index(kind)];
   }
   counts_.instruction_cycles += now - began - in_accesses;
   return !waits;

@@ -57,6 +57,9 @@ struct VcpuCounts {
   Cycle guest_cycles = 0;
   Cycle held_cycles = 0;                         ///< faults that waited for what was before them
   Cell data[2][models::WalkTotals::kSources]{};  ///< of data and of fetches, by who had it
+  Cell& data_of(models::AccessKind kind, models::Served served) {
+    return data[kind == models::AccessKind::Execute ? 1 : 0][static_cast<unsigned>(served)];
+  }
 
   Cycle untranslatable_cycles = 0;
   Cycle unfinished_cycles = 0;  ///< of what was under way when it had to stop
