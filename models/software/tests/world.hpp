@@ -78,21 +78,26 @@ class World : private models::Actor {
   World(const GuestShape& guest_shape, const HypervisorShape& shape,
         Architecture architecture = Architecture::X86_64, u32 cores = 1,
         const VcpuShape& vcpu_shape = {}, const models::FenceShape& fence = {3, 5, 40})
+      : World(guest_shape, shape, easy(architecture, cores, shape.second_stage, fence),
+              vcpu_shape) {}
+  World(const GuestShape& guest_shape, const HypervisorShape& shape,
+        const models::MachineShape& machine_shape, const VcpuShape& vcpu_shape = {})
       : shape_(shape),
         guest_shape_(guest_shape),
-        machine(easy(architecture, cores, shape.second_stage, fence), 2 * addrspace::kGiB),
+        machine(machine_shape, 2 * addrspace::kGiB),
         fences(machine),
-        turns(cores),
-        vmids(0xffff, cores),
-        recording(machine.memory(), architecture, shape.fences,
-                  capabilities(architecture, shape.hardware_dirty)),
-        streams(cores) {
+        turns(machine_shape.cores),
+        vmids(0xffff, machine_shape.cores),
+        recording(machine.memory(), machine_shape.architecture, shape.fences,
+                  capabilities(machine_shape.architecture, shape.hardware_dirty)),
+        streams(machine_shape.cores) {
+    const Architecture architecture = machine_shape.architecture;
     memory_ = guest_shape.memory;
     const bool translates = guest_shape.tables != GuestTables::None;
     if (translates) memory_.push_back(Guest::kernel_memory(guest_shape.memory));
     space = make_host_space(architecture, shape, memory_.back().start + memory_.back().bytes, kVmid,
                             recording);
-    const models::SoftwareShape costs = easy(architecture, cores).software;
+    const models::SoftwareShape& costs = machine_shape.software;
     Vmids::Holder vmid;
     while (vmid.tag != kVmid) vmids.renew(vmid);
     hypervisor =
@@ -105,7 +110,7 @@ class World : private models::Actor {
     physical.nested = space->stage();
     physical.vmid = kVmid;
     physical = physical.tagged(machine.tags());
-    for (u32 n = 0; n < cores; ++n) {
+    for (u32 n = 0; n < machine_shape.cores; ++n) {
       vcpus.push_back(std::make_unique<Vcpu>(machine, turns, VcpuPlace{n, n}, guest.get(),
                                              *hypervisor, costs, guest_shape.tables, streams[n],
                                              vcpu_shape));
