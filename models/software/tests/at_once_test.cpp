@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// Accesses that wait for nobody are played on a way of their own. Whoever wants to hear of an access
-// has it played on the usual one: with a listener for all, and without, everything is the same.
+// Accesses that wait for nobody are played on a way of their own. Whoever wants to hear of an
+// access has it played on the usual one: with a listener for all, and without, everything is the
+// same.
 
 #include <cstring>
 #include <random>
@@ -139,11 +140,10 @@ TEST_P(AtOnce, ChangesNothing) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, AtOnce,
-    testing::Combine(testing::Values(Architecture::X86_64, Architecture::AArch64,
-                                     Architecture::RiscV64),
-                     testing::Values(GuestTables::None, GuestTables::FirstTouch,
-                                     GuestTables::Recorded),
-                     testing::Values(1u, 2u)));
+    testing::Combine(
+        testing::Values(Architecture::X86_64, Architecture::AArch64, Architecture::RiscV64),
+        testing::Values(GuestTables::None, GuestTables::FirstTouch, GuestTables::Recorded),
+        testing::Values(1u, 2u)));
 
 }  // namespace
 }  // namespace nestwalk::software
