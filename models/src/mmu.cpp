@@ -58,7 +58,7 @@ const Grant* Mmu::grant(const Request& request) {
   return nullptr;
 }
 
-[[gnu::flatten]] Mmu::Second Mmu::from_second(u64 address, AccessKind access, bool user) {
+[[gnu::flatten]] Mmu::Second Mmu::take_from_second(u64 address, AccessKind access, bool user) {
   const Translation* const found = find(second_tlb_, address, regime_);
   TranslationCache<Translation>& first = first_level(access);
   if (found != nullptr && !usable(*found, access, user)) return {nullptr, false};

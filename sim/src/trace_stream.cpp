@@ -30,6 +30,7 @@ static_assert(addrspace::kRead.bits() == traces::kPermitRead &&
 
 // What is known of an access are the same bits in both.
 constexpr u8 kFacts = traces::kAddressesKnown | traces::kDependent;
+static_assert((kFacts & GuestAccess::kUntranslated) == 0);
 static_assert(GuestAccess::kAddress == +traces::kGvaKnown);
 static_assert(GuestAccess::kGuestPhysical == +traces::kGpaKnown);
 static_assert(GuestAccess::kHost == +traces::kHpaKnown);

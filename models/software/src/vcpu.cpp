@@ -9,7 +9,6 @@
 #include <utility>
 
 namespace nestwalk::software {
-
 namespace {
 
 /// Pages for which a kernel issues one instruction each, where none names a range; for more it

@@ -152,9 +152,7 @@ bool Vcpu::perform(Slot& slot, u32 index) {
       }
       case State::Accessed: {
         const Cycle now = board_.wheel().now();
-        VcpuCounts::Cell& cell = counts_.data_of(access.kind, slot.served);
-        ++cell.references;
-        cell.cycles += now - slot.mark;
+        count_data(access.kind, slot.served, now - slot.mark);
         if (slot.witness != nullptr) [[unlikely]]
           witness_data(slot);
         return true;
@@ -194,8 +192,7 @@ void Vcpu::retire(Slot& slot) {
     return;
   }
   if (latencies_.count() == 0) counts_.first_access_end = now;
-  latencies_.add(latency);
-  ++counts_.accesses[static_cast<unsigned>(slot.access->kind)];
+  count_access(slot.access->kind, latency);
   if (Watcher* const watcher = hypervisor_.watcher(); watcher != nullptr && !slot.outcome.fault) {
     tell(*watcher, slot);
   }

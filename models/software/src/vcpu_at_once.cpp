@@ -1,12 +1,12 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// In order, on the straight way: accesses that wait for nobody.
+// In order, on the straight way: accesses while nothing else is due on the wheel, without states.
 //
-// As long as nothing else is due on the wheel, an access can be played without states. Most hit the
-// first TLB and the first cache: these are only counted. What has to wait after all goes on as an
-// access that is under way; what needs more than a translation and its data is left to the usual
-// way, as if nobody had looked it up: to do that twice in a row changes nothing.
+// Most hit the first TLB and the first cache: these are only counted. A walk or a reference that
+// has to wait after all goes on as an access that is under way. What needs more than a translation
+// and its data is left to the usual way, which looks everything up again: before an access is left,
+// nothing may have been counted, and to look something up twice in a row changes nothing.
 
 #include <algorithm>
 
@@ -22,7 +22,8 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
 
 }  // namespace
 
-// True if the next record is due in this cycle; false if an access is under way.
+// False if an access waits. True if something is due in this cycle: the next record; or, if the
+// slot is not done, what its access needs after a fault.
 [[gnu::flatten]] bool Vcpu::play_at_once() {
   models::Wheel& wheel = board_.wheel();
   models::Mmu& mmu = *core_.mmu;
@@ -38,7 +39,7 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
   const GuestAccess* const all = batch_.accesses.data();
   const GuestAccess* const first = all + at_;
   const GuestAccess* const last =
-      first + std::min({batch_.accesses.size() - at_, left_, next_told_ - issued()});
+      first + std::min({u64{batch_.accesses.size() - at_}, left_, next_told_ - issued()});
   const GuestAccess* next = first;
   const u64 number = issued();
   const bool compares = !known_.empty();
@@ -64,7 +65,7 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
     const models::Translation* found = mmu.in_first(access.address, access.kind);
     if (found != nullptr) [[likely]] {
       if (!models::Mmu::usable(*found, access.kind, true)) break;
-      if (hierarchy.in_first(path, Hpa(found->host_of(access.address)), write)) {
+      if (hierarchy.hits_first(path, Hpa(found->host_of(access.address)), write)) {
         pace = then;
         instructions = passed;
         now = issued + first_cycles[index(access.kind)];
@@ -82,7 +83,7 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
     } else {
       translated += mmu.second_latency();
       if (translated >= end) break;
-      const models::Mmu::Second second = mmu.from_second(access.address, access.kind, true);
+      const models::Mmu::Second second = mmu.take_from_second(access.address, access.kind, true);
       if (second.found == nullptr && !second.absent) break;
       wheel.advance(translated);
       if (second.found != nullptr) {
@@ -115,11 +116,8 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
     }
     now = wheel.now();
     end = quiet_until();
-    VcpuCounts::Cell& cell = counts_.data_of(access.kind, slot.served);
-    ++cell.references;
-    cell.cycles += now - translated;
-    ++counts_.accesses[index(access.kind)];
-    latencies_.add(now - issued);
+    count_data(access.kind, slot.served, now - translated);
+    count_access(access.kind, now - issued);
     in_accesses += now - issued;
   }
   at_ = static_cast<std::size_t>(next - all);
@@ -129,14 +127,13 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
   if (slot.done) wheel.advance(now);
   for (const AccessKind kind : kKinds) {
     const u64 of_kind = hits[index(kind)];
+    if (of_kind == 0) continue;
     const auto path = path_of(kind == AccessKind::Execute);
-    VcpuCounts::Cell& cell = counts_.data_of(kind, hierarchy.first_served(path));
-    cell.references += of_kind;
-    cell.cycles += of_kind * hierarchy.first_latency(path);
     mmu.count_first_hits(kind, of_kind);
     counts_.translation_cycles += of_kind * mmu.first_latency(kind);
-    counts_.accesses[index(kind)] += of_kind;
-    latencies_.add(first_cycles[index(kind)], of_kind);
+    count_data(kind, hierarchy.first_served(path), of_kind * hierarchy.first_latency(path),
+               of_kind);
+    count_access(kind, first_cycles[index(kind)], of_kind);
     in_accesses += of_kind * first_cycles[index(kind)];
   }
   counts_.instruction_cycles += now - began - in_accesses;

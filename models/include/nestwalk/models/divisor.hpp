@@ -1,19 +1,23 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// Divides by a number that is known from the start, with one multiplication: the host takes tens of
-// cycles for a division. Exact for numbers below 2^64 / divisor (Granlund, Montgomery: "Division by
-// Invariant Integers using Multiplication").
+// Divides by a number that is known from the start. Up to 2^64 / divisor that is one multiplication
+// (Granlund, Montgomery: "Division by Invariant Integers using Multiplication"); the host takes
+// tens of cycles for a division.
 #pragma once
 
-#include "nestwalk/models/time.hpp"
+#include "nestwalk/models/check.hpp"
 
 namespace nestwalk::models {
 
 class Divisor {
  public:
   explicit Divisor(u64 value)
-      : value_(value), reciprocal_(value > 1 ? ~u64{0} / value + 1 : 0), most_(~u64{0} / value) {}
+      : value_(value),
+        reciprocal_(value > 1 ? ~u64{0} / value + 1 : 0),
+        most_(value > 0 ? ~u64{0} / value : 0) {
+    check(value != 0, "divisor", "another number than 0", 0, value);
+  }
   struct Parts {
     u64 quotient;
     u64 remainder;
@@ -30,7 +34,7 @@ class Divisor {
  private:
   u64 value_;
   u64 reciprocal_;
-  u64 most_;
+  u64 most_;  ///< that is multiplied
 };
 
 }  // namespace nestwalk::models

@@ -63,8 +63,9 @@ struct StageRules {
 /// The rules that the architecture has for this stage, on a machine that updates dirty bits or not.
 StageRules stage_rules(Architecture architecture, bool nested, bool hardware_dirty);
 
-/// An entry in two registers. Through memory its small fields would be stored one by one and loaded
-/// together, which the host's processor cannot forward: a walk would wait at each of its entries.
+/// An entry in two registers, as the calling conventions of Unix return it. Through memory its
+/// small fields would be stored one by one and loaded together, which the host's processor cannot
+/// forward: a walk would wait at each of its entries.
 struct PackedEntry {
   u64 address = 0;
   u64 rest = 0;

@@ -53,7 +53,7 @@ class KeyArray {
   /// The same, as a use.
   u32 use(u32 set, u64 key) { return use(block(set), key); }
   /// The same. The way that was used last is looked at first: in most programs it has most hits of
-  /// small arrays; of large ones it would cost one more of the host's misses.
+  /// what is looked up first. Where it seldom has, it costs another line of the host's cache.
   u32 use_again(u32 set, u64 key) {
     u64* const words = block(set);
     const u32 latest = static_cast<u32>(words[turns_] & latest_);
@@ -87,6 +87,7 @@ class KeyArray {
 
   /// A bit for each of the first 64 ways. It is the owner's, whatever becomes of the keys.
   bool marked(u32 set, u32 way) const { return (*block(set) >> way & 1) != 0; }
+  /// Without a branch: which accesses are writes, the host cannot guess.
   void mark(u32 set, u32 way, bool marks = true) { *block(set) |= u64{marks} << way; }
   void unmark(u32 set, u32 way) { *block(set) &= ~(u64{1} << way); }
 
@@ -124,30 +125,30 @@ class KeyArray {
   }
   // Faster for one word than vectors are.
   u32 way_of_eight(const u64* words, u64 key, u64 pattern) const {
-    const u64 difference = words[kSignatures] ^ pattern;
-    // A mark in the top bit of each zero byte, and perhaps in others of ways in use.
-    u64 same = (difference - kOnes) & ~difference & kTops;
+    u64 same = equal_bytes(words[kSignatures] ^ pattern);
     for (; same != 0; same &= same - 1) {
       const u32 way = static_cast<u32>(std::countr_zero(same)) / 8;
       if (words[keys_ + way] == key) return way;
     }
     return kNone;
   }
-  // A bit for each of sixteen.
+  // A bit for each of sixteen, and perhaps more of ways in use.
   static u32 equal_signatures(const u64* sixteen, u64 pattern) {
 #ifdef __SSE2__
     const __m128i found = _mm_loadu_si128(reinterpret_cast<const __m128i*>(sixteen));
     const __m128i wanted = _mm_set1_epi64x(static_cast<long long>(pattern));
     return static_cast<u32>(_mm_movemask_epi8(_mm_cmpeq_epi8(found, wanted)));
 #else
-    u32 same = 0;
-    for (u32 way = 0; way < 16; ++way) {
-      const u64 difference = (sixteen[way / 8] ^ pattern) >> way % 8 * 8;
-      same |= ((difference & 0xff) == 0 ? 1u : 0u) << way;
-    }
-    return same;
+    // The product gathers the lowest bits of eight bytes in the topmost byte.
+    constexpr u64 kGather = 0x0102'0408'1020'4080;
+    const u64 low = (equal_bytes(sixteen[0] ^ pattern) >> 7) * kGather >> 56;
+    const u64 high = (equal_bytes(sixteen[1] ^ pattern) >> 7) * kGather >> 56;
+    return static_cast<u32>(low | high << 8);
 #endif
   }
+  // A mark in the top bit of each byte that is zero, and perhaps in others, but only of ways in
+  // use: what differs in such a bit, as the signature of an empty way does, has none.
+  static u64 equal_bytes(u64 difference) { return (difference - kOnes) & ~difference & kTops; }
   u32 use(u64* words, u64 key) {
     const u32 way = way_of(words, key);
     if (way != kNone) touch(words, way);

@@ -75,9 +75,9 @@ class MemoryHierarchy final : public Actor {
     return false;
   }
   /// Is it in the path's first cache? If so, this is the access, but for the time that it takes.
-  bool in_first(PathId path, Hpa at, bool write) {
+  bool hits_first(PathId path, Hpa at, bool write) {
     const Path& way = paths_[path];
-    return way.count != 0 && way.caches[0]->hit(at.value() >> line_shift_, write, true);
+    return way.count != 0 && way.caches[0]->hit_again(at.value() >> line_shift_, write);
   }
   /// What such a hit is called, and takes; a path to memory has none.
   Served first_served(PathId path) const {
@@ -124,10 +124,17 @@ class MemoryHierarchy final : public Actor {
   };
   struct Cache {
     Cache(const DataCacheShape& shape, Served served_as, PathId path_below);
-    /// Looks for a line, uses it, and marks it for a write. `again`: it is often the same.
-    bool hit(u64 line, bool write, bool again = false) {
+    /// Looks for a line, uses it, and marks it for a write.
+    bool hit(u64 line, bool write) {
       const u32 set = keys.set_of(line);
-      const u32 way = again ? keys.use_again(set, line) : keys.use(set, line);
+      return mark(set, keys.use(set, line), write);
+    }
+    /// The same, where it is often the line of before.
+    bool hit_again(u64 line, bool write) {
+      const u32 set = keys.set_of(line);
+      return mark(set, keys.use_again(set, line), write);
+    }
+    bool mark(u32 set, u32 way, bool write) {
       if (way == KeyArray::kNone) return false;
       keys.mark(set, way, write);
       return true;

@@ -7,6 +7,8 @@
 // wheel, unless nothing else is due before it is over. Misses to one page share one walk.
 #pragma once
 
+#include <utility>
+
 #include "nestwalk/models/walker.hpp"
 
 namespace nestwalk::models {
@@ -84,12 +86,13 @@ class Mmu final : public Actor {
   void count_first_hits(AccessKind access, u64 hits) {
     counts_.inline_hits[static_cast<unsigned>(access)] += hits;
   }
-  /// Of an address that the first level has not: what the second has, if the access can use it.
+  /// Of an address that the first level has not: the lookup in both, with all that belongs to it.
+  /// What the second has, if the access can use it, is in the first from then on.
   struct Second {
     const Translation* found;
-    bool absent;  ///< there is none at all
+    bool absent;  ///< there is none at all; if neither, the lookup is still to be done
   };
-  Second from_second(u64 address, AccessKind access, bool user);
+  Second take_from_second(u64 address, AccessKind access, bool user);
   /// Of an address that is absent in both, when both lookups are over: goes on as `translate` does.
   bool walk(const Request& request, Actor& owner, u32 what, Outcome& outcome);
   /// Can the access use the entry as it is? A write through one that is not dirty walks again.
@@ -187,7 +190,7 @@ class Mmu final : public Actor {
   };
 
   TranslationCache<Translation>& first_level(AccessKind access) {
-    return access == AccessKind::Execute && fetch_tlb_.present() ? fetch_tlb_ : data_tlb_;
+    return const_cast<TranslationCache<Translation>&>(std::as_const(*this).first_level(access));
   }
   const TranslationCache<Translation>& first_level(AccessKind access) const {
     return access == AccessKind::Execute && fetch_tlb_.present() ? fetch_tlb_ : data_tlb_;

@@ -39,7 +39,7 @@ class Wheel {
   /// When the next event is due; kNever if there is none.
   Cycle next() const { return next_; }
   u64 events() const { return events_; }
-  /// Nobody else has a turn before that cycle: `advance` is granted up to it.
+  /// Nobody else has a turn before that cycle: `advance` is granted to every cycle before it.
   Cycle quiet_until() const { return quiet_until_; }
 
   void schedule(Cycle at, Actor& actor, u32 what);

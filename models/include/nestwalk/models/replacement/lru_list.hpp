@@ -7,15 +7,16 @@
 
 #include <cstring>
 
+#include "nestwalk/models/check.hpp"
 #include "nestwalk/models/replacement.hpp"
 
 namespace nestwalk::models {
 
 class LruList final : public Replacement {
  public:
-  static constexpr u32 kMostWays = 1u << 16;
-
-  explicit LruList(u32 ways) : Replacement(1 + (ways + 1) / 2, 0xffff), ways_(ways) {}
+  explicit LruList(u32 ways) : Replacement(1 + (ways + 1) / 2, 0xffff), ways_(ways) {
+    check(ways <= 1u << 16, "lru list", "at most 65536 ways", 0, ways);
+  }
 
   void prepare(u64* turns) const override {
     for (u32 way = 0; way < ways_; ++way) link(turns, way, (way + 1) % ways_);

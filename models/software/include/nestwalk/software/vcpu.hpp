@@ -177,7 +177,7 @@ class Vcpu final : private models::Actor,
   static constexpr u32 kFront = ~u32{0};
   static constexpr u64 kNever = ~u64{0};
   static constexpr std::size_t kKnownPages = 1024;
-  static constexpr Cycle kLittleTime = 16;  ///< in which not many an access is over
+  static constexpr Cycle kLittleTime = 16;  ///< not worth it: some three hits
   enum class Front : u8 {
     Idle,
     Begin,
@@ -242,7 +242,8 @@ class Vcpu final : private models::Actor,
   }
   // In order.
   void play_in_order();
-  /// What it is for, and long enough nothing else is due.
+  /// Nothing else is due for a while, nobody wants to see each access, and nothing is owed; the
+  /// first access is told apart from all others, and is not for it.
   bool may_play_at_once() const {
     return board_.wheel().quiet_until() > board_.wheel().now() + kLittleTime &&
            replayed_ == nullptr && hypervisor_.watcher() == nullptr && !cores_.owes(number_) &&
@@ -300,6 +301,16 @@ class Vcpu final : private models::Actor,
   }
   bool leave_out(Slot& slot);
   void retire(Slot& slot);
+  // What every access counts.
+  void count_data(models::AccessKind kind, models::Served served, Cycle cycles, u64 times = 1) {
+    VcpuCounts::Cell& cell = counts_.data_of(kind, served);
+    cell.references += times;
+    cell.cycles += cycles;
+  }
+  void count_access(models::AccessKind kind, Cycle latency, u64 times = 1) {
+    latencies_.add(latency, times);
+    counts_.accesses[static_cast<unsigned>(kind)] += times;
+  }
   bool known_to_agree(const GuestAccess& access) const;
   [[gnu::noinline]] bool disagrees(const Slot& slot);
   [[gnu::noinline]] bool after_translation(Slot& slot);
