@@ -59,7 +59,7 @@ void fill(ListStream& stream, GuestTables tables, std::mt19937_64& random) {
                        static_cast<AccessKind>(random() % 3)};
     if (tables == GuestTables::Recorded && random() % 8 != 0) {
       // Two address spaces, and sometimes another page than before.
-      access.guest_physical = access.address ^ (random() % 500 == 0 ? 7 : 3) << 14;
+      access.guest_physical = access.address ^ (random() % 500 == 0 ? u64{7} : u64{3}) << 14;
       access.facts |= GuestAccess::kGuestPhysical;
       if (access.guest_physical >= kMemory) access.facts = GuestAccess::kAddress;
     }
