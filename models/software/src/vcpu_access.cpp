@@ -63,8 +63,8 @@ bool Vcpu::begin_rest() {
 
 // In order ---------------------------------------------------------------------------------------
 
-// From state to state, as long as the next one is due in this cycle. Flat: most accesses hit, and
-// take some thirty nanoseconds in all.
+// From state to state, as long as the next one is due in this cycle. Flat: calls would cost as much
+// as what they do.
 [[gnu::flatten]] void Vcpu::play_in_order() {
   Slot& slot = slots_[0];
   for (;;) {
