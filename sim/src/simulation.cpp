@@ -47,7 +47,11 @@ Simulation::Simulation(const RunShape& shape, const std::vector<GuestSource>& so
   cores_.emplace(platform_.board().cores(), shape.slice);
   vmids_.emplace(shape.vmids, platform_.board().cores());
   u32 vcpus = 0;
-  for (const VmShape& vm : shape.vms) vcpus += vm.vcpus;
+  for (const VmShape& vm : shape.vms) {
+    if (vm.vcpus == 0 || shape.cores == 0)
+      throw software::ShapeError("a guest has no vCPU or core");
+    vcpus += vm.vcpus;
+  }
   const u16 asids = asids_for_each(shape, vcpus);
   u32 first_vcpu = 0;
   for (std::size_t n = 0; n < shape.vms.size(); ++n) {

@@ -5,7 +5,9 @@
 // is not.
 
 #include <algorithm>
+#include <fstream>
 
+#include "nestwalk/traces/container.hpp"
 #include "program.hpp"
 
 namespace nestwalk::sim {
@@ -42,6 +44,75 @@ TEST_F(BadInput, TruncatedTrace) {
   EXPECT_EQ(compared.exit_code, 4);
   EXPECT_THAT(compared.output, HasSubstr("failed"));
   EXPECT_THAT(run("cat error").output, HasSubstr("lazy failed: cut.nwt: at byte "));
+}
+
+/// Copies a trace with a change to the payloads of its sections; the checksums are right.
+template <class Change>
+void copy_with(const std::filesystem::path& from, const std::filesystem::path& to,
+               Change&& change) {
+  const auto source = traces::open_source(from.string());
+  const auto sink = traces::create_sink(to.string());
+  traces::SectionReader sections(*source, {});
+  traces::SectionWriter writer(*sink);
+  traces::Section section;
+  while (sections.next(section)) {
+    std::vector<traces::u8> payload(section.payload.begin(), section.payload.end());
+    change(section.type, payload);
+    writer.write(section.type, payload);
+  }
+}
+
+// An index that gives a block to another vCPU, or fewer records, would change what is replayed.
+TEST_F(BadInput, IndexThatContradictsTheBlocks) {
+  run("nestwalk trace gen smp vcpus=2 accesses=1000 -o two.nwt");
+  struct Change {
+    std::size_t offset;  // in the index's first entry
+    unsigned char value;
+    const char* message;
+  };
+  for (const Change& change : {Change{24, 1, "in the index, the vCPU of block 0 at byte "},
+                               Change{28, 0, "in the index, the records of block 0 at byte "}}) {
+    copy_with(folder() / "two.nwt", folder() / "bad.nwt", [&](auto type, auto& payload) {
+      if (type == traces::kIndexSection) payload[change.offset] = change.value;
+    });
+    for (const char* const command :
+         {"run bad.nwt", "run bad.nwt -o d", "explain bad.nwt", "trace info bad.nwt",
+          "trace stats bad.nwt", "trace cut bad.nwt -o out.nwt",
+          "trace cut --from 5 bad.nwt -o out.nwt", "trace merge bad.nwt -o out.nwt",
+          "trace split bad.nwt --prefix out"}) {
+      complains(std::string("nestwalk ") + command, 4, "bad.nwt: at byte ");
+      complains(std::string("nestwalk ") + command, 4, change.message);
+    }
+    EXPECT_FALSE(there("d"));
+    for (const char* const command :
+         {"trace cat bad.nwt", "trace cat --by-time bad.nwt", "compare bad.nwt", "check bad.nwt"}) {
+      const Result result = run(std::string("nestwalk ") + command + " 2>&1 >out");
+      EXPECT_EQ(result.exit_code, 4) << command;
+      EXPECT_THAT(result.output, HasSubstr(change.message)) << command;
+    }
+    std::ofstream(folder() / "s.json")
+        << R"({"format": "nestwalk-suite", "version": 1, "baseline": "b.json", "cases":
+               [{"name": "one", "trace": "bad.nwt", "preset": "simple"}]})";
+    const Result gated = run("nestwalk gate s.json --update 2>&1");
+    EXPECT_EQ(gated.exit_code, 4);
+    EXPECT_THAT(gated.output, HasSubstr(change.message));
+    EXPECT_FALSE(there("b.json"));
+  }
+}
+
+TEST_F(BadInput, TraceWithoutVcpus) {
+  copy_with(folder() / "t.nwt", folder() / "none.nwt", [](auto type, auto& payload) {
+    if (type == traces::kHeaderSection) payload[2] = 0;
+  });
+  for (const char* const command :
+       {"run none.nwt", "run none.nwt --set host.cores=1", "explain none.nwt", "check none.nwt",
+        "compare none.nwt", "trace info none.nwt", "trace cat none.nwt", "trace verify none.nwt"}) {
+    const Result result = run(std::string("nestwalk ") + command + " 2>&1");
+    EXPECT_EQ(result.exit_code, 4) << command;
+    EXPECT_THAT(result.output, HasSubstr("none.nwt: at byte 16: expected a number of vCPUs from 1 "
+                                         "to 4096, found 0\n"))
+        << command;
+  }
 }
 
 TEST_F(BadInput, FailedRunLeavesADirectoryAsItWas) {
