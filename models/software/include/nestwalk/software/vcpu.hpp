@@ -373,6 +373,7 @@ class Vcpu final : private models::Actor,
 
   FaultOutcome backed_ = FaultOutcome::Mapped;
   GuestOutcome handled_ = GuestOutcome::Mapped;
+  bool compares_;                 ///< what the guest maps with what the trace says
   std::vector<KnownPage> known_;  ///< where the guest agrees with the trace
   u64 known_moves_ = 0;           ///< the guest's moves when it did
   models::FenceRequest fence_;
