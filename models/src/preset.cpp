@@ -3,9 +3,7 @@
 
 #include "nestwalk/models/preset.hpp"
 
-#include <fstream>
-#include <sstream>
-
+#include "nestwalk/models/text_file.hpp"
 #include "preset_reader.hpp"
 
 namespace nestwalk::models {
@@ -150,12 +148,15 @@ MachineShape read_machine(PresetReader in) {
 
 Preset parse_preset(const std::string& text, const std::string& name) {
   try {
+    check_nesting(text, name);
     const nlohmann::json json = nlohmann::json::parse(text);
     Preset preset;
     preset.shape = read_machine(PresetReader(json, "", preset.sources));
     return preset;
   } catch (const nlohmann::json::exception& error) {
     throw PresetError(name + ": " + error.what());
+  } catch (const TextError& error) {
+    throw PresetError(error.what());
   } catch (const PresetError& error) {
     throw PresetError(name + ": " + error.what());
   }
@@ -169,11 +170,11 @@ std::string preset_schema() {
 }
 
 Preset load_preset(const std::string& file) {
-  std::ifstream in(file);
-  std::ostringstream text;
-  text << in.rdbuf();
-  if (!in) throw PresetError(file + ": cannot be read");
-  return parse_preset(text.str(), file);
+  try {
+    return parse_preset(read_text(file, kMostWrittenBytes), file);
+  } catch (const TextError& error) {
+    throw PresetError(error.what());
+  }
 }
 
 }  // namespace nestwalk::models
