@@ -162,9 +162,9 @@ Preset parse_preset(const std::string& text, const std::string& name) {
   }
 }
 
-std::string preset_schema() {
+std::string preset_schema(SchemaOf what) {
   nlohmann::json schema;
-  (void)read_machine(PresetReader(schema));
+  (void)read_machine(PresetReader(schema, what));
   schema["$defs"]["source"] = PresetReader::schema_of_sources();
   return schema.dump();
 }

@@ -45,7 +45,9 @@ Json read_json(const std::string& file) {
 
 // What is at the root: of the machine only what is below it.
 const Json& schema_of_document() {
-  static const Json schema = {{"properties", {{"machine", Json::parse(models::preset_schema())}}}};
+  static const Json schema = {
+      {"properties",
+       {{"machine", Json::parse(models::preset_schema(models::SchemaOf::PartOfMachine))}}}};
   return schema;
 }
 
