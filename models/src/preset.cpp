@@ -3,9 +3,7 @@
 
 #include "nestwalk/models/preset.hpp"
 
-#include <fstream>
-#include <sstream>
-
+#include "nestwalk/models/text_file.hpp"
 #include "preset_reader.hpp"
 
 namespace nestwalk::models {
@@ -150,30 +148,33 @@ MachineShape read_machine(PresetReader in) {
 
 Preset parse_preset(const std::string& text, const std::string& name) {
   try {
+    check_nesting(text, name);
     const nlohmann::json json = nlohmann::json::parse(text);
     Preset preset;
     preset.shape = read_machine(PresetReader(json, "", preset.sources));
     return preset;
   } catch (const nlohmann::json::exception& error) {
     throw PresetError(name + ": " + error.what());
+  } catch (const TextError& error) {
+    throw PresetError(error.what());
   } catch (const PresetError& error) {
     throw PresetError(name + ": " + error.what());
   }
 }
 
-std::string preset_schema() {
+std::string preset_schema(SchemaOf what) {
   nlohmann::json schema;
-  (void)read_machine(PresetReader(schema));
+  (void)read_machine(PresetReader(schema, what));
   schema["$defs"]["source"] = PresetReader::schema_of_sources();
   return schema.dump();
 }
 
 Preset load_preset(const std::string& file) {
-  std::ifstream in(file);
-  std::ostringstream text;
-  text << in.rdbuf();
-  if (!in) throw PresetError(file + ": cannot be read");
-  return parse_preset(text.str(), file);
+  try {
+    return parse_preset(read_text(file, kMostWrittenBytes), file);
+  } catch (const TextError& error) {
+    throw PresetError(error.what());
+  }
 }
 
 }  // namespace nestwalk::models

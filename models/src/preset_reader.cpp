@@ -20,8 +20,24 @@ PresetReader::PresetReader(const Json& object, std::string path, std::vector<Pre
   if (!object.is_object()) fail("", "is not an object");
 }
 
-PresetReader::PresetReader(Json& schema) : schema_(&schema) {
+PresetReader::PresetReader(Json& schema, SchemaOf what) : schema_(&schema), what_(what) {
   schema = {{"type", "object"}, {"additionalProperties", false}};
+}
+
+// What has() asked for may be left out.
+PresetReader::Json& PresetReader::described(const char* key) {
+  if (what_ == SchemaOf::Machine && std::find(known_.begin(), known_.end(), key) == known_.end()) {
+    (*schema_)["required"].push_back(key);
+  }
+  return (*schema_)["properties"][key];
+}
+
+void PresetReader::describe(const char* key, const Json& value) {
+  if (what_ == SchemaOf::Machine) {
+    described(key) = pair_of(value);
+  } else {
+    described(key)["anyOf"] = {value, pair_of(value)};
+  }
 }
 
 PresetReader::Json PresetReader::pair_of(const Json& value) {
@@ -158,7 +174,7 @@ std::vector<u8> PresetReader::sizes(const char* key) {
 }
 
 PresetReader PresetReader::object(const char* key) {
-  if (schema_ != nullptr) return PresetReader(described(key));
+  if (schema_ != nullptr) return {described(key), what_};
   return PresetReader(claim(key), path_of(key), *sources_);
 }
 
@@ -166,7 +182,8 @@ std::vector<PresetReader> PresetReader::objects(const char* key) {
   if (schema_ != nullptr) {
     Json& list = described(key);
     list["type"] = "array";
-    return {PresetReader(list["items"])};
+    // A list takes the place of the one before it as a whole.
+    return {PresetReader(list["items"], SchemaOf::Machine)};
   }
   const Json& list = claim(key);
   if (!list.is_array()) fail(key, "is not a list");

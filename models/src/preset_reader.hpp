@@ -18,7 +18,7 @@ class PresetReader {
 
   PresetReader(const Json& object, std::string path, std::vector<PresetSource>& sources);
   /// Reads nothing: makes the JSON Schema of what is asked for. Everything is there then.
-  explicit PresetReader(Json& schema);
+  PresetReader(Json& schema, SchemaOf what);
 
   std::string text(const char* key);
   /// A number in [least, most], with its source.
@@ -44,16 +44,15 @@ class PresetReader {
   const Json& sourced(const char* key);
   std::string path_of(const std::string& key) const;
   [[noreturn]] void fail(const std::string& key, const std::string& what) const;
-  Json& described(const char* key) { return (*schema_)["properties"][key]; }
-  void describe(const char* key, const Json& value) {
-    described(key)["anyOf"] = {value, pair_of(value)};
-  }
+  Json& described(const char* key);
+  void describe(const char* key, const Json& value);
   static Json pair_of(const Json& value);
 
   const Json* object_ = nullptr;
   std::string path_;
   std::vector<PresetSource>* sources_ = nullptr;
   Json* schema_ = nullptr;
+  SchemaOf what_ = SchemaOf::Machine;
   std::vector<std::string> known_;
 };
 

@@ -4,10 +4,10 @@
 #include "cases.hpp"
 
 #include <algorithm>
-#include <fstream>
 #include <thread>
 
 #include "children.hpp"
+#include "nestwalk/models/text_file.hpp"
 #include "nestwalk/traces/error.hpp"
 #include "output.hpp"
 #include "replay.hpp"
@@ -57,10 +57,16 @@ std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time) {
   return cases;
 }
 
-Json read_object(const std::string& file, const std::string& hint) {
-  std::ifstream in(file);
-  if (!in) throw traces::InputError(file, "cannot be read; " + hint);
-  Json json = Json::parse(in, nullptr, false);
+Json read_object(const std::string& file, std::size_t most_bytes, const std::string& hint) {
+  Json json;
+  try {
+    const std::string text = models::read_text(file, most_bytes);
+    models::check_nesting(text, file);
+    json = Json::parse(text, nullptr, false);
+  } catch (const models::TextError& error) {
+    const std::string why = error.what() + file.size() + 2;
+    throw traces::InputError(file, why + "; " + hint);
+  }
   if (!json.is_object()) throw traces::InputError(file, "is not a JSON object; " + hint);
   return json;
 }
@@ -68,14 +74,14 @@ Json read_object(const std::string& file, const std::string& hint) {
 Case read_case(const std::string& directory) {
   const std::string hint = "nestwalk run -o writes it";
   const std::string file = directory + "/stats.json";
-  const Json stats = read_object(file, hint);
+  const Json stats = read_object(file, models::kMostResultBytes, hint);
   if (!stats.contains("statistics") || !stats["statistics"].is_object()) {
     throw traces::InputError(file, "has no statistics");
   }
   for (const auto& [name, value] : stats["statistics"].items()) {
     if (!value.is_number()) throw traces::InputError(file, name + " is not a number");
   }
-  const Json record = read_object(directory + "/run.json", hint);
+  const Json record = read_object(directory + "/run.json", models::kMostResultBytes, hint);
   if (!record.contains("ended_early") || !record["ended_early"].is_string()) {
     throw traces::InputError(directory + "/run.json", "does not say whether the run ended early");
   }

@@ -42,7 +42,7 @@ Case read_case(const std::string& directory);
 /// Says on standard error what failed or ended early; the exit code of the worst.
 int report_trouble(const std::vector<Case>& cases);
 
-/// A JSON object from a file; anything else is an InputError.
-Json read_object(const std::string& file, const std::string& hint);
+/// A JSON object from a file of so many bytes at most; anything else is an InputError.
+Json read_object(const std::string& file, std::size_t most_bytes, const std::string& hint);
 
 }  // namespace nestwalk::sim

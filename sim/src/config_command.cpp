@@ -70,6 +70,7 @@ void collect(const std::string& path, const Json& place, const Json& schema,
 std::vector<Entry> entries_at(const Configuration& configuration, const std::string& path) {
   const Json& place = configuration.value_at(path);
   Json schema = configuration_schema();
+  schema["properties"]["machine"] = Json(schema["$defs"]["machine"]);
   std::istringstream parts(path);
   for (std::string part; std::getline(parts, part, '.');) {
     const bool list = schema.contains("items");

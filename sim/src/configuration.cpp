@@ -5,13 +5,13 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <set>
 #include <sstream>
 
 #include "command_line.hpp"
 #include "fence_rules.hpp"
 #include "nestwalk/models/nearest.hpp"
+#include "nestwalk/models/text_file.hpp"
 
 namespace nestwalk::sim {
 
@@ -31,22 +31,13 @@ std::vector<fs::path> preset_folders() {
   return {program.parent_path() / NESTWALK_PRESETS_FROM_PROGRAM, NESTWALK_PRESETS};
 }
 
-std::string read_file(const std::string& file) {
-  std::ifstream in(file);
-  std::ostringstream text;
-  text << in.rdbuf();
-  if (!in) throw UsageError(file + ": cannot be read");
-  return text.str();
-}
-
-Json parse_json(const std::string& text, const std::string& file) {
-  constexpr int kDeepest = 64;
-  const auto shallow = [&](int depth, Json::parse_event_t, Json&) {
-    if (depth > kDeepest) throw UsageError(file + ": nests deeper than 64 levels");
-    return true;
-  };
+Json read_json(const std::string& file) {
   try {
-    return Json::parse(text, shallow);
+    const std::string text = models::read_text(file, models::kMostWrittenBytes);
+    models::check_nesting(text, file);
+    return Json::parse(text);
+  } catch (const models::TextError& error) {
+    throw UsageError(error.what());
   } catch (const Json::exception& error) {
     throw UsageError(file + ": " + error.what());
   }
@@ -54,7 +45,9 @@ Json parse_json(const std::string& text, const std::string& file) {
 
 // What is at the root: of the machine only what is below it.
 const Json& schema_of_document() {
-  static const Json schema = {{"properties", {{"machine", Json::parse(models::preset_schema())}}}};
+  static const Json schema = {
+      {"properties",
+       {{"machine", Json::parse(models::preset_schema(models::SchemaOf::PartOfMachine))}}}};
   return schema;
 }
 
@@ -75,7 +68,12 @@ std::string nearest_key(const Json& object, const Json& schema, const std::strin
 }
 
 // What a user typed: JSON where it is JSON, else a word.
-Json typed(const std::string& text) {
+Json typed(const std::string& text, const std::string& where) {
+  try {
+    models::check_nesting(text, where);
+  } catch (const models::TextError& error) {
+    throw UsageError(error.what());
+  }
   Json value = Json::parse(text, nullptr, false);
   return value.is_discarded() ? Json(text) : value;
 }
@@ -285,7 +283,7 @@ std::string preset_file(const std::string& name) {
 }
 
 Configuration::Configuration(const std::string& file) : preset_file_(file) {
-  document_["machine"] = parse_json(read_file(file), file);
+  document_["machine"] = read_json(file);
   for (const Parameter& row : parameters()) {
     const std::string path = row.path;
     const std::size_t dot = path.find('.');
@@ -346,7 +344,8 @@ void Configuration::set(const std::string& assignment) {
   if (equals == std::string::npos) {
     throw UsageError("--set " + assignment + ": not PATH=VALUE");
   }
-  put(assignment.substr(0, equals), typed(assignment.substr(equals + 1)), "--set " + assignment);
+  const std::string where = "--set " + assignment;
+  put(assignment.substr(0, equals), typed(assignment.substr(equals + 1), where), where);
 }
 
 void Configuration::merge(const Json& from, const std::string& path, const std::string& where) {
@@ -364,7 +363,7 @@ void Configuration::merge(const Json& from, const std::string& path, const std::
 }
 
 void Configuration::merge_file(const std::string& file) {
-  const Json from = parse_json(read_file(file), file);
+  const Json from = read_json(file);
   if (!from.is_object()) throw UsageError(file + ": not a JSON object");
   Json rest = from;
   // A machine with a name is a whole one, and takes the place of the preset.
@@ -377,7 +376,7 @@ void Configuration::merge_file(const std::string& file) {
 }
 
 void Configuration::use_fence_rules(const std::string& file) {
-  put("hypervisor.fence_rules", parse_json(read_file(file), file), file);
+  put("hypervisor.fence_rules", read_json(file), file);
   put("hypervisor.fences", "rules", file);
 }
 

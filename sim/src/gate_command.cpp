@@ -9,6 +9,7 @@
 
 #include "cases.hpp"
 #include "nestwalk/models/nearest.hpp"
+#include "nestwalk/models/text_file.hpp"
 #include "nestwalk/traces/error.hpp"
 #include "nestwalk/traces/reader.hpp"
 #include "output.hpp"
@@ -71,7 +72,8 @@ std::string beside(const std::string& file, const std::string& path) {
 }
 
 Suite read_suite(const std::string& file) {
-  const Json json = read_object(file, "nestwalk gate --help shows a suite");
+  const Json json =
+      read_object(file, models::kMostWrittenBytes, "nestwalk gate --help shows a suite");
   if (text_at(json, "format", file) != "nestwalk-suite" || !json.contains("version") ||
       json["version"] != 1) {
     fail(file, "is not a nestwalk-suite of version 1");
@@ -235,12 +237,17 @@ void write_baseline(const std::string& file, const std::vector<Case>& cases) {
 }
 
 Json read_baseline(const std::string& file) {
-  const Json json = read_object(file, "--update writes it");
+  const Json json = read_object(file, models::kMostResultBytes, "--update writes it");
   if (!json.contains("cases") || !json["cases"].is_object()) {
     fail(file, "\"cases\" is missing, or not an object");
   }
   for (const auto& [name, statistics] : json["cases"].items()) {
     if (!statistics.is_object()) fail(file, name + " is not an object");
+    for (const auto& [statistic, value] : statistics.items()) {
+      if (!value.is_number()) {
+        fail(file, name + ": " + statistic + ": expected a number, found " + value.dump());
+      }
+    }
   }
   return json["cases"];
 }

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <map>
 
 #include "nestwalk/traces/error.hpp"
 #include "trace_stream.hpp"
@@ -29,29 +30,45 @@ std::string text_of(const software::Disagreement& each) {
          hex(*each.found);
 }
 
-traces::Header header_of(const std::string& trace) {
-  std::unique_ptr<traces::ByteSource> source = traces::open_source(trace);
+struct TraceFile {
+  std::string path;
+  traces::Header header;
+  std::map<addrspace::u32, std::vector<traces::IndexEntry>> blocks;
+};
+
+// A file that is damaged, as far as can be seen from its index, is refused before it is played.
+TraceFile open_trace(const std::string& path) {
+  std::unique_ptr<traces::ByteSource> source = traces::open_source(path);
   if (source->seekable_size() == 0) {
     throw traces::InputError(source->name(),
                              "is replayed, so it has to be a file, neither a pipe nor compressed");
   }
-  return traces::Reader(std::move(source)).header();
+  traces::Reader reader(std::move(source));
+  auto blocks = traces::by_vcpu(reader.read_index());
+  if (reader.index_damage()) throw *reader.index_damage();
+  return {path, reader.header(), std::move(blocks)};
 }
 
-GuestSource source_of(const std::string& trace, const VmShape& shape) {
+std::unique_ptr<traces::StreamReader> stream_of(const TraceFile& trace, addrspace::u32 vcpu) {
+  const auto blocks = trace.blocks.find(vcpu);
+  if (blocks == trace.blocks.end()) return nullptr;
+  return std::make_unique<traces::StreamReader>(traces::open_source(trace.path), blocks->second);
+}
+
+GuestSource source_of(const TraceFile& trace, const VmShape& shape) {
   const auto roots = std::make_shared<std::vector<RecordedRoots>>();
   GuestSource source;
-  source.load = [trace, roots, both = shape.replays_host](software::ReplayedTables& tables) {
-    *roots =
-        recorded_begin(trace, both, [&](bool nested, addrspace::u64 page, const auto& entries) {
-          return tables.put(nested, page, entries);
-        });
+  source.load = [path = trace.path, roots,
+                 both = shape.replays_host](software::ReplayedTables& tables) {
+    *roots = recorded_begin(path, both, [&](bool nested, addrspace::u64 page, const auto& entries) {
+      return tables.put(nested, page, entries);
+    });
   };
   const bool physical = shape.guest.tables == software::GuestTables::None;
-  source.open = [trace, roots, physical](addrspace::u32 vcpu) {
+  source.open = [&trace, roots, physical](addrspace::u32 vcpu) {
     std::optional<RecordedRoots> own;
     if (!roots->empty()) own = (*roots)[vcpu];
-    return std::make_unique<TraceStream>(traces::open_source(trace), vcpu, physical,
+    return std::make_unique<TraceStream>(trace.path, stream_of(trace, vcpu), physical,
                                          std::move(own));
   };
   return source;
@@ -64,12 +81,16 @@ Replay replay(const std::vector<std::string>& traces, Configuration& configurati
               const std::function<void(addrspace::u64 accesses)>& progress,
               const std::function<void(Simulation&)>& prepare,
               const std::function<void()>& conclude) {
+  std::vector<TraceFile> files;
   std::vector<traces::Header> headers;
-  for (const std::string& trace : traces) headers.push_back(header_of(trace));
+  for (const std::string& trace : traces) {
+    files.push_back(open_trace(trace));
+    headers.push_back(files.back().header);
+  }
   const RunShape shape = configuration.resolve(headers);
   std::vector<GuestSource> sources;
   for (std::size_t n = 0; n < traces.size(); ++n) {
-    sources.push_back(source_of(traces[n], shape.vms[n]));
+    sources.push_back(source_of(files[n], shape.vms[n]));
   }
   Simulation simulation(shape, sources);
   if (prepare) prepare(simulation);

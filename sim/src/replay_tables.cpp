@@ -133,9 +133,6 @@ std::vector<RecordedRoots> recorded_begin(const std::string& trace, bool both, c
     if (item != traces::Reader::Item::SideData) continue;
     const traces::SideData& side = reader.side_data();
     if (side.when != traces::When::Begin) continue;
-    if (side.vcpu >= header.vcpus) {
-      throw traces::InputError(trace, "has side data of a vCPU that it does not have");
-    }
     for (const auto& [name, value] : side.registers) registers[side.vcpu][name] = value;
     const bool nested = side.stage == traces::Stage::Host;
     found[nested ? 1 : 0] = found[nested ? 1 : 0] || !side.pages.empty();

@@ -18,6 +18,8 @@ using software::ScheduledOperation;
 
 constexpr u64 kMostCycles = u64{1} << 60;
 constexpr u64 kMostBytes = u64{1} << 47;
+constexpr std::size_t kMostOperations = 4096;
+
 const std::vector<std::string>& keys() {
   static const std::vector<std::string> kKeys = {"operation", "at",    "every", "times",
                                                  "gpa",       "bytes", "access"};
@@ -132,6 +134,10 @@ ScheduledOperation operation_of(const Row& row, const std::string& where) {
 }  // namespace
 
 std::vector<ScheduledOperation> parse_schedule(const Json& json, const std::string& where) {
+  if (json.size() > kMostOperations) {
+    fail(where, "at most " + std::to_string(kMostOperations) + " operations",
+         std::to_string(json.size()));
+  }
   std::vector<ScheduledOperation> schedule;
   for (std::size_t n = 0; n < json.size(); ++n) {
     const std::string place = where + "." + std::to_string(n);
@@ -143,6 +149,7 @@ std::vector<ScheduledOperation> parse_schedule(const Json& json, const std::stri
 Json schedule_schema() {
   const Json number = {{"type", {"integer", "string"}}, {"minimum", 0}};
   return {{"type", "array"},
+          {"maxItems", kMostOperations},
           {"items",
            {{"type", "object"},
             {"additionalProperties", false},

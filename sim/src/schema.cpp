@@ -26,10 +26,19 @@ Json schema_of(const char* type, const char* unit, const std::string& sentence) 
 Json configuration_schema() {
   Json schema = document("nestwalk configuration",
                          "What decides a run: nestwalk run --config. A run writes all of it.");
-  Json machine = Json::parse(models::preset_schema());
-  schema["$defs"] = machine["$defs"];
-  machine.erase("$defs");
-  schema["properties"]["machine"] = machine;
+  Json& definitions = schema["$defs"];
+  for (const auto& [name, what] : {std::pair("machine", models::SchemaOf::Machine),
+                                   std::pair("part_of_machine", models::SchemaOf::PartOfMachine)}) {
+    Json machine = Json::parse(models::preset_schema(what));
+    definitions.update(machine["$defs"]);
+    machine.erase("$defs");
+    definitions[name] = machine;
+  }
+  // One with a name is whole, and takes the place of the preset.
+  schema["properties"]["machine"] = {{"type", "object"},
+                                     {"if", {{"required", {"name"}}}},
+                                     {"then", {{"$ref", "#/$defs/machine"}}},
+                                     {"else", {{"$ref", "#/$defs/part_of_machine"}}}};
   for (const Parameter& row : parameters()) {
     const std::string path = row.path;
     const std::size_t dot = path.find('.');

@@ -4,6 +4,7 @@
 #include "simulation.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <stdexcept>
 
 #include "nestwalk/software/guest_fences.hpp"
@@ -18,8 +19,26 @@ using models::Cycle;
 
 namespace {
 
-/// Simulated cycles after which the outside world is looked at.
-constexpr Cycle kSlice = 50'000'000;
+/// Simulated cycles after which the outside world is looked at: about a tenth of a second's,
+/// however many cores there are, so that an interrupt need not wait.
+class Slice {
+ public:
+  Cycle cycles() const { return cycles_; }
+  void adapt(double host_seconds) {
+    if (host_seconds < kSeconds / 2) {
+      cycles_ = std::min(kMost, 2 * cycles_);
+    } else if (host_seconds > 2 * kSeconds) {
+      cycles_ = std::max(kLeast, cycles_ / 4);
+    }
+  }
+
+ private:
+  static constexpr Cycle kLeast = 10'000;
+  static constexpr Cycle kMost = 50'000'000;
+  static constexpr double kSeconds = 0.1;
+  Cycle cycles_ = kLeast;
+};
+
 /// Tags of a guest besides those of its ASIDs: globals, guest-physical, without a first stage, and
 /// its kernel's direct map.
 constexpr u32 kOwnTags = 8;
@@ -47,7 +66,11 @@ Simulation::Simulation(const RunShape& shape, const std::vector<GuestSource>& so
   cores_.emplace(platform_.board().cores(), shape.slice);
   vmids_.emplace(shape.vmids, platform_.board().cores());
   u32 vcpus = 0;
-  for (const VmShape& vm : shape.vms) vcpus += vm.vcpus;
+  for (const VmShape& vm : shape.vms) {
+    if (vm.vcpus == 0 || shape.cores == 0)
+      throw software::ShapeError("a guest has no vCPU or core");
+    vcpus += vm.vcpus;
+  }
   const u16 asids = asids_for_each(shape, vcpus);
   u32 first_vcpu = 0;
   for (std::size_t n = 0; n < shape.vms.size(); ++n) {
@@ -65,9 +88,13 @@ void Simulation::run(const std::function<bool()>& interrupted,
   for (const auto& vm : vms_) vm->begin();
   models::Wheel& wheel = platform_.time.wheel();
   platform_.time.wake();
+  Slice slice;
   while (wheel.next() != models::kNever && !measurement_->over()) {
-    platform_.time.run_at_most(kSlice);
-    sc_core::sc_start(platform_.time.time_of(kSlice));
+    using Clock = std::chrono::steady_clock;
+    const Clock::time_point start = Clock::now();
+    platform_.time.run_at_most(slice.cycles());
+    sc_core::sc_start(platform_.time.time_of(slice.cycles()));
+    slice.adapt(std::chrono::duration<double>(Clock::now() - start).count());
     progress(accesses());
     if (interrupted()) {
       ended_early_ = "interrupted";

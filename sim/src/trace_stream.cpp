@@ -70,7 +70,7 @@ bool TraceStream::read(software::GuestBatch& batch) {
     batch = {{}, &event_};
     return true;
   }
-  if (!reader_.next(chunk_)) return false;
+  if (!reader_ || !reader_->next(chunk_)) return false;
   accesses_.resize(chunk_.accesses.size());
   std::transform(chunk_.accesses.begin(), chunk_.accesses.end(), accesses_.begin(), as_recorded);
   if (physical_) {
@@ -92,7 +92,7 @@ bool TraceStream::read(software::GuestBatch& batch) {
 // RISC-V's machine mode does not translate, whatever satp says; no record tells, but equal
 // addresses.
 bool TraceStream::in_firmware(const traces::Access& access) const {
-  return reader_.header().architecture == addrspace::Architecture::RiscV64 &&
+  return reader_->header().architecture == addrspace::Architecture::RiscV64 &&
          access.has(traces::kGvaKnown | traces::kGpaKnown) && !access.has(traces::kHpaKnown) &&
          access.gva.value() == access.gpa.value();
 }

@@ -15,12 +15,12 @@ namespace nestwalk::sim {
 
 class TraceStream final : public software::GuestStream {
  public:
-  /// `physical`: accesses are at guest-physical addresses. `roots`: recorded tables are replayed,
-  /// and these are the first.
-  TraceStream(std::unique_ptr<traces::ByteSource> source, addrspace::u32 vcpu, bool physical,
+  /// `reader`: none for a vCPU that has no records. `physical`: accesses are at guest-physical
+  /// addresses. `roots`: recorded tables are replayed, and these are the first.
+  TraceStream(std::string name, std::unique_ptr<traces::StreamReader> reader, bool physical,
               std::optional<RecordedRoots> roots = {})
-      : name_(source->name()),
-        reader_(std::move(source), vcpu),
+      : name_(std::move(name)),
+        reader_(std::move(reader)),
         physical_(physical),
         roots_(std::move(roots)) {}
 
@@ -37,7 +37,7 @@ class TraceStream final : public software::GuestStream {
 
   std::string name_;
   std::exception_ptr error_;
-  traces::StreamReader reader_;
+  std::unique_ptr<traces::StreamReader> reader_;
   bool physical_;
   std::optional<RecordedRoots> roots_;
   bool began_ = false;

@@ -5,7 +5,9 @@
 // is not.
 
 #include <algorithm>
+#include <fstream>
 
+#include "nestwalk/traces/container.hpp"
 #include "program.hpp"
 
 namespace nestwalk::sim {
@@ -42,6 +44,75 @@ TEST_F(BadInput, TruncatedTrace) {
   EXPECT_EQ(compared.exit_code, 4);
   EXPECT_THAT(compared.output, HasSubstr("failed"));
   EXPECT_THAT(run("cat error").output, HasSubstr("lazy failed: cut.nwt: at byte "));
+}
+
+/// Copies a trace with a change to the payloads of its sections; the checksums are right.
+template <class Change>
+void copy_with(const std::filesystem::path& from, const std::filesystem::path& to,
+               Change&& change) {
+  const auto source = traces::open_source(from.string());
+  const auto sink = traces::create_sink(to.string());
+  traces::SectionReader sections(*source, {});
+  traces::SectionWriter writer(*sink);
+  traces::Section section;
+  while (sections.next(section)) {
+    std::vector<traces::u8> payload(section.payload.begin(), section.payload.end());
+    change(section.type, payload);
+    writer.write(section.type, payload);
+  }
+}
+
+// An index that gives a block to another vCPU, or fewer records, would change what is replayed.
+TEST_F(BadInput, IndexThatContradictsTheBlocks) {
+  run("nestwalk trace gen smp vcpus=2 accesses=1000 -o two.nwt");
+  struct Change {
+    std::size_t offset;  // in the index's first entry
+    unsigned char value;
+    const char* message;
+  };
+  for (const Change& change : {Change{24, 1, "in the index, the vCPU of block 0 at byte "},
+                               Change{28, 0, "in the index, the records of block 0 at byte "}}) {
+    copy_with(folder() / "two.nwt", folder() / "bad.nwt", [&](auto type, auto& payload) {
+      if (type == traces::kIndexSection) payload[change.offset] = change.value;
+    });
+    for (const char* const command :
+         {"run bad.nwt", "run bad.nwt -o d", "explain bad.nwt", "trace info bad.nwt",
+          "trace stats bad.nwt", "trace cut bad.nwt -o out.nwt",
+          "trace cut --from 5 bad.nwt -o out.nwt", "trace merge bad.nwt -o out.nwt",
+          "trace split bad.nwt --prefix out"}) {
+      complains(std::string("nestwalk ") + command, 4, "bad.nwt: at byte ");
+      complains(std::string("nestwalk ") + command, 4, change.message);
+    }
+    EXPECT_FALSE(there("d"));
+    for (const char* const command :
+         {"trace cat bad.nwt", "trace cat --by-time bad.nwt", "compare bad.nwt", "check bad.nwt"}) {
+      const Result result = run(std::string("nestwalk ") + command + " 2>&1 >out");
+      EXPECT_EQ(result.exit_code, 4) << command;
+      EXPECT_THAT(result.output, HasSubstr(change.message)) << command;
+    }
+    std::ofstream(folder() / "s.json")
+        << R"({"format": "nestwalk-suite", "version": 1, "baseline": "b.json", "cases":
+               [{"name": "one", "trace": "bad.nwt", "preset": "simple"}]})";
+    const Result gated = run("nestwalk gate s.json --update 2>&1");
+    EXPECT_EQ(gated.exit_code, 4);
+    EXPECT_THAT(gated.output, HasSubstr(change.message));
+    EXPECT_FALSE(there("b.json"));
+  }
+}
+
+TEST_F(BadInput, TraceWithoutVcpus) {
+  copy_with(folder() / "t.nwt", folder() / "none.nwt", [](auto type, auto& payload) {
+    if (type == traces::kHeaderSection) payload[2] = 0;
+  });
+  for (const char* const command :
+       {"run none.nwt", "run none.nwt --set host.cores=1", "explain none.nwt", "check none.nwt",
+        "compare none.nwt", "trace info none.nwt", "trace cat none.nwt", "trace verify none.nwt"}) {
+    const Result result = run(std::string("nestwalk ") + command + " 2>&1");
+    EXPECT_EQ(result.exit_code, 4) << command;
+    EXPECT_THAT(result.output, HasSubstr("none.nwt: at byte 16: expected a number of vCPUs from 1 "
+                                         "to 4096, found 0\n"))
+        << command;
+  }
 }
 
 TEST_F(BadInput, FailedRunLeavesADirectoryAsItWas) {
@@ -97,6 +168,71 @@ TEST_F(BadInput, BrokenJson) {
   complains("nestwalk compare d", 4, "d/run.json: does not say whether the run ended early");
   run("echo '{\"statistics\": [1]}' > d/stats.json");
   complains("nestwalk compare d", 4, "d/stats.json: has no statistics");
+}
+
+// Refused as soon as there is too much of them, and before memory is short: /dev/zero has no end.
+TEST_F(BadInput, InputWithoutEnd) {
+  const std::string bounded = "expected at most 4194304 bytes, found more";
+  run("ulimit -t 20; nestwalk run t.nwt -o d; mkdir e; cp d/run.json e");
+  for (const char* const command :
+       {"run t.nwt -p /dev/zero", "run t.nwt --config /dev/zero", "config print -p /dev/zero",
+        "check t.nwt --policy /dev/zero.json --config /dev/zero", "compare t.nwt -p /dev/zero"}) {
+    complains(std::string("(ulimit -t 20; nestwalk ") + command + ")", 2, bounded);
+  }
+  complains("(ulimit -t 20; nestwalk gate /dev/zero)", 4, "/dev/zero: " + bounded);
+  complains("(ulimit -t 20; ln -s /dev/zero e/stats.json; nestwalk compare e)", 4,
+            "e/stats.json: expected at most 67108864 bytes, found more");
+  complains("(ulimit -t 20; nestwalk gate d --baseline /dev/zero)", 4,
+            "/dev/zero: expected at most 67108864 bytes, found more");
+  complains("(ulimit -t 20; nestwalk check /dev/zero)", 4,
+            "/dev/zero: line 1: expected a line of at most 4096 bytes, found a longer one");
+  complains("nestwalk gate /proc/self/mem", 4, "/proc/self/mem: cannot be read");
+  complains("nestwalk run t.nwt -p /proc/self/mem", 2, "/proc/self/mem: cannot be read");
+}
+
+TEST_F(BadInput, JsonThatNestsDeep) {
+  const auto nested = [](std::size_t levels) {
+    return std::string(levels, '[') + std::string(levels, ']');
+  };
+  std::ofstream(folder() / "deep.json") << nested(65);
+  std::ofstream(folder() / "shallow.json") << nested(64);
+  const std::string refused = "expected at most 64 levels of nesting, found more";
+  complains("nestwalk run t.nwt --config deep.json", 2, "deep.json: " + refused);
+  complains("nestwalk run t.nwt -p ./deep.json", 2, "deep.json: " + refused);
+  complains("nestwalk gate deep.json", 4, "deep.json: " + refused);
+  complains("nestwalk run t.nwt --config shallow.json", 2, "shallow.json: not a JSON object");
+  complains("nestwalk run t.nwt --set guest.memory=" + nested(50'000), 2, refused);
+}
+
+TEST_F(BadInput, ScheduleThatLeavesTheGuestNoTime) {
+  // A zap of 512 pages takes more than 100 cycles.
+  const std::string schedule =
+      "nestwalk run t.nwt --set \"hypervisor.schedule=[{\\\"operation\\\":\\\"zap\\\",\\\"at\\\":"
+      "1000,\\\"every\\\":100,\\\"gpa\\\":0,\\\"bytes\\\":\\\"2M\\\"";
+  const Result endless = run("ulimit -t 60; " + schedule + "}]\" 2>&1 >out");
+  EXPECT_THAT(
+      endless.output,
+      HasSubstr("the run ended early: the schedule's zap every 100 cycles takes longer than "
+                "that, so the guest never goes on\n"));
+  // It ends: 50 of them follow each other without a break, and then the guest goes on.
+  const Result burst = run("ulimit -t 60; " + schedule + ",\\\"times\\\":50}]\" 2>&1 >out");
+  EXPECT_EQ(burst.exit_code, 0);
+  EXPECT_EQ(burst.output, "");
+  std::ofstream file(folder() / "long.json");
+  file << R"({"hypervisor": {"schedule": [)";
+  for (int n = 0; n < 4096; ++n) file << R"({"operation": "log_harvest", "at": 1},)";
+  file << R"({"operation": "log_harvest", "at": 1}]}})";
+  file.close();
+  complains("nestwalk run t.nwt --config long.json", 2,
+            "hypervisor.schedule: expected at most 4096 operations, found 4097");
+}
+
+TEST_F(BadInput, BaselineWithAStatisticThatIsNoNumber) {
+  run("nestwalk run t.nwt -o d; nestwalk gate d --baseline b.json --update");
+  expect("nestwalk gate d --baseline b.json", 0, "All 1 runs are as they were.\n");
+  run("sed -i s/.access.total.:/\\\"more\\\":null,\\&/ b.json");
+  complains("nestwalk gate d --baseline b.json", 4,
+            "b.json: d: more: expected a number, found null");
 }
 
 TEST_F(BadInput, AbsurdNumbers) {

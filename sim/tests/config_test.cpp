@@ -13,6 +13,7 @@ namespace {
 
 using testing::HasSubstr;
 using Json = nlohmann::json;
+using Json = nlohmann::json;
 
 class Config : public Program {
  protected:
@@ -164,10 +165,25 @@ TEST_F(Config, SchemasRefuseWhatTheProgramRefuses) {
   refused(R"({"machine": {"walker": {"slots": 65}}})");
   refused(R"({"machine": {"walker": {"slots": [4, "rumour"]}}})");
   refused(R"({"machine": {"caches": {"line_bytes": 48}}})");
+  // A whole machine, and each array of one that is changed, says where its values come from.
+  std::ifstream in(NESTWALK_PRESETS "/zen4.json");
+  Json whole = Json::parse(in);
+  const auto with = [&](const char* path, const Json& value) {
+    Json changed = {{"machine", whole}};
+    changed[Json::json_pointer(path)] = value;
+    return changed.dump();
+  };
+  refused(with("/machine/walker/slots", 2));
+  refused(with("/machine/walker", {{"slots", {2, "guess"}}}));
+  refused(with("/machine/tlb/data/arrays/0/ways", 4));
+  refused(R"({"machine": {"name": "mine"}})");
+  refused(R"({"machine": {"tlb": {"data": {"arrays": [{"sets": 4, "ways": 4, "sizes": ["4K"],
+              "replacement": "lru"}]}}}})");
+  taken(with("/machine/walker/slots", {2, "guess"}));
   taken(R"({"guest": {"memory": "1G"}, "machine": {"walker": {"slots": 64}}})");
   taken(R"({"machine": {"walker": {"slots": [64, "guess"]}}, "guest": {"memory": 4194304}})");
   EXPECT_THAT(validate("configuration.json", "refused*").output, HasSubstr("\n0 valid\n"));
-  EXPECT_EQ(validate("configuration.json", "taken*").output, "2 valid\n");
+  EXPECT_EQ(validate("configuration.json", "taken*").output, "3 valid\n");
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "nestwalk/traces/writer.hpp"
 #include "program.hpp"
 
 namespace nestwalk::sim {
@@ -34,6 +35,42 @@ class Run : public Program {
     EXPECT_EQ(result.exit_code, 0) << command << "\n" << result.output;
   }
 };
+
+TEST_F(Run, VcpusWithoutRecordsCostNextToNothing) {
+  using namespace traces;
+  {
+    const auto sink = create_sink((folder() / "t.nwt").string());
+    Header header;
+    header.vcpus = 4096;
+    header.lacks = kNoGpa | kNoHpa;
+    Writer writer(*sink, header);
+    writer.append(4000, Access{Gva(0x1000), Gpa(), Hpa(), 1, 8, AccessKind::Read, kGvaKnown});
+    writer.finish();
+  }
+  // Seconds of processor time. All vCPUs were looked at for each pair of them once: a minute.
+  must("(ulimit -t 20; nestwalk run t.nwt --set host.cores=1 -o d)");
+  EXPECT_EQ(statistics("d")["access.total"], 1);
+#ifndef NESTWALK_SANITIZED  // whose shadow takes more than all else
+  const Result kibibytes =
+      run("python3 -c \"import resource, subprocess; "
+          "subprocess.run(['" NESTWALK_PROGRAM
+          "', 'run', 't.nwt', '--set', 'host.cores=1'], "
+          "stdout=subprocess.DEVNULL); "
+          "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\"");
+  EXPECT_LT(std::stoi(kibibytes.output), 200'000);
+#endif
+}
+
+// 64 vCPUs play for much longer than the test waits.
+TEST_F(Run, IsInterruptedWithinASecond) {
+  must("nestwalk trace gen smp vcpus=64 accesses=200000 -o t.nwt");
+  const Result result =
+      run("{ '" NESTWALK_PROGRAM
+          "' run t.nwt >out 2>error & sleep 1; kill -INT $!; start=$(date +%s%N); "
+          "wait $!; echo $((($(date +%s%N) - start) / 1000000)); }");
+  EXPECT_THAT(text_of("error"), HasSubstr("interrupted"));
+  EXPECT_LT(std::stoi(result.output), 2000) << "milliseconds";
+}
 
 TEST_F(Run, WritesADirectoryThatMakesItAgain) {
   must("nestwalk trace gen random bytes=4M accesses=20000 -o t.nwt");

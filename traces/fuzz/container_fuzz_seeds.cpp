@@ -39,7 +39,7 @@ std::vector<u8> payload_of(std::span<const u8> file, u32 type) {
 
 std::vector<u8> unpacked_block(std::span<const u8> payload) {
   const Place place{"seed", 0};
-  const BlockHeader header = BlockDecoder::read_header(payload, place);
+  const BlockHeader header = BlockDecoder::read_header(payload, payload.size(), place);
   std::vector<u8> bytes(payload.begin(), payload.begin() + sizeof header);
   payload = payload.subspan(sizeof header);
   Zstd zstd;

@@ -83,12 +83,14 @@ struct alignas(32) BlockDecoder::Token {
 BlockDecoder::BlockDecoder() : tokens_(256), escaped_(std::make_unique<Token>()), batch_(kBatch) {}
 BlockDecoder::~BlockDecoder() = default;
 
-BlockHeader BlockDecoder::read_header(std::span<const u8> payload, const Place& place) {
-  ByteReader reader(payload, place);
+BlockHeader BlockDecoder::read_header(std::span<const u8> front, u64 payload_bytes,
+                                      const Place& place) {
+  ByteReader reader(front, place);
   const auto block = reader.take<BlockHeader>("a block header");
   check_number(place, "as a vCPU", block.vcpu, kMaxVcpus - 1);
   check_number(place, "accesses in a block", block.accesses, kMaxBlockRecords);
   check_number(place, "events in a block", block.events, kMaxBlockRecords);
+  check_number(place, "records in a block", block.records(), kMaxBlockRecords);
   check_number(place, "shapes in a block", block.shapes, kEscapeToken);
   u64 stored = 0;
   for (unsigned column = 0; column < kColumns; ++column) {
@@ -99,15 +101,16 @@ BlockHeader BlockDecoder::read_header(std::span<const u8> payload, const Place& 
     place.fail(std::to_string(block.accesses) + " tokens",
                std::to_string(block.columns[kTokens].raw));
   }
-  if (stored != reader.left()) {
-    place.fail("columns of " + std::to_string(stored) + " bytes", std::to_string(reader.left()));
+  const u64 columns_bytes = payload_bytes - sizeof block;
+  if (stored != columns_bytes) {
+    place.fail("columns of " + std::to_string(stored) + " bytes", std::to_string(columns_bytes));
   }
   return block;
 }
 
 void BlockDecoder::open(std::span<const u8> payload, const Place& place) {
   place_ = place;
-  header_ = read_header(payload, place_);
+  header_ = read_header(payload, payload.size(), place_);
   read_columns(payload.subspan(sizeof header_));
   accesses_left_ = header_.accesses;
   events_left_ = header_.events;

@@ -40,6 +40,16 @@ u64 ByteReader::take_count(std::size_t least_bytes, const char* what) {
   return count;
 }
 
+u64 ByteReader::take_from(u64 least, u64 most, const char* what) {
+  const u64 value = take_varint(what);
+  if (value < least || value > most) {
+    place_->fail(
+        std::string(what) + " from " + std::to_string(least) + " to " + std::to_string(most),
+        std::to_string(value));
+  }
+  return value;
+}
+
 void ByteReader::fail_below(u64 value, u64 limit, const char* what) const {
   place_->fail(std::string(what) + " below " + std::to_string(limit), std::to_string(value));
 }

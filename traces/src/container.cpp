@@ -44,6 +44,15 @@ T from_bytes(std::span<const u8> bytes) {
   return value;
 }
 
+[[noreturn]] void fail_early(const Place& place, const std::string& expected, u64 found) {
+  place.fail(expected,
+             "that the file ends early, after " + std::to_string(found) + " bytes of them");
+}
+
+[[noreturn]] void fail_short(const Place& place, u64 whole, u64 found) {
+  fail_early(place, "a section of " + std::to_string(whole) + " bytes", found);
+}
+
 }  // namespace
 
 SectionWriter::SectionWriter(ByteSink& sink) : sink_(&sink) {
@@ -88,13 +97,14 @@ SectionReader::SectionReader(ByteSource& source, OnLoss on_loss)
   }
 }
 
-void SectionReader::lose(const InputError& error) const {
+void SectionReader::lose(const InputError& error) {
   if (!on_loss_) throw error;
+  has_lost_ = true;
   on_loss_(error.what());
 }
 
 bool SectionReader::at_end() {
-  skip(std::exchange(pending_, 0));
+  skip(std::exchange(pending_, u64{0}));
   return peek(1).empty();
 }
 
@@ -127,8 +137,9 @@ std::size_t SectionReader::read(std::span<u8> to) {
   }
 }
 
-void SectionReader::skip(std::size_t bytes) {
-  begin_ += bytes;
+void SectionReader::skip(u64 bytes) {
+  if (bytes > end_ - begin_) return seek(offset_ + bytes);
+  begin_ += static_cast<std::size_t>(bytes);
   offset_ += bytes;
 }
 
@@ -173,14 +184,26 @@ bool SectionReader::next(Section& section) {
   }
 }
 
-void SectionReader::read_section(Section& section) {
+bool SectionReader::next_head(Section& section, std::size_t bytes) {
+  if (at_end()) return false;
+  const SectionFrame frame = read_frame();
+  const u64 whole = sizeof frame + frame.payload_bytes;
+  const u64 rest = source_->seekable_size() - offset_;
+  if (rest < whole) fail_short({name(), offset_}, whole, rest);
+  const std::size_t given = std::min(static_cast<std::size_t>(frame.payload_bytes), bytes);
+  const std::span<const u8> head = peek(sizeof frame + given);
+  if (head.size() < sizeof frame + given) fail_short({name(), offset_}, whole, head.size());
+  section = {frame.type, offset_, frame.payload_bytes, head.subspan(sizeof frame, given)};
+  pending_ = whole;
+  return true;
+}
+
+SectionFrame SectionReader::read_frame() {
   const Place place{name(), offset_};
   const std::span<const u8> head = peek(sizeof(SectionFrame));
-  const auto ends_early = [&](const std::string& expected, std::size_t found) {
-    place.fail(expected,
-               "that the file ends early, after " + std::to_string(found) + " bytes of them");
-  };
-  if (head.size() < sizeof(SectionFrame)) ends_early("32 bytes of a section's frame", head.size());
+  if (head.size() < sizeof(SectionFrame)) {
+    fail_early(place, "32 bytes of a section's frame", head.size());
+  }
   const auto frame = from_bytes<SectionFrame>(head);
   if (std::memcmp(frame.marker, kMarker, sizeof kMarker) != 0) {
     place.fail("a section (" + hex(kMarker) + ")", shown(head.first(sizeof kMarker)));
@@ -192,20 +215,24 @@ void SectionReader::read_section(Section& section) {
     place.fail("a section of at most " + std::to_string(kMaxPayload) + " bytes",
                std::to_string(frame.payload_bytes));
   }
-  const auto payload_bytes = static_cast<std::size_t>(frame.payload_bytes);
-  const std::size_t whole = sizeof(SectionFrame) + payload_bytes;
-  const std::span<const u8> bytes = peek(whole);
-  if (bytes.size() < whole) {
-    ends_early("a section of " + std::to_string(whole) + " bytes", bytes.size());
-  }
-  section = {frame.type, offset_, bytes.subspan(sizeof(SectionFrame), payload_bytes)};
-  if (crc32c(section.payload) != frame.payload_checksum) {
-    place.fail("a section with the right checksum", "a damaged one");
-  }
   const bool known = std::find(std::begin(kKnownSections), std::end(kKnownSections), frame.type) !=
                      std::end(kKnownSections);
   if (!known && (frame.flags & kOptionalSection) == 0) {
     place.fail("a section of a known type", shown(head.subspan(8, 4)));
+  }
+  return frame;
+}
+
+void SectionReader::read_section(Section& section) {
+  const Place place{name(), offset_};
+  const SectionFrame frame = read_frame();
+  const auto payload_bytes = static_cast<std::size_t>(frame.payload_bytes);
+  const std::size_t whole = sizeof frame + payload_bytes;
+  const std::span<const u8> bytes = peek(whole);
+  if (bytes.size() < whole) fail_short(place, whole, bytes.size());
+  section = {frame.type, offset_, payload_bytes, bytes.subspan(sizeof frame, payload_bytes)};
+  if (crc32c(section.payload) != frame.payload_checksum) {
+    place.fail("a section with the right checksum", "a damaged one");
   }
   pending_ = whole;
 }

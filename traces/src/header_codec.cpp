@@ -52,8 +52,8 @@ Header take_header(ByteReader& from) {
   Header header;
   header.architecture = architecture_of(from.take_below(kArchitectureNumbers, "an architecture"));
   header.mode = take_enum<Mode>(from, "a mode");
-  header.vcpus = static_cast<u32>(from.take_below(kMaxVcpus + 1, "a number of vCPUs"));
-  header.lacks = from.take_varint("what is lacking");
+  header.vcpus = static_cast<u32>(from.take_from(1, kMaxVcpus, "a number of vCPUs"));
+  header.lacks = from.take_below(u64{1} << std::size(kLackNames), "a set of what is lacking");
   for (std::string* text :
        {&header.guest_tables, &header.host_tables, &header.producer, &header.command}) {
     *text = from.take_string("a text of the header");
@@ -62,7 +62,7 @@ Header take_header(ByteReader& from) {
   for (MemoryRange& range : header.memory) {
     range.stage = take_enum<Stage>(from, "a stage");
     range.start = from.take_varint("a memory range");
-    range.bytes = from.take_varint("a memory range");
+    range.bytes = from.take_from(0, ~range.start, "bytes of a memory range");
     range.kind = from.take_string("the kind of a memory range");
   }
   header.provenance.resize(from.take_count(2, "notes on provenance"));

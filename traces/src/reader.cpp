@@ -10,13 +10,15 @@
 namespace nestwalk::traces {
 namespace {
 
-constexpr u64 kFooterBytes = sizeof(SectionFrame) + sizeof(Footer);
+[[noreturn]] void fail_at_end(const SectionReader& sections, u64 blocks) {
+  throw InputError(sections.name(), sections.offset(), "a footer",
+                   "that the file ends early, after " + std::to_string(blocks) + " whole blocks");
+}
 
-template <class T>
-void expect_same(const Place& place, const std::string& what, T expected, T found) {
-  if (expected != found) {
-    place.fail(what + " " + std::to_string(expected), std::to_string(found));
-  }
+void expect_end(SectionReader& sections) {
+  if (sections.at_end()) return;
+  throw InputError(sections.name(), sections.offset(), "the end of the file after the footer",
+                   "more bytes");
 }
 
 }  // namespace
@@ -24,9 +26,10 @@ void expect_same(const Place& place, const std::string& what, T expected, T foun
 Reader::Reader(std::unique_ptr<ByteSource> source, OnLoss on_loss)
     : source_(std::move(source)),
       size_(source_->seekable_size()),
-      sections_(*source_, std::move(on_loss)) {
+      sections_(*source_, std::move(on_loss)),
+      inventory_(0) {
   read_header();
-  next_record_.resize(header_.vcpus);
+  inventory_ = Inventory(header_.vcpus);
 }
 
 void Reader::read_header() {
@@ -67,7 +70,10 @@ Reader::Item Reader::next() {
 
 bool Reader::next_chunk() {
   in_block_ = block_->next(chunk_);
-  if (!in_block_) return false;
+  if (!in_block_) {
+    positions_[block_->position().vcpu] = block_->position();
+    return false;
+  }
   totals_.accesses += chunk_.accesses.size();
   totals_.events += chunk_.event != nullptr;
   return true;
@@ -75,13 +81,14 @@ bool Reader::next_chunk() {
 
 // Reads a section. Records: a block was opened, or the section was not for the caller.
 Reader::Item Reader::next_item() {
+  using enum Inventory::Index;
   Section section;
   if (!sections_.next(section)) {
     ended_ = true;
-    throw InputError(
-        sections_.name(), sections_.offset(), "a footer",
-        "that the file ends early, after " + std::to_string(totals_.blocks) + " whole blocks");
+    fail_at_end(sections_, totals_.blocks);
   }
+  // Where blocks were lost, the index lists more.
+  const Inventory::Index index = sections_.has_lost() ? Ignore : Compare;
   switch (section.type) {
     case kBlockSection:
       open_block(section);
@@ -89,9 +96,13 @@ Reader::Item Reader::next_item() {
     case kSideSection:
       read_side_data(section);
       return Item::SideData;
+    case kIndexSection:
+      inventory_.add_index(place_of(section), section.payload, index);
+      return Item::Records;
     case kFooterSection:
       ended_ = true;
-      read_footer(section);
+      inventory_.add_footer(place_of(section), section.payload, index);
+      expect_end(sections_);
       return Item::End;
     case kHeaderSection:
       place_of(section).fail("one header", "a second one");
@@ -102,23 +113,35 @@ Reader::Item Reader::next_item() {
 
 void Reader::open_block(const Section& section) {
   const Place place = place_of(section);
-  const BlockHeader block = BlockDecoder::read_header(section.payload, place);
-  if (block.vcpu >= header_.vcpus) {
-    place.fail("a vCPU below " + std::to_string(header_.vcpus), std::to_string(block.vcpu));
-  }
-  u64& next_record = next_record_[block.vcpu];
-  const u64 expected = std::exchange(next_record, block.first_record + block.records());
-  if (!block_) block_ = std::make_unique<BlockDecoder>();
-  block_->open(section.payload, place);
-  in_block_ = true;
+  const BlockHeader block =
+      BlockDecoder::read_header(section.payload, section.payload_bytes, place);
+  check_vcpu(place, block.vcpu, header_.vcpus);
+  decode(section);
   ++totals_.blocks;
-  if (!sought_ && expected != block.first_record) {
-    const InputError gap(
-        place.name, place.offset,
-        "record " + std::to_string(expected) + " of vCPU " + std::to_string(block.vcpu),
-        "record " + std::to_string(block.first_record));
-    sections_.lose(gap);
+  try {
+    inventory_.check_block(place, block);
+    check_position(place, block);
+  } catch (const InputError& error) {
+    sections_.lose(error);  // but the block is whole
   }
+  inventory_.add_block(place, block);
+}
+
+void Reader::decode(const Section& section) {
+  if (!block_) block_ = std::make_unique<BlockDecoder>();
+  block_->open(section.payload, place_of(section));
+  in_block_ = true;
+}
+
+// A block repeats what the stream's records before it come to.
+void Reader::check_position(const Place& place, const BlockHeader& block) {
+  const Chunk& before = positions_[block.vcpu];
+  if (before.first_record != block.first_record) return;  // there is a gap, or the caller sought
+  const std::string at = " before record " + std::to_string(block.first_record) + " of vCPU " +
+                         std::to_string(block.vcpu) + " as";
+  place.expect("the clock" + at, before.time, block.time);
+  place.expect("the address space's root" + at, before.root, block.root);
+  place.expect("the ASID" + at, before.asid, block.asid);
 }
 
 void Reader::read_side_data(const Section& section) {
@@ -130,24 +153,9 @@ void Reader::read_side_data(const Section& section) {
   zstd_.decompress(stored.take_bytes(stored.left(), "side data"), raw, place);
   ByteReader from(raw, place);
   side_ = take_side_data(from);
+  check_vcpu(place, side_.vcpu, header_.vcpus);
   ++totals_.side_sections;
-}
-
-void Reader::read_footer(const Section& section) {
-  const Place place = place_of(section);
-  ByteReader from(section.payload, place);
-  const Totals promised = from.take<Footer>("a footer").totals;
-  from.expect_end("the footer");
-  if (!sought_) {
-    expect_same(place, "blocks:", promised.blocks, totals_.blocks);
-    expect_same(place, "accesses:", promised.accesses, totals_.accesses);
-    expect_same(place, "events:", promised.events, totals_.events);
-    expect_same(place, "sections of side data:", promised.side_sections, totals_.side_sections);
-  }
-  if (!sections_.at_end()) {
-    throw InputError(place.name, sections_.offset(), "the end of the file after the footer",
-                     "more bytes");
-  }
+  inventory_.add_side_data(place);
 }
 
 std::vector<IndexEntry> Reader::read_index() {
@@ -155,102 +163,160 @@ std::vector<IndexEntry> Reader::read_index() {
     throw InputError(sections_.name(), "needs to be a file, not compressed and not a pipe");
   }
   const u64 here = sections_.next_offset();
-  sought_ = true;
   in_block_ = false;
   std::vector<IndexEntry> index;
   try {
-    index = load_index();
+    index = take_inventory().blocks();
   } catch (const InputError& error) {
     lose_index(error);
-    index = scan_blocks();
+    index = scan_blocks().blocks();
   }
   sections_.seek(here);
   return index;
 }
 
-void Reader::lose_index(const InputError& error) {
+// False if the damage is to be thrown, in the end.
+bool Reader::lose_index(const InputError& error) {
   try {
     sections_.lose(error);
+    return true;
   } catch (const InputError&) {
     index_damage_.emplace(error);
+    return false;
   }
 }
 
-std::vector<IndexEntry> Reader::load_index() {
-  const Place file{sections_.name(), size_};
-  if (size_ < kFooterBytes) file.fail("a footer", "the end of the file");
+// From the headers of the sections, without their contents: quick, however large the file is.
+Inventory Reader::take_inventory() {
+  Inventory inventory(header_.vcpus);
   source_->seek(0);
   SectionReader sections(*source_, {});  // What is damaged here is one loss: that of the index.
   Section section;
-  const Place footer{sections_.name(), size_ - kFooterBytes};
-  sections.seek(footer.offset);
-  if (!sections.next(section) || section.type != kFooterSection) footer.fail("a footer", "none");
-  const Place place{sections_.name(),
-                    ByteReader(section.payload, footer).take<Footer>("a footer").index_offset};
-  sections.seek(place.offset);
-  if (!sections.next(section) || section.type != kIndexSection) place.fail("an index", "none");
-  ByteReader from(section.payload, place);
-  std::vector<IndexEntry> index(section.payload.size() / sizeof(IndexEntry));
-  for (IndexEntry& entry : index) entry = from.take<IndexEntry>("an index entry");
-  from.expect_end("the index");
-  return index;
+  if (!sections.next_head(section, 0) || section.type != kHeaderSection) {
+    place_of(section).fail("a header", "another section");
+  }
+  while (sections.next_head(section, sizeof(BlockHeader))) {
+    const Place place = place_of(section);
+    switch (section.type) {
+      case kBlockSection: {
+        const BlockHeader block =
+            BlockDecoder::read_header(section.payload, section.payload_bytes, place);
+        inventory.check_block(place, block);
+        inventory.add_block(place, block);
+        break;
+      }
+      case kSideSection:
+        inventory.add_side_data(place);
+        break;
+      case kHeaderSection:
+        place.fail("one header", "a second one");
+      case kIndexSection:
+        sections.again();
+        sections.next(section);
+        inventory.add_index(place, section.payload, Inventory::Index::Compare);
+        break;
+      case kFooterSection:
+        sections.again();
+        sections.next(section);
+        inventory.add_footer(place, section.payload, Inventory::Index::Compare);
+        expect_end(sections);
+        return inventory;
+      default:
+        break;
+    }
+  }
+  fail_at_end(sections, inventory.totals().blocks);
 }
 
-std::vector<IndexEntry> Reader::scan_blocks() {
-  std::vector<IndexEntry> index;
+// From whole blocks.
+Inventory Reader::scan_blocks() {
+  Inventory inventory(header_.vcpus);
   Section section;
   sections_.seek(sizeof(Preamble));
-  try {
-    while (sections_.next(section) && section.type != kFooterSection) {
+  for (;;) {
+    try {
+      if (!sections_.next(section) || section.type == kFooterSection) return inventory;
+      const Place place = place_of(section);
+      if (section.type == kIndexSection) {
+        inventory.add_index(place, section.payload, Inventory::Index::Ignore);
+      }
       if (section.type != kBlockSection) continue;
-      const BlockHeader block = BlockDecoder::read_header(section.payload, place_of(section));
-      index.push_back(
-          {section.offset, block.first_record, block.time, block.vcpu, block.records()});
+      const BlockHeader block =
+          BlockDecoder::read_header(section.payload, section.payload_bytes, place);
+      check_vcpu(place, block.vcpu, header_.vcpus);
+      try {
+        inventory.check_block(place, block);
+      } catch (const InputError& error) {
+        if (!lose_index(error)) return inventory;  // otherwise: the block is whole
+      }
+      inventory.add_block(place, block);
+    } catch (const InputError& error) {
+      if (!lose_index(error)) return inventory;
     }
-  } catch (const InputError& error) {
-    lose_index(error);
   }
-  return index;
 }
 
 void Reader::seek(const IndexEntry& entry) {
   sections_.seek(entry.offset);
-  sought_ = true;
-  ended_ = false;
+  sought_ = entry;
   in_block_ = false;
 }
 
+bool Reader::next_of_block() {
+  try {
+    if (sought_) open_entry(*std::exchange(sought_, std::nullopt));
+    return in_block_ && next_chunk();
+  } catch (const InputError& error) {
+    in_block_ = false;
+    sections_.lose(error);
+    return false;
+  }
+}
+
+void Reader::open_entry(const IndexEntry& entry) {
+  Section section;
+  // A salvaging reader passes over damage, to another section.
+  if (!sections_.next(section) || section.offset != entry.offset) return;
+  const Place place = place_of(section);
+  const BlockHeader block =
+      BlockDecoder::read_header(section.payload, section.payload_bytes, place);
+  const IndexEntry found{section.offset, block.first_record, block.time, block.vcpu,
+                         block.records()};
+  if (section.type != kBlockSection || found != entry) {
+    place.fail("the block that was here when the file was opened", "another one");
+  }
+  decode(section);
+  try {
+    check_position(place, block);
+  } catch (const InputError& error) {
+    sections_.lose(error);  // but the block is whole
+  }
+}
+
+std::map<u32, std::vector<IndexEntry>> by_vcpu(std::span<const IndexEntry> index) {
+  std::map<u32, std::vector<IndexEntry>> blocks;
+  for (const IndexEntry& entry : index) blocks[entry.vcpu].push_back(entry);
+  return blocks;
+}
+
 StreamReader::StreamReader(std::unique_ptr<ByteSource> source, u32 vcpu, OnLoss on_loss)
-    : reader_(std::move(source), std::move(on_loss)), vcpu_(vcpu) {
-  take_blocks(reader_.read_index());
+    : reader_(std::move(source), std::move(on_loss)) {
+  blocks_ = std::move(by_vcpu(reader_.read_index())[vcpu]);
 }
 
-StreamReader::StreamReader(std::unique_ptr<ByteSource> source, u32 vcpu,
-                           std::span<const IndexEntry> index, OnLoss on_loss)
-    : reader_(std::move(source), std::move(on_loss)), vcpu_(vcpu) {
-  take_blocks(index);
-}
-
-void StreamReader::take_blocks(std::span<const IndexEntry> index) {
-  std::copy_if(index.begin(), index.end(), std::back_inserter(blocks_),
-               [&](const IndexEntry& entry) { return entry.vcpu == vcpu_; });
-}
+StreamReader::StreamReader(std::unique_ptr<ByteSource> source, std::vector<IndexEntry> blocks,
+                           OnLoss on_loss)
+    : reader_(std::move(source), std::move(on_loss)), blocks_(std::move(blocks)) {}
 
 bool StreamReader::next(Chunk& chunk) {
-  for (;;) {
-    if (left_ == 0) {
-      if (next_block_ == blocks_.size()) {
-        if (reader_.index_damage()) throw *reader_.index_damage();
-        return false;
-      }
-      reader_.seek(blocks_[next_block_]);
-      left_ = blocks_[next_block_++].records;
+  while (!reader_.next_of_block()) {
+    if (next_block_ == blocks_.size()) {
+      if (reader_.index_damage()) throw *reader_.index_damage();
+      return false;
     }
-    if (reader_.next() == Reader::Item::Records && reader_.chunk().vcpu == vcpu_) break;
-    left_ = 0;  // The block is lost, and reported; what came is another one.
+    reader_.seek(blocks_[next_block_++]);
   }
   chunk = reader_.chunk();
-  left_ -= std::min<u64>(left_, chunk.accesses.size() + (chunk.event != nullptr));
   return true;
 }
 

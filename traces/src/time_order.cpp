@@ -53,12 +53,10 @@ TimeOrderedReader::TimeOrderedReader(const Open& open, const OnLoss& on_loss) {
   const OnLoss lose = once(on_loss);
   Reader reader(open(), lose);
   header_ = reader.header();
-  const std::vector<IndexEntry> index = reader.read_index();
+  auto streams = by_vcpu(reader.read_index());
   index_damage_ = reader.index_damage();
-  std::set<u32> vcpus;
-  for (const IndexEntry& entry : index) vcpus.insert(entry.vcpu);
-  for (const u32 vcpu : vcpus) {
-    Cursor cursor{std::make_unique<StreamReader>(open(), vcpu, index, lose), {}};
+  for (auto& [vcpu, blocks] : streams) {
+    Cursor cursor{std::make_unique<StreamReader>(open(), std::move(blocks), lose), {}};
     if (cursor.fill()) cursors_.push_back(std::move(cursor));
   }
 }

@@ -127,8 +127,7 @@ TEST(Container, BlocksReadInAnyOrderAreThoseReadInOrder) {
   for (const IndexEntry& entry : index) {
     reader.seek(entry);
     Stream block;
-    while (block.size() < entry.records) {
-      ASSERT_EQ(reader.next(), Reader::Item::Records);
+    while (reader.next_of_block()) {
       ASSERT_EQ(reader.chunk().vcpu, entry.vcpu);
       append(block, reader.chunk());
     }

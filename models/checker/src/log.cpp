@@ -131,8 +131,18 @@ class LogReader::Line {
 };
 
 void LogReader::read(std::istream& in, const std::string& name, Events& events) {
+  // An array bounds what is kept of a line before its end comes.
+  const auto line = std::make_unique<std::array<char, kMostLineBytes + 1>>();
+  for (std::string text; in.getline(line->data(), line->size()) || in.gcount() != 0;) {
+    const bool ended = !in.eof() && !in.fail();  // by an end of line, which counts
+    text.assign(line->data(), static_cast<std::size_t>(in.gcount()) - (ended ? 1 : 0));
+    if (in.fail()) {
+      Line(name, line_ + 1, text)
+          .fail("a line of at most " + std::to_string(kMostLineBytes) + " bytes", "a longer one");
+    }
+    read_line(text, name, events);
+  }
   std::string text;
-  while (std::getline(in, text)) read_line(text, name, events);
   if (line_ == 0) Line(name, 1, text).fail(Line::quoted(kFirstLine), "the end of the file");
 }
 

@@ -5,10 +5,19 @@
 
 namespace nestwalk::software {
 
+void Distribution::add_other(u64 value, u64 times) {
+  if (value >= kSmall) {
+    large_[value] += times;
+    return;
+  }
+  small_.resize(kSmall);
+  small_[value] += times;
+}
+
 // The value that would have this place if all stood in a row.
 u64 Distribution::at_rank(u64 rank) const {
   u64 before = 0;
-  for (u64 value = 0; value < kSmall; ++value) {
+  for (u64 value = 0; value < small_.size(); ++value) {
     before += small_[value];
     if (before > rank) return value;
   }
@@ -22,14 +31,15 @@ u64 Distribution::at_rank(u64 rank) const {
 void Distribution::add(const Distribution& other) {
   count_ += other.count_;
   sum_ += other.sum_;
-  for (u64 value = 0; value < kSmall; ++value) small_[value] += other.small_[value];
+  if (!other.small_.empty()) small_.resize(kSmall);
+  for (u64 value = 0; value < other.small_.size(); ++value) small_[value] += other.small_[value];
   for (const auto& [value, times] : other.large_) large_[value] += times;
 }
 
 void Distribution::take_away(const Distribution& other) {
   count_ -= other.count_;
   sum_ -= other.sum_;
-  for (u64 value = 0; value < kSmall; ++value) small_[value] -= other.small_[value];
+  for (u64 value = 0; value < other.small_.size(); ++value) small_[value] -= other.small_[value];
   for (const auto& [value, times] : other.large_) {
     if ((large_[value] -= times) == 0) large_.erase(value);
   }
@@ -44,7 +54,7 @@ std::vector<Distribution::Bin> Distribution::bins() const {
     if (bins.empty() || bins.back().first != first) bins.push_back({first, first + (width - 1), 0});
     bins.back().count += times;
   };
-  for (u64 value = 0; value < kSmall; ++value) put(value, small_[value]);
+  for (u64 value = 0; value < small_.size(); ++value) put(value, small_[value]);
   for (const auto& [value, times] : large_) put(value, times);
   return bins;
 }

@@ -32,7 +32,7 @@ Vcpu::Vcpu(models::Board& board, Cores& cores, VcpuPlace place, Guest* guest,
       stream_(stream),
       slots_(shape.window),
       pace_(costs.instructions_per_1000_cycles),
-      known_(tables == GuestTables::Recorded ? kKnownPages : 0) {
+      compares_(tables == GuestTables::Recorded) {
   cores.join(place.core);
 }
 

@@ -50,6 +50,8 @@ bool Vcpu::fetch_batch() {
     if (has_access) return true;
     at_ = 0;
     if (!stream_.next(batch_)) return finish();
+    // Not before: a vCPU without records takes no memory for it.
+    if (compares_ && known_.empty()) known_.resize(kKnownPages);
   }
 }
 

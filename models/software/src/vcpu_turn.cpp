@@ -4,6 +4,7 @@
 // When it is a vCPU's turn: on its core, by the clock, in the order of the trace.
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "nestwalk/software/vcpu.hpp"
@@ -14,6 +15,14 @@ namespace nestwalk::software {
 bool Vcpu::attend() {
   const Cycle now = board_.wheel().now();
   if (agenda_.next() <= now) {
+    if (falls_behind(now)) {
+      const ScheduledOperation& due = agenda_.due();
+      return stop(std::string("the schedule's ") +
+                  kOperationNames[static_cast<unsigned>(due.operation.kind)] + " every " +
+                  std::to_string(due.every) +
+                  " cycles takes longer than that, so the guest never"
+                  " goes on");
+    }
     begin_pause(&VcpuCounts::operation_cycles);
     front_ = Front::Attended;
     hypervisor_.operate(number_, agenda_.take(), *this, kFront);
@@ -21,8 +30,19 @@ bool Vcpu::attend() {
   }
   if (cores_.must_give_up(number_, now)) return leave_core(Front::Attend);
   cores_.set_alarm(number_, agenda_.next());
+  operations_in_a_row_ = 0;
   front_ = Front::Ready;
   return true;
+}
+
+// A burst ends, and what piled up while others had the core is made up for; but where so many
+// operations end later than they began, and as many are to come, the guest waits for ever.
+bool Vcpu::falls_behind(Cycle now) {
+  const Cycle late = now - agenda_.next();
+  if (operations_in_a_row_ == 0) late_before_ = late;
+  if (++operations_in_a_row_ <= kMostInARow) return false;
+  operations_in_a_row_ = 1;
+  return late >= std::exchange(late_before_, late) && agenda_.due().times > kMostInARow;
 }
 
 bool Vcpu::leave_core(Front resume) {

@@ -34,8 +34,10 @@ struct Preset {
 /// `name` is how messages call the text: usually a file's name.
 Preset parse_preset(const std::string& text, const std::string& name);
 Preset load_preset(const std::string& file);
-/// JSON Schema (draft 2020-12) of machines, and of parts of them: no key must be there. Made by the
-/// code that reads them.
-std::string preset_schema();
+/// A machine has all keys, and values with their sources; of a part, which is laid over a machine,
+/// no key must be there, and values may be plain.
+enum class SchemaOf { Machine, PartOfMachine };
+/// JSON Schema (draft 2020-12), made by the code that reads machines.
+std::string preset_schema(SchemaOf what);
 
 }  // namespace nestwalk::models

@@ -122,12 +122,15 @@ class BlockDecoder {
   BlockDecoder(const BlockDecoder&) = delete;
   BlockDecoder& operator=(const BlockDecoder&) = delete;
 
-  /// Reads the header alone; fails at the place when it promises what cannot be.
-  static BlockHeader read_header(std::span<const u8> payload, const Place& place);
+  /// Reads the header alone, from the front of a payload of so many bytes; fails at the place when
+  /// it promises what cannot be.
+  static BlockHeader read_header(std::span<const u8> front, u64 payload_bytes, const Place& place);
 
   void open(std::span<const u8> payload, const Place& place);
   /// The next chunk, valid until the next call; false at the end of the block.
   bool next(Chunk& chunk);
+  /// Where the stream stands after what was read.
+  const Chunk& position() const { return position_; }
 
  private:
   struct Token;

@@ -70,6 +70,10 @@ struct Place {
   [[noreturn]] void fail(const std::string& expected, const std::string& found) const {
     throw InputError(name, offset, expected, found);
   }
+  /// Fails unless what should be `expected` is.
+  void expect(const std::string& what, u64 expected, u64 found) const {
+    if (found != expected) fail(what + " " + std::to_string(expected), std::to_string(found));
+  }
 };
 
 /// Takes values from the front; throws an InputError at the place when they are not there.
@@ -107,6 +111,7 @@ class ByteReader {
     check_below(value, limit, what);
     return value;
   }
+  u64 take_from(u64 least, u64 most, const char* what);
   void check_below(u64 value, u64 limit, const char* what) const {
     if (value >= limit) [[unlikely]]
       fail_below(value, limit, what);

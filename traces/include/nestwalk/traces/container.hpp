@@ -106,7 +106,8 @@ class SectionWriter {
 
 struct Section {
   u32 type = 0;
-  u64 offset = 0;               ///< of its frame
+  u64 offset = 0;  ///< of its frame
+  u64 payload_bytes = 0;
   std::span<const u8> payload;  ///< valid until the next section is read
 };
 
@@ -121,6 +122,9 @@ class SectionReader {
 
   /// False at the end of the input.
   bool next(Section& section);
+  /// As `next`, but gives the first `bytes` of the payload at most and does not check it: what
+  /// comes between two of them is not read. Needs a source that can seek; throws damage.
+  bool next_head(Section& section, std::size_t bytes);
   void seek(u64 offset);
   /// The next call of `next` gives the same section.
   void again() { pending_ = 0; }
@@ -129,7 +133,9 @@ class SectionReader {
   /// Nothing comes after the section that the caller got.
   bool at_end();
   /// Throws the damage that the caller found, or reports it.
-  void lose(const InputError& error) const;
+  void lose(const InputError& error);
+  /// Something was reported.
+  bool has_lost() const { return has_lost_; }
 
   u64 offset() const { return offset_; }
   ByteSource& source() { return *source_; }
@@ -139,7 +145,8 @@ class SectionReader {
   Preamble read_preamble();
   std::span<const u8> peek(std::size_t bytes);
   std::size_t read(std::span<u8> to);
-  void skip(std::size_t bytes);
+  void skip(u64 bytes);
+  SectionFrame read_frame();
   void read_section(Section& section);
   void find_marker();
 
@@ -148,9 +155,10 @@ class SectionReader {
   std::vector<u8> buffer_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
-  u64 offset_ = 0;           ///< of begin_
-  std::size_t pending_ = 0;  ///< bytes of the section that the caller looks at
-  bool failed_ = false;      ///< the source, for good
+  u64 offset_ = 0;       ///< of begin_
+  u64 pending_ = 0;      ///< bytes of the section that the caller looks at
+  bool failed_ = false;  ///< the source, for good
+  bool has_lost_ = false;
 };
 
 }  // namespace nestwalk::traces

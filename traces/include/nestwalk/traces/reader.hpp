@@ -4,12 +4,14 @@
 // Reading a trace.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <vector>
 
 #include "nestwalk/traces/block.hpp"
 #include "nestwalk/traces/container.hpp"
+#include "nestwalk/traces/inventory.hpp"
 
 namespace nestwalk::traces {
 
@@ -35,14 +37,17 @@ class Reader {
   u64 offset() const { return sections_.offset(); }
   u64 size() const { return size_; }
 
-  /// The blocks of the file, from its index or, when that is damaged or missing, from the blocks up
-  /// to the first damage (with `on_loss`: all of them). Needs a source that can seek; goes on at
-  /// the first section afterwards.
+  /// The blocks of the file. The headers of all sections are read, and have to agree with the index
+  /// and the footer; otherwise the blocks are those up to the first damage (with `on_loss`: all
+  /// that are whole). Needs a source that can seek; goes on at the first section afterwards.
   std::vector<IndexEntry> read_index();
   /// Why the index could not be used; to be thrown when all that is whole has been read.
   const std::optional<InputError>& index_damage() const { return index_damage_; }
-  /// Goes on with the block of an entry. What is read is no longer checked against the footer.
+
+  /// Goes to the block of an entry, for next_of_block; `next` is of no use afterwards.
   void seek(const IndexEntry& entry);
+  /// The next records of that block; false at its end, and when it is lost.
+  bool next_of_block();
 
  private:
   void read_header();
@@ -50,10 +55,12 @@ class Reader {
   Item next_item();
   void open_block(const Section& section);
   void read_side_data(const Section& section);
-  void read_footer(const Section& section);
-  std::vector<IndexEntry> load_index();
-  std::vector<IndexEntry> scan_blocks();
-  void lose_index(const InputError& error);
+  void decode(const Section& section);
+  void check_position(const Place& place, const BlockHeader& block);
+  void open_entry(const IndexEntry& entry);
+  Inventory take_inventory();
+  Inventory scan_blocks();
+  bool lose_index(const InputError& error);
   Place place_of(const Section& section) const { return {sections_.name(), section.offset}; }
 
   std::unique_ptr<ByteSource> source_;
@@ -64,34 +71,35 @@ class Reader {
   std::unique_ptr<BlockDecoder> block_;  ///< from the first block on
   bool in_block_ = false;
   bool ended_ = false;
-  bool sought_ = false;
+  std::optional<IndexEntry> sought_;  ///< and not yet opened
   std::optional<InputError> index_damage_;
   Chunk chunk_;
   SideData side_;
   Totals totals_;
-  std::vector<u64> next_record_;  ///< by vCPU
+  Inventory inventory_;
+  /// By vCPU, after its latest block: number of the next record, clock, address space.
+  std::unordered_map<u32, Chunk> positions_;
 };
+
+/// An index's blocks by vCPU, without the vCPUs that have none.
+std::map<u32, std::vector<IndexEntry>> by_vcpu(std::span<const IndexEntry> index);
 
 /// The records of one vCPU of a file that can seek.
 class StreamReader {
  public:
   StreamReader(std::unique_ptr<ByteSource> source, u32 vcpu, OnLoss on_loss = {});
-  /// `index` is that of the file.
-  StreamReader(std::unique_ptr<ByteSource> source, u32 vcpu, std::span<const IndexEntry> index,
-               OnLoss on_loss);
+  /// `blocks`: those of the vCPU, from the file's index.
+  StreamReader(std::unique_ptr<ByteSource> source, std::vector<IndexEntry> blocks,
+               OnLoss on_loss = {});
 
   const Header& header() const { return reader_.header(); }
   /// False at the end of the stream.
   bool next(Chunk& chunk);
 
  private:
-  void take_blocks(std::span<const IndexEntry> index);
-
   Reader reader_;
-  u32 vcpu_;
   std::vector<IndexEntry> blocks_;
   std::size_t next_block_ = 0;
-  u64 left_ = 0;  ///< records of the current block
 };
 
 /// All streams of a file in the order of their clocks; records of the same time in the order of

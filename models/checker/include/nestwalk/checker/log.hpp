@@ -22,6 +22,9 @@ class LogError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// Of a line, without its end.
+inline constexpr std::size_t kMostLineBytes = 4096;
+
 /// Keeps what the VMs that it told of need: outlives the checker that it feeds.
 class LogReader {
  public:

@@ -17,7 +17,9 @@ class Agenda {
   explicit Agenda(std::vector<ScheduledOperation> operations) : left_(std::move(operations)) {}
   /// When the next one is due; never, if none is left.
   Cycle next() const { return left_.empty() ? models::kNever : earliest()->at; }
-  /// The next one. Of two at one time, the one that was named first.
+  /// The next one; there is one.
+  const ScheduledOperation& due() const { return *earliest(); }
+  /// Takes it. Of two at one time, it is the one that was named first.
   HostOperation take() {
     const auto row = left_.begin() + (earliest() - left_.begin());
     const HostOperation operation = row->operation;

@@ -17,11 +17,11 @@ class Distribution {
   void add(u64 value, u64 times = 1) {
     count_ += times;
     sum_ += value * times;
-    if (value < kSmall) [[likely]] {
+    if (value < small_.size()) [[likely]] {
       small_[value] += times;
       return;
     }
-    large_[value] += times;
+    add_other(value, times);
   }
   u64 count() const { return count_; }
   u64 sum() const { return sum_; }
@@ -51,6 +51,7 @@ class Distribution {
 
  private:
   static constexpr u64 kSmall = 4096;
+  void add_other(u64 value, u64 times);
   u64 at_rank(u64 rank) const;
   static constexpr u64 width_at(u64 value) {
     return value < 256 ? 1 : u64{1} << (std::bit_width(value) - 8);
@@ -58,7 +59,7 @@ class Distribution {
 
   u64 count_ = 0;
   u64 sum_ = 0;
-  std::vector<u64> small_ = std::vector<u64>(kSmall);
+  std::vector<u64> small_;  ///< below kSmall; none before the first of them came
   std::map<u64, u64> large_;
 };
 

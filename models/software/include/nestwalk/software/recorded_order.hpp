@@ -45,10 +45,10 @@ class RecordedOrder {
     Member* member;
     bool waits = false;
   };
-  bool may_go_on(std::size_t number) const;
-  u64 least_clock_waited_for(const Row& by) const;
+  void drop_ended();
+  Row* first();
 
-  std::vector<Row> members_;
+  std::vector<Row> members_;  ///< that have not ended, when it was last looked
 };
 
 }  // namespace nestwalk::software

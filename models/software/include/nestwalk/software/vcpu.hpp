@@ -177,6 +177,7 @@ class Vcpu final : private models::Actor,
   static constexpr u32 kFront = ~u32{0};
   static constexpr u64 kNever = ~u64{0};
   static constexpr std::size_t kKnownPages = 1024;
+  static constexpr u64 kMostInARow = 10'000;
   static constexpr Cycle kLittleTime = 16;  ///< not worth it: some three hits
   enum class Front : u8 {
     Idle,
@@ -279,6 +280,7 @@ class Vcpu final : private models::Actor,
   bool keep_time(u64 time);
   bool needs_attention() const { return attention_ <= board_.wheel().now(); }
   bool attend();
+  bool falls_behind(Cycle now);
   bool leave_core(Front resume);
   void left_core();
   bool arrive();
@@ -351,6 +353,8 @@ class Vcpu final : private models::Actor,
   u64 watched_ = kNever;  ///< instructions after which another one may go on
   RecordedOrder* order_ = nullptr;
   Agenda agenda_{{}};
+  u64 operations_in_a_row_ = 0;  ///< of the agenda, with no record of the stream in between
+  Cycle late_before_ = 0;        ///< how late the first of them was
   std::vector<Slot> slots_;
   GuestBatch batch_;
   std::size_t at_ = 0;
@@ -373,6 +377,7 @@ class Vcpu final : private models::Actor,
 
   FaultOutcome backed_ = FaultOutcome::Mapped;
   GuestOutcome handled_ = GuestOutcome::Mapped;
+  bool compares_;                 ///< what the guest maps with what the trace says
   std::vector<KnownPage> known_;  ///< where the guest agrees with the trace
   u64 known_moves_ = 0;           ///< the guest's moves when it did
   models::FenceRequest fence_;

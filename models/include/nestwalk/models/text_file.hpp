@@ -1,0 +1,29 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Texts from outside, whose size and nesting are bounded before memory is.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace nestwalk::models {
+
+/// `file: expected ..., found ...`
+class TextError : public std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// Of a preset, a configuration, a suite or rules: what a person writes.
+inline constexpr std::size_t kMostWrittenBytes = std::size_t{4} << 20;
+/// Of statistics or a baseline: what a program writes.
+inline constexpr std::size_t kMostResultBytes = std::size_t{64} << 20;
+/// Arrays and objects of JSON within each other.
+inline constexpr unsigned kDeepestJson = 64;
+
+/// All of a file. Throws TextError if it cannot be read or has more bytes.
+std::string read_text(const std::string& file, std::size_t most_bytes);
+/// Throws TextError if JSON nests deeper than kDeepestJson: whoever walks it may call itself.
+void check_nesting(const std::string& json, const std::string& name);
+
+}  // namespace nestwalk::models
