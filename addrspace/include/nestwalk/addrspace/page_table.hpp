@@ -281,6 +281,7 @@ class PageTable {
     if (page.entry != 0) return Quick::NotTheCase;
     const Result<Output> memory = tables_.new_leaf_memory(0);
     if (!memory) return Quick::NoMemory;
+    tables_.count_owned(kPageBytes);
     tables_.store(page.slot, bits | F::address_bits(*memory) | F::kOwned);
     hal().invalidate(Gather(Cause::Fault, tag_, at, at.aligned_down(kPageBytes), F::kPageShift,
                             change::kMadeValid, true));
@@ -520,6 +521,7 @@ class PageTable {
     if (!slot) return slot.error();
     const Result<Output> memory = tables_.new_leaf_memory(level);
     if (!memory) return memory.error();
+    tables_.count_owned(Entries::size(level));
     tables_.store(*slot, encode(level) | F::address_bits(*memory) | F::kOwned);
     path.link();
     gather.note(Input(start | upper), Entries::size(level), Entries::shift(level),
@@ -543,6 +545,7 @@ class PageTable {
       if (tables_.load(slot) != 0) continue;
       const Result<Output> memory = tables_.new_leaf_memory(0);
       if (!memory) return;
+      tables_.count_owned(kPageBytes);
       put_page(slot, *memory, at | upper, bits, gather);
     }
   }

@@ -13,6 +13,7 @@ template <Format F>
 class LinearSource {
  public:
   static constexpr u64 kEntryBits = 0;
+  static constexpr bool kOwned = false;
   LinearSource(typename F::Output base, u64 from) : base_(base), from_(from) {}
 
   template <class Entries>
@@ -32,6 +33,7 @@ template <Format F>
 class OwnedSource {
  public:
   static constexpr u64 kEntryBits = F::kOwned;
+  static constexpr bool kOwned = true;
   explicit OwnedSource(unsigned largest_level) : largest_level_(largest_level) {}
 
   template <class Entries>
@@ -67,20 +69,19 @@ class Fill {
   /// On failure, [span.from, mapped_until()) is mapped and wants to be taken back.
   Result<void> run(Span span) {
     mapped_until_ = span.from;
-    return fill(tables_.root(), tables_.root_level(), span);
+    return fill(tables_.root(), tables_.root_level(), span, Table::Old);
   }
   u64 mapped_until() const { return mapped_until_; }
 
  private:
-  // Tables of pages, where nearly all the work is, get code of their own.
-  Result<void> fill(Output table, unsigned level, Span span) {
-    return level == 0 ? fill_table<true>(table, 0, span) : fill_table<false>(table, level, span);
+  enum class Table : bool { Old, New };  // a new one has nothing but empty entries
+
+  Result<void> fill(Output table, unsigned level, Span span, Table age) {
+    return level == 0 ? fill_pages(table, span, age) : fill_table(table, level, span);
   }
 
   // Leaves where they fit, what is smaller below them.
-  template <bool kPages>
-  [[gnu::noinline]] Result<void> fill_table(Output table, unsigned table_level, Span span) {
-    const unsigned level = kPages ? 0 : table_level;
+  [[gnu::noinline]] Result<void> fill_table(Output table, unsigned level, Span span) {
     const u64 leaf_bits = leaf_bits_[level];
     const u64 step = Entries::size(level);
     Output slot = tables_.slot(table, span.from, level);
@@ -96,37 +97,50 @@ class Fill {
       noted = next;
     }
     note(noted, span.to, level);
-    if (level == 0) tables_.remember(span.from, table);
     return {};
   }
 
+  // Nearly all the work is here, and there is nothing below: one loop, whose state is in registers.
+  [[gnu::noinline]] Result<void> fill_pages(Output table, Span span, Table age) {
+    const u64 leaf_bits = leaf_bits_[0];
+    Output slot = tables_.slot(table, span.from, 0);
+    for (u64 at = span.from; at < span.to; at += Entries::kPageBytes, slot += sizeof(u64)) {
+      if (age == Table::Old && tables_.load(slot) != 0) {
+        return stop(span.from, at, Error::AlreadyMapped);
+      }
+      const Result<Output> memory = source_.take(tables_, at, 0);
+      if (!memory) return stop(span.from, at, memory.error());
+      tables_.store(slot, leaf_bits | F::address_bits(*memory));
+    }
+    note(span.from, span.to, 0);
+    tables_.remember(span.from, table);
+    return {};
+  }
+  [[gnu::noinline, gnu::cold]] Result<void> stop(u64 from, u64 at, Error reason) {
+    note(from, at, 0);
+    return reason;
+  }
+
   bool put_leaf(Output slot, unsigned level, u64 start, u64 leaf_bits) {
-    if (leaf_bits == 0 || tables_.load(slot) != 0) {
-      refusal_ = Error::AlreadyMapped;
-      return false;
-    }
+    if (leaf_bits == 0 || tables_.load(slot) != 0) return false;
     const Result<Output> memory = source_.take(tables_, start, level);
-    if (!memory) {  // smaller leaves may do
-      refusal_ = memory.error();
-      return false;
-    }
+    if (!memory) return false;  // smaller leaves may do
     tables_.store(slot, leaf_bits | F::address_bits(*memory));
     return true;
   }
 
   Result<void> fill_below(Output slot, unsigned level, Span inside) {
-    if (level == 0) return refusal_;
     const u64 entry = tables_.load(slot);
     if (entry == 0) return fill_new_table(slot, level, inside);
     if (!F::is_table(entry, level)) return Error::AlreadyMapped;
-    return fill(F::address(entry, level), level - 1, inside);
+    return fill(F::address(entry, level), level - 1, inside, Table::Old);
   }
 
   // The table is linked when it is full, so that nobody sees half of it.
   Result<void> fill_new_table(Output slot, unsigned level, Span inside) {
     const Result<Output> table = tables_.new_table();
     if (!table) return table.error();
-    const Result<void> done = fill(*table, level - 1, inside);
+    const Result<void> done = fill(*table, level - 1, inside, Table::New);
     if (!done) {
       tables_.free_subtree(*table, level - 1);
       mapped_until_ = inside.from;
@@ -138,9 +152,10 @@ class Fill {
 
   void note(u64 from, u64 to, unsigned level) {
     mapped_until_ = to;
+    if constexpr (Source::kOwned) tables_.count_owned(to - from);
     if (from == to || !F::is_valid(leaf_bits_[level], level)) return;  // no access: still invisible
     invalidation_.note(Input(from | upper_), to - from, Entries::shift(level), change::kMadeValid,
-                       Source::kEntryBits != 0);
+                       Source::kOwned);
   }
 
   Entries& tables_;
@@ -148,7 +163,6 @@ class Fill {
   u64 upper_;
   Invalidation<Input>& invalidation_;
   u64 mapped_until_ = 0;
-  Error refusal_{};                    ///< why the last leaf was not put
   u64 leaf_bits_[F::kMaxLevels] = {};  ///< 0 where the level may hold no leaf
 };
 
