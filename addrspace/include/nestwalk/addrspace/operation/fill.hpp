@@ -14,18 +14,20 @@ class LinearSource {
  public:
   static constexpr u64 kEntryBits = 0;
   static constexpr bool kOwned = false;
-  LinearSource(typename F::Output base, u64 from) : base_(base), from_(from) {}
+  LinearSource(typename F::Output base, u64 from) : base_(base - from) {}
 
+  /// Can there be a leaf of a level wherever an entry of that level begins?
   template <class Entries>
-  Result<typename F::Output> take(Entries&, u64 offset, unsigned level) const {
-    const typename F::Output at = base_ + (offset - from_);
-    if (!at.is_aligned(Entries::size(level))) return Error::Unaligned;
-    return at;
+  bool has_leaves(unsigned level) const {
+    return base_.is_aligned(Entries::size(level));
+  }
+  template <class Entries>
+  Result<typename F::Output> take(Entries&, u64 offset, unsigned) const {
+    return base_ + offset;
   }
 
  private:
-  typename F::Output base_;
-  u64 from_;
+  typename F::Output base_;  ///< what would answer to offset 0
 };
 
 /// Fresh zeroed memory from the Hal, in leaves up to `largest_level`.
@@ -37,8 +39,11 @@ class OwnedSource {
   explicit OwnedSource(unsigned largest_level) : largest_level_(largest_level) {}
 
   template <class Entries>
+  bool has_leaves(unsigned level) const {
+    return level <= largest_level_;
+  }
+  template <class Entries>
   Result<typename F::Output> take(Entries& tables, u64, unsigned level) const {
-    if (level > largest_level_) return Error::Unaligned;
     return tables.new_leaf_memory(level);
   }
 
@@ -60,7 +65,7 @@ class Fill {
        const Encode& encode)
       : tables_(tables), source_(source), upper_(upper), invalidation_(invalidation) {
     for (unsigned level = 0; level < F::kMaxLevels; ++level) {
-      if (tables.geometry().may_be_leaf(level)) {
+      if (tables.geometry().may_be_leaf(level) && source.template has_leaves<Entries>(level)) {
         leaf_bits_[level] = encode(level) | Source::kEntryBits;
       }
     }
@@ -76,60 +81,52 @@ class Fill {
  private:
   enum class Table : bool { Old, New };  // a new one has nothing but empty entries
 
-  Result<void> fill(Output table, unsigned level, Span span, Table age) {
-    return level == 0 ? fill_pages(table, span, age) : fill_table(table, level, span);
-  }
-
   // Leaves where they fit, what is smaller below them.
-  [[gnu::noinline]] Result<void> fill_table(Output table, unsigned level, Span span) {
-    const u64 leaf_bits = leaf_bits_[level];
+  Result<void> fill(Output table, unsigned level, Span span, Table age) {
     const u64 step = Entries::size(level);
     Output slot = tables_.slot(table, span.from, level);
-    u64 noted = span.from;  // leaves from here on are not noted yet
-    u64 next;
-    for (u64 at = span.from; at < span.to; at = next, slot += sizeof(u64)) {
-      next = align_down(at, step) + step;
-      if (next > span.to) next = span.to;
-      if (next - at == step && put_leaf(slot, level, at, leaf_bits)) continue;
-      note(noted, at, level);
-      const Result<void> done = fill_below(slot, level, {at, next});
+    for (u64 at = span.from; at < span.to;) {
+      const u64 put = level == 0 ? put_leaves<true>(slot, 0, {at, span.to}, age)
+                                 : put_leaves<false>(slot, level, {at, span.to}, age);
+      note(at, put, level);
+      if (put == span.to) break;
+      slot += (put - at) / step * sizeof(u64);
+      at = align_down(put, step) + step;
+      if (at > span.to) at = span.to;
+      const Result<void> done = fill_below(slot, level, {put, at});
       if (!done) return done;
-      noted = next;
+      slot += sizeof(u64);
     }
-    note(noted, span.to, level);
+    if (level == 0) tables_.remember(span.from, table);
     return {};
   }
 
-  // Nearly all the work is here, and there is nothing below: one loop, whose state is in registers.
-  [[gnu::noinline]] Result<void> fill_pages(Output table, Span span, Table age) {
-    const u64 leaf_bits = leaf_bits_[0];
-    Output slot = tables_.slot(table, span.from, 0);
-    for (u64 at = span.from; at < span.to; at += Entries::kPageBytes, slot += sizeof(u64)) {
+  // Puts leaves side by side as long as that is possible, and says where it ends. Nearly all the
+  // work is in this loop: above all for pages, it keeps what it needs in registers.
+  template <bool kPages>
+  [[gnu::noinline]] u64 put_leaves(Output slot, unsigned table_level, Span span, Table age) {
+    const unsigned level = kPages ? 0 : table_level;
+    const u64 step = Entries::size(level);
+    const u64 leaf_bits = leaf_bits_[level];
+    u64 at = span.from;
+    if (leaf_bits == 0 || !is_aligned(at, step)) return at;
+    for (const u64 end = align_down(span.to, step); at < end; at += step, slot += sizeof(u64)) {
       if (age == Table::Old && tables_.load(slot) != 0) {
-        return stop(span.from, at, Error::AlreadyMapped);
+        refusal_ = Error::AlreadyMapped;
+        break;
       }
-      const Result<Output> memory = source_.take(tables_, at, 0);
-      if (!memory) return stop(span.from, at, memory.error());
+      const Result<Output> memory = source_.take(tables_, at, level);
+      if (!memory) {
+        refusal_ = memory.error();
+        break;
+      }
       tables_.store(slot, leaf_bits | F::address_bits(*memory));
     }
-    note(span.from, span.to, 0);
-    tables_.remember(span.from, table);
-    return {};
-  }
-  [[gnu::noinline, gnu::cold]] Result<void> stop(u64 from, u64 at, Error reason) {
-    note(from, at, 0);
-    return reason;
-  }
-
-  bool put_leaf(Output slot, unsigned level, u64 start, u64 leaf_bits) {
-    if (leaf_bits == 0 || tables_.load(slot) != 0) return false;
-    const Result<Output> memory = source_.take(tables_, start, level);
-    if (!memory) return false;  // smaller leaves may do
-    tables_.store(slot, leaf_bits | F::address_bits(*memory));
-    return true;
+    return at;
   }
 
   Result<void> fill_below(Output slot, unsigned level, Span inside) {
+    if (level == 0) return refusal_;
     const u64 entry = tables_.load(slot);
     if (entry == 0) return fill_new_table(slot, level, inside);
     if (!F::is_table(entry, level)) return Error::AlreadyMapped;
@@ -163,7 +160,9 @@ class Fill {
   u64 upper_;
   Invalidation<Input>& invalidation_;
   u64 mapped_until_ = 0;
-  u64 leaf_bits_[F::kMaxLevels] = {};  ///< 0 where the level may hold no leaf
+  Error refusal_{};  ///< why a page could not be put
+  u64 leaf_bits_[F::kMaxLevels] =
+      {};  ///< 0 where the level may hold no leaf, or the source has none
 };
 
 }  // namespace nestwalk::addrspace
