@@ -48,8 +48,7 @@ namespace detail {
 class ResultState {
  public:
   constexpr ResultState() = default;
-  constexpr explicit ResultState(Error error)
-      : code_(static_cast<std::uint64_t>(error) + 1) {}
+  constexpr explicit ResultState(Error error) : code_(static_cast<std::uint64_t>(error) + 1) {}
   constexpr bool ok() const { return code_ == 0; }
   constexpr Error error() const {
     if (ok()) __builtin_trap();

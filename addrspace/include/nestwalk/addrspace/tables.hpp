@@ -99,19 +99,18 @@ class Tables {
 
   /// Descends to the entry that translates `offset`, or to where the tables end.
   Position find(u64 offset) const {
-    const Output table = page_table(offset);
-    return table != Output(0) ? page_position(table, offset) : descend(offset);
+    const Result<Output> table = page_table(offset);
+    return table ? page_position(*table, offset) : descend(offset);
   }
-  /// The table of pages for an offset, if it is remembered; else 0.
-  Output page_table(u64 offset) const { return shortcuts_.find(offset); }
+  /// The table of pages for an offset, if it is remembered.
+  Result<Output> page_table(u64 offset) const { return shortcuts_.find(offset); }
   Position page_position(Output table, u64 offset) const {
     const Output at = table + page_offset(offset);
     return {at, load(at), 0};
   }
   /// The same, and remembers the way.
   Position find_again(u64 offset) {
-    const Output table = page_table(offset);
-    if (table != Output(0)) return page_position(table, offset);
+    if (const Result<Output> table = page_table(offset)) return page_position(*table, offset);
     const Position found = descend(offset);
     if (found.level == 0) remember(offset, page_table_of(found.slot, offset));
     return found;
