@@ -110,9 +110,9 @@ class Tables {
   }
   /// The same, and remembers the way.
   Position find_again(u64 offset) {
-    if (const Result<Output> table = page_table(offset)) return page_position(*table, offset);
-    const Position found = descend(offset);
-    if (found.level == 0) remember(offset, page_table_of(found.slot, offset));
+    const Result<Output> table = page_table(offset);
+    Position found = table ? page_position(*table, offset) : descend(offset);
+    if (!table && found.level == 0) remember(offset, page_table_of(found.slot, offset));
     return found;
   }
   void remember(u64 offset, Output page_table) {
