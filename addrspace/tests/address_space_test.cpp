@@ -350,8 +350,8 @@ TEST_F(FaultAfterFault, has_the_permissions_that_the_area_has_by_then) {
 
 TEST_F(FaultAfterFault, finds_no_area_where_it_was_unmapped) {
   ASSERT_TRUE(space_.unmap(at(2), kPage));
-  EXPECT_EQ(space_.handle_fault(at(2), kRead), FaultOutcome::NoArea);
   EXPECT_EQ(space_.handle_fault(at(3), kRead), FaultOutcome::Mapped);
+  EXPECT_EQ(space_.handle_fault(at(2), kRead), FaultOutcome::NoArea);
   EXPECT_EQ(space_.usage().tables.owned_bytes, 3 * kPage);
   ASSERT_TRUE(space_.map_linear(at(2), Hpa(0), kPage, kRw));
   EXPECT_EQ(space_.handle_fault(at(2), kRead), FaultOutcome::AlreadyMapped);
