@@ -54,7 +54,10 @@ std::string separated(const Table& table, const char* begin, const char* between
 
 }  // namespace
 
-std::string formatted(const Table& table, const std::string& format) {
+std::string formatted(Table table, const std::string& format) {
+  for (auto& row : table) {
+    for (auto& cell : row) cell.text = printable(cell.text);
+  }
   if (format == "markdown") return separated(table, "| ", " | ", " |\n");
   return format == "csv" ? separated(table, "", ",", "\n") : aligned(table);
 }

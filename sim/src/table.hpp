@@ -22,6 +22,6 @@ struct Cell {
 using Table = std::vector<std::vector<Cell>>;
 
 /// As a "table" in columns, "markdown" or "csv".
-std::string formatted(const Table& table, const std::string& format);
+std::string formatted(Table table, const std::string& format);
 
 }  // namespace nestwalk::sim
