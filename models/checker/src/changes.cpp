@@ -197,23 +197,21 @@ void Checker::enlist(Obligation obligation) {
   Obligation& made = guest.live.back();
   made.self = std::prev(guest.live.end());
   if (made.returned) guest.waiting |= made.held();
-  made.opened = processor.opened.insert(processor.opened.end(), &made);
-  if (made.need == Need::Fence) ++unreported_;
+  processor.opened.push_back(&made);
+  ++unreported_;
   replace_older(made);
   guest.places->add(made.start, made.bytes, made);
   targets_->add(made.old.address, made.target_bytes(vm_of(made)), made);
 }
 
-/// What is older at the same place, and is held by nobody else, needs the same fences: what was
-/// found already, and what makes nothing but faults.
+/// What was found at the same place before, and is held by nobody else, needs the same fences.
 void Checker::replace_older(const Obligation& made) {
-  if (made.change == Change::Resized) return;
+  if (made.need != Need::Fence) return;
   guests_[made.vm].places->for_each(made.start, made.bytes, [&](Obligation& each) {
-    const bool reported =
-        made.need == Need::Fence && each.need == Need::Fence && each.settled && each.is_reported();
+    const bool alike = each.level == made.level && each.table == made.table &&
+                       each.need == Need::Fence && each.settled && each.is_reported();
     const bool covered = (each.held() & ~made.left[0]) == 0 && each.flights == 0;
-    if (!each.is_at_the_place_of(made) || !covered) return;
-    if (reported || each.makes_fault()) drop(each);
+    if (alike && covered) drop(each);
   });
 }
 
@@ -274,59 +272,11 @@ void Checker::check_used(const Moment& when, u64 first, u64 bytes) {
   });
 }
 
-/// May a processor outside the guest walk its tables?
-//
-// x86: guest-physical and combined mappings are created and used in VMX non-root operation alone
-// (Intel SDM vol. 3C, "Creating and Using Cached Translation Information"). AArch64: at EL2, the
-// registers of the EL1&0 regime are not used for speculative accesses, but walks that began before
-// may go on until a DSB (Arm ARM D8, "Out-of-context translation regimes"). RISC-V: hgatp is
-// "active for the purposes of the address-translation algorithm unless the effective privilege
-// mode is U and hstatus.HU=0", for HLV's sake ("Hypervisor Guest Address Translation and Protection
-// Register"): a walk may read what has become of a table, and set A in it.
-bool Checker::may_walk_outside(u32 number, u32 vm) const {
-  const Processor& processor = processors_[number];
-  if (processor.last_vm != vm || processor.left == 0) return false;
-  switch (tables_.vm(vm).nested.format->architecture()) {
-    case Architecture::X86_64:
-      return false;
-    case Architecture::AArch64:
-      return processor.waited < processor.left;
-    case Architecture::RiscV64:
-      return true;
-  }
-  return false;
-}
-
-/// Given back while a processor may hold it. One that is in the guest uses it; one that is outside
-/// has to fence before it enters, and that is seen there.
-void Checker::judge_freed(const Moment& when, Obligation& obligation) {
-  const u64 bad = obligation.held() & guests_[obligation.vm].inside;
-  if (bad != 0) {
-    obligation.use_pending = false;
-    report(obligation, Failure::UseAfterFree, reason(obligation, bad), bad);
-    return;
-  }
-  obligation.use_pending = true;
-  guests_[obligation.vm].waiting |= obligation.held();
-  if (obligation.old.kind != EntryKind::Table) return;
-  u64 walking = 0;
-  for (u32 number = 0; number < kMostProcessors; ++number) {
-    const bool may =
-        (obligation.held() & bit(number)) != 0 && may_walk_outside(number, obligation.vm);
-    if (may) walking |= bit(number);
-  }
-  if (walking == 0) return;
-  Obligation noted = obligation;
-  noted.when = when;
-  report(noted, Failure::FreedOutside, Failure::FreedOutside, walking);
-}
-
 void Checker::frames_freed(const Moment& when, u64 first, u64 bytes) {
   targets_->for_each(first, bytes, [&](Obligation& each) {
-    const bool used = each.need == Need::Fence && each.held() != 0 && is_valid(each.old);
-    if (!used || each.freed) return;
+    if (each.freed || each.held() == 0 || !is_valid(each.old)) return;
     each.freed = true;
-    judge_freed(when, each);
+    report(each, Failure::UseAfterFree, reason(each, each.held()), each.held());
   });
   check_used(when, first, bytes);
   // Whatever comes to be in tables that are still linked, it is not what they said.

@@ -71,7 +71,8 @@ void Checker::vm_destroyed(const Moment& when, u32 vm) {
   Guest& guest = guests_[number];
   const Vm& shape = tables_.vm(number);
   tables_.remove(number);
-  close(number);
+  guest.gone = true;
+  guest.inside = 0;
   Obligation obligation;
   obligation.vm = number;
   obligation.change = Change::Retired;
@@ -82,31 +83,7 @@ void Checker::vm_destroyed(const Moment& when, u32 vm) {
   const bool untagged =
       shape.nested.format->architecture() == Architecture::X86_64 && shape.vmid == 0;
   obligation.left[2] = untagged ? 0 : guest.linear;
-  guest.inside = guest.ran = guest.linear = 0;
-  if (obligation.is_closed()) return;
-  retired_.push_back(std::move(obligation));
-  // The fences of whole VMs that are not waited for yet.
-  for (u32 issuer = 0; issuer < kMostProcessors; ++issuer) {
-    for (const Flush& flush : processors_[issuer].flushes) {
-      if (flush.vm != number) continue;
-      if (flush.second) remove(retired_.back(), 0, flush.processors, issuer, true);
-      if (flush.second) remove(retired_.back(), 1, flush.processors, issuer, true);
-      if (flush.first) remove(retired_.back(), 2, flush.processors, issuer, true);
-    }
-  }
-}
-
-/// Nobody runs it any more: what its processors hold harms nobody, until the tag is used again.
-void Checker::close(u32 vm) {
-  Guest& guest = guests_[vm];
-  for (Processor& each : processors_) {
-    std::erase_if(each.unseen, [&](const Obligation& entry) { return entry.vm == vm; });
-    std::erase_if(each.flights, [&](const Flight& flight) { return flight.obligation->vm == vm; });
-  }
-  guest.flights = 0;
-  for (std::list<Obligation>* const list : {&guest.live, &guest.settled}) {
-    while (!list->empty()) drop(list->front());
-  }
+  if (!obligation.is_closed()) retired_.push_back(std::move(obligation));
 }
 
 void Checker::vm_entered(const Moment& when, u32 vm) {
@@ -116,8 +93,7 @@ void Checker::vm_entered(const Moment& when, u32 vm) {
   guest.inside |= here;
   guest.ran |= here;
   guest.linear |= here;
-  processors_[when.processor].last_vm = number;
-  judge_fault(when.processor);
+  processors_[when.processor].has_fault = false;
   for (Processor& each : processors_) {
     std::erase_if(each.unseen, [&](Obligation& entry) {
       if (entry.vm != number || !entry.returned) return false;
@@ -129,19 +105,15 @@ void Checker::vm_entered(const Moment& when, u32 vm) {
   guest.waiting = 0;
   for (std::list<Obligation>* const list : {&guest.live, &guest.settled}) {
     for (Obligation& each : *list) {
-      const bool late = (each.held() & here) != 0;
-      if (late && each.use_pending) judge_freed(when, each);
       if (!each.returned || each.is_reported() || each.need != Need::Fence) continue;
+      const bool late = (each.held() & here) != 0;
       late ? judge(each, each.held() & guest.inside) : void(guest.waiting |= each.held());
     }
   }
 }
 
 void Checker::vm_left(const Moment& when, u32 vm) {
-  const u32 number = number_of(vm);
-  guests_[number].inside &= ~bit(when.processor);
-  processors_[when.processor].left = ++order_;
-  processors_[when.processor].last_vm = number;
+  guests_[number_of(vm)].inside &= ~bit(when.processor);
 }
 
 void Checker::vm_faulted(const Moment& when, u32 vm, u64 gpa) {
@@ -150,7 +122,6 @@ void Checker::vm_faulted(const Moment& when, u32 vm, u64 gpa) {
   processor.has_fault = true;
   processor.fault_vm = number;
   processor.fault_gpa = gpa;
-  processor.fault_order = ++order_;
   if (tables_.vm(number).nested.format->architecture() != Architecture::X86_64) return;
   // "An EPT violation invalidates any guest-physical mappings that would be used to translate the
   // guest-physical address that caused it": Intel SDM vol. 3C, "Operations that Invalidate Cached
@@ -320,7 +291,7 @@ bool Checker::discharge(Issued& issued, u64 reached, bool fits) {
     fits = true;
     if (!apply(issued.when, issued.request, *each, effect, reached)) continue;
     issued.useful = true;
-    issued.covered += each->need != Need::Tolerable || !each->settled ? 1 : 0;
+    ++issued.covered;
     issued.whole = issued.whole || each->table || each->change == Change::Retired;
   }
   for (Obligation* const each : met_) {
@@ -351,8 +322,7 @@ void Checker::drop(Obligation& obligation) {
   Guest& guest = guests_[obligation.vm];
   guest.places->remove(obligation.start, obligation.bytes, obligation);
   targets_->remove(obligation.old.address, obligation.target_bytes(vm_of(obligation)), obligation);
-  if (obligation.need == Need::Fence && !obligation.is_reported()) --unreported_;
-  if (!obligation.settled) processors_[obligation.when.processor].opened.erase(obligation.opened);
+  if (!obligation.is_reported()) --unreported_;
   (obligation.settled ? guest.settled : guest.live).erase(obligation.self);
 }
 
@@ -434,9 +404,7 @@ void Checker::barrier_issued(const Moment& when, Barrier barrier) {
   Processor& processor = processors_[when.processor];
   processor.barrier = ++order_;
   processor.unseen.clear();
-  if (barrier != Barrier::DsbIsh) return;
-  processor.waited = order_;
-  complete(when.processor);
+  if (barrier == Barrier::DsbIsh) complete(when.processor);
 }
 
 }  // namespace nestwalk::checker

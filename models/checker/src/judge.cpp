@@ -55,40 +55,8 @@ void Checker::judge(Obligation& obligation, u64 bad) {
   const Failure why = reason(obligation, bad);
   const std::size_t finding = report(obligation, why, why, bad);
   if (obligation.need == Need::Visible) return;
-  const bool counts = obligation.need == Need::Fence && !obligation.is_reported();
-  if (counts && finding != Obligation::kNone) --unreported_;
+  if (!obligation.is_reported() && finding != Obligation::kNone) --unreported_;
   obligation.finding = finding;
-}
-
-/// The processor enters again after a fault.
-//
-// The rule for more permission, and for what is made valid where invalid entries are cached, is the
-// same on all architectures: a processor may go on with the old entry and take a spurious fault;
-// the fence is due there and then. "After modifying the PTE but before executing SFENCE.VMA, either
-// the new or old permissions will be used. In the latter case, a page-fault exception might occur,
-// at which point software should execute SFENCE.VMA" (RISC-V privileged spec, "Supervisor
-// Memory-Management Fence Instruction"). On AArch64 a TLB may keep the entry that made it fault
-// (Arm ARM D8, "TLB maintenance"). On x86 the violation itself removes it (Intel SDM vol. 3C,
-// "Operations that Invalidate Cached Mappings").
-void Checker::judge_fault(u32 number) {
-  Processor& processor = processors_[number];
-  if (!processor.has_fault) return;
-  processor.has_fault = false;
-  const Found found = tables_.walk(processor.fault_vm, processor.fault_gpa);
-  const models::Entry entry = tables_.decode(processor.fault_vm, found.entry, found.level);
-  if (entry.kind != models::EntryKind::Leaf) return;
-  bool answered = false;  // with a store: it was not spurious
-  Obligation* kept = nullptr;
-  guests_[processor.fault_vm].places->for_each(processor.fault_gpa, 1, [&](Obligation& each) {
-    answered = answered || each.order > processor.fault_order;
-    if (!each.makes_fault() || !each.holds(number, processor.fault_gpa)) return;
-    if (kept == nullptr || kept->order < each.order) kept = &each;
-  });
-  if (kept == nullptr) return;
-  const Failure why = reason(*kept, bit(number));
-  const Failure what = answered ? Failure::FaultsAgain : Failure::RepeatedFault;
-  const std::size_t finding = report(*kept, what, why, bit(number));
-  if (!answered) kept->finding = finding;
 }
 
 void Checker::judge_operation(u32 number) {
@@ -116,24 +84,19 @@ void Checker::judge_opened(Processor& processor) {
     }
   }
   judge_fences(processor);
-  while (!processor.opened.empty()) {
-    Obligation& each = *processor.opened.front();
-    processor.opened.pop_front();
-    settle(each);
-  }
+  for (Obligation* const each : processor.opened) settle(*each);
+  processor.opened.clear();
 }
 
 /// Its operation is over.
 void Checker::settle(Obligation& obligation) {
-  if (obligation.need == Need::Tolerable && !obligation.makes_fault()) {
+  if (obligation.need == Need::Tolerable) {
     for (u64& left : obligation.left) left = 0;
   }
   Guest& guest = guests_[obligation.vm];
   guest.settled.splice(guest.settled.end(), guest.live, obligation.self);
   obligation.settled = true;
-  if (obligation.need == Need::Fence && !obligation.is_reported()) {
-    guest.waiting |= obligation.held();
-  }
+  if (!obligation.is_reported()) guest.waiting |= obligation.held();
   update(obligation);
 }
 
@@ -236,8 +199,7 @@ std::size_t Checker::report(const Obligation& obligation, Failure failure, Failu
 
 /// The number of the finding that it is, or is like.
 std::size_t Checker::add(Finding finding, FenceKind kind) {
-  u64* const kCounts[] = {&errors_, &warnings_, &notes_};
-  ++*kCounts[static_cast<unsigned>(finding.severity())];
+  ++(finding.is_error() ? errors_ : warnings_);
   const auto operation = operation_numbers_.find(finding.operation);
   const std::array<u64, 6> key = {static_cast<u64>(finding.failure),
                                   static_cast<u64>(finding.because),

@@ -30,7 +30,7 @@ class Adversary final : public Events {
     Translation,  ///< the access goes where it must not, or is allowed what it must not
     Dirty,        ///< a write leaves no trace in the tables
     Table,        ///< a walk goes on in a table that was unlinked
-    Fault,        ///< the access faults, though the tables permit it
+    Fault,        ///< the access faults again and again
     Combined,     ///< the guest's own old translation
   };
   struct Hit {
@@ -60,7 +60,7 @@ class Adversary final : public Events {
   /// A speculative walk.
   void fill(u32 processor, u32 vm, u64 gpa);
 
-  /// Would this access go wrong now? One that faults does not.
+  /// Would this access go wrong now?
   bool would_hit(u32 processor, u32 vm, u64 gpa, bool write, Wrong& wrong) const;
   /// The first ones.
   const std::vector<Hit>& hits() const { return hits_; }
@@ -74,12 +74,7 @@ class Adversary final : public Events {
   /// Copies that a processor in the guest could use when an operation returned, and new entries
   /// that walks could not find yet.
   u64 left_behind() const { return left_behind_; }
-  /// Copies that made a processor fault although the tables permitted the access, and that it
-  /// still had when it went back: it faults for ever.
-  u64 repeated_faults() const { return repeated_faults_; }
-  bool harmed() const {
-    return hit_count_ + uses_after_free_ + conflicts_ + left_behind_ + repeated_faults_ != 0;
-  }
+  bool harmed() const { return hit_count_ + uses_after_free_ + conflicts_ + left_behind_ != 0; }
 
  private:
   struct Copy {
@@ -95,8 +90,6 @@ class Adversary final : public Events {
     u32 nested_ends = kNobody;  ///< whose barrier ends it
     u32 combined_ends = kNobody;
     bool ordered = false;  ///< RISC-V: an SFENCE.W.INVAL came after the store
-    bool freed = false;    ///< what it leads to was given back, while the processor was outside
-    u64 faulted_at = kNowhere;  ///< the processor took a spurious fault there
     bool alive() const { return nested || combined; }
   };
   /// What the guest's own tables and the second stage say together.
@@ -118,7 +111,6 @@ class Adversary final : public Events {
     bool gone = false;
   };
   static constexpr u32 kNobody = ~u32{0};
-  static constexpr u64 kNowhere = ~u64{0};
   static constexpr std::size_t kMostHits = 256;
 
   u32 number_of(u32 id) const;
@@ -129,10 +121,6 @@ class Adversary final : public Events {
   void look_for_conflicts(const Moment& when, const Tables::Place& place, u64 before, u64 after);
   bool clashes(const Copy& copy, u64 gpa, bool write, Wrong& wrong) const;
   bool disagrees(const Copy& copy) const;
-  bool misleads(const Copy& copy) const;
-  bool refuses(const Copy& copy, u64 gpa) const;
-  template <class Is>
-  bool anywhere(const Copy& copy, Is&& is) const;
   bool is_usable(const Copy& copy) const;
   bool conflicts_with(const Copy& copy, const Tables::Found& made) const;
   void strike(const Moment& when, const models::FenceRequest& request, Copy& copy) const;
@@ -156,7 +144,6 @@ class Adversary final : public Events {
   u64 uses_after_free_ = 0;
   u64 conflicts_ = 0;
   u64 left_behind_ = 0;
-  u64 repeated_faults_ = 0;
 };
 
 const char* to_string(Adversary::Wrong wrong);

@@ -50,7 +50,6 @@ class Checker final : public Events {
   const std::vector<Finding>& findings() const { return findings_; }
   u64 errors() const { return errors_; }
   u64 warnings() const { return warnings_; }
-  u64 notes() const { return notes_; }
   /// Kinds of findings beyond the most that are kept.
   u64 unlisted() const { return unlisted_; }
   /// May some processor hold a copy that the tables contradict? A spurious fault does not count.
@@ -70,6 +69,7 @@ class Checker final : public Events {
     u64 inside = 0;  ///< processors that are in it
     u64 ran = 0;     ///< that may hold something of its second stage
     u64 linear = 0;  ///< that may hold something of its first stage
+    bool gone = false;
     std::list<Obligation> live;
     std::list<Obligation> settled;
     u64 held = 0;                                    ///< of `settled`
@@ -111,16 +111,12 @@ class Checker final : public Events {
     bool has_fault = false;  ///< the guest left because of one
     u32 fault_vm = 0;
     u64 fault_gpa = 0;
-    u64 fault_order = 0;
-    u64 left = 0;                   ///< the order of its last exit
-    u32 last_vm = 0;                ///< that it entered or left
-    u64 barrier = 0;                ///< the order of its last barrier
-    u64 waited = 0;                 ///< of its last DSB for loads as well
-    u64 ordered = 0;                ///< RISC-V: of its last SFENCE.W.INVAL
-    std::list<Obligation*> opened;  ///< since its last operation returned
-    std::list<Obligation> unseen;   ///< new entries that walkers may not find yet
-    std::vector<Flight> flights;    ///< what it did not wait for
-    std::vector<Flush> flushes;     ///< likewise, of whole VMs
+    u64 barrier = 0;                  ///< the order of its last barrier
+    u64 ordered = 0;                  ///< RISC-V: of its last SFENCE.W.INVAL
+    std::vector<Obligation*> opened;  ///< since its last operation returned
+    std::list<Obligation> unseen;     ///< new entries that walkers may not find yet
+    std::vector<Flight> flights;      ///< what it did not wait for
+    std::vector<Flush> flushes;       ///< likewise, of whole VMs
     std::vector<Issued> useless;
   };
 
@@ -139,8 +135,6 @@ class Checker final : public Events {
   void replace_older(const Obligation& obligation);
   void check_broken(const Moment& when, u32 vm, const Found& old, const Found& now);
   void replaced(const Moment& when, u32 vm, const Found& old);
-  bool may_walk_outside(u32 processor, u32 vm) const;
-  void judge_freed(const Moment& when, Obligation& obligation);
   void check_used(const Moment& when, u64 first, u64 bytes);
 
   // Discharging: checker.cpp
@@ -157,14 +151,12 @@ class Checker final : public Events {
   void complete(u32 processor);
   void update(Obligation& obligation);
   void drop(Obligation& obligation);
-  void close(u32 vm);
   bool is_spurious(u32 processor, const models::FenceRequest& request) const;
   bool is_the_guests(u32 processor, const models::FenceRequest& request) const;
 
   // Judging: judge.cpp
   Failure reason(Obligation& obligation, u64 bad) const;
   void judge(Obligation& obligation, u64 bad);
-  void judge_fault(u32 processor);
   void judge_operation(u32 processor);
   void judge_unseen(Processor& processor);
   void judge_opened(Processor& processor);
@@ -196,12 +188,12 @@ class Checker final : public Events {
   std::unique_ptr<RangeIndex<Obligation>> targets_;  ///< by host address
   std::unique_ptr<Attempts> attempts_;
   std::vector<Obligation*> met_;  ///< by the fence at hand
+  std::map<u64, u64> freed_;      ///< host memory that nobody has: start, bytes
 
   std::vector<Finding> findings_;
   std::map<std::array<u64, 6>, std::size_t> alike_;
   u64 errors_ = 0;
   u64 warnings_ = 0;
-  u64 notes_ = 0;
   u64 unlisted_ = 0;
 };
 

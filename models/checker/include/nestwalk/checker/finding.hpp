@@ -29,25 +29,15 @@ enum class Failure : u8 {
   UseAfterFree,
   TagReused,
   WrongHit,
-  RepeatedFault,
   Excess,
   OverBroad,
-  FaultsAgain,
-  FreedOutside,
 };
-inline constexpr unsigned kFailureCount = static_cast<unsigned>(Failure::FreedOutside) + 1;
-
-enum class Severity : u8 {
-  Error,
-  Warning,  ///< it costs time, and nothing else
-  Note,     ///< the manual leaves it open, or permits it at the cost of a fault
-};
-const char* to_string(Severity severity);
+inline constexpr unsigned kFailureCount = static_cast<unsigned>(Failure::OverBroad) + 1;
 
 struct FailureText {
   const char* name;
   const char* sentence;
-  Severity severity;
+  bool error;  ///< else a warning: it costs time, and nothing else
 };
 const FailureText& text_of(Failure failure);
 
@@ -73,7 +63,7 @@ struct Demand {
   enum class Need : u8 {
     Nothing,
     Visible,    ///< only that walkers find the new entry
-    Tolerable,  ///< a fence, or one for each spurious fault, on the processor that takes it
+    Tolerable,  ///< a fence, or living with a spurious fault
     Fence,
   };
   Need need;
@@ -104,7 +94,7 @@ struct Finding {
   u64 cycles = 0;  ///< of a fence: what all of them cost
   Access first_hit{};
 
-  Severity severity() const { return text_of(failure).severity; }
+  bool is_error() const { return text_of(failure).error; }
 };
 
 /// `leaf of 4 KiB at 0x5000, read write, write-back`
