@@ -13,7 +13,6 @@ namespace {
 
 using testing::HasSubstr;
 using Json = nlohmann::json;
-using Json = nlohmann::json;
 
 class Config : public Program {
  protected:

@@ -143,8 +143,7 @@ void LogReader::read(std::istream& in, const std::string& name, Events& events) 
     }
     read_line(text, name, events);
   }
-  std::string text;
-  if (line_ == 0) Line(name, 1, text).fail(Line::quoted(kFirstLine), "the end of the file");
+  if (line_ == 0) Line(name, 1, {}).fail(Line::quoted(kFirstLine), "the end of the file");
 }
 
 void LogReader::read_line(const std::string& text, const std::string& name, Events& events) {

@@ -23,7 +23,8 @@ inline constexpr unsigned kDeepestJson = 64;
 
 /// All of a file. Throws TextError if it cannot be read or has more bytes.
 std::string read_text(const std::string& file, std::size_t most_bytes);
-/// Throws TextError if JSON nests deeper than kDeepestJson: whoever walks it may call itself.
+/// Throws TextError if JSON nests deeper than kDeepestJson. Recursive code that visits the parsed
+/// values could overflow the stack otherwise.
 void check_nesting(const std::string& json, const std::string& name);
 
 }  // namespace nestwalk::models
