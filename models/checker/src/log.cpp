@@ -133,7 +133,8 @@ class LogReader::Line {
 void LogReader::read(std::istream& in, const std::string& name, Events& events) {
   // An array bounds what is kept of a line before its end comes.
   const auto line = std::make_unique<std::array<char, kMostLineBytes + 1>>();
-  for (std::string text; in.getline(line->data(), line->size()) || in.gcount() != 0;) {
+  for (std::string text;
+       in.getline(line->data(), static_cast<std::streamsize>(line->size())) || in.gcount() != 0;) {
     const bool ended = !in.eof() && !in.fail();  // by an end of line, which counts
     text.assign(line->data(), static_cast<std::size_t>(in.gcount()) - (ended ? 1 : 0));
     if (in.fail()) {
