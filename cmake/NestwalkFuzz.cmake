@@ -1,12 +1,17 @@
 # SPDX-FileCopyrightText: nestwalk contributors
 # SPDX-License-Identifier: Apache-2.0
 
-# libFuzzer looks for inputs that reach new code. Clang's sanitizers come with it; where they are
-# used, every library says which code was reached, and each fuzzer is a ctest.
+# libFuzzer looks for inputs that reach new code. It comes with clang's sanitizers.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_FLAGS MATCHES "fsanitize=address")
   set(NESTWALK_FUZZ ON)
-  add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
+
+# nestwalk_fuzzed(<library>): a fuzzer is told which code of it was reached.
+function(nestwalk_fuzzed library)
+  if(NESTWALK_FUZZ)
+    target_compile_options(${library} PRIVATE -fsanitize=fuzzer-no-link)
+  endif()
+endfunction()
 
 # nestwalk_fuzz(<name> <seconds> <largest input> <libraries...>): a fuzzer from <name>.cpp whose first
 # inputs are in the folder <name>_corpus, and a ctest that lets it run. New inputs go to the build

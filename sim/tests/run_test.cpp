@@ -315,7 +315,8 @@ TEST_F(Run, SaysWhatIsWrongWithItsParameters) {
   expect("cat t.nwt | nestwalk run -", 4,
          "nestwalk: <stdin>: is replayed, so it has to be a file, neither a pipe nor compressed\n");
   must("printf '%.0s[' {1..100000} > deep.json");
-  expect("nestwalk run t.nwt --config deep.json", 2, "deep.json: expected at most 64 levels of nesting, found more\n");
+  expect("nestwalk run t.nwt --config deep.json", 2,
+         "deep.json: expected at most 64 levels of nesting, found more\n");
   expect("mkdir -p d/stats.json; nestwalk run t.nwt -o d --force", 2,
          "d/stats.json: is a directory\n");
   expect("nestwalk run missing.nwt", 4,
