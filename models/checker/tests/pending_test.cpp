@@ -30,8 +30,7 @@ std::string found_in(Architecture architecture, const std::string& lines,
                         with_all_entries(architecture, lines));
   both.reader.read(in, "log", both.tee);
   both.checker.finish();
-  EXPECT_EQ(both.adversary.harmed(), both.checker.errors() != 0)
-      << lines << names_of(both.checker);
+  EXPECT_EQ(both.adversary.harmed(), both.checker.errors() != 0) << lines << names_of(both.checker);
   return names_of(both.checker);
 }
 
@@ -82,9 +81,10 @@ TEST(MorePermission, NeedsNoFenceOnOtherProcessors) {
     SCOPED_TRACE(to_string(architecture));
     // What KVM does on AArch64: the processor that faulted fences its own TLB. Processor 0 goes on
     // with the narrower entry.
-    const std::string relaxed = "2 1 fault 1 0x9000\n2 1 exit 1\n3 0 enter 1\n3 1 begin fault\n"
-                                "3 1 store 0x23048 R9 L9\n" +
-                                local_fence(architecture, 1) + "6 1 end\n7 1 enter 1\n";
+    const std::string relaxed =
+        "2 1 fault 1 0x9000\n2 1 exit 1\n3 0 enter 1\n3 1 begin fault\n"
+        "3 1 store 0x23048 R9 L9\n" +
+        local_fence(architecture, 1) + "6 1 end\n7 1 enter 1\n";
     const std::string found = found_in(architecture, relaxed, read_only(architecture));
     // INVEPT is not needed even there.
     EXPECT_EQ(found, architecture == kX86 ? "excess" : "over-broad");
@@ -97,8 +97,7 @@ TEST(MorePermission, TheFaultThatAStaleEntryCausesIsToBeFenced) {
     // Processor 0 widens while processor 1 is in the guest; 1 faults where the tables permit the
     // access, and the handler finds nothing to do.
     const std::string widened = "2 0 begin protect\n2 0 store 0x23048 R9 L9\n" +
-                                publish(architecture) +
-                                "3 0 end\n4 1 fault 1 0x9000\n4 1 exit 1\n";
+                                publish(architecture) + "3 0 end\n4 1 fault 1 0x9000\n4 1 exit 1\n";
     const bool x86 = architecture == kX86;
     EXPECT_EQ(found_in(architecture, widened + "6 1 enter 1\n", read_only(architecture)),
               x86 ? "" : "repeated fault");
@@ -111,9 +110,9 @@ TEST(MorePermission, TheFaultThatAStaleEntryCausesIsToBeFenced) {
                        read_only(architecture)),
               "repeated fault");
     // A fault elsewhere says nothing about this entry.
-    const std::string elsewhere =
-        "2 0 begin protect\n2 0 store 0x23048 R9 L9\n" + publish(architecture) +
-        "3 0 end\n4 1 fault 1 0xb000\n4 1 exit 1\n6 1 enter 1\n";
+    const std::string elsewhere = "2 0 begin protect\n2 0 store 0x23048 R9 L9\n" +
+                                  publish(architecture) +
+                                  "3 0 end\n4 1 fault 1 0xb000\n4 1 exit 1\n6 1 enter 1\n";
     EXPECT_EQ(found_in(architecture, elsewhere, read_only(architecture)), "");
   }
 }
@@ -121,8 +120,9 @@ TEST(MorePermission, TheFaultThatAStaleEntryCausesIsToBeFenced) {
 // The handler that widens has answered the fault, and the entry costs one more: that is permitted,
 // and worth a note.
 TEST(MorePermission, AFaultThatIsAnsweredWithoutAFenceIsNoted) {
-  const std::string answered = "2 1 fault 1 0x9000\n2 1 exit 1\n3 1 begin fault\n"
-                               "3 1 store 0x23048 R9 L9\n";
+  const std::string answered =
+      "2 1 fault 1 0x9000\n2 1 exit 1\n3 1 begin fault\n"
+      "3 1 store 0x23048 R9 L9\n";
   const std::string back = "6 1 end\n7 1 enter 1\n";
   EXPECT_EQ(found_in(kX86, answered + back, read_only(kX86)), "");
   EXPECT_EQ(found_in(kArm, answered + "4 1 fence 1 dsb ishst\n" + back, read_only(kArm)),
@@ -131,8 +131,9 @@ TEST(MorePermission, AFaultThatIsAnsweredWithoutAFenceIsNoted) {
 }
 
 TEST(MorePermission, TheSameGoesForNewEntriesWhereInvalidOnesAreCached) {
-  const std::string mapped = "2 0 begin map\n2 0 store 0x23040 0 L8\n3 0 end\n"
-                             "4 1 fault 1 0x8000\n4 1 exit 1\n";
+  const std::string mapped =
+      "2 0 begin map\n2 0 store 0x23040 0 L8\n3 0 end\n"
+      "4 1 fault 1 0x8000\n4 1 exit 1\n";
   EXPECT_EQ(found_in(kRiscV, mapped + "6 1 enter 1\n"), "repeated fault");
   EXPECT_EQ(found_in(kRiscV, mapped + "5 1 fence - hfence.gvma 0x2000, 5\n6 1 enter 1\n"), "");
   EXPECT_EQ(found_in(kRiscV, mapped + "6 1 enter 1\n", preamble(kRiscV, "dirty svvptc")), "");
@@ -180,9 +181,10 @@ TEST(Destroy, ClosesWhatIsOpenAndKeepsTheTag) {
     const char* const kFormats[] = {"ept", "stage2-4k", "sv39x4"};
     const std::string format = kFormats[static_cast<unsigned>(architecture)];
     // Nothing is fenced: both processors may hold the page and the table.
-    const std::string ended = "1 1 exit 1\n2 0 begin unmap\n2 0 store 0x23028 L5 0\n2 0 end\n"
-                              "3 0 destroy 1\n4 0 free 0x95000 0x1000\n4 0 free 0x96000 0x1000\n"
-                              "4 0 free 0x23000 0x1000\n4 0 free 0x10000 0x1000\n";
+    const std::string ended =
+        "1 1 exit 1\n2 0 begin unmap\n2 0 store 0x23028 L5 0\n2 0 end\n"
+        "3 0 destroy 1\n4 0 free 0x95000 0x1000\n4 0 free 0x96000 0x1000\n"
+        "4 0 free 0x23000 0x1000\n4 0 free 0x10000 0x1000\n";
     EXPECT_EQ(found_in(architecture, ended), "");
     // The adversary keeps no tags.
     const std::string lines = preamble(architecture) + with_all_entries(architecture, ended);
@@ -193,8 +195,9 @@ TEST(Destroy, ClosesWhatIsOpenAndKeepsTheTag) {
 
 // TLBI before, DSB after: the tag is clean once that is done.
 TEST(Destroy, AFenceThatIsUnderWayCleansTheTag) {
-  const std::string ended = preamble(kArm) + "1 1 exit 1\n2 0 fence 1 tlbi vmalls12e1is\n"
-                                             "3 0 destroy 1\n";
+  const std::string ended = preamble(kArm) +
+                            "1 1 exit 1\n2 0 fence 1 tlbi vmalls12e1is\n"
+                            "3 0 destroy 1\n";
   const std::string next = "6 0 vm 2 stage2-4k root=0x50000 vmid=5\n";
   EXPECT_EQ(check_text(ended + next)->names(), "excess, tag reused");
   EXPECT_EQ(check_text(ended + "4 0 fence 1 dsb ish\n" + next)->names(), "excess");
@@ -274,8 +277,9 @@ TEST(Outside, ATableThatMayStillBeWalkedIsNoted) {
   EXPECT_EQ(found_in(kX86, kicked(kX86, "0x22000 T 0") + freed), "");
   EXPECT_EQ(found_in(kRiscV, kicked(kRiscV, "0x22000 T 0") + freed), "freed while outside");
   // Once hgatp holds another VM's root, nothing of this one is walked.
-  const std::string other = "1 0 vm 2 sv39x4 root=0x40000 vmid=6\n1 1 exit 1\n1 1 enter 2\n"
-                            "1 1 exit 2\n1 1 enter 1\n1 1 exit 1\n1 1 enter 2\n";
+  const std::string other =
+      "1 0 vm 2 sv39x4 root=0x40000 vmid=6\n1 1 exit 1\n1 1 enter 2\n"
+      "1 1 exit 2\n1 1 enter 1\n1 1 exit 1\n1 1 enter 2\n";
   std::string unlinked = kicked(kRiscV, "0x22000 T 0");
   unlinked.erase(0, unlinked.find('\n') + 1);
   EXPECT_EQ(found_in(kRiscV, other + unlinked + freed), "");
