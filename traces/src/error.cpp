@@ -3,6 +3,8 @@
 
 #include "nestwalk/traces/error.hpp"
 
+#include <cerrno>
+
 namespace nestwalk::traces {
 
 InputError::InputError(const std::string& name, const std::string& message)
@@ -12,6 +14,14 @@ InputError::InputError(const std::string& name, addrspace::u64 offset, const std
                        const std::string& found)
     : std::runtime_error(name + ": at byte " + std::to_string(offset) + ": expected " + expected +
                          ", found " + found) {}
+
+bool is_shortage(int error_number) {
+  return error_number == EMFILE || error_number == ENFILE || error_number == ENOMEM ||
+         error_number == EAGAIN;
+}
+
+ShortageError::ShortageError(const std::string& what, int error_number)
+    : std::system_error(error_number, std::generic_category(), what) {}
 
 OutputError::OutputError(const std::string& name, int error_number)
     : std::system_error(error_number, std::generic_category(), name + ": cannot be written") {}

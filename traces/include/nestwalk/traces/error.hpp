@@ -21,6 +21,14 @@ class InputError : public std::runtime_error {
              const std::string& found);
 };
 
+/// Too many open files, or no memory: neither the user's fault nor the file's.
+bool is_shortage(int error_number);
+/// The system refuses what the program needs; code() says what.
+class ShortageError : public std::system_error {
+ public:
+  ShortageError(const std::string& what, int error_number);
+};
+
 /// Output that cannot be written; code() is the reason.
 class OutputError : public std::system_error {
  public:
