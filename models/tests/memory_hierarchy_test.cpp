@@ -162,7 +162,7 @@ TEST_F(Hierarchy, NoMissOvertakesOneThatIsStalled) {
 }
 
 // 0 and 4 are there in one cycle: one MSHR is for 8, the other is free, and 5 takes it. 6 begins
-// with 5 and waits, though no miss is under way but the one whose turn it is.
+// with 5 and waits.
 //
 //   170  8 finds another row in bank 0: 370. 5 is in the open row of bank 1: 270
 //   270  6 has the MSHR of 5, and is in that row, too: 380
@@ -170,6 +170,17 @@ TEST_F(Hierarchy, AnMshrThatIsKeptForAStalledMissIsTaken) {
   after[1] = {5, 6};
   together({0, 4, 8});
   expect_done({160, 160, 370, 270, 380});
+}
+
+// 0 and 4 are there in one cycle, and both MSHRs are for 8 and 12. 5 begins then: no miss is under
+// way, but it waits for an MSHR until 370.
+//
+//   170  8 and 12 find other rows in their banks: 370
+//   380  so does 5, in bank 1: 580
+TEST_F(Hierarchy, AMissWaitsWhereAllMshrsAreKeptForOthers) {
+  after[1] = {5};
+  together({0, 4, 8, 12});
+  expect_done({160, 160, 370, 370, 580});
 }
 
 TEST_F(Hierarchy, AnEvictedLineThatWasWrittenOccupiesItsBank) {
