@@ -221,10 +221,7 @@ void MemoryHierarchy::release(Cache& cache, u64 line, Served served) {
   wake_stalled(cache);
 }
 
-// A free MSHR is kept for the first that waits for one, until that has looked: nobody overtakes it.
-// If it then needs none, the next has its turn. So flights wait only while none is free.
-void MemoryHierarchy::wake_stalled(Cache& cache) {
-  if (cache.stalled.first == kNone || !cache.has_free_mshr()) return;
+void MemoryHierarchy::give_turn(Cache& cache) {
   const u32 flight = take_first(cache.stalled);
   flights_[flight].phase = Phase::Turn;
   ++cache.promised;

@@ -102,7 +102,7 @@ class MemoryHierarchy final : public Actor {
 
  private:
   static constexpr u32 kNone = ~u32{0};
-  /// Turn: it arrives once more, where all MSHRs were taken, and one is kept for it.
+  /// Turn: it looks once more where all MSHRs were taken, and one is kept for it.
   enum class Phase : u8 { Arrive, Turn, Respond };
   struct List {
     u32 first = kNone;
@@ -178,7 +178,13 @@ class MemoryHierarchy final : public Actor {
   }
   void write_back(PathId below, u64 line);
   void release(Cache& cache, u64 line, Served served);
-  void wake_stalled(Cache& cache);
+  /// A free MSHR is kept for the first that waits for one, until that has looked: nobody overtakes
+  /// it. If it then needs none, the next has its turn. So flights wait only while none is free.
+  void wake_stalled(Cache& cache) {
+    if (cache.stalled.first != kNone && cache.has_free_mshr()) [[unlikely]]
+      give_turn(cache);
+  }
+  void give_turn(Cache& cache);
   void append(List& list, u32 flight);
   u32 take_first(List& list);
 
