@@ -109,7 +109,7 @@ u32 MemoryHierarchy::take_flight() {
 
 // True when the data are there; the flight is over then.
 bool MemoryHierarchy::fly(u32 flight) {
-  while (flights_[flight].phase == Phase::Arrive) {
+  while (flights_[flight].phase != Phase::Respond) {
     if (!arrive(flight)) return false;
   }
   respond(flight);
@@ -143,17 +143,24 @@ bool MemoryHierarchy::arrive(u32 number) {
     return false;
   }
   Cache& cache = *path.caches[flight.step];
+  if (flight.phase == Phase::Turn) {  // the MSHR that was kept for it is free until it takes it
+    flight.phase = Phase::Arrive;
+    --cache.promised;
+    --mshrs_taken_;
+  }
   if (cache.hit(flight.line, flight.write && flight.step == 0)) {
     *flight.served = cache.served;
     flight.phase = Phase::Respond;
+    wake_stalled(cache);
     return go_on(number, now + cache.latency);
   }
   const u32 pending = cache.pending(flight.line);
   if (pending != kNone) {
     append(cache.mshrs[pending].waiting, number);
+    wake_stalled(cache);
     return false;
   }
-  if (cache.mshrs.size() == cache.most_mshrs) {
+  if (!cache.has_free_mshr()) {
     append(cache.stalled, number);
     return false;
   }
@@ -195,8 +202,8 @@ void MemoryHierarchy::write_back(PathId below, u64 line) {
   fill(*path.caches[0], line, true);
 }
 
-// Whoever waited for the line has it now, too, and whoever waited for an MSHR looks again; in this
-// cycle, after what is going on.
+// Whoever waited for the line has it now, too, and the first that waited for an MSHR looks again;
+// in this cycle, after what is going on.
 void MemoryHierarchy::release(Cache& cache, u64 line, Served served) {
   const u32 index = cache.pending(line);
   check(index != kNone, "memory hierarchy", "a pending miss for the line", wheel_.now(), line);
@@ -211,9 +218,15 @@ void MemoryHierarchy::release(Cache& cache, u64 line, Served served) {
     if (other.write && other.step == 0) cache.hit(line, true);
     wheel_.schedule(wheel_.now(), *this, flight);
   }
-  if (cache.stalled.first != kNone) {
-    wheel_.schedule(wheel_.now(), *this, take_first(cache.stalled));
-  }
+  wake_stalled(cache);
+}
+
+void MemoryHierarchy::give_turn(Cache& cache) {
+  const u32 flight = take_first(cache.stalled);
+  flights_[flight].phase = Phase::Turn;
+  ++cache.promised;
+  ++mshrs_taken_;
+  wheel_.schedule(wheel_.now(), *this, flight);
 }
 
 void MemoryHierarchy::append(List& list, u32 flight) {

@@ -5,6 +5,9 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <random>
+
 #include "nestwalk/models/memory_hierarchy.hpp"
 
 namespace nestwalk::models {
@@ -31,7 +34,10 @@ class Hierarchy : public testing::Test, public Actor {
       on_cycle(number);
     }
   }
-  void on_cycle(u32 number) override { accesses[number]->done = wheel.now(); }
+  void on_cycle(u32 number) override {
+    accesses[number]->done = wheel.now();
+    for (const u64 line : after[number]) start(line);
+  }
   // Alone, to the end: how long it takes.
   Cycle alone(u64 line, bool write = false) {
     wheel.run();
@@ -40,6 +46,18 @@ class Hierarchy : public testing::Test, public Actor {
     wheel.run();
     return accesses.back()->done - begin;
   }
+  // These begin now, and what is due runs.
+  void together(std::initializer_list<u64> lines) {
+    hold_now();
+    for (const u64 line : lines) start(line);
+    wheel.run();
+  }
+  void expect_done(std::initializer_list<Cycle> cycles) {
+    ASSERT_EQ(accesses.size(), cycles.size());
+    for (u32 n = 0; n < cycles.size(); ++n) {
+      EXPECT_EQ(accesses[n]->done, cycles.begin()[n]) << "access " << n;
+    }
+  }
   // Nothing advances beyond the cycle in which several accesses begin.
   void hold_now() { wheel.run_until(wheel.now()); }
 
@@ -47,6 +65,7 @@ class Hierarchy : public testing::Test, public Actor {
   MemoryHierarchy hierarchy;
   MemoryHierarchy::PathId memory = 0, path = 0;
   std::vector<std::unique_ptr<Access>> accesses;
+  std::map<u32, std::vector<u64>> after;  // lines of accesses that begin when one is done
 };
 
 TEST_F(Hierarchy, AMissCostsTheLookupAndTheBank) {
@@ -96,6 +115,74 @@ TEST_F(Hierarchy, WithoutAnMshrAMissLooksAgainWhenOneIsFree) {
   EXPECT_EQ(accesses[1]->done, 160u);  // the other bank
   EXPECT_EQ(accesses[2]->done, 160u + 10 + 100);
 }
+// Lines 0 to 3 are a row of bank 0, 8 to 11 another, and 4 to 7 a row of bank 1. In cycle 0, lines
+// 0 and 4 take both MSHRs, and all others wait for one:
+//
+//   160  0 and 4 are there, and two MSHRs are free, for both accesses to 8
+//   160  the first one takes its MSHR; the second one waits for that line and needs none, so 5 has
+//   it 170  8 finds another row in bank 0: 370, for both. 5 finds its row in bank 1: 270
+TEST_F(Hierarchy, AStalledMissThatJoinsAnotherPassesItsMshrOnInTheSameCycle) {
+  together({0, 4, 8, 8, 5});
+  expect_done({160, 160, 370, 370, 270});
+}
+
+// As above:
+//
+//   160  0 and 4 are there; the first access to 1, and 8, take their MSHRs, and look until 170
+//   170  bank 0 has 1 in its open row, until 270; then 8 in another row, until 470
+//   270  1 is there. The MSHR goes to the second access to 1, which hits: 280; in the same cycle to
+//        the third one: 280; in the same cycle to 5, which takes it
+//   280  5 is in the open row of bank 1: 380
+TEST_F(Hierarchy, StalledMissesThatHitPassTheirMshrOnInTheSameCycle) {
+  together({0, 4, 1, 8, 1, 1, 5});
+  expect_done({160, 160, 270, 470, 280, 280, 380});
+}
+
+// The last ones that wait need no MSHR: it is free again, for the two misses that begin then.
+//
+//   160  0 and 4 are there; the first access to 1 takes an MSHR, the others wait for its line
+//   270  1 is there for all: 170 in bank 0, 100 for the open row
+//   270  5 and 2 begin, and find both MSHRs free: 280, and 100 for the open rows of either bank
+TEST_F(Hierarchy, AnMshrThatNoStalledMissNeedsIsFree) {
+  after[2] = {5, 2};
+  together({0, 4, 1, 1, 1});
+  expect_done({160, 160, 270, 270, 270, 380, 380});
+}
+
+// Lines 0 and 1 follow each other in bank 0.
+//
+//   160  0 is there, and its MSHR is for 4, which has waited; 8 begins in this cycle, and waits
+//   170  4 finds no open row in bank 1: 320
+//   260  1 is there, and its MSHR is for 8
+//   270  8 finds another row in bank 0: 470
+TEST_F(Hierarchy, NoMissOvertakesOneThatIsStalled) {
+  after[0] = {8};
+  together({0, 1, 4});
+  expect_done({160, 260, 320, 470});
+}
+
+// 0 and 4 are there in one cycle: one MSHR is for 8, the other is free, and 5 takes it. 6 begins
+// with 5 and waits.
+//
+//   170  8 finds another row in bank 0: 370. 5 is in the open row of bank 1: 270
+//   270  6 has the MSHR of 5, and is in that row, too: 380
+TEST_F(Hierarchy, AnMshrThatIsKeptForAStalledMissIsTaken) {
+  after[1] = {5, 6};
+  together({0, 4, 8});
+  expect_done({160, 160, 370, 270, 380});
+}
+
+// 0 and 4 are there in one cycle, and both MSHRs are for 8 and 12. 5 begins then: no miss is under
+// way, but it waits for an MSHR until 370.
+//
+//   170  8 and 12 find other rows in their banks: 370
+//   380  so does 5, in bank 1: 580
+TEST_F(Hierarchy, AMissWaitsWhereAllMshrsAreKeptForOthers) {
+  after[1] = {5};
+  together({0, 4, 8, 12});
+  expect_done({160, 160, 370, 370, 580});
+}
+
 TEST_F(Hierarchy, AnEvictedLineThatWasWrittenOccupiesItsBank) {
   alone(0, true);
   alone(2);
@@ -192,6 +279,49 @@ TEST_F(TwoCores, OneBankServesOneAfterTheOther) {
   start(1, 4);
   expect_done(1, begin + 54 + 150);
   expect_done(0, begin + 54 + 200);
+}
+
+// Caches of few sets and fewer MSHRs than misses, with bursts that begin in one cycle: whatever a
+// stalled access finds when it has its turn, the next has one, too.
+TEST(Mshrs, OfAnyNumberLetEveryAccessComplete) {
+  struct Core final : Actor {
+    void on_cycle(u32) override { ++done; }
+    u32 done = 0;
+  };
+  for (u32 mshrs = 1; mshrs <= 4; ++mshrs) {
+    for (u32 seed = 0; seed < 50; ++seed) {
+      Wheel wheel;
+      MemoryHierarchy hierarchy(wheel, {1, 2, 256, 100, 150, 200}, 64);
+      const auto memory = hierarchy.add_path({});
+      const auto shared =
+          hierarchy.add_cache({2, 4, 7, mshrs, ReplacementKind::Lru}, Served::L2, memory);
+      const auto below = hierarchy.add_path({&shared, 1});
+      MemoryHierarchy::PathId paths[3];
+      for (MemoryHierarchy::PathId& path : paths) {
+        const auto own =
+            hierarchy.add_cache({1, 2, 3, 1 + mshrs / 2, ReplacementKind::Lru}, Served::L1, below);
+        const MemoryHierarchy::CacheId both[] = {own, shared};
+        path = hierarchy.add_path(both);
+      }
+      std::mt19937_64 random(seed);
+      Core core;
+      std::deque<Served> served;
+      u32 begun = 0;
+      for (u32 burst = 0; burst < 60; ++burst) {
+        wheel.run_until(wheel.now() + random() % 250);
+        wheel.run_until(wheel.now());  // the burst begins in one cycle
+        for (u64 left = random() % 16; left != 0; --left, ++begun) {
+          const u64 number = random();
+          if (hierarchy.access(paths[number % 3], Hpa(number / 8 % 24 * 64), number / 4 % 2 == 0,
+                               core, 0, served.emplace_back())) {
+            core.on_cycle(0);
+          }
+        }
+      }
+      wheel.run();
+      EXPECT_EQ(core.done, begun) << mshrs << " MSHRs, seed " << seed;
+    }
+  }
 }
 
 TEST(Divisor, DividesAsTheHostDoes) {

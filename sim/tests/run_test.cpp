@@ -230,6 +230,19 @@ TEST_F(Run, PlaysAllVcpusOfATrace) {
   EXPECT_EQ(json_of("a/config.resolved.json")["machine"]["cores"][0], 4);
 }
 
+// Accesses that waited for an MSHR and hit, or joined another miss, when they looked again: whoever
+// waited behind them has its turn.
+TEST_F(Run, PlaysToTheEndWithFewMshrs) {
+  must("nestwalk trace gen sequential accesses=1000 -o q.nwt");
+  must("nestwalk run q.nwt -p rocket-h --set vcpu.window=18 -o a");
+  EXPECT_EQ(statistics("a")["access.total"], 1000);
+  must(
+      "nestwalk trace gen smp vcpus=32 accesses=300 bytes=4096 shared=4K shared_percent=100 "
+      "-o m.nwt");
+  must("nestwalk run m.nwt -p zen4 --set machine.caches.l3.mshrs=1 -o b");
+  EXPECT_EQ(statistics("b")["access.total"], 32 * 300);
+}
+
 TEST_F(Run, SaysHowItWasMade) {
   must("nestwalk trace gen smp vcpus=2 accesses=1000 -o t.nwt");
   must("nestwalk run t.nwt --limit 100 --set guest.seed=7 -o a");

@@ -245,7 +245,11 @@ bool Vcpu::finish() {
   begin_rest();
   counts_.end = board_.wheel().now();
   front_ = Front::Finished;
-  if (!draining()) end();
+  if (!draining()) {
+    end();
+  } else if (order_ != nullptr) {
+    order_->moved();  // it is behind nobody, whatever is still under way
+  }
   return false;
 }
 

@@ -221,6 +221,7 @@ bool Vcpu::rare_step(Slot& slot) {
       again(slot, counts_.exit_cycles);
       if (resolved(backed_)) {
         if (replayed_ != nullptr) replayed_->backed(slot.outcome.fault.guest_physical);
+        wake_front();
         return true;
       }
       // A device answered, or the guest would have been told of an error: the access is over.
@@ -232,7 +233,9 @@ bool Vcpu::rare_step(Slot& slot) {
         return stop(reason());
       }
       again(slot, counts_.guest_cycles);
-      return handled_ == GuestOutcome::Mapped || leave_out(slot);
+      if (handled_ == GuestOutcome::NoAddress) return leave_out(slot);
+      wake_front();
+      return true;
     default:
       return false;
   }

@@ -6,6 +6,8 @@
 
 #include "nestwalk/software/vcpu.hpp"
 
+#include <utility>
+
 namespace nestwalk::software {
 
 // Issues what may begin now. Time passes only when all that can begin has begun.
@@ -72,6 +74,13 @@ void Vcpu::issue() {
   if (slot.own.kind == models::AccessKind::Execute) last_fetch_ = slot.number;
   if (plan_next()) board_.wheel().schedule(board_.wheel().now(), *this, kFront);
   go_on(index);
+}
+
+// The fault that nothing could begin beside is handled: what follows begins beside the access that
+// had it, which is only tried again.
+void Vcpu::wake_front() {
+  if (!std::exchange(front_waits_, false)) return;
+  board_.wheel().schedule(board_.wheel().now(), *this, kFront);
 }
 
 // In order; then whoever waited for that goes on.

@@ -3,9 +3,11 @@
 
 // Which accesses overlap, and what that takes.
 
+#include <filesystem>
 #include <random>
 #include <set>
 
+#include "nestwalk/models/preset.hpp"
 #include "world.hpp"
 
 namespace nestwalk::software {
@@ -119,6 +121,71 @@ TEST(Window, FaultsAreTakenInOrder) {
   EXPECT_GT(apart.counts().held_cycles, 0u);
 }
 
+/// A read of a page that is there, one that faults on the page beside it, and two more of the
+/// first: the second is issued while the fault is handled. Without these three: the read that comes
+/// first.
+struct Faulting {
+  Faulting(const GuestShape& shape, bool faults, u32 second, u32 third)
+      : world(shape, policy(), Architecture::X86_64, 1, {4}) {
+    world.streams[0].add(access(8));
+    world.streams[0].add({0, GuestPhase{}});
+    if (faults) {
+      world.streams[0].add(access(9));
+      world.streams[0].add(access(8, AccessKind::Read, second));
+      world.streams[0].add(access(8, AccessKind::Read, third));
+    }
+    world.run();
+  }
+  static HypervisorShape policy() {
+    HypervisorShape policy;
+    policy.backend = Backend::lazy();
+    policy.hardware_dirty = false;  // no flags to set on the way
+    return policy;
+  }
+  World world;
+};
+
+// The walk finds no leaf after 1 + 40, and the exit is over at some T. The second read was due at
+// 60, within the exit, and begins at T: it does not wait until the faulting one has walked again.
+// The third one begins at T + 100.
+TEST(Window, WhatFollowsAnExitBeginsWhenThatIsOver) {
+  const VcpuCounts before = Faulting(physical(), false, 60, 100).world.counts();
+  const VcpuCounts after = Faulting(physical(), true, 60, 100).world.counts();
+  const Cycle exit = after.exit_cycles - before.exit_cycles;
+  EXPECT_GT(exit, kExit + kEntry);
+  EXPECT_EQ(after.end - before.end, (kTlb + kWalk + exit) + 100 + kHit);
+}
+
+// Each of the guest's four entries takes a walk of the second stage, and is read: 1 + 4 * 50 until
+// there is no leaf. Its kernel takes 200 and more; the second read is due at 250, meanwhile, and
+// the third one 500 after it, when the faulting one has long ended.
+TEST(Window, WhatFollowsAGuestFaultBeginsWhenThatIsHandled) {
+  GuestShape shape = physical();
+  shape.tables = GuestTables::FirstTouch;
+  const VcpuCounts before = Faulting(shape, false, 250, 500).world.counts();
+  const VcpuCounts after = Faulting(shape, true, 250, 500).world.counts();
+  const Cycle handled = after.guest_cycles - before.guest_cycles;
+  EXPECT_GT(handled, kGuestFault);
+  EXPECT_EQ(after.exit_cycles, before.exit_cycles);
+  EXPECT_EQ(after.end - before.end, kTlb + 4 * (kWalk + kReference) + handled + 500 + kHit);
+}
+
+// The first vCPU's stream ends with a read, issued at 5 and over at 5 + 1 + 40 + 10. The second one
+// has come to a time that is later, and goes on at 5: nobody is behind it.
+TEST(Window, NobodyWaitsForAStreamThatHasEnded) {
+  HypervisorShape policy;
+  policy.backend = Backend::eager();
+  policy.hardware_dirty = false;
+  World world(physical(), policy, Architecture::X86_64, 2, {2});
+  RecordedOrder order;
+  for (const auto& vcpu : world.vcpus) vcpu->keep_order(order);
+  world.streams[0].add(access(8, AccessKind::Read, 5));
+  world.streams[1].add({0, GuestTime{100}});
+  world.run();
+  EXPECT_EQ(world.counts(0).end - world.counts(0).begin, 5 + kTlb + kWalk + kReference);
+  EXPECT_EQ(world.counts(1).ordered_cycles, 5u);
+}
+
 // An event begins when all before it is over.
 TEST(Window, EventsWaitUntilItIsEmpty) {
   HypervisorShape policy;
@@ -164,6 +231,58 @@ TEST(Window, ChangesTimeOnly) {
       EXPECT_LE(cycles, in_order);
       if (chain) {
         EXPECT_EQ(cycles, in_order);
+      }
+    }
+  }
+}
+
+// MSHRs ------------------------------------------------------------------------------------------
+
+enum class Pattern { Sequential, Random, Shared };
+
+/// Of one vCPU; or of many that read and write the same few lines.
+void expect_all_complete(models::MachineShape shape, u32 window, Pattern pattern,
+                         const std::string& what) {
+  constexpr u32 kAccesses = 400;
+  const bool shared = pattern == Pattern::Shared;
+  shape.cores = shared ? 8 : 1;
+  HypervisorShape policy;
+  policy.backend = Backend::lazy();
+  World world(physical(), policy, shape, {window});
+  std::mt19937_64 random(window);
+  for (ListStream& stream : world.streams) {
+    for (u32 n = 0; n < kAccesses; ++n) {
+      const u64 any = random();
+      const u64 bytes = shared ? kFrameBytes : 16 * kFrameBytes;
+      const u64 address = pattern == Pattern::Sequential ? n * 8 : any % bytes;
+      stream.add({address, 0, 0, static_cast<u32>(any >> 60),
+                  any >> 59 & 1 ? AccessKind::Write : AccessKind::Read});
+    }
+  }
+  world.run();
+  for (u32 n = 0; n < shape.cores; ++n) EXPECT_EQ(world.counts(n).total(), kAccesses) << what;
+}
+
+// Few MSHRs, so that accesses wait for them in each cache, or in the last one alone; and so many
+// accesses under way that those that wait hit or join others when they look again.
+TEST(Window, OfAnySizeCompletesWithAnyNumberOfMshrs) {
+  for (const auto& file : std::filesystem::directory_iterator(NESTWALK_PRESETS)) {
+    const models::MachineShape preset = models::load_preset(file.path().string()).shape;
+    for (const u32 window : {1u, 18u, 96u, 1024u}) {
+      for (const u32 mshrs : {0u, 1u, 5u, 64u}) {  // 0: those of the preset
+        for (const bool last_alone : {false, true}) {
+          if (mshrs == 0 && last_alone) continue;
+          models::MachineShape shape = preset;
+          std::optional<models::DataCacheShape>& last = shape.l3 ? shape.l3 : shape.l2;
+          for (auto* const cache : {&shape.l1i, &shape.l1d, &shape.l2, &shape.l3}) {
+            if (*cache && mshrs != 0 && (!last_alone || cache == &last)) (*cache)->mshrs = mshrs;
+          }
+          for (const Pattern pattern : {Pattern::Sequential, Pattern::Random, Pattern::Shared}) {
+            expect_all_complete(shape, window, pattern,
+                                preset.name + ", window " + std::to_string(window) + ", MSHRs " +
+                                    std::to_string(mshrs) + (last_alone ? " of the last" : ""));
+          }
+        }
       }
     }
   }

@@ -169,6 +169,26 @@ TEST_P(MemoryOutsideOfSmallCaches, WriteBacksDoNotUndoStores) {
   }
 }
 
+class MemoryOutsideOfFewMshrs : public MemoryOutside {
+ protected:
+  MemoryOutsideOfFewMshrs() : MemoryOutside(few()) {}
+  static models::MachineShape few() {
+    models::MachineShape shape = simple(2);
+    shape.l1d->mshrs = 2;
+    shape.l2->mshrs = shape.l3->mshrs = 1;
+    return shape;
+  }
+};
+
+// Eight lines, each asked for five times in a row and all at once: most accesses wait for an MSHR,
+// and then hit, or wait for a line that is on its way.
+TEST_P(MemoryOutsideOfFewMshrs, EveryAccessIsAnswered) {
+  std::vector<u64> data(40);
+  for (u64 n = 0; n < data.size(); ++n) initiator.send_at(ns(0), read(0, n / 5 * 64, &data[n]));
+  sc_core::sc_start();
+  EXPECT_EQ(initiator.responses.size(), data.size());
+}
+
 std::string name_of(const testing::TestParamInfo<Answers>& way) {
   static constexpr const char* kNames[] = {"Completed", "UpdatedToResponse", "RequestThenResponse",
                                            "ResponseOnly"};
@@ -179,6 +199,10 @@ INSTANTIATE_TEST_SUITE_P(AllAnswers, MemoryOutside,
                                          Answers::RequestThenResponse, Answers::ResponseOnly),
                          name_of);
 INSTANTIATE_TEST_SUITE_P(AllAnswers, MemoryOutsideOfSmallCaches,
+                         testing::Values(Answers::Completed, Answers::UpdatedToResponse,
+                                         Answers::RequestThenResponse, Answers::ResponseOnly),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(AllAnswers, MemoryOutsideOfFewMshrs,
                          testing::Values(Answers::Completed, Answers::UpdatedToResponse,
                                          Answers::RequestThenResponse, Answers::ResponseOnly),
                          name_of);

@@ -102,7 +102,8 @@ class MemoryHierarchy final : public Actor {
 
  private:
   static constexpr u32 kNone = ~u32{0};
-  enum class Phase : u8 { Arrive, Respond };
+  /// Turn: it looks once more where all MSHRs were taken, and one is kept for it.
+  enum class Phase : u8 { Arrive, Turn, Respond };
   struct List {
     u32 first = kNone;
     u32 last = kNone;
@@ -140,10 +141,12 @@ class MemoryHierarchy final : public Actor {
       return true;
     }
     u32 pending(u64 line) const;
+    bool has_free_mshr() const { return mshrs.size() + promised < most_mshrs; }
 
     KeyArray keys;  ///< of lines; dirty ones are marked
     std::vector<Mshr> mshrs;
-    List stalled;  ///< flights that found all MSHRs taken
+    List stalled;      ///< flights that found all MSHRs taken
+    u32 promised = 0;  ///< free MSHRs, each kept for a flight that was stalled and has yet to look
     u32 latency;
     u32 most_mshrs;
     Served served;
@@ -175,6 +178,13 @@ class MemoryHierarchy final : public Actor {
   }
   void write_back(PathId below, u64 line);
   void release(Cache& cache, u64 line, Served served);
+  /// A free MSHR is kept for the first that waits for one, until that has looked: nobody overtakes
+  /// it. If it then needs none, the next has its turn. So flights wait only while none is free.
+  void wake_stalled(Cache& cache) {
+    if (cache.stalled.first != kNone && cache.has_free_mshr()) [[unlikely]]
+      give_turn(cache);
+  }
+  void give_turn(Cache& cache);
   void append(List& list, u32 flight);
   u32 take_first(List& list);
 
@@ -182,7 +192,7 @@ class MemoryHierarchy final : public Actor {
   Dram dram_;
   OutsideMemory* outside_ = nullptr;
   u32 line_shift_;
-  u32 mshrs_taken_ = 0;  ///< of all caches
+  u32 mshrs_taken_ = 0;  ///< of all caches, promised ones included
   u32 free_ = kNone;
   std::vector<Flight> flights_;
   std::deque<Cache> caches_;  ///< they stay where they are

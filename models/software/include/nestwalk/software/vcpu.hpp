@@ -259,6 +259,7 @@ class Vcpu final : private models::Actor,
   void issue();
   void go_on(u32 slot);
   void free_slots();
+  void wake_front();
   bool draining() const { return slots_.size() > 1 && oldest_ != issued(); }
   u64 issued() const { return limit_ - rest_ - left_; }
 
