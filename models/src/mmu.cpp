@@ -184,7 +184,7 @@ bool Mmu::look_first(Miss& miss, u32 number) {
   miss.state = State::FirstMissed;
   miss.doing = Doing::FirstTlb;
   if (entry != nullptr) {
-    if (!entry->permits(Rights::needed(miss.request.access, miss.request.user))) {
+    if (refuses(*entry, miss.request)) {
       refuse(miss, *entry);
     } else if (usable(*entry, miss.request)) {  // it came while the miss waited
       ++counts_.later_hits[static_cast<unsigned>(miss.request.access)];
@@ -202,7 +202,7 @@ bool Mmu::look_second(Miss& miss, u32 number) {
   const Translation* const entry = find(second_tlb_, miss.request.address, miss.regime);
   if (entry == nullptr) miss.changes[1] = second_tlb_.changes();
   if (entry != nullptr) {
-    if (!entry->permits(Rights::needed(miss.request.access, miss.request.user))) {
+    if (refuses(*entry, miss.request)) {
       refuse(miss, *entry);
     } else if (usable(*entry, miss.request)) {
       ++counts_.second_hits_of[static_cast<unsigned>(miss.request.access)];

@@ -353,7 +353,7 @@ bool Walker::on_nested_tlb(Walk& walk, u32 number) {
   spared(walk, walk.nested_input, Served::NestedTlb,
          walk.purpose == Purpose::Data ? WalkReference::kNoLevel : walk.guest_level,
          walk.nested_level, nested_tlb_.latency_cycles());
-  if (!known->rights.permit(walk.nested_wanted)) {
+  if (!nested_rights(walk, known->rights).permit(walk.nested_wanted)) {
     return stop_nested(walk, FaultKind::Permission, Access(known->rights.bits() & 7));
   }
   walk.nested = *known;
@@ -408,8 +408,8 @@ bool Walker::on_nested_entry(Walk& walk, u32 number) {
       break;
     case EntryKind::Leaf: {
       const Rights rights = Rights::nested(entry.access & walk.nested_limits);
-      const FaultKind reason =
-          refusal(entry, format.rules(), rights.permit(walk.nested_wanted), walk.nested_writes);
+      const bool permitted = nested_rights(walk, rights).permit(walk.nested_wanted);
+      const FaultKind reason = refusal(entry, format.rules(), permitted, walk.nested_writes);
       if (reason != FaultKind::None && !walk.request.peek) {
         return stop_nested(walk, reason, Access(rights.bits() & 7));
       }
@@ -492,7 +492,7 @@ bool Walker::nested_done(Walk& walk, u32 number) {
 
 bool Walker::data_is_known(Walk& walk) {
   Translation& result = walk.result;
-  result.nested = walk.nested.rights;
+  result.nested = nested_rights(walk, walk.nested.rights);
   result.nested_shift = walk.nested.leaf_shift;
   result.held_shift = std::min(result.guest_shift, result.nested_shift);
   result.memory = combine(walk.request.regime->architecture(), result.memory, walk.nested.memory);

@@ -2,10 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The walker against the naive translator: random tables that the engine built, random registers
-// and accesses, and random damage in the entries that a walk reads. A million damaged cases and
-// half a million whole ones per architecture, spread over all pairs of modes. Compared: the result
-// with sizes, rights of both stages and memory type; or the registers that report the fault; and
-// every flag that the walk set.
+// and accesses, and random damage in the entries that a walk reads. Per architecture, spread over
+// all pairs of modes: a million cases with damaged entries; half a million with whole ones and walk
+// caches; and a million by way of the TLBs, where entries change now and then and a fence follows.
+// Compared: the result with sizes, rights of both stages and memory type; or the registers that
+// report the fault; and every flag that the walk set.
 
 #include <gtest/gtest.h>
 
@@ -13,7 +14,7 @@
 
 #include "naive_report.hpp"
 #include "nested_world.hpp"
-#include "nestwalk/models/mmu.hpp"
+#include "nestwalk/models/fence_unit.hpp"
 
 namespace nestwalk::models {
 namespace {
@@ -44,6 +45,17 @@ naive::Shape shape_of(const Geometry& geometry, bool wide, u64 root) {
 // All of the flags that some format has, where a flip changes what a walk does about them.
 constexpr unsigned kFlagBits[] = {5, 6, 7, 8, 9, 10, 51};
 
+// And those with which nothing else becomes of an entry: a table stays one, at the same place.
+// Dirty flags, which reads do not ask about, several times.
+constexpr unsigned kX86Bits[] = {0, 1, 2, 5, 8, 63, 6, 6, 6, 9, 9, 9};
+constexpr unsigned kArmBits[] = {0, 6, 10, 11, 51, 53, 54, 59, 60, 61, 62, 7, 7, 7, 7};
+constexpr unsigned kRiscvBits[] = {0, 1, 2, 3, 4, 5, 6, 7, 7, 7, 7};
+constexpr std::span<const unsigned> flag_bits(Architecture architecture) {
+  if (architecture == Architecture::X86_64) return kX86Bits;
+  if (architecture == Architecture::AArch64) return kArmBits;
+  return kRiscvBits;
+}
+
 CacheShape small_tlb(const Geometry& shape) {
   const u8 page = shape.page_shift, large = static_cast<u8>(shape.shift(1));
   return {{{2, 2, {page}, ReplacementKind::Lru}, {1, 4, {large}, ReplacementKind::Lru}}, 1};
@@ -71,7 +83,8 @@ class Differential {
     whole_ = world_.regime;
   }
 
-  u32 run(bool damaged) {
+  enum class By { DamagedWalks, Walks, Tlbs };
+  u32 run(By way) {
     u32 faults = 0;
     for (u32 n = 0; n < kCasesPerWorld && !testing::Test::HasFailure(); ++n) {
       set_registers();
@@ -79,14 +92,27 @@ class Differential {
       if (!world_.regime.guest.on()) address = physical_[random_() % physical_.size()];
       const auto access = static_cast<AccessKind>(random_() % 3);
       const bool user = random_() % 4 != 0;
-      if (damaged) {
-        compare_damaged(address, access, user);
-      } else {
-        const naive::Answer expected = compare(address, access, user);
-        compare_mmu(expected, address, access, user);
+      bool stops = false;
+      switch (way) {
+        case By::DamagedWalks:
+          stops = compare_damaged(address, access, user);
+          break;
+        case By::Walks:
+          stops = compare(address, access, user);
+          break;
+        case By::Tlbs:
+          stops = compare_mmu(address, access, user);
+          // What the TLBs know is asked for in other ways, in the same or in other regimes.
+          for (u64 more = random_() % 6; more != 0; --more) {
+            if (random_() % 4 == 0) change_an_entry();
+            if (world_.regime.guest.on() && random_() % 2 == 0) set_privilege();
+            compare_mmu(address, static_cast<AccessKind>(random_() % 3), random_() % 2 == 0);
+          }
+          break;
       }
-      faults += world_.fault ? 1 : 0;
+      faults += stops ? 1 : 0;
     }
+    while (!changed_.empty()) take_back();  // the engine frees its tables by what they say
     return faults;
   }
 
@@ -149,21 +175,38 @@ class Differential {
     const u64 mode = random_() % 8;
     if (mode == 0) regime.guest = {};
     if (mode == 1) regime.nested = {};
-    const u64 rules = G::kArchitecture == Architecture::X86_64 ? random_() % 4 : random_() % 2;
-    regime.privilege = {(rules & 1) != 0, (rules & 2) != 0};
-    regime.vmid = static_cast<u16>(1 + mode * 4 + rules);
-    regime = regime.tagged(world_.tags);
-    mmu_.set_regime(regime);
+    regime.vmid = static_cast<u16>(1 + mode);
     naive::Machine& machine = naive_.machine();
     machine.guest = shape_of(world_.guest.geometry(), wide_, world_.guest.root().value());
     machine.nested = shape_of(world_.nested.geometry(), wide_, world_.nested.root().value());
     machine.guest.on = regime.guest.on();
     machine.nested.on = regime.nested.on();
-    machine.kernel_touches_user = regime.privilege.kernel_touches_user;
-    machine.kernel_executes_user = regime.privilege.kernel_executes_user;
+    set_privilege();
+  }
+  // Guests change these without a fence.
+  void set_privilege() {
+    const u64 rules = random_();
+    const auto rule = [&](unsigned bit, bool there) { return there && (rules >> bit & 1) != 0; };
+    const bool x86 = G::kArchitecture == Architecture::X86_64;
+    const bool riscv = G::kArchitecture == Architecture::RiscV64;
+    naive::Machine& machine = naive_.machine();
+    machine.kernel_touches_user = rule(0, true);
+    machine.kernel_executes_user = rule(1, x86);
+    machine.write_protect = !rule(2, x86);
+    machine.vs_mxr = rule(3, riscv);
+    machine.mxr = rule(4, riscv);
+    PrivilegeRules& privilege = world_.regime.privilege;
+    privilege = {};
+    privilege.kernel_touches_user = machine.kernel_touches_user;
+    privilege.kernel_executes_user = machine.kernel_executes_user;
+    privilege.kernel_writes_read_only = !machine.write_protect;
+    privilege.execute_is_read = machine.vs_mxr || machine.mxr;
+    privilege.nested_execute_is_read = machine.mxr;
+    world_.regime = world_.regime.tagged(world_.tags);
+    mmu_.set_regime(world_.regime);
   }
 
-  naive::Answer compare(u64 address, AccessKind access, bool user) {
+  bool compare(u64 address, AccessKind access, bool user) {
     loaded_.clear();
     naive::Answer expected = naive_.translate(address, access, user);
     world_.walk(address, access, user);
@@ -172,27 +215,95 @@ class Differential {
                  << std::hex << address << " access " << static_cast<int>(access) << " user "
                  << user << " registers " << world_.regime.guest.on() << world_.regime.nested.on());
     EXPECT_EQ(fault.kind, expected.kind);
-    if (fault.kind != expected.kind) return expected;
+    if (fault.kind != expected.kind) return true;
     fault ? compare_faults(fault, expected, address, access, user)
           : compare_results(expected, address);
+    compare_memory();
+    return static_cast<bool>(fault);
+  }
+  // By way of the TLBs, which may know it already, and may refuse by themselves.
+  bool compare_mmu(u64 address, AccessKind access, bool user) {
+    loaded_.clear();
+    const naive::Answer expected = naive_.translate(address, access, user);
+    Mmu::Outcome found;
+    if (!mmu_.translate({address, access, user}, world_, 0, found)) world_.wheel.run();
+    SCOPED_TRACE(testing::Message() << std::hex << address << " access " << static_cast<int>(access)
+                                    << " user " << user << " vmid " << world_.regime.vmid);
+    EXPECT_EQ(found.fault.kind, expected.kind);
+    if (found.fault.kind != expected.kind) return true;
+    compare_memory();
+    if (found.fault) {
+      compare_faults(found.fault, expected, address, access, user);
+      return true;
+    }
+    EXPECT_EQ(found.host, expected.host);
+    if (expected.memory_is_modelled) {
+      EXPECT_EQ(found.memory, expected.memory);
+    }
+    return false;
+  }
+  void compare_memory() {
     for (const auto& [at, before] : loaded_) {
       const auto updated = naive_.updated().find(at);
       EXPECT_EQ(world_.memory.load(Hpa(at)),
                 updated == naive_.updated().end() ? before : updated->second);
     }
-    return expected;
   }
-  // The same by way of the TLBs, which may know it already, and may refuse by themselves.
-  void compare_mmu(const naive::Answer& expected, u64 address, AccessKind access, bool user) {
-    Mmu::Outcome found;
-    if (!mmu_.translate({address, access, user}, world_, 0, found)) world_.wheel.run();
-    EXPECT_EQ(found.fault.kind, expected.kind);
-    if (found.fault.kind != expected.kind) return;
-    if (found.fault) return compare_faults(found.fault, expected, address, access, user);
-    EXPECT_EQ(found.host, expected.host);
-    if (expected.memory_is_modelled) {
-      EXPECT_EQ(found.memory, expected.memory);
+
+  // Flips a flag of an entry that the last translation read, or takes an earlier flip back.
+  void change_an_entry() {
+    if (changed_.size() > 6 || (!changed_.empty() && random_() % 2 == 0)) {
+      return take_back();
     }
+    const std::vector<naive::Reading>& readings = naive_.readings();
+    if (readings.empty()) return;
+    naive::Reading victim = readings[random_() % readings.size()];
+    for (const naive::Reading& other : readings) {
+      // Often the first stage's leaf.
+      if (!other.nested && !other.table && random_() % 2 == 0) victim = other;
+    }
+    const u64 before = world_.memory.load(Hpa(victim.at));
+    const auto bits = flag_bits(G::kArchitecture);
+    world_.memory.store(Hpa(victim.at), before ^ u64{1} << bits[random_() % bits.size()]);
+    changed_.push_back({victim.at, before, victim.nested});
+    fence(victim);
+  }
+  void take_back() {
+    const auto [at, before, nested] = changed_.back();
+    changed_.pop_back();
+    world_.memory.store(Hpa(at), before);
+    fence({at, 0, 0, nested, true, false});
+  }
+  // What software owes for a change: all of a table's reach, or often no more than a leaf's own. A
+  // page of the guest's tables is no leaf's own: what was found with its help names another page.
+  void fence(const naive::Reading& changed) {
+    const bool narrow = !changed.table && !changed.of_table && random_() % 4 != 0;
+    for (u16 vmid = 1; vmid <= 8; ++vmid) {
+      FenceRequest request;
+      request.vmid = vmid;
+      request.root = whole_.nested.root;
+      request.address = changed.input;
+      for (const FenceKind kind : fences(changed.nested, narrow)) {
+        request.kind = kind;
+        apply_fence(request, mmu_, world_.tags);
+      }
+    }
+  }
+  static std::vector<FenceKind> fences(bool nested, bool narrow) {
+    using enum FenceKind;
+    switch (G::kArchitecture) {
+      case Architecture::X86_64:
+        if (nested) return {InveptSingle};
+        return {narrow ? InvvpidAddress : InvvpidSingle};
+      case Architecture::AArch64:
+        if (nested && narrow) return {TlbiIpas2e1, TlbiVmalle1};
+        if (nested) return {TlbiVmalls12e1};
+        return {narrow ? TlbiVaae1 : TlbiVmalle1};
+      case Architecture::RiscV64:
+        if (nested) return {narrow ? GvmaAddressVmid : GvmaVmid};
+        return {narrow ? VvmaAddress : VvmaAll};
+    }
+    return {};
   }
   void compare_results(const naive::Answer& expected, u64 address) {
     const Translation& found = world_.translation;
@@ -239,22 +350,28 @@ class Differential {
     return entry ^ u64 { 1 } << random_() % 64 ^ second;
   }
   u64 some_reference() { return read_[random_() % read_.size()]; }
-  void compare_damaged(u64 address, AccessKind access, bool user) {
+  bool compare_damaged(u64 address, AccessKind access, bool user) {
     world_.walk(address, access, user);
     read_.clear();
     for (u32 n = 0; n < world_.record.count; ++n) {
       const u64 at = world_.record.references[n].address;
       if (world_.memory.contains(Hpa(at), 8)) read_.push_back(at);
     }
-    if (read_.empty()) return (void)compare(address, access, user);
+    if (read_.empty()) return compare(address, access, user);
     const Hpa victim(some_reference());
     const u64 before = world_.memory.load(victim);
     world_.memory.store(victim, damage(before));
-    compare(address, access, user);
+    const bool stops = compare(address, access, user);
     // The walk may have set flags in foreign entries: take those back, too.
     for (const auto& [at, value] : loaded_) world_.memory.store(Hpa(at), value);
     world_.memory.store(victim, before);
+    return stops;
   }
+
+  struct Changed {
+    u64 at, before;
+    bool nested;
+  };
 
   bool wide_;  ///< the table's own geometry says how wide the machine's addresses are
   NestedWorld<G, N> world_;
@@ -266,6 +383,7 @@ class Differential {
   std::vector<u64> physical_;  ///< guest-physical
   std::vector<u64> read_;      ///< where a walk read
   std::map<u64, u64> loaded_;  ///< what the naive translator read
+  std::vector<Changed> changed_;
 };
 
 WalkerShape all_caches(const Geometry& guest, const Geometry& nested) {
@@ -289,15 +407,16 @@ void check_pair(const Geometry& guest, const Geometry& nested, u32 share) {
   SCOPED_TRACE(testing::Message() << int{guest.levels} << " of " << int{guest.input_bits} << " by "
                                   << int{nested.levels} << " of " << int{nested.input_bits});
   const u32 worlds = kCases / share / 2 / kCasesPerWorld + 1;
-  u32 faults[2] = {0, 0};
+  using World = Differential<G, N>;
+  u32 faults[3] = {0, 0, 0};
   for (u32 seed = 0; seed < worlds && !testing::Test::HasFailure(); ++seed) {
     for (const bool hardware_dirty : {false, true}) {
-      faults[0] += Differential<G, N>(guest, nested, {}, hardware_dirty, seed).run(true);
+      const WalkerShape caches = all_caches(guest, nested);
+      faults[0] += World(guest, nested, {}, hardware_dirty, seed).run(World::By::DamagedWalks);
+      faults[2] += World(guest, nested, caches, hardware_dirty, seed + 2000).run(World::By::Tlbs);
       if (seed % 2 != 0) continue;
-      // Nothing is unmapped, so what the caches keep stays true.
-      faults[1] +=
-          Differential<G, N>(guest, nested, all_caches(guest, nested), hardware_dirty, seed + 1000)
-              .run(false);
+      // Nothing changes, so what the caches keep stays true.
+      faults[1] += World(guest, nested, caches, hardware_dirty, seed + 1000).run(World::By::Walks);
     }
   }
   const u32 damaged = 2 * worlds * kCasesPerWorld, whole = 2 * (worlds + 1) / 2 * kCasesPerWorld;
@@ -306,6 +425,8 @@ void check_pair(const Geometry& guest, const Geometry& nested, u32 share) {
   EXPECT_LT(faults[0], damaged - damaged / 12);
   EXPECT_GT(faults[1], whole / 20);
   EXPECT_LT(faults[1], whole - whole / 4);
+  EXPECT_GT(faults[2], damaged / 20);
+  EXPECT_LT(faults[2], damaged - damaged / 12);
 }
 
 class X86Modes : public testing::TestWithParam<std::pair<unsigned, unsigned>> {};

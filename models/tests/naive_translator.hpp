@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <map>
+#include <vector>
 
 #include "naive_formats.hpp"
 
@@ -18,6 +19,8 @@ struct Machine {
   bool hardware_dirty = false;        ///< EPT A/D, FEAT_HAFDBS, Svadu
   bool kernel_touches_user = true;    ///< no SMAP, SUM, no PAN
   bool kernel_executes_user = false;  ///< no SMEP
+  bool write_protect = true;          ///< x86: CR0.WP
+  bool mxr = false, vs_mxr = false;   ///< RISC-V: sstatus.MXR, vsstatus.MXR
   std::function<bool(u64)> exists;    ///< is there host memory at an address?
   std::function<u64(u64)> load;
 };
@@ -38,6 +41,16 @@ struct Answer {
   bool memory_is_modelled = true;
 };
 
+/// An entry that a translation read.
+struct Reading {
+  u64 at;
+  u64 input;  ///< virtual, or guest-physical in the second stage
+  unsigned level;
+  bool nested;
+  bool table;     ///< it points to one
+  bool of_table;  ///< in the second stage: on the way to an entry of the first
+};
+
 class Translator {
  public:
   explicit Translator(const Machine& machine) : m_(machine) {}
@@ -45,10 +58,12 @@ class Translator {
   Machine& machine() { return m_; }
   /// Entries as they are once the last translation has set their flags.
   const std::map<u64, u64>& updated() const { return updated_; }
+  const std::vector<Reading>& readings() const { return readings_; }
 
   Answer translate(u64 address, AccessKind access, bool user) {
     answer_ = {};
     updated_.clear();
+    readings_.clear();
     access_ = access;
     user_ = user;
     if (!m_.guest.on) {
@@ -138,6 +153,7 @@ class Translator {
       const u64 slot = table + 8 * index(m_.nested, address, level);
       if (!m_.exists(slot)) return stop(FaultKind::BusError), false;
       const Seen s = below(above, see(load(slot), level, true));
+      readings_.push_back({slot, address, level, true, s.kind == Seen::Table, for_table});
       if (s.kind == Seen::Nothing) return stop(FaultKind::NotPresent), false;
       if (s.kind == Seen::Wrong) return stop(FaultKind::Malformed), false;
       if (s.kind == Seen::Table) {
@@ -147,7 +163,10 @@ class Translator {
         continue;
       }
       answer_.granted = rwx(s.r, s.w, s.x);
-      const bool permitted = !(r && !s.r) && !(w && !s.w) && !(x && !s.x);
+      // "The HS-level MXR bit makes execute-only pages readable for both stages", those that hold
+      // tables excepted: the walk's own reads are no loads.
+      const bool readable = s.r || (m_.mxr && s.x && !for_table);
+      const bool permitted = !(r && !readable) && !(w && !s.w) && !(x && !s.x);
       const bool arm_flag = m_.architecture == Architecture::AArch64 && flag_is_missing(s, w);
       if (arm_flag) return stop(FaultKind::AccessFlag), false;
       if (!permitted) return stop(FaultKind::Permission), false;
@@ -157,7 +176,7 @@ class Translator {
       host = s.next + (address & ((u64{1} << shift) - 1));
       if (!for_table) {
         answer_.nested_shift = shift;
-        answer_.nested_rights = answer_.granted;
+        answer_.nested_rights = rwx(readable, s.w, s.x);
         combine(s);
       }
       answer_.nested = answer_.for_table = answer_.table_write = false;
@@ -187,8 +206,10 @@ class Translator {
   }
 
   unsigned rights(const Seen& s, bool user) const {
-    if (user) return s.u ? rwx(s.r, s.w, s.x) : 0;
-    unsigned all = rwx(s.r, s.w, s.kernel_x);
+    // "vsstatus.MXR affects only VS-stage execute-only pages", sstatus.MXR those, too.
+    const bool readable = s.r || ((m_.mxr || m_.vs_mxr) && s.x);
+    if (user) return s.u ? rwx(readable, s.w, s.x) : 0;
+    unsigned all = rwx(readable, s.w || !m_.write_protect, s.kernel_x);
     if (s.u && !m_.kernel_touches_user) all &= 4;
     if (s.u && !m_.kernel_executes_user) all &= 3;
     return all;
@@ -205,6 +226,7 @@ class Translator {
     const Seen s = below(above, see(load(slot), level, false));
     if (s.kind == Seen::Nothing) return void(stop(FaultKind::NotPresent));
     if (s.kind == Seen::Wrong) return void(stop(FaultKind::Malformed));
+    readings_.push_back({slot, address, level, false, s.kind == Seen::Table, false});
     const unsigned of_user = rights(s, true), of_kernel = rights(s, false);
     if (s.kind == Seen::Leaf) {
       if (m_.architecture == Architecture::AArch64 && flag_is_missing(s, write)) {
@@ -237,6 +259,7 @@ class Translator {
   Machine m_;
   Answer answer_;
   std::map<u64, u64> updated_;
+  std::vector<Reading> readings_;
   AccessKind access_ = AccessKind::Read;
   bool user_ = false;
 };

@@ -203,6 +203,14 @@ class Mmu final : public Actor {
   static bool usable(const Translation& entry, const Request& request) {
     return usable(entry, request.access, request.user);
   }
+  /// Does the entry by itself say which fault comes first? The first stage refuses first. Before
+  /// the second refuses a write, the first stage's dirty flag has its turn: it may be clear, for
+  /// software or hardware to set. Only a walk knows what that meets.
+  static bool refuses(const Translation& entry, const Request& request) {
+    const Rights needed = Rights::needed(request.access, request.user);
+    if (!entry.guest.permit(needed)) return true;
+    return !entry.nested.permit(needed) && (entry.dirty || request.access != AccessKind::Write);
+  }
   static void set(Outcome& outcome, const Translation& entry, u64 address) {
     outcome.fault.kind = FaultKind::None;
     outcome.host = entry.host_of(address);

@@ -25,13 +25,26 @@ constexpr u64 slot_of(u64 table, const Geometry& shape, u64 input, unsigned leve
   return table + (input >> shape.shift(level) & addrspace::low_mask(bits)) * sizeof(u64);
 }
 
+/// Who may do what beyond the entries' own words: control registers. Software may change them
+/// without a fence, so they are part of a cached translation's tags.
+struct PrivilegeRules {
+  bool kernel_touches_user = true;    ///< no SMAP, or EFLAGS.AC; SUM; no PAN
+  bool kernel_executes_user = false;  ///< no SMEP; never on RISC-V
+  bool not_known = false;             ///< who accesses: whatever one of the two may do is permitted
+  bool kernel_writes_read_only = false;  ///< x86: CR0.WP is clear
+  bool execute_is_read = false;          ///< RISC-V, first stage: vsstatus.MXR or sstatus.MXR
+  bool nested_execute_is_read = false;   ///< and the second: sstatus.MXR, not for tables
+  friend bool operator==(const PrivilegeRules&, const PrivilegeRules&) = default;
+};
+
 /// The tags of a cached translation. Which of them count is the kind's matter: a guest-physical
 /// entry of x86 has a root and no ids, a linear one has ids and no root.
 struct Tag {
-  u64 root = 0;         ///< x86: EP4TA, EPTP bits 51:12; else 0
-  u16 vmid = 0;         ///< VMID or VPID
-  u16 asid = 0;         ///< ASID or PCID
-  bool global = false;  ///< for every ASID
+  u64 root = 0;            ///< x86: EP4TA, EPTP bits 51:12; else 0
+  u16 vmid = 0;            ///< VMID or VPID
+  u16 asid = 0;            ///< ASID or PCID
+  bool global = false;     ///< for every ASID
+  PrivilegeRules rules{};  ///< of what the first stage, or both, translate; no fence names them
   friend bool operator==(const Tag&, const Tag&) = default;
 };
 
@@ -45,13 +58,6 @@ class Tags {
 
  private:
   std::vector<Tag> tags_;
-};
-
-/// Who may do what; control registers that do not change while a guest runs.
-struct PrivilegeRules {
-  bool kernel_touches_user = true;    ///< no SMAP; SUM; no PAN
-  bool kernel_executes_user = false;  ///< no SMEP; never on RISC-V
-  bool not_known = false;             ///< who accesses: whatever one of the two may do is permitted
 };
 
 struct Regime {

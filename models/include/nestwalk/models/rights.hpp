@@ -22,12 +22,18 @@ class Rights {
     const unsigned rwx = access.bits() & 7u;
     return Rights(static_cast<u8>(rwx | rwx << 3));
   }
+  /// Of one that is also read by whoever may execute it.
+  constexpr Rights with_execute_as_read() const {
+    return Rights(static_cast<u8>(bits_ | (bits_ >> 2 & 0b001001u)));
+  }
   /// Of a guest leaf, after what its tables left of it.
   static constexpr Rights guest(Access access, PrivilegeRules rules) {
-    const unsigned rwx = access.bits() & 7u;
+    unsigned rwx = access.bits() & 7u;
+    if (rules.execute_is_read) rwx = Rights(static_cast<u8>(rwx)).with_execute_as_read().bits_;
     const bool user = access.has(kUser);
     const unsigned of_user = user ? (access.has(kUserMayExecute) ? rwx : rwx & 3) : 0;
     unsigned of_kernel = access.has(kKernelMayExecute) ? rwx : rwx & 3;
+    if (rules.kernel_writes_read_only) of_kernel |= 2;
     if (user && !rules.kernel_touches_user) of_kernel &= 4;
     if (user && !rules.kernel_executes_user) of_kernel &= 3;
     if (rules.not_known) return Rights::nested(Access(static_cast<u8>(of_user | of_kernel)));

@@ -157,6 +157,12 @@ class Walker final : public Actor {
   bool nested_table_entry(Walk& walk, const Entry& entry, u32 number);
   bool nested_leaf(Walk& walk, const Entry& entry, u32 number);
   bool nested_done(Walk& walk, u32 number);
+  /// What a leaf of the second stage permits to what the walk translates for.
+  static Rights nested_rights(const Walk& walk, Rights of_leaf) {
+    const bool execute_is_read =
+        walk.purpose == Purpose::Data && walk.request.regime->privilege.nested_execute_is_read;
+    return execute_is_read ? of_leaf.with_execute_as_read() : of_leaf;
+  }
   bool table_is_known(Walk& walk, u32 number);
   bool data_is_known(Walk& walk);
   bool finish(Walk& walk);
