@@ -209,13 +209,19 @@ void dirty_harvest(benchmark::State& state) {
       });
 }
 
+// Where random translations go.
+std::vector<Gpa> random_addresses() {
+  std::mt19937_64 random(1);
+  std::vector<Gpa> where(kPages);
+  for (Gpa& at : where) at = kStart + random() % kBytes;
+  return where;
+}
+
 template <class Machine>
 void random_translate(benchmark::State& state) {
   Fixture<Machine> fixture;
   kMapEager(fixture.space());
-  std::mt19937_64 random(1);
-  std::vector<Gpa> where(kPages);
-  for (Gpa& at : where) at = kStart + random() % kBytes;
+  const std::vector<Gpa> where = random_addresses();
   const auto& space = fixture.space();
   for (auto _ : state) {
     time_once(state, [&] {
@@ -226,6 +232,90 @@ void random_translate(benchmark::State& state) {
         sum += found->value();
       }
       benchmark::DoNotOptimize(sum);
+    });
+  }
+  count_items(state, kPages);
+}
+
+// Floors: loops that do what no engine can leave out, with the same tables and the same Hal. What
+// an operation takes beyond its floor is the engine's.
+
+/// The tables of pages of the space, one for each `kTableBytes`.
+constexpr u64 kTableBytes = 2 * kMiB;
+template <class Space>
+std::vector<Hpa> tables_of_pages(const Space& space) {
+  std::vector<Hpa> tables;
+  for (Gpa at = kStart; at < kStart + kBytes; at += kTableBytes) {
+    tables.push_back(space.page_table().entry(at)->slot);
+  }
+  return tables;
+}
+
+/// A translation: which table, which entry.
+template <class Machine>
+void floor_of_translate(benchmark::State& state) {
+  using F = typename Machine::F;
+  Fixture<Machine> fixture;
+  kMapEager(fixture.space());
+  const auto& hal = fixture.space().page_table().hal();
+  const std::vector<Hpa> tables = tables_of_pages(fixture.space());
+  const std::vector<Gpa> where = random_addresses();
+  for (auto _ : state) {
+    time_once(state, [&] {
+      u64 sum = 0;
+      for (const Gpa at : where) {
+        const Hpa table = tables[(at - kStart) / kTableBytes];
+        const u64 entry = hal.read_entry(table + at.offset_in(kTableBytes) / kFrameBytes * 8);
+        require(F::is_valid(entry, 0));
+        sum += F::address(entry, 0).value() + at.offset_in(kFrameBytes);
+      }
+      benchmark::DoNotOptimize(sum);
+    });
+  }
+  count_items(state, kPages);
+}
+
+/// An unmapping: each entry read, each frame given back.
+template <class Machine>
+void floor_of_unmap_eager(benchmark::State& state) {
+  using F = typename Machine::F;
+  Fixture<Machine> fixture;
+  for (auto _ : state) {
+    fixture.renew();
+    kMapEager(fixture.space());
+    auto& hal = fixture.space().page_table().hal();
+    const std::vector<Hpa> tables = tables_of_pages(fixture.space());
+    time_once(state, [&] {
+      for (const Hpa table : tables) {
+        for (u64 n = 0; n < kTableBytes / kFrameBytes; ++n) {
+          const u64 entry = hal.read_entry(table + n * sizeof(u64));
+          if ((entry & F::kOwned) != 0) hal.free_frame(F::address(entry, 0));
+        }
+      }
+    });
+    // They were given back, so nobody may do so again.
+    for (const Hpa table : tables) hal.zero(table, kFrameBytes);
+  }
+  count_items(state, kPages);
+}
+
+/// Eager populate, and a fault: a frame taken, an entry stored.
+template <class Machine>
+void floor_of_populate(benchmark::State& state) {
+  using F = typename Machine::F;
+  Fixture<Machine> fixture;
+  for (auto _ : state) {
+    fixture.renew();
+    auto& hal = fixture.space().page_table().hal();
+    time_once(state, [&] {
+      for (u64 table = 0; table < kBytes / kTableBytes; ++table) {
+        const Hpa slots = *hal.alloc_frame();
+        for (u64 n = 0; n < kTableBytes / kFrameBytes; ++n) {
+          const Result<Hpa> frame = hal.alloc_frame();
+          require(frame.ok());
+          hal.write_entry(slots + n * sizeof(u64), F::address_bits(*frame) | F::kOwned);
+        }
+      }
     });
   }
   count_items(state, kPages);
@@ -249,6 +339,9 @@ NESTWALK_BENCH(linear_huge_32g_whole);
 NESTWALK_BENCH(protect);
 NESTWALK_BENCH(split_2m);
 NESTWALK_BENCH(dirty_harvest);
+NESTWALK_BENCH(floor_of_populate);
+NESTWALK_BENCH(floor_of_translate);
+NESTWALK_BENCH(floor_of_unmap_eager);
 
 }  // namespace
 }  // namespace nestwalk::bench

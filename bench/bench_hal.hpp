@@ -65,8 +65,8 @@ class BenchHal : public HalBase<BenchHal<kArchitecture, kZeroed>> {
   /// Makes all frames fresh again: tables are zeroed, memory that nobody wrote stays as it is.
   void recycle() {
     for (u64 frame = 0; frame < next_; ++frame) {
-      // All that the engine writes here begins at the start of a frame; a look at one cache line
-      // spares the rest. Were it wrong, the next mapping would fail and the benchmark abort.
+      // Whatever the engine writes in these benchmarks, it writes something within the first line
+      // of a frame: a look at that spares the rest.
       u64* words = reinterpret_cast<u64*>(memory_ + frame * kFrameBytes);
       const bool written = std::any_of(words, words + 8, [](u64 word) { return word != 0; });
       if (written) std::fill_n(words, kFrameBytes / sizeof(u64), u64{0});

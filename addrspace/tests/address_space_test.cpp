@@ -325,6 +325,67 @@ TEST_F(AddressSpaceTest, running_out_of_memory_is_an_outcome_of_its_own) {
   EXPECT_TRUE(resolved(FaultOutcome::Mapped));
 }
 
+// Of faults in one lazy area, each may use what the last one found out; the area of the next four
+// tests has been faulted in twice, at its first two pages.
+class FaultAfterFault : public AddressSpaceTest {
+ protected:
+  FaultAfterFault() {
+    EXPECT_TRUE(space_.map_alloc(at(0), 8 * kPage, kRw, Backend::lazy()));
+    EXPECT_EQ(space_.handle_fault(at(0), kWrite), FaultOutcome::Mapped);
+    EXPECT_EQ(space_.handle_fault(at(1), kWrite), FaultOutcome::Mapped);
+  }
+  static Gpa at(u64 page) { return Gpa(2 * kMiB + page * kPage); }
+};
+
+TEST_F(FaultAfterFault, has_the_permissions_that_the_area_has_by_then) {
+  ASSERT_TRUE(space_.protect(at(0), 8 * kPage, kRo));
+  EXPECT_EQ(space_.handle_fault(at(2), kWrite), FaultOutcome::NoPermission);
+  EXPECT_EQ(space_.handle_fault(at(2), kRead), FaultOutcome::Mapped);
+  EXPECT_EQ(space_.query(at(2))->flags, kRo);
+  ASSERT_TRUE(space_.protect(at(0), 8 * kPage, kRw));
+  EXPECT_EQ(space_.handle_fault(at(3), kWrite), FaultOutcome::Mapped);
+  EXPECT_EQ(space_.query(at(3))->flags, kRw);
+  EXPECT_EQ(space_.handle_fault(at(4), kExecute), FaultOutcome::NoPermission);
+}
+
+TEST_F(FaultAfterFault, finds_no_area_where_it_was_unmapped) {
+  ASSERT_TRUE(space_.unmap(at(2), kPage));
+  EXPECT_EQ(space_.handle_fault(at(3), kRead), FaultOutcome::Mapped);
+  EXPECT_EQ(space_.handle_fault(at(2), kRead), FaultOutcome::NoArea);
+  EXPECT_EQ(space_.usage().tables.owned_bytes, 3 * kPage);
+  ASSERT_TRUE(space_.map_linear(at(2), Hpa(0), kPage, kRw));
+  EXPECT_EQ(space_.handle_fault(at(2), kRead), FaultOutcome::AlreadyMapped);
+  space_.clear();
+  EXPECT_EQ(space_.handle_fault(at(4), kRead), FaultOutcome::NoArea);
+  EXPECT_EQ(space_.usage().tables.owned_bytes, 0u);
+}
+
+TEST_F(FaultAfterFault, is_seen_by_a_dirty_log_that_started_meanwhile) {
+  ASSERT_TRUE(space_.start_dirty_log(DirtyTracking::WriteProtection));
+  EXPECT_EQ(space_.handle_fault(at(2), kRead), FaultOutcome::Mapped);
+  EXPECT_EQ(space_.query(at(2))->flags, kRo);
+  EXPECT_EQ(space_.handle_fault(at(3), kWrite), FaultOutcome::Mapped);
+  EXPECT_EQ(harvest(space_.range()), Ranges{bytes(at(3).value(), kPage)});
+  ASSERT_TRUE(space_.stop_dirty_log());
+  EXPECT_EQ(space_.handle_fault(at(4), kRead), FaultOutcome::Mapped);
+  EXPECT_EQ(space_.query(at(4))->flags, kRw);
+}
+
+TEST_F(FaultAfterFault, in_another_area_has_what_that_one_promises) {
+  ASSERT_TRUE(space_.map_alloc(at(8), 4 * kPage, kRo, Backend::lazy()));
+  ASSERT_TRUE(space_.map_alloc(at(16), 16 * kPage, kRw, Backend::lazy(2)));
+  for (u64 n = 0; n < 2; ++n) {
+    EXPECT_EQ(space_.handle_fault(at(2 + n), kWrite), FaultOutcome::Mapped);
+    EXPECT_EQ(space_.handle_fault(at(8 + n), kWrite), FaultOutcome::NoPermission);
+    EXPECT_EQ(space_.handle_fault(at(8 + n), kRead), FaultOutcome::Mapped);
+    EXPECT_EQ(space_.query(at(8 + n))->flags, kRo);
+    // Four pages around, so the next group is free.
+    EXPECT_EQ(space_.handle_fault(at(16 + 4 * n), kWrite), FaultOutcome::Mapped);
+    EXPECT_TRUE(space_.translate(at(16 + 4 * n + 3)));
+  }
+  EXPECT_EQ(space_.usage().tables.owned_bytes, (2 + 2 + 2 + 8) * kPage);
+}
+
 TEST(FaultOutcomes, have_names) {
   EXPECT_STREQ(to_string(FaultOutcome::Mapped), "mapped");
   EXPECT_STREQ(to_string(FaultOutcome::OutOfMemory), "out of memory");

@@ -79,6 +79,12 @@ TEST(Result, holds_a_value_or_an_error) {
   EXPECT_EQ(error.error(), Error::NotMapped);
 }
 
+// Two registers without padding, the value and the state: nothing is stored narrower than it is
+// loaded again. (forwarding/ looks at the code.)
+static_assert(sizeof(Result<std::uint64_t>) == 2 * sizeof(std::uint64_t));
+static_assert(std::has_unique_object_representations_v<Result<std::uint64_t>>);
+static_assert(sizeof(Result<void>) == sizeof(std::uint64_t));
+
 TEST(Result, holds_each_error) {
   for (const ErrorCase& row : kErrors) {
     EXPECT_EQ(Result<int>(row.error).error(), row.error);

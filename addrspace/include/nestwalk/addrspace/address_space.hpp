@@ -169,6 +169,7 @@ class AddressSpace {
   void clear() {
     (void)table_.unmap_region(range_);  // whole areas only: nothing to split, so it cannot fail
     areas_.clear();
+    usual_ = {};
     tracking_ = DirtyTracking::Off;
   }
 
@@ -183,15 +184,11 @@ class AddressSpace {
   /// A nested page fault of the guest. An address need not be aligned; `kUser` in the access is
   /// ignored, since nested tables serve all privilege levels.
   FaultOutcome handle_fault(Gpa gpa, Access access) {
-    const Area* area = areas_.find_again(gpa);
-    if (area == nullptr) return FaultOutcome::NoArea;
-    if (!permits(area->flags.access, access)) return FaultOutcome::NoPermission;
-    if (area->backend.kind != Backend::Kind::Lazy) return handle_present(*area, gpa, access);
-    if (tracking_ == DirtyTracking::Off && area->backend.fault_around_order == 0) {
-      const auto quick = table_.populate_page(gpa, table_.plain_encoding(area->flags)(0));
-      if (quick == Table::Quick::Done) return FaultOutcome::Mapped;
+    if (usual_.range.contains(gpa) && usual_.access.has(access & kRwx) &&
+        table_.populate_page(gpa, usual_.bits)) {
+      return FaultOutcome::Mapped;
     }
-    return handle_missing(*area, gpa, access);
+    return handle_any_fault(gpa, access);
   }
 
   // Looking -------------------------------------------------------------------------------------
@@ -257,6 +254,7 @@ class AddressSpace {
     if (how == DirtyTracking::Hardware && !table_.hardware_tracks_dirty()) {
       return Error::UnsupportedFeature;
     }
+    usual_ = {};
     tracking_ = how;
     edit_leaves(range_,
                 [&](const Area& area, u64 entry, unsigned, Gpa) { return as_clean(area, entry); });
@@ -325,6 +323,7 @@ class AddressSpace {
   /// Nodes first, then the table, then the areas: whatever fails, fails before anything changed.
   template <class InTable, class InAreas>
   Result<void> change(unsigned nodes, InTable&& in_table, InAreas&& in_areas) {
+    usual_ = {};
     Result<void> done = areas_.reserve(nodes);
     if (done) done = in_table();
     if (done) in_areas();
@@ -338,7 +337,21 @@ class AddressSpace {
 
   // Faults --------------------------------------------------------------------------------------
 
-  [[gnu::noinline]] FaultOutcome handle_missing(const Area& area, Gpa gpa, Access access) {
+  [[gnu::noinline]] FaultOutcome handle_any_fault(Gpa gpa, Access access) {
+    const Area* area = areas_.find_again(gpa);
+    if (area == nullptr) return FaultOutcome::NoArea;
+    if (!permits(area->flags.access, access)) return FaultOutcome::NoPermission;
+    if (area->backend.kind != Backend::Kind::Lazy) return handle_present(*area, gpa, access);
+    const bool page_by_page = area->backend.fault_around_order == 0;
+    if (tracking_ == DirtyTracking::Off && page_by_page && !usual_.range.contains(gpa)) {
+      const u64 bits = table_.plain_encoding(area->flags)(0) | F::kOwned;
+      usual_ = {area->range, area->flags.access, bits};
+      if (table_.populate_page(gpa, bits)) return FaultOutcome::Mapped;
+    }
+    return handle_missing(*area, gpa, access);
+  }
+
+  FaultOutcome handle_missing(const Area& area, Gpa gpa, Access access) {
     Gather gather(Cause::Fault, table_.tag(), gpa);
     const Result<bool> backed = populate(area, gpa, access, gather);
     if (!backed) return FaultOutcome::OutOfMemory;
@@ -466,9 +479,19 @@ class AddressSpace {
     });
     if (!gather.empty()) table_.hal().invalidate(gather);
   }
+
+  // Faults come in crowds: all that the next one in the same lazy area needs to know, as long as no
+  // log runs and the area stays as it is.
+  struct Usual {
+    GpaRange range;
+    Access access;
+    u64 bits = 0;  ///< an owned leaf for address 0
+  };
+
   GpaRange range_;
   Table table_;
   AreaSet<H> areas_;
+  Usual usual_;
   DirtyTracking tracking_ = DirtyTracking::Off;
 };
 

@@ -39,12 +39,15 @@ struct Area {
   /// Promised while a dirty log runs: whoever reads the log has none of its pages yet.
   bool new_to_log = false;
 
+  /// From now on the promise is for a part of the range.
+  constexpr void narrow(GpaRange inside) {
+    if (backend.kind == Backend::Kind::Linear) backend.base += inside.start() - range.start();
+    range = inside;
+  }
   /// The same promise for a part of the range.
   constexpr Area part(GpaRange inside) const {
-    Area cut{inside, flags, backend, new_to_log};
-    if (backend.kind == Backend::Kind::Linear) {
-      cut.backend.base = backend.base + (inside.start() - range.start());
-    }
+    Area cut = *this;
+    cut.narrow(inside);
     return cut;
   }
 

@@ -119,7 +119,7 @@ class AreaSet {
       Node* next = node->next;
       if (cuts(*node, range.end())) {
         // The key moves up, but not past the next area's.
-        node->area = node->area.part(GpaRange::between(range.end(), node->area.range.end()));
+        node->area.narrow(GpaRange::between(range.end(), node->area.range.end()));
       } else {
         discard(node);
       }

@@ -106,10 +106,10 @@ class PageTable {
     // Tables of pages are known by heart, mostly: this is the one lookup that must be quick. No
     // shortcut leads from a guest-physical address that is out of range.
     if (!NestedFormat<F> && !tables_.accepts(at)) return Error::OutOfRange;
-    const Output table = tables_.page_table(offset(at));
-    if (table == Output(0)) [[unlikely]]
+    const Result<Output> table = tables_.page_table(offset(at));
+    if (!table) [[unlikely]]
       return translate_slowly(at);
-    const Position found = tables_.page_position(table, offset(at));
+    const Position found = tables_.page_position(*table, offset(at));
     if (!F::is_valid(found.entry, 0)) return Error::NotMapped;
     return address(found, at);
   }
@@ -270,21 +270,21 @@ class PageTable {
 
   // For an AddressSpace, which has checked the ranges: faults and dirty logging -------------------
 
-  enum class Quick : u8 { Done, NoMemory, NotTheCase };
-  /// The usual fault, quickly: backs one page in a table that is known already. `bits` is a leaf
-  /// for address 0.
-  Quick populate_page(Input at, u64 bits) {
+  /// The usual fault, quickly: backs one page in a table that is known already. `bits` is an owned
+  /// leaf for address 0. False where there is more to it, or no memory.
+  [[gnu::always_inline]] bool populate_page(Input at, u64 bits) {
     const u64 wanted = offset(at);
-    const Output table = tables_.page_table(wanted);
-    if (table == Output(0)) return Quick::NotTheCase;
-    const Position page = tables_.page_position(table, wanted);
-    if (page.entry != 0) return Quick::NotTheCase;
+    const Result<Output> table = tables_.page_table(wanted);
+    if (!table) return false;
+    const Position page = tables_.page_position(*table, wanted);
+    if (page.entry != 0) return false;
     const Result<Output> memory = tables_.new_leaf_memory(0);
-    if (!memory) return Quick::NoMemory;
-    tables_.store(page.slot, bits | F::address_bits(*memory) | F::kOwned);
+    if (!memory) return false;
+    tables_.count_owned(kPageBytes);
+    tables_.store(page.slot, bits | F::address_bits(*memory));
     hal().invalidate(Gather(Cause::Fault, tag_, at, at.aligned_down(kPageBytes), F::kPageShift,
                             change::kMadeValid, true));
-    return Quick::Done;
+    return true;
   }
 
   /// Backs a page that nothing maps yet with fresh memory, within `area`. True if it did, false
@@ -520,6 +520,7 @@ class PageTable {
     if (!slot) return slot.error();
     const Result<Output> memory = tables_.new_leaf_memory(level);
     if (!memory) return memory.error();
+    tables_.count_owned(Entries::size(level));
     tables_.store(*slot, encode(level) | F::address_bits(*memory) | F::kOwned);
     path.link();
     gather.note(Input(start | upper), Entries::size(level), Entries::shift(level),
@@ -543,6 +544,7 @@ class PageTable {
       if (tables_.load(slot) != 0) continue;
       const Result<Output> memory = tables_.new_leaf_memory(0);
       if (!memory) return;
+      tables_.count_owned(kPageBytes);
       put_page(slot, *memory, at | upper, bits, gather);
     }
   }

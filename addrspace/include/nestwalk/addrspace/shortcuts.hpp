@@ -24,20 +24,19 @@ class Shortcuts {
   /// The frame holds zeros.
   explicit Shortcuts(Hva frame) : words_(reinterpret_cast<u64*>(frame.value())) {}
 
-  /// The table of pages for an offset, or 0. (An empty word reads as a table at 0 for tag 0.)
-  Output find(u64 offset) const {
+  /// The table of pages for an offset.
+  Result<Output> find(u64 offset) const {
     const u64 word = __atomic_load_n(&words_[index(offset)], __ATOMIC_ACQUIRE);
-    if (word >> kFrameNumberBits != offset >> (kTableShift + kIndexBits)) return Output(0);
+    if (word >> kFrameNumberBits != tag(offset)) return Error::NotMapped;
     return Output(word << (64 - kFrameNumberBits) >> (64 - kFrameNumberBits - kFrameShift));
   }
 
   void remember(u64 offset, Output table) {
-    const u64 tag = offset >> (kTableShift + kIndexBits);
     // What does not fit is found the long way.
-    if (tag > low_mask(64 - kFrameNumberBits) ||
+    if (tag(offset) > low_mask(64 - kFrameNumberBits) ||
         table.value() >> (kFrameNumberBits + kFrameShift) != 0)
       return;
-    put(index(offset), tag << kFrameNumberBits | table.value() >> kFrameShift);
+    put(index(offset), tag(offset) << kFrameNumberBits | table.value() >> kFrameShift);
   }
 
   void forget(u64 from, u64 to) {
@@ -55,6 +54,8 @@ class Shortcuts {
  private:
   static constexpr unsigned kFrameNumberBits = 40;
 
+  /// Not 0, which is the tag of an empty word.
+  static constexpr u64 tag(u64 offset) { return (offset >> (kTableShift + kIndexBits)) + 1; }
   static constexpr u64 index(u64 offset) { return offset >> kTableShift & (kEntries - 1); }
   void put(u64 index, u64 word) { __atomic_store_n(&words_[index], word, __ATOMIC_RELEASE); }
 

@@ -99,21 +99,20 @@ class Tables {
 
   /// Descends to the entry that translates `offset`, or to where the tables end.
   Position find(u64 offset) const {
-    const Output table = page_table(offset);
-    return table != Output(0) ? page_position(table, offset) : descend(offset);
+    const Result<Output> table = page_table(offset);
+    return table ? page_position(*table, offset) : descend(offset);
   }
-  /// The table of pages for an offset, if it is remembered; else 0.
-  Output page_table(u64 offset) const { return shortcuts_.find(offset); }
+  /// The table of pages for an offset, if it is remembered.
+  Result<Output> page_table(u64 offset) const { return shortcuts_.find(offset); }
   Position page_position(Output table, u64 offset) const {
     const Output at = table + page_offset(offset);
     return {at, load(at), 0};
   }
   /// The same, and remembers the way.
   Position find_again(u64 offset) {
-    const Output table = page_table(offset);
-    if (table != Output(0)) return page_position(table, offset);
-    const Position found = descend(offset);
-    if (found.level == 0) remember(offset, page_table_of(found.slot, offset));
+    const Result<Output> table = page_table(offset);
+    Position found = table ? page_position(*table, offset) : descend(offset);
+    if (!table && found.level == 0) remember(offset, page_table_of(found.slot, offset));
     return found;
   }
   void remember(u64 offset, Output page_table) {
@@ -136,7 +135,7 @@ class Tables {
   }
 
   Result<Output> new_table() {
-    const Result<Output> table = alloc(kTableOrder);
+    const Result<Output> table = alloc_page();
     if (!table) return table;
     if constexpr (!H::kFramesComeZeroed) hal_->zero(*table, kPageBytes);
     ++usage_.tables;
@@ -144,22 +143,25 @@ class Tables {
     return table;
   }
   void free_table(Output table) {
-    release(table, kTableOrder);
+    release(table, kPageOrder);
     --usage_.tables;
     usage_.table_bytes -= kPageBytes;
   }
 
   /// Guest memory for a leaf at `level`, zeroed: a guest never sees what a frame held before.
-  Result<Output> new_leaf_memory(unsigned level) {
-    const Result<Output> memory = alloc(order(level));
-    if (!memory) return memory;
+  /// Whoever puts it into an entry says so by `count_owned`, for many at once where there are many.
+  [[gnu::always_inline]] Result<Output> new_leaf_memory(unsigned level) {
+    const Result<Output> memory = level == 0 ? alloc_page() : alloc(order(level));
     if constexpr (!H::kFramesComeZeroed) {
-      hal_->zero(*memory, size(level));
-      hal_->publish(*memory, size(level));
+      if (memory) {
+        hal_->zero(*memory, size(level));
+        hal_->publish(*memory, size(level));
+      }
     }
-    usage_.owned_bytes += size(level);
     return memory;
   }
+  void count_owned(u64 bytes) { usage_.owned_bytes += bytes; }
+
   /// Gives back what a leaf (valid or parked) holds, if it is the engine's.
   void free_leaf_memory(u64 entry, unsigned level) {
     if ((entry & F::kOwned) == 0) return;
@@ -170,16 +172,31 @@ class Tables {
   /// Frees a table that no processor can reach, with all that hangs below it.
   void free_subtree(Output table, unsigned level) {
     const u64 count = geometry_.entries(level);
-    for (u64 n = 0; n < count; ++n) {
-      const u64 entry = load(table + n * sizeof(u64));
-      if (entry == 0) continue;
-      if (F::is_table(entry, level)) {
-        free_subtree(F::address(entry, level), level - 1);
-      } else {
-        free_leaf_memory(entry, level);
+    if (level == 0) {
+      free_pages(table, count);
+    } else {
+      for (u64 n = 0; n < count; ++n) {
+        const u64 entry = load(table + n * sizeof(u64));
+        if (entry == 0) continue;
+        if (F::is_table(entry, level)) {
+          free_subtree(F::address(entry, level), level - 1);
+        } else {
+          free_leaf_memory(entry, level);
+        }
       }
     }
     if (level != root_level()) free_table(table);
+  }
+  /// Gives back the memory of `count` pages whose entries begin at `slot`.
+  void free_pages(Output slot, u64 count) {
+    u64 freed = 0;
+    for (const Output end = slot + count * sizeof(u64); slot != end; slot += sizeof(u64)) {
+      const u64 entry = load(slot);
+      if ((entry & F::kOwned) == 0) continue;
+      release(F::address(entry, 0), kPageOrder);
+      ++freed;
+    }
+    usage_.owned_bytes -= freed * kPageBytes;
   }
 
   /// Calls visit(slot, start of what the entry translates, the part of it inside `span`) for each
@@ -226,16 +243,23 @@ class Tables {
   }
   static Output page_table_of(Output slot, u64 offset) { return slot - page_offset(offset); }
 
-  static constexpr unsigned kTableOrder = F::kPageShift - kFrameShift;
+  /// Of a page, and of a table, which is as large.
+  static constexpr unsigned kPageOrder = F::kPageShift - kFrameShift;
 
-  // Single frames take the Hal's short way.
-  Result<Output> alloc(unsigned order) {
-    const Result<Output> run = order == 0 ? hal_->alloc_frame() : hal_->alloc_run(order);
+  // Within the loops over pages. Single frames take the Hal's short way.
+  [[gnu::always_inline]] Result<Output> alloc_page() {
+    return usable(kPageOrder == 0 ? hal_->alloc_frame() : hal_->alloc_run(kPageOrder), kPageOrder);
+  }
+  Result<Output> alloc(unsigned order) { return usable(hal_->alloc_run(order), order); }
+  [[gnu::always_inline]] Result<Output> usable(Result<Output> run, unsigned order) {
     if (run && (run->value() & (unusable_ | unaligned_bits(order))) != 0) [[unlikely]] {
-      release(*run, order);
-      return Error::UnusableFrame;
+      return refuse(*run, order);
     }
     return run;
+  }
+  [[gnu::noinline, gnu::cold]] Error refuse(Output run, unsigned order) {
+    release(run, order);
+    return Error::UnusableFrame;
   }
   void release(Output start, unsigned order) {
     if (order == 0) {

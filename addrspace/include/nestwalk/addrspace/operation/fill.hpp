@@ -13,18 +13,21 @@ template <Format F>
 class LinearSource {
  public:
   static constexpr u64 kEntryBits = 0;
-  LinearSource(typename F::Output base, u64 from) : base_(base), from_(from) {}
+  static constexpr bool kOwned = false;
+  LinearSource(typename F::Output base, u64 from) : base_(base - from) {}
 
+  /// Can there be a leaf of a level wherever an entry of that level begins?
   template <class Entries>
-  Result<typename F::Output> take(Entries&, u64 offset, unsigned level) const {
-    const typename F::Output at = base_ + (offset - from_);
-    if (!at.is_aligned(Entries::size(level))) return Error::Unaligned;
-    return at;
+  bool has_leaves(unsigned level) const {
+    return base_.is_aligned(Entries::size(level));
+  }
+  template <class Entries>
+  Result<typename F::Output> take(Entries&, u64 offset, unsigned) const {
+    return base_ + offset;
   }
 
  private:
-  typename F::Output base_;
-  u64 from_;
+  typename F::Output base_;  ///< what would answer to offset 0
 };
 
 /// Fresh zeroed memory from the Hal, in leaves up to `largest_level`.
@@ -32,11 +35,15 @@ template <Format F>
 class OwnedSource {
  public:
   static constexpr u64 kEntryBits = F::kOwned;
+  static constexpr bool kOwned = true;
   explicit OwnedSource(unsigned largest_level) : largest_level_(largest_level) {}
 
   template <class Entries>
+  bool has_leaves(unsigned level) const {
+    return level <= largest_level_;
+  }
+  template <class Entries>
   Result<typename F::Output> take(Entries& tables, u64, unsigned level) const {
-    if (level > largest_level_) return Error::Unaligned;
     return tables.new_leaf_memory(level);
   }
 
@@ -58,7 +65,7 @@ class Fill {
        const Encode& encode)
       : tables_(tables), source_(source), upper_(upper), invalidation_(invalidation) {
     for (unsigned level = 0; level < F::kMaxLevels; ++level) {
-      if (tables.geometry().may_be_leaf(level)) {
+      if (tables.geometry().may_be_leaf(level) && source.template has_leaves<Entries>(level)) {
         leaf_bits_[level] = encode(level) | Source::kEntryBits;
       }
     }
@@ -67,51 +74,55 @@ class Fill {
   /// On failure, [span.from, mapped_until()) is mapped and wants to be taken back.
   Result<void> run(Span span) {
     mapped_until_ = span.from;
-    return fill(tables_.root(), tables_.root_level(), span);
+    return fill(tables_.root(), tables_.root_level(), span, Table::Old);
   }
   u64 mapped_until() const { return mapped_until_; }
 
  private:
-  // Tables of pages, where nearly all the work is, get code of their own.
-  Result<void> fill(Output table, unsigned level, Span span) {
-    return level == 0 ? fill_table<true>(table, 0, span) : fill_table<false>(table, level, span);
-  }
+  enum class Table : bool { Old, New };  // a new one has nothing but empty entries
 
   // Leaves where they fit, what is smaller below them.
-  template <bool kPages>
-  [[gnu::noinline]] Result<void> fill_table(Output table, unsigned table_level, Span span) {
-    const unsigned level = kPages ? 0 : table_level;
-    const u64 leaf_bits = leaf_bits_[level];
+  Result<void> fill(Output table, unsigned level, Span span, Table age) {
     const u64 step = Entries::size(level);
     Output slot = tables_.slot(table, span.from, level);
-    u64 noted = span.from;  // leaves from here on are not noted yet
-    u64 next;
-    for (u64 at = span.from; at < span.to; at = next, slot += sizeof(u64)) {
-      next = align_down(at, step) + step;
-      if (next > span.to) next = span.to;
-      if (next - at == step && put_leaf(slot, level, at, leaf_bits)) continue;
-      note(noted, at, level);
-      const Result<void> done = fill_below(slot, level, {at, next});
+    for (u64 at = span.from; at < span.to;) {
+      const u64 put = level == 0 ? put_leaves<true>(slot, 0, {at, span.to}, age)
+                                 : put_leaves<false>(slot, level, {at, span.to}, age);
+      note(at, put, level);
+      if (put == span.to) break;
+      slot += (put - at) / step * sizeof(u64);
+      at = align_down(put, step) + step;
+      if (at > span.to) at = span.to;
+      const Result<void> done = fill_below(slot, level, {put, at});
       if (!done) return done;
-      noted = next;
+      slot += sizeof(u64);
     }
-    note(noted, span.to, level);
     if (level == 0) tables_.remember(span.from, table);
     return {};
   }
 
-  bool put_leaf(Output slot, unsigned level, u64 start, u64 leaf_bits) {
-    if (leaf_bits == 0 || tables_.load(slot) != 0) {
-      refusal_ = Error::AlreadyMapped;
-      return false;
+  // Puts leaves side by side as long as that is possible, and says where it ends. Nearly all the
+  // work is in this loop: above all for pages, it keeps what it needs in registers.
+  template <bool kPages>
+  [[gnu::noinline]] u64 put_leaves(Output slot, unsigned table_level, Span span, Table age) {
+    const unsigned level = kPages ? 0 : table_level;
+    const u64 step = Entries::size(level);
+    const u64 leaf_bits = leaf_bits_[level];
+    u64 at = span.from;
+    if (leaf_bits == 0 || !is_aligned(at, step)) return at;
+    for (const u64 end = align_down(span.to, step); at < end; at += step, slot += sizeof(u64)) {
+      if (age == Table::Old && tables_.load(slot) != 0) {
+        refusal_ = Error::AlreadyMapped;
+        break;
+      }
+      const Result<Output> memory = source_.take(tables_, at, level);
+      if (!memory) {
+        refusal_ = memory.error();
+        break;
+      }
+      tables_.store(slot, leaf_bits | F::address_bits(*memory));
     }
-    const Result<Output> memory = source_.take(tables_, start, level);
-    if (!memory) {  // smaller leaves may do
-      refusal_ = memory.error();
-      return false;
-    }
-    tables_.store(slot, leaf_bits | F::address_bits(*memory));
-    return true;
+    return at;
   }
 
   Result<void> fill_below(Output slot, unsigned level, Span inside) {
@@ -119,14 +130,14 @@ class Fill {
     const u64 entry = tables_.load(slot);
     if (entry == 0) return fill_new_table(slot, level, inside);
     if (!F::is_table(entry, level)) return Error::AlreadyMapped;
-    return fill(F::address(entry, level), level - 1, inside);
+    return fill(F::address(entry, level), level - 1, inside, Table::Old);
   }
 
   // The table is linked when it is full, so that nobody sees half of it.
   Result<void> fill_new_table(Output slot, unsigned level, Span inside) {
     const Result<Output> table = tables_.new_table();
     if (!table) return table.error();
-    const Result<void> done = fill(*table, level - 1, inside);
+    const Result<void> done = fill(*table, level - 1, inside, Table::New);
     if (!done) {
       tables_.free_subtree(*table, level - 1);
       mapped_until_ = inside.from;
@@ -138,9 +149,10 @@ class Fill {
 
   void note(u64 from, u64 to, unsigned level) {
     mapped_until_ = to;
+    if constexpr (Source::kOwned) tables_.count_owned(to - from);
     if (from == to || !F::is_valid(leaf_bits_[level], level)) return;  // no access: still invisible
     invalidation_.note(Input(from | upper_), to - from, Entries::shift(level), change::kMadeValid,
-                       Source::kEntryBits != 0);
+                       Source::kOwned);
   }
 
   Entries& tables_;
@@ -148,8 +160,9 @@ class Fill {
   u64 upper_;
   Invalidation<Input>& invalidation_;
   u64 mapped_until_ = 0;
-  Error refusal_{};                    ///< why the last leaf was not put
-  u64 leaf_bits_[F::kMaxLevels] = {};  ///< 0 where the level may hold no leaf
+  Error refusal_{};  ///< why a page could not be put
+  u64 leaf_bits_[F::kMaxLevels] =
+      {};  ///< 0 where the level may hold no leaf, or the source has none
 };
 
 }  // namespace nestwalk::addrspace
