@@ -184,34 +184,50 @@ void Checker::open(const Moment& when, u32 vm, const Found& old, const Found& no
 }
 
 void Checker::enlist(Obligation obligation) {
-  Guest& guest = guests_[obligation.vm];
+  const u32 vm = obligation.vm;
+  Guest& guest = guests_[vm];
   Processor& processor = processors_[obligation.when.processor];
   if (obligation.need == Need::Visible) {
-    processor.unseen.push_back(std::move(obligation));
+    processor.fresh.insert(vm);
+    processor.unseen.insert(vm);
+    guest.unseen[obligation.when.processor].fresh.push_back(std::move(obligation));
     return;
   }
   // Held by nobody: but the operation, who cannot know, may fence it.
   if (guest.ran == 0 && obligation.returned) return;
+  constexpr std::size_t kMostClosed = 256;
+  while (closed_.size() > kMostClosed) drop(*closed_.begin()->second);
   obligation.left[0] = obligation.left[1] = guest.ran;
   guest.live.push_back(std::move(obligation));
   Obligation& made = guest.live.back();
   made.self = std::prev(guest.live.end());
-  if (made.returned) guest.waiting |= made.held();
-  processor.opened.push_back(&made);
-  ++unreported_;
+  made.opened = processor.opened.insert(processor.opened.end(), &made);
+  if (made.need == Need::Fence) ++unreported_;
   replace_older(made);
-  guest.places->add(made.start, made.bytes, made);
-  targets_->add(made.old.address, made.target_bytes(vm_of(made)), made);
+  made.place = guest.places->add(made.start, made.bytes, made);
+  open_guests_.insert(vm);
+  seat(made, Look::Second);
+  if (made.need != Need::Fence) return;
+  if (made.returned) seat(made, Look::Entry);
+  if (!is_valid(made.old)) return;
+  made.target = targets_->add(made.old.address, made.target_bytes(vm_of(made)), made);
+  made.has_target = true;
 }
 
-/// What was found at the same place before, and is held by nobody else, needs the same fences.
+/// What is older at the same place, and is held by nobody else, needs the same fences: what was
+/// found already. Of more than a few, the newest stand for all.
 void Checker::replace_older(const Obligation& made) {
-  if (made.need != Need::Fence) return;
-  guests_[made.vm].places->for_each(made.start, made.bytes, [&](Obligation& each) {
-    const bool alike = each.level == made.level && each.table == made.table &&
-                       each.need == Need::Fence && each.settled && each.is_reported();
+  if (made.change == Change::Resized) return;
+  constexpr std::size_t kMostAtOnePlace = 8;
+  std::vector<Obligation*> older;
+  guests_[made.vm].places->for_each_at(made.start, made.bytes, [&](Obligation& each) {
     const bool covered = (each.held() & ~made.left[0]) == 0 && each.flights == 0;
-    if (alike && covered) drop(each);
+    if (each.is_at_the_place_of(made) && covered) older.push_back(&each);
+  });
+  std::size_t kept = 0;
+  std::for_each(older.rbegin(), older.rend(), [&](Obligation* each) {
+    const bool found = made.need == Need::Fence && each->settled && each->is_reported();
+    if (found || each->is_closed() || ++kept > kMostAtOnePlace) drop(*each);
   });
 }
 
@@ -274,8 +290,8 @@ void Checker::check_used(const Moment& when, u64 first, u64 bytes) {
 
 void Checker::frames_freed(const Moment& when, u64 first, u64 bytes) {
   targets_->for_each(first, bytes, [&](Obligation& each) {
-    if (each.freed || each.held() == 0 || !is_valid(each.old)) return;
-    each.freed = true;
+    drop_target(each);
+    if (each.held() == 0) return;
     report(each, Failure::UseAfterFree, reason(each, each.held()), each.held());
   });
   check_used(when, first, bytes);
@@ -283,7 +299,17 @@ void Checker::frames_freed(const Moment& when, u64 first, u64 bytes) {
   for (const auto& [slot, entry] : tables_.linked_entries(first, bytes)) {
     entry_stored(when, slot, entry, 0);
   }
+  for (const u64 frame : tables_.linked_frames(first, bytes)) freed_tables_.insert(frame);
   tables_.free(first, bytes);
+}
+
+void Checker::frames_allocated(const Moment&, u64 first, u64 bytes) {
+  for (const u64 frame : tables_.linked_frames(first, bytes)) {
+    if (freed_tables_.erase(frame) != 0) continue;
+    const auto at = addrspace::Text<32>().add_hex(frame << addrspace::kFrameShift);
+    throw TableError("memory without a table that is linked",
+                     std::string("the one at ") + at.c_str());
+  }
 }
 
 }  // namespace nestwalk::checker

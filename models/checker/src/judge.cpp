@@ -7,6 +7,7 @@
 #include <bitset>
 #include <set>
 
+#include "agenda.hpp"
 #include "attempts.hpp"
 #include "nestwalk/checker/checker.hpp"
 #include "obligation.hpp"
@@ -61,18 +62,26 @@ void Checker::judge(Obligation& obligation, u64 bad) {
 
 void Checker::judge_operation(u32 number) {
   Processor& processor = processors_[number];
-  judge_unseen(processor);
+  judge_unseen(number);
   judge_opened(processor);
   if (operations_running_ == 0 && unreported_ == 0) attempts_->clear();
 }
 
-void Checker::judge_unseen(Processor& processor) {
-  std::erase_if(processor.unseen, [&](Obligation& each) {
-    each.returned = true;
-    const u64 inside = guests_[each.vm].inside;
-    if (inside != 0) judge(each, inside);
-    return inside != 0;
-  });
+void Checker::judge_unseen(u32 number) {
+  Processor& processor = processors_[number];
+  for (const u32 vm : processor.fresh) {
+    Unseen& unseen = guests_[vm].unseen[number];
+    judge_all(unseen.fresh, guests_[vm].inside);
+    for (Obligation& each : unseen.fresh) each.returned = true;
+    unseen.waiting.splice(unseen.waiting.end(), unseen.fresh);
+  }
+  processor.fresh.clear();
+}
+
+void Checker::judge_all(std::list<Obligation>& unseen, u64 inside) {
+  if (inside == 0) return;
+  for (Obligation& each : unseen) judge(each, inside);
+  unseen.clear();
 }
 
 void Checker::judge_opened(Processor& processor) {
@@ -96,7 +105,10 @@ void Checker::settle(Obligation& obligation) {
   Guest& guest = guests_[obligation.vm];
   guest.settled.splice(guest.settled.end(), guest.live, obligation.self);
   obligation.settled = true;
-  if (!obligation.is_reported()) guest.waiting |= obligation.held();
+  closed_.erase(obligation.order);
+  const bool owed = obligation.need == Need::Fence && !obligation.is_reported();
+  const bool has_seat = obligation.seats[static_cast<unsigned>(Look::Entry)] != 0;
+  if (owed && obligation.held() != 0 && !has_seat) seat(obligation, Look::Entry);
   update(obligation);
 }
 
@@ -151,7 +163,6 @@ void Checker::excuse_fences(Processor& processor) {
   }
   if (vms.empty()) return;
   const auto meant = [&](const Issued& issued) {
-    if (issued.order < processor.began) return false;
     if (close.test(static_cast<std::size_t>(issued.request.kind))) return true;
     const FenceRow& row = row_of(issued.request);
     if (row.structures != models::kFirst || row.address != By::Nothing) return false;
@@ -159,7 +170,11 @@ void Checker::excuse_fences(Processor& processor) {
                        [&](u32 vm) { return has_tag(issued.request, tables_.vm(vm)); });
   };
   for (Processor& each : processors_) {
-    if (&each == &processor || each.depth == 0) std::erase_if(each.useless, meant);
+    if (&each != &processor && each.depth != 0) continue;
+    const auto since =
+        std::lower_bound(each.useless.begin(), each.useless.end(), processor.began,
+                         [](const Issued& issued, u64 order) { return issued.order < order; });
+    each.useless.erase(std::remove_if(since, each.useless.end(), meant), each.useless.end());
   }
 }
 
@@ -271,8 +286,10 @@ bool Checker::is_open(u32 vm, u32 processor, u64 gpa) const {
 
 std::size_t Checker::open_obligations() const {
   std::size_t count = retired_.size();
-  for (const Processor& each : processors_) count += each.unseen.size();
   for (const Guest& guest : guests_) {
+    for (const auto& [stored_by, unseen] : guest.unseen) {
+      count += unseen.fresh.size() + unseen.waiting.size();
+    }
     count += guest.settled.size();
     for (const Obligation& each : guest.live) count += each.held() != 0 ? 1 : 0;
   }
