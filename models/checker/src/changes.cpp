@@ -215,7 +215,8 @@ void Checker::enlist(Obligation obligation) {
 }
 
 /// What is older at the same place, and is held by nobody else, needs the same fences: what was
-/// found already. Of more than a few, the newest stand for all.
+/// found already, and what makes nothing but faults. What is made valid, and then gets more
+/// permission, refuses more than what only got it. Of more than a few, the newest stand for all.
 void Checker::replace_older(const Obligation& made) {
   if (made.change == Change::Resized) return;
   constexpr std::size_t kMostAtOnePlace = 8;
@@ -226,8 +227,9 @@ void Checker::replace_older(const Obligation& made) {
   });
   std::size_t kept = 0;
   std::for_each(older.rbegin(), older.rend(), [&](Obligation* each) {
-    const bool found = made.need == Need::Fence && each->settled && each->is_reported();
-    if (found || each->is_closed() || ++kept > kMostAtOnePlace) drop(*each);
+    const bool found = each->settled && each->is_reported();
+    const bool covers = made.need == Need::Fence && (found || each->makes_fault());
+    if (covers || each->is_closed() || ++kept > kMostAtOnePlace) drop(*each);
   });
 }
 
@@ -288,11 +290,57 @@ void Checker::check_used(const Moment& when, u64 first, u64 bytes) {
   });
 }
 
+/// May a processor outside the guest walk its tables?
+//
+// x86: guest-physical and combined mappings are created and used in VMX non-root operation alone
+// (Intel SDM vol. 3C, "Creating and Using Cached Translation Information"). AArch64: at EL2, the
+// registers of the EL1&0 regime are not used for speculative accesses, but walks that began before
+// may go on until a DSB (Arm ARM D8, "Out-of-context translation regimes"). RISC-V: hgatp is
+// "active for the purposes of the address-translation algorithm unless the effective privilege
+// mode is U and hstatus.HU=0", for HLV's sake ("Hypervisor Guest Address Translation and Protection
+// Register"): a walk may read what has become of a table, and set A in it.
+bool Checker::may_walk_outside(u32 number, u32 vm) const {
+  const Processor& processor = processors_[number];
+  if (processor.last_vm != vm || processor.left == 0) return false;
+  switch (tables_.vm(vm).nested.format->architecture()) {
+    case Architecture::X86_64:
+      return false;
+    case Architecture::AArch64:
+      return processor.waited < processor.left;
+    case Architecture::RiscV64:
+      return true;
+  }
+  return false;
+}
+
+/// Given back while a processor may hold it. One that is in the guest uses it; one that is outside
+/// has to fence before it enters, and that is seen there.
+void Checker::judge_freed(const Moment& when, Obligation& obligation) {
+  const u64 bad = obligation.held() & guests_[obligation.vm].inside;
+  if (bad != 0) {
+    obligation.use_pending = false;
+    report(obligation, Failure::UseAfterFree, reason(obligation, bad), bad);
+    return;
+  }
+  obligation.use_pending = true;
+  seat(obligation, Look::Entry);
+  if (obligation.old.kind != EntryKind::Table) return;
+  u64 walking = 0;
+  for (u32 number = 0; number < kMostProcessors; ++number) {
+    const bool may =
+        (obligation.held() & bit(number)) != 0 && may_walk_outside(number, obligation.vm);
+    if (may) walking |= bit(number);
+  }
+  if (walking == 0) return;
+  Obligation noted = obligation;
+  noted.when = when;
+  report(noted, Failure::FreedOutside, Failure::FreedOutside, walking);
+}
+
 void Checker::frames_freed(const Moment& when, u64 first, u64 bytes) {
   targets_->for_each(first, bytes, [&](Obligation& each) {
     drop_target(each);
-    if (each.held() == 0) return;
-    report(each, Failure::UseAfterFree, reason(each, each.held()), each.held());
+    if (each.held() != 0) judge_freed(when, each);
   });
   check_used(when, first, bytes);
   // Whatever comes to be in tables that are still linked, it is not what they said.

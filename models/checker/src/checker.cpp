@@ -179,8 +179,9 @@ void Checker::vm_entered(const Moment& when, u32 vm) {
   if ((guest.inside & here) == 0) ++processor.guests;
   guest.inside |= here;
   set_running(number, when.processor);
+  processor.last_vm = number;
   processor.entered = ++order_;
-  processor.has_fault = false;
+  judge_fault(when.processor, number);
   for (auto& [stored_by, unseen] : guest.unseen) {
     judge_all(unseen.waiting, here);
     // Outside of an operation, nothing else says that it is over.
@@ -190,6 +191,7 @@ void Checker::vm_entered(const Moment& when, u32 vm) {
   if (agenda == nullptr) return;
   agenda->for_each_new(when.processor, [&](Obligation& each) {
     if ((each.held() & here) == 0) return;
+    if (each.use_pending) judge_freed(when, each);
     if (!each.returned || each.is_reported() || each.need != Need::Fence) return;
     judge(each, each.held() & guest.inside);
   });
@@ -200,14 +202,18 @@ void Checker::vm_left(const Moment& when, u32 vm) {
   Processor& processor = processors_[when.processor];
   if ((guests_[number].inside & bit(when.processor)) != 0) --processor.guests;
   guests_[number].inside &= ~bit(when.processor);
+  processor.left = ++order_;
+  processor.last_vm = number;
 }
 
-void Checker::vm_faulted(const Moment& when, u32 vm, u64 gpa) {
+void Checker::vm_faulted(const Moment& when, u32 vm, u64 gpa, addrspace::Access access) {
   const u32 number = number_of(vm);
   Processor& processor = processors_[when.processor];
   processor.has_fault = true;
   processor.fault_vm = number;
   processor.fault_gpa = gpa;
+  processor.fault_access = access;
+  processor.fault_found = tables_.walk(number, gpa);
   if (tables_.vm(number).nested.format->architecture() != Architecture::X86_64) return;
   // "An EPT violation invalidates any guest-physical mappings that would be used to translate the
   // guest-physical address that caused it": Intel SDM vol. 3C, "Operations that Invalidate Cached
@@ -427,7 +433,7 @@ bool Checker::discharge(Issued& issued, u64 reached, bool fits) {
     fits = true;
     if (!apply(issued.when, issued.request, *each, effect, reached)) continue;
     issued.useful = true;
-    ++issued.covered;
+    issued.covered += each->need != Need::Tolerable || !each->settled ? 1 : 0;
     issued.whole = issued.whole || each->table || each->change == Change::Retired;
   }
   for (Obligation* const each : met_) {
@@ -590,7 +596,9 @@ void Checker::barrier_issued(const Moment& when, Barrier barrier) {
   processor.unseen.clear();
   processor.fresh.clear();
   look_again(processor.unordered);
-  if (barrier == Barrier::DsbIsh) complete(when.processor);
+  if (barrier != Barrier::DsbIsh) return;
+  processor.waited = order_;
+  complete(when.processor);
 }
 
 }  // namespace nestwalk::checker

@@ -19,7 +19,22 @@ using addrspace::Architecture;
 using models::By;
 using models::FenceKind;
 using models::FenceRow;
+using models::StageRules;
+using models::Upkeep;
 using Need = Demand::Need;
+
+namespace {
+
+/// A flag that software has to set is a permission, too.
+bool permits(const models::Entry& entry, addrspace::Access access, const StageRules& rules) {
+  if (entry.kind != models::EntryKind::Leaf || !entry.access.has(access & addrspace::kRwx)) {
+    return false;
+  }
+  if (!entry.accessed && rules.accessed == Upkeep::Faults) return false;
+  return entry.dirty || !access.has(addrspace::kWrite) || rules.dirty != Upkeep::Faults;
+}
+
+}  // namespace
 
 /// Which of the fences since then came closest? Those that named its address said so themselves.
 void Checker::find_closest(Obligation& obligation) const {
@@ -56,8 +71,45 @@ void Checker::judge(Obligation& obligation, u64 bad) {
   const Failure why = reason(obligation, bad);
   const std::size_t finding = report(obligation, why, why, bad);
   if (obligation.need == Need::Visible) return;
-  if (!obligation.is_reported() && finding != Obligation::kNone) --unreported_;
+  const bool counts = obligation.need == Need::Fence && !obligation.is_reported();
+  if (counts && finding != Obligation::kNone) --unreported_;
   obligation.finding = finding;
+}
+
+/// The processor enters again after a fault.
+//
+// The rule for more permission, and for what is made valid where invalid entries are cached, is the
+// same on all architectures: a processor may go on with the old entry and take a spurious fault;
+// the fence is due there and then. "After modifying the PTE but before executing SFENCE.VMA, either
+// the new or old permissions will be used. In the latter case, a page-fault exception might occur,
+// at which point software should execute SFENCE.VMA" (RISC-V privileged spec, "Supervisor
+// Memory-Management Fence Instruction"); nothing else bounds how long an invalid entry is cached,
+// but for Svvptc. On AArch64 a TLB may keep the entry that made it fault (Arm ARM D8, "TLB
+// maintenance"). On x86 the violation itself removes it (Intel SDM vol. 3C, "Operations that
+// Invalidate Cached Mappings").
+//
+// Only a fault that the tables permitted was spurious. Any other one is answered with a new entry,
+// or for good (an access that is emulated), and old entries that are left there, of a table above
+// it for instance, may still cost their own fault.
+void Checker::judge_fault(u32 number, u32 vm) {
+  Processor& processor = processors_[number];
+  if (!processor.has_fault || processor.fault_vm != vm) return;
+  processor.has_fault = false;
+  const addrspace::Access access = processor.fault_access;
+  if (!access.any_of(addrspace::kRwx)) return;
+  const StageRules& rules = tables_.vm(vm).nested.format->rules();
+  const Found& found = processor.fault_found;
+  if (!permits(tables_.decode(vm, found.entry, found.level), access, rules)) return;
+  if (!(tables_.walk(vm, processor.fault_gpa) == found)) return;
+  Obligation* kept = nullptr;
+  guests_[vm].places->for_each(processor.fault_gpa, 1, [&](Obligation& each) {
+    const bool refuses = each.makes_fault() && each.holds(number, processor.fault_gpa) &&
+                         !permits(each.old, access, rules);
+    if (refuses && (kept == nullptr || kept->order < each.order)) kept = &each;
+  });
+  if (kept == nullptr) return;
+  const Failure why = reason(*kept, bit(number));
+  kept->finding = report(*kept, Failure::RepeatedFault, why, bit(number));
 }
 
 void Checker::judge_operation(u32 number) {
@@ -93,13 +145,16 @@ void Checker::judge_opened(Processor& processor) {
     }
   }
   judge_fences(processor);
-  for (Obligation* const each : processor.opened) settle(*each);
-  processor.opened.clear();
+  while (!processor.opened.empty()) {
+    Obligation& each = *processor.opened.front();
+    processor.opened.pop_front();
+    settle(each);
+  }
 }
 
 /// Its operation is over.
 void Checker::settle(Obligation& obligation) {
-  if (obligation.need == Need::Tolerable) {
+  if (obligation.need == Need::Tolerable && !obligation.makes_fault()) {
     for (u64& left : obligation.left) left = 0;
   }
   Guest& guest = guests_[obligation.vm];
@@ -214,7 +269,8 @@ std::size_t Checker::report(const Obligation& obligation, Failure failure, Failu
 
 /// The number of the finding that it is, or is like.
 std::size_t Checker::add(Finding finding, FenceKind kind) {
-  ++(finding.is_error() ? errors_ : warnings_);
+  u64* const kCounts[] = {&errors_, &warnings_, &notes_};
+  ++*kCounts[static_cast<unsigned>(finding.severity())];
   const auto operation = operation_numbers_.find(finding.operation);
   const std::array<u64, 6> key = {static_cast<u64>(finding.failure),
                                   static_cast<u64>(finding.because),

@@ -274,8 +274,16 @@ void LogReader::exit(Line& line, const Moment& when, Events& events) {
 void LogReader::fault(Line& line, const Moment& when, Events& events) {
   const u32 vm = living_vm(line).vm.id;
   const u64 gpa = line.number("a guest-physical address");
+  addrspace::Access access{};
+  if (!line.at_end()) {
+    const std::string kind = line.word("read, write or execute");
+    if (kind == "read") access = addrspace::kRead;
+    if (kind == "write") access = addrspace::kWrite;
+    if (kind == "execute") access = addrspace::kExecute;
+    if (access == addrspace::Access{}) line.fail("read, write or execute", Line::quoted(kind));
+  }
   line.end();
-  events.vm_faulted(when, vm, gpa);
+  events.vm_faulted(when, vm, gpa, access);
 }
 
 void LogReader::destroy(Line& line, const Moment& when, Events& events) {

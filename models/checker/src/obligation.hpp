@@ -59,6 +59,7 @@ struct Obligation {
   Failure closest = Failure::Missing;
   models::FenceRequest closest_fence{};
   std::size_t finding = kNone;                ///< that reports it
+  bool use_pending = false;                   ///< what it leads to was given back, and not used yet
   std::vector<std::pair<u32, u64>> spared{};  ///< processors, and pages that they hold no more
   std::list<Obligation>::iterator self{};
   std::list<Obligation*>::iterator opened{};  ///< in its processor's list, until it is settled
@@ -70,6 +71,8 @@ struct Obligation {
   u64 held() const { return left[0] | left[1] | left[2]; }
   /// Processors that hold only what was merged.
   u64 merged() const { return left[1] & ~left[0]; }
+  /// A processor that holds it takes spurious faults, until it executes the fence.
+  bool makes_fault() const { return need == Demand::Need::Tolerable && change != Change::Resized; }
   bool is_reported() const { return finding != kNone; }
   bool is_closed() const { return held() == 0 && flights == 0; }
   bool is_at_the_place_of(const Obligation& other) const {

@@ -32,5 +32,26 @@ TYPED_TEST(Storms, CheckerAndAdversaryAgreeUnderEveryPolicy) {
   }
 }
 
+// Frames are freed while processor 1 is outside and has fences to execute; one of them is
+// forgotten, in every place in turn.
+TYPED_TEST(Storms, CheckerAndAdversaryAgreeAboutProcessorsThatAreKicked) {
+  for (const FencePolicy* const policy : {&FencePolicy::Precise, &FencePolicy::Context}) {
+    SCOPED_TRACE(policy->name);
+    const StormResult right = StormRun<TypeParam>(*policy, 1, {true, 0}).run(kOperations);
+    EXPECT_EQ(right.errors, 0u) << right.findings;
+    EXPECT_FALSE(right.harmed);
+    EXPECT_EQ(right.unexplained, 0u);
+    u64 wrong = 0;
+    for (u64 forgotten = 1; forgotten <= 100; ++forgotten) {
+      const StormResult result = StormRun<TypeParam>(*policy, 1, {true, forgotten}).run(100);
+      EXPECT_EQ(result.harmed, result.errors != 0) << forgotten << "\n" << result.findings;
+      wrong += result.errors != 0 ? 1 : 0;
+    }
+    // TLBI reaches processor 1 by itself.
+    const bool broadcast = TypeParam::Format::kArchitecture == addrspace::Architecture::AArch64;
+    EXPECT_EQ(wrong != 0, !broadcast);
+  }
+}
+
 }  // namespace
 }  // namespace nestwalk::checker

@@ -37,7 +37,7 @@ class Checker final : public Events {
   void vm_destroyed(const Moment& when, u32 vm) override;
   void vm_entered(const Moment& when, u32 vm) override;
   void vm_left(const Moment& when, u32 vm) override;
-  void vm_faulted(const Moment& when, u32 vm, u64 gpa) override;
+  void vm_faulted(const Moment& when, u32 vm, u64 gpa, addrspace::Access access) override;
   void operation_begun(const Moment& when, std::string_view name) override;
   void operation_ended(const Moment& when) override;
   void entry_stored(const Moment& when, u64 slot, u64 before, u64 after) override;
@@ -54,6 +54,7 @@ class Checker final : public Events {
   const std::vector<Finding>& findings() const { return findings_; }
   u64 errors() const { return errors_; }
   u64 warnings() const { return warnings_; }
+  u64 notes() const { return notes_; }
   /// Kinds of findings beyond the most that are kept.
   u64 unlisted() const { return unlisted_; }
   /// May some processor hold a copy that the tables contradict? A spurious fault does not count.
@@ -125,19 +126,24 @@ class Checker final : public Events {
     bool has_fault = false;  ///< the guest left because of one
     u32 fault_vm = 0;
     u64 fault_gpa = 0;
-    u32 guests = 0;                 ///< how many it is in: more than one if that is not told
-    u64 entered = 0;                ///< the order of its last entry
-    u64 barrier = 0;                ///< the order of its last barrier
-    u64 ordered = 0;                ///< RISC-V: of its last SFENCE.W.INVAL
-    std::list<Obligation*> opened;  ///< since its last operation returned
-    std::set<u32> fresh;            ///< VMs of which it stored unseen entries since then
-    std::set<u32> unseen;           ///< VMs of which there are any
-    std::set<u32> ran;              ///< VMs of whose second stage it may hold something
-    std::set<u32> linear;           ///< and of whose first stage
-    std::vector<Flight> flights;    ///< what it did not wait for
-    std::vector<Flush> flushes;     ///< likewise, of whole VMs
-    std::vector<Again> unordered;   ///< fences that came before the stores of this one were seen
-    std::vector<Again> posted;      ///< RISC-V: HINVAL without SFENCE.W.INVAL, of this one
+    addrspace::Access fault_access{};  ///< none: not known
+    Found fault_found{};               ///< what the tables said there
+    u32 guests = 0;                    ///< how many it is in: more than one if that is not told
+    u64 entered = 0;                   ///< the order of its last entry
+    u64 left = 0;                      ///< and exit
+    u32 last_vm = 0;                   ///< that it entered or left
+    u64 barrier = 0;                   ///< the order of its last barrier
+    u64 waited = 0;                    ///< of its last DSB for loads as well
+    u64 ordered = 0;                   ///< RISC-V: of its last SFENCE.W.INVAL
+    std::list<Obligation*> opened;     ///< since its last operation returned
+    std::set<u32> fresh;               ///< VMs of which it stored unseen entries since then
+    std::set<u32> unseen;              ///< VMs of which there are any
+    std::set<u32> ran;                 ///< VMs of whose second stage it may hold something
+    std::set<u32> linear;              ///< and of whose first stage
+    std::vector<Flight> flights;       ///< what it did not wait for
+    std::vector<Flush> flushes;        ///< likewise, of whole VMs
+    std::vector<Again> unordered;      ///< fences that came before the stores of this one were seen
+    std::vector<Again> posted;         ///< RISC-V: HINVAL without SFENCE.W.INVAL, of this one
     std::vector<Issued> useless;
   };
 
@@ -156,6 +162,8 @@ class Checker final : public Events {
   void replace_older(const Obligation& obligation);
   void check_broken(const Moment& when, u32 vm, const Found& old, const Found& now);
   void replaced(const Moment& when, u32 vm, const Found& old);
+  bool may_walk_outside(u32 processor, u32 vm) const;
+  void judge_freed(const Moment& when, Obligation& obligation);
   void check_used(const Moment& when, u64 first, u64 bytes);
 
   // Discharging: checker.cpp
@@ -191,6 +199,7 @@ class Checker final : public Events {
   // Judging: judge.cpp
   Failure reason(Obligation& obligation, u64 bad) const;
   void judge(Obligation& obligation, u64 bad);
+  void judge_fault(u32 processor, u32 vm);
   void judge_operation(u32 processor);
   void judge_unseen(u32 processor);
   void judge_all(std::list<Obligation>& unseen, u64 inside);
@@ -238,6 +247,7 @@ class Checker final : public Events {
   std::map<std::array<u64, 6>, std::size_t> alike_;
   u64 errors_ = 0;
   u64 warnings_ = 0;
+  u64 notes_ = 0;
   u64 unlisted_ = 0;
 };
 

@@ -38,6 +38,7 @@ class Tables {
     u8 level;
     u64 start;
     u64 entry;
+    friend bool operator==(const Found&, const Found&) = default;
   };
 
   /// The VM's number: 0, 1, ...
