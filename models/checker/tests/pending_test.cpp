@@ -96,6 +96,42 @@ TEST(MorePermission, NeedsNoFenceOnOtherProcessors) {
   }
 }
 
+// The same as KVM has it for one page, neither too much nor too little; and on processor 0, where
+// it is of no use to processor 1.
+TEST(MorePermission, OnePageIsFencedWhereItFaulted) {
+  for (const Architecture architecture : {kArm, kRiscV}) {
+    SCOPED_TRACE(to_string(architecture));
+    const auto fenced_on = [&](const std::string& p) {
+      std::string text;
+      const std::vector<std::string> arm = {"dsb ishst", "tlbi ipas2e1, 0x9", "dsb ish",
+                                            "tlbi vmalle1", "dsb ish"};
+      const std::vector<std::string> riscv = {"hfence.gvma 0x2400, 5"};
+      for (const std::string& each : architecture == kArm ? arm : riscv) {
+        text += "5 " + p + " fence 1 " + each + "\n";
+      }
+      return text;
+    };
+    const std::string start =
+        "2 1 fault 1 0x9000 write\n2 1 exit 1\n3 0 enter 1\n3 1 begin fault\n"
+        "3 1 store 0x23048 R9 L9\n";
+    const std::string end = "6 1 end\n7 1 enter 1\n";
+    const std::string again = "8 1 fault 1 0x9000 write\n8 1 exit 1\n9 1 enter 1\n";
+    EXPECT_EQ(found_in(architecture, start + fenced_on("1") + end, read_only(architecture)), "");
+    // Processor 0 faults in its turn, and is fenced in its turn.
+    const std::string other = "8 0 fault 1 0x9000 write\n8 0 exit 1\n";
+    EXPECT_EQ(found_in(architecture,
+                       start + fenced_on("1") + end + other + fenced_on("0") + "9 0 enter 1\n",
+                       read_only(architecture)),
+              "");
+    EXPECT_EQ(found_in(architecture, start + fenced_on("1") + end + other + "9 0 enter 1\n",
+                       read_only(architecture)),
+              "repeated fault");
+    if (architecture == kArm) continue;  // where fences of a processor order its own stores alone
+    EXPECT_EQ(found_in(architecture, start + fenced_on("0") + end + again, read_only(architecture)),
+              "repeated fault");
+  }
+}
+
 TEST(MorePermission, TheFaultThatAStaleEntryCausesIsToBeFenced) {
   for (const Architecture architecture : kAll) {
     SCOPED_TRACE(to_string(architecture));
