@@ -126,7 +126,7 @@ std::vector<std::string> known_logs() {
   }
   std::sort(logs.begin(), logs.end());
   const char* const kLife =
-      "1 0 begin edit\n1 0 store 0x23028 L5 0\n1 1 fault 1 0x5000\n1 1 exit 1\n"
+      "1 0 begin edit\n1 0 store 0x23028 L5 0\n1 1 fault 1 0x5000 write\n1 1 exit 1\n"
       "2 0 free 0x95000 0x1000\n2 1 enter 1\n3 0 store 0x22000 T T2\n3 0 free 0x23000 0x1000\n"
       "3 0 store 0x24000 0 L5\n4 0 end\n4 0 store 0x24000 L5 M5\n4 1 access 1 0 0 write 0x95000\n"
       "5 1 exit 1\n5 0 exit 1\n5 0 destroy 1\n";
