@@ -335,8 +335,9 @@ void Checker::check_seen(u32 vm, const Access& access) {
 
 bool Checker::is_open(u32 vm, u32 processor, u64 gpa) const {
   bool open = false;
-  guests_[number_of(vm)].places->for_each(
-      gpa, 1, [&](const Obligation& each) { open = open || each.holds(processor, gpa); });
+  guests_[number_of(vm)].places->for_each(gpa, 1, [&](const Obligation& each) {
+    open = open || (!each.makes_fault() && each.holds(processor, gpa));
+  });
   return open;
 }
 

@@ -206,6 +206,19 @@ TEST(MorePermission, TheOldestEntryThatIsLeftCounts) {
   EXPECT_EQ(found_in(kRiscV, lines + "5 1 fence - hfence.gvma 0x2000, 5\n6 1 enter 1\n"), "");
 }
 
+// An entry that can only refuse led nowhere else. The adversary is not asked: it knows no TLBs.
+TEST(MorePermission, ExcusesNoWrongHit) {
+  for (const Architecture architecture : kAll) {
+    SCOPED_TRACE(to_string(architecture));
+    const std::string text =
+        read_only(architecture) +
+        with_all_entries(architecture, "2 0 begin protect\n2 0 store 0x23048 R9 L9\n" +
+                                           publish(architecture) + "3 0 end\n");
+    EXPECT_EQ(check_text(text + "4 1 access 1 0x9000 0x9000 read 0x99000\n")->names(), "");
+    EXPECT_EQ(check_text(text + "4 1 access 1 0x9000 0x9000 read 0x77000\n")->names(), "wrong hit");
+  }
+}
+
 // While the processor that faulted is in another guest, nothing of this one faults.
 TEST(MorePermission, TheFenceIsDueWhenTheSameGuestIsEnteredAgain) {
   constexpr const char* kOthers[] = {"ept", "stage2-4k", "sv39x4"};
