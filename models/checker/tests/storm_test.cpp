@@ -13,8 +13,10 @@ namespace {
 
 #ifdef NESTWALK_SANITIZED
 constexpr u64 kOperations = 1'000;
+constexpr u64 kMostForgotten = 10;
 #else
 constexpr u64 kOperations = 5'000;
+constexpr u64 kMostForgotten = 100;
 #endif
 
 template <class Shape>
@@ -42,7 +44,7 @@ TYPED_TEST(Storms, CheckerAndAdversaryAgreeAboutProcessorsThatAreKicked) {
     EXPECT_FALSE(right.harmed);
     EXPECT_EQ(right.unexplained, 0u);
     u64 wrong = 0;
-    for (u64 forgotten = 1; forgotten <= 100; ++forgotten) {
+    for (u64 forgotten = 1; forgotten <= kMostForgotten; ++forgotten) {
       const StormResult result = StormRun<TypeParam>(*policy, 1, {true, forgotten}).run(100);
       EXPECT_EQ(result.harmed, result.errors != 0) << forgotten << "\n" << result.findings;
       wrong += result.errors != 0 ? 1 : 0;
