@@ -81,6 +81,7 @@ std::string run_check(const std::string& trace, Check& check) {
               {"policy", check.policy},
               {"errors", checker.errors()},
               {"warnings", checker.warnings()},
+              {"notes", checker.notes()},
               {"unlisted", checker.unlisted()},
               {"ended_early", run.ended_early},
               {"host_seconds", run.host_seconds},

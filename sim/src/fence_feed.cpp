@@ -27,7 +27,9 @@ FenceFeed::FenceFeed(checker::Events& events, models::Board& board, const checke
 
 void FenceFeed::entered(u32 core) { events_.vm_entered(now(core), vm_.id); }
 void FenceFeed::left(u32 core) { events_.vm_left(now(core), vm_.id); }
-void FenceFeed::faulted(u32 core, Gpa at) { events_.vm_faulted(now(core), vm_.id, at.value()); }
+void FenceFeed::faulted(u32 core, Gpa at, addrspace::Access access) {
+  events_.vm_faulted(now(core), vm_.id, at.value(), access);
+}
 
 void FenceFeed::began(u32 core, const char* operation) {
   events_.operation_begun(now(core), operation);

@@ -15,7 +15,7 @@ class FenceFeed final : public software::Watcher {
 
   void entered(addrspace::u32 core) override;
   void left(addrspace::u32 core) override;
-  void faulted(addrspace::u32 core, addrspace::Gpa at) override;
+  void faulted(addrspace::u32 core, addrspace::Gpa at, addrspace::Access access) override;
   void began(addrspace::u32 core, const char* operation) override;
   void ended(addrspace::u32 core) override;
   void stored(addrspace::u32 core, addrspace::Hpa slot, addrspace::u64 before,

@@ -14,7 +14,7 @@ using Json = nlohmann::ordered_json;
 
 Json as_json(const Finding& finding) {
   const auto& failure = text_of(finding.failure);
-  Json json = {{"finding", failure.name},        {"severity", failure.error ? "error" : "warning"},
+  Json json = {{"finding", failure.name},        {"severity", to_string(failure.severity)},
                {"sentence", failure.sentence},   {"count", finding.count},
                {"operation", finding.operation}, {"processor", finding.when.processor},
                {"cycle", finding.when.cycle},    {"issued", finding.issued}};
@@ -51,6 +51,7 @@ std::string json_text(const Checker& checker, const std::string& title) {
                      {"checked", title},
                      {"errors", checker.errors()},
                      {"warnings", checker.warnings()},
+                     {"notes", checker.notes()},
                      {"unlisted", checker.unlisted()},
                      {"findings", findings_json(checker)}};
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -58,12 +59,13 @@ std::string json_text(const Checker& checker, const std::string& title) {
 
 std::string hex(checker::u64 value) { return addrspace::Text<32>().add_hex(value).c_str(); }
 
-// Errors first, each kind in the order in which it was found.
+// Errors first, then warnings, each kind in the order in which it was found.
 std::vector<const Finding*> by_severity(const Checker& checker) {
   std::vector<const Finding*> all;
   for (const Finding& finding : checker.findings()) all.push_back(&finding);
-  std::stable_partition(all.begin(), all.end(),
-                        [](const Finding* each) { return each->is_error(); });
+  std::stable_sort(all.begin(), all.end(), [](const Finding* a, const Finding* b) {
+    return a->severity() < b->severity();
+  });
   return all;
 }
 
@@ -115,7 +117,9 @@ std::string findings_text(const Checker& checker, const std::string& title,
     text = table_text(findings);
   }
   text += title + ": " + counted(checker.errors(), "error") + ", " +
-          counted(checker.warnings(), "warning") + "\n";
+          counted(checker.warnings(), "warning");
+  if (checker.notes() != 0) text += ", " + counted(checker.notes(), "note");
+  text += "\n";
   if (checker.unlisted() != 0) text += counted(checker.unlisted(), "finding") + " not listed\n";
   return text;
 }

@@ -95,6 +95,8 @@ TEST_F(Check, ABadLineIsNamedAndExitsWith4) {
              "line 4: expected what was stored there, 0x5007, found \"0x6007\"");
   expect_bad(start + "0 0 store 0x1000 0x6007 0\n",
              "line 3: expected what was stored there, 0x0, found \"0x6007\"");
+  expect_bad(start + "0 0 store 0x10000 0 0x10007\n",
+             "line 3: expected a table that does not lead to itself, found the one at 0x10000");
   expect_bad(start + "0 0 begin x\n0 0 end now\n",
              "line 4: expected the end of the line, found \"now\"");
   expect_bad(start + "0 0 vm 2 sv39 root=0\n",

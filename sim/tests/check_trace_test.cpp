@@ -50,6 +50,24 @@ TEST_F(CheckStorm, FindsTheWrongKindUnderTheOriginalsEverywhere) {
   }
 }
 
+// Their TLBI VAE2IS leaves the stage-2 entry that made an access fault, and the guest faults again
+// and again where the tables have permitted it for long.
+TEST_F(CheckStorm, FindsTheFaultThatRepeatsForEver) {
+  const Result outcome =
+      run("nestwalk check --storm accesses=4000 --json -p cortex-a76 --policy original-0.3.0 "
+          "2>/dev/null");
+  EXPECT_EQ(outcome.exit_code, 3);
+  const auto each = runs_of(outcome)[0];
+  EXPECT_NE(each["ended_early"].get<std::string>().find("faults for ever"), std::string::npos);
+  nlohmann::json::number_unsigned_t repeated = 0;
+  for (const auto& finding : each["findings"]) {
+    if (finding["finding"] != "repeated fault") continue;
+    EXPECT_EQ(finding["severity"], "error");
+    repeated += finding["count"].get<nlohmann::json::number_unsigned_t>();
+  }
+  EXPECT_GT(repeated, 100u);
+}
+
 TEST_F(CheckStorm, FindsAFenceThatWasLeftOut) {
   const Result outcome =
       run("nestwalk check --storm accesses=600 period=20 bytes=4M --json --set "

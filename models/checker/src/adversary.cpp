@@ -20,6 +20,7 @@ namespace {
 bool is_valid(const Entry& entry) {
   return entry.kind == EntryKind::Leaf || entry.kind == EntryKind::Table;
 }
+addrspace::Access kind_of(bool write) { return write ? kWrite : addrspace::kRead; }
 }  // namespace
 
 const char* to_string(Adversary::Wrong wrong) {
@@ -52,16 +53,35 @@ void Adversary::vm_destroyed(const Moment&, u32 vm) {
   std::erase_if(copies_, [&](const Copy& copy) { return copy.vm == number; });
 }
 void Adversary::vm_entered(const Moment& when, u32 vm) {
-  Running& running = running_[number_of(vm)];
+  const u32 number = number_of(vm);
+  Running& running = running_[number];
   running.inside |= u64{1} << when.processor;
   running.ran |= u64{1} << when.processor;
+  for (Copy& copy : copies_) {
+    if (copy.vm != number || copy.processor != when.processor || !copy.alive()) continue;
+    uses_after_free_ += copy.freed ? 1 : 0;
+    // An operation that is not over may send its fence yet.
+    const bool late = depth_[copy.stored_by] == 0 && misleads(copy);
+    left_behind_ += late ? 1 : 0;
+    const bool faults = copy.faulted_at != kNowhere && refuses(copy, copy.faulted_at, copy.refused);
+    repeated_faults_ += faults ? 1 : 0;
+    copy.faulted_at = kNowhere;
+  }
 }
 void Adversary::vm_left(const Moment& when, u32 vm) {
   running_[number_of(vm)].inside &= ~(u64{1} << when.processor);
 }
-void Adversary::vm_faulted(const Moment& when, u32 vm, u64 gpa) {
+void Adversary::vm_faulted(const Moment& when, u32 vm, u64 gpa, addrspace::Access access) {
   const u32 number = number_of(vm);
-  if (architecture(number) != Architecture::X86_64) return;
+  if (architecture(number) != Architecture::X86_64) {
+    for (Copy& copy : copies_) {
+      const bool here = copy.vm == number && copy.processor == when.processor && copy.alive();
+      if (!here || !refuses(copy, gpa, access)) continue;
+      copy.faulted_at = gpa;
+      copy.refused = access;
+    }
+    return;
+  }
   std::erase_if(copies_, [&](Copy& copy) {
     const bool used = copy.vm == number && copy.processor == when.processor &&
                       gpa - copy.what.start < bytes(copy);
@@ -103,6 +123,12 @@ void Adversary::leave_all(const Moment& when, const Tables::Place& place, u64 be
   const Entry old = tables_.decode(place.vm, before, place.level);
   const Entry now = tables_.decode(place.vm, after, place.level);
   const Tables::Found what{place.level, place.start, before};
+  // A fault there that is answered with a store was none of a stale copy's.
+  for (Copy& copy : copies_) {
+    const bool answered = copy.vm == place.vm &&
+                          copy.faulted_at - place.start < tables_.bytes_of(place.vm, place.level);
+    if (answered) copy.faulted_at = kNowhere;
+  }
   if (!is_valid(old)) {
     const bool cached = is_valid(now) && architecture(place.vm) == Architecture::RiscV64 &&
                         !tables_.vm(place.vm).caches_no_invalid;
@@ -152,14 +178,14 @@ bool Adversary::conflicts_with(const Copy& copy, const Tables::Found& made) cons
          old.memory != now.memory;
 }
 
-bool Adversary::clashes(const Copy& copy, u64 gpa, bool write, Wrong& wrong) const {
+bool Adversary::clashes(const Copy& copy, u64 gpa, addrspace::Access access, Wrong& wrong) const {
+  const bool write = access.has(kWrite);
   if (gpa - copy.what.start >= bytes(copy)) return false;
   if (std::find(copy.holes.begin(), copy.holes.end(), gpa >> 12) != copy.holes.end()) return false;
   const Tables::Found found = tables_.walk(copy.vm, gpa);
   const Entry now = tables_.decode(copy.vm, found.entry, found.level);
   const Entry old = tables_.decode(copy.vm, copy.what.entry, copy.what.level);
-  const bool permits_now =
-      now.kind == EntryKind::Leaf && now.access.has(write ? kWrite : addrspace::kRead);
+  const bool permits_now = now.kind == EntryKind::Leaf && now.access.has(access);
   if (copy.kind == Copy::Kind::Nothing) {
     wrong = Wrong::Fault;
     return permits_now;
@@ -181,8 +207,8 @@ bool Adversary::clashes(const Copy& copy, u64 gpa, bool write, Wrong& wrong) con
     }
   }
   const auto& rules = tables_.vm(copy.vm).nested.format->rules();
-  const bool permits = old.access.has(write ? kWrite : addrspace::kRead) &&
-                       (!write || old.dirty || rules.dirty != Upkeep::Faults);
+  const bool permits =
+      old.access.has(access) && (!write || old.dirty || rules.dirty != Upkeep::Faults);
   if (!permits) {
     wrong = Wrong::Fault;
     return permits_now && architecture(copy.vm) != Architecture::X86_64;
@@ -198,7 +224,8 @@ bool Adversary::would_hit(u32 processor, u32 vm, u64 gpa, bool write, Wrong& wro
   const u32 number = number_of(vm);
   return std::any_of(copies_.begin(), copies_.end(), [&](const Copy& copy) {
     return copy.processor == processor && copy.vm == number && copy.alive() &&
-           copy.kind != Copy::Kind::Nothing && clashes(copy, gpa, write, wrong);
+           copy.kind != Copy::Kind::Nothing && clashes(copy, gpa, kind_of(write), wrong) &&
+           wrong != Wrong::Fault;
   });
 }
 
@@ -207,19 +234,46 @@ bool Adversary::is_usable(const Copy& copy) const {
   return copy.alive() && (running_[copy.vm].inside >> copy.processor & 1) != 0;
 }
 
-// Does it disagree with the tables somewhere? Each of the leaves that are there now is asked.
-bool Adversary::disagrees(const Copy& copy) const {
+/// Is it so somewhere in what the copy covers? Each of the leaves that are there now is asked.
+template <class Is>
+bool Adversary::anywhere(const Copy& copy, Is&& is) const {
   constexpr unsigned kMostSteps = 4096;
-  Wrong wrong{};
   const u64 end = copy.what.start + bytes(copy);
   u64 at = copy.what.start;
   for (unsigned step = 0; at < end && step < kMostSteps; ++step) {
-    if (clashes(copy, at, false, wrong) || clashes(copy, at, true, wrong)) return true;
+    if (is(at, addrspace::kRead) || is(at, kWrite)) return true;
     const Tables::Found found = tables_.walk(copy.vm, at);
     const bool hole = std::find(copy.holes.begin(), copy.holes.end(), at >> 12) != copy.holes.end();
     at = hole ? at + addrspace::kFrameBytes : found.start + tables_.bytes_of(copy.vm, found.level);
   }
   return false;
+}
+
+bool Adversary::disagrees(const Copy& copy) const {
+  Wrong wrong{};
+  return anywhere(copy,
+                  [&](u64 gpa, addrspace::Access kind) { return clashes(copy, gpa, kind, wrong); });
+}
+
+// Does an access go wrong with it? One that faults is tried again.
+bool Adversary::misleads(const Copy& copy) const {
+  Wrong wrong{};
+  return copy.kind != Copy::Kind::Nothing && anywhere(copy, [&](u64 gpa, addrspace::Access kind) {
+           return clashes(copy, gpa, kind, wrong) && wrong != Wrong::Fault;
+         });
+}
+
+// Does such an access there fault although the tables permit it?
+bool Adversary::refuses(const Copy& copy, u64 gpa, addrspace::Access access) const {
+  Wrong wrong{};
+  const addrspace::Access kind = access & addrspace::kRwx;
+  if (!kind.any_of(addrspace::kRwx)) return false;
+  const Tables::Found found = tables_.walk(copy.vm, gpa);
+  const Entry now = tables_.decode(copy.vm, found.entry, found.level);
+  const auto& rules = tables_.vm(copy.vm).nested.format->rules();
+  const bool flags = (now.accessed || rules.accessed != Upkeep::Faults) &&
+                     (now.dirty || !kind.has(kWrite) || rules.dirty != Upkeep::Faults);
+  return flags && clashes(copy, gpa, kind, wrong) && wrong == Wrong::Fault;
 }
 
 void Adversary::operation_ended(const Moment& when) {
@@ -229,7 +283,7 @@ void Adversary::operation_ended(const Moment& when) {
   // What agrees with the tables is as good as a new walk.
   std::erase_if(copies_, [&](const Copy& copy) { return !disagrees(copy); });
   for (const Copy& copy : copies_) {
-    left_behind_ += is_usable(copy) && copy.kind != Copy::Kind::Nothing ? 1 : 0;
+    left_behind_ += is_usable(copy) && misleads(copy) ? 1 : 0;
   }
   unseen_.clear();
   constexpr std::size_t kMostCopies = 1024;
@@ -239,13 +293,14 @@ void Adversary::operation_ended(const Moment& when) {
 }
 
 void Adversary::frames_freed(const Moment&, u64 first, u64 size) {
-  for (const Copy& copy : copies_) {
-    if (!copy.alive() || copy.kind == Copy::Kind::Nothing) continue;
+  for (Copy& copy : copies_) {
+    if (!copy.alive() || copy.kind == Copy::Kind::Nothing || !misleads(copy)) continue;
     const u64 address = tables_.decode(copy.vm, copy.what.entry, copy.what.level).address;
     const u64 used = copy.kind == Copy::Kind::Table
                          ? tables_.vm(copy.vm).nested.geometry.page_bytes()
                          : bytes(copy);
-    if (address < first + size && first < address + used) ++uses_after_free_;
+    if (address >= first + size || first >= address + used) continue;
+    is_usable(copy) ? void(++uses_after_free_) : void(copy.freed = true);
   }
   tables_.for_each_use(first, size, [&](const Tables::Place& place, u64) {
     uses_after_free_ += running_[place.vm].ran != 0 ? 1 : 0;
@@ -270,8 +325,8 @@ void Adversary::accessed(const Access& access) {
   for (auto copy = copies_.begin(); copy != copies_.end(); ++copy) {
     Wrong wrong{};
     if (copy->processor != processor || copy->vm != vm || !copy->alive()) continue;
-    if (!clashes(*copy, access.gpa, access.write, wrong)) continue;
-    if (copy->kind == Copy::Kind::Nothing) {
+    if (!clashes(*copy, access.gpa, kind_of(access.write), wrong)) continue;
+    if (wrong == Wrong::Fault) {
       ++spurious_;
       continue;
     }

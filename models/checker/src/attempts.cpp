@@ -13,6 +13,8 @@ using models::FenceRequest;
 namespace {
 
 constexpr std::size_t kMost = std::size_t{1} << 20;
+/// Enough to say what was wrong with a fence.
+constexpr u64 kMostLooks = 64;
 /// AArch64: bit 63 of an IPA's operand is no part of it.
 constexpr u64 address_of(const FenceRequest& request) {
   return request.address & addrspace::low_mask(63);
@@ -24,12 +26,22 @@ void Attempts::add(u64 order, u32 processor, const FenceRequest& request, bool f
   if (all_.size() == kMost) clear();
   all_.push_back({order, processor, request});
   const Attempt& attempt = all_.back();
-  Group& group =
-      groups_[{static_cast<u64>(request.kind), request.root, request.vmid, request.asid}];
+  Group& group = groups_[key_of(request)];
   (fits ? group.fitting : group.others).push_back(&attempt);
   if (row_of(request).address == By::GuestPhysical) {
     group.by_address.add(address_of(request), request.bytes, attempt);
   }
+}
+
+/// What its effect depends on, besides the address.
+Attempts::Key Attempts::key_of(const FenceRequest& request) {
+  const models::FenceRow& row = row_of(request);
+  const u64 kind = static_cast<u64>(request.kind);
+  if (row.structures == 0 || row.address == By::Virtual || row.has(models::kAsid)) {
+    return {kind, 0, 0};
+  }
+  return {kind, row.has(models::kRoot) ? ep4ta(request.root) : 0,
+          row.has(models::kVmid) ? request.vmid : u64{0}};
 }
 
 void Attempts::clear() {
@@ -64,8 +76,10 @@ const Attempts::Attempt* Attempts::shifted(const Group& group, const Obligation&
     if (first == nullptr || attempt.order < first->order) first = &attempt;
   };
   for (const unsigned shift : kWrongShifts) {
-    group.by_address.for_each(obligation.start << shift, obligation.bytes << shift, consider);
-    group.by_address.for_each(obligation.start >> shift, (obligation.bytes >> shift) + 1, consider);
+    group.by_address.for_each(obligation.start << shift, obligation.bytes << shift, consider,
+                              kMostLooks);
+    group.by_address.for_each(obligation.start >> shift, (obligation.bytes >> shift) + 1, consider,
+                              kMostLooks);
   }
   return first;
 }
@@ -77,8 +91,8 @@ const FenceRequest* Attempts::before(const Obligation& obligation, u64 since, co
     if (attempt.processor != obligation.when.processor || found != nullptr) return;
     if ((effect_of(attempt.request, obligation, vm).parts & kNested) != 0) found = &attempt.request;
   };
-  for (const auto& [key, group] : groups_) {
-    group.by_address.for_each(obligation.start, obligation.bytes, consider);
+  for_each_group(vm, [&](const Group& group) {
+    group.by_address.for_each(obligation.start, obligation.bytes, consider, kMostLooks);
     for (const auto* attempts : {&group.fitting, &group.others}) {
       auto at = std::lower_bound(
           attempts->begin(), attempts->end(), since,
@@ -86,7 +100,7 @@ const FenceRequest* Attempts::before(const Obligation& obligation, u64 since, co
       // By what they name: all of them, or none.
       if (at != attempts->end() && row_of((*at)->request).address == By::Nothing) consider(**at);
     }
-  }
+  });
   return found;
 }
 

@@ -38,8 +38,11 @@ class Attempts {
     std::vector<const Attempt*> others;
     RangeIndex<const Attempt> by_address;
   };
-  using Key = std::array<u64, 4>;
+  using Key = std::array<u64, 3>;  ///< kind, root, VMID
 
+  static Key key_of(const models::FenceRequest& request);
+  template <class Visit>
+  void for_each_group(const Vm& vm, Visit&& visit) const;
   const Attempt* first_elsewhere(const std::vector<const Attempt*>& attempts,
                                  const Obligation& obligation, const Vm& vm) const;
   const Attempt* shifted(const Group& group, const Obligation& obligation) const;
@@ -48,9 +51,28 @@ class Attempts {
   std::map<Key, Group> groups_;
 };
 
+/// Of each kind, those with the VM's tags, and a few with others, which are all alike to it.
+template <class Visit>
+void Attempts::for_each_group(const Vm& vm, Visit&& visit) const {
+  constexpr int kFew = 8;
+  auto at = groups_.begin();
+  while (at != groups_.end()) {
+    const u64 kind = at->first[0];
+    for (int n = 0; n < kFew && at != groups_.end() && at->first[0] == kind; ++n, ++at) {
+      visit(at->second);
+    }
+    if (at == groups_.end() || at->first[0] != kind) continue;
+    for (const Key& key : {Key{kind, ep4ta(vm.root_register), 0}, Key{kind, 0, vm.vmid}}) {
+      const auto own = groups_.find(key);
+      if (own != groups_.end() && !(own->first < at->first)) visit(own->second);
+    }
+    at = groups_.lower_bound({kind + 1, 0, 0});
+  }
+}
+
 template <class Miss>
 void Attempts::after(const Obligation& obligation, const Vm& vm, Miss&& miss) const {
-  for (const auto& [key, group] : groups_) {
+  for_each_group(vm, [&](const Group& group) {
     if (const Attempt* other = first_elsewhere(group.others, obligation, vm)) {
       const Effect effect = effect_of(other->request, obligation, vm);
       const bool operand =
@@ -69,7 +91,7 @@ void Attempts::after(const Obligation& obligation, const Vm& vm, Miss&& miss) co
       if (effect.parts == kCombined) miss(Failure::WrongKind, fit->request);
       if (effect.parts == 0 && operand) miss(Failure::RangeTooSmall, fit->request);
     }
-  }
+  });
 }
 
 }  // namespace nestwalk::checker

@@ -184,34 +184,52 @@ void Checker::open(const Moment& when, u32 vm, const Found& old, const Found& no
 }
 
 void Checker::enlist(Obligation obligation) {
-  Guest& guest = guests_[obligation.vm];
+  const u32 vm = obligation.vm;
+  Guest& guest = guests_[vm];
   Processor& processor = processors_[obligation.when.processor];
   if (obligation.need == Need::Visible) {
-    processor.unseen.push_back(std::move(obligation));
+    processor.fresh.insert(vm);
+    processor.unseen.insert(vm);
+    guest.unseen[obligation.when.processor].fresh.push_back(std::move(obligation));
     return;
   }
   // Held by nobody: but the operation, who cannot know, may fence it.
   if (guest.ran == 0 && obligation.returned) return;
+  constexpr std::size_t kMostClosed = 256;
+  while (closed_.size() > kMostClosed) drop(*closed_.begin()->second);
   obligation.left[0] = obligation.left[1] = guest.ran;
   guest.live.push_back(std::move(obligation));
   Obligation& made = guest.live.back();
   made.self = std::prev(guest.live.end());
-  if (made.returned) guest.waiting |= made.held();
-  processor.opened.push_back(&made);
-  ++unreported_;
+  made.opened = processor.opened.insert(processor.opened.end(), &made);
+  if (made.need == Need::Fence) ++unreported_;
   replace_older(made);
-  guest.places->add(made.start, made.bytes, made);
-  targets_->add(made.old.address, made.target_bytes(vm_of(made)), made);
+  made.place = guest.places->add(made.start, made.bytes, made);
+  open_guests_.insert(vm);
+  seat(made, Look::Second);
+  if (made.need != Need::Fence) return;
+  if (made.returned) seat(made, Look::Entry);
+  if (!is_valid(made.old)) return;
+  made.target = targets_->add(made.old.address, made.target_bytes(vm_of(made)), made);
+  made.has_target = true;
 }
 
-/// What was found at the same place before, and is held by nobody else, needs the same fences.
+/// What is older at the same place, and is held by nobody else, needs the same fences: what was
+/// found already, and what makes nothing but faults. What is made valid, and then gets more
+/// permission, refuses more than what only got it. Of more than a few, the newest stand for all.
 void Checker::replace_older(const Obligation& made) {
-  if (made.need != Need::Fence) return;
-  guests_[made.vm].places->for_each(made.start, made.bytes, [&](Obligation& each) {
-    const bool alike = each.level == made.level && each.table == made.table &&
-                       each.need == Need::Fence && each.settled && each.is_reported();
+  if (made.change == Change::Resized) return;
+  constexpr std::size_t kMostAtOnePlace = 8;
+  std::vector<Obligation*> older;
+  guests_[made.vm].places->for_each_at(made.start, made.bytes, [&](Obligation& each) {
     const bool covered = (each.held() & ~made.left[0]) == 0 && each.flights == 0;
-    if (alike && covered) drop(each);
+    if (each.is_at_the_place_of(made) && covered) older.push_back(&each);
+  });
+  std::size_t kept = 0;
+  std::for_each(older.rbegin(), older.rend(), [&](Obligation* each) {
+    const bool found = each->settled && each->is_reported();
+    const bool covers = made.need == Need::Fence && (found || each->makes_fault());
+    if (covers || each->is_closed() || ++kept > kMostAtOnePlace) drop(*each);
   });
 }
 
@@ -272,18 +290,74 @@ void Checker::check_used(const Moment& when, u64 first, u64 bytes) {
   });
 }
 
+/// May a processor outside the guest walk its tables?
+//
+// x86: guest-physical and combined mappings are created and used in VMX non-root operation alone
+// (Intel SDM vol. 3C, "Creating and Using Cached Translation Information"). AArch64: at EL2, the
+// registers of the EL1&0 regime are not used for speculative accesses, but walks that began before
+// may go on until a DSB (Arm ARM D8, "Out-of-context translation regimes"). RISC-V: hgatp is
+// "active for the purposes of the address-translation algorithm unless the effective privilege
+// mode is U and hstatus.HU=0", for HLV's sake ("Hypervisor Guest Address Translation and Protection
+// Register"): a walk may read what has become of a table, and set A in it.
+bool Checker::may_walk_outside(u32 number, u32 vm) const {
+  const Processor& processor = processors_[number];
+  if (processor.last_vm != vm || processor.left == 0) return false;
+  switch (tables_.vm(vm).nested.format->architecture()) {
+    case Architecture::X86_64:
+      return false;
+    case Architecture::AArch64:
+      return processor.waited < processor.left;
+    case Architecture::RiscV64:
+      return true;
+  }
+  return false;
+}
+
+/// Given back while a processor may hold it. One that is in the guest uses it; one that is outside
+/// has to fence before it enters, and that is seen there.
+void Checker::judge_freed(const Moment& when, Obligation& obligation) {
+  const u64 bad = obligation.held() & guests_[obligation.vm].inside;
+  if (bad != 0) {
+    obligation.use_pending = false;
+    report(obligation, Failure::UseAfterFree, reason(obligation, bad), bad);
+    return;
+  }
+  obligation.use_pending = true;
+  seat(obligation, Look::Entry);
+  if (obligation.old.kind != EntryKind::Table) return;
+  u64 walking = 0;
+  for (u32 number = 0; number < kMostProcessors; ++number) {
+    const bool may =
+        (obligation.held() & bit(number)) != 0 && may_walk_outside(number, obligation.vm);
+    if (may) walking |= bit(number);
+  }
+  if (walking == 0) return;
+  Obligation noted = obligation;
+  noted.when = when;
+  report(noted, Failure::FreedOutside, Failure::FreedOutside, walking);
+}
+
 void Checker::frames_freed(const Moment& when, u64 first, u64 bytes) {
   targets_->for_each(first, bytes, [&](Obligation& each) {
-    if (each.freed || each.held() == 0 || !is_valid(each.old)) return;
-    each.freed = true;
-    report(each, Failure::UseAfterFree, reason(each, each.held()), each.held());
+    drop_target(each);
+    if (each.held() != 0) judge_freed(when, each);
   });
   check_used(when, first, bytes);
   // Whatever comes to be in tables that are still linked, it is not what they said.
   for (const auto& [slot, entry] : tables_.linked_entries(first, bytes)) {
     entry_stored(when, slot, entry, 0);
   }
+  for (const u64 frame : tables_.linked_frames(first, bytes)) freed_tables_.insert(frame);
   tables_.free(first, bytes);
+}
+
+void Checker::frames_allocated(const Moment&, u64 first, u64 bytes) {
+  for (const u64 frame : tables_.linked_frames(first, bytes)) {
+    if (freed_tables_.erase(frame) != 0) continue;
+    const auto at = addrspace::Text<32>().add_hex(frame << addrspace::kFrameShift);
+    throw TableError("memory without a table that is linked",
+                     std::string("the one at ") + at.c_str());
+  }
 }
 
 }  // namespace nestwalk::checker

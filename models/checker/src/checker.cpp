@@ -7,6 +7,7 @@
 
 #include <stdexcept>
 
+#include "agenda.hpp"
 #include "attempts.hpp"
 #include "obligation.hpp"
 #include "range_index.hpp"
@@ -22,10 +23,13 @@ using Need = Demand::Need;
 
 Checker::Guest::Guest() : places(std::make_unique<RangeIndex<Obligation>>()) {}
 Checker::Guest::~Guest() = default;
+Checker::Unseen::Unseen() = default;
+Checker::Unseen::~Unseen() = default;
 Checker::Processor::Processor() = default;
 Checker::Processor::~Processor() = default;
 Checker::Checker()
     : operations_(1),
+      agendas_(std::make_unique<Agendas>()),
       targets_(std::make_unique<RangeIndex<Obligation>>()),
       attempts_(std::make_unique<Attempts>()) {}
 Checker::~Checker() = default;
@@ -47,7 +51,17 @@ const Vm& Checker::vm_of(const Obligation& obligation) const { return tables_.vm
 
 void Checker::vm_created(const Moment& when, const Vm& vm) {
   const bool x86 = vm.nested.format->architecture() == Architecture::X86_64;
-  for (Obligation& each : retired_) {
+  // Those with the same VMID or VPID, and on x86 those with the same root.
+  std::map<u64, Obligation*> alike;
+  const auto look_in = [&](const auto& retired, u64 tag) {
+    auto at = retired.lower_bound({tag, 0});
+    for (; at != retired.end() && at->first.first == tag; ++at)
+      alike[at->first.second] = at->second;
+  };
+  look_in(retired_vmids_, vm.vmid);
+  if (x86) look_in(retired_roots_, ep4ta(vm.root_register));
+  for (const auto& [order, retired] : alike) {
+    Obligation& each = *retired;
     const Vm& old = vm_of(each);
     u64 bad = 0;
     if (!x86 && old.vmid == vm.vmid) bad = each.held();
@@ -59,11 +73,28 @@ void Checker::vm_created(const Moment& when, const Vm& vm) {
     each.when.cycle = when.cycle;
     report(each, Failure::TagReused, reason(each, bad), bad);
     each.left[0] = each.left[1] = each.left[2] = 0;
+    update(each);
   }
-  retired_.remove_if([](const Obligation& each) { return each.is_closed(); });
-  numbers_[vm.id] = tables_.add(vm);
+  const u32 number = tables_.add(vm);
+  numbers_[vm.id] = number;
   Guest& guest = guests_.emplace_back();
-  guest.inside = guest.ran = guest.linear = vm.processors;
+  vmids_[vm.vmid].insert(number);
+  if (x86) roots_[ep4ta(vm.root_register)].insert(number);
+  for (u32 processor = 0; processor < kMostProcessors; ++processor) {
+    if ((vm.processors & bit(processor)) == 0) continue;
+    guest.inside |= bit(processor);
+    ++processors_[processor].guests;
+    set_running(number, processor);
+  }
+}
+
+void Checker::set_running(u32 vm, u32 processor) {
+  Guest& guest = guests_[vm];
+  const u64 here = bit(processor);
+  if ((guest.ran & here) == 0) processors_[processor].ran.insert(vm);
+  if ((guest.linear & here) == 0) processors_[processor].linear.insert(vm);
+  guest.ran |= here;
+  guest.linear |= here;
 }
 
 void Checker::vm_destroyed(const Moment& when, u32 vm) {
@@ -71,57 +102,118 @@ void Checker::vm_destroyed(const Moment& when, u32 vm) {
   Guest& guest = guests_[number];
   const Vm& shape = tables_.vm(number);
   tables_.remove(number);
-  guest.gone = true;
-  guest.inside = 0;
-  Obligation obligation;
-  obligation.vm = number;
-  obligation.change = Change::Retired;
-  obligation.when = when;
-  obligation.order = ++order_;
-  obligation.left[0] = obligation.left[1] = guest.ran;
+  close(number);
+  retire(when, number);
+  for (u32 processor = 0; processor < kMostProcessors; ++processor) {
+    Processor& each = processors_[processor];
+    if ((guest.inside & bit(processor)) != 0) --each.guests;
+    if ((guest.ran & bit(processor)) != 0) each.ran.erase(number);
+    if ((guest.linear & bit(processor)) != 0) each.linear.erase(number);
+  }
+  guest.inside = guest.ran = guest.linear = 0;
+  const auto forget = [&](auto& tags, u64 tag) {
+    const auto found = tags.find(tag);
+    if (found == tags.end()) return;
+    found->second.erase(number);
+    if (found->second.empty()) tags.erase(found);
+  };
+  forget(vmids_, shape.vmid);
+  forget(roots_, ep4ta(shape.root_register));
+}
+
+/// Its tags are dirty where it ran.
+void Checker::retire(const Moment& when, u32 vm) {
+  const Guest& guest = guests_[vm];
+  const Vm& shape = tables_.vm(vm);
+  const bool x86 = shape.nested.format->architecture() == Architecture::X86_64;
+  Obligation& made = retired_.emplace_back();
+  made.vm = vm;
+  made.change = Change::Retired;
+  made.when = when;
+  made.order = ++order_;
+  made.left[0] = made.left[1] = guest.ran;
   // VPID 0 is the host's: entry and exit flush it.
-  const bool untagged =
-      shape.nested.format->architecture() == Architecture::X86_64 && shape.vmid == 0;
-  obligation.left[2] = untagged ? 0 : guest.linear;
-  if (!obligation.is_closed()) retired_.push_back(std::move(obligation));
+  made.left[2] = x86 && shape.vmid == 0 ? 0 : guest.linear;
+  made.self = std::prev(retired_.end());
+  retired_vmids_[{shape.vmid, made.order}] = &made;
+  if (x86) retired_roots_[{ep4ta(shape.root_register), made.order}] = &made;
+  seat(made, Look::Second);
+  seat(made, Look::First);
+  // The fences of whole VMs that are not waited for yet.
+  for (u32 issuer = 0; issuer < kMostProcessors; ++issuer) {
+    for (const Flush& flush : processors_[issuer].flushes) {
+      if (flush.vm != vm) continue;
+      if (flush.second) remove(made, 0, flush.processors, issuer, true);
+      if (flush.second) remove(made, 1, flush.processors, issuer, true);
+      if (flush.first) remove(made, 2, flush.processors, issuer, true);
+    }
+  }
+  update(made);
+}
+
+/// Nobody runs it any more: what its processors hold harms nobody, until the tag is used again.
+void Checker::close(u32 vm) {
+  Guest& guest = guests_[vm];
+  for (const auto& [processor, unseen] : guest.unseen) {
+    processors_[processor].fresh.erase(vm);
+    processors_[processor].unseen.erase(vm);
+  }
+  guest.unseen.clear();
+  if (guest.flights != 0) {
+    for (Processor& each : processors_) {
+      std::erase_if(each.flights,
+                    [&](const Flight& flight) { return flight.obligation->vm == vm; });
+    }
+    guest.flights = 0;
+  }
+  for (std::list<Obligation>* const list : {&guest.live, &guest.settled}) {
+    while (!list->empty()) drop(list->front());
+  }
 }
 
 void Checker::vm_entered(const Moment& when, u32 vm) {
   const u32 number = number_of(vm);
   Guest& guest = guests_[number];
+  Processor& processor = processors_[when.processor];
   const u64 here = bit(when.processor);
+  if ((guest.inside & here) == 0) ++processor.guests;
   guest.inside |= here;
-  guest.ran |= here;
-  guest.linear |= here;
-  processors_[when.processor].has_fault = false;
-  for (Processor& each : processors_) {
-    std::erase_if(each.unseen, [&](Obligation& entry) {
-      if (entry.vm != number || !entry.returned) return false;
-      judge(entry, here);
-      return true;
-    });
+  set_running(number, when.processor);
+  processor.last_vm = number;
+  processor.entered = ++order_;
+  judge_fault(when.processor, number);
+  for (auto& [stored_by, unseen] : guest.unseen) {
+    judge_all(unseen.waiting, here);
+    // Outside of an operation, nothing else says that it is over.
+    if (processors_[stored_by].depth == 0) judge_all(unseen.fresh, here);
   }
-  if ((guest.waiting & here) == 0) return;
-  guest.waiting = 0;
-  for (std::list<Obligation>* const list : {&guest.live, &guest.settled}) {
-    for (Obligation& each : *list) {
-      if (!each.returned || each.is_reported() || each.need != Need::Fence) continue;
-      const bool late = (each.held() & here) != 0;
-      late ? judge(each, each.held() & guest.inside) : void(guest.waiting |= each.held());
-    }
-  }
+  Agenda* const agenda = agendas_->with(Look::Entry, number);
+  if (agenda == nullptr) return;
+  agenda->for_each_new(when.processor, [&](Obligation& each) {
+    if ((each.held() & here) == 0) return;
+    if (each.use_pending) judge_freed(when, each);
+    if (!each.returned || each.is_reported() || each.need != Need::Fence) return;
+    judge(each, each.held() & guest.inside);
+  });
 }
 
 void Checker::vm_left(const Moment& when, u32 vm) {
-  guests_[number_of(vm)].inside &= ~bit(when.processor);
+  const u32 number = number_of(vm);
+  Processor& processor = processors_[when.processor];
+  if ((guests_[number].inside & bit(when.processor)) != 0) --processor.guests;
+  guests_[number].inside &= ~bit(when.processor);
+  processor.left = ++order_;
+  processor.last_vm = number;
 }
 
-void Checker::vm_faulted(const Moment& when, u32 vm, u64 gpa) {
+void Checker::vm_faulted(const Moment& when, u32 vm, u64 gpa, addrspace::Access access) {
   const u32 number = number_of(vm);
   Processor& processor = processors_[when.processor];
   processor.has_fault = true;
   processor.fault_vm = number;
   processor.fault_gpa = gpa;
+  processor.fault_access = access;
+  processor.fault_found = tables_.walk(number, gpa);
   if (tables_.vm(number).nested.format->architecture() != Architecture::X86_64) return;
   // "An EPT violation invalidates any guest-physical mappings that would be used to translate the
   // guest-physical address that caused it": Intel SDM vol. 3C, "Operations that Invalidate Cached
@@ -190,6 +282,38 @@ void Checker::remove(Obligation& obligation, unsigned part, u64 processors, u32 
   }
 }
 
+// Agendas ---------------------------------------------------------------------------------------
+
+/// What the fences select by: on x86, those of the second stage by the root.
+u64 Checker::tag_of(const Obligation& obligation, Look look) const {
+  const Vm& vm = vm_of(obligation);
+  if (look == Look::Entry) return obligation.vm;
+  const bool x86 = vm.nested.format->architecture() == Architecture::X86_64;
+  return x86 && look == Look::Second ? ep4ta(vm.root_register) : vm.vmid;
+}
+void Checker::seat(Obligation& obligation, Look look) {
+  agendas_->seat(obligation, look, tag_of(obligation, look));
+}
+void Checker::unseat(Obligation& obligation, Look look) {
+  agendas_->unseat(obligation, look, tag_of(obligation, look));
+}
+
+/// As long as the second-stage entry is there, what was merged with it comes back: a fence of the
+/// first stage meets what has nothing else left, or only what is under way.
+void Checker::seat_merged(Obligation& obligation) {
+  if (obligation.change == Change::Retired) return;
+  const u64 second = obligation.left[0] & ~obligation.going[0];
+  if ((obligation.left[1] & ~obligation.going[1] & ~second) != 0) seat(obligation, Look::First);
+}
+
+void Checker::look_again(std::vector<Again>& again) {
+  for (const Again& each : again) {
+    Obligation* const found = agendas_->all(each.look).find(each.seat);
+    if (found != nullptr) seat(*found, each.look);
+  }
+  again.clear();
+}
+
 // Says whether that was of any use.
 bool Checker::apply(const Moment& when, const FenceRequest& request, Obligation& obligation,
                     const Effect& effect, u64 reached) {
@@ -198,6 +322,12 @@ bool Checker::apply(const Moment& when, const FenceRequest& request, Obligation&
   const bool ordered = !hinval || processors_[when.processor].ordered > obligation.order;
   if (!is_visible(obligation) || !ordered) {
     miss(obligation, Failure::TooEarly, request);
+    Processor& late = processors_[ordered ? obligation.when.processor : when.processor];
+    const Look look = (row.structures & models::kSecond) != 0 ? Look::Second : Look::First;
+    const u64 seat = obligation.seats[static_cast<unsigned>(look)];
+    if (row.address == By::Nothing && seat != 0) {
+      (ordered ? late.unordered : late.posted).push_back({look, seat});
+    }
     return false;
   }
   u64 merged = (effect.parts & kCombined) != 0 ? reached : 0;
@@ -215,22 +345,20 @@ bool Checker::apply(const Moment& when, const FenceRequest& request, Obligation&
   const u64 processors[kParts] = {(effect.parts & kNested) != 0 ? reached : 0, merged,
                                   (effect.parts & kLinear) != 0 ? reached : 0};
   bool useful = false;
+  const u64 before = obligation.left[0] & ~obligation.going[0];
   for (unsigned part = 0; part < kParts; ++part) {
     // A sequence goes to all processors alike; once it is over, only what is left counts.
     const u64 fresh = processors[part] & ~obligation.sent[part];
     useful = useful || (obligation.settled ? fresh & obligation.left[part] : fresh) != 0;
     remove(obligation, part, processors[part], when.processor, waits);
   }
+  if ((obligation.left[0] & ~obligation.going[0]) != before) seat_merged(obligation);
   return useful;
 }
 
 bool Checker::is_the_guests(u32 processor, const FenceRequest& request) const {
   if ((row_of(request).structures & models::kSecond) != 0) return false;
-  if (processors_[processor].depth != 0) return false;
-  for (const Guest& guest : guests_) {
-    if ((guest.inside & bit(processor)) != 0) return true;
-  }
-  return false;
+  return processors_[processor].depth == 0 && processors_[processor].guests != 0;
 }
 
 // The guest faulted where the tables permit it: another processor was faster, or an entry was
@@ -250,38 +378,52 @@ bool Checker::is_spurious(u32 number, const FenceRequest& request) const {
   return effect_of(request, there, vm_of(there)).parts != 0;
 }
 
-/// Gathers what the fence names in `met_`. Says whether it is for all of a VM for which something
-/// is open.
-bool Checker::meet(const FenceRequest& request, u64 reached) {
+/// Gathers in `met_` what the fence names, and was not met by the like from this processor before.
+/// Says whether it is for all of a VM for which something is open.
+bool Checker::meet(u32 processor, const FenceRequest& request) {
   met_.clear();
-  for (Obligation& each : retired_) met_.push_back(&each);
   const FenceRow& row = row_of(request);
   // No address of the guest's own selects all that was merged.
   if (row.structures == 0 || row.address == By::Virtual || row.has(models::kAsid)) return false;
-  bool all = false;
-  for (u32 number = 0; number < guests_.size(); ++number) {
-    Guest& guest = guests_[number];
-    const Vm& vm = tables_.vm(number);
-    if (!guest.has_open() || !has_tag(request, vm)) continue;
-    if (row.address == By::GuestPhysical) {
-      guest.places->for_each(request.address & ~vm.operand_tag, request.bytes,
-                             [&](Obligation& each) { met_.push_back(&each); });
-    } else {
-      all = true;
-      meet_all(guest, (row.structures & models::kSecond) != 0, reached);
-    }
+  if (row.address == By::GuestPhysical) {
+    meet_address(request);
+    return false;
   }
-  return all;
+  const Look look = (row.structures & models::kSecond) != 0 ? Look::Second : Look::First;
+  const bool by_tag = row.has(models::kRoot) || row.has(models::kVmid);
+  const u64 tag = row.has(models::kRoot) ? ep4ta(request.root) : request.vmid;
+  Agenda* const agenda = by_tag ? agendas_->with(look, tag) : &agendas_->all(look);
+  const u64 who = u64{processor} | static_cast<u64>(request.kind) << 8;
+  if (agenda != nullptr) {
+    agenda->for_each_new(who, [&](Obligation& each) {
+      if (has_tag(request, vm_of(each))) met_.push_back(&each);
+    });
+  }
+  const std::set<u32>& vms = with_tag(request, open_guests_);
+  return std::any_of(vms.begin(), vms.end(), [&](u32 vm) {
+    return guests_[vm].has_open() && has_tag(request, tables_.vm(vm));
+  });
 }
 
-// As long as the second-stage entry is there, what was merged with it comes back: a fence of the
-// first stage alone meets only what has nothing else left.
-void Checker::meet_all(Guest& guest, bool second, u64 reached) {
-  if (!second && guest.flights == 0 && (guest.merged & reached) == 0) return;
-  for (Obligation& each : guest.live) met_.push_back(&each);
-  if (guest.flights == 0 && ((second ? guest.held : guest.merged) & reached) == 0) return;
-  guest.held = guest.merged = 0;
-  for (Obligation& each : guest.settled) met_.push_back(&each);
+void Checker::meet_address(const FenceRequest& request) {
+  for (const u32 number : with_tag(request, open_guests_)) {
+    const Vm& vm = tables_.vm(number);
+    if (!has_tag(request, vm)) continue;
+    guests_[number].places->for_each(request.address & ~vm.operand_tag, request.bytes,
+                                     [&](Obligation& each) { met_.push_back(&each); });
+  }
+}
+
+/// The VMs that have the fence's tag; all of these, if it has none.
+const std::set<u32>& Checker::with_tag(const FenceRequest& request,
+                                       const std::set<u32>& all) const {
+  static const std::set<u32> kNone;
+  const FenceRow& row = row_of(request);
+  const bool by_root = row.has(models::kRoot);
+  if (!by_root && !row.has(models::kVmid)) return all;
+  const auto& tags = by_root ? roots_ : vmids_;
+  const auto found = tags.find(by_root ? ep4ta(request.root) : request.vmid);
+  return found == tags.end() ? kNone : found->second;
 }
 
 bool Checker::discharge(Issued& issued, u64 reached, bool fits) {
@@ -291,7 +433,7 @@ bool Checker::discharge(Issued& issued, u64 reached, bool fits) {
     fits = true;
     if (!apply(issued.when, issued.request, *each, effect, reached)) continue;
     issued.useful = true;
-    ++issued.covered;
+    issued.covered += each->need != Need::Tolerable || !each->settled ? 1 : 0;
     issued.whole = issued.whole || each->table || each->change == Change::Retired;
   }
   for (Obligation* const each : met_) {
@@ -304,26 +446,52 @@ bool Checker::discharge(Issued& issued, u64 reached, bool fits) {
     miss(*each, fits && elsewhere ? Failure::RangeTooSmall : effect.miss, issued.request);
   }
   for (Obligation* const each : met_) update(*each);
-  retired_.remove_if([](const Obligation& each) { return each.is_closed(); });
   return fits;
 }
 
-/// The masks of its VM; and it is dropped, once it is closed and its operation returned.
+/// Drops it once it is closed and its operation returned. Outside of any operation, who issues a
+/// sequence may have processors left: the last ones stay for a while.
 void Checker::update(Obligation& obligation) {
-  if (obligation.change == Change::Retired) return;
-  Guest& guest = guests_[obligation.vm];
-  guest.merged |= obligation.merged();
-  if (!obligation.settled) return;
-  guest.held |= obligation.held();
-  if (obligation.is_closed()) drop(obligation);
+  if (obligation.change == Change::Retired) return update_retired(obligation);
+  if (!obligation.is_closed()) return;
+  if (obligation.settled) return drop(obligation);
+  drop_target(obligation);
+  if (obligation.returned) closed_.emplace(obligation.order, &obligation);
+}
+
+void Checker::update_retired(Obligation& obligation) {
+  const Vm& vm = vm_of(obligation);
+  const bool x86 = vm.nested.format->architecture() == Architecture::X86_64;
+  const u64 second = x86 ? obligation.left[0] | obligation.left[1] : 0;
+  const u64 first = obligation.left[1] | obligation.left[2] | (x86 ? 0 : obligation.left[0]);
+  if (first == 0) retired_vmids_.erase({vm.vmid, obligation.order});
+  if (second == 0) retired_roots_.erase({ep4ta(vm.root_register), obligation.order});
+  if (!obligation.is_closed()) return;
+  unseat(obligation, Look::Second);
+  unseat(obligation, Look::First);
+  retired_.erase(obligation.self);
 }
 
 void Checker::drop(Obligation& obligation) {
   Guest& guest = guests_[obligation.vm];
-  guest.places->remove(obligation.start, obligation.bytes, obligation);
-  targets_->remove(obligation.old.address, obligation.target_bytes(vm_of(obligation)), obligation);
-  if (!obligation.is_reported()) --unreported_;
+  guest.places->remove(obligation.bytes, obligation.place);
+  drop_target(obligation);
+  for (const Look look : {Look::Second, Look::First, Look::Entry}) unseat(obligation, look);
+  if (obligation.need == Need::Fence && !obligation.is_reported()) --unreported_;
+  if (!obligation.settled) {
+    closed_.erase(obligation.order);
+    processors_[obligation.when.processor].opened.erase(obligation.opened);
+  }
+  const u32 vm = obligation.vm;
   (obligation.settled ? guest.settled : guest.live).erase(obligation.self);
+  if (!guest.has_open()) open_guests_.erase(vm);
+}
+
+/// What it leads to may be freed: nobody holds it, or that was seen.
+void Checker::drop_target(Obligation& obligation) {
+  if (!obligation.has_target) return;
+  obligation.has_target = false;
+  targets_->remove(obligation.target_bytes(vm_of(obligation)), obligation.target);
 }
 
 void Checker::fence_issued(const Moment& when, const FenceRequest& request, Cycle cycles) {
@@ -334,7 +502,7 @@ void Checker::fence_issued(const Moment& when, const FenceRequest& request, Cycl
       return;
     case FenceKind::SfenceWInval:
       processor.ordered = order_;
-      return;
+      return look_again(processor.posted);
     case FenceKind::SfenceInvalIr:
       return complete(when.processor);
     default:
@@ -345,7 +513,7 @@ void Checker::fence_issued(const Moment& when, const FenceRequest& request, Cycl
   const u64 reached = row.has(models::kBroadcast) ? ~u64{0} : bit(when.processor);
   Issued issued{request, when, cycles, order_, operation_on(when.processor)};
   issued.useful = is_spurious(when.processor, request);
-  const bool all = meet(request, reached);
+  const bool all = meet(when.processor, request);
   const bool fits = discharge(issued, reached, all);
   if (unreported_ != 0 || operations_running_ != 0) {
     attempts_->add(order_, when.processor, request, fits);
@@ -360,14 +528,13 @@ void Checker::fence_issued(const Moment& when, const FenceRequest& request, Cycl
 
 void Checker::flush(const Moment& when, const FenceRequest& request, u64 reached, bool posted) {
   const FenceRow& row = row_of(request);
-  if (row.address != By::Nothing) return;
-  for (u32 number = 0; number < guests_.size(); ++number) {
-    if ((guests_[number].ran | guests_[number].linear) == 0) continue;
+  if (row.structures == 0 || row.address != By::Nothing || row.has(models::kAsid)) return;
+  for (const u32 number : flushed_vms(request, reached)) {
     Obligation all;
     all.vm = number;
     all.change = Change::Retired;
     const u8 parts = effect_of(request, all, tables_.vm(number)).parts;
-    const Flush flush{number, reached, (parts & kNested) != 0, (parts & kLinear) != 0};
+    const Flush flush{number, reached, (parts & kNested) != 0, (parts & kLinear) != 0, order_};
     if (!flush.second && !flush.first) continue;
     const bool waits =
         posted || tables_.vm(number).nested.format->architecture() == Architecture::AArch64;
@@ -375,11 +542,33 @@ void Checker::flush(const Moment& when, const FenceRequest& request, u64 reached
   }
 }
 
+/// VMs with the fence's tag of which a processor that it reaches may hold something.
+std::set<u32> Checker::flushed_vms(const FenceRequest& request, u64 reached) const {
+  const FenceRow& row = row_of(request);
+  std::set<u32> vms;
+  if (row.has(models::kRoot) || row.has(models::kVmid)) return with_tag(request, vms);
+  for (u32 number = 0; number < kMostProcessors; ++number) {
+    if ((reached & bit(number)) == 0) continue;
+    // Those that remove both stages are AArch64's, where nothing is left of the first alone.
+    const bool second = (row.structures & models::kSecond) != 0;
+    const std::set<u32>& held = second ? processors_[number].ran : processors_[number].linear;
+    vms.insert(held.begin(), held.end());
+  }
+  return vms;
+}
+
+/// A processor that entered since then may have cached things anew.
 void Checker::finish_flush(const Flush& flush) {
   Guest& guest = guests_[flush.vm];
-  const u64 outside = flush.processors & ~guest.inside;
-  if (flush.second) guest.ran &= ~outside;
-  if (flush.first) guest.linear &= ~outside;
+  const u64 outside = flush.processors & ~guest.inside & (guest.ran | guest.linear);
+  for (u32 number = 0; number < kMostProcessors; ++number) {
+    Processor& each = processors_[number];
+    if ((outside & bit(number)) == 0 || each.entered > flush.order) continue;
+    if (flush.second && (guest.ran & bit(number)) != 0) each.ran.erase(flush.vm);
+    if (flush.first && (guest.linear & bit(number)) != 0) each.linear.erase(flush.vm);
+    if (flush.second) guest.ran &= ~bit(number);
+    if (flush.first) guest.linear &= ~bit(number);
+  }
 }
 
 void Checker::complete(u32 number) {
@@ -390,10 +579,10 @@ void Checker::complete(u32 number) {
     obligation.going[flight.part] &= ~flight.processors;
     --obligation.flights;
     --guests_[obligation.vm].flights;
+    if (flight.part == 0) seat_merged(obligation);
     update(obligation);
   }
   processor.flights.clear();
-  retired_.remove_if([](const Obligation& each) { return each.is_closed(); });
   for (const Flush& flush : processor.flushes) finish_flush(flush);
   processor.flushes.clear();
 }
@@ -403,8 +592,13 @@ void Checker::barrier_issued(const Moment& when, Barrier barrier) {
   if (barrier == Barrier::Isb) return;
   Processor& processor = processors_[when.processor];
   processor.barrier = ++order_;
+  for (const u32 vm : processor.unseen) guests_[vm].unseen.erase(when.processor);
   processor.unseen.clear();
-  if (barrier == Barrier::DsbIsh) complete(when.processor);
+  processor.fresh.clear();
+  look_again(processor.unordered);
+  if (barrier != Barrier::DsbIsh) return;
+  processor.waited = order_;
+  complete(when.processor);
 }
 
 }  // namespace nestwalk::checker

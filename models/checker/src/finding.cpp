@@ -13,23 +13,33 @@ using Need = Demand::Need;
 
 // In the order of Failure.
 constexpr FailureText kFailures[] = {
-    {"missing", "no fence was issued", true},
-    {"wrong kind", "the fences do not touch what the entry left in the caches", true},
-    {"wrong tag", "the fence is for another VM", true},
-    {"wrong operand", "the fence names another address", true},
-    {"unshifted operand", "the fence's operand is the address itself, or shifted wrongly", true},
-    {"range too small", "the fences cover a part of what changed", true},
-    {"wrong level", "the fence's hint is of another granule or level", true},
-    {"leaf only", "the fence removes leaves, and a table changed", true},
-    {"wrong processors", "the fence does not reach every processor that ran the VM", true},
-    {"not completed", "nothing waits for the fence to be done, or for the store to be seen", true},
-    {"too early", "the fence came before the store was made, or could be seen", true},
-    {"break before make", "a valid entry was replaced while the old one could be cached", true},
-    {"use after free", "memory was given back while an entry for it could be cached", true},
-    {"tag reused", "a VM began under a tag of which translations could be cached", true},
-    {"wrong hit", "the processor used a translation that the fences had removed", true},
-    {"excess", "the fence removes nothing that had to go", false},
-    {"over-broad", "the fence removes much more than had to go", false},
+    {"missing", "no fence was issued", Severity::Error},
+    {"wrong kind", "the fences do not touch what the entry left in the caches", Severity::Error},
+    {"wrong tag", "the fence is for another VM", Severity::Error},
+    {"wrong operand", "the fence names another address", Severity::Error},
+    {"unshifted operand", "the fence's operand is the address itself, or shifted wrongly",
+     Severity::Error},
+    {"range too small", "the fences cover a part of what changed", Severity::Error},
+    {"wrong level", "the fence's hint is of another granule or level", Severity::Error},
+    {"leaf only", "the fence removes leaves, and a table changed", Severity::Error},
+    {"wrong processors", "the fence does not reach every processor that ran the VM",
+     Severity::Error},
+    {"not completed", "nothing waits for the fence to be done, or for the store to be seen",
+     Severity::Error},
+    {"too early", "the fence came before the store was made, or could be seen", Severity::Error},
+    {"break before make", "a valid entry was replaced while the old one could be cached",
+     Severity::Error},
+    {"use after free", "memory was given back while an entry for it could be cached",
+     Severity::Error},
+    {"tag reused", "a VM began under a tag of which translations could be cached", Severity::Error},
+    {"wrong hit", "the processor used a translation that the fences had removed", Severity::Error},
+    {"repeated fault", "a processor faulted on an entry that is no more, and kept it",
+     Severity::Error},
+    {"excess", "the fence removes nothing that had to go", Severity::Warning},
+    {"over-broad", "the fence removes much more than had to go", Severity::Warning},
+    {"freed while outside",
+     "memory was given back while a processor outside the guest could walk through it",
+     Severity::Note},
 };
 static_assert(std::size(kFailures) == kFailureCount);
 
@@ -56,9 +66,14 @@ constexpr const char* kByIpa =
     "DSB ISHST; TLBI IPAS2(L)E1IS; DSB ISH; TLBI VMALLE1IS; DSB ISH (or TLBI VMALLS12E1IS)";
 constexpr const char* kBroken =
     "an invalid entry; DSB ISHST; TLBI IPAS2E1IS; DSB ISH; TLBI VMALLE1IS; DSB ISH; the new entry";
+constexpr const char* kLocalIpa =
+    "on the processor that faults: DSB ISHST; TLBI IPAS2(L)E1; DSB; TLBI VMALLE1; DSB";
 constexpr const char* kRiscV = "RISC-V privileged spec";
 constexpr const char* kHfence = "Hypervisor Memory-Management Fence Instructions";
 constexpr const char* kGvma = "HFENCE.GVMA for the address or the VMID, on every hart that ran it";
+constexpr const char* kLazyGvma =
+    "HFENCE.GVMA for the address, on the hart that faults (of new entries: none with Svvptc)";
+constexpr const char* kLazy = "Supervisor Memory-Management Fence Instruction";
 
 // [change][architecture]
 constexpr Demand kDemands[][3] = {
@@ -70,13 +85,12 @@ constexpr Demand kDemands[][3] = {
     {{Need::Nothing, false, "nothing: what is not present is not cached", kSdm,
       "Caching Translation Information"},
      {Need::Visible, false, "DSB ISHST: what is invalid is not cached", kArm, kTlbMaintenance},
-     {Need::Tolerable, false, "HFENCE.GVMA, or one for each spurious fault (none with Svvptc)",
-      kRiscV, kHfence}},
+     {Need::Tolerable, false, kLazyGvma, kRiscV, kLazy}},
     // MorePermission
     {{Need::Nothing, false, "nothing: an EPT violation removes the entry that caused it", kSdm,
       kSdmRemove},
-     {Need::Fence, false, kByIpa, kArm, kTlbMaintenance},
-     {Need::Fence, false, kGvma, kRiscV, kHfence}},
+     {Need::Tolerable, false, kLocalIpa, kArm, kTlbMaintenance},
+     {Need::Tolerable, false, kLazyGvma, kRiscV, kLazy}},
     // LessPermission
     {{Need::Fence, false, kInvept, kSdm, kSdmRemove},
      {Need::Fence, false, kByIpa, kArm, kTlbMaintenance},
@@ -101,8 +115,7 @@ constexpr Demand kDemands[][3] = {
     {{Need::Tolerable, false, "nothing while both say the same", kSdm,
       "Caching Translation Information"},
      {Need::Fence, true, kBroken, kArm, kBreak},
-     {Need::Tolerable, false, "nothing while both say the same", kRiscV,
-      "Supervisor Memory-Management Fence Instruction"}},
+     {Need::Tolerable, false, "nothing while both say the same", kRiscV, kLazy}},
     // Table
     {{Need::Fence, false, kInvept, kSdm, kSdmRemove},
      {Need::Fence, true,
@@ -142,6 +155,10 @@ std::string access_text(addrspace::Access access) {
 
 }  // namespace
 
+const char* to_string(Severity severity) {
+  constexpr const char* kNames[] = {"error", "warning", "note"};
+  return kNames[static_cast<unsigned>(severity)];
+}
 const FailureText& text_of(Failure failure) { return kFailures[static_cast<unsigned>(failure)]; }
 const char* to_string(Change change) { return kChanges[static_cast<unsigned>(change)]; }
 const Demand& demand_of(Architecture architecture, Change change) {
@@ -201,8 +218,8 @@ std::string processors_text(u64 processors) {
 
 std::string describe(const Finding& finding) {
   const FailureText& failure = text_of(finding.failure);
-  std::string text = failure.error ? "error: " : "warning: ";
-  text += failure.name;
+  std::string text = to_string(failure.severity);
+  text.append(": ").append(failure.name);
   if (finding.because != finding.failure) {
     text.append(" (").append(text_of(finding.because).name).append(")");
   }

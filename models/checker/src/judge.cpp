@@ -7,6 +7,7 @@
 #include <bitset>
 #include <set>
 
+#include "agenda.hpp"
 #include "attempts.hpp"
 #include "nestwalk/checker/checker.hpp"
 #include "obligation.hpp"
@@ -18,7 +19,22 @@ using addrspace::Architecture;
 using models::By;
 using models::FenceKind;
 using models::FenceRow;
+using models::StageRules;
+using models::Upkeep;
 using Need = Demand::Need;
+
+namespace {
+
+/// A flag that software has to set is a permission, too.
+bool permits(const models::Entry& entry, addrspace::Access access, const StageRules& rules) {
+  if (entry.kind != models::EntryKind::Leaf || !entry.access.has(access & addrspace::kRwx)) {
+    return false;
+  }
+  if (!entry.accessed && rules.accessed == Upkeep::Faults) return false;
+  return entry.dirty || !access.has(addrspace::kWrite) || rules.dirty != Upkeep::Faults;
+}
+
+}  // namespace
 
 /// Which of the fences since then came closest? Those that named its address said so themselves.
 void Checker::find_closest(Obligation& obligation) const {
@@ -55,24 +71,69 @@ void Checker::judge(Obligation& obligation, u64 bad) {
   const Failure why = reason(obligation, bad);
   const std::size_t finding = report(obligation, why, why, bad);
   if (obligation.need == Need::Visible) return;
-  if (!obligation.is_reported() && finding != Obligation::kNone) --unreported_;
+  const bool counts = obligation.need == Need::Fence && !obligation.is_reported();
+  if (counts && finding != Obligation::kNone) --unreported_;
   obligation.finding = finding;
+}
+
+/// The processor enters again after a fault.
+//
+// The rule for more permission, and for what is made valid where invalid entries are cached, is the
+// same on all architectures: a processor may go on with the old entry and take a spurious fault;
+// the fence is due there and then. "After modifying the PTE but before executing SFENCE.VMA, either
+// the new or old permissions will be used. In the latter case, a page-fault exception might occur,
+// at which point software should execute SFENCE.VMA" (RISC-V privileged spec, "Supervisor
+// Memory-Management Fence Instruction"); nothing else bounds how long an invalid entry is cached,
+// but for Svvptc. On AArch64 a TLB may keep the entry that made it fault (Arm ARM D8, "TLB
+// maintenance"). On x86 the violation itself removes it (Intel SDM vol. 3C, "Operations that
+// Invalidate Cached Mappings").
+//
+// Only a fault that the tables permitted was spurious. Any other one is answered with a new entry,
+// or for good (an access that is emulated), and old entries that are left there, of a table above
+// it for instance, may still cost their own fault.
+void Checker::judge_fault(u32 number, u32 vm) {
+  Processor& processor = processors_[number];
+  if (!processor.has_fault || processor.fault_vm != vm) return;
+  processor.has_fault = false;
+  const addrspace::Access access = processor.fault_access;
+  if (!access.any_of(addrspace::kRwx)) return;
+  const StageRules& rules = tables_.vm(vm).nested.format->rules();
+  const Found& found = processor.fault_found;
+  if (!permits(tables_.decode(vm, found.entry, found.level), access, rules)) return;
+  if (!(tables_.walk(vm, processor.fault_gpa) == found)) return;
+  Obligation* kept = nullptr;
+  guests_[vm].places->for_each(processor.fault_gpa, 1, [&](Obligation& each) {
+    const bool refuses = each.makes_fault() && each.holds(number, processor.fault_gpa) &&
+                         !permits(each.old, access, rules);
+    if (refuses && (kept == nullptr || kept->order < each.order)) kept = &each;
+  });
+  if (kept == nullptr) return;
+  const Failure why = reason(*kept, bit(number));
+  kept->finding = report(*kept, Failure::RepeatedFault, why, bit(number));
 }
 
 void Checker::judge_operation(u32 number) {
   Processor& processor = processors_[number];
-  judge_unseen(processor);
+  judge_unseen(number);
   judge_opened(processor);
   if (operations_running_ == 0 && unreported_ == 0) attempts_->clear();
 }
 
-void Checker::judge_unseen(Processor& processor) {
-  std::erase_if(processor.unseen, [&](Obligation& each) {
-    each.returned = true;
-    const u64 inside = guests_[each.vm].inside;
-    if (inside != 0) judge(each, inside);
-    return inside != 0;
-  });
+void Checker::judge_unseen(u32 number) {
+  Processor& processor = processors_[number];
+  for (const u32 vm : processor.fresh) {
+    Unseen& unseen = guests_[vm].unseen[number];
+    judge_all(unseen.fresh, guests_[vm].inside);
+    for (Obligation& each : unseen.fresh) each.returned = true;
+    unseen.waiting.splice(unseen.waiting.end(), unseen.fresh);
+  }
+  processor.fresh.clear();
+}
+
+void Checker::judge_all(std::list<Obligation>& unseen, u64 inside) {
+  if (inside == 0) return;
+  for (Obligation& each : unseen) judge(each, inside);
+  unseen.clear();
 }
 
 void Checker::judge_opened(Processor& processor) {
@@ -84,19 +145,25 @@ void Checker::judge_opened(Processor& processor) {
     }
   }
   judge_fences(processor);
-  for (Obligation* const each : processor.opened) settle(*each);
-  processor.opened.clear();
+  while (!processor.opened.empty()) {
+    Obligation& each = *processor.opened.front();
+    processor.opened.pop_front();
+    settle(each);
+  }
 }
 
 /// Its operation is over.
 void Checker::settle(Obligation& obligation) {
-  if (obligation.need == Need::Tolerable) {
+  if (obligation.need == Need::Tolerable && !obligation.makes_fault()) {
     for (u64& left : obligation.left) left = 0;
   }
   Guest& guest = guests_[obligation.vm];
   guest.settled.splice(guest.settled.end(), guest.live, obligation.self);
   obligation.settled = true;
-  if (!obligation.is_reported()) guest.waiting |= obligation.held();
+  closed_.erase(obligation.order);
+  const bool owed = obligation.need == Need::Fence && !obligation.is_reported();
+  const bool has_seat = obligation.seats[static_cast<unsigned>(Look::Entry)] != 0;
+  if (owed && obligation.held() != 0 && !has_seat) seat(obligation, Look::Entry);
   update(obligation);
 }
 
@@ -151,7 +218,6 @@ void Checker::excuse_fences(Processor& processor) {
   }
   if (vms.empty()) return;
   const auto meant = [&](const Issued& issued) {
-    if (issued.order < processor.began) return false;
     if (close.test(static_cast<std::size_t>(issued.request.kind))) return true;
     const FenceRow& row = row_of(issued.request);
     if (row.structures != models::kFirst || row.address != By::Nothing) return false;
@@ -159,7 +225,11 @@ void Checker::excuse_fences(Processor& processor) {
                        [&](u32 vm) { return has_tag(issued.request, tables_.vm(vm)); });
   };
   for (Processor& each : processors_) {
-    if (&each == &processor || each.depth == 0) std::erase_if(each.useless, meant);
+    if (&each != &processor && each.depth != 0) continue;
+    const auto since =
+        std::lower_bound(each.useless.begin(), each.useless.end(), processor.began,
+                         [](const Issued& issued, u64 order) { return issued.order < order; });
+    each.useless.erase(std::remove_if(since, each.useless.end(), meant), each.useless.end());
   }
 }
 
@@ -199,7 +269,8 @@ std::size_t Checker::report(const Obligation& obligation, Failure failure, Failu
 
 /// The number of the finding that it is, or is like.
 std::size_t Checker::add(Finding finding, FenceKind kind) {
-  ++(finding.is_error() ? errors_ : warnings_);
+  u64* const kCounts[] = {&errors_, &warnings_, &notes_};
+  ++*kCounts[static_cast<unsigned>(finding.severity())];
   const auto operation = operation_numbers_.find(finding.operation);
   const std::array<u64, 6> key = {static_cast<u64>(finding.failure),
                                   static_cast<u64>(finding.because),
@@ -264,15 +335,18 @@ void Checker::check_seen(u32 vm, const Access& access) {
 
 bool Checker::is_open(u32 vm, u32 processor, u64 gpa) const {
   bool open = false;
-  guests_[number_of(vm)].places->for_each(
-      gpa, 1, [&](const Obligation& each) { open = open || each.holds(processor, gpa); });
+  guests_[number_of(vm)].places->for_each(gpa, 1, [&](const Obligation& each) {
+    open = open || (!each.makes_fault() && each.holds(processor, gpa));
+  });
   return open;
 }
 
 std::size_t Checker::open_obligations() const {
   std::size_t count = retired_.size();
-  for (const Processor& each : processors_) count += each.unseen.size();
   for (const Guest& guest : guests_) {
+    for (const auto& [stored_by, unseen] : guest.unseen) {
+      count += unseen.fresh.size() + unseen.waiting.size();
+    }
     count += guest.settled.size();
     for (const Obligation& each : guest.live) count += each.held() != 0 ? 1 : 0;
   }

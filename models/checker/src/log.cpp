@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
+
+#include "nestwalk/checker/tables.hpp"
 
 namespace nestwalk::checker {
 namespace {
@@ -157,21 +160,20 @@ void LogReader::read_line(const std::string& text, const std::string& name, Even
   event(line, events);
 }
 
-const Vm& LogReader::known_vm(Line& line) const {
+LogReader::Known& LogReader::known_vm(Line& line) {
   const u64 id = line.number("the number of a VM");
-  for (const Vm& vm : vms_) {
-    if (vm.id == id) return vm;
+  const auto found = vms_.find(static_cast<u32>(id));
+  if (found == vms_.end() || found->first != id) {
+    line.fail("the number of a VM that was created", Line::quoted(line.last()));
   }
-  line.fail("the number of a VM that was created", Line::quoted(line.last()));
+  return found->second;
 }
 
 /// One that is entered, or faults: not any more after its end.
-const Vm& LogReader::living_vm(Line& line) const {
-  const Vm& vm = known_vm(line);
-  if (std::find(destroyed_.begin(), destroyed_.end(), vm.id) != destroyed_.end()) {
-    line.fail("a VM that is there still", "one that was destroyed");
-  }
-  return vm;
+LogReader::Known& LogReader::living_vm(Line& line) {
+  Known& known = known_vm(line);
+  if (known.destroyed) line.fail("a VM that is there still", "one that was destroyed");
+  return known;
 }
 
 void LogReader::event(Line& line, Events& events) {
@@ -193,7 +195,12 @@ void LogReader::event(Line& line, Events& events) {
   when.processor = static_cast<u32>(line.below(kMostProcessors, "a processor from 0 to 63"));
   const std::string what = line.word("an event");
   for (const Row& row : kRows) {
-    if (what == row.name) return (this->*row.handler)(line, when, events);
+    if (what != row.name) continue;
+    try {
+      return (this->*row.handler)(line, when, events);
+    } catch (const TableError& error) {
+      line.fail(error.expected, error.found);
+    }
   }
   line.fail(
       "an event: vm, destroy, enter, exit, fault, begin, end, store, fence, free, alloc or "
@@ -203,9 +210,9 @@ void LogReader::event(Line& line, Events& events) {
 
 /// Flags that a walk sets in an entry without that being told.
 u64 LogReader::set_by_hardware() const {
-  if (vms_.empty()) return 0;
+  if (first_format_ == nullptr) return 0;
   constexpr u64 kFlags[] = {0x300, 0x480, 0xc0};  // A and D; AF and S2AP[1]; A and D
-  return kFlags[static_cast<unsigned>(vms_[0].nested.format->architecture())];
+  return kFlags[static_cast<unsigned>(first_format_->architecture())];
 }
 
 void LogReader::store(Line& line, const Moment& when, Events& events) {
@@ -239,44 +246,56 @@ void LogReader::end(Line& line, const Moment& when, Events& events) {
 }
 
 void LogReader::enter(Line& line, const Moment& when, Events& events) {
-  const Vm& vm = living_vm(line);
+  Known& known = living_vm(line);
   line.end();
   const Vm*& inside = processors_[when.processor].inside;
   if (inside != nullptr) {
     line.fail("a processor that is in no guest", "one in VM " + std::to_string(inside->id));
   }
-  inside = &vm;
-  events.vm_entered(when, vm.id);
+  inside = &known.vm;
+  known.untold &= ~(u64{1} << when.processor);
+  events.vm_entered(when, known.vm.id);
 }
 
 void LogReader::exit(Line& line, const Moment& when, Events& events) {
-  const Vm& vm = living_vm(line);
+  Known& known = living_vm(line);
   line.end();
   const Vm*& inside = processors_[when.processor].inside;
-  const bool untold = inside == nullptr && (vm.processors >> when.processor & 1) != 0;
-  if (inside != &vm && !untold) {
-    line.fail("a processor that is in VM " + std::to_string(vm.id),
+  const bool untold = inside == nullptr && (known.untold >> when.processor & 1) != 0;
+  if (inside != &known.vm && !untold) {
+    line.fail("a processor that is in VM " + std::to_string(known.vm.id),
               inside == nullptr ? "one in no guest" : "one in VM " + std::to_string(inside->id));
   }
   inside = nullptr;
-  events.vm_left(when, vm.id);
+  known.untold &= ~(u64{1} << when.processor);
+  events.vm_left(when, known.vm.id);
 }
 
 void LogReader::fault(Line& line, const Moment& when, Events& events) {
-  const u32 vm = living_vm(line).id;
+  const u32 vm = living_vm(line).vm.id;
   const u64 gpa = line.number("a guest-physical address");
+  addrspace::Access access{};
+  if (!line.at_end()) {
+    const std::string kind = line.word("read, write or execute");
+    if (kind == "read") access = addrspace::kRead;
+    if (kind == "write") access = addrspace::kWrite;
+    if (kind == "execute") access = addrspace::kExecute;
+    if (access == addrspace::Access{}) line.fail("read, write or execute", Line::quoted(kind));
+  }
   line.end();
-  events.vm_faulted(when, vm, gpa);
+  events.vm_faulted(when, vm, gpa, access);
 }
 
 void LogReader::destroy(Line& line, const Moment& when, Events& events) {
-  const Vm& vm = living_vm(line);
+  Known& known = living_vm(line);
   line.end();
-  for (const Processor& each : processors_) {
-    if (each.inside == &vm) line.fail("a VM that every processor has left", "one that runs");
+  for (u32 number = 0; number < kMostProcessors; ++number) {
+    const bool inside =
+        processors_[number].inside == &known.vm || (known.untold >> number & 1) != 0;
+    if (inside) line.fail("a VM that every processor has left", "one that runs");
   }
-  destroyed_.push_back(vm.id);
-  events.vm_destroyed(when, vm.id);
+  known.destroyed = true;
+  events.vm_destroyed(when, known.vm.id);
 }
 
 void LogReader::free(Line& line, const Moment& when, Events& events) {
@@ -295,20 +314,15 @@ std::pair<u64, u64> LogReader::frames(Line& line) {
   const u64 bytes = line.multiple(4096, "a size, a multiple of 4096");
   if (bytes == 0 || first + (bytes - 1) < first) line.fail("a size", Line::quoted(line.last()));
   line.end();
-  if (bytes / sizeof(u64) > entries_.size()) {
-    std::erase_if(entries_, [&](const auto& entry) { return entry.first - first < bytes; });
-  } else {
-    for (u64 slot = first; slot - first < bytes; slot += sizeof(u64)) entries_.erase(slot);
-  }
+  const auto from = entries_.lower_bound(first);
+  entries_.erase(from, entries_.upper_bound(first + (bytes - 1)));
   return {first, bytes};
 }
 
 void LogReader::vm(Line& line, const Moment& when, Events& events) {
   Vm vm;
   vm.id = static_cast<u32>(line.below(u64{1} << 32, "a number for the VM"));
-  for (const Vm& other : vms_) {
-    if (other.id == vm.id) line.fail("a number that no VM had", Line::quoted(line.last()));
-  }
+  if (vms_.count(vm.id) != 0) line.fail("a number that no VM had", Line::quoted(line.last()));
   const std::string name = line.word("a table format");
   const FormatRow* row = nullptr;
   for (const FormatRow& each : kFormats) {
@@ -325,10 +339,12 @@ void LogReader::vm(Line& line, const Moment& when, Events& events) {
   machine.most_levels = 5;
   u64 size = row->size;
   bool has_root = false;
+  std::set<std::string> given;
   while (!line.at_end()) {
     const std::string word = line.word("a property");
     const std::size_t equals = word.find('=');
     const std::string key = word.substr(0, equals);
+    if (!given.insert(key).second) line.fail("each property once", Line::quoted(word));
     const auto value = [&] {
       return line.number_in(equals == std::string::npos ? "" : word.substr(equals + 1),
                             "KEY=NUMBER");
@@ -364,29 +380,41 @@ void LogReader::vm(Line& line, const Moment& when, Events& events) {
   if (!has_root) line.fail("root=ADDRESS", "the end of the line");
   const auto made = row->make(size, machine);
   if (!made) line.fail("a shape that the architecture has", std::to_string(size));
-  if (!vms_.empty() && vms_[0].nested.format->architecture() != made->format->architecture()) {
+  const bool is_first = first_format_ == nullptr;
+  if (!is_first && first_format_->architecture() != made->format->architecture()) {
     line.fail("a VM of the same architecture as the first", Line::quoted(name));
   }
   formats_.push_back(made->format);
   vm.nested.format = made->format.get();
   vm.nested.geometry = made->geometry;
   if (vm.root_register == 0) vm.root_register = vm.nested.root;
-  vms_.push_back(vm);
+  if (is_first) first_format_ = vm.nested.format;
+  vms_.emplace(vm.id, Known{vm, vm.processors});
   events.vm_created(when, vm);
 }
 
 void LogReader::fence(Line& line, const Moment& when, Events& events) {
-  if (vms_.empty()) line.fail("a VM before the first fence", "none");
   const Vm* selected = nullptr;
   Line ahead = line;
   if (ahead.word("the number of a VM, or -") == "-") {
     line = ahead;
   } else {
-    selected = &known_vm(line);
+    selected = &known_vm(line).vm;
   }
   const std::string text = line.rest();
   Instruction instruction;
-  const auto architecture = vms_[0].nested.format->architecture();
+  if (first_format_ == nullptr) {
+    // Nothing of any VM is cached yet: it removes nothing, and is none too many.
+    constexpr addrspace::Architecture kAll[] = {addrspace::Architecture::X86_64,
+                                                addrspace::Architecture::AArch64,
+                                                addrspace::Architecture::RiscV64};
+    const bool known = std::any_of(std::begin(kAll), std::end(kAll), [&](auto architecture) {
+      return parse_instruction(text, architecture, nullptr, instruction);
+    });
+    if (!known) line.fail("an instruction that fences", Line::quoted(text));
+    return;
+  }
+  const auto architecture = first_format_->architecture();
   if (!parse_instruction(text, architecture, selected, instruction)) {
     line.fail(std::string("an instruction of ") + to_string(architecture) + " that fences",
               Line::quoted(text));
@@ -399,7 +427,7 @@ void LogReader::access(Line& line, const Moment& when, Events& events) {
   Access access;
   access.when = when;
   access.position = line_;
-  access.vm = living_vm(line).id;
+  access.vm = living_vm(line).vm.id;
   access.gva = line.number("a guest-virtual address");
   access.gpa = line.number("a guest-physical address");
   const std::string kind = line.word("read or write");

@@ -56,7 +56,7 @@ Effect effect_of(const FenceRequest& request, const Obligation& obligation, cons
     if (!has_tag(request, vm)) return {0, Failure::WrongTag};
     u8 parts = 0;
     if ((row.structures & models::kSecond) != 0) parts |= kNested;
-    if ((row.structures & models::kFirst) != 0) parts |= kCombined;
+    if ((row.structures & models::kFirst) != 0 && row.has(models::kGlobals)) parts |= kCombined;
     // INVEPT and HFENCE.GVMA spare what only the first stage translated.
     const bool both = vm.nested.format->architecture() == Architecture::AArch64;
     if ((row.structures & models::kFirst) != 0 && row.has(models::kGlobals) &&

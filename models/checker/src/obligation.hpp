@@ -9,6 +9,7 @@
 
 #include "nestwalk/checker/finding.hpp"
 #include "nestwalk/models/fence_table.hpp"
+#include "range_index.hpp"
 
 namespace nestwalk::checker {
 
@@ -21,6 +22,14 @@ enum Part : u8 {
   kLinear = 4,    ///< the guest's own translation alone
 };
 inline constexpr unsigned kParts = 3;
+
+/// Who has to look at an obligation, each once.
+enum class Look : u8 {
+  Second,  ///< fences of the second stage for all of a VM
+  First,   ///< fences of the first stage: where only what was merged is left
+  Entry,   ///< processors that enter the guest
+};
+inline constexpr unsigned kLooks = 3;
 
 struct Obligation {
   static constexpr std::size_t kNone = ~std::size_t{0};
@@ -50,15 +59,25 @@ struct Obligation {
   Failure closest = Failure::Missing;
   models::FenceRequest closest_fence{};
   std::size_t finding = kNone;                ///< that reports it
-  bool freed = false;                         ///< reported as used after free
+  bool use_pending = false;                   ///< what it leads to was given back, and not used yet
   std::vector<std::pair<u32, u64>> spared{};  ///< processors, and pages that they hold no more
   std::list<Obligation>::iterator self{};
+  std::list<Obligation*>::iterator opened{};  ///< in its processor's list, until it is settled
+  RangeIndex<Obligation>::Handle place{};     ///< in its VM's index
+  RangeIndex<Obligation>::Handle target{};    ///< in the index of host memory
+  bool has_target = false;
+  u64 seats[kLooks] = {};  ///< in the agendas; 0: in none
 
   u64 held() const { return left[0] | left[1] | left[2]; }
   /// Processors that hold only what was merged.
   u64 merged() const { return left[1] & ~left[0]; }
+  /// A processor that holds it takes spurious faults, until it executes the fence.
+  bool makes_fault() const { return need == Demand::Need::Tolerable && change != Change::Resized; }
   bool is_reported() const { return finding != kNone; }
   bool is_closed() const { return held() == 0 && flights == 0; }
+  bool is_at_the_place_of(const Obligation& other) const {
+    return start == other.start && level == other.level && table == other.table;
+  }
   bool holds(u32 processor, u64 gpa) const {
     if ((held() & bit(processor)) == 0 || gpa - start >= bytes) return false;
     const std::pair page(processor, gpa >> addrspace::kFrameShift);

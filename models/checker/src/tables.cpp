@@ -13,15 +13,18 @@ using addrspace::kFrameBytes;
 using models::EntryKind;
 
 constexpr u64 kSlots = kFrameBytes / sizeof(u64);
-/// Tables that lead back to themselves would have no end.
-constexpr std::size_t kMostCollected = std::size_t{1} << 20;
+/// What is shared is counted as often as it is reached: there has to be an end.
+constexpr std::size_t kMostCollected = std::size_t{1} << 22;
 constexpr std::size_t kMostPlaces = 1024;
+
+std::string hex(u64 value) { return addrspace::Text<32>().add_hex(value).c_str(); }
 
 }  // namespace
 
 u32 Tables::add(const Vm& vm) {
   const u32 number = count();
   vms_.push_back(vm);
+  path_.clear();
   reach(number, vm.nested.root, vm.nested.geometry.root_level(), 0, true);
   return number;
 }
@@ -53,7 +56,32 @@ void Tables::store(u64 slot, u64 entry) {
   const std::vector<Place> places = places_of(slot);
   for (const Place& place : places) reach_entry(place, slot, stored, false);
   stored = entry;
-  for (const Place& place : places) reach_entry(place, slot, entry, true);
+  for (const Place& place : places) {
+    follow_path(place);
+    reach_entry(place, slot, entry, true);
+  }
+}
+
+/// The tables that a walk for this entry goes through.
+void Tables::follow_path(const Place& place) {
+  const Geometry& geometry = vms_[place.vm].nested.geometry;
+  path_.clear();
+  u64 table = vms_[place.vm].nested.root;
+  for (unsigned level = geometry.root_level();; --level) {
+    enter_path(table, std::max<u64>(geometry.entries(level) / kSlots, 1));
+    if (level == place.level) return;
+    const u64 index = (place.start >> geometry.shift(level)) & (geometry.entries(level) - 1);
+    table = decode(place.vm, load(table + index * sizeof(u64)), level).address;
+  }
+}
+
+void Tables::enter_path(u64 table, u64 frames) {
+  const u64 first = frame_of(table);
+  for (const auto& [above, count] : path_) {
+    if (first - above >= count && above - first >= frames) continue;
+    throw TableError("a table that does not lead to itself", "the one at " + hex(table));
+  }
+  path_.emplace_back(first, frames);
 }
 
 void Tables::free(u64 first, u64 bytes) {
@@ -108,7 +136,9 @@ void Tables::collect(u32 vm, u64 table_entry, unsigned level, u64 start,
     const u64 entry = load(table + n * sizeof(u64));
     const EntryKind kind = decode(vm, entry, below).kind;
     if (kind == EntryKind::Invalid || kind == EntryKind::Malformed) continue;
-    if (into.size() == kMostCollected) return;
+    if (into.size() == kMostCollected) {
+      throw TableError("at most 4194304 entries below a table", "more at " + hex(table));
+    }
     const u64 at = start + (n << geometry.shift(below));
     into.push_back({static_cast<u8>(below), at, entry});
     if (kind == EntryKind::Table && below != 0) collect(vm, entry, below, at, into);
@@ -118,17 +148,22 @@ void Tables::collect(u32 vm, u64 table_entry, unsigned level, u64 start,
 void Tables::reach(u32 vm, u64 table, unsigned level, u64 start, bool reachable) {
   const Geometry& geometry = vms_[vm].nested.geometry;
   const u64 entries = geometry.entries(level);
+  if (reachable) enter_path(table, std::max<u64>(entries / kSlots, 1));
   for (u64 n = 0; n < entries; n += kSlots) {
     const u64 at = start + (n << geometry.shift(level));
     reach_frame({vm, static_cast<u8>(level), at}, frame_of(table) + n / kSlots, reachable);
   }
+  if (reachable) path_.pop_back();
 }
 
 void Tables::reach_frame(const Place& first, u64 frame, bool reachable) {
   std::vector<Place>& places = reachable_[frame];
   const auto known = std::find(places.begin(), places.end(), first);
-  const bool changes =
-      reachable == (known == places.end()) && (!reachable || places.size() < kMostPlaces);
+  const bool changes = reachable == (known == places.end());
+  if (changes && reachable && places.size() == kMostPlaces) {
+    throw TableError("a table that is linked at most 1024 times",
+                     "the one at " + hex(frame << addrspace::kFrameShift));
+  }
   if (changes && reachable) places.push_back(first);
   if (changes && !reachable) places.erase(known);
   if (places.empty()) reachable_.erase(frame);
@@ -152,14 +187,8 @@ void Tables::reach_entry(const Place& place, u64 slot, u64 entry, bool reachable
   }
   if (decoded.kind != EntryKind::Leaf) return;
   auto& leaves = leaves_[bytes_of(place.vm, place.level)];
-  const Leaf leaf{place, slot};
-  if (reachable) {
-    leaves.emplace(decoded.address, leaf);
-    return;
-  }
-  const auto [from, to] = leaves.equal_range(decoded.address);
-  const auto known = std::find_if(from, to, [&](const auto& each) { return each.second == leaf; });
-  if (known != to) leaves.erase(known);
+  const Leaf leaf{decoded.address, slot, place};
+  reachable ? void(leaves.insert(leaf)) : void(leaves.erase(leaf));
 }
 
 }  // namespace nestwalk::checker

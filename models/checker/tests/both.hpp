@@ -29,8 +29,8 @@ class Tee final : public Events {
     a_.vm_entered(when, vm), b_.vm_entered(when, vm);
   }
   void vm_left(const Moment& when, u32 vm) override { a_.vm_left(when, vm), b_.vm_left(when, vm); }
-  void vm_faulted(const Moment& when, u32 vm, u64 gpa) override {
-    a_.vm_faulted(when, vm, gpa), b_.vm_faulted(when, vm, gpa);
+  void vm_faulted(const Moment& when, u32 vm, u64 gpa, addrspace::Access access) override {
+    a_.vm_faulted(when, vm, gpa, access), b_.vm_faulted(when, vm, gpa, access);
   }
   void operation_begun(const Moment& when, std::string_view name) override {
     a_.operation_begun(when, name), b_.operation_begun(when, name);

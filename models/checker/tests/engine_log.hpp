@@ -7,6 +7,7 @@
 #include <functional>
 #include <random>
 #include <string>
+#include <vector>
 
 #include "arena_hal.hpp"
 #include "nestwalk/addrspace/address_space.hpp"
@@ -39,14 +40,21 @@ struct OnGStage {
   static addrspace::Geometry geometry() { return *Format::geometry(3); }
 };
 
+/// What processor 1 does while processor 0 edits the tables.
+struct Kicks {
+  bool on = false;    ///< it is outside the guest, and executes its fences before it enters
+  u64 forgotten = 0;  ///< its n-th fence of all is not executed; 0: none
+};
+
 /// A guest that processor 1 runs, while processor 0, which ran it before, edits its tables.
 template <class Shape>
 class EngineLog {
  public:
   using Lines = std::function<void(const char*)>;
 
-  EngineLog(const FencePolicy& policy, Lines lines)
-      : log_(std::move(lines), Clock{this}),
+  EngineLog(const FencePolicy& policy, Lines lines, Kicks kicks = {})
+      : kicks_(kicks),
+        log_(std::move(lines), Clock{this}),
         policy_(policy),
         hal_(log_, *this),
         deferred_(hal_, Shape::Format::kBreakBeforeMake, policy.deferred),
@@ -77,13 +85,28 @@ class EngineLog {
   }
   addrspace::FaultOutcome fault(Gpa gpa, addrspace::Access access) {
     ++cycle_;
-    log_.fault(kVm, gpa);
+    log_.fault(kVm, gpa, access);
     log_.begin("fault");
     const auto outcome = space_.handle_fault(gpa, access);
     log_.end();
     return outcome;
   }
   auto& space() { return space_; }
+
+  /// Processor 1 leaves the guest, and enters it again after its fences.
+  void kick() {
+    if (kicks_.on) on(1, [&] { log_.exit(kVm); });
+  }
+  void resume() {
+    if (!kicks_.on) return;
+    on(1, [&] {
+      for (const Fence& fence : waiting_) {
+        if (++executed_ != kicks_.forgotten) log_.fence(fence, kVm);
+      }
+      waiting_.clear();
+      log_.enter(kVm);
+    });
+  }
 
   static constexpr addrspace::u32 kVm = 1;
   static constexpr addrspace::u16 kVmid = 5;
@@ -127,10 +150,15 @@ class EngineLog {
     addrspace::emit_fences(kArchitecture, policy_, hal_.capabilities(), change,
                            [&](const Fence& fence) {
                              log_.fence(fence, kVm);
-                             if (!alone) on(1, [&] { log_.fence(fence, kVm); });
+                             if (alone) return;
+                             if (kicks_.on) return waiting_.push_back(fence);
+                             on(1, [&] { log_.fence(fence, kVm); });
                            });
   }
 
+  Kicks kicks_;
+  std::vector<Fence> waiting_;  ///< for processor 1
+  u64 executed_ = 0;
   u64 cycle_ = 0;
   addrspace::u32 processor_ = 0;
   Log log_;

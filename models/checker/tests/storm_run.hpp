@@ -33,19 +33,25 @@ struct StormResult {
 template <class Shape>
 class StormRun {
  public:
-  explicit StormRun(const FencePolicy& policy, u64 seed)
-      : policy_(policy), feed_(both_), engine_(policy, feed_.lines()), storm_(engine_, seed) {}
+  explicit StormRun(const FencePolicy& policy, u64 seed, Kicks kicks = {})
+      : policy_(policy),
+        kicks_(kicks),
+        feed_(both_),
+        engine_(policy, feed_.lines(), kicks),
+        storm_(engine_, seed) {}
 
   StormResult run(u64 operations) {
     while (result_.operations < operations) {
+      engine_.kick();
       // Operations whose fences may wait return together.
       engine_.together([&] {
         const u64 count = policy_.deferred ? 1 + storm_.below(7) : 1;
         for (u64 n = 0; n < count; ++n, ++result_.operations) {
           storm_.step();
-          probe();
+          if (!kicks_.on) probe();
         }
       });
+      engine_.resume();
       result_.hits += probe() ? 1 : 0;
     }
     feed_.stop();
@@ -77,6 +83,7 @@ class StormRun {
   }
 
   const FencePolicy& policy_;
+  const Kicks kicks_;
   Both both_;
   LineFeed feed_;
   EngineLog<Shape> engine_;

@@ -13,8 +13,10 @@ namespace {
 
 #ifdef NESTWALK_SANITIZED
 constexpr u64 kOperations = 1'000;
+constexpr u64 kMostForgotten = 10;
 #else
 constexpr u64 kOperations = 5'000;
+constexpr u64 kMostForgotten = 100;
 #endif
 
 template <class Shape>
@@ -29,6 +31,27 @@ TYPED_TEST(Storms, CheckerAndAdversaryAgreeUnderEveryPolicy) {
     EXPECT_EQ(result.unexplained, 0u);
     EXPECT_EQ(result.harmed, result.errors != 0);
     EXPECT_TRUE(result.is_as_known(*policy)) << result.hits << " hits\n" << result.findings;
+  }
+}
+
+// Frames are freed while processor 1 is outside and has fences to execute; one of them is
+// forgotten, in every place in turn.
+TYPED_TEST(Storms, CheckerAndAdversaryAgreeAboutProcessorsThatAreKicked) {
+  for (const FencePolicy* const policy : {&FencePolicy::Precise, &FencePolicy::Context}) {
+    SCOPED_TRACE(policy->name);
+    const StormResult right = StormRun<TypeParam>(*policy, 1, {true, 0}).run(kOperations);
+    EXPECT_EQ(right.errors, 0u) << right.findings;
+    EXPECT_FALSE(right.harmed);
+    EXPECT_EQ(right.unexplained, 0u);
+    u64 wrong = 0;
+    for (u64 forgotten = 1; forgotten <= kMostForgotten; ++forgotten) {
+      const StormResult result = StormRun<TypeParam>(*policy, 1, {true, forgotten}).run(100);
+      EXPECT_EQ(result.harmed, result.errors != 0) << forgotten << "\n" << result.findings;
+      wrong += result.errors != 0 ? 1 : 0;
+    }
+    // TLBI reaches processor 1 by itself.
+    const bool broadcast = TypeParam::Format::kArchitecture == addrspace::Architecture::AArch64;
+    EXPECT_EQ(wrong != 0, !broadcast);
   }
 }
 

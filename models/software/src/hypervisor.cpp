@@ -262,7 +262,7 @@ void Hypervisor::exit(u32 core, Job job, models::Actor& owner, u32 what) {
   job.mark = board_.wheel().now();
   jobs_[core] = job;
   put_place(core, Place::Host);
-  if (watcher_ != nullptr && !job.operation) watcher_->faulted(core, job.gpa);
+  if (watcher_ != nullptr && !job.operation) watcher_->faulted(core, job.gpa, job.access);
   later(core, costs_.exit_cycles);
 }
 

@@ -45,8 +45,9 @@ class FenceLog {
   void destroy(u32 vm) { write(begun("destroy").add_decimal(vm)); }
   void enter(u32 vm) { write(begun("enter").add_decimal(vm)); }
   void exit(u32 vm) { write(begun("exit").add_decimal(vm)); }
-  void fault(u32 vm, Gpa gpa) {
-    write(begun("fault").add_decimal(vm).add(' ').add_hex(gpa.value()));
+  void fault(u32 vm, Gpa gpa, Access access) {
+    Line line = begun("fault").add_decimal(vm).add(' ').add_hex(gpa.value());
+    write(line.add(access.has(kWrite) ? " write" : access.has(kExecute) ? " execute" : " read"));
   }
   void begin(const char* operation) { write(begun("begin").add(operation)); }
   void end() { write(begun("end")); }

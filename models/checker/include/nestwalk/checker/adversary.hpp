@@ -30,7 +30,7 @@ class Adversary final : public Events {
     Translation,  ///< the access goes where it must not, or is allowed what it must not
     Dirty,        ///< a write leaves no trace in the tables
     Table,        ///< a walk goes on in a table that was unlinked
-    Fault,        ///< the access faults again and again
+    Fault,        ///< the access faults, though the tables permit it
     Combined,     ///< the guest's own old translation
   };
   struct Hit {
@@ -46,7 +46,7 @@ class Adversary final : public Events {
   void vm_destroyed(const Moment& when, u32 vm) override;
   void vm_entered(const Moment& when, u32 vm) override;
   void vm_left(const Moment& when, u32 vm) override;
-  void vm_faulted(const Moment& when, u32 vm, u64 gpa) override;
+  void vm_faulted(const Moment& when, u32 vm, u64 gpa, addrspace::Access access) override;
   void operation_begun(const Moment& when, std::string_view) override { ++depth_[when.processor]; }
   void operation_ended(const Moment& when) override;
   void entry_stored(const Moment& when, u64 slot, u64 before, u64 after) override;
@@ -60,7 +60,7 @@ class Adversary final : public Events {
   /// A speculative walk.
   void fill(u32 processor, u32 vm, u64 gpa);
 
-  /// Would this access go wrong now?
+  /// Would this access go wrong now? One that faults does not.
   bool would_hit(u32 processor, u32 vm, u64 gpa, bool write, Wrong& wrong) const;
   /// The first ones.
   const std::vector<Hit>& hits() const { return hits_; }
@@ -74,7 +74,12 @@ class Adversary final : public Events {
   /// Copies that a processor in the guest could use when an operation returned, and new entries
   /// that walks could not find yet.
   u64 left_behind() const { return left_behind_; }
-  bool harmed() const { return hit_count_ + uses_after_free_ + conflicts_ + left_behind_ != 0; }
+  /// Copies that made a processor fault although the tables permitted the access, and that it
+  /// still had when it went back: it faults for ever.
+  u64 repeated_faults() const { return repeated_faults_; }
+  bool harmed() const {
+    return hit_count_ + uses_after_free_ + conflicts_ + left_behind_ + repeated_faults_ != 0;
+  }
 
  private:
   struct Copy {
@@ -90,6 +95,9 @@ class Adversary final : public Events {
     u32 nested_ends = kNobody;  ///< whose barrier ends it
     u32 combined_ends = kNobody;
     bool ordered = false;  ///< RISC-V: an SFENCE.W.INVAL came after the store
+    bool freed = false;    ///< what it leads to was given back, while the processor was outside
+    u64 faulted_at = kNowhere;    ///< the processor took a spurious fault there
+    addrspace::Access refused{};  ///< of such an access
     bool alive() const { return nested || combined; }
   };
   /// What the guest's own tables and the second stage say together.
@@ -111,6 +119,7 @@ class Adversary final : public Events {
     bool gone = false;
   };
   static constexpr u32 kNobody = ~u32{0};
+  static constexpr u64 kNowhere = ~u64{0};
   static constexpr std::size_t kMostHits = 256;
 
   u32 number_of(u32 id) const;
@@ -119,8 +128,12 @@ class Adversary final : public Events {
   void leave(const Moment& when, u32 vm, const Tables::Found& what, Copy::Kind kind);
   void leave_all(const Moment& when, const Tables::Place& place, u64 before, u64 after);
   void look_for_conflicts(const Moment& when, const Tables::Place& place, u64 before, u64 after);
-  bool clashes(const Copy& copy, u64 gpa, bool write, Wrong& wrong) const;
+  bool clashes(const Copy& copy, u64 gpa, addrspace::Access access, Wrong& wrong) const;
   bool disagrees(const Copy& copy) const;
+  bool misleads(const Copy& copy) const;
+  bool refuses(const Copy& copy, u64 gpa, addrspace::Access access) const;
+  template <class Is>
+  bool anywhere(const Copy& copy, Is&& is) const;
   bool is_usable(const Copy& copy) const;
   bool conflicts_with(const Copy& copy, const Tables::Found& made) const;
   void strike(const Moment& when, const models::FenceRequest& request, Copy& copy) const;
@@ -144,6 +157,7 @@ class Adversary final : public Events {
   u64 uses_after_free_ = 0;
   u64 conflicts_ = 0;
   u64 left_behind_ = 0;
+  u64 repeated_faults_ = 0;
 };
 
 const char* to_string(Adversary::Wrong wrong);

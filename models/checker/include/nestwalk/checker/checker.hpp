@@ -12,6 +12,8 @@
 #include <deque>
 #include <list>
 #include <map>
+#include <set>
+#include <unordered_map>
 
 #include "nestwalk/checker/finding.hpp"
 #include "nestwalk/checker/tables.hpp"
@@ -20,7 +22,9 @@ namespace nestwalk::checker {
 
 struct Obligation;
 struct Effect;
+class Agendas;
 class Attempts;
+enum class Look : u8;
 template <class T>
 class RangeIndex;
 
@@ -33,12 +37,12 @@ class Checker final : public Events {
   void vm_destroyed(const Moment& when, u32 vm) override;
   void vm_entered(const Moment& when, u32 vm) override;
   void vm_left(const Moment& when, u32 vm) override;
-  void vm_faulted(const Moment& when, u32 vm, u64 gpa) override;
+  void vm_faulted(const Moment& when, u32 vm, u64 gpa, addrspace::Access access) override;
   void operation_begun(const Moment& when, std::string_view name) override;
   void operation_ended(const Moment& when) override;
   void entry_stored(const Moment& when, u64 slot, u64 before, u64 after) override;
   void frames_freed(const Moment& when, u64 first, u64 bytes) override;
-  void frames_allocated(const Moment&, u64, u64) override {}
+  void frames_allocated(const Moment& when, u64 first, u64 bytes) override;
   void fence_issued(const Moment& when, const models::FenceRequest& request,
                     Cycle cycles = 0) override;
   void barrier_issued(const Moment& when, Barrier barrier) override;
@@ -50,6 +54,7 @@ class Checker final : public Events {
   const std::vector<Finding>& findings() const { return findings_; }
   u64 errors() const { return errors_; }
   u64 warnings() const { return warnings_; }
+  u64 notes() const { return notes_; }
   /// Kinds of findings beyond the most that are kept.
   u64 unlisted() const { return unlisted_; }
   /// May some processor hold a copy that the tables contradict? A spurious fault does not count.
@@ -61,21 +66,25 @@ class Checker final : public Events {
  private:
   using Found = Tables::Found;
 
-  /// A VM, and what is open for it: `live` until the operation returns, then `settled`. The masks
-  /// are of processors that some of the settled may concern, at most.
+  /// New entries that walkers may not find yet, by the processor that stored them: since its
+  /// operation began, or outside of any; and those of operations that returned.
+  struct Unseen {
+    Unseen();
+    ~Unseen();
+    std::list<Obligation> fresh;
+    std::list<Obligation> waiting;
+  };
+  /// A VM, and what is open for it: `live` until the operation returns, then `settled`.
   struct Guest {
     Guest();
     ~Guest();
     u64 inside = 0;  ///< processors that are in it
     u64 ran = 0;     ///< that may hold something of its second stage
     u64 linear = 0;  ///< that may hold something of its first stage
-    bool gone = false;
     std::list<Obligation> live;
     std::list<Obligation> settled;
-    u64 held = 0;                                    ///< of `settled`
-    u64 waiting = 0;                                 ///< likewise, not reported yet
-    u64 merged = 0;                                  ///< of both: they hold only what was merged
-    u64 flights = 0;                                 ///< fences that were not waited for
+    u64 flights = 0;  ///< fences that were not waited for
+    std::map<u32, Unseen> unseen;
     std::unique_ptr<RangeIndex<Obligation>> places;  ///< by guest-physical address
     bool has_open() const { return !live.empty() || !settled.empty(); }
   };
@@ -99,6 +108,12 @@ class Checker final : public Events {
     u64 processors;
     bool second;
     bool first;
+    u64 order;
+  };
+  /// What has to be looked at again once the stores before are ordered.
+  struct Again {
+    Look look;
+    u64 seat;
   };
   struct Processor {
     Processor();
@@ -111,12 +126,24 @@ class Checker final : public Events {
     bool has_fault = false;  ///< the guest left because of one
     u32 fault_vm = 0;
     u64 fault_gpa = 0;
-    u64 barrier = 0;                  ///< the order of its last barrier
-    u64 ordered = 0;                  ///< RISC-V: of its last SFENCE.W.INVAL
-    std::vector<Obligation*> opened;  ///< since its last operation returned
-    std::list<Obligation> unseen;     ///< new entries that walkers may not find yet
-    std::vector<Flight> flights;      ///< what it did not wait for
-    std::vector<Flush> flushes;       ///< likewise, of whole VMs
+    addrspace::Access fault_access{};  ///< none: not known
+    Found fault_found{};               ///< what the tables said there
+    u32 guests = 0;                    ///< how many it is in: more than one if that is not told
+    u64 entered = 0;                   ///< the order of its last entry
+    u64 left = 0;                      ///< and exit
+    u32 last_vm = 0;                   ///< that it entered or left
+    u64 barrier = 0;                   ///< the order of its last barrier
+    u64 waited = 0;                    ///< of its last DSB for loads as well
+    u64 ordered = 0;                   ///< RISC-V: of its last SFENCE.W.INVAL
+    std::list<Obligation*> opened;     ///< since its last operation returned
+    std::set<u32> fresh;               ///< VMs of which it stored unseen entries since then
+    std::set<u32> unseen;              ///< VMs of which there are any
+    std::set<u32> ran;                 ///< VMs of whose second stage it may hold something
+    std::set<u32> linear;              ///< and of whose first stage
+    std::vector<Flight> flights;       ///< what it did not wait for
+    std::vector<Flush> flushes;        ///< likewise, of whole VMs
+    std::vector<Again> unordered;      ///< fences that came before the stores of this one were seen
+    std::vector<Again> posted;         ///< RISC-V: HINVAL without SFENCE.W.INVAL, of this one
     std::vector<Issued> useless;
   };
 
@@ -135,30 +162,47 @@ class Checker final : public Events {
   void replace_older(const Obligation& obligation);
   void check_broken(const Moment& when, u32 vm, const Found& old, const Found& now);
   void replaced(const Moment& when, u32 vm, const Found& old);
+  bool may_walk_outside(u32 processor, u32 vm) const;
+  void judge_freed(const Moment& when, Obligation& obligation);
   void check_used(const Moment& when, u64 first, u64 bytes);
 
   // Discharging: checker.cpp
   bool is_visible(const Obligation& obligation) const;
   void remove(Obligation& obligation, unsigned part, u64 processors, u32 issuer, bool waits);
+  u64 tag_of(const Obligation& obligation, Look look) const;
+  void seat(Obligation& obligation, Look look);
+  void unseat(Obligation& obligation, Look look);
+  void seat_merged(Obligation& obligation);
+  void look_again(std::vector<Again>& again);
   bool apply(const Moment& when, const models::FenceRequest& request, Obligation& obligation,
              const Effect& effect, u64 reached);
-  bool meet(const models::FenceRequest& request, u64 reached);
-  void meet_all(Guest& guest, bool second, u64 reached);
+  bool meet(u32 processor, const models::FenceRequest& request);
+  void meet_address(const models::FenceRequest& request);
   bool discharge(Issued& issued, u64 reached, bool fits);
   void miss(Obligation& obligation, Failure failure, const models::FenceRequest& request) const;
   void flush(const Moment& when, const models::FenceRequest& request, u64 reached, bool posted);
+  const std::set<u32>& with_tag(const models::FenceRequest& request,
+                                const std::set<u32>& all) const;
+  std::set<u32> flushed_vms(const models::FenceRequest& request, u64 reached) const;
   void finish_flush(const Flush& flush);
+  void set_running(u32 vm, u32 processor);
   void complete(u32 processor);
   void update(Obligation& obligation);
   void drop(Obligation& obligation);
+  void drop_target(Obligation& obligation);
+  void retire(const Moment& when, u32 vm);
+  void update_retired(Obligation& obligation);
+  void close(u32 vm);
   bool is_spurious(u32 processor, const models::FenceRequest& request) const;
   bool is_the_guests(u32 processor, const models::FenceRequest& request) const;
 
   // Judging: judge.cpp
   Failure reason(Obligation& obligation, u64 bad) const;
   void judge(Obligation& obligation, u64 bad);
+  void judge_fault(u32 processor, u32 vm);
   void judge_operation(u32 processor);
-  void judge_unseen(Processor& processor);
+  void judge_unseen(u32 processor);
+  void judge_all(std::list<Obligation>& unseen, u64 inside);
   void judge_opened(Processor& processor);
   void settle(Obligation& obligation);
   void judge_fences(Processor& processor);
@@ -184,16 +228,26 @@ class Checker final : public Events {
   u64 order_ = 0;       ///< counts stores, fences and barriers
   u64 unreported_ = 0;  ///< open obligations that may be reported yet
   u32 operations_running_ = 0;
-  std::list<Obligation> retired_;                    ///< one for each VM that ended
+  /// One for each VM that ended; by VMID and by root, and by order, those that hold such tags.
+  std::list<Obligation> retired_;
+  std::map<std::pair<u64, u64>, Obligation*> retired_vmids_;
+  std::map<std::pair<u64, u64>, Obligation*> retired_roots_;
+  std::unique_ptr<Agendas> agendas_;
+  std::unordered_map<u64, std::set<u32>> vmids_;  ///< of VMs that are there
+  std::unordered_map<u64, std::set<u32>> roots_;
+  std::set<u32> open_guests_;
+  /// Closed, and outside of any operation: the last ones, by order.
+  std::map<u64, Obligation*> closed_;
   std::unique_ptr<RangeIndex<Obligation>> targets_;  ///< by host address
+  std::set<u64> freed_tables_;  ///< frames that were given back while walks reached them
   std::unique_ptr<Attempts> attempts_;
   std::vector<Obligation*> met_;  ///< by the fence at hand
-  std::map<u64, u64> freed_;      ///< host memory that nobody has: start, bytes
 
   std::vector<Finding> findings_;
   std::map<std::array<u64, 6>, std::size_t> alike_;
   u64 errors_ = 0;
   u64 warnings_ = 0;
+  u64 notes_ = 0;
   u64 unlisted_ = 0;
 };
 

@@ -71,8 +71,9 @@ class Events {
   /// Outside the guest, a processor caches nothing new of it.
   virtual void vm_entered(const Moment& when, u32 vm) = 0;
   virtual void vm_left(const Moment& when, u32 vm) = 0;
-  /// It left because of a fault there (EPT violation, stage-2 abort, guest-page fault).
-  virtual void vm_faulted(const Moment& when, u32 vm, u64 gpa) = 0;
+  /// A fault there (EPT violation, stage-2 abort, guest-page fault), of an access of this kind;
+  /// none if that is not known.
+  virtual void vm_faulted(const Moment& when, u32 vm, u64 gpa, addrspace::Access access) = 0;
 
   /// An operation of the hypervisor: "unmap", "protect". They may nest; the outermost counts.
   virtual void operation_begun(const Moment& when, std::string_view name) = 0;

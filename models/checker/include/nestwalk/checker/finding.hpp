@@ -29,15 +29,24 @@ enum class Failure : u8 {
   UseAfterFree,
   TagReused,
   WrongHit,
+  RepeatedFault,
   Excess,
   OverBroad,
+  FreedOutside,
 };
-inline constexpr unsigned kFailureCount = static_cast<unsigned>(Failure::OverBroad) + 1;
+inline constexpr unsigned kFailureCount = static_cast<unsigned>(Failure::FreedOutside) + 1;
+
+enum class Severity : u8 {
+  Error,
+  Warning,  ///< it costs time, and nothing else
+  Note,     ///< the manual leaves it open, or permits it at the cost of a fault
+};
+const char* to_string(Severity severity);
 
 struct FailureText {
   const char* name;
   const char* sentence;
-  bool error;  ///< else a warning: it costs time, and nothing else
+  Severity severity;
 };
 const FailureText& text_of(Failure failure);
 
@@ -63,7 +72,7 @@ struct Demand {
   enum class Need : u8 {
     Nothing,
     Visible,    ///< only that walkers find the new entry
-    Tolerable,  ///< a fence, or living with a spurious fault
+    Tolerable,  ///< a fence, or one for each spurious fault, on the processor that takes it
     Fence,
   };
   Need need;
@@ -94,7 +103,7 @@ struct Finding {
   u64 cycles = 0;  ///< of a fence: what all of them cost
   Access first_hit{};
 
-  bool is_error() const { return text_of(failure).error; }
+  Severity severity() const { return text_of(failure).severity; }
 };
 
 /// `leaf of 4 KiB at 0x5000, read write, write-back`

@@ -5,8 +5,8 @@
 #pragma once
 
 #include <array>
-#include <deque>
 #include <istream>
+#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -50,8 +50,14 @@ class LogReader {
   void free(Line& line, const Moment& when, Events& events);
   void alloc(Line& line, const Moment& when, Events& events);
   std::pair<u64, u64> frames(Line& line);
-  const Vm& known_vm(Line& line) const;
-  const Vm& living_vm(Line& line) const;
+  /// A VM that was told of.
+  struct Known {
+    Vm vm;
+    u64 untold;  ///< of its processors: those of which nothing was told yet
+    bool destroyed = false;
+  };
+  Known& known_vm(Line& line);
+  Known& living_vm(Line& line);
   u64 set_by_hardware() const;
 
   /// What the lines before say of a processor.
@@ -61,10 +67,10 @@ class LogReader {
   };
 
   std::vector<std::shared_ptr<const models::EntryFormat>> formats_;
-  std::deque<Vm> vms_;
-  std::vector<u32> destroyed_;
+  std::unordered_map<u32, Known> vms_;
+  const models::EntryFormat* first_format_ = nullptr;
   std::array<Processor, kMostProcessors> processors_{};
-  std::unordered_map<u64, u64> entries_;  ///< by slot
+  std::map<u64, u64> entries_;  ///< by slot
   u64 line_ = 0;
 };
 

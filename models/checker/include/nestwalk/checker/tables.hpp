@@ -5,14 +5,25 @@
 #pragma once
 
 #include <array>
+#include <compare>
 #include <map>
 #include <memory>
-#include <unordered_map>
+#include <set>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "nestwalk/checker/events.hpp"
 
 namespace nestwalk::checker {
+
+/// What is told contradicts itself, or cannot be followed.
+struct TableError : std::runtime_error {
+  TableError(const std::string& wanted, const std::string& met)
+      : std::runtime_error("expected " + wanted + ", found " + met), expected(wanted), found(met) {}
+  std::string expected;
+  std::string found;
+};
 
 class Tables {
  public:
@@ -21,12 +32,13 @@ class Tables {
     u32 vm;  ///< its number, not its id
     u8 level;
     u64 start;  ///< the first guest-physical address that it translates
-    friend bool operator==(const Place&, const Place&) = default;
+    friend auto operator<=>(const Place&, const Place&) = default;
   };
   struct Found {
     u8 level;
     u64 start;
     u64 entry;
+    friend bool operator==(const Found&, const Found&) = default;
   };
 
   /// The VM's number: 0, 1, ...
@@ -35,13 +47,17 @@ class Tables {
   const Vm& vm(u32 number) const { return vms_[number]; }
   u32 count() const { return static_cast<u32>(vms_.size()); }
 
-  /// What the slot stands for, wherever walks reach it: a table may be linked several times, and a
-  /// root be that of several VMs.
+  /// What the slot stands for, wherever walks reach it: a table may be linked several times (1024,
+  /// and not below itself), and a root be that of several VMs.
   std::vector<Place> places_of(u64 slot) const;
   u64 load(u64 slot) const;
   void store(u64 slot, u64 entry);
   /// Forgets what tables were there.
   void free(u64 first, u64 bytes);
+  /// Frames of tables in a range that walks reach.
+  std::vector<u64> linked_frames(u64 first, u64 bytes) const {
+    return frames_in(reachable_, first, bytes);
+  }
   /// Slots and what is in them, of tables in a range that walks reach.
   std::vector<std::pair<u64, u64>> linked_entries(u64 first, u64 bytes) const;
   /// Calls visit(Place, entry) for the leaves that lead to a part of this host memory, and for the
@@ -64,13 +80,16 @@ class Tables {
   using Frame = std::array<u64, addrspace::kFrameBytes / sizeof(u64)>;
 
   struct Leaf {
-    Place place;
+    u64 address;
     u64 slot;
-    friend bool operator==(const Leaf&, const Leaf&) = default;
+    Place place;
+    friend auto operator<=>(const Leaf&, const Leaf&) = default;
   };
 
   void forget(u64 frame);
   void reach(u32 vm, u64 table, unsigned level, u64 start, bool reachable);
+  void enter_path(u64 table, u64 frames);
+  void follow_path(const Place& place);
   void reach_frame(const Place& first, u64 frame, bool reachable);
   void reach_entry(const Place& place, u64 slot, u64 entry, bool reachable);
   template <class Map>
@@ -78,28 +97,23 @@ class Tables {
   static u64 frame_of(u64 slot) { return slot >> addrspace::kFrameShift; }
 
   std::vector<Vm> vms_;
-  std::unordered_map<u64, std::unique_ptr<Frame>> memory_;
+  std::map<u64, std::unique_ptr<Frame>> memory_;
   /// By frame: what its first entry stands for.
-  std::unordered_map<u64, std::vector<Place>> reachable_;
-  /// That walks reach, by size, by host address.
-  std::map<u64, std::multimap<u64, Leaf>> leaves_;
+  std::map<u64, std::vector<Place>> reachable_;
+  /// That walks reach, by size.
+  std::map<u64, std::set<Leaf>> leaves_;
+  std::vector<std::pair<u64, u64>> path_;  ///< of tables from a root: first frame, frames
 };
 
-/// Of a map by frame, those of a range, whichever of the two is smaller; in order.
+/// Of a map by frame, those of a range.
 template <class Map>
 std::vector<u64> Tables::frames_in(const Map& map, u64 first, u64 bytes) {
-  const u64 frames = bytes / addrspace::kFrameBytes;
   std::vector<u64> found;
-  if (frames <= map.size()) {
-    for (u64 frame = frame_of(first); frame - frame_of(first) < frames; ++frame) {
-      if (map.count(frame) != 0) found.push_back(frame);
-    }
-    return found;
+  const u64 frames = bytes / addrspace::kFrameBytes;
+  for (auto at = map.lower_bound(frame_of(first)); at != map.end(); ++at) {
+    if (at->first - frame_of(first) >= frames) break;
+    found.push_back(at->first);
   }
-  for (const auto& each : map) {
-    if (each.first - frame_of(first) < frames) found.push_back(each.first);
-  }
-  std::sort(found.begin(), found.end());
   return found;
 }
 
@@ -107,10 +121,8 @@ template <class Visit>
 void Tables::for_each_use(u64 first, u64 bytes, Visit&& visit) const {
   const u64 last = first + (bytes - 1);
   for (const auto& [size, leaves] : leaves_) {
-    auto at = leaves.lower_bound(first >= size ? first - size + 1 : 0);
-    for (; at != leaves.end() && at->first <= last; ++at) {
-      visit(at->second.place, load(at->second.slot));
-    }
+    auto at = leaves.lower_bound({first >= size ? first - size + 1 : 0, 0, {}});
+    for (; at != leaves.end() && at->address <= last; ++at) visit(at->place, load(at->slot));
   }
   for (const u64 frame : frames_in(reachable_, first, bytes)) {
     for (const Place& place : reachable_.at(frame)) visit(place, u64{0});

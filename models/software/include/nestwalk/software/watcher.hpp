@@ -17,8 +17,8 @@ class Watcher : public models::FenceWitness {
   /// The guest runs on the core from now on, until it left.
   virtual void entered(u32 core) = 0;
   virtual void left(u32 core) = 0;
-  /// It left because of an access there.
-  virtual void faulted(u32 core, Gpa at) = 0;
+  /// It left because of such an access there.
+  virtual void faulted(u32 core, Gpa at, addrspace::Access access) = 0;
   /// What the hypervisor does between, by name.
   virtual void began(u32 core, const char* operation) = 0;
   virtual void ended(u32 core) = 0;

@@ -1,0 +1,247 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Logs that contradict themselves end with one line; no log does anything else than that or give
+// a result.
+
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+#include "both.hpp"
+#include "log_world.hpp"
+
+namespace nestwalk::checker {
+namespace {
+
+constexpr Architecture kX86 = Architecture::X86_64;
+constexpr Architecture kArm = Architecture::AArch64;
+constexpr Architecture kRiscV = Architecture::RiscV64;
+constexpr Architecture kAll[] = {kX86, kArm, kRiscV};
+
+/// Why the log is refused; empty: it is not.
+std::string refusal_of(const std::string& text) {
+  try {
+    check_text(text);
+  } catch (const LogError& error) {
+    return error.what();
+  }
+  return "";
+}
+std::string refusal_after_preamble(Architecture architecture, const std::string& lines) {
+  std::istringstream in(lines);
+  std::string text = preamble(architecture);
+  for (std::string line; std::getline(in, line);) text += with_entries(architecture, line);
+  return refusal_of(text);
+}
+
+// The preamble of x86 has 12 lines, that of AArch64 13, that of RISC-V 11.
+TEST(Refusal, TablesThatLeadToThemselves) {
+  // The table at 0x22000 holds entries of level 1.
+  const std::string self = refusal_after_preamble(kX86, "1 0 store 0x22010 0 0x22007\n");
+  EXPECT_EQ(self,
+            "log: line 13: expected a table that does not lead to itself, found the one at "
+            "0x22000");
+  EXPECT_EQ(
+      refusal_after_preamble(kArm, "1 0 store 0x22010 0 0x10003\n"),
+      "log: line 14: expected a table that does not lead to itself, found the one at 0x10000");
+  // sv39x4: a root of four frames, of which this is the last.
+  EXPECT_EQ(
+      refusal_after_preamble(kRiscV, "1 0 store 0x22010 0 " + hex(0x13000 >> 2 | 1) + "\n"),
+      "log: line 12: expected a table that does not lead to itself, found the one at 0x13000");
+  // To each other, before either is linked: 0x31000 to 0x32000 and back.
+  const std::string pair = "1 0 store 0x31000 0 0x32007\n1 0 store 0x32000 0 0x31007\n";
+  EXPECT_EQ(refusal_after_preamble(kX86, pair), "");
+  EXPECT_EQ(refusal_after_preamble(kX86, pair + "1 0 store 0x21008 0 0x31007\n"), "");
+  EXPECT_EQ(
+      refusal_after_preamble(kX86, pair + "1 0 store 0x10008 0 0x31007\n"),
+      "log: line 15: expected a table that does not lead to itself, found the one at 0x31000");
+  // A VM that finds such tables.
+  EXPECT_EQ(refusal_of("nestwalk-fence-log 1\n0 0 store 0x10000 0 0x10007\n"
+                       "0 0 vm 1 ept root=0x10000\n"),
+            "log: line 3: expected a table that does not lead to itself, found the one at 0x10000");
+}
+
+// Its leaves would be counted as often as there are ways to them.
+TEST(Refusal, ATableThatIsLinkedTooOften) {
+  std::string text =
+      "nestwalk-fence-log 1\n0 0 vm 1 ept root=0x10000\n"
+      "0 0 store 0x10000 0 0x20007\n";
+  // Three tables of level 2 whose 512 entries all lead to the one at 0x30000.
+  for (u64 n = 0; n < 512; ++n) text += "0 0 store " + hex(0x20000 + 8 * n) + " 0 0x30007\n";
+  text += "0 0 store 0x10008 0 0x20007\n";  // twice 512
+  EXPECT_EQ(refusal_of(text), "");
+  // 517 lines so far.
+  EXPECT_EQ(refusal_of(text + "\n0 0 store 0x10010 0 0x20007\n"),
+            "log: line 518: expected a table that is linked at most 1024 times, found the one at "
+            "0x30000");
+}
+
+TEST(Refusal, WhatContradictsTheLinesBefore) {
+  const std::string start = "nestwalk-fence-log 1\n0 0 vm 1 ept root=0x10000 processors=3\n";
+  EXPECT_EQ(refusal_of(start + "0 1 exit 1\n0 1 exit 1\n"),
+            "log: line 4: expected a processor that is in VM 1, found one in no guest");
+  EXPECT_EQ(refusal_of(start + "0 1 exit 1\n0 1 enter 1\n0 1 exit 1\n"), "");
+  EXPECT_EQ(refusal_of(start + "0 1 exit 1\n0 2 destroy 1\n"),
+            "log: line 4: expected a VM that every processor has left, found one that runs");
+  EXPECT_EQ(refusal_of(start + "0 1 exit 1\n0 0 exit 1\n0 2 destroy 1\n"), "");
+  EXPECT_EQ(refusal_of("nestwalk-fence-log 1\n0 0 vm 1 ept root=0x10000 vmid=1 root=0x20000\n"),
+            "log: line 2: expected each property once, found \"root=0x20000\"");
+  EXPECT_EQ(refusal_of("nestwalk-fence-log 1\n0 0 vm 1 ept root=0x10000 dirty dirty\n"),
+            "log: line 2: expected each property once, found \"dirty\"");
+}
+
+TEST(Refusal, TheAllocationOfATableThatIsLinked) {
+  EXPECT_EQ(refusal_after_preamble(kX86, "1 0 alloc 0x20000 0x8000\n"),
+            "log: line 13: expected memory without a table that is linked, found the one at "
+            "0x21000");
+  // Hypervisors map memory, all of it for instance, that they allocate elsewhere.
+  EXPECT_EQ(refusal_after_preamble(kX86, "1 0 alloc 0x95000 0x1000\n"), "");
+  EXPECT_EQ(refusal_after_preamble(kX86, "1 0 store 0x22000 T 0\n1 0 alloc 0x23000 0x1000\n"), "");
+  // What was freed while it was linked is the hypervisor's mistake, and not the log's.
+  EXPECT_EQ(refusal_after_preamble(kX86, "1 0 free 0x23000 0x1000\n1 0 alloc 0x23000 0x1000\n"),
+            "");
+}
+
+// Hypervisors fence when they start. Nothing of any VM is cached by then.
+TEST(Log, MayBeginBeforeTheFirstVm) {
+  for (const char* const fence :
+       {"invept all-context", "tlbi alle1is", "dsb ish", "hfence.gvma zero, zero"}) {
+    const auto checked = check_text(
+        std::string("nestwalk-fence-log 1\n0 0 begin start\n0 0 fence - ") + fence +
+        "\n0 0 free 0x1000 0x1000\n0 0 end\n" + "0 0 vm 1 ept root=0x10000\n0 0 enter 1\n");
+    EXPECT_EQ(checked->names(), "") << fence;
+  }
+  EXPECT_EQ(refusal_of("nestwalk-fence-log 1\n0 0 fence - nop\n"),
+            "log: line 2: expected an instruction that fences, found \"nop\"");
+}
+
+// Anything at all ------------------------------------------------------------------------------
+
+std::vector<std::string> known_logs() {
+  std::vector<std::string> logs;
+  for (const auto& each : std::filesystem::directory_iterator(NESTWALK_CHECKER_CASES)) {
+    std::ifstream in(each.path());
+    logs.emplace_back(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+  }
+  std::sort(logs.begin(), logs.end());
+  const char* const kLife =
+      "1 0 begin edit\n1 0 store 0x23028 L5 0\n1 1 fault 1 0x5000 write\n1 1 exit 1\n"
+      "2 0 free 0x95000 0x1000\n2 1 enter 1\n3 0 store 0x22000 T T2\n3 0 free 0x23000 0x1000\n"
+      "3 0 store 0x24000 0 L5\n4 0 end\n4 0 store 0x24000 L5 M5\n4 1 access 1 0 0 write 0x95000\n"
+      "5 1 exit 1\n5 0 exit 1\n5 0 destroy 1\n";
+  for (const Architecture architecture : kAll) {
+    std::istringstream in(kLife);
+    std::string text = preamble(architecture);
+    for (std::string line; std::getline(in, line);) text += with_entries(architecture, line);
+    logs.push_back(text);
+  }
+  return logs;
+}
+
+/// Whole lines, whole words, and digits are exchanged, repeated and left out.
+class Mutator {
+ public:
+  explicit Mutator(u64 seed) : random_(seed) {}
+
+  std::string mutate(const std::string& log) {
+    std::vector<std::string> lines = split(log, '\n');
+    for (u64 n = 1 + below(4); n != 0; --n) step(lines);
+    std::string text;
+    for (const std::string& line : lines) text += line + "\n";
+    return text;
+  }
+
+ private:
+  static std::vector<std::string> split(const std::string& text, char at) {
+    std::vector<std::string> parts;
+    std::istringstream in(text);
+    for (std::string part; std::getline(in, part, at);) parts.push_back(part);
+    return parts;
+  }
+  u64 below(u64 limit) { return random_() % limit; }
+  template <class T>
+  std::ptrdiff_t any(const std::vector<T>& of) {
+    return static_cast<std::ptrdiff_t>(below(of.size()));
+  }
+
+  void step(std::vector<std::string>& lines) {
+    if (lines.size() < 2) return;
+    const auto at = lines.begin() + any(lines);
+    switch (below(8)) {
+      case 0:
+        lines.erase(at);
+        return;
+      case 1: {
+        const std::string copy = *at;
+        lines.insert(lines.begin() + any(lines), copy);
+        return;
+      }
+      case 2:
+        std::swap(*at, lines[below(lines.size())]);
+        return;
+      case 3: {
+        const u64 byte = below(at->size() + 1);
+        if (byte < at->size()) (*at)[byte] = static_cast<char>(below(256));
+        return;
+      }
+      default:
+        change_word(lines, *at);
+    }
+  }
+  void change_word(const std::vector<std::string>& lines, std::string& line) {
+    std::vector<std::string> words = split(line, ' ');
+    if (words.empty()) return;
+    const std::vector<std::string> others = split(lines[below(lines.size())], ' ');
+    std::string& word = words[below(words.size())];
+    switch (below(4)) {
+      case 0:
+        if (!others.empty()) word = others[below(others.size())];
+        break;
+      case 1:
+        word = hex(random_() >> below(64) << below(16));
+        break;
+      case 2:
+        word = std::to_string(below(70));
+        break;
+      default:
+        word += word;
+    }
+    line.clear();
+    for (const std::string& each : words) line.append(each).append(" ");
+  }
+
+  std::mt19937_64 random_;
+};
+
+TEST(Log, GivesAResultOrOneLineWhateverItSays) {
+#ifdef NESTWALK_SANITIZED
+  constexpr u64 kTries = 4'000;
+#else
+  constexpr u64 kTries = 20'000;
+#endif
+  const std::vector<std::string> logs = known_logs();
+  u64 results = 0;
+  for (u64 seed = 0; seed < kTries; ++seed) {
+    const std::string text = Mutator(seed).mutate(logs[seed % logs.size()]);
+    Both both;
+    std::istringstream in(text);
+    try {
+      both.reader.read(in, "log", both.tee);
+      both.checker.finish();
+      for (const Finding& finding : both.checker.findings()) EXPECT_NE(describe(finding), "");
+      ++results;
+    } catch (const LogError& error) {
+      EXPECT_EQ(std::string(error.what()).rfind("log: line ", 0), 0u) << error.what();
+      EXPECT_NE(std::string(error.what()).find(": expected "), std::string::npos) << error.what();
+      EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
+    } catch (const std::exception& error) {
+      ADD_FAILURE() << "seed " << seed << ": " << error.what() << "\n" << text;
+      return;
+    }
+  }
+  EXPECT_GT(results, kTries / 20);
+}
+
+}  // namespace
+}  // namespace nestwalk::checker
