@@ -38,9 +38,8 @@ std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time) {
     work.push_back([&plan] {
       const Replay run = replay(
           {plan.trace}, plan.configuration, [] { return false; }, [](addrspace::u64) {});
-      return Json{{"statistics", as_json(run.statistics)["statistics"]},
-                  {"ended_early", run.ended_early}}
-          .dump();
+      return json_document({{"statistics", as_json(run.statistics)["statistics"]},
+                            {"ended_early", run.ended_early}});
     });
   }
   std::vector<Case> cases;
@@ -85,7 +84,7 @@ Case read_case(const std::string& directory) {
   if (!record.contains("ended_early") || !record["ended_early"].is_string()) {
     throw traces::InputError(directory + "/run.json", "does not say whether the run ended early");
   }
-  return {directory, stats["statistics"], record["ended_early"]};
+  return {printable(directory), stats["statistics"], record["ended_early"]};
 }
 
 int report_trouble(const std::vector<Case>& cases) {

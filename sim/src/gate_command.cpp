@@ -14,6 +14,7 @@
 #include "nestwalk/traces/reader.hpp"
 #include "output.hpp"
 #include "statistics.hpp"
+#include "table.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -145,7 +146,7 @@ std::string as_markdown(const std::vector<Change>& changes, std::size_t cases, b
     std::string row = "|";
     for (const std::string& cell : {change.where, change.statistic, change.before, change.now,
                                     percent_text(change.percent)}) {
-      row.append(" ").append(cell).append(" |");
+      row.append(" ").append(markdown_cell(printable(cell))).append(" |");
     }
     text += coloured(row, colours ? colour_of(change) : Colour::Plain) + "\n";
   }
@@ -161,13 +162,11 @@ std::string as_json_text(const std::vector<Change>& changes, std::size_t cases) 
                     {"now", change.now},
                     {"percent", std::isinf(change.percent) ? Json() : Json(change.percent)}});
   }
-  return Json{{"format", "nestwalk-gate"},
-              {"version", 1},
-              {"passed", changes.empty()},
-              {"runs", cases},
-              {"changes", rows}}
-             .dump(2) +
-         "\n";
+  return json_document({{"format", "nestwalk-gate"},
+                        {"version", 1},
+                        {"passed", changes.empty()},
+                        {"runs", cases},
+                        {"changes", rows}});
 }
 
 std::string escaped(const std::string& text) {
@@ -206,7 +205,7 @@ std::string as_junit(const std::vector<Case>& cases, const std::vector<Change>& 
     std::string text;
     for (const Change& change : changes) {
       if (change.where != run) continue;
-      text += change.statistic + ": " + change.before + " -> " + change.now + " (" +
+      text += printable(change.statistic) + ": " + change.before + " -> " + change.now + " (" +
               percent_text(change.percent) + ")\n";
     }
     return text;
@@ -215,7 +214,7 @@ std::string as_junit(const std::vector<Case>& cases, const std::vector<Change>& 
   std::size_t failures = 0;
   for (const std::string& run : runs) {
     const std::string text = of(run);
-    body += "  <testcase classname=\"nestwalk.gate\" name=\"" + escaped(run) + "\"";
+    body += "  <testcase classname=\"nestwalk.gate\" name=\"" + escaped(printable(run)) + "\"";
     if (text.empty()) {
       body += "/>\n";
       continue;
@@ -232,8 +231,8 @@ std::string as_junit(const std::vector<Case>& cases, const std::vector<Change>& 
 void write_baseline(const std::string& file, const std::vector<Case>& cases) {
   Json all = Json::object();
   for (const Case& each : cases) all[each.name] = each.statistics;
-  write_text(file,
-             Json{{"format", "nestwalk-baseline"}, {"version", 1}, {"cases", all}}.dump(1) + "\n");
+  const Json json = {{"format", "nestwalk-baseline"}, {"version", 1}, {"cases", all}};
+  write_text(file, json.dump(1) + "\n");
 }
 
 Json read_baseline(const std::string& file) {
