@@ -63,8 +63,7 @@ Json read_object(const std::string& file, std::size_t most_bytes, const std::str
     models::check_nesting(text, file);
     json = Json::parse(text, nullptr, false);
   } catch (const models::TextError& error) {
-    const std::string why = error.what() + file.size() + 2;
-    throw traces::InputError(file, why + "; " + hint);
+    throw traces::InputError(file, error.problem() + "; " + hint);
   }
   if (!json.is_object()) throw traces::InputError(file, "is not a JSON object; " + hint);
   return json;
