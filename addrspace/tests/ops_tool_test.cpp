@@ -483,6 +483,12 @@ TEST_F(OpsProgram, exits_with_4_when_the_script_cannot_be_read) {
   EXPECT_EQ(folder.errors, path("") + ": cannot be read\n");
 }
 
+TEST_F(OpsProgram, names_files_without_control_characters) {
+  EXPECT_EQ(run("\"$(printf '" + path("") + "no\\033\\n\\377.ops')\"").errors,
+            path("") + "no?\?\?.ops: cannot be opened: No such file or directory\n");
+  EXPECT_THAT(run("\"$(printf -- '--\\033\\377')\"").errors, HasSubstr("found '--?\?'"));
+}
+
 TEST_F(OpsProgram, exits_with_2_when_it_is_called_wrongly) {
   const Finished option = run("--frob");
   EXPECT_EQ(option.exit_code, 2);

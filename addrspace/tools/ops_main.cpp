@@ -9,6 +9,7 @@
 #include <string>
 
 #include "ops_interpreter.hpp"
+#include "script_line.hpp"
 
 namespace {
 
@@ -36,7 +37,8 @@ constexpr const char* kHelp =
     "Exit codes: 0 done, 1 internal error, 2 usage, 4 a malformed or unreadable script.\n";
 
 int usage_error(const std::string& what) {
-  std::cerr << "addrspace-ops: " << what << " (addrspace-ops --help says more)\n";
+  std::cerr << "addrspace-ops: " << nestwalk::addrspace::printable(what)
+            << " (addrspace-ops --help says more)\n";
   return kUsage;
 }
 
@@ -45,12 +47,13 @@ int run(const std::string& path) {
   if (path == "-") {
     done = nestwalk::addrspace::run_script(std::cin, "<stdin>", std::cout, std::cerr);
   } else {
+    const std::string name = nestwalk::addrspace::printable(path);
     std::ifstream script(path);
     if (!script) {
-      std::cerr << path << ": cannot be opened: " << std::strerror(errno) << '\n';
+      std::cerr << name << ": cannot be opened: " << std::strerror(errno) << '\n';
       return kBadInput;
     }
-    done = nestwalk::addrspace::run_script(script, path, std::cout, std::cerr);
+    done = nestwalk::addrspace::run_script(script, name, std::cout, std::cerr);
   }
   if (!std::cout.flush()) {
     std::cerr << "addrspace-ops: standard output cannot be written\n";

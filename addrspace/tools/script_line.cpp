@@ -39,14 +39,19 @@ bool parse(std::string_view text, Integer& value, int base) {
 
 std::string hex(u64 value) { return Text<32>().add_hex(value).c_str(); }
 
+std::string printable(std::string_view text) {
+  std::string shown(text);
+  for (char& character : shown) {
+    if (character < ' ' || character > '~') character = '?';
+  }
+  return shown;
+}
+
 std::string quoted(std::string_view text) {
   constexpr std::size_t kLongest = 40;
   std::string shown = "'";
-  for (const char character : text.substr(0, kLongest)) {
-    const bool printable = character >= ' ' && character <= '~';
-    shown += printable ? character : '?';
-  }
-  return shown + (text.size() > kLongest ? "...'" : "'");
+  shown += printable(text.substr(0, kLongest));
+  return shown += text.size() > kLongest ? "...'" : "'";
 }
 
 Result<MappingFlags> FlagLetters::mapping() const {

@@ -21,7 +21,9 @@ class MalformedLine : public std::runtime_error {
 
 /// `0x1abc`.
 std::string hex(u64 value);
-/// What stood in a script, fit for a message on a terminal.
+/// Fit for a message on a terminal: `?` for whatever is not a printable ASCII character.
+std::string printable(std::string_view text);
+/// The same of a script's word: between quotes, and its begin only if it is long.
 std::string quoted(std::string_view text);
 
 /// The letters of a flag set.

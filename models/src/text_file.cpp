@@ -14,11 +14,11 @@ std::string read_text(const std::string& file, std::size_t most_bytes) {
   while (in.read(part, sizeof part) || in.gcount() != 0) {
     text.append(part, static_cast<std::size_t>(in.gcount()));
     if (text.size() > most_bytes) {
-      throw TextError(file + ": expected at most " + std::to_string(most_bytes) +
-                      " bytes, found more");
+      throw TextError(file,
+                      "expected at most " + std::to_string(most_bytes) + " bytes, found more");
     }
   }
-  if (!in.eof() || in.bad()) throw TextError(file + ": cannot be read");
+  if (!in.eof() || in.bad()) throw TextError(file, "cannot be read");
   return text;
 }
 
@@ -37,8 +37,8 @@ void check_nesting(const std::string& json, const std::string& name) {
       quoted = true;
     } else if (letter == '[' || letter == '{') {
       if (++depth > kDeepestJson) {
-        throw TextError(name + ": expected at most " + std::to_string(kDeepestJson) +
-                        " levels of nesting, found more");
+        throw TextError(name, "expected at most " + std::to_string(kDeepestJson) +
+                                  " levels of nesting, found more");
       }
     } else if ((letter == ']' || letter == '}') && depth != 0) {
       --depth;

@@ -38,9 +38,8 @@ std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time) {
     work.push_back([&plan] {
       const Replay run = replay(
           {plan.trace}, plan.configuration, [] { return false; }, [](addrspace::u64) {});
-      return Json{{"statistics", as_json(run.statistics)["statistics"]},
-                  {"ended_early", run.ended_early}}
-          .dump();
+      return json_document({{"statistics", as_json(run.statistics)["statistics"]},
+                            {"ended_early", run.ended_early}});
     });
   }
   std::vector<Case> cases;
@@ -64,8 +63,7 @@ Json read_object(const std::string& file, std::size_t most_bytes, const std::str
     models::check_nesting(text, file);
     json = Json::parse(text, nullptr, false);
   } catch (const models::TextError& error) {
-    const std::string why = error.what() + file.size() + 2;
-    throw traces::InputError(file, why + "; " + hint);
+    throw traces::InputError(file, error.problem() + "; " + hint);
   }
   if (!json.is_object()) throw traces::InputError(file, "is not a JSON object; " + hint);
   return json;
@@ -85,7 +83,7 @@ Case read_case(const std::string& directory) {
   if (!record.contains("ended_early") || !record["ended_early"].is_string()) {
     throw traces::InputError(directory + "/run.json", "does not say whether the run ended early");
   }
-  return {directory, stats["statistics"], record["ended_early"]};
+  return {printable(directory), stats["statistics"], record["ended_early"]};
 }
 
 int report_trouble(const std::vector<Case>& cases) {

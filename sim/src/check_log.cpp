@@ -27,7 +27,7 @@ void check_log(const std::string& file, checker::LogReader& reader, checker::Che
   try {
     reader.read(source, name, checker);
   } catch (const checker::LogError& error) {
-    throw traces::InputError(name, error.what() + name.size() + 2);
+    throw traces::InputError(name, error.problem());
   }
   if (source.bad()) throw traces::InputError(name, "cannot be read to its end");
   checker.finish();

@@ -77,18 +77,17 @@ std::string run_check(const std::string& trace, Check& check) {
         for (const auto& finding : checker.findings()) details += describe(finding) + "\n";
         findings = findings_json(checker);
       });
-  return Json{{"machine", check.machine},
-              {"policy", check.policy},
-              {"errors", checker.errors()},
-              {"warnings", checker.warnings()},
-              {"notes", checker.notes()},
-              {"unlisted", checker.unlisted()},
-              {"ended_early", run.ended_early},
-              {"host_seconds", run.host_seconds},
-              {"statistics", as_json(run.statistics)["statistics"]},
-              {"findings", findings},
-              {"details", details}}
-      .dump();
+  return json_document({{"machine", check.machine},
+                        {"policy", check.policy},
+                        {"errors", checker.errors()},
+                        {"warnings", checker.warnings()},
+                        {"notes", checker.notes()},
+                        {"unlisted", checker.unlisted()},
+                        {"ended_early", run.ended_early},
+                        {"host_seconds", run.host_seconds},
+                        {"statistics", as_json(run.statistics)["statistics"]},
+                        {"findings", findings},
+                        {"details", details}});
 }
 
 std::string name_of(const Json& result) {
@@ -127,7 +126,7 @@ std::string as_text(const std::vector<Json>& results, bool details) {
   std::string text = formatted(table, "table");
   for (const Json& result : results) {
     if (!details || result["findings"].empty()) continue;
-    text.append("\n").append(name_of(result)).append("\n");
+    text.append("\n").append(printable(name_of(result))).append("\n");
     text.append(result["details"].get<std::string>());
   }
   return text;
@@ -183,7 +182,7 @@ int check_traces(const CommandLine& line, const std::vector<std::string>& inputs
   std::string text = as_text(results, line.has("details"));
   if (line.has("json")) {
     for (Json& result : results) result.erase("details");
-    text = Json{{"format", "nestwalk-check"}, {"version", 1}, {"runs", results}}.dump(2) + "\n";
+    text = json_document({{"format", "nestwalk-check"}, {"version", 1}, {"runs", results}});
   }
   TextOutput().write(text);
   return bad == 0 ? kDone : kFailed;

@@ -204,7 +204,7 @@ std::string as_json_text(const std::vector<Case>& cases) {
                    {"failure", each.failure},
                    {"statistics", each.statistics}});
   }
-  return Json{{"format", "nestwalk-comparison"}, {"version", 1}, {"cases", all}}.dump(2) + "\n";
+  return json_document({{"format", "nestwalk-comparison"}, {"version", 1}, {"cases", all}});
 }
 
 std::string help() {
@@ -252,9 +252,9 @@ void declare(CommandLine& line) {
 int run_break_even(const CommandLine& line, const std::string& format) {
   if (line.has("inputs")) throw UsageError("nestwalk compare: --break-even makes its own traces");
   const BreakEven found = find_break_even(plans_of(line, ""), jobs_of(line));
-  TextOutput().write(format == "json" ? as_json(found).dump(2) + "\n"
+  TextOutput().write(format == "json" ? json_document(as_json(found))
                                       : formatted(as_table(found), format));
-  if (format == "table") TextOutput().write(sentence_of(found) + "\n");
+  if (format == "table") TextOutput().write(printable(sentence_of(found)) + "\n");
   return kDone;
 }
 
@@ -298,7 +298,7 @@ int run_storm(const CommandLine& line, const std::string& format) {
   std::vector<Case> runs;
   for (const FenceCosts& each : found) runs.push_back(each.run);
   const int code = report_trouble(runs);
-  TextOutput().write(format == "json" ? as_json(found).dump(2) + "\n"
+  TextOutput().write(format == "json" ? json_document(as_json(found))
                                       : formatted(as_table(found), format));
   return code;
 }

@@ -22,7 +22,7 @@ struct Entry {
   std::string sentence;
 };
 
-void print(const Json& document) { TextOutput().write(document.dump(2) + "\n"); }
+void print(const Json& document) { TextOutput().write(json_document(document)); }
 
 // ---- entries ----
 

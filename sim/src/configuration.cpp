@@ -71,6 +71,9 @@ std::string nearest_key(const Json& object, const Json& schema, const std::strin
 Json typed(const std::string& text, const std::string& where) {
   try {
     models::check_nesting(text, where);
+    (void)Json(text).dump();  // throws, unless it is UTF-8, which documents are
+  } catch (const Json::exception&) {
+    throw UsageError(where + ": is not UTF-8");
   } catch (const models::TextError& error) {
     throw UsageError(error.what());
   }

@@ -79,7 +79,7 @@ int run(const CommandLine& line) {
       text.append(text.empty() ? "" : "\n").append(as_text(story));
     }
   }
-  TextOutput().write(line.has("json") ? all.dump(2) + "\n" : text);
+  TextOutput().write(line.has("json") ? json_document(all) : text);
   return kDone;
 }
 

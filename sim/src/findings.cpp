@@ -4,6 +4,7 @@
 #include "findings.hpp"
 
 #include <algorithm>
+#include "output.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -54,7 +55,7 @@ std::string json_text(const Checker& checker, const std::string& title) {
                      {"notes", checker.notes()},
                      {"unlisted", checker.unlisted()},
                      {"findings", findings_json(checker)}};
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return json_document(json);
 }
 
 std::string hex(checker::u64 value) { return addrspace::Text<32>().add_hex(value).c_str(); }
@@ -75,7 +76,7 @@ std::string table_text(const std::vector<const Finding*>& findings) {
   for (const Finding* each : findings) {
     const bool of_entry = each->change != checker::Change::None;
     table.push_back({text_of(each->failure).name, std::to_string(each->count),
-                     each->operation.empty() ? "-" : each->operation,
+                     each->operation.empty() ? "-" : printable(each->operation),
                      of_entry ? to_string(each->change) : "-", of_entry ? hex(each->gpa) : "-",
                      of_entry ? checker::processors_text(each->processors) : "-",
                      std::to_string(each->hits), each->issued.empty() ? "nothing" : each->issued});
@@ -112,11 +113,15 @@ std::string findings_text(const Checker& checker, const std::string& title,
   const auto findings = by_severity(checker);
   std::string text;
   if (view.details) {
-    for (const Finding* each : findings) text += describe(*each) + "\n";
+    for (const Finding* each : findings) {
+      Finding shown = *each;
+      shown.operation = printable(shown.operation);
+      text += describe(shown) + "\n";
+    }
   } else if (!findings.empty()) {
     text = table_text(findings);
   }
-  text += title + ": " + counted(checker.errors(), "error") + ", " +
+  text += printable(title) + ": " + counted(checker.errors(), "error") + ", " +
           counted(checker.warnings(), "warning");
   if (checker.notes() != 0) text += ", " + counted(checker.notes(), "note");
   text += "\n";

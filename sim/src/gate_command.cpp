@@ -7,13 +7,11 @@
 #include <cmath>
 #include <filesystem>
 
-#include "cases.hpp"
 #include "nestwalk/models/nearest.hpp"
-#include "nestwalk/models/text_file.hpp"
-#include "nestwalk/traces/error.hpp"
-#include "nestwalk/traces/reader.hpp"
 #include "output.hpp"
 #include "statistics.hpp"
+#include "suite.hpp"
+#include "table.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -32,12 +30,6 @@ constexpr const char* kText =
     "   \"cases\": [{\"name\": \"lazy\", \"trace\": \"boot.nwt\", \"preset\": \"zen4\",\n"
     "              \"set\": [\"hypervisor.backing=lazy\"]}]}";
 
-struct Suite {
-  std::string baseline;
-  std::vector<Plan> plans;
-  Json tolerances = Json::object();  ///< in percent, by statistic
-};
-
 /// What is judged.
 struct Work {
   std::string baseline;
@@ -54,54 +46,6 @@ struct Change {
   std::string now;
   double percent;  ///< infinite for what appeared, vanished or was 0
 };
-
-[[noreturn]] void fail(const std::string& file, const std::string& what) {
-  throw traces::InputError(file, what);
-}
-
-std::string text_at(const Json& object, const char* key, const std::string& file) {
-  if (!object.contains(key) || !object[key].is_string()) {
-    fail(file, std::string("\"") + key + "\" is missing, or not text");
-  }
-  return object[key].get<std::string>();
-}
-
-// Relative to the suite, unless it stands alone.
-std::string beside(const std::string& file, const std::string& path) {
-  return (fs::path(file).parent_path() / path).string();
-}
-
-Suite read_suite(const std::string& file) {
-  const Json json =
-      read_object(file, models::kMostWrittenBytes, "nestwalk gate --help shows a suite");
-  if (text_at(json, "format", file) != "nestwalk-suite" || !json.contains("version") ||
-      json["version"] != 1) {
-    fail(file, "is not a nestwalk-suite of version 1");
-  }
-  Suite suite;
-  suite.baseline = beside(file, text_at(json, "baseline", file));
-  if (json.contains("tolerances_percent")) suite.tolerances = json["tolerances_percent"];
-  if (!suite.tolerances.is_object()) fail(file, "\"tolerances_percent\" is not an object");
-  for (const auto& [name, value] : suite.tolerances.items()) {
-    if (!value.is_number() || value.get<double>() < 0) fail(file, "tolerance of " + name);
-  }
-  if (!json.contains("cases") || !json["cases"].is_array() || json["cases"].empty()) {
-    fail(file, "\"cases\" is missing, empty or not a list");
-  }
-  for (const Json& each : json["cases"]) {
-    if (!each.is_object()) fail(file, "a case is not an object");
-    Plan plan{text_at(each, "name", file), beside(file, text_at(each, "trace", file)),
-              Configuration(preset_file(text_at(each, "preset", file)))};
-    (void)traces::Reader(traces::open_source(plan.trace));  // is it one?
-    const Json settings = each.value("set", Json::array());
-    for (const Json& setting : settings) {
-      if (!setting.is_string()) fail(file, plan.name + ": \"set\" is not a list of texts");
-      plan.configuration.set(setting.get<std::string>());
-    }
-    suite.plans.push_back(std::move(plan));
-  }
-  return suite;
-}
 
 double percent_between(const Json& before, const Json& now) {
   if (!before.is_number() || !now.is_number() || before.get<double>() == 0) return INFINITY;
@@ -145,7 +89,7 @@ std::string as_markdown(const std::vector<Change>& changes, std::size_t cases, b
     std::string row = "|";
     for (const std::string& cell : {change.where, change.statistic, change.before, change.now,
                                     percent_text(change.percent)}) {
-      row.append(" ").append(cell).append(" |");
+      row.append(" ").append(markdown_cell(printable(cell))).append(" |");
     }
     text += coloured(row, colours ? colour_of(change) : Colour::Plain) + "\n";
   }
@@ -161,13 +105,11 @@ std::string as_json_text(const std::vector<Change>& changes, std::size_t cases) 
                     {"now", change.now},
                     {"percent", std::isinf(change.percent) ? Json() : Json(change.percent)}});
   }
-  return Json{{"format", "nestwalk-gate"},
-              {"version", 1},
-              {"passed", changes.empty()},
-              {"runs", cases},
-              {"changes", rows}}
-             .dump(2) +
-         "\n";
+  return json_document({{"format", "nestwalk-gate"},
+                        {"version", 1},
+                        {"passed", changes.empty()},
+                        {"runs", cases},
+                        {"changes", rows}});
 }
 
 std::string escaped(const std::string& text) {
@@ -206,7 +148,7 @@ std::string as_junit(const std::vector<Case>& cases, const std::vector<Change>& 
     std::string text;
     for (const Change& change : changes) {
       if (change.where != run) continue;
-      text += change.statistic + ": " + change.before + " -> " + change.now + " (" +
+      text += printable(change.statistic) + ": " + change.before + " -> " + change.now + " (" +
               percent_text(change.percent) + ")\n";
     }
     return text;
@@ -215,7 +157,7 @@ std::string as_junit(const std::vector<Case>& cases, const std::vector<Change>& 
   std::size_t failures = 0;
   for (const std::string& run : runs) {
     const std::string text = of(run);
-    body += "  <testcase classname=\"nestwalk.gate\" name=\"" + escaped(run) + "\"";
+    body += "  <testcase classname=\"nestwalk.gate\" name=\"" + escaped(printable(run)) + "\"";
     if (text.empty()) {
       body += "/>\n";
       continue;
@@ -232,24 +174,8 @@ std::string as_junit(const std::vector<Case>& cases, const std::vector<Change>& 
 void write_baseline(const std::string& file, const std::vector<Case>& cases) {
   Json all = Json::object();
   for (const Case& each : cases) all[each.name] = each.statistics;
-  write_text(file,
-             Json{{"format", "nestwalk-baseline"}, {"version", 1}, {"cases", all}}.dump(1) + "\n");
-}
-
-Json read_baseline(const std::string& file) {
-  const Json json = read_object(file, models::kMostResultBytes, "--update writes it");
-  if (!json.contains("cases") || !json["cases"].is_object()) {
-    fail(file, "\"cases\" is missing, or not an object");
-  }
-  for (const auto& [name, statistics] : json["cases"].items()) {
-    if (!statistics.is_object()) fail(file, name + " is not an object");
-    for (const auto& [statistic, value] : statistics.items()) {
-      if (!value.is_number()) {
-        fail(file, name + ": " + statistic + ": expected a number, found " + value.dump());
-      }
-    }
-  }
-  return json["cases"];
+  const Json json = {{"format", "nestwalk-baseline"}, {"version", 1}, {"cases", all}};
+  write_text(file, json.dump(1) + "\n");
 }
 
 // "latency.mean=0.5"

@@ -31,7 +31,7 @@ int run_guarded(const Arguments& arguments) {
   try {
     return run(arguments);
   } catch (const UsageError& error) {
-    std::cerr << error.what() << '\n';  // It begins with the command.
+    complain(error.what());  // It begins with the command.
     return kUsage;
   } catch (const models::PresetError& error) {
     warn(error.what());

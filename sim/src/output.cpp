@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -23,6 +24,40 @@ bool takes_colours() {
   const char* const terminal = std::getenv("TERM");
   return isatty(STDOUT_FILENO) != 0 && (no == nullptr || *no == '\0') &&
          (terminal == nullptr || std::string_view(terminal) != "dumb");
+}
+
+// Of the letter at the front, if it is whole UTF-8 (RFC 3629), and a character that is no control
+// and that XML may have; else 0.
+std::size_t bytes_of_letter(std::string_view text) {
+  const auto byte = [&](std::size_t n) -> unsigned {
+    return n < text.size() ? static_cast<unsigned char>(text[n]) : 0u;
+  };
+  const unsigned first = byte(0);
+  if (first < 0x80) return first < 0x20 || first == 0x7f ? 0 : 1;
+  const std::size_t bytes = first < 0xc2   ? 0
+                            : first < 0xe0 ? 2
+                            : first < 0xf0 ? 3
+                            : first < 0xf5 ? 4
+                                           : 0;
+  for (std::size_t n = 1; n < bytes; ++n) {
+    if ((byte(n) & 0xc0) != 0x80) return 0;
+  }
+  const bool control = first == 0xc2 && byte(1) < 0xa0;
+  const bool overlong = (first == 0xe0 && byte(1) < 0xa0) || (first == 0xf0 && byte(1) < 0x90);
+  const bool surrogate = first == 0xed && byte(1) >= 0xa0;
+  const bool too_large = first == 0xf4 && byte(1) >= 0x90;
+  const bool none = first == 0xef && byte(1) == 0xbf && byte(2) >= 0xbe;  // U+FFFE, U+FFFF
+  return control || overlong || surrogate || too_large || none ? 0 : bytes;
+}
+
+std::string escaped(char letter) {
+  if (letter == '\n') return "\\n";
+  if (letter == '\r') return "\\r";
+  if (letter == '\t') return "\\t";
+  char text[5];
+  std::snprintf(text, sizeof text, "\\x%02x",
+                static_cast<unsigned>(static_cast<unsigned char>(letter)));
+  return text;
 }
 
 }  // namespace
@@ -67,6 +102,33 @@ void write_text(const std::string& file, std::string_view text) {
   }
 }
 
-void warn(const std::string& message) { std::cerr << "nestwalk: " << message << '\n'; }
+std::string printable(const std::string& text) {
+  std::string result;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t bytes = bytes_of_letter(std::string_view(text).substr(at));
+    if (bytes == 0) {
+      result += escaped(text[at++]);
+    } else {
+      result.append(text, at, bytes);
+      at += bytes;
+    }
+  }
+  return result;
+}
+
+std::string json_document(const nlohmann::ordered_json& json) {
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+void complain(const std::string& message) {
+  // A value of a file of megabytes may be quoted: its begin and the message's end are enough.
+  constexpr std::size_t kBegin = 1500;
+  constexpr std::size_t kEnd = 300;
+  std::string line = message;
+  if (line.size() > kBegin + kEnd) line.replace(kBegin, line.size() - kBegin - kEnd, " ... ");
+  std::cerr << printable(line) << '\n';
+}
+
+void warn(const std::string& message) { complain("nestwalk: " + message); }
 
 }  // namespace nestwalk::sim

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include <nlohmann/json.hpp>
+
 #include "nestwalk/traces/io.hpp"
 
 namespace nestwalk::sim {
@@ -39,7 +41,15 @@ std::string partial_name(const std::string& file);
 /// named it.
 void write_text(const std::string& file, std::string_view text);
 
-/// One line on standard error.
+/// UTF-8 without control characters, for a terminal, a table or XML: any other byte, a line's end
+/// among them, is spelled as in C (\\n, \\x1b). Names of files may have any.
+std::string printable(const std::string& text);
+/// JSON, with U+FFFD for what is not UTF-8.
+std::string json_document(const nlohmann::ordered_json& json);
+
+/// One line on standard error, whatever is in the message: `nestwalk: ` and the message.
 void warn(const std::string& message);
+/// The same without `nestwalk: `.
+void complain(const std::string& message);
 
 }  // namespace nestwalk::sim

@@ -126,13 +126,13 @@ int run(const CommandLine& line) {
     warn("the engine refused " + std::to_string(refused) + " operations of the hypervisor");
   }
   if (!played.ended_early.empty()) warn("the run ended early: " + played.ended_early);
-  const std::string json = as_json(played.statistics, played.histograms).dump(2) + "\n";
+  const std::string json = json_document(as_json(played.statistics, played.histograms));
   if (line.has("json") || !directory) {
     TextOutput().write(line.has("json") ? json : as_text(played.statistics));
   }
   if (!directory) return kDone;
-  directory->write({configuration.document().dump(2) + "\n", json, as_text(played.statistics),
-                    record_of(line, configuration, played).dump(2) + "\n"});
+  directory->write({json_document(configuration.document()), json, as_text(played.statistics),
+                    json_document(record_of(line, configuration, played))});
   return kDone;
 }
 

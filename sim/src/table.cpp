@@ -41,7 +41,7 @@ std::string separated(const Table& table, const char* begin, const char* between
     text += begin;
     for (std::size_t n = 0; n < table[r].size(); ++n) {
       if (n != 0) text += between;
-      text += *begin == '\0' ? quoted(table[r][n].text) : table[r][n].text;
+      text += *begin == '\0' ? quoted(table[r][n].text) : markdown_cell(table[r][n].text);
     }
     text += end;
     if (r != 0 || *begin == '\0') continue;
@@ -54,7 +54,16 @@ std::string separated(const Table& table, const char* begin, const char* between
 
 }  // namespace
 
-std::string formatted(const Table& table, const std::string& format) {
+std::string markdown_cell(const std::string& text) {
+  std::string result;
+  for (const char letter : text) result.append(letter == '|' ? "\\" : "").append(1, letter);
+  return result;
+}
+
+std::string formatted(Table table, const std::string& format) {
+  for (auto& row : table) {
+    for (auto& cell : row) cell.text = printable(cell.text);
+  }
   if (format == "markdown") return separated(table, "| ", " | ", " |\n");
   return format == "csv" ? separated(table, "", ",", "\n") : aligned(table);
 }

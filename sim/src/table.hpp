@@ -21,7 +21,9 @@ struct Cell {
 /// Rows of cells; the first row names the columns.
 using Table = std::vector<std::vector<Cell>>;
 
+/// A `|` in it does not end it.
+std::string markdown_cell(const std::string& text);
 /// As a "table" in columns, "markdown" or "csv".
-std::string formatted(const Table& table, const std::string& format);
+std::string formatted(Table table, const std::string& format);
 
 }  // namespace nestwalk::sim

@@ -95,7 +95,7 @@ Json json_of(const Summary& summary, u64 window) {
 }
 
 std::string scalar_text(const Json& value) {
-  return value.is_string() ? value.get<std::string>() : value.dump();
+  return value.is_string() ? printable(value.get<std::string>()) : value.dump();
 }
 
 std::string array_text(const Json& array) {
@@ -109,7 +109,8 @@ std::string array_text(const Json& array) {
 }
 
 void append_lines(std::string& to, const Json& object, const std::string& indent) {
-  for (const auto& [key, value] : object.items()) {
+  for (const auto& [name, value] : object.items()) {
+    const std::string key = printable(name);
     if (value.is_object()) {
       to += indent + key + "\n";
       append_lines(to, value, indent + "  ");
@@ -148,10 +149,6 @@ std::string render_text(const Json& json) {
   return text;
 }
 
-std::string render_json(const Json& json) {
-  return json.dump(2, ' ', true, Json::error_handler_t::replace) + "\n";
-}
-
 void declare(CommandLine& line) {
   TraceInput::declare(line);
   line.option("window", po::value<u64>()->default_value(1'000'000)->value_name("N"),
@@ -176,12 +173,12 @@ Json document_of(const CommandLine& line) {
 
 int run_info(const CommandLine& line) {
   const Json document = document_of(line);
-  TextOutput().write(line.has("json") ? render_json(document) : render_text(document));
+  TextOutput().write(line.has("json") ? json_document(document) : render_text(document));
   return kDone;
 }
 
 int run_stats(const CommandLine& line) {
-  TextOutput().write(render_json(document_of(line)));
+  TextOutput().write(json_document(document_of(line)));
   return kDone;
 }
 

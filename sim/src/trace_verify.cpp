@@ -82,7 +82,7 @@ std::string text_of(const EntryMismatch& mismatch) {
 
 std::string text_of(const std::string& file, const Verification& found) {
   std::string text;
-  const auto line = [&](const std::string& rest) { text += file + ": " + rest + "\n"; };
+  const auto line = [&](const std::string& rest) { text += printable(file) + ": " + rest + "\n"; };
   for (std::size_t vcpu = 0; vcpu < found.accesses.size(); ++vcpu) {
     for (std::size_t kind = 0; kind < std::size(traces::kAccessKindNames); ++kind) {
       line("vcpu " + std::to_string(vcpu) + " " + std::string(traces::kAccessKindNames[kind]) +
@@ -191,7 +191,7 @@ int run(const CommandLine& line) {
     if (!line.has("json")) output.write(text_of(file, found));
   }
   if (line.has("json")) {
-    output.write(documents.dump(2, ' ', true, Json::error_handler_t::replace) + "\n");
+    output.write(json_document(documents));
   }
   return good ? kDone : kFailed;
 }

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <fstream>
+#include <nlohmann/json.hpp>
+#include <regex>
 
 #include "nestwalk/traces/container.hpp"
 #include "program.hpp"
@@ -233,6 +235,91 @@ TEST_F(BadInput, BaselineWithAStatisticThatIsNoNumber) {
   run("sed -i s/.access.total.:/\\\"more\\\":null,\\&/ b.json");
   complains("nestwalk gate d --baseline b.json", 4,
             "b.json: d: more: expected a number, found null");
+}
+
+// Every command, with names that are not UTF-8, have an escape sequence, and a second line.
+TEST_F(BadInput, NamesOfAnyBytes) {
+  const auto is_clean = [](const std::string& text) {
+    bool valid = true;
+    try {
+      (void)nlohmann::json(text).dump();  // throws, unless it is UTF-8
+    } catch (const nlohmann::json::exception&) {
+      valid = false;
+    }
+    return valid && text.find('\x1b') == std::string::npos;
+  };
+  run("mv t.nwt $'\\xff\\e[31m\\n.nwt'; cp $'\\xff\\e[31m\\n.nwt' ./$'a\\xff'");
+  run("nestwalk config print -p simple | python3 -c \"import json, sys; "
+      "print(json.dumps(json.load(sys.stdin)['machine']))\" > $'p\\xff\\e.json'");
+  run("printf 'nestwalk-fence-log 1\\n0 0 vm 1 ept root=0x10000\\n0 0 store 0x10000 0 0x21007\\n"
+      "0 0 store 0x21000 0 0x22007\\n0 0 store 0x22000 0 0x23007\\n0 0 store 0x23028 0 0x95037\\n"
+      "0 1 enter 1\\n7 0 begin a\\377\\033\\n8 0 store 0x23028 0x95037 0\\n9 0 end\\n' > "
+      "$'l\\xff\\e'");
+  struct Line {
+    const char* command;
+    int exit_code;
+  };
+  for (const Line& line :
+       std::initializer_list<Line>{{"run $N --json", 0},
+                                   {"run $N -o $'d\\xff\\e\\n'", 0},
+                                   {"compare $N --policy lazy --json", 0},
+                                   {"compare $'d\\xff\\e\\n' --json", 0},
+                                   {"compare $'d\\xff\\e\\n'", 0},
+                                   {"compare $'d\\xff\\e\\n' --format csv", 0},
+                                   {"compare $'d\\xff\\e\\n' --format markdown", 0},
+                                   {"compare --break-even -p $'./p\\xff\\e.json' -p zen4 "
+                                    "--policy lazy --set guest.memory=4M -j1",
+                                    0},
+                                   {"check --storm accesses=500 bytes=64K -p $'./p\\xff\\e.json' "
+                                    "--details --policy original-0.3.0",
+                                    3},
+                                   {"check $'l\\xff\\e'", 3},
+                                   {"check $'l\\xff\\e' --details", 3},
+                                   {"check $'l\\xff\\e' --json", 3},
+                                   {"explain $N --json", 0},
+                                   {"check $N --json", 0},
+                                   {"trace info $N", 0},
+                                   {"trace stats $N", 0},
+                                   {"trace cut $N --count 5 -o c.nwt", 0},
+                                   {"trace info c.nwt", 0},  // it has the command line
+                                   {"trace info c.nwt --json", 0},
+                                   {"trace split $N --prefix $'s\\xff'", 0},
+                                   {"gate $'d\\xff\\e\\n' --baseline $'b\\xff.json' --update", 0},
+                                   {"gate $'d\\xff\\e\\n' --baseline $'b\\xff.json' --json", 0},
+                                   {"trace verify $N --json", 4},
+                                   {"run $'no\\xff\\e\\n'", 4},
+                                   {"check $'no\\xff\\e\\n'", 4},
+                                   {"run $N -p $'\\xff\\e'", 2},
+                                   {"run $N -p $'./\\xff\\e'", 2},
+                                   {"run $N --config $'\\xff\\e'", 2},
+                                   {"run $N --set $'guest.memory=\\xff\\e'", 2},
+                                   {"run $N --set $'\\xff\\e=1'", 2},
+                                   {"compare $N --policy $'\\xff\\e'", 2},
+                                   {"$'\\xff\\e'", 2}}) {
+    const Result result = run(
+        "N=$'\\xff\\e[31m\\n.nwt'; nestwalk " +
+        std::regex_replace(std::string(line.command), std::regex("\\$N"), "\"$$N\"") + " 2>error");
+    EXPECT_EQ(result.exit_code, line.exit_code) << line.command;
+    EXPECT_TRUE(is_clean(result.output)) << line.command << result.output;
+    const Result error = run("cat error");
+    EXPECT_TRUE(is_clean(error.output)) << line.command << error.output;
+    const bool has_line = line.exit_code != 0 && line.exit_code != 3;  // 3 is a judgement
+    EXPECT_EQ(std::count(error.output.begin(), error.output.end(), '\n'), has_line)
+        << line.command << error.output;
+  }
+  complains("nestwalk run $'no\\xff\\e\\n'", 4, "nestwalk: no\\xff\\x1b\\n: cannot be opened");
+}
+
+TEST_F(BadInput, JunitIsXmlWhateverNamesThereAre) {
+  run("nestwalk run t.nwt -o $'d<\\xff\\e\\n'; nestwalk gate $'d<\\xff\\e\\n' --baseline b.json "
+      "--update; "
+      "sed -i 's/\"access.total\":/\"a\\\\u001b\\\\n<\\\\uffff\": 4, &/' b.json");
+  EXPECT_EQ(run("nestwalk gate $'d<\\xff\\e\\n' --baseline b.json --junit j.xml").exit_code, 3);
+  expect(
+      "python3 -c \"import xml.dom.minidom as m; "
+      "print(m.parse('j.xml').getElementsByTagName('testcase')[0].getAttribute('name'))\"",
+      0, "d<\\xff\\x1b\\n\n");
+  EXPECT_THAT(run("cat j.xml").output, HasSubstr("a\\x1b\\n&lt;\\xef\\xbf\\xbf: 4 -&gt; - (new)"));
 }
 
 TEST_F(BadInput, AbsurdNumbers) {

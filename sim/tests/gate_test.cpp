@@ -54,6 +54,16 @@ TEST_F(Gate, PassesWhatIsAsItWas) {
   expect("mkdir d; cd d; nestwalk gate ../s.json", 0, "All 2 runs are as they were.\n");
 }
 
+TEST_F(Gate, ANameDoesNotEndACellOfATable) {
+  Json baseline = read("b.json");
+  baseline["cases"]["a|b"] = Json::object();
+  write("b.json", baseline);
+  EXPECT_THAT(run("nestwalk gate s.json").output,
+              HasSubstr("| a\\|b | the run | there | - | new |\n"));
+  EXPECT_THAT(run("nestwalk run t.nwt -o 'a|b' && nestwalk compare 'a|b' --format markdown").output,
+              HasSubstr("| statistic | a\\|b |\n"));
+}
+
 // The baseline is changed by hand: 256 pages of 1 MiB fault once each.
 TEST_F(Gate, SaysWhatChangedWorstFirst) {
   Json baseline = read("b.json");

@@ -6,6 +6,7 @@
 
 #include <gmock/gmock.h>
 
+#include "../testing/container_parts.hpp"
 #include "random_trace.hpp"
 
 namespace nestwalk::traces {
@@ -13,30 +14,6 @@ namespace {
 
 using testing::HasSubstr;
 using testing::StartsWith;
-
-struct Part {
-  u32 type;
-  std::vector<u8> payload;
-};
-using Parts = std::vector<Part>;
-
-Parts parts_of(std::span<const u8> file) {
-  MemorySource source(file);
-  SectionReader sections(source, {});
-  Section section;
-  Parts parts;
-  while (sections.next(section)) {
-    parts.push_back({section.type, {section.payload.begin(), section.payload.end()}});
-  }
-  return parts;
-}
-
-std::vector<u8> joined(const Parts& parts) {
-  MemorySink sink;
-  SectionWriter writer(sink);
-  for (const Part& part : parts) writer.write(part.type, part.payload);
-  return sink.bytes();
-}
 
 // HEAD, SIDE, six blocks (of two vCPUs in turn: 6, 6 and 3 records of each), INDX, FOOT.
 constexpr std::size_t kHead = 0, kSide = 1, kFirstBlock = 2, kIndex = 8, kFooter = 9;
@@ -47,41 +24,6 @@ Parts small_parts() {
                                        random_stream(random, 15, 30)};
   const SideData side{When::Begin, Stage::Guest, 0, {{"cr3", 0x1000}}, {{0x1000, {1}}}};
   return parts_of(file_of(streams, {.block_records = 6}, {side}));
-}
-
-template <class T>
-void add(Part& part, std::size_t offset, T value) {
-  T old;
-  std::memcpy(&old, part.payload.data() + offset, sizeof old);
-  old = static_cast<T>(old + value);
-  std::memcpy(part.payload.data() + offset, &old, sizeof old);
-}
-
-/// The index and the footer as they have to be for the blocks.
-void mend_index(Parts& parts) {
-  Part index{kIndexSection, {}};
-  Footer footer;
-  u64 offset = sizeof(Preamble);
-  for (const Part& part : parts) {
-    if (part.type == kBlockSection) {
-      BlockHeader block;
-      std::memcpy(&block, part.payload.data(), sizeof block);
-      ByteBuffer bytes;
-      bytes.put(IndexEntry{offset, block.first_record, block.time, block.vcpu, block.records()});
-      index.payload.insert(index.payload.end(), bytes.bytes().begin(), bytes.bytes().end());
-      ++footer.totals.blocks;
-      footer.totals.accesses += block.accesses;
-      footer.totals.events += block.events;
-    }
-    footer.totals.side_sections += part.type == kSideSection;
-    if (part.type == kIndexSection) footer.index_offset = offset;
-    offset += sizeof(SectionFrame) + part.payload.size();
-    if (part.type == kIndexSection) offset += index.payload.size() - part.payload.size();
-  }
-  for (Part& part : parts) {
-    if (part.type == kIndexSection) part = index;
-    if (part.type == kFooterSection) std::memcpy(part.payload.data(), &footer, sizeof footer);
-  }
 }
 
 std::string error_by_vcpu(std::span<const u8> file) {

@@ -121,8 +121,8 @@ class LogReader::Line {
     return "\"" + (text.size() > kMost ? text.substr(0, kMost) + "..." : text) + "\"";
   }
   [[noreturn]] void fail(const std::string& expected, const std::string& found) const {
-    throw LogError(*name_ + ": line " + std::to_string(number_) + ": expected " + expected +
-                   ", found " + found);
+    throw LogError(
+        *name_, "line " + std::to_string(number_) + ": expected " + expected + ", found " + found);
   }
 
  private:

@@ -9,9 +9,17 @@
 
 namespace nestwalk::models {
 
-/// `file: expected ..., found ...`
+/// what() is `file: problem`.
 class TextError : public std::runtime_error {
-  using std::runtime_error::runtime_error;
+ public:
+  TextError(const std::string& file, const std::string& problem)
+      : std::runtime_error(file + ": " + problem), problem_(problem) {}
+
+  /// For a message that names the file itself: `expected ..., found ...`.
+  const std::string& problem() const { return problem_; }
+
+ private:
+  std::string problem_;
 };
 
 /// Of a preset, a configuration, a suite or rules: what a person writes.

@@ -8,18 +8,18 @@
 #include <istream>
 #include <map>
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "nestwalk/checker/events.hpp"
+#include "nestwalk/models/text_file.hpp"
 
 namespace nestwalk::checker {
 
 /// `file: line 3: expected an address, found "0xzz"`
-class LogError : public std::runtime_error {
-  using std::runtime_error::runtime_error;
+class LogError : public models::TextError {
+  using models::TextError::TextError;
 };
 
 /// Of a line, without its end.

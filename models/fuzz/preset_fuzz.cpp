@@ -1,0 +1,24 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// libFuzzer's target for presets: JSON, generated from its schema.
+
+#include "../testing/json_mutator.hpp"
+#include "nestwalk/models/preset.hpp"
+
+using Json = nlohmann::ordered_json;
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  try {
+    (void)nestwalk::models::parse_preset({reinterpret_cast<const char*>(data), size}, "preset");
+  } catch (const nestwalk::models::PresetError&) {  // What makes no sense.
+  }
+  return 0;
+}
+
+extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
+                                               std::size_t most, unsigned seed) {
+  using namespace nestwalk::models;
+  static const Json kSchema = Json::parse(preset_schema(SchemaOf::Machine));
+  return JsonMutator(kSchema, seed).mutate(data, size, most);
+}

@@ -1,0 +1,83 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// libFuzzer's target for what runs wrote: the input is {"stats": ..., "run": ..., "baseline": ...},
+// a run's directory and a baseline. Where it is not, it is the text of each file.
+
+#include <fstream>
+
+#include "../../models/testing/json_mutator.hpp"
+#include "memory_file.hpp"
+#include "nestwalk/traces/error.hpp"
+#include "suite.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A folder with the names of a run's files, which lie in memory.
+class Directory {
+ public:
+  Directory() : path_(fs::temp_directory_path() / ("results-fuzz-" + std::to_string(getpid()))) {
+    fs::create_directories(path_);
+    fs::create_symlink(stats.name(), path_ / "stats.json");
+    fs::create_symlink(run.name(), path_ / "run.json");
+  }
+  ~Directory() { fs::remove_all(path_); }
+  std::string path() const { return path_.string(); }
+
+  MemoryFile stats;
+  MemoryFile run;
+  MemoryFile baseline;
+
+ private:
+  fs::path path_;
+};
+
+const Json& schema() {
+  static const Json kSchema = Json::parse(R"({"type": "object", "properties": {
+    "stats": {"type": "object", "required": ["statistics"], "properties": {
+      "statistics": {"type": "object", "properties": {
+        "access.total": {"type": "integer"}, "latency.mean": {"type": "number"}}}}},
+    "run": {"type": "object", "required": ["ended_early"], "properties": {
+      "ended_early": {"type": "string"}}},
+    "baseline": {"type": "object", "required": ["cases"], "properties": {
+      "cases": {"type": "object", "properties": {"x": {"type": "object", "properties": {
+        "access.total": {"type": "integer"}, "latency.mean": {"type": ["number", "null"]}}}}}}}}})");
+  return kSchema;
+}
+
+template <class Read>
+void try_to(Read&& read) {
+  try {
+    (void)read();
+  } catch (const traces::InputError&) {  // What makes no sense.
+  }
+}
+
+}  // namespace
+}  // namespace nestwalk::sim
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace nestwalk::sim;
+  static const Directory kDirectory;
+  const std::string text(reinterpret_cast<const char*>(data), size);
+  const Json all = nestwalk::models::JsonMutator::parsed(text);
+  const auto part = [&](const char* name) {
+    return all.is_object() && all.contains(name)
+               ? all[name].dump(-1, ' ', false, Json::error_handler_t::replace)
+               : text;
+  };
+  kDirectory.stats.hold(part("stats"));
+  kDirectory.run.hold(part("run"));
+  kDirectory.baseline.hold(part("baseline"));
+  try_to([] { return read_case(kDirectory.path()); });
+  try_to([] { return read_baseline(kDirectory.baseline.name()); });
+  return 0;
+}
+
+extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
+                                               std::size_t most, unsigned seed) {
+  return nestwalk::models::JsonMutator(nestwalk::sim::schema(), seed).mutate(data, size, most);
+}
