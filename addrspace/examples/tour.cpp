@@ -152,4 +152,9 @@ void run() {
 }  // namespace
 }  // namespace nestwalk::addrspace
 
-int main() { nestwalk::addrspace::run(); }
+int main() {
+  nestwalk::addrspace::run();
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
+  std::fputs("addrspace-tour: standard output cannot be written\n", stderr);
+  return 1;
+}

@@ -509,9 +509,11 @@ TEST_F(OpsProgram, prints_its_help_on_standard_output) {
 }
 
 TEST_F(OpsProgram, exits_with_1_when_nobody_can_have_its_output) {
-  const Finished done = run(script(kGood) + " >/dev/full");
-  EXPECT_EQ(done.exit_code, 1);
-  EXPECT_EQ(done.errors, "addrspace-ops: standard output cannot be written\n");
+  for (const std::string& arguments : {script(kGood), std::string("--help")}) {
+    const Finished done = run(arguments + " >/dev/full");
+    EXPECT_EQ(done.exit_code, 1) << arguments;
+    EXPECT_EQ(done.errors, "addrspace-ops: standard output cannot be written\n") << arguments;
+  }
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <exception>
 #include <fstream>
@@ -55,10 +56,6 @@ int run(const std::string& path) {
     }
     done = nestwalk::addrspace::run_script(script, name, std::cout, std::cerr);
   }
-  if (!std::cout.flush()) {
-    std::cerr << "addrspace-ops: standard output cannot be written\n";
-    return kInternal;
-  }
   return done ? kDone : kBadInput;
 }
 
@@ -83,8 +80,13 @@ int run(int count, char** arguments) {
 
 int main(int count, char** arguments) {
   std::ios::sync_with_stdio(false);
+  // A closed pipe and a file's size limit are errors of the write, and reported.
+  for (const int number : {SIGPIPE, SIGXFSZ}) std::signal(number, SIG_IGN);
   try {
-    return run(count, arguments);
+    const int code = run(count, arguments);
+    if (std::cout.flush()) return code;
+    std::cerr << "addrspace-ops: standard output cannot be written\n";
+    return kInternal;
   } catch (const std::exception& error) {
     std::cerr << "addrspace-ops: " << error.what() << '\n';
     return kInternal;

@@ -3,12 +3,19 @@
 
 #include "nestwalk/models/text_file.hpp"
 
+#include <cerrno>
 #include <fstream>
+#include <system_error>
 
 namespace nestwalk::models {
 
 std::string read_text(const std::string& file, std::size_t most_bytes) {
+  errno = 0;
   std::ifstream in(file, std::ios::binary);
+  const int number = errno;
+  if (!in.is_open() && (number == EMFILE || number == ENFILE || number == ENOMEM)) {
+    throw std::system_error(number, std::generic_category(), file + ": cannot be opened");
+  }
   std::string text;
   char part[1 << 16];
   while (in.read(part, sizeof part) || in.gcount() != 0) {

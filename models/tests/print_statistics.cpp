@@ -15,4 +15,7 @@ int main() {
       std::printf("%s, seed %u\n%s", preset, seed, mixed_run(preset, seed, kNever).c_str());
     }
   }
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
+  std::fputs("models-print-statistics: standard output cannot be written\n", stderr);
+  return 1;
 }

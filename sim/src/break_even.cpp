@@ -4,10 +4,10 @@
 #include "break_even.hpp"
 
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
+#include <map>
+#include <memory>
 
-#include "nestwalk/traces/generator.hpp"
+#include "generated_trace.hpp"
 
 namespace nestwalk::sim {
 
@@ -16,32 +16,11 @@ using addrspace::u64;
 
 namespace {
 
-namespace fs = std::filesystem;
 using Point = BreakEven::Point;
 
 constexpr unsigned kPercent[] = {1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100};
 /// The break-even is sought to this part of the memory.
 constexpr u64 kFineness = 1000;
-
-/// A folder that goes with whoever made it.
-class Folder {
- public:
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "nestwalk-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw UsageError(name + ": cannot be made");
-    path_ = name;
-  }
-  ~Folder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 /// Runs first touches of any number of pages under two plans.
 class Bench {
@@ -49,7 +28,7 @@ class Bench {
   Bench(const std::vector<Plan>& plans, unsigned at_a_time)
       : plans_(plans), at_a_time_(at_a_time) {}
 
-  std::vector<Point> costs(const std::vector<u64>& pages) const {
+  std::vector<Point> costs(const std::vector<u64>& pages) {
     std::vector<Plan> all;
     for (const u64 count : pages) {
       for (const Plan& plan : plans_) {
@@ -65,23 +44,26 @@ class Bench {
   }
 
  private:
-  std::string trace_of(u64 pages) const {
-    const std::string path = (folder_.path() / (std::to_string(pages) + ".nwt")).string();
-    if (fs::exists(path)) return path;
-    const traces::Generator& generator = traces::generator_of("first-touch");
-    traces::Values values(generator.parameters);
-    values.set("bytes=" + std::to_string(pages * kFrameBytes));
-    traces::generate(generator, values, *traces::create_sink(path));
-    return path;
+  const std::string& trace_of(u64 pages) {
+    std::unique_ptr<GeneratedTrace>& trace = traces_[pages];
+    if (!trace) {
+      trace = std::make_unique<GeneratedTrace>(
+          "first-touch", Words{"bytes=" + std::to_string(pages * kFrameBytes)});
+    }
+    return trace->path();
   }
   static u64 cycles_of(const Case& run) {
-    if (!run.ended_early.empty()) throw UsageError(run.name + " ended early: " + run.ended_early);
+    if (!is_whole(run)) {
+      const bool early = run.failure.empty();
+      throw NoResult(run.exit_code, run.name + (early ? " ended early: " + run.ended_early
+                                                      : " failed: " + run.failure));
+    }
     return run.statistics["time.cycles"].get<u64>();
   }
 
   const std::vector<Plan>& plans_;
   unsigned at_a_time_;
-  Folder folder_;
+  std::map<u64, std::unique_ptr<GeneratedTrace>> traces_;
 };
 
 bool first_is_dearer(const Point& point) { return point.cycles[0] > point.cycles[1]; }
@@ -99,7 +81,7 @@ u64 memory_pages_of(const Plan& plan) {
 }
 
 // Points that a bisection between two others needs, until they are near enough.
-u64 bisect(const Bench& bench, Point low, Point high, u64 near, std::vector<Point>& points) {
+u64 bisect(Bench& bench, Point low, Point high, u64 near, std::vector<Point>& points) {
   const bool before = first_is_dearer(low);
   while (high.pages - low.pages > near) {
     const Point middle = bench.costs({low.pages + (high.pages - low.pages) / 2})[0];
@@ -127,7 +109,7 @@ BreakEven find_break_even(const std::vector<Plan>& plans, unsigned at_a_time) {
   BreakEven found;
   for (unsigned n = 0; n < 2; ++n) found.names[n] = plans[n].name;
   found.memory_pages = memory_pages_of(plans[0]);
-  const Bench bench(plans, at_a_time);
+  Bench bench(plans, at_a_time);
   std::vector<u64> pages;
   for (const unsigned percent : kPercent) {
     pages.push_back(std::max<u64>(1, found.memory_pages * percent / 100));

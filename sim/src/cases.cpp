@@ -13,6 +13,14 @@
 #include "replay.hpp"
 
 namespace nestwalk::sim {
+namespace {
+
+Case case_of(std::string name, Json statistics, std::string ended_early) {
+  const ExitCode code = ended_early.empty() ? kDone : kIncomplete;
+  return {std::move(name), std::move(statistics), std::move(ended_early), "", code};
+}
+
+}  // namespace
 
 bool is_whole(const Case& run) { return run.failure.empty() && run.ended_early.empty(); }
 
@@ -36,8 +44,7 @@ std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time) {
   std::vector<std::function<std::string()>> work;
   for (Plan& plan : plans) {
     work.push_back([&plan] {
-      const Replay run = replay(
-          {plan.trace}, plan.configuration, [] { return false; }, [](addrspace::u64) {});
+      const Replay run = replay({plan.trace}, plan.configuration, [](addrspace::u64) {});
       return json_document({{"statistics", as_json(run.statistics)["statistics"]},
                             {"ended_early", run.ended_early}});
     });
@@ -45,13 +52,15 @@ std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time) {
   std::vector<Case> cases;
   const std::vector<ChildResult> results = run_children(work, at_a_time);
   for (std::size_t n = 0; n < plans.size(); ++n) {
-    if (results[n].failed) {
-      const int code = results[n].bad_input ? kBadInput : kUsage;
-      cases.push_back({plans[n].name, Json::object(), "", results[n].output, code});
-      continue;
+    const auto& [code, output] = results[n];
+    if (code == kDone) {
+      const Json json = Json::parse(output);
+      cases.push_back(case_of(plans[n].name, json["statistics"], json["ended_early"]));
+    } else if (code == kIncomplete) {
+      cases.push_back(case_of(plans[n].name, Json::object(), output));
+    } else {
+      cases.push_back({plans[n].name, Json::object(), "", output, code});
     }
-    const Json json = Json::parse(results[n].output);
-    cases.push_back({plans[n].name, json["statistics"], json["ended_early"]});
   }
   return cases;
 }
@@ -83,15 +92,15 @@ Case read_case(const std::string& directory) {
   if (!record.contains("ended_early") || !record["ended_early"].is_string()) {
     throw traces::InputError(directory + "/run.json", "does not say whether the run ended early");
   }
-  return {printable(directory), stats["statistics"], record["ended_early"]};
+  return case_of(printable(directory), stats["statistics"], record["ended_early"]);
 }
 
-int report_trouble(const std::vector<Case>& cases) {
-  int code = kDone;
+ExitCode report_trouble(const std::vector<Case>& cases) {
+  ExitCode code = kDone;
   for (const Case& each : cases) {
     if (!each.ended_early.empty()) warn(each.name + " ended early: " + each.ended_early);
     if (!each.failure.empty()) warn(each.name + " failed: " + each.failure);
-    code = std::max(code, each.exit_code);
+    code = worse_of(code, each.exit_code);
   }
   return code;
 }

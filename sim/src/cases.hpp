@@ -20,9 +20,9 @@ struct Plan {
 struct Case {
   std::string name;
   Json statistics;           ///< by name
-  std::string ended_early;   ///< why; empty if it did not
+  std::string ended_early;   ///< why; empty if it did not: interrupted ones may lack statistics
   std::string failure = {};  ///< why there are no statistics; empty if there are
-  int exit_code = kDone;     ///< of the failure
+  ExitCode exit_code = kDone;
 };
 
 bool is_whole(const Case& run);
@@ -40,7 +40,7 @@ std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time);
 Case read_case(const std::string& directory);
 
 /// Says on standard error what failed or ended early; the exit code of the worst.
-int report_trouble(const std::vector<Case>& cases);
+ExitCode report_trouble(const std::vector<Case>& cases);
 
 /// A JSON object from a file of so many bytes at most; anything else is an InputError.
 Json read_object(const std::string& file, std::size_t most_bytes, const std::string& hint);

@@ -4,7 +4,6 @@
 #include "check_log.hpp"
 
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -19,7 +18,7 @@ void check_log(const std::string& file, checker::LogReader& reader, checker::Che
   if (!piped) {
     errno = 0;
     in.open(file, std::ios::binary);
-    if (!in) throw traces::InputError(file, std::strerror(errno));
+    if (!in) traces::throw_cannot_be_opened(file, errno);
     if (std::filesystem::is_directory(file)) throw traces::InputError(file, "is a directory");
   }
   const std::string name = piped ? "standard input" : file;

@@ -11,6 +11,7 @@
 #include "children.hpp"
 #include "configuration_options.hpp"
 #include "findings.hpp"
+#include "generated_trace.hpp"
 #include "nestwalk/checker/checker.hpp"
 #include "nestwalk/traces/container.hpp"
 #include "nestwalk/traces/error.hpp"
@@ -70,7 +71,7 @@ std::string run_check(const std::string& trace, Check& check) {
   std::string details;
   Json findings;
   const Replay run = replay(
-      {trace}, check.configuration, [] { return false; }, [](addrspace::u64) {},
+      {trace}, check.configuration, [](addrspace::u64) {},
       [&](Simulation& simulation) { simulation.watch_fences(checker); },
       [&] {  // it looks at the machine's formats
         checker.finish();
@@ -157,8 +158,8 @@ void add_trace_options(CommandLine& line) {
 }
 
 int check_traces(const CommandLine& line, const std::vector<std::string>& inputs) {
-  std::optional<StormFile> storm;
-  if (line.has("storm")) storm.emplace(inputs);
+  std::optional<GeneratedTrace> storm;
+  if (line.has("storm")) storm.emplace("storm", storm_parameters(inputs));
   const std::string trace = storm ? storm->path() : inputs[0];
   std::vector<Check> checks = checks_of(line);
   std::vector<std::function<std::string()>> work;
@@ -167,17 +168,21 @@ int check_traces(const CommandLine& line, const std::vector<std::string>& inputs
   }
   std::vector<Json> results;
   addrspace::u64 bad = 0;
+  ExitCode code = kDone;
   const auto outcomes = run_children(work, jobs_of(line));
   for (std::size_t n = 0; n < checks.size(); ++n) {
     const std::string name = checks[n].machine + ", " + checks[n].policy;
-    if (outcomes[n].bad_input) throw traces::InputError(name, outcomes[n].output);
-    if (outcomes[n].failed) throw UsageError(name + ": " + outcomes[n].output);
+    if (outcomes[n].code != kDone) {
+      throw NoResult(outcomes[n].code, name + ": " + outcomes[n].output);
+    }
     results.push_back(Json::parse(outcomes[n].output));
     Json& result = results.back();
     bad += result["errors"].get<addrspace::u64>();
     if (line.has("strict")) bad += result["warnings"].get<addrspace::u64>();
     const std::string early = result["ended_early"];
-    if (!early.empty()) warn(name + " ended early: " + early);
+    if (early.empty()) continue;
+    warn(name + " ended early: " + early);
+    code = kIncomplete;
   }
   std::string text = as_text(results, line.has("details"));
   if (line.has("json")) {
@@ -185,7 +190,7 @@ int check_traces(const CommandLine& line, const std::vector<std::string>& inputs
     text = json_document({{"format", "nestwalk-check"}, {"version", 1}, {"runs", results}});
   }
   TextOutput().write(text);
-  return bad == 0 ? kDone : kFailed;
+  return bad == 0 ? code : worse_of(code, kFailed);
 }
 
 }  // namespace nestwalk::sim

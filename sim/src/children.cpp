@@ -3,6 +3,7 @@
 
 #include "children.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -11,9 +12,10 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <stdexcept>
+#include <system_error>
+#include <utility>
 
-#include "nestwalk/traces/error.hpp"
+#include "signals.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -32,25 +34,29 @@ void write_all(int to, const std::string& text) {
   }
 }
 
-// The first letter says whether it worked.
+// The first letter is the exit code.
 [[noreturn]] void be_child(const std::function<std::string()>& work, int to) {
-  std::string text = "+";
+  be_patient(to);
+  std::string text = std::to_string(kDone);
   try {
     text += work();
-  } catch (const traces::InputError& error) {
-    text = std::string("!") + error.what();
-  } catch (const std::exception& error) {
-    text = std::string("-") + error.what();
+  } catch (...) {
+    const Failure failure = current_failure();
+    text = std::to_string(failure.code) + failure.message;
   }
   write_all(to, text);
   _exit(0);
 }
 
+[[noreturn]] void fail(const char* what) {
+  throw std::system_error(errno, std::generic_category(), what);
+}
+
 Child start(std::size_t number, const std::function<std::string()>& work) {
   int ends[2];
-  if (pipe(ends) != 0) throw std::runtime_error(std::string("pipe: ") + std::strerror(errno));
+  if (pipe2(ends, O_CLOEXEC) != 0) fail("a pipe cannot be made");
   const pid_t process = fork();
-  if (process < 0) throw std::runtime_error(std::string("fork: ") + std::strerror(errno));
+  if (process < 0) fail("a process cannot be made");
   if (process == 0) {
     close(ends[0]);
     prctl(PR_SET_PDEATHSIG, SIGKILL);  // nobody waits for its result without its parent
@@ -72,36 +78,62 @@ ChildResult result_of(const Child& child, const std::string& output) {
   close(child.output);
   int status = 0;
   waitpid(child.process, &status, 0);
-  if (WIFSIGNALED(status)) {
-    return {true, false, std::string("died: ") + strsignal(WTERMSIG(status))};
-  }
-  if (output.empty()) return {true, false, "ended without a result"};
-  return {output[0] != '+', output[0] == '!', output.substr(1)};
+  if (WIFSIGNALED(status)) return {kInternal, std::string("died: ") + strsignal(WTERMSIG(status))};
+  if (output.empty()) return {kInternal, "ended without a result"};
+  return {static_cast<ExitCode>(output[0] - '0'), output.substr(1)};
 }
+
+/// Work in progress.
+class Children {
+ public:
+  explicit Children(const std::vector<std::function<std::string()>>& work)
+      : work_(work),
+        results_(work.size(), ChildResult{kIncomplete, "interrupted"}),
+        outputs_(work.size()) {}
+
+  std::vector<ChildResult> run(unsigned at_a_time) {
+    while (!children_.empty() || (next_ < work_.size() && !interrupted())) {
+      while (next_ < work_.size() && children_.size() < at_a_time && !interrupted()) {
+        children_.push_back(start(next_, work_[next_]));
+        ++next_;
+      }
+      if (interrupted() && !std::exchange(told_, true)) {
+        for (const Child& child : children_) kill(child.process, SIGTERM);
+      }
+      collect();
+    }
+    return std::move(results_);
+  }
+
+ private:
+  void collect() {
+    // A signal that comes just before poll() does not wake it.
+    constexpr int kMostMilliseconds = 100;
+    std::vector<pollfd> waiting;
+    for (const Child& child : children_) waiting.push_back({child.output, POLLIN, 0});
+    if (poll(waiting.data(), waiting.size(), kMostMilliseconds) <= 0) return;
+    for (std::size_t n = children_.size(); n-- != 0;) {
+      const Child child = children_[n];
+      if (waiting[n].revents == 0 || !drain(child, outputs_[child.number])) continue;
+      results_[child.number] = result_of(child, outputs_[child.number]);
+      children_.erase(children_.begin() + static_cast<std::ptrdiff_t>(n));
+    }
+  }
+
+  const std::vector<std::function<std::string()>>& work_;
+  std::vector<ChildResult> results_;
+  std::vector<std::string> outputs_;
+  std::vector<Child> children_;
+  std::size_t next_ = 0;
+  bool told_ = false;
+};
 
 }  // namespace
 
 std::vector<ChildResult> run_children(const std::vector<std::function<std::string()>>& work,
                                       unsigned at_a_time) {
-  std::vector<ChildResult> results(work.size());
-  std::vector<std::string> outputs(work.size());
-  std::vector<Child> children;
-  for (std::size_t next = 0; next < work.size() || !children.empty();) {
-    while (next < work.size() && children.size() < at_a_time) {
-      children.push_back(start(next, work[next]));
-      ++next;
-    }
-    std::vector<pollfd> waiting;
-    for (const Child& child : children) waiting.push_back({child.output, POLLIN, 0});
-    if (poll(waiting.data(), waiting.size(), -1) < 0) continue;
-    for (std::size_t n = children.size(); n-- != 0;) {
-      const Child child = children[n];
-      if (waiting[n].revents == 0 || !drain(child, outputs[child.number])) continue;
-      results[child.number] = result_of(child, outputs[child.number]);
-      children.erase(children.begin() + static_cast<std::ptrdiff_t>(n));
-    }
-  }
-  return results;
+  const Interruptible guard;
+  return Children(work).run(at_a_time);
 }
 
 }  // namespace nestwalk::sim

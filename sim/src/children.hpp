@@ -8,16 +8,18 @@
 #include <string>
 #include <vector>
 
+#include "exit_code.hpp"
+
 namespace nestwalk::sim {
 
 struct ChildResult {
-  bool failed = false;
-  bool bad_input = false;  ///< it failed with a traces::InputError
-  std::string output;      ///< what the work returned, or the error that it ended with
+  ExitCode code = kDone;
+  std::string output;  ///< what the work returned, or why there is nothing
 };
 
 /// Runs each piece of work in a child; the results are in its order. A child that dies takes
-/// nothing with it but its own result.
+/// nothing with it but its own result. When this process is interrupted, its children are, and no
+/// others start: work that did not start is kIncomplete.
 std::vector<ChildResult> run_children(const std::vector<std::function<std::string()>>& work,
                                       unsigned at_a_time);
 

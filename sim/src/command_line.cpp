@@ -25,8 +25,11 @@ std::string list_of(std::span<const Command* const> commands) {
 }
 
 std::string help_of(const Command& list, const std::string& path) {
-  return "usage: " + path + " COMMAND [ARGUMENTS]\n" + std::string(list.sentence) + "\n\n" +
-         list_of(list.commands) + "\n" + path + " COMMAND --help says more about one of them.\n";
+  std::string text = "usage: " + path + " COMMAND [ARGUMENTS]\n" + std::string(list.sentence) +
+                     "\n\n" + list_of(list.commands) + "\n" + path +
+                     " COMMAND --help says more about one of them.\n";
+  if (list.epilogue != nullptr) text.append("\n").append(list.epilogue());
+  return text;
 }
 
 bool is_help(const std::string& argument) { return argument == "--help" || argument == "-h"; }

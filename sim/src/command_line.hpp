@@ -9,25 +9,18 @@
 #include <functional>
 #include <map>
 #include <span>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "exit_code.hpp"
 
 namespace nestwalk::sim {
 
 namespace po = boost::program_options;
 
-enum ExitCode { kDone = 0, kInternal = 1, kUsage = 2, kFailed = 3, kBadInput = 4 };
-
 using Arguments = std::vector<std::string>;
 using Words = std::vector<std::string>;
-
-/// A command line that makes no sense.
-class UsageError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
 
 class CommandLine;
 
@@ -40,6 +33,7 @@ struct Command {
   std::span<const Command* const> commands = {};  ///< of which the first argument names one
   /// More than the usual help, where operands ask for it.
   std::string (*help)(const CommandLine&) = nullptr;
+  std::string (*epilogue)() = nullptr;  ///< the last part of a list's help
 };
 
 /// Runs a command, or what its arguments name. `path` is how the user got here, such as

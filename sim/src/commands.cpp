@@ -18,12 +18,10 @@ constexpr const Command* kConfigCommands[] = {&kConfigList, &kConfigExplain, &kC
 
 }  // namespace
 
-constexpr Command kNestwalk = {
-    .name = "nestwalk",
-    .sentence =
-        "A cycle-level simulator of nested paging. Exit codes: 0 done, 1 internal\n"
-        "error, 2 usage, 3 a check or gate failed, 4 bad input data.",
-    .commands = kCommands};
+constexpr Command kNestwalk = {.name = "nestwalk",
+                               .sentence = "A cycle-level simulator of nested paging.",
+                               .commands = kCommands,
+                               .epilogue = exit_code_help};
 constexpr Command kTraceCommand = {.name = "trace",
                                    .sentence = "looks at, makes and changes traces (.nwt)",
                                    .commands = kTraceCommands};

@@ -297,7 +297,7 @@ int run_storm(const CommandLine& line, const std::string& format) {
   const std::vector<FenceCosts> found = find_fence_costs(wanted, jobs_of(line));
   std::vector<Case> runs;
   for (const FenceCosts& each : found) runs.push_back(each.run);
-  const int code = report_trouble(runs);
+  const ExitCode code = report_trouble(runs);
   TextOutput().write(format == "json" ? json_document(as_json(found))
                                       : formatted(as_table(found), format));
   return code;
@@ -318,7 +318,7 @@ int run(const CommandLine& line) {
     (void)traces::Reader(traces::open_source(inputs[0]));  // is it one?
     cases = run_cases(plans_of(line, inputs[0]), jobs_of(line));
   }
-  const int code = report_trouble(cases);
+  const ExitCode code = report_trouble(cases);
   TextOutput().write(format == "json" ? as_json_text(cases)
                                       : formatted(table_of(cases, line.has("all")), format));
   return code;

@@ -9,6 +9,7 @@
 #include "configuration_options.hpp"
 #include "output.hpp"
 #include "replay.hpp"
+#include "signals.hpp"
 #include "story.hpp"
 
 namespace nestwalk::sim {
@@ -54,8 +55,9 @@ int run(const CommandLine& line) {
   configuration.expect_whole_run("nestwalk explain");
   const u32 vcpu = line.get<u32>("vcpu");
   std::unique_ptr<Storyteller> teller;
+  const Interruptible guard;
   const Replay played = replay(
-      {line.get<std::string>("trace")}, configuration, [] { return false; }, [](u64) {},
+      {line.get<std::string>("trace")}, configuration, [](u64) {},
       [&](Simulation& simulation) {
         if (vcpu >= simulation.vcpus()) {
           throw UsageError("nestwalk explain: --vcpu " + std::to_string(vcpu) +
@@ -66,7 +68,8 @@ int run(const CommandLine& line) {
         simulation.vcpu(vcpu).tell(*teller);
       });
   if (!played.ended_early.empty()) warn("the run ended early: " + played.ended_early);
-  if (!numbers.empty() && teller->stories().size() != numbers.size()) {
+  const bool whole = played.ended_early.empty();
+  if (whole && !numbers.empty() && teller->stories().size() != numbers.size()) {
     throw UsageError("nestwalk explain: --access " + std::to_string(numbers.back()) + ": vCPU " +
                      std::to_string(vcpu) + " has no such access");
   }
@@ -80,7 +83,7 @@ int run(const CommandLine& line) {
     }
   }
   TextOutput().write(line.has("json") ? json_document(all) : text);
-  return kDone;
+  return whole ? kDone : kIncomplete;
 }
 
 }  // namespace

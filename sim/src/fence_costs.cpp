@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <deque>
 
+#include "generated_trace.hpp"
 #include "statistics.hpp"
 #include "storm.hpp"
 
@@ -24,11 +25,11 @@ constexpr struct {
 }  // namespace
 
 std::vector<FenceCosts> find_fence_costs(const FenceCostsWanted& wanted, unsigned at_a_time) {
-  std::deque<StormFile> storms;
+  std::deque<GeneratedTrace> storms;
   for (const unsigned vcpus : wanted.vcpus) {
     Words parameters = wanted.storm;
     parameters.push_back("vcpus=" + std::to_string(vcpus));
-    storms.emplace_back(parameters);
+    storms.emplace_back("storm", storm_parameters(parameters));
   }
   std::vector<Plan> plans;
   std::vector<FenceCosts> found;

@@ -4,17 +4,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <csignal>
-#include <exception>
-#include <iostream>
 #include <systemc>
 
 #include "commands.hpp"
-#include "nestwalk/models/preset.hpp"
-#include "nestwalk/software/host_space.hpp"
-#include "nestwalk/traces/error.hpp"
 #include "output.hpp"
+#include "signals.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -30,28 +24,14 @@ int run(const Arguments& arguments) {
 int run_guarded(const Arguments& arguments) {
   try {
     return run(arguments);
-  } catch (const UsageError& error) {
-    complain(error.what());  // It begins with the command.
-    return kUsage;
-  } catch (const models::PresetError& error) {
-    warn(error.what());
-    return kUsage;
-  } catch (const software::ShapeError& error) {
-    warn(error.what());
-    return kUsage;
-  } catch (const traces::RecordError& error) {
-    warn(error.what());
-    return kUsage;
-  } catch (const traces::InputError& error) {
-    warn(error.what());
-    return kBadInput;
-  } catch (const traces::OutputError& error) {
-    if (error.code() == std::errc::broken_pipe) return kDone;  // The reader has seen enough.
-    warn(error.what());
-    return kInternal;
-  } catch (const std::exception& error) {
-    warn(std::string("internal error: ") + error.what());
-    return kInternal;
+  } catch (...) {
+    const Failure failure = current_failure();
+    if (failure.begins_with_command) {
+      complain(failure.message);
+    } else {
+      warn(failure.message);
+    }
+    return failure.code;
   }
 }
 
@@ -70,6 +50,7 @@ int sc_main(int, char**) { return nestwalk::sim::kInternal; }
 
 int main(int count, char** arguments) {
   nestwalk::sim::occupy_standard_streams();
-  std::signal(SIGPIPE, SIG_IGN);
+  nestwalk::sim::handle_signals();
+  nestwalk::sim::handle_no_memory();
   return nestwalk::sim::run_guarded({arguments + 1, arguments + count});
 }

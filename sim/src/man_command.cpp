@@ -62,6 +62,14 @@ void append_command(std::string& page, const Command& command, const std::string
   }
 }
 
+std::string exit_status() {
+  std::string text = ".SH EXIT STATUS\n";
+  for (const ExitCodeRow& row : exit_codes()) {
+    text += ".TP\n.B " + std::to_string(row.code) + "\n" + escaped(row.meaning) + "\n";
+  }
+  return text;
+}
+
 std::string page() {
   std::string text = ".TH NESTWALK 1 \"\" \"nestwalk " NESTWALK_VERSION
                      "\" \"User Commands\"\n"
@@ -74,7 +82,7 @@ std::string page() {
                    [&](const Command& command, const std::string& path, const CommandLine* line) {
                      if (&command != &kNestwalk) append_command(text, command, path, line);
                    });
-  return text +
+  return text + exit_status() +
          ".SH ENVIRONMENT\n.TP\n.B NO_COLOR\nif set and not empty: no colours on terminals\n";
 }
 

@@ -7,11 +7,8 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <iostream>
-
-#include "command_line.hpp"
-#include "nestwalk/traces/error.hpp"
+#include <span>
 
 namespace nestwalk::sim {
 namespace {
@@ -60,6 +57,10 @@ std::string escaped(char letter) {
   return text;
 }
 
+std::span<const addrspace::u8> bytes_of(std::string_view text) {
+  return {reinterpret_cast<const addrspace::u8*>(text.data()), text.size()};
+}
+
 }  // namespace
 
 std::string coloured(const std::string& text, Colour colour) {
@@ -71,9 +72,7 @@ std::string coloured(const std::string& text, Colour colour) {
 
 TextOutput::TextOutput() : sink_(traces::create_sink("-")) {}
 
-void TextOutput::write(std::string_view text) {
-  sink_->write({reinterpret_cast<const addrspace::u8*>(text.data()), text.size()});
-}
+void TextOutput::write(std::string_view text) { sink_->write(bytes_of(text)); }
 
 void TextOutput::write_when_large() {
   if (buffer_.size() >= kLargeBytes) flush();
@@ -84,22 +83,10 @@ void TextOutput::flush() {
   buffer_.clear();
 }
 
-std::string partial_name(const std::string& file) { return file + ".partial"; }
-
 void write_text(const std::string& file, std::string_view text) {
-  std::error_code none;
-  // Devices and pipes are written as they are: nothing can take their place.
-  const bool in_place =
-      std::filesystem::exists(file, none) && !std::filesystem::is_regular_file(file, none);
-  const std::string name = in_place ? file : partial_name(file);
-  try {
-    traces::create_sink(name)->write(
-        {reinterpret_cast<const addrspace::u8*>(text.data()), text.size()});
-    if (!in_place) std::filesystem::rename(name, file);
-  } catch (const std::system_error& error) {
-    if (!in_place) std::filesystem::remove(name, none);
-    throw UsageError(file + ": cannot be written: " + error.code().message());
-  }
+  const auto sink = traces::create_sink(file);
+  sink->write(bytes_of(text));
+  sink->finish();
 }
 
 std::string printable(const std::string& text) {

@@ -35,10 +35,7 @@ enum class Colour { Plain, Red, Yellow, Green };
 /// In colour where standard output is a terminal and nobody asked for NO_COLOR.
 std::string coloured(const std::string& text, Colour colour);
 
-/// What a file is called while it is written.
-std::string partial_name(const std::string& file);
-/// A whole file or none: what was there stays until all is written. Throws UsageError: the user
-/// named it.
+/// Writes a whole file as traces::create_sink does. Throws traces::OutputError.
 void write_text(const std::string& file, std::string_view text);
 
 /// UTF-8 without control characters, for a terminal, a table or XML: any other byte, a line's end

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "nestwalk/traces/error.hpp"
+#include "signals.hpp"
 #include "trace_stream.hpp"
 
 namespace nestwalk::sim {
@@ -77,7 +78,6 @@ GuestSource source_of(const TraceFile& trace, const VmShape& shape) {
 }  // namespace
 
 Replay replay(const std::vector<std::string>& traces, Configuration& configuration,
-              const std::function<bool()>& interrupted,
               const std::function<void(addrspace::u64 accesses)>& progress,
               const std::function<void(Simulation&)>& prepare,
               const std::function<void()>& conclude) {

@@ -25,7 +25,6 @@ struct Replay {
 /// process. `prepare` gets the simulation before it begins; `conclude` runs while it is still
 /// there.
 Replay replay(const std::vector<std::string>& traces, Configuration& configuration,
-              const std::function<bool()>& interrupted,
               const std::function<void(addrspace::u64 accesses)>& progress,
               const std::function<void(Simulation&)>& prepare = {},
               const std::function<void()>& conclude = {});

@@ -5,7 +5,6 @@
 
 #include <sys/utsname.h>
 
-#include <csignal>
 #include <map>
 #include <thread>
 
@@ -15,6 +14,7 @@
 #include "progress.hpp"
 #include "replay.hpp"
 #include "run_directory.hpp"
+#include "signals.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -39,8 +39,6 @@ constexpr Shortcut kShortcuts[] = {
     {"from", "PHASE", "statistics begin with this phase of the trace"},
     {"to", "PHASE", "statistics and the run end with this one"},
 };
-
-volatile std::sig_atomic_t g_interrupted = 0;
 
 // How many records there are to play: what time is left is judged by it.
 u64 records_of(const std::string& trace, u64 limit) {
@@ -109,16 +107,15 @@ int run(const CommandLine& line) {
     directory.emplace(line.get<std::string>("output"), line.has("force"));
   }
 
-  for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int) { g_interrupted = 1; });
   Replay played;
   {
     Progress progress;
     const u64 limit = configuration.value_at("run.limit").get<u64>();
     u64 total = 0;
     for (const std::string& each : traces) total += progress.shown() ? records_of(each, limit) : 0;
-    played = replay(
-        traces, configuration, [] { return g_interrupted != 0; },
-        [&](u64 accesses) { progress.update(accesses, total, accesses); });
+    const Interruptible guard;
+    played = replay(traces, configuration,
+                    [&](u64 accesses) { progress.update(accesses, total, accesses); });
   }
   for (const std::string& each : played.disagreements) warn(each);
   const u64 refused = std::get<u64>(value_of(played.statistics, "operation.refused"));
@@ -126,14 +123,15 @@ int run(const CommandLine& line) {
     warn("the engine refused " + std::to_string(refused) + " operations of the hypervisor");
   }
   if (!played.ended_early.empty()) warn("the run ended early: " + played.ended_early);
-  const std::string json = json_document(as_json(played.statistics, played.histograms));
-  if (line.has("json") || !directory) {
-    TextOutput().write(line.has("json") ? json : as_text(played.statistics));
+  const std::string json =
+      json_document(as_json(played.statistics, played.histograms, played.ended_early));
+  const std::string text = as_text(played.statistics, played.ended_early);
+  if (line.has("json") || !directory) TextOutput().write(line.has("json") ? json : text);
+  if (directory) {
+    directory->write({json_document(configuration.document()), json, text,
+                      json_document(record_of(line, configuration, played))});
   }
-  if (!directory) return kDone;
-  directory->write({json_document(configuration.document()), json, as_text(played.statistics),
-                    json_document(record_of(line, configuration, played))});
-  return kDone;
+  return played.ended_early.empty() ? kDone : kIncomplete;
 }
 
 }  // namespace

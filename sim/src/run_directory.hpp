@@ -6,7 +6,11 @@
 
 #include <array>
 #include <filesystem>
+#include <memory>
 #include <string>
+#include <vector>
+
+#include "nestwalk/traces/partial.hpp"
 
 namespace nestwalk::sim {
 
@@ -15,8 +19,8 @@ class RunDirectory {
   static constexpr std::array kFiles = {"config.resolved.json", "stats.json", "stats.txt",
                                         "run.json"};
 
-  /// A directory that is new, empty, or may be overwritten (`force`): better tried now than after
-  /// the run. Throws UsageError.
+  /// A directory that is new, empty, or may be overwritten (`force`), and that no other run is
+  /// going to write: better tried now than after the run. Throws UsageError.
   RunDirectory(const std::string& path, bool force);
   /// Without `write`: as it was.
   ~RunDirectory();
@@ -27,8 +31,14 @@ class RunDirectory {
   void write(const std::array<std::string, kFiles.size()>& texts);
 
  private:
+  /// The public one delegates to it, so that the destructor runs where that one throws.
+  explicit RunDirectory(const std::string& path) : path_(path) {}
+  bool make();
+  void lock();
+
   std::filesystem::path path_;
-  bool made_;
+  std::vector<std::unique_ptr<traces::Partial>> made_;  ///< an inner folder after its outer one
+  int lock_ = -1;
 };
 
 }  // namespace nestwalk::sim

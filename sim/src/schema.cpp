@@ -52,10 +52,12 @@ Json configuration_schema() {
 
 Json statistics_schema() {
   Json schema = document("nestwalk statistics", "What a run says: stats.json.");
-  schema["required"] = {"format", "version", "statistics", "histograms"};
+  schema["required"] = {"format", "version", "complete", "ended_early", "statistics", "histograms"};
   Json& parts = schema["properties"];
   parts["format"]["const"] = "nestwalk-stats";
   parts["version"]["const"] = 1;
+  parts["complete"] = {{"description", "did the run get to its end?"}, {"type", "boolean"}};
+  parts["ended_early"] = {{"description", "why it did not; empty if it did"}, {"type", "string"}};
   Json& values = parts["statistics"];
   values = {{"type", "object"}, {"additionalProperties", false}, {"required", Json::array()}};
   for (const Statistic& row : statistics_of_nothing()) {

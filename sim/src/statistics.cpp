@@ -31,10 +31,11 @@ std::string text_of(const Json& value) {
   return value.is_number() ? text_of(Value(value.get<double>())) : value.dump();
 }
 
-std::string as_text(const Statistics& statistics) {
+std::string as_text(const Statistics& statistics, const std::string& ended_early) {
   std::size_t widest = 0;
   for (const Statistic& row : statistics) widest = std::max(widest, row.name.size());
   std::string text;
+  if (!ended_early.empty()) text += "# incomplete: the run ended early: " + ended_early + "\n";
   for (const Statistic& row : statistics) {
     std::string line = row.name;
     line.resize(widest + 2, ' ');
@@ -45,7 +46,8 @@ std::string as_text(const Statistics& statistics) {
   return text;
 }
 
-Json as_json(const Statistics& statistics, const std::vector<Histogram>& histograms) {
+Json as_json(const Statistics& statistics, const std::vector<Histogram>& histograms,
+             const std::string& ended_early) {
   Json values = Json::object();
   for (const Statistic& row : statistics) {
     std::visit([&](const auto value) { values[row.name] = value; }, row.value);
@@ -55,8 +57,8 @@ Json as_json(const Statistics& statistics, const std::vector<Histogram>& histogr
     Json& list = bins[each.name] = Json::array();
     for (const auto& bin : each.bins) list.push_back({bin.first, bin.last, bin.count});
   }
-  return {
-      {"format", "nestwalk-stats"}, {"version", 1}, {"statistics", values}, {"histograms", bins}};
+  return {{"format", "nestwalk-stats"}, {"version", 1},         {"complete", ended_early.empty()},
+          {"ended_early", ended_early}, {"statistics", values}, {"histograms", bins}};
 }
 
 }  // namespace nestwalk::sim

@@ -3,34 +3,17 @@
 
 #include "storm.hpp"
 
-#include <unistd.h>
-
 #include <filesystem>
-
-#include "nestwalk/traces/generator.hpp"
 
 namespace nestwalk::sim {
 
 namespace fs = std::filesystem;
 
-StormFile::StormFile(const Words& parameters) {
-  const traces::Generator& generator = traces::generator_of("storm");
-  traces::Values values(generator.parameters);
-  for (const char* const text : {"accesses=10000", "period=50"}) values.set(text);
-  for (const std::string& text : parameters) values.set(text);
-  std::error_code error;
-  const fs::path folder = fs::temp_directory_path(error);
-  if (error) throw UsageError("there is no folder for temporary files: " + error.message());
-  std::string name = (folder / "nestwalk-storm-XXXXXX").string();
-  file_ = mkstemp(name.data());
-  if (file_ < 0) throw UsageError(name + ": cannot be made");
-  unlink(name.c_str());
-  path_ = "/proc/self/fd/" + std::to_string(file_);
-  const auto sink = traces::create_sink(path_);
-  traces::generate(generator, values, *sink);
+Words storm_parameters(const Words& given) {
+  Words all = {"accesses=10000", "period=50"};
+  all.insert(all.end(), given.begin(), given.end());
+  return all;
 }
-
-StormFile::~StormFile() { close(file_); }
 
 addrspace::u64 operations_of(const Json& statistics) {
   addrspace::u64 sum = 0;

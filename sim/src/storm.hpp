@@ -9,20 +9,9 @@
 
 namespace nestwalk::sim {
 
-/// A trace that is generated, and gone in the end.
-class StormFile {
- public:
-  /// "key=value" of the generator `storm`; what is not given is as short as a table needs it.
-  explicit StormFile(const Words& parameters);
-  ~StormFile();
-  StormFile(const StormFile&) = delete;
-  StormFile& operator=(const StormFile&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  int file_ = -1;  ///< without a name, so that nothing is left behind, whatever happens
-  std::string path_;
-};
+/// Parameters of the generator `storm`: those given, and what makes it as short as a table needs
+/// it.
+Words storm_parameters(const Words& given);
 
 /// Of the hypervisor, in a run's statistics.
 addrspace::u64 operations_of(const Json& statistics);

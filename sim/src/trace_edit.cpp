@@ -240,8 +240,12 @@ int run_split(const CommandLine& line) {
           if (!own.registers.empty() || !own.pages.empty()) parts[vcpu].writer->append(own);
         }
       });
+  // Only when all are written do they get their names.
   for (const Part& part : parts) {
-    if (part.writer) part.writer->finish();
+    if (part.writer) part.writer->end();
+  }
+  for (const Part& part : parts) {
+    if (part.sink) part.sink->finish();
   }
   return kDone;
 }

@@ -62,6 +62,7 @@ void copy_with(const std::filesystem::path& from, const std::filesystem::path& t
     change(section.type, payload);
     writer.write(section.type, payload);
   }
+  writer.finish();
 }
 
 // An index that gives a block to another vCPU, or fewer records, would change what is replayed.
@@ -133,14 +134,14 @@ TEST_F(BadInput, DirectoryThatCannotBe) {
 }
 
 TEST_F(BadInput, FullDisk) {
-  // The file that is written first becomes /dev/full.
-  run("nestwalk run t.nwt -o d; ln -s /dev/full d/stats.json.partial");
-  complains("nestwalk run t.nwt -o d --force", 2,
+  run("nestwalk run t.nwt -o d; mv d/stats.json .; ln -s /dev/full d/stats.json");
+  complains("nestwalk run t.nwt -o d --force", 1,
             "d/stats.json: cannot be written: No space left on device");
   EXPECT_FALSE(there("d/run.json"));  // and so it is not a run's
-  complains("nestwalk compare d", 4, "d/run.json: cannot be read");
+  complains("rm d/stats.json; cp stats.json d; nestwalk compare d", 4,
+            "d/run.json: cannot be read");
   run("nestwalk run t.nwt -o e; nestwalk gate e --baseline b.json --update");
-  complains("{ nestwalk gate e --baseline b.json --markdown /dev/full >/dev/null; }", 2,
+  complains("{ nestwalk gate e --baseline b.json --markdown /dev/full >/dev/null; }", 1,
             "/dev/full: cannot be written: No space left on device");
   EXPECT_EQ(run("test -c /dev/full").exit_code, 0);
   for (const char* const command :

@@ -27,7 +27,7 @@ class Interface : public Program {
   Words commands_of(const std::string& path) {
     std::istringstream lines(run(path + " --help").output);
     Words words;
-    for (std::string line; std::getline(lines, line);) {
+    for (std::string line; std::getline(lines, line) && line != "Exit codes:";) {
       if (line.starts_with("  ") && line.find("not supported") == std::string::npos) {
         words.push_back(line.substr(2, line.find(' ', 2) - 2));
       }

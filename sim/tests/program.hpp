@@ -29,7 +29,7 @@ class Program : public testing::Test {
   /// Runs a shell command in a folder of its own; `nestwalk` in it is the program.
   Result run(const std::string& command) {
     const std::string line = "cd '" + folder_.string() +
-                             "' && nestwalk() { '" NESTWALK_PROGRAM "' \"$@\"; } && " + command;
+                             "' || exit; nestwalk() { '" NESTWALK_PROGRAM "' \"$@\"; }; " + command;
     Result result;
     FILE* const pipe = popen(("bash -c '" + quoted(line) + "'").c_str(), "r");
     char part[4096];

@@ -135,10 +135,8 @@ TEST_F(Program, PrintsARecordPerLine) {
             "0 3 10 read gva=G size=8 instructions=4\n");
 }
 
-TEST_F(Program, ReaderThatLeavesEarlyIsNoError) {
+TEST_F(Program, OutputThatNobodyGetsIsAnError) {
   run("nestwalk trace gen random accesses=100000 -o long.nwt");
-  EXPECT_EQ(run("nestwalk trace cat long.nwt | head -n 1 >one; echo ${PIPESTATUS[0]}").output,
-            "0\n");
   EXPECT_EQ(run("nestwalk trace cat long.nwt >&-").exit_code, 1);
   EXPECT_EQ(run("nestwalk trace cat long.nwt >/dev/full 2>error").exit_code, 1);
   EXPECT_EQ(run("cat error").output,

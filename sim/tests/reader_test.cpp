@@ -18,7 +18,9 @@ using namespace traces;
 
 void expect_same_text(const std::vector<u8>& file, const std::string& name) {
   const std::filesystem::path path = std::filesystem::temp_directory_path() / name;
-  create_sink(path.string())->write(file);
+  const auto sink = create_sink(path.string());
+  sink->write(file);
+  sink->finish();
   const std::string command = "bash -c \"cmp <('" NESTWALK_PROGRAM "' trace cat '" + path.string() +
                               "') <('" NESTWALK_READER "' '" + path.string() + "')\"";
   EXPECT_EQ(std::system(command.c_str()), 0) << command;

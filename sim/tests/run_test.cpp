@@ -263,7 +263,7 @@ TEST_F(Run, SaysHowLongItTakesAndCanBeInterrupted) {
   // 2.5 seconds in a terminal: the line begins after one.
   const Result result = run("script -qec \"timeout --preserve-status -s INT 2.5 '" NESTWALK_PROGRAM
                             "' run t.nwt -p zen4 -o a\" /dev/null");
-  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.exit_code, 5);
   EXPECT_THAT(result.output, testing::ContainsRegex("M records, [0-9.]+ M/s, [0-9]+ %, [0-9]+ s"));
   EXPECT_THAT(result.output, HasSubstr("the run ended early: interrupted"));
   EXPECT_EQ(json_of("a/run.json")["complete"], false);
@@ -276,7 +276,7 @@ TEST_F(Run, EndsEarlyWhenMemoryDoes) {
   must("nestwalk trace gen first-touch bytes=2G -o t.nwt");
   const Result result =
       run("nestwalk run t.nwt --set host.memory=1G --set guest.memory=4G -o a 2>&1");
-  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.exit_code, 5);
   EXPECT_THAT(result.output, HasSubstr("the run ended early: the host is out of memory"));
   EXPECT_EQ(json_of("a/run.json")["complete"], false);
   EXPECT_EQ(json_of("a/run.json")["ended_early"], "the host is out of memory");
@@ -291,7 +291,7 @@ TEST_F(Run, EndsEarlyWhenTheGuestCannotHaveItsMemory) {
         run("nestwalk run t.nwt --force -o a --set host.memory=1G --set "
             "guest.memory=4G --set hypervisor.backing=" +
             std::string(backing) + " 2>&1");
-    EXPECT_EQ(result.exit_code, 0) << backing;
+    EXPECT_EQ(result.exit_code, 5) << backing;
     EXPECT_THAT(result.output, HasSubstr("the run ended early: the host is out of memory"));
     EXPECT_EQ(json_of("a/run.json")["complete"], false);
     EXPECT_EQ(json_of("a/run.json")["ended_early"], "the host is out of memory");

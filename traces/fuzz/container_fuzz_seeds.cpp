@@ -17,6 +17,7 @@ void save(const std::string& path, std::initializer_list<u8> before, std::span<c
   const auto sink = create_sink(path);
   sink->write({before.begin(), before.size()});
   sink->write(bytes);
+  sink->finish();
 }
 
 std::vector<u8> small_trace(const char* name, std::initializer_list<const char*> settings) {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -174,6 +175,7 @@ class GzipSource : public UnpackingSource {
     stream_.avail_out = static_cast<uInt>(std::min(to.size(), kBufferBytes));
     const uInt room = stream_.avail_out;
     const int result = inflate(&stream_, Z_NO_FLUSH);
+    if (result == Z_MEM_ERROR) throw std::bad_alloc();
     input = input.last(stream_.avail_in);
     if (result == Z_STREAM_END) {
       done_ = true;
@@ -206,6 +208,7 @@ class XzSource : public UnpackingSource {
     stream_.next_out = to.data();
     stream_.avail_out = to.size();
     const lzma_ret result = lzma_code(&stream_, last ? LZMA_FINISH : LZMA_RUN);
+    if (result == LZMA_MEM_ERROR) throw std::bad_alloc();
     input = input.last(stream_.avail_in);
     done_ = result == LZMA_STREAM_END;
     if (!done_ && result != LZMA_OK && result != LZMA_BUF_ERROR) {
@@ -222,7 +225,9 @@ class XzSource : public UnpackingSource {
 class ZstdSource : public UnpackingSource {
  public:
   explicit ZstdSource(std::unique_ptr<ByteSource> source)
-      : UnpackingSource(std::move(source)), stream_(ZSTD_createDStream(), ZSTD_freeDStream) {}
+      : UnpackingSource(std::move(source)), stream_(ZSTD_createDStream(), ZSTD_freeDStream) {
+    if (!stream_) throw std::bad_alloc();
+  }
 
  private:
   std::size_t unpack(std::span<const u8>& input, std::span<u8> to, bool) override {
@@ -231,6 +236,7 @@ class ZstdSource : public UnpackingSource {
     if (done_ && input.empty()) return 0;
     const std::size_t result = ZSTD_decompressStream(stream_.get(), &out, &in);
     input = input.subspan(in.pos);
+    if (ZSTD_getErrorCode(result) == ZSTD_error_memory_allocation) throw std::bad_alloc();
     if (ZSTD_isError(result)) fail("zstd data", ZSTD_getErrorName(result));
     done_ = result == 0;
     return out.pos;
@@ -254,34 +260,6 @@ const Packing kPackings[] = {
     {{0x1f, 0x8b}, make_source<GzipSource>},
     {{0xfd, '7', 'z', 'X', 'Z', 0}, make_source<XzSource>},
     {{0x28, 0xb5, 0x2f, 0xfd}, make_source<ZstdSource>},
-};
-
-class FileSink : public ByteSink {
- public:
-  FileSink(std::string name, int descriptor, bool owned)
-      : name_(std::move(name)), file_(descriptor, owned), owned_(owned) {}
-
-  void write(std::span<const u8> bytes) override {
-    if (!bytes.empty() && std::exchange(untouched_, false)) truncate();
-    while (!bytes.empty()) {
-      const ssize_t count = ::write(file_.descriptor(), bytes.data(), bytes.size());
-      if (count < 0 && errno != EINTR) throw OutputError(name_, errno);
-      if (count > 0) bytes = bytes.subspan(static_cast<std::size_t>(count));
-    }
-  }
-
- private:
-  // Only now: who fails before the first byte leaves the file as it was.
-  void truncate() {
-    struct stat status {};
-    const bool regular = fstat(file_.descriptor(), &status) == 0 && S_ISREG(status.st_mode);
-    if (regular && owned_ && ftruncate(file_.descriptor(), 0) != 0) throw OutputError(name_, errno);
-  }
-
-  std::string name_;
-  File file_;
-  bool owned_;
-  bool untouched_ = true;
 };
 
 }  // namespace
@@ -312,17 +290,8 @@ std::unique_ptr<ByteSource> open_source(const std::string& path) {
     return unpacked(std::make_unique<FileSource>("<stdin>", STDIN_FILENO, false));
   }
   const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) {
-    throw InputError(path, std::string("cannot be opened: ") + std::strerror(errno));
-  }
+  if (descriptor < 0) throw_cannot_be_opened(path, errno);
   return unpacked(std::make_unique<FileSource>(path, descriptor, true));
-}
-
-std::unique_ptr<ByteSink> create_sink(const std::string& path) {
-  if (path == "-") return std::make_unique<FileSink>("<stdout>", STDOUT_FILENO, false);
-  const int descriptor = open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-  if (descriptor < 0) throw OutputError(path, errno);
-  return std::make_unique<FileSink>(path, descriptor, true);
 }
 
 }  // namespace nestwalk::traces

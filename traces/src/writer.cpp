@@ -134,6 +134,11 @@ void Writer::write_side(const SideData& side) {
 }
 
 void Writer::finish() {
+  end();
+  sections_.finish();
+}
+
+void Writer::end() {
   for (const std::unique_ptr<BlockEncoder>& encoder : encoders_) {
     if (encoder && encoder->records() != 0) flush(*encoder);
   }

@@ -59,7 +59,7 @@ void make_image(const FormatRow& format, const TrialOptions& options, const std:
   }
   file.write(reinterpret_cast<const char*>(image.data()),
              static_cast<std::streamsize>(image.size()));
-  if (!file) throw std::runtime_error(out + ": cannot be written");
+  if (!file.flush()) throw std::runtime_error(out + ": cannot be written");
 }
 
 std::vector<u64> read_answers(const FormatRow& format, const MemoryMap& map,
@@ -130,7 +130,9 @@ int run(std::span<char*> words) {
 int main(int count, char** words) {
   using namespace nestwalk::baremetal;
   try {
-    return run({words, static_cast<std::size_t>(count)});
+    const int code = run({words, static_cast<std::size_t>(count)});
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+    throw std::runtime_error("standard output cannot be written");
   } catch (const std::invalid_argument& error) {
     std::fprintf(stderr, "baremetal-volume: %s\n", error.what());
     return kUsage;

@@ -57,7 +57,9 @@ int run(int count, char** arguments) {
   bool good = storms<OnEpt>(operations, seed, policy);
   good = storms<OnStage2>(operations, seed, policy) && good;
   good = storms<OnGStage>(operations, seed, policy) && good;
-  return good ? 0 : 1;
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return good ? 0 : 1;
+  std::fputs("storms: standard output cannot be written\n", stderr);
+  return 1;
 }
 
 }  // namespace

@@ -62,6 +62,7 @@ class WatchedSink : public ByteSink {
     sink_.write(bytes);
     on_write();
   }
+  void finish() override { sink_.finish(); }
   std::function<void()> on_write = [] {};
 
  private:

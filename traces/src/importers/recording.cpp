@@ -38,11 +38,22 @@ std::string line_number(std::size_t lines_before) {
   return "line " + std::to_string(lines_before + 1) + ": ";
 }
 
+// Some recordings have no such file; one that is there must not be taken for missing.
+std::optional<std::ifstream> open_if_there(const fs::path& path) {
+  errno = 0;
+  std::ifstream file(path, std::ios::binary);
+  const int number = errno;
+  if (file.is_open()) return file;
+  if (number != ENOENT) throw_cannot_be_opened(path, number);
+  return std::nullopt;
+}
+
 // A line for each: name, a space, value.
 Lines read_lines(const fs::path& path) {
   Lines lines;
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
+  auto file = open_if_there(path);
+  if (!file) return lines;
+  for (std::string line; std::getline(*file, line);) {
     const std::size_t space = line.find(' ');
     if (space == std::string::npos) {
       throw InputError(path, line_number(lines.size()) + "expected a name and a value, found " +
@@ -75,9 +86,9 @@ std::vector<TablePage> read_tables(const fs::path& path) {
     u32 version, pages;
   };
   std::vector<TablePage> pages;
-  if (!fs::exists(path)) return pages;
-  std::ifstream file(path, std::ios::binary);
-  std::vector<u8> bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  auto file = open_if_there(path);
+  if (!file) return pages;
+  std::vector<u8> bytes((std::istreambuf_iterator<char>(*file)), std::istreambuf_iterator<char>());
   const Place place{path, 0};
   ByteReader from(bytes, place);
   const auto head = from.take<Head>("the head of the tables");

@@ -29,7 +29,8 @@ inline constexpr std::size_t kMostResultBytes = std::size_t{64} << 20;
 /// Arrays and objects of JSON within each other.
 inline constexpr unsigned kDeepestJson = 64;
 
-/// All of a file. Throws TextError if it cannot be read or has more bytes.
+/// All of a file. Throws TextError if it cannot be read or has more bytes; std::system_error where
+/// the process may open no more files, which is not the file's fault.
 std::string read_text(const std::string& file, std::size_t most_bytes);
 /// Throws TextError if JSON nests deeper than kDeepestJson. Recursive code that visits the parsed
 /// values could overflow the stack otherwise.

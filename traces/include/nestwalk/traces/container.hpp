@@ -97,6 +97,7 @@ class SectionWriter {
   explicit SectionWriter(ByteSink& sink);
 
   void write(u32 type, std::span<const u8> payload);
+  void finish() { sink_->finish(); }
   u64 offset() const { return offset_; }
 
  private:

@@ -75,6 +75,8 @@ class ByteSink {
   ByteSink& operator=(const ByteSink&) = delete;
 
   virtual void write(std::span<const u8> bytes) = 0;
+  /// All is written. A file has its name only now.
+  virtual void finish() {}
 };
 
 class MemorySink : public ByteSink {
@@ -88,7 +90,10 @@ class MemorySink : public ByteSink {
   std::vector<u8> bytes_;
 };
 
-/// Creates a file, or writes to standard output for "-".
+/// Writes a file, or to standard output for "-". A file is whole or not there: until `finish` it
+/// has another name in the same folder, and what has its name stays as it is; a symbolic link goes
+/// on to lead to it. Pipes, devices and open files (/dev/stdout, /proc/self/fd/3) are written as
+/// they are. Throws OutputError.
 std::unique_ptr<ByteSink> create_sink(const std::string& path);
 
 }  // namespace nestwalk::traces

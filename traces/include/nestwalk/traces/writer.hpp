@@ -12,7 +12,7 @@
 
 namespace nestwalk::traces {
 
-/// Writes a trace front to back, to a pipe as well as to a file. A file whose writer was destroyed
+/// Writes a trace front to back, to a pipe as well as to a file. A pipe whose writer was destroyed
 /// before `finish` reads up to its last whole block.
 class Writer {
  public:
@@ -33,6 +33,8 @@ class Writer {
   void append(const SideData& side);
 
   /// Closes the streams and writes index and footer.
+  void end();
+  /// The same, and finishes the sink: a file has its name only now.
   void finish();
 
   const Totals& totals() const { return totals_; }
