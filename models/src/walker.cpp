@@ -158,7 +158,7 @@ bool Walker::on_begin(Walk& walk, u32 number) {
   if (!guest.on()) {
     walk.result.guest = Rights::all();
     walk.result.guest_shift = Translation::kUnlimited;
-    walk.result.dirty = true;
+    walk.result.dirty = walk.result.guest_dirty = true;
     return begin_nested(walk, Purpose::Data, walk.request.address, number);
   }
   if (!guest.geometry.accepts(walk.request.address)) {
@@ -275,7 +275,7 @@ bool Walker::guest_leaf(Walk& walk, const Entry& entry, u32 number) {
   walk.result.guest = rights;
   walk.result.guest_shift = static_cast<u8>(walk.guest->geometry.shift(walk.guest_level));
   walk.result.memory = entry.memory;
-  walk.result.dirty = is_settled(entry, rules);
+  walk.result.dirty = walk.result.guest_dirty = is_settled(entry, rules);
   walk.result.global = entry.access.has(kGlobal);
   const u64 offset = walk.request.address & low_mask(walk.result.guest_shift);
   return begin_nested(walk, Purpose::Data, entry.address + offset, number);

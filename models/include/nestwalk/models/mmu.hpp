@@ -209,7 +209,8 @@ class Mmu final : public Actor {
   static bool refuses(const Translation& entry, const Request& request) {
     const Rights needed = Rights::needed(request.access, request.user);
     if (!entry.guest.permit(needed)) return true;
-    return !entry.nested.permit(needed) && (entry.dirty || request.access != AccessKind::Write);
+    return !entry.nested.permit(needed) &&
+           (entry.guest_dirty || request.access != AccessKind::Write);
   }
   static void set(Outcome& outcome, const Translation& entry, u64 address) {
     outcome.fault.kind = FaultKind::None;

@@ -19,10 +19,11 @@ struct Translation {
   Rights guest{};
   Rights nested{};
   MemoryType memory = MemoryType::WriteBack;
-  u8 guest_shift = 0;   ///< log2 of the first stage's leaf; kUnlimited if it is off
-  u8 nested_shift = 0;  ///< and of the second's
-  u8 held_shift = 0;    ///< of what `host` is the first byte of: the smaller, or what a TLB has
-  bool dirty = false;   ///< a write needs no update of flags
+  u8 guest_shift = 0;      ///< log2 of the first stage's leaf; kUnlimited if it is off
+  u8 nested_shift = 0;     ///< and of the second's
+  u8 held_shift = 0;       ///< of what `host` is the first byte of: the smaller, or what a TLB has
+  bool dirty : 1 = false;  ///< a write needs no update of flags
+  bool guest_dirty : 1 = false;  ///< it needs none in the first stage
   bool global = false;
 
   static constexpr u8 kUnlimited = 63;
