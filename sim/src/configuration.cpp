@@ -164,7 +164,15 @@ const std::vector<Parameter>& parameters() {
        0,
        0,
        "eager and lazy: 2M leaves where a whole 2M is free"},
-      {"hypervisor.levels", Kind::Number, "4", {}, 3, 5, "of the hypervisor's page tables"},
+      {"hypervisor.levels",
+       Kind::Number,
+       "4",
+       {},
+       2,
+       5,
+       "of the hypervisor's page tables, which a walk reads; AArch64: 2 for an IPA of 32 to 34 "
+       "bits, "
+       "3 for 40 to 43, 4 for 44 to 48, as the guest's memory needs"},
       {"hypervisor.mmio",
        Kind::Ranges,
        "[]",

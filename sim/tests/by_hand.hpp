@@ -81,7 +81,7 @@ class ByHand : public Program {
 
   /// Runs it, and compares all statistics.
   void expect_run(const std::string& settings, Values expected) {
-    writer_->finish();
+    finish();
     const Json statistics = statistics_of("t.nwt", settings);
     for (const auto& [name, value] : statistics.items()) {
       EXPECT_DOUBLE_EQ(value.get<double>(), expected[name]) << name;

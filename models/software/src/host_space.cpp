@@ -153,11 +153,19 @@ std::unique_ptr<HostSpace> make_host_space(Architecture architecture, const Hype
       return made<addrspace::Ept>(addrspace::Ept::geometry(shape.levels), levels, bytes, vmid,
                                   recording);
     case Architecture::AArch64: {
-      // The start level follows from the size: 40 bits begin at level 1, more at level 0.
+      // The start level follows from the size of the IPA: the least that begins there, but 40 bits,
+      // as KVM has them by default, in the place of 35; more if the guest's memory needs them.
       using F = addrspace::Stage2<addrspace::Granule::k4K>;
-      if (shape.levels > 4) throw ShapeError("there are no host tables with " + levels);
+      struct Sizes {
+        unsigned least, most;
+      };
+      static constexpr Sizes kOfLevels[] = {{32, 34}, {40, 43}, {44, 48}};
+      if (shape.levels < 2 || shape.levels > 4) {
+        throw ShapeError("there are no host tables with " + levels);
+      }
+      const Sizes sizes = kOfLevels[shape.levels - 2];
       const unsigned needed = static_cast<unsigned>(std::bit_width(bytes - 1));
-      const unsigned bits = std::clamp(needed, shape.levels >= 4 ? 44u : 32u, 48u);
+      const unsigned bits = std::clamp(needed, sizes.least, sizes.most);
       return made<F>(F::geometry(bits), levels, bytes, vmid, recording);
     }
     case Architecture::RiscV64:

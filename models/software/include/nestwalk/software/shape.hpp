@@ -100,7 +100,7 @@ struct ScheduledOperation {
 struct HypervisorShape {
   bool second_stage = true;  ///< else the guest has the machine for itself, and nothing is below
   addrspace::Backend backend = addrspace::Backend::lazy();
-  u8 levels = 4;  ///< of its tables; AArch64: the least that hold the guest's memory
+  u8 levels = 4;  ///< of its tables, as many as a walk reads
   bool hardware_dirty = true;
   addrspace::FencePolicy fences = addrspace::FencePolicy::Precise;
   std::vector<addrspace::FenceRule> rules;   ///< of fences, where it has its own
