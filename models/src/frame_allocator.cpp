@@ -60,15 +60,27 @@ Result<u64> FrameAllocator::allocate(unsigned order) {
   while (found <= kMaxOrder && free_[found].empty()) ++found;
   if (found > kMaxOrder) return Error::NoMemory;
   const u64 first = free_[found].smallest() << found;
+  take_from(found, first, order);
+  return first;
+}
+
+void FrameAllocator::take(u64 first, unsigned order) {
+  unsigned found = order;
+  while (found <= kMaxOrder && !free_[found].has(first >> found)) ++found;
+  check(found <= kMaxOrder, "frame allocator", "a run that is free", 0, first);
+  take_from(found, first, order);
+}
+
+// Out of a free block of 2^found frames.
+void FrameAllocator::take_from(unsigned found, u64 first, unsigned order) {
   free_[found].erase(first >> found);
   while (found > order) {
     --found;
-    free_[found].insert((first >> found) + 1);
+    free_[found].insert(first >> found ^ 1);
   }
   order_.as<u8>()[first] = static_cast<u8>(order + 1);
   in_use_ += u64{1} << order;
   peak_ = std::max(peak_, in_use_);
-  return first;
 }
 
 FrameAllocator::Run FrameAllocator::run_of(u64 frame) const {

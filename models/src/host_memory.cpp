@@ -30,6 +30,10 @@ void HostMemory::free(Hpa first, unsigned order) {
   frames_.free((first - base_) >> kFrameShift, order);
 }
 
+void HostMemory::take(Hpa first, unsigned order) {
+  frames_.take((first - base_) >> kFrameShift, order);
+}
+
 void HostMemory::read(Hpa from, u8* to, u64 bytes) const {
   check(contains(from, bytes), "host memory", "bytes that exist", 0, from.value());
   if (elsewhere_ != nullptr) return elsewhere_->read(from, to, bytes);

@@ -219,6 +219,23 @@ TEST_F(Sharing, AScheduleThatMakesNoSenseIsOneLine) {
   refused("7", where + ": expected an object, found 7");
 }
 
+// What one hypervisor frees, another one's guest has at once, while the first still clears tables
+// there.
+TEST_F(Sharing, GuestsThatPassFramesToEachOtherKeepTheirTables) {
+  run("nestwalk trace gen random accesses=3000 bytes=1M -o r.nwt");
+  run("nestwalk trace gen storm vcpus=2 accesses=800 bytes=256K period=50 burst=8 -o s.nwt");
+  run("nestwalk trace gen smp vcpus=3 accesses=800 bytes=64K shared=32K -o p.nwt");
+  for (const int at : {9000, 10000, 11000, 20000}) {
+    const Result result = run(
+        R"(nestwalk run -p zen4 r.nwt s.nwt p.nwt --set 'hypervisor.schedule=[
+          {"operation":"zap","at":)" +
+        std::to_string(at) + R"(,"every":500,"times":20,"gpa":"0x40000000","bytes":"2M"},
+          {"operation":"deflate","at":10000,"every":50,"times":20,"gpa":0,"bytes":"2M"},
+          {"operation":"map","at":10000,"gpa":4096,"bytes":"4M"}]' 2>&1 >out)");
+    EXPECT_EQ(result.exit_code, 0) << at << ": " << result.output;
+  }
+}
+
 TEST_F(Sharing, TooFewVmidsForTheCoresAreRefused) {
   for (const char* const name : {"a.nwt", "b.nwt", "c.nwt"}) guest(Architecture::X86_64, name, 1);
   expect("nestwalk run a.nwt b.nwt c.nwt -p machine.json --set host.vmids=2", 2,

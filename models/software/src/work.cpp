@@ -4,6 +4,8 @@
 #include "nestwalk/software/work.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <map>
 
 namespace nestwalk::software {
 namespace {
@@ -24,7 +26,48 @@ const Work& Recording::take() {
   for (auto step = work_.steps.rbegin(); step != work_.steps.rend(); ++step) {
     if (step->kind == Step::Kind::Write) memory_.store(Hpa(step->where), step->before);
   }
+  hold_freed();
   return work_;
+}
+
+// The engine has given frames back that the work, as it is done again, still reads and writes. What
+// it took again itself is not among them.
+void Recording::hold_freed() {
+  std::map<u64, u64> reused;  // ends by starts, apart from each other
+  const auto reuse = [&](u64 start, u64 end) {
+    auto at = reused.lower_bound(start);
+    if (at != reused.begin() && std::prev(at)->second >= start) --at;
+    while (at != reused.end() && at->first <= end) {
+      start = std::min(start, at->first);
+      end = std::max(end, at->second);
+      at = reused.erase(at);
+    }
+    reused[start] = end;
+  };
+  for (std::size_t n = work_.steps.size(); n-- != 0;) {
+    const Step& step = work_.steps[n];
+    if (step.kind == Step::Kind::Allocate) reuse(step.where, step.where + step.before);
+    if (step.kind != Step::Kind::Free) continue;
+    const u64 end = step.where + step.before;
+    auto next = reused.upper_bound(step.where);
+    u64 at = step.where;
+    if (next != reused.begin()) at = std::max(at, std::prev(next)->second);
+    while (at < end) {
+      const u64 until = next == reused.end() ? end : std::min(end, next->first);
+      for (unsigned order = 0; at < until; at += kFrameBytes << order) {
+        const u64 frame = (Hpa(at) - memory_.base()) / kFrameBytes;
+        order = std::min(static_cast<unsigned>(std::countr_zero(frame)),
+                         static_cast<unsigned>(std::bit_width((until - at) / kFrameBytes)) - 1);
+        order = std::min(order, models::FrameAllocator::kMaxOrder);
+        memory_.take(Hpa(at), order);
+        work_.held.push_back({n, Hpa(at), order});
+      }
+      if (next == reused.end()) break;
+      at = std::max(at, next->second);
+      ++next;
+    }
+  }
+  std::reverse(work_.held.begin(), work_.held.end());
 }
 
 // What an operation needs is one step.
@@ -54,9 +97,11 @@ void Recording::fence(const models::FenceRequest& request) {
 void Worker::play(const Work& work, models::Actor& owner, u32 what) {
   work_.steps.assign(work.steps.begin(), work.steps.end());
   work_.fences.assign(work.fences.begin(), work.fences.end());
+  work_.held.assign(work.held.begin(), work.held.end());
   owner_ = &owner;
   what_ = what;
   next_ = 0;
+  next_held_ = 0;
   doing_ = nullptr;
   since_ = board_.wheel().now();
   cycles_ = {};
@@ -170,6 +215,10 @@ bool Worker::step() {
     }
     case Step::Kind::Allocate:
     case Step::Kind::Free:
+      for (; next_held_ != work_.held.size() && work_.held[next_held_].step == next_;
+           ++next_held_) {
+        board_.memory().free(work_.held[next_held_].first, work_.held[next_held_].order);
+      }
       ++next_;
       if (watcher_ != nullptr) {
         step.kind == Step::Kind::Free ? watcher_->freed(core_, Hpa(step.where), step.before)

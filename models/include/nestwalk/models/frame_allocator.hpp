@@ -41,6 +41,8 @@ class FrameAllocator {
 
   /// 2^order frames, aligned to their size; their number, or NoMemory.
   Result<u64> allocate(unsigned order);
+  /// These, which are free.
+  void take(u64 first, unsigned order);
   /// Takes a run back, or a naturally aligned part of one.
   void free(u64 first, unsigned order);
 
@@ -58,6 +60,7 @@ class FrameAllocator {
 
  private:
   void cut(Run run, u64 first, unsigned order);
+  void take_from(unsigned found, u64 first, unsigned order);
 
   u64 frames_;
   u64 in_use_ = 0;

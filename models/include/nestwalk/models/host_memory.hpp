@@ -40,6 +40,8 @@ class HostMemory {
 
   Result<Hpa> allocate(unsigned order);
   void free(Hpa first, unsigned order);
+  /// A run that is free.
+  void take(Hpa first, unsigned order);
 
   /// An aligned 8-byte word of memory that exists.
   u64 load(Hpa at) const {

@@ -7,7 +7,7 @@
 // The engine runs an operation at once. A Recording sees every entry that it reads and writes,
 // every frame and every fence; then it takes the writes back, and a Worker repeats all of it, each
 // step when it is due. So another processor finds an entry from the cycle on in which it is
-// written, and not before.
+// written, and not before; and gets a frame from the cycle on in which it is given back.
 #pragma once
 
 #include <vector>
@@ -28,12 +28,20 @@ struct Step {
 };
 
 struct Work {
+  /// Frames that a step frees: nobody else has them before it is done.
+  struct Held {
+    std::size_t step;
+    Hpa first;
+    unsigned order;
+  };
   std::vector<Step> steps;
   std::vector<models::FenceRequest> fences;
+  std::vector<Held> held;  ///< in the order of their steps
 
   void clear() {
     steps.clear();
     fences.clear();
+    held.clear();
   }
 };
 
@@ -66,7 +74,8 @@ class Recording {
     work_.clear();
     on_ = true;
   }
-  /// The work, with all its writes undone. Valid until the next begin().
+  /// The work, with all its writes undone and what it frees still taken. Valid until the next
+  /// begin().
   const Work& take();
   /// While it lives, nothing is recorded: somebody looks who is not a part of the work.
   class Pause {
@@ -138,6 +147,7 @@ class Recording {
     if (count != 0) work_.steps.push_back({Step::Kind::Fence, first, count, alone ? 1u : 0u});
   }
   void put(const addrspace::Fence& op);
+  void hold_freed();
 
   models::HostMemory& memory_;
   Architecture architecture_;
@@ -218,6 +228,7 @@ class Worker final : private models::Actor {
   Watcher* watcher_ = nullptr;
   Work work_;
   std::size_t next_ = 0;
+  std::size_t next_held_ = 0;
   bool accessed_ = false;  ///< the entry of `next_`
   const Step* doing_ = nullptr;
   Cycle since_ = 0;
