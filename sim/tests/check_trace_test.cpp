@@ -50,13 +50,25 @@ TEST_F(CheckStorm, FindsTheWrongKindUnderTheOriginalsEverywhere) {
   }
 }
 
+// Few pages and many operations: accesses of one vCPU are under way, with translations that were
+// right when they were used, while another one's operation and its fences end.
+TEST_F(CheckStorm, AccessesMayEndAfterTheFencesThatTheyWereBefore) {
+  for (const char* const accesses : {"300", "1000"}) {
+    for (const char* const bytes : {"64K", "256K"}) {
+      const Result outcome = run(std::string("nestwalk check --storm accesses=") + accesses +
+                                 " bytes=" + bytes + " --arch all --policy precise 2>&1");
+      EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+    }
+  }
+}
+
 // Their TLBI VAE2IS leaves the stage-2 entry that made an access fault, and the guest faults again
 // and again where the tables have permitted it for long.
 TEST_F(CheckStorm, FindsTheFaultThatRepeatsForEver) {
   const Result outcome =
       run("nestwalk check --storm accesses=4000 --json -p cortex-a76 --policy original-0.3.0 "
           "2>/dev/null");
-  EXPECT_EQ(outcome.exit_code, 3);
+  EXPECT_EQ(outcome.exit_code, 5);  // incomplete: nobody knows what else it would find
   const auto each = runs_of(outcome)[0];
   EXPECT_NE(each["ended_early"].get<std::string>().find("faults for ever"), std::string::npos);
   nlohmann::json::number_unsigned_t repeated = 0;

@@ -131,6 +131,7 @@ bool Vcpu::perform(Slot& slot, u32 index) {
         if (!known_.empty() && disagrees(slot)) return handle_guest_fault(slot);
         if (replayed_ != nullptr && !replayed_->prepare(number_, access)) return leave_out(slot);
         slot.state = State::Translated;
+        slot.told = hypervisor_.watcher() != nullptr && tell_of_hit(slot);
         if (!core_.mmu->translate({access.address, access.kind, true, slot.witness, this}, *this,
                                   index, slot.outcome)) {
           return false;
@@ -146,6 +147,8 @@ bool Vcpu::perform(Slot& slot, u32 index) {
           if (!after_translation(slot)) return false;
           break;
         }
+        if (hypervisor_.watcher() != nullptr && !slot.told) [[unlikely]]
+          tell(slot, slot.outcome.host);
         if (replayed_ != nullptr) [[unlikely]]
           replayed_->judge(number_, slot.number, access, slot.outcome);
         slot.state = State::Accessed;
@@ -173,13 +176,23 @@ bool Vcpu::access_memory(Slot& slot, u32 index) {
                                    kind == AccessKind::Write, *this, index, slot.served);
 }
 
-void Vcpu::tell(Watcher& watcher, const Slot& slot) const {
+// The first TLB has its translation at once: a fence within its latency comes too late for it.
+bool Vcpu::tell_of_hit(const Slot& slot) const {
+  const GuestAccess& access = *slot.access;
+  const models::Translation* const hit = core_.mmu->in_first(access.address, access.kind);
+  if (hit == nullptr || !models::Mmu::usable(*hit, access.kind, true)) return false;
+  tell(slot, hit->host_of(access.address));
+  return true;
+}
+
+// In the cycle in which the translation is used: the data may come later than a fence.
+void Vcpu::tell(const Slot& slot, u64 host) const {
   const GuestAccess& access = *slot.access;
   std::optional<Gpa> guest_physical;
   if (access.is(GuestAccess::kGuestPhysical)) guest_physical = Gpa(access.guest_physical);
   if (guest_ == nullptr) guest_physical = Gpa(access.address);
-  watcher.accessed(number_, Gva(access.address), guest_physical, Hpa(slot.outcome.host),
-                   access.kind == AccessKind::Write);
+  hypervisor_.watcher()->accessed(number_, Gva(access.address), guest_physical, Hpa(host),
+                                  access.kind == AccessKind::Write);
 }
 
 void Vcpu::retire(Slot& slot) {
@@ -195,9 +208,6 @@ void Vcpu::retire(Slot& slot) {
   }
   if (latencies_.count() == 0) counts_.first_access_end = now;
   count_access(slot.access->kind, latency);
-  if (Watcher* const watcher = hypervisor_.watcher(); watcher != nullptr && !slot.outcome.fault) {
-    tell(*watcher, slot);
-  }
 }
 
 // Whatever was missing may be there: again. The time went to `cycles`.

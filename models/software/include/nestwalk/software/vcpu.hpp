@@ -222,6 +222,7 @@ class Vcpu final : private models::Actor,
     models::Served served = models::Served::None;
     bool done = true;
     bool left_out = false;  ///< untranslatable
+    bool told = false;      ///< the watcher was told of its translation
   };
   struct KnownPage {
     u64 page = ~u64{0};
@@ -318,7 +319,8 @@ class Vcpu final : private models::Actor,
   [[gnu::noinline]] bool disagrees(const Slot& slot);
   [[gnu::noinline]] bool after_translation(Slot& slot);
   [[gnu::noinline]] bool handle_guest_fault(Slot& slot);
-  [[gnu::noinline]] void tell(Watcher& watcher, const Slot& slot) const;
+  [[gnu::noinline]] bool tell_of_hit(const Slot& slot) const;
+  void tell(const Slot& slot, u64 host) const;
   bool hold(Slot& slot);
   void take_fault(Slot& slot, State state);
   bool again(Slot& slot, Cycle& cycles);

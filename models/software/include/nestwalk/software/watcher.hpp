@@ -25,7 +25,7 @@ class Watcher : public models::FenceWitness {
   virtual void stored(u32 core, Hpa slot, u64 before, u64 after) = 0;
   virtual void allocated(u32 core, Hpa first, u64 bytes) = 0;
   virtual void freed(u32 core, Hpa first, u64 bytes) = 0;
-  /// An access of the guest, with the host address that it was translated to.
+  /// An access of the guest uses a translation, which leads to this host address.
   virtual void accessed(u32 core, Gva address, std::optional<Gpa> guest_physical, Hpa host,
                         bool write) = 0;
 };
