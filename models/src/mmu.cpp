@@ -35,6 +35,7 @@ Cycle Mmu::cycles() const {
 const Grant* Mmu::grant(const Request& request) {
   check(grant_holder_ != nullptr, "mmu", "somebody to tell of revoked grants", wheel_.now(),
         request.address);
+  if (!has_sign(request.address, regime_)) return nullptr;
   for (TranslationCache<Translation>* const tlb : {&first_level(request.access), &second_tlb_}) {
     const Translation* found = nullptr;
     EntryKey at{};
@@ -257,11 +258,13 @@ void Mmu::forget_refused(const Miss& miss) {
 // Somebody's walk for the same smallest page of the same address space, that has no owner's
 // outcome yet.
 u32 Mmu::walk_to_join(const Miss& miss) const {
+  if (!has_sign(miss.request.address, miss.regime)) return kNone;
   const unsigned shift = miss.regime.guest.on() ? miss.regime.guest.geometry.page_shift
                                                 : miss.regime.nested.geometry.page_shift;
   for (const u32 number : walking_) {
     const Miss& other = *misses_[number];
     if (other.regime.combined == miss.regime.combined &&
+        has_sign(other.request.address, other.regime) &&
         same_page(other.request.address, miss.request.address, shift)) {
       return number;
     }

@@ -90,6 +90,9 @@ class Differential {
       set_registers();
       u64 address = pages_[random_() % pages_.size()] + random_() % 4096;
       if (!world_.regime.guest.on()) address = physical_[random_() % physical_.size()];
+      if (random_() % 16 == 0 && (world_.regime.guest.on() || !kArm)) {
+        address ^= u64{1} << (59 + random_() % 5);  // TLBs do not know entries by these bits
+      }
       const auto access = static_cast<AccessKind>(random_() % 3);
       const bool user = random_() % 4 != 0;
       bool stops = false;
@@ -117,6 +120,8 @@ class Differential {
   }
 
  private:
+  static constexpr bool kArm = G::kArchitecture == Architecture::AArch64;
+
   Access some_access() {
     Access access = kRead;
     if (random_() % 8 != 0) access = access | kWrite;
@@ -156,7 +161,7 @@ class Differential {
     }
     for (u64 n = 0; n < 6; ++n) pages_.push_back(random_());
     // Arm: what is beyond the physical address stops in the first stage, which is simplified away.
-    const u64 beyond = G::kArchitecture == Architecture::AArch64 ? 16 : 0;
+    const u64 beyond = kArm ? 16 : 0;
     for (u64 n = 0; n < 3; ++n) physical_.push_back(random_() >> (beyond + n * 8));
     world_.map_tables(0);
     // Some of the guest's tables are read-only, or not there at all; its root is.

@@ -195,7 +195,13 @@ class Mmu final : public Actor {
   const TranslationCache<Translation>& first_level(AccessKind access) const {
     return access == AccessKind::Execute && fetch_tlb_.present() ? fetch_tlb_ : data_tlb_;
   }
+  /// Else no entry is its own, whatever the bits say that entries are known by.
+  static bool has_sign(u64 address, const Regime& regime) {
+    return (address + regime.sign) >> kAddressBits == 0;
+  }
   Translation* find(TranslationCache<Translation>& tlb, u64 address, const Regime& regime) {
+    if (!has_sign(address, regime)) [[unlikely]]
+      return nullptr;
     Translation* const own = tlb.find(address, regime.combined);
     if (own != nullptr || !has_globals_) return own;
     return tlb.find(address, regime.global);

@@ -10,6 +10,9 @@
 
 namespace nestwalk::models {
 
+/// Of the 64 bits of an address those that a cached entry is known by; the rest are a sign.
+inline constexpr unsigned kAddressBits = 59;
+
 /// One stage's tables. Without a format the stage is off: addresses pass unchanged.
 struct Stage {
   const EntryFormat* format = nullptr;
@@ -71,6 +74,9 @@ struct Regime {
   u16 combined = 0;  ///< of what the first stage, or both, translate
   u16 global = 0;    ///< the same, for every ASID
   u16 nested_only = 0;
+  /// Added to an address, it leaves none of the bits that cached entries are not known by, if these
+  /// are a sign of those that they are: virtual addresses. Guest-physical ones have no sign.
+  u64 sign = 0;
 
   /// The first stage's tables for an address.
   const Stage& guest_of(u64 address) const {

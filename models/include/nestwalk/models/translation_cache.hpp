@@ -27,8 +27,6 @@ struct CacheShape {
   bool present() const { return !arrays.empty(); }
 };
 
-/// Of the 64 bits of an address those that a cached entry is known by; the rest are a sign.
-inline constexpr unsigned kAddressBits = 59;
 constexpr bool same_page(u64 a, u64 b, unsigned shift) {
   return ((a ^ b) & addrspace::low_mask(kAddressBits)) >> shift == 0;
 }
