@@ -61,7 +61,10 @@ std::optional<u64> ReplayedTables::host_of(u64 guest_physical) {
 
 bool ReplayedTables::place(u64 address, Page& page) {
   const std::optional<u64> host = host_of(address);
-  if (!host || !board_.memory().contains(Hpa(*host), kFrameBytes)) return false;
+  if (!host || !board_.memory().contains(Hpa(*host), kFrameBytes)) {
+    page.host = kNowhere;
+    return false;
+  }
   if (page.host == *host) return true;
   page.host = *host;
   for (std::size_t n = 0; n < page.entries.size(); ++n) {
@@ -114,17 +117,36 @@ bool ReplayedTables::store(bool nested, u64 address, u64 value) {
   if (is_new && pages_.size() > kMostPages) return false;
   Page& page = found->second;
   page.entries[(address - at) / kWord] = value;
-  if (page.host != kNowhere) {
+  // The engine may have taken it away; recorded tables of the second stage say so themselves.
+  const bool looks = is_new || engine_ != nullptr;
+  if (looks ? place(at, page) : page.host != kNowhere) {
     memory.store(Hpa(page.host + (address - at)), value);
-  } else if (is_new && !place(at, page)) {
+  } else {
     missing_.insert(at);
   }
   return true;
 }
 
+// What the hypervisor took away, it gives back empty. Until its work is over the old frame seems to
+// be there still, and a table that comes in that time is put into it.
 void ReplayedTables::backed(u64 guest_physical) {
   const u64 first = guest_physical & ~(kRegion - 1);
-  place_missing(first, first + (kRegion - 1));
+  for (auto page = pages_.lower_bound(first); page != pages_.end(); ++page) {
+    if (page->first > first + (kRegion - 1)) break;
+    if (page->second.host != kNowhere && is_empty(page->second.host)) page->second.host = kNowhere;
+    if (place(page->first, page->second)) {
+      missing_.erase(page->first);
+    } else {
+      missing_.insert(page->first);
+    }
+  }
+}
+
+bool ReplayedTables::is_empty(u64 frame) const {
+  for (u64 at = frame; at != frame + kFrameBytes; at += kWord) {
+    if (board_.memory().load(Hpa(at)) != 0) return false;
+  }
+  return true;
 }
 
 // What is said to change and what was there: no fence is recorded, but one that was needed was

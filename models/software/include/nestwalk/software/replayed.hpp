@@ -107,6 +107,7 @@ class ReplayedTables {
   static constexpr u64 kNowhere = ~u64{0};
 
   std::optional<u64> host_of(u64 guest_physical);
+  bool is_empty(u64 frame) const;
   bool place(u64 address, Page& page);
   bool place_missing(u64 first, u64 last);
   void disagree(u32 core, u64 number, const GuestAccess& access, const char* what, u64 recorded,
