@@ -148,7 +148,7 @@ MachineShape read_machine(PresetReader in) {
 
 Preset parse_preset(const std::string& text, const std::string& name) {
   try {
-    check_nesting(text, name);
+    check_json(text, name);
     const nlohmann::json json = nlohmann::json::parse(text);
     Preset preset;
     preset.shape = read_machine(PresetReader(json, "", preset.sources));

@@ -5,7 +5,12 @@
 
 #include <cerrno>
 #include <fstream>
+#include <optional>
+#include <set>
 #include <system_error>
+#include <vector>
+
+#include <nlohmann/json.hpp>
 
 namespace nestwalk::models {
 
@@ -29,6 +34,8 @@ std::string read_text(const std::string& file, std::size_t most_bytes) {
   return text;
 }
 
+namespace {
+
 void check_nesting(const std::string& json, const std::string& name) {
   unsigned depth = 0;
   bool quoted = false;
@@ -51,6 +58,51 @@ void check_nesting(const std::string& json, const std::string& name) {
       --depth;
     }
   }
+}
+
+/// Stops at the first key that its object has already.
+class TwiceGiven final : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  const std::optional<std::string>& found() const { return found_; }
+
+  bool start_object(std::size_t) override {
+    keys_.emplace_back();
+    return true;
+  }
+  bool key(std::string& name) override {
+    if (!keys_.back().insert(name).second) found_ = name;
+    return !found_;
+  }
+  bool end_object() override {
+    keys_.pop_back();
+    return true;
+  }
+  bool start_array(std::size_t) override { return true; }
+  bool end_array() override { return true; }
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const std::string&) override { return true; }
+  bool string(std::string&) override { return true; }
+  bool binary(nlohmann::json::binary_t&) override { return true; }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception&) override {
+    return false;
+  }
+
+ private:
+  std::vector<std::set<std::string>> keys_;
+  std::optional<std::string> found_;
+};
+
+}  // namespace
+
+void check_json(const std::string& json, const std::string& name) {
+  check_nesting(json, name);
+  TwiceGiven twice;
+  (void)nlohmann::json::sax_parse(json, &twice);
+  if (twice.found())
+    throw TextError(name, "expected each key once, found " + *twice.found() + " twice");
 }
 
 }  // namespace nestwalk::models

@@ -27,7 +27,7 @@ class JsonMutator {
   /// Discarded, if it is not JSON, or nests too deep for a visitor that is recursive.
   static Json parsed(const std::string& text) {
     try {
-      check_nesting(text, "");
+      check_json(text, "");
       return Json::parse(text, nullptr, false);
     } catch (const TextError&) {
       return Json(Json::value_t::discarded);

@@ -69,7 +69,7 @@ Json read_object(const std::string& file, std::size_t most_bytes, const std::str
   Json json;
   try {
     const std::string text = models::read_text(file, most_bytes);
-    models::check_nesting(text, file);
+    models::check_json(text, file);
     json = Json::parse(text, nullptr, false);
   } catch (const models::TextError& error) {
     throw traces::InputError(file, error.problem() + "; " + hint);
@@ -78,10 +78,18 @@ Json read_object(const std::string& file, std::size_t most_bytes, const std::str
   return json;
 }
 
+void expect_format(const Json& json, const std::string& format, const std::string& file) {
+  if (!json.contains("format") || json["format"] != format || !json.contains("version") ||
+      json["version"] != 1) {
+    throw traces::InputError(file, "is not a " + format + " of version 1");
+  }
+}
+
 Case read_case(const std::string& directory) {
   const std::string hint = "nestwalk run -o writes it";
   const std::string file = directory + "/stats.json";
   const Json stats = read_object(file, models::kMostResultBytes, hint);
+  expect_format(stats, "nestwalk-stats", file);
   if (!stats.contains("statistics") || !stats["statistics"].is_object()) {
     throw traces::InputError(file, "has no statistics");
   }
@@ -91,6 +99,12 @@ Case read_case(const std::string& directory) {
   const Json record = read_object(directory + "/run.json", models::kMostResultBytes, hint);
   if (!record.contains("ended_early") || !record["ended_early"].is_string()) {
     throw traces::InputError(directory + "/run.json", "does not say whether the run ended early");
+  }
+  const Json& early = record["ended_early"];
+  if (stats.value("ended_early", early) != early ||
+      record.value("complete", Json(early == "")) != Json(early == "")) {
+    throw traces::InputError(directory + "/run.json",
+                             "and stats.json do not agree whether the run ended early");
   }
   return case_of(printable(directory), stats["statistics"], record["ended_early"]);
 }

@@ -44,5 +44,7 @@ ExitCode report_trouble(const std::vector<Case>& cases);
 
 /// A JSON object from a file of so many bytes at most; anything else is an InputError.
 Json read_object(const std::string& file, std::size_t most_bytes, const std::string& hint);
+/// InputError, unless it says that it is this, of version 1.
+void expect_format(const Json& json, const std::string& format, const std::string& file);
 
 }  // namespace nestwalk::sim

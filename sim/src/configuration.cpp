@@ -34,7 +34,7 @@ std::vector<fs::path> preset_folders() {
 Json read_json(const std::string& file) {
   try {
     const std::string text = models::read_text(file, models::kMostWrittenBytes);
-    models::check_nesting(text, file);
+    models::check_json(text, file);
     return Json::parse(text);
   } catch (const models::TextError& error) {
     throw UsageError(error.what());
@@ -70,7 +70,7 @@ std::string nearest_key(const Json& object, const Json& schema, const std::strin
 // What a user typed: JSON where it is JSON, else a word.
 Json typed(const std::string& text, const std::string& where) {
   try {
-    models::check_nesting(text, where);
+    models::check_json(text, where);
     (void)Json(text).dump();  // throws, unless it is UTF-8, which documents are
   } catch (const Json::exception&) {
     throw UsageError(where + ": is not UTF-8");

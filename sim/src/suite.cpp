@@ -3,6 +3,7 @@
 
 #include "suite.hpp"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "nestwalk/models/text_file.hpp"
@@ -35,10 +36,7 @@ std::string beside(const std::string& file, const std::string& path) {
 Suite read_suite(const std::string& file) {
   const Json json =
       read_object(file, models::kMostWrittenBytes, "nestwalk gate --help shows a suite");
-  if (text_at(json, "format", file) != "nestwalk-suite" || !json.contains("version") ||
-      json["version"] != 1) {
-    fail(file, "is not a nestwalk-suite of version 1");
-  }
+  expect_format(json, "nestwalk-suite", file);
   Suite suite;
   suite.baseline = beside(file, text_at(json, "baseline", file));
   if (json.contains("tolerances_percent")) suite.tolerances = json["tolerances_percent"];
@@ -53,6 +51,10 @@ Suite read_suite(const std::string& file) {
     if (!each.is_object()) fail(file, "a case is not an object");
     Plan plan{text_at(each, "name", file), beside(file, text_at(each, "trace", file)),
               Configuration(preset_file(text_at(each, "preset", file)))};
+    const auto same = [&](const Plan& other) { return other.name == plan.name; };
+    if (std::any_of(suite.plans.begin(), suite.plans.end(), same)) {
+      fail(file, "two cases are called " + plan.name);
+    }
     (void)traces::Reader(traces::open_source(plan.trace));  // is it one?
     const Json settings = each.value("set", Json::array());
     for (const Json& setting : settings) {
@@ -66,6 +68,7 @@ Suite read_suite(const std::string& file) {
 
 Json read_baseline(const std::string& file) {
   const Json json = read_object(file, models::kMostResultBytes, "--update writes it");
+  expect_format(json, "nestwalk-baseline", file);
   if (!json.contains("cases") || !json["cases"].is_object()) {
     fail(file, "\"cases\" is missing, or not an object");
   }

@@ -169,7 +169,7 @@ TEST_F(BadInput, BrokenJson) {
   complains("nestwalk config print -p ./p.json", 2, "./p.json: name is 1, not a string");
   run("nestwalk run t.nwt -o d; echo '{}' > d/run.json");
   complains("nestwalk compare d", 4, "d/run.json: does not say whether the run ended early");
-  run("echo '{\"statistics\": [1]}' > d/stats.json");
+  run("sed -i 's/\"statistics\": {/\"statistics\": [1], \"more\": {/' d/stats.json");
   complains("nestwalk compare d", 4, "d/stats.json: has no statistics");
 }
 
@@ -239,6 +239,46 @@ TEST_F(BadInput, BaselineWithAStatisticThatIsNoNumber) {
 }
 
 // Every command, with names that are not UTF-8, have an escape sequence, and a second line.
+// What says two things is not taken for one of them.
+TEST_F(BadInput, FilesThatContradictThemselves) {
+  const auto write = [&](const std::string& file, const std::string& text) {
+    std::ofstream(folder() / file) << text;
+  };
+  write("twice.json", R"({"run": {"limit": 10}, "run": {"limit": 20}})");
+  complains("nestwalk run t.nwt --config twice.json", 2,
+            "twice.json: expected each key once, found run twice");
+  complains(R"(nestwalk run t.nwt --set 'hypervisor.schedule=[{"operation": "zap", )"
+            R"("operation": "map", "at": 1}]')",
+            2, "expected each key once, found operation twice");
+
+  run("nestwalk run t.nwt -o whole; nestwalk run t.nwt -o other");
+  const auto say = [&](const std::string& pattern, const std::string& file) {
+    EXPECT_EQ(run("cp -r whole bad; sed -i '" + pattern + "' bad/" + file).exit_code, 0);
+    const Result result = run("nestwalk compare bad other 2>&1");
+    EXPECT_EQ(result.exit_code, 4) << pattern;
+    run("rm -r bad");
+    return result.output;
+  };
+  const std::string agree =
+      "bad/run.json: and stats.json do not agree whether the run ended early\n";
+  EXPECT_THAT(say("s/\"ended_early\": \"\"/\"ended_early\": \"why\"/", "stats.json"),
+              HasSubstr(agree));
+  EXPECT_THAT(say("s/\"complete\": true/\"complete\": false/", "run.json"), HasSubstr(agree));
+  EXPECT_THAT(say("s/nestwalk-stats/other/", "stats.json"),
+              HasSubstr("bad/stats.json: is not a nestwalk-stats of version 1\n"));
+  EXPECT_THAT(say("s/\"version\": 1/\"version\": 2/", "stats.json"),
+              HasSubstr("bad/stats.json: is not a nestwalk-stats of version 1\n"));
+
+  const std::string suite = R"({"format": "nestwalk-suite", "version": 1, "baseline": "b.json",
+    "cases": [{"name": "a", "trace": "t.nwt", "preset": "simple"})";
+  write("two.json", suite + R"(, {"name": "a", "trace": "t.nwt", "preset": "zen4"}]})");
+  complains("nestwalk gate two.json --update", 4, "two.json: two cases are called a");
+  write("s.json", suite + "]}");
+  EXPECT_EQ(run("nestwalk gate s.json --update").exit_code, 0);
+  run("sed -i 's/\"version\": 1/\"version\": 99/' b.json");
+  complains("nestwalk gate s.json", 4, "b.json: is not a nestwalk-baseline of version 1");
+}
+
 TEST_F(BadInput, NamesOfAnyBytes) {
   const auto is_clean = [](const std::string& text) {
     bool valid = true;

@@ -61,6 +61,44 @@ TEST_F(Run, VcpusWithoutRecordsCostNextToNothing) {
 #endif
 }
 
+// An address that is none is none, whatever the TLBs have for one that differs only in bits 63:59,
+// which they do not know their entries by (Intel SDM vol. 1, "Canonical Addressing"; Arm ARM D8,
+// "Input address size"; RISC-V privileged spec, "Virtual Address Translation Process").
+TEST_F(Run, RefusesAddressesThatLookLikeCachedOnes) {
+  std::ofstream(folder() / "a.csv") << "vcpu,gva,kind\n0,0x1000,write\n"
+                                       "0,0x0800000000001000,read\n0,0x8000000000001000,write\n";
+  std::ofstream(folder() / "g.csv") << "vcpu,gpa,kind\n0,0x1000,write\n0,0x0800000000001000,read\n";
+  for (const auto& [architecture, preset] :
+       {std::pair("x86_64", "skylake-sp"), {"aarch64", "cortex-a76"}, {"riscv64", "kunminghu"}}) {
+    const std::string from =
+        std::string("nestwalk trace import --from csv --architecture ") + architecture + " ";
+    must(from + "a.csv -o a.nwt");
+    for (const char* const window : {"1", "4"}) {
+      must(std::string("nestwalk run a.nwt --force -o a -p ") + preset +
+           " --set vcpu.window=" + window);
+      EXPECT_EQ(statistics("a")["access.total"], 1) << architecture;
+      EXPECT_EQ(statistics("a")["access.untranslatable"], 2) << architecture;
+    }
+    must(from + "g.csv -o g.nwt");
+    must(std::string("nestwalk run g.nwt --force -o g -p ") + preset + " --set guest.tables=none");
+    EXPECT_EQ(statistics("g")["access.emulated"], 1) << architecture;
+  }
+}
+
+// A table that the guest makes while the hypervisor takes its page away: it is in the memory that
+// the page gets the next time.
+TEST_F(Run, KeepsReplayedTablesWhoseMemoryIsTakenAway) {
+  must("nestwalk trace merge '" NESTWALK_TRACE_SAMPLES "/x86_64-linux.nwt' '" NESTWALK_TRACE_SAMPLES
+       "/x86_64-linux.nwt' -o t.nwt");
+  for (const char* const at : {"65788000", "65792000", "65796000", "65804000"}) {
+    must(std::string("nestwalk run t.nwt -p zen4 --set guest.tables=replayed --limit 250000 "
+                     "--set hypervisor.backing=eager --set 'hypervisor.schedule=[{\"operation\": "
+                     "\"zap\", \"gpa\": \"0x1a11000\", \"bytes\": 16777216, \"at\": ") +
+         at + "}]' -o a --force");
+    EXPECT_EQ(statistics("a").value("replay.guest_faults", 0), 0) << at;
+  }
+}
+
 // 64 vCPUs play for much longer than the test waits. The second before the signal is at most one of
 // processor time, however busy the machine is.
 TEST_F(Run, EndsWithinTwoSecondsAfterASignal) {

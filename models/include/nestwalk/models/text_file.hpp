@@ -32,8 +32,9 @@ inline constexpr unsigned kDeepestJson = 64;
 /// All of a file. Throws TextError if it cannot be read or has more bytes; std::system_error where
 /// the process may open no more files, which is not the file's fault.
 std::string read_text(const std::string& file, std::size_t most_bytes);
-/// Throws TextError if JSON nests deeper than kDeepestJson. Recursive code that visits the parsed
-/// values could overflow the stack otherwise.
-void check_nesting(const std::string& json, const std::string& name);
+/// Throws TextError if JSON nests deeper than kDeepestJson: recursive code that visits the parsed
+/// values could overflow the stack otherwise. Or if an object has a key twice: a parser would take
+/// the last one without a word. Text that is no JSON passes.
+void check_json(const std::string& json, const std::string& name);
 
 }  // namespace nestwalk::models
