@@ -161,7 +161,8 @@ TEST_F(Compare, FailingCaseTakesNothingWithIt) {
 TEST_F(Compare, TakesRunsWithDifferentStatistics) {
   const auto write = [&](const std::string& name, const Json& statistics) {
     std::filesystem::create_directory(folder() / name);
-    std::ofstream(folder() / name / "stats.json") << Json{{"statistics", statistics}};
+    std::ofstream(folder() / name / "stats.json")
+        << Json{{"format", "nestwalk-stats"}, {"version", 1}, {"statistics", statistics}};
     std::ofstream(folder() / name / "run.json") << R"({"ended_early": ""})";
   };
   write("a", {{"x", 4}, {"y", 2}});
