@@ -241,6 +241,8 @@ void Mmu::refuse(Miss& miss, const Translation& entry) {
 // Invalidate Cached Mappings", for EPT violations).
 void Mmu::forget_refused(const Miss& miss) {
   if (miss.regime.architecture() != Architecture::X86_64) return;
+  const Fault& fault = miss.outcome->fault;
+  if (fault.kind == FaultKind::BadAddress && !fault.nested) return;  // #GP removes nothing
   const auto drop_address = [&](auto& cache) {
     cache.drop(miss.request.address, miss.regime.combined);
     cache.drop(miss.request.address, miss.regime.global);
@@ -249,7 +251,6 @@ void Mmu::forget_refused(const Miss& miss) {
   drop_address(data_tlb_);
   drop_address(second_tlb_);
   drop_address(walker_.guest_walk_cache());
-  const Fault& fault = miss.outcome->fault;
   if (!fault.nested) return;
   walker_.nested_walk_cache().drop(fault.guest_physical, miss.regime.nested_only);
   walker_.nested_tlb().drop(fault.guest_physical, miss.regime.nested_only);

@@ -85,6 +85,16 @@ TEST_F(Run, RefusesAddressesThatLookLikeCachedOnes) {
   }
 }
 
+// A #GP removes no translation (Intel SDM vol. 3A, "Operations that Invalidate TLBs and
+// Paging-Structure Caches": a page fault does), least of all that of another address.
+TEST_F(Run, KeepsWhatIsCachedWhenAnAddressIsNone) {
+  std::ofstream(folder() / "a.csv") << "kind,gva\nread,0x401000\nread,0x401000\n"
+                                       "read,0xf800000000401000\nread,0x401000\nread,0x401000\n";
+  must("nestwalk trace import --from csv --architecture x86_64 a.csv -o a.nwt");
+  must("nestwalk run a.nwt -p skylake-sp -o a");
+  EXPECT_EQ(statistics("a")["tlb.first_hits"], 3);  // all but the first, which faults and walks
+}
+
 // A table that the guest makes while the hypervisor takes its page away: it is in the memory that
 // the page gets the next time.
 TEST_F(Run, KeepsReplayedTablesWhoseMemoryIsTakenAway) {
