@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <initializer_list>
+#include <string_view>
 
 #include "nestwalk/models/text_file.hpp"
 #include "nestwalk/traces/error.hpp"
@@ -26,6 +28,15 @@ std::string text_at(const Json& object, const char* key, const std::string& file
   return object[key].get<std::string>();
 }
 
+void expect_keys(const Json& object, std::initializer_list<const char*> known,
+                 const std::string& file) {
+  for (const auto& [key, value] : object.items()) {
+    if (std::find(known.begin(), known.end(), std::string_view(key)) == known.end()) {
+      fail(file, "there is no key \"" + key + "\" in suites");
+    }
+  }
+}
+
 // Relative to the suite, unless it stands alone.
 std::string beside(const std::string& file, const std::string& path) {
   return (fs::path(file).parent_path() / path).string();
@@ -37,6 +48,8 @@ Suite read_suite(const std::string& file) {
   const Json json =
       read_object(file, models::kMostWrittenBytes, "nestwalk gate --help shows a suite");
   expect_format(json, "nestwalk-suite", file);
+  expect_keys(json, {"$schema", "format", "version", "baseline", "tolerances_percent", "cases"},
+              file);
   Suite suite;
   suite.baseline = beside(file, text_at(json, "baseline", file));
   if (json.contains("tolerances_percent")) suite.tolerances = json["tolerances_percent"];
@@ -49,6 +62,7 @@ Suite read_suite(const std::string& file) {
   }
   for (const Json& each : json["cases"]) {
     if (!each.is_object()) fail(file, "a case is not an object");
+    expect_keys(each, {"name", "trace", "preset", "set"}, file);
     Plan plan{text_at(each, "name", file), beside(file, text_at(each, "trace", file)),
               Configuration(preset_file(text_at(each, "preset", file)))};
     const auto same = [&](const Plan& other) { return other.name == plan.name; };
@@ -57,6 +71,7 @@ Suite read_suite(const std::string& file) {
     }
     (void)traces::Reader(traces::open_source(plan.trace));  // is it one?
     const Json settings = each.value("set", Json::array());
+    if (!settings.is_array()) fail(file, plan.name + ": \"set\" is not a list of texts");
     for (const Json& setting : settings) {
       if (!setting.is_string()) fail(file, plan.name + ": \"set\" is not a list of texts");
       plan.configuration.set(setting.get<std::string>());

@@ -273,6 +273,11 @@ TEST_F(BadInput, FilesThatContradictThemselves) {
     "cases": [{"name": "a", "trace": "t.nwt", "preset": "simple"})";
   write("two.json", suite + R"(, {"name": "a", "trace": "t.nwt", "preset": "zen4"}]})");
   complains("nestwalk gate two.json --update", 4, "two.json: two cases are called a");
+  write("keys.json", suite + R"(], "tolerance_percent": {}})");
+  complains("nestwalk gate keys.json --update", 4,
+            "keys.json: there is no key \"tolerance_percent\" in suites");
+  write("set.json", suite.substr(0, suite.size() - 1) + R"(, "set": {"x": "vcpu.window=4"}}]})");
+  complains("nestwalk gate set.json --update", 4, "set.json: a: \"set\" is not a list of texts");
   write("s.json", suite + "]}");
   EXPECT_EQ(run("nestwalk gate s.json --update").exit_code, 0);
   run("sed -i 's/\"version\": 1/\"version\": 99/' b.json");
