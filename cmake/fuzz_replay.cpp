@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// A fuzzer without libFuzzer: runs each file of its arguments, and of those that are folders.
+// Runs a fuzz target without libFuzzer: once with each file that it is given, or finds in a folder.
 
 #include <algorithm>
 #include <cstdint>
@@ -30,7 +30,7 @@ void run(const fs::path& file) {
     std::fprintf(stderr, "%s: cannot be read\n", file.c_str());
     std::exit(1);
   }
-  // Whoever looks at this when it crashed finds the file's name in the last line.
+  // After a crash, the last line of the output names the input.
   std::printf("%s\n", file.c_str());
   std::fflush(stdout);
   const std::vector<std::uint8_t> bytes(text.begin(), text.end());

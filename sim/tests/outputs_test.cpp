@@ -32,6 +32,10 @@ class Outputs : public Program {
  protected:
   void SetUp() override {
     must("nestwalk trace gen random bytes=1M accesses=20000 -o t.nwt");
+    write_suite();
+  }
+  /// Of two runs of t.nwt.
+  void write_suite() {
     std::ofstream(folder() / "s.json") << R"({"format": "nestwalk-suite", "version": 1,
         "baseline": "b.json", "cases": [
           {"name": "one", "trace": "t.nwt", "preset": "simple"},
@@ -229,10 +233,7 @@ class Interrupted : public Outputs {
  protected:
   void SetUp() override {
     must("nestwalk trace gen random bytes=1G accesses=10M -o long.nwt; cp long.nwt t.nwt");
-    std::ofstream(folder() / "s.json") << R"({"format": "nestwalk-suite", "version": 1,
-        "baseline": "b.json", "cases": [
-          {"name": "one", "trace": "long.nwt", "preset": "simple"},
-          {"name": "two", "trace": "long.nwt", "preset": "zen4"}]})";
+    write_suite();
   }
   /// The program alone gets the signal, not its children.
   Result interrupt(const std::string& command, const char* signal = "TERM") {

@@ -22,8 +22,8 @@ class Agenda {
     const auto found = seats_.find(seat);
     return found == seats_.end() ? nullptr : found->second;
   }
-  /// Calls visit(Obligation&) for those that were added since the same one asked last; none may be
-  /// added or removed meanwhile.
+  /// Calls visit(Obligation&) for each obligation that was added since the last call with the same
+  /// `who`. `visit` may neither add nor remove any.
   template <class Visit>
   void for_each_new(u64 who, Visit&& visit) {
     if (seats_.empty()) return;

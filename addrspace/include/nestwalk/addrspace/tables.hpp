@@ -149,7 +149,7 @@ class Tables {
   }
 
   /// Guest memory for a leaf at `level`, zeroed: a guest never sees what a frame held before.
-  /// Whoever puts it into an entry says so by `count_owned`, for many at once where there are many.
+  /// The caller counts it with `count_owned` when it is mapped: once for many pages in a loop.
   [[gnu::always_inline]] Result<Output> new_leaf_memory(unsigned level) {
     const Result<Output> memory = level == 0 ? alloc_page() : alloc(order(level));
     if constexpr (!H::kFramesComeZeroed) {

@@ -195,7 +195,7 @@ class Mmu final : public Actor {
   const TranslationCache<Translation>& first_level(AccessKind access) const {
     return access == AccessKind::Execute && fetch_tlb_.present() ? fetch_tlb_ : data_tlb_;
   }
-  /// Else no entry is its own, whatever the bits say that entries are known by.
+  /// Bits 63:59 are in no key: if they are not the sign of the rest, no entry is the address's own.
   static bool has_sign(u64 address, const Regime& regime) {
     return (address + regime.sign) >> kAddressBits == 0;
   }

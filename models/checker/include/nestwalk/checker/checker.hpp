@@ -141,7 +141,7 @@ class Checker final : public Events {
     std::set<u32> ran;                 ///< VMs of whose second stage it may hold something
     std::set<u32> linear;              ///< and of whose first stage
     std::vector<Flight> flights;       ///< what it did not wait for
-    std::vector<Flush> flushes;        ///< likewise, of whole VMs
+    std::vector<Flush> flushes;        ///< fences of whole VMs that it did not wait for
     std::vector<Again> unordered;      ///< fences that came before the stores of this one were seen
     std::vector<Again> posted;         ///< RISC-V: HINVAL without SFENCE.W.INVAL, of this one
     std::vector<Issued> useless;
@@ -228,7 +228,7 @@ class Checker final : public Events {
   u64 order_ = 0;       ///< counts stores, fences and barriers
   u64 unreported_ = 0;  ///< open obligations that may be reported yet
   u32 operations_running_ = 0;
-  /// One for each VM that ended; by VMID and by root, and by order, those that hold such tags.
+  /// One obligation for each destroyed VM whose tags may still be cached; found by VMID and root.
   std::list<Obligation> retired_;
   std::map<std::pair<u64, u64>, Obligation*> retired_vmids_;
   std::map<std::pair<u64, u64>, Obligation*> retired_roots_;
