@@ -65,7 +65,29 @@ constexpr FormatRow kFormats[] = {
 
 constexpr const char* kFirstLine = "nestwalk-fence-log 1";
 
+std::string hex(u64 value) { return addrspace::Text<32>().add_hex(value).c_str(); }
+
 }  // namespace
+
+void AddressSet::remove(u64 first, u64 bytes) {
+  const u64 last = first + (bytes - 1);
+  auto range = last_.upper_bound(last);
+  while (range != last_.begin() && std::prev(range)->second >= first) {
+    --range;
+    const u64 from = range->first, to = range->second;
+    range = last_.erase(range);
+    if (to > last) range = last_.emplace(last + 1, to).first;
+    if (from < first) range = last_.emplace(from, first - 1).first;
+  }
+}
+
+std::optional<u64> AddressSet::find(u64 first, u64 bytes) const {
+  const u64 last = first + (bytes - 1);
+  auto range = last_.upper_bound(first);
+  if (range != last_.begin() && std::prev(range)->second >= first) return first;
+  if (range != last_.end() && range->first <= last) return range->first;
+  return std::nullopt;
+}
 
 /// The words of one line, from left to right.
 class LogReader::Line {
@@ -176,6 +198,14 @@ LogReader::Known& LogReader::living_vm(Line& line) {
   return known;
 }
 
+void LogReader::expect_inside(Line& line, u32 processor, const Known& known) const {
+  const Vm* const inside = processors_[processor].inside;
+  const bool untold = inside == nullptr && (known.untold >> processor & 1) != 0;
+  if (inside == &known.vm || untold) return;
+  line.fail("a processor that is in VM " + std::to_string(known.vm.id),
+            inside == nullptr ? "one in no guest" : "one in VM " + std::to_string(inside->id));
+}
+
 void LogReader::event(Line& line, Events& events) {
   using Handler = void (LogReader::*)(Line&, const Moment&, Events&);
   struct Row {
@@ -223,8 +253,7 @@ void LogReader::store(Line& line, const Moment& when, Events& events) {
   line.end();
   u64& entry = entries_[slot];
   if (((before ^ entry) & ~(before & set_by_hardware())) != 0) {
-    const auto known = addrspace::Text<32>().add_hex(entry);
-    line.fail(std::string("what was stored there, ") + known.c_str(), Line::quoted(said));
+    line.fail("what was stored there, " + hex(entry), Line::quoted(said));
   }
   entry = after;
   events.entry_stored(when, slot, before, after);
@@ -260,19 +289,17 @@ void LogReader::enter(Line& line, const Moment& when, Events& events) {
 void LogReader::exit(Line& line, const Moment& when, Events& events) {
   Known& known = living_vm(line);
   line.end();
-  const Vm*& inside = processors_[when.processor].inside;
-  const bool untold = inside == nullptr && (known.untold >> when.processor & 1) != 0;
-  if (inside != &known.vm && !untold) {
-    line.fail("a processor that is in VM " + std::to_string(known.vm.id),
-              inside == nullptr ? "one in no guest" : "one in VM " + std::to_string(inside->id));
-  }
-  inside = nullptr;
+  expect_inside(line, when.processor, known);
+  processors_[when.processor].inside = nullptr;
   known.untold &= ~(u64{1} << when.processor);
   events.vm_left(when, known.vm.id);
 }
 
+// The hypervisor may have left the guest when it tells of its fault.
 void LogReader::fault(Line& line, const Moment& when, Events& events) {
-  const u32 vm = living_vm(line).vm.id;
+  const Known& known = living_vm(line);
+  const u32 vm = known.vm.id;
+  if (processors_[when.processor].inside != nullptr) expect_inside(line, when.processor, known);
   const u64 gpa = line.number("a guest-physical address");
   addrspace::Access access{};
   if (!line.at_end()) {
@@ -298,18 +325,30 @@ void LogReader::destroy(Line& line, const Moment& when, Events& events) {
   events.vm_destroyed(when, known.vm.id);
 }
 
+// A log that tells of no `alloc` may free the same memory again: it was taken in between.
 void LogReader::free(Line& line, const Moment& when, Events& events) {
   const auto [first, bytes] = frames(line);
+  if (const auto known = freed_.find(first, bytes); known && tells_of_taken_) {
+    line.fail("memory that is not free already", hex(*known));
+  }
+  freed_.add(first, bytes);
+  taken_.remove(first, bytes);
   events.frames_freed(when, first, bytes);
 }
 
 void LogReader::alloc(Line& line, const Moment& when, Events& events) {
   const auto [first, bytes] = frames(line);
+  if (const auto known = taken_.find(first, bytes)) {
+    line.fail("memory that is not taken already", hex(*known));
+  }
+  tells_of_taken_ = true;
+  taken_.add(first, bytes);
+  freed_.remove(first, bytes);
   events.frames_allocated(when, first, bytes);
 }
 
 /// Whose contents are not known any more.
-std::pair<u64, u64> LogReader::frames(Line& line) {
+LogReader::Frames LogReader::frames(Line& line) {
   const u64 first = line.multiple(4096, "an address, a multiple of 4096");
   const u64 bytes = line.multiple(4096, "a size, a multiple of 4096");
   if (bytes == 0 || first + (bytes - 1) < first) line.fail("a size", Line::quoted(line.last()));
@@ -427,7 +466,9 @@ void LogReader::access(Line& line, const Moment& when, Events& events) {
   Access access;
   access.when = when;
   access.position = line_;
-  access.vm = living_vm(line).vm.id;
+  const Known& known = living_vm(line);
+  expect_inside(line, when.processor, known);
+  access.vm = known.vm.id;
   access.gva = line.number("a guest-virtual address");
   access.gpa = line.number("a guest-physical address");
   const std::string kind = line.word("read or write");

@@ -91,6 +91,61 @@ TEST(Refusal, WhatContradictsTheLinesBefore) {
             "log: line 2: expected each property once, found \"dirty\"");
 }
 
+// What a VM does is told where it runs.
+TEST(Refusal, AccessesAndFaultsOfAnotherVm) {
+  const std::string start =
+      "nestwalk-fence-log 1\n0 0 vm 1 ept root=0x10000 processors=1\n"
+      "0 0 vm 2 ept root=0x20000 processors=2\n0 2 enter 2\n";
+  EXPECT_EQ(refusal_of(start + "0 2 access 2 0 0 read\n0 2 fault 2 0\n"), "");
+  EXPECT_EQ(refusal_of(start + "0 0 access 1 0 0 read\n0 1 access 2 0 0 read\n"), "");
+  EXPECT_EQ(refusal_of(start + "0 2 access 1 0 0 read\n"),
+            "log: line 5: expected a processor that is in VM 1, found one in VM 2");
+  EXPECT_EQ(refusal_of(start + "0 3 access 1 0 0 read\n"),
+            "log: line 5: expected a processor that is in VM 1, found one in no guest");
+  EXPECT_EQ(refusal_of(start + "0 0 exit 1\n0 0 access 1 0 0 read\n"),
+            "log: line 6: expected a processor that is in VM 1, found one in no guest");
+  EXPECT_EQ(refusal_of(start + "0 2 fault 1 0\n"),
+            "log: line 5: expected a processor that is in VM 1, found one in VM 2");
+  // Its hypervisor tells of it after the exit.
+  EXPECT_EQ(refusal_of(start + "0 2 exit 2\n0 2 fault 2 0\n"), "");
+}
+
+TEST(Refusal, MemoryThatIsTakenOrFreedTwice) {
+  const std::string start = "nestwalk-fence-log 1\n0 0 vm 1 ept root=0x10000\n";
+  const std::string taken = start + "0 0 alloc 0x20000 0x4000\n";
+  EXPECT_EQ(refusal_of(taken + "0 0 alloc 0x1f000 0x2000\n"),
+            "log: line 4: expected memory that is not taken already, found 0x20000");
+  EXPECT_EQ(refusal_of(taken + "0 0 free 0x21000 0x1000\n0 0 alloc 0x21000 0x1000\n"), "");
+  EXPECT_EQ(refusal_of(taken + "0 0 free 0x21000 0x1000\n0 0 free 0x20000 0x4000\n"),
+            "log: line 5: expected memory that is not free already, found 0x21000");
+  EXPECT_EQ(refusal_of(taken + "0 0 free 0x21000 0x1000\n0 0 alloc 0x21000 0x2000\n"),
+            "log: line 5: expected memory that is not taken already, found 0x22000");
+  EXPECT_EQ(refusal_of(taken + "0 0 free 0x1f000 0x1000\n0 0 free 0x24000 0x1000\n"), "");
+  // This log does not tell of what is taken.
+  EXPECT_EQ(refusal_of(start + "0 0 free 0x20000 0x1000\n0 0 free 0x20000 0x1000\n"), "");
+}
+
+// Against one flag for each of 256 addresses.
+TEST(AddressSet, IsASetOfAddresses) {
+  std::mt19937_64 random(2026);
+  AddressSet set;
+  std::array<bool, 256> naive{};
+  const u64 base = ~u64{0} - 255;  // up to the last address there is
+  for (int n = 0; n < 20000; ++n) {
+    const u64 first = random() % 256;
+    const u64 bytes = 1 + random() % std::min<u64>(256 - first, 40);
+    const auto begin = naive.begin() + static_cast<std::ptrdiff_t>(first);
+    const auto end = begin + static_cast<std::ptrdiff_t>(bytes);
+    const auto found = std::find(begin, end, true);
+    const auto expected =
+        found == end ? std::nullopt : std::optional(base + static_cast<u64>(found - naive.begin()));
+    ASSERT_EQ(set.find(base + first, bytes), expected) << n;
+    const bool adds = random() % 2 == 0;
+    adds ? set.add(base + first, bytes) : set.remove(base + first, bytes);
+    std::fill(begin, end, adds);
+  }
+}
+
 TEST(Refusal, TheAllocationOfATableThatIsLinked) {
   EXPECT_EQ(refusal_after_preamble(kX86, "1 0 alloc 0x20000 0x8000\n"),
             "log: line 13: expected memory without a table that is linked, found the one at "

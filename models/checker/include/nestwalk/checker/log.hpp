@@ -8,6 +8,7 @@
 #include <istream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -24,6 +25,21 @@ class LogError : public models::TextError {
 
 /// Of a line, without its end.
 inline constexpr std::size_t kMostLineBytes = 4096;
+
+/// Ranges of addresses that do not overlap, by first address.
+class AddressSet {
+ public:
+  void add(u64 first, u64 bytes) {
+    remove(first, bytes);
+    last_[first] = first + (bytes - 1);
+  }
+  void remove(u64 first, u64 bytes);
+  /// The lowest address of the range that is in the set.
+  std::optional<u64> find(u64 first, u64 bytes) const;
+
+ private:
+  std::map<u64, u64> last_;
+};
 
 /// Keeps what the VMs that it told of need: outlives the checker that it feeds.
 class LogReader {
@@ -49,7 +65,10 @@ class LogReader {
   void fault(Line& line, const Moment& when, Events& events);
   void free(Line& line, const Moment& when, Events& events);
   void alloc(Line& line, const Moment& when, Events& events);
-  std::pair<u64, u64> frames(Line& line);
+  struct Frames {
+    u64 first, bytes;
+  };
+  Frames frames(Line& line);
   /// A VM that was told of.
   struct Known {
     Vm vm;
@@ -58,6 +77,7 @@ class LogReader {
   };
   Known& known_vm(Line& line);
   Known& living_vm(Line& line);
+  void expect_inside(Line& line, u32 processor, const Known& known) const;
   u64 set_by_hardware() const;
 
   /// What the lines before say of a processor.
@@ -71,6 +91,8 @@ class LogReader {
   const models::EntryFormat* first_format_ = nullptr;
   std::array<Processor, kMostProcessors> processors_{};
   std::map<u64, u64> entries_;  ///< by slot
+  AddressSet freed_, taken_;    ///< of frames: what was told of last
+  bool tells_of_taken_ = false;
   u64 line_ = 0;
 };
 
