@@ -85,6 +85,12 @@ void expect_format(const Json& json, const std::string& format, const std::strin
   }
 }
 
+void expect_statistic(const std::string& name, const Json& value, const std::string& file) {
+  if (value.is_number() && value.get<double>() >= 0) return;
+  throw traces::InputError(
+      file, name + ": expected a number that is not negative, found " + value.dump());
+}
+
 Case read_case(const std::string& directory) {
   const std::string hint = "nestwalk run -o writes it";
   const std::string file = directory + "/stats.json";
@@ -94,7 +100,7 @@ Case read_case(const std::string& directory) {
     throw traces::InputError(file, "has no statistics");
   }
   for (const auto& [name, value] : stats["statistics"].items()) {
-    if (!value.is_number()) throw traces::InputError(file, name + " is not a number");
+    expect_statistic(name, value, file);
   }
   const Json record = read_object(directory + "/run.json", models::kMostResultBytes, hint);
   if (!record.contains("ended_early") || !record["ended_early"].is_string()) {

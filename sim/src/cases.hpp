@@ -46,5 +46,7 @@ ExitCode report_trouble(const std::vector<Case>& cases);
 Json read_object(const std::string& file, std::size_t most_bytes, const std::string& hint);
 /// InputError, unless it says that it is this, of version 1.
 void expect_format(const Json& json, const std::string& format, const std::string& file);
+/// InputError, unless a statistic can have this value.
+void expect_statistic(const std::string& name, const Json& value, const std::string& file);
 
 }  // namespace nestwalk::sim

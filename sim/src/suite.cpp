@@ -90,9 +90,7 @@ Json read_baseline(const std::string& file) {
   for (const auto& [name, statistics] : json["cases"].items()) {
     if (!statistics.is_object()) fail(file, name + " is not an object");
     for (const auto& [statistic, value] : statistics.items()) {
-      if (!value.is_number()) {
-        fail(file, name + ": " + statistic + ": expected a number, found " + value.dump());
-      }
+      expect_statistic(name + ": " + statistic, value, file);
     }
   }
   return json["cases"];

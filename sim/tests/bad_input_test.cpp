@@ -230,12 +230,19 @@ TEST_F(BadInput, ScheduleThatLeavesTheGuestNoTime) {
             "hypervisor.schedule: expected at most 4096 operations, found 4097");
 }
 
-TEST_F(BadInput, BaselineWithAStatisticThatIsNoNumber) {
+TEST_F(BadInput, StatisticsThatNoRunHas) {
   run("nestwalk run t.nwt -o d; nestwalk gate d --baseline b.json --update");
   expect("nestwalk gate d --baseline b.json", 0, "All 1 runs are as they were.\n");
   run("sed -i s/.access.total.:/\\\"more\\\":null,\\&/ b.json");
   complains("nestwalk gate d --baseline b.json", 4,
-            "b.json: d: more: expected a number, found null");
+            "b.json: d: more: expected a number that is not negative, found null");
+  run("sed -i s/:null/:-1/ b.json; sed -i 's/\"access.total\": [0-9]*/\"access.total\": -5/' "
+      "d/stats.json");
+  complains("nestwalk gate d --baseline b.json", 4,
+            "d/stats.json: access.total: expected a number that is not negative, found -5");
+  run("nestwalk run t.nwt -o d --force");
+  complains("nestwalk gate d --baseline b.json", 4,
+            "b.json: d: more: expected a number that is not negative, found -1");
 }
 
 // Every command, with names that are not UTF-8, have an escape sequence, and a second line.

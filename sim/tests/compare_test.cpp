@@ -170,7 +170,8 @@ TEST_F(Compare, TakesRunsWithDifferentStatistics) {
   expect("nestwalk compare a b --all --format csv", 0,
          "statistic,a,b,ratio\nx,4,6,1.50\ny,2,-,\nz,-,3,\n");
   write("c", {{"x", "six"}});
-  expect("nestwalk compare a c", 4, "nestwalk: c/stats.json: x is not a number\n");
+  expect("nestwalk compare a c", 4,
+         "nestwalk: c/stats.json: x: expected a number that is not negative, found \"six\"\n");
 }
 
 }  // namespace
