@@ -32,6 +32,23 @@ Cycle Mmu::cycles() const {
          counts_.merged_cycles + walk_totals_.cycles();
 }
 
+void Mmu::note_tags(std::vector<bool>& in_use) const {
+  regime_.note_tags(in_use);
+  for (const std::unique_ptr<Miss>& miss : misses_) {
+    if (miss->active) miss->regime.note_tags(in_use);
+  }
+}
+
+void Mmu::drop_other_tags(const std::vector<bool>& in_use) {
+  const auto drop_from = [&](auto&... caches) {
+    const auto is_other = [&](const EntryKey& where, const auto&) { return !in_use[where.tag]; };
+    (caches.drop_if(is_other), ...);
+  };
+  drop_from(fetch_tlb_, data_tlb_, second_tlb_, walker_.guest_walk_cache(),
+            walker_.nested_walk_cache(), walker_.nested_tlb());
+  revoke_if([&](const Grant& grant) { return !in_use[grant.where.tag]; });
+}
+
 const Grant* Mmu::grant(const Request& request) {
   check(grant_holder_ != nullptr, "mmu", "somebody to tell of revoked grants", wheel_.now(),
         request.address);

@@ -3,18 +3,30 @@
 
 #include "nestwalk/models/regime.hpp"
 
-#include <algorithm>
-
 #include "nestwalk/models/check.hpp"
 
 namespace nestwalk::models {
 
 u16 Tags::number(const Tag& tag) {
-  const auto found = std::find(tags_.begin(), tags_.end(), tag);
-  if (found != tags_.end()) return static_cast<u16>(found - tags_.begin());
-  check(tags_.size() < kMost, "tags", "at most 16383 combinations of tags", 0, tags_.size());
-  tags_.push_back(tag);
-  return static_cast<u16>(tags_.size() - 1);
+  const auto [found, is_new] = numbers_.try_emplace(tag);
+  if (!is_new) return found->second;
+  check(numbers_.size() <= kMost, "tags", "at most 16383 combinations of tags", 0, numbers_.size());
+  if (free_.empty()) {
+    free_.push_back(static_cast<u16>(tags_.size()));
+    tags_.emplace_back();
+  }
+  found->second = free_.back();
+  free_.pop_back();
+  tags_[found->second] = tag;
+  return found->second;
+}
+
+void Tags::keep_only(const std::vector<bool>& in_use) {
+  std::erase_if(numbers_, [&](const auto& each) {
+    if (in_use[each.second]) return false;
+    free_.push_back(each.second);
+    return true;
+  });
 }
 
 Regime Regime::tagged(Tags& tags) const {

@@ -163,7 +163,7 @@ VmShape Configuration::resolve_vm(const traces::Header& trace,
   const std::string backing = text("hypervisor.backing");
   const u8 level = flag("hypervisor.large_pages") ? 1 : 0;
   vm.replays_host = backing == "replayed";
-  vm.hypervisor.second_stage = backing != "none";
+  vm.hypervisor.second_stage = backing != "none" && !vm.replays_host;
   if (backing == "none" && vm.guest.tables == GuestTables::None) {
     throw UsageError("guest.tables and hypervisor.backing are none: no stage");
   }
@@ -183,7 +183,7 @@ VmShape Configuration::resolve_vm(const traces::Header& trace,
           : Backend::lazy(static_cast<u8>(number("hypervisor.fault_around")), level);
   vm.hypervisor.levels = static_cast<u8>(number("hypervisor.levels"));
   vm.hypervisor.hardware_dirty = flag("hypervisor.hardware_dirty");
-  if (!vm.guest.mmio.empty() && (vm.replays_host || !vm.hypervisor.second_stage)) {
+  if (!vm.guest.mmio.empty() && !vm.hypervisor.second_stage) {
     throw UsageError(
         "hypervisor.mmio needs a second stage of the engine, but hypervisor.backing is " + backing);
   }
@@ -191,7 +191,7 @@ VmShape Configuration::resolve_vm(const traces::Header& trace,
   vm.hypervisor.drop_fence = number("hypervisor.drop_fence");
   vm.hypervisor.schedule =
       parse_schedule(document_["hypervisor"]["schedule"], "hypervisor.schedule");
-  if (!vm.hypervisor.schedule.empty() && (vm.replays_host || !vm.hypervisor.second_stage)) {
+  if (!vm.hypervisor.schedule.empty() && !vm.hypervisor.second_stage) {
     throw UsageError(
         "hypervisor.schedule needs a second stage of the engine, but hypervisor.backing is " +
         backing);
@@ -238,7 +238,7 @@ RunShape Configuration::resolve(const std::vector<traces::Header>& traces) {
   }
   shape.host_bytes = (number("host.memory") + kGiB - 1) / kGiB * kGiB;
   // Guest-physical addresses, or those of the recorded host, are this machine's.
-  const bool own_addresses = shape.vms[0].replays_host || !shape.vms[0].hypervisor.second_stage;
+  const bool own_addresses = !shape.vms[0].hypervisor.second_stage;
   if (own_addresses) shape.machine.memory_base = 0;
   if (own_addresses && traces.size() > 1) {
     throw UsageError("hypervisor.backing is " + text("hypervisor.backing") +

@@ -97,8 +97,21 @@ bool TraceStream::in_firmware(const traces::Access& access) const {
          access.gva.value() == access.gpa.value();
 }
 
+// No architecture has larger ASIDs: cut, they would be somebody else's.
+void TraceStream::expect_asid(u64 asid) const {
+  if (asid <= 0xffff) return;
+  const auto text = addrspace::Text<32>().add_hex(asid);
+  throw traces::InputError(name_,
+                           std::string("expected an ASID of 16 bits, found ") + text.c_str());
+}
+
 // True if it is an event of recorded tables.
 bool TraceStream::replay(const traces::Event& event) {
+  if (const auto* const space = std::get_if<traces::SpaceSwitch>(&event.detail)) {
+    expect_asid(space->asid);
+  } else if (const auto* const fence = std::get_if<traces::GuestFence>(&event.detail)) {
+    expect_asid(fence->asid);
+  }
   if (const auto* const write = std::get_if<traces::TableWrite>(&event.detail)) {
     const bool nested = write->stage == traces::Stage::Host;
     if (nested && !roots_->both()) return false;

@@ -156,7 +156,7 @@ void VirtualMachine::add_to(software::Totals& all, models::Cycle now) const {
 }
 
 void VirtualMachine::check(checker::Events& events) {
-  if (!shape_.hypervisor.second_stage || shape_.replays_host) {
+  if (!shape_.hypervisor.second_stage) {
     throw software::ShapeError(
         "fences are checked of a second stage of the engine: hypervisor.backing is none or "
         "replayed");

@@ -81,8 +81,8 @@ class HostSpaceOf final : public HostSpace {
   models::EntryFormatOf<F> format_;
 };
 
-// The guest has the machine for itself. There are no tables, so nothing is ever missing, and nobody
-// there who could take something away.
+// The guest has the machine for itself, or its second stage is recorded. The engine has no tables,
+// so nothing is ever missing, and nobody there who could take something away.
 class NativeSpace final : public HostSpace {
  public:
   explicit NativeSpace(const models::HostMemory& memory) : memory_(memory) {}

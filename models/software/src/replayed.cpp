@@ -197,6 +197,25 @@ u16 ReplayedTables::take_number(u16 asid) {
   return asids_[asid] = last_number_;
 }
 
+// A recorded hypervisor may have had more root tables than the caches tell apart. When no tags are
+// left, only what runs keeps its own, and nothing of the rest may be cached. Under the engine's
+// second stage there is one root for each guest, and tags are left always.
+void ReplayedTables::make_room_for_tags() {
+  if (engine_ != nullptr || board_.tags().left() >= 2 * Regime::kTags) return;
+  std::vector<bool> in_use(models::Tags::kMost + 1);
+  for (const State& state : states_) {
+    if (!state.known) continue;
+    state.translating.note_tags(in_use);
+    state.physical.note_tags(in_use);
+  }
+  for (u32 core = 0; core < board_.cores(); ++core) board_.core(core).mmu->note_tags(in_use);
+  for (u32 core = 0; core < board_.cores(); ++core) {
+    board_.core(core).mmu->drop_other_tags(in_use);
+  }
+  board_.tags().keep_only(in_use);
+  ++counts_.fences;
+}
+
 void ReplayedTables::put_on(u32 core, u32 vcpu) {
   on_[core] = vcpu;
   if (vcpu >= states_.size()) states_.resize(vcpu + 1);
@@ -206,6 +225,7 @@ void ReplayedTables::set_vmid(u16 vmid) {
   vmid_ = vmid;
   for (State& state : states_) {
     if (!state.known) continue;
+    make_room_for_tags();
     for (models::Regime* const regime : {&state.translating, &state.physical}) {
       regime->vmid = vmid;
       *regime = regime->tagged(board_.tags());
@@ -218,6 +238,7 @@ void ReplayedTables::enter(u32 number, const TableRoots& roots) {
   if (engine_ == nullptr && roots.nested.on()) nested_ = roots.nested;
   core.known = roots.known && nested_.on();
   if (!core.known) return;
+  make_room_for_tags();
   place_missing(0, ~u64{0});
   core.physical.nested = nested_;
   core.physical.vmid = vmid_;

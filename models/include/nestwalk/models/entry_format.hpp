@@ -58,6 +58,9 @@ struct StageRules {
   bool table_reads_are_writes = false;
   /// The flag fault comes before the permission fault (Arm ARM D8, "Prioritization of MMU faults").
   bool flag_before_permission = false;
+  /// AMD's nested tables: every access is a user's, so that without U/S nothing is permitted (APM
+  /// vol. 2, "Nested Page Table Walk").
+  bool users_only = false;
 };
 
 /// The rules that the architecture has for this stage, on a machine that updates dirty bits or not.
@@ -167,6 +170,9 @@ class EntryFormatOf final : public EntryFormat {
   PackedEntry decode_packed(u64 raw, unsigned level) const override {
     return PackedEntry(decoded(raw, level));
   }
+  Access permitted(Access access) const {
+    return rules().users_only && !access.has(kUser) ? Access{} : access;
+  }
   Entry decoded(u64 raw, unsigned level) const {
     Entry entry;
     if (!F::is_valid(raw, level)) return entry;
@@ -178,12 +184,12 @@ class EntryFormatOf final : public EntryFormat {
     entry.accessed = (raw & F::kAccessed) != 0;
     if (F::is_table(raw, level)) {
       entry.kind = EntryKind::Table;
-      entry.access = detail::table_limits(format_, raw, level);
+      entry.access = permitted(detail::table_limits(format_, raw, level));
       return entry;
     }
     const addrspace::MappingFlags flags = format_.flags(raw, level);
     entry.kind = EntryKind::Leaf;
-    entry.access = detail::leaf_access<F>(flags.access, raw);
+    entry.access = permitted(detail::leaf_access<F>(flags.access, raw));
     entry.memory = flags.memory;
     entry.dirty = F::is_dirty(raw);
     return entry;

@@ -150,6 +150,10 @@ class Mmu final : public Actor {
   void restart_misses() {
     for (const std::unique_ptr<Miss>& miss : misses_) miss->restart = miss->active;
   }
+  /// Notes the tags of what translates now, and of what is under way.
+  void note_tags(std::vector<bool>& in_use) const;
+  /// Everything that is cached under other tags goes.
+  void drop_other_tags(const std::vector<bool>& in_use);
   /// What a TLB holds for an access, handed out until it is revoked; null if none does.
   const Grant* grant(const Request& request);
   void tell_of_revoked(GrantHolder& holder) { grant_holder_ = &holder; }

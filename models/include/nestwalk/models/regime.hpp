@@ -4,6 +4,8 @@
 // What a processor translates with at the moment: the tables of both stages and their tags.
 #pragma once
 
+#include <compare>
+#include <map>
 #include <vector>
 
 #include "nestwalk/models/entry_format.hpp"
@@ -37,7 +39,7 @@ struct PrivilegeRules {
   bool kernel_writes_read_only = false;  ///< x86: CR0.WP is clear
   bool execute_is_read = false;          ///< RISC-V, first stage: vsstatus.MXR or sstatus.MXR
   bool nested_execute_is_read = false;   ///< and the second: sstatus.MXR, not for tables
-  friend bool operator==(const PrivilegeRules&, const PrivilegeRules&) = default;
+  friend auto operator<=>(const PrivilegeRules&, const PrivilegeRules&) = default;
 };
 
 /// The tags of a cached translation. Which of them count is the kind's matter: a guest-physical
@@ -48,19 +50,25 @@ struct Tag {
   u16 asid = 0;            ///< ASID or PCID
   bool global = false;     ///< for every ASID
   PrivilegeRules rules{};  ///< of what the first stage, or both, translate; no fence names them
-  friend bool operator==(const Tag&, const Tag&) = default;
+  friend auto operator<=>(const Tag&, const Tag&) = default;
 };
 
-/// Gives every combination of tags that ever occurs a small number, which the caches compare.
+/// Gives every combination of tags that occurs a small number, which the caches compare.
 class Tags {
  public:
   static constexpr u32 kMost = 0x3fff;  // 14 bits; all ones are in no key
 
   u16 number(const Tag& tag);
   const Tag& tag(u16 number) const { return tags_[number]; }
+  /// How many more there can be.
+  u32 left() const { return kMost - static_cast<u32>(numbers_.size()); }
+  /// The numbers that are not in use go to others: nothing may be cached under them.
+  void keep_only(const std::vector<bool>& in_use);
 
  private:
-  std::vector<Tag> tags_;
+  std::vector<Tag> tags_;  ///< by number
+  std::map<Tag, u16> numbers_;
+  std::vector<u16> free_;  ///< that some combination had
 };
 
 struct Regime {
@@ -82,8 +90,12 @@ struct Regime {
   const Stage& guest_of(u64 address) const {
     return (address >> 55 & 1) != 0 && guest_upper.on() ? guest_upper : guest;
   }
+  static constexpr u32 kTags = 3;
   /// The regime with its tags numbered.
   Regime tagged(Tags& tags) const;
+  void note_tags(std::vector<bool>& in_use) const {
+    for (const u16 number : {combined, global, nested_only}) in_use[number] = true;
+  }
   Architecture architecture() const { return (guest.on() ? guest : nested).format->architecture(); }
 };
 

@@ -113,6 +113,7 @@ class ReplayedTables {
   void disagree(u32 core, u64 number, const GuestAccess& access, const char* what, u64 recorded,
                 std::optional<u64> found);
   u16 take_number(u16 asid);
+  void make_room_for_tags();
 
   models::Board& board_;
   HostSpace* engine_;

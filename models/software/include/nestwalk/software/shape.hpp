@@ -98,7 +98,8 @@ struct ScheduledOperation {
 };
 
 struct HypervisorShape {
-  bool second_stage = true;  ///< else the guest has the machine for itself, and nothing is below
+  /// Of the engine. Else the guest has the machine for itself, or the second stage is recorded.
+  bool second_stage = true;
   addrspace::Backend backend = addrspace::Backend::lazy();
   u8 levels = 4;  ///< of its tables, as many as a walk reads
   bool hardware_dirty = true;
