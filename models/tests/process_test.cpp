@@ -1,0 +1,378 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Processes: when they run, in which order, and what becomes of their frames.
+
+#include "nestwalk/models/process.hpp"
+
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+#include <string>
+
+namespace nestwalk::models {
+namespace {
+
+class Processes : public testing::Test, public Actor {
+ public:
+  Task<> say(Cycle at, const char* text) {
+    co_await Until(wheel, at);
+    note(text);
+  }
+  void note(const std::string& text) { heard += text + "@" + std::to_string(wheel.now()) + " "; }
+  void on_cycle(u32 what) override { note("actor" + std::to_string(what)); }
+
+  Wheel wheel;
+  std::string heard;
+};
+
+Task<u64> answer_at(Wheel& wheel, Cycle at) {
+  co_await Until(wheel, at);
+  co_return at * 2;
+}
+
+TEST_F(Processes, RunUpToTheirFirstWaitWhenTheyStart) {
+  Process process;
+  process.start([](Processes& self) -> Task<> {
+    self.note("a");
+    co_await EventAt(self.wheel, 5);
+    self.note("b");
+    self.note(std::to_string(co_await answer_at(self.wheel, 9)));
+  }(*this));
+  EXPECT_EQ(heard, "a@0 ");
+  EXPECT_TRUE(process.is_running());
+  wheel.run();
+  EXPECT_EQ(heard, "a@0 b@5 18@9 ");
+  EXPECT_FALSE(process.is_running());
+}
+
+// Events of one cycle run in the order in which they were scheduled, whoever waits for them.
+TEST_F(Processes, TakeTheirTurnsWithOtherEvents) {
+  Process first, second;
+  wheel.schedule(6, *this, 0);
+  wheel.schedule(7, *this, 1);
+  first.start(say(7, "p"));
+  wheel.schedule(7, *this, 2);
+  second.start(say(6, "q"));
+  wheel.run();
+  EXPECT_EQ(heard, "actor0@6 q@6 actor1@7 p@7 actor2@7 ");
+}
+
+// Alone it is granted each wait at once, up to the last: no event. Beside an actor that is due in
+// every cycle it never is. It does the same.
+TEST_F(Processes, DoTheSameWhetherTheyWaitOrAreGrantedAtOnce) {
+  const auto tick = [](Processes& self, std::string& trace) -> Task<> {
+    Cycle step = 1;
+    for (int n = 0; n < 100; ++n) {
+      co_await Until(self.wheel, self.wheel.now() + step);
+      trace += std::to_string(self.wheel.now()) + " ";
+      step = step * 7 % 31;
+    }
+  };
+  std::string alone, accompanied;
+  Process process;
+  process.start(tick(*this, alone));
+  EXPECT_FALSE(process.is_running());
+  EXPECT_EQ(wheel.events(), 0u);
+  const Cycle end = wheel.now();
+
+  struct Companion : Actor {
+    Wheel* wheel;
+    Cycle end;
+    void on_cycle(u32) override {
+      if (wheel->now() < end) wheel->schedule(wheel->now() + 1, *this, 0);
+    }
+  } companion;
+  wheel = Wheel();
+  companion.wheel = &wheel;
+  companion.end = end;
+  wheel.schedule(0, companion, 0);
+  process.start(tick(*this, accompanied));
+  EXPECT_EQ(accompanied, "");
+  wheel.run();
+  EXPECT_EQ(accompanied, alone);
+}
+
+// As an event it lets whoever began it go on first.
+TEST_F(Processes, WaitForAnEventEvenWhereNothingElseIsDue) {
+  Process process;
+  process.start([](Processes& self) -> Task<> {
+    co_await EventAt(self.wheel, 3);
+    self.note("p");
+  }(*this));
+  note("beginner");
+  wheel.run();
+  EXPECT_EQ(heard, "beginner@0 p@3 ");
+}
+
+TEST_F(Processes, GetALockFirstComeFirstServed) {
+  Lock lock(wheel);
+  const auto hold = [](Processes& self, Lock& of, const char* name, Cycle from) -> Task<> {
+    co_await EventAt(self.wheel, from);
+    Lock::Turn turn(of);
+    co_await turn;
+    self.note(name);
+    co_await Until(self.wheel, self.wheel.now() + 10);
+  };
+  Process a, b, c, d;
+  a.start(hold(*this, lock, "a", 0));
+  c.start(hold(*this, lock, "c", 2));
+  b.start(hold(*this, lock, "b", 1));
+  d.start(hold(*this, lock, "d", 50));
+  wheel.run();
+  EXPECT_EQ(heard, "a@0 b@10 c@20 d@50 ");
+}
+
+// What is due in the cycle already goes before whoever the lock is handed to.
+TEST_F(Processes, HandALockOverAfterWhatIsDue) {
+  Lock lock(wheel);
+  const auto hold = [](Processes& self, Lock& of, const char* name) -> Task<> {
+    Lock::Turn turn(of);
+    co_await turn;
+    self.note(name);
+    co_await EventAt(self.wheel, self.wheel.now() + 5);
+    turn.end();
+    self.note(std::string(name) + "'");
+  };
+  Process a, b;
+  a.start(hold(*this, lock, "a"));
+  b.start(hold(*this, lock, "b"));
+  wheel.schedule(5, *this, 1);
+  wheel.run();
+  EXPECT_EQ(heard, "a@0 a'@5 actor1@5 b@5 b'@10 ");
+}
+
+TEST_F(Processes, WaitForSeveral) {
+  Process process;
+  process.start([](Processes& self) -> Task<> {
+    TaskGroup group(self.wheel);
+    co_await group;
+    self.note("none");
+    group.start(self.say(9, "slow"));
+    group.start(self.say(4, "fast"));
+    co_await group;
+    self.note("both");
+    group.start(self.say(12, "again"));
+    co_await group;
+  }(*this));
+  wheel.run();
+  EXPECT_EQ(heard, "none@0 fast@4 slow@9 both@9 again@12 ");
+  EXPECT_FALSE(process.is_running());
+}
+
+// A fence while a walk is under way: it begins anew at the end of the wait that it is in, and so
+// does what it waits for.
+TEST_F(Processes, BeginAgainWhereTheyAreToldTo) {
+  struct Walk {
+    static Task<u64> step(Processes& self, const char* name, Cycle cycles) {
+      self.note(name);
+      co_await EventAt(self.wheel, self.wheel.now() + cycles);
+      co_return cycles;
+    }
+    static Task<u64> all(Processes& self) {
+      u64 sum = co_await step(self, "one", 10);
+      sum += co_await step(self, "two", 20);
+      co_return sum;
+    }
+  };
+  RestartScope* scope = nullptr;
+  Process process;
+  process.start([](Processes& self, RestartScope*& part) -> Task<> {
+    Restartable walk([&] { return Walk::all(self); });
+    part = &walk;
+    const u64 sum = co_await walk;
+    self.note(std::to_string(sum));
+  }(*this, scope));
+  wheel.run_until(15);
+  scope->request_restart();
+  wheel.run();
+  // Its second step would have ended in cycle 30.
+  EXPECT_EQ(heard, "one@0 two@10 one@30 two@40 30@60 ");
+}
+
+// The outer part takes the inner one with it.
+TEST_F(Processes, BeginAgainWithTheOutermostPart) {
+  RestartScope* outer = nullptr;
+  RestartScope* inner = nullptr;
+  Process process;
+  const auto leaf = [](Processes& self) -> Task<> {
+    self.note("leaf");
+    co_await EventAt(self.wheel, self.wheel.now() + 10);
+  };
+  const auto middle = [&](Processes& self) -> Task<> {
+    self.note("middle");
+    Restartable part([&] { return leaf(self); });
+    inner = &part;
+    co_await part;
+    inner = nullptr;
+    co_await EventAt(self.wheel, self.wheel.now() + 10);
+  };
+  const auto top = [&](Processes& self) -> Task<> {
+    Restartable part([&] { return middle(self); });
+    outer = &part;
+    co_await part;
+    self.note("over");
+  };
+  process.start(top(*this));
+  wheel.run_until(5);
+  inner->request_restart();
+  wheel.run_until(15);  // the leaf began again in cycle 10
+  inner->request_restart();
+  outer->request_restart();
+  wheel.run();
+  EXPECT_EQ(heard, "middle@0 leaf@0 leaf@10 middle@20 leaf@20 over@40 ");
+}
+
+TEST_F(Processes, ThrowThroughWhoeverAwaitsThem) {
+  const auto fail = [](Processes& self, Cycle at) -> Task<u64> {
+    co_await Until(self.wheel, at);
+    throw std::runtime_error("at last");
+    co_return 0;
+  };
+  Process caught;
+  const auto catches = [&](Processes& self, Cycle at) -> Task<> {
+    try {
+      co_await fail(self, at);
+    } catch (const std::runtime_error& error) {
+      self.note(error.what());
+    }
+    TaskGroup group(self.wheel);
+    group.start(self.say(at + 9, "other"));
+    group.start([](Processes& of, Cycle when) -> Task<> {
+      co_await EventAt(of.wheel, when);
+      throw std::runtime_error("in a group");
+    }(self, at + 2));
+    try {
+      co_await group;
+    } catch (const std::runtime_error& error) {
+      self.note(error.what());
+    }
+  };
+  caught.start(catches(*this, 3));
+  wheel.run();
+  EXPECT_EQ(heard, "at last@3 other@12 in a group@12 ");
+
+  // Nobody awaits a process: what it throws reaches whoever runs the wheel, or starts it.
+  Process process;
+  const auto lets_out = [&](Processes& self) -> Task<> {
+    co_await EventAt(self.wheel, 20);
+    co_await fail(self, 25);
+  };
+  process.start(lets_out(*this));
+  EXPECT_THROW(wheel.run(), std::runtime_error);
+  EXPECT_FALSE(process.is_running());
+  EXPECT_EQ(wheel.now(), 25u);
+}
+
+class Counted {
+ public:
+  explicit Counted(int& count) : count_(count) { ++count_; }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+  ~Counted() { --count_; }
+
+ private:
+  int& count_;
+};
+
+TEST_F(Processes, AreDestroyedWhereverTheyAre) {
+  int living = 0;
+  {
+    Wheel stopped;
+    Lock lock(stopped);
+    struct Parts {
+      static Task<> inner(Wheel& wheel, int& living) {
+        const Counted here(living);
+        co_await EventAt(wheel, 1000);
+      }
+      static Task<> holds(Wheel& wheel, Lock& lock, int& living) {
+        const Counted here(living);
+        Lock::Turn turn(lock);
+        co_await turn;
+        co_await inner(wheel, living);
+      }
+      static Task<> several(Wheel& wheel, Lock& lock, int& living) {
+        const Counted here(living);
+        TaskGroup group(wheel);
+        group.start(inner(wheel, living));
+        group.start(holds(wheel, lock, living));
+        co_await group;
+      }
+    };
+    Process a, b, c;
+    a.start(Parts::holds(stopped, lock, living));
+    b.start(Parts::holds(stopped, lock, living));
+    c.start(Parts::several(stopped, lock, living));
+    stopped.run_until(100);
+    // a and what it awaits; b and one of c's wait for the lock; c, and its other one.
+    EXPECT_EQ(living, 6);
+  }
+  EXPECT_EQ(living, 0);
+}
+
+TEST_F(Processes, UseTheirFramesAgain) {
+  const auto round = [](Processes& self) -> Task<> {
+    for (int n = 0; n < 1000; ++n) co_await answer_at(self.wheel, self.wheel.now() + 3);
+  };
+  Process process;
+  // The second begins while the first one's frame is there still.
+  for (int n = 0; n < 2; ++n) {
+    process.start(round(*this));
+    wheel.run();
+  }
+  const u64 frames = FramePool::from_heap();
+  for (int n = 0; n < 10; ++n) {
+    process.start(round(*this));
+    wheel.run();
+  }
+  EXPECT_EQ(FramePool::from_heap(), frames);
+}
+
+#ifdef NESTWALK_SANITIZED
+TEST_F(Processes, AreFoundOutWhenTheyAreResumedAfterTheirEnd) {
+  std::coroutine_handle<> ended;
+  {
+    const Task<u64> task = answer_at(wheel, 5);
+    ended = task.handle();
+  }
+  EXPECT_DEATH(ended.resume(), "use-after-poison");
+}
+#endif
+
+// Each is over before it has waited: were it resumed on top of the one before, the stack would end.
+TEST_F(Processes, DoNotFillTheStackWithTasksThatNeverWait) {
+  u64 sum = 0;
+  Process process;
+  process.start([](Processes& self, u64& total) -> Task<> {
+    for (int n = 0; n < 1'000'000; ++n) total += co_await answer_at(self.wheel, self.wheel.now());
+  }(*this, sum));
+  EXPECT_FALSE(process.is_running());
+  EXPECT_EQ(sum, 0u);
+}
+
+TEST_F(Processes, AreCalledByActors) {
+  struct Caller : Actor {
+    Processes* test;
+    Calls calls;
+    u64 result = 0;
+    u32 rounds = 0;
+    void on_cycle(u32 what) override {
+      ++rounds;
+      // From within the end of a call, another one begins.
+      if (what != 3) calls.run(delayed(test->wheel), result, *this, what + 1);
+    }
+    static Task<u64> delayed(Wheel& wheel) {
+      co_await EventAt(wheel, wheel.now() + 5);
+      co_return wheel.now();
+    }
+  } caller;
+  caller.test = this;
+  caller.on_cycle(0);
+  EXPECT_EQ(caller.rounds, 1u);
+  wheel.run();
+  EXPECT_EQ(caller.rounds, 4u);
+  EXPECT_EQ(caller.result, 15u);
+}
+
+}  // namespace
+}  // namespace nestwalk::models
