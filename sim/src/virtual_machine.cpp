@@ -124,11 +124,12 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, const 
 
 void VirtualMachine::begin() { cores_.ask(first_core_, *this, board_.wheel().now()); }
 
-void VirtualMachine::on_core() { hypervisor_->begin(memory_, shape_.hypervisor.backend, *this, 0); }
+void VirtualMachine::on_core() { start_.start(start()); }
 
-void VirtualMachine::on_cycle(u32) {
+models::Task<> VirtualMachine::start() {
+  co_await hypervisor_->begin(memory_, shape_.hypervisor.backend);
   cores_.give_up(first_core_, board_.wheel().now());
-  if (hypervisor_->begin_error()) return;
+  if (hypervisor_->begin_error()) co_return;
   for (auto& vcpu : vcpus_) vcpu->begin(limit_, warmup_);
 }
 

@@ -20,7 +20,7 @@ struct GuestSource {
   std::function<void(software::ReplayedTables&)> load;
 };
 
-class VirtualMachine final : private models::Actor, private software::Cores::User {
+class VirtualMachine final : private software::Cores::User {
  public:
   /// Where it runs.
   struct Host {
@@ -56,8 +56,8 @@ class VirtualMachine final : private models::Actor, private software::Cores::Use
   void add_to(software::Totals& totals, models::Cycle now) const;
 
  private:
-  void on_core() override;                 // it may give the guest its memory
-  void on_cycle(addrspace::u32) override;  // the guest has it
+  void on_core() override;  // it may give the guest its memory
+  models::Task<> start();
 
   VmShape shape_;
   models::Board& board_;
@@ -75,6 +75,7 @@ class VirtualMachine final : private models::Actor, private software::Cores::Use
   software::RecordedOrder order_;
   std::vector<std::unique_ptr<software::GuestStream>> streams_;
   std::vector<std::unique_ptr<software::Vcpu>> vcpus_;
+  models::Process start_;
 };
 
 }  // namespace nestwalk::sim

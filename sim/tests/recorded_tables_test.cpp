@@ -35,8 +35,8 @@ class RecordedTablesRun : public Program {
     header.mode = Mode::Nested;
     writer_ = std::make_unique<Writer>(*sink_, header);
     SideData guest{When::Begin, Stage::Guest, 0, {}, {}};
-    guest.registers = {{"CR0", 0x8005'0033}, {"CR3", kGuestTables}, {"CR4", 0x20},
-                       {"NCR3", kNested}};
+    guest.registers = {
+        {"CR0", 0x8005'0033}, {"CR3", kGuestTables}, {"CR4", 0x20}, {"NCR3", kNested}};
     for (u64 level = 0; level < 4; ++level) {
       const u64 to = level == 3 ? kGuestPage : kGuestTables + (level + 1) * kPage;
       guest.pages.push_back(page_of(kGuestTables + level * kPage, {to | kFlags}));
@@ -61,8 +61,7 @@ class RecordedTablesRun : public Program {
   }
   /// Four tables from kNested on.
   static std::vector<TablePage> one_tree(u64 table_flags = kFlags, u64 leaf_flags = kFlags) {
-    std::vector<TablePage> pages =
-        nested_tables(kNested + kPage, kPlace, table_flags, leaf_flags);
+    std::vector<TablePage> pages = nested_tables(kNested + kPage, kPlace, table_flags, leaf_flags);
     pages.push_back(page_of(kNested, {(kNested + kPage) | kFlags}));
     return pages;
   }
@@ -151,8 +150,7 @@ TEST_F(RecordedTablesRun, RefusesAsidsThatNoMachineHas) {
   fence.scope = FenceScope::Asid;
   fence.asid = 0x1'0001;
   for (const EventDetail& detail :
-       {EventDetail(SpaceSwitch{kGuestTables, 0x1'0001, Precision::Exact}),
-        EventDetail(fence)}) {
+       {EventDetail(SpaceSwitch{kGuestTables, 0x1'0001, Precision::Exact}), EventDetail(fence)}) {
     begin(one_tree());
     read();
     event(detail);

@@ -16,6 +16,7 @@ using models::AccessKind;
 constexpr u64 kLargeBytes = u64{2} << 20;
 /// The direct map's own address space.
 constexpr u16 kKernelAsid = 0xffff;
+constexpr const char* kWhose = "the guest's kernel";
 
 }  // namespace
 
@@ -38,10 +39,10 @@ Guest::Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Reco
       costs_(costs),
       tables_(host, recording),
       frames_(shape),
-      jobs_(board.cores()),
       on_(board.cores()),
       current_(board.cores()),
       asids_(most_asids),
+      lock_(board.wheel()),
       vmid_(vmid) {
   std::iota(on_.begin(), on_.end(), 0u);
   const MemoryRange kernel = kernel_memory(shape.memory);
@@ -70,37 +71,6 @@ void Guest::set_vmid(u16 vmid) {
   kernel_ = kernel_.tagged(board_.tags());
 }
 
-void Guest::enter(u32 core, u64 key, models::Actor& owner, u32 what, GuestOutcome& outcome) {
-  Job job;
-  job.outcome = &outcome;
-  job.enters = true;
-  job.key = key;
-  job.owner = &owner;
-  job.what = what;
-  jobs_[core] = job;
-  begin(core, costs_.guest_switch_cycles);
-}
-
-void Guest::handle(u32 core, Gva address, std::optional<Gpa> recorded, models::Actor& owner,
-                   u32 what, GuestOutcome& outcome) {
-  ++counts_.faults;
-  Job job;
-  job.address = address;
-  job.recorded = recorded;
-  job.owner = &owner;
-  job.what = what;
-  job.outcome = &outcome;
-  jobs_[core] = job;
-  begin(core, costs_.guest_fault_cycles);
-}
-
-void Guest::begin(u32 core, u64 cycles) {
-  Job& job = jobs_[core];
-  job.state = State::Trapped;
-  job.mark = board_.wheel().now();
-  board_.wheel().schedule(job.mark + cycles, *this, core);
-}
-
 GuestSpace& Guest::tables_for(const Space& space, Gva address) const {
   return upper_ && (address.value() >> 55 & 1) != 0 ? *upper_ : *space.tables;
 }
@@ -110,207 +80,157 @@ bool Guest::agrees(u32 core, Gva address, Gpa recorded) const {
   return !page || page->gpa == recorded;
 }
 
-void Guest::on_cycle(u32 core) {
-  while (step(core)) {
+models::Task<GuestOutcome> Guest::enter(u32 core, u64 key) {
+  Meter charges(board_, core, counts_.switch_cycles, kWhose);
+  co_await charges.spend_as_event(Part::Handler, costs_.guest_switch_cycles);
+  models::Lock::Turn turn(lock_);
+  co_await turn;
+  charges.charge(Part::Lock);
+  if (!spaces_.contains(key)) {
+    const GuestOutcome stocked = co_await stock_tables(core, charges);
+    if (stocked != GuestOutcome::Mapped) co_return stocked;
   }
+  recording_.begin(kernel_);
+  enter_space(core, key);
+  charges.add(co_await workers_[core].play(recording_.take()));
+  co_return GuestOutcome::Mapped;
 }
 
-bool Guest::spend(u32 core, u64 cycles) {
-  models::Wheel& wheel = board_.wheel();
-  if (wheel.advance(wheel.now() + cycles)) return true;
-  wheel.schedule(wheel.now() + cycles, *this, core);
-  return false;
+models::Task<GuestOutcome> Guest::handle(u32 core, Gva address, std::optional<Gpa> recorded) {
+  ++counts_.faults;
+  Meter charges(board_, core, counts_.fault_cycles, kWhose);
+  co_await charges.spend_as_event(Part::Handler, costs_.guest_fault_cycles);
+  models::Lock::Turn turn(lock_);
+  co_await turn;
+  charges.charge(Part::Lock);
+  co_return co_await map_page(core, address, recorded, charges);
 }
 
-void Guest::charge_to(u32 core, Part part) {
-  Job& job = jobs_[core];
-  charge(job.enters ? counts_.switch_cycles : counts_.fault_cycles, part, job.mark,
-         board_.wheel().now(), board_.core(core).witness, "the guest's kernel");
-}
-
-// What the job was waiting for, in the state that it is in.
-void Guest::account(u32 core) {
-  const Job& job = jobs_[core];
-  switch (job.state) {
-    case State::Trapped:
-      return charge_to(core, Part::Handler);
-    case State::StockTouched:
-    case State::PageTouched:
-      return charge_to(core, Part::Translation);
-    case State::StockZeroed:
-    case State::PageZeroed:
-      return charge_to(core, Part::Zeroing);
-    case State::Changed:
-    case State::Ended:
-      models::add(job.enters ? counts_.switch_cycles : counts_.fault_cycles,
-                  workers_[core].cycles());
-      jobs_[core].mark = board_.wheel().now();
-      return;
-    default:
-      return charge_to(core, Part::Exits);
+models::Task<GuestOutcome> Guest::map_page(u32 core, Gva address, std::optional<Gpa> recorded,
+                                           Meter& charges) {
+  const GuestOutcome stocked = co_await stock_tables(core, charges);
+  if (stocked != GuestOutcome::Mapped) co_return stocked;
+  Choice choice = choose_page(core, address, recorded);
+  while (std::holds_alternative<NoFrame>(choice)) {
+    const bool ended = co_await end_oldest_space(core, charges);
+    if (!ended) co_return GuestOutcome::OutOfMemory;
+    choice = choose_page(core, address, recorded);
   }
-}
-
-// One state; true if the next one is due in this cycle.
-bool Guest::step(u32 core) {
-  Job& job = jobs_[core];
-  account(core);
-  switch (job.state) {
-    case State::Trapped:
-      return take_lock(core);
-    case State::Stock:
-      return stock(core);
-    case State::StockTouched:
-      return after_touch(core, State::Stock, State::StockZeroed);
-    case State::StockZeroed:
-      tables_.stock(next_table_);
-      next_table_ = next_table_ + kFrameBytes;
-      ++counts_.table_frames;
-      job.state = State::Stock;
-      return true;
-    case State::Page:
-      return choose_page(core);
-    case State::Touch:
-      if (job.backed == FaultOutcome::OutOfMemory) return finish(core, GuestOutcome::Failed);
-      // Memory that the hypervisor keeps from it is not zeroed, but may be mapped.
-      if (!resolved(job.backed)) job.done_bytes = job.page_bytes;
-      if (job.done_bytes == job.page_bytes) {
-        job.state = State::Change;
-        return true;
-      }
-      job.state = State::PageTouched;
-      return touch(core, job.page + job.done_bytes);
-    case State::PageTouched:
-      return after_touch(core, State::Touch, State::PageZeroed);
-    case State::PageZeroed:
-      job.done_bytes += kFrameBytes;
-      job.state = State::Touch;
-      return true;
-    case State::Change:
-      return change(core);
-    case State::Changed:
-      return finish(core, GuestOutcome::Mapped);
-    case State::Ended:
-      job.state = job.lacking;
-      return true;
-    case State::Idle:
-      break;
+  if (const auto* const outcome = std::get_if<GuestOutcome>(&choice)) co_return *outcome;
+  const auto [page, is_memory] = std::get<ChosenPage>(choice);
+  for (u64 at = 0; is_memory && at < page.bytes; at += kFrameBytes) {
+    const FaultOutcome backed = co_await zero_frame(core, page.gpa + at, charges);
+    if (backed == FaultOutcome::OutOfMemory) co_return GuestOutcome::Failed;
+    // Memory that the hypervisor keeps from it is not zeroed, but may be mapped.
+    if (!resolved(backed)) break;
   }
-  models::check(false, "guest", "a fault that is under way", board_.wheel().now(), core);
-  return false;
-}
-
-bool Guest::take_lock(u32 core) {
-  if (locked_) {
-    waiting_.push_back(core);
-    return false;
-  }
-  locked_ = true;
-  Job& job = jobs_[core];
-  charge_to(core, Part::Lock);
-  const bool known = job.enters && spaces_.contains(job.key);
-  job.state = known ? State::Change : State::Stock;
-  return true;
+  recording_.begin(kernel_);
+  map(core, address, page);
+  charges.add(co_await workers_[core].play(recording_.take()));
+  co_return GuestOutcome::Mapped;
 }
 
 // So many frames for tables that nothing can run out of them half-way.
-bool Guest::stock(u32 core) {
-  Job& job = jobs_[core];
-  if (tables_.in_stock() >= kMostTableFrames) {
-    job.state = job.enters ? State::Change : State::Page;
-    return true;
+models::Task<GuestOutcome> Guest::stock_tables(u32 core, Meter& charges) {
+  while (tables_.in_stock() < kMostTableFrames) {
+    if (next_table_ == last_table_) {
+      const bool ended = co_await end_oldest_space(core, charges);
+      if (!ended) co_return GuestOutcome::OutOfMemory;
+      continue;
+    }
+    const FaultOutcome backed = co_await zero_frame(core, next_table_, charges);
+    if (backed == FaultOutcome::OutOfMemory) co_return GuestOutcome::Failed;
+    if (!resolved(backed)) co_return GuestOutcome::TakenAway;
+    tables_.stock(next_table_);
+    next_table_ = next_table_ + kFrameBytes;
+    ++counts_.table_frames;
   }
-  if (!resolved(job.backed)) {
-    const bool empty = job.backed == FaultOutcome::OutOfMemory;
-    return finish(core, empty ? GuestOutcome::Failed : GuestOutcome::TakenAway);
-  }
-  if (next_table_ == last_table_) return end_oldest_space(core, State::Stock);
-  job.state = State::StockTouched;
-  return touch(core, next_table_);
+  co_return GuestOutcome::Mapped;
 }
 
-// A write through the direct map.
-bool Guest::touch(u32 core, Gpa at) {
-  if (!kernel_.nested.on()) {  // the direct map is all that there is, and a hit
-    jobs_[core].touched = {};
-    return true;
+// Through the direct map. What the hypervisor does not resolve stays as it is.
+models::Task<FaultOutcome> Guest::zero_frame(u32 core, Gpa frame, Meter& charges) {
+  while (true) {
+    const models::Fault fault = co_await touch(core, frame);
+    charges.charge(Part::Translation);
+    if (!fault) break;
+    tell(core, models::step::kNestedFault, fault.guest_physical,
+         models::kFaultKindNames[static_cast<unsigned>(fault.kind)]);
+    const FaultOutcome backed =
+        co_await hypervisor_.handle(core, Gpa(fault.guest_physical), addrspace::kWrite);
+    charges.charge(Part::Exits);
+    if (!resolved(backed)) co_return backed;
   }
-  models::Mmu& mmu = *board_.core(core).mmu;
-  const models::Regime user = mmu.regime();
-  mmu.set_regime(kernel_);
-  if (models::Witness* const witness = board_.core(core).witness) {
-    models::WitnessStep told;
-    told.kind = &models::step::kTouch;
-    told.address = at.value();
-    witness->tell(board_.wheel().now(), told);
-  }
-  const bool done = mmu.translate({at.value(), AccessKind::Write, false, board_.core(core).witness},
-                                  *this, core, jobs_[core].touched);
-  mmu.set_regime(user);
-  return done;
+  counts_.bytes_zeroed += kFrameBytes;
+  co_await charges.spend(Part::Zeroing, costs_.zero_cycles);
+  co_return FaultOutcome::Mapped;
 }
 
-bool Guest::after_touch(u32 core, State again, State next) {
-  Job& job = jobs_[core];
-  const models::Fault& fault = job.touched.fault;
-  if (!fault) {
-    job.state = next;
-    counts_.bytes_zeroed += kFrameBytes;
-    return spend(core, costs_.zero_cycles);
-  }
-  job.state = again;
-  if (models::Witness* const witness = board_.core(core).witness) {
-    models::WitnessStep told;
-    told.kind = &models::step::kNestedFault;
-    told.address = fault.guest_physical;
-    told.note = models::kFaultKindNames[static_cast<unsigned>(fault.kind)];
-    witness->tell(board_.wheel().now(), told);
-  }
-  hypervisor_.handle(core, Gpa(fault.guest_physical), addrspace::kWrite, *this, core, job.backed);
-  return false;
+// A write.
+models::Task<models::Fault> Guest::touch(u32 core, Gpa at) {
+  models::Mmu::Outcome outcome;
+  if (!kernel_.nested.on()) co_return outcome.fault;  // the direct map is all there is, and a hit
+  tell(core, models::step::kTouch, at.value(), nullptr);
+  models::Call translation([&](models::Actor& owner) {
+    models::Board::Core& on = board_.core(core);
+    const models::Regime user = on.mmu->regime();
+    on.mmu->set_regime(kernel_);
+    const bool is_over =
+        on.mmu->translate({at.value(), AccessKind::Write, false, on.witness}, owner, 0, outcome);
+    on.mmu->set_regime(user);
+    return is_over;
+  });
+  co_await translation;
+  co_return outcome.fault;
 }
 
-bool Guest::choose_page(u32 core) {
-  Job& job = jobs_[core];
+void Guest::tell(u32 core, const models::StepKind& kind, u64 address, const char* note) const {
+  models::Witness* const witness = board_.core(core).witness;
+  if (witness == nullptr) return;
+  models::WitnessStep told;
+  told.kind = &kind;
+  told.address = address;
+  told.note = note;
+  witness->tell(board_.wheel().now(), told);
+}
+
+Guest::Choice Guest::choose_page(u32 core, Gva address, std::optional<Gpa> recorded) {
   Space& space = *current(core);
-  const GuestSpace& tables = tables_for(space, job.address);
-  if (!tables.accepts(job.address)) return finish(core, GuestOutcome::NoAddress);
-  const std::optional<GuestPage> mapped = tables.query(job.address);
+  const GuestSpace& tables = tables_for(space, address);
+  if (!tables.accepts(address)) return GuestOutcome::NoAddress;
+  const std::optional<GuestPage> mapped = tables.query(address);
   const bool follows = shape_.tables == GuestTables::Recorded;
-  if (follows && (!job.recorded || !tables.reaches(*job.recorded))) {
-    return finish(core, GuestOutcome::NoAddress);
+  if (follows && (!recorded || !tables.reaches(*recorded))) {
+    return GuestOutcome::NoAddress;
   }
   // Another vCPU may have been faster.
-  if (mapped && (!follows || mapped->gpa == *job.recorded)) {
-    return finish(core, GuestOutcome::Mapped);
-  }
-  job.page_bytes = kFrameBytes;
-  job.state = State::Touch;
+  if (mapped && (!follows || mapped->gpa == *recorded)) return GuestOutcome::Mapped;
   if (follows) {
-    job.page = job.recorded->aligned_down(kFrameBytes);
-    if (!is_memory(job.page)) job.done_bytes = job.page_bytes;  // a device: nothing to zero
-    return true;
+    const Gpa page = recorded->aligned_down(kFrameBytes);
+    return ChosenPage{{page, kFrameBytes}, is_memory(page)};  // else a device
   }
-  std::optional<Gpa> page;
-  const u64 region = job.address.value() / kLargeBytes;
+  GuestPage page{Gpa(), kFrameBytes};
+  std::optional<Gpa> frame;
+  const u64 region = address.value() / kLargeBytes;
   if (shape_.large_pages && !space.in_small_pages.contains(region)) {
-    page = frames_.take_large();
-    if (page) job.page_bytes = kLargeBytes;
+    frame = frames_.take_large();
+    if (frame) page.bytes = kLargeBytes;
   }
-  if (!page) {
-    page = frames_.take();
+  if (!frame) {
+    frame = frames_.take();
     space.in_small_pages.insert(region);
   }
-  if (!page) return end_oldest_space(core, State::Page);
-  if (&tables == space.tables.get()) space.pages.push_back({*page, job.page_bytes});
-  if (job.page_bytes == kLargeBytes) ++counts_.large_pages;
-  job.page = *page;
-  return true;
+  if (!frame) return NoFrame{};
+  page.gpa = *frame;
+  if (&tables == space.tables.get()) space.pages.push_back(page);
+  if (page.bytes == kLargeBytes) ++counts_.large_pages;
+  return ChosenPage{page, true};
 }
 
 // No record says that a process has ended. When frames run out, it is the one in which no vCPU has
-// been for the longest time: should it come back, it faults as a new one does.
-bool Guest::end_oldest_space(u32 core, State lacking) {
+// been for the longest time: should it come back, it faults as a new one does. False if there is
+// none.
+models::Task<bool> Guest::end_oldest_space(u32 core, Meter& charges) {
   auto oldest = spaces_.end();
   for (auto at = spaces_.begin(); at != spaces_.end(); ++at) {
     const bool runs =
@@ -318,19 +238,16 @@ bool Guest::end_oldest_space(u32 core, State lacking) {
     if (runs) continue;
     if (oldest == spaces_.end() || at->second->entered < oldest->second->entered) oldest = at;
   }
-  if (oldest == spaces_.end()) return finish(core, GuestOutcome::OutOfMemory);
+  if (oldest == spaces_.end()) co_return false;
   ++counts_.ended_spaces;
-  Job& job = jobs_[core];
-  job.lacking = lacking;
-  job.state = State::Ended;
   recording_.begin(kernel_);
   const Space& space = *oldest->second;
   for (const GuestPage& page : space.pages) frames_.give_back(page.gpa, page.bytes);
   recording_.fence(
       {guest_fence(recording_.architecture(), false, true), 0, vmid_, space.regime.asid, 0, 1});
   spaces_.erase(oldest);
-  workers_[core].play(recording_.take(), *this, core);
-  return false;
+  charges.add(co_await workers_[core].play(recording_.take()));
+  co_return true;
 }
 
 bool Guest::is_memory(Gpa at) const {
@@ -342,29 +259,20 @@ bool Guest::is_memory(Gpa at) const {
   return in(shape_.memory) && !in(shape_.mmio);
 }
 
-bool Guest::change(u32 core) {
-  Job& job = jobs_[core];
-  recording_.begin(kernel_);
-  if (job.enters) {
-    enter_space(core, job.key);
-  } else {
-    GuestSpace& tables = tables_for(*current(core), job.address);
-    const Gva start = job.address.aligned_down(job.page_bytes);
-    if (tables.query(job.address)) {
-      ++counts_.moved_pages;
-      const Result<void> unmapped = tables.unmap(start, job.page_bytes);
-      models::check(unmapped.ok(), "guest", "a page that can be unmapped", board_.wheel().now(),
-                    start.value());
-      recording_.fence({guest_fence(recording_.architecture(), true, true), 0, vmid_,
-                        current(core)->regime.asid, start.value(), job.page_bytes});
-    }
-    const Result<void> mapped = tables.map(start, job.page, job.page_bytes);
-    models::check(mapped.ok(), "guest", "a page that can be mapped", board_.wheel().now(),
+void Guest::map(u32 core, Gva address, const GuestPage& page) {
+  GuestSpace& tables = tables_for(*current(core), address);
+  const Gva start = address.aligned_down(page.bytes);
+  if (tables.query(address)) {
+    ++counts_.moved_pages;
+    const Result<void> unmapped = tables.unmap(start, page.bytes);
+    models::check(unmapped.ok(), "guest", "a page that can be unmapped", board_.wheel().now(),
                   start.value());
+    recording_.fence({guest_fence(recording_.architecture(), true, true), 0, vmid_,
+                      current(core)->regime.asid, start.value(), page.bytes});
   }
-  job.state = State::Changed;
-  workers_[core].play(recording_.take(), *this, core);
-  return false;
+  const Result<void> mapped = tables.map(start, page.gpa, page.bytes);
+  models::check(mapped.ok(), "guest", "a page that can be mapped", board_.wheel().now(),
+                start.value());
 }
 
 void Guest::enter_space(u32 core, u64 key) {
@@ -403,21 +311,6 @@ void Guest::take_asid(Space& space) {
   space.regime.vmid = vmid_;
   space.regime.asid = space.asid.tag;
   space.regime = space.regime.tagged(board_.tags());
-}
-
-bool Guest::finish(u32 core, GuestOutcome outcome) {
-  Job& job = jobs_[core];
-  job.state = State::Idle;
-  *job.outcome = outcome;
-  locked_ = false;
-  if (!waiting_.empty()) {
-    const u32 next = waiting_.front();
-    waiting_.pop_front();
-    take_lock(next);
-    board_.wheel().schedule(board_.wheel().now(), *this, next);
-  }
-  job.owner->on_cycle(job.what);
-  return false;
 }
 
 EntryCells Guest::entries() const {

@@ -58,13 +58,13 @@ Hypervisor::Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpac
       recording_(recording),
       costs_(costs),
       first_core_(first_core),
-      jobs_(board.cores()),
       places_(board.cores(), Place::Never),
       repeats_(board.cores()),
       cores_(cores),
       vmids_(vmids),
       vmid_(vmid),
-      entered_(board.cores(), 0) {
+      entered_(board.cores(), 0),
+      lock_(board.wheel()) {
   for (u32 core = 0; core < board.cores(); ++core) {
     workers_.emplace_back(board, fences, core, recording.architecture(), costs,
                           static_cast<Shootdowns*>(this));
@@ -95,21 +95,13 @@ void Hypervisor::end_guest(u32 core) {
 
 // Taking turns on cores ---------------------------------------------------------------------------
 
-void Hypervisor::begin_schedule(u32 core, models::Actor& owner, u32 what) {
-  Job job;
-  job.schedules = true;
-  job.owner = &owner;
-  job.what = what;
-  job.mark = board_.wheel().now();
-  jobs_[core] = job;
+models::Task<> Hypervisor::leave_guest(u32 core) {
+  Meter charges = meter(core, schedule_.cycles);
   put_place(core, Place::Host);
-}
-
-void Hypervisor::leave_guest(u32 core, models::Actor& owner, u32 what) {
-  begin_schedule(core, owner, what);
   ++schedule_.departures;
-  jobs_[core].state = State::Exiting;
-  later(core, costs_.exit_cycles);
+  co_await charges.spend_as_event(Part::Exit, costs_.exit_cycles);
+  co_await charges.spend(Part::Handler, costs_.host_switch_cycles);
+  vmids_.put_on(core, nullptr);
 }
 
 void Hypervisor::take_vmid(u32 core) {
@@ -125,23 +117,26 @@ void Hypervisor::take_vmid(u32 core) {
   vmids_.put_on(core, &vmid_);
 }
 
-void Hypervisor::enter_guest(u32 core, models::Actor& owner, u32 what) {
-  begin_schedule(core, owner, what);
-  arrive(core);
-}
-
-void Hypervisor::arrive(u32 core) {
-  if (vmids_.is_fencing()) {
-    jobs_[core].state = State::Held;
-    return vmids_.wait(*this, core);
+models::Task<> Hypervisor::enter_guest(u32 core) {
+  Meter charges = meter(core, schedule_.cycles);
+  put_place(core, Place::Host);
+  while (vmids_.is_fencing()) {
+    models::Call others([&](models::Actor& owner) {
+      vmids_.wait(owner, 0);
+      return false;
+    });
+    co_await others;
+    charges.charge(Part::Lock);
   }
-  if (fence_vmid(core)) return;
-  jobs_[core].state = State::Entering;
-  later(core, costs_.entry_cycles);
+  if (must_fence_vmid(core)) {
+    charges.add(co_await play(core, kVmidCause));
+    if (std::exchange(rolls_over_, false)) vmids_.end_fencing(board_.wheel());
+  }
+  co_await resume_guest(core, charges);
 }
 
 // What has to be invalidated before the guest runs there under its VMID; false if nothing has.
-bool Hypervisor::fence_vmid(u32 core) {
+bool Hypervisor::must_fence_vmid(u32 core) {
   const bool is_first = entered_[core] != renewals_;
   entered_[core] = renewals_;
   if (!rolls_over_ && !is_first) return false;
@@ -153,8 +148,6 @@ bool Hypervisor::fence_vmid(u32 core) {
         [&](auto&& sink) { emit_rollover(architecture, recording_.machine(), sink); });
   }
   recording_.own_fences([&](auto&& sink) { emit_first_entry(architecture, space_.tag(), sink); });
-  jobs_[core].state = State::Working;
-  play(core, kVmidCause);
   return true;
 }
 
@@ -185,13 +178,12 @@ void Hypervisor::sent(const models::FenceUnit::Sequence& sequence) {
   }
 }
 
-void Hypervisor::look_for_repeats(u32 core) {
+FaultOutcome Hypervisor::end_of_repeats(u32 core, Gpa gpa, FaultOutcome outcome) {
   Repeats& repeats = repeats_[core];
-  Job& job = jobs_[core];
-  const u64 page = job.gpa.value() / kFrameBytes;
-  const bool again = *job.outcome == FaultOutcome::AlreadyMapped && page == repeats.page;
+  const u64 page = gpa.value() / kFrameBytes;
+  const bool again = outcome == FaultOutcome::AlreadyMapped && page == repeats.page;
   repeats = {page, again ? repeats.count + 1 : 0};
-  if (is_stuck(core)) *job.outcome = FaultOutcome::OutOfMemory;  // whatever ends it
+  return is_stuck(core) ? FaultOutcome::OutOfMemory : outcome;  // whatever ends it
 }
 
 void Hypervisor::record(u32 core) {
@@ -200,164 +192,82 @@ void Hypervisor::record(u32 core) {
 }
 
 // What the engine did since record(), in simulated time.
-void Hypervisor::play(u32 core, std::size_t cause) {
+models::Task<PartCycles> Hypervisor::play(u32 core, std::size_t cause) {
   space_.flush();
   fence_counts_.by_cause[cause] += recording_.counts().fences - fences_before_;
   if (watcher_ != nullptr) watcher_->began(core, kCauses[cause]);
-  workers_[core].play(recording_.take(), *this, core);
+  const PartCycles cycles = co_await workers_[core].play(recording_.take());
+  if (watcher_ != nullptr) watcher_->ended(core);
+  co_return cycles;
 }
 
-void Hypervisor::begin(const std::vector<MemoryRange>& memory, Backend backend,
-                       models::Actor& owner, u32 what) {
-  parts_ = parts_of(memory, backend);
+models::Task<> Hypervisor::begin(const std::vector<MemoryRange>& memory, Backend backend) {
   backend_ = backend;
-  Job& job = jobs_[first_core_];
-  job = {};
-  job.state = State::Begin;
-  job.owner = &owner;
-  job.what = what;
-  job.mark = board_.wheel().now();
-  later(first_core_, 0);
+  const std::vector<MemoryRange> parts = parts_of(memory, backend);
+  co_await models::EventAt(board_.wheel(), board_.wheel().now());
+  for (std::size_t n = 0; n < parts.size() && !begin_error_; ++n) {
+    record(first_core_);
+    const Result<void> done = map_part(parts[n]);
+    if (!done) begin_error_ = done.error();
+    models::add(begin_cycles_, co_await play(first_core_, kBeginCause));
+  }
+  began_ = true;
 }
 
-// The next part of the guest's memory; false when there is no more.
-bool Hypervisor::next_part(u32 core) {
-  if (next_part_ == parts_.size() || begin_error_) return false;
-  const MemoryRange& part = parts_[next_part_++];
-  record(core);
+Result<void> Hypervisor::map_part(const MemoryRange& part) {
   Backend backend = backend_;
-  Result<void> done;
   if (backend.kind == Backend::Kind::Linear) {
     const Result<Hpa> run = board_.memory().allocate(
         static_cast<unsigned>(std::bit_width((part.bytes - 1) / kFrameBytes)));
-    if (run) backend.base = *run;
-    done = run ? space_.map(Gpa(part.start), part.bytes, backend) : Result<void>(run.error());
-  } else {
-    done = space_.map(Gpa(part.start), part.bytes, backend);
+    if (!run) return run.error();
+    backend.base = *run;
   }
-  if (!done) begin_error_ = done.error();
-  play(core, kBeginCause);
-  return true;
+  return space_.map(Gpa(part.start), part.bytes, backend);
 }
 
-void Hypervisor::handle(u32 core, Gpa gpa, Access access, models::Actor& owner, u32 what,
-                        FaultOutcome& outcome) {
-  Job job;
-  job.gpa = gpa;
-  job.access = access;
-  job.outcome = &outcome;
-  exit(core, job, owner, what);
-}
+// Exits -------------------------------------------------------------------------------------------
 
-void Hypervisor::operate(u32 core, const HostOperation& operation, models::Actor& owner, u32 what) {
-  Job job;
-  job.operation = operation;
-  exit(core, job, owner, what);
-}
-
-void Hypervisor::exit(u32 core, Job job, models::Actor& owner, u32 what) {
-  job.state = State::Exiting;
-  job.owner = &owner;
-  job.what = what;
-  job.mark = board_.wheel().now();
-  jobs_[core] = job;
+models::Task<FaultOutcome> Hypervisor::handle(u32 core, Gpa gpa, Access access) {
+  Meter charges = meter(core, counts_.cycles);
   put_place(core, Place::Host);
-  if (watcher_ != nullptr && !job.operation) watcher_->faulted(core, job.gpa, job.access);
-  later(core, costs_.exit_cycles);
-}
-
-void Hypervisor::later(u32 core, u64 cycles) {
-  board_.wheel().schedule(board_.wheel().now() + cycles, *this, core);
-}
-
-PartCycles& Hypervisor::cycles_of(const Job& job) {
-  if (job.state == State::Begin) return begin_cycles_;
-  if (job.schedules) return schedule_.cycles;
-  return job.operation ? operations_.cycles : counts_.cycles;
-}
-
-void Hypervisor::charge_to(Job& job, u32 core, Part part) {
-  charge(cycles_of(job), part, job.mark, board_.wheel().now(), board_.core(core).witness,
-         "the hypervisor");
-}
-
-void Hypervisor::on_cycle(u32 core) {
-  Job& job = jobs_[core];
-  switch (job.state) {
-    case State::Begin:
-      models::add(begin_cycles_, workers_[core].cycles());
-      if (watcher_ != nullptr && next_part_ != 0) watcher_->ended(core);
-      if (next_part(core)) return;
-      began_ = true;
-      job.state = State::Idle;
-      job.owner->on_cycle(job.what);
-      return;
-    case State::Exiting:
-      charge_to(job, core, Part::Exit);
-      if (job.schedules) {
-        job.state = State::Choosing;
-        return later(core, costs_.host_switch_cycles);
-      }
-      if (!locked_) return take_lock(core);
-      waiting_.push_back(core);
-      return;
-    case State::Handling:
-      charge_to(job, core, Part::Handler);
-      return run_engine(core);
-    case State::Choosing:
-      charge_to(job, core, Part::Handler);
-      vmids_.put_on(core, nullptr);
-      return finish(job);
-    case State::Held:
-      charge_to(job, core, Part::Lock);
-      return arrive(core);
-    case State::Working:
-      models::add(cycles_of(job), workers_[core].cycles());
-      job.mark = board_.wheel().now();
-      if (watcher_ != nullptr) watcher_->ended(core);
-      if (!job.schedules) return leave(core);
-      if (std::exchange(rolls_over_, false)) vmids_.end_fencing(board_.wheel());
-      job.state = State::Entering;
-      return later(core, costs_.entry_cycles);
-    case State::Emulating:
-      charge_to(job, core, Part::Emulation);
-      job.state = State::Entering;
-      return later(core, costs_.entry_cycles);
-    case State::Entering:
-      charge_to(job, core, Part::Entry);
-      put_place(core, Place::Guest);
-      return finish(job);
-    case State::Idle:
-      break;
-  }
-  models::check(false, "hypervisor", "an exit that is under way", board_.wheel().now(), core);
-}
-
-void Hypervisor::finish(Job& job) {
-  job.state = State::Idle;
-  job.owner->on_cycle(job.what);
-}
-
-void Hypervisor::take_lock(u32 core) {
-  locked_ = true;
-  Job& job = jobs_[core];
-  charge_to(job, core, Part::Lock);
-  job.state = State::Handling;
-  later(core, costs_.handler_cycles);
-}
-
-void Hypervisor::run_engine(u32 core) {
-  Job& job = jobs_[core];
+  if (watcher_ != nullptr) watcher_->faulted(core, gpa, access);
+  models::Lock::Turn turn(lock_);
+  co_await leave_for_engine(turn, charges);
   record(core);
-  if (job.operation) {
-    carry_out(*job.operation);
-  } else {
-    *job.outcome = space_.handle_fault(job.gpa, job.access);
-    ++counts_.by_outcome[static_cast<std::size_t>(*job.outcome)];
-    look_for_repeats(core);
+  FaultOutcome outcome = space_.handle_fault(gpa, access);
+  ++counts_.by_outcome[static_cast<std::size_t>(outcome)];
+  outcome = end_of_repeats(core, gpa, outcome);
+  charges.add(co_await play(core, kExitCause));
+  turn.end();
+  if (outcome == FaultOutcome::NoArea) {
+    co_await charges.spend(Part::Emulation, costs_.emulation_cycles);
   }
-  job.state = State::Working;
-  play(core, job.operation ? static_cast<std::size_t>(job.operation->kind) : kExitCause);
+  co_await resume_guest(core, charges);
+  co_return outcome;
+}
+
+models::Task<> Hypervisor::operate(u32 core, HostOperation operation) {
+  Meter charges = meter(core, operations_.cycles);
+  put_place(core, Place::Host);
+  models::Lock::Turn turn(lock_);
+  co_await leave_for_engine(turn, charges);
+  record(core);
+  carry_out(operation);
+  charges.add(co_await play(core, static_cast<std::size_t>(operation.kind)));
+  turn.end();
+  co_await resume_guest(core, charges);
+}
+
+models::Task<> Hypervisor::leave_for_engine(models::Lock::Turn& turn, Meter& charges) {
+  co_await charges.spend_as_event(Part::Exit, costs_.exit_cycles);
+  co_await turn;
+  charges.charge(Part::Lock);
+  co_await charges.spend(Part::Handler, costs_.handler_cycles);
+}
+
+models::Task<> Hypervisor::resume_guest(u32 core, Meter& charges) {
+  co_await charges.spend_as_event(Part::Entry, costs_.entry_cycles);
+  put_place(core, Place::Guest);
 }
 
 Result<void> Hypervisor::replace(const HostOperation& operation, Backend backend) {
@@ -408,18 +318,6 @@ void Hypervisor::charge_recorded_store(models::Served served, Cycle cycles) {
   auto& cell = recorded_entries_[static_cast<std::size_t>(served)];
   ++cell.references;
   cell.cycles += cycles;
-}
-
-void Hypervisor::leave(u32 core) {
-  locked_ = false;
-  Job& job = jobs_[core];
-  const bool emulates = job.outcome != nullptr && *job.outcome == FaultOutcome::NoArea;
-  job.state = emulates ? State::Emulating : State::Entering;
-  later(core, emulates ? costs_.emulation_cycles : costs_.entry_cycles);
-  if (waiting_.empty()) return;
-  const u32 next = waiting_.front();
-  waiting_.pop_front();
-  take_lock(next);
 }
 
 EntryCells Hypervisor::entries() const {

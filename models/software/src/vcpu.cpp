@@ -62,7 +62,7 @@ bool Vcpu::rare_front() {
       if (guest_ == nullptr) return true;
       event_cycles_ = &VcpuCounts::switch_cycles;
       event_since_ = board_.wheel().now();
-      guest_->enter(number_, 0, *this, kFront, handled_);
+      calls_.run(guest_->enter(number_, 0), handled_, *this, kFront);
       return false;
     case Front::Attend:
       return attend();
@@ -112,12 +112,12 @@ bool Vcpu::begin_event() {
     event_cycles_ = &VcpuCounts::switch_cycles;
     known_.assign(known_.size(), {});
     front_ = Front::Switched;
-    guest_->enter(number_, to->key, *this, kFront, handled_);
+    calls_.run(guest_->enter(number_, to->key), handled_, *this, kFront);
     return false;
   }
   if (const auto* const operation = std::get_if<HostOperation>(&batch_.event->detail)) {
     event_cycles_ = &VcpuCounts::operation_cycles;
-    hypervisor_.operate(number_, *operation, *this, kFront);
+    calls_.run(hypervisor_.operate(number_, *operation), *this, kFront);
     return false;
   }
   if (const auto* const fence = std::get_if<GuestFence>(&batch_.event->detail)) {

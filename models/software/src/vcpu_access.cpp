@@ -291,8 +291,8 @@ bool Vcpu::after_translation(Slot& slot) {
     if (hold(slot)) return false;
     take_fault(slot, State::Exited);
     ++counts_.exits;
-    hypervisor_.handle(number_, Gpa(fault.guest_physical), access_of(fault), *this, index_of(slot),
-                       backed_);
+    calls_.run(hypervisor_.handle(number_, Gpa(fault.guest_physical), access_of(fault)), backed_,
+               *this, index_of(slot));
     return false;
   }
   // Without a first stage there is nobody to ask.
@@ -306,7 +306,8 @@ bool Vcpu::handle_guest_fault(Slot& slot) {
   ++counts_.guest_faults;
   std::optional<Gpa> recorded;
   if (slot.access->is(GuestAccess::kGuestPhysical)) recorded = Gpa(slot.access->guest_physical);
-  guest_->handle(number_, Gva(slot.access->address), recorded, *this, index_of(slot), handled_);
+  calls_.run(guest_->handle(number_, Gva(slot.access->address), recorded), handled_, *this,
+             index_of(slot));
   return false;
 }
 

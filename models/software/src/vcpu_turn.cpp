@@ -25,7 +25,7 @@ bool Vcpu::attend() {
     }
     begin_pause(&VcpuCounts::operation_cycles);
     front_ = Front::Attended;
-    hypervisor_.operate(number_, agenda_.take(), *this, kFront);
+    calls_.run(hypervisor_.operate(number_, agenda_.take()), *this, kFront);
     return false;
   }
   if (cores_.must_give_up(number_, now)) return leave_core(Front::Attend);
@@ -50,7 +50,7 @@ bool Vcpu::leave_core(Front resume) {
   front_ = Front::Leaving;
   regime_ = core_.mmu->regime();
   begin_pause(&VcpuCounts::scheduling_cycles);
-  hypervisor_.leave_guest(number_, *this, kFront);
+  calls_.run(hypervisor_.leave_guest(number_), *this, kFront);
   return false;
 }
 
@@ -88,7 +88,7 @@ void Vcpu::on_core() {
     regime_ = regime_.tagged(board_.tags());
   }
   core_.mmu->set_regime(regime_);
-  hypervisor_.enter_guest(number_, *this, kFront);
+  calls_.run(hypervisor_.enter_guest(number_), *this, kFront);
 }
 
 bool Vcpu::arrive() {

@@ -19,6 +19,12 @@ bool only_orders(const models::FenceRequest& fence) {
          fence.kind == Kind::SfenceInvalIr;
 }
 
+Part part_of(const Step& step) {
+  constexpr Part kParts[] = {Part::Tables, Part::Tables,  Part::Frames,
+                             Part::Frames, Part::Zeroing, Part::Fences};
+  return kParts[static_cast<std::size_t>(step.kind)];
+}
+
 }  // namespace
 
 const Work& Recording::take() {
@@ -94,90 +100,118 @@ void Recording::fence(const models::FenceRequest& request) {
   work_.fences.push_back(request);
 }
 
-void Worker::play(const Work& work, models::Actor& owner, u32 what) {
+models::Task<PartCycles> Worker::play(const Work& work) {
   work_.steps.assign(work.steps.begin(), work.steps.end());
   work_.fences.assign(work.fences.begin(), work.fences.end());
   work_.held.assign(work.held.begin(), work.held.end());
-  owner_ = &owner;
-  what_ = what;
-  next_ = 0;
   next_held_ = 0;
-  doing_ = nullptr;
-  since_ = board_.wheel().now();
-  cycles_ = {};
-  accessed_ = false;
-  on_cycle(0);
+  models::Wheel& wheel = board_.wheel();
+  PartCycles cycles;
+  for (std::size_t n = 0; n != work_.steps.size(); ++n) {
+    const Step& step = work_.steps[n];
+    const Cycle began = wheel.now();
+    Done done{};
+    switch (step.kind) {
+      case Step::Kind::Read:
+      case Step::Kind::Write: {
+        const bool writes = step.kind == Step::Kind::Write;
+        models::Call access([&](models::Actor& owner) {
+          return board_.hierarchy().access(board_.core(core_).paths.data, Hpa(step.where), writes,
+                                           owner, 0, done.served);
+        });
+        co_await access;
+        if (!writes) break;
+        store(n);
+        if (watcher_ != nullptr) {
+          watcher_->stored(core_, Hpa(step.where), step.before,
+                           board_.memory().load(Hpa(step.where)));
+        }
+        break;
+      }
+      case Step::Kind::Allocate:
+      case Step::Kind::Free:
+        give_back(n);
+        co_await models::Until(wheel, wheel.now() + costs_.frame_cycles);
+        break;
+      case Step::Kind::Zero:
+        board_.memory().zero(Hpa(step.where), step.before);
+        co_await models::Until(wheel, wheel.now() + step.before / kFrameBytes * costs_.zero_cycles);
+        break;
+      case Step::Kind::Fence: {
+        models::Call fence([&](models::Actor& owner) {
+          issue(step, owner);
+          return false;
+        });
+        co_await fence;
+        break;
+      }
+    }
+    done.cycles = wheel.now() - began;
+    cycles[part_of(step)] += done.cycles;
+    count_entry(step, done);
+    tell(step, done);
+  }
+  co_await models::EventAt(wheel, wheel.now());
+  co_return cycles;
 }
 
-void Worker::on_cycle(u32) {
-  account();
-  while (next_ != work_.steps.size()) {
-    doing_ = &work_.steps[next_];
-    if (!step()) return;
-    account();
-  }
-  board_.wheel().schedule(board_.wheel().now(), *owner_, what_);
+void Worker::count_entry(const Step& step, const Done& done) {
+  if (part_of(step) != Part::Tables) return;
+  auto& cell = entries_[static_cast<std::size_t>(done.served)];
+  ++cell.references;
+  cell.cycles += done.cycles;
 }
 
-// What it was doing has come to an end, or to its second half.
-void Worker::account() {
-  if (doing_ == nullptr) return;
-  constexpr Part kDone[] = {Part::Tables, Part::Tables,  Part::Frames,
-                            Part::Frames, Part::Zeroing, Part::Fences};
-  const Part part = kDone[static_cast<std::size_t>(doing_->kind)];
-  const Cycle now = board_.wheel().now();
-  const Cycle cycles = now - since_;
-  cycles_[part] += cycles;
-  since_ = now;
-  if (accessed_) {
-    auto& cell = entries_[static_cast<std::size_t>(served_)];
-    ++cell.references;
-    cell.cycles += cycles;
+// Of a run that is given back, now that the work has come there.
+void Worker::give_back(std::size_t step) {
+  for (; next_held_ != work_.held.size() && work_.held[next_held_].step == step; ++next_held_) {
+    board_.memory().free(work_.held[next_held_].first, work_.held[next_held_].order);
   }
+  if (watcher_ == nullptr) return;
+  const Step& run = work_.steps[step];
+  run.kind == Step::Kind::Free ? watcher_->freed(core_, Hpa(run.where), run.before)
+                               : watcher_->allocated(core_, Hpa(run.where), run.before);
+}
+
+void Worker::tell(const Step& step, const Done& done) const {
   models::Witness* const witness = board_.core(core_).witness;
-  if (witness == nullptr || accessed_) [[likely]]
+  if (witness == nullptr) [[likely]]
     return;
   models::WitnessStep told;
-  told.kind = &kPartSteps[static_cast<std::size_t>(part)];
-  told.address = doing_->where;
-  if (part == Part::Tables) told.served = served_;
-  if (doing_->kind == Step::Kind::Read) {
-    told.before = told.value = board_.memory().load(Hpa(doing_->where));
-  } else if (doing_->kind == Step::Kind::Write) {
-    told.before = doing_->before;
-    told.value = board_.memory().load(Hpa(doing_->where));
+  told.kind = &kPartSteps[static_cast<std::size_t>(part_of(step))];
+  told.address = step.where;
+  if (part_of(step) == Part::Tables) told.served = done.served;
+  if (step.kind == Step::Kind::Read) {
+    told.before = told.value = board_.memory().load(Hpa(step.where));
+  } else if (step.kind == Step::Kind::Write) {
+    told.before = step.before;
+    told.value = board_.memory().load(Hpa(step.where));
     told.note = "written";
-  } else if (doing_->kind == Step::Kind::Fence) {
-    const auto fences = fences_of(*doing_);
+  } else if (step.kind == Step::Kind::Fence) {
+    const auto fences = fences_of(step);
     const auto named = std::find_if_not(fences.begin(), fences.end(), only_orders);
     const models::FenceRequest& first = named == fences.end() ? fences[0] : *named;
     told.address = first.address;
     told.note = to_string(first.kind);
   } else {
-    told.value = doing_->before;
-    told.note = doing_->kind == Step::Kind::Free ? "freed" : nullptr;
+    told.value = step.before;
+    told.note = step.kind == Step::Kind::Free ? "freed" : nullptr;
   }
-  witness->tell(now, told);
-}
-
-bool Worker::spend(u64 cycles) {
-  models::Wheel& wheel = board_.wheel();
-  if (wheel.advance(wheel.now() + cycles)) return true;
-  wheel.schedule(wheel.now() + cycles, *this, 0);
-  return false;
+  witness->tell(board_.wheel().now(), told);
 }
 
 // A walker may have set flags since the engine looked. They stay with the page: in the same entry,
 // or, if that is a table of smaller pages now, in all of these. An entry for another page, or for
 // none, has none of them.
-void Worker::store(const Step& step) {
+void Worker::store(std::size_t number) {
+  const Step& step = work_.steps[number];
   models::HostMemory& memory = board_.memory();
   const u64 set_meanwhile = memory.load(Hpa(step.where)) & ~step.before;
   const u64 was = page_of(step.before);
   const u64 is = page_of(step.after);
   memory.store(Hpa(step.where), was == is ? step.after | set_meanwhile : step.after);
   if (was == is || set_meanwhile == 0) return;
-  for (std::size_t n = 0; n < next_ - 1; ++n) {
+  for (std::size_t n = 0; n < number; ++n) {
     const Step& part = work_.steps[n];
     const bool in_table = part.kind == Step::Kind::Write && part.where - is < kFrameBytes;
     if (!in_table || part.after == 0 || page_of(part.after) - was >= kLargest) continue;
@@ -191,63 +225,17 @@ u64 Worker::page_of(u64 entry) const {
   return entry & addrspace::low_mask(52) & ~addrspace::low_mask(12);
 }
 
-// One step, or the second half of it; true if the next one is due in this cycle.
-bool Worker::step() {
-  const Step& step = work_.steps[next_];
-  switch (step.kind) {
-    case Step::Kind::Read:
-    case Step::Kind::Write: {
-      const bool write = step.kind == Step::Kind::Write;
-      if (!accessed_) {
-        accessed_ = true;
-        return board_.hierarchy().access(board_.core(core_).paths.data, Hpa(step.where), write,
-                                         *this, 0, served_);
-      }
-      accessed_ = false;
-      ++next_;
-      if (!write) return true;
-      store(step);
-      if (watcher_ != nullptr) {
-        watcher_->stored(core_, Hpa(step.where), step.before,
-                         board_.memory().load(Hpa(step.where)));
-      }
-      return true;
-    }
-    case Step::Kind::Allocate:
-    case Step::Kind::Free:
-      for (; next_held_ != work_.held.size() && work_.held[next_held_].step == next_;
-           ++next_held_) {
-        board_.memory().free(work_.held[next_held_].first, work_.held[next_held_].order);
-      }
-      ++next_;
-      if (watcher_ != nullptr) {
-        step.kind == Step::Kind::Free ? watcher_->freed(core_, Hpa(step.where), step.before)
-                                      : watcher_->allocated(core_, Hpa(step.where), step.before);
-      }
-      return spend(costs_.frame_cycles);
-    case Step::Kind::Zero:
-      ++next_;
-      board_.memory().zero(Hpa(step.where), step.before);
-      return spend(step.before / kFrameBytes * costs_.zero_cycles);
-    case Step::Kind::Fence:
-      ++next_;
-      return issue(step);
-  }
-  return true;
-}
-
-bool Worker::issue(const Step& step) {
+void Worker::issue(const Step& step, models::Actor& owner) {
   const auto fences = fences_of(step);
   if (!fences[0].engine || shootdowns_ == nullptr) {
     const bool broadcast = is_broadcast(fences[0].kind);
     fences_.issue(core_, fences[0], broadcast ? models::Reach::Own : models::Reach::Interrupts,
-                  *this, 0);
-    return false;
+                  owner, 0);
+    return;
   }
   std::span<const models::InterruptTarget> others;
   if (step.after == 0) others = shootdowns_->targets(core_);
-  shootdowns_->sent(fences_.issue_all(core_, fences, others, *this, 0));
-  return false;
+  shootdowns_->sent(fences_.issue_all(core_, fences, others, owner, 0));
 }
 
 }  // namespace nestwalk::software

@@ -56,7 +56,7 @@ class FreedFrames : public testing::Test, private models::Actor {
   void end(Meanwhile&& meanwhile) {
     meanwhile_ = meanwhile;
     machine_.wheel().schedule(machine_.wheel().now(), *this, kMeanwhile);
-    worker_.play(recording_.take(), *this, kOver);
+    calls_.run(worker_.play(recording_.take()), cycles_, *this, kOver);
     machine_.wheel().run();
     EXPECT_EQ(std::exchange(called_, 0u), 1u << kMeanwhile | 1u << kOver);
   }
@@ -73,6 +73,8 @@ class FreedFrames : public testing::Test, private models::Actor {
   models::FenceUnit fences_;
   Recording recording_;
   Worker worker_;
+  models::Calls calls_;
+  PartCycles cycles_;
   Hpa entry_ = *machine_.memory().allocate(0);
   std::function<void()> meanwhile_;
   u32 called_ = 0;

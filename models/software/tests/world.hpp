@@ -71,7 +71,7 @@ class ListStream final : public GuestStream {
   std::size_t at_ = 0;
 };
 
-class World : private models::Actor {
+class World {
  public:
   static constexpr u16 kVmid = 3;
 
@@ -118,7 +118,7 @@ class World : private models::Actor {
     }
   }
   void run() {
-    hypervisor->begin(memory_, shape_.backend, *this, 0);
+    start_.start(start());
     machine.wheel().run();
     EXPECT_EQ(totals().contradiction(), std::nullopt);
   }
@@ -159,11 +159,14 @@ class World : private models::Actor {
   WorkCounts before;  ///< what was done when the vCPUs began
 
  private:
-  void on_cycle(u32) override {
+  models::Task<> start() {
+    co_await hypervisor->begin(memory_, shape_.backend);
     before = recording.counts();
-    if (hypervisor->begin_error()) return;
+    if (hypervisor->begin_error()) co_return;
     for (auto& vcpu : vcpus) vcpu->begin(~u64{0});
   }
+
+  models::Process start_;
 };
 
 /// What happened since.

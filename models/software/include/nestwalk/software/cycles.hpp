@@ -7,6 +7,7 @@
 #include <array>
 
 #include "nestwalk/models/board.hpp"
+#include "nestwalk/models/process.hpp"
 #include "nestwalk/models/sums.hpp"
 #include "nestwalk/software/shape.hpp"
 
@@ -72,5 +73,49 @@ inline void charge(PartCycles& cycles, Part part, Cycle& mark, Cycle now, models
   told.note = whose;
   witness->tell_rest(now, told);
 }
+
+/// Charges what software on a core does, one part after the other.
+class Meter {
+ public:
+  Meter(models::Board& board, u32 core, PartCycles& cycles, const char* whose)
+      : board_(board), core_(core), cycles_(cycles), whose_(whose), mark_(now()) {}
+
+  /// The time since the last charge.
+  void charge(Part part) {
+    software::charge(cycles_, part, mark_, now(), board_.core(core_).witness, whose_);
+  }
+  /// What somebody else has measured of it.
+  void add(const PartCycles& cycles) {
+    models::add(cycles_, cycles);
+    mark_ = now();
+  }
+
+  /// Spends cycles on a part.
+  template <class Wait>
+  class Spending final : public Wait {
+   public:
+    Spending(Meter& meter, Part part, Cycle at)
+        : Wait(meter.board_.wheel(), at), meter_(&meter), part_(part) {}
+    void await_resume() const { meter_->charge(part_); }
+
+   private:
+    Meter* meter_;
+    Part part_;
+  };
+  Spending<models::Until> spend(Part part, Cycle cycles) { return {*this, part, now() + cycles}; }
+  /// As an event: whoever began this goes on first.
+  Spending<models::EventAt> spend_as_event(Part part, Cycle cycles) {
+    return {*this, part, now() + cycles};
+  }
+
+ private:
+  Cycle now() const { return board_.wheel().now(); }
+
+  models::Board& board_;
+  u32 core_;
+  PartCycles& cycles_;
+  const char* whose_;
+  Cycle mark_;
+};
 
 }  // namespace nestwalk::software

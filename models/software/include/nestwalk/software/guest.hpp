@@ -14,6 +14,7 @@
 #include <deque>
 #include <unordered_map>
 #include <unordered_set>
+#include <variant>
 
 #include "nestwalk/software/frames.hpp"
 #include "nestwalk/software/guest_space.hpp"
@@ -44,7 +45,7 @@ enum class GuestOutcome : u8 {
   TakenAway,    ///< the hypervisor keeps the kernel's own memory from it
 };
 
-class Guest final : private models::Actor {
+class Guest final {
  public:
   Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Recording& recording,
         const GuestShape& shape, const models::SoftwareShape& costs, u16 vmid, u16 most_asids);
@@ -56,13 +57,11 @@ class Guest final : private models::Actor {
   void put_on(u32 core, u32 vcpu);
   /// The guest is known to the caches by another VMID, and is on no core.
   void set_vmid(u16 vmid);
-  /// The core goes on in the address space that has this key; it is made when it is new. `owner`
-  /// runs with `what` when that is done, or cannot be.
-  void enter(u32 core, u64 key, models::Actor& owner, u32 what, GuestOutcome& outcome);
+  /// The core goes on in the address space that has this key; it is made when it is new.
+  models::Task<GuestOutcome> enter(u32 core, u64 key);
   /// A page fault of the first stage at an address of the core's space. `recorded` is where the
-  /// trace says that it lies. `owner` runs with `what` when the page is there, or cannot be.
-  void handle(u32 core, Gva address, std::optional<Gpa> recorded, models::Actor& owner, u32 what,
-              GuestOutcome& outcome);
+  /// trace says that it lies.
+  models::Task<GuestOutcome> handle(u32 core, Gva address, std::optional<Gpa> recorded);
   /// Is a page mapped where the trace says that it is? As far as the guest follows the trace.
   bool agrees(u32 core, Gva address, Gpa recorded) const;
 
@@ -73,20 +72,6 @@ class Guest final : private models::Actor {
   EntryCells entries() const;
 
  private:
-  enum class State : u8 {
-    Idle,
-    Trapped,
-    Stock,  ///< frames for tables
-    StockTouched,
-    StockZeroed,
-    Page,
-    Touch,
-    PageTouched,
-    PageZeroed,
-    Change,
-    Changed,
-    Ended,  ///< another address space, for its frames
-  };
   struct Space {
     std::unique_ptr<GuestSpace> tables;
     models::Regime regime;
@@ -95,39 +80,24 @@ class Guest final : private models::Actor {
     std::vector<GuestPage> pages;            ///< that it took
     u64 entered = 0;                         ///< which of all entries was its last
   };
-  struct Job {
-    State state = State::Idle;
-    State lacking = State::Idle;  ///< where it lacked frames: from there again
-    bool enters = false;
-    u64 key = 0;
-    Gva address;
-    std::optional<Gpa> recorded;
-    Gpa page;
-    u64 page_bytes = 0;
-    u64 done_bytes = 0;
-    models::Actor* owner = nullptr;
-    u32 what = 0;
-    GuestOutcome* outcome = nullptr;
-    models::Mmu::Outcome touched;
-    FaultOutcome backed = FaultOutcome::Mapped;
-    Cycle mark = 0;
+  struct NoFrame {};
+  struct ChosenPage {
+    GuestPage page;
+    bool is_memory;  ///< it is zeroed before it is mapped
   };
+  /// Where a page that faulted is to lie; or what became of the fault without one.
+  using Choice = std::variant<ChosenPage, GuestOutcome, NoFrame>;
 
-  void on_cycle(u32 core) override;
-  bool step(u32 core);
-  void charge_to(u32 core, Part part);
-  void account(u32 core);
-  bool spend(u32 core, u64 cycles);
-  void begin(u32 core, u64 cycles);
-  bool take_lock(u32 core);
-  bool stock(u32 core);
-  bool touch(u32 core, Gpa at);
-  bool after_touch(u32 core, State again, State next);
-  bool choose_page(u32 core);
+  models::Task<GuestOutcome> map_page(u32 core, Gva address, std::optional<Gpa> recorded,
+                                      Meter& charges);
+  models::Task<GuestOutcome> stock_tables(u32 core, Meter& charges);
+  models::Task<FaultOutcome> zero_frame(u32 core, Gpa frame, Meter& charges);
+  models::Task<models::Fault> touch(u32 core, Gpa at);
+  models::Task<bool> end_oldest_space(u32 core, Meter& charges);
+  Choice choose_page(u32 core, Gva address, std::optional<Gpa> recorded);
   bool is_memory(Gpa at) const;
-  bool end_oldest_space(u32 core, State lacking);
-  bool change(u32 core);
-  bool finish(u32 core, GuestOutcome outcome);
+  void tell(u32 core, const models::StepKind& kind, u64 address, const char* note) const;
+  void map(u32 core, Gva address, const GuestPage& page);
   GuestSpace& tables_for(const Space& space, Gva address) const;
   void enter_space(u32 core, u64 key);
   void take_asid(Space& space);
@@ -146,14 +116,12 @@ class Guest final : private models::Actor {
   Gpa last_table_;
   models::Regime kernel_;  ///< the direct map
   std::deque<Worker> workers_;
-  std::vector<Job> jobs_;        ///< by core
   std::vector<u32> on_;          ///< by core: the vCPU
   std::vector<Space*> current_;  ///< by vCPU
   std::unordered_map<u64, std::unique_ptr<Space>> spaces_;
   std::unique_ptr<GuestSpace> upper_;  ///< AArch64: the half that they share
   TagPool asids_;
-  bool locked_ = false;
-  std::deque<u32> waiting_;
+  models::Lock lock_;
   u16 vmid_;
   u64 entries_ = 0;  ///< into address spaces
   GuestCounts counts_;

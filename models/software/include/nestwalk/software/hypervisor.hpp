@@ -52,7 +52,7 @@ struct ScheduleCounts {
   PartCycles cycles;       ///< of leaving and coming back
 };
 
-class Hypervisor final : private models::Actor, private Shootdowns {
+class Hypervisor final : private Shootdowns {
  public:
   Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpace& space,
              Recording& recording, const models::SoftwareShape& costs, Cores& cores, Vmids& vmids,
@@ -71,9 +71,9 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   /// Hears of new ones.
   void tell_of_vmids(std::function<void(u16)> heard) { heard_ = std::move(heard); }
   /// Then it enters the guest, once nothing is left there of the VMID's last guest; or leaves it
-  /// again for somebody else. `owner` runs with `what` when that is done.
-  void enter_guest(u32 core, models::Actor& owner, u32 what);
-  void leave_guest(u32 core, models::Actor& owner, u32 what);
+  /// again for somebody else.
+  models::Task<> enter_guest(u32 core);
+  models::Task<> leave_guest(u32 core);
   const ScheduleCounts& schedule_counts() const { return schedule_; }
   /// A core faults on one page for ever, though it is permitted: nothing removes what is stale.
   bool is_stuck(u32 core) const { return repeats_[core].count >= kMostRepeats; }
@@ -81,16 +81,12 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   void watch(Watcher* watcher);
   Watcher* watcher() const { return watcher_; }
 
-  /// Gives the guest its memory, on its first core; `owner` runs with `what` when that is done.
-  void begin(const std::vector<MemoryRange>& memory, addrspace::Backend backend,
-             models::Actor& owner, u32 what);
-  /// The guest left because of an access at a guest-physical address. `owner` runs with `what` when
-  /// it is back, and `outcome` is written by then.
-  void handle(u32 core, Gpa gpa, Access access, models::Actor& owner, u32 what,
-              FaultOutcome& outcome);
-
+  /// Gives the guest its memory, on its first core.
+  models::Task<> begin(const std::vector<MemoryRange>& memory, addrspace::Backend backend);
+  /// The guest left because of an access at a guest-physical address.
+  models::Task<FaultOutcome> handle(u32 core, Gpa gpa, Access access);
   /// An operation of the hypervisor's own, on a core whose guest it interrupts.
-  void operate(u32 core, const HostOperation& operation, models::Actor& owner, u32 what);
+  models::Task<> operate(u32 core, HostOperation operation);
 
   models::FenceUnit& fences() { return fences_; }
   const OperationCounts& operations() const { return operations_; }
@@ -110,53 +106,23 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   const PartCycles& begin_cycles() const { return begin_cycles_; }
 
  private:
-  enum class State : u8 {
-    Idle,
-    Begin,
-    Exiting,
-    Handling,
-    Choosing,
-    Held,
-    Working,
-    Emulating,
-    Entering
-  };
   enum class Place : u8 { Never, Guest, Host, Over };
   static constexpr u32 kMostRepeats = 1000;
   struct Repeats {
     u64 page = 0;
     u32 count = 0;
   };
-  struct Job {
-    State state = State::Idle;
-    Gpa gpa;
-    Access access;
-    models::Actor* owner = nullptr;
-    u32 what = 0;
-    FaultOutcome* outcome = nullptr;
-    std::optional<HostOperation> operation;
-    bool schedules = false;  ///< another vCPU's turn comes, or has come
-    Cycle mark = 0;
-  };
 
-  void on_cycle(u32 core) override;
-  void exit(u32 core, Job job, models::Actor& owner, u32 what);
-  void later(u32 core, u64 cycles);
-  PartCycles& cycles_of(const Job& job);
-  void charge_to(Job& job, u32 core, Part part);
-  void take_lock(u32 core);
-  void run_engine(u32 core);
+  Meter meter(u32 core, PartCycles& cycles) { return {board_, core, cycles, "the hypervisor"}; }
+  models::Task<> leave_for_engine(models::Lock::Turn& turn, Meter& charges);
+  models::Task<> resume_guest(u32 core, Meter& charges);
+  Result<void> map_part(const MemoryRange& part);
   Result<void> replace(const HostOperation& operation, addrspace::Backend backend);
   void carry_out(const HostOperation& operation);
-  void leave(u32 core);
-  bool next_part(u32 core);
   void record(u32 core);
-  void begin_schedule(u32 core, models::Actor& owner, u32 what);
-  void finish(Job& job);
-  void arrive(u32 core);
-  bool fence_vmid(u32 core);
-  void look_for_repeats(u32 core);
-  void play(u32 core, std::size_t cause);
+  bool must_fence_vmid(u32 core);
+  FaultOutcome end_of_repeats(u32 core, Gpa gpa, FaultOutcome outcome);
+  models::Task<PartCycles> play(u32 core, std::size_t cause);
   void put_place(u32 core, Place place);
   Cycle kick_cycles() const;
   std::span<const models::InterruptTarget> targets(u32 core) override;
@@ -169,7 +135,6 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   models::SoftwareShape costs_;
   u32 first_core_;
   std::deque<Worker> workers_;  ///< by core; they stay where they are
-  std::vector<Job> jobs_;       ///< by core
   std::vector<Place> places_;   ///< by core, as the next one
   std::vector<Repeats> repeats_;
   Cores& cores_;
@@ -184,10 +149,7 @@ class Hypervisor final : private models::Actor, private Shootdowns {
   FenceCounts fence_counts_;
   u64 fences_before_ = 0;
   Watcher* watcher_ = nullptr;
-  bool locked_ = false;
-  std::deque<u32> waiting_;  ///< cores, first come, first served
-  std::vector<MemoryRange> parts_;
-  std::size_t next_part_ = 0;
+  models::Lock lock_;  ///< of the engine
   addrspace::Backend backend_;
   std::optional<addrspace::Error> begin_error_;
   bool began_ = false;

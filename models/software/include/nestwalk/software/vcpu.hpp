@@ -378,6 +378,7 @@ class Vcpu final : private models::Actor,
   u32 faulting_ = 0;           ///< accesses whose faults wait or are handled
   bool front_waits_ = false;
 
+  models::Calls calls_;
   FaultOutcome backed_ = FaultOutcome::Mapped;
   GuestOutcome handled_ = GuestOutcome::Mapped;
   bool compares_;                 ///< what the guest maps with what the trace says

@@ -187,7 +187,7 @@ class Shootdowns {
 };
 
 /// Repeats work on a core, step after step.
-class Worker final : private models::Actor {
+class Worker {
  public:
   Worker(models::Board& board, models::FenceUnit& fences, u32 core, Architecture architecture,
          const models::SoftwareShape& costs, Shootdowns* shootdowns = nullptr)
@@ -199,24 +199,25 @@ class Worker final : private models::Actor {
         shootdowns_(shootdowns) {}
   void watch(Watcher* watcher) { watcher_ = watcher; }
 
-  /// Begins now; `owner` runs with `what` when it is done, always from the wheel. `work` may change
-  /// meanwhile.
-  void play(const Work& work, models::Actor& owner, u32 what);
-  /// What the work that was played last took, by Tables, Frames, Zeroing and Fences.
-  const PartCycles& cycles() const { return cycles_; }
+  /// What it took, by Tables, Frames, Zeroing and Fences. Its end is an event. `work` may change
+  /// once it has begun.
+  models::Task<PartCycles> play(const Work& work);
   /// Of all that it played.
   const EntryCells& entries() const { return entries_; }
 
  private:
-  void on_cycle(u32) override;
-  void account();
-  bool step();
-  bool issue(const Step& step);
+  struct Done {
+    Cycle cycles;
+    models::Served served = models::Served::None;
+  };
+  void count_entry(const Step& step, const Done& done);
+  void give_back(std::size_t step);
+  void issue(const Step& step, models::Actor& owner);
+  void tell(const Step& step, const Done& done) const;
   std::span<const models::FenceRequest> fences_of(const Step& step) const {
     return std::span(work_.fences).subspan(step.where, step.before);
   }
-  bool spend(u64 cycles);
-  void store(const Step& step);
+  void store(std::size_t step);
   u64 page_of(u64 entry) const;
 
   models::Board& board_;
@@ -226,17 +227,9 @@ class Worker final : private models::Actor {
   models::SoftwareShape costs_;
   Shootdowns* shootdowns_;
   Watcher* watcher_ = nullptr;
-  Work work_;
-  std::size_t next_ = 0;
+  Work work_;  ///< that is being played
   std::size_t next_held_ = 0;
-  bool accessed_ = false;  ///< the entry of `next_`
-  const Step* doing_ = nullptr;
-  Cycle since_ = 0;
-  PartCycles cycles_;
   EntryCells entries_{};
-  models::Served served_ = models::Served::None;
-  models::Actor* owner_ = nullptr;
-  u32 what_ = 0;
 };
 
 }  // namespace nestwalk::software
