@@ -130,11 +130,11 @@ TEST_F(AddressSpaceTest, says_what_a_risc_v_hart_must_be_told) {
 
 // Mapping -----------------------------------------------------------------------------------------
 
-TEST_F(AddressSpaceTest, mapping_checks_range_alignment_emptiness_flags_then_overlap) {
+TEST_F(AddressSpaceTest, mapping_checks_its_arguments_before_what_is_mapped) {
   ASSERT_TRUE(space_.map_linear(Gpa(kStart), Hpa(0), kPage, kRw));
   const auto map = [&](u64 at, u64 size, MappingFlags flags) {
-    const Result<void> linear = space_.map_linear(Gpa(at), Hpa(1), size, flags);
-    EXPECT_EQ(space_.map_alloc(Gpa(at), size, flags, Backend::linear(Hpa(1))), linear);
+    const Result<void> linear = space_.map_linear(Gpa(at), Hpa(0), size, flags);
+    EXPECT_EQ(space_.map_alloc(Gpa(at), size, flags, Backend::eager()), linear);
     return linear;
   };
   EXPECT_EQ(map(~u64{0}, 2, kUnencodable), Result<void>(Error::AddressOverflow));
@@ -142,6 +142,11 @@ TEST_F(AddressSpaceTest, mapping_checks_range_alignment_emptiness_flags_then_ove
   EXPECT_EQ(map(kStart + 1, 0, kUnencodable), Result<void>(Error::Unaligned));
   EXPECT_EQ(map(kStart, 0, kUnencodable), Result<void>(Error::EmptyRange));
   EXPECT_EQ(map(kStart, kPage, kUnencodable), Result<void>(Error::UnsupportedFlags));
+  EXPECT_EQ(space_.map_linear(Gpa(kStart), Hpa(1), kPage, kRw), Result<void>(Error::Unaligned));
+  EXPECT_EQ(space_.map_linear(Gpa(kStart), Hpa(u64{1} << 48), kPage, kRw),
+            Result<void>(Error::OutOfRange));
+  EXPECT_EQ(space_.map_alloc(Gpa(kStart), kPage, kRw, Backend::linear(Hpa(0))),
+            Result<void>(Error::UnsupportedFeature));
   EXPECT_EQ(map(kStart, kPage, kRw), Result<void>(Error::AlreadyMapped));
   EXPECT_EQ(class_of(Error::OutOfRange), ErrorClass::InvalidInput);
   EXPECT_EQ(class_of(Error::EmptyRange), ErrorClass::InvalidInput);

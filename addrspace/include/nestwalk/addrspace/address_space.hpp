@@ -113,7 +113,9 @@ class AddressSpace {
   Result<void> map_linear(Gpa gpa, Hpa hpa, u64 size, MappingFlags flags) {
     const Result<GpaRange> range = checked_for_map(gpa, size, flags);
     if (!range) return range.error();
-    if (!hpa.is_aligned(kPageBytes)) return Error::Unaligned;
+    if (const Result<void> fine = table_.check_map(gpa, hpa, size, kPageBytes, flags); !fine) {
+      return fine;
+    }
     return add({*range, flags, Backend::linear(hpa)},
                [&] { return table_.map_region(*range, hpa, flags, note_for_new_pages(flags)); });
   }
@@ -316,7 +318,6 @@ class AddressSpace {
     if (!range) return range;
     if (range->empty()) return Error::EmptyRange;
     if (const Result<void> fine = table_.format().check(flags); !fine) return fine.error();
-    if (areas_.overlaps(*range)) return Error::AlreadyMapped;
     return range;
   }
 
@@ -332,6 +333,7 @@ class AddressSpace {
   }
   template <class InTable>
   Result<void> add(const Area& area, InTable&& in_table) {
+    if (areas_.overlaps(area.range)) return Error::AlreadyMapped;
     return change(1, in_table, [&] { areas_.insert(area); });
   }
 

@@ -165,6 +165,19 @@ class PageTable {
 
   // Regions -------------------------------------------------------------------------------------
 
+  /// What is wrong with the arguments of a mapping, whatever is mapped already.
+  Result<void> check_map(Input at, Output to, u64 size, u64 page_bytes, MappingFlags flags) const {
+    const Result<InputRange> from = InputRange::make(at, size);
+    if (!from) return from.error();
+    const Result<Range<Output>> target = Range<Output>::make(to, size);
+    if (!target) return target.error();
+    if (!from->is_aligned(page_bytes) || !to.is_aligned(page_bytes)) return Error::Unaligned;
+    if (from->empty()) return Error::EmptyRange;
+    if (!geometry().accepts(*from)) return Error::OutOfRange;
+    if ((target->last().value() & ~low_mask(geometry().output_bits)) != 0) return Error::OutOfRange;
+    return format().check(flags);
+  }
+
   /// Maps the range to contiguous memory from `to`, in the largest leaves that fit.
   Result<void> map_region(InputRange range, Output to, MappingFlags flags, u64 note = 0) {
     if (const Result<void> fine = check_map(range.start(), to, range.size(), kPageBytes, flags);
@@ -353,17 +366,6 @@ class PageTable {
     if (!range.is_aligned(kPageBytes)) return Error::Unaligned;
     if (!geometry().accepts(range)) return Error::OutOfRange;
     return {};
-  }
-  Result<void> check_map(Input at, Output to, u64 size, u64 page_bytes, MappingFlags flags) const {
-    const Result<InputRange> from = InputRange::make(at, size);
-    if (!from) return from.error();
-    const Result<Range<Output>> target = Range<Output>::make(to, size);
-    if (!target) return target.error();
-    if (!from->is_aligned(page_bytes) || !to.is_aligned(page_bytes)) return Error::Unaligned;
-    if (from->empty()) return Error::EmptyRange;
-    if (!geometry().accepts(*from)) return Error::OutOfRange;
-    if ((target->last().value() & ~low_mask(geometry().output_bits)) != 0) return Error::OutOfRange;
-    return format().check(flags);
   }
   Result<unsigned> level_of(u64 page_bytes) const {
     for (unsigned level = 0; level < geometry().levels; ++level) {
