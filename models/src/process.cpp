@@ -51,7 +51,7 @@ void* FramePool::take(std::size_t bytes) {
   const std::size_t size = (bytes + kStep - 1) / kStep;
   if (size >= kSizes || unused[size] == nullptr) {
     ++taken_from_heap;
-    return ::operator new(size * kStep);
+    return ::operator new(size* kStep);
   }
   void* const frame = unused[size];
   unused[size] = next_of(frame, size);

@@ -197,6 +197,10 @@ void Storyteller::on_story(const software::AccessStory& story) {
   if (stories_.size() > slowest_) stories_.pop_back();
 }
 
+const models::Regime& Storyteller::regime() const {
+  return simulation_.board().core(simulation_.vcpu(vcpu_).core()).mmu->regime();
+}
+
 Story Storyteller::tell(const software::AccessStory& story) {
   Story told;
   told.vcpu = vcpu_;
@@ -204,14 +208,13 @@ Story Storyteller::tell(const software::AccessStory& story) {
   told.access = story.access;
   told.begin = story.begin;
   told.latency = story.latency;
-  const models::Regime& regime = simulation_.board().core(vcpu_).mmu->regime();
   Places places;
-  if (regime.guest.on()) {
-    find_places(regime.guest_of(story.access.address), false, story.access.address, places);
+  if (regime().guest.on()) {
+    find_places(regime().guest_of(story.access.address), false, story.access.address, places);
   }
   for (const WitnessStep& step : story.steps) {
     if (step.kind == &models::step::kNestedFault) {
-      find_places(regime.nested, true, step.address, places);
+      find_places(regime().nested, true, step.address, places);
     }
   }
   for (const WitnessStep& step : story.steps) {
@@ -224,7 +227,7 @@ Story Storyteller::tell(const software::AccessStory& story) {
 void Storyteller::find_places(const models::Stage& stage, bool nested, u64 address,
                               Places& places) const {
   models::HostMemory& memory = simulation_.board().memory();
-  models::Regime second = simulation_.board().core(vcpu_).mmu->regime();
+  models::Regime second = regime();
   second.guest = second.guest_upper = {};
   models::Peek peek(memory);
   u64 table = stage.root;
@@ -248,19 +251,19 @@ void Storyteller::find_places(const models::Stage& stage, bool nested, u64 addre
 }
 
 std::string Storyteller::meaning(const WitnessStep& step, const Places& places) const {
-  const models::Regime& regime = simulation_.board().core(vcpu_).mmu->regime();
+  const models::Regime& stages = regime();
   if (is_entry(step)) {
     if (step.nested_level != WitnessStep::kNoLevel) {
-      return words_of(regime.nested, step.nested_level, step.value);
+      return words_of(stages.nested, step.nested_level, step.value);
     }
-    return words_of(regime.guest, step.guest_level, step.value);
+    return words_of(stages.guest, step.guest_level, step.value);
   }
   if (!is_software_entry(step)) return {};
   const auto place = places.find(step.address);
   if (place == places.end()) return {};
   const auto [nested, level] = place->second;
   return std::string(nested ? "second" : "first") + " stage, level " + std::to_string(level) +
-         ": " + words_of(nested ? regime.nested : regime.guest, level, step.value);
+         ": " + words_of(nested ? stages.nested : stages.guest, level, step.value);
 }
 
 // What its source takes alone is known; the rest it waited for others.

@@ -53,6 +53,8 @@ class Storyteller final : public software::AccessListener {
   };
   using Places = std::map<addrspace::u64, Place>;
 
+  /// What translates for the vCPU, which is on its core when its access is over.
+  const models::Regime& regime() const;
   Story tell(const software::AccessStory& story);
   void find_places(const models::Stage& stage, bool nested, addrspace::u64 address,
                    Places& places) const;

@@ -63,6 +63,20 @@ TEST_F(Explain, SaysWhatEntriesMean) {
   }
 }
 
+// Of a vCPU without a core of the same number: its tables are those that its own core translates
+// with.
+TEST_F(Explain, ReadsTheTablesOfTheVcpusCore) {
+  ASSERT_EQ(run("nestwalk trace gen smp vcpus=3 accesses=300 -o t.nwt").exit_code, 0);
+  for (const char* const cores : {"1", "2", "3"}) {
+    const Result result = run(std::string("nestwalk explain t.nwt -p zen4 --vcpu 2 --access 0 "
+                                          "--set host.time_slice=1000 --set host.cores=") +
+                              cores);
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_THAT(result.output, HasSubstr("vCPU 2, access 0: "));
+    EXPECT_THAT(result.output, HasSubstr("(first stage, level 0: page of 4K at 0x"));
+  }
+}
+
 TEST_F(Explain, SaysWhatItCannotTell) {
   ASSERT_EQ(run("nestwalk trace gen gups bytes=64K updates=20 -o t.nwt").exit_code, 0);
   expect("nestwalk explain t.nwt --access 40", 2,

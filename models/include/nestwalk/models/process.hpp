@@ -394,8 +394,8 @@ class TaskGroup {
 /// A task that nobody awaits. It is destroyed with this, wherever it is.
 class Process {
  public:
-  /// Runs it up to its first wait; the one before it has ended. A wait that is granted at once takes
-  /// the caller's time, too: where the caller goes on in this cycle, the first is an EventAt.
+  /// Runs it up to its first wait; the one before it has ended. A wait that is granted at once
+  /// takes the caller's time, too: where the caller goes on in this cycle, the first is an EventAt.
   void start(Task<> task) {
     check(!is_running(), "process", "one task at a time", 0, 0);
     task_.emplace(std::move(task));

@@ -144,6 +144,8 @@ class Vcpu final : private models::Actor,
   /// Why it stopped before its stream ended; none if it did not.
   std::optional<std::string> stopped() const { return stopped_; }
 
+  /// Where it takes its turns.
+  u32 core() const { return number_; }
   const VcpuCounts& counts() const { return counts_; }
   /// What the core's MMU counted while this was on it.
   models::Mmu::Totals mmu_totals() const;
