@@ -36,7 +36,8 @@ u64 fault_status(const Fault& fault) {
     case FaultKind::Permission:
       return 0b001100 | level;
     case FaultKind::BusError:
-      return minus_one ? 0b010011 : 0b010100 | level;  // external abort on a walk
+      if (fault.of_data) return 0b010000;              // external abort, not on a walk
+      return minus_one ? 0b010011 : 0b010100 | level;  // on a walk
     case FaultKind::None:
       break;
   }

@@ -268,6 +268,10 @@ void Mmu::forget_refused(const Miss& miss) {
   drop_address(data_tlb_);
   drop_address(second_tlb_);
   drop_address(walker_.guest_walk_cache());
+  revoke_if([&](const Grant& grant) {
+    return (grant.where.tag == miss.regime.combined || grant.where.tag == miss.regime.global) &&
+           same_page(grant.where.address, miss.request.address, grant.where.shift);
+  });
   if (!fault.nested) return;
   walker_.nested_walk_cache().drop(fault.guest_physical, miss.regime.nested_only);
   walker_.nested_tlb().drop(fault.guest_physical, miss.regime.nested_only);

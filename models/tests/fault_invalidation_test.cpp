@@ -16,7 +16,7 @@ namespace {
 
 using namespace addrspace;
 
-class Permission : public testing::Test, public Actor {
+class Permission : public testing::Test, public Actor, private GrantHolder {
  protected:
   static constexpr u64 kVirtual = 0x40'3000, kOther = kVirtual + 0x1000;
   static constexpr u64 kData = 2 * kGiB + 0x5000;
@@ -31,7 +31,9 @@ class Permission : public testing::Test, public Actor {
     }
     world.map_tables(0);
     mmu.set_regime(world.regime);
+    mmu.tell_of_revoked(*this);
   }
+  void on_revoked(const Grant& grant) override { revoked.push_back(grant.address); }
   static MmuShape shape() {
     const auto fully = [](std::vector<u8> shifts) {
       return CacheShape{{{1, 16, std::move(shifts), ReplacementKind::Lru}}, 1};
@@ -62,13 +64,19 @@ class Permission : public testing::Test, public Actor {
     EXPECT_EQ(access(kVirtual, AccessKind::Read), FaultKind::None);
     EXPECT_EQ(access(kOther, AccessKind::Read), FaultKind::None);
     world.memory.store(at, world.memory.load(at) | kWritable);
+    // Who holds a grant has as good as a TLB entry.
+    for (const u64 address : {kVirtual, kOther}) {
+      EXPECT_NE(mmu.grant({address, AccessKind::Read, true}), nullptr);
+    }
     EXPECT_EQ(access(kVirtual, AccessKind::Write), FaultKind::Permission);
+    EXPECT_EQ(revoked, std::vector{kVirtual});
     EXPECT_EQ(access(kVirtual, AccessKind::Write), FaultKind::None);
   }
 
   static constexpr u8 kNone = WalkReference::kNoLevel;
   NestedWorld<LongMode, Ept> world;
   Mmu mmu;
+  std::vector<u64> revoked;
 };
 
 TEST_F(Permission, OfAGuestsLeaf) { expect_one_refusal(entry(0, kNone)); }

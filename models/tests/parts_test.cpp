@@ -144,6 +144,11 @@ TEST(TranslationCache, ASizeMayLoseItsLastEntryToAnother) {
   EXPECT_EQ(*cache.find(0x40'0000, 1), 22u);
 }
 
+TEST(TranslationCache, TakesNoTimeWithoutArrays) {
+  EXPECT_EQ(TranslationCache<u64>(CacheShape{{}, 6}).latency_cycles(), 0u);
+  EXPECT_EQ(TranslationCache<u64>(CacheShape{{{1, 2, {12}}}, 6}).latency_cycles(), 6u);
+}
+
 TEST(Replacement, TreePlruPointsAwayFromWhatWasUsed) {
   // Four ways: after 0, 1, 2, 3 the root points left and the left half to way 0.
   const auto plru = make_replacement(ReplacementKind::TreePlru, 4, 0);

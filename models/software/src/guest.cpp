@@ -267,7 +267,9 @@ void Guest::map(u32 core, Gva address, const GuestPage& page) {
     const Result<void> unmapped = tables.unmap(start, page.bytes);
     models::check(unmapped.ok(), "guest", "a page that can be unmapped", board_.wheel().now(),
                   start.value());
-    recording_.fence({guest_fence(recording_.architecture(), true, true), 0, vmid_,
+    // Of the half that all spaces share, each may have it cached under its own ASID.
+    const bool is_shared = &tables == upper_.get();
+    recording_.fence({guest_fence(recording_.architecture(), true, !is_shared), 0, vmid_,
                       current(core)->regime.asid, start.value(), page.bytes});
   }
   const Result<void> mapped = tables.map(start, page.gpa, page.bytes);

@@ -312,12 +312,10 @@ void ReplayedTables::disagree(u32 core, u64 number, const GuestAccess& access, c
 // was granted in a fault needs no fence: the recorded guest had that fault, the access before it is
 // none of the trace's, and whatever was cached is gone when the second one is made.
 ReplayedTables::Answer ReplayedTables::answer(u32 core, u64 number, const GuestAccess& access,
-                                              const models::Fault& fault) {
+                                              const models::Fault& fault, bool& was_refused) {
   if (fault.nested && engine_ != nullptr) return Answer::Exit;
   if (engine_ != nullptr && place_missing(0, ~u64{0})) return Answer::Again;
-  u64& refused = states_[on_[core]].refused;
-  const bool is_first = refused != number;
-  refused = number;
+  const bool is_first = !std::exchange(was_refused, true);
   if (is_first && fault.kind == models::FaultKind::Permission) {
     ++counts_.repeated;
     return Answer::Again;

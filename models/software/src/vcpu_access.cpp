@@ -105,7 +105,7 @@ void Vcpu::begin(Slot& slot) {
   --left_;
   slot.issued = slot.mark = board_.wheel().now();
   slot.state = State::Translate;
-  slot.done = slot.left_out = false;
+  slot.done = slot.left_out = slot.was_refused = false;
   slot.witness = nullptr;
   if (slot.number >= next_told_) [[unlikely]] {
     slot.witness = &slot.own_witness;
@@ -117,6 +117,7 @@ void Vcpu::begin(Slot& slot) {
 }
 
 bool Vcpu::leave_out(Slot& slot) {
+  end_fault(slot);
   slot.left_out = true;
   slot.state = State::Over;
   return true;
@@ -146,6 +147,11 @@ bool Vcpu::perform(Slot& slot, u32 index) {
         if (slot.outcome.fault) [[unlikely]] {
           if (!after_translation(slot)) return false;
           break;
+        }
+        // Somebody else's fault brought what it needs.
+        if (slot.faulting) [[unlikely]] {
+          end_fault(slot);
+          wake_front();
         }
         if (hypervisor_.watcher() != nullptr && !slot.told) [[unlikely]]
           tell(slot, slot.outcome.host);
@@ -211,7 +217,7 @@ void Vcpu::retire(Slot& slot) {
 }
 
 // Whatever was missing may be there: again. The time went to `cycles`.
-bool Vcpu::again(Slot& slot, Cycle& cycles) {
+void Vcpu::again(Slot& slot, Cycle& cycles) {
   const Cycle now = board_.wheel().now();
   cycles += now - slot.mark;
   slot.mark = now;
@@ -219,8 +225,6 @@ bool Vcpu::again(Slot& slot, Cycle& cycles) {
     witness_held(slot);
   core_.witness = nullptr;
   slot.state = State::Translate;
-  --faulting_;
-  return true;
 }
 
 // The end of what a fault needed; true if the next state is due in this cycle.
@@ -229,6 +233,7 @@ bool Vcpu::rare_step(Slot& slot) {
     case State::Exited:
       if (backed_ == FaultOutcome::OutOfMemory) return stop("the host is out of memory");
       again(slot, counts_.exit_cycles);
+      end_fault(slot);
       if (resolved(backed_)) {
         if (replayed_ != nullptr) replayed_->backed(slot.outcome.fault.guest_physical);
         wake_front();
@@ -244,6 +249,7 @@ bool Vcpu::rare_step(Slot& slot) {
       }
       again(slot, counts_.guest_cycles);
       if (handled_ == GuestOutcome::NoAddress) return leave_out(slot);
+      end_fault(slot);
       wake_front();
       return true;
     default:
@@ -282,7 +288,8 @@ bool Vcpu::after_translation(Slot& slot) {
     witness_fault(slot);
   if (replayed_ != nullptr) {
     using Answer = ReplayedTables::Answer;
-    const Answer answer = replayed_->answer(number_, slot.number, *slot.access, fault);
+    const Answer answer =
+        replayed_->answer(number_, slot.number, *slot.access, fault, slot.was_refused);
     slot.state = State::Translate;
     if (answer == Answer::Again) return true;
     if (answer == Answer::Over) return leave_out(slot);
@@ -311,8 +318,16 @@ bool Vcpu::handle_guest_fault(Slot& slot) {
   return false;
 }
 
+void Vcpu::begin_fault(Slot& slot) {
+  if (!std::exchange(slot.faulting, true)) ++faulting_;
+}
+
+void Vcpu::end_fault(Slot& slot) {
+  if (std::exchange(slot.faulting, false)) --faulting_;
+}
+
 void Vcpu::take_fault(Slot& slot, State state) {
-  ++faulting_;
+  begin_fault(slot);
   slot.state = state;
   core_.witness = slot.witness;
 }
@@ -320,7 +335,7 @@ void Vcpu::take_fault(Slot& slot, State state) {
 // A fault is taken when all before it is over: until then nobody knows that it will be.
 bool Vcpu::hold(Slot& slot) {
   if (slots_.size() == 1 || slot.number == oldest_) return false;
-  ++faulting_;
+  begin_fault(slot);
   slot.state = State::Held;
   return true;
 }

@@ -10,8 +10,22 @@
 
 namespace nestwalk::software {
 
-// Issues what may begin now. Time passes only when all that can begin has begun.
+// An access that is over when it begins lets the next one begin: a round for each, not a call.
 void Vcpu::play_window() {
+  if (front_runs_) {
+    front_again_ = true;
+    return;
+  }
+  front_runs_ = true;
+  do {
+    front_again_ = false;
+    play_front();
+  } while (front_again_);
+  front_runs_ = false;
+}
+
+// Issues what may begin now. Time passes only when all that can begin has begun.
+void Vcpu::play_front() {
   front_waits_ = false;
   while (front_ != Front::Finished) {
     if (front_ != Front::Next && front_ != Front::Ready) {

@@ -178,6 +178,45 @@ TEST(UpperHalf, IsSharedByAllSpaces) {
 }
 
 // Bit 52 is in neither half: refused before anything is read, and so no walk.
+class DataPlaces final : public AccessListener {
+ public:
+  u64 next_wanted(u64 number) override { return number; }
+  void on_story(const AccessStory& story) override {
+    for (const models::WitnessStep& step : story.steps) {
+      if (step.kind == &models::step::kData) places.push_back(step.address);
+    }
+  }
+  std::vector<u64> places;
+};
+
+// A page moves while the vCPU is in one space, and the other one has it cached under its own ASID:
+// of the half that spaces share, the kernel has to invalidate it under each (Arm ARM, TLBI
+// VAAE1IS).
+TEST(UpperHalf, APageOfItMovesInEverySpace) {
+  for (const u64 page : {u64{0xffff'0000'0040'0000}, u64{0x40'0000}}) {
+    GuestShape shape;
+    shape.tables = GuestTables::Recorded;
+    shape.memory = {{0, u64{64} << 20}};
+    HypervisorShape policy;
+    policy.backend = Backend::eager();
+    World world(shape, policy, Architecture::AArch64);
+    DataPlaces data;
+    world.vcpus[0]->tell(data);
+    ListStream& stream = world.streams[0];
+    const u64 old = 0x10000, moved = 0x20000;
+    stream.add({0, GuestSwitch{1}});
+    stream.recorded(page, old);
+    stream.add({0, GuestSwitch{2}});
+    stream.recorded(page, old);
+    stream.recorded(page, moved);
+    stream.add({0, GuestSwitch{1}});
+    stream.recorded(page, moved);
+    world.run();
+    const auto host = [&](u64 at) { return world.space->translate(Gpa(at))->value(); };
+    EXPECT_EQ(data.places, (std::vector{host(old), host(old), host(moved), host(moved)}));
+  }
+}
+
 TEST(UpperHalf, AnAddressInNoHalfIsNoWalk) {
   u64 walks[2];
   for (const bool bad : {false, true}) {

@@ -23,7 +23,7 @@ constexpr u64 host_of(u64 guest_physical) { return kHost + 0x10000 + guest_physi
 
 class Replay : public testing::Test, private models::Actor {
  protected:
-  Replay()
+  explicit Replay(u32 window = 1)
       : format_(machine_capabilities()),
         machine(easy(Architecture::X86_64, 1), addrspace::kGiB),
         fences(machine),
@@ -35,7 +35,7 @@ class Replay : public testing::Test, private models::Actor {
                    turns, vmids, new_vmid(vmids)),
         tables(machine, nullptr, 1, 100),
         vcpu(machine, turns, {0, 0}, nullptr, hypervisor, easy(Architecture::X86_64, 1).software,
-             GuestTables::Replayed, stream) {
+             GuestTables::Replayed, stream, {window}) {
     // The frames that the engine took for its root are below these.
     models::Regime off;
     off.nested = space->stage();
@@ -171,6 +171,28 @@ TEST_F(Replay, TablesMoveWithTheirPage) {
   run();
   EXPECT_EQ(tables.counts().agreed, 1u);
   EXPECT_EQ(machine.memory().load(Hpa(host_of(0xb000))), 0x5000 | kFlags);
+}
+
+class ReplayInAWindow : public Replay {
+ protected:
+  ReplayInAWindow() : Replay(4) {}
+};
+
+// Each is tried once again, as after a fault that the recorded guest had, and then left out.
+TEST_F(ReplayInAWindow, TriesEachRefusedAccessOnceAgain) {
+  constexpr u64 kReadOnly = kFlags & ~u64{2};
+  constexpr u8 kKnown = GuestAccess::kAddress | GuestAccess::kGuestPhysical;
+  store(false, kGuestLeaf, 0x5000 | kReadOnly);
+  store(false, kGuestLeaf + 8, 0x6000 | kReadOnly);
+  for (const u64 page : {0u, 1u}) {
+    stream.add(
+        {kPage + page * kFrameBytes, 0x5000 + page * kFrameBytes, 0, 0, AccessKind::Write, kKnown});
+  }
+  vcpu.begin(~u64{0});
+  machine.wheel().run_until(1'000'000);
+  EXPECT_TRUE(vcpu.finished());
+  EXPECT_EQ(tables.counts().repeated, 2u);
+  EXPECT_EQ(tables.counts().guest_faults, 2u);
 }
 
 TEST_F(Replay, LeavesOutWhatNoTablesAreKnownFor) {

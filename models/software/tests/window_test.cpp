@@ -170,6 +170,44 @@ TEST(Window, WhatFollowsAGuestFaultBeginsWhenThatIsHandled) {
   EXPECT_EQ(after.end - before.end, kTlb + 4 * (kWalk + kReference) + handled + 500 + kHit);
 }
 
+// Two that fault. The second one's fault is held until the first one's access is over: it walks
+// without a leaf (1 + 40), exits, walks again and has its data (1 + 40 + 10). Then the second one
+// is tried again, exits as well, and only now something may begin beside it: a read that was due
+// long ago, and 100 later another one, which is a hit.
+TEST(Window, NothingBeginsUntilAHeldFaultIsHandled) {
+  const auto counts_of = [](bool faults) {
+    World world(physical(), Faulting::policy(), Architecture::X86_64, 1, {8});
+    world.streams[0].add(access(8));
+    world.streams[0].add({0, GuestPhase{}});
+    for (const u64 page : {9u, 10u}) {
+      if (faults) world.streams[0].add(access(page));
+    }
+    if (faults) world.streams[0].add(access(8, AccessKind::Read, 1));
+    if (faults) world.streams[0].add(access(8, AccessKind::Read, 100));
+    world.run();
+    return world.counts();
+  };
+  const VcpuCounts before = counts_of(false);
+  const VcpuCounts after = counts_of(true);
+  const Cycle exits = after.exit_cycles - before.exit_cycles;
+  EXPECT_EQ(after.exits - before.exits, 2u);
+  EXPECT_EQ(after.end - before.end,
+            2 * (kTlb + kWalk) + exits + (kTlb + kWalk + kReference) + 100 + kHit);
+}
+
+// Were each begun within the end of the one before it, the stack would end.
+TEST(Window, ManyHitsInARowAreNoChainOfCalls) {
+  HypervisorShape policy;
+  policy.backend = Backend::eager();
+  World world(physical(), policy, Architecture::X86_64, 1, {8});
+  constexpr unsigned kReads = 100'000;
+  for (unsigned n = 0; n < kReads; ++n) {
+    world.streams[0].add(access(n % 2, AccessKind::Read, 0, true));
+  }
+  world.run();
+  EXPECT_EQ(world.counts().total(), kReads);
+}
+
 // The first vCPU's stream ends with a read, issued at 5 and over at 5 + 1 + 40 + 10. The second one
 // has come to a time that is later, and goes on at 5: nobody is behind it.
 TEST(Window, NobodyWaitsForAStreamThatHasEnded) {

@@ -164,6 +164,9 @@ bool AccessSocket::keep_page(Transfer& transfer, u32 number) {
   if (!fault && !target_.memory->contains(Hpa(transfer.outcome.host), bytes)) {
     fault = {};
     fault.kind = FaultKind::BusError;
+    fault.of_data = true;
+    fault.access = kind_of(*transfer.payload);
+    fault.user = transfer.user;
     fault.virtual_address = address;
   }
   if (fault) return finish(transfer, number, status_of(fault.kind));

@@ -3,6 +3,7 @@
 
 // What a processor that is bound to an Mmu's socket sees: data, times, errors.
 
+#include "nestwalk/models/fault_report.hpp"
 #include "platform_fixture.hpp"
 
 namespace nestwalk::systemc {
@@ -167,6 +168,33 @@ TEST_F(Access, FaultsTouchNothingAndSayWhy) {
   initiator.block(payload);
   EXPECT_EQ(payload.get_response_status(), tlm::TLM_OK_RESPONSE);
   payload.clear_extension(&extension);
+}
+
+// The tables lead to where no memory is. RISC-V: load and store access faults (privileged spec,
+// "Supervisor Cause Register"). Arm: a synchronous external abort that is not of a walk, 0x10, from
+// a lower Exception level, EC 0x24; IL is bit 25, WnR bit 6 (Arm ARM, "ISS encoding for an
+// exception from a Data Abort").
+TEST_F(Access, DataWithoutMemoryAreABusErrorOfTheAccess) {
+  begin();
+  GuestTables::must(tables->guest.map(addrspace::Gva(page(3)), addrspace::Gpa(u64{1} << 40),
+                                      kFrameBytes,
+                                      {addrspace::kRead | addrspace::kWrite | addrspace::kUser}));
+  GuestTables::must(tables->nested.map(addrspace::Gpa(u64{1} << 40), models::Hpa(u64{1} << 45),
+                                       kFrameBytes, {addrspace::kRead | addrspace::kWrite}));
+  for (const bool write : {false, true}) {
+    u64 data = 0;
+    AccessExtension extension;
+    tlm_generic_payload payload;
+    fill(payload, write ? tlm::TLM_WRITE_COMMAND : tlm::TLM_READ_COMMAND, page(3), &data, 8);
+    payload.set_extension(&extension);
+    initiator.block(payload);
+    payload.clear_extension(&extension);
+    EXPECT_EQ(extension.fault.kind, FaultKind::BusError);
+    EXPECT_EQ(models::riscv_report(extension.fault).cause, write ? 7u : 5u);
+    EXPECT_EQ(models::arm_report(extension.fault).esr,
+              u64{0x24} << 26 | 1 << 25 | (write ? 1 << 6 : 0) | 0x10);
+    EXPECT_EQ(models::arm_report(extension.fault).far, page(3));
+  }
 }
 
 TEST_F(Access, NothingButAnAddressIsOnlyTranslated) {

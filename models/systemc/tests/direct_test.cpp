@@ -140,6 +140,26 @@ TEST_F(Direct, AFenceEndsThePointersThatItReaches) {
   EXPECT_EQ(initiator.invalidated.size(), 2u);  // nothing is said twice
 }
 
+// Copy on write: the fault has removed the TLB entry, so that no INVLPG is owed.
+TEST_F(Direct, AFaultEndsThePointersToItsPage) {
+  platform.core[0].data.allow_dmi(true);
+  begin();
+  const models::Hpa leaf = platform.board().memory().base() + 12 * kFrameBytes;
+  models::HostMemory& memory = platform.board().memory();
+  memory.store(leaf, memory.load(leaf) & ~u64{2});
+  tlm::tlm_dmi dmi;
+  access(tlm::TLM_READ_COMMAND, page(0));
+  access(tlm::TLM_READ_COMMAND, page(1));
+  ASSERT_TRUE(ask(tlm::TLM_READ_COMMAND, page(0), dmi));
+  ASSERT_TRUE(ask(tlm::TLM_READ_COMMAND, page(1), dmi));
+  u64 data = 0;
+  tlm::tlm_generic_payload payload;
+  fill(payload, tlm::TLM_WRITE_COMMAND, page(0), &data, 8);
+  initiator.block(payload);
+  EXPECT_EQ(payload.get_response_status(), tlm::TLM_COMMAND_ERROR_RESPONSE);
+  EXPECT_EQ(initiator.invalidated, std::vector{range_of(0)});
+}
+
 TEST_F(Direct, AnotherAddressSpaceEndsAllPointers) {
   platform.core[0].data.allow_dmi(true);
   begin();

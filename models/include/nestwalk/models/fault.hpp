@@ -16,7 +16,7 @@ enum class FaultKind : u8 {
   Malformed,   ///< reserved bits, misconfiguration, address size
   AccessFlag,  ///< software must set the accessed (or dirty) flag
   Permission,
-  BusError,  ///< a table where there is no memory
+  BusError,  ///< a table, or data, where there is no memory
 };
 inline constexpr const char* kFaultKindNames[] = {
     "none",        "no such address", "not present", "malformed entry",
@@ -28,6 +28,7 @@ struct Fault {
   bool for_table = false;        ///< second stage, on behalf of a first-stage table (S1PTW)
   bool table_write = false;      ///< and that to set flags in it
   bool reads_as_writes = false;  ///< EPT A/D: reads of tables count as writes
+  bool of_data = false;          ///< bus error after the translation
   bool has_virtual = true;       ///< false where the guest does not translate
   u8 level = 0;                  ///< of the entry, from the leaf end
   AccessKind access = AccessKind::Read;

@@ -42,7 +42,7 @@ template <class Payload>
 class TranslationCache {
  public:
   explicit TranslationCache(const CacheShape& shape, u64 seed = 1)
-      : latency_(shape.latency_cycles) {
+      : latency_(shape.present() ? shape.latency_cycles : 0) {
     arrays_.reserve(shape.arrays.size());
     for (const ArrayShape& array : shape.arrays) {
       arrays_.push_back(Array(array, seed++));

@@ -78,7 +78,9 @@ class ReplayedTables {
     Again,
     Exit,  ///< the engine is asked
   };
-  Answer answer(u32 core, u64 number, const GuestAccess& access, const models::Fault& fault);
+  /// `was_refused`: it was before; true from here on.
+  Answer answer(u32 core, u64 number, const GuestAccess& access, const models::Fault& fault,
+                bool& was_refused);
   /// The engine gave the guest memory around there.
   void backed(u64 guest_physical);
 
@@ -102,7 +104,6 @@ class ReplayedTables {
     models::Regime translating, physical;
     bool known = false;
     bool translates = true;
-    u64 refused = kNowhere;  ///< the last access that was
   };
   static constexpr u64 kNowhere = ~u64{0};
 

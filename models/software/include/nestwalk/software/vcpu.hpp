@@ -223,8 +223,10 @@ class Vcpu final : private models::Actor,
     State state = State::Over;
     models::Served served = models::Served::None;
     bool done = true;
-    bool left_out = false;  ///< untranslatable
-    bool told = false;      ///< the watcher was told of its translation
+    bool left_out = false;     ///< untranslatable
+    bool faulting = false;     ///< its fault waits, or is handled: nothing else begins
+    bool was_refused = false;  ///< by replayed tables
+    bool told = false;         ///< the watcher was told of its translation
   };
   struct KnownPage {
     u64 page = ~u64{0};
@@ -256,6 +258,7 @@ class Vcpu final : private models::Actor,
   [[gnu::noinline]] bool play_at_once();
   // With a window.
   void play_window();
+  void play_front();
   bool plan_next();
   bool may_begin() const;
   bool is_over(u64 number) const;
@@ -324,8 +327,10 @@ class Vcpu final : private models::Actor,
   [[gnu::noinline]] bool tell_of_hit(const Slot& slot) const;
   void tell(const Slot& slot, u64 host) const;
   bool hold(Slot& slot);
+  void begin_fault(Slot& slot);
+  void end_fault(Slot& slot);
   void take_fault(Slot& slot, State state);
-  bool again(Slot& slot, Cycle& cycles);
+  void again(Slot& slot, Cycle& cycles);
   [[gnu::noinline]] void witness_translation(Slot& slot) const;
   [[gnu::noinline]] void witness_data(Slot& slot) const;
   void witness_fault(Slot& slot) const;
@@ -379,6 +384,8 @@ class Vcpu final : private models::Actor,
   bool known_record_ = false;  ///< the next one, and when it is ready
   u32 faulting_ = 0;           ///< accesses whose faults wait or are handled
   bool front_waits_ = false;
+  bool front_runs_ = false;
+  bool front_again_ = false;
 
   models::Calls calls_;
   FaultOutcome backed_ = FaultOutcome::Mapped;
