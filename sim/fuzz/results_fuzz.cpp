@@ -37,12 +37,15 @@ class Directory {
 
 const Json& schema() {
   static const Json kSchema = Json::parse(R"({"type": "object", "properties": {
-    "stats": {"type": "object", "required": ["statistics"], "properties": {
+    "stats": {"type": "object", "required": ["format", "version", "statistics"], "properties": {
+      "format": {"const": "nestwalk-stats"}, "version": {"const": 1},
       "statistics": {"type": "object", "properties": {
         "access.total": {"type": "integer"}, "latency.mean": {"type": "number"}}}}},
-    "run": {"type": "object", "required": ["ended_early"], "properties": {
+    "run": {"type": "object", "required": ["format", "ended_early"], "properties": {
+      "format": {"const": "nestwalk-run"},
       "ended_early": {"type": "string"}}},
-    "baseline": {"type": "object", "required": ["cases"], "properties": {
+    "baseline": {"type": "object", "required": ["format", "version", "cases"], "properties": {
+      "format": {"const": "nestwalk-baseline"}, "version": {"const": 1},
       "cases": {"type": "object", "properties": {"x": {"type": "object", "properties": {
         "access.total": {"type": "integer"}, "latency.mean": {"type": ["number", "null"]}}}}}}}}})");
   return kSchema;

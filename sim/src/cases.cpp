@@ -96,19 +96,24 @@ Case read_case(const std::string& directory) {
   const std::string file = directory + "/stats.json";
   const Json stats = read_object(file, models::kMostResultBytes, hint);
   expect_format(stats, "nestwalk-stats", file);
-  if (!stats.contains("statistics") || !stats["statistics"].is_object()) {
+  if (!stats.contains("statistics") || !stats["statistics"].is_object() ||
+      stats["statistics"].empty()) {
     throw traces::InputError(file, "has no statistics");
   }
   for (const auto& [name, value] : stats["statistics"].items()) {
     expect_statistic(name, value, file);
   }
   const Json record = read_object(directory + "/run.json", models::kMostResultBytes, hint);
+  if (record.value("format", Json()) != "nestwalk-run") {
+    throw traces::InputError(directory + "/run.json", "is not a nestwalk-run");
+  }
   if (!record.contains("ended_early") || !record["ended_early"].is_string()) {
     throw traces::InputError(directory + "/run.json", "does not say whether the run ended early");
   }
   const Json& early = record["ended_early"];
-  if (stats.value("ended_early", early) != early ||
-      record.value("complete", Json(early == "")) != Json(early == "")) {
+  const Json complete = early == "";
+  if (stats.value("ended_early", early) != early || stats.value("complete", complete) != complete ||
+      record.value("complete", complete) != complete) {
     throw traces::InputError(directory + "/run.json",
                              "and stats.json do not agree whether the run ended early");
   }

@@ -51,6 +51,10 @@ class RulesReader {
   FenceRule rule(const Json& json, const std::string& path) const {
     FenceRule rule;
     keys(json, path, {"when", "issue", "most", "beyond"});
+    if (!json.contains("when") || json["when"].empty()) {
+      throw UsageError(where_ + ": " + path + ".when: expected a list of changes, found " +
+                       (json.contains("when") ? json["when"].dump() : "nothing"));
+    }
     for (const std::string& word : words(json, path, "when")) {
       const auto row = std::find_if(std::begin(kChanges), std::end(kChanges),
                                     [&](const ChangeName& each) { return word == each.name; });
@@ -146,6 +150,9 @@ FenceRules parse_fence_rules(const Json& json, Architecture architecture,
                              const std::string& where) {
   const RulesReader reader(architecture, where);
   reader.keys(json, "rules", {"name", "interrupts", "deferred", "x86_64", "aarch64", "riscv64"});
+  if (json.contains("name") && !json["name"].is_string()) {
+    throw UsageError(where + ": name: expected a text, found " + json["name"].dump());
+  }
   FenceRules rules;
   rules.interrupts = flag(json, "interrupts", true, where);
   rules.deferred = flag(json, "deferred", false, where);

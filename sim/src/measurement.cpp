@@ -56,10 +56,14 @@ void Measurement::on_warm(u32) {
 
 // The vCPUs have the same markers: a phase begins with the first of them.
 void Measurement::on_phase(u32 vcpu, const software::GuestPhase& phase) {
-  if (++markers_[vcpu] <= borders_ || over()) return;
-  ++borders_;
+  const u64 number = markers_[vcpu]++;
   const std::string label = label_of(phase);
-  seen_.append(seen_.empty() ? "" : ", ").append(label);
+  if (number < seen_.size() && seen_[number] != label && contradiction_.empty()) {
+    contradiction_ = "of vCPU " + std::to_string(vcpu) + ", phase " + std::to_string(number) +
+                     " is " + label + ", of another one " + seen_[number];
+  }
+  if (number < seen_.size() || over()) return;
+  seen_.push_back(label);
   const bool ends = begin_ && is_called(phase, part_.to);
   const bool begins = !begin_ && is_called(phase, part_.from);
   if (begin_ || begins) {
@@ -89,9 +93,16 @@ void Measurement::end_phase(const Measured& now) {
 }
 
 Measurement::Snapshot Measurement::whole(bool cut) {
+  const bool uses_phases = part_.phases || !part_.from.empty() || !part_.to.empty();
+  if (uses_phases && !contradiction_.empty()) {
+    throw UsageError("run.from, run.to and run.phases need the same phases on all vCPUs, but " +
+                     contradiction_);
+  }
+  std::string there_are = seen_.empty() ? "the trace has no phases" : "there are only the phases ";
+  for (std::size_t n = 0; n < seen_.size(); ++n) {
+    there_are.append(n == 0 ? "" : ", ").append(seen_[n]);
+  }
   if (over()) return *whole_;
-  const std::string there_are =
-      seen_.empty() ? "the trace has no phases" : "there are only the phases " + seen_;
   if (!cut && !begin_ && !part_.from.empty()) {
     throw UsageError("run.from is " + part_.from + ", but " + there_are);
   }

@@ -44,8 +44,8 @@ class Measurement final : public software::Milestones {
   std::function<Snapshot()> look_;
   addrspace::u32 cold_;                  ///< vCPUs that have to warm up
   std::vector<addrspace::u64> markers_;  ///< that each vCPU came to
-  addrspace::u64 borders_ = 0;           ///< markers that the first one came to
-  std::string seen_;                     ///< labels of all phases, for a message
+  std::vector<std::string> seen_;        ///< labels of all markers, in their order
+  std::string contradiction_;            ///< why there are no common phases
   std::optional<Snapshot> begin_;        ///< what had been counted when the measurement began
   std::optional<Snapshot> whole_;
   std::optional<Measured> phase_begin_;

@@ -131,6 +131,12 @@ void Configuration::resolve_guest(const traces::Header& trace, const models::Mac
   }
   if (guest.memory.empty()) throw UsageError("guest.memory is empty");
   guest.fragmentation = static_cast<u32>(number("guest.fragmentation"));
+  for (const traces::MemoryRange& range : trace.memory) {
+    const bool is_device = range.stage == traces::Stage::Guest && range.kind == "mmio";
+    if (is_device && range.bytes < ~u64{0} - range.start) {
+      guest.devices.push_back({range.start, range.bytes});
+    }
+  }
   guest.mmio = whole(*ranges_of(document_["hypervisor"]["mmio"]), addrspace::kFrameBytes);
 }
 
@@ -142,11 +148,13 @@ void Configuration::resolve_fences(software::HypervisorShape& hypervisor) {
   if (fences == "batched") {
     hypervisor.fences.most_selective = static_cast<u32>(number("hypervisor.fence_threshold"));
   }
-  if (fences == "rules") {
+  const Json& rules = document_["hypervisor"]["fence_rules"];
+  // Those that are not used are checked as well.
+  if (fences == "rules" || !rules.is_null()) {
     const addrspace::Architecture architecture =
         models::parse_preset(document_["machine"].dump(), preset_file_).shape.architecture;
-    const FenceRules own = parse_fence_rules(document_["hypervisor"]["fence_rules"], architecture,
-                                             "hypervisor.fence_rules");
+    const FenceRules own = parse_fence_rules(rules, architecture, "hypervisor.fence_rules");
+    if (fences != "rules") return;
     hypervisor.fences = {.name = "rules",
                          .source = addrspace::FencePolicy::Source::Rules,
                          .deferred = own.deferred,

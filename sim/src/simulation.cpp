@@ -90,6 +90,11 @@ void Simulation::run(const std::function<bool()>& interrupted,
   platform_.time.wake();
   Slice slice;
   while (wheel.next() != models::kNever && !measurement_->over()) {
+    if (wheel.next() > platform_.time.last_cycle()) {
+      ended_early_ = "the simulated time is over: it is " +
+                     std::to_string(platform_.time.last_cycle()) + " cycles at most";
+      return;
+    }
     using Clock = std::chrono::steady_clock;
     const Clock::time_point start = Clock::now();
     platform_.time.run_at_most(slice.cycles());

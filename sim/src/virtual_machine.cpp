@@ -35,7 +35,7 @@ std::vector<MemoryRange> memory_of(const VmShape& vm) {
   if (vm.replays_host) return {};
   std::vector<MemoryRange> memory = vm.guest.memory;
   for (const MemoryRange& hole : vm.guest.mmio) memory = without(memory, hole);
-  if (has_kernel(vm.guest.tables)) memory.push_back(Guest::kernel_memory(vm.guest.memory));
+  if (has_kernel(vm.guest.tables)) memory.push_back(Guest::kernel_memory(vm.guest));
   return memory;
 }
 

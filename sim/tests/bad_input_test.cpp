@@ -168,6 +168,8 @@ TEST_F(BadInput, BrokenJson) {
   }
   complains("nestwalk config print -p ./p.json", 2, "./p.json: name is 1, not a string");
   run("nestwalk run t.nwt -o d; echo '{}' > d/run.json");
+  complains("nestwalk compare d", 4, "d/run.json: is not a nestwalk-run\n");
+  run("echo '{\"format\": \"nestwalk-run\"}' > d/run.json");
   complains("nestwalk compare d", 4, "d/run.json: does not say whether the run ended early");
   run("sed -i 's/\"statistics\": {/\"statistics\": [1], \"more\": {/' d/stats.json");
   complains("nestwalk compare d", 4, "d/stats.json: has no statistics");
@@ -245,6 +247,17 @@ TEST_F(BadInput, StatisticsThatNoRunHas) {
             "b.json: d: more: expected a number that is not negative, found -1");
 }
 
+TEST_F(BadInput, FenceRulesThatSayNothing) {
+  complains("nestwalk run t.nwt --set 'hypervisor.fence_rules={\"bogus\":1}'", 2,
+            "hypervisor.fence_rules: rules: expected a key, found 'bogus'");
+  complains(
+      "nestwalk run t.nwt --set hypervisor.fences=rules --set "
+      "'hypervisor.fence_rules={\"x86_64\":[{}]}'",
+      2, "hypervisor.fence_rules: x86_64.0.when: expected a list of changes, found nothing");
+  complains("nestwalk run t.nwt --set 'hypervisor.fence_rules={\"name\":7,\"x86_64\":[]}'", 2,
+            "hypervisor.fence_rules: name: expected a text, found 7");
+}
+
 // Every command, with names that are not UTF-8, have an escape sequence, and a second line.
 // What says two things is not taken for one of them.
 TEST_F(BadInput, FilesThatContradictThemselves) {
@@ -270,7 +283,13 @@ TEST_F(BadInput, FilesThatContradictThemselves) {
       "bad/run.json: and stats.json do not agree whether the run ended early\n";
   EXPECT_THAT(say("s/\"ended_early\": \"\"/\"ended_early\": \"why\"/", "stats.json"),
               HasSubstr(agree));
-  EXPECT_THAT(say("s/\"complete\": true/\"complete\": false/", "run.json"), HasSubstr(agree));
+  for (const std::string file : {"run.json", "stats.json"}) {
+    for (const std::string value : {"false", "\"no\""}) {
+      EXPECT_THAT(say("s/\"complete\": true/\"complete\": " + value + "/", file), HasSubstr(agree));
+    }
+  }
+  EXPECT_THAT(say("s/nestwalk-run/other/", "run.json"),
+              HasSubstr("bad/run.json: is not a nestwalk-run\n"));
   EXPECT_THAT(say("s/nestwalk-stats/other/", "stats.json"),
               HasSubstr("bad/stats.json: is not a nestwalk-stats of version 1\n"));
   EXPECT_THAT(say("s/\"version\": 1/\"version\": 2/", "stats.json"),

@@ -163,7 +163,8 @@ TEST_F(Compare, TakesRunsWithDifferentStatistics) {
     std::filesystem::create_directory(folder() / name);
     std::ofstream(folder() / name / "stats.json")
         << Json{{"format", "nestwalk-stats"}, {"version", 1}, {"statistics", statistics}};
-    std::ofstream(folder() / name / "run.json") << R"({"ended_early": ""})";
+    std::ofstream(folder() / name / "run.json")
+        << R"({"format": "nestwalk-run", "ended_early": ""})";
   };
   write("a", {{"x", 4}, {"y", 2}});
   write("b", {{"x", 6}, {"z", 3}});

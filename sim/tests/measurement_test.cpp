@@ -159,6 +159,26 @@ TEST_F(MeasuredPart, AHistogramCountsEachLatency) {
   check("phase.working-set-1.");
 }
 
+TEST_F(MeasuredPart, VcpusWithOtherPhasesHaveNoneInCommon) {
+  Header header;
+  header.vcpus = 2;
+  header.lacks = kNoGpa | kNoHpa;
+  const auto sink = create_sink((folder() / "t.nwt").string());
+  Writer writer(*sink, header);
+  for (const u32 vcpu : {0u, 1u}) {
+    writer.append(vcpu, Event{1, PhaseMarker{1, "a"}});
+    writer.append(vcpu, Event{1, PhaseMarker{2, vcpu == 0 ? "b" : "c"}});
+  }
+  writer.finish();
+  EXPECT_EQ(run("nestwalk run t.nwt").exit_code, 0);
+  const std::string message =
+      "run.from, run.to and run.phases need the same phases on all vCPUs, but of vCPU 1, "
+      "phase 1 is c-2, of another one b-2\n";
+  expect("nestwalk run t.nwt --phases", 2, message);
+  expect("nestwalk run t.nwt --set run.from=c", 2, message);
+  expect("nestwalk run t.nwt --set run.to=b", 2, message);
+}
+
 TEST_F(MeasuredPart, AMeasurementThatNeverBeginsIsAnError) {
   ASSERT_EQ(run("nestwalk trace gen phases phases=2 accesses=100 -o t.nwt").exit_code, 0);
   const std::string run = "nestwalk run t.nwt -p zen4 ";

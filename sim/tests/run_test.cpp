@@ -228,6 +228,70 @@ TEST_F(Run, ReplaysTheTablesOfATrace) {
   EXPECT_EQ(run("nestwalk run t.nwt --set guest.tables=replayed").exit_code, 2);
 }
 
+// SystemC counts time in 64 bits: 2^62 picoseconds are kept of it. Nine times 2^40 instructions, at
+// 1000 cycles of 1 ns for each, are 9.9e18 ps: too many.
+TEST_F(Run, EndsEarlyWhenSimulatedTimeDoes) {
+  using namespace traces;
+  {
+    const auto sink = create_sink((folder() / "t.nwt").string());
+    Header header;
+    header.lacks = kNoGpa | kNoHpa;
+    Writer writer(*sink, header);
+    for (u64 n = 0; n < 9; ++n) writer.append(0, Event{u64{1} << 40, PhaseMarker{n, ""}});
+    writer.append(0, Access{Gva(0x1000), Gpa(), Hpa(), 1, 8, AccessKind::Read, kGvaKnown});
+    writer.finish();
+  }
+  const Result result =
+      run("timeout 60 '" NESTWALK_PROGRAM
+          "' run t.nwt --set machine.software.instructions_per_1000_cycles=1 -o d 2>&1 >/dev/null");
+  EXPECT_EQ(result.exit_code, 5);
+  EXPECT_EQ(result.output,
+            "nestwalk: the run ended early: the simulated time is over: it is 4611686018427387 "
+            "cycles at most\n");
+  EXPECT_EQ(json_of("d/run.json")["complete"], false);
+}
+
+// RAM of 64 TiB, as a header may say, is no memory of the simulator until somebody takes it.
+TEST_F(Run, MemoryOfTheGuestCostsWhatIsTaken) {
+  must("nestwalk trace gen random accesses=20 -o t.nwt");
+  for (const char* const placement : {"linear", "random"}) {
+    must(std::string("(ulimit -t 20; nestwalk run t.nwt --set guest.memory=64T "
+                     "--set hypervisor.mmio=1M+1M --set guest.placement=") +
+         placement + " -o d --force)");
+#ifndef NESTWALK_SANITIZED
+    const Result kibibytes = run(std::string("python3 -c \"import resource, subprocess; "
+                                             "subprocess.run(['" NESTWALK_PROGRAM
+                                             "', 'run', 't.nwt', '--set', 'guest.memory=64T', "
+                                             "'--set', 'guest.placement=") +
+                                 placement +
+                                 "'], stdout=subprocess.DEVNULL); "
+                                 "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\"");
+    EXPECT_LT(std::stoi(kibibytes.output), 300'000);
+#endif
+  }
+}
+
+// The guest's kernel has its tables behind the guest's memory, but where no device is: 20 accesses
+// to a device there are all emulated. Where only the trace has something, it is the trace that is
+// believed.
+TEST_F(Run, TheKernelsMemoryIsNoDevices) {
+  std::ofstream csv(folder() / "t.csv");
+  csv << "vcpu,gva,gpa,kind\n";
+  for (unsigned n = 0; n < 20; ++n) {
+    csv << "0,0x" << std::hex << 0x7000'0000 + n * 4096 << ",0x" << 0x20'0000 + n * 4096
+        << ",read\n";
+  }
+  csv.close();
+  must("nestwalk trace import --from csv --architecture x86_64 t.csv -o t.nwt");
+  const std::string run_it = "nestwalk run t.nwt -p zen4 --set guest.memory=2M -o d --force ";
+  must(run_it + "--set hypervisor.mmio=0x200000+64M");
+  EXPECT_EQ(statistics("d")["access.emulated"], 20);
+  const Result result = run(run_it + "2>&1 >/dev/null");
+  EXPECT_EQ(result.exit_code, 5);
+  EXPECT_THAT(result.output, HasSubstr("the trace accesses what is beyond guest.memory, where the "
+                                       "guest kernel's tables are"));
+}
+
 // A structure without arrays is none, on every way that accesses are played.
 TEST_F(Run, StructuresWithoutArraysTakeNoTime) {
   must("nestwalk trace gen random accesses=5000 bytes=4M -o t.nwt");

@@ -3,6 +3,7 @@
 
 #include "nestwalk/software/frames.hpp"
 
+#include <algorithm>
 #include <bit>
 
 namespace nestwalk::software {
@@ -35,9 +36,8 @@ GuestFrames::GuestFrames(const GuestShape& shape) : placement_(shape.placement) 
     ranges_.push_back({frames_, range.start});
     frames_ += range.bytes / kFrameBytes;
   }
-  taken_.resize(frames_);
-  in_use_.resize(frames_ / kSmallPerLarge);
-  next_large_ = in_use_.size();
+  taken_.resize((frames_ + kChunk - 1) / kChunk);
+  next_large_ = frames_ / kSmallPerLarge;
   half_bits_ = (static_cast<unsigned>(std::bit_width(frames_)) + 1) / 2;
   u64 seed = shape.seed;
   for (u64& key : keys_) key = seed = mix(seed);
@@ -47,17 +47,23 @@ GuestFrames::GuestFrames(const GuestShape& shape) : placement_(shape.placement) 
 
 // Nobody gets these.
 void GuestFrames::reserve(const MemoryRange& range) {
-  for (u64 number = 0; number < frames_; ++number) {
-    const u64 at = frame(number).value();
-    const bool inside = at + kFrameBytes > range.start && at < range.start + range.bytes;
-    if (inside && is_free(number)) take_number(number);
+  for (std::size_t n = 0; n < ranges_.size(); ++n) {
+    const u64 frames =
+        (n + 1 == ranges_.size() ? frames_ : ranges_[n + 1].first) - ranges_[n].first;
+    const u64 start = ranges_[n].start, end = start + frames * kFrameBytes;
+    const u64 from = std::clamp(range.start, start, end);
+    const u64 to = std::clamp(range.start + range.bytes, start, end);
+    for (u64 at = from & ~(kFrameBytes - 1); at < to; at += kFrameBytes) {
+      const u64 number = ranges_[n].first + (at - start) / kFrameBytes;
+      if (is_free(number)) take_number(number);
+    }
   }
 }
 
 // In some blocks a frame is somebody else's for good: what is left of them are smaller ones. The
 // lowest block of a size is at the end of its list, and goes first.
 void GuestFrames::fragment(u32 percent, u64 seed) {
-  for (u64 block = in_use_.size(); block-- > 0;) {
+  for (u64 block = frames_ / kSmallPerLarge; block-- > 0;) {
     const u64 first = block * kSmallPerLarge;
     seed = mix(seed);
     const u64 held = first + (seed >> 32) % kSmallPerLarge;
@@ -108,9 +114,19 @@ void GuestFrames::give_back(Gpa start, u64 bytes) {
 }
 
 Gpa GuestFrames::take_number(u64 number) {
-  taken_[number] = true;
-  ++in_use_[number / kSmallPerLarge];
+  std::unique_ptr<u64[]>& chunk = taken_[number / kChunk];
+  if (!chunk) chunk = std::make_unique<u64[]>(kChunk / 64);
+  chunk[number % kChunk / 64] |= u64{1} << number % 64;
   return frame(number);
+}
+
+bool GuestFrames::is_region_free(u64 region) const {
+  const u64 first = region * kSmallPerLarge;
+  const u64* const words = taken_[first / kChunk].get();
+  if (words == nullptr) return true;
+  const u64* const of_region = words + first % kChunk / 64;
+  return std::all_of(of_region, of_region + kSmallPerLarge / 64,
+                     [](u64 word) { return word == 0; });
 }
 
 std::optional<Gpa> GuestFrames::take() {
@@ -131,7 +147,7 @@ std::optional<Gpa> GuestFrames::take_large() {
   if (block || placement_ == Placement::Buddy) return block;
   while (next_large_ > 0) {
     const u64 region = --next_large_;
-    if (in_use_[region] != 0) continue;
+    if (!is_region_free(region)) continue;
     for (u64 n = 0; n < kSmallPerLarge; ++n) take_number(region * kSmallPerLarge + n);
     return frame(region * kSmallPerLarge);
   }

@@ -20,13 +20,23 @@ constexpr const char* kWhose = "the guest's kernel";
 
 }  // namespace
 
-MemoryRange Guest::kernel_memory(const std::vector<MemoryRange>& memory) {
+MemoryRange Guest::kernel_memory(const GuestShape& shape) {
   u64 bytes = 0;
-  for (const MemoryRange& range : memory) bytes += range.bytes;
+  for (const MemoryRange& range : shape.memory) bytes += range.bytes;
   // Tables of 4K pages take a 512th, if every page of memory is mapped once.
   const u64 wanted = std::max(bytes / 64, u64{64} << 20);
-  const u64 end = memory.back().start + memory.back().bytes;
-  return {end, (wanted + kLargeBytes - 1) & ~(kLargeBytes - 1)};
+  const auto whole = [](u64 at) { return (at + kLargeBytes - 1) & ~(kLargeBytes - 1); };
+  MemoryRange kernel{shape.memory.back().start + shape.memory.back().bytes, whole(wanted)};
+  std::vector<MemoryRange> devices = shape.mmio;
+  devices.insert(devices.end(), shape.devices.begin(), shape.devices.end());
+  std::sort(devices.begin(), devices.end(),
+            [](const MemoryRange& a, const MemoryRange& b) { return a.start < b.start; });
+  for (const MemoryRange& device : devices) {
+    const u64 end = device.start + device.bytes;
+    const bool meets = device.start < kernel.start + kernel.bytes && end > kernel.start;
+    if (meets) kernel.start = whole(end);
+  }
+  return kernel;
 }
 
 Guest::Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Recording& recording,
@@ -45,11 +55,11 @@ Guest::Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Reco
       lock_(board.wheel()),
       vmid_(vmid) {
   std::iota(on_.begin(), on_.end(), 0u);
-  const MemoryRange kernel = kernel_memory(shape.memory);
+  const MemoryRange kernel = kernel_memory(shape);
   hypervisor.leave_alone([kernel](const MemoryRange& range) {
     return range.start < kernel.start + kernel.bytes && range.start + range.bytes > kernel.start;
   });
-  next_table_ = Gpa(kernel.start);
+  first_table_ = next_table_ = Gpa(kernel.start);
   last_table_ = Gpa(kernel.start + kernel.bytes);
   kernel_.nested = host.stage();
   kernel_.vmid = vmid;
@@ -207,6 +217,7 @@ Guest::Choice Guest::choose_page(u32 core, Gva address, std::optional<Gpa> recor
   if (mapped && (!follows || mapped->gpa == *recorded)) return GuestOutcome::Mapped;
   if (follows) {
     const Gpa page = recorded->aligned_down(kFrameBytes);
+    if (page >= first_table_ && page < last_table_) return GuestOutcome::InKernel;
     return ChosenPage{{page, kFrameBytes}, is_memory(page)};  // else a device
   }
   GuestPage page{Gpa(), kFrameBytes};

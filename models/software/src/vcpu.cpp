@@ -236,6 +236,8 @@ std::string Vcpu::reason() const {
       return "the guest is out of memory";
     case GuestOutcome::Failed:
       return "the host is out of memory";
+    case GuestOutcome::InKernel:
+      return "the trace accesses what is beyond guest.memory, where the guest kernel's tables are";
     default:
       return "the guest's kernel lost its own memory";
   }

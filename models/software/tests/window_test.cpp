@@ -172,8 +172,8 @@ TEST(Window, WhatFollowsAGuestFaultBeginsWhenThatIsHandled) {
 
 // Two that fault. The second one's fault is held until the first one's access is over: it walks
 // without a leaf (1 + 40), exits, walks again and has its data (1 + 40 + 10). Then the second one
-// is tried again, exits as well, and only now something may begin beside it: a read that was due
-// long ago, and 100 later another one, which is a hit.
+// is tried again, exits as well, and only now something may begin beside it: a read that was due 60
+// after them, when both faults were known, and 100 later another one, which is a hit.
 TEST(Window, NothingBeginsUntilAHeldFaultIsHandled) {
   const auto counts_of = [](bool faults) {
     World world(physical(), Faulting::policy(), Architecture::X86_64, 1, {8});
@@ -182,7 +182,7 @@ TEST(Window, NothingBeginsUntilAHeldFaultIsHandled) {
     for (const u64 page : {9u, 10u}) {
       if (faults) world.streams[0].add(access(page));
     }
-    if (faults) world.streams[0].add(access(8, AccessKind::Read, 1));
+    if (faults) world.streams[0].add(access(8, AccessKind::Read, 60));
     if (faults) world.streams[0].add(access(8, AccessKind::Read, 100));
     world.run();
     return world.counts();

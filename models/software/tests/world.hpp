@@ -94,7 +94,7 @@ class World {
     const Architecture architecture = machine_shape.architecture;
     memory_ = guest_shape.memory;
     const bool translates = guest_shape.tables != GuestTables::None;
-    if (translates) memory_.push_back(Guest::kernel_memory(guest_shape.memory));
+    if (translates) memory_.push_back(Guest::kernel_memory(guest_shape));
     space = make_host_space(architecture, shape, memory_.back().start + memory_.back().bytes, kVmid,
                             recording);
     const models::SoftwareShape& costs = machine_shape.software;

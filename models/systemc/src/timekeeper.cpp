@@ -47,7 +47,7 @@ void Timekeeper::run() {
 }
 
 void Timekeeper::wake() {
-  if (wheel_.next() == models::kNever) return;
+  if (wheel_.next() > last_cycle()) return;
   const sc_time next = time_of(wheel_.next());
   due_.notify(next > sc_time_stamp() ? next - sc_time_stamp() : sc_core::SC_ZERO_TIME);
 }

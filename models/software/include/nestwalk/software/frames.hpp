@@ -8,6 +8,7 @@
 #pragma once
 
 #include <array>
+#include <memory>
 #include <optional>
 
 #include "nestwalk/software/shape.hpp"
@@ -34,7 +35,11 @@ class GuestFrames {
   };
   Gpa frame(u64 number) const;
   u64 number_of(Gpa frame) const;
-  bool is_free(u64 number) const { return !taken_[number]; }
+  bool is_free(u64 number) const {
+    const u64* const words = taken_[number / kChunk].get();
+    return words == nullptr || (words[number % kChunk / 64] >> number % 64 & 1) == 0;
+  }
+  bool is_region_free(u64 region) const;
   Gpa take_number(u64 number);
   void reserve(const MemoryRange& range);
   void fragment(u32 percent, u64 seed);
@@ -44,10 +49,11 @@ class GuestFrames {
   std::vector<Range> ranges_;
   u64 frames_ = 0;
   Placement placement_;
-  u64 next_ = 0;             ///< of the order in which small ones are looked at
-  u64 next_large_ = 0;       ///< no large page is free above it
-  std::vector<bool> taken_;  ///< by frame
-  std::vector<u16> in_use_;  ///< frames taken, by large page
+  u64 next_ = 0;                               ///< of the order in which small ones are looked at
+  u64 next_large_ = 0;                         ///< no large page is free above it
+  static constexpr u64 kChunk = u64{1} << 15;  ///< frames
+  /// A bit for each frame that was taken; none of chunks of which no frame was.
+  std::vector<std::unique_ptr<u64[]>> taken_;
   /// First frames, by order: what was given back; all, of buddies.
   std::array<std::vector<u64>, kLargeOrder + 1> free_;
   unsigned half_bits_ = 0;  ///< of the permutation's halves

@@ -43,6 +43,7 @@ enum class GuestOutcome : u8 {
   NoAddress,    ///< no translation can be: beyond the tables, or the trace names no page for it
   Failed,       ///< the host has no frame for it
   TakenAway,    ///< the hypervisor keeps the kernel's own memory from it
+  InKernel,     ///< the trace says that the page is in the kernel's own memory
 };
 
 class Guest final {
@@ -50,8 +51,9 @@ class Guest final {
   Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Recording& recording,
         const GuestShape& shape, const models::SoftwareShape& costs, u16 vmid, u16 most_asids);
 
-  /// Guest-physical memory that the kernel needs besides the guest's own: from the end of that.
-  static MemoryRange kernel_memory(const std::vector<MemoryRange>& memory);
+  /// Guest-physical memory that the kernel needs besides the guest's own: the first after that
+  /// where no device is.
+  static MemoryRange kernel_memory(const GuestShape& shape);
 
   /// This vCPU is on the core from now on.
   void put_on(u32 core, u32 vcpu);
@@ -112,6 +114,7 @@ class Guest final {
   models::SoftwareShape costs_;
   TableFrames tables_;
   GuestFrames frames_;
+  Gpa first_table_;
   Gpa next_table_;
   Gpa last_table_;
   models::Regime kernel_;  ///< the direct map

@@ -58,8 +58,9 @@ struct GuestShape {
   bool large_pages = false;  ///< 2M where nothing is mapped yet: transparent huge pages
   u8 levels = 4;             ///< of its tables
   std::vector<MemoryRange> memory = {{0, addrspace::kGiB}};
-  std::vector<MemoryRange> mmio = {};  ///< pages in it that are devices'
-  u64 seed = 1;                        ///< of random placement, and of what is fragmented
+  std::vector<MemoryRange> mmio = {};     ///< pages, in it or not, that are devices'
+  std::vector<MemoryRange> devices = {};  ///< where the trace says that devices are
+  u64 seed = 1;                           ///< of random placement, and of what is fragmented
   u32 fragmentation = 0;  ///< buddy: of 100 blocks of 2M, so many have a frame of somebody else's
 };
 

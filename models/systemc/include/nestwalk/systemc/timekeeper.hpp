@@ -27,6 +27,8 @@ class TimeInterface : public virtual sc_core::sc_interface {
   /// How long a cycle is.
   virtual const sc_core::sc_time& cycle() const = 0;
   sc_core::sc_time time_of(Cycle at) const { return static_cast<double>(at) * cycle(); }
+  /// The kernel's time ends a little later: nothing is due after this one.
+  Cycle last_cycle() const { return kMostTime / cycle().value(); }
   /// The first cycle that does not begin before then.
   virtual Cycle cycle_from(const sc_core::sc_time& time) const = 0;
 
@@ -38,6 +40,9 @@ class TimeInterface : public virtual sc_core::sc_interface {
   virtual void run_ahead() = 0;
   /// Within run_ahead: nobody outside can be waited for.
   virtual bool is_ahead() const = 0;
+
+ private:
+  static constexpr u64 kMostTime = u64{1} << 62;  ///< of 2^64 that sc_time counts
 };
 
 class Timekeeper final : public sc_core::sc_module, public TimeInterface {
