@@ -200,8 +200,7 @@ LogReader::Known& LogReader::living_vm(Line& line) {
 
 void LogReader::expect_inside(Line& line, u32 processor, const Known& known) const {
   const Vm* const inside = processors_[processor].inside;
-  const bool untold = inside == nullptr && (known.untold >> processor & 1) != 0;
-  if (inside == &known.vm || untold) return;
+  if (inside == &known.vm || processors_[processor].may_be_in == &known.vm) return;
   line.fail("a processor that is in VM " + std::to_string(known.vm.id),
             inside == nullptr ? "one in no guest" : "one in VM " + std::to_string(inside->id));
 }
@@ -277,12 +276,14 @@ void LogReader::end(Line& line, const Moment& when, Events& events) {
 void LogReader::enter(Line& line, const Moment& when, Events& events) {
   Known& known = living_vm(line);
   line.end();
-  const Vm*& inside = processors_[when.processor].inside;
-  if (inside != nullptr) {
-    line.fail("a processor that is in no guest", "one in VM " + std::to_string(inside->id));
+  Processor& processor = processors_[when.processor];
+  if (processor.inside != nullptr) {
+    line.fail("a processor that is in no guest",
+              "one in VM " + std::to_string(processor.inside->id));
   }
-  inside = &known.vm;
-  known.untold &= ~(u64{1} << when.processor);
+  const Vm* const other = processor.may_be_in == &known.vm ? nullptr : processor.may_be_in;
+  if (other != nullptr) events.vm_left(when, other->id);
+  processor.now_in(&known.vm);
   events.vm_entered(when, known.vm.id);
 }
 
@@ -290,8 +291,7 @@ void LogReader::exit(Line& line, const Moment& when, Events& events) {
   Known& known = living_vm(line);
   line.end();
   expect_inside(line, when.processor, known);
-  processors_[when.processor].inside = nullptr;
-  known.untold &= ~(u64{1} << when.processor);
+  processors_[when.processor].now_in(nullptr);
   events.vm_left(when, known.vm.id);
 }
 
@@ -316,9 +316,8 @@ void LogReader::fault(Line& line, const Moment& when, Events& events) {
 void LogReader::destroy(Line& line, const Moment& when, Events& events) {
   Known& known = living_vm(line);
   line.end();
-  for (u32 number = 0; number < kMostProcessors; ++number) {
-    const bool inside =
-        processors_[number].inside == &known.vm || (known.untold >> number & 1) != 0;
+  for (const Processor& each : processors_) {
+    const bool inside = each.inside == &known.vm || each.may_be_in == &known.vm;
     if (inside) line.fail("a VM that every processor has left", "one that runs");
   }
   known.destroyed = true;
@@ -428,8 +427,22 @@ void LogReader::vm(Line& line, const Moment& when, Events& events) {
   vm.nested.geometry = made->geometry;
   if (vm.root_register == 0) vm.root_register = vm.nested.root;
   if (is_first) first_format_ = vm.nested.format;
-  vms_.emplace(vm.id, Known{vm, vm.processors});
+  claim_processors(line, vms_.emplace(vm.id, Known{vm}).first->second.vm);
   events.vm_created(when, vm);
+}
+
+void LogReader::claim_processors(Line& line, const Vm& vm) {
+  for (u32 number = 0; number < kMostProcessors; ++number) {
+    if ((vm.processors >> number & 1) == 0) continue;
+    Processor& each = processors_[number];
+    const std::string name = "processor " + std::to_string(number);
+    if (each.told) line.fail("processors that entered and left no VM yet", name);
+    if (each.may_be_in != nullptr) {
+      line.fail("processors that are in no other VM",
+                name + ", which may be in VM " + std::to_string(each.may_be_in->id));
+    }
+    each.may_be_in = &vm;
+  }
 }
 
 void LogReader::fence(Line& line, const Moment& when, Events& events) {
@@ -468,6 +481,7 @@ void LogReader::access(Line& line, const Moment& when, Events& events) {
   access.position = line_;
   const Known& known = living_vm(line);
   expect_inside(line, when.processor, known);
+  processors_[when.processor].now_in(&known.vm);
   access.vm = known.vm.id;
   access.gva = line.number("a guest-virtual address");
   access.gpa = line.number("a guest-physical address");

@@ -110,6 +110,55 @@ TEST(Refusal, AccessesAndFaultsOfAnotherVm) {
   EXPECT_EQ(refusal_of(start + "0 2 exit 2\n0 2 fault 2 0\n"), "");
 }
 
+// A processor is in one guest at a time.
+TEST(Refusal, AProcessorInTwoVms) {
+  const std::string start =
+      "nestwalk-fence-log 1\n0 0 vm 1 ept root=0x10000\n"
+      "0 0 vm 2 ept root=0x20000 processors=2\n";
+  const std::string in_none =
+      "log: line 6: expected a processor that is in VM 2, found one in no guest";
+  EXPECT_EQ(refusal_of(start + "0 1 enter 1\n0 1 exit 1\n0 1 access 2 0x5000 0x5000 read\n"),
+            in_none);
+  EXPECT_EQ(refusal_of(start + "0 1 enter 1\n0 1 exit 1\n0 1 exit 2\n"), in_none);
+  // It was not in VM 2 any more, which nobody runs.
+  EXPECT_EQ(refusal_of(start + "0 1 enter 1\n0 0 destroy 2\n"), "");
+  // An access says that it is.
+  const std::string reads = start + "0 1 access 2 0x5000 0x5000 read\n";
+  EXPECT_EQ(refusal_of(reads + "0 1 enter 1\n"),
+            "log: line 5: expected a processor that is in no guest, found one in VM 2");
+  EXPECT_EQ(refusal_of(reads + "0 1 exit 2\n0 1 enter 1\n0 1 exit 1\n0 1 enter 2\n"), "");
+  // So does a VM that claims it, where another does or where its entries and exits were told.
+  const std::string claim = "0 0 vm 3 ept root=0x30000 processors=6\n";
+  EXPECT_EQ(
+      refusal_of(start + claim),
+      "log: line 4: expected processors that are in no other VM, found processor 1, which may "
+      "be in VM 2");
+  const std::string told = "expected processors that entered and left no VM yet, found processor 1";
+  EXPECT_EQ(refusal_of(start + "0 1 enter 1\n" + claim), "log: line 5: " + told);
+  EXPECT_EQ(refusal_of(start + "0 1 enter 1\n0 1 exit 1\n" + claim), "log: line 6: " + told);
+  EXPECT_EQ(refusal_of(start + "0 1 exit 2\n" + claim), "log: line 5: " + told);
+  EXPECT_EQ(refusal_of(start + "0 1 access 2 0 0 read\n" + claim), "log: line 5: " + told);
+  EXPECT_EQ(refusal_of(start + "0 2 begin x\n0 2 end\n0 0 vm 3 ept root=0x30000 processors=4\n"),
+            "");
+}
+
+// Its fence for the first VM is due when it enters that one.
+TEST(Log, AProcessorThatEntersAnotherVmHasLeftTheFirst) {
+  for (const Architecture architecture : kAll) {
+    const std::string other = architecture == kX86   ? "ept"
+                              : architecture == kArm ? "stage2-4k"
+                                                     : "sv39x4";
+    const std::string entry = with_entries(architecture, "1 0 store 0x23028 L5 0\n");
+    const auto found = [&](const std::string& end) {
+      std::string text = preamble(architecture, "dirty processors=4") + "0 1 exit 1\n";
+      text += "0 0 vm 2 " + other + " root=0x40000 vmid=6\n0 2 enter 2\n";
+      return check_text(text + "1 0 begin unmap\n" + entry + "2 0 end\n" + end)->names();
+    };
+    EXPECT_EQ(found(""), "") << other;
+    EXPECT_EQ(found("3 2 exit 2\n3 2 enter 1\n"), "missing") << other;
+  }
+}
+
 TEST(Refusal, MemoryThatIsTakenOrFreedTwice) {
   const std::string start = "nestwalk-fence-log 1\n0 0 vm 1 ept root=0x10000\n";
   const std::string taken = start + "0 0 alloc 0x20000 0x4000\n";
