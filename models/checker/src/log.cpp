@@ -5,13 +5,14 @@
 
 #include <algorithm>
 #include <charconv>
-#include <set>
+#include <functional>
 
 #include "nestwalk/checker/tables.hpp"
 
 namespace nestwalk::checker {
 namespace {
 
+using addrspace::Architecture;
 using addrspace::Capabilities;
 using addrspace::Geometry;
 using addrspace::Granule;
@@ -20,12 +21,16 @@ using addrspace::Result;
 struct Made {
   std::shared_ptr<const models::EntryFormat> format;
   Geometry geometry;
+  std::function<u64(u64 root, u16 vmid)> root_register;
 };
 
 template <class F>
 std::optional<Made> made(const Result<Geometry>& geometry, const Capabilities& machine) {
   if (!geometry) return std::nullopt;
-  return Made{std::make_shared<const models::EntryFormatOf<F>>(machine), *geometry};
+  const auto root_register = [format = F(machine), shape = *geometry](u64 root, u16 vmid) {
+    return format.root_config(addrspace::Hpa(root), shape, addrspace::VmId{vmid}).root_register;
+  };
+  return Made{std::make_shared<const models::EntryFormatOf<F>>(machine), *geometry, root_register};
 }
 
 template <class F>
@@ -62,6 +67,25 @@ constexpr FormatRow kFormats[] = {
     {"sv48x4", "", 0, g_stage<4>},
     {"sv57x4", "", 0, g_stage<5>},
 };
+
+/// Of an EPTP, VTTBR_EL2 or hgatp, next to the one that the engine would use for the VM.
+bool may_be_root_register(Architecture architecture, u64 value, u64 engines, bool dirty) {
+  const u64 differs = value ^ engines;
+  switch (architecture) {
+    case Architecture::X86_64: {
+      // Walks are write-back (6) or uncacheable (0). Accessed and dirty flags are in bit 6,
+      // supervisor shadow stacks in bit 7.
+      constexpr u64 kMemoryType = 6;
+      if ((differs & kMemoryType) != 0 && (differs & kMemoryType) != kMemoryType) return false;
+      return (differs & ~(kMemoryType | 0x80u | (dirty ? 0u : 0x40u))) == 0;
+    }
+    case Architecture::AArch64:
+      return (differs & ~u64{1}) == 0;  // CnP
+    case Architecture::RiscV64:
+      return differs == 0;
+  }
+  return false;
+}
 
 constexpr const char* kFirstLine = "nestwalk-fence-log 1";
 
@@ -376,21 +400,19 @@ void LogReader::vm(Line& line, const Moment& when, Events& events) {
   machine.leaf_levels = 0b11111;
   machine.most_levels = 5;
   u64 size = row->size;
-  bool has_root = false;
-  std::set<std::string> given;
+  std::map<std::string, std::string> given;
   while (!line.at_end()) {
     const std::string word = line.word("a property");
     const std::size_t equals = word.find('=');
     const std::string key = word.substr(0, equals);
-    if (!given.insert(key).second) line.fail("each property once", Line::quoted(word));
+    if (!given.emplace(key, word).second) line.fail("each property once", Line::quoted(word));
     const auto value = [&] {
       return line.number_in(equals == std::string::npos ? "" : word.substr(equals + 1),
                             "KEY=NUMBER");
     };
     if (key == "root") {
       vm.nested.root = value();
-      has_root = vm.nested.root % 4096 == 0;
-      if (!has_root) line.fail("a root, a multiple of 4096", Line::quoted(word));
+      if (vm.nested.root % 4096 != 0) line.fail("a root, a multiple of 4096", Line::quoted(word));
     } else if (key == "vmid") {
       if (value() > 0xffff) line.fail("a VMID of 16 bits", Line::quoted(word));
       vm.vmid = static_cast<u16>(value());
@@ -415,7 +437,7 @@ void LogReader::vm(Line& line, const Moment& when, Events& events) {
           Line::quoted(word));
     }
   }
-  if (!has_root) line.fail("root=ADDRESS", "the end of the line");
+  if (given.count("root") == 0) line.fail("root=ADDRESS", "the end of the line");
   const auto made = row->make(size, machine);
   if (!made) line.fail("a shape that the architecture has", std::to_string(size));
   const bool is_first = first_format_ == nullptr;
@@ -425,7 +447,18 @@ void LogReader::vm(Line& line, const Moment& when, Events& events) {
   formats_.push_back(made->format);
   vm.nested.format = made->format.get();
   vm.nested.geometry = made->geometry;
-  if (vm.root_register == 0) vm.root_register = vm.nested.root;
+  if (given.count("register") == 0) {
+    vm.root_register = vm.nested.root;
+  } else {
+    constexpr const char* kNames[] = {" or another EPTP", " or another VTTBR_EL2", ", the hgatp"};
+    const auto architecture = made->format->architecture();
+    const u64 engines = made->root_register(vm.nested.root, vm.vmid);
+    if (!may_be_root_register(architecture, vm.root_register, engines, machine.hardware_dirty)) {
+      line.fail(
+          "register=" + hex(engines) + kNames[static_cast<unsigned>(architecture)] + " of this VM",
+          Line::quoted(given["register"]));
+    }
+  }
   if (is_first) first_format_ = vm.nested.format;
   claim_processors(line, vms_.emplace(vm.id, Known{vm}).first->second.vm);
   events.vm_created(when, vm);

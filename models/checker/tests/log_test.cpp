@@ -159,6 +159,57 @@ TEST(Log, AProcessorThatEntersAnotherVmHasLeftTheFirst) {
   }
 }
 
+std::string refusal_of_vm(const std::string& properties) {
+  const std::string refusal = refusal_of("nestwalk-fence-log 1\n0 0 vm 1 " + properties + "\n");
+  const std::string place = "log: line 2: ";
+  return refusal.rfind(place, 0) == 0 ? refusal.substr(place.size()) : refusal;
+}
+
+// EPTP: memory type in 2:0, the levels less one in 5:3, accessed and dirty flags in 6, supervisor
+// shadow stacks in 7; 11:8 and 63:52 are reserved (SDM vol. 3C, "Format of Extended-Page-Table
+// Pointer").
+TEST(Refusal, AnEptpThatIsNoneOfItsVm) {
+  for (const char* const eptp : {"0x1001e", "0x10018", "0x1005e", "0x1009e", "0x100de"}) {
+    EXPECT_EQ(refusal_of_vm(std::string("ept root=0x10000 register=") + eptp), "") << eptp;
+  }
+  EXPECT_EQ(refusal_of_vm("ept root=0x10000 levels=5 register=0x10026"), "");
+  EXPECT_EQ(refusal_of_vm("ept root=0x10000 dirty register=0x1005e"), "");
+  const std::string expected = "expected register=0x1001e or another EPTP of this VM, found ";
+  for (const char* const eptp : {"0x7701e", "0x10026", "0x1001f", "0x1001c", "0x1011e", "0x1081e",
+                                 "0x1000000001001e", "0x800000000001001e", "0x10000", "0"}) {
+    EXPECT_EQ(refusal_of_vm(std::string("ept root=0x10000 register=") + eptp),
+              expected + "\"register=" + eptp + "\"");
+  }
+  EXPECT_EQ(refusal_of_vm("ept register=0x1001e root=0x10000 levels=5"),
+            "expected register=0x10026 or another EPTP of this VM, found \"register=0x1001e\"");
+  // Nothing sets dirty flags.
+  EXPECT_EQ(refusal_of_vm("ept root=0x10000 dirty register=0x1001e"),
+            "expected register=0x1005e or another EPTP of this VM, found \"register=0x1001e\"");
+}
+
+// VTTBR_EL2: VMID in 63:48, the root, CnP in bit 0. hgatp: MODE in 63:60, VMID in 57:44, the root
+// over 4096.
+TEST(Refusal, AVttbrOrHgatpThatIsNoneOfItsVm) {
+  EXPECT_EQ(refusal_of_vm("stage2-4k root=0x10000 vmid=5 register=0x5000000010000"), "");
+  EXPECT_EQ(refusal_of_vm("stage2-4k root=0x10000 vmid=5 register=0x5000000010001"), "");
+  for (const char* const vttbr : {"0x10000", "0x5000000012000", "0x5000000010002", "5", "0"}) {
+    EXPECT_EQ(refusal_of_vm(std::string("stage2-4k root=0x10000 vmid=5 register=") + vttbr),
+              std::string("expected register=0x5000000010000 or another VTTBR_EL2 of this VM, "
+                          "found \"register=") +
+                  vttbr + "\"");
+  }
+  EXPECT_EQ(refusal_of_vm("sv39x4 root=0x10000 vmid=5 register=0x8000500000000010"), "");
+  EXPECT_EQ(refusal_of_vm("sv48x4 root=0x10000 vmid=5 register=0x9000500000000010"), "");
+  EXPECT_EQ(refusal_of_vm("sv57x4 root=0x10000 vmid=5 register=0xa000500000000010"), "");
+  for (const char* const hgatp : {"5", "0", "0x10000", "0x9000500000000010", "0x8000600000000010",
+                                  "0x8000500000000014", "0x8400500000000010"}) {
+    EXPECT_EQ(refusal_of_vm(std::string("sv39x4 root=0x10000 vmid=5 register=") + hgatp),
+              std::string("expected register=0x8000500000000010, the hgatp of this VM, "
+                          "found \"register=") +
+                  hgatp + "\"");
+  }
+}
+
 TEST(Refusal, MemoryThatIsTakenOrFreedTwice) {
   const std::string start = "nestwalk-fence-log 1\n0 0 vm 1 ept root=0x10000\n";
   const std::string taken = start + "0 0 alloc 0x20000 0x4000\n";
