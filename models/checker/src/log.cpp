@@ -18,6 +18,8 @@ using addrspace::Geometry;
 using addrspace::Granule;
 using addrspace::Result;
 
+std::string hex(u64 value) { return addrspace::Text<32>().add_hex(value).c_str(); }
+
 struct Made {
   std::shared_ptr<const models::EntryFormat> format;
   Geometry geometry;
@@ -54,42 +56,63 @@ std::optional<Made> ept(u64 levels, Capabilities machine) {
 
 struct FormatRow {
   const char* name;
-  const char* size_key;  ///< what chooses among shapes
+  const char* flag;      ///< a property that its architecture alone has
+  const char* size_key;  ///< what chooses among shapes; null: nothing
   u64 size;
   std::optional<Made> (*make)(u64 size, Capabilities machine);
 };
 constexpr FormatRow kFormats[] = {
-    {"ept", "levels", 4, ept},
-    {"stage2-4k", "ipa", 40, stage2<addrspace::Stage2<Granule::k4K>>},
-    {"stage2-16k", "ipa", 40, stage2<addrspace::Stage2<Granule::k16K>>},
-    {"stage2-64k", "ipa", 40, stage2<addrspace::Stage2<Granule::k64K>>},
-    {"sv39x4", "", 0, g_stage<3>},
-    {"sv48x4", "", 0, g_stage<4>},
-    {"sv57x4", "", 0, g_stage<5>},
+    {"ept", "no-single", "levels", 4, ept},
+    {"stage2-4k", "ns", "ipa", 40, stage2<addrspace::Stage2<Granule::k4K>>},
+    {"stage2-16k", "ns", "ipa", 40, stage2<addrspace::Stage2<Granule::k16K>>},
+    {"stage2-64k", "ns", "ipa", 40, stage2<addrspace::Stage2<Granule::k64K>>},
+    {"sv39x4", "svvptc", nullptr, 0, g_stage<3>},
+    {"sv48x4", "svvptc", nullptr, 0, g_stage<4>},
+    {"sv57x4", "svvptc", nullptr, 0, g_stage<5>},
 };
 
-/// Of an EPTP, VTTBR_EL2 or hgatp, next to the one that the engine would use for the VM.
-bool may_be_root_register(Architecture architecture, u64 value, u64 engines, bool dirty) {
-  const u64 differs = value ^ engines;
-  switch (architecture) {
+/// What the VM's root would have to be; empty: it may be this one.
+std::string root_of(const Geometry& shape, u64 root) {
+  const u64 alignment = addrspace::kFrameBytes << shape.root_order();
+  const unsigned bits = shape.output_bits;
+  if (root % alignment == 0 && root >> bits == 0) return "";
+  return "a root of " + std::to_string(bits) + " bits, a multiple of " + std::to_string(alignment);
+}
+
+/// The same of its EPTP, VTTBR_EL2 or hgatp, which differs from the engine's in options alone.
+std::string register_of(const Made& made, const Vm& vm, bool dirty) {
+  const u64 engines = made.root_register(vm.nested.root, vm.vmid);
+  const u64 differs = vm.root_register ^ engines;
+  const std::string expected = "register=" + hex(engines);
+  switch (made.format->architecture()) {
     case Architecture::X86_64: {
       // Walks are write-back (6) or uncacheable (0). Accessed and dirty flags are in bit 6,
       // supervisor shadow stacks in bit 7.
       constexpr u64 kMemoryType = 6;
-      if ((differs & kMemoryType) != 0 && (differs & kMemoryType) != kMemoryType) return false;
-      return (differs & ~(kMemoryType | 0x80u | (dirty ? 0u : 0x40u))) == 0;
+      const u64 options = kMemoryType | 0x80 | (dirty ? 0 : 0x40);
+      const u64 type = differs & kMemoryType;
+      const bool may_be = (differs & ~options) == 0 && (type == 0 || type == kMemoryType);
+      return may_be ? "" : expected + " or another EPTP of this VM";
     }
-    case Architecture::AArch64:
-      return (differs & ~u64{1}) == 0;  // CnP
+    case Architecture::AArch64: {
+      constexpr u64 kCommonNotPrivate = 1;
+      const bool may_be = (differs & ~kCommonNotPrivate) == 0;
+      return may_be ? "" : expected + " or another VTTBR_EL2 of this VM";
+    }
     case Architecture::RiscV64:
-      return differs == 0;
+      return differs == 0 ? "" : expected + ", the hgatp of this VM";
   }
-  return false;
+  return "";
+}
+
+/// The widest guest-physical addresses that a guest of the architecture has: of page tables'
+/// entries, of HPFAR_EL2, and of RISC-V's instructions while its own paging is off.
+constexpr unsigned kMostGpaBits[] = {52, 56, 64};
+unsigned most_gpa_bits(const Vm& vm) {
+  return kMostGpaBits[static_cast<unsigned>(vm.nested.format->architecture())];
 }
 
 constexpr const char* kFirstLine = "nestwalk-fence-log 1";
-
-std::string hex(u64 value) { return addrspace::Text<32>().add_hex(value).c_str(); }
 
 }  // namespace
 
@@ -145,6 +168,13 @@ class LogReader::Line {
     const auto [stop, error] =
         std::from_chars(text.data() + (hex ? 2 : 0), end, value, hex ? 16 : 10);
     if (error != std::errc() || stop != end) fail(expected, quoted(text));
+    return value;
+  }
+  u64 address(unsigned bits, const std::string& expected) {
+    const u64 value = number(expected.c_str());
+    if ((value & ~addrspace::low_mask(bits)) != 0) {
+      fail(expected + " of " + std::to_string(bits) + " bits", quoted(last_));
+    }
     return value;
   }
   u64 below(u64 limit, const char* expected) {
@@ -324,7 +354,8 @@ void LogReader::fault(Line& line, const Moment& when, Events& events) {
   const Known& known = living_vm(line);
   const u32 vm = known.vm.id;
   if (processors_[when.processor].inside != nullptr) expect_inside(line, when.processor, known);
-  const u64 gpa = line.number("a guest-physical address");
+  // Above the tables' addresses, the guest faults.
+  const u64 gpa = line.address(most_gpa_bits(known.vm), "a guest-physical address");
   addrspace::Access access{};
   if (!line.at_end()) {
     const std::string kind = line.word("read, write or execute");
@@ -400,6 +431,7 @@ void LogReader::vm(Line& line, const Moment& when, Events& events) {
   machine.leaf_levels = 0b11111;
   machine.most_levels = 5;
   u64 size = row->size;
+  u64 vmid = 0;
   std::map<std::string, std::string> given;
   while (!line.at_end()) {
     const std::string word = line.word("a property");
@@ -412,54 +444,52 @@ void LogReader::vm(Line& line, const Moment& when, Events& events) {
     };
     if (key == "root") {
       vm.nested.root = value();
-      if (vm.nested.root % 4096 != 0) line.fail("a root, a multiple of 4096", Line::quoted(word));
     } else if (key == "vmid") {
-      if (value() > 0xffff) line.fail("a VMID of 16 bits", Line::quoted(word));
-      vm.vmid = static_cast<u16>(value());
+      vmid = value();
     } else if (key == "register") {
       vm.root_register = value();
     } else if (key == "processors") {
       vm.processors = value();
-    } else if (key == row->size_key) {
+    } else if (row->size_key != nullptr && key == row->size_key) {
       size = value();
     } else if (word == "dirty") {
       machine.hardware_dirty = true;
-    } else if (word == "svvptc") {
-      vm.caches_no_invalid = true;
-    } else if (word == "no-single") {
-      vm.invept_single = false;
-    } else if (word == "ns") {
-      vm.operand_tag = u64{1} << 63;
+    } else if (word == row->flag) {
+      vm.caches_no_invalid = word == "svvptc";
+      vm.invept_single = word != "no-single";
+      vm.operand_tag = word == "ns" ? u64{1} << 63 : 0;
     } else {
-      line.fail(
-          "a property: root=, vmid=, register=, processors=, levels=, ipa=, dirty, svvptc, "
-          "no-single or ns",
-          Line::quoted(word));
+      const std::string sized =
+          row->size_key == nullptr ? "" : std::string(row->size_key).append("=, ");
+      line.fail("a property of " + name + ": root=, vmid=, register=, processors=, " + sized +
+                    "dirty or " + row->flag,
+                Line::quoted(word));
     }
   }
   if (given.count("root") == 0) line.fail("root=ADDRESS", "the end of the line");
   const auto made = row->make(size, machine);
   if (!made) line.fail("a shape that the architecture has", std::to_string(size));
-  const bool is_first = first_format_ == nullptr;
-  if (!is_first && first_format_->architecture() != made->format->architecture()) {
-    line.fail("a VM of the same architecture as the first", Line::quoted(name));
-  }
   formats_.push_back(made->format);
   vm.nested.format = made->format.get();
   vm.nested.geometry = made->geometry;
+  const auto architecture = made->format->architecture();
+  if (first_format_ != nullptr && first_format_->architecture() != architecture) {
+    line.fail("a VM of the same architecture as the first", Line::quoted(name));
+  }
+  const unsigned vmid_bits = architecture == Architecture::RiscV64 ? 14 : 16;
+  if (vmid >> vmid_bits != 0) {
+    line.fail("a VMID of " + std::to_string(vmid_bits) + " bits", Line::quoted(given["vmid"]));
+  }
+  vm.vmid = static_cast<u16>(vmid);
+  const std::string root = root_of(made->geometry, vm.nested.root);
+  if (!root.empty()) line.fail(root, Line::quoted(given["root"]));
   if (given.count("register") == 0) {
     vm.root_register = vm.nested.root;
   } else {
-    constexpr const char* kNames[] = {" or another EPTP", " or another VTTBR_EL2", ", the hgatp"};
-    const auto architecture = made->format->architecture();
-    const u64 engines = made->root_register(vm.nested.root, vm.vmid);
-    if (!may_be_root_register(architecture, vm.root_register, engines, machine.hardware_dirty)) {
-      line.fail(
-          "register=" + hex(engines) + kNames[static_cast<unsigned>(architecture)] + " of this VM",
-          Line::quoted(given["register"]));
-    }
+    const std::string root_register = register_of(*made, vm, machine.hardware_dirty);
+    if (!root_register.empty()) line.fail(root_register, Line::quoted(given["register"]));
   }
-  if (is_first) first_format_ = vm.nested.format;
+  if (first_format_ == nullptr) first_format_ = vm.nested.format;
   claim_processors(line, vms_.emplace(vm.id, Known{vm}).first->second.vm);
   events.vm_created(when, vm);
 }
@@ -517,11 +547,24 @@ void LogReader::access(Line& line, const Moment& when, Events& events) {
   processors_[when.processor].now_in(&known.vm);
   access.vm = known.vm.id;
   access.gva = line.number("a guest-virtual address");
-  access.gpa = line.number("a guest-physical address");
+  const Geometry& geometry = known.vm.nested.geometry;
+  access.gpa = line.address(std::min<unsigned>(geometry.input_bits, most_gpa_bits(known.vm)),
+                            "a guest-physical address");
+  // No page is smaller.
+  const auto ends_alike = [](u64 a, u64 b) { return (a ^ b) % addrspace::kFrameBytes == 0; };
+  if (!ends_alike(access.gva, access.gpa)) {
+    line.fail("a guest-physical address that ends like the guest-virtual one",
+              Line::quoted(line.last()));
+  }
   const std::string kind = line.word("read or write");
   if (kind != "read" && kind != "write") line.fail("read or write", Line::quoted(kind));
   access.write = kind == "write";
-  if (!line.at_end()) access.seen = line.number("the host address that the processor used");
+  if (!line.at_end()) {
+    access.seen = line.address(geometry.output_bits, "a host address");
+    if (!ends_alike(access.gpa, *access.seen)) {
+      line.fail("a host address that ends like the guest-physical one", Line::quoted(line.last()));
+    }
+  }
   line.end();
   events.accessed(access);
 }

@@ -210,6 +210,168 @@ TEST(Refusal, AVttbrOrHgatpThatIsNoneOfItsVm) {
   }
 }
 
+// A root of the size of its table: Sv*x4 four frames; AArch64 what is left of the IPA above the
+// levels below, up to 16 tables of a granule.
+TEST(Refusal, ARootWhereNoneCanBe) {
+  struct Row {
+    const char* format;
+    const char* well;
+    const char* bad;
+    const char* expected;
+  };
+  const Row rows[] = {
+      {"ept", "0xffffffffff000", "0x10000000000000", "52 bits, a multiple of 4096"},
+      {"ept", "0x11000", "0x11800", "52 bits, a multiple of 4096"},
+      {"ept levels=5", "0x11000", "0x11008", "52 bits, a multiple of 4096"},
+      {"sv39x4", "0xffffffffffc000", "0x11000", "56 bits, a multiple of 16384"},
+      {"sv48x4", "0x14000", "0x12000", "56 bits, a multiple of 16384"},
+      {"sv57x4", "0x14000", "0x100000000000000", "56 bits, a multiple of 16384"},
+      // 39 bits are three levels of one table; each bit more doubles the root.
+      {"stage2-4k ipa=39", "0xfffffffff000", "0x1000000000000", "48 bits, a multiple of 4096"},
+      {"stage2-4k", "0x12000", "0x11000", "48 bits, a multiple of 8192"},
+      {"stage2-4k ipa=43", "0x20000", "0x18000", "48 bits, a multiple of 65536"},
+      // Four levels, of which the highest has 2^(48 - 39) entries.
+      {"stage2-4k ipa=48", "0x11000", "0x11010", "48 bits, a multiple of 4096"},
+      // Two levels of 64 KiB pages: 16 + 13 bits below, 2^11 entries of 8 bytes.
+      {"stage2-64k", "0x14000", "0x12000", "48 bits, a multiple of 16384"},
+      // 16 KiB: 14 + 11 + 11 bits below, and 2^(47 - 36) entries.
+      {"stage2-16k ipa=47", "0x14000", "0x12000", "48 bits, a multiple of 16384"},
+  };
+  for (const Row& row : rows) {
+    const std::string start = std::string(row.format) + " root=";
+    EXPECT_EQ(refusal_of_vm(start + row.well), "");
+    EXPECT_EQ(refusal_of_vm(start + row.bad), std::string("expected a root of ") + row.expected +
+                                                  ", found \"root=" + row.bad + "\"");
+  }
+}
+
+// hgatp has 14 bits for it, VTTBR_EL2 and the VPID 16.
+TEST(Refusal, AVmidThatIsTooWide) {
+  EXPECT_EQ(refusal_of_vm("sv39x4 root=0x10000 vmid=0x3fff"), "");
+  EXPECT_EQ(refusal_of_vm("sv39x4 vmid=0x4005 root=0x10000"),
+            "expected a VMID of 14 bits, found \"vmid=0x4005\"");
+  for (const char* const format : {"ept", "stage2-4k"}) {
+    const std::string start = std::string(format) + " root=0x10000 vmid=";
+    EXPECT_EQ(refusal_of_vm(start + "0xffff"), "");
+    EXPECT_EQ(refusal_of_vm(start + "0x10000"),
+              "expected a VMID of 16 bits, found \"vmid=0x10000\"");
+  }
+  for (const char* const name : {"hfence", "hinval"}) {
+    const std::string start = std::string("1 0 fence - ") + name;
+    EXPECT_EQ(refusal_after_preamble(kRiscV, start + ".gvma zero, 0x3fff\n"), "");
+    EXPECT_EQ(
+        refusal_after_preamble(kRiscV, start + ".gvma 0x1400, 0x4005\n"),
+        std::string("log: line 12: expected an instruction of riscv64 that fences, found \"") +
+            name + ".gvma 0x1400, 0x4005\"");
+    // An ASID has 16.
+    EXPECT_EQ(refusal_after_preamble(kRiscV, start + ".vvma zero, 0xffff\n"), "");
+  }
+}
+
+// No page is smaller than 4096 bytes.
+TEST(Refusal, AnAccessThatNoTranslationMakes) {
+  const auto refusal = [](const std::string& vm, const std::string& access) {
+    return refusal_of("nestwalk-fence-log 1\n0 0 vm 1 " + vm +
+                      " root=0x40000\n0 1 enter 1\n0 1 access 1 " + access + "\n");
+  };
+  EXPECT_EQ(refusal("ept", "0x9678 0x5678 read 0x95678"), "");
+  EXPECT_EQ(refusal("ept", "0x9234 0x5678 read"),
+            "log: line 4: expected a guest-physical address that ends like the guest-virtual one, "
+            "found \"0x5678\"");
+  EXPECT_EQ(refusal("ept", "0x9678 0x5678 write 0x95000"),
+            "log: line 4: expected a host address that ends like the guest-physical one, found "
+            "\"0x95000\"");
+  struct Row {
+    const char* vm;
+    unsigned bits;       ///< of guest-physical addresses
+    unsigned host_bits;  ///< of physical ones
+  };
+  const Row rows[] = {{"ept", 48, 52},        {"ept levels=5", 52, 52},
+                      {"stage2-4k", 40, 48},  {"stage2-4k ipa=32", 32, 48},
+                      {"stage2-16k", 40, 48}, {"stage2-64k ipa=48", 48, 48},
+                      {"sv39x4", 41, 56},     {"sv48x4", 50, 56},
+                      {"sv57x4", 59, 56}};
+  for (const Row& row : rows) {
+    const u64 size = u64{1} << row.bits;
+    const u64 host_size = u64{1} << row.host_bits;
+    EXPECT_EQ(refusal(row.vm, "0xfff " + hex(size - 1) + " read " + hex(host_size - 1)), "");
+    EXPECT_EQ(refusal(row.vm, "0 " + hex(size) + " read"),
+              "log: line 4: expected a guest-physical address of " + std::to_string(row.bits) +
+                  " bits, found \"" + hex(size) + "\"");
+    EXPECT_EQ(refusal(row.vm, "0 0 read " + hex(host_size)),
+              "log: line 4: expected a host address of " + std::to_string(row.host_bits) +
+                  " bits, found \"" + hex(host_size) + "\"");
+  }
+}
+
+// A guest may touch what is above all that its second stage can map: that faults. What the tables
+// say of the address without its upper bits has no part in it.
+TEST(Log, AFaultAboveTheTablesIsNoFaultInThem) {
+  constexpr unsigned kBits[] = {48, 40, 41};
+  constexpr const char* kFences[] = {"invept single-context, 0x10000", "tlbi vmalls12e1",
+                                     "hfence.gvma zero, 5"};
+  for (const Architecture architecture : kAll) {
+    const auto number = static_cast<unsigned>(architecture);
+    const std::string wait = architecture == kArm ? "3 1 fence 1 dsb ish\n" : "";
+    const auto found = [&](u64 gpa) {
+      return check_text(preamble(architecture) + "2 1 fault 1 " + hex(gpa) +
+                        " read\n2 1 exit 1\n3 1 begin fault\n" + wait + "3 1 fence 1 " +
+                        kFences[number] + "\n" + wait + "3 1 end\n4 1 enter 1\n")
+          ->names();
+    };
+    // Where the tables permit the access, a stale entry may be the cause, and the fence is right.
+    EXPECT_EQ(found(0x5000), "") << to_string(architecture);
+    EXPECT_EQ(found(u64{1} << kBits[number] | 0x5000), "excess") << to_string(architecture);
+  }
+  const std::string start = "nestwalk-fence-log 1\n0 0 vm 1 ";
+  const auto refusal = [&](const std::string& vm, const std::string& gpa) {
+    return refusal_of(start + vm + " root=0x10000\n0 1 fault 1 " + gpa + "\n");
+  };
+  // No guest-physical address is wider than these; with Bare, RISC-V has any.
+  EXPECT_EQ(refusal("ept", "0xfffffffffffff"), "");
+  EXPECT_EQ(refusal("ept", "0x10000000000000"),
+            "log: line 3: expected a guest-physical address of 52 bits, found "
+            "\"0x10000000000000\"");
+  EXPECT_EQ(refusal("stage2-4k ipa=32", "0xff00000005000"), "");
+  EXPECT_EQ(refusal("stage2-4k ipa=32", "0x100000000000000"),
+            "log: line 3: expected a guest-physical address of 56 bits, found "
+            "\"0x100000000000000\"");
+  EXPECT_EQ(refusal("sv39x4", "0xffffffffffffffff"), "");
+}
+
+TEST(Refusal, APropertyOfAnotherArchitecture) {
+  struct Row {
+    const char* format;
+    std::vector<std::string> own;
+    std::string named;
+  };
+  const Row rows[] = {{"ept", {"levels=4", "no-single"}, "levels=, dirty or no-single"},
+                      {"stage2-16k", {"ipa=40", "ns"}, "ipa=, dirty or ns"},
+                      {"sv39x4", {"svvptc"}, "dirty or svvptc"}};
+  const std::vector<std::string> all = {"levels=4", "no-single", "ipa=40", "ns", "svvptc", "=4"};
+  for (const Row& row : rows) {
+    for (const std::string& word : all) {
+      const bool own = std::count(row.own.begin(), row.own.end(), word) != 0;
+      const std::string refusal = std::string("expected a property of ") + row.format +
+                                  ": root=, vmid=, register=, processors=, " + row.named +
+                                  ", found \"" + word + "\"";
+      EXPECT_EQ(refusal_of_vm(std::string(row.format) + " root=0x40000 dirty " + word),
+                own ? "" : refusal);
+    }
+  }
+}
+
+// Of VMs with one VMID or root, hypervisors run one at a time, or fence between them; RISC-V harts
+// may have no VMIDs at all, and a VPID may be a processor's of the VM.
+TEST(Log, TellsOfVmsThatShareTheirTags) {
+  for (const char* const format : {"ept", "stage2-4k", "sv39x4"}) {
+    const std::string end = std::string(format) + " root=0x10000 vmid=5\n";
+    EXPECT_EQ(refusal_of("nestwalk-fence-log 1\n0 0 vm 1 " + end + "0 0 vm 2 " + end +
+                         "0 0 enter 1\n0 1 enter 2\n"),
+              "");
+  }
+}
+
 TEST(Refusal, MemoryThatIsTakenOrFreedTwice) {
   const std::string start = "nestwalk-fence-log 1\n0 0 vm 1 ept root=0x10000\n";
   const std::string taken = start + "0 0 alloc 0x20000 0x4000\n";
