@@ -209,7 +209,9 @@ void Checker::vm_left(const Moment& when, u32 vm) {
 void Checker::vm_faulted(const Moment& when, u32 vm, u64 gpa, addrspace::Access access) {
   const u32 number = number_of(vm);
   Processor& processor = processors_[when.processor];
-  processor.has_fault = true;
+  // What no table maps, no entry refuses.
+  processor.has_fault = tables_.vm(number).nested.geometry.accepts(gpa);
+  if (!processor.has_fault) return;
   processor.fault_vm = number;
   processor.fault_gpa = gpa;
   processor.fault_access = access;

@@ -188,8 +188,9 @@ bool parse_riscv(const Words& words, FenceRequest& request) {
       request.address = row.by_gpa ? *value << 2 : *value;
     }
     if (tag) {
+      constexpr unsigned kVmidBits = 14, kAsidBits = 16;
       const auto value = number_of(words[2]);
-      if (!value || *value > 0xffff) return false;
+      if (!value || *value >> (row.by_gpa ? kVmidBits : kAsidBits) != 0) return false;
       (row.by_gpa ? request.vmid : request.asid) = static_cast<u16>(*value);
     }
     return true;

@@ -5,27 +5,34 @@
 
 #include <algorithm>
 #include <charconv>
-#include <set>
+#include <functional>
 
 #include "nestwalk/checker/tables.hpp"
 
 namespace nestwalk::checker {
 namespace {
 
+using addrspace::Architecture;
 using addrspace::Capabilities;
 using addrspace::Geometry;
 using addrspace::Granule;
 using addrspace::Result;
 
+std::string hex(u64 value) { return addrspace::Text<32>().add_hex(value).c_str(); }
+
 struct Made {
   std::shared_ptr<const models::EntryFormat> format;
   Geometry geometry;
+  std::function<u64(u64 root, u16 vmid)> root_register;
 };
 
 template <class F>
 std::optional<Made> made(const Result<Geometry>& geometry, const Capabilities& machine) {
   if (!geometry) return std::nullopt;
-  return Made{std::make_shared<const models::EntryFormatOf<F>>(machine), *geometry};
+  const auto root_register = [format = F(machine), shape = *geometry](u64 root, u16 vmid) {
+    return format.root_config(addrspace::Hpa(root), shape, addrspace::VmId{vmid}).root_register;
+  };
+  return Made{std::make_shared<const models::EntryFormatOf<F>>(machine), *geometry, root_register};
 }
 
 template <class F>
@@ -49,23 +56,63 @@ std::optional<Made> ept(u64 levels, Capabilities machine) {
 
 struct FormatRow {
   const char* name;
-  const char* size_key;  ///< what chooses among shapes
+  const char* flag;      ///< a property that its architecture alone has
+  const char* size_key;  ///< what chooses among shapes; null: nothing
   u64 size;
   std::optional<Made> (*make)(u64 size, Capabilities machine);
 };
 constexpr FormatRow kFormats[] = {
-    {"ept", "levels", 4, ept},
-    {"stage2-4k", "ipa", 40, stage2<addrspace::Stage2<Granule::k4K>>},
-    {"stage2-16k", "ipa", 40, stage2<addrspace::Stage2<Granule::k16K>>},
-    {"stage2-64k", "ipa", 40, stage2<addrspace::Stage2<Granule::k64K>>},
-    {"sv39x4", "", 0, g_stage<3>},
-    {"sv48x4", "", 0, g_stage<4>},
-    {"sv57x4", "", 0, g_stage<5>},
+    {"ept", "no-single", "levels", 4, ept},
+    {"stage2-4k", "ns", "ipa", 40, stage2<addrspace::Stage2<Granule::k4K>>},
+    {"stage2-16k", "ns", "ipa", 40, stage2<addrspace::Stage2<Granule::k16K>>},
+    {"stage2-64k", "ns", "ipa", 40, stage2<addrspace::Stage2<Granule::k64K>>},
+    {"sv39x4", "svvptc", nullptr, 0, g_stage<3>},
+    {"sv48x4", "svvptc", nullptr, 0, g_stage<4>},
+    {"sv57x4", "svvptc", nullptr, 0, g_stage<5>},
 };
 
-constexpr const char* kFirstLine = "nestwalk-fence-log 1";
+/// What the VM's root would have to be; empty: it may be this one.
+std::string root_of(const Geometry& shape, u64 root) {
+  const u64 alignment = addrspace::kFrameBytes << shape.root_order();
+  const unsigned bits = shape.output_bits;
+  if (root % alignment == 0 && root >> bits == 0) return "";
+  return "a root of " + std::to_string(bits) + " bits, a multiple of " + std::to_string(alignment);
+}
 
-std::string hex(u64 value) { return addrspace::Text<32>().add_hex(value).c_str(); }
+/// The same of its EPTP, VTTBR_EL2 or hgatp, which differs from the engine's in options alone.
+std::string register_of(const Made& made, const Vm& vm, bool dirty) {
+  const u64 engines = made.root_register(vm.nested.root, vm.vmid);
+  const u64 differs = vm.root_register ^ engines;
+  const std::string expected = "register=" + hex(engines);
+  switch (made.format->architecture()) {
+    case Architecture::X86_64: {
+      // Walks are write-back (6) or uncacheable (0). Accessed and dirty flags are in bit 6,
+      // supervisor shadow stacks in bit 7.
+      constexpr u64 kMemoryType = 6;
+      const u64 options = kMemoryType | 0x80 | (dirty ? 0 : 0x40);
+      const u64 type = differs & kMemoryType;
+      const bool may_be = (differs & ~options) == 0 && (type == 0 || type == kMemoryType);
+      return may_be ? "" : expected + " or another EPTP of this VM";
+    }
+    case Architecture::AArch64: {
+      constexpr u64 kCommonNotPrivate = 1;
+      const bool may_be = (differs & ~kCommonNotPrivate) == 0;
+      return may_be ? "" : expected + " or another VTTBR_EL2 of this VM";
+    }
+    case Architecture::RiscV64:
+      return differs == 0 ? "" : expected + ", the hgatp of this VM";
+  }
+  return "";
+}
+
+/// The widest guest-physical addresses that a guest of the architecture has: of page tables'
+/// entries, of HPFAR_EL2, and of RISC-V's instructions while its own paging is off.
+constexpr unsigned kMostGpaBits[] = {52, 56, 64};
+unsigned most_gpa_bits(const Vm& vm) {
+  return kMostGpaBits[static_cast<unsigned>(vm.nested.format->architecture())];
+}
+
+constexpr const char* kFirstLine = "nestwalk-fence-log 1";
 
 }  // namespace
 
@@ -121,6 +168,13 @@ class LogReader::Line {
     const auto [stop, error] =
         std::from_chars(text.data() + (hex ? 2 : 0), end, value, hex ? 16 : 10);
     if (error != std::errc() || stop != end) fail(expected, quoted(text));
+    return value;
+  }
+  u64 address(unsigned bits, const std::string& expected) {
+    const u64 value = number(expected.c_str());
+    if ((value & ~addrspace::low_mask(bits)) != 0) {
+      fail(expected + " of " + std::to_string(bits) + " bits", quoted(last_));
+    }
     return value;
   }
   u64 below(u64 limit, const char* expected) {
@@ -200,8 +254,7 @@ LogReader::Known& LogReader::living_vm(Line& line) {
 
 void LogReader::expect_inside(Line& line, u32 processor, const Known& known) const {
   const Vm* const inside = processors_[processor].inside;
-  const bool untold = inside == nullptr && (known.untold >> processor & 1) != 0;
-  if (inside == &known.vm || untold) return;
+  if (inside == &known.vm || processors_[processor].may_be_in == &known.vm) return;
   line.fail("a processor that is in VM " + std::to_string(known.vm.id),
             inside == nullptr ? "one in no guest" : "one in VM " + std::to_string(inside->id));
 }
@@ -277,12 +330,14 @@ void LogReader::end(Line& line, const Moment& when, Events& events) {
 void LogReader::enter(Line& line, const Moment& when, Events& events) {
   Known& known = living_vm(line);
   line.end();
-  const Vm*& inside = processors_[when.processor].inside;
-  if (inside != nullptr) {
-    line.fail("a processor that is in no guest", "one in VM " + std::to_string(inside->id));
+  Processor& processor = processors_[when.processor];
+  if (processor.inside != nullptr) {
+    line.fail("a processor that is in no guest",
+              "one in VM " + std::to_string(processor.inside->id));
   }
-  inside = &known.vm;
-  known.untold &= ~(u64{1} << when.processor);
+  const Vm* const other = processor.may_be_in == &known.vm ? nullptr : processor.may_be_in;
+  if (other != nullptr) events.vm_left(when, other->id);
+  processor.now_in(&known.vm);
   events.vm_entered(when, known.vm.id);
 }
 
@@ -290,8 +345,7 @@ void LogReader::exit(Line& line, const Moment& when, Events& events) {
   Known& known = living_vm(line);
   line.end();
   expect_inside(line, when.processor, known);
-  processors_[when.processor].inside = nullptr;
-  known.untold &= ~(u64{1} << when.processor);
+  processors_[when.processor].now_in(nullptr);
   events.vm_left(when, known.vm.id);
 }
 
@@ -300,7 +354,8 @@ void LogReader::fault(Line& line, const Moment& when, Events& events) {
   const Known& known = living_vm(line);
   const u32 vm = known.vm.id;
   if (processors_[when.processor].inside != nullptr) expect_inside(line, when.processor, known);
-  const u64 gpa = line.number("a guest-physical address");
+  // Above the tables' addresses, the guest faults.
+  const u64 gpa = line.address(most_gpa_bits(known.vm), "a guest-physical address");
   addrspace::Access access{};
   if (!line.at_end()) {
     const std::string kind = line.word("read, write or execute");
@@ -316,9 +371,8 @@ void LogReader::fault(Line& line, const Moment& when, Events& events) {
 void LogReader::destroy(Line& line, const Moment& when, Events& events) {
   Known& known = living_vm(line);
   line.end();
-  for (u32 number = 0; number < kMostProcessors; ++number) {
-    const bool inside =
-        processors_[number].inside == &known.vm || (known.untold >> number & 1) != 0;
+  for (const Processor& each : processors_) {
+    const bool inside = each.inside == &known.vm || each.may_be_in == &known.vm;
     if (inside) line.fail("a VM that every processor has left", "one that runs");
   }
   known.destroyed = true;
@@ -377,59 +431,81 @@ void LogReader::vm(Line& line, const Moment& when, Events& events) {
   machine.leaf_levels = 0b11111;
   machine.most_levels = 5;
   u64 size = row->size;
-  bool has_root = false;
-  std::set<std::string> given;
+  u64 vmid = 0;
+  std::map<std::string, std::string> given;
   while (!line.at_end()) {
     const std::string word = line.word("a property");
     const std::size_t equals = word.find('=');
     const std::string key = word.substr(0, equals);
-    if (!given.insert(key).second) line.fail("each property once", Line::quoted(word));
+    if (!given.emplace(key, word).second) line.fail("each property once", Line::quoted(word));
     const auto value = [&] {
       return line.number_in(equals == std::string::npos ? "" : word.substr(equals + 1),
                             "KEY=NUMBER");
     };
     if (key == "root") {
       vm.nested.root = value();
-      has_root = vm.nested.root % 4096 == 0;
-      if (!has_root) line.fail("a root, a multiple of 4096", Line::quoted(word));
     } else if (key == "vmid") {
-      if (value() > 0xffff) line.fail("a VMID of 16 bits", Line::quoted(word));
-      vm.vmid = static_cast<u16>(value());
+      vmid = value();
     } else if (key == "register") {
       vm.root_register = value();
     } else if (key == "processors") {
       vm.processors = value();
-    } else if (key == row->size_key) {
+    } else if (row->size_key != nullptr && key == row->size_key) {
       size = value();
     } else if (word == "dirty") {
       machine.hardware_dirty = true;
-    } else if (word == "svvptc") {
-      vm.caches_no_invalid = true;
-    } else if (word == "no-single") {
-      vm.invept_single = false;
-    } else if (word == "ns") {
-      vm.operand_tag = u64{1} << 63;
+    } else if (word == row->flag) {
+      vm.caches_no_invalid = word == "svvptc";
+      vm.invept_single = word != "no-single";
+      vm.operand_tag = word == "ns" ? u64{1} << 63 : 0;
     } else {
-      line.fail(
-          "a property: root=, vmid=, register=, processors=, levels=, ipa=, dirty, svvptc, "
-          "no-single or ns",
-          Line::quoted(word));
+      const std::string sized =
+          row->size_key == nullptr ? "" : std::string(row->size_key).append("=, ");
+      line.fail("a property of " + name + ": root=, vmid=, register=, processors=, " + sized +
+                    "dirty or " + row->flag,
+                Line::quoted(word));
     }
   }
-  if (!has_root) line.fail("root=ADDRESS", "the end of the line");
+  if (given.count("root") == 0) line.fail("root=ADDRESS", "the end of the line");
   const auto made = row->make(size, machine);
   if (!made) line.fail("a shape that the architecture has", std::to_string(size));
-  const bool is_first = first_format_ == nullptr;
-  if (!is_first && first_format_->architecture() != made->format->architecture()) {
-    line.fail("a VM of the same architecture as the first", Line::quoted(name));
-  }
   formats_.push_back(made->format);
   vm.nested.format = made->format.get();
   vm.nested.geometry = made->geometry;
-  if (vm.root_register == 0) vm.root_register = vm.nested.root;
-  if (is_first) first_format_ = vm.nested.format;
-  vms_.emplace(vm.id, Known{vm, vm.processors});
+  const auto architecture = made->format->architecture();
+  if (first_format_ != nullptr && first_format_->architecture() != architecture) {
+    line.fail("a VM of the same architecture as the first", Line::quoted(name));
+  }
+  const unsigned vmid_bits = architecture == Architecture::RiscV64 ? 14 : 16;
+  if (vmid >> vmid_bits != 0) {
+    line.fail("a VMID of " + std::to_string(vmid_bits) + " bits", Line::quoted(given["vmid"]));
+  }
+  vm.vmid = static_cast<u16>(vmid);
+  const std::string root = root_of(made->geometry, vm.nested.root);
+  if (!root.empty()) line.fail(root, Line::quoted(given["root"]));
+  if (given.count("register") == 0) {
+    vm.root_register = vm.nested.root;
+  } else {
+    const std::string root_register = register_of(*made, vm, machine.hardware_dirty);
+    if (!root_register.empty()) line.fail(root_register, Line::quoted(given["register"]));
+  }
+  if (first_format_ == nullptr) first_format_ = vm.nested.format;
+  claim_processors(line, vms_.emplace(vm.id, Known{vm}).first->second.vm);
   events.vm_created(when, vm);
+}
+
+void LogReader::claim_processors(Line& line, const Vm& vm) {
+  for (u32 number = 0; number < kMostProcessors; ++number) {
+    if ((vm.processors >> number & 1) == 0) continue;
+    Processor& each = processors_[number];
+    const std::string name = "processor " + std::to_string(number);
+    if (each.told) line.fail("processors that entered and left no VM yet", name);
+    if (each.may_be_in != nullptr) {
+      line.fail("processors that are in no other VM",
+                name + ", which may be in VM " + std::to_string(each.may_be_in->id));
+    }
+    each.may_be_in = &vm;
+  }
 }
 
 void LogReader::fence(Line& line, const Moment& when, Events& events) {
@@ -468,13 +544,27 @@ void LogReader::access(Line& line, const Moment& when, Events& events) {
   access.position = line_;
   const Known& known = living_vm(line);
   expect_inside(line, when.processor, known);
+  processors_[when.processor].now_in(&known.vm);
   access.vm = known.vm.id;
   access.gva = line.number("a guest-virtual address");
-  access.gpa = line.number("a guest-physical address");
+  const Geometry& geometry = known.vm.nested.geometry;
+  access.gpa = line.address(std::min<unsigned>(geometry.input_bits, most_gpa_bits(known.vm)),
+                            "a guest-physical address");
+  // No page is smaller.
+  const auto ends_alike = [](u64 a, u64 b) { return (a ^ b) % addrspace::kFrameBytes == 0; };
+  if (!ends_alike(access.gva, access.gpa)) {
+    line.fail("a guest-physical address that ends like the guest-virtual one",
+              Line::quoted(line.last()));
+  }
   const std::string kind = line.word("read or write");
   if (kind != "read" && kind != "write") line.fail("read or write", Line::quoted(kind));
   access.write = kind == "write";
-  if (!line.at_end()) access.seen = line.number("the host address that the processor used");
+  if (!line.at_end()) {
+    access.seen = line.address(geometry.output_bits, "a host address");
+    if (!ends_alike(access.gpa, *access.seen)) {
+      line.fail("a host address that ends like the guest-physical one", Line::quoted(line.last()));
+    }
+  }
   line.end();
   events.accessed(access);
 }

@@ -110,6 +110,268 @@ TEST(Refusal, AccessesAndFaultsOfAnotherVm) {
   EXPECT_EQ(refusal_of(start + "0 2 exit 2\n0 2 fault 2 0\n"), "");
 }
 
+// A processor is in one guest at a time.
+TEST(Refusal, AProcessorInTwoVms) {
+  const std::string start =
+      "nestwalk-fence-log 1\n0 0 vm 1 ept root=0x10000\n"
+      "0 0 vm 2 ept root=0x20000 processors=2\n";
+  const std::string in_none =
+      "log: line 6: expected a processor that is in VM 2, found one in no guest";
+  EXPECT_EQ(refusal_of(start + "0 1 enter 1\n0 1 exit 1\n0 1 access 2 0x5000 0x5000 read\n"),
+            in_none);
+  EXPECT_EQ(refusal_of(start + "0 1 enter 1\n0 1 exit 1\n0 1 exit 2\n"), in_none);
+  // It was not in VM 2 any more, which nobody runs.
+  EXPECT_EQ(refusal_of(start + "0 1 enter 1\n0 0 destroy 2\n"), "");
+  // An access says that it is.
+  const std::string reads = start + "0 1 access 2 0x5000 0x5000 read\n";
+  EXPECT_EQ(refusal_of(reads + "0 1 enter 1\n"),
+            "log: line 5: expected a processor that is in no guest, found one in VM 2");
+  EXPECT_EQ(refusal_of(reads + "0 1 exit 2\n0 1 enter 1\n0 1 exit 1\n0 1 enter 2\n"), "");
+  // So does a VM that claims it, where another does or where its entries and exits were told.
+  const std::string claim = "0 0 vm 3 ept root=0x30000 processors=6\n";
+  EXPECT_EQ(
+      refusal_of(start + claim),
+      "log: line 4: expected processors that are in no other VM, found processor 1, which may "
+      "be in VM 2");
+  const std::string told = "expected processors that entered and left no VM yet, found processor 1";
+  EXPECT_EQ(refusal_of(start + "0 1 enter 1\n" + claim), "log: line 5: " + told);
+  EXPECT_EQ(refusal_of(start + "0 1 enter 1\n0 1 exit 1\n" + claim), "log: line 6: " + told);
+  EXPECT_EQ(refusal_of(start + "0 1 exit 2\n" + claim), "log: line 5: " + told);
+  EXPECT_EQ(refusal_of(start + "0 1 access 2 0 0 read\n" + claim), "log: line 5: " + told);
+  EXPECT_EQ(refusal_of(start + "0 2 begin x\n0 2 end\n0 0 vm 3 ept root=0x30000 processors=4\n"),
+            "");
+}
+
+// Its fence for the first VM is due when it enters that one.
+TEST(Log, AProcessorThatEntersAnotherVmHasLeftTheFirst) {
+  for (const Architecture architecture : kAll) {
+    const std::string other = architecture == kX86   ? "ept"
+                              : architecture == kArm ? "stage2-4k"
+                                                     : "sv39x4";
+    const std::string entry = with_entries(architecture, "1 0 store 0x23028 L5 0\n");
+    const auto found = [&](const std::string& end) {
+      std::string text = preamble(architecture, "dirty processors=4") + "0 1 exit 1\n";
+      text += "0 0 vm 2 " + other + " root=0x40000 vmid=6\n0 2 enter 2\n";
+      return check_text(text + "1 0 begin unmap\n" + entry + "2 0 end\n" + end)->names();
+    };
+    EXPECT_EQ(found(""), "") << other;
+    EXPECT_EQ(found("3 2 exit 2\n3 2 enter 1\n"), "missing") << other;
+  }
+}
+
+std::string refusal_of_vm(const std::string& properties) {
+  const std::string refusal = refusal_of("nestwalk-fence-log 1\n0 0 vm 1 " + properties + "\n");
+  const std::string place = "log: line 2: ";
+  return refusal.rfind(place, 0) == 0 ? refusal.substr(place.size()) : refusal;
+}
+
+// EPTP: memory type in 2:0, the levels less one in 5:3, accessed and dirty flags in 6, supervisor
+// shadow stacks in 7; 11:8 and 63:52 are reserved (SDM vol. 3C, "Format of Extended-Page-Table
+// Pointer").
+TEST(Refusal, AnEptpThatIsNoneOfItsVm) {
+  for (const char* const eptp : {"0x1001e", "0x10018", "0x1005e", "0x1009e", "0x100de"}) {
+    EXPECT_EQ(refusal_of_vm(std::string("ept root=0x10000 register=") + eptp), "") << eptp;
+  }
+  EXPECT_EQ(refusal_of_vm("ept root=0x10000 levels=5 register=0x10026"), "");
+  EXPECT_EQ(refusal_of_vm("ept root=0x10000 dirty register=0x1005e"), "");
+  const std::string expected = "expected register=0x1001e or another EPTP of this VM, found ";
+  for (const char* const eptp : {"0x7701e", "0x10026", "0x1001f", "0x1001c", "0x1011e", "0x1081e",
+                                 "0x1000000001001e", "0x800000000001001e", "0x10000", "0"}) {
+    EXPECT_EQ(refusal_of_vm(std::string("ept root=0x10000 register=") + eptp),
+              expected + "\"register=" + eptp + "\"");
+  }
+  EXPECT_EQ(refusal_of_vm("ept register=0x1001e root=0x10000 levels=5"),
+            "expected register=0x10026 or another EPTP of this VM, found \"register=0x1001e\"");
+  // Nothing sets dirty flags.
+  EXPECT_EQ(refusal_of_vm("ept root=0x10000 dirty register=0x1001e"),
+            "expected register=0x1005e or another EPTP of this VM, found \"register=0x1001e\"");
+}
+
+// VTTBR_EL2: VMID in 63:48, the root, CnP in bit 0. hgatp: MODE in 63:60, VMID in 57:44, the root
+// over 4096.
+TEST(Refusal, AVttbrOrHgatpThatIsNoneOfItsVm) {
+  EXPECT_EQ(refusal_of_vm("stage2-4k root=0x10000 vmid=5 register=0x5000000010000"), "");
+  EXPECT_EQ(refusal_of_vm("stage2-4k root=0x10000 vmid=5 register=0x5000000010001"), "");
+  for (const char* const vttbr : {"0x10000", "0x5000000012000", "0x5000000010002", "5", "0"}) {
+    EXPECT_EQ(refusal_of_vm(std::string("stage2-4k root=0x10000 vmid=5 register=") + vttbr),
+              std::string("expected register=0x5000000010000 or another VTTBR_EL2 of this VM, "
+                          "found \"register=") +
+                  vttbr + "\"");
+  }
+  EXPECT_EQ(refusal_of_vm("sv39x4 root=0x10000 vmid=5 register=0x8000500000000010"), "");
+  EXPECT_EQ(refusal_of_vm("sv48x4 root=0x10000 vmid=5 register=0x9000500000000010"), "");
+  EXPECT_EQ(refusal_of_vm("sv57x4 root=0x10000 vmid=5 register=0xa000500000000010"), "");
+  for (const char* const hgatp : {"5", "0", "0x10000", "0x9000500000000010", "0x8000600000000010",
+                                  "0x8000500000000014", "0x8400500000000010"}) {
+    EXPECT_EQ(refusal_of_vm(std::string("sv39x4 root=0x10000 vmid=5 register=") + hgatp),
+              std::string("expected register=0x8000500000000010, the hgatp of this VM, "
+                          "found \"register=") +
+                  hgatp + "\"");
+  }
+}
+
+// A root of the size of its table: Sv*x4 four frames; AArch64 what is left of the IPA above the
+// levels below, up to 16 tables of a granule.
+TEST(Refusal, ARootWhereNoneCanBe) {
+  struct Row {
+    const char* format;
+    const char* well;
+    const char* bad;
+    const char* expected;
+  };
+  const Row rows[] = {
+      {"ept", "0xffffffffff000", "0x10000000000000", "52 bits, a multiple of 4096"},
+      {"ept", "0x11000", "0x11800", "52 bits, a multiple of 4096"},
+      {"ept levels=5", "0x11000", "0x11008", "52 bits, a multiple of 4096"},
+      {"sv39x4", "0xffffffffffc000", "0x11000", "56 bits, a multiple of 16384"},
+      {"sv48x4", "0x14000", "0x12000", "56 bits, a multiple of 16384"},
+      {"sv57x4", "0x14000", "0x100000000000000", "56 bits, a multiple of 16384"},
+      // 39 bits are three levels of one table; each bit more doubles the root.
+      {"stage2-4k ipa=39", "0xfffffffff000", "0x1000000000000", "48 bits, a multiple of 4096"},
+      {"stage2-4k", "0x12000", "0x11000", "48 bits, a multiple of 8192"},
+      {"stage2-4k ipa=43", "0x20000", "0x18000", "48 bits, a multiple of 65536"},
+      // Four levels, of which the highest has 2^(48 - 39) entries.
+      {"stage2-4k ipa=48", "0x11000", "0x11010", "48 bits, a multiple of 4096"},
+      // Two levels of 64 KiB pages: 16 + 13 bits below, 2^11 entries of 8 bytes.
+      {"stage2-64k", "0x14000", "0x12000", "48 bits, a multiple of 16384"},
+      // 16 KiB: 14 + 11 + 11 bits below, and 2^(47 - 36) entries.
+      {"stage2-16k ipa=47", "0x14000", "0x12000", "48 bits, a multiple of 16384"},
+  };
+  for (const Row& row : rows) {
+    const std::string start = std::string(row.format) + " root=";
+    EXPECT_EQ(refusal_of_vm(start + row.well), "");
+    EXPECT_EQ(refusal_of_vm(start + row.bad), std::string("expected a root of ") + row.expected +
+                                                  ", found \"root=" + row.bad + "\"");
+  }
+}
+
+// hgatp has 14 bits for it, VTTBR_EL2 and the VPID 16.
+TEST(Refusal, AVmidThatIsTooWide) {
+  EXPECT_EQ(refusal_of_vm("sv39x4 root=0x10000 vmid=0x3fff"), "");
+  EXPECT_EQ(refusal_of_vm("sv39x4 vmid=0x4005 root=0x10000"),
+            "expected a VMID of 14 bits, found \"vmid=0x4005\"");
+  for (const char* const format : {"ept", "stage2-4k"}) {
+    const std::string start = std::string(format) + " root=0x10000 vmid=";
+    EXPECT_EQ(refusal_of_vm(start + "0xffff"), "");
+    EXPECT_EQ(refusal_of_vm(start + "0x10000"),
+              "expected a VMID of 16 bits, found \"vmid=0x10000\"");
+  }
+  for (const char* const name : {"hfence", "hinval"}) {
+    const std::string start = std::string("1 0 fence - ") + name;
+    EXPECT_EQ(refusal_after_preamble(kRiscV, start + ".gvma zero, 0x3fff\n"), "");
+    EXPECT_EQ(
+        refusal_after_preamble(kRiscV, start + ".gvma 0x1400, 0x4005\n"),
+        std::string("log: line 12: expected an instruction of riscv64 that fences, found \"") +
+            name + ".gvma 0x1400, 0x4005\"");
+    // An ASID has 16.
+    EXPECT_EQ(refusal_after_preamble(kRiscV, start + ".vvma zero, 0xffff\n"), "");
+  }
+}
+
+// No page is smaller than 4096 bytes.
+TEST(Refusal, AnAccessThatNoTranslationMakes) {
+  const auto refusal = [](const std::string& vm, const std::string& access) {
+    return refusal_of("nestwalk-fence-log 1\n0 0 vm 1 " + vm +
+                      " root=0x40000\n0 1 enter 1\n0 1 access 1 " + access + "\n");
+  };
+  EXPECT_EQ(refusal("ept", "0x9678 0x5678 read 0x95678"), "");
+  EXPECT_EQ(refusal("ept", "0x9234 0x5678 read"),
+            "log: line 4: expected a guest-physical address that ends like the guest-virtual one, "
+            "found \"0x5678\"");
+  EXPECT_EQ(refusal("ept", "0x9678 0x5678 write 0x95000"),
+            "log: line 4: expected a host address that ends like the guest-physical one, found "
+            "\"0x95000\"");
+  struct Row {
+    const char* vm;
+    unsigned bits;       ///< of guest-physical addresses
+    unsigned host_bits;  ///< of physical ones
+  };
+  const Row rows[] = {{"ept", 48, 52},        {"ept levels=5", 52, 52},
+                      {"stage2-4k", 40, 48},  {"stage2-4k ipa=32", 32, 48},
+                      {"stage2-16k", 40, 48}, {"stage2-64k ipa=48", 48, 48},
+                      {"sv39x4", 41, 56},     {"sv48x4", 50, 56},
+                      {"sv57x4", 59, 56}};
+  for (const Row& row : rows) {
+    const u64 size = u64{1} << row.bits;
+    const u64 host_size = u64{1} << row.host_bits;
+    EXPECT_EQ(refusal(row.vm, "0xfff " + hex(size - 1) + " read " + hex(host_size - 1)), "");
+    EXPECT_EQ(refusal(row.vm, "0 " + hex(size) + " read"),
+              "log: line 4: expected a guest-physical address of " + std::to_string(row.bits) +
+                  " bits, found \"" + hex(size) + "\"");
+    EXPECT_EQ(refusal(row.vm, "0 0 read " + hex(host_size)),
+              "log: line 4: expected a host address of " + std::to_string(row.host_bits) +
+                  " bits, found \"" + hex(host_size) + "\"");
+  }
+}
+
+// A guest may touch what is above all that its second stage can map: that faults. What the tables
+// say of the address without its upper bits has no part in it.
+TEST(Log, AFaultAboveTheTablesIsNoFaultInThem) {
+  constexpr unsigned kBits[] = {48, 40, 41};
+  constexpr const char* kFences[] = {"invept single-context, 0x10000", "tlbi vmalls12e1",
+                                     "hfence.gvma zero, 5"};
+  for (const Architecture architecture : kAll) {
+    const auto number = static_cast<unsigned>(architecture);
+    const std::string wait = architecture == kArm ? "3 1 fence 1 dsb ish\n" : "";
+    const auto found = [&](u64 gpa) {
+      return check_text(preamble(architecture) + "2 1 fault 1 " + hex(gpa) +
+                        " read\n2 1 exit 1\n3 1 begin fault\n" + wait + "3 1 fence 1 " +
+                        kFences[number] + "\n" + wait + "3 1 end\n4 1 enter 1\n")
+          ->names();
+    };
+    // Where the tables permit the access, a stale entry may be the cause, and the fence is right.
+    EXPECT_EQ(found(0x5000), "") << to_string(architecture);
+    EXPECT_EQ(found(u64{1} << kBits[number] | 0x5000), "excess") << to_string(architecture);
+  }
+  const std::string start = "nestwalk-fence-log 1\n0 0 vm 1 ";
+  const auto refusal = [&](const std::string& vm, const std::string& gpa) {
+    return refusal_of(start + vm + " root=0x10000\n0 1 fault 1 " + gpa + "\n");
+  };
+  // No guest-physical address is wider than these; with Bare, RISC-V has any.
+  EXPECT_EQ(refusal("ept", "0xfffffffffffff"), "");
+  EXPECT_EQ(refusal("ept", "0x10000000000000"),
+            "log: line 3: expected a guest-physical address of 52 bits, found "
+            "\"0x10000000000000\"");
+  EXPECT_EQ(refusal("stage2-4k ipa=32", "0xff00000005000"), "");
+  EXPECT_EQ(refusal("stage2-4k ipa=32", "0x100000000000000"),
+            "log: line 3: expected a guest-physical address of 56 bits, found "
+            "\"0x100000000000000\"");
+  EXPECT_EQ(refusal("sv39x4", "0xffffffffffffffff"), "");
+}
+
+TEST(Refusal, APropertyOfAnotherArchitecture) {
+  struct Row {
+    const char* format;
+    std::vector<std::string> own;
+    std::string named;
+  };
+  const Row rows[] = {{"ept", {"levels=4", "no-single"}, "levels=, dirty or no-single"},
+                      {"stage2-16k", {"ipa=40", "ns"}, "ipa=, dirty or ns"},
+                      {"sv39x4", {"svvptc"}, "dirty or svvptc"}};
+  const std::vector<std::string> all = {"levels=4", "no-single", "ipa=40", "ns", "svvptc", "=4"};
+  for (const Row& row : rows) {
+    for (const std::string& word : all) {
+      const bool own = std::count(row.own.begin(), row.own.end(), word) != 0;
+      const std::string refusal = std::string("expected a property of ") + row.format +
+                                  ": root=, vmid=, register=, processors=, " + row.named +
+                                  ", found \"" + word + "\"";
+      EXPECT_EQ(refusal_of_vm(std::string(row.format) + " root=0x40000 dirty " + word),
+                own ? "" : refusal);
+    }
+  }
+}
+
+// Of VMs with one VMID or root, hypervisors run one at a time, or fence between them; RISC-V harts
+// may have no VMIDs at all, and a VPID may be a processor's of the VM.
+TEST(Log, TellsOfVmsThatShareTheirTags) {
+  for (const char* const format : {"ept", "stage2-4k", "sv39x4"}) {
+    const std::string end = std::string(format) + " root=0x10000 vmid=5\n";
+    EXPECT_EQ(refusal_of("nestwalk-fence-log 1\n0 0 vm 1 " + end + "0 0 vm 2 " + end +
+                         "0 0 enter 1\n0 1 enter 2\n"),
+              "");
+  }
+}
+
 TEST(Refusal, MemoryThatIsTakenOrFreedTwice) {
   const std::string start = "nestwalk-fence-log 1\n0 0 vm 1 ept root=0x10000\n";
   const std::string taken = start + "0 0 alloc 0x20000 0x4000\n";

@@ -72,18 +72,26 @@ class LogReader {
   /// A VM that was told of.
   struct Known {
     Vm vm;
-    u64 untold;  ///< of its processors: those of which nothing was told yet
     bool destroyed = false;
   };
   Known& known_vm(Line& line);
   Known& living_vm(Line& line);
   void expect_inside(Line& line, u32 processor, const Known& known) const;
+  void claim_processors(Line& line, const Vm& vm);
   u64 set_by_hardware() const;
 
   /// What the lines before say of a processor.
   struct Processor {
     const Vm* inside = nullptr;
-    u32 depth = 0;  ///< of operations
+    const Vm* may_be_in = nullptr;  ///< by `processors=`, until it is told where it is
+    bool told = false;              ///< where it is, or was
+    u32 depth = 0;                  ///< of operations
+
+    void now_in(const Vm* vm) {
+      inside = vm;
+      may_be_in = nullptr;
+      told = true;
+    }
   };
 
   std::vector<std::shared_ptr<const models::EntryFormat>> formats_;
