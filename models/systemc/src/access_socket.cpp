@@ -100,8 +100,7 @@ u32 AccessSocket::take(tlm_generic_payload& payload, bool blocking) {
   transfer.blocking = blocking;
   transfer.finished = false;
   transfer.user = extension == nullptr || extension->user;
-  transfer.state = State::Translate;
-  transfer.done = transfer.page = transfer.in_page = 0;
+  transfer.done = 0;
   transfer.served = models::Served::None;
   transfer.pages.clear();
   return number;
@@ -113,97 +112,71 @@ void AccessSocket::start(u32 number, const sc_time& at) {
   const Cycle wanted = target_.time->cycle_from(at);
   const Cycle begin = std::max(wanted, wheel.now());
   late_cycles_ += begin - wanted;
-  transfers_[number]->begin = begin;
-  wheel.schedule(begin, *this, number);
+  Transfer& transfer = *transfers_[number];
+  transfer.begin = begin;
+  transfer.process.start(play(transfer, number));
 }
 
 // One access -------------------------------------------------------------------------------------
 
-void AccessSocket::on_cycle(u32 number) {
-  Transfer& transfer = *transfers_[number];
-  while (step(transfer, number)) {
-  }
-}
-
-// True if the next step is due in this cycle.
-bool AccessSocket::step(Transfer& transfer, u32 number) {
-  switch (transfer.state) {
-    case State::Translate:
-      return translate(transfer, number);
-    case State::Translated:
-      return keep_page(transfer, number);
-    case State::Access:
-      return access(transfer, number);
-    case State::Accessed:
-      return copy_line(transfer);
-  }
-  return false;
-}
-
-bool AccessSocket::translate(Transfer& transfer, u32 number) {
-  const tlm_generic_payload& payload = *transfer.payload;
-  if (transfer.done != length_of(payload)) {
-    transfer.state = State::Translated;
-    const u64 address = payload.get_address() + transfer.done;
-    return target_.mmu->translate({address, kind_of(payload), transfer.user}, *this, number,
-                                  transfer.outcome);
-  }
+models::Task<> AccessSocket::play(Transfer& transfer, u32 number) {
+  co_await models::EventAt(target_.time->wheel(), transfer.begin);
+  const tlm::tlm_response_status status = co_await translate(transfer);
   transfer.translated = target_.time->wheel().now();
-  if (payload.get_command() == tlm::TLM_IGNORE_COMMAND) {
-    return finish(transfer, number, tlm::TLM_OK_RESPONSE);
-  }
-  transfer.done = 0;
-  transfer.state = State::Access;
-  return true;
+  const bool moves = transfer.payload->get_command() != tlm::TLM_IGNORE_COMMAND;
+  if (status == tlm::TLM_OK_RESPONSE && moves) co_await move_data(transfer);
+  finish(transfer, number, status);
 }
 
-bool AccessSocket::keep_page(Transfer& transfer, u32 number) {
+// All pages first: an access that faults touches nothing.
+models::Task<tlm::tlm_response_status> AccessSocket::translate(Transfer& transfer) {
+  const u32 length = length_of(*transfer.payload);
   models::Fault& fault = transfer.outcome.fault;
-  const u64 address = transfer.payload->get_address() + transfer.done;
-  const u32 bytes = rest_of_page(address, length_of(*transfer.payload) - transfer.done);
-  if (!fault && !target_.memory->contains(Hpa(transfer.outcome.host), bytes)) {
-    fault = {};
-    fault.kind = FaultKind::BusError;
-    fault.of_data = true;
-    fault.access = kind_of(*transfer.payload);
-    fault.user = transfer.user;
-    fault.virtual_address = address;
+  while (transfer.done != length) {
+    const u64 address = transfer.payload->get_address() + transfer.done;
+    models::Call translation([&](models::Actor& owner) {
+      return target_.mmu->translate({address, kind_of(*transfer.payload), transfer.user}, owner, 0,
+                                    transfer.outcome);
+    });
+    co_await translation;
+    const u32 bytes = rest_of_page(address, length - transfer.done);
+    if (!fault && !target_.memory->contains(Hpa(transfer.outcome.host), bytes)) {
+      fault = {};
+      fault.kind = FaultKind::BusError;
+      fault.of_data = true;
+      fault.access = kind_of(*transfer.payload);
+      fault.user = transfer.user;
+      fault.virtual_address = address;
+    }
+    if (fault) co_return status_of(fault.kind);
+    transfer.pages.push_back({transfer.outcome.host, bytes});
+    transfer.done += bytes;
   }
-  if (fault) return finish(transfer, number, status_of(fault.kind));
-  transfer.pages.push_back({transfer.outcome.host, bytes});
-  transfer.done += bytes;
-  transfer.state = State::Translate;
-  return true;
+  co_return tlm::TLM_OK_RESPONSE;
 }
 
-bool AccessSocket::access(Transfer& transfer, u32 number) {
-  if (transfer.page == transfer.pages.size()) {
-    return finish(transfer, number, tlm::TLM_OK_RESPONSE);
-  }
-  const Page& page = transfer.pages[transfer.page];
-  const u64 host = page.host + transfer.in_page;
+// Line by line.
+models::Task<> AccessSocket::move_data(Transfer& transfer) {
   const u32 line = target_.hierarchy->line_bytes();
-  transfer.piece = std::min(page.bytes - transfer.in_page, line - static_cast<u32>(host % line));
-  transfer.state = State::Accessed;
-  return target_.hierarchy->access(target_.path, Hpa(host), transfer.payload->is_write(), *this,
-                                   number, transfer.served);
-}
-
-bool AccessSocket::copy_line(Transfer& transfer) {
-  const Page& page = transfer.pages[transfer.page];
-  copy(*transfer.payload, transfer.done, Hpa(page.host + transfer.in_page), transfer.piece,
-       *target_.memory);
-  transfer.done += transfer.piece;
-  transfer.in_page += transfer.piece;
-  if (transfer.in_page == page.bytes) {
-    ++transfer.page;
-    transfer.in_page = 0;
+  transfer.done = 0;
+  for (const Page& page : transfer.pages) {
+    for (u32 in_page = 0; in_page != page.bytes;) {
+      const Hpa host(page.host + in_page);
+      const u32 piece =
+          std::min(page.bytes - in_page, line - static_cast<u32>(host.value() % line));
+      models::Call access([&](models::Actor& owner) {
+        return target_.hierarchy->access(target_.path, host, transfer.payload->is_write(), owner, 0,
+                                         transfer.served);
+      });
+      co_await access;
+      copy(*transfer.payload, transfer.done, host, piece, *target_.memory);
+      transfer.done += piece;
+      in_page += piece;
+    }
   }
-  transfer.state = State::Access;
-  return true;
 }
 
-bool AccessSocket::finish(Transfer& transfer, u32 number, tlm::tlm_response_status status) {
+void AccessSocket::finish(Transfer& transfer, u32 number, tlm::tlm_response_status status) {
   transfer.end = target_.time->wheel().now();
   transfer.finished = true;
   transfer.payload->set_response_status(status);
@@ -224,7 +197,6 @@ bool AccessSocket::finish(Transfer& transfer, u32 number, tlm::tlm_response_stat
     finished_.push_back(number);
     notify_at(due_, target_.time->time_of(transfer.end));
   }
-  return false;
 }
 
 // The base protocol ------------------------------------------------------------------------------

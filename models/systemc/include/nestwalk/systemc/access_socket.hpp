@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "nestwalk/models/peek.hpp"
+#include "nestwalk/models/process.hpp"
 #include "nestwalk/systemc/access_extension.hpp"
 #include "nestwalk/systemc/timekeeper.hpp"
 
@@ -39,8 +40,7 @@ struct AccessTarget {
 
 class AccessSocket final : public tlm::tlm_target_socket<64, tlm::tlm_base_protocol_types, 1,
                                                          sc_core::SC_ZERO_OR_MORE_BOUND>,
-                           private tlm::tlm_fw_transport_if<>,
-                           private models::Actor {
+                           private tlm::tlm_fw_transport_if<> {
  public:
   /// `read` is what reads are: Read or Execute.
   AccessSocket(const char* name, models::AccessKind read);
@@ -60,7 +60,6 @@ class AccessSocket final : public tlm::tlm_target_socket<64, tlm::tlm_base_proto
 
  private:
   static constexpr u32 kNobody = ~u32{0};
-  enum class State : u8 { Translate, Translated, Access, Accessed };
   struct Page {
     u64 host;
     u32 bytes;
@@ -70,32 +69,26 @@ class AccessSocket final : public tlm::tlm_target_socket<64, tlm::tlm_base_proto
     bool blocking = false;
     bool finished = false;
     bool user = true;
-    State state = State::Translate;
-    u32 done = 0;     ///< bytes: translated, then transferred
-    u32 page = 0;     ///< that is being transferred
-    u32 in_page = 0;  ///< bytes of it that were
-    u32 piece = 0;    ///< bytes of the line that is under way
+    u32 done = 0;  ///< bytes: translated, then transferred
     Cycle begin = 0;
     Cycle translated = 0;
     Cycle end = 0;
     models::Mmu::Outcome outcome;
     models::Served served = models::Served::None;
     std::vector<Page> pages;
+    models::Process process;
   };
 
   models::AccessKind kind_of(const tlm::tlm_generic_payload& payload) const;
   bool is_acceptable(tlm::tlm_generic_payload& payload) const;
   u32 take(tlm::tlm_generic_payload& payload, bool blocking);
   void start(u32 number, const sc_core::sc_time& at);
-  bool step(Transfer& transfer, u32 number);
-  bool translate(Transfer& transfer, u32 number);
-  bool keep_page(Transfer& transfer, u32 number);
-  bool access(Transfer& transfer, u32 number);
-  bool copy_line(Transfer& transfer);
-  bool finish(Transfer& transfer, u32 number, tlm::tlm_response_status status);
+  models::Task<> play(Transfer& transfer, u32 number);
+  models::Task<tlm::tlm_response_status> translate(Transfer& transfer);
+  models::Task<> move_data(Transfer& transfer);
+  void finish(Transfer& transfer, u32 number, tlm::tlm_response_status status);
   void response_is_over(const sc_core::sc_time& delay);
 
-  void on_cycle(u32 number) override;
   void b_transport(tlm::tlm_generic_payload& payload, sc_core::sc_time& delay) override;
   tlm::tlm_sync_enum nb_transport_fw(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
                                      sc_core::sc_time& delay) override;
