@@ -14,8 +14,7 @@ ArrayShape read_array(PresetReader in) {
   array.sets = in.power_of_two("sets", 1, 1 << 16);
   array.ways = in.number("ways", 1, 4096);
   array.shifts = in.sizes("sizes");
-  array.replacement =
-      static_cast<ReplacementKind>(in.choice("replacement", {"lru", "tree-plru", "random"}));
+  array.replacement = static_cast<ReplacementKind>(in.choice("replacement", kReplacementNames));
   in.finish();
   return array;
 }
@@ -59,8 +58,7 @@ std::optional<DataCacheShape> read_cache(PresetReader& parent, const char* key) 
   cache.ways = in.number("ways", 1, 64);
   cache.latency_cycles = in.number("latency_cycles", 1, 10000);
   cache.mshrs = in.number("mshrs", 1, 1024);
-  cache.replacement =
-      static_cast<ReplacementKind>(in.choice("replacement", {"lru", "tree-plru", "random"}));
+  cache.replacement = static_cast<ReplacementKind>(in.choice("replacement", kReplacementNames));
   in.finish();
   return cache;
 }

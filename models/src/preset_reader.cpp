@@ -131,7 +131,7 @@ u32 PresetReader::power_of_two(const char* key, u32 least, u32 most) {
   return value;
 }
 
-unsigned PresetReader::choice(const char* key, std::initializer_list<const char*> words) {
+unsigned PresetReader::choice(const char* key, std::span<const char* const> words) {
   std::vector<std::string> all(words.begin(), words.end());
   if (schema_ != nullptr) {
     describe(key, {{"enum", all}});

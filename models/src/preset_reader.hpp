@@ -7,6 +7,7 @@
 
 #include <initializer_list>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "nestwalk/models/preset.hpp"
 
@@ -25,7 +26,10 @@ class PresetReader {
   u32 number(const char* key, u32 least, u32 most);
   u32 power_of_two(const char* key, u32 least, u32 most);
   /// The index of one of the words, with its source.
-  unsigned choice(const char* key, std::initializer_list<const char*> words);
+  unsigned choice(const char* key, std::span<const char* const> words);
+  unsigned choice(const char* key, std::initializer_list<const char*> words) {
+    return choice(key, std::span(words.begin(), words.size()));
+  }
   /// Page sizes such as ["4K", "2M"], with their source; as log2.
   std::vector<u8> sizes(const char* key);
 

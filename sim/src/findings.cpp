@@ -4,9 +4,14 @@
 #include "findings.hpp"
 
 #include <algorithm>
+
+#include "nestwalk/models/hex.hpp"
 #include "output.hpp"
 
 namespace nestwalk::sim {
+
+using models::hex;
+
 namespace {
 
 using checker::Checker;
@@ -57,8 +62,6 @@ std::string json_text(const Checker& checker, const std::string& title) {
                      {"findings", findings_json(checker)}};
   return json_document(json);
 }
-
-std::string hex(checker::u64 value) { return addrspace::Text<32>().add_hex(value).c_str(); }
 
 // Errors first, then warnings, each kind in the order in which it was found.
 std::vector<const Finding*> by_severity(const Checker& checker) {

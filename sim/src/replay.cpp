@@ -7,19 +7,16 @@
 #include <cstdio>
 #include <map>
 
+#include "nestwalk/models/hex.hpp"
 #include "nestwalk/traces/error.hpp"
 #include "signals.hpp"
 #include "trace_stream.hpp"
 
 namespace nestwalk::sim {
 
-namespace {
+using models::hex;
 
-std::string hex(addrspace::u64 value) {
-  char text[24];
-  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(value));
-  return text;
-}
+namespace {
 
 std::string text_of(const software::Disagreement& each) {
   const std::string where = "core " + std::to_string(each.core) + " access " +

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "nestwalk/models/hex.hpp"
 #include "nestwalk/models/peek.hpp"
 
 namespace nestwalk::sim {
@@ -14,6 +15,7 @@ using addrspace::u32;
 using addrspace::u64;
 using addrspace::u8;
 using models::Cycle;
+using models::hex;
 using models::Served;
 using models::WitnessStep;
 
@@ -21,12 +23,6 @@ namespace {
 
 constexpr const char* kServedNames[] = {"",   "the walk cache", "the nested TLB", "L1", "L2",
                                         "L3", "memory"};
-
-std::string hex(u64 value) {
-  char text[24];
-  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(value));
-  return text;
-}
 
 const char* size_name(unsigned shift) {
   constexpr const char* kNames[] = {"4K",   "8K",   "16K",  "32K",  "64K", "128K", "256K",

@@ -6,24 +6,22 @@
 #include <nlohmann/json.hpp>
 
 #include "commands.hpp"
+#include "nestwalk/models/hex.hpp"
 #include "nestwalk/traces/summary.hpp"
 #include "output.hpp"
 #include "progress.hpp"
 #include "trace_input.hpp"
 
 namespace nestwalk::sim {
+
+using models::hex;
+
 namespace {
 
 using addrspace::u64;
 using Json = nlohmann::ordered_json;
 using traces::Reader;
 using traces::Summary;
-
-std::string hex(u64 value) {
-  char text[24];
-  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(value));
-  return text;
-}
 
 Json json_of(const traces::Header& header) {
   Json json;

@@ -6,12 +6,16 @@
 #include <optional>
 
 #include "commands.hpp"
+#include "nestwalk/models/hex.hpp"
 #include "nestwalk/traces/verifier.hpp"
 #include "output.hpp"
 #include "progress.hpp"
 #include "trace_input.hpp"
 
 namespace nestwalk::sim {
+
+using models::hex;
+
 namespace {
 
 using addrspace::u32;
@@ -32,12 +36,6 @@ constexpr const char* kText =
     "  no-address       no physical address was recorded\n"
     "  unknown-tables   what the recording does not have says where: lines with \"not judged\"\n"
     "  mismatch         something else came out, or nothing";
-
-std::string hex(u64 value) {
-  char text[24];
-  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(value));
-  return text;
-}
 
 std::string name_of(traces::Stage stage) {
   return std::string(traces::kStageNames[static_cast<std::size_t>(stage)]);

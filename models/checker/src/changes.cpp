@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "nestwalk/checker/checker.hpp"
+#include "nestwalk/models/hex.hpp"
 #include "obligation.hpp"
 #include "range_index.hpp"
 
@@ -354,9 +355,8 @@ void Checker::frames_freed(const Moment& when, u64 first, u64 bytes) {
 void Checker::frames_allocated(const Moment&, u64 first, u64 bytes) {
   for (const u64 frame : tables_.linked_frames(first, bytes)) {
     if (freed_tables_.erase(frame) != 0) continue;
-    const auto at = addrspace::Text<32>().add_hex(frame << addrspace::kFrameShift);
     throw TableError("memory without a table that is linked",
-                     std::string("the one at ") + at.c_str());
+                     "the one at " + models::hex(frame << addrspace::kFrameShift));
   }
 }
 

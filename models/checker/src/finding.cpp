@@ -4,8 +4,12 @@
 #include "nestwalk/checker/finding.hpp"
 
 #include "nestwalk/models/fence_table.hpp"
+#include "nestwalk/models/hex.hpp"
 
 namespace nestwalk::checker {
+
+using models::hex;
+
 namespace {
 
 using addrspace::Architecture;
@@ -130,8 +134,6 @@ constexpr Demand kDemands[][3] = {
      {Need::Fence, false, "HFENCE.GVMA x0, vmid and HFENCE.VVMA x0, x0", kRiscV, kHfence}},
 };
 static_assert(std::size(kDemands) == kChangeCount);
-
-std::string hex(u64 value) { return addrspace::Text<32>().add_hex(value).c_str(); }
 
 std::string size_text(u64 bytes) {
   constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};

@@ -8,8 +8,12 @@
 #include <functional>
 
 #include "nestwalk/checker/tables.hpp"
+#include "nestwalk/models/hex.hpp"
 
 namespace nestwalk::checker {
+
+using models::hex;
+
 namespace {
 
 using addrspace::Architecture;
@@ -17,8 +21,6 @@ using addrspace::Capabilities;
 using addrspace::Geometry;
 using addrspace::Granule;
 using addrspace::Result;
-
-std::string hex(u64 value) { return addrspace::Text<32>().add_hex(value).c_str(); }
 
 struct Made {
   std::shared_ptr<const models::EntryFormat> format;

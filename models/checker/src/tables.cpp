@@ -5,7 +5,12 @@
 
 #include <algorithm>
 
+#include "nestwalk/models/hex.hpp"
+
 namespace nestwalk::checker {
+
+using models::hex;
+
 namespace {
 
 using addrspace::Geometry;
@@ -16,8 +21,6 @@ constexpr u64 kSlots = kFrameBytes / sizeof(u64);
 /// What is shared is counted as often as it is reached: there has to be an end.
 constexpr std::size_t kMostCollected = std::size_t{1} << 22;
 constexpr std::size_t kMostPlaces = 1024;
-
-std::string hex(u64 value) { return addrspace::Text<32>().add_hex(value).c_str(); }
 
 }  // namespace
 

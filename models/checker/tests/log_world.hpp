@@ -11,10 +11,12 @@
 
 #include "nestwalk/checker/checker.hpp"
 #include "nestwalk/checker/log.hpp"
+#include "nestwalk/models/hex.hpp"
 
 namespace nestwalk::checker {
 
 using addrspace::Architecture;
+using models::hex;
 
 // The tables: root 0x10000; x86 has one level more, 0x21000; 0x22000 of level 1; 0x23000 of level
 // 0. GPA 0x5000 is the entry at 0x23028, GPA 0x200000 the one at 0x22008. In place of entries:
@@ -41,8 +43,6 @@ inline u64 table_of(Architecture architecture, u64 address) {
   return (architecture == Architecture::RiscV64 ? address >> 2 : address) |
          kKinds[static_cast<unsigned>(architecture)];
 }
-
-inline std::string hex(u64 value) { return addrspace::Text<32>().add_hex(value).c_str(); }
 
 /// Replaces the words for entries.
 inline std::string with_entries(Architecture architecture, const std::string& line) {

@@ -78,9 +78,6 @@ struct WalkRecord {
   Cycle begin = 0;  ///< when it got a walker
   Cycle end = 0;
   u32 restarts = 0;  ///< fences that made it begin again
-
-  const WalkReference* begin_references() const { return references.data(); }
-  const WalkReference* end_references() const { return references.data() + count; }
 };
 
 /// What the references of many walks were, and where the cycles of the walks went.

@@ -64,16 +64,9 @@ class Adversary final : public Events {
   bool would_hit(u32 processor, u32 vm, u64 gpa, bool write, Wrong& wrong) const;
   /// The first ones.
   const std::vector<Hit>& hits() const { return hits_; }
-  u64 hit_count() const { return hit_count_; }
   /// Faults that a cached invalid entry causes; the next fence ends them.
   u64 spurious() const { return spurious_; }
   u64 uses_after_free() const { return uses_after_free_; }
-  /// Valid entries stored while another translation of the same address was cached, where the
-  /// architecture forbids it.
-  u64 conflicts() const { return conflicts_; }
-  /// Copies that a processor in the guest could use when an operation returned, and new entries
-  /// that walks could not find yet.
-  u64 left_behind() const { return left_behind_; }
   /// Copies that made a processor fault although the tables permitted the access, and that it
   /// still had when it went back: it faults for ever.
   u64 repeated_faults() const { return repeated_faults_; }
@@ -155,7 +148,11 @@ class Adversary final : public Events {
   u64 hit_count_ = 0;
   u64 spurious_ = 0;
   u64 uses_after_free_ = 0;
+  /// Valid entries stored while another translation of the same address was cached, where the
+  /// architecture forbids it.
   u64 conflicts_ = 0;
+  /// Copies that a processor in the guest could use when an operation returned, and new entries
+  /// that walks could not find yet.
   u64 left_behind_ = 0;
   u64 repeated_faults_ = 0;
 };
