@@ -129,8 +129,9 @@ TEST_F(BadInput, TracesThatAreMergedAndContradictEachOther) {
   write_side(folder() / "page.nwt", {When::Begin, Stage::Guest, 0, {}, {page_of(2)}});
   write_side(folder() / "rom.nwt", {When::Begin, Stage::Guest, 0, {}, {page_of(1)}},
              {{Stage::Guest, 0x1000, 0x1000, "rom"}});
+  // Behind 16 bytes of preamble, and a header of 32 and 10 of its fields, all of one byte.
   complains("nestwalk trace merge a.nwt b.nwt page.nwt -o out.nwt", 4,
-            "page.nwt: at byte 39: expected the page at 0x4000 of the guest's tables at the begin, "
+            "page.nwt: at byte 58: expected the page at 0x4000 of the guest's tables at the begin, "
             "as it was given before, found other contents");
   complains("nestwalk trace merge a.nwt b.nwt rom.nwt -o out.nwt", 4,
             "rom.nwt: at byte 16: expected one kind of memory at 0x1000 of the guest, found 16384 "
