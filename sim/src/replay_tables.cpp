@@ -132,6 +132,12 @@ bool RecordedRoots::follow(const traces::Event& event) {
 std::vector<RecordedRoots> recorded_begin(const std::string& trace, bool both, const PutPage& put) {
   traces::Reader reader(traces::open_source(trace));
   const traces::Header& header = reader.header();
+  // What it calls ASIDs are not those of page tables.
+  if (header.mode == traces::Mode::User) {
+    throw traces::InputError(trace,
+                             "is of a program without its kernel, so it has no page tables "
+                             "that can be replayed");
+  }
   std::vector<traces::Registers> registers(header.vcpus);
   bool found[2] = {};
   for (auto item = reader.next(); item != traces::Reader::Item::End; item = reader.next()) {

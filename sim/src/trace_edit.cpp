@@ -4,6 +4,8 @@
 // cut, merge and split: traces out of traces.
 
 #include <map>
+#include <set>
+#include <tuple>
 
 #include "commands.hpp"
 #include "nestwalk/traces/writer.hpp"
@@ -59,7 +61,7 @@ class Cutter {
     for (const Access& access : chunk.accesses) {
       if (wants(record++)) {
         begin(chunk, time);
-        writer_->append(chunk.vcpu, access);
+        append(chunk.vcpu, access);
       }
       time = traces::time_after(time, access);
     }
@@ -78,11 +80,20 @@ class Cutter {
  private:
   struct Before {
     bool begun = false;
+    bool accessed = false;
     traces::Precision precision = traces::Precision::Exact;  ///< of the last space
     /// Entries of page tables that changed, by stage and address.
     std::map<std::pair<traces::Stage, u64>, u64> tables;
     std::map<std::string, u64> controls;
   };
+
+  // What is left of an access whose beginning is cut off is one of its own.
+  void append(u32 vcpu, Access access) {
+    if (!std::exchange(before_[vcpu].accessed, true)) access.flags &= kBegins;
+    writer_->append(vcpu, access);
+  }
+
+  static constexpr addrspace::u8 kBegins = static_cast<addrspace::u8>(~traces::kContinues);
 
   bool wants(u64 record) const { return record >= from_ && record < end_; }
   void remember(u32 vcpu, const Event& event) {
@@ -153,7 +164,8 @@ void declare_merge(CommandLine& line) {
   line.about(
       "Joins traces into one whose vCPUs are those of the first file, then those of\n"
       "the second, and so on. The header is the first file's; it lacks what any of\n"
-      "them lacks. Clocks stay as they are.");
+      "them lacks, and has the memory of all. Clocks stay as they are. Files that\n"
+      "contradict each other about memory or page tables are refused.");
   declare_trace_output(line);
   line.flag("salvage", "pass over damage, and say what is lost")
       .operand("files", "FILE...", po::value<Words>()->required(), -1);
@@ -163,6 +175,8 @@ int run_merge(const CommandLine& line) {
   std::vector<std::unique_ptr<Reader>> readers;
   u64 vcpus = 0;
   u64 lacks = 0;
+  Header header;
+  std::set<std::tuple<traces::Stage, u64, u64, std::string>> known;  // ranges of memory
   const auto& files = line.get<Words>("files");
   for (const std::string& file : files) {
     readers.push_back(
@@ -176,21 +190,30 @@ int run_merge(const CommandLine& line) {
     }
     vcpus += own.vcpus;
     lacks |= own.lacks;
+    for (const traces::MemoryRange& range : own.memory) {
+      const bool is_new = known.emplace(range.stage, range.start, range.bytes, range.kind).second;
+      if (is_new) header.memory.push_back(range);
+    }
+    traces::Place{file, sizeof(traces::Preamble)}.expect_no(traces::breach_of(header));
   }
   // Nobody ever saw those clocks side by side.
   if (files.size() > 1) lacks |= traces::kNoOrder;
-  Header header = readers.front()->header();
+  std::vector<traces::MemoryRange> memory = std::move(header.memory);
+  header = readers.front()->header();
   header.vcpus = static_cast<u32>(vcpus);
   header.lacks = lacks;
+  header.memory = std::move(memory);
   header.provenance.emplace_back("merge", line.command());
   const auto sink = create_trace(line.get<std::string>("output"), files);
   Writer writer(*sink, header);
   u32 first_vcpu = 0;
+  traces::SideRules rules;
   for (const std::unique_ptr<Reader>& reader : readers) {
     for_each_item(
         *reader, [&](const Chunk& chunk) { append(writer, first_vcpu + chunk.vcpu, chunk); },
         [&](SideData side) {
           side.vcpu += first_vcpu;
+          reader->side_data_place().expect_no(rules.add(side));
           writer.append(side);
         });
     first_vcpu += reader->header().vcpus;

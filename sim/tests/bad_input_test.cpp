@@ -10,6 +10,8 @@
 #include <regex>
 
 #include "nestwalk/traces/container.hpp"
+#include "nestwalk/traces/reader.hpp"
+#include "nestwalk/traces/writer.hpp"
 #include "program.hpp"
 
 namespace nestwalk::sim {
@@ -101,6 +103,55 @@ TEST_F(BadInput, IndexThatContradictsTheBlocks) {
     EXPECT_THAT(gated.output, HasSubstr(change.message));
     EXPECT_FALSE(there("b.json"));
   }
+}
+
+/// A trace without records.
+void write_side(const std::filesystem::path& path, const traces::SideData& side,
+                const std::vector<traces::MemoryRange>& memory = {}) {
+  traces::Header header;
+  header.memory = memory;
+  const auto sink = traces::create_sink(path.string());
+  traces::Writer writer(*sink, header);
+  writer.append(side);
+  writer.finish();
+}
+
+TEST_F(BadInput, TracesThatAreMergedAndContradictEachOther) {
+  using namespace traces;
+  const auto page_of = [](u8 fill) {
+    return TablePage{0x4000, std::vector<u8>(traces::kPageBytes, fill)};
+  };
+  write_side(folder() / "a.nwt", {When::Begin, Stage::Guest, 0, {{"CR3", 1}}, {page_of(1)}},
+             {{Stage::Guest, 0, 0x4000, "ram"}});
+  // Registers are those of another vCPU in the merged trace.
+  write_side(folder() / "b.nwt", {When::Begin, Stage::Guest, 0, {{"CR3", 2}}, {page_of(1)}},
+             {{Stage::Guest, 0, 0x4000, "ram"}, {Stage::Guest, 0x4000, 0x1000, "rom"}});
+  write_side(folder() / "page.nwt", {When::Begin, Stage::Guest, 0, {}, {page_of(2)}});
+  write_side(folder() / "rom.nwt", {When::Begin, Stage::Guest, 0, {}, {page_of(1)}},
+             {{Stage::Guest, 0x1000, 0x1000, "rom"}});
+  // Behind 16 bytes of preamble, and a header of 32 and 10 of its fields, all of one byte.
+  complains("nestwalk trace merge a.nwt b.nwt page.nwt -o out.nwt", 4,
+            "page.nwt: at byte 58: expected the page at 0x4000 of the guest's tables at the begin, "
+            "as it was given before, found other contents");
+  complains("nestwalk trace merge a.nwt b.nwt rom.nwt -o out.nwt", 4,
+            "rom.nwt: at byte 16: expected one kind of memory at 0x1000 of the guest, found 16384 "
+            "bytes of ");
+  EXPECT_FALSE(there("out.nwt"));
+  EXPECT_EQ(run("nestwalk trace merge a.nwt b.nwt -o out.nwt").exit_code, 0);
+  const auto header = Reader(open_source((folder() / "out.nwt").string())).header();
+  EXPECT_EQ(header.memory, (std::vector<MemoryRange>{{Stage::Guest, 0, 0x4000, "ram"},
+                                                     {Stage::Guest, 0x4000, 0x1000, "rom"}}));
+}
+
+// The rest would continue nothing.
+TEST_F(BadInput, CutWithinAnAccess) {
+  run("printf \"kind,gva,size\\nread,0x1ffc,8\\n\" | nestwalk trace import --from csv -o c.nwt -; "
+      "nestwalk trace cut --from 1 c.nwt -o d.nwt");
+  EXPECT_THAT(run("nestwalk trace cat c.nwt").output, HasSubstr(" continues"));
+  const Result cut = run("nestwalk trace cat d.nwt 2>&1");
+  EXPECT_EQ(cut.exit_code, 0) << cut.output;
+  EXPECT_THAT(cut.output, HasSubstr("read gva=0x2000 size=4"));
+  EXPECT_EQ(cut.output.find("continues"), std::string::npos);
 }
 
 TEST_F(BadInput, TraceWithoutVcpus) {

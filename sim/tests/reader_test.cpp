@@ -33,7 +33,7 @@ TEST(IndependentReader, PrintsEveryKindOfRecordAndSideData) {
   for (Stream& stream : streams) stream = random_stream(random, 1500, 30);
   const std::vector<SideData> side = {
       {When::Begin, Stage::Guest, 2, {{"cr3", 0x1000}, {"a \"name\"", ~u64{0}}}, {}},
-      {When::End, Stage::Host, 0, {}, {{0x2000, {1, 2, 3}}, {~u64{0}, {}}}}};
+      {When::End, Stage::Host, 0, {}, {page_of(0x2000, 3), page_of(~u64{0xfff}, 0)}}};
   expect_same_text(file_of(streams, {.block_records = 700}, side), "nestwalk-reader-random.nwt");
 }
 

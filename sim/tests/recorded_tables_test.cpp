@@ -6,6 +6,7 @@
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <regex>
 
 #include "nestwalk/traces/writer.hpp"
 #include "program.hpp"
@@ -143,20 +144,44 @@ TEST_F(RecordedTablesRun, ThereMayBeMoreRootsThanTheCachesTellApart) {
   EXPECT_EQ(values["replay.fences"], 2);
 }
 
-// Cut to the 16 bits that architectures have, the second address space would have the first one's
-// translations.
+// Nothing lies between entries, and a store there would be half in one and half in the next.
+TEST_F(RecordedTablesRun, RefusesStoresBetweenEntries) {
+  for (const Stage stage : {Stage::Guest, Stage::Host}) {
+    const u64 table = stage == Stage::Guest ? kGuestTables : kNested;
+    begin(one_tree());
+    read();
+    event(TableWrite{stage, table + 5, kOtherPlace | kFlags});
+    read();
+    writer_->finish();
+    const Result result = run(kCommand + " 2>&1");
+    EXPECT_EQ(result.exit_code, 4);
+    EXPECT_TRUE(std::regex_match(
+        result.output,
+        std::regex("nestwalk: t.nwt: at byte [0-9]+: expected the address of an entry, a multiple "
+                   "of 8, found 0x[0-9a-f]+5\n")))
+        << result.output;
+  }
+}
+
+// Cut to the 12 bits of a PCID, the second address space would have the first one's translations.
 TEST_F(RecordedTablesRun, RefusesAsidsThatNoMachineHas) {
   GuestFence fence;
   fence.scope = FenceScope::Asid;
-  fence.asid = 0x1'0001;
+  fence.asid = 0x1001;
   for (const EventDetail& detail :
-       {EventDetail(SpaceSwitch{kGuestTables, 0x1'0001, Precision::Exact}), EventDetail(fence)}) {
+       {EventDetail(SpaceSwitch{kGuestTables, 0x1001, Precision::Exact}), EventDetail(fence)}) {
     begin(one_tree());
     read();
     event(detail);
     read();
     writer_->finish();
-    expect(kCommand, 4, "nestwalk: t.nwt: expected an ASID of 16 bits, found 0x10001\n");
+    for (const std::string& command :
+         {kCommand, std::string("nestwalk run t.nwt"), std::string("nestwalk trace stats t.nwt")}) {
+      const Result result = run(command + " 2>&1");
+      EXPECT_EQ(result.exit_code, 4) << command;
+      EXPECT_THAT(result.output, testing::StartsWith("nestwalk: t.nwt: at byte "));
+      EXPECT_THAT(result.output, testing::EndsWith("expected an ASID of 12 bits, found 0x1001\n"));
+    }
   }
 }
 

@@ -56,7 +56,8 @@ std::vector<u8> unpacked_block(std::span<const u8> payload) {
 std::vector<u8> trace_with_side_data() {
   MemorySink sink;
   Writer writer(sink, Header{});
-  writer.append(SideData{When::Begin, Stage::Guest, 0, {{"cr3", 0x1000}}, {{0x1000, {1, 2, 3}}}});
+  const TablePage page{0x1000, std::vector<u8>(kPageBytes, 3)};
+  writer.append(SideData{When::Begin, Stage::Guest, 0, {{"cr3", 0x1000}}, {page}});
   writer.append(0, Event{1, PhaseMarker{1, "boot"}});
   writer.finish();
   return sink.bytes();

@@ -5,6 +5,7 @@
 #include <array>
 #include <bit>
 #include <cstddef>
+#include <utility>
 
 #include "nestwalk/traces/block.hpp"
 
@@ -46,6 +47,10 @@ constexpr unsigned kFlagsShift = 56;
 static_assert(offsetof(Access, flags) - kTailOffset == offsetof(Tail, flags));
 static_assert(kTailOffset + sizeof(Tail) == sizeof(Access));
 
+u64 offset_of(const Access& access) {
+  return (access.has(kGvaKnown) ? access.gva.value() : access.gpa.value()) % kPageBytes;
+}
+
 // `known` is a constant where it matters.
 inline void put_addresses(Access& access, u64 address, const Frame& frame, u8 known) {
   access.gva = Gva(known & kGvaKnown ? address : 0);
@@ -66,6 +71,7 @@ struct alignas(32) BlockDecoder::Token {
   bool previous = false;
   bool new_frame = false;
   bool escape = true;  // spelled out, or not a token of this block
+  u16 last_byte = 0;   // from its first one on
 
   Token() = default;
   explicit Token(const Shape& shape)
@@ -77,10 +83,12 @@ struct alignas(32) BlockDecoder::Token {
         fetch(shape.kind == AccessKind::Fetch),
         previous(shape.previous),
         new_frame(shape.new_frame),
-        escape(false) {}
+        escape(false),
+        last_byte(static_cast<u16>(shape.size == 0 ? 0 : shape.size - 1)) {}
 };
 
-BlockDecoder::BlockDecoder() : tokens_(256), escaped_(std::make_unique<Token>()), batch_(kBatch) {}
+BlockDecoder::BlockDecoder(const RecordRules& rules)
+    : rules_(rules), tokens_(256), escaped_(std::make_unique<Token>()), batch_(kBatch) {}
 BlockDecoder::~BlockDecoder() = default;
 
 BlockHeader BlockDecoder::read_header(std::span<const u8> front, u64 payload_bytes,
@@ -108,9 +116,11 @@ BlockHeader BlockDecoder::read_header(std::span<const u8> front, u64 payload_byt
   return block;
 }
 
-void BlockDecoder::open(std::span<const u8> payload, const Place& place) {
+void BlockDecoder::open(std::span<const u8> payload, const Place& place, bool begins) {
   place_ = place;
+  begins_ = begins;
   header_ = read_header(payload, payload.size(), place_);
+  place_.expect_no(rules_.breach(header_.root, header_.asid));
   read_columns(payload.subspan(sizeof header_));
   accesses_left_ = header_.accesses;
   events_left_ = header_.events;
@@ -166,7 +176,9 @@ bool BlockDecoder::next(Chunk& chunk) {
   }
   chunk = position_;
   chunk.accesses = {batch_.data(), count};
-  position_.time += decode({batch_.data(), count});
+  const u64 instructions = decode({batch_.data(), count});
+  if (count != 0) expect_begin();
+  pass(instructions);
   position_.first_record += count;
   accesses_left_ -= count;
   accesses_before_event_ -= count;
@@ -175,6 +187,12 @@ bool BlockDecoder::next(Chunk& chunk) {
     chunk.event = &event_;
   }
   return true;
+}
+
+// Nothing comes before a stream's first access that it could continue.
+void BlockDecoder::expect_begin() {
+  if (!std::exchange(begins_, false) || (batch_[0].flags & kContinues) == 0) return;
+  place_.fail("the beginning of an access as the first one" + of_vcpu(), "one that continues");
 }
 
 u64 BlockDecoder::decode(std::span<Access> to) {
@@ -196,6 +214,7 @@ u64 BlockDecoder::decode_mostly(std::span<Access> to) {
   const u8* token_at = token_;
   const u8* delta_at = delta_;
   u64 instructions = 0;
+  u64 ends = 0;  // kPageBytes is in it when an access crosses
   for (Access& access : to) {
     const Token* token = &tokens[*token_at++];
     if (token->escape) [[unlikely]]
@@ -208,6 +227,7 @@ u64 BlockDecoder::decode_mostly(std::span<Access> to) {
     const AddressHistory::Slot slot = history.next(token->context, token->fetch);
     const u64 address = slot.base(token->previous) + distance;
     slot.update(address);
+    ends |= address % kPageBytes + token->last_byte;
 
     Frame& frame = frames.at(address);
     if (token->new_frame) [[unlikely]]
@@ -230,7 +250,30 @@ u64 BlockDecoder::decode_mostly(std::span<Access> to) {
   if (delta_ > columns_[kDeltas].data() + header_.columns[kDeltas].raw) {
     place_.fail("more distances", "the end of the column");
   }
+  if ((ends & kPageBytes) != 0) fail_crossing(to);
   return instructions;
+}
+
+void BlockDecoder::fail_crossing(std::span<const Access> batch) const {
+  const auto found = std::find_if(batch.begin(), batch.end(), [](const Access& access) {
+    return offset_of(access) + access.size > kPageBytes;
+  });
+  const auto number = position_.first_record + static_cast<u64>(found - batch.begin());
+  place_.fail("an access within one page as record " + std::to_string(number) + of_vcpu(),
+              std::to_string(found->size) + " bytes from " + in_hex(offset_of(*found)) + " on");
+}
+
+std::string BlockDecoder::of_vcpu() const { return " of vCPU " + std::to_string(header_.vcpu); }
+
+// Before the record that comes next.
+void BlockDecoder::pass(u64 instructions) {
+  const u64 time = position_.time + instructions;
+  if (time < instructions) {
+    place_.fail(
+        "a clock below 2^64 after record " + std::to_string(position_.first_record) + of_vcpu(),
+        in_hex(position_.time) + " and " + std::to_string(instructions) + " instructions");
+  }
+  position_.time = time;
 }
 
 const BlockDecoder::Token& BlockDecoder::read_escape(u8 token) {
@@ -258,9 +301,10 @@ void BlockDecoder::read_frame(Frame& frame) {
 
 void BlockDecoder::read_event() {
   event_ = take_event(event_reader_);
+  place_.expect_no(rules_.breach(event_));
   --events_left_;
+  pass(event_.instructions);
   ++position_.first_record;
-  position_.time += event_.instructions;
   if (const auto* sync = std::get_if<TimeSync>(&event_.detail)) {
     position_.time = std::max(position_.time, sync->time);
   }

@@ -3,12 +3,16 @@
 
 #include "nestwalk/traces/bytes.hpp"
 
+#include "nestwalk/addrspace/text.hpp"
+
 namespace nestwalk::traces {
 namespace {
 
 std::string bytes_left(std::size_t count) { return std::to_string(count) + " bytes left"; }
 
 }  // namespace
+
+std::string in_hex(u64 value) { return addrspace::Text<32>().add_hex(value).c_str(); }
 
 u64 ByteReader::take_long_varint(const char* what) {
   u64 value = 0;
@@ -52,6 +56,10 @@ u64 ByteReader::take_from(u64 least, u64 most, const char* what) {
 
 void ByteReader::fail_below(u64 value, u64 limit, const char* what) const {
   place_->fail(std::string(what) + " below " + std::to_string(limit), std::to_string(value));
+}
+
+void ByteReader::fail_multiple(u64 value, u64 of, const char* what) const {
+  place_->fail(std::string(what) + ", a multiple of " + std::to_string(of), in_hex(value));
 }
 
 void ByteReader::expect_end(const char* what) const {

@@ -215,6 +215,9 @@ SectionFrame SectionReader::read_frame() {
     place.fail("a section of at most " + std::to_string(kMaxPayload) + " bytes",
                std::to_string(frame.payload_bytes));
   }
+  if ((frame.flags & ~kOptionalSection) != 0) {
+    place.fail("flags of a section of 0 or 1", std::to_string(frame.flags));
+  }
   const bool known = std::find(std::begin(kKnownSections), std::end(kKnownSections), frame.type) !=
                      std::end(kKnownSections);
   if (!known && (frame.flags & kOptionalSection) == 0) {

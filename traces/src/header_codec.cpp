@@ -104,7 +104,9 @@ SideData take_side_data(ByteReader& from) {
   side.pages.resize(from.take_count(2, "pages"));
   for (TablePage& page : side.pages) {
     page.address = from.take_varint("a page's address");
-    const std::span<const u8> bytes = from.take_bytes(from.take_varint("a page"), "a page");
+    from.check_multiple(page.address, kPageBytes, "a page's address");
+    const u64 length = from.take_from(kPageBytes, kPageBytes, "the length of a page");
+    const std::span<const u8> bytes = from.take_bytes(length, "a page");
     page.bytes.assign(bytes.begin(), bytes.end());
   }
   from.expect_end("the side data");

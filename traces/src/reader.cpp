@@ -42,6 +42,7 @@ void Reader::read_header() {
     if (section.type != kHeaderSection) place.fail("a header", "another section");
     ByteReader from(section.payload, place);
     header_ = take_header(from);
+    place.expect_no(breach_of(header_));
   } catch (const InputError& error) {
     sections_.lose(error);
     header_ = {};
@@ -72,6 +73,7 @@ bool Reader::next_chunk() {
   in_block_ = block_->next(chunk_);
   if (!in_block_) {
     positions_[block_->position().vcpu] = block_->position();
+    if (!block_->begins()) begun_.insert(block_->position().vcpu);
     return false;
   }
   totals_.accesses += chunk_.accesses.size();
@@ -116,7 +118,7 @@ void Reader::open_block(const Section& section) {
   const BlockHeader block =
       BlockDecoder::read_header(section.payload, section.payload_bytes, place);
   check_vcpu(place, block.vcpu, header_.vcpus);
-  decode(section);
+  decode(section, block);
   ++totals_.blocks;
   try {
     inventory_.check_block(place, block);
@@ -127,9 +129,11 @@ void Reader::open_block(const Section& section) {
   inventory_.add_block(place, block);
 }
 
-void Reader::decode(const Section& section) {
-  if (!block_) block_ = std::make_unique<BlockDecoder>();
-  block_->open(section.payload, place_of(section));
+void Reader::decode(const Section& section, const BlockHeader& block) {
+  if (!block_) block_ = std::make_unique<BlockDecoder>(RecordRules(header_));
+  const bool begins =
+      !begun_.contains(block.vcpu) && positions_[block.vcpu].first_record == block.first_record;
+  block_->open(section.payload, place_of(section), begins);
   in_block_ = true;
 }
 
@@ -146,6 +150,7 @@ void Reader::check_position(const Place& place, const BlockHeader& block) {
 
 void Reader::read_side_data(const Section& section) {
   const Place place = place_of(section);
+  side_offset_ = section.offset;
   ByteReader stored(section.payload, place);
   const u64 raw_bytes = stored.take<u64>("the size of side data");
   stored.check_below(raw_bytes, kMaxSideBytes + 1, "a size of side data");
@@ -154,6 +159,7 @@ void Reader::read_side_data(const Section& section) {
   ByteReader from(raw, place);
   side_ = take_side_data(from);
   check_vcpu(place, side_.vcpu, header_.vcpus);
+  place.expect_no(side_rules_.add(side_));
   ++totals_.side_sections;
   inventory_.add_side_data(place);
 }
@@ -285,7 +291,7 @@ void Reader::open_entry(const IndexEntry& entry) {
   if (section.type != kBlockSection || found != entry) {
     place.fail("the block that was here when the file was opened", "another one");
   }
-  decode(section);
+  decode(section, block);
   try {
     check_position(place, block);
   } catch (const InputError& error) {

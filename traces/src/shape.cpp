@@ -79,7 +79,10 @@ Shape take_shape(ByteReader& from) {
   shape.length = from.take<u8>("a distance's length");
   from.check_below(shape.length, 9, "a distance's length");
   shape.size = static_cast<u16>(from.take_below(kPageBytes + 1, "an access size"));
-  shape.instructions = static_cast<u32>(from.take_below(u64{1} << 32, "an instruction count"));
+  const bool continues = (shape.flags & kContinues) != 0;
+  shape.instructions = static_cast<u32>(from.take_below(
+      continues ? 1 : u64{1} << 32,
+      continues ? "the instruction count of an access that continues" : "an instruction count"));
   return shape;
 }
 

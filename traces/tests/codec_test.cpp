@@ -24,9 +24,7 @@ TEST(Codec, EveryEventKindComesBack) {
   Random random(1);
   Stream stream;
   for (u64 kind = 0; kind < std::variant_size_v<EventDetail>; ++kind) {
-    Event event{kind, default_detail(kind)};
-    std::visit([&](auto& detail) { for_each_field(detail, FillRandomly{random}); }, event.detail);
-    stream.emplace_back(event);
+    stream.emplace_back(Event{kind, random_detail(random, kind)});
     stream.emplace_back(read_of(0x1000 * kind));
   }
   EXPECT_EQ(read_all(file_of({stream})).streams[0], stream);
@@ -149,8 +147,8 @@ TEST(Codec, HeaderComesBack) {
   header.mode = Mode::Nested;
   header.vcpus = 3;
   header.lacks = kNoFences | kNoDependence;
-  header.guest_tables = "sv39";
-  header.host_tables = "sv57x4";
+  header.guest_tables = "riscv64-3";
+  header.host_tables = "riscv64-5";
   header.producer = "test 1.0";
   header.command = "test --with \"quotes\"";
   header.memory = {{Stage::Guest, 0x80000000, u64{1} << 30, "ram"}, {Stage::Host, 0, ~u64{0}, ""}};
@@ -163,9 +161,9 @@ TEST(Codec, HeaderComesBack) {
 TEST(Codec, SideDataComesBack) {
   SideData side{When::End, Stage::Host, 0, {{"ncr3", 0x1000}, {"asid", 7}}, {}};
   Random random(5);
-  // 40 MiB in pages of 2 MiB do not fit into one section.
-  for (u64 n = 0; n < 20; ++n) {
-    side.pages.push_back({n << 21, std::vector<u8>(2 << 20, static_cast<u8>(random.next()))});
+  // 40 MiB do not fit into one section.
+  for (u64 n = 0; n < 10240; ++n) {
+    side.pages.push_back(page_of(n * kPageBytes, static_cast<u8>(random.next())));
   }
   const Contents contents = read_all(file_of({{}}, {}, {side}));
   ASSERT_GT(contents.side.size(), 1U);

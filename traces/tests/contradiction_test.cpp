@@ -22,7 +22,7 @@ Parts small_parts() {
   Random random(42);
   const std::vector<Stream> streams = {random_stream(random, 15, 30),
                                        random_stream(random, 15, 30)};
-  const SideData side{When::Begin, Stage::Guest, 0, {{"cr3", 0x1000}}, {{0x1000, {1}}}};
+  const SideData side{When::Begin, Stage::Guest, 0, {{"cr3", 0x1000}}, {page_of(0x1000, 1)}};
   return parts_of(file_of(streams, {.block_records = 6}, {side}));
 }
 

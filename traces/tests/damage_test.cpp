@@ -21,7 +21,7 @@ std::vector<Stream> small_streams() {
 }
 
 SideData small_side() {
-  return {When::Begin, Stage::Guest, 0, {{"cr3", 0x1000}}, {{0x1000, {1, 2}}}};
+  return {When::Begin, Stage::Guest, 0, {{"cr3", 0x1000}}, {page_of(0x1000, 1)}};
 }
 
 std::vector<u8> small_file() {

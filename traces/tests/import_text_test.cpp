@@ -214,5 +214,23 @@ TEST(CsvImport, MalformedLinesAreNamed) {
   EXPECT_THAT(import_error("csv", "gva,size\n"), HasSubstr("columns kind and gva"));
 }
 
+// A reader would refuse them.
+TEST(CsvImport, SpacesThatTheArchitectureDoesNotHaveAreErrors) {
+  const auto error = [](const std::string& text) -> std::string {
+    ImportRequest request = request_for("csv");
+    request.architecture = Architecture::X86_64;
+    try {
+      import_texts(request, {text});
+    } catch (const InputError& found) {
+      return found.what();
+    }
+    return {};
+  };
+  EXPECT_EQ(error("kind,gpa,root,asid\nread,0x1000,0x3000,0xfff\nread,0x1000,0x3000,0x1000\n"),
+            "input0: line 3: expected an ASID of 12 bits, found 0x1000");
+  EXPECT_EQ(error("kind,gpa,root\nread,0x1000,0x3008\n"),
+            "input0: line 2: expected an address space's root, a multiple of 4096, found 0x3008");
+}
+
 }  // namespace
 }  // namespace nestwalk::traces

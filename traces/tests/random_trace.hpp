@@ -52,7 +52,10 @@ inline Access random_access(Random& random) {
   access.instructions = static_cast<u32>(extreme_or_random(random));
   access.kind = static_cast<AccessKind>(random.below(3));
   if (random.percent(20)) access.flags |= kDependent;
-  if (random.percent(10)) access.flags |= kContinues;
+  if (random.percent(10)) {
+    access.flags |= kContinues;
+    access.instructions = 0;
+  }
   return access;
 }
 
@@ -80,20 +83,53 @@ EventDetail default_detail(u64 index) {
   return EventDetail(std::in_place_index<kIndex>);
 }
 
-inline Event random_event(Random& random) {
-  Event event{extreme_or_random(random),
-              default_detail(random.below(std::variant_size_v<EventDetail>))};
-  std::visit([&](auto& detail) { for_each_field(detail, FillRandomly{random}); }, event.detail);
-  return event;
+/// With fields that the format allows.
+inline EventDetail random_detail(Random& random, u64 kind) {
+  EventDetail detail = default_detail(kind);
+  std::visit([&](auto& fields) { for_each_field(fields, FillRandomly{random}); }, detail);
+  if (auto* write = std::get_if<TableWrite>(&detail)) write->address &= ~u64{7};
+  if (auto* operation = std::get_if<HypervisorOperation>(&detail)) operation->flags &= 7;
+  if (auto* fence = std::get_if<GuestFence>(&detail)) {
+    fence->flags &= 7;
+    if (fence->scope == FenceScope::All || fence->scope == FenceScope::Asid) {
+      fence->address = {};
+      fence->bytes = 0;
+    }
+    if (fence->scope == FenceScope::All || fence->scope == FenceScope::Address) fence->asid = 0;
+  }
+  return detail;
 }
 
+inline Event random_event(Random& random) {
+  const u64 instructions = extreme_or_random(random);
+  return {instructions, random_detail(random, random.below(std::variant_size_v<EventDetail>))};
+}
+
+/// The clock stays below 2^64: what would bring it there takes no instructions.
 inline Stream random_stream(Random& random, u64 records, u64 event_percent) {
   Stream stream;
+  u64 clock = 0;
+  bool begins = true;
+  const auto fit = [&](auto& instructions) {
+    if (instructions > ~clock) instructions = 0;
+  };
   for (u64 n = 0; n < records; ++n) {
     if (random.percent(event_percent)) {
-      stream.emplace_back(random_event(random));
+      Event event = random_event(random);
+      // Most leave room for those after them.
+      if (auto* sync = std::get_if<TimeSync>(&event.detail); sync && !random.percent(2)) {
+        sync->time >>= 16;
+      }
+      if (!random.percent(2)) event.instructions >>= 16;
+      fit(event.instructions);
+      clock = time_after(clock, event);
+      stream.emplace_back(event);
     } else {
-      stream.emplace_back(random_access(random));
+      Access access = random_access(random);
+      if (std::exchange(begins, false)) access.flags &= static_cast<u8>(~kContinues);
+      fit(access.instructions);
+      clock = time_after(clock, access);
+      stream.emplace_back(access);
     }
   }
   return stream;
@@ -112,6 +148,10 @@ inline Header header_for(u32 vcpus) {
   Header header;
   header.vcpus = vcpus;
   return header;
+}
+
+inline TablePage page_of(u64 address, u8 fill) {
+  return {address, std::vector<u8>(kPageBytes, fill)};
 }
 
 /// A file with the streams, their records taken in turn.

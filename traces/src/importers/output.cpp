@@ -30,6 +30,10 @@ void check(const Access& access) {
   }
 }
 
+[[noreturn]] void fail_clock() {
+  throw RecordError("expected clocks below 2^64, found one beyond");
+}
+
 }  // namespace
 
 ImportOutput::ImportOutput(ByteSink* sink, Header header, const Writer::Options& options)
@@ -37,6 +41,7 @@ ImportOutput::ImportOutput(ByteSink* sink, Header header, const Writer::Options&
 
 void ImportOutput::begin() {
   begun_ = true;
+  rules_ = RecordRules(header_);
   if (sink_ != nullptr) writer_ = std::make_unique<Writer>(*sink_, header_, options_);
 }
 
@@ -54,6 +59,7 @@ void ImportOutput::select_unordered(u32 vcpu) {
 void ImportOutput::select(u32 vcpu, u64 time) {
   if (vcpu == vcpu_) return;
   select_unordered(vcpu);
+  if (latest_ == ~u64{0}) fail_clock();
   // One more than every clock: records of the same time are read in the order of vCPUs.
   latest_ = std::max(latest_ + 1, time);
   event(TimeSync{latest_});
@@ -99,17 +105,23 @@ void ImportOutput::write_parts(Access access) {
 }
 
 void ImportOutput::write(const Access& access, const Access* next_page) {
-  if (stream_[vcpu_].switches) enter_space();
+  Stream& stream = stream_[vcpu_];
+  if (stream.switches) enter_space();
   if (!begun_) begin();
+  if (access.instructions > ~stream.clock) fail_clock();
   if (writer_) writer_->append(vcpu_, access, next_page);
-  stream_[vcpu_].clock += access.instructions;
-  latest_ = std::max(latest_, stream_[vcpu_].clock);
+  stream.clock += access.instructions;
+  latest_ = std::max(latest_, stream.clock);
   ++records_;
 }
 
 void ImportOutput::event(const EventDetail& detail) {
   if (!begun_) begin();
-  if (writer_) writer_->append(vcpu_, Event{0, detail});
+  const Event event{0, detail};
+  if (const auto breach = rules_.breach(event)) {
+    throw RecordError("expected " + breach->expected + ", found " + breach->found);
+  }
+  if (writer_) writer_->append(vcpu_, event);
 }
 
 void ImportOutput::space(const SpaceSwitch& space) {
@@ -120,10 +132,10 @@ void ImportOutput::space(const SpaceSwitch& space) {
 
 void ImportOutput::enter_space() {
   Stream& stream = stream_[vcpu_];
+  event(stream.next_space);  // or an error, and those after it are not in the space, either
   stream.switches = false;
   stream.in_space = true;
   stream.space = stream.next_space;
-  event(stream.space);
 }
 
 void ImportOutput::note(std::string_view what, u64 count) {

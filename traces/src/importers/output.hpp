@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "nestwalk/traces/header.hpp"
+#include "nestwalk/traces/rules.hpp"
 #include "nestwalk/traces/writer.hpp"
 
 namespace nestwalk::traces {
@@ -62,6 +63,7 @@ class ImportOutput {
 
   ByteSink* sink_;
   Header header_;
+  RecordRules rules_;
   Writer::Options options_;
   std::unique_ptr<Writer> writer_;
   bool begun_ = false;

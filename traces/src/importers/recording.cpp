@@ -280,8 +280,8 @@ void Converter::append_piece(u32 index, const RawAccess& access, u64 bytes, bool
     piece.gpa = Gpa(walked.value_or(access.physical));
     piece.flags |= kGpaKnown;
   }
-  constexpr u64 kMost = std::numeric_limits<u32>::max();
-  piece.instructions = static_cast<u32>(std::min(vcpu.passed, kMost));
+  const u64 most = continues ? 0 : std::numeric_limits<u32>::max();
+  piece.instructions = static_cast<u32>(std::min(vcpu.passed, most));
   vcpu.passed -= piece.instructions;
   writer_.append(index, piece);
 }

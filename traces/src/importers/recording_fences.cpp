@@ -104,7 +104,7 @@ std::optional<GuestFence> riscv_fence(u64 code, const Operand& address, const Op
                                 : (asid.exact() ? FenceScope::Asid : FenceScope::All);
   fence.flags = asid.exact() ? 0 : u64{kFenceGlobal};
   fence.address = Gva(address.value);
-  fence.asid = asid.value;
+  fence.asid = field(asid.value, 0, 16);  // higher bits are ignored
   return fence;
 }
 

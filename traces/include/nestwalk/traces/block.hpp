@@ -12,6 +12,7 @@
 #include "nestwalk/traces/container.hpp"
 #include "nestwalk/traces/predictor.hpp"
 #include "nestwalk/traces/record.hpp"
+#include "nestwalk/traces/rules.hpp"
 #include "nestwalk/traces/shape.hpp"
 
 namespace nestwalk::traces {
@@ -117,7 +118,7 @@ struct Chunk {
 
 class BlockDecoder {
  public:
-  BlockDecoder();
+  explicit BlockDecoder(const RecordRules& rules);
   ~BlockDecoder();
   BlockDecoder(const BlockDecoder&) = delete;
   BlockDecoder& operator=(const BlockDecoder&) = delete;
@@ -126,11 +127,14 @@ class BlockDecoder {
   /// it promises what cannot be.
   static BlockHeader read_header(std::span<const u8> front, u64 payload_bytes, const Place& place);
 
-  void open(std::span<const u8> payload, const Place& place);
+  /// `begins`: no access of the stream comes before the block.
+  void open(std::span<const u8> payload, const Place& place, bool begins);
   /// The next chunk, valid until the next call; false at the end of the block.
   bool next(Chunk& chunk);
   /// Where the stream stands after what was read.
   const Chunk& position() const { return position_; }
+  /// No access of the stream was read so far.
+  bool begins() const { return begins_; }
 
  private:
   struct Token;
@@ -145,8 +149,13 @@ class BlockDecoder {
   const Token& read_escape(u8 token);
   void read_frame(Frame& frame);
   void read_event();
+  void pass(u64 instructions);
+  void expect_begin();
   void expect_end() const;
+  [[noreturn]] void fail_crossing(std::span<const Access> batch) const;
+  std::string of_vcpu() const;
 
+  RecordRules rules_;
   Place place_;
   BlockHeader header_;
   std::vector<u8> columns_[kColumns];
@@ -166,6 +175,7 @@ class BlockDecoder {
   u32 accesses_left_ = 0;
   u32 accesses_before_event_ = 0;
   u32 events_left_ = 0;
+  bool begins_ = false;
   Chunk position_;  ///< where the next chunk begins
   std::vector<Access> batch_;
   Event event_;

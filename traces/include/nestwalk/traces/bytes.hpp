@@ -6,6 +6,7 @@
 
 #include <bit>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,6 +21,9 @@ static_assert(std::endian::native == std::endian::little, "files are little-endi
 
 constexpr u64 zigzag(u64 value) { return (value << 1) ^ (u64{0} - (value >> 63)); }
 constexpr u64 unzigzag(u64 value) { return (value >> 1) ^ (u64{0} - (value & 1)); }
+
+/// As messages have addresses: 0x1000.
+std::string in_hex(u64 value);
 
 class ByteBuffer {
  public:
@@ -70,6 +74,10 @@ struct Place {
   [[noreturn]] void fail(const std::string& expected, const std::string& found) const {
     throw InputError(name, offset, expected, found);
   }
+  void expect_no(const std::optional<Breach>& breach) const {
+    if (breach) [[unlikely]]
+      fail(breach->expected, breach->found);
+  }
   /// Fails unless what should be `expected` is.
   void expect(const std::string& what, u64 expected, u64 found) const {
     if (found != expected) fail(what + " " + std::to_string(expected), std::to_string(found));
@@ -117,6 +125,11 @@ class ByteReader {
       fail_below(value, limit, what);
   }
 
+  void check_multiple(u64 value, u64 of, const char* what) const {
+    if (value % of != 0) [[unlikely]]
+      fail_multiple(value, of, what);
+  }
+
   std::size_t left() const { return bytes_.size(); }
   /// Everything has been taken.
   void expect_end(const char* what) const;
@@ -125,6 +138,7 @@ class ByteReader {
   u64 take_long_varint(const char* what);
   [[noreturn]] void fail_short(u64 count, const char* what) const;
   [[noreturn]] void fail_below(u64 value, u64 limit, const char* what) const;
+  [[noreturn]] void fail_multiple(u64 value, u64 of, const char* what) const;
 
   std::span<const u8> bytes_;
   const Place* place_;

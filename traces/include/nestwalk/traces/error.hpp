@@ -21,6 +21,12 @@ class InputError : public std::runtime_error {
              const std::string& found);
 };
 
+/// What a rule asks for, and what there is instead.
+struct Breach {
+  std::string expected;
+  std::string found;
+};
+
 /// Why a file cannot be opened: a std::system_error where the process has too many open files or no
 /// memory, which is not the file's fault; otherwise an InputError.
 [[noreturn]] void throw_cannot_be_opened(const std::string& name, int error_number);

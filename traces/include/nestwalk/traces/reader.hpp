@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <unordered_set>
 #include <vector>
 
 #include "nestwalk/traces/block.hpp"
@@ -31,6 +32,7 @@ class Reader {
   const Chunk& chunk() const { return chunk_; }
   /// After SideData.
   const SideData& side_data() const { return side_; }
+  Place side_data_place() const { return {sections_.name(), side_offset_}; }
   /// What was read so far.
   const Totals& totals() const { return totals_; }
   /// How far into the file the reader is, and how large it is (0 when not known).
@@ -55,7 +57,7 @@ class Reader {
   Item next_item();
   void open_block(const Section& section);
   void read_side_data(const Section& section);
-  void decode(const Section& section);
+  void decode(const Section& section, const BlockHeader& block);
   void check_position(const Place& place, const BlockHeader& block);
   void open_entry(const IndexEntry& entry);
   Inventory take_inventory();
@@ -75,10 +77,13 @@ class Reader {
   std::optional<InputError> index_damage_;
   Chunk chunk_;
   SideData side_;
+  u64 side_offset_ = 0;
+  SideRules side_rules_;
   Totals totals_;
   Inventory inventory_;
   /// By vCPU, after its latest block: number of the next record, clock, address space.
   std::unordered_map<u32, Chunk> positions_;
+  std::unordered_set<u32> begun_;  ///< vCPUs whose blocks so far have accesses
 };
 
 /// An index's blocks by vCPU, without the vCPUs that have none.

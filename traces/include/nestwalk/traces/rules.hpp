@@ -1,0 +1,60 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What the parts of a trace may say, beyond how their bytes are laid out.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <utility>
+
+#include "nestwalk/traces/bytes.hpp"
+#include "nestwalk/traces/header.hpp"
+
+namespace nestwalk::traces {
+
+/// A header by itself.
+std::optional<Breach> breach_of(const Header& header);
+
+/// Of the records of a trace with this header.
+class RecordRules {
+ public:
+  /// Of a trace whose architecture is not known.
+  RecordRules() = default;
+  explicit RecordRules(const Header& header);
+
+  std::optional<Breach> breach(const Event& event) const;
+  /// Of an address space.
+  std::optional<Breach> breach(u64 root, u64 asid) const;
+
+ private:
+  std::optional<Breach> asid_breach(u64 asid) const;
+  std::optional<Breach> breach_of(const SpaceSwitch& space) const;
+  std::optional<Breach> breach_of(const GuestFence& fence) const;
+  std::optional<Breach> breach_of(const HypervisorOperation& operation) const;
+  std::optional<Breach> breach_of(const TableWrite& write) const;
+  std::optional<Breach> breach_of(const ControlWrite& write) const;
+  template <class Other>
+  std::optional<Breach> breach_of(const Other&) const {
+    return {};
+  }
+
+  std::optional<Architecture> architecture_;
+  bool system_ = false;  ///< of a kernel, too: ASIDs are the architecture's, not just names
+};
+
+/// All side data of a trace, or of several that become one. What is said again has to be the same.
+class SideRules {
+ public:
+  /// The first thing that `side` says otherwise than before.
+  std::optional<Breach> add(const SideData& side);
+
+ private:
+  /// Of registers by vCPU, and of pages, at one moment.
+  std::map<std::pair<u32, std::string>, u64> registers_[std::size(kWhenNames)];
+  std::unordered_map<u64, std::size_t> hashes_[std::size(kWhenNames)][std::size(kStageNames)];
+};
+
+}  // namespace nestwalk::traces

@@ -1,0 +1,197 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/traces/rules.hpp"
+
+#include <algorithm>
+#include <string_view>
+#include <tuple>
+#include <vector>
+
+namespace nestwalk::traces {
+namespace {
+
+/// What the project's producers and readers call things of an architecture.
+struct Names {
+  std::string_view name;
+  unsigned least_levels, most_levels;
+  unsigned asid_bits;
+  std::vector<std::string_view> controls;  ///< registers that say how addresses are translated
+};
+
+const Names& names_of(Architecture architecture) {
+  // PCIDs have 12 bits (Intel SDM vol. 3A, "Process-Context Identifiers"), ASIDs up to 16 (Arm ARM,
+  // TTBR0_EL1; RISC-V privileged manual, satp).
+  static const Names kNames[] = {
+      {"x86_64", 4, 5, 12, {"CR0", "CR3", "CR4", "EFER", "NCR3"}},
+      {"aarch64",
+       1,
+       5,
+       16,
+       {"SCTLR", "TCR_EL1", "TTBR0_EL1", "TTBR1_EL1", "HCR_EL2", "VTCR_EL2", "VTTBR_EL2"}},
+      {"riscv64", 3, 5, 16, {"satp", "vsatp", "hgatp"}}};
+  return kNames[static_cast<unsigned>(architecture)];
+}
+
+bool is_format(std::string_view text, Architecture architecture) {
+  const Names& names = names_of(architecture);
+  for (unsigned levels = names.least_levels; levels <= names.most_levels; ++levels) {
+    if (text == std::string(names.name) + "-" + std::to_string(levels)) return true;
+  }
+  return false;
+}
+
+std::string in_quotes(const std::string& text) { return "'" + text + "'"; }
+
+std::optional<Breach> breach_of_tables(const std::string& text,
+                                       const std::optional<Architecture>& architecture) {
+  if (text.empty()) return {};
+  bool known = false;
+  for (const auto each : {Architecture::X86_64, Architecture::AArch64, Architecture::RiscV64}) {
+    if (architecture && *architecture != each) continue;
+    known = known || is_format(text, each);
+  }
+  if (known) return {};
+  std::string expected = "a format of page tables";
+  if (architecture) {
+    const Names& names = names_of(*architecture);
+    expected += " from " + std::string(names.name) + "-" + std::to_string(names.least_levels) +
+                " to " + std::string(names.name) + "-" + std::to_string(names.most_levels);
+  }
+  return Breach{expected, in_quotes(text)};
+}
+
+std::string text_of(const MemoryRange& range) {
+  return std::to_string(range.bytes) + " bytes of " + in_quotes(range.kind) + " from " +
+         in_hex(range.start) + " on";
+}
+
+std::optional<Breach> breach_of_memory(std::vector<MemoryRange> ranges) {
+  std::sort(ranges.begin(), ranges.end(), [](const MemoryRange& a, const MemoryRange& b) {
+    return std::tie(a.stage, a.start) < std::tie(b.stage, b.start);
+  });
+  const MemoryRange* furthest = nullptr;  // of those of the stage so far, what ends last
+  for (const MemoryRange& range : ranges) {
+    if (range.bytes == 0) return Breach{"a memory range with bytes", text_of(range)};
+    if (furthest == nullptr || furthest->stage != range.stage) {
+      furthest = &range;
+      continue;
+    }
+    if (furthest->kind != range.kind && range.start - furthest->start < furthest->bytes) {
+      return Breach{"one kind of memory at " + in_hex(range.start) + " of the " +
+                        std::string(kStageNames[static_cast<u8>(range.stage)]),
+                    text_of(*furthest) + " and " + text_of(range)};
+    }
+    const u64 distance = range.start - furthest->start;
+    if (range.bytes > furthest->bytes || furthest->bytes - range.bytes < distance) {
+      furthest = &range;
+    }
+  }
+  return {};
+}
+
+bool by_address(FenceScope scope) {
+  return scope == FenceScope::Address || scope == FenceScope::AddressAsid;
+}
+
+bool by_asid(FenceScope scope) {
+  return scope == FenceScope::Asid || scope == FenceScope::AddressAsid;
+}
+
+}  // namespace
+
+std::optional<Breach> breach_of(const Header& header) {
+  for (const std::string* tables : {&header.guest_tables, &header.host_tables}) {
+    if (auto breach = breach_of_tables(*tables, header.architecture)) return breach;
+  }
+  return breach_of_memory(header.memory);
+}
+
+RecordRules::RecordRules(const Header& header)
+    : architecture_(header.architecture), system_(header.mode != Mode::User) {}
+
+std::optional<Breach> RecordRules::breach(const Event& event) const {
+  return std::visit([&](const auto& detail) { return breach_of(detail); }, event.detail);
+}
+
+std::optional<Breach> RecordRules::asid_breach(u64 asid) const {
+  const unsigned bits = system_ && architecture_ ? names_of(*architecture_).asid_bits : 64;
+  if (bits == 64 || asid >> bits == 0) return {};
+  return Breach{"an ASID of " + std::to_string(bits) + " bits", in_hex(asid)};
+}
+
+std::optional<Breach> RecordRules::breach(u64 root, u64 asid) const {
+  // AArch64's smallest root tables are smaller than a page.
+  const bool whole_pages = architecture_ && *architecture_ != Architecture::AArch64;
+  if (whole_pages && root % kPageBytes != 0) {
+    return Breach{"an address space's root, a multiple of 4096", in_hex(root)};
+  }
+  return asid_breach(asid);
+}
+
+std::optional<Breach> RecordRules::breach_of(const SpaceSwitch& space) const {
+  return breach(space.root, space.asid);
+}
+
+std::optional<Breach> RecordRules::breach_of(const GuestFence& fence) const {
+  constexpr u64 kFlags = kFenceGlobal | kFenceLeaf | kFenceBroadcast;
+  if ((fence.flags & ~kFlags) != 0) return Breach{"flags of a fence below 8", in_hex(fence.flags)};
+  const std::string scope =
+      "a fence of scope " + std::string(kFenceScopeNames[static_cast<u8>(fence.scope)]);
+  if (!by_address(fence.scope) && (fence.address.value() | fence.bytes) != 0) {
+    return Breach{scope + " without an address",
+                  in_hex(fence.bytes) + " bytes from " + in_hex(fence.address.value()) + " on"};
+  }
+  if (!by_asid(fence.scope) && fence.asid != 0) {
+    return Breach{scope + " without an ASID", in_hex(fence.asid)};
+  }
+  return asid_breach(fence.asid);
+}
+
+std::optional<Breach> RecordRules::breach_of(const HypervisorOperation& operation) const {
+  constexpr u64 kFlags = kPermitRead | kPermitWrite | kPermitExecute;
+  if ((operation.flags & ~kFlags) == 0) return {};
+  return Breach{"flags of a hypervisor's operation below 8", in_hex(operation.flags)};
+}
+
+std::optional<Breach> RecordRules::breach_of(const ControlWrite& write) const {
+  if (!architecture_) return {};
+  const Names& names = names_of(*architecture_);
+  if (std::find(names.controls.begin(), names.controls.end(), write.name) !=
+      names.controls.end()) {
+    return {};
+  }
+  return Breach{"a register that controls the translation of " + std::string(names.name),
+                in_quotes(write.name)};
+}
+
+std::optional<Breach> RecordRules::breach_of(const TableWrite& write) const {
+  if (write.address % 8 == 0) return {};
+  return Breach{"the address of an entry, a multiple of 8", in_hex(write.address)};
+}
+
+std::optional<Breach> SideRules::add(const SideData& side) {
+  const auto when = static_cast<u8>(side.when);
+  const auto stage = static_cast<u8>(side.stage);
+  const std::string moment = std::string(kWhenNames[when]) + ", as it was given before";
+  for (const auto& [name, value] : side.registers) {
+    const auto [found, is_new] = registers_[when].try_emplace({side.vcpu, name}, value);
+    if (is_new || found->second == value) continue;
+    return Breach{"the register " + name + " of vCPU " + std::to_string(side.vcpu) + " to be " +
+                      in_hex(found->second) + " at the " + moment,
+                  in_hex(value)};
+  }
+  for (const TablePage& page : side.pages) {
+    const std::string_view bytes(reinterpret_cast<const char*>(page.bytes.data()),
+                                 page.bytes.size());
+    const std::size_t hash = std::hash<std::string_view>()(bytes);
+    const auto [found, is_new] = hashes_[when][stage].try_emplace(page.address, hash);
+    if (is_new || found->second == hash) continue;
+    return Breach{"the page at " + in_hex(page.address) + " of the " +
+                      std::string(kStageNames[stage]) + "'s tables at the " + moment,
+                  "other contents"};
+  }
+  return {};
+}
+
+}  // namespace nestwalk::traces

@@ -1,0 +1,343 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Traces that are whole, and say what the format or their own header rules out.
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <cstddef>
+
+#include "../testing/container_parts.hpp"
+#include "random_trace.hpp"
+
+namespace nestwalk::traces {
+namespace {
+
+using testing::EndsWith;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+void expect_refused(std::span<const u8> file, const std::string& message) {
+  const std::string error = read_all(file).error;
+  EXPECT_THAT(error, StartsWith("file: at byte "));
+  EXPECT_THAT(error, EndsWith(": expected " + message));
+}
+
+SideData pages(std::vector<TablePage> pages, When when = When::Begin, Stage stage = Stage::Guest) {
+  return {when, stage, 0, {}, std::move(pages)};
+}
+
+SideData registers(u32 vcpu, std::vector<std::pair<std::string, u64>> values,
+                   When when = When::Begin) {
+  return {when, Stage::Guest, vcpu, std::move(values), {}};
+}
+
+std::vector<u8> file_with(const std::vector<SideData>& side) {
+  return file_of(std::vector<Stream>(2), {}, side);
+}
+
+TEST(SideDataRules, PagesLieAtMultiplesOfTheirSize) {
+  expect_refused(file_with({pages({page_of(0x1008, 1)})}),
+                 "a page's address, a multiple of 4096, found 0x1008");
+}
+
+TEST(SideDataRules, PagesHave4096Bytes) {
+  for (const std::size_t bytes : {0, 16, 4095, 4097, 8192}) {
+    expect_refused(
+        file_with({pages({{0x1000, std::vector<u8>(bytes)}})}),
+        "the length of a page from 4096 to 4096, found " + std::to_string(bytes));
+  }
+}
+
+TEST(SideDataRules, PageOfOneMomentAndStageHasTheSameContentsAgain) {
+  const TablePage page = page_of(0x4000, 1), other = page_of(0x4000, 2);
+  const std::string message =
+      "the page at 0x4000 of the guest's tables at the begin, as it was given before, found other "
+      "contents";
+  expect_refused(file_with({pages({page, other})}), message);
+  expect_refused(file_with({pages({page}), pages({other})}), message);
+  EXPECT_EQ(read_all(file_with({pages({page, page}), pages({page})})).error, "");
+  EXPECT_EQ(read_all(file_with({pages({page}), pages({other}, When::End),
+                                pages({other}, When::Begin, Stage::Host)}))
+                .error,
+            "");
+}
+
+TEST(SideDataRules, RegisterOfOneVcpuAndMomentHasTheSameValueAgain) {
+  const std::string message =
+      "the register CR3 of vCPU 1 to be 0x1000 at the end, as it was given before, found 0x5000";
+  expect_refused(file_with({registers(1, {{"CR3", 0x1000}, {"CR3", 0x5000}}, When::End)}), message);
+  expect_refused(file_with({registers(1, {{"CR3", 0x1000}}, When::End),
+                            registers(1, {{"CR4", 1}, {"CR3", 0x5000}}, When::End)}),
+                 message);
+  EXPECT_EQ(read_all(file_with({registers(0, {{"CR3", 0x1000}, {"CR3", 0x1000}}),
+                                registers(1, {{"CR3", 0x5000}}),
+                                registers(0, {{"CR3", 0x5000}}, When::End)}))
+                .error,
+            "");
+}
+
+TEST(SideDataRules, SalvageKeepsWhatWasSaidFirst) {
+  const TablePage page = page_of(0x4000, 1), other = page_of(0x4000, 2);
+  const Contents contents =
+      read_all(file_with({pages({page}), pages({other}), pages({page_of(0x5000, 3)})}), true);
+  ASSERT_EQ(contents.side.size(), 2U);
+  EXPECT_EQ(contents.side[0].pages[0], page);
+  EXPECT_EQ(contents.side[1].pages[0].address, 0x5000U);
+  // The other page, and that the footer counts it.
+  ASSERT_EQ(contents.losses.size(), 2U);
+  EXPECT_THAT(contents.losses[0], HasSubstr("the page at 0x4000"));
+}
+
+TEST(EventRules, EntriesOfPageTablesLieAtMultiplesOf8) {
+  for (const u64 off : {1, 3, 4, 7}) {
+    for (const Stage stage : {Stage::Guest, Stage::Host}) {
+      expect_refused(file_of({{Event{1, TableWrite{stage, 0x4000 + off, 7}}}}),
+                     "the address of an entry, a multiple of 8, found 0x400" +
+                         std::to_string(off));
+    }
+  }
+  EXPECT_EQ(read_all(file_of({{Event{1, TableWrite{Stage::Guest, ~u64{7}, 7}}}})).error, "");
+}
+
+// ---- clocks ----
+
+Access read_of(u64 gva, u32 instructions = 1, u16 size = 8) {
+  return {Gva(gva), Gpa(), Hpa(), instructions, size, AccessKind::Read, kGvaKnown};
+}
+
+TEST(ClockRules, ClocksDoNotWrapAround) {
+  constexpr u64 kLast = ~u64{0};
+  const Event to_last{0, TimeSync{kLast}};
+  expect_refused(file_of({{to_last, read_of(0, 1)}}),
+                 "a clock below 2^64 after record 1 of vCPU 0, found 0xffffffffffffffff and 1 "
+                 "instructions");
+  expect_refused(file_of({{to_last, Event{1, VmEntry{}}}}),
+                 "a clock below 2^64 after record 1 of vCPU 0, found 0xffffffffffffffff and 1 "
+                 "instructions");
+  expect_refused(file_of({{read_of(0, 5), Event{kLast - 4, VmEntry{}}}}),
+                 "a clock below 2^64 after record 1 of vCPU 0, found 0x5 and "
+                 "18446744073709551611 instructions");
+  EXPECT_EQ(read_all(file_of({{read_of(0, 5), Event{kLast - 5, VmEntry{}}, read_of(0, 0)}})).error,
+            "");
+}
+
+// ---- accesses ----
+
+/// A block with other shapes and escapes.
+template <class Change>
+Part with_changed_shapes(const Part& part, Change&& change) {
+  const Place place{"file", 0};
+  BlockHeader header = BlockDecoder::read_header(part.payload, part.payload.size(), place);
+  std::span<const u8> stored = std::span(part.payload).subspan(sizeof header);
+  Zstd zstd;
+  ByteBuffer columns;
+  for (std::size_t n = 0; n < kColumns; ++n) {
+    BlockHeader::Size& size = header.columns[n];
+    std::vector<u8> column(size.raw);
+    zstd.decompress(stored.first(size.stored), column, place);
+    stored = stored.subspan(size.stored);
+    if (n == kShapes) change(column);
+    size.stored = zstd.compress(column, columns);
+  }
+  ByteBuffer payload;
+  payload.put(header);
+  payload.put_bytes(columns.bytes());
+  return {part.type, {payload.bytes().begin(), payload.bytes().end()}};
+}
+
+TEST(AccessRules, AccessesDoNotCrossPages) {
+  // The writer divides them: 4 bytes at the end of a page become 5 by a change of the shape.
+  Parts parts = parts_of(file_of({{read_of(0x1ffc, 1, 4), read_of(0x5000, 1, 4096)}}));
+  const auto block = std::find_if(parts.begin(), parts.end(),
+                                  [](const Part& part) { return part.type == kBlockSection; });
+  *block = with_changed_shapes(*block, [](std::vector<u8>& shapes) {
+    const auto size = std::find(shapes.begin(), shapes.end(), u8{4});
+    ASSERT_NE(size, shapes.end());
+    *size = 5;
+  });
+  mend_index(parts);
+  expect_refused(joined(parts),
+                 "an access within one page as record 0 of vCPU 0, found 5 bytes from 0xffc on");
+}
+
+TEST(AccessRules, FirstAccessOfAStreamContinuesNone) {
+  Access rest = read_of(0x2000, 0);
+  rest.flags |= kContinues;
+  const std::string message =
+      "the beginning of an access as the first one of vCPU 1, found one that continues";
+  expect_refused(file_of({{}, {rest}}), message);
+  // Also behind a block without accesses.
+  const Stream late = {Event{1, VmEntry{}}, Event{1, VmEntry{}}, rest};
+  expect_refused(file_of({{}, late}, {.block_records = 2}), message);
+  const Stream stream = {read_of(0x1ffc), Event{1, VmEntry{}}, rest, rest};
+  for (const u32 records : {1, 2, 3, 4}) {
+    EXPECT_EQ(read_all(file_of({stream}, {.block_records = records})).error, "");
+  }
+}
+
+TEST(AccessRules, WhatContinuesTakesNoInstructions) {
+  Access rest = read_of(0x2000, 1);
+  rest.flags |= kContinues;
+  expect_refused(file_of({{read_of(0x1ffc), rest}}),
+                 "the instruction count of an access that continues below 1, found 1");
+}
+
+// ---- events ----
+
+std::vector<u8> file_of_events(std::optional<Architecture> architecture,
+                               const std::vector<EventDetail>& events,
+                               Mode mode = Mode::FullSystem) {
+  MemorySink sink;
+  Header header;
+  header.architecture = architecture;
+  header.mode = mode;
+  Writer writer(sink, header);
+  for (const EventDetail& detail : events) writer.append(0, Event{1, detail});
+  writer.finish();
+  return sink.bytes();
+}
+
+GuestFence fence_of(FenceScope scope, u64 flags, u64 address, u64 bytes, u64 asid) {
+  return {scope, flags, Gva(address), bytes, asid, Precision::Exact};
+}
+
+constexpr Architecture kArchitectures[] = {Architecture::X86_64, Architecture::AArch64,
+                                           Architecture::RiscV64};
+
+TEST(EventRules, AsidsHaveTheBitsOfTheArchitecture) {
+  for (const Architecture architecture : kArchitectures) {
+    const unsigned bits = architecture == Architecture::X86_64 ? 12 : 16;
+    const u64 end = u64{1} << bits;
+    const std::string message = "an ASID of " + std::to_string(bits) + " bits, found 0x1" +
+                                std::string(bits / 4, '0');
+    expect_refused(file_of_events(architecture, {SpaceSwitch{0x1000, end}}), message);
+    expect_refused(
+        file_of_events(architecture, {fence_of(FenceScope::AddressAsid, 0, 0, 0, end)}), message);
+    EXPECT_EQ(read_all(file_of_events(architecture, {SpaceSwitch{0x1000, end - 1},
+                                                     fence_of(FenceScope::Asid, 0, 0, 0, end - 1)}))
+                  .error,
+              "");
+  }
+  EXPECT_EQ(read_all(file_of_events({}, {SpaceSwitch{0x1001, ~u64{0}}})).error, "");
+  // There they are whatever tells processes apart.
+  EXPECT_EQ(read_all(file_of_events(Architecture::X86_64, {SpaceSwitch{0, ~u64{0}}}, Mode::User))
+                .error,
+            "");
+}
+
+TEST(EventRules, RootsLieAtMultiplesOfAPage) {
+  for (const Architecture architecture : {Architecture::X86_64, Architecture::RiscV64}) {
+    expect_refused(file_of_events(architecture, {SpaceSwitch{0x1ff8, 1}}),
+                   "an address space's root, a multiple of 4096, found 0x1ff8");
+  }
+  // A table of eight entries.
+  EXPECT_EQ(read_all(file_of_events(Architecture::AArch64, {SpaceSwitch{0x1040, 1}})).error, "");
+}
+
+TEST(EventRules, FlagsAreDefined) {
+  expect_refused(file_of_events({}, {fence_of(FenceScope::All, 8, 0, 0, 0)}),
+                 "flags of a fence below 8, found 0x8");
+  for (const Operation operation : {Operation::Protect, Operation::Unmap}) {
+    expect_refused(file_of_events({}, {HypervisorOperation{operation, Gpa(0), 4096, 8}}),
+                   "flags of a hypervisor's operation below 8, found 0x8");
+  }
+  EXPECT_EQ(read_all(file_of_events({}, {fence_of(FenceScope::All, 7, 0, 0, 0),
+                                         HypervisorOperation{Operation::Map, Gpa(0), 4096, 7}}))
+                .error,
+            "");
+}
+
+TEST(EventRules, FencesHaveNoOperandsOutsideOfTheirScope) {
+  expect_refused(file_of_events({}, {fence_of(FenceScope::All, 0, 0x7000, 0, 0)}),
+                 "a fence of scope all without an address, found 0x0 bytes from 0x7000 on");
+  expect_refused(file_of_events({}, {fence_of(FenceScope::Asid, 0, 0, 0x1000, 5)}),
+                 "a fence of scope asid without an address, found 0x1000 bytes from 0x0 on");
+  expect_refused(file_of_events({}, {fence_of(FenceScope::All, 0, 0, 0, 5)}),
+                 "a fence of scope all without an ASID, found 0x5");
+  expect_refused(file_of_events({}, {fence_of(FenceScope::Address, 0, 0x7000, 0, 5)}),
+                 "a fence of scope address without an ASID, found 0x5");
+}
+
+TEST(EventRules, ControlRegistersAreThoseOfTheArchitecture) {
+  constexpr const char* kOwn[] = {"CR3", "TTBR1_EL1", "hgatp"};
+  for (const Architecture architecture : kArchitectures) {
+    const auto own = static_cast<std::size_t>(architecture);
+    for (std::size_t n = 0; n < std::size(kOwn); ++n) {
+      const std::vector<u8> file = file_of_events(architecture, {ControlWrite{kOwn[n], 0x1000}});
+      if (n == own) {
+        EXPECT_EQ(read_all(file).error, "");
+      } else {
+        EXPECT_THAT(read_all(file).error,
+                    HasSubstr(std::string(", found '") + kOwn[n] + "'"));
+      }
+    }
+  }
+  expect_refused(file_of_events(Architecture::RiscV64, {ControlWrite{"bogus", 1}}),
+                 "a register that controls the translation of riscv64, found 'bogus'");
+  EXPECT_EQ(read_all(file_of_events({}, {ControlWrite{"bogus", 1}})).error, "");
+}
+
+// ---- headers ----
+
+std::vector<u8> file_of_header(const Header& header) {
+  MemorySink sink;
+  Writer(sink, header).finish();
+  return sink.bytes();
+}
+
+TEST(HeaderRules, PageTablesAreOfTheArchitecture) {
+  Header header;
+  header.architecture = Architecture::X86_64;
+  for (const char* const tables : {"x86_64-9", "x86_64-3", "x86_64-", "x86_64-44", "riscv64-4"}) {
+    for (std::string Header::*const stage : {&Header::guest_tables, &Header::host_tables}) {
+      Header bad = header;
+      bad.*stage = tables;
+      expect_refused(file_of_header(bad),
+                     "a format of page tables from x86_64-4 to x86_64-5, found '" +
+                         std::string(tables) + "'");
+    }
+  }
+  header.guest_tables = "x86_64-5";
+  header.host_tables = "x86_64-4";
+  EXPECT_EQ(read_all(file_of_header(header)).error, "");
+  header.architecture.reset();
+  EXPECT_EQ(read_all(file_of_header(header)).error, "");
+  header.guest_tables = "x86_64-9";
+  expect_refused(file_of_header(header), "a format of page tables, found 'x86_64-9'");
+}
+
+TEST(HeaderRules, MemoryIsOfOneKindAndNotEmpty) {
+  Header header;
+  header.memory = {{Stage::Guest, 0x1000, 0, "ram"}};
+  expect_refused(file_of_header(header),
+                 "a memory range with bytes, found 0 bytes of 'ram' from 0x1000 on");
+  // The second one lies within the first one, and so does the third one.
+  header.memory = {{Stage::Guest, 0x1000, 0x9000, "ram"},
+                   {Stage::Guest, 0x2000, 0x1000, "ram"},
+                   {Stage::Guest, 0x4000, 0x1000, "rom"}};
+  expect_refused(file_of_header(header),
+                 "one kind of memory at 0x4000 of the guest, found 36864 bytes of 'ram' from 0x1000 "
+                 "on and 4096 bytes of 'rom' from 0x4000 on");
+  header.memory[2].stage = Stage::Host;
+  EXPECT_EQ(read_all(file_of_header(header)).error, "");
+  header.memory[2] = {Stage::Guest, 0xa000, 0x1000, "rom"};
+  EXPECT_EQ(read_all(file_of_header(header)).error, "");
+}
+
+// ---- sections ----
+
+TEST(SectionRules, FlagsAreDefined) {
+  std::vector<u8> file = file_of({{read_of(0)}});
+  // The header's section follows the preamble; the checksum is the last field of its frame.
+  SectionFrame frame;
+  std::memcpy(&frame, file.data() + sizeof(Preamble), sizeof frame);
+  frame.flags = 2;
+  frame.checksum = crc32c({reinterpret_cast<const u8*>(&frame), offsetof(SectionFrame, checksum)});
+  std::memcpy(file.data() + sizeof(Preamble), &frame, sizeof frame);
+  expect_refused(file, "flags of a section of 0 or 1, found 2");
+}
+
+}  // namespace
+}  // namespace nestwalk::traces
