@@ -157,8 +157,7 @@ std::optional<Breach> RecordRules::breach_of(const HypervisorOperation& operatio
 std::optional<Breach> RecordRules::breach_of(const ControlWrite& write) const {
   if (!architecture_) return {};
   const Names& names = names_of(*architecture_);
-  if (std::find(names.controls.begin(), names.controls.end(), write.name) !=
-      names.controls.end()) {
+  if (std::find(names.controls.begin(), names.controls.end(), write.name) != names.controls.end()) {
     return {};
   }
   return Breach{"a register that controls the translation of " + std::string(names.name),

@@ -44,9 +44,8 @@ TEST(SideDataRules, PagesLieAtMultiplesOfTheirSize) {
 
 TEST(SideDataRules, PagesHave4096Bytes) {
   for (const std::size_t bytes : {0, 16, 4095, 4097, 8192}) {
-    expect_refused(
-        file_with({pages({{0x1000, std::vector<u8>(bytes)}})}),
-        "the length of a page from 4096 to 4096, found " + std::to_string(bytes));
+    expect_refused(file_with({pages({{0x1000, std::vector<u8>(bytes)}})}),
+                   "the length of a page from 4096 to 4096, found " + std::to_string(bytes));
   }
 }
 
@@ -94,8 +93,7 @@ TEST(EventRules, EntriesOfPageTablesLieAtMultiplesOf8) {
   for (const u64 off : {1, 3, 4, 7}) {
     for (const Stage stage : {Stage::Guest, Stage::Host}) {
       expect_refused(file_of({{Event{1, TableWrite{stage, 0x4000 + off, 7}}}}),
-                     "the address of an entry, a multiple of 8, found 0x400" +
-                         std::to_string(off));
+                     "the address of an entry, a multiple of 8, found 0x400" + std::to_string(off));
     }
   }
   EXPECT_EQ(read_all(file_of({{Event{1, TableWrite{Stage::Guest, ~u64{7}, 7}}}})).error, "");
@@ -210,11 +208,11 @@ TEST(EventRules, AsidsHaveTheBitsOfTheArchitecture) {
   for (const Architecture architecture : kArchitectures) {
     const unsigned bits = architecture == Architecture::X86_64 ? 12 : 16;
     const u64 end = u64{1} << bits;
-    const std::string message = "an ASID of " + std::to_string(bits) + " bits, found 0x1" +
-                                std::string(bits / 4, '0');
+    const std::string message =
+        "an ASID of " + std::to_string(bits) + " bits, found 0x1" + std::string(bits / 4, '0');
     expect_refused(file_of_events(architecture, {SpaceSwitch{0x1000, end}}), message);
-    expect_refused(
-        file_of_events(architecture, {fence_of(FenceScope::AddressAsid, 0, 0, 0, end)}), message);
+    expect_refused(file_of_events(architecture, {fence_of(FenceScope::AddressAsid, 0, 0, 0, end)}),
+                   message);
     EXPECT_EQ(read_all(file_of_events(architecture, {SpaceSwitch{0x1000, end - 1},
                                                      fence_of(FenceScope::Asid, 0, 0, 0, end - 1)}))
                   .error,
@@ -222,9 +220,9 @@ TEST(EventRules, AsidsHaveTheBitsOfTheArchitecture) {
   }
   EXPECT_EQ(read_all(file_of_events({}, {SpaceSwitch{0x1001, ~u64{0}}})).error, "");
   // There they are whatever tells processes apart.
-  EXPECT_EQ(read_all(file_of_events(Architecture::X86_64, {SpaceSwitch{0, ~u64{0}}}, Mode::User))
-                .error,
-            "");
+  EXPECT_EQ(
+      read_all(file_of_events(Architecture::X86_64, {SpaceSwitch{0, ~u64{0}}}, Mode::User)).error,
+      "");
 }
 
 TEST(EventRules, RootsLieAtMultiplesOfAPage) {
@@ -269,8 +267,7 @@ TEST(EventRules, ControlRegistersAreThoseOfTheArchitecture) {
       if (n == own) {
         EXPECT_EQ(read_all(file).error, "");
       } else {
-        EXPECT_THAT(read_all(file).error,
-                    HasSubstr(std::string(", found '") + kOwn[n] + "'"));
+        EXPECT_THAT(read_all(file).error, HasSubstr(std::string(", found '") + kOwn[n] + "'"));
       }
     }
   }
@@ -294,9 +291,9 @@ TEST(HeaderRules, PageTablesAreOfTheArchitecture) {
     for (std::string Header::*const stage : {&Header::guest_tables, &Header::host_tables}) {
       Header bad = header;
       bad.*stage = tables;
-      expect_refused(file_of_header(bad),
-                     "a format of page tables from x86_64-4 to x86_64-5, found '" +
-                         std::string(tables) + "'");
+      expect_refused(
+          file_of_header(bad),
+          "a format of page tables from x86_64-4 to x86_64-5, found '" + std::string(tables) + "'");
     }
   }
   header.guest_tables = "x86_64-5";
@@ -317,9 +314,10 @@ TEST(HeaderRules, MemoryIsOfOneKindAndNotEmpty) {
   header.memory = {{Stage::Guest, 0x1000, 0x9000, "ram"},
                    {Stage::Guest, 0x2000, 0x1000, "ram"},
                    {Stage::Guest, 0x4000, 0x1000, "rom"}};
-  expect_refused(file_of_header(header),
-                 "one kind of memory at 0x4000 of the guest, found 36864 bytes of 'ram' from 0x1000 "
-                 "on and 4096 bytes of 'rom' from 0x4000 on");
+  expect_refused(
+      file_of_header(header),
+      "one kind of memory at 0x4000 of the guest, found 36864 bytes of 'ram' from 0x1000 "
+      "on and 4096 bytes of 'rom' from 0x4000 on");
   header.memory[2].stage = Stage::Host;
   EXPECT_EQ(read_all(file_of_header(header)).error, "");
   header.memory[2] = {Stage::Guest, 0xa000, 0x1000, "rom"};

@@ -107,8 +107,10 @@ models::Task<> Hypervisor::leave_guest(u32 core) {
 void Hypervisor::take_vmid(u32 core) {
   if (!vmids_.is_current(vmid_)) {
     ++renewals_;
-    rolls_over_ = vmids_.renew(vmid_);
-    if (rolls_over_) ++schedule_.vmid_rollovers;
+    if (vmids_.renew(vmid_)) {
+      ++schedule_.vmid_rollovers;
+      vmids_.owe_fences(core);
+    }
     const Result<void> named = space_.set_vmid(vmid_.tag);
     models::check(named.ok(), "hypervisor", "a VMID that the tables can have", board_.wheel().now(),
                   vmid_.tag);
@@ -120,7 +122,7 @@ void Hypervisor::take_vmid(u32 core) {
 models::Task<> Hypervisor::enter_guest(u32 core) {
   Meter charges = meter(core, schedule_.cycles);
   put_place(core, Place::Host);
-  while (vmids_.is_fencing()) {
+  while (!vmids_.may_enter(core)) {
     models::Call others([&](models::Actor& owner) {
       vmids_.wait(owner, 0);
       return false;
@@ -130,7 +132,7 @@ models::Task<> Hypervisor::enter_guest(u32 core) {
   }
   if (must_fence_vmid(core)) {
     charges.add(co_await play(core, kVmidCause));
-    if (std::exchange(rolls_over_, false)) vmids_.end_fencing(board_.wheel());
+    if (vmids_.owes_fences(core)) vmids_.end_fences(board_.wheel());
   }
   co_await resume_guest(core, charges);
 }
@@ -139,11 +141,11 @@ models::Task<> Hypervisor::enter_guest(u32 core) {
 bool Hypervisor::must_fence_vmid(u32 core) {
   const bool is_first = entered_[core] != renewals_;
   entered_[core] = renewals_;
-  if (!rolls_over_ && !is_first) return false;
+  const bool rolls_over = vmids_.owes_fences(core);
+  if (!rolls_over && !is_first) return false;
   record(core);
   const Architecture architecture = recording_.architecture();
-  if (rolls_over_) {
-    vmids_.begin_fencing();
+  if (rolls_over) {
     recording_.fences(
         [&](auto&& sink) { emit_rollover(architecture, recording_.machine(), sink); });
   }
@@ -160,9 +162,10 @@ Cycle Hypervisor::kick_cycles() const {
 // What runs the guest has to leave it first.
 std::span<const models::InterruptTarget> Hypervisor::targets(u32 core) {
   targets_.clear();
-  if (!recording_.policy().interrupts && !rolls_over_) return targets_;
+  const bool rolls_over = vmids_.owes_fences(core);
+  if (!recording_.policy().interrupts && !rolls_over) return targets_;
   for (u32 n = 0; n < places_.size(); ++n) {
-    const bool concerned = rolls_over_ ? cores_.is_used(n) : places_[n] != Place::Never;
+    const bool concerned = rolls_over ? cores_.is_used(n) : places_[n] != Place::Never;
     if (n == core || !concerned) continue;
     targets_.push_back({n, cores_.in_guest(n) ? kick_cycles() : 0});
   }

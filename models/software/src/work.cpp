@@ -209,13 +209,20 @@ void Worker::store(std::size_t number) {
   const u64 set_meanwhile = memory.load(Hpa(step.where)) & ~step.before;
   const u64 was = page_of(step.before);
   const u64 is = page_of(step.after);
-  memory.store(Hpa(step.where), was == is ? step.after | set_meanwhile : step.after);
+  // Arm: S2AP[1] of an entry that forbids writes is no flag, but would permit them.
+  const auto with_flags = [&](u64 entry) {
+    using Stage2 = addrspace::Stage2<addrspace::Granule::k4K>;
+    const bool is_permission =
+        architecture_ == Architecture::AArch64 && !Stage2::is_writable(entry);
+    return entry | (is_permission ? set_meanwhile & ~Stage2::kWritable : set_meanwhile);
+  };
+  memory.store(Hpa(step.where), was == is ? with_flags(step.after) : step.after);
   if (was == is || set_meanwhile == 0) return;
   for (std::size_t n = 0; n < number; ++n) {
     const Step& part = work_.steps[n];
     const bool in_table = part.kind == Step::Kind::Write && part.where - is < kFrameBytes;
     if (!in_table || part.after == 0 || page_of(part.after) - was >= kLargest) continue;
-    memory.store(Hpa(part.where), memory.load(Hpa(part.where)) | set_meanwhile);
+    memory.store(Hpa(part.where), with_flags(memory.load(Hpa(part.where))));
   }
 }
 

@@ -389,5 +389,56 @@ TEST(Exit, HappensOnEveryArchitecture) {
   }
 }
 
+// One core makes a page read-only while the large leaf that it is in is written by another core's
+// walks: from the flag that they set in the leaf the page must not become writable, whenever they
+// do it while the leaf is split, which takes some 5000 cycles.
+TEST(Operation, AFlagSetWhileALeafIsSplitPermitsNothing) {
+  for (u32 at = 200'000; at < 206'000; at += 250) {
+    HypervisorShape shape;
+    shape.backend = Backend::eager(1);
+    shape.hardware_dirty = true;
+    GuestShape guest;
+    guest.tables = GuestTables::None;
+    guest.memory = {{0, u64{2} << 20}};
+    World world(guest, shape, Architecture::AArch64, 2);
+    HostOperation protect{HostOperation::Kind::Protect, Gpa(0x5000), kFrameBytes};
+    protect.access = addrspace::kRead;
+    world.streams[0].add({0, HostOperation{HostOperation::Kind::LogStart, Gpa(0), 0}});
+    world.streams[0].add({200'000, protect});
+    world.streams[1].add({0x9000, 0, 0, at, AccessKind::Write});
+    world.streams[1].add({0x5000, 0, 0, 400'000, AccessKind::Write});
+    world.run();
+    EXPECT_EQ(world.counts(1).forbidden, 1u) << at;
+  }
+}
+
+// The second one's fences come after the first one's, and nobody enters in between.
+TEST(Vmids, ThatAreTakenBackTwiceAreFencedTwiceBeforeAnybodyEnters) {
+  models::Wheel wheel;
+  struct Enterer : models::Actor {
+    Vmids* vmids;
+    std::vector<u32> entered;
+    void on_cycle(u32 core) override {
+      if (!vmids->may_enter(core)) return vmids->wait(*this, core);
+      entered.push_back(core);
+    }
+  } enterer;
+  Vmids vmids(4, 4);
+  enterer.vmids = &vmids;
+  vmids.owe_fences(1);
+  enterer.on_cycle(3);
+  vmids.owe_fences(2);
+  enterer.on_cycle(2);
+  EXPECT_TRUE(vmids.may_enter(1));
+  EXPECT_FALSE(vmids.may_all_enter());
+  vmids.end_fences(wheel);
+  wheel.run();
+  EXPECT_EQ(enterer.entered, std::vector{2u});
+  vmids.end_fences(wheel);
+  wheel.run();
+  EXPECT_EQ(enterer.entered, (std::vector{2u, 3u}));
+  EXPECT_TRUE(vmids.may_all_enter());
+}
+
 }  // namespace
 }  // namespace nestwalk::software

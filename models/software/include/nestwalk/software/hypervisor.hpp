@@ -63,7 +63,7 @@ class Hypervisor final : private Shootdowns {
   void end_guest(u32 core);
   /// Its VMID is its own, and nothing of another guest is left under it anywhere.
   bool may_begin_at_once() const {
-    return vmids_.is_current(vmid_) && !vmids_.is_fencing() && renewals_ == 0;
+    return vmids_.is_current(vmid_) && vmids_.may_all_enter() && renewals_ == 0;
   }
   /// A vCPU comes to a core: it gets a VMID, if that of its guest was taken back.
   void take_vmid(u32 core);
@@ -142,7 +142,6 @@ class Hypervisor final : private Shootdowns {
   Vmids::Holder vmid_;
   u32 renewals_ = 0;          ///< of its VMID
   std::vector<u32> entered_;  ///< by core: which of them ran there
-  bool rolls_over_ = false;   ///< it took all VMIDs back, and has to fence, or does
   std::function<void(u16)> heard_;
   ScheduleCounts schedule_;
   std::vector<models::InterruptTarget> targets_;

@@ -5,6 +5,9 @@
 // one that comes to a core again may need another.
 #pragma once
 
+#include <algorithm>
+#include <deque>
+
 #include "nestwalk/models/wheel.hpp"
 #include "nestwalk/software/tag_pool.hpp"
 
@@ -27,13 +30,19 @@ class Vmids {
   /// Whose guest is on the core; null for nobody's.
   void put_on(u32 core, Holder* holder) { on_core_[core] = holder; }
 
-  /// Since all were taken back, cores are being fenced: until then no guest comes to one.
-  void begin_fencing() { fencing_ = true; }
-  bool is_fencing() const { return fencing_; }
-  /// The actor runs when that is over.
+  /// All were taken back for the guest that comes to this core: every core has to be fenced from
+  /// there. Until that is done nobody enters a guest, and one core after the other does it.
+  void owe_fences(u32 core) { owing_.push_back(core); }
+  bool owes_fences(u32 core) const {
+    return std::find(owing_.begin(), owing_.end(), core) != owing_.end();
+  }
+  bool may_enter(u32 core) const { return owing_.empty() || owing_.front() == core; }
+  bool may_all_enter() const { return owing_.empty(); }
+  /// The actor runs when another core has done it.
   void wait(models::Actor& actor, u32 what) { waiting_.push_back({&actor, what}); }
-  void end_fencing(models::Wheel& wheel) {
-    fencing_ = false;
+  /// By the first of those that owe them.
+  void end_fences(models::Wheel& wheel) {
+    owing_.pop_front();
     for (const Waiting& each : waiting_) wheel.schedule(wheel.now(), *each.actor, each.what);
     waiting_.clear();
   }
@@ -45,7 +54,7 @@ class Vmids {
   };
   TagPool pool_;
   std::vector<Holder*> on_core_;
-  bool fencing_ = false;
+  std::deque<u32> owing_;  ///< cores
   std::vector<Waiting> waiting_;
 };
 
