@@ -158,7 +158,8 @@ void Mmu::account(Miss& miss) {
   WitnessStep told;
   told.kind = kSteps[static_cast<unsigned>(miss.doing)];
   told.address = miss.request.address;
-  told.hit = miss.state == State::SecondHit || miss.state == State::Done;
+  told.hit = miss.state == State::SecondHit || miss.state == State::SecondRefused ||
+             miss.state == State::Done;
   miss.request.witness->tell(now, told);
 }
 
@@ -176,6 +177,9 @@ void Mmu::account(Miss& miss) {
       case State::SecondHit:
         enter(first_level(miss.request.access), 0, miss, miss.found);
         set(*miss.outcome, miss.found, miss.request.address);
+        return finish(miss, number);
+      case State::SecondRefused:
+        refuse(miss, miss.found);
         return finish(miss, number);
       case State::SecondMissed:
         due = begin_walk(miss, number);
@@ -221,7 +225,8 @@ bool Mmu::look_second(Miss& miss, u32 number) {
   if (entry == nullptr) miss.changes[1] = second_tlb_.changes();
   if (entry != nullptr) {
     if (refuses(*entry, miss.request)) {
-      refuse(miss, *entry);
+      miss.found = *entry;
+      miss.state = State::SecondRefused;
     } else if (usable(*entry, miss.request)) {
       ++counts_.second_hits_of[static_cast<unsigned>(miss.request.access)];
       miss.found = *entry;

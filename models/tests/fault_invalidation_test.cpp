@@ -8,6 +8,8 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "nested_world.hpp"
 #include "nestwalk/models/mmu.hpp"
 
@@ -38,7 +40,9 @@ class Permission : public testing::Test, public Actor, private GrantHolder {
     const auto fully = [](std::vector<u8> shifts) {
       return CacheShape{{{1, 16, std::move(shifts), ReplacementKind::Lru}}, 1};
     };
-    return {{}, fully({12}), fully({12}), {1, fully({21, 30}), fully({21, 30}), fully({12})}};
+    CacheShape second = fully({12});
+    second.latency_cycles = 6;
+    return {{}, fully({12}), second, {1, fully({21, 30}), fully({21, 30}), fully({12})}};
   }
   void on_cycle(u32) override {}
   FaultKind access(u64 address, AccessKind kind) {
@@ -83,6 +87,27 @@ TEST_F(Permission, OfAGuestsLeaf) { expect_one_refusal(entry(0, kNone)); }
 TEST_F(Permission, OfAGuestsTable) { expect_one_refusal(entry(1, kNone)); }
 TEST_F(Permission, OfANestedLeaf) { expect_one_refusal(entry(kNone, 0)); }
 TEST_F(Permission, OfANestedTable) { expect_one_refusal(entry(kNone, 1)); }
+
+// Only the first TLB has its answer at once. The second one's lookup takes from cycle 1 to 7: what
+// a fence removes in cycle 3 refuses nothing in cycle 7.
+TEST_F(Permission, AFenceWithinTheSecondLookupComesBeforeItsRefusal) {
+  const Hpa leaf = entry(0, kNone);
+  world.memory.store(leaf, world.memory.load(leaf) & ~kWritable);
+  EXPECT_EQ(access(kVirtual, AccessKind::Read), FaultKind::None);
+  const auto all = [](const EntryKey&, const Translation&) { return true; };
+  mmu.data_tlb().drop_if(all);
+  struct Kernel : Actor {
+    std::function<void()> act;
+    void on_cycle(u32) override { act(); }
+  } kernel;
+  kernel.act = [&] {
+    world.memory.store(leaf, world.memory.load(leaf) | kWritable);
+    mmu.second_tlb().drop_if(all);
+    mmu.restart_misses();
+  };
+  world.wheel.schedule(world.wheel.now() + 3, kernel, 0);
+  EXPECT_EQ(access(kVirtual, AccessKind::Write), FaultKind::None);
+}
 
 TEST_F(Permission, AFaultSparesWhatIsOfOtherAddresses) {
   EXPECT_EQ(access(kOther, AccessKind::Read), FaultKind::None);

@@ -173,7 +173,15 @@ class Mmu final : public Actor {
 
  private:
   static constexpr u32 kNone = ~u32{0};
-  enum class State : u8 { First, FirstMissed, SecondHit, SecondMissed, Walking, Done };
+  enum class State : u8 {
+    First,
+    FirstMissed,
+    SecondHit,
+    SecondRefused,
+    SecondMissed,
+    Walking,
+    Done
+  };
   enum class Doing : u8 { FirstTlb, SecondTlb, Joined };  ///< what a miss that waits, waits for
   struct Miss {
     Request request;

@@ -209,24 +209,6 @@ class Waiter : public Actor {
   RestartScope* scope_ = nullptr;
 };
 
-/// Waits until a cycle.
-class Until : public Waiter {
- public:
-  Until(Wheel& wheel, Cycle at) : wheel_(&wheel), at_(at) {}
-  bool await_ready() const { return wheel_->advance(at_); }
-  template <class P>
-  void await_suspend(std::coroutine_handle<P> handle) {
-    park(handle);
-    wheel_->schedule(at_, *this, 0);
-  }
-  void await_resume() const {}
-
- private:
-  Wheel* wheel_;
-  Cycle at_;
-};
-static_assert(std::is_trivially_destructible_v<Until>);
-
 /// Waits until a cycle as an event on the wheel, even if no other is due before: whoever began the
 /// process goes on first.
 class EventAt : public Waiter {
@@ -240,10 +222,21 @@ class EventAt : public Waiter {
   }
   void await_resume() const {}
 
+ protected:
+  bool advances() const { return wheel_->advance(at_); }
+
  private:
   Wheel* wheel_;
   Cycle at_;
 };
+
+/// Waits until a cycle: goes on at once if no other event is due before.
+class Until : public EventAt {
+ public:
+  using EventAt::EventAt;
+  bool await_ready() const { return advances(); }
+};
+static_assert(std::is_trivially_destructible_v<Until>);
 
 /// Waits for what is begun by `begin(Actor&)` and ends by calling that actor: false if it has not
 /// ended yet. A named object: see above.
