@@ -43,7 +43,7 @@ TEST(SideDataRules, PagesLieAtMultiplesOfTheirSize) {
 }
 
 TEST(SideDataRules, PagesHave4096Bytes) {
-  for (const std::size_t bytes : {0, 16, 4095, 4097, 8192}) {
+  for (const std::size_t bytes : {0u, 16u, 4095u, 4097u, 8192u}) {
     expect_refused(file_with({pages({{0x1000, std::vector<u8>(bytes)}})}),
                    "the length of a page from 4096 to 4096, found " + std::to_string(bytes));
   }
@@ -90,7 +90,7 @@ TEST(SideDataRules, SalvageKeepsWhatWasSaidFirst) {
 }
 
 TEST(EventRules, EntriesOfPageTablesLieAtMultiplesOf8) {
-  for (const u64 off : {1, 3, 4, 7}) {
+  for (const u64 off : {1u, 3u, 4u, 7u}) {
     for (const Stage stage : {Stage::Guest, Stage::Host}) {
       expect_refused(file_of({{Event{1, TableWrite{stage, 0x4000 + off, 7}}}}),
                      "the address of an entry, a multiple of 8, found 0x400" + std::to_string(off));
@@ -170,7 +170,7 @@ TEST(AccessRules, FirstAccessOfAStreamContinuesNone) {
   const Stream late = {Event{1, VmEntry{}}, Event{1, VmEntry{}}, rest};
   expect_refused(file_of({{}, late}, {.block_records = 2}), message);
   const Stream stream = {read_of(0x1ffc), Event{1, VmEntry{}}, rest, rest};
-  for (const u32 records : {1, 2, 3, 4}) {
+  for (const u32 records : {1u, 2u, 3u, 4u}) {
     EXPECT_EQ(read_all(file_of({stream}, {.block_records = records})).error, "");
   }
 }
