@@ -7,10 +7,9 @@
 // for several. A wait until a cycle is granted at once when no other event is due before it
 // (Wheel::advance); otherwise it is an event on the wheel. Both ways have the same results.
 //
-// Frames come from a pool, so that after the first few nothing is allocated. An exception leaves a
-// task through whoever awaits it; out of a Process, through the wheel's caller. A task may be
-// destroyed while it waits; what it waited for must not happen any more: the wheel that has its
-// event does not run again.
+// Frames come from a pool, so that after the first few nothing is allocated. An exception is
+// rethrown in the awaiting task, and from a Process to the caller of Wheel::run_until. A task may
+// be destroyed while it waits, if the wheel that has its event does not run again.
 //
 // Compilers: GCC 11 and 12 destroy temporaries of a `co_await` expression wrongly (GCC bug 99576),
 // so awaitables are trivially destructible, or named objects.
@@ -186,7 +185,7 @@ class [[nodiscard]] Task {
   Handle handle_;
 };
 
-/// Has a task wait: for an event on the wheel, or for whoever resumes it.
+/// Suspends a task until this actor runs: from the wheel, or called by a lock or a component.
 class Waiter : public Actor {
  public:
   void on_cycle(u32) final {
@@ -209,8 +208,8 @@ class Waiter : public Actor {
   RestartScope* scope_ = nullptr;
 };
 
-/// Waits until a cycle as an event on the wheel, even if no other is due before: whoever began the
-/// process goes on first.
+/// Waits until a cycle as an event on the wheel, even if no other event is due before. The code
+/// that started the process runs on first.
 class EventAt : public Waiter {
  public:
   EventAt(Wheel& wheel, Cycle at) : wheel_(&wheel), at_(at) {}
@@ -341,8 +340,8 @@ class Restartable final : public RestartScope {
 template <class Begin>
 Restartable(Begin) -> Restartable<typename decltype(std::declval<Begin&>()())::Result, Begin>;
 
-/// Tasks that run side by side, until all have ended: `co_await group;` A restart of whoever awaits
-/// them waits for that, too.
+/// Concurrent tasks. `co_await group;` waits until all have ended; a restart that is requested
+/// meanwhile takes effect after that.
 class TaskGroup {
  public:
   explicit TaskGroup(Wheel& wheel) : wheel_(wheel) {}

@@ -103,7 +103,7 @@ class Meter {
     Part part_;
   };
   Spending<models::Until> spend(Part part, Cycle cycles) { return {*this, part, now() + cycles}; }
-  /// As an event: whoever began this goes on first.
+  /// The same as an event on the wheel (EventAt).
   Spending<models::EventAt> spend_as_event(Part part, Cycle cycles) {
     return {*this, part, now() + cycles};
   }

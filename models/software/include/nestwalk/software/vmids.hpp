@@ -40,7 +40,7 @@ class Vmids {
   bool may_all_enter() const { return owing_.empty(); }
   /// The actor runs when another core has done it.
   void wait(models::Actor& actor, u32 what) { waiting_.push_back({&actor, what}); }
-  /// By the first of those that owe them.
+  /// The first core that owes fences has completed them.
   void end_fences(models::Wheel& wheel) {
     owing_.pop_front();
     for (const Waiting& each : waiting_) wheel.schedule(wheel.now(), *each.actor, each.what);
