@@ -353,28 +353,32 @@ TEST_F(Processes, DoNotFillTheStackWithTasksThatNeverWait) {
   EXPECT_EQ(sum, 0u);
 }
 
-TEST_F(Processes, AreCalledByActors) {
-  struct Caller : Actor {
-    Processes* test;
-    Calls calls;
-    u64 result = 0;
-    u32 rounds = 0;
-    void on_cycle(u32 what) override {
-      ++rounds;
-      // From within the end of a call, another one begins.
-      if (what != 3) calls.run(delayed(test->wheel), result, *this, what + 1);
-    }
-    static Task<u64> delayed(Wheel& wheel) {
-      co_await EventAt(wheel, wheel.now() + 5);
-      co_return wheel.now();
-    }
-  } caller;
-  caller.test = this;
-  caller.on_cycle(0);
-  EXPECT_EQ(caller.rounds, 1u);
+// It is woken behind what is due in the cycle, and once; with nobody waiting, nothing happens.
+TEST_F(Processes, WaitForASignal) {
+  Signal signal;
+  std::vector<std::string> log;
+  Process process;
+  signal.wake(wheel);
+  process.start([](Signal& waits_for, std::vector<std::string>& told) -> Task<> {
+    co_await waits_for;
+    told.push_back("first");
+    co_await waits_for;
+    told.push_back("second");
+  }(signal, log));
   wheel.run();
-  EXPECT_EQ(caller.rounds, 4u);
-  EXPECT_EQ(caller.result, 15u);
+  EXPECT_TRUE(log.empty());
+  EXPECT_TRUE(signal.is_awaited());
+  struct Other : Actor {
+    std::vector<std::string>* log;
+    void on_cycle(u32) override { log->push_back("other"); }
+  } other;
+  other.log = &log;
+  wheel.schedule(wheel.now(), other, 0);
+  signal.wake(wheel);
+  signal.wake(wheel);
+  wheel.run();
+  EXPECT_EQ(log, (std::vector<std::string>{"other", "first"}));
+  EXPECT_TRUE(process.is_running());
 }
 
 }  // namespace

@@ -122,11 +122,13 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, const 
   vcpus_[0]->set_agenda(software::Agenda(shape.hypervisor.schedule));
 }
 
-void VirtualMachine::begin() { cores_.ask(first_core_, *this, board_.wheel().now()); }
-
-void VirtualMachine::on_core() { start_.start(start()); }
+void VirtualMachine::begin() { start_.start(start()); }
 
 models::Task<> VirtualMachine::start() {
+  models::Call core([this](models::Actor& owner) {
+    return cores_.ask(first_core_, owner, board_.wheel().now());
+  });
+  co_await core;
   co_await hypervisor_->begin(memory_, shape_.hypervisor.backend);
   cores_.give_up(first_core_, board_.wheel().now());
   if (hypervisor_->begin_error()) co_return;

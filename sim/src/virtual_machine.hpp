@@ -20,7 +20,7 @@ struct GuestSource {
   std::function<void(software::ReplayedTables&)> load;
 };
 
-class VirtualMachine final : private software::Cores::User {
+class VirtualMachine final {
  public:
   /// Where it runs.
   struct Host {
@@ -56,7 +56,6 @@ class VirtualMachine final : private software::Cores::User {
   void add_to(software::Totals& totals, models::Cycle now) const;
 
  private:
-  void on_core() override;  // it may give the guest its memory
   models::Task<> start();
 
   VmShape shape_;

@@ -20,6 +20,19 @@ constexpr const char* kWhose = "the guest's kernel";
 
 }  // namespace
 
+const char* reason_of(GuestOutcome outcome) {
+  switch (outcome) {
+    case GuestOutcome::OutOfMemory:
+      return "the guest is out of memory";
+    case GuestOutcome::Failed:
+      return "the host is out of memory";
+    case GuestOutcome::InKernel:
+      return "the trace accesses what is beyond guest.memory, where the guest kernel's tables are";
+    default:
+      return "the guest's kernel lost its own memory";
+  }
+}
+
 MemoryRange Guest::kernel_memory(const GuestShape& shape) {
   u64 bytes = 0;
   for (const MemoryRange& range : shape.memory) bytes += range.bytes;

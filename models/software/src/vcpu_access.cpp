@@ -21,90 +21,11 @@ Access access_of(const models::Fault& fault) {
 
 }  // namespace
 
-bool Vcpu::spend(Cycle cycles) {
-  models::Wheel& wheel = board_.wheel();
-  if (wheel.advance(wheel.now() + cycles)) return true;
-  gap_end_ = wheel.now() + cycles;
-  wheel.schedule(gap_end_, *this, kFront);
-  return false;
-}
-
-// What the instructions before the next access or event take.
-Cycle Vcpu::gap(u64 instructions) {
-  counts_.instructions += instructions;
-  if (counts_.instructions >= watched_) [[unlikely]]
-    order_->moved();
-  const Cycle cycles = pace_.cycles(instructions);
-  counts_.instruction_cycles += cycles;
-  gap_lost_ = cores_.lost(number_);
-  counts_.interrupted_cycles += gap_lost_;
-  return cycles + gap_lost_;
-}
-
-// There is an access or an event that comes next; false at the end.
-bool Vcpu::fetch_batch() {
-  for (;;) {
-    const bool has_access = at_ != batch_.accesses.size();
-    if (!has_access && batch_.event != nullptr) return true;
-    if (left_ == 0 && !begin_rest()) return finish();
-    if (has_access) return true;
-    at_ = 0;
-    if (!stream_.next(batch_)) return finish();
-    // Not before: a vCPU without records takes no memory for it.
-    if (compares_ && known_.empty()) known_.resize(kKnownPages);
-  }
-}
-
-// What comes after the warm-up; false if nothing does.
-bool Vcpu::begin_rest() {
-  if (rest_ == 0) return false;
-  left_ += std::exchange(rest_, 0);
-  if (milestones_ != nullptr) milestones_->on_warm(vcpu_);
-  return true;
-}
-
-// In order ---------------------------------------------------------------------------------------
-
-// From state to state, as long as the next one is due in this cycle. Flat: calls would cost as much
-// as what they do.
-[[gnu::flatten]] void Vcpu::play_in_order() {
-  Slot& slot = slots_[0];
-  for (;;) {
-    if (!slot.done) {
-      if (!perform(slot, 0)) return;
-      retire(slot);
-    }
-    if (front_ == Front::Next) [[likely]] {
-      if (may_play_at_once()) {
-        if (!play_at_once()) return;
-        if (!slot.done) continue;
-      }
-      if (!fetch_record()) return;
-      front_ = needs_attention() ? Front::Attend : Front::Ready;
-    }
-    if (front_ == Front::Ready) [[likely]] {
-      const bool event = at_ == batch_.accesses.size();
-      front_ = event ? Front::Event : Front::Issue;
-      if (!spend(gap(event ? batch_.event->instructions : batch_.accesses[at_].instructions)))
-        return;
-    }
-    if (front_ == Front::Issue) [[likely]] {
-      front_ = Front::Next;
-      slot.access = &batch_.accesses[at_++];
-      begin(slot);
-      continue;
-    }
-    if (!rare_front()) return;
-  }
-}
-
-// An access ---------------------------------------------------------------------------------------
-
 void Vcpu::begin(Slot& slot) {
   slot.number = issued();
   --left_;
   slot.issued = slot.mark = board_.wheel().now();
-  slot.state = State::Translate;
+  slot.state = State::Translates;
   slot.done = slot.left_out = slot.was_refused = false;
   slot.witness = nullptr;
   if (slot.number >= next_told_) [[unlikely]] {
@@ -116,70 +37,82 @@ void Vcpu::begin(Slot& slot) {
     leave_out(slot);
 }
 
-bool Vcpu::leave_out(Slot& slot) {
-  end_fault(slot);
-  slot.left_out = true;
-  slot.state = State::Over;
-  return true;
-}
-
-// Until the access has to wait; true when it is over.
-bool Vcpu::perform(Slot& slot, u32 index) {
-  const GuestAccess& access = *slot.access;
+// One access after the other, each from its translation to its end. One that has begun already
+// goes on (play_at_once). Nothing is counted any more when the vCPU has stopped.
+models::Task<> Vcpu::play_accesses(Slot& slot) {
   for (;;) {
-    switch (slot.state) {
-      case State::Translate:
-        if (!known_.empty() && disagrees(slot)) return handle_guest_fault(slot);
-        if (replayed_ != nullptr && !replayed_->prepare(number_, access)) return leave_out(slot);
-        slot.state = State::Translated;
-        slot.told = hypervisor_.watcher() != nullptr && tell_of_hit(slot);
-        if (!core_.mmu->translate({access.address, access.kind, true, slot.witness, this}, *this,
-                                  index, slot.outcome)) {
-          return false;
-        }
-        [[fallthrough]];
-      case State::Translated: {
-        const Cycle now = board_.wheel().now();
-        counts_.translation_cycles += now - slot.mark;
-        slot.mark = now;
-        if (slot.witness != nullptr) [[unlikely]]
-          witness_translation(slot);
-        if (slot.outcome.fault) [[unlikely]] {
-          if (!after_translation(slot)) return false;
-          break;
-        }
-        // Somebody else's fault brought what it needs.
-        if (slot.faulting) [[unlikely]] {
-          end_fault(slot);
-          wake_front();
-        }
-        if (hypervisor_.watcher() != nullptr && !slot.told) [[unlikely]]
-          tell(slot, slot.outcome.host);
-        if (replayed_ != nullptr) [[unlikely]]
-          replayed_->judge(number_, slot.number, access, slot.outcome);
-        slot.state = State::Accessed;
-        if (!access_memory(slot, index)) return false;
-        [[fallthrough]];
+    while (slot.state == State::Translates) {
+      if (!known_.empty() && !slot.has_begun && disagrees(slot)) {
+        co_await call_kernel(slot);
+        if (has_stopped()) co_return;
+        continue;
       }
-      case State::Accessed: {
-        const Cycle now = board_.wheel().now();
-        count_data(access.kind, slot.served, now - slot.mark);
-        if (slot.witness != nullptr) [[unlikely]]
-          witness_data(slot);
-        return true;
+      if (replayed_ != nullptr && !replayed_->prepare(number_, *slot.access)) {
+        leave_out(slot);
+        break;
       }
-      case State::Over:
-        return true;
-      default:
-        if (!rare_step(slot)) return false;
+      co_await slot.translation;
+      if (has_stopped()) co_return;
+      end_translation(slot);
+      if (!slot.outcome.fault) [[likely]] {
+        use_translation(slot);
+        slot.state = State::HasAddress;
+        break;
+      }
+      co_await take_fault(slot);
+      if (has_stopped()) co_return;
     }
+    if (slot.state == State::HasAddress) {
+      co_await slot.data;
+      if (has_stopped()) co_return;
+      count_data(slot.access->kind, slot.served, board_.wheel().now() - slot.mark);
+      if (slot.witness != nullptr) [[unlikely]]
+        witness_data(slot);
+    }
+    retire(slot);
+    co_await slot.next;
   }
 }
 
-bool Vcpu::access_memory(Slot& slot, u32 index) {
+bool Vcpu::translate(Slot& slot, models::Actor& owner) {
+  if (std::exchange(slot.has_begun, false)) return slot.is_over;
+  const GuestAccess& access = *slot.access;
+  slot.told = hypervisor_.watcher() != nullptr && tell_of_hit(slot);
+  return core_.mmu->translate({access.address, access.kind, true, slot.witness, this}, owner, 0,
+                              slot.outcome);
+}
+
+void Vcpu::end_translation(Slot& slot) {
+  const Cycle now = board_.wheel().now();
+  counts_.translation_cycles += now - slot.mark;
+  slot.mark = now;
+  if (slot.witness != nullptr) [[unlikely]]
+    witness_translation(slot);
+}
+
+void Vcpu::use_translation(Slot& slot) {
+  // Another access's fault brought what it needs.
+  if (slot.faulting) [[unlikely]] {
+    end_fault(slot);
+    turn_.wake_by_wheel();
+  }
+  if (hypervisor_.watcher() != nullptr && !slot.told) [[unlikely]]
+    tell(slot, slot.outcome.host);
+  if (replayed_ != nullptr) [[unlikely]]
+    replayed_->judge(number_, slot.number, *slot.access, slot.outcome);
+}
+
+bool Vcpu::access_memory(Slot& slot, models::Actor& owner) {
+  if (std::exchange(slot.has_begun, false)) return slot.is_over;
   const AccessKind kind = slot.access->kind;
   return board_.hierarchy().access(path_of(kind == AccessKind::Execute), Hpa(slot.outcome.host),
-                                   kind == AccessKind::Write, *this, index, slot.served);
+                                   kind == AccessKind::Write, owner, 0, slot.served);
+}
+
+void Vcpu::leave_out(Slot& slot) {
+  end_fault(slot);
+  slot.left_out = true;
+  slot.state = State::Over;
 }
 
 // The first TLB has its translation at once: a fence within its latency comes too late for it.
@@ -216,47 +149,6 @@ void Vcpu::retire(Slot& slot) {
   count_access(slot.access->kind, latency);
 }
 
-// Whatever was missing may be there: again. The time went to `cycles`.
-void Vcpu::again(Slot& slot, Cycle& cycles) {
-  const Cycle now = board_.wheel().now();
-  cycles += now - slot.mark;
-  slot.mark = now;
-  if (slot.witness != nullptr && slot.state == State::Held) [[unlikely]]
-    witness_held(slot);
-  core_.witness = nullptr;
-  slot.state = State::Translate;
-}
-
-// The end of what a fault needed; true if the next state is due in this cycle.
-bool Vcpu::rare_step(Slot& slot) {
-  switch (slot.state) {
-    case State::Exited:
-      if (backed_ == FaultOutcome::OutOfMemory) return stop("the host is out of memory");
-      again(slot, counts_.exit_cycles);
-      end_fault(slot);
-      if (resolved(backed_)) {
-        if (replayed_ != nullptr) replayed_->backed(slot.outcome.fault.guest_physical);
-        wake_front();
-        return true;
-      }
-      // A device answered, or the guest would have been told of an error: the access is over.
-      ++(backed_ == FaultOutcome::NoPermission ? counts_.forbidden : counts_.emulated);
-      slot.state = State::Over;
-      return true;
-    case State::GuestHandled:
-      if (handled_ != GuestOutcome::Mapped && handled_ != GuestOutcome::NoAddress) {
-        return stop(reason());
-      }
-      again(slot, counts_.guest_cycles);
-      if (handled_ == GuestOutcome::NoAddress) return leave_out(slot);
-      end_fault(slot);
-      wake_front();
-      return true;
-    default:
-      return false;
-  }
-}
-
 // Was it seen before that the guest's tables have the page for the address that the trace says?
 bool Vcpu::known_to_agree(const GuestAccess& access) const {
   if (!access.is(GuestAccess::kGuestPhysical)) return true;
@@ -282,7 +174,10 @@ bool Vcpu::disagrees(const Slot& slot) {
   return false;
 }
 
-bool Vcpu::after_translation(Slot& slot) {
+// Faults ------------------------------------------------------------------------------------------
+
+// After it, the access translates again, or is over.
+models::Task<> Vcpu::take_fault(Slot& slot) {
   const models::Fault& fault = slot.outcome.fault;
   if (slot.witness != nullptr) [[unlikely]]
     witness_fault(slot);
@@ -290,32 +185,80 @@ bool Vcpu::after_translation(Slot& slot) {
     using Answer = ReplayedTables::Answer;
     const Answer answer =
         replayed_->answer(number_, slot.number, *slot.access, fault, slot.was_refused);
-    slot.state = State::Translate;
-    if (answer == Answer::Again) return true;
-    if (answer == Answer::Over) return leave_out(slot);
+    if (answer == Answer::Again) co_return;
+    if (answer == Answer::Over) {
+      leave_out(slot);
+      co_return;
+    }
   }
   if (fault.nested) {
-    if (hold(slot)) return false;
-    take_fault(slot, State::Exited);
-    ++counts_.exits;
-    calls_.run(hypervisor_.handle(number_, Gpa(fault.guest_physical), access_of(fault)), backed_,
-               *this, index_of(slot));
-    return false;
+    co_await leave_guest(slot);
+  } else if (guest_ == nullptr || fault.kind == models::FaultKind::BadAddress) {
+    leave_out(slot);  // without a first stage there is nobody to ask
+  } else {
+    co_await call_kernel(slot);
   }
-  // Without a first stage there is nobody to ask.
-  if (guest_ == nullptr || fault.kind == models::FaultKind::BadAddress) return leave_out(slot);
-  return handle_guest_fault(slot);
 }
 
-bool Vcpu::handle_guest_fault(Slot& slot) {
-  if (hold(slot)) return false;
-  take_fault(slot, State::GuestHandled);
+models::Task<> Vcpu::leave_guest(Slot& slot) {
+  if (is_early(slot)) {
+    co_await hold(slot);
+    co_return;
+  }
+  begin_handling(slot, State::Exited);
+  ++counts_.exits;
+  const Gpa gpa(slot.outcome.fault.guest_physical);
+  const FaultOutcome outcome =
+      co_await hypervisor_.handle(number_, gpa, access_of(slot.outcome.fault));
+  if (outcome == FaultOutcome::OutOfMemory) {
+    stop("the host is out of memory");
+    co_return;
+  }
+  end_handling(slot, counts_.exit_cycles);
+  end_fault(slot);
+  if (resolved(outcome)) {
+    if (replayed_ != nullptr) replayed_->backed(gpa.value());
+    turn_.wake_by_wheel();
+    co_return;
+  }
+  // A device answered, or the guest would have been told of an error: the access is over.
+  ++(outcome == FaultOutcome::NoPermission ? counts_.forbidden : counts_.emulated);
+  slot.state = State::Over;
+}
+
+models::Task<> Vcpu::call_kernel(Slot& slot) {
+  if (is_early(slot)) {
+    co_await hold(slot);
+    co_return;
+  }
+  begin_handling(slot, State::InKernel);
   ++counts_.guest_faults;
   std::optional<Gpa> recorded;
   if (slot.access->is(GuestAccess::kGuestPhysical)) recorded = Gpa(slot.access->guest_physical);
-  calls_.run(guest_->handle(number_, Gva(slot.access->address), recorded), handled_, *this,
-             index_of(slot));
-  return false;
+  const GuestOutcome outcome =
+      co_await guest_->handle(number_, Gva(slot.access->address), recorded);
+  if (outcome != GuestOutcome::Mapped && outcome != GuestOutcome::NoAddress) {
+    stop(reason_of(outcome));
+    co_return;
+  }
+  end_handling(slot, counts_.guest_cycles);
+  if (outcome == GuestOutcome::NoAddress) {
+    leave_out(slot);
+    co_return;
+  }
+  end_fault(slot);
+  turn_.wake_by_wheel();
+}
+
+// A fault is taken when all before it is over: until then nobody knows that it will be.
+models::Task<> Vcpu::hold(Slot& slot) {
+  begin_fault(slot);
+  slot.state = State::Held;
+  co_await slot.turn;
+  if (has_stopped()) co_return;
+  end_handling(slot, counts_.held_cycles);
+  if (slot.witness != nullptr) [[unlikely]]
+    witness_held(slot);
 }
 
 void Vcpu::begin_fault(Slot& slot) {
@@ -326,18 +269,19 @@ void Vcpu::end_fault(Slot& slot) {
   if (std::exchange(slot.faulting, false)) --faulting_;
 }
 
-void Vcpu::take_fault(Slot& slot, State state) {
+void Vcpu::begin_handling(Slot& slot, State state) {
   begin_fault(slot);
   slot.state = state;
   core_.witness = slot.witness;
 }
 
-// A fault is taken when all before it is over: until then nobody knows that it will be.
-bool Vcpu::hold(Slot& slot) {
-  if (slots_.size() == 1 || slot.number == oldest_) return false;
-  begin_fault(slot);
-  slot.state = State::Held;
-  return true;
+// The access translates again. What it did until now took `cycles`.
+void Vcpu::end_handling(Slot& slot, Cycle& cycles) {
+  const Cycle now = board_.wheel().now();
+  cycles += now - slot.mark;
+  slot.mark = now;
+  slot.state = State::Translates;
+  core_.witness = nullptr;
 }
 
 // What the time goes to that it spends in its state.
@@ -345,24 +289,15 @@ Cycle& Vcpu::cycles_of(VcpuCounts& counts, const Slot& slot) {
   switch (slot.state) {
     case State::Exited:
       return counts.exit_cycles;
-    case State::GuestHandled:
+    case State::InKernel:
       return counts.guest_cycles;
     case State::Held:
       return counts.held_cycles;
-    case State::Accessed:
+    case State::HasAddress:
       return counts.data_of(slot.access->kind, slot.served).cycles;
     default:
       return counts.translation_cycles;
   }
-}
-
-// With a window -----------------------------------------------------------------------------------
-
-void Vcpu::go_on(u32 index) {
-  Slot& slot = slots_[index];
-  if (slot.done || !perform(slot, index)) return;  // all is done when the vCPU had to stop
-  retire(slot);
-  free_slots();
 }
 
 // For a witness ----------------------------------------------------------------------------------

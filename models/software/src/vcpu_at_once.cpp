@@ -1,12 +1,13 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// In order, on the straight way: accesses while nothing else is due on the wheel, without states.
+// In order, while nothing else is due on the wheel: a plain loop over accesses, without a process.
 //
 // Most hit the first TLB and the first cache: these are only counted. A walk or a reference that
-// has to wait after all goes on as an access that is under way. What needs more than a translation
-// and its data is left to the usual way, which looks everything up again: before an access is left,
-// nothing may have been counted, and to look something up twice in a row changes nothing.
+// has to wait after all, or a fault, goes on as an access that has begun. What needs more than a
+// translation and its data is left to the usual way, which looks everything up again: before an
+// access is left, nothing may have been counted, and to look something up twice in a row changes
+// nothing.
 
 #include <algorithm>
 
@@ -22,13 +23,12 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
 
 }  // namespace
 
-// False if an access waits. True if something is due in this cycle: the next record; or, if the
-// slot is not done, what its access needs after a fault.
-[[gnu::flatten]] bool Vcpu::play_at_once() {
+// If the slot is not done then, its access is to go on.
+[[gnu::flatten]] void Vcpu::play_at_once() {
   models::Wheel& wheel = board_.wheel();
   models::Mmu& mmu = *core_.mmu;
   models::MemoryHierarchy& hierarchy = board_.hierarchy();
-  Slot& slot = slots_[0];
+  Slot& slot = *slots_[0];
   const auto quiet_until = [&] { return std::min(wheel.quiet_until(), attention_); };
   constexpr AccessKind kKinds[] = {AccessKind::Read, AccessKind::Write, AccessKind::Execute};
   Cycle first_cycles[std::size(kKinds)];  // of what the first TLB and the first cache have
@@ -50,7 +50,6 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
   Pace pace = pace_;
   u64 instructions = counts_.instructions;
   u64 hits[std::size(kKinds)] = {};
-  bool waits = false;
   for (; next != last; ++next) {
     const GuestAccess& access = *next;
     const auto path = path_of(access.kind == AccessKind::Execute);
@@ -90,19 +89,20 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
         slot.outcome.host = second.found->host_of(access.address);
       } else {
         at_ = static_cast<std::size_t>(next - all) + 1;  // for who looks what is upcoming
-        over = mmu.walk({access.address, access.kind, true, nullptr, this}, *this, 0, slot.outcome);
+        over = mmu.walk({access.address, access.kind, true, nullptr, this}, slot.translation, 0,
+                        slot.outcome);
         translated = wheel.now();
       }
     }
     pace = then;
     instructions = passed;
-    slot.state = State::Translated;
+    slot.state = State::Translates;
     slot.mark = issued;
     if (over && !slot.outcome.fault) {
       counts_.translation_cycles += translated - issued;
-      slot.state = State::Accessed;
+      slot.state = State::HasAddress;
       slot.mark = translated;
-      over = hierarchy.access(path, Hpa(slot.outcome.host), write, *this, 0, slot.served);
+      over = hierarchy.access(path, Hpa(slot.outcome.host), write, slot.data, 0, slot.served);
     }
     if (!over || slot.outcome.fault) {
       slot.access = &access;
@@ -110,8 +110,9 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
       slot.issued = now = issued;
       slot.witness = nullptr;
       slot.done = slot.left_out = false;
+      slot.has_begun = true;
+      slot.is_over = over;
       ++next;
-      waits = !over;
       break;
     }
     now = wheel.now();
@@ -137,7 +138,6 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
     in_accesses += of_kind * first_cycles[index(kind)];
   }
   counts_.instruction_cycles += now - began - in_accesses;
-  return !waits;
 }
 
 }  // namespace nestwalk::software

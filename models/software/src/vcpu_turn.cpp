@@ -11,28 +11,30 @@
 
 namespace nestwalk::software {
 
-// What was due besides the stream, one after the other; then the next record.
-bool Vcpu::attend() {
-  const Cycle now = board_.wheel().now();
-  if (agenda_.next() <= now) {
-    if (falls_behind(now)) {
-      const ScheduledOperation& due = agenda_.due();
-      return stop(std::string("the schedule's ") +
-                  kOperationNames[static_cast<unsigned>(due.operation.kind)] + " every " +
-                  std::to_string(due.every) +
-                  " cycles takes longer than that, so the guest never"
-                  " goes on");
+// What is due besides the stream, one after the other.
+models::Task<> Vcpu::attend() {
+  for (;;) {
+    const Cycle now = board_.wheel().now();
+    if (agenda_.next() <= now) {
+      if (falls_behind(now)) {
+        const ScheduledOperation& due = agenda_.due();
+        stop(std::string("the schedule's ") +
+             kOperationNames[static_cast<unsigned>(due.operation.kind)] + " every " +
+             std::to_string(due.every) +
+             " cycles takes longer than that, so the guest never goes on");
+        co_return;
+      }
+      begin_pause(&VcpuCounts::operation_cycles);
+      co_await hypervisor_.operate(number_, agenda_.take());
+      end_pause();
+    } else if (cores_.must_give_up(number_, now)) {
+      co_await leave_core();
+    } else {
+      break;
     }
-    begin_pause(&VcpuCounts::operation_cycles);
-    front_ = Front::Attended;
-    calls_.run(hypervisor_.operate(number_, agenda_.take()), *this, kFront);
-    return false;
   }
-  if (cores_.must_give_up(number_, now)) return leave_core(Front::Attend);
   cores_.set_alarm(number_, agenda_.next());
   operations_in_a_row_ = 0;
-  front_ = Front::Ready;
-  return true;
 }
 
 // A burst ends, and what piled up while others had the core is made up for; but where so many
@@ -45,59 +47,57 @@ bool Vcpu::falls_behind(Cycle now) {
   return late >= std::exchange(late_before_, late) && agenda_.due().times > kMostInARow;
 }
 
-bool Vcpu::leave_core(Front resume) {
-  resume_ = resume;
-  front_ = Front::Leaving;
-  regime_ = core_.mmu->regime();
-  begin_pause(&VcpuCounts::scheduling_cycles);
-  calls_.run(hypervisor_.leave_guest(number_), *this, kFront);
-  return false;
-}
-
-void Vcpu::left_core() {
-  end_pause();
-  mmu_totals_ = mmu_totals();
-  has_core_ = false;
-  owed_ = cores_.lost(number_);
-  front_ = Front::Away;
-  const Cycle now = board_.wheel().now();
-  begin_pause(out_of_turn_ ? &VcpuCounts::ordered_cycles : &VcpuCounts::waiting_cycles);
-  if (!out_of_turn_) cores_.ask(number_, *this, now);
-  cores_.give_up(number_, now);
-}
-
-void Vcpu::on_core() {
+// The vCPU has the core. What the core did for others does not count as its own.
+models::Task<> Vcpu::come_to_core(bool is_first) {
   end_pause();
   mmu_before_ = core_.mmu->totals();
   has_core_ = true;
   if (guest_ != nullptr) guest_->put_on(number_, vcpu_);
   if (replayed_ != nullptr) replayed_->put_on(number_, vcpu_);
-  const bool is_first = front_ == Front::Begin;
   if (is_first && hypervisor_.may_begin_at_once()) {
     core_.mmu->set_regime(regime_);
     hypervisor_.begin_guest(number_);
     cores_.set_alarm(number_, agenda_.next());
-    return board_.wheel().schedule(board_.wheel().now(), *this, kFront);
+    co_await models::EventAt(board_.wheel(), board_.wheel().now());
+    co_return;
   }
-  if (is_first) resume_ = Front::Begin;
   begin_pause(&VcpuCounts::scheduling_cycles);
-  front_ = Front::Arriving;
   hypervisor_.take_vmid(number_);
   if (regime_.vmid != hypervisor_.vmid() && (regime_.guest.on() || regime_.nested.on())) {
     regime_.vmid = hypervisor_.vmid();
     regime_ = regime_.tagged(board_.tags());
   }
   core_.mmu->set_regime(regime_);
-  calls_.run(hypervisor_.enter_guest(number_), *this, kFront);
-}
-
-bool Vcpu::arrive() {
+  co_await hypervisor_.enter_guest(number_);
   end_pause();
   cores_.owe(number_, std::exchange(owed_, 0));
   cores_.begin_slice(number_, board_.wheel().now());
   cores_.set_alarm(number_, agenda_.next());
-  front_ = resume_;
-  return true;
+}
+
+// Gives the core up, and comes back to it: when it has its turn there or, where it waits for other
+// vCPUs of the trace, when that is over and it has its turn.
+models::Task<> Vcpu::leave_core() {
+  regime_ = core_.mmu->regime();
+  begin_pause(&VcpuCounts::scheduling_cycles);
+  co_await hypervisor_.leave_guest(number_);
+  end_pause();
+  mmu_totals_ = mmu_totals();
+  has_core_ = false;
+  owed_ = cores_.lost(number_);
+  begin_pause(out_of_turn_ ? &VcpuCounts::ordered_cycles : &VcpuCounts::waiting_cycles);
+  models::Call core([this](models::Actor& owner) {
+    const Cycle now = board_.wheel().now();
+    if (out_of_turn_) {
+      away_ = &owner;
+    } else {
+      cores_.ask(number_, owner, now);  // it has the core itself, so others come first
+    }
+    cores_.give_up(number_, now);
+    return false;
+  });
+  co_await core;
+  co_await come_to_core(false);
 }
 
 models::Mmu::Totals Vcpu::mmu_totals() const {
@@ -109,26 +109,28 @@ models::Mmu::Totals Vcpu::mmu_totals() const {
   return totals;
 }
 
-// True if it may go on. Where others share the core, one of them may be who is waited for.
-bool Vcpu::keep_time(u64 time) {
+// It waits for those that are behind it. Where others share the core, these may be among them.
+models::Task<> Vcpu::keep_time(u64 time) {
   clock_base_ += std::max(time, clock()) - clock();
-  if (order_->reach(*this)) return true;
+  if (order_->reach(*this)) co_return;
   out_of_turn_ = true;
-  if (cores_.is_shared(number_)) return leave_core(Front::EventDone);
+  if (cores_.is_shared(number_)) {
+    co_await leave_core();
+    co_return;
+  }
   begin_pause(&VcpuCounts::ordered_cycles);
-  front_ = Front::Ordered;
-  return false;
+  co_await others_;
+  end_pause();
 }
 
 void Vcpu::go_on() {
   out_of_turn_ = false;
-  if (front_ == Front::Ordered) {
-    board_.wheel().schedule(board_.wheel().now(), *this, kFront);
-  } else if (front_ == Front::Away) {
-    end_pause();
-    begin_pause(&VcpuCounts::waiting_cycles);
-    cores_.ask(number_, *this, board_.wheel().now());
-  }
+  others_.wake(board_.wheel());
+  if (away_ == nullptr) return;
+  end_pause();
+  begin_pause(&VcpuCounts::waiting_cycles);
+  if (cores_.ask(number_, *away_, board_.wheel().now())) away_->on_cycle(0);
+  away_ = nullptr;
 }
 
 }  // namespace nestwalk::software

@@ -4,117 +4,114 @@
 // With a window: several accesses are under way. Accesses that are issued have numbers; those
 // before `oldest_` are over.
 
-#include "nestwalk/software/vcpu.hpp"
-
 #include <utility>
+
+#include "nestwalk/software/vcpu.hpp"
 
 namespace nestwalk::software {
 
-// An access that is over when it begins lets the next one begin: a round for each, not a call.
-void Vcpu::play_window() {
-  if (front_runs_) {
-    front_again_ = true;
-    return;
-  }
-  front_runs_ = true;
-  do {
-    front_again_ = false;
-    play_front();
-  } while (front_again_);
-  front_runs_ = false;
-}
-
-// Issues what may begin now. Time passes only when all that can begin has begun.
-void Vcpu::play_front() {
-  front_waits_ = false;
-  while (front_ != Front::Finished) {
-    if (front_ != Front::Next && front_ != Front::Ready) {
-      if (!rare_front()) return;
-      continue;
+// A record begins as soon as it may.
+models::Task<> Vcpu::play_window() {
+  while (fetch_record()) {
+    ready_at_ += gap();
+    while (turn_.has_issued() || !is_due()) {
+      co_await turn_;
+      if (has_stopped()) co_return;
     }
-    if (front_ == Front::Next && !plan_next()) return;
     const Cycle now = board_.wheel().now();
     counts_.stalled_cycles += now - ready_at_;
     ready_at_ = now;
-    if (front_ == Front::Next && needs_attention()) {
-      front_ = Front::Attend;
+    if (needs_attention()) co_await attend();
+    if (has_stopped()) co_return;
+    if (!is_event()) {
+      issue();
       continue;
     }
-    front_ = Front::Next;
-    known_record_ = false;
-    if (at_ == batch_.accesses.size()) {
-      front_ = Front::Event;
-      continue;
-    }
-    return issue();
+    co_await play_event();
+    if (has_stopped()) co_return;
   }
+  finish();
+  turn_.begin_issued();
 }
 
-// True if the next record may begin now. If not, the front waits for its time or for an access.
-bool Vcpu::plan_next() {
-  if (!known_record_) {
-    if (!fetch_record()) return false;
-    known_record_ = true;
-    const bool event = at_ == batch_.accesses.size();
-    ready_at_ += gap(event ? batch_.event->instructions : batch_.accesses[at_].instructions);
-  }
-  front_waits_ = !may_begin();
-  if (front_waits_) return false;
-  if (board_.wheel().now() >= ready_at_) return true;
-  board_.wheel().schedule(ready_at_, *this, kFront);
-  return false;
-}
+// May the next record begin, and is it its time?
+bool Vcpu::is_due() const { return may_begin() && board_.wheel().now() >= ready_at_; }
 
 bool Vcpu::may_begin() const {
   const u64 under_way = issued() - oldest_;
-  if (at_ == batch_.accesses.size() || needs_attention()) return under_way == 0;
+  if (is_event() || needs_attention()) return under_way == 0;
   const GuestAccess& access = batch_.accesses[at_];
   return faulting_ == 0 && under_way < slots_.size() && is_over(last_fetch_) &&
          (!access.is(GuestAccess::kDependent) || is_over(last_read_));
 }
 
 bool Vcpu::is_over(u64 number) const {
-  return number == kNever || number < oldest_ || slots_[number % slots_.size()].done;
+  return number == kNever || number < oldest_ || slots_[number % slots_.size()]->done;
 }
 
-// What follows is planned before the access takes its time.
 void Vcpu::issue() {
-  const u32 index = static_cast<u32>(issued() % slots_.size());
-  Slot& slot = slots_[index];
+  Slot& slot = slot_of(issued());
   slot.own = batch_.accesses[at_++];
   slot.access = &slot.own;
   begin(slot);
   if (slot.own.kind == models::AccessKind::Read) last_read_ = slot.number;
   if (slot.own.kind == models::AccessKind::Execute) last_fetch_ = slot.number;
-  if (plan_next()) board_.wheel().schedule(board_.wheel().now(), *this, kFront);
-  go_on(index);
+  turn_.issue(slot);
 }
 
-// The fault that nothing could begin beside is handled: what follows begins beside the access that
-// had it, which is only tried again.
-void Vcpu::wake_front() {
-  if (!std::exchange(front_waits_, false)) return;
-  board_.wheel().schedule(board_.wheel().now(), *this, kFront);
+void Vcpu::on_over() {
+  if (has_window()) free_slots();
+  turn_.wake();
 }
 
 // In order; then whoever waited for that goes on.
 void Vcpu::free_slots() {
-  while (oldest_ != issued() && slots_[oldest_ % slots_.size()].done) ++oldest_;
-  const Cycle now = board_.wheel().now();
-  if (front_ == Front::Finished) {
+  while (oldest_ != issued() && slot_of(oldest_).done) ++oldest_;
+  if (life_ == Life::Finished) {
+    const Cycle now = board_.wheel().now();
     counts_.stalled_cycles += now - counts_.end;
     counts_.end = now;
     if (!draining()) return end();
   }
-  if (oldest_ != issued()) {
-    const u32 index = static_cast<u32>(oldest_ % slots_.size());
-    Slot& slot = slots_[index];
-    if (slot.state == State::Held) {
-      again(slot, counts_.held_cycles);
-      board_.wheel().schedule(now, *this, index);
-    }
+  if (oldest_ != issued()) slot_of(oldest_).turn.wake(board_.wheel());
+}
+
+// Its turn ---------------------------------------------------------------------------------------
+
+// An access that is over when it begins lets the next one begin: a round for each, not a call.
+bool Vcpu::Turn::wait() {
+  is_awaited_ = true;
+  models::Wheel& wheel = vcpu_.board_.wheel();
+  waits_ = !vcpu_.has_window() || !vcpu_.may_begin();
+  if (!waits_) wheel.schedule(std::max(wheel.now(), vcpu_.ready_at_), *this, 0);
+  begins_ = true;
+  begin_issued();
+  begins_ = false;
+  return !std::exchange(again_, false);
+}
+
+void Vcpu::Turn::begin_issued() {
+  if (issued_ == nullptr) return;
+  Slot& slot = *std::exchange(issued_, nullptr);
+  if (slot.process.is_running()) return slot.next.on_cycle(0);
+  slot.process.start(vcpu_.play_accesses(slot));
+}
+
+void Vcpu::Turn::wake() {
+  if (!std::exchange(waits_, false)) return;
+  if (begins_) {
+    again_ = true;
+  } else {
+    on_cycle(0);
   }
-  if (front_waits_) play_window();
+}
+
+// The fault that nothing could begin beside is handled: what follows begins beside the access that
+// had it, which is only tried again.
+void Vcpu::Turn::wake_by_wheel() {
+  if (!vcpu_.has_window()) return;  // the access itself is waited for
+  models::Wheel& wheel = vcpu_.board_.wheel();
+  if (std::exchange(waits_, false)) wheel.schedule(wheel.now(), *this, 0);
 }
 
 }  // namespace nestwalk::software

@@ -136,9 +136,9 @@ TEST(RecordedOrder, WaitsForNobodyWhoHasEnded) {
   EXPECT_EQ(b.went_on, 1);
 }
 
-class Guestlike final : public Cores::User {
+class Guestlike final : public models::Actor {
  public:
-  void on_core() override { ++turns; }
+  void on_cycle(u32) override { ++turns; }
   int turns = 0;
 };
 
@@ -146,32 +146,30 @@ class Guestlike final : public Cores::User {
 TEST(Cores, AreGivenUpAfterASliceIfSomebodyWaits) {
   Cores cores(2, 100);
   Guestlike a, b;
-  cores.ask(0, a, 10);
-  EXPECT_EQ(a.turns, 1);
+  EXPECT_TRUE(cores.ask(0, a, 10));
   EXPECT_EQ(cores.attention(0), models::kNever);
   EXPECT_FALSE(cores.must_give_up(0, 1000));
-  cores.ask(0, b, 20);
-  EXPECT_EQ(b.turns, 0);
+  EXPECT_FALSE(cores.ask(0, b, 20));
   EXPECT_EQ(cores.attention(0), 110u);
   EXPECT_FALSE(cores.must_give_up(0, 109));
   EXPECT_TRUE(cores.must_give_up(0, 110));
-  cores.ask(0, a, 110);
+  EXPECT_FALSE(cores.ask(0, a, 110));
   cores.give_up(0, 110);
   EXPECT_EQ(b.turns, 1);
-  EXPECT_EQ(a.turns, 1);
+  EXPECT_EQ(a.turns, 0);
   EXPECT_EQ(cores.attention(0), 210u);
   cores.give_up(0, 150);
-  EXPECT_EQ(a.turns, 2);
+  EXPECT_EQ(a.turns, 1);
   EXPECT_EQ(cores.attention(0), models::kNever);
 }
 
 TEST(Cores, AskForAttentionWhenAnAlarmIsDue) {
   Cores cores(1, 100);
   Guestlike a, b;
-  cores.ask(0, a, 0);
+  EXPECT_TRUE(cores.ask(0, a, 0));
   cores.set_alarm(0, 70);
   EXPECT_EQ(cores.attention(0), 70u);
-  cores.ask(0, b, 5);
+  EXPECT_FALSE(cores.ask(0, b, 5));
   EXPECT_EQ(cores.attention(0), 70u);
   cores.set_alarm(0, 300);
   EXPECT_EQ(cores.attention(0), 100u);

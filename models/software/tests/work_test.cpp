@@ -55,29 +55,25 @@ class FreedFrames : public testing::Test, private models::Actor {
   template <class Meanwhile>
   void end(Meanwhile&& meanwhile) {
     meanwhile_ = meanwhile;
-    machine_.wheel().schedule(machine_.wheel().now(), *this, kMeanwhile);
-    calls_.run(worker_.play(recording_.take()), cycles_, *this, kOver);
+    machine_.wheel().schedule(machine_.wheel().now(), *this, 0);
+    work_.start(work());
     machine_.wheel().run();
-    EXPECT_EQ(std::exchange(called_, 0u), 1u << kMeanwhile | 1u << kOver);
+    EXPECT_FALSE(meanwhile_);
+    EXPECT_FALSE(work_.is_running());
   }
   models::HostMemory& memory() { return machine_.memory(); }
 
  private:
-  enum : u32 { kMeanwhile, kOver };
-  void on_cycle(u32 what) override {
-    called_ |= 1u << what;
-    if (what == kMeanwhile) meanwhile_();
-  }
+  void on_cycle(u32) override { std::exchange(meanwhile_, nullptr)(); }
+  models::Task<> work() { co_await worker_.play(recording_.take()); }
 
   models::Machine machine_;
   models::FenceUnit fences_;
   Recording recording_;
   Worker worker_;
-  models::Calls calls_;
-  PartCycles cycles_;
+  models::Process work_;
   Hpa entry_ = *machine_.memory().allocate(0);
   std::function<void()> meanwhile_;
-  u32 called_ = 0;
 };
 
 // A table that is cleared and freed: whoever takes a frame meanwhile does not get it, so the write

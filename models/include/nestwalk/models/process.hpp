@@ -197,6 +197,11 @@ class Waiter : public Actor {
   }
 
  protected:
+  Waiter() = default;
+  Waiter(const Waiter&) = delete;
+  Waiter& operator=(const Waiter&) = delete;
+  ~Waiter() = default;
+
   template <class P>
   void park(std::coroutine_handle<P> handle) {
     handle_ = handle;
@@ -252,6 +257,26 @@ class Call final : public Waiter {
 
  private:
   Begin begin_;
+};
+
+/// A wait that somebody else ends.
+class Signal final : public Waiter {
+ public:
+  bool await_ready() const { return false; }
+  template <class P>
+  void await_suspend(std::coroutine_handle<P> handle) {
+    park(handle);
+    is_awaited_ = true;
+  }
+  void await_resume() const {}
+  bool is_awaited() const { return is_awaited_; }
+  /// Ends the wait, if there is one, in this cycle, after what is due in it already.
+  void wake(Wheel& wheel) {
+    if (std::exchange(is_awaited_, false)) wheel.schedule(wheel.now(), *this, 0);
+  }
+
+ private:
+  bool is_awaited_ = false;
 };
 
 /// One holder at a time, first come, first served.
@@ -397,38 +422,6 @@ class Process {
 
  private:
   std::optional<Task<>> task_;
-};
-
-/// Runs tasks for actors.
-class Calls {
- public:
-  /// `owner` runs with `what` when the task has ended, and `result` is written by then.
-  template <class T>
-  void run(Task<T> task, T& result, Actor& owner, u32 what) {
-    idle().start(call(std::move(task), result, owner, what));
-  }
-  void run(Task<> task, Actor& owner, u32 what) {
-    idle().start(call(std::move(task), owner, what));
-  }
-
- private:
-  template <class T>
-  static Task<> call(Task<T> task, T& result, Actor& owner, u32 what) {
-    result = co_await task;
-    owner.on_cycle(what);
-  }
-  static Task<> call(Task<> task, Actor& owner, u32 what) {
-    co_await task;
-    owner.on_cycle(what);
-  }
-  Process& idle() {
-    for (Process& each : processes_) {
-      if (!each.is_running()) return each;
-    }
-    return processes_.emplace_back();
-  }
-
-  std::deque<Process> processes_;
 };
 
 }  // namespace nestwalk::models

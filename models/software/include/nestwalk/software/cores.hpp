@@ -8,24 +8,13 @@
 
 #include <deque>
 
+#include "nestwalk/models/wheel.hpp"
 #include "nestwalk/software/shape.hpp"
 
 namespace nestwalk::software {
 
 class Cores {
  public:
-  /// Who uses a core until it gives it up.
-  class User {
-   public:
-    virtual void on_core() = 0;
-
-   protected:
-    User() = default;
-    User(const User&) = default;
-    User& operator=(const User&) = default;
-    ~User() = default;
-  };
-
   static constexpr Cycle kDefaultSlice = 10'000'000;
   explicit Cores(u32 count, Cycle slice = kDefaultSlice) : cores_(count), slice_(slice) {}
 
@@ -34,19 +23,27 @@ class Cores {
   bool is_used(u32 number) const { return cores_[number].users != 0; }
   bool is_shared(u32 number) const { return cores_[number].users > 1; }
 
-  /// The user gets the core: at once, or when those before it gave it up.
-  void ask(u32 number, User& user, Cycle now) {
+  /// True if the user has the core at once; else it runs when those before it gave it up.
+  bool ask(u32 number, models::Actor& user, Cycle now) {
     Core& core = cores_[number];
+    if (core.free) {
+      take(core, now);
+      return true;
+    }
     core.waiting.push_back(&user);
-    if (core.free) return next(core, now);
     refresh(core);
+    return false;
   }
   void give_up(u32 number, Cycle now) {
     Core& core = cores_[number];
     core.free = true;
     core.alarm = models::kNever;
     refresh(core);
-    if (!core.waiting.empty()) next(core, now);
+    if (core.waiting.empty()) return;
+    models::Actor& next = *core.waiting.front();
+    core.waiting.pop_front();
+    take(core, now);
+    next.on_cycle(0);
   }
   /// Whoever has it is through with coming there.
   void begin_slice(u32 number, Cycle now) {
@@ -83,7 +80,7 @@ class Cores {
 
  private:
   struct Core {
-    std::deque<User*> waiting;
+    std::deque<models::Actor*> waiting;
     Cycle slice_end = 0;
     Cycle alarm = models::kNever;
     Cycle attention = models::kNever;
@@ -95,13 +92,10 @@ class Cores {
   static void refresh(Core& core) {
     core.attention = core.waiting.empty() ? core.alarm : std::min(core.alarm, core.slice_end);
   }
-  void next(Core& core, Cycle now) {
-    User* const user = core.waiting.front();
-    core.waiting.pop_front();
+  void take(Core& core, Cycle now) {
     core.free = false;
     core.slice_end = now + slice_;
     refresh(core);
-    user->on_core();
   }
 
   std::vector<Core> cores_;

@@ -45,6 +45,8 @@ enum class GuestOutcome : u8 {
   TakenAway,    ///< the hypervisor keeps the kernel's own memory from it
   InKernel,     ///< the trace says that the page is in the kernel's own memory
 };
+/// Why the guest cannot go on.
+const char* reason_of(GuestOutcome outcome);
 
 class Guest final {
  public:

@@ -10,6 +10,9 @@
 // is over; anything else, once the fetch before it is; a dependent access, once the read before it
 // is. What faults waits until all before it is over, and nothing begins until it is handled.
 // Events wait for an empty window.
+//
+// One process, the front, plays the records of the stream, one after the other. Each slot of the
+// window has a process for its accesses.
 #pragma once
 
 #include <array>
@@ -20,90 +23,9 @@
 #include "nestwalk/software/guest.hpp"
 #include "nestwalk/software/recorded_order.hpp"
 #include "nestwalk/software/replayed.hpp"
-#include "nestwalk/software/stream.hpp"
+#include "nestwalk/software/vcpu_counts.hpp"
 
 namespace nestwalk::software {
-
-struct VcpuCounts {
-  using Cell = models::WalkTotals::Cell;
-
-  u64 accesses[3] = {};  ///< by AccessKind
-  u64 instructions = 0;
-  u64 switches = 0;
-  u64 fences = 0;  ///< of the guest
-  u64 guest_faults = 0;
-  u64 exits = 0;           ///< of its own accesses; those of its kernel are not here
-  u64 emulated = 0;        ///< accesses outside of the guest's memory
-  u64 forbidden = 0;       ///< accesses that the hypervisor does not permit
-  u64 untranslatable = 0;  ///< accesses for which the guest can have no translation: left out
-  Cycle begin = 0;         ///< this and the next two: of one vCPU
-  Cycle first_access_end = 0;
-  Cycle end = 0;
-
-  // Where the vCPU's time went. These, and in order its accesses, add up to it.
-  Cycle instruction_cycles = 0;
-  Cycle interrupted_cycles = 0;  ///< by fences for other vCPUs' exits
-  Cycle scheduling_cycles = 0;   ///< to leave its core to another vCPU, and to come back
-  Cycle waiting_cycles = 0;      ///< for its core
-  Cycle ordered_cycles = 0;      ///< for vCPUs that the trace has before it
-  Cycle stalled_cycles = 0;      ///< with a window: nothing could begin
-  Cycle switch_cycles = 0;
-  Cycle fence_cycles = 0;
-  Cycle operation_cycles = 0;
-
-  // Where the accesses' time went. These add up to the latencies and the next two.
-  Cycle translation_cycles = 0;
-  Cycle exit_cycles = 0;
-  Cycle guest_cycles = 0;
-  Cycle held_cycles = 0;                         ///< faults that waited for what was before them
-  Cell data[2][models::WalkTotals::kSources]{};  ///< of data and of fetches, by who had it
-  Cell& data_of(models::AccessKind kind, models::Served served) {
-    return data[kind == models::AccessKind::Execute ? 1 : 0][static_cast<unsigned>(served)];
-  }
-
-  Cycle untranslatable_cycles = 0;
-  Cycle unfinished_cycles = 0;  ///< of what was under way when it had to stop
-  Cycle unpaid_cycles = 0;      ///< that interrupts took, when nothing came after them
-
-  u64 total() const { return accesses[0] + accesses[1] + accesses[2]; }
-  Cycle data_cycles() const;
-};
-
-/// An access that is over, and what became of it.
-struct AccessStory {
-  u64 number;  ///< of the vCPU's accesses, from 0
-  const GuestAccess& access;
-  Cycle begin;
-  Cycle latency;
-  std::span<const models::WitnessStep> steps;  ///< they add up to the latency
-};
-class AccessListener {
- public:
-  /// The first access from this number on that it wants to hear of.
-  virtual u64 next_wanted(u64 number) = 0;
-  virtual void on_story(const AccessStory& story) = 0;
-
- protected:
-  AccessListener() = default;
-  AccessListener(const AccessListener&) = default;
-  AccessListener& operator=(const AccessListener&) = default;
-  ~AccessListener() = default;
-};
-
-/// Somebody who looks at a run when its vCPUs come to certain places.
-class Milestones {
- public:
-  /// The vCPU comes to a marker.
-  virtual void on_phase(u32 vcpu, const GuestPhase& phase) = 0;
-  /// It has played the accesses that only warm the machine up.
-  virtual void on_warm(u32 vcpu) = 0;
-
- protected:
-  Milestones() = default;
-  Milestones(const Milestones&) = default;
-  Milestones& operator=(const Milestones&) = default;
-  ~Milestones() = default;
-};
 
 /// How long instructions take. What is less than a cycle is kept for the next ones.
 class Pace {
@@ -126,10 +48,7 @@ struct VcpuPlace {
   u32 core;
 };
 
-class Vcpu final : private models::Actor,
-                   private models::Upcoming,
-                   private Cores::User,
-                   private RecordedOrder::Member {
+class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
  public:
   /// `guest` is null where the guest does not translate.
   Vcpu(models::Board& board, Cores& cores, VcpuPlace place, Guest* guest, Hypervisor& hypervisor,
@@ -139,8 +58,8 @@ class Vcpu final : private models::Actor,
   /// Begins as soon as it has its core; plays at most `limit` accesses. The first `warmup` of them
   /// are no more than that.
   void begin(u64 limit, u64 warmup = 0);
-  bool begun() const { return front_ != Front::Idle; }
-  bool finished() const { return front_ == Front::Finished && !draining(); }
+  bool begun() const { return life_ != Life::Idle; }
+  bool finished() const { return life_ == Life::Finished && !draining(); }
   /// Why it stopped before its stream ended; none if it did not.
   std::optional<std::string> stopped() const { return stopped_; }
 
@@ -176,42 +95,50 @@ class Vcpu final : private models::Actor,
   }
 
  private:
-  static constexpr u32 kFront = ~u32{0};
   static constexpr u64 kNever = ~u64{0};
   static constexpr std::size_t kKnownPages = 1024;
   static constexpr u64 kMostInARow = 10'000;
   static constexpr Cycle kLittleTime = 16;  ///< not worth it: some three hits
-  enum class Front : u8 {
-    Idle,
-    Begin,
-    Next,
-    Ready,  ///< the next record is due
-    Attend,
-    Attended,
-    Leaving,
-    Away,
-    Arriving,
-    Ordered,  ///< waits for those that the trace has before it
-    Issue,
-    Event,
-    Switched,
-    Fencing,
-    Stored,  ///< the entry of a recorded table is at hand
-    StoreFenced,
-    EventDone,
-    Finished
-  };
+  enum class Life : u8 { Idle, Begun, Finished };
+  /// What an access does.
   enum class State : u8 {
-    Translate,
-    Translated,
-    Accessed,
+    Translates,
+    HasAddress,  ///< and waits for its data
     Exited,
-    GuestHandled,
+    InKernel,
     Held,  ///< a fault, until all before it is over
-    Over,  ///< without data
+    Over   ///< without data
   };
-  /// An access that is under way.
+  /// Where one slot's accesses are: a process plays them, one after the other.
   struct Slot {
+    explicit Slot(Vcpu& vcpu) : translation({&vcpu, this}), data({&vcpu, this}), next(vcpu) {}
+
+    struct Translate {
+      Vcpu* vcpu;
+      Slot* slot;
+      bool operator()(models::Actor& owner) const { return vcpu->translate(*slot, owner); }
+    };
+    struct AccessMemory {
+      Vcpu* vcpu;
+      Slot* slot;
+      bool operator()(models::Actor& owner) const { return vcpu->access_memory(*slot, owner); }
+    };
+    /// Until the slot's next access begins: the one before it is over.
+    class Next final : public models::Waiter {
+     public:
+      explicit Next(Vcpu& vcpu) : vcpu_(vcpu) {}
+      bool await_ready() const { return false; }
+      template <class P>
+      void await_suspend(std::coroutine_handle<P> handle) {
+        park(handle);
+        vcpu_.on_over();
+      }
+      void await_resume() const {}
+
+     private:
+      Vcpu& vcpu_;
+    };
+
     const GuestAccess* access = nullptr;
     GuestAccess own;  ///< with a window: the batch may be gone
     u64 number = 0;
@@ -227,16 +154,54 @@ class Vcpu final : private models::Actor,
     bool faulting = false;     ///< its fault waits, or is handled: nothing else begins
     bool was_refused = false;  ///< by replayed tables
     bool told = false;         ///< the watcher was told of its translation
+    bool has_begun = false;    ///< what its state says, in play_at_once
+    bool is_over = false;      ///< and that was over at once
+
+    models::Call<Translate> translation;
+    models::Call<AccessMemory> data;
+    models::Signal turn;  ///< to have its fault handled
+    Next next;
+    models::Process process;
+  };
+  /// Until the next record may begin, or, in order, until the access before it is over. That one
+  /// begins when what follows is planned: before it takes its time.
+  class Turn final : public models::Waiter {
+   public:
+    explicit Turn(Vcpu& vcpu) : vcpu_(vcpu) {}
+    bool await_ready() const { return false; }
+    template <class P>
+    bool await_suspend(std::coroutine_handle<P> handle) {
+      park(handle);
+      return wait();
+    }
+    void await_resume() { is_awaited_ = false; }
+
+    bool is_awaited() const { return is_awaited_; }
+    void issue(Slot& slot) { issued_ = &slot; }
+    bool has_issued() const { return issued_ != nullptr; }
+    /// Begins what was issued, if there is something.
+    void begin_issued();
+    /// What it waits for may be there: it looks again.
+    void wake();
+    void wake_by_wheel();
+
+   private:
+    bool wait();
+
+    Vcpu& vcpu_;
+    Slot* issued_ = nullptr;
+    bool is_awaited_ = false;
+    bool waits_ = false;   ///< for accesses, not for a cycle
+    bool begins_ = false;  ///< an access
+    bool again_ = false;   ///< that was over at once
   };
   struct KnownPage {
     u64 page = ~u64{0};
     u64 guest_page = 0;
   };
 
-  void on_cycle(u32 what) override;
-  void on_core() override;
   u64 clock() const override { return clock_base_ + counts_.instructions; }
-  bool is_through() const override { return front_ == Front::Finished; }
+  bool is_through() const override { return life_ == Life::Finished; }
   void watch(u64 clock) override {
     watched_ =
         clock == RecordedOrder::kNobody ? kNever : std::max(clock, clock_base_) - clock_base_;
@@ -246,8 +211,11 @@ class Vcpu final : private models::Actor,
     const std::size_t at = at_ + others;
     return at < batch_.accesses.size() ? batch_.accesses[at].address : 0;
   }
-  // In order.
-  void play_in_order();
+
+  // The front.
+  models::Task<> run();
+  models::Task<> play_in_order();
+  models::Task<> play_window();
   /// Nothing else is due for a while, nobody wants to see each access, and nothing is owed; the
   /// first access is told apart from all others, and is not for it.
   bool may_play_at_once() const {
@@ -255,18 +223,16 @@ class Vcpu final : private models::Actor,
            replayed_ == nullptr && hypervisor_.watcher() == nullptr && !cores_.owes(number_) &&
            latencies_.count() != 0;
   }
-  [[gnu::noinline]] bool play_at_once();
-  // With a window.
-  void play_window();
-  void play_front();
-  bool plan_next();
+  [[gnu::noinline]] void play_at_once();
+  bool has_window() const { return slots_.size() > 1; }
+  Slot& slot_of(u64 number) { return *slots_[number % slots_.size()]; }
+  bool is_due() const;
   bool may_begin() const;
   bool is_over(u64 number) const;
   void issue();
-  void go_on(u32 slot);
+  void on_over();
   void free_slots();
-  void wake_front();
-  bool draining() const { return slots_.size() > 1 && oldest_ != issued(); }
+  bool draining() const { return has_window() && oldest_ != issued(); }
   u64 issued() const { return limit_ - rest_ - left_; }
 
   // The stream.
@@ -277,38 +243,44 @@ class Vcpu final : private models::Actor,
   }
   [[gnu::noinline]] bool fetch_batch();
   bool begin_rest();
-  Cycle gap(u64 instructions);
-  bool spend(Cycle cycles);
-  [[gnu::noinline]] bool rare_front();
-  bool begin_event();
-  void end_event();
+  bool is_event() const { return at_ == batch_.accesses.size(); }
+  Cycle gap();
+  void finish();
+  void end();
+  void stop(std::string why);
+  bool has_stopped() const { return stopped_.has_value(); }
+
+  // Events.
+  models::Task<> play_event();
+  models::Task<> enter_space(u64 key);
+  models::Task<> issue_fence(const GuestFence& fence);
+  models::Task<> store_entry(const TableStore& store);
+  models::Until operate_for(Cycle cycles) {
+    begin_pause(&VcpuCounts::operation_cycles);
+    return {board_.wheel(), board_.wheel().now() + cycles};
+  }
   void begin_pause(Cycle VcpuCounts::*cycles);
   void end_pause();
-  bool keep_time(u64 time);
+
+  // Turns.
+  models::Task<> keep_time(u64 time);
   bool needs_attention() const { return attention_ <= board_.wheel().now(); }
-  bool attend();
+  models::Task<> attend();
   bool falls_behind(Cycle now);
-  bool leave_core(Front resume);
-  void left_core();
-  bool arrive();
-  void begin_fence(const GuestFence& fence);
-  bool issue_fence();
-  bool begin_replay_event();
-  bool store_entry();
-  bool finish();
-  void end();
-  bool stop(std::string why);
-  std::string reason() const;
+  models::Task<> come_to_core(bool is_first);
+  models::Task<> leave_core();
 
   // An access.
   void begin(Slot& slot);
-  bool perform(Slot& slot, u32 index);
-  [[gnu::noinline]] bool rare_step(Slot& slot);
-  bool access_memory(Slot& slot, u32 index);
+  models::Task<> play_accesses(Slot& slot);
+  bool translate(Slot& slot, models::Actor& owner);
+  bool access_memory(Slot& slot, models::Actor& owner);
+  void end_translation(Slot& slot);
+  void use_translation(Slot& slot);
   models::MemoryHierarchy::PathId path_of(bool fetch) const {
     return fetch ? core_.paths.fetches : core_.paths.data;
   }
-  bool leave_out(Slot& slot);
+  void leave_out(Slot& slot);
   void retire(Slot& slot);
   // What every access counts.
   void count_data(models::AccessKind kind, models::Served served, Cycle cycles, u64 times = 1) {
@@ -322,22 +294,25 @@ class Vcpu final : private models::Actor,
   }
   bool known_to_agree(const GuestAccess& access) const;
   [[gnu::noinline]] bool disagrees(const Slot& slot);
-  [[gnu::noinline]] bool after_translation(Slot& slot);
-  [[gnu::noinline]] bool handle_guest_fault(Slot& slot);
   [[gnu::noinline]] bool tell_of_hit(const Slot& slot) const;
   void tell(const Slot& slot, u64 host) const;
-  bool hold(Slot& slot);
+
+  // Its faults.
+  models::Task<> take_fault(Slot& slot);
+  models::Task<> leave_guest(Slot& slot);
+  models::Task<> call_kernel(Slot& slot);
+  models::Task<> hold(Slot& slot);
+  bool is_early(const Slot& slot) const { return has_window() && slot.number != oldest_; }
+  void begin_handling(Slot& slot, State state);
+  void end_handling(Slot& slot, Cycle& cycles);
   void begin_fault(Slot& slot);
   void end_fault(Slot& slot);
-  void take_fault(Slot& slot, State state);
-  void again(Slot& slot, Cycle& cycles);
   [[gnu::noinline]] void witness_translation(Slot& slot) const;
   [[gnu::noinline]] void witness_data(Slot& slot) const;
   void witness_fault(Slot& slot) const;
   void witness_held(Slot& slot) const;
   static Cycle& cycles_of(VcpuCounts& counts, const Slot& slot);
   void charge_under_way(VcpuCounts& counts, Cycle now) const;
-  u32 index_of(const Slot& slot) const { return static_cast<u32>(&slot - slots_.data()); }
 
   models::Board& board_;
   Cores& cores_;
@@ -351,21 +326,24 @@ class Vcpu final : private models::Actor,
   models::SoftwareShape costs_;
   GuestStream& stream_;
 
-  Front front_ = Front::Idle;
-  Front resume_ = Front::Idle;        ///< when it is back on its core
-  models::Regime regime_;             ///< when it is not on it
+  Life life_ = Life::Idle;
+  models::Process front_;
+  Turn turn_{*this};
+  models::Regime regime_;             ///< when it is not on its core
   models::Mmu::Totals mmu_before_{};  ///< of the core, when it came there
   models::Mmu::Totals mmu_totals_{};  ///< until it left there
   bool has_core_ = false;
-  Cycle owed_ = 0;            ///< that interrupts took before it left
-  bool out_of_turn_ = false;  ///< it waits for another's
+  Cycle owed_ = 0;                 ///< that interrupts took before it left
+  bool out_of_turn_ = false;       ///< it waits for another's
+  models::Signal others_;          ///< are where it waits for them, on its core
+  models::Actor* away_ = nullptr;  ///< it waits for them without its core: who will ask for it
   u64 clock_base_ = 0;
   u64 watched_ = kNever;  ///< instructions after which another one may go on
   RecordedOrder* order_ = nullptr;
   Agenda agenda_{{}};
   u64 operations_in_a_row_ = 0;  ///< of the agenda, with no record of the stream in between
   Cycle late_before_ = 0;        ///< how late the first of them was
-  std::vector<Slot> slots_;
+  std::vector<std::unique_ptr<Slot>> slots_;  ///< they stay where they are
   GuestBatch batch_;
   std::size_t at_ = 0;
   u64 limit_ = 0;
@@ -380,26 +358,15 @@ class Vcpu final : private models::Actor,
   u64 oldest_ = 0;  ///< access that is not over, or the next one
   u64 last_read_ = kNever;
   u64 last_fetch_ = kNever;
-  Cycle ready_at_ = 0;         ///< the instructions before the next record are issued
-  bool known_record_ = false;  ///< the next one, and when it is ready
-  u32 faulting_ = 0;           ///< accesses whose faults wait or are handled
-  bool front_waits_ = false;
-  bool front_runs_ = false;
-  bool front_again_ = false;
+  Cycle ready_at_ = 0;  ///< the instructions before the next record are issued
+  u32 faulting_ = 0;    ///< accesses whose faults wait or are handled
 
-  models::Calls calls_;
-  FaultOutcome backed_ = FaultOutcome::Mapped;
-  GuestOutcome handled_ = GuestOutcome::Mapped;
   bool compares_;                 ///< what the guest maps with what the trace says
   std::vector<KnownPage> known_;  ///< where the guest agrees with the trace
   u64 known_moves_ = 0;           ///< the guest's moves when it did
-  models::FenceRequest fence_;
-  u64 fences_left_ = 0;  ///< of the one that is being issued, page by page
-  models::Served stored_ = models::Served::None;
-  Cycle gap_end_ = 0;   ///< in order: of the instructions under way
-  Cycle gap_lost_ = 0;  ///< with what interrupts took
+  Cycle gap_end_ = 0;             ///< in order: of the instructions under way
+  Cycle gap_lost_ = 0;            ///< with what interrupts took
   Cycle event_since_ = 0;
-  Cycle fence_since_ = 0;
   Cycle VcpuCounts::*event_cycles_ = nullptr;
   std::optional<std::string> stopped_;
   VcpuCounts counts_;
