@@ -286,8 +286,9 @@ void Mmu::forget_refused(const Miss& miss) {
 // outcome yet.
 u32 Mmu::walk_to_join(const Miss& miss) const {
   if (!has_sign(miss.request.address, miss.regime)) return kNone;
-  const unsigned shift = miss.regime.guest.on() ? miss.regime.guest.geometry.page_shift
-                                                : miss.regime.nested.geometry.page_shift;
+  const unsigned shift = miss.regime.guest.on()
+                             ? miss.regime.guest_of(miss.request.address).geometry.page_shift
+                             : miss.regime.nested.geometry.page_shift;
   for (const u32 number : walking_) {
     const Miss& other = *misses_[number];
     if (other.regime.combined == miss.regime.combined &&

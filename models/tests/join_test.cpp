@@ -1,0 +1,82 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Which misses wait for one walk: those to one page of the half of the address space that they are
+// in. AArch64 has tables of its own for each half, and each may have another granule.
+
+#include <gtest/gtest.h>
+
+#include "nested_world.hpp"
+#include "nestwalk/models/mmu.hpp"
+
+namespace nestwalk::models {
+namespace {
+
+using addrspace::Gpa;
+using addrspace::Granule;
+using addrspace::Gva;
+using addrspace::kGiB;
+using addrspace::Stage1;
+using addrspace::Stage2;
+using addrspace::VaHalf;
+
+class TwoReads final : public Actor {
+ public:
+  TwoReads(Mmu& mmu, Wheel& wheel, u64 first, u64 second)
+      : mmu_(mmu), addresses_{first, second} {
+    for (u32 n = 0; n < 2; ++n) wheel.schedule(0, *this, n);
+  }
+  void on_cycle(u32 what) override {
+    if (what < 2) {
+      mmu_.translate({addresses_[what], AccessKind::Read, true}, *this, 2, outcomes[what]);
+    }
+  }
+  Mmu::Outcome outcomes[2];
+
+ private:
+  Mmu& mmu_;
+  u64 addresses_[2];
+};
+
+/// How many of two reads in one cycle, the second 4K after the first, at the begin of a page of the
+/// upper half, wait for the other's walk.
+template <Granule kLower, Granule kUpper>
+u64 merged() {
+  using Nested = Stage2<Granule::k4K>;
+  NestedWorld<Stage1<kLower>, Nested> world(*Stage1<kLower>::geometry(48), *Nested::geometry(40),
+                                            {}, true);
+  const EntryFormatOf<Stage1<kUpper>> format(world.machine);
+  const auto geometry = *Stage1<kUpper>::geometry(48, VaHalf::Upper);
+  auto upper = *addrspace::PageTable<Stage1<kUpper>, GuestHal>::create(world.guest_hal, geometry);
+  const u64 start = ~addrspace::low_mask(48);
+  const u64 page = geometry.leaf_bytes(0);
+  for (u64 at = 0; at < 0x10000; at += page) {
+    EXPECT_TRUE(upper.map(Gva(start + at), Gpa(4 * kGiB + at), page,
+                          {addrspace::kRwx | addrspace::kUser})
+                    .ok());
+  }
+  for (u64 at = 0; at < 0x10000; at += kFrameBytes) world.map_nested(4 * kGiB + at, 0);
+  world.map_tables(0);
+  world.regime.guest_upper = {&format, geometry, upper.root().value()};
+  world.regime = world.regime.tagged(world.tags);
+  WalkerShape walker;
+  walker.slots = 2;
+  const CacheShape tlb{{{16, 4, {12, 16}, ReplacementKind::Lru}}, 1};
+  Mmu mmu(world.wheel, world.memory, world.hierarchy, world.hierarchy.add_path({}),
+          {{}, tlb, {}, walker});
+  mmu.set_regime(world.regime);
+  TwoReads reads(mmu, world.wheel, start, start + kFrameBytes);
+  world.wheel.run();
+  for (const Mmu::Outcome& outcome : reads.outcomes) EXPECT_FALSE(outcome.fault);
+  return mmu.counts().merged;
+}
+
+TEST(Misses, WaitForOneWalkIfTheirHalfHasOnePageForThem) {
+  EXPECT_EQ((merged<Granule::k4K, Granule::k4K>()), 0u);
+  EXPECT_EQ((merged<Granule::k64K, Granule::k4K>()), 0u);
+  EXPECT_EQ((merged<Granule::k64K, Granule::k64K>()), 1u);
+  EXPECT_EQ((merged<Granule::k4K, Granule::k64K>()), 1u);
+}
+
+}  // namespace
+}  // namespace nestwalk::models
