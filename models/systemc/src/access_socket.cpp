@@ -289,6 +289,8 @@ bool AccessSocket::get_direct_mem_ptr(tlm_generic_payload& payload, tlm::tlm_dmi
   if (!dmi_allowed_ || !target_.memory->has_pointers()) return false;
   const auto* const extension = payload.get_extension<AccessExtension>();
   const bool user = extension == nullptr || extension->user;
+  if (payload.is_write() && read_ == AccessKind::Execute)
+    return false;  // nobody writes by fetching
   const u64 address = payload.get_address();
   dmi.set_start_address(address / kFrameBytes * kFrameBytes);
   dmi.set_end_address(dmi.get_start_address() + kFrameBytes - 1);

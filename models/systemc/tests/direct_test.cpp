@@ -170,6 +170,27 @@ TEST_F(Direct, AnotherAddressSpaceEndsAllPointers) {
   EXPECT_EQ(initiator.invalidated, std::vector{range_of(0)});
 }
 
+class DirectFetches : public Direct {
+ protected:
+  DirectFetches() : fetcher("fetcher") { fetcher.out.bind(platform.core[0].fetch); }
+  bool ask_to_fetch(tlm::tlm_command command, tlm::tlm_dmi& dmi) {
+    u64 data = 0;
+    tlm_generic_payload payload;
+    fill(payload, command, page(0), &data, 8);
+    return fetcher.out->get_direct_mem_ptr(payload, dmi);
+  }
+  standard::Initiator fetcher;
+};
+
+// The data TLB has the page, with every right: but nobody writes by fetching.
+TEST_F(DirectFetches, AreNoWayToWrite) {
+  platform.core[0].fetch.allow_dmi(true);
+  begin();
+  access(tlm::TLM_WRITE_COMMAND, page(0));
+  tlm::tlm_dmi dmi;
+  EXPECT_FALSE(ask_to_fetch(tlm::TLM_WRITE_COMMAND, dmi));
+}
+
 TEST_F(Direct, WithoutLeaveThereIsNoDmi) {
   begin();
   tlm::tlm_dmi dmi;
