@@ -166,6 +166,50 @@ TEST_F(Sharing, VcpusKeepTheOrderOfTheTrace) {
   expect_values(shared, {{"host.departures", 1}, {"time.scheduling", 2500 + 500}});
 }
 
+// As above, with an operation every 5000 cycles on the first one: 500 to exit and 500 to enter
+// alone are more than its slice, and it is away for more than 5000. So each time that it comes to
+// its core something is due, which takes the slice. It plays one read all the same, then leaves;
+// the second one, whose reads but the first take 71, plays one in its first turn, two in its
+// second. Then the first has ended: each has left twice.
+TEST_F(Sharing, AVcpuPlaysARecordBeforeItLeavesAgain) {
+  begin(Architecture::X86_64, Mode::GuestPhysical, 2);
+  for (int n = 0; n < 40; ++n) {
+    if (n < 3) access(0, AccessKind::Read, 0x5000, 60);
+    access(1, AccessKind::Read, 0x205000, 60);
+  }
+  finish();
+  const Json run = statistics_of(
+      "t.nwt", std::string(kLinear) +
+                   "--set host.cores=1 --set host.time_slice=100 --set 'hypervisor.schedule=["
+                   R"({"operation":"log_stop","at":1,"every":5000,"times":1000000}]')");
+  EXPECT_EQ(run["access.total"], 43);
+  EXPECT_EQ(run["host.departures"], 4);
+}
+
+// Three vCPUs read one address, each with another page there. A walk through memory alone takes
+// longer than the kernel, which has caches, to put another page there: the page is taken from
+// whoever comes to it, before that has its translation.
+TEST_F(Sharing, VcpusThatTakeAPageFromEachOtherForEverAreTold) {
+  std::ofstream csv(folder() / "t.csv");
+  csv << "kind,gva,gpa,vcpu,instructions\n";
+  for (int n = 0; n < 3; ++n) {
+    for (int vcpu = 0; vcpu < 3; ++vcpu) {
+      csv << "read,0x10000000,0x100" << vcpu << "000," << vcpu << ",1\n";
+    }
+  }
+  csv.close();
+  EXPECT_EQ(run("nestwalk trace import -f csv t.csv --architecture x86_64 -o t.nwt").exit_code, 0);
+  std::string command =
+      "nestwalk run -p simple --set guest.memory=64M t.nwt "
+      "--set machine.walker.enters_at=memory --set vcpu.order=free";
+  for (const char* const row : {"hit", "empty", "conflict"}) {
+    command += std::string(" --set machine.memory.row_") + row + "_cycles=3000";
+  }
+  const Result result = run(command + " 2>&1 >out");
+  EXPECT_EQ(result.exit_code, 5);
+  EXPECT_THAT(result.output, testing::HasSubstr("different pages at one address"));
+}
+
 // A trace without an order has none that could be kept.
 TEST_F(Sharing, NobodyWaitsWhereTheTraceKnowsNoOrder) {
   begin(Architecture::X86_64, Mode::GuestPhysical, 2);

@@ -27,6 +27,7 @@ void Vcpu::begin(Slot& slot) {
   slot.issued = slot.mark = board_.wheel().now();
   slot.state = State::Translates;
   slot.done = slot.left_out = slot.was_refused = false;
+  slot.kernel_calls = 0;
   slot.witness = nullptr;
   if (slot.number >= next_told_) [[unlikely]] {
     slot.witness = &slot.own_witness;
@@ -229,6 +230,13 @@ models::Task<> Vcpu::leave_guest(Slot& slot) {
 models::Task<> Vcpu::call_kernel(Slot& slot) {
   if (is_early(slot)) {
     co_await hold(slot);
+    co_return;
+  }
+  if (++slot.kernel_calls > kMostKernelCalls) {
+    stop(
+        "the vCPUs of the trace have different pages at one address at the same time, and take it "
+        "from each other for ever: vcpu.order=recorded keeps them apart, if the trace has an "
+        "order");
     co_return;
   }
   begin_handling(slot, State::InKernel);

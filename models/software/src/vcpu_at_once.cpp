@@ -110,6 +110,7 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
       slot.issued = now = issued;
       slot.witness = nullptr;
       slot.done = slot.left_out = false;
+      slot.kernel_calls = 0;
       slot.has_begun = true;
       slot.is_over = over;
       ++next;

@@ -21,6 +21,7 @@ constexpr u64 kMostSingleFences = 33;
 // What the guest stores in its tables is among its accesses: only what its hypervisor did takes
 // time of its own.
 models::Task<> Vcpu::play_event() {
+  ++events_;
   const auto& detail = batch_.event->detail;
   if (const auto* const to = std::get_if<GuestSwitch>(&detail)) {
     if (guest_ != nullptr) {
@@ -123,8 +124,8 @@ models::Task<> Vcpu::store_entry(const TableStore& store) {
   const Cycle since = wheel.now();
   models::Call issued([&](models::Actor& owner) {
     hypervisor_.fences().issue(
-        number_, *fence,
-        is_broadcast(fence->kind) ? models::Reach::Own : models::Reach::Interrupts, owner, 0);
+        number_, *fence, is_broadcast(fence->kind) ? models::Reach::Own : models::Reach::Interrupts,
+        owner, 0);
     return false;
   });
   co_await issued;

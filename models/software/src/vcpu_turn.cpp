@@ -11,7 +11,8 @@
 
 namespace nestwalk::software {
 
-// What is due besides the stream, one after the other.
+// What is due besides the stream, one after the other. A vCPU that comes to its core plays a record
+// before it leaves, even if operations that were due meanwhile took the whole slice.
 models::Task<> Vcpu::attend() {
   for (;;) {
     const Cycle now = board_.wheel().now();
@@ -27,7 +28,8 @@ models::Task<> Vcpu::attend() {
       begin_pause(&VcpuCounts::operation_cycles);
       co_await hypervisor_.operate(number_, agenda_.take());
       end_pause();
-    } else if (cores_.must_give_up(number_, now)) {
+    } else if (cores_.must_give_up(number_, now) && records() != records_before_) {
+      operations_in_a_row_ = 0;
       co_await leave_core();
     } else {
       break;
@@ -52,6 +54,7 @@ models::Task<> Vcpu::come_to_core(bool is_first) {
   end_pause();
   mmu_before_ = core_.mmu->totals();
   has_core_ = true;
+  records_before_ = records();
   if (guest_ != nullptr) guest_->put_on(number_, vcpu_);
   if (replayed_ != nullptr) replayed_->put_on(number_, vcpu_);
   if (is_first && hypervisor_.may_begin_at_once()) {

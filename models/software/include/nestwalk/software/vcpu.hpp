@@ -98,7 +98,8 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   static constexpr u64 kNever = ~u64{0};
   static constexpr std::size_t kKnownPages = 1024;
   static constexpr u64 kMostInARow = 10'000;
-  static constexpr Cycle kLittleTime = 16;  ///< not worth it: some three hits
+  static constexpr u32 kMostKernelCalls = 1000;  ///< for one access
+  static constexpr Cycle kLittleTime = 16;       ///< not worth it: some three hits
   enum class Life : u8 { Idle, Begun, Finished };
   /// What an access does.
   enum class State : u8 {
@@ -147,6 +148,7 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
     models::Mmu::Outcome outcome;
     models::Witness own_witness;
     models::Witness* witness = nullptr;  ///< its own, if somebody wants to hear
+    u32 kernel_calls = 0;                ///< for its faults
     State state = State::Over;
     models::Served served = models::Served::None;
     bool done = true;
@@ -234,6 +236,7 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   void free_slots();
   bool draining() const { return has_window() && oldest_ != issued(); }
   u64 issued() const { return limit_ - rest_ - left_; }
+  u64 records() const { return issued() + events_; }
 
   // The stream.
   bool fetch_record() {
@@ -333,6 +336,8 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   models::Mmu::Totals mmu_before_{};  ///< of the core, when it came there
   models::Mmu::Totals mmu_totals_{};  ///< until it left there
   bool has_core_ = false;
+  u64 events_ = 0;
+  u64 records_before_ = 0;         ///< it came to its core
   Cycle owed_ = 0;                 ///< that interrupts took before it left
   bool out_of_turn_ = false;       ///< it waits for another's
   models::Signal others_;          ///< are where it waits for them, on its core
