@@ -89,7 +89,7 @@ const Grant* Mmu::grant(const Request& request) {
 }
 
 bool Mmu::walk(const Request& request, Actor& owner, u32 what, Outcome& outcome) {
-  const u32 number = take_miss(request, owner, what, outcome);
+  const u32 number = take_miss(regime_, request, owner, what, outcome);
   Miss& miss = *misses_[number];
   miss.state = State::SecondMissed;
   miss.doing = Doing::SecondTlb;
@@ -98,7 +98,8 @@ bool Mmu::walk(const Request& request, Actor& owner, u32 what, Outcome& outcome)
   return run(miss, number);
 }
 
-u32 Mmu::take_miss(const Request& request, Actor& owner, u32 what, Outcome& outcome) {
+u32 Mmu::take_miss(const Regime& regime, const Request& request, Actor& owner, u32 what,
+                   Outcome& outcome) {
   if (free_.empty()) {
     misses_.push_back(std::make_unique<Miss>());
     free_.push_back(static_cast<u32>(misses_.size() - 1));
@@ -109,7 +110,7 @@ u32 Mmu::take_miss(const Request& request, Actor& owner, u32 what, Outcome& outc
   free_.pop_back();
   Miss& miss = *misses_[number];
   miss.request = request;
-  miss.regime = regime_;
+  miss.regime = regime;
   miss.owner = &owner;
   miss.what = what;
   miss.outcome = &outcome;
@@ -120,8 +121,9 @@ u32 Mmu::take_miss(const Request& request, Actor& owner, u32 what, Outcome& outc
   return number;
 }
 
-bool Mmu::miss(const Request& request, bool absent, Actor& owner, u32 what, Outcome& outcome) {
-  const u32 number = take_miss(request, owner, what, outcome);
+bool Mmu::miss(const Regime& regime, const Request& request, bool absent, Actor& owner, u32 what,
+               Outcome& outcome) {
+  const u32 number = take_miss(regime, request, owner, what, outcome);
   Miss& miss = *misses_[number];
   miss.state = State::First;
   miss.doing = Doing::FirstTlb;

@@ -22,8 +22,7 @@ using addrspace::VaHalf;
 
 class TwoReads final : public Actor {
  public:
-  TwoReads(Mmu& mmu, Wheel& wheel, u64 first, u64 second)
-      : mmu_(mmu), addresses_{first, second} {
+  TwoReads(Mmu& mmu, Wheel& wheel, u64 first, u64 second) : mmu_(mmu), addresses_{first, second} {
     for (u32 n = 0; n < 2; ++n) wheel.schedule(0, *this, n);
   }
   void on_cycle(u32 what) override {
@@ -51,9 +50,9 @@ u64 merged() {
   const u64 start = ~addrspace::low_mask(48);
   const u64 page = geometry.leaf_bytes(0);
   for (u64 at = 0; at < 0x10000; at += page) {
-    EXPECT_TRUE(upper.map(Gva(start + at), Gpa(4 * kGiB + at), page,
-                          {addrspace::kRwx | addrspace::kUser})
-                    .ok());
+    EXPECT_TRUE(
+        upper.map(Gva(start + at), Gpa(4 * kGiB + at), page, {addrspace::kRwx | addrspace::kUser})
+            .ok());
   }
   for (u64 at = 0; at < 0x10000; at += kFrameBytes) world.map_nested(4 * kGiB + at, 0);
   world.map_tables(0);

@@ -104,7 +104,7 @@ bool Guest::agrees(u32 core, Gva address, Gpa recorded) const {
 }
 
 models::Task<GuestOutcome> Guest::enter(u32 core, u64 key) {
-  Meter charges(board_, core, counts_.switch_cycles, kWhose);
+  Meter charges(board_.wheel(), counts_.switch_cycles, kWhose, nullptr);
   co_await charges.spend_as_event(Part::Handler, costs_.guest_switch_cycles);
   models::Lock::Turn turn(lock_);
   co_await turn;
@@ -115,13 +115,14 @@ models::Task<GuestOutcome> Guest::enter(u32 core, u64 key) {
   }
   recording_.begin(kernel_);
   enter_space(core, key);
-  charges.add(co_await workers_[core].play(recording_.take()));
+  charges.add(co_await workers_[core].play(recording_.take(), charges.witness()));
   co_return GuestOutcome::Mapped;
 }
 
-models::Task<GuestOutcome> Guest::handle(u32 core, Gva address, std::optional<Gpa> recorded) {
+models::Task<GuestOutcome> Guest::handle(u32 core, Gva address, std::optional<Gpa> recorded,
+                                         models::Witness* witness) {
   ++counts_.faults;
-  Meter charges(board_, core, counts_.fault_cycles, kWhose);
+  Meter charges(board_.wheel(), counts_.fault_cycles, kWhose, witness);
   co_await charges.spend_as_event(Part::Handler, costs_.guest_fault_cycles);
   models::Lock::Turn turn(lock_);
   co_await turn;
@@ -149,7 +150,7 @@ models::Task<GuestOutcome> Guest::map_page(u32 core, Gva address, std::optional<
   }
   recording_.begin(kernel_);
   map(core, address, page);
-  charges.add(co_await workers_[core].play(recording_.take()));
+  charges.add(co_await workers_[core].play(recording_.take(), charges.witness()));
   co_return GuestOutcome::Mapped;
 }
 
@@ -174,13 +175,13 @@ models::Task<GuestOutcome> Guest::stock_tables(u32 core, Meter& charges) {
 // Through the direct map. What the hypervisor does not resolve stays as it is.
 models::Task<FaultOutcome> Guest::zero_frame(u32 core, Gpa frame, Meter& charges) {
   while (true) {
-    const models::Fault fault = co_await touch(core, frame);
+    const models::Fault fault = co_await touch(core, frame, charges.witness());
     charges.charge(Part::Translation);
     if (!fault) break;
-    tell(core, models::step::kNestedFault, fault.guest_physical,
+    tell(charges.witness(), models::step::kNestedFault, fault.guest_physical,
          models::kFaultKindNames[static_cast<unsigned>(fault.kind)]);
-    const FaultOutcome backed =
-        co_await hypervisor_.handle(core, Gpa(fault.guest_physical), addrspace::kWrite);
+    const FaultOutcome backed = co_await hypervisor_.handle(core, Gpa(fault.guest_physical),
+                                                            addrspace::kWrite, charges.witness());
     charges.charge(Part::Exits);
     if (!resolved(backed)) co_return backed;
   }
@@ -190,25 +191,20 @@ models::Task<FaultOutcome> Guest::zero_frame(u32 core, Gpa frame, Meter& charges
 }
 
 // A write.
-models::Task<models::Fault> Guest::touch(u32 core, Gpa at) {
+models::Task<models::Fault> Guest::touch(u32 core, Gpa at, models::Witness* witness) {
   models::Mmu::Outcome outcome;
   if (!kernel_.nested.on()) co_return outcome.fault;  // the direct map is all there is, and a hit
-  tell(core, models::step::kTouch, at.value(), nullptr);
+  tell(witness, models::step::kTouch, at.value(), nullptr);
   models::Call translation([&](models::Actor& owner) {
-    models::Board::Core& on = board_.core(core);
-    const models::Regime user = on.mmu->regime();
-    on.mmu->set_regime(kernel_);
-    const bool is_over =
-        on.mmu->translate({at.value(), AccessKind::Write, false, on.witness}, owner, 0, outcome);
-    on.mmu->set_regime(user);
-    return is_over;
+    return board_.core(core).mmu->translate_in(
+        kernel_, {at.value(), AccessKind::Write, false, witness}, owner, 0, outcome);
   });
   co_await translation;
   co_return outcome.fault;
 }
 
-void Guest::tell(u32 core, const models::StepKind& kind, u64 address, const char* note) const {
-  models::Witness* const witness = board_.core(core).witness;
+void Guest::tell(models::Witness* witness, const models::StepKind& kind, u64 address,
+                 const char* note) const {
   if (witness == nullptr) return;
   models::WitnessStep told;
   told.kind = &kind;
@@ -270,7 +266,7 @@ models::Task<bool> Guest::end_oldest_space(u32 core, Meter& charges) {
   recording_.fence(
       {guest_fence(recording_.architecture(), false, true), 0, vmid_, space.regime.asid, 0, 1});
   spaces_.erase(oldest);
-  charges.add(co_await workers_[core].play(recording_.take()));
+  charges.add(co_await workers_[core].play(recording_.take(), charges.witness()));
   co_return true;
 }
 

@@ -96,7 +96,7 @@ void Hypervisor::end_guest(u32 core) {
 // Taking turns on cores ---------------------------------------------------------------------------
 
 models::Task<> Hypervisor::leave_guest(u32 core) {
-  Meter charges = meter(core, schedule_.cycles);
+  Meter charges = meter(schedule_.cycles);
   put_place(core, Place::Host);
   ++schedule_.departures;
   co_await charges.spend_as_event(Part::Exit, costs_.exit_cycles);
@@ -120,7 +120,7 @@ void Hypervisor::take_vmid(u32 core) {
 }
 
 models::Task<> Hypervisor::enter_guest(u32 core) {
-  Meter charges = meter(core, schedule_.cycles);
+  Meter charges = meter(schedule_.cycles);
   put_place(core, Place::Host);
   while (!vmids_.may_enter(core)) {
     models::Call others([&](models::Actor& owner) {
@@ -195,11 +195,11 @@ void Hypervisor::record(u32 core) {
 }
 
 // What the engine did since record(), in simulated time.
-models::Task<PartCycles> Hypervisor::play(u32 core, std::size_t cause) {
+models::Task<PartCycles> Hypervisor::play(u32 core, std::size_t cause, models::Witness* witness) {
   space_.flush();
   fence_counts_.by_cause[cause] += recording_.counts().fences - fences_before_;
   if (watcher_ != nullptr) watcher_->began(core, kCauses[cause]);
-  const PartCycles cycles = co_await workers_[core].play(recording_.take());
+  const PartCycles cycles = co_await workers_[core].play(recording_.take(), witness);
   if (watcher_ != nullptr) watcher_->ended(core);
   co_return cycles;
 }
@@ -230,8 +230,9 @@ Result<void> Hypervisor::map_part(const MemoryRange& part) {
 
 // Exits -------------------------------------------------------------------------------------------
 
-models::Task<FaultOutcome> Hypervisor::handle(u32 core, Gpa gpa, Access access) {
-  Meter charges = meter(core, counts_.cycles);
+models::Task<FaultOutcome> Hypervisor::handle(u32 core, Gpa gpa, Access access,
+                                              models::Witness* witness) {
+  Meter charges = meter(counts_.cycles, witness);
   put_place(core, Place::Host);
   if (watcher_ != nullptr) watcher_->faulted(core, gpa, access);
   models::Lock::Turn turn(lock_);
@@ -240,7 +241,7 @@ models::Task<FaultOutcome> Hypervisor::handle(u32 core, Gpa gpa, Access access) 
   FaultOutcome outcome = space_.handle_fault(gpa, access);
   ++counts_.by_outcome[static_cast<std::size_t>(outcome)];
   outcome = end_of_repeats(core, gpa, outcome);
-  charges.add(co_await play(core, kExitCause));
+  charges.add(co_await play(core, kExitCause, witness));
   turn.end();
   if (outcome == FaultOutcome::NoArea) {
     co_await charges.spend(Part::Emulation, costs_.emulation_cycles);
@@ -250,7 +251,7 @@ models::Task<FaultOutcome> Hypervisor::handle(u32 core, Gpa gpa, Access access) 
 }
 
 models::Task<> Hypervisor::operate(u32 core, HostOperation operation) {
-  Meter charges = meter(core, operations_.cycles);
+  Meter charges = meter(operations_.cycles);
   put_place(core, Place::Host);
   models::Lock::Turn turn(lock_);
   co_await leave_for_engine(turn, charges);

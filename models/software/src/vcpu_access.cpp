@@ -210,7 +210,7 @@ models::Task<> Vcpu::leave_guest(Slot& slot) {
   ++counts_.exits;
   const Gpa gpa(slot.outcome.fault.guest_physical);
   const FaultOutcome outcome =
-      co_await hypervisor_.handle(number_, gpa, access_of(slot.outcome.fault));
+      co_await hypervisor_.handle(number_, gpa, access_of(slot.outcome.fault), slot.witness);
   if (outcome == FaultOutcome::OutOfMemory) {
     stop("the host is out of memory");
     co_return;
@@ -244,7 +244,7 @@ models::Task<> Vcpu::call_kernel(Slot& slot) {
   std::optional<Gpa> recorded;
   if (slot.access->is(GuestAccess::kGuestPhysical)) recorded = Gpa(slot.access->guest_physical);
   const GuestOutcome outcome =
-      co_await guest_->handle(number_, Gva(slot.access->address), recorded);
+      co_await guest_->handle(number_, Gva(slot.access->address), recorded, slot.witness);
   if (outcome != GuestOutcome::Mapped && outcome != GuestOutcome::NoAddress) {
     stop(reason_of(outcome));
     co_return;
@@ -280,7 +280,6 @@ void Vcpu::end_fault(Slot& slot) {
 void Vcpu::begin_handling(Slot& slot, State state) {
   begin_fault(slot);
   slot.state = state;
-  core_.witness = slot.witness;
 }
 
 // The access translates again. What it did until now took `cycles`.
@@ -289,7 +288,6 @@ void Vcpu::end_handling(Slot& slot, Cycle& cycles) {
   cycles += now - slot.mark;
   slot.mark = now;
   slot.state = State::Translates;
-  core_.witness = nullptr;
 }
 
 // What the time goes to that it spends in its state.

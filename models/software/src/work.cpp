@@ -100,7 +100,7 @@ void Recording::fence(const models::FenceRequest& request) {
   work_.fences.push_back(request);
 }
 
-models::Task<PartCycles> Worker::play(const Work& work) {
+models::Task<PartCycles> Worker::play(const Work& work, models::Witness* witness) {
   work_.steps.assign(work.steps.begin(), work.steps.end());
   work_.fences.assign(work.fences.begin(), work.fences.end());
   work_.held.assign(work.held.begin(), work.held.end());
@@ -149,7 +149,8 @@ models::Task<PartCycles> Worker::play(const Work& work) {
     done.cycles = wheel.now() - began;
     cycles[part_of(step)] += done.cycles;
     count_entry(step, done);
-    tell(step, done);
+    if (witness != nullptr) [[unlikely]]
+      tell(*witness, step, done);
   }
   co_await models::EventAt(wheel, wheel.now());
   co_return cycles;
@@ -173,10 +174,7 @@ void Worker::give_back(std::size_t step) {
                                : watcher_->allocated(core_, Hpa(run.where), run.before);
 }
 
-void Worker::tell(const Step& step, const Done& done) const {
-  models::Witness* const witness = board_.core(core_).witness;
-  if (witness == nullptr) [[likely]]
-    return;
+void Worker::tell(models::Witness& witness, const Step& step, const Done& done) const {
   models::WitnessStep told;
   told.kind = &kPartSteps[static_cast<std::size_t>(part_of(step))];
   told.address = step.where;
@@ -197,7 +195,7 @@ void Worker::tell(const Step& step, const Done& done) const {
     told.value = step.before;
     told.note = step.kind == Step::Kind::Free ? "freed" : nullptr;
   }
-  witness->tell(board_.wheel().now(), told);
+  witness.tell(board_.wheel().now(), told);
 }
 
 // A walker may have set flags since the engine looked. They stay with the page: in the same entry,

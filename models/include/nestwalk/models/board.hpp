@@ -14,7 +14,6 @@ class Board {
   struct Core {
     CorePaths paths;
     Mmu* mmu;
-    Witness* witness = nullptr;  ///< of what software does on this core
   };
 
   Board(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy, const FenceShape& fence)

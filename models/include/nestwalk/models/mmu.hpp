@@ -67,10 +67,15 @@ class Mmu final : public Actor {
   /// Translates from now on. True if that is over at the wheel's now(), which may be later than it
   /// was; else `owner` runs with `what` when it is. `outcome` is written by then.
   bool translate(const Request& request, Actor& owner, u32 what, Outcome& outcome) {
+    return translate_in(regime_, request, owner, what, outcome);
+  }
+  /// The same with other tables and tags than the core's: a kernel's access to its own memory.
+  bool translate_in(const Regime& regime, const Request& request, Actor& owner, u32 what,
+                    Outcome& outcome) {
     TranslationCache<Translation>& first = first_level(request.access);
-    const Translation* const hit = find(first, request.address, regime_);
+    const Translation* const hit = find(first, request.address, regime);
     if (hit == nullptr || !usable(*hit, request)) [[unlikely]]
-      return miss(request, hit == nullptr, owner, what, outcome);
+      return miss(regime, request, hit == nullptr, owner, what, outcome);
     ++counts_.inline_hits[static_cast<unsigned>(request.access)];
     set(outcome, *hit, request.address);
     return spend(first.latency_cycles(), owner, what);
@@ -242,8 +247,10 @@ class Mmu final : public Actor {
     return false;
   }
 
-  u32 take_miss(const Request& request, Actor& owner, u32 what, Outcome& outcome);
-  bool miss(const Request& request, bool absent, Actor& owner, u32 what, Outcome& outcome);
+  u32 take_miss(const Regime& regime, const Request& request, Actor& owner, u32 what,
+                Outcome& outcome);
+  bool miss(const Regime& regime, const Request& request, bool absent, Actor& owner, u32 what,
+            Outcome& outcome);
   bool run(Miss& miss, u32 number);
   // Each is the end of one wait; true if the next is over in this cycle, too.
   bool look_first(Miss& miss, u32 number);

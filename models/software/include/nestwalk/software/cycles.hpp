@@ -6,9 +6,10 @@
 
 #include <array>
 
-#include "nestwalk/models/board.hpp"
 #include "nestwalk/models/process.hpp"
 #include "nestwalk/models/sums.hpp"
+#include "nestwalk/models/walk.hpp"
+#include "nestwalk/models/witness.hpp"
 #include "nestwalk/software/shape.hpp"
 
 namespace nestwalk::software {
@@ -60,34 +61,31 @@ class PartCycles {
   std::array<Cycle, kParts> cycles_{};
 };
 
-/// Takes the time since `mark` for a part of something, and tells a witness whose it was.
-inline void charge(PartCycles& cycles, Part part, Cycle& mark, Cycle now, models::Witness* witness,
-                   const char* whose) {
-  if (now == mark) return;
-  cycles[part] += now - mark;
-  mark = now;
-  if (witness == nullptr) [[likely]]
-    return;
-  models::WitnessStep told;
-  told.kind = &kPartSteps[static_cast<std::size_t>(part)];
-  told.note = whose;
-  witness->tell_rest(now, told);
-}
-
-/// Charges what software on a core does, one part after the other.
+/// Charges what software does, one part after the other, and tells the witness of the access that
+/// it is done for, if there is one.
 class Meter {
  public:
-  Meter(models::Board& board, u32 core, PartCycles& cycles, const char* whose)
-      : board_(board), core_(core), cycles_(cycles), whose_(whose), mark_(now()) {}
+  Meter(models::Wheel& wheel, PartCycles& cycles, const char* whose, models::Witness* witness)
+      : wheel_(wheel), cycles_(cycles), whose_(whose), witness_(witness), mark_(wheel.now()) {}
 
+  models::Witness* witness() const { return witness_; }
   /// The time since the last charge.
   void charge(Part part) {
-    software::charge(cycles_, part, mark_, now(), board_.core(core_).witness, whose_);
+    const Cycle now = wheel_.now();
+    if (now == mark_) return;
+    cycles_[part] += now - mark_;
+    mark_ = now;
+    if (witness_ == nullptr) [[likely]]
+      return;
+    models::WitnessStep told;
+    told.kind = &kPartSteps[static_cast<std::size_t>(part)];
+    told.note = whose_;
+    witness_->tell_rest(now, told);
   }
   /// What somebody else has measured of it.
   void add(const PartCycles& cycles) {
     models::add(cycles_, cycles);
-    mark_ = now();
+    mark_ = wheel_.now();
   }
 
   /// Spends cycles on a part.
@@ -95,26 +93,26 @@ class Meter {
   class Spending final : public Wait {
    public:
     Spending(Meter& meter, Part part, Cycle at)
-        : Wait(meter.board_.wheel(), at), meter_(&meter), part_(part) {}
+        : Wait(meter.wheel_, at), meter_(&meter), part_(part) {}
     void await_resume() const { meter_->charge(part_); }
 
    private:
     Meter* meter_;
     Part part_;
   };
-  Spending<models::Until> spend(Part part, Cycle cycles) { return {*this, part, now() + cycles}; }
+  Spending<models::Until> spend(Part part, Cycle cycles) {
+    return {*this, part, wheel_.now() + cycles};
+  }
   /// The same as an event on the wheel (EventAt).
   Spending<models::EventAt> spend_as_event(Part part, Cycle cycles) {
-    return {*this, part, now() + cycles};
+    return {*this, part, wheel_.now() + cycles};
   }
 
  private:
-  Cycle now() const { return board_.wheel().now(); }
-
-  models::Board& board_;
-  u32 core_;
+  models::Wheel& wheel_;
   PartCycles& cycles_;
   const char* whose_;
+  models::Witness* witness_;
   Cycle mark_;
 };
 

@@ -65,7 +65,8 @@ class Guest final {
   models::Task<GuestOutcome> enter(u32 core, u64 key);
   /// A page fault of the first stage at an address of the core's space. `recorded` is where the
   /// trace says that it lies.
-  models::Task<GuestOutcome> handle(u32 core, Gva address, std::optional<Gpa> recorded);
+  models::Task<GuestOutcome> handle(u32 core, Gva address, std::optional<Gpa> recorded,
+                                    models::Witness* witness);
   /// Is a page mapped where the trace says that it is? As far as the guest follows the trace.
   bool agrees(u32 core, Gva address, Gpa recorded) const;
 
@@ -96,11 +97,12 @@ class Guest final {
                                       Meter& charges);
   models::Task<GuestOutcome> stock_tables(u32 core, Meter& charges);
   models::Task<FaultOutcome> zero_frame(u32 core, Gpa frame, Meter& charges);
-  models::Task<models::Fault> touch(u32 core, Gpa at);
+  models::Task<models::Fault> touch(u32 core, Gpa at, models::Witness* witness);
   models::Task<bool> end_oldest_space(u32 core, Meter& charges);
   Choice choose_page(u32 core, Gva address, std::optional<Gpa> recorded);
   bool is_memory(Gpa at) const;
-  void tell(u32 core, const models::StepKind& kind, u64 address, const char* note) const;
+  void tell(models::Witness* witness, const models::StepKind& kind, u64 address,
+            const char* note) const;
   void map(u32 core, Gva address, const GuestPage& page);
   GuestSpace& tables_for(const Space& space, Gva address) const;
   void enter_space(u32 core, u64 key);

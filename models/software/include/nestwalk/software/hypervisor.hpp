@@ -84,7 +84,7 @@ class Hypervisor final : private Shootdowns {
   /// Gives the guest its memory, on its first core.
   models::Task<> begin(const std::vector<MemoryRange>& memory, addrspace::Backend backend);
   /// The guest left because of an access at a guest-physical address.
-  models::Task<FaultOutcome> handle(u32 core, Gpa gpa, Access access);
+  models::Task<FaultOutcome> handle(u32 core, Gpa gpa, Access access, models::Witness* witness);
   /// An operation of the hypervisor's own, on a core whose guest it interrupts.
   models::Task<> operate(u32 core, HostOperation operation);
 
@@ -113,7 +113,9 @@ class Hypervisor final : private Shootdowns {
     u32 count = 0;
   };
 
-  Meter meter(u32 core, PartCycles& cycles) { return {board_, core, cycles, "the hypervisor"}; }
+  Meter meter(PartCycles& cycles, models::Witness* witness = nullptr) {
+    return {board_.wheel(), cycles, "the hypervisor", witness};
+  }
   models::Task<> leave_for_engine(models::Lock::Turn& turn, Meter& charges);
   models::Task<> resume_guest(u32 core, Meter& charges);
   Result<void> map_part(const MemoryRange& part);
@@ -122,7 +124,7 @@ class Hypervisor final : private Shootdowns {
   void record(u32 core);
   bool must_fence_vmid(u32 core);
   FaultOutcome end_of_repeats(u32 core, Gpa gpa, FaultOutcome outcome);
-  models::Task<PartCycles> play(u32 core, std::size_t cause);
+  models::Task<PartCycles> play(u32 core, std::size_t cause, models::Witness* witness = nullptr);
   void put_place(u32 core, Place place);
   Cycle kick_cycles() const;
   std::span<const models::InterruptTarget> targets(u32 core) override;

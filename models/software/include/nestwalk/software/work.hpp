@@ -201,7 +201,7 @@ class Worker {
 
   /// What it took, by Tables, Frames, Zeroing and Fences. Its end is an event. `work` may change
   /// once it has begun.
-  models::Task<PartCycles> play(const Work& work);
+  models::Task<PartCycles> play(const Work& work, models::Witness* witness = nullptr);
   /// Of all that it played.
   const EntryCells& entries() const { return entries_; }
 
@@ -213,7 +213,7 @@ class Worker {
   void count_entry(const Step& step, const Done& done);
   void give_back(std::size_t step);
   void issue(const Step& step, models::Actor& owner);
-  void tell(const Step& step, const Done& done) const;
+  void tell(models::Witness& witness, const Step& step, const Done& done) const;
   std::span<const models::FenceRequest> fences_of(const Step& step) const {
     return std::span(work_.fences).subspan(step.where, step.before);
   }
