@@ -19,7 +19,7 @@ Vcpu::Vcpu(models::Board& board, Cores& cores, VcpuPlace place, Guest* guest,
       guest_(guest),
       hypervisor_(hypervisor),
       costs_(costs),
-      stream_(stream),
+      records_(stream),
       pace_(costs.instructions_per_1000_cycles),
       compares_(tables == GuestTables::Recorded) {
   for (u32 n = 0; n < shape.window; ++n) slots_.push_back(std::make_unique<Slot>(*this));
@@ -27,9 +27,9 @@ Vcpu::Vcpu(models::Board& board, Cores& cores, VcpuPlace place, Guest* guest,
 }
 
 void Vcpu::begin(u64 limit, u64 warmup) {
-  limit_ = limit;
-  left_ = warmup != 0 ? std::min(warmup, limit) : limit;
-  rest_ = limit - left_;
+  records_.begin(limit, warmup, [this] {
+    if (milestones_ != nullptr) milestones_->on_warm(vcpu_);
+  });
   life_ = Life::Begun;
   counts_.begin = ready_at_ = board_.wheel().now();
   begin_pause(&VcpuCounts::waiting_cycles);
@@ -56,17 +56,18 @@ models::Task<> Vcpu::play_in_order() {
   for (;;) {
     if (may_play_at_once()) play_at_once();
     if (slot.done) {
-      if (!fetch_record()) break;
+      if (!records_.fetch()) break;
       if (needs_attention()) co_await attend();
       if (has_stopped()) co_return;
       gap_end_ = board_.wheel().now() + gap();
       co_await models::Until(board_.wheel(), gap_end_);
-      if (is_event()) {
+      if (records_.is_event()) {
         co_await play_event();
         if (has_stopped()) co_return;
         continue;
       }
-      slot.access = &batch_.accesses[at_++];
+      slot.number = records_.accesses();
+      slot.access = &records_.take_access();
       begin(slot);
     }
     turn_.issue(slot);
@@ -79,8 +80,7 @@ models::Task<> Vcpu::play_in_order() {
 
 // What the instructions before the next access or event take.
 Cycle Vcpu::gap() {
-  const u64 instructions =
-      is_event() ? batch_.event->instructions : batch_.accesses[at_].instructions;
+  const u64 instructions = records_.instructions();
   counts_.instructions += instructions;
   if (counts_.instructions >= watched_) [[unlikely]]
     order_->moved();
@@ -91,31 +91,9 @@ Cycle Vcpu::gap() {
   return cycles + gap_lost_;
 }
 
-// There is an access or an event that comes next; false at the end.
-bool Vcpu::fetch_batch() {
-  for (;;) {
-    const bool has_access = at_ != batch_.accesses.size();
-    if (!has_access && batch_.event != nullptr) return true;
-    if (left_ == 0 && !begin_rest()) return false;
-    if (has_access) return true;
-    at_ = 0;
-    if (!stream_.next(batch_)) return false;
-    // Not before: a vCPU without records takes no memory for it.
-    if (compares_ && known_.empty()) known_.resize(kKnownPages);
-  }
-}
-
-// What comes after the warm-up; false if nothing does.
-bool Vcpu::begin_rest() {
-  if (rest_ == 0) return false;
-  left_ += std::exchange(rest_, 0);
-  if (milestones_ != nullptr) milestones_->on_warm(vcpu_);
-  return true;
-}
-
 // Nothing more begins.
 void Vcpu::finish() {
-  begin_rest();
+  records_.end_warmup();
   counts_.end = board_.wheel().now();
   life_ = Life::Finished;
   if (!draining()) {
@@ -143,7 +121,7 @@ void Vcpu::stop(std::string why) {
   stopped_ = std::move(why);
   charge_under_way(counts_, board_.wheel().now());
   for (const auto& slot : slots_) slot->done = true;
-  oldest_ = issued();
+  oldest_ = records_.accesses();
   finish();
 }
 

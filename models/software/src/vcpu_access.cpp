@@ -22,8 +22,6 @@ Access access_of(const models::Fault& fault) {
 }  // namespace
 
 void Vcpu::begin(Slot& slot) {
-  slot.number = issued();
-  --left_;
   slot.issued = slot.mark = board_.wheel().now();
   slot.state = State::Translates;
   slot.done = slot.left_out = slot.was_refused = false;
@@ -43,7 +41,7 @@ void Vcpu::begin(Slot& slot) {
 models::Task<> Vcpu::play_accesses(Slot& slot) {
   for (;;) {
     while (slot.state == State::Translates) {
-      if (!known_.empty() && !slot.has_begun && disagrees(slot)) {
+      if (compares_ && !slot.has_begun && disagrees(slot)) {
         co_await call_kernel(slot);
         if (has_stopped()) co_return;
         continue;
@@ -150,28 +148,13 @@ void Vcpu::retire(Slot& slot) {
   count_access(slot.access->kind, latency);
 }
 
-// Was it seen before that the guest's tables have the page for the address that the trace says?
-bool Vcpu::known_to_agree(const GuestAccess& access) const {
-  if (!access.is(GuestAccess::kGuestPhysical)) return true;
-  const u64 page = access.address / kFrameBytes;
-  const KnownPage& known = known_[page % kKnownPages];
-  return known.page == page && known.guest_page == access.guest_physical / kFrameBytes &&
-         known_moves_ == guest_->moves();
-}
-
 // The guest's tables have another page for the address than the trace says: its kernel changed them
 // meanwhile, and does so now.
 bool Vcpu::disagrees(const Slot& slot) {
   const GuestAccess& access = *slot.access;
   if (known_to_agree(access)) return false;
-  if (known_moves_ != guest_->moves()) {
-    known_moves_ = guest_->moves();
-    known_.assign(known_.size(), {});
-  }
-  const u64 page = access.address / kFrameBytes;
-  KnownPage& known = known_[page % kKnownPages];
   if (!guest_->agrees(number_, Gva(access.address), Gpa(access.guest_physical))) return true;
-  known = {page, access.guest_physical / kFrameBytes};
+  known_.add(access, guest_->moves());
   return false;
 }
 

@@ -36,13 +36,15 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
     first_cycles[index(kind)] =
         mmu.first_latency(kind) + hierarchy.first_latency(path_of(kind == AccessKind::Execute));
   }
-  const GuestAccess* const all = batch_.accesses.data();
-  const GuestAccess* const first = all + at_;
-  const GuestAccess* const last =
-      first + std::min({u64{batch_.accesses.size() - at_}, left_, next_told_ - issued()});
+  const u64 number = records_.accesses();
+  const std::span<const GuestAccess> at_hand = records_.at_hand();
+  const GuestAccess* const first = at_hand.data();
+  const GuestAccess* const last = first + std::min<u64>(at_hand.size(), next_told_ - number);
   const GuestAccess* next = first;
-  const u64 number = issued();
-  const bool compares = !known_.empty();
+  const bool compares = compares_;
+  const auto take_up_to = [&](const GuestAccess* end_of_them) {
+    records_.take(number + static_cast<u64>(end_of_them - first) - records_.accesses());
+  };
   const Cycle began = wheel.now();
   Cycle now = began;
   Cycle end = quiet_until();
@@ -88,7 +90,7 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
       if (second.found != nullptr) {
         slot.outcome.host = second.found->host_of(access.address);
       } else {
-        at_ = static_cast<std::size_t>(next - all) + 1;  // for who looks what is upcoming
+        take_up_to(next + 1);  // for who looks what is upcoming
         over = mmu.walk({access.address, access.kind, true, nullptr, this}, slot.translation, 0,
                         slot.outcome);
         translated = wheel.now();
@@ -122,8 +124,7 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
     count_access(access.kind, now - issued);
     in_accesses += now - issued;
   }
-  at_ = static_cast<std::size_t>(next - all);
-  left_ -= static_cast<u64>(next - first);
+  take_up_to(next);
   pace_ = pace;
   counts_.instructions = instructions;
   if (slot.done) wheel.advance(now);

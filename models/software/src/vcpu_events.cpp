@@ -21,12 +21,11 @@ constexpr u64 kMostSingleFences = 33;
 // What the guest stores in its tables is among its accesses: only what its hypervisor did takes
 // time of its own.
 models::Task<> Vcpu::play_event() {
-  ++events_;
-  const auto& detail = batch_.event->detail;
+  const auto& detail = records_.take_event().detail;
   if (const auto* const to = std::get_if<GuestSwitch>(&detail)) {
     if (guest_ != nullptr) {
       ++counts_.switches;
-      known_.assign(known_.size(), {});
+      known_.forget();
       co_await enter_space(to->key);
     }
   } else if (const auto* const operation = std::get_if<HostOperation>(&detail)) {
@@ -55,7 +54,6 @@ models::Task<> Vcpu::play_event() {
   }
   if (has_stopped()) co_return;
   end_pause();
-  batch_.event = nullptr;
 }
 
 void Vcpu::begin_pause(Cycle VcpuCounts::*cycles) {

@@ -28,7 +28,7 @@ models::Task<> Vcpu::attend() {
       begin_pause(&VcpuCounts::operation_cycles);
       co_await hypervisor_.operate(number_, agenda_.take());
       end_pause();
-    } else if (cores_.must_give_up(number_, now) && records() != records_before_) {
+    } else if (cores_.must_give_up(number_, now) && records_.taken() != records_before_) {
       operations_in_a_row_ = 0;
       co_await leave_core();
     } else {
@@ -54,7 +54,7 @@ models::Task<> Vcpu::come_to_core(bool is_first) {
   end_pause();
   mmu_before_ = core_.mmu->totals();
   has_core_ = true;
-  records_before_ = records();
+  records_before_ = records_.taken();
   if (guest_ != nullptr) guest_->put_on(number_, vcpu_);
   if (replayed_ != nullptr) replayed_->put_on(number_, vcpu_);
   if (is_first && hypervisor_.may_begin_at_once()) {

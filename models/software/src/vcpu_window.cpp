@@ -12,7 +12,7 @@ namespace nestwalk::software {
 
 // A record begins as soon as it may.
 models::Task<> Vcpu::play_window() {
-  while (fetch_record()) {
+  while (records_.fetch()) {
     ready_at_ += gap();
     while (turn_.has_issued() || !is_due()) {
       co_await turn_;
@@ -23,7 +23,7 @@ models::Task<> Vcpu::play_window() {
     ready_at_ = now;
     if (needs_attention()) co_await attend();
     if (has_stopped()) co_return;
-    if (!is_event()) {
+    if (!records_.is_event()) {
       issue();
       continue;
     }
@@ -38,9 +38,9 @@ models::Task<> Vcpu::play_window() {
 bool Vcpu::is_due() const { return may_begin() && board_.wheel().now() >= ready_at_; }
 
 bool Vcpu::may_begin() const {
-  const u64 under_way = issued() - oldest_;
-  if (is_event() || needs_attention()) return under_way == 0;
-  const GuestAccess& access = batch_.accesses[at_];
+  const u64 under_way = records_.accesses() - oldest_;
+  if (records_.is_event() || needs_attention()) return under_way == 0;
+  const GuestAccess& access = records_.access();
   return faulting_ == 0 && under_way < slots_.size() && is_over(last_fetch_) &&
          (!access.is(GuestAccess::kDependent) || is_over(last_read_));
 }
@@ -50,8 +50,9 @@ bool Vcpu::is_over(u64 number) const {
 }
 
 void Vcpu::issue() {
-  Slot& slot = slot_of(issued());
-  slot.own = batch_.accesses[at_++];
+  Slot& slot = slot_of(records_.accesses());
+  slot.number = records_.accesses();
+  slot.own = records_.take_access();
   slot.access = &slot.own;
   begin(slot);
   if (slot.own.kind == models::AccessKind::Read) last_read_ = slot.number;
@@ -66,14 +67,14 @@ void Vcpu::on_over() {
 
 // In order; then whoever waited for that goes on.
 void Vcpu::free_slots() {
-  while (oldest_ != issued() && slot_of(oldest_).done) ++oldest_;
+  while (oldest_ != records_.accesses() && slot_of(oldest_).done) ++oldest_;
   if (life_ == Life::Finished) {
     const Cycle now = board_.wheel().now();
     counts_.stalled_cycles += now - counts_.end;
     counts_.end = now;
     if (!draining()) return end();
   }
-  if (oldest_ != issued()) slot_of(oldest_).turn.wake(board_.wheel());
+  if (oldest_ != records_.accesses()) slot_of(oldest_).turn.wake(board_.wheel());
 }
 
 // Its turn ---------------------------------------------------------------------------------------

@@ -21,7 +21,9 @@
 #include "nestwalk/software/cores.hpp"
 #include "nestwalk/software/distribution.hpp"
 #include "nestwalk/software/guest.hpp"
+#include "nestwalk/software/known_pages.hpp"
 #include "nestwalk/software/recorded_order.hpp"
+#include "nestwalk/software/records.hpp"
 #include "nestwalk/software/replayed.hpp"
 #include "nestwalk/software/vcpu_counts.hpp"
 
@@ -96,7 +98,6 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
 
  private:
   static constexpr u64 kNever = ~u64{0};
-  static constexpr std::size_t kKnownPages = 1024;
   static constexpr u64 kMostInARow = 10'000;
   static constexpr u32 kMostKernelCalls = 1000;  ///< for one access
   static constexpr Cycle kLittleTime = 16;       ///< not worth it: some three hits
@@ -197,10 +198,6 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
     bool begins_ = false;  ///< an access
     bool again_ = false;   ///< that was over at once
   };
-  struct KnownPage {
-    u64 page = ~u64{0};
-    u64 guest_page = 0;
-  };
 
   u64 clock() const override { return clock_base_ + counts_.instructions; }
   bool is_through() const override { return life_ == Life::Finished; }
@@ -209,10 +206,7 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
         clock == RecordedOrder::kNobody ? kNever : std::max(clock, clock_base_) - clock_base_;
   }
   void go_on() override;
-  u64 upcoming(u32 others) const override {
-    const std::size_t at = at_ + others;
-    return at < batch_.accesses.size() ? batch_.accesses[at].address : 0;
-  }
+  u64 upcoming(u32 others) const override { return records_.address_after(others); }
 
   // The front.
   models::Task<> run();
@@ -234,19 +228,8 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   void issue();
   void on_over();
   void free_slots();
-  bool draining() const { return has_window() && oldest_ != issued(); }
-  u64 issued() const { return limit_ - rest_ - left_; }
-  u64 records() const { return issued() + events_; }
+  bool draining() const { return has_window() && oldest_ != records_.accesses(); }
 
-  // The stream.
-  bool fetch_record() {
-    if (at_ != batch_.accesses.size() && left_ != 0) [[likely]]
-      return true;
-    return fetch_batch();
-  }
-  [[gnu::noinline]] bool fetch_batch();
-  bool begin_rest();
-  bool is_event() const { return at_ == batch_.accesses.size(); }
   Cycle gap();
   void finish();
   void end();
@@ -295,7 +278,10 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
     latencies_.add(latency, times);
     counts_.accesses[static_cast<unsigned>(kind)] += times;
   }
-  bool known_to_agree(const GuestAccess& access) const;
+  /// Was it seen that the guest's tables have the page for the address that the trace says?
+  bool known_to_agree(const GuestAccess& access) const {
+    return !access.is(GuestAccess::kGuestPhysical) || known_.agree(access, guest_->moves());
+  }
   [[gnu::noinline]] bool disagrees(const Slot& slot);
   [[gnu::noinline]] bool tell_of_hit(const Slot& slot) const;
   void tell(const Slot& slot, u64 host) const;
@@ -327,7 +313,7 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   ReplayedTables* replayed_ = nullptr;
   Hypervisor& hypervisor_;
   models::SoftwareShape costs_;
-  GuestStream& stream_;
+  Records records_;
 
   Life life_ = Life::Idle;
   models::Process front_;
@@ -336,7 +322,6 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   models::Mmu::Totals mmu_before_{};  ///< of the core, when it came there
   models::Mmu::Totals mmu_totals_{};  ///< until it left there
   bool has_core_ = false;
-  u64 events_ = 0;
   u64 records_before_ = 0;         ///< it came to its core
   Cycle owed_ = 0;                 ///< that interrupts took before it left
   bool out_of_turn_ = false;       ///< it waits for another's
@@ -349,11 +334,6 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   u64 operations_in_a_row_ = 0;  ///< of the agenda, with no record of the stream in between
   Cycle late_before_ = 0;        ///< how late the first of them was
   std::vector<std::unique_ptr<Slot>> slots_;  ///< they stay where they are
-  GuestBatch batch_;
-  std::size_t at_ = 0;
-  u64 limit_ = 0;
-  u64 left_ = 0;  ///< until the next milestone
-  u64 rest_ = 0;  ///< after it
   Pace pace_;
   u64 next_told_ = kNever;  ///< access that the listener wants to hear of
   AccessListener* listener_ = nullptr;
@@ -366,11 +346,10 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   Cycle ready_at_ = 0;  ///< the instructions before the next record are issued
   u32 faulting_ = 0;    ///< accesses whose faults wait or are handled
 
-  bool compares_;                 ///< what the guest maps with what the trace says
-  std::vector<KnownPage> known_;  ///< where the guest agrees with the trace
-  u64 known_moves_ = 0;           ///< the guest's moves when it did
-  Cycle gap_end_ = 0;             ///< in order: of the instructions under way
-  Cycle gap_lost_ = 0;            ///< with what interrupts took
+  bool compares_;       ///< what the guest maps with what the trace says
+  KnownPages known_;    ///< where the guest agrees with the trace
+  Cycle gap_end_ = 0;   ///< in order: of the instructions under way
+  Cycle gap_lost_ = 0;  ///< with what interrupts took
   Cycle event_since_ = 0;
   Cycle VcpuCounts::*event_cycles_ = nullptr;
   std::optional<std::string> stopped_;
