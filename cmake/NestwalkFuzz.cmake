@@ -13,6 +13,7 @@ set(NESTWALK_FUZZ_REPLAY ${CMAKE_CURRENT_LIST_DIR}/fuzz_replay.cpp)
 function(nestwalk_fuzzed)
   if(NESTWALK_FUZZ)
     set_property(SOURCE ${ARGN} APPEND PROPERTY COMPILE_OPTIONS -fsanitize=fuzzer-no-link)
+    set_property(SOURCE ${ARGN} PROPERTY SKIP_PRECOMPILE_HEADERS ON)  # compiled without it
   endif()
 endfunction()
 

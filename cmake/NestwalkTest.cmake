@@ -4,12 +4,23 @@
 find_package(GTest REQUIRED)
 include(GoogleTest)
 
-# nestwalk_test(<name> <sources...>): a GoogleTest executable; each of its cases is a ctest.
-# NESTWALK_TEST_LIBRARIES is what all tests of a folder link besides.
+# nestwalk_test(<name> [LONG] <sources...>): a GoogleTest executable; each of its cases is a ctest.
+# NESTWALK_TEST_LIBRARIES is what all tests of a folder link besides, NESTWALK_TEST_HEADERS what most
+# of them include, which is compiled once. Most tests take longer to compile than to run, so that
+# only LONG ones are optimised; those are started first, so that no processor is left to finish one.
 function(nestwalk_test name)
-  add_executable(${name} ${ARGN})
+  cmake_parse_arguments(PARSE_ARGV 1 test LONG "" "")
+  add_executable(${name} ${test_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE
     ${NESTWALK_TEST_LIBRARIES} nestwalk_warnings GTest::gmock GTest::gtest_main)
+  set(properties TIMEOUT 600)
+  if(test_LONG)
+    list(APPEND properties COST 10)
+    target_compile_options(${name} PRIVATE -O1)
+  else()
+    target_compile_options(${name} PRIVATE -O0)
+    nestwalk_precompile(${name} ${NESTWALK_TEST_HEADERS})
+  endif()
   gtest_discover_tests(${name} TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
-    PROPERTIES TIMEOUT 600)
+    PROPERTIES ${properties})
 endfunction()

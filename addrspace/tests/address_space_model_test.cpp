@@ -729,8 +729,8 @@ class AddressSpaceModel : public ::testing::Test {
   u64 frees_before_ = 0;
 };
 
-constexpr u64 kMany = 500'000;
-constexpr u64 kFewer = 100'000;
+constexpr u64 kMany = 100'000;
+constexpr u64 kFewer = 20'000;
 constexpr bool kTracks = true;
 
 template <class F>

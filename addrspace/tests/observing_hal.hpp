@@ -88,6 +88,14 @@ class ObservingHal : public ArenaHal<> {
   }
 };
 
+// The engine over it, compiled once for all tests: observing_hal.cpp.
+extern template class AddressSpace<Ept, ObservingHal>;
+extern template class AddressSpace<Stage2<Granule::k4K>, ObservingHal>;
+extern template class AddressSpace<GStage, ObservingHal>;
+extern template class PageTable<Ept, ObservingHal>;
+extern template class PageTable<Stage2<Granule::k4K>, ObservingHal>;
+extern template class PageTable<GStage, ObservingHal>;
+
 /// The instructions that one invalidation becomes.
 inline std::vector<Fence> fences_of(Architecture architecture, const FencePolicy& policy,
                                     const Capabilities& machine, const Invalidation<Gpa>& change) {

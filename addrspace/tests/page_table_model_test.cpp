@@ -649,10 +649,10 @@ class PageTableModel : public ::testing::Test {
   u64 frees_before_ = 0;
 };
 
-constexpr u64 kMillion = 1'000'000;
-constexpr u64 kMany = 300'000;
+constexpr u64 kMost = 200'000;
+constexpr u64 kMany = 60'000;
 // A table of a larger granule has 2048 or 8192 entries, and a split fills one.
-constexpr u64 kFewer = 100'000;
+constexpr u64 kFewer = 20'000;
 
 template <class F>
 void add(const std::string& format, std::initializer_list<Case> cases) {
@@ -676,19 +676,19 @@ void add_stage2(const std::string& name, std::initializer_list<Case> cases) {
 // Random operations do what the plain model does, in every format.
 [[maybe_unused]] const bool kAdded = [] {
   constexpr VaHalf kUpper = VaHalf::Upper;
-  add<Ept>("ept", {{4, kMillion}, {5, kMany}});
-  add<GStage>("g_stage", {{3, kMillion}, {4, kMany}, {5, kMany}});
-  add_stage2<Granule::k4K>("stage2_4k", {{39, kMany}, {40, kMany}, {48, kMillion}});
-  add_stage2<Granule::k16K>("stage2_16k", {{40, kFewer}, {47, kFewer}, {48, kMillion}});
-  add_stage2<Granule::k64K>("stage2_64k", {{32, kMany}, {42, kMillion}, {48, kFewer}});
-  add_stage2<Granule::k4K, Width::k52>("stage2_4k_wide", {{52, kMillion}});
+  add<Ept>("ept", {{4, kMost}, {5, kMany}});
+  add<GStage>("g_stage", {{3, kMost}, {4, kMany}, {5, kMany}});
+  add_stage2<Granule::k4K>("stage2_4k", {{39, kMany}, {40, kMany}, {48, kMost}});
+  add_stage2<Granule::k16K>("stage2_16k", {{40, kFewer}, {47, kFewer}, {48, kMost}});
+  add_stage2<Granule::k64K>("stage2_64k", {{32, kMany}, {42, kMost}, {48, kFewer}});
+  add_stage2<Granule::k4K, Width::k52>("stage2_4k_wide", {{52, kMost}});
   add_stage2<Granule::k16K, Width::k52>("stage2_16k_wide", {{52, kFewer}});
   add_stage2<Granule::k64K, Width::k52>("stage2_64k_wide", {{52, kFewer}});
-  add<LongMode>("long_mode", {{4, kMillion}, {5, kMany}});
-  add_stage1<Granule::k4K>("stage1_4k", {{48, kMillion}, {48, kFewer, kUpper}});
-  add_stage1<Granule::k16K>("stage1_16k", {{48, kFewer}, {47, kMillion, kUpper}});
-  add_stage1<Granule::k64K>("stage1_64k", {{48, kFewer}, {42, kMillion, kUpper}});
-  add<Sv>("sv", {{3, kMillion}, {4, kMany}, {5, kMany}});
+  add<LongMode>("long_mode", {{4, kMost}, {5, kMany}});
+  add_stage1<Granule::k4K>("stage1_4k", {{48, kMost}, {48, kFewer, kUpper}});
+  add_stage1<Granule::k16K>("stage1_16k", {{48, kFewer}, {47, kMost, kUpper}});
+  add_stage1<Granule::k64K>("stage1_64k", {{48, kFewer}, {42, kMost, kUpper}});
+  add<Sv>("sv", {{3, kMost}, {4, kMany}, {5, kMany}});
   return true;
 }();
 

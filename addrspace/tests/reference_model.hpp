@@ -49,7 +49,7 @@ inline u64 operations(u64 wanted) {
     return std::strtoull(text, nullptr, 10);
   }
 #ifdef NESTWALK_SANITIZED
-  return wanted / 10;
+  return wanted / 4;
 #else
   return wanted;
 #endif

@@ -20,7 +20,7 @@ using addrspace::low_mask;
 #ifdef NESTWALK_SANITIZED
 constexpr u32 kSteps = 100'000;
 #else
-constexpr u32 kSteps = 1'000'000;
+constexpr u32 kSteps = 300'000;
 #endif
 
 enum Structure : u8 { kFetch, kData, kSecondLevel, kGuestTables, kNestedTables, kNestedLeaves };
