@@ -24,7 +24,7 @@ using namespace addrspace;
 #ifdef NESTWALK_SANITIZED
 constexpr u32 kCases = 100'000;
 #else
-constexpr u32 kCases = 400'000;
+constexpr u32 kCases = 1'000'000;
 #endif
 constexpr u32 kCasesPerWorld = 2'500;  // then there are new tables
 
