@@ -475,7 +475,7 @@ TEST_F(BadInput, ATraceOfWhichNoAccessCanBeTranslatedIsNoResult) {
   header.mode = traces::Mode::GuestPhysical;
   const auto sink = traces::create_sink((folder() / "none.nwt").string());
   traces::Writer writer(*sink, header);
-  for (const addrspace::u64 gva : {0x7000, 0x8000}) {
+  for (const addrspace::u64 gva : {0x7000u, 0x8000u}) {
     writer.append(
         0, traces::Access{
                addrspace::Gva(gva), {}, {}, 1, 8, traces::AccessKind::Read, traces::kGvaKnown});

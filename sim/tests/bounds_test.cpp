@@ -19,7 +19,7 @@ class Bounds : public Program {
  protected:
   /// Within so many seconds of processor time; a second is what each of these takes at most.
   Result soon(const std::string& command) {
-    return run("(ulimit -t 40; nestwalk " + command + ") 2>&1");
+    return run("(ulimit -t 20; nestwalk " + command + ") 2>&1");
   }
   /// Of memory that it had at a time.
   long peak_kibibytes(const std::string& command) {
