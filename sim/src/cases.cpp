@@ -11,6 +11,7 @@
 #include "nestwalk/traces/error.hpp"
 #include "output.hpp"
 #include "replay.hpp"
+#include "sums.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -102,6 +103,9 @@ Case read_case(const std::string& directory) {
   }
   for (const auto& [name, value] : stats["statistics"].items()) {
     expect_statistic(name, value, file);
+  }
+  if (const auto contradiction = contradiction_of(stats)) {
+    throw traces::InputError(file, *contradiction);
   }
   const Json record = read_object(directory + "/run.json", models::kMostResultBytes, hint);
   if (record.value("format", Json()) != "nestwalk-run") {

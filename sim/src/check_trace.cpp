@@ -59,7 +59,7 @@ std::vector<Check> checks_of(const CommandLine& line) {
       Configuration configuration = configuration_of(line, preset);
       configuration.expect_whole_run("nestwalk check");
       const std::string name = use_fence_policy(configuration, policy);
-      checks.push_back({fs::path(preset).stem().string(), name, std::move(configuration)});
+      checks.push_back({configuration.machine_name(), name, std::move(configuration)});
     }
   }
   return checks;

@@ -291,7 +291,7 @@ int run_storm(const CommandLine& line, const std::string& format) {
             "nestwalk compare --storm: hypervisor.backing is none: there are no fences");
       }
       const std::string name = use_fence_policy(configuration, policy);
-      wanted.settings.push_back({fs::path(preset).stem().string(), name, configuration});
+      wanted.settings.push_back({configuration.machine_name(), name, configuration});
     }
   }
   const std::vector<FenceCosts> found = find_fence_costs(wanted, jobs_of(line));

@@ -293,7 +293,8 @@ std::string preset_file(const std::string& name) {
   throw UsageError("there is no preset '" + name + "'; there are:" + known);
 }
 
-Configuration::Configuration(const std::string& file) : preset_file_(file) {
+Configuration::Configuration(const std::string& file)
+    : preset_file_(file), machine_name_(fs::path(file).stem().string()) {
   document_["machine"] = read_json(file);
   for (const Parameter& row : parameters()) {
     const std::string path = row.path;
@@ -356,7 +357,9 @@ void Configuration::set(const std::string& assignment) {
     throw UsageError("--set " + assignment + ": not PATH=VALUE");
   }
   const std::string where = "--set " + assignment;
-  put(assignment.substr(0, equals), typed(assignment.substr(equals + 1), where), where);
+  const std::string path = assignment.substr(0, equals);
+  if (!set_.insert(path).second) throw UsageError(where + ": " + path + " is set already");
+  put(path, typed(assignment.substr(equals + 1), where), where);
 }
 
 void Configuration::merge(const Json& from, const std::string& path, const std::string& where) {
@@ -373,14 +376,19 @@ void Configuration::merge(const Json& from, const std::string& path, const std::
   }
 }
 
-void Configuration::merge_file(const std::string& file) {
+void Configuration::merge_file(const std::string& file, const std::string& who) {
   const Json from = read_json(file);
   if (!from.is_object()) throw UsageError(file + ": not a JSON object");
   Json rest = from;
-  // A machine with a name is a whole one, and takes the place of the preset.
   if (from.contains("machine") && from["machine"].contains("name")) {
-    document_["machine"] = from["machine"];
-    preset_file_ = file;
+    const Json& machine = from["machine"];
+    if (!who.empty() && machine != document_["machine"]) {
+      throw UsageError(file + ": expected no machine, or that of " + who + ", found " +
+                       machine["name"].dump());
+    }
+    if (machine["name"].is_string()) machine_name_ = machine["name"].get<std::string>();
+    document_["machine"] = machine;
+    preset_file_ = machine_file_ = file;
     rest.erase("machine");
   }
   merge(rest, "", file);

@@ -5,6 +5,8 @@
 // "machine", and the parameters below. What is written into a run's directory makes the run again.
 #pragma once
 
+#include <set>
+
 #include "nestwalk/models/preset.hpp"
 #include "nestwalk/software/shape.hpp"
 #include "nestwalk/traces/header.hpp"
@@ -47,10 +49,13 @@ class Configuration {
   /// All standard values, on a machine that a file describes.
   explicit Configuration(const std::string& preset_file);
 
-  /// "path=value": the last part of the path must be there already. Throws UsageError.
+  /// "path=value", each path once: the last part of the path must be there already. Throws
+  /// UsageError.
   void set(const std::string& assignment);
-  /// Every value of a JSON file, over what is there.
-  void merge_file(const std::string& file);
+  /// Every value of a JSON file, over what is there. A machine with a name is a whole one: it takes
+  /// the place of the preset that nobody chose. Throws UsageError where `who` chose another one
+  /// (empty: nobody).
+  void merge_file(const std::string& file, const std::string& who = "");
   /// Fences by the rules of a JSON file.
   void use_fence_rules(const std::string& file);
 
@@ -58,6 +63,10 @@ class Configuration {
   /// unless they decide differently.
   RunShape resolve(const std::vector<traces::Header>& traces);
   const Json& document() const { return document_; }
+  /// As a user knows the machine: what its file is called.
+  const std::string& machine_name() const { return machine_name_; }
+  /// The file that has a whole machine; empty where that is a preset.
+  const std::string& machine_file() const { return machine_file_; }
   /// Throws UsageError.
   const Json& value_at(const std::string& path) const;
   /// Throws models::PresetError.
@@ -79,7 +88,10 @@ class Configuration {
   addrspace::u64 number(const char* path) const;
   bool flag(const char* path) const;
 
+  std::set<std::string> set_;  ///< paths, by set()
   std::string preset_file_;
+  std::string machine_name_;
+  std::string machine_file_;
   Json document_;
 };
 

@@ -17,12 +17,19 @@ void declare_settings(CommandLine& line) {
   line.option("set", po::value<Words>()->value_name("PATH=VALUE"), "one parameter; may be repeated")
       .words("set", std::move(assignments))
       .option("config", po::value<Words>()->value_name("FILE"),
-              "a JSON file with parameters; before --set; may be repeated");
+              "a JSON file with parameters, or a machine instead of --preset; before --set; may "
+              "be repeated");
 }
 
 Configuration configuration_of(const CommandLine& line, const std::string& preset) {
   Configuration configuration(preset_file(preset));
-  for (const std::string& file : line.all("config")) configuration.merge_file(file);
+  std::string who;
+  if (line.given("preset")) who = "--preset " + preset;
+  if (line.given("arch")) who = "--arch " + line.get<std::string>("arch");
+  for (const std::string& file : line.all("config")) {
+    configuration.merge_file(file, who);
+    if (!configuration.machine_file().empty()) who = "--config " + configuration.machine_file();
+  }
   for (const std::string& text : line.all("set")) configuration.set(text);
   return configuration;
 }

@@ -16,7 +16,6 @@ namespace {
 
 using checker::Checker;
 using checker::Finding;
-using Json = nlohmann::ordered_json;
 
 Json as_json(const Finding& finding) {
   const auto& failure = text_of(finding.failure);

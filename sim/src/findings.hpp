@@ -4,9 +4,9 @@
 // What a checker found, as text.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string>
 
+#include "json.hpp"
 #include "nestwalk/checker/checker.hpp"
 
 namespace nestwalk::sim {
@@ -21,7 +21,7 @@ std::string findings_text(const checker::Checker& checker, const std::string& ti
                           const FindingsView& view);
 
 /// Its findings as a list.
-nlohmann::ordered_json findings_json(const checker::Checker& checker);
+Json findings_json(const checker::Checker& checker);
 
 /// Are there errors? `strict`: or warnings?
 bool has_failed(const checker::Checker& checker, bool strict);

@@ -9,6 +9,7 @@
 
 #include "nestwalk/models/nearest.hpp"
 #include "output.hpp"
+#include "overwrite.hpp"
 #include "statistics.hpp"
 #include "suite.hpp"
 #include "table.hpp"
@@ -35,7 +36,8 @@ struct Work {
   std::string baseline;
   Json tolerances;
   std::vector<Case> cases;
-  bool whole = true;  ///< every run of the baseline has to be there
+  std::vector<std::string> files;  ///< that are read, but for the baseline
+  bool whole = true;               ///< every run of the baseline has to be there
 };
 
 /// What is not as it was.
@@ -186,7 +188,10 @@ void add_tolerance(Json& tolerances, const std::string& text) {
   if (equals == std::string::npos || !percent.is_number() || percent.get<double>() < 0) {
     throw UsageError("--tolerance " + text + ": not STATISTIC=PERCENT");
   }
-  tolerances[text.substr(0, equals)] = percent;
+  const std::string name = text.substr(0, equals);
+  if (tolerances.contains(name))
+    throw UsageError("--tolerance " + text + ": " + name + " is there twice");
+  tolerances[name] = percent;
 }
 
 // A tolerance for what no run has is a mistake.
@@ -203,6 +208,18 @@ void check_tolerances(const Work& work) {
   }
 }
 
+// What is written has files of its own.
+void expect_outputs(const CommandLine& line, const Work& work) {
+  std::vector<std::string> outputs;
+  std::vector<std::string> inputs = work.files;
+  (line.has("update") ? outputs : inputs).push_back(work.baseline);
+  for (const char* const report : {"junit", "markdown"}) {
+    if (line.has(report)) outputs.push_back(line.get<std::string>(report));
+  }
+  for (const std::string& output : outputs) expect_not_read(output, inputs);
+  expect_different(outputs);
+}
+
 Work work_of(const CommandLine& line) {
   const Words& inputs = line.get<Words>("inputs");
   Work work;
@@ -210,17 +227,28 @@ Work work_of(const CommandLine& line) {
   if (fs::is_directory(inputs[0])) {
     line.found("on directories");
     if (!line.has("baseline")) throw UsageError("nestwalk gate: directories need --baseline FILE");
-    for (const std::string& input : inputs) work.cases.push_back(read_case(input));
+    for (const std::string& input : inputs) {
+      work.cases.push_back(read_case(input));
+      for (const char* const name :
+           {"stats.json", "run.json", "stats.txt", "config.resolved.json"}) {
+        work.files.push_back(input + "/" + name);
+      }
+    }
     work.whole = false;
+    work.baseline = line.get<std::string>("baseline");
+    expect_outputs(line, work);
   } else {
     if (inputs.size() != 1) throw UsageError("nestwalk gate: one suite, or directories of runs");
     Suite suite = read_suite(inputs[0]);
-    work.baseline = suite.baseline;
+    work.baseline = line.has("baseline") ? line.get<std::string>("baseline") : suite.baseline;
     work.tolerances = suite.tolerances;
+    work.files = suite.files;
+    expect_outputs(line, work);
     work.cases = run_cases(std::move(suite.plans), jobs_of(line));
   }
-  if (line.has("baseline")) work.baseline = line.get<std::string>("baseline");
-  for (const std::string& text : line.all("tolerance")) add_tolerance(work.tolerances, text);
+  Json typed = Json::object();
+  for (const std::string& text : line.all("tolerance")) add_tolerance(typed, text);
+  work.tolerances.update(typed);
   return work;
 }
 

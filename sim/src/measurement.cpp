@@ -32,6 +32,11 @@ std::string label_of(const software::GuestPhase& phase) {
   return label + std::to_string(phase.number);
 }
 
+/// Each has some hundred statistics, and what is written has to be read again: stats.json has at
+/// most models::kMostResultBytes.
+constexpr std::size_t kMostPhases = 1000;
+constexpr std::size_t kMostNamedPhases = 20;
+
 bool is_called(const software::GuestPhase& phase, const std::string& wanted) {
   return !wanted.empty() && (phase.name == wanted || std::to_string(phase.number) == wanted ||
                              label_of(phase) == wanted);
@@ -56,14 +61,21 @@ void Measurement::on_warm(u32) {
 
 // The vCPUs have the same markers: a phase begins with the first of them.
 void Measurement::on_phase(u32 vcpu, const software::GuestPhase& phase) {
+  if (!uses_phases()) return;
   const u64 number = markers_[vcpu]++;
   const std::string label = label_of(phase);
-  if (number < seen_.size() && seen_[number] != label && contradiction_.empty()) {
-    contradiction_ = "of vCPU " + std::to_string(vcpu) + ", phase " + std::to_string(number) +
-                     " is " + label + ", of another one " + seen_[number];
+  if (number < markers_seen_) {
+    const std::string& seen = *seen_[number - passed_by_all_];
+    if (seen != label && refusal_.empty()) {
+      refusal_ = "run.from, run.to and run.phases need the same phases on all vCPUs, but of vCPU " +
+                 std::to_string(vcpu) + ", phase " + std::to_string(number) + " is " + label +
+                 ", of another one " + seen;
+    }
+    return forget_passed(number);
   }
-  if (number < seen_.size() || over()) return;
-  seen_.push_back(label);
+  if (over()) return;
+  remember(label);
+  forget_passed(number);
   const bool ends = begin_ && is_called(phase, part_.to);
   const bool begins = !begin_ && is_called(phase, part_.from);
   if (begin_ || begins) {
@@ -78,29 +90,50 @@ void Measurement::on_phase(u32 vcpu, const software::GuestPhase& phase) {
   label_ = label;
 }
 
+bool Measurement::uses_phases() const {
+  return part_.phases || !part_.from.empty() || !part_.to.empty();
+}
+
+void Measurement::remember(const std::string& label) {
+  const auto [known, is_new] = labels_.insert(label);
+  if (is_new && labels_.size() > kMostPhases) {
+    refusal_ = "run.from, run.to and run.phases: expected at most " + std::to_string(kMostPhases) +
+               " phases that differ, found more";
+  }
+  if (is_new && first_labels_.size() < kMostNamedPhases) first_labels_.push_back(label);
+  seen_.push_back(&*known);
+  ++markers_seen_;
+}
+
+// Of markers that all vCPUs came to, none can contradict what was seen any more.
+void Measurement::forget_passed(u64 number) {
+  if (number != passed_by_all_) return;
+  const u64 passed = *std::min_element(markers_.begin(), markers_.end());
+  for (; passed_by_all_ < passed; ++passed_by_all_) seen_.pop_front();
+}
+
 void Measurement::end_phase(const Measured& now) {
   if (!part_.phases) return;
   Measured measured = now;
   measured.take_away(*phase_begin_);
   phase_begin_ = now;
-  const auto known = std::find_if(phases_.begin(), phases_.end(),
-                                  [&](const Phase& each) { return each.label == label_; });
-  if (known == phases_.end()) {
+  const auto [known, is_new] = places_.try_emplace(label_, phases_.size());
+  if (is_new) {
     phases_.push_back({label_, std::move(measured)});
   } else {
-    known->measured.add(measured);
+    phases_[known->second].measured.add(measured);
   }
 }
 
 Measurement::Snapshot Measurement::whole(bool cut) {
-  const bool uses_phases = part_.phases || !part_.from.empty() || !part_.to.empty();
-  if (uses_phases && !contradiction_.empty()) {
-    throw UsageError("run.from, run.to and run.phases need the same phases on all vCPUs, but " +
-                     contradiction_);
+  if (!refusal_.empty()) throw UsageError(refusal_);
+  std::string there_are =
+      labels_.empty() ? "the trace has no phases" : "there are only the phases ";
+  for (std::size_t n = 0; n < first_labels_.size(); ++n) {
+    there_are.append(n == 0 ? "" : ", ").append(first_labels_[n]);
   }
-  std::string there_are = seen_.empty() ? "the trace has no phases" : "there are only the phases ";
-  for (std::size_t n = 0; n < seen_.size(); ++n) {
-    there_are.append(n == 0 ? "" : ", ").append(seen_[n]);
+  if (labels_.size() > first_labels_.size()) {
+    there_are += " and " + std::to_string(labels_.size() - first_labels_.size()) + " more";
   }
   if (over()) return *whole_;
   if (!cut && !begin_ && !part_.from.empty()) {
@@ -112,7 +145,7 @@ Measurement::Snapshot Measurement::whole(bool cut) {
   }
   Snapshot now = look_();
   if (!begin_) begin(now);
-  if (!seen_.empty()) end_phase(now[0]);
+  if (!labels_.empty()) end_phase(now[0]);
   Snapshot rest = difference(std::move(now), *begin_);
   if (!cut && part_.warmup != 0 && rest[0].totals.vcpus.total() == 0) {
     throw UsageError("run.warmup is " + std::to_string(part_.warmup) +

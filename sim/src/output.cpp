@@ -103,8 +103,8 @@ std::string printable(const std::string& text) {
   return result;
 }
 
-std::string json_document(const nlohmann::ordered_json& json) {
-  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+std::string json_document(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 void complain(const std::string& message) {

@@ -8,8 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include <nlohmann/json.hpp>
-
+#include "json.hpp"
 #include "nestwalk/traces/io.hpp"
 
 namespace nestwalk::sim {
@@ -42,7 +41,7 @@ void write_text(const std::string& file, std::string_view text);
 /// among them, is spelled as in C (\\n, \\x1b). Names of files may have any.
 std::string printable(const std::string& text);
 /// JSON, with U+FFFD for what is not UTF-8.
-std::string json_document(const nlohmann::ordered_json& json);
+std::string json_document(const Json& json);
 
 /// One line on standard error, whatever is in the message: `nestwalk: ` and the message.
 void warn(const std::string& message);

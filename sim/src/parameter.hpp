@@ -4,16 +4,14 @@
 // A parameter of runs: what it may be, what it means.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "json.hpp"
 #include "nestwalk/software/shape.hpp"
 
 namespace nestwalk::sim {
-
-using Json = nlohmann::ordered_json;
 
 /// What a user may set, beside the machine.
 struct Parameter {

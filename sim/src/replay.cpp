@@ -34,6 +34,14 @@ struct TraceFile {
   std::map<addrspace::u32, std::vector<traces::IndexEntry>> blocks;
 };
 
+// The header's format of page tables decides what can be translated: the reader compares it with
+// the registers of the begin, which come before the records.
+void check_registers(const std::string& path) {
+  traces::Reader reader(traces::open_source(path));
+  while (reader.next() == traces::Reader::Item::SideData) {
+  }
+}
+
 // A file that is damaged, as far as can be seen from its index, is refused before it is played.
 TraceFile open_trace(const std::string& path) {
   std::unique_ptr<traces::ByteSource> source = traces::open_source(path);
@@ -44,6 +52,7 @@ TraceFile open_trace(const std::string& path) {
   traces::Reader reader(std::move(source));
   auto blocks = traces::by_vcpu(reader.read_index());
   if (reader.index_damage()) throw *reader.index_damage();
+  if (!reader.header().guest_tables.empty()) check_registers(path);
   return {path, reader.header(), std::move(blocks)};
 }
 
@@ -72,6 +81,19 @@ GuestSource source_of(const TraceFile& trace, const VmShape& shape) {
   return source;
 }
 
+// A header says what records may lack: that all of them do is no result.
+void expect_addresses(Simulation& simulation, const std::vector<std::string>& traces) {
+  for (const auto& vm : simulation.vms()) {
+    if (vm->replayed() != nullptr) return;  // faults of what was recorded are a result
+  }
+  const addrspace::u64 left_out = simulation.totals().vcpus.untranslatable;
+  if (left_out == 0 || simulation.accesses() != 0) return;
+  throw traces::InputError(traces[0],
+                           "expected accesses at addresses that can be translated, "
+                           "found none among " +
+                               std::to_string(left_out));
+}
+
 }  // namespace
 
 Replay replay(const std::vector<std::string>& traces, Configuration& configuration,
@@ -94,6 +116,7 @@ Replay replay(const std::vector<std::string>& traces, Configuration& configurati
   using Clock = std::chrono::steady_clock;
   const Clock::time_point start = Clock::now();
   simulation.run(interrupted, progress);
+  expect_addresses(simulation, traces);
   if (conclude) conclude();
   Replay run{simulation.statistics(),
              simulation.histograms(),

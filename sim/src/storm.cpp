@@ -3,6 +3,7 @@
 
 #include "storm.hpp"
 
+#include <algorithm>
 #include <filesystem>
 
 namespace nestwalk::sim {
@@ -10,8 +11,13 @@ namespace nestwalk::sim {
 namespace fs = std::filesystem;
 
 Words storm_parameters(const Words& given) {
-  Words all = {"accesses=10000", "period=50"};
-  all.insert(all.end(), given.begin(), given.end());
+  Words all = given;
+  for (const std::string standard : {"accesses=10000", "period=50"}) {
+    const std::string key = standard.substr(0, standard.find('=') + 1);
+    const bool is_given = std::any_of(
+        given.begin(), given.end(), [&](const std::string& each) { return each.starts_with(key); });
+    if (!is_given) all.push_back(standard);
+  }
   return all;
 }
 

@@ -51,6 +51,7 @@ Suite read_suite(const std::string& file) {
   expect_keys(json, {"$schema", "format", "version", "baseline", "tolerances_percent", "cases"},
               file);
   Suite suite;
+  suite.files.push_back(file);
   suite.baseline = beside(file, text_at(json, "baseline", file));
   if (json.contains("tolerances_percent")) suite.tolerances = json["tolerances_percent"];
   if (!suite.tolerances.is_object()) fail(file, "\"tolerances_percent\" is not an object");
@@ -70,6 +71,7 @@ Suite read_suite(const std::string& file) {
       fail(file, "two cases are called " + plan.name);
     }
     (void)traces::Reader(traces::open_source(plan.trace));  // is it one?
+    suite.files.insert(suite.files.end(), {plan.trace, preset_file(text_at(each, "preset", file))});
     const Json settings = each.value("set", Json::array());
     if (!settings.is_array()) fail(file, plan.name + ": \"set\" is not a list of texts");
     for (const Json& setting : settings) {

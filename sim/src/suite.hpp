@@ -10,6 +10,7 @@ namespace nestwalk::sim {
 
 struct Suite {
   std::string baseline;
+  std::vector<std::string> files;  ///< that are read: its own, presets and traces
   std::vector<Plan> plans;
   Json tolerances = Json::object();  ///< in percent, by statistic
 };

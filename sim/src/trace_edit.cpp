@@ -207,7 +207,7 @@ int run_merge(const CommandLine& line) {
   const auto sink = create_trace(line.get<std::string>("output"), files);
   Writer writer(*sink, header);
   u32 first_vcpu = 0;
-  traces::SideRules rules;
+  traces::SideRules rules(header);
   for (const std::unique_ptr<Reader>& reader : readers) {
     for_each_item(
         *reader, [&](const Chunk& chunk) { append(writer, first_vcpu + chunk.vcpu, chunk); },

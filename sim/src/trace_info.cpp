@@ -3,9 +3,8 @@
 
 // info and stats: the same document, as text and as JSON.
 
-#include <nlohmann/json.hpp>
-
 #include "commands.hpp"
+#include "json.hpp"
 #include "nestwalk/models/hex.hpp"
 #include "nestwalk/traces/summary.hpp"
 #include "output.hpp"
@@ -19,9 +18,23 @@ using models::hex;
 namespace {
 
 using addrspace::u64;
-using Json = nlohmann::ordered_json;
 using traces::Reader;
 using traces::Summary;
+
+// A list where there are several of one name, as of inputs.
+Json json_of(const std::vector<std::pair<std::string, std::string>>& notes) {
+  Json json = Json::object();
+  for (const auto& [key, value] : notes) {
+    if (!json.contains(key)) {
+      json[key] = value;
+      continue;
+    }
+    Json& known = json[key];
+    if (known.is_string()) known = Json::array({known});
+    known.push_back(value);
+  }
+  return json;
+}
 
 Json json_of(const traces::Header& header) {
   Json json;
@@ -44,8 +57,7 @@ Json json_of(const traces::Header& header) {
                               {"bytes", range.bytes},
                               {"kind", range.kind}});
   }
-  json["provenance"] = Json::object();
-  for (const auto& [key, value] : header.provenance) json["provenance"][key] = value;
+  json["provenance"] = json_of(header.provenance);
   return json;
 }
 

@@ -5,9 +5,8 @@
 
 #include <unistd.h>
 
-#include <filesystem>
-
 #include "output.hpp"
+#include "overwrite.hpp"
 
 namespace nestwalk::sim {
 
@@ -41,12 +40,7 @@ void declare_trace_output(CommandLine& line) {
 
 std::unique_ptr<traces::ByteSink> create_trace(const std::string& path,
                                                std::span<const std::string> inputs) {
-  for (const std::string& input : inputs) {
-    std::error_code not_there;
-    if (std::filesystem::equivalent(input, path, not_there)) {
-      throw UsageError(path + " is read; write to another file");
-    }
-  }
+  expect_not_read(path, inputs);
   if (path == "-" && isatty(STDOUT_FILENO) != 0) {
     throw UsageError("a trace is not for a terminal: name a file with -o, or redirect the output");
   }

@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "commands.hpp"
+#include "json.hpp"
 #include "nestwalk/models/hex.hpp"
 #include "nestwalk/traces/verifier.hpp"
 #include "output.hpp"
@@ -20,7 +20,6 @@ namespace {
 
 using addrspace::u32;
 using addrspace::u64;
-using Json = nlohmann::ordered_json;
 using traces::AddressMismatch;
 using traces::EntryMismatch;
 using traces::UnknownStretch;

@@ -361,6 +361,130 @@ TEST_F(BadInput, FilesThatContradictThemselves) {
   complains("nestwalk gate s.json", 4, "b.json: is not a nestwalk-baseline of version 1");
 }
 
+TEST_F(BadInput, StatisticsThatCannotBeAreRefused) {
+  EXPECT_EQ(run("nestwalk run t.nwt -o d; nestwalk gate d --baseline b.json --update").exit_code,
+            0);
+  // A change to stats.json, in Python.
+  const auto say = [&](const std::string& change, const std::string& message) {
+    run("rm -rf bad; cp -r d bad; python3 -c \"import json; s = json.load(open('d/stats.json')); "
+        "v = s['statistics']; " +
+        change + "; json.dump(s, open('bad/stats.json', 'w'))\"");
+    complains("nestwalk compare d bad", 4, "bad/stats.json: " + message);
+    complains("nestwalk gate bad --baseline b.json", 4, "bad/stats.json: " + message);
+  };
+  say("v['access.total'] += 1", "access.total is 20001, not the sum of its parts, 20000");
+  say("v['walk.count.reads'] += 1", "walk.count is ");
+  say("v['cache.l2.data'] += 1", "cache.l2.served is ");
+  say("v['exit.cycles.entry'] += 1", "exit.cycles is ");
+  say("v['time.waiting'] += 1", "time.vcpus is ");
+  say("v['latency.p50'] = 10 ** 9", "latency.p50 is 1000000000, more than latency.p90, ");
+  say("s['histograms'] = 5", "\"histograms\" is not an object");
+  say("s['histograms']['latency'] = [[1, 2, 3]]",
+      "the histogram latency is 3, not access.total, 20000");
+  say("s['histograms']['latency'] = [[2, 1, 20000]]",
+      "the histogram latency has bins that do not rise");
+  say("s['histograms']['latency'] = [[1, 2]]", "the histogram latency has a bin that is not ");
+  // What an older version did not count is no contradiction.
+  run("rm -rf bad; cp -r d bad; sed -i '/access.fetches/d' bad/stats.json");
+  EXPECT_EQ(run("nestwalk compare d bad").exit_code, 0);
+}
+
+TEST_F(BadInput, GateWritesOverNothingThatItReads) {
+  std::ofstream(folder() / "s.json")
+      << R"({"format": "nestwalk-suite", "version": 1, "baseline": "b.json",
+             "cases": [{"name": "a", "trace": "t.nwt", "preset": "./p.json"}]})";
+  run("nestwalk config print -p simple | python3 -c \"import json, sys; "
+      "print(json.dumps(json.load(sys.stdin)['machine']))\" > p.json");
+  EXPECT_EQ(run("nestwalk gate s.json --update && nestwalk run t.nwt -p ./p.json -o d").exit_code,
+            0);
+  run("ln -s t.nwt link.nwt; cp t.nwt t; cp s.json s; cp p.json p; cp b.json b; cp -r d old");
+  for (const char* const file : {"s.json", "t.nwt", "./t.nwt", "link.nwt", "p.json"}) {
+    complains(std::string("nestwalk gate s.json --update --baseline ") + file, 2,
+              std::string(file) + " is read; write to another file");
+    for (const char* const report : {"--junit ", "--markdown "}) {
+      complains(std::string("nestwalk gate s.json ") + report + file, 2,
+                std::string(file) + " is read; write to another file");
+    }
+  }
+  complains("nestwalk gate s.json --junit b.json", 2, "b.json is read; write to another file");
+  complains("nestwalk gate s.json --junit x --markdown ./x", 2, "x is written twice");
+  for (const char* const file : {"d/stats.json", "d/run.json"}) {
+    complains(std::string("nestwalk gate d --baseline b.json --junit ") + file, 2,
+              std::string(file) + " is read; write to another file");
+    complains(std::string("nestwalk gate d --update --baseline ") + file, 2,
+              std::string(file) + " is read; write to another file");
+  }
+  expect("cmp t t.nwt && cmp s s.json && cmp p p.json && cmp b b.json && diff -r old d", 0, "");
+}
+
+// The last one would win, and nobody would be told.
+TEST_F(BadInput, WhatIsSetTwiceIsRefused) {
+  complains("nestwalk run t.nwt --limit 5 --set run.limit=10", 2,
+            "--set run.limit=5: run.limit is set already");
+  complains("nestwalk run t.nwt --set vcpu.window=2 --set vcpu.window=4", 2,
+            "--set vcpu.window=4: vcpu.window is set already");
+  complains("nestwalk compare t.nwt --policy eager --set hypervisor.backing=lazy", 2,
+            "hypervisor.backing is set already");
+  complains("nestwalk trace gen random accesses=5 accesses=10 -o o.nwt", 2,
+            "accesses is there twice");
+  std::ofstream(folder() / "s.json")
+      << R"({"format": "nestwalk-suite", "version": 1, "baseline": "b.json",
+             "tolerances_percent": {"latency.mean": 1}, "cases": [{"name": "a", "trace": "t.nwt",
+             "preset": "simple", "set": ["vcpu.window=2", "vcpu.window=4"]}]})";
+  complains("nestwalk gate s.json --update", 2, "vcpu.window is set already");
+  run("sed -i 's/, \"vcpu.window=4\"//' s.json; nestwalk gate s.json --update");
+  complains("nestwalk gate s.json --tolerance latency.mean=1 --tolerance latency.mean=2", 2,
+            "--tolerance latency.mean=2: latency.mean is there twice");
+  EXPECT_EQ(run("nestwalk gate s.json --tolerance latency.mean=2").exit_code, 0);
+}
+
+// No statistics come of levels that the guest does not have, whether its tables are replayed or
+// not.
+TEST_F(BadInput, AHeaderWithOtherPageTablesThanTheRegistersIsRefused) {
+  traces::Header header;
+  header.architecture = traces::Architecture::X86_64;
+  header.mode = traces::Mode::FullSystem;
+  header.guest_tables = "x86_64-4";
+  const auto sink = traces::create_sink((folder() / "levels.nwt").string());
+  traces::Writer writer(*sink, header);
+  // CR0.PG, and CR4.LA57 for five levels.
+  writer.append(traces::SideData{traces::When::Begin,
+                                 traces::Stage::Guest,
+                                 0,
+                                 {{"CR0", 0x80000000}, {"CR3", 0x1000}, {"CR4", 0x1000}},
+                                 {}});
+  writer.append(0, traces::Access{addrspace::Gva(0x7000),
+                                  addrspace::Gpa(0x1000),
+                                  {},
+                                  1,
+                                  8,
+                                  traces::AccessKind::Read,
+                                  traces::kGvaKnown | traces::kGpaKnown});
+  writer.finish();
+  for (const char* const command : {"run", "run --set guest.tables=replayed", "explain",
+                                    "trace verify", "trace info", "trace cut -o o.nwt"}) {
+    complains(std::string("nestwalk ") + command + " levels.nwt", 4,
+              "to say what the header does, 'x86_64-4' for the guest's page tables, found "
+              "'x86_64-5'");
+  }
+}
+
+// The header says that the records have guest-physical addresses, and none has one.
+TEST_F(BadInput, ATraceOfWhichNoAccessCanBeTranslatedIsNoResult) {
+  traces::Header header;
+  header.mode = traces::Mode::GuestPhysical;
+  const auto sink = traces::create_sink((folder() / "none.nwt").string());
+  traces::Writer writer(*sink, header);
+  for (const addrspace::u64 gva : {0x7000u, 0x8000u}) {
+    writer.append(
+        0, traces::Access{
+               addrspace::Gva(gva), {}, {}, 1, 8, traces::AccessKind::Read, traces::kGvaKnown});
+  }
+  writer.finish();
+  complains("nestwalk run none.nwt", 4,
+            "none.nwt: expected accesses at addresses that can be translated, found none among 2");
+}
+
 TEST_F(BadInput, NamesOfAnyBytes) {
   const auto is_clean = [](const std::string& text) {
     bool valid = true;

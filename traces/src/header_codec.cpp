@@ -96,13 +96,15 @@ SideData take_side_data(ByteReader& from) {
   side.when = take_enum<When>(from, "a time");
   side.stage = take_enum<Stage>(from, "a stage");
   side.vcpu = static_cast<u32>(from.take_below(kMaxVcpus, "a vCPU"));
-  side.registers.resize(from.take_count(2, "registers"));
+  side.registers.resize(from.take_from(0, kMaxRegisters, "a number of registers"));
   for (auto& [name, value] : side.registers) {
     name = from.take_string("a register");
     value = from.take_varint("a register");
   }
-  side.pages.resize(from.take_count(2, "pages"));
-  for (TablePage& page : side.pages) {
+  // They take memory one by one: what is no page ends it.
+  const u64 pages = from.take_count(2, "pages");
+  for (u64 n = 0; n < pages; ++n) {
+    TablePage& page = side.pages.emplace_back();
     page.address = from.take_varint("a page's address");
     from.check_multiple(page.address, kPageBytes, "a page's address");
     const u64 length = from.take_from(kPageBytes, kPageBytes, "the length of a page");

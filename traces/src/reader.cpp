@@ -30,6 +30,7 @@ Reader::Reader(std::unique_ptr<ByteSource> source, OnLoss on_loss)
       inventory_(0) {
   read_header();
   inventory_ = Inventory(header_.vcpus);
+  side_rules_ = SideRules(header_);
 }
 
 void Reader::read_header() {

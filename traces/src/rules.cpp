@@ -8,6 +8,8 @@
 #include <tuple>
 #include <vector>
 
+#include "nestwalk/traces/recorded_tables.hpp"
+
 namespace nestwalk::traces {
 namespace {
 
@@ -17,19 +19,23 @@ struct Names {
   unsigned least_levels, most_levels;
   unsigned asid_bits;
   std::vector<std::string_view> controls;  ///< registers that say how addresses are translated
+  /// Those of them that say of which format the tables of a stage are. None for x86-64's nested
+  /// paging.
+  std::vector<std::string_view> deciding[2];
 };
 
 const Names& names_of(Architecture architecture) {
   // PCIDs have 12 bits (Intel SDM vol. 3A, "Process-Context Identifiers"), ASIDs up to 16 (Arm ARM,
   // TTBR0_EL1; RISC-V privileged manual, satp).
   static const Names kNames[] = {
-      {"x86_64", 4, 5, 12, {"CR0", "CR3", "CR4", "EFER", "NCR3"}},
+      {"x86_64", 4, 5, 12, {"CR0", "CR3", "CR4", "EFER", "NCR3"}, {{"CR0", "CR4"}, {}}},
       {"aarch64",
        1,
        5,
        16,
-       {"SCTLR", "TCR_EL1", "TTBR0_EL1", "TTBR1_EL1", "HCR_EL2", "VTCR_EL2", "VTTBR_EL2"}},
-      {"riscv64", 3, 5, 16, {"satp", "vsatp", "hgatp"}}};
+       {"SCTLR", "TCR_EL1", "TTBR0_EL1", "TTBR1_EL1", "HCR_EL2", "VTCR_EL2", "VTTBR_EL2"},
+       {{"SCTLR", "TCR_EL1"}, {"VTCR_EL2"}}},
+      {"riscv64", 3, 5, 16, {"satp", "vsatp", "hgatp"}, {{"satp"}, {"hgatp"}}}};
   return kNames[static_cast<unsigned>(architecture)];
 }
 
@@ -169,6 +175,38 @@ std::optional<Breach> RecordRules::breach_of(const TableWrite& write) const {
   return Breach{"the address of an entry, a multiple of 8", in_hex(write.address)};
 }
 
+// Registers that do not say that there are tables leave it to the header. They may be spread over
+// several sections: only all that decide a format do.
+std::optional<Breach> SideRules::breach_of_formats(u32 vcpu) const {
+  if (!architecture_) return {};
+  const auto& known = registers_[static_cast<u8>(When::Begin)];
+  Registers registers;
+  for (const std::string_view name : names_of(*architecture_).controls) {
+    const auto found = known.find({vcpu, std::string(name)});
+    if (found != known.end()) registers.emplace(name, found->second);
+  }
+  const auto decided = [&](Stage stage) {
+    const auto& deciding = names_of(*architecture_).deciding[static_cast<u8>(stage)];
+    return !deciding.empty() &&
+           std::all_of(deciding.begin(), deciding.end(), [&](std::string_view name) {
+             return registers.contains(std::string(name));
+           });
+  };
+  for (const Stage stage : {Stage::Guest, Stage::Host}) {
+    const bool guests = stage == Stage::Guest;
+    const std::string& tables = guests ? guest_tables_ : host_tables_;
+    if (tables.empty() || !decided(stage)) continue;
+    const std::optional<TableRoot> root = guests ? guest_roots(*architecture_, registers).lower
+                                                 : host_root(*architecture_, registers);
+    if (!root || format_name(root) == tables) continue;
+    return Breach{"registers of vCPU " + std::to_string(vcpu) + " to say what the header does, " +
+                      in_quotes(tables) + " for the " +
+                      std::string(kStageNames[static_cast<u8>(stage)]) + "'s page tables",
+                  in_quotes(format_name(root))};
+  }
+  return {};
+}
+
 std::optional<Breach> SideRules::add(const SideData& side) {
   const auto when = static_cast<u8>(side.when);
   const auto stage = static_cast<u8>(side.stage);
@@ -179,6 +217,9 @@ std::optional<Breach> SideRules::add(const SideData& side) {
     return Breach{"the register " + name + " of vCPU " + std::to_string(side.vcpu) + " to be " +
                       in_hex(found->second) + " at the " + moment,
                   in_hex(value)};
+  }
+  if (side.when == When::Begin && !side.registers.empty()) {
+    if (auto breach = breach_of_formats(side.vcpu)) return breach;
   }
   for (const TablePage& page : side.pages) {
     const std::string_view bytes(reinterpret_cast<const char*>(page.bytes.data()),

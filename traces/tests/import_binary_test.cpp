@@ -168,6 +168,44 @@ TEST(DynamoRioImport, CutOrAbsurdRecordsAreNamed) {
   EXPECT_THAT(import_error("dynamorio", kStart + entry(28, 18, 4097)), HasSubstr("a page size"));
 }
 
+// Each would make up guest-physical addresses, or accesses of nobody.
+TEST(DynamoRioImport, RecordsThatContradictEachOtherAreAnError) {
+  const auto error = [](const std::string& records) {
+    return import_error("dynamorio", kStart + records + entry(0, 8, 0x7008) + kEnd);
+  };
+  const auto at = [](u64 physical, u64 address) {
+    return entry(28, 15, physical) + entry(28, 17, address);
+  };
+  EXPECT_EQ(error(entry(28, 18, 2 << 20) + at(0x600123, 0x400123) + entry(28, 18, 2 << 20)), "");
+  EXPECT_THAT(error(entry(28, 17, 0x7000)),
+              HasSubstr("expected a physical address before its virtual one"));
+  EXPECT_THAT(error(at(0x5000, 0x7000) + entry(28, 17, 0x8000)),
+              HasSubstr("expected a physical address before its virtual one"));
+  EXPECT_THAT(error(entry(28, 15, 0x5000) + at(0x6000, 0x7000)),
+              HasSubstr("expected the virtual address of the physical one before"));
+  EXPECT_THAT(error(at(0x55123, 0x7456)),
+              HasSubstr("expected a physical address with the offset of 0x7456 in its page, found "
+                        "0x55123"));
+  EXPECT_THAT(error(entry(28, 18, 4096) + entry(28, 18, 2 << 20)),
+              HasSubstr("expected one page size, 4096, found 2097152 as well"));
+  EXPECT_THAT(error(at(0x5000, 0x7000) + entry(28, 18, 2 << 20)), HasSubstr("one page size"));
+  EXPECT_THAT(error(entry(28, 9, 0x48)), HasSubstr("a file type of one architecture"));
+  EXPECT_THAT(error(entry(28, 9, 0x40) + entry(28, 9, 0x08)),
+              HasSubstr("expected a trace of x86_64, as --architecture or the input says, found "
+                        "aarch64"));
+  EXPECT_THAT(error(entry(22, 4, 100) + entry(23, 4, 100)),
+              HasSubstr("expected another thread after a thread's exit"));
+  EXPECT_THAT(error(kEnd), HasSubstr("expected a header record (type 25)"));
+}
+
+TEST(Gem5Import, AFieldOrACommandWithTwoMeaningsIsAnError) {
+  const std::string header("gem5\x02\x10\x00", 7);
+  // Fields 1 to 4, then field 3, the address, again.
+  EXPECT_THAT(import_error("gem5", header + "\x0a\x08\x01\x10\x01\x18\x01\x20\x08\x18\x02"),
+              HasSubstr("expected each field of a packet once, found field 3 twice"));
+  EXPECT_THROW(import_text("gem5", header, {"reads=1,4"}), RecordError);
+}
+
 TEST(ZipSource, MembersAreReadOneAfterTheOther) {
   EXPECT_EQ(import_sample(request_for(""), "lackey.zip").streams,
             import_sample(request_for(""), "lackey.txt").streams);
@@ -183,6 +221,32 @@ TEST(ZipSource, DamageIsAnError) {
   std::string flipped = stored;
   flipped[45] ^= 1;  // A letter of the first line.
   EXPECT_THAT(import_error("lackey", flipped), HasSubstr("expected a member with its CRC-32"));
+}
+
+// What a tool that reads the directory first would make of it.
+TEST(ZipSource, DirectoryThatContradictsTheMembersIsAnError) {
+  const std::string archive = read_sample("lackey.zip");
+  const std::size_t directory = archive.find("PK\x01\x02"), end = archive.rfind("PK\x05\x06");
+  EXPECT_EQ(import_error("lackey", archive), "");
+  const auto with = [&](std::size_t offset, char value) {
+    std::string changed = archive;
+    changed[offset] = value;
+    return import_error("lackey", changed);
+  };
+  EXPECT_THAT(with(22, 1), HasSubstr("expected a member of "));
+  EXPECT_THAT(with(directory + 16, static_cast<char>(archive[directory + 16] ^ 1)),
+              HasSubstr("expected a member's CRC-32 in the directory, found another one"));
+  EXPECT_THAT(with(directory + 24, 1), HasSubstr("bytes when unpacked in the directory, found "));
+  EXPECT_THAT(with(directory + 42, 1),
+              HasSubstr("expected an entry of the directory for each member, found one more"));
+  EXPECT_THAT(with(end + 10, 9), HasSubstr("expected a directory of 1 members, found 9"));
+  EXPECT_THAT(import_error("lackey", archive.substr(0, directory) + archive.substr(end)),
+              HasSubstr("expected a directory of 1 members, found 0"));
+  EXPECT_THAT(import_error("lackey", archive.substr(0, end) + archive.substr(directory)),
+              HasSubstr("expected an entry of the directory for each member, found one more"));
+  EXPECT_THAT(import_error("lackey", archive.substr(0, end)),
+              HasSubstr("expected the end of the directory"));
+  EXPECT_THAT(import_error("lackey", archive + "x"), HasSubstr("expected the end of the archive"));
 }
 
 }  // namespace

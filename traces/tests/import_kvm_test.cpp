@@ -59,6 +59,28 @@ TEST(KvmImport, ArmAbortOfAWalkHasNoVirtualAddressAndOthersTakeTheOffsetFromIt) 
             (Stream{gpa(kWrite, 0x8000000, 0), happens(VmExit{0x24, 0x920000c5, Gpa(0x8000000)})}));
 }
 
+TEST(KvmImport, EventsThatContradictEachOtherAreAnError) {
+  const auto error = [](const std::string& line, const std::string& before = "") {
+    return import_error("kvm", before + "v-1 [000] 1.2: " + line + "\n");
+  };
+  // Class 0x16 is an HVC.
+  EXPECT_THAT(error("kvm_guest_fault: ipa 0x8000000, hsr 0x5a000000, hxfar 0x8, pc 0x4"),
+              HasSubstr("expected a syndrome of an abort (class 0x20 or 0x24), found one of class "
+                        "0x16"));
+  EXPECT_THAT(
+      error("kvm_page_fault: vcpu 0 rip 0x1 address 0x2000 address 0x3000 error_code 0x181"),
+      HasSubstr("expected address once"));
+  EXPECT_THAT(error("kvm_page_fault: vcpu 1 rip 0x1 address 0x2000 error_code 0x182",
+                    "v-1 [000] 1.1: kvm_exit: vcpu 0 reason EPT_VIOLATION rip 0x1 info1 0x182\n"),
+              HasSubstr("expected a fault of vCPU 0, as its thread said, found one of vCPU 1"));
+  ImportRequest request = request_for("kvm");
+  request.architecture = Architecture::RiscV64;
+  EXPECT_THROW(
+      import_texts(request, {"v-1 [000] 1.2: kvm_page_fault: vcpu 0 rip 0x1 address 0x2000 "
+                             "error_code 0x182\n"}),
+      InputError);
+}
+
 TEST(KvmImport, TrapsOfArmAreExitsWithTheirClass) {
   // Arm ARM, ESR_EL2.EC: 0b000001 is a trapped WFI or WFE, 0b010110 an HVC of AArch64. The events
   // have no more of the syndrome. An interrupt has no class.

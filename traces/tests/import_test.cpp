@@ -109,6 +109,23 @@ TEST(Import, MoreVcpusThanATraceCanHaveAreRefused) {
   EXPECT_THROW(import_texts(request, {"kind,gva\nread,1\n"}), RecordError);
 }
 
+TEST(Import, VcpusThatTheInputsDoNotHaveAreSaid) {
+  ImportRequest request = request_for("csv");
+  request.vcpus = 8;
+  EXPECT_THAT(import_texts(request, {"kind,gva,vcpu\nread,1,0\n"}).reports,
+              Contains("vCPUs that the inputs have: 1, not 8"));
+  request = request_for("lackey");
+  request.vcpus = 2;
+  EXPECT_THROW(import_texts(request, {read_sample("lackey.txt")}), RecordError);
+}
+
+TEST(Import, OptionsAndColumnsThatAreThereTwiceAreAnError) {
+  EXPECT_THROW(import_text("gem5", "gem5", {"reads=1", "reads=2"}), RecordError);
+  EXPECT_THROW(import_text("pin", "", {"columns=ip,op,address,address"}), RecordError);
+  EXPECT_THROW(import_text("pin", "", {"columns=op,op,address"}), RecordError);
+  EXPECT_THROW(import_text("perf", "", {"columns=addr,addr"}), RecordError);
+}
+
 TEST(Import, PerfIsFoundAsWell) {
   ImportRequest request;
   request.options = {"kind=read"};

@@ -435,6 +435,66 @@ TEST(Recording, WhatLiesBesideTheStreamIsChecked) {
                  {{"registers.begin", "CR3 0\nsatp\n"}});
 }
 
+TEST(Recording, FilesBesideTheStreamThatHaveNoEndAreRefused) {
+  const Folder folder;
+  folder.write("stream", header(kRiscv, 1) + last_chunk({.chunks = 0}));
+  folder.write("registers.begin", "satp 0\n");
+  const auto refused = [&](const std::string& file, const std::string& message) {
+    fs::create_symlink("/dev/zero", fs::path(folder.path()) / file);
+    try {
+      convert(folder);
+      ADD_FAILURE() << file;
+    } catch (const InputError& error) {
+      EXPECT_THAT(error.what(), HasSubstr(file + ": " + message));
+    }
+    fs::remove(fs::path(folder.path()) / file);
+  };
+  refused("provenance", "expected at most 1048576 bytes, found more");
+  refused("registers.end", "expected at most 1048576 bytes, found more");
+  refused("tables.begin.guest", "at byte 0: expected page tables (nwtables), found something else");
+  folder.write("tables.begin.guest", "nwtables" + raw<u32>(1) + raw<u32>((1 << 17) + 1));
+  EXPECT_THROW(convert(folder), InputError);
+}
+
+TEST(Recording, WhatIsSaidTwiceIsAnError) {
+  const std::string stream = header(kRiscv, 1) + last_chunk({.chunks = 0});
+  const std::pair<std::string, std::string> registers{"registers.begin", "satp 0\n"};
+  const auto page = [](u64 address) { return raw(address) + std::string(kPageBytes, '\0'); };
+  const std::string head = "nwtables" + raw<u32>(1) + raw<u32>(2);
+  expect_refused(stream, "registers.begin: line 2: expected each name once, found 'satp' twice",
+                 {{"registers.begin", "satp 0\nsatp 1\n"}});
+  expect_refused(stream, "registers.end: line 2: expected each name once, found 'satp' twice",
+                 {registers, {"registers.end", "satp 0\nsatp 1\n"}});
+  expect_refused(stream, "provenance: line 2: expected each name once, found 'nested' twice",
+                 {registers, {"provenance", "nested no\nnested yes\n"}});
+  expect_refused(stream, "expected each page of tables once, found 0x1000 twice",
+                 {registers, {"tables.begin.guest", head + page(0x1000) + page(0x1000)}});
+}
+
+TEST(Recording, WhatNoRecordingHasIsRefusedBeforeATraceIsWritten) {
+  const std::string stream = header(kRiscv, 1) + last_chunk({.chunks = 0});
+  const std::pair<std::string, std::string> registers{"registers.begin", "satp 0\n"};
+  const std::string tables =
+      "nwtables" + raw<u32>(1) + raw<u32>(1) + raw<u64>(0x1234) + std::string(kPageBytes, '\0');
+  expect_refused(stream, "expected a page's address, a multiple of 4096, found 0x1234",
+                 {registers, {"tables.begin.guest", tables}});
+  expect_refused(stream,
+                 "registers.begin.5: expected registers of one of 1 vCPUs, found those of '5'",
+                 {registers, {"registers.begin.5", "satp 0\n"}});
+  expect_refused(stream,
+                 "provenance: expected architecture riscv64, as the stream says, found "
+                 "'aarch64'",
+                 {registers, {"provenance", "architecture aarch64\n"}});
+  expect_refused(header(kRiscv, 1 | 32), "expected flags below 32, found 33");
+  expect_refused(header(kRiscv, 4), "expected a recording of guests to be of a whole system");
+  // Memory of 0x2000 bytes from the last page on.
+  std::string memory = header(kRiscv, 1);
+  memory.replace(32, 16, raw(~u64{0xfff}) + raw<u64>(0x2000));
+  expect_refused(memory,
+                 "expected memory that ends below 2^64, found 8192 bytes from "
+                 "0xfffffffffffff000 on");
+}
+
 TEST(Recording, AFileIsNoFolder) {
   MemorySink sink;
   EXPECT_THROW(import_recording("/dev/null", sink, {}), InputError);

@@ -77,6 +77,88 @@ TEST(SideDataRules, RegisterOfOneVcpuAndMomentHasTheSameValueAgain) {
             "");
 }
 
+std::vector<u8> file_of_tables(Architecture architecture, const std::string& guest,
+                               const std::string& host, const std::vector<SideData>& side) {
+  Header header;
+  header.architecture = architecture;
+  header.mode = Mode::FullSystem;
+  header.vcpus = 2;
+  header.guest_tables = guest;
+  header.host_tables = host;
+  MemorySink sink;
+  Writer writer(sink, header);
+  for (const SideData& data : side) writer.append(data);
+  writer.finish();
+  return sink.bytes();
+}
+
+// Replay takes the levels of the header, and the root of the registers.
+TEST(SideDataRules, RegistersOfTheBeginSayTheFormatThatTheHeaderDoes) {
+  constexpr u64 kPaging = u64{1} << 31, kLa57 = 1 << 12;
+  const auto message = [](const std::string& vcpu, const std::string& header,
+                          const std::string& stage, const std::string& found) {
+    return "registers of vCPU " + vcpu + " to say what the header does, '" + header + "' for the " +
+           stage + "'s page tables, found '" + found + "'";
+  };
+  const auto x86 = [&](u32 vcpu, u64 cr0, u64 cr4, When when = When::Begin) {
+    return registers(vcpu, {{"CR0", cr0}, {"CR3", 0x1000}, {"CR4", cr4}}, when);
+  };
+  const auto of_x86 = [](const std::vector<SideData>& side) {
+    return file_of_tables(Architecture::X86_64, "x86_64-4", "", side);
+  };
+  expect_refused(of_x86({x86(0, kPaging, 0), x86(1, kPaging, kLa57)}),
+                 message("1", "x86_64-4", "guest", "x86_64-5"));
+  // CR4 comes in another section.
+  expect_refused(of_x86({registers(0, {{"CR0", kPaging}}), registers(0, {{"CR4", kLa57}})}),
+                 message("0", "x86_64-4", "guest", "x86_64-5"));
+  EXPECT_EQ(read_all(of_x86({x86(0, kPaging, 0), x86(1, 0, kLa57)})).error, "");
+  EXPECT_EQ(read_all(of_x86({x86(0, kPaging, 0), x86(0, kPaging, kLa57, When::End)})).error, "");
+  EXPECT_EQ(read_all(file_of_tables(Architecture::X86_64, "", "", {x86(0, kPaging, kLa57)})).error,
+            "");
+  // MODE 8 is three levels, 9 is four, 10 is five.
+  const auto riscv = [](u64 satp, u64 hgatp) {
+    return file_of_tables(Architecture::RiscV64, "riscv64-4", "riscv64-3",
+                          {registers(0, {{"satp", satp << 60}, {"hgatp", hgatp << 60}})});
+  };
+  EXPECT_EQ(read_all(riscv(9, 8)).error, "");
+  expect_refused(riscv(10, 8), message("0", "riscv64-4", "guest", "riscv64-5"));
+  expect_refused(riscv(9, 9), message("0", "riscv64-3", "host", "riscv64-4"));
+  // T0SZ of 16 is 48 bits, four levels of 9 above 12; of 25, 39 bits, is three.
+  const auto arm = [](u64 t0sz) {
+    return file_of_tables(Architecture::AArch64, "aarch64-4", "",
+                          {registers(0, {{"SCTLR", 1}, {"TCR_EL1", t0sz}})});
+  };
+  EXPECT_EQ(read_all(arm(16)).error, "");
+  expect_refused(arm(25), message("0", "aarch64-4", "guest", "aarch64-3"));
+}
+
+// A file of 2 KB unpacks to 64 MiB of them, which would be 1.3 GB in memory.
+TEST(SideDataRules, CountsAreJudgedBeforeTheyTakeMemory) {
+  const auto file = [](u64 register_count, u64 page_count) {
+    ByteBuffer side;
+    for (const u64 value : {u64{0}, u64{0}, u64{0}, register_count}) side.put_varint(value);
+    for (u64 n = 0; n < std::min<u64>(register_count, kMaxRegisters); ++n) {
+      side.put_string("");
+      side.put_varint(0);
+    }
+    side.put_varint(page_count);
+    side.put_bytes(std::vector<u8>(10'000));
+    ByteBuffer payload;
+    payload.put(u64{side.size()});
+    Zstd(3).compress(side.bytes(), payload);
+    Parts parts = parts_of(file_with({pages({page_of(0x1000, 1)})}));
+    for (Part& part : parts) {
+      if (part.type != kSideSection) continue;
+      part.payload.assign(payload.bytes().begin(), payload.bytes().end());
+    }
+    return joined(parts);
+  };
+  expect_refused(file(kMaxRegisters + 1, 0), "a number of registers from 0 to 4096, found 4097");
+  // Two bytes for each of them are there, for an address and a length, and none is a page.
+  expect_refused(file(1, 5000), "the length of a page from 4096 to 4096, found 0");
+  expect_refused(file(1, 5001), "a possible number of pages, found 5001 with 10000 bytes left");
+}
+
 TEST(SideDataRules, SalvageKeepsWhatWasSaidFirst) {
   const TablePage page = page_of(0x4000, 1), other = page_of(0x4000, 2);
   const Contents contents =

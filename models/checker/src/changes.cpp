@@ -277,18 +277,34 @@ void Checker::check_broken(const Moment& when, u32 vm, const Found& old, const F
 /// Given back while the tables lead there: it needs no stale entry to be reached.
 void Checker::check_used(const Moment& when, u64 first, u64 bytes) {
   tables_.for_each_use(first, bytes, [&](const Tables::Place& place, u64 entry) {
-    if (guests_[place.vm].ran == 0) return;
-    Obligation live;
-    live.vm = place.vm;
-    live.level = live.after_level = place.level;
-    live.start = place.start;
-    live.bytes = tables_.bytes_of(place.vm, place.level);
-    live.before = live.after = entry;
-    live.change = entry == 0 ? Change::Table : Change::Unmapped;
-    live.when = when;
-    live.operation = operation_on(when.processor);
-    report(live, Failure::UseAfterFree, Failure::TooEarly, guests_[place.vm].ran);
+    const u64 ran = guests_[place.vm].ran;
+    if (ran != 0) report_used(when, place, entry, ran);
   });
+}
+
+void Checker::report_used(const Moment& when, const Tables::Place& place, u64 entry,
+                          u64 processors) {
+  Obligation live;
+  live.vm = place.vm;
+  live.level = live.after_level = place.level;
+  live.start = place.start;
+  live.bytes = tables_.bytes_of(place.vm, place.level);
+  live.before = live.after = entry;
+  live.change = entry == 0 ? Change::Table : Change::Unmapped;
+  live.when = when;
+  live.operation = operation_on(when.processor);
+  report(live, Failure::UseAfterFree, Failure::TooEarly, processors);
+}
+
+/// Given back before anybody ran the VM: it is used from now on.
+void Checker::check_root(const Moment& when, u32 vm) {
+  const models::Stage& nested = tables_.vm(vm).nested;
+  const u8 level = static_cast<u8>(nested.geometry.root_level());
+  const u64 first = nested.root >> addrspace::kFrameShift;
+  const u64 frames = std::max<u64>(nested.geometry.entries(level) * 8 / addrspace::kFrameBytes, 1);
+  const auto freed = freed_tables_.lower_bound(first);
+  if (freed == freed_tables_.end() || *freed - first >= frames) return;
+  report_used(when, {vm, level, 0}, 0, bit(when.processor));
 }
 
 /// May a processor outside the guest walk its tables?

@@ -178,6 +178,7 @@ void Checker::vm_entered(const Moment& when, u32 vm) {
   const u64 here = bit(when.processor);
   if ((guest.inside & here) == 0) ++processor.guests;
   guest.inside |= here;
+  if (guest.ran == 0) check_root(when, number);
   set_running(number, when.processor);
   processor.last_vm = number;
   processor.entered = ++order_;

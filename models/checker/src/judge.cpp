@@ -315,7 +315,9 @@ void Checker::check_seen(u32 vm, const Access& access) {
   const Found found = tables_.walk(vm, access.gpa);
   const models::Entry entry = tables_.decode(vm, found.entry, found.level);
   const bool leaf = entry.kind == models::EntryKind::Leaf;
-  if (leaf && entry.address + (access.gpa - found.start) == *access.seen) return;
+  const StageRules& rules = tables_.vm(vm).nested.format->rules();
+  const bool is_permitted = !access.write || permits(entry, addrspace::kWrite, rules);
+  if (leaf && is_permitted && entry.address + (access.gpa - found.start) == *access.seen) return;
   if (is_open(access.vm, processor, access.gpa)) return;
   Obligation wrong;
   wrong.vm = vm;

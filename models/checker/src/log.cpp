@@ -293,11 +293,17 @@ void LogReader::event(Line& line, Events& events) {
       Line::quoted(what));
 }
 
-/// Flags that a walk sets in an entry without that being told.
-u64 LogReader::set_by_hardware() const {
-  if (first_format_ == nullptr) return 0;
-  constexpr u64 kFlags[] = {0x300, 0x480, 0xc0};  // A and D; AF and S2AP[1]; A and D
-  return kFlags[static_cast<unsigned>(first_format_->architecture())];
+/// Flags that a walk sets in an entry without that being told, where a VM's hardware does.
+void LogReader::add_flags_of(const models::EntryFormat& format) {
+  struct Flags {
+    u64 accessed, dirty;
+  };
+  // A and D; AF and S2AP[1]; A and D
+  constexpr Flags kFlags[] = {{0x100, 0x200}, {0x400, 0x80}, {0x40, 0x80}};
+  const Flags& flags = kFlags[static_cast<unsigned>(format.architecture())];
+  const models::StageRules& rules = format.rules();
+  if (rules.accessed == models::Upkeep::Updated) set_by_hardware_ |= flags.accessed;
+  if (rules.dirty == models::Upkeep::Updated) set_by_hardware_ |= flags.dirty;
 }
 
 void LogReader::store(Line& line, const Moment& when, Events& events) {
@@ -307,7 +313,8 @@ void LogReader::store(Line& line, const Moment& when, Events& events) {
   const u64 after = line.number("the entry after");
   line.end();
   u64& entry = entries_[slot];
-  if (((before ^ entry) & ~(before & set_by_hardware())) != 0) {
+  const u64 flags = entry == 0 ? 0 : before & set_by_hardware_;
+  if (((before ^ entry) & ~flags) != 0) {
     line.fail("what was stored there, " + hex(entry), Line::quoted(said));
   }
   entry = after;
@@ -492,6 +499,7 @@ void LogReader::vm(Line& line, const Moment& when, Events& events) {
     if (!root_register.empty()) line.fail(root_register, Line::quoted(given["register"]));
   }
   if (first_format_ == nullptr) first_format_ = vm.nested.format;
+  add_flags_of(*vm.nested.format);
   claim_processors(line, vms_.emplace(vm.id, Known{vm}).first->second.vm);
   events.vm_created(when, vm);
 }

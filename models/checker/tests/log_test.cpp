@@ -91,6 +91,19 @@ TEST(Refusal, WhatContradictsTheLinesBefore) {
             "log: line 2: expected each property once, found \"dirty\"");
 }
 
+// A and D of EPT are bits 8 and 9: hardware sets them in what is there, and where it keeps them.
+TEST(Refusal, FlagsThatNoHardwareSet) {
+  const auto log = [](const std::string& property, const std::string& lines) {
+    return "nestwalk-fence-log 1\n0 0 vm 1 ept root=0x10000" + property + "\n" + lines;
+  };
+  const std::string stored = "0 0 store 0x10000 0 0x21007\n";
+  EXPECT_EQ(refusal_of(log(" dirty", stored + "0 0 store 0x10000 0x21107 0\n")), "");
+  EXPECT_EQ(refusal_of(log("", stored + "0 0 store 0x10000 0x21107 0\n")),
+            "log: line 4: expected what was stored there, 0x21007, found \"0x21107\"");
+  EXPECT_EQ(refusal_of(log(" dirty", "0 0 store 0x10000 0x300 0\n")),
+            "log: line 3: expected what was stored there, 0x0, found \"0x300\"");
+}
+
 // What a VM does is told where it runs.
 TEST(Refusal, AccessesAndFaultsOfAnotherVm) {
   const std::string start =

@@ -219,6 +219,27 @@ TEST(MorePermission, ExcusesNoWrongHit) {
   }
 }
 
+// The address is right, but no table ever permitted the write, or none does any more.
+TEST(MorePermission, AWriteWhereNoTablePermitsOneIsAWrongHit) {
+  for (const Architecture architecture : kAll) {
+    SCOPED_TRACE(to_string(architecture));
+    const std::string text = read_only(architecture);
+    EXPECT_EQ(check_text(text + "4 1 access 1 0x9000 0x9000 read 0x99000\n")->names(), "");
+    EXPECT_EQ(check_text(text + "4 1 access 1 0x9000 0x9000 write 0x99000\n")->names(),
+              "wrong hit");
+  }
+}
+
+// Nobody ran it when its root was given back, so nobody held anything.
+TEST(UseAfterFree, AVmThatIsEnteredWithoutItsRoot) {
+  const std::string text =
+      "nestwalk-fence-log 1\n0 0 vm 1 ept root=0x10000\n0 0 store 0x10000 0 0x21007\n";
+  const std::string enter = "3 1 enter 1\n";
+  EXPECT_EQ(check_text(text + enter)->names(), "");
+  EXPECT_EQ(check_text(text + "2 0 free 0x10000 0x1000\n" + enter)->names(), "use after free");
+  EXPECT_EQ(check_text(text + "2 0 free 0x11000 0x1000\n" + enter)->names(), "");
+}
+
 // While the processor that faulted is in another guest, nothing of this one faults.
 TEST(MorePermission, TheFenceIsDueWhenTheSameGuestIsEnteredAgain) {
   constexpr const char* kOthers[] = {"ept", "stage2-4k", "sv39x4"};

@@ -57,6 +57,7 @@ class HostSpaceOf final : public HostSpace {
   }
   Result<void> stop_log() override { return space_.stop_dirty_log(); }
   void flush() override { hal_.flush(); }
+  addrspace::GpaRange range() const override { return space_.range(); }
   Result<Hpa> translate(Gpa gpa) const override { return space_.translate(gpa); }
   addrspace::SpaceUsage usage() const override { return space_.usage(); }
 
@@ -101,6 +102,7 @@ class NativeSpace final : public HostSpace {
   void flush() override {}
   addrspace::VmTag tag() const override { return {}; }
   Result<void> set_vmid(u16) override { return {}; }
+  addrspace::GpaRange range() const override { return {}; }
   Result<Hpa> translate(Gpa gpa) const override { return Hpa(gpa.value()); }
   addrspace::SpaceUsage usage() const override { return {}; }
 

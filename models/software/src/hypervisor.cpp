@@ -31,19 +31,23 @@ constexpr const char* kCauses[FenceCounts::kCauses] = {"map",
 // small; linear parts are the largest runs that the host has.
 constexpr u64 kEagerPart = u64{64} << 20;
 constexpr u64 kLinearPart = addrspace::kGiB;
+/// A trace may ask for more at a time than a host has.
+constexpr u64 kOperationPart = addrspace::kGiB;
+
+void add_parts(std::vector<MemoryRange>& parts, const MemoryRange& range, u64 most) {
+  const u64 end = range.start + range.bytes;
+  for (u64 at = range.start; at < end;) {
+    const u64 next = std::min(end, (at / most + 1) * most);
+    parts.push_back({at, next - at});
+    at = next;
+  }
+}
 
 std::vector<MemoryRange> parts_of(const std::vector<MemoryRange>& memory, Backend backend) {
   if (backend.kind == Backend::Kind::Lazy) return memory;
   const u64 most = backend.kind == Backend::Kind::Eager ? kEagerPart : kLinearPart;
   std::vector<MemoryRange> parts;
-  for (const MemoryRange& range : memory) {
-    const u64 end = range.start + range.bytes;
-    for (u64 at = range.start; at < end;) {
-      const u64 next = std::min(end, (at / most + 1) * most);
-      parts.push_back({at, next - at});
-      at = next;
-    }
-  }
+  for (const MemoryRange& range : memory) add_parts(parts, range, most);
   return parts;
 }
 
@@ -255,9 +259,17 @@ models::Task<> Hypervisor::operate(u32 core, HostOperation operation) {
   put_place(core, Place::Host);
   models::Lock::Turn turn(lock_);
   co_await leave_for_engine(turn, charges);
-  record(core);
-  carry_out(operation);
-  charges.add(co_await play(core, static_cast<std::size_t>(operation.kind)));
+  ++operations_.by_kind[static_cast<std::size_t>(operation.kind)];
+  bool refused = !is_allowed(operation);
+  for (const MemoryRange& part : parts_of_operation(operation)) {
+    record(core);
+    operation.gpa = Gpa(part.start);
+    operation.bytes = part.bytes;
+    refused = refused || !carry_out(operation);
+    charges.add(co_await play(core, static_cast<std::size_t>(operation.kind)));
+    if (refused) break;
+  }
+  if (refused) ++operations_.refused;
   turn.end();
   co_await resume_guest(core, charges);
 }
@@ -279,42 +291,58 @@ Result<void> Hypervisor::replace(const HostOperation& operation, Backend backend
   return gone ? space_.map(operation.gpa, operation.bytes, backend) : gone;
 }
 
-void Hypervisor::carry_out(const HostOperation& operation) {
+// Not where it touches what operations leave alone.
+bool Hypervisor::is_allowed(const HostOperation& operation) const {
+  const u64 start = operation.gpa.value();
+  if (start + operation.bytes < start) return false;
+  if (operation.bytes == 0) return true;
+  const MemoryRange range{start, operation.bytes};
+  return std::none_of(left_alone_.begin(), left_alone_.end(),
+                      [&](const auto& touches) { return touches(range); });
+}
+
+// As a rule one. What the engine refuses as a whole stays whole, and so does what takes and gives
+// no frames.
+std::vector<MemoryRange> Hypervisor::parts_of_operation(const HostOperation& operation) const {
   using Kind = HostOperation::Kind;
-  ++operations_.by_kind[static_cast<std::size_t>(operation.kind)];
+  const MemoryRange whole{operation.gpa.value(), operation.bytes};
+  const auto range = addrspace::GpaRange::make(operation.gpa, operation.bytes);
+  const bool is_good = range && space_.range().contains(*range) && range->is_aligned(kFrameBytes);
+  const bool has_many_steps = operation.kind == Kind::Map || operation.kind == Kind::Zap ||
+                              operation.kind == Kind::Protect || operation.kind == Kind::Inflate;
+  if (!is_good || !has_many_steps || whole.bytes <= kOperationPart) return {whole};
+  std::vector<MemoryRange> parts;
+  add_parts(parts, whole, kOperationPart);
+  return parts;
+}
+
+Result<void> Hypervisor::carry_out(const HostOperation& operation) {
+  using Kind = HostOperation::Kind;
   // What comes back comes as the policy has it, or when it is touched.
   const Backend lazily = backend_.kind == Backend::Kind::Lazy ? backend_ : Backend::lazy();
-  const auto done = [&]() -> Result<void> {
-    switch (operation.kind) {
-      case Kind::Map:
-        return replace(operation, Backend::eager(backend_.largest_level));
-      case Kind::Zap:
-        return replace(operation, lazily);
-      case Kind::Inflate:
-        return space_.unmap(operation.gpa, operation.bytes);
-      case Kind::Deflate:
-        return space_.map(operation.gpa, operation.bytes, lazily);
-      case Kind::Protect:
-        return space_.protect(operation.gpa, operation.bytes, operation.access);
-      case Kind::LogStart:
-        return space_.start_log();
-      case Kind::LogHarvest: {
-        const Result<u64> bytes = space_.harvest_log();
-        if (!bytes) return bytes.error();
-        operations_.bytes_dirty += *bytes;
-        return {};
-      }
-      case Kind::LogStop:
-        return space_.stop_log();
+  switch (operation.kind) {
+    case Kind::Map:
+      return replace(operation, Backend::eager(backend_.largest_level));
+    case Kind::Zap:
+      return replace(operation, lazily);
+    case Kind::Inflate:
+      return space_.unmap(operation.gpa, operation.bytes);
+    case Kind::Deflate:
+      return space_.map(operation.gpa, operation.bytes, lazily);
+    case Kind::Protect:
+      return space_.protect(operation.gpa, operation.bytes, operation.access);
+    case Kind::LogStart:
+      return space_.start_log();
+    case Kind::LogHarvest: {
+      const Result<u64> bytes = space_.harvest_log();
+      if (!bytes) return bytes.error();
+      operations_.bytes_dirty += *bytes;
+      return {};
     }
-    return {};
-  };
-  const u64 end = operation.gpa.value() + operation.bytes;
-  const MemoryRange range{operation.gpa.value(), operation.bytes};
-  const bool touches =
-      operation.bytes != 0 && std::any_of(left_alone_.begin(), left_alone_.end(),
-                                          [&](const auto& leave) { return leave(range); });
-  if (touches || end < operation.gpa.value() || !done()) ++operations_.refused;
+    case Kind::LogStop:
+      return space_.stop_log();
+  }
+  return {};
 }
 
 void Hypervisor::charge_recorded_store(models::Served served, Cycle cycles) {

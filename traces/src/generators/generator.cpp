@@ -94,6 +94,9 @@ void Values::set(std::string_view assignment) {
     throw RecordError(std::string(parameter.name) + " is from " + std::to_string(parameter.least) +
                       " to " + std::to_string(parameter.most) + ", not " + std::to_string(value));
   }
+  if (!set_.insert(index).second) {
+    throw RecordError(std::string(parameter.name) + " is there twice");
+  }
   values_[index] = value;
 }
 

@@ -6,7 +6,9 @@
 // go through raw2trace first.
 
 #include <cstring>
+#include <optional>
 #include <unordered_map>
+#include <utility>
 
 #include "common.hpp"
 
@@ -113,8 +115,8 @@ class DynamoRioImporter : public Importer {
     std::string_view bytes;
     if (!input_.take(kRecordBytes, bytes, "a record")) return end();
     const Record record = record_of(bytes);
-    if (!begun_ && record.type != kTypeHeader) fail("a header record (type 25) first", record);
-    begun_ = true;
+    // Before the first header, and after a footer.
+    if (ended_ && record.type != kTypeHeader) fail("a header record (type 25)", record);
     switch (record.type) {
       case kTypeRead:
         access(record, AccessKind::Read, 0);
@@ -140,6 +142,7 @@ class DynamoRioImporter : public Importer {
         ended_ = true;
         break;
       case kTypeThreadExit:
+        exited_ = true;
         break;
       default:
         other(record);
@@ -154,7 +157,7 @@ class DynamoRioImporter : public Importer {
   }
 
   bool end() {
-    if (begun_ && !ended_) {
+    if (!ended_) {
       ended_ = true;
       input_.fail("a footer record", "the end of the input: it was cut");
     }
@@ -182,6 +185,7 @@ class DynamoRioImporter : public Importer {
   }
 
   void access(const Record& record, AccessKind kind, u32 instructions) {
+    if (exited_) fail("another thread after a thread's exit", record);
     if (kind == AccessKind::Fetch) {
       last_fetch_ = record.address;
       // A filtered trace has the address of instructions whose fetch hit a cache.
@@ -212,10 +216,10 @@ class DynamoRioImporter : public Importer {
             !addrspace::is_power_of_two(record.address)) {
           fail("a page size", record);
         }
-        page_bytes_ = record.address;
-        pages_->set_page_bytes(page_bytes_);
+        set_page_bytes(record);
         break;
       case kPhysicalAddress:
+        if (physical_) fail("the virtual address of the physical one before", record);
         physical_ = record.address;
         if (!output_.begun()) output_.header().lacks &= ~u64{kNoGpa};
         break;
@@ -224,7 +228,7 @@ class DynamoRioImporter : public Importer {
         output_.note("physical addresses that were not available");
         break;
       case kVirtualAddress:
-        put_page(record.address);
+        put_page(record);
         break;
       case kKernelEvent:
         output_.note("markers of signals and other kernel events");
@@ -234,21 +238,44 @@ class DynamoRioImporter : public Importer {
     }
   }
 
-  void put_page(u64 address) {
+  // Frames that are known are of that size.
+  void set_page_bytes(const Record& record) {
+    if (record.address != page_bytes_ && (knows_page_bytes_ || known_pages_ != 0)) {
+      input_.fail("one page size, " + std::to_string(page_bytes_),
+                  std::to_string(record.address) + " as well");
+    }
+    knows_page_bytes_ = true;
+    page_bytes_ = record.address;
+    pages_->set_page_bytes(page_bytes_);
+  }
+
+  // Each physical address comes just before its virtual one.
+  void put_page(const Record& record) {
+    const std::optional<u64> physical = std::exchange(physical_, std::nullopt);
+    if (!physical) fail("a physical address before its virtual one", record);
+    const u64 address = record.address;
+    if ((address ^ *physical) % page_bytes_ != 0) {
+      input_.fail("a physical address with the offset of " + in_hex(address) + " in its page",
+                  in_hex(*physical));
+    }
     if (known_pages_ >= kMaxPages && !pages_->has(address)) {
       output_.note("physical addresses of more than 2^24 pages");
     } else {
-      known_pages_ += pages_->put(address, physical_);
+      known_pages_ += pages_->put(address, *physical);
     }
   }
 
   void describe(u64 file_type) {
     counts_ = (file_type & kInstructionsFiltered) == 0;
+    const bool is_arm = (file_type & kAArch64) != 0, is_x86 = (file_type & kX86_64) != 0;
+    if (is_arm && is_x86) {
+      input_.fail("a file type of one architecture", in_hex(file_type) + ", of two");
+    }
+    if (is_arm) output_.set_architecture(Architecture::AArch64);
+    if (is_x86) output_.set_architecture(Architecture::X86_64);
     if (output_.begun()) return;
     if (!counts_) output_.header().lacks |= kNoInstructions;
     Header& header = output_.header();
-    if ((file_type & kAArch64) != 0) header.architecture = Architecture::AArch64;
-    if ((file_type & kX86_64) != 0) header.architecture = Architecture::X86_64;
     if ((file_type & kWholeSystem) != 0) header.mode = Mode::FullSystem;
     if ((file_type & kFiltered) != 0) output_.note("accesses: the tracer filtered some out");
     if ((file_type & kInstructionsOnly) != 0) output_.note("data accesses: the input has none");
@@ -263,6 +290,7 @@ class DynamoRioImporter : public Importer {
       return;
     }
     thread_ = record.address;
+    exited_ = false;
     if (by_thread_) output_.select(output_.number_of(thread_));
     const auto process = process_of_thread_.find(thread_);
     if (process != process_of_thread_.end()) enter(process->second);
@@ -277,13 +305,14 @@ class DynamoRioImporter : public Importer {
   ImportInput& input_;
   ImportOutput& output_;
   bool by_thread_;
-  bool begun_ = false;
   bool ended_ = true;
-  bool counts_ = true;  ///< each instruction is there
+  bool exited_ = false;  ///< the thread whose records these are
+  bool counts_ = true;   ///< each instruction is there
   std::size_t known_pages_ = 0;
   u64 last_fetch_ = ~u64{0};
-  u64 physical_ = 0;
+  std::optional<u64> physical_;  ///< of the next virtual one
   u64 page_bytes_ = kPageBytes;
+  bool knows_page_bytes_ = false;
   u64 thread_ = 0;
   std::unordered_map<u64, u64> process_of_thread_;
   std::unordered_map<u64, PhysicalPages> pages_of_process_;

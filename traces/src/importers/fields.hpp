@@ -8,8 +8,10 @@
 #include <charconv>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "nestwalk/addrspace/address.hpp"
+#include "nestwalk/traces/error.hpp"
 
 namespace nestwalk::traces {
 
@@ -70,6 +72,15 @@ inline std::optional<addrspace::u64> time_of(std::string_view word) {
   if (!fraction || !word.empty() || digits > 9) return {};
   for (std::size_t n = digits; n < 9; ++n) *fraction *= 10;
   return *seconds * kNanoseconds + *fraction;
+}
+
+/// Columns have a name each; those of the name Skip are passed over.
+template <class Column>
+void expect_each_once(const std::vector<Column>& columns) {
+  for (auto column = columns.begin(); column != columns.end(); ++column) {
+    if (*column == Column::Skip || std::find(columns.begin(), column, *column) == column) continue;
+    throw RecordError("the columns have one of them twice");
+  }
 }
 
 /// The first line of what an input begins with that is not empty and does not begin with `comment`.

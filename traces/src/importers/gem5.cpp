@@ -80,6 +80,7 @@ class Gem5Importer : public Importer {
         output_(output),
         reads_(commands_of(values["reads"])),
         writes_(commands_of(values["writes"])) {
+    if ((reads_ & writes_).any()) throw RecordError("a command cannot be of reads and of writes");
     std::string_view bytes;
     if (!input_.take(kMagic.size(), bytes, "a magic number") || bytes != kMagic) {
       input_.fail_for_good("the magic number gem5", quoted(bytes));
@@ -98,6 +99,9 @@ class Gem5Importer : public Importer {
       if (!take_field(message, key, value)) input_.fail("a packet", "bytes that are no protobuf");
       const u64 number = key >> 3;
       if ((key & 7) != kVarint || number >= std::size(fields)) continue;
+      if ((present >> number & 1) != 0) {
+        input_.fail("each field of a packet once", "field " + std::to_string(number) + " twice");
+      }
       fields[number] = value;
       present |= 1u << number;
     }

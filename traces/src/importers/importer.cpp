@@ -72,6 +72,10 @@ class Import {
     return output_->streams();
   }
   void report() const {
+    if (output_->streams() < request_.vcpus) {
+      request_.report("vCPUs that the inputs have: " + std::to_string(output_->streams()) +
+                      ", not " + std::to_string(request_.vcpus));
+    }
     if (!format_->drops.empty()) {
       request_.report("not in the trace, of any record: " + std::string(format_->drops));
     }
@@ -121,7 +125,12 @@ class Import {
     format_ = request_.format != nullptr ? request_.format : detect(input);
     values_ = values_of(*format_, request_);
     if (streams() == Streams::Inputs) {
-      vcpus_ = static_cast<u32>(request_.inputs.size());
+      const std::size_t inputs = request_.inputs.size();
+      if (vcpus_ != 0 && vcpus_ != inputs) {
+        throw RecordError("expected " + std::to_string(vcpus_) +
+                          " vCPUs, found an input for each of " + std::to_string(inputs));
+      }
+      vcpus_ = static_cast<u32>(inputs);
     } else if (vcpus_ == 0 && sink_ != nullptr) {
       vcpus_ = request_.twice ? count_vcpus() : 1;
     }
@@ -203,7 +212,11 @@ void ImportValues::set(std::string_view assignment) {
   if (equals == assignment.npos) {
     throw RecordError("expected key=value, found '" + std::string(assignment) + "'");
   }
-  values_[index_of(assignment.substr(0, equals))] = assignment.substr(equals + 1);
+  const std::size_t index = index_of(assignment.substr(0, equals));
+  if (!set_.insert(index).second) {
+    throw RecordError("the option '" + std::string(options_[index].name) + "' is there twice");
+  }
+  values_[index] = assignment.substr(equals + 1);
 }
 
 std::string_view ImportValues::operator[](std::string_view name) const {

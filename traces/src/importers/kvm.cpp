@@ -142,6 +142,10 @@ class KvmImporter : public Importer {
   u64 required(std::string_view text, std::string_view key) const {
     const auto value = value_of(text, key);
     if (!value) input_.fail(std::string(key) + " and a number", quoted(text));
+    const std::size_t first = text.find(key);
+    if (value_of(text.substr(first + key.size()), key)) {
+      input_.fail(std::string(key) + " once", quoted(text));
+    }
     return *value;
   }
 
@@ -153,6 +157,11 @@ class KvmImporter : public Importer {
     Thread& thread = threads_[line.task];
     if (const auto number = value_of(line.text, "vcpu", 10)) {
       if (*number >= kMaxVcpus) input_.fail("a vCPU below 4096", std::to_string(*number));
+      // Its thread has just left the vCPU that faulted.
+      if (line.event == "kvm_page_fault" && thread.vcpu && *thread.vcpu != *number) {
+        input_.fail("a fault of vCPU " + std::to_string(*thread.vcpu) + ", as its thread said",
+                    "one of vCPU " + std::to_string(*number));
+      }
       thread.vcpu = static_cast<u32>(*number);
     }
     if (line.event == "kvm_entry") thread.left = Cause::NotKnown;
@@ -220,6 +229,9 @@ class KvmImporter : public Importer {
     const u64 syndrome = required(text, "hsr");
     const u64 address = required(text, "hxfar");
     const u64 reason = syndrome >> 26 & 0x3f;
+    if (reason != kInstructionAbort && reason != kDataAbort) {
+      input_.fail("a syndrome of an abort (class 0x20 or 0x24)", "one of class " + in_hex(reason));
+    }
     const bool walk = (syndrome & kWalk) != 0;
     const AccessKind kind = (syndrome & kWrite) != 0 && reason != kInstructionAbort
                                 ? AccessKind::Write
@@ -290,8 +302,8 @@ class KvmImporter : public Importer {
     if (output_.begun() && output_.header().architecture != architecture) {
       input_.fail("a fault of the architecture of those before", quoted(line.event));
     }
+    output_.set_architecture(architecture);
     if (!output_.begun()) {
-      output_.header().architecture = architecture;
       if (architecture != Architecture::X86_64) output_.header().lacks &= ~u64{kNoGva};
     }
     const u32 vcpu = vcpu_of(line);

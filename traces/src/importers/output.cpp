@@ -56,6 +56,16 @@ void ImportOutput::select_unordered(u32 vcpu) {
   vcpu_ = vcpu;
 }
 
+void ImportOutput::set_architecture(Architecture architecture) {
+  std::optional<Architecture>& known = header_.architecture;
+  if (known && *known != architecture) {
+    throw RecordError(std::string("expected a trace of ") + addrspace::to_string(*known) +
+                      ", as --architecture or the input says, found " +
+                      addrspace::to_string(architecture));
+  }
+  if (!begun_) known = architecture;
+}
+
 void ImportOutput::select(u32 vcpu, u64 time) {
   if (vcpu == vcpu_) return;
   select_unordered(vcpu);

@@ -24,6 +24,8 @@ class ImportOutput {
   /// Can be changed until the first record is written.
   Header& header() { return header_; }
   bool begun() const { return begun_; }
+  /// What the input says. Throws RecordError if it said otherwise, or whoever imports it did.
+  void set_architecture(Architecture architecture);
 
   /// The next records are of this vCPU. The order of records of different vCPUs is kept by their
   /// clocks, which are moved to `time` unless they are beyond it.

@@ -32,6 +32,7 @@ std::vector<Column> columns_of(std::string_view names) {
   if (std::find(columns.begin(), columns.end(), Column::Address) == columns.end()) {
     throw RecordError("the columns must have addr");
   }
+  expect_each_once(columns);
   return columns;
 }
 

@@ -37,6 +37,7 @@ std::vector<Column> columns_of(std::string_view names) {
   if (!has(Column::Address) || !has(Column::Op)) {
     throw RecordError("the columns must have op and address");
   }
+  expect_each_once(columns);
   return columns;
 }
 

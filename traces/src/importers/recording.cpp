@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <set>
+#include <sstream>
 #include <unordered_map>
 
 #include "importers/input.hpp"
@@ -48,18 +50,34 @@ std::optional<std::ifstream> open_if_there(const fs::path& path) {
   return std::nullopt;
 }
 
+/// Of a file of lines: what recorders write has some kilobytes. What lies there may have no end.
+constexpr std::size_t kMostTextBytes = std::size_t{1} << 20;
+
 // A line for each: name, a space, value.
 Lines read_lines(const fs::path& path) {
   Lines lines;
   auto file = open_if_there(path);
   if (!file) return lines;
-  for (std::string line; std::getline(*file, line);) {
+  std::string text(kMostTextBytes + 1, '\0');
+  file->read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file->gcount()));
+  if (text.size() > kMostTextBytes) {
+    throw InputError(path,
+                     "expected at most " + std::to_string(kMostTextBytes) + " bytes, found more");
+  }
+  std::set<std::string> names;
+  std::istringstream rest(std::move(text));
+  for (std::string line; std::getline(rest, line);) {
     const std::size_t space = line.find(' ');
     if (space == std::string::npos) {
       throw InputError(path, line_number(lines.size()) + "expected a name and a value, found " +
                                  traces::quoted(line));
     }
     lines.emplace_back(line.substr(0, space), line.substr(space + 1));
+    if (!names.insert(lines.back().first).second) {
+      throw InputError(path, line_number(lines.size() - 1) + "expected each name once, found " +
+                                 traces::quoted(lines.back().first) + " twice");
+    }
   }
   return lines;
 }
@@ -88,16 +106,36 @@ std::vector<TablePage> read_tables(const fs::path& path) {
   std::vector<TablePage> pages;
   auto file = open_if_there(path);
   if (!file) return pages;
-  std::vector<u8> bytes((std::istreambuf_iterator<char>(*file)), std::istreambuf_iterator<char>());
   const Place place{path, 0};
-  ByteReader from(bytes, place);
+  // So much of the file as there is.
+  std::vector<u8> bytes;
+  const auto next = [&](std::size_t most) -> ByteReader {
+    bytes.resize(most);
+    file->read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(most));
+    bytes.resize(static_cast<std::size_t>(file->gcount()));
+    return {bytes, place};
+  };
+  ByteReader from = next(sizeof(Head));
   const auto head = from.take<Head>("the head of the tables");
   if (std::memcmp(head.magic, "nwtables", sizeof head.magic) != 0) {
     place.fail("page tables (nwtables)", "something else");
   }
   if (head.version != 1) place.fail("tables of version 1", std::to_string(head.version));
-  while (from.left() != 0) {
+  if (head.pages > RecordedTables::kMaxPages) {
+    place.fail("at most " + std::to_string(RecordedTables::kMaxPages) + " pages of tables",
+               std::to_string(head.pages));
+  }
+  std::set<u64> addresses;
+  for (from = next(sizeof(u64) + kPageBytes); from.left() != 0;
+       from = next(sizeof(u64) + kPageBytes)) {
+    if (pages.size() == head.pages) {
+      place.fail(std::to_string(head.pages) + " pages of tables", "more");
+    }
     const u64 address = from.take<u64>("the address of a page");
+    from.check_multiple(address, kPageBytes, "a page's address");
+    if (!addresses.insert(address).second) {
+      place.fail("each page of tables once", in_hex(address) + " twice");
+    }
     const std::span<const u8> page = from.take_bytes(kPageBytes, "a page");
     pages.push_back({address, {page.begin(), page.end()}});
   }
@@ -138,6 +176,7 @@ class Converter : public recording::Visitor {
   using RegisterList = std::vector<std::pair<std::string, u64>>;
 
   RegisterList registers_of(u32 vcpu, const std::string& moment) const;
+  void check_registers() const;
   void load(When when);
   void forget_translations();
   std::optional<u64> guest_physical(Vcpu& vcpu, u64 address);
@@ -181,6 +220,12 @@ Header Converter::header() const {
   if (stream_.vcpus > 1 && !ordered) header.lacks |= kNoOrder;
   header.provenance = read_lines(folder_ / "provenance");
   for (const auto& [name, value] : header.provenance) {
+    if (name == "architecture" && value != addrspace::to_string(stream_.architecture)) {
+      throw InputError(folder_ / "provenance", std::string("expected architecture ") +
+                                                   addrspace::to_string(stream_.architecture) +
+                                                   ", as the stream says, found " +
+                                                   traces::quoted(value));
+    }
     if (name == "command") header.command = value;
     if (name == "emulator") header.producer = value;
   }
@@ -212,9 +257,30 @@ Converter::RegisterList Converter::registers_of(u32 vcpu, const std::string& mom
   return read_registers(folder_ / (vcpu == 0 ? name : name + "." + std::to_string(vcpu)));
 }
 
+// Registers of a vCPU that the stream does not have are of another recording.
+void Converter::check_registers() const {
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(folder_, none)) {
+    const std::string name = entry.path().filename();
+    for (const std::string_view moment : kWhenNames) {
+      const std::string begin = "registers." + std::string(moment) + ".";
+      if (!name.starts_with(begin)) continue;
+      const std::string number = name.substr(begin.size());
+      u32 vcpu = 0;
+      const char* const last = number.data() + number.size();
+      const auto [end, error] = std::from_chars(number.data(), last, vcpu);
+      if (end == last && error == std::errc() && vcpu > 0 && vcpu < vcpus_.size()) continue;
+      throw InputError(entry.path(), "expected registers of one of " +
+                                         std::to_string(vcpus_.size()) + " vCPUs, found those of " +
+                                         traces::quoted(number));
+    }
+  }
+}
+
 // Tables and registers of the begin or the end become side data; those of the begin are where the
 // converter's own copy starts.
 void Converter::load(When when) {
+  check_registers();
   const std::string moment{kWhenNames[static_cast<u8>(when)]};
   const auto registers = registers_of(0, moment);
   if (registers.empty() && system() && when == When::Begin) {

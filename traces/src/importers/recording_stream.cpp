@@ -34,6 +34,8 @@ struct LastChunk {
 };
 static_assert(sizeof(LastChunk) == 56);
 
+constexpr u32 kFlags = kSystem | kFetches | kGuestOnly | kTables | kOrdered;
+
 template <class T>
 std::span<u8> bytes_of(T& value) {
   return {reinterpret_cast<u8*>(&value), sizeof value};
@@ -63,6 +65,16 @@ StreamReader::StreamReader(ByteSource& source) : source_(&source) {
   }
   if (file.vcpus == 0 || file.vcpus > kMaxStreamVcpus) {
     place.fail("1 to 4096 vCPUs", std::to_string(file.vcpus));
+  }
+  if ((file.flags & ~kFlags) != 0) {
+    place.fail("flags below " + std::to_string(kFlags + 1), std::to_string(file.flags));
+  }
+  if ((file.flags & (kGuestOnly | kSystem)) == kGuestOnly) {
+    place.fail("a recording of guests to be of a whole system", "flags without 1");
+  }
+  if (file.memory_bytes > ~file.memory_base) {
+    place.fail("memory that ends below 2^64", std::to_string(file.memory_bytes) + " bytes from " +
+                                                  in_hex(file.memory_base) + " on");
   }
   header_ = {architecture_of(place, file.architecture), file.flags, file.vcpus, file.memory_base,
              file.memory_bytes};

@@ -22,6 +22,7 @@ inline constexpr u16 kMajorVersion = 1;
 inline constexpr u16 kMinorVersion = 0;
 inline constexpr u64 kMaxPayload = u64{64} << 20;
 inline constexpr u64 kMaxSideBytes = u64{64} << 20;  ///< uncompressed, of one section
+inline constexpr u32 kMaxRegisters = 4096;           ///< of one section
 inline constexpr u32 kMaxVcpus = 4096;
 
 constexpr u32 section_type(const char (&name)[5]) {

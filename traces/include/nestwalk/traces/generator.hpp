@@ -4,6 +4,7 @@
 // Synthetic traces, by name and parameters. The same parameters give the same bytes everywhere.
 #pragma once
 
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -27,8 +28,8 @@ class Values {
  public:
   explicit Values(std::span<const Parameter> parameters);
 
-  /// Sets a parameter from "key=value"; the value is a number, with K, M, G or T for powers of
-  /// 1024. Throws RecordError, with a suggestion for a key that is not known.
+  /// Sets a parameter from "key=value", once; the value is a number, with K, M, G or T for powers
+  /// of 1024. Throws RecordError, with a suggestion for a key that is not known.
   void set(std::string_view assignment);
   u64 operator[](std::string_view name) const;
   /// Every parameter, as the command line would say it.
@@ -39,6 +40,7 @@ class Values {
 
   std::span<const Parameter> parameters_;
   std::vector<u64> values_;
+  std::set<std::size_t> set_;  ///< by the user
 };
 
 struct Generator {

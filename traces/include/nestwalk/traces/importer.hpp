@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,7 +36,7 @@ class ImportValues {
  public:
   explicit ImportValues(std::span<const ImportOption> options);
 
-  /// Sets an option from "key=value". Throws RecordError.
+  /// Sets an option from "key=value", once. Throws RecordError.
   void set(std::string_view assignment);
   std::string_view operator[](std::string_view name) const;
   /// Every option as "key=value".
@@ -46,6 +47,7 @@ class ImportValues {
 
   std::span<const ImportOption> options_;
   std::vector<std::string> values_;
+  std::set<std::size_t> set_;  ///< by the user
 };
 
 /// Where the streams of vCPUs come from.

@@ -46,12 +46,25 @@ class RecordRules {
 };
 
 /// All side data of a trace, or of several that become one. What is said again has to be the same.
+/// Where registers of the begin say of which format the page tables are, they say what the header
+/// does.
 class SideRules {
  public:
+  /// Of traces whose page tables have a format that is not known.
+  SideRules() = default;
+  explicit SideRules(const Header& header)
+      : architecture_(header.architecture),
+        guest_tables_(header.guest_tables),
+        host_tables_(header.host_tables) {}
+
   /// The first thing that `side` says otherwise than before.
   std::optional<Breach> add(const SideData& side);
 
  private:
+  std::optional<Breach> breach_of_formats(u32 vcpu) const;
+
+  std::optional<Architecture> architecture_;
+  std::string guest_tables_, host_tables_;
   /// Of registers by vCPU, and of pages, at one moment.
   std::map<std::pair<u32, std::string>, u64> registers_[std::size(kWhenNames)];
   std::unordered_map<u64, std::size_t> hashes_[std::size(kWhenNames)][std::size(kStageNames)];

@@ -165,6 +165,8 @@ class Checker final : public Events {
   bool may_walk_outside(u32 processor, u32 vm) const;
   void judge_freed(const Moment& when, Obligation& obligation);
   void check_used(const Moment& when, u64 first, u64 bytes);
+  void report_used(const Moment& when, const Tables::Place& place, u64 entry, u64 processors);
+  void check_root(const Moment& when, u32 vm);
 
   // Discharging: checker.cpp
   bool is_visible(const Obligation& obligation) const;

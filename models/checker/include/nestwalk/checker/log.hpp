@@ -78,7 +78,7 @@ class LogReader {
   Known& living_vm(Line& line);
   void expect_inside(Line& line, u32 processor, const Known& known) const;
   void claim_processors(Line& line, const Vm& vm);
-  u64 set_by_hardware() const;
+  void add_flags_of(const models::EntryFormat& format);
 
   /// What the lines before say of a processor.
   struct Processor {
@@ -97,6 +97,7 @@ class LogReader {
   std::vector<std::shared_ptr<const models::EntryFormat>> formats_;
   std::unordered_map<u32, Known> vms_;
   const models::EntryFormat* first_format_ = nullptr;
+  u64 set_by_hardware_ = 0;  ///< flags, of any VM
   std::array<Processor, kMostProcessors> processors_{};
   std::map<u64, u64> entries_;  ///< by slot
   AddressSet freed_, taken_;    ///< of frames: what was told of last

@@ -120,7 +120,9 @@ class Hypervisor final : private Shootdowns {
   models::Task<> resume_guest(u32 core, Meter& charges);
   Result<void> map_part(const MemoryRange& part);
   Result<void> replace(const HostOperation& operation, addrspace::Backend backend);
-  void carry_out(const HostOperation& operation);
+  bool is_allowed(const HostOperation& operation) const;
+  std::vector<MemoryRange> parts_of_operation(const HostOperation& operation) const;
+  Result<void> carry_out(const HostOperation& operation);
   void record(u32 core);
   bool must_fence_vmid(u32 core);
   FaultOutcome end_of_repeats(u32 core, Gpa gpa, FaultOutcome outcome);

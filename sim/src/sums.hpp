@@ -1,0 +1,18 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What statistics of one run, guest or phase have to be to each other, however they were made.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "json.hpp"
+
+namespace nestwalk::sim {
+
+/// Of the document of stats.json, the first thing that cannot be: "latency.p50 is 9, more than
+/// latency.max, 3". What it lacks, as an older version may, is not judged.
+std::optional<std::string> contradiction_of(const Json& stats);
+
+}  // namespace nestwalk::sim
