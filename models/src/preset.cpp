@@ -3,6 +3,8 @@
 
 #include "nestwalk/models/preset.hpp"
 
+#include <filesystem>
+
 #include "nestwalk/models/text_file.hpp"
 #include "preset_reader.hpp"
 
@@ -142,6 +144,40 @@ MachineShape read_machine(PresetReader in) {
   return shape;
 }
 
+/// Presets of which each is like the next one.
+constexpr unsigned kLongestChain = 8;
+
+nlohmann::ordered_json whole_machine(const std::string& file, unsigned longest) {
+  using Json = nlohmann::ordered_json;
+  const auto expect = [&](bool good, const std::string& what) {
+    if (!good) throw PresetError(file + ": " + what);
+  };
+  try {
+    const std::string text = read_text(file, kMostWrittenBytes);
+    check_json(text, file);
+    Json machine = Json::parse(text);
+    expect(machine.is_object(), "is not an object");
+    const auto like = machine.find("like");
+    if (like == machine.end()) return machine;
+    expect(like->is_string(), "like is " + like->dump() + ", not the name of a preset");
+    expect(longest > 1, "expected at most " + std::to_string(kLongestChain) +
+                            " presets of which each is like the next one, found more");
+    const std::string name = like->get<std::string>();
+    expect(name.find('/') == name.npos, "like is \"" + name + "\", not the name of a preset");
+    machine.erase("like");
+    const auto base = std::filesystem::path(file).parent_path() / (name + ".json");
+    expect(std::filesystem::is_regular_file(base),
+           "like is \"" + name + "\", but there is no preset " + base.string());
+    Json whole = whole_machine(base.string(), longest - 1);
+    whole.merge_patch(machine);
+    return whole;
+  } catch (const nlohmann::json::exception& error) {
+    throw PresetError(file + ": " + error.what());
+  } catch (const TextError& error) {
+    throw PresetError(error.what());
+  }
+}
+
 }  // namespace
 
 Preset parse_preset(const std::string& text, const std::string& name) {
@@ -167,12 +203,10 @@ std::string preset_schema(SchemaOf what) {
   return schema.dump();
 }
 
-Preset load_preset(const std::string& file) {
-  try {
-    return parse_preset(read_text(file, kMostWrittenBytes), file);
-  } catch (const TextError& error) {
-    throw PresetError(error.what());
-  }
+std::string whole_preset(const std::string& file) {
+  return whole_machine(file, kLongestChain).dump(2);
 }
+
+Preset load_preset(const std::string& file) { return parse_preset(whole_preset(file), file); }
 
 }  // namespace nestwalk::models

@@ -6,8 +6,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <list>
 #include <map>
@@ -335,6 +337,66 @@ std::string complaint(const std::string& text) {
   }
   return "";
 }
+class LikeAnother : public testing::Test {
+ protected:
+  LikeAnother() { std::filesystem::create_directories(folder_); }
+  ~LikeAnother() override { std::filesystem::remove_all(folder_); }
+  std::string put(const std::string& name, const std::string& text) {
+    const std::string file = folder_ + "/" + name + ".json";
+    std::ofstream(file) << text;
+    return file;
+  }
+  std::string error_of(const std::string& file) {
+    try {
+      (void)load_preset(file);
+    } catch (const PresetError& error) {
+      const std::string what = error.what();
+      return what.substr(what.rfind('/', what.find(": ")) + 1);
+    }
+    return "none";
+  }
+  std::string folder_ = testing::TempDir() + "like-" + std::to_string(::getpid());
+};
+
+// The first names a value and a structure, the second takes a structure away: all else is that of
+// simple, and where each value comes from as well.
+TEST_F(LikeAnother, SaysOnlyWhatDiffers) {
+  const Preset simple = load_preset(NESTWALK_PRESETS "/simple.json");
+  std::filesystem::copy_file(NESTWALK_PRESETS "/simple.json", folder_ + "/simple.json");
+  put("first", R"({"name": "first", "like": "simple", "cores": [7, "manual p. 3"],
+                   "walker": {"slots": [3, "measured"]}})");
+  const Preset second =
+      load_preset(put("second", R"({"name": "second", "like": "first", "tlb": {"second": null}})"));
+  EXPECT_EQ(second.shape.name, "second");
+  EXPECT_EQ(second.shape.about, simple.shape.about);
+  EXPECT_EQ(second.shape.cores, 7u);
+  EXPECT_EQ(second.shape.mmu.walker.slots, 3u);
+  EXPECT_TRUE(simple.shape.mmu.second_tlb.present());
+  EXPECT_FALSE(second.shape.mmu.second_tlb.present());
+  EXPECT_EQ(second.shape.memory.row_bytes, simple.shape.memory.row_bytes);
+  const auto source = [](const Preset& preset, const std::string& path) {
+    const auto row = std::find_if(preset.sources.begin(), preset.sources.end(),
+                                  [&](const PresetSource& each) { return each.path == path; });
+    return row == preset.sources.end() ? "none" : row->source;
+  };
+  EXPECT_EQ(source(second, "cores"), "manual p. 3");
+  EXPECT_EQ(source(second, "memory.banks"), source(simple, "memory.banks"));
+}
+
+TEST_F(LikeAnother, ErrorsNameTheFileThatHasThem) {
+  EXPECT_EQ(error_of(put("a", R"({"like": 7})")), "a.json: like is 7, not the name of a preset");
+  EXPECT_EQ(error_of(put("a", R"({"like": "../a"})")),
+            "a.json: like is \"../a\", not the name of a preset");
+  EXPECT_THAT(error_of(put("a", R"({"like": "b"})")),
+              testing::StartsWith("a.json: like is \"b\", but there is no preset "));
+  put("b", R"({"like": "a"})");
+  EXPECT_THAT(error_of(folder_ + "/a.json"),
+              testing::EndsWith("expected at most 8 presets of which each is like the next one, "
+                                "found more"));
+  put("b", "[]");
+  EXPECT_EQ(error_of(folder_ + "/a.json"), "b.json: is not an object");
+}
+
 TEST(Presets, ErrorsNameThePlaceAndHelp) {
   const std::string head =
       R"({"name": "a", "about": "b", "architecture": ["x86-64", "guess"], "cores": [1, "guess"],)"

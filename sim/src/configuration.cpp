@@ -295,7 +295,7 @@ std::string preset_file(const std::string& name) {
 
 Configuration::Configuration(const std::string& file)
     : preset_file_(file), machine_name_(fs::path(file).stem().string()) {
-  document_["machine"] = read_json(file);
+  document_["machine"] = Json::parse(models::whole_preset(file));
   for (const Parameter& row : parameters()) {
     const std::string path = row.path;
     const std::size_t dot = path.find('.');

@@ -15,7 +15,8 @@ class Records {
  public:
   explicit Records(GuestStream& stream) : stream_(stream) {}
 
-  /// At most `limit` accesses. After the first `warmup` of them, if there are some, `warm` is called.
+  /// At most `limit` accesses. After the first `warmup` of them, if there are some, `warm` is
+  /// called.
   void begin(u64 limit, u64 warmup, std::function<void()> warm);
   /// Is there a next record? It is an access or an event.
   bool fetch() {
