@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "nestwalk/models/json.hpp"
 #include "nestwalk/models/text_file.hpp"
 #include "preset_reader.hpp"
 
@@ -147,8 +148,8 @@ MachineShape read_machine(PresetReader in) {
 /// Presets of which each is like the next one.
 constexpr unsigned kLongestChain = 8;
 
-nlohmann::ordered_json whole_machine(const std::string& file, unsigned longest) {
-  using Json = nlohmann::ordered_json;
+Json whole_machine(const std::string& file, const std::vector<std::string>& folders,
+                   unsigned longest) {
   const auto expect = [&](bool good, const std::string& what) {
     if (!good) throw PresetError(file + ": " + what);
   };
@@ -165,10 +166,16 @@ nlohmann::ordered_json whole_machine(const std::string& file, unsigned longest) 
     const std::string name = like->get<std::string>();
     expect(name.find('/') == name.npos, "like is \"" + name + "\", not the name of a preset");
     machine.erase("like");
-    const auto base = std::filesystem::path(file).parent_path() / (name + ".json");
-    expect(std::filesystem::is_regular_file(base),
-           "like is \"" + name + "\", but there is no preset " + base.string());
-    Json whole = whole_machine(base.string(), longest - 1);
+    // Beside it, or among those of everybody.
+    std::string base;
+    const auto look_in = [&](const std::filesystem::path& folder) {
+      const std::filesystem::path place = folder / (name + ".json");
+      if (base.empty() && std::filesystem::is_regular_file(place)) base = place.string();
+    };
+    look_in(std::filesystem::path(file).parent_path());
+    for (const std::string& folder : folders) look_in(folder);
+    expect(!base.empty(), "like is \"" + name + "\", but there is no preset of that name");
+    Json whole = whole_machine(base, folders, longest - 1);
     whole.merge_patch(machine);
     return whole;
   } catch (const nlohmann::json::exception& error) {
@@ -203,8 +210,8 @@ std::string preset_schema(SchemaOf what) {
   return schema.dump();
 }
 
-std::string whole_preset(const std::string& file) {
-  return whole_machine(file, kLongestChain).dump(2);
+std::string whole_preset(const std::string& file, const std::vector<std::string>& folders) {
+  return whole_machine(file, folders, kLongestChain).dump();
 }
 
 Preset load_preset(const std::string& file) { return parse_preset(whole_preset(file), file); }

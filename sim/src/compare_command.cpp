@@ -112,7 +112,8 @@ std::vector<Plan> plans_of(const CommandLine& line, const std::string& trace) {
       if (wanted.size() > 1 && !name.empty()) name += ' ';
       if (wanted.size() > 1 || name.empty()) name += policy;
       Configuration configuration = configuration_of(line, preset);
-      for (const std::string& setting : settings_of(policy)) configuration.set(setting);
+      for (const std::string& setting : settings_of(policy))
+        configuration.set(setting, "--policy " + policy);
       plans.push_back({name, trace, std::move(configuration)});
     }
   }

@@ -31,6 +31,12 @@ std::vector<fs::path> preset_folders() {
   return {program.parent_path() / NESTWALK_PRESETS_FROM_PROGRAM, NESTWALK_PRESETS};
 }
 
+std::vector<std::string> preset_folder_names() {
+  std::vector<std::string> names;
+  for (const fs::path& folder : preset_folders()) names.push_back(folder.string());
+  return names;
+}
+
 Json read_json(const std::string& file) {
   try {
     const std::string text = models::read_text(file, models::kMostWrittenBytes);
@@ -295,7 +301,7 @@ std::string preset_file(const std::string& name) {
 
 Configuration::Configuration(const std::string& file)
     : preset_file_(file), machine_name_(fs::path(file).stem().string()) {
-  document_["machine"] = Json::parse(models::whole_preset(file));
+  document_["machine"] = Json::parse(models::whole_preset(file, preset_folder_names()));
   for (const Parameter& row : parameters()) {
     const std::string path = row.path;
     const std::size_t dot = path.find('.');
@@ -351,15 +357,20 @@ void Configuration::put(const std::string& path, const Json& value, const std::s
                                                        : value;
 }
 
-void Configuration::set(const std::string& assignment) {
+void Configuration::set(const std::string& assignment) { set(assignment, "--set " + assignment); }
+
+void Configuration::set(const std::string& assignment, const std::string& where) {
   const std::size_t equals = assignment.find('=');
-  if (equals == std::string::npos) {
-    throw UsageError("--set " + assignment + ": not PATH=VALUE");
-  }
-  const std::string where = "--set " + assignment;
+  if (equals == std::string::npos) throw UsageError(where + ": not PATH=VALUE");
   const std::string path = assignment.substr(0, equals);
-  if (!set_.insert(path).second) throw UsageError(where + ": " + path + " is set already");
+  claim(path, where);
   put(path, typed(assignment.substr(equals + 1), where), where);
+}
+
+void Configuration::claim(const std::string& path, const std::string& where) {
+  const auto [before, is_first] = set_.emplace(path, where);
+  if (is_first) return;
+  throw UsageError(where + ": " + path + " is set already, by " + before->second);
 }
 
 void Configuration::merge(const Json& from, const std::string& path, const std::string& where) {
@@ -382,9 +393,9 @@ void Configuration::merge_file(const std::string& file, const std::string& who) 
   Json rest = from;
   if (from.contains("machine") && from["machine"].contains("name")) {
     const Json& machine = from["machine"];
-    if (!who.empty() && machine != document_["machine"]) {
-      throw UsageError(file + ": expected no machine, or that of " + who + ", found " +
-                       machine["name"].dump());
+    if (!who.empty() && nlohmann::json(machine) != nlohmann::json(document_["machine"])) {
+      throw UsageError(file + ": its machine, " + machine["name"].dump() +
+                       ", differs from the one that " + who + " chose; leave one out");
     }
     if (machine["name"].is_string()) machine_name_ = machine["name"].get<std::string>();
     document_["machine"] = machine;
@@ -395,6 +406,7 @@ void Configuration::merge_file(const std::string& file, const std::string& who) 
 }
 
 void Configuration::use_fence_rules(const std::string& file) {
+  claim("hypervisor.fences", "--policy " + file);
   put("hypervisor.fence_rules", read_json(file), file);
   put("hypervisor.fences", "rules", file);
 }

@@ -5,7 +5,7 @@
 // "machine", and the parameters below. What is written into a run's directory makes the run again.
 #pragma once
 
-#include <set>
+#include <map>
 
 #include "nestwalk/models/preset.hpp"
 #include "nestwalk/software/shape.hpp"
@@ -52,9 +52,11 @@ class Configuration {
   /// "path=value", each path once: the last part of the path must be there already. Throws
   /// UsageError.
   void set(const std::string& assignment);
-  /// Every value of a JSON file, over what is there. A machine with a name is a whole one: it takes
-  /// the place of the preset that nobody chose. Throws UsageError where `who` chose another one
-  /// (empty: nobody).
+  /// `where`: how messages call what says so, where that is not --set.
+  void set(const std::string& assignment, const std::string& where);
+  /// Every value of a JSON file, over what is there. A machine with a name is a whole one, and
+  /// takes the place of the preset. `who` is the option that chose another machine, and that it may
+  /// not differ from then; empty if none did.
   void merge_file(const std::string& file, const std::string& who = "");
   /// Fences by the rules of a JSON file.
   void use_fence_rules(const std::string& file);
@@ -87,8 +89,10 @@ class Configuration {
   std::string word(const char* path) const;
   addrspace::u64 number(const char* path) const;
   bool flag(const char* path) const;
+  /// `where` sets what is at the path. Throws UsageError if something has done that already.
+  void claim(const std::string& path, const std::string& where);
 
-  std::set<std::string> set_;  ///< paths, by set()
+  std::map<std::string, std::string> set_;  ///< paths, and what set them
   std::string preset_file_;
   std::string machine_name_;
   std::string machine_file_;

@@ -6,10 +6,12 @@
 
 #include <string>
 
-#include "json.hpp"
 #include "nestwalk/checker/checker.hpp"
+#include "nestwalk/models/json.hpp"
 
 namespace nestwalk::sim {
+
+using models::Json;
 
 struct FindingsView {
   bool json = false;

@@ -96,8 +96,8 @@ bool Measurement::uses_phases() const {
 
 void Measurement::remember(const std::string& label) {
   const auto [known, is_new] = labels_.insert(label);
-  if (is_new && labels_.size() > kMostPhases) {
-    refusal_ = "run.from, run.to and run.phases: expected at most " + std::to_string(kMostPhases) +
+  if (is_new && part_.phases && labels_.size() > kMostPhases) {
+    refusal_ = "run.phases: expected at most " + std::to_string(kMostPhases) +
                " phases that differ, found more";
   }
   if (is_new && first_labels_.size() < kMostNamedPhases) first_labels_.push_back(label);

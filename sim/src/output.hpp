@@ -8,10 +8,12 @@
 #include <string>
 #include <string_view>
 
-#include "json.hpp"
+#include "nestwalk/models/json.hpp"
 #include "nestwalk/traces/io.hpp"
 
 namespace nestwalk::sim {
+
+using models::Json;
 
 /// Text for standard output. Throws traces::OutputError; `flush` is for the end.
 class TextOutput {

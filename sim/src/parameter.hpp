@@ -8,10 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "json.hpp"
+#include "nestwalk/models/json.hpp"
 #include "nestwalk/software/shape.hpp"
 
 namespace nestwalk::sim {
+
+using models::Json;
 
 /// What a user may set, beside the machine.
 struct Parameter {

@@ -99,9 +99,11 @@ int run(const CommandLine& line) {
   Configuration configuration = configuration_of(line);
   for (const Shortcut& each : kShortcuts) {
     if (!line.has(each.option)) continue;
-    configuration.set(std::string("run.") + each.option + "=" + line.get<std::string>(each.option));
+    const std::string value = line.get<std::string>(each.option);
+    configuration.set(std::string("run.") + each.option + "=" + value,
+                      std::string("--") + each.option + " " + value);
   }
-  if (line.has("phases")) configuration.set("run.phases=true");
+  if (line.has("phases")) configuration.set("run.phases=true", "--phases");
   std::optional<RunDirectory> directory;
   if (line.has("output")) {
     directory.emplace(line.get<std::string>("output"), line.has("force"));

@@ -46,7 +46,7 @@ std::string use_fence_policy(Configuration& configuration, const std::string& po
     configuration.use_fence_rules(policy);
     return fs::path(policy).stem().string();
   }
-  configuration.set("hypervisor.fences=" + policy);
+  configuration.set("hypervisor.fences=" + policy, "--policy " + policy);
   return policy;
 }
 

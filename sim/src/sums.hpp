@@ -7,9 +7,11 @@
 #include <optional>
 #include <string>
 
-#include "json.hpp"
+#include "nestwalk/models/json.hpp"
 
 namespace nestwalk::sim {
+
+using models::Json;
 
 /// Of the document of stats.json, the first thing that cannot be: "latency.p50 is 9, more than
 /// latency.max, 3". What it lacks, as an older version may, is not judged.

@@ -4,8 +4,8 @@
 // info and stats: the same document, as text and as JSON.
 
 #include "commands.hpp"
-#include "json.hpp"
 #include "nestwalk/models/hex.hpp"
+#include "nestwalk/models/json.hpp"
 #include "nestwalk/traces/summary.hpp"
 #include "output.hpp"
 #include "progress.hpp"

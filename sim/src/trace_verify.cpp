@@ -5,8 +5,8 @@
 #include <optional>
 
 #include "commands.hpp"
-#include "json.hpp"
 #include "nestwalk/models/hex.hpp"
+#include "nestwalk/models/json.hpp"
 #include "nestwalk/traces/verifier.hpp"
 #include "output.hpp"
 #include "progress.hpp"

@@ -420,11 +420,11 @@ TEST_F(BadInput, GateWritesOverNothingThatItReads) {
 // The last one would win, and nobody would be told.
 TEST_F(BadInput, WhatIsSetTwiceIsRefused) {
   complains("nestwalk run t.nwt --limit 5 --set run.limit=10", 2,
-            "--set run.limit=5: run.limit is set already");
+            "--limit 5: run.limit is set already, by --set run.limit=10");
   complains("nestwalk run t.nwt --set vcpu.window=2 --set vcpu.window=4", 2,
-            "--set vcpu.window=4: vcpu.window is set already");
+            "--set vcpu.window=4: vcpu.window is set already, by --set vcpu.window=2");
   complains("nestwalk compare t.nwt --policy eager --set hypervisor.backing=lazy", 2,
-            "hypervisor.backing is set already");
+            "--policy eager: hypervisor.backing is set already, by --set hypervisor.backing=lazy");
   complains("nestwalk trace gen random accesses=5 accesses=10 -o o.nwt", 2,
             "accesses is there twice");
   std::ofstream(folder() / "s.json")

@@ -160,8 +160,7 @@ TEST_F(Config, RunsFitTheSchemas) {
 
 TEST_F(Config, EveryPresetFitsTheSchema) {
   const Result result = run("for f in '" NESTWALK_PRESETS
-                            "'/*.json; do "
-                            "printf '{\"machine\": %s}' \"$(cat $f)\" > $(basename $f); done");
+                            "'/*.json; do nestwalk config print -p $f > $(basename $f); done");
   ASSERT_EQ(result.exit_code, 0);
   EXPECT_THAT(validate("configuration.json", "*.json").output, HasSubstr("11 valid"));
 }
@@ -185,7 +184,7 @@ TEST_F(Config, SchemasRefuseWhatTheProgramRefuses) {
   refused(R"({"machine": {"walker": {"slots": [4, "rumour"]}}})");
   refused(R"({"machine": {"caches": {"line_bytes": 48}}})");
   // A whole machine, and each array of one that is changed, says where its values come from.
-  std::ifstream in(NESTWALK_PRESETS "/zen4.json");
+  std::ifstream in(NESTWALK_PRESETS "/zen3.json");
   Json whole = Json::parse(in);
   const auto with = [&](const char* path, const Json& value) {
     Json changed = {{"machine", whole}};

@@ -186,6 +186,23 @@ TEST_F(Sharing, AVcpuPlaysARecordBeforeItLeavesAgain) {
   EXPECT_EQ(run["host.departures"], 4);
 }
 
+// vCPUs 0 and 2 share a core, and vCPU 2 has ended long since when vCPU 0 leaves it to wait for
+// vCPU 1. That one moves on while vCPU 0 is still leaving: nobody else wants the core, so it has it
+// again.
+TEST_F(Sharing, WhoLeavesACoreThatNobodyWantsHasItAgain) {
+  begin(Architecture::X86_64, Mode::GuestPhysical, 3);
+  access(2, AccessKind::Read, 0x7000, 1);
+  for (u64 n = 1; n <= 20; ++n) {
+    event(0, TimeSync{n});
+    access(0, AccessKind::Read, 0x5000, 1);
+    event(1, TimeSync{n});
+    access(1, AccessKind::Read, 0x6000, 1);
+  }
+  finish();
+  const Json run = statistics_of("t.nwt", "--set host.cores=2");
+  EXPECT_EQ(run["access.total"], 41);
+}
+
 // Three vCPUs read one address, each with another page there. A walk through memory alone takes
 // longer than the kernel, which has caches, to put another page there: the page is taken from
 // whoever comes to it, before that has its translation.
@@ -207,7 +224,7 @@ TEST_F(Sharing, VcpusThatTakeAPageFromEachOtherForEverAreTold) {
   }
   const Result result = run(command + " 2>&1 >out");
   EXPECT_EQ(result.exit_code, 5);
-  EXPECT_THAT(result.output, testing::HasSubstr("different pages at one address"));
+  EXPECT_THAT(result.output, testing::HasSubstr("name another page at its address"));
 }
 
 // A trace without an order has none that could be kept.

@@ -301,8 +301,7 @@ bool Hypervisor::is_allowed(const HostOperation& operation) const {
                       [&](const auto& touches) { return touches(range); });
 }
 
-// As a rule one. What the engine refuses as a whole stays whole, and so does what takes and gives
-// no frames.
+// As a rule one. A range that the engine refuses stays whole, so that it is refused as a whole.
 std::vector<MemoryRange> Hypervisor::parts_of_operation(const HostOperation& operation) const {
   using Kind = HostOperation::Kind;
   const MemoryRange whole{operation.gpa.value(), operation.bytes};

@@ -216,10 +216,9 @@ models::Task<> Vcpu::call_kernel(Slot& slot) {
     co_return;
   }
   if (++slot.kernel_calls > kMostKernelCalls) {
-    stop(
-        "the vCPUs of the trace have different pages at one address at the same time, and take it "
-        "from each other for ever: vcpu.order=recorded keeps them apart, if the trace has an "
-        "order");
+    stop("one access called the guest's kernel " + std::to_string(kMostKernelCalls) +
+         " times: other vCPUs' records name another page at its address, and each maps its own; "
+         "vcpu.order=recorded keeps them apart, if the trace has an order");
     co_return;
   }
   begin_handling(slot, State::InKernel);

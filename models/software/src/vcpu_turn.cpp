@@ -90,14 +90,10 @@ models::Task<> Vcpu::leave_core() {
   owed_ = cores_.lost(number_);
   begin_pause(out_of_turn_ ? &VcpuCounts::ordered_cycles : &VcpuCounts::waiting_cycles);
   models::Call core([this](models::Actor& owner) {
-    const Cycle now = board_.wheel().now();
-    if (out_of_turn_) {
-      away_ = &owner;
-    } else {
-      cores_.ask(number_, owner, now);  // it has the core itself, so others come first
-    }
-    cores_.give_up(number_, now);
-    return false;
+    if (out_of_turn_) away_ = &owner;
+    // Others come first. If there are none, as it was out of turn when it left, it has it again.
+    cores_.give_up(number_, board_.wheel().now());
+    return away_ == nullptr && cores_.ask(number_, owner, board_.wheel().now());
   });
   co_await core;
   co_await come_to_core(false);
@@ -132,8 +128,8 @@ void Vcpu::go_on() {
   if (away_ == nullptr) return;
   end_pause();
   begin_pause(&VcpuCounts::waiting_cycles);
-  if (cores_.ask(number_, *away_, board_.wheel().now())) away_->on_cycle(0);
-  away_ = nullptr;
+  models::Actor* const owner = std::exchange(away_, nullptr);
+  if (cores_.ask(number_, *owner, board_.wheel().now())) owner->on_cycle(0);
 }
 
 }  // namespace nestwalk::software

@@ -35,8 +35,9 @@ struct Preset {
 Preset parse_preset(const std::string& text, const std::string& name);
 Preset load_preset(const std::string& file);
 /// A preset's file as text of a whole machine. With `"like": "zen3"` it says only what differs from
-/// the preset of that name in its folder; null takes a structure away (JSON merge patch, RFC 7386).
-std::string whole_preset(const std::string& file);
+/// the preset of that name, in its own folder or one of `folders`; null takes a structure away
+/// (JSON merge patch, RFC 7386).
+std::string whole_preset(const std::string& file, const std::vector<std::string>& folders = {});
 /// A machine has all keys, and values with their sources; of a part, which is laid over a machine,
 /// no key must be there, and values may be plain.
 enum class SchemaOf { Machine, PartOfMachine };

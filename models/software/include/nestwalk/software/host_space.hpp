@@ -38,7 +38,7 @@ class HostSpace {
   virtual Result<void> stop_log() = 0;
   /// With deferred fences: what the operations since the last call need, and their frames.
   virtual void flush() = 0;
-  /// Operations on a part of it alone may succeed.
+  /// Of guest-physical addresses; operations outside of it are refused.
   virtual addrspace::GpaRange range() const = 0;
   virtual Result<Hpa> translate(Gpa gpa) const = 0;
   virtual addrspace::SpaceUsage usage() const = 0;

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// Pages of one address space at which the guest's tables were seen to agree with the trace. What is
-// not here may agree, too.
+// Pages of one address space at which the guest's tables were seen to agree with the trace. A page
+// that is not here has to be looked up in the tables.
 #pragma once
 
 #include <vector>

@@ -36,7 +36,7 @@ class Records {
   }
   /// Valid until the next record is fetched.
   const GuestEvent& take_event();
-  /// Accesses that may be taken before anything else is looked at.
+  /// Accesses left in the batch, up to the limit or the end of the warm-up.
   std::span<const GuestAccess> at_hand() const;
   /// Takes so many of these.
   void take(u64 accesses) {

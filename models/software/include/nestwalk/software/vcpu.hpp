@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // A virtual processor on a core: plays its stream. An access takes its translation, then its way
-// through the caches; whatever faults is handled, and tried again.
+// through the caches. An access that faults is handled, and translated again.
 //
 // In order, instructions take what the machine's shape says and an access begins when all before it
 // is over. With a window, an access begins as soon as the instructions before it have been issued,
@@ -157,8 +157,8 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
     bool faulting = false;     ///< its fault waits, or is handled: nothing else begins
     bool was_refused = false;  ///< by replayed tables
     bool told = false;         ///< the watcher was told of its translation
-    bool has_begun = false;    ///< what its state says, in play_at_once
-    bool is_over = false;      ///< and that was over at once
+    bool has_begun = false;    ///< play_at_once has begun what its state says
+    bool is_over = false;      ///< and that was over when the call returned
 
     models::Call<Translate> translation;
     models::Call<AccessMemory> data;
@@ -166,8 +166,8 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
     Next next;
     models::Process process;
   };
-  /// Until the next record may begin, or, in order, until the access before it is over. That one
-  /// begins when what follows is planned: before it takes its time.
+  /// Until the next record may begin, or, in order, until the access before it is over. An access
+  /// that was issued begins within the wait: after the next record's begin has been scheduled.
   class Turn final : public models::Waiter {
    public:
     explicit Turn(Vcpu& vcpu) : vcpu_(vcpu) {}
@@ -212,8 +212,8 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   models::Task<> run();
   models::Task<> play_in_order();
   models::Task<> play_window();
-  /// Nothing else is due for a while, nobody wants to see each access, and nothing is owed; the
-  /// first access is told apart from all others, and is not for it.
+  /// Nothing else is due for a while, nobody wants to see each access, and nothing is owed. The
+  /// first access, whose end is a statistic of its own, is not for it.
   bool may_play_at_once() const {
     return board_.wheel().quiet_until() > board_.wheel().now() + kLittleTime &&
            replayed_ == nullptr && hypervisor_.watcher() == nullptr && !cores_.owes(number_) &&
@@ -322,11 +322,11 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   models::Mmu::Totals mmu_before_{};  ///< of the core, when it came there
   models::Mmu::Totals mmu_totals_{};  ///< until it left there
   bool has_core_ = false;
-  u64 records_before_ = 0;         ///< it came to its core
-  Cycle owed_ = 0;                 ///< that interrupts took before it left
-  bool out_of_turn_ = false;       ///< it waits for another's
-  models::Signal others_;          ///< are where it waits for them, on its core
-  models::Actor* away_ = nullptr;  ///< it waits for them without its core: who will ask for it
+  u64 records_before_ = 0;    ///< it came to its core
+  Cycle owed_ = 0;            ///< that interrupts took before it left
+  bool out_of_turn_ = false;  ///< it waits for another's
+  models::Signal others_;     ///< waits here for vCPUs that the trace has first, keeping its core
+  models::Actor* away_ = nullptr;  ///< waits for them without its core: runs when it has it again
   u64 clock_base_ = 0;
   u64 watched_ = kNever;  ///< instructions after which another one may go on
   RecordedOrder* order_ = nullptr;

@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-namespace nestwalk::sim {
+namespace nestwalk::models {
 
 /// nlohmann::ordered_map looks at each key to find one, so that an object of n keys takes n^2 steps
 /// to read or to build; statistics of many phases have 10^5 keys. This one has an index as well.
@@ -101,4 +101,4 @@ class IndexedMap : public nlohmann::ordered_map<Key, T, Less, Allocator> {
 
 using Json = nlohmann::basic_json<IndexedMap>;
 
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::models
