@@ -98,7 +98,10 @@ void Simulation::run(const std::function<bool()>& interrupted,
     using Clock = std::chrono::steady_clock;
     const Clock::time_point start = Clock::now();
     platform_.time.run_at_most(slice.cycles());
-    sc_core::sc_start(platform_.time.time_of(slice.cycles()));
+    // From the next event on: a time in which nothing happens is not cut into slices.
+    const Cycle here = platform_.time.cycle_from(sc_core::sc_time_stamp());
+    const Cycle idle = std::max(wheel.next(), here) - here;
+    sc_core::sc_start(platform_.time.time_of(idle + slice.cycles()));
     slice.adapt(std::chrono::duration<double>(Clock::now() - start).count());
     progress(accesses());
     if (interrupted()) {
