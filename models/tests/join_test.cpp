@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// Which misses wait for one walk: those to one page of the half of the address space that they are
-// in. AArch64 has tables of its own for each half, and each may have another granule.
+// Which misses wait for one walk: those to one page. On AArch64 each half of the address space has
+// separate tables (TTBR0, TTBR1), whose granules may differ.
 
 #include <gtest/gtest.h>
 

@@ -208,7 +208,7 @@ void check_tolerances(const Work& work) {
   }
 }
 
-// What is written has files of its own.
+// No output is an input, and no two outputs are one file.
 void expect_outputs(const CommandLine& line, const Work& work) {
   std::vector<std::string> outputs;
   std::vector<std::string> inputs = work.files;

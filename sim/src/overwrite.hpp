@@ -11,7 +11,7 @@ namespace nestwalk::sim {
 
 /// Throws UsageError if `output` is one of the files, or another name of one. "-" is none.
 void expect_not_read(const std::string& output, std::span<const std::string> inputs);
-/// Likewise of what is written: each has a file of its own.
+/// Throws UsageError if two of the outputs are one file.
 void expect_different(std::span<const std::string> outputs);
 
 }  // namespace nestwalk::sim

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// What statistics of one run, guest or phase have to be to each other, however they were made.
+// Relations that hold between the statistics of a run, of a guest or of a phase.
 #pragma once
 
 #include <optional>

@@ -90,7 +90,7 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
       if (second.found != nullptr) {
         slot.outcome.host = second.found->host_of(access.address);
       } else {
-        take_up_to(next + 1);  // for who looks what is upcoming
+        take_up_to(next + 1);  // the walker looks at the addresses that come after it
         over = mmu.walk({access.address, access.kind, true, nullptr, this}, slot.translation, 0,
                         slot.outcome);
         translated = wheel.now();

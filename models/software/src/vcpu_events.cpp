@@ -18,8 +18,8 @@ constexpr u64 kMostSingleFences = 33;
 
 }  // namespace
 
-// What the guest stores in its tables is among its accesses: only what its hypervisor did takes
-// time of its own.
+// Stores of the guest to its tables are also among its accesses, which take the time. Stores, exits
+// and entries of the recorded hypervisor take time here.
 models::Task<> Vcpu::play_event() {
   const auto& detail = records_.take_event().detail;
   if (const auto* const to = std::get_if<GuestSwitch>(&detail)) {
@@ -39,7 +39,7 @@ models::Task<> Vcpu::play_event() {
   } else if (const auto* const time = std::get_if<GuestTime>(&detail)) {
     if (order_ != nullptr) co_await keep_time(time->clock);
   } else if (replayed_ == nullptr) {
-    // What was recorded of tables and exits is for those who replay it.
+    // Records of tables and exits mean nothing where tables are not replayed.
   } else if (const auto* const roots = std::get_if<TableRoots>(&detail)) {
     replayed_->enter(number_, *roots);
   } else if (const auto* const store = std::get_if<TableStore>(&detail)) {

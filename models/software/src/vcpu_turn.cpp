@@ -49,7 +49,7 @@ bool Vcpu::falls_behind(Cycle now) {
   return late >= std::exchange(late_before_, late) && agenda_.due().times > kMostInARow;
 }
 
-// The vCPU has the core. What the core did for others does not count as its own.
+// The vCPU has the core. What the core's MMU has counted until now is another vCPU's.
 models::Task<> Vcpu::come_to_core(bool is_first) {
   end_pause();
   mmu_before_ = core_.mmu->totals();
@@ -90,10 +90,11 @@ models::Task<> Vcpu::leave_core() {
   owed_ = cores_.lost(number_);
   begin_pause(out_of_turn_ ? &VcpuCounts::ordered_cycles : &VcpuCounts::waiting_cycles);
   models::Call core([this](models::Actor& owner) {
-    if (out_of_turn_) away_ = &owner;
-    // Others come first. If there are none, as it was out of turn when it left, it has it again.
+    const bool asks = !out_of_turn_;
+    if (!asks) away_ = &owner;  // go_on() asks
+    // vCPUs that wait for the core come first. If there are none, it has the core again at once.
     cores_.give_up(number_, board_.wheel().now());
-    return away_ == nullptr && cores_.ask(number_, owner, board_.wheel().now());
+    return asks && cores_.ask(number_, owner, board_.wheel().now());
   });
   co_await core;
   co_await come_to_core(false);
@@ -108,7 +109,8 @@ models::Mmu::Totals Vcpu::mmu_totals() const {
   return totals;
 }
 
-// It waits for those that are behind it. Where others share the core, these may be among them.
+// The vCPU waits until no other one is behind it. It gives up a core that it shares, since the vCPU
+// that it waits for may need that one.
 models::Task<> Vcpu::keep_time(u64 time) {
   clock_base_ += std::max(time, clock()) - clock();
   if (order_->reach(*this)) co_return;

@@ -212,8 +212,8 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   models::Task<> run();
   models::Task<> play_in_order();
   models::Task<> play_window();
-  /// Nothing else is due for a while, nobody wants to see each access, and nothing is owed. The
-  /// first access, whose end is a statistic of its own, is not for it.
+  /// Nothing else is due for a while, nobody wants to see each access, and nothing is owed. Not the
+  /// first access: its end is the statistic time.first_access.
   bool may_play_at_once() const {
     return board_.wheel().quiet_until() > board_.wheel().now() + kLittleTime &&
            replayed_ == nullptr && hypervisor_.watcher() == nullptr && !cores_.owes(number_) &&

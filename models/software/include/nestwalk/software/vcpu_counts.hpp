@@ -20,7 +20,7 @@ struct VcpuCounts {
   u64 switches = 0;
   u64 fences = 0;  ///< of the guest
   u64 guest_faults = 0;
-  u64 exits = 0;           ///< of its own accesses; those of its kernel are not here
+  u64 exits = 0;           ///< of its accesses; the guest kernel's exits are not among them
   u64 emulated = 0;        ///< accesses outside of the guest's memory
   u64 forbidden = 0;       ///< accesses that the hypervisor does not permit
   u64 untranslatable = 0;  ///< accesses for which the guest can have no translation: left out
