@@ -46,7 +46,7 @@ template <class Machine, bool kZeroed = true>
 class Fixture {
  public:
   using F = typename Machine::F;
-  using Hal = BenchHal<F::kArchitecture, kZeroed>;
+  using Hal = BenchHal<typename F::Extension, kZeroed>;
   using Space = AddressSpace<F, Hal>;
 
   explicit Fixture(u64 spaces = 1) : hal_(kPages + 4096), spaces_(spaces) { renew(); }

@@ -19,7 +19,7 @@ constexpr Hpa kTarget((u64{1} << 36) + kFrameBytes);  // not aligned to 2 MiB: p
 constexpr MappingFlags kRw{kRead | kWrite};
 
 template <class Format>
-using SpaceOf = AddressSpace<Format, BenchHal<Format::kArchitecture, true>>;
+using SpaceOf = AddressSpace<Format, BenchHal<typename Format::Extension, true>>;
 using Space = SpaceOf<Ept>;
 
 inline void require(bool done) {
@@ -76,7 +76,7 @@ extern "C" {
 template <class Format, class Do>
 void in_a_space(const Geometry& shape, Do&& what) {
   constexpr u64 kFrames = 4 * kPages;
-  BenchHal<Format::kArchitecture, true> hal(kFrames);
+  BenchHal<typename Format::Extension, true> hal(kFrames);
   auto space = *SpaceOf<Format>::create(hal, shape, *GpaRange::make(Gpa(0), u64{1} << 47), 1);
   for (int turn = 0; turn < 2; ++turn) what(space);
 }

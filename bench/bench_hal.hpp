@@ -21,8 +21,8 @@ using namespace addrspace;
 /// Frames are handed out in order and never twice between two calls of `recycle`. `kZeroed` tells
 /// the engine that they hold zeros, which they do: the kernel's fresh pages at first, `recycle`
 /// afterwards, outside of what is timed.
-template <Architecture kArchitecture, bool kZeroed>
-class BenchHal : public HalBase<BenchHal<kArchitecture, kZeroed>> {
+template <class Extension, bool kZeroed>
+class BenchHal : public HalBase<BenchHal<Extension, kZeroed>> {
  public:
   static constexpr bool kFramesComeZeroed = kZeroed;
 
@@ -57,8 +57,8 @@ class BenchHal : public HalBase<BenchHal<kArchitecture, kZeroed>> {
   Capabilities capabilities() const { return full_machine(); }
 
   void invalidate(const Invalidation<Gpa>& change) {
-    emit_fences(kArchitecture, FencePolicy::Precise, capabilities(), change,
-                [this](const Fence&) { ++fences_; });
+    emit_fences<Extension>(FencePolicy::Precise, capabilities(), change,
+                           [this](const Fence&) { ++fences_; });
   }
   u64 fences() const { return fences_; }
 

@@ -26,9 +26,9 @@ struct Experiment {
 };
 
 [[maybe_unused]] bool nothing(FenceOp) { return false; }
-[[maybe_unused]] bool no_combined(FenceOp op) { return op != FenceOp::TlbiVmalle1is; }
+[[maybe_unused]] bool no_combined(FenceOp op) { return op != stage2::kVmalle1.is; }
 [[maybe_unused]] bool no_ipa(FenceOp op) {
-  return op != FenceOp::TlbiIpas2e1is && op != FenceOp::TlbiIpas2le1is;
+  return op != stage2::kIpas2e1.is && op != stage2::kIpas2le1.is;
 }
 
 #if defined(__aarch64__)

@@ -37,7 +37,7 @@ class FirstFit : public HalBase<FirstFit> {
   Hpa virt_to_phys(Hva at) const { return Hpa(at.value()); }
   void invalidate(const Invalidation<Gpa>& change) {
     if (issues == nullptr) return execute_fences(FencePolicy::Precise, machine_, change);
-    emit_fences(kTarget, FencePolicy::Precise, machine_, change, [&](const Fence& fence) {
+    emit_fences<Target>(FencePolicy::Precise, machine_, change, [&](const Fence& fence) {
       if (issues(fence.op)) execute(fence);
     });
   }

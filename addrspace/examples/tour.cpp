@@ -122,11 +122,11 @@ class Tour {
     constexpr unsigned kShown = 3;
     unsigned count = 0;
     for (const Invalidation<Gpa>& change : hal_.invalidations) {
-      emit_fences(F::kArchitecture, FencePolicy::Precise, hal_.capabilities(), change,
-                  [&](const Fence& fence) {
-                    if (count++ >= kShown) return;
-                    std::printf("%s%s", count == 1 ? "" : "; ", to_text(fence).c_str());
-                  });
+      emit_fences<typename F::Extension>(
+          FencePolicy::Precise, hal_.capabilities(), change, [&](const Fence& fence) {
+            if (count++ >= kShown) return;
+            std::printf("%s%s", count == 1 ? "" : "; ", to_text(fence).c_str());
+          });
     }
     if (count > kShown) std::printf("; and %u more", count - kShown);
     if (count == 0) std::printf("-");

@@ -52,7 +52,7 @@ class EptFences : public ::testing::Test {
  protected:
   // EPTP: the root, write-back (6), a walk of 4 levels (3 in bits 5:3); no A/D without capability.
   Fences invept() {
-    return {{FenceOp::InveptSingle, 0, guest.space.config().root.value() | 6 | 3 << 3}};
+    return {{vmx::kInveptSingle, 0, guest.space.config().root.value() | 6 | 3 << 3}};
   }
   Pages16<EptFourLevels> guest;
 };
@@ -87,18 +87,18 @@ TEST_F(EptFences, a_split_is_one_invept) {
 Fence arm(FenceOp op, u64 operand = 0) { return {op, 0, operand}; }
 /// The stores visible; the entries by IPA; all of that done; what was merged with stage 1; done.
 Fences arm_sequence(FenceOp by_ipa, const std::vector<u64>& pages) {
-  Fences all{arm(FenceOp::DsbIshst)};
+  Fences all{arm(stage2::kDsbIshst)};
   for (const u64 page : pages) all.push_back(arm(by_ipa, page));
-  for (const FenceOp op :
-       {FenceOp::DsbIsh, FenceOp::TlbiVmalle1is, FenceOp::DsbIsh, FenceOp::Isb}) {
+  for (const FenceOp op : std::initializer_list<FenceOp>{stage2::kDsbIsh, stage2::kVmalle1.is,
+                                                         stage2::kDsbIsh, stage2::kIsb}) {
     all.push_back(arm(op));
   }
   return all;
 }
-Fences arm_publish() { return {arm(FenceOp::DsbIshst), arm(FenceOp::Isb)}; }
+Fences arm_publish() { return {arm(stage2::kDsbIshst), arm(stage2::kIsb)}; }
 Fences arm_whole_vm() {
-  return {arm(FenceOp::DsbIshst), arm(FenceOp::TlbiVmalls12e1is), arm(FenceOp::DsbIsh),
-          arm(FenceOp::Isb)};
+  return {arm(stage2::kDsbIshst), arm(stage2::kVmalls12e1.is), arm(stage2::kDsbIsh),
+          arm(stage2::kIsb)};
 }
 
 template <class Shape>
@@ -111,17 +111,17 @@ TYPED_TEST_SUITE(Stage2Fences, Stage2Shapes);
 
 TYPED_TEST(Stage2Fences, an_unmapped_page_is_taken_by_its_page_number) {  // A3, A4, A5
   EXPECT_EQ(this->guest.after(this->guest.unmap(kPage)),
-            arm_sequence(FenceOp::TlbiIpas2le1is, {0x40010}));
+            arm_sequence(stage2::kIpas2le1.is, {0x40010}));
 }
 TYPED_TEST(Stage2Fences, unmapped_pages_share_the_barriers) {
   EXPECT_EQ(this->guest.after(this->guest.unmap(3 * kPage)),
-            arm_sequence(FenceOp::TlbiIpas2le1is, {0x40010, 0x40011, 0x40012}));
+            arm_sequence(stage2::kIpas2le1.is, {0x40010, 0x40011, 0x40012}));
 }
 TYPED_TEST(Stage2Fences, a_table_that_goes_is_not_last_level_only) {
   ASSERT_TRUE(this->guest.map(kPage, Gpa(0x80010000)).ok());
   this->guest.fences();
   EXPECT_EQ(this->guest.after(this->guest.unmap(kPage, Gpa(0x80010000))),
-            arm_sequence(FenceOp::TlbiIpas2e1is, {0x80010}));
+            arm_sequence(stage2::kIpas2e1.is, {0x80010}));
 }
 TYPED_TEST(Stage2Fences, more_than_512_pages_take_the_whole_vm) {
   EXPECT_EQ(this->guest.after(this->guest.map(600 * kPage, Gpa(0x50000000))), arm_publish());
@@ -132,13 +132,13 @@ TYPED_TEST(Stage2Fences, exactly_512_pages_go_one_by_one) {
   // 512 by page number, DSB ISHST before and four instructions after them.
   const Fences fences = this->guest.after(this->guest.unmap(512 * kPage, Gpa(0x50000000)));
   EXPECT_EQ(fences.size(), 512u + 5);
-  EXPECT_EQ(fences[512], arm(FenceOp::TlbiIpas2e1is, 0x50000 + 511));
+  EXPECT_EQ(fences[512], arm(stage2::kIpas2e1.is, 0x50000 + 511));
 }
 TYPED_TEST(Stage2Fences, new_entries_only_become_visible) {  // A14
   EXPECT_EQ(this->guest.after(this->guest.map(kPage, Gpa(0x40100000))), arm_publish());
 }
 TYPED_TEST(Stage2Fences, permissions_are_invalidated_in_both_directions) {
-  const Fences expected = arm_sequence(FenceOp::TlbiIpas2le1is, {0x40010, 0x40011});
+  const Fences expected = arm_sequence(stage2::kIpas2le1.is, {0x40010, 0x40011});
   EXPECT_EQ(this->guest.after(this->guest.protect(2 * kPage, kReadOnlyMemory)), expected);
   EXPECT_EQ(this->guest.after(this->guest.protect(2 * kPage, kMemory)), expected);
 }
@@ -147,20 +147,20 @@ TYPED_TEST(Stage2Fences, a_spurious_fault_invalidates_its_page) {
   EXPECT_EQ(this->guest.space.handle_fault(Gpa(0x70000008), kWrite), FaultOutcome::Mapped);
   this->guest.fences();
   EXPECT_EQ(this->guest.space.handle_fault(Gpa(0x70000008), kWrite), FaultOutcome::AlreadyMapped);
-  EXPECT_EQ(this->guest.fences(), arm_sequence(FenceOp::TlbiIpas2le1is, {0x70000}));
+  EXPECT_EQ(this->guest.fences(), arm_sequence(stage2::kIpas2le1.is, {0x70000}));
 }
 TYPED_TEST(Stage2Fences, a_split_block_is_broken_once_and_its_parts_published) {
   ASSERT_TRUE(
       this->guest.space.map_linear(Gpa(0x60000000), Hpa(0x60000000), 2 * kMiB, kMemory).ok());
   this->guest.fences();
-  Fences expected = arm_sequence(FenceOp::TlbiIpas2le1is, {0x60000});
+  Fences expected = arm_sequence(stage2::kIpas2le1.is, {0x60000});
   for (const Fence& fence : arm_publish()) expected.push_back(fence);
   EXPECT_EQ(this->guest.after(this->guest.space.protect(Gpa(0x60001000), kPage, kReadOnlyMemory)),
             expected);
 }
 TYPED_TEST(Stage2Fences, another_memory_type_is_broken_once_and_published) {
   const MappingFlags device{kRead | kWrite, MemoryType::Device};
-  Fences expected = arm_sequence(FenceOp::TlbiIpas2le1is, {0x40010});
+  Fences expected = arm_sequence(stage2::kIpas2le1.is, {0x40010});
   for (const Fence& fence : arm_publish()) expected.push_back(fence);
   EXPECT_EQ(this->guest.after(this->guest.protect(kPage, device)), expected);
 }
@@ -168,17 +168,17 @@ TYPED_TEST(Stage2Fences, a_block_needs_one_invalidation) {  // A14
   ASSERT_TRUE(this->guest.space.map_linear(Gpa(0x80000000), Hpa(0x80000000), kGiB, kMemory).ok());
   this->guest.fences();
   EXPECT_EQ(this->guest.after(this->guest.space.protect(Gpa(0x80000000), kGiB, kReadOnlyMemory)),
-            arm_sequence(FenceOp::TlbiIpas2le1is, {0x80000}));
+            arm_sequence(stage2::kIpas2le1.is, {0x80000}));
 }
 
 // RISC-V: A1 --------------------------------------------------------------------------------------
 
 Fences by_address(const std::vector<u64>& addresses) {
   Fences all;
-  for (const u64 at : addresses) all.push_back({FenceOp::HfenceGvmaAddress, kVmid, at >> 2});
+  for (const u64 at : addresses) all.push_back({hext::kGvmaAddressVmid.at_once, kVmid, at >> 2});
   return all;
 }
-Fences riscv_whole_vm() { return {{FenceOp::HfenceGvmaVmid, kVmid, 0}}; }
+Fences riscv_whole_vm() { return {{hext::kGvmaVmid.at_once, kVmid, 0}}; }
 
 template <class Shape>
 class GStageFences : public ::testing::Test {
@@ -267,14 +267,14 @@ class OriginalPolicy : public ::testing::Test {
       case Architecture::X86_64:
         return {{x86, 0, operand}};
       case Architecture::AArch64:  // the operand is not shifted
-        return {{arm_op, 0, operand}, arm(FenceOp::DsbSy), arm(FenceOp::Isb)};
+        return {{arm_op, 0, operand}, arm(stage2::kDsbSy), arm(stage2::kIsb)};
       case Architecture::RiscV64:
-        return {{FenceOp::HfenceVvmaAll, 0, 0}};
+        return {{hext::kVvmaAll.at_once, 0, 0}};
     }
     return {};
   }
-  static Fences one(u64 at) { return original(FenceOp::Invlpg, FenceOp::TlbiVae2is, at); }
-  static Fences all() { return original(FenceOp::MovCr3, FenceOp::TlbiAlle2is, 0); }
+  static Fences one(u64 at) { return original(vmx::kInvlpg, stage2::kVae2.is, at); }
+  static Fences all() { return original(vmx::kMovCr3, stage2::kAlle2.is, 0); }
   static Fences each(u64 first, u64 pages) {
     Fences fences;
     for (u64 n = 0; n < pages; ++n) {
@@ -325,13 +325,15 @@ TYPED_TEST(OriginalPolicy, a_fault_flushes_the_address_as_it_came) {
 
 // A7: what does not reach the other processors says so, and the Hal knows the VM to reach them for.
 TEST(FenceReach, only_the_inner_shareable_instructions_broadcast) {  // A7
-  for (const FenceOp op : {FenceOp::InveptSingle, FenceOp::InveptAll, FenceOp::HfenceGvmaAddress,
-                           FenceOp::HfenceGvmaVmid, FenceOp::HfenceGvmaAll, FenceOp::Isb}) {
-    EXPECT_FALSE(is_broadcast(op)) << to_text(Fence{op}).c_str();
+  for (const FenceOp op : std::initializer_list<FenceOp>{
+           vmx::kInveptSingle, vmx::kInveptAll, hext::kGvmaAddressVmid.at_once,
+           hext::kGvmaVmid.at_once, hext::kGvmaAll.at_once, stage2::kIsb}) {
+    EXPECT_FALSE(op.is_broadcast()) << to_text(Fence{op}).c_str();
   }
-  for (const FenceOp op : {FenceOp::TlbiIpas2e1is, FenceOp::TlbiIpas2le1is, FenceOp::TlbiVmalle1is,
-                           FenceOp::TlbiVmalls12e1is, FenceOp::DsbIsh, FenceOp::DsbIshst}) {
-    EXPECT_TRUE(is_broadcast(op)) << to_text(Fence{op}).c_str();
+  for (const FenceOp op :
+       std::initializer_list<FenceOp>{stage2::kIpas2e1.is, stage2::kIpas2le1.is,
+                                      stage2::kVmalle1.is, stage2::kVmalls12e1.is}) {
+    EXPECT_TRUE(op.is_broadcast()) << to_text(Fence{op}).c_str();
   }
 }
 template <class Shape>

@@ -399,17 +399,17 @@ std::vector<FenceOp> revocation(Architecture architecture, unsigned pages) {
   std::vector<FenceOp> ops;
   switch (architecture) {
     case Architecture::X86_64:
-      return {FenceOp::InveptSingle};
+      return {vmx::kInveptSingle};
     case Architecture::AArch64:
-      ops.assign(pages, FenceOp::TlbiIpas2le1is);
-      ops.insert(ops.begin(), FenceOp::DsbIshst);
-      for (const FenceOp op :
-           {FenceOp::DsbIsh, FenceOp::TlbiVmalle1is, FenceOp::DsbIsh, FenceOp::Isb}) {
+      ops.assign(pages, stage2::kIpas2le1.is);
+      ops.insert(ops.begin(), stage2::kDsbIshst);
+      for (const FenceOp op : std::initializer_list<FenceOp>{stage2::kDsbIsh, stage2::kVmalle1.is,
+                                                             stage2::kDsbIsh, stage2::kIsb}) {
         ops.push_back(op);
       }
       return ops;
     case Architecture::RiscV64:
-      return std::vector<FenceOp>(pages, FenceOp::HfenceGvmaAddress);
+      return std::vector<FenceOp>(pages, hext::kGvmaAddressVmid.at_once);
   }
   return ops;
 }

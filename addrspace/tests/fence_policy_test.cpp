@@ -51,16 +51,16 @@ Fences riscv(const FencePolicy& policy, const Invalidation<Gpa>& change,
   return fences_of(Architecture::RiscV64, policy, machine, change);
 }
 Fences arm_around(const Fences& by_address) {
-  Fences all = {{FenceOp::DsbIshst}};
+  Fences all = {{stage2::kDsbIshst}};
   all.insert(all.end(), by_address.begin(), by_address.end());
-  for (const FenceOp op :
-       {FenceOp::DsbIsh, FenceOp::TlbiVmalle1is, FenceOp::DsbIsh, FenceOp::Isb}) {
+  for (const FenceOp op : std::initializer_list<FenceOp>{stage2::kDsbIsh, stage2::kVmalle1.is,
+                                                         stage2::kDsbIsh, stage2::kIsb}) {
     all.push_back({op});
   }
   return all;
 }
 Fences arm_whole() {
-  return {{FenceOp::DsbIshst}, {FenceOp::TlbiVmalls12e1is}, {FenceOp::DsbIsh}, {FenceOp::Isb}};
+  return {{stage2::kDsbIshst}, {stage2::kVmalls12e1.is}, {stage2::kDsbIsh}, {stage2::kIsb}};
 }
 
 // Thresholds --------------------------------------------------------------------------------------
@@ -68,13 +68,13 @@ Fences arm_whole() {
 TEST(BatchedPolicy, takes_pages_one_by_one_up_to_its_threshold_and_then_the_vm) {
   FencePolicy two = FencePolicy::Batched;
   two.most_selective = 2;
-  EXPECT_EQ(arm(two, pages(0x40000000, 2)), arm_around({{FenceOp::TlbiIpas2le1is, 0, 0x40000},
-                                                        {FenceOp::TlbiIpas2le1is, 0, 0x40001}}));
+  EXPECT_EQ(arm(two, pages(0x40000000, 2)),
+            arm_around({{stage2::kIpas2le1.is, 0, 0x40000}, {stage2::kIpas2le1.is, 0, 0x40001}}));
   EXPECT_EQ(arm(two, pages(0x40000000, 3)), arm_whole());
   EXPECT_EQ(riscv(two, pages(0x40000000, 2)),
-            (Fences{{FenceOp::HfenceGvmaAddress, 5, 0x10000000},
-                    {FenceOp::HfenceGvmaAddress, 5, 0x10000400}}));
-  EXPECT_EQ(riscv(two, pages(0x40000000, 3)), (Fences{{FenceOp::HfenceGvmaVmid, 5}}));
+            (Fences{{hext::kGvmaAddressVmid.at_once, 5, 0x10000000},
+                    {hext::kGvmaAddressVmid.at_once, 5, 0x10000400}}));
+  EXPECT_EQ(riscv(two, pages(0x40000000, 3)), (Fences{{hext::kGvmaVmid.at_once, 5}}));
 }
 
 // Range instructions ------------------------------------------------------------------------------
@@ -84,47 +84,47 @@ TEST(RangePolicy, says_two_megabytes_of_pages_with_one_instruction) {
   // 512 pages = (7 + 1) * 2^(5 * 1 + 1): SCALE 1, NUM 7; IPA 0x40000000 is granule 0x40000.
   // 1 << 46 | 1 << 44 | 7 << 39 | 0x40000 = 0x4000'0000'0000 + 0x1000'0000'0000 + 0x380'0000'0000.
   EXPECT_EQ(arm(FencePolicy::Range, pages(0x40000000, 512)),
-            arm_around({{FenceOp::TlbiRipas2le1is, 0, 0x5380'0004'0000}}));
+            arm_around({{stage2::kRipas2le1.is, 0, 0x5380'0004'0000}}));
 }
 TEST(RangePolicy, takes_an_odd_page_by_itself) {
   // 3 = (0 + 1) * 2^(5 * 0 + 1) + 1.
   EXPECT_EQ(arm(FencePolicy::Range, pages(0x40000000, 3)),
-            arm_around({{FenceOp::TlbiRipas2le1is, 0, 0x4000'0004'0000},
-                        {FenceOp::TlbiIpas2le1is, 0, 0x40002}}));
+            arm_around({{stage2::kRipas2le1.is, 0, 0x4000'0004'0000},
+                        {stage2::kIpas2le1.is, 0, 0x40002}}));
   EXPECT_EQ(arm(FencePolicy::Range, pages(0x40000000, 1)),
-            arm_around({{FenceOp::TlbiIpas2le1is, 0, 0x40000}}));
+            arm_around({{stage2::kIpas2le1.is, 0, 0x40000}}));
 }
 TEST(RangePolicy, splits_what_one_scale_cannot_say) {
   // 2112 pages = 1 * 2^11 (SCALE 2, NUM 0) + 1 * 2^6 (SCALE 1, NUM 0).
   EXPECT_EQ(arm(FencePolicy::Range, pages(0, 2112)),
-            arm_around({{FenceOp::TlbiRipas2le1is, 0, 0x6000'0000'0000},
-                        {FenceOp::TlbiRipas2le1is, 0, 0x5000'0000'0800}}));
+            arm_around({{stage2::kRipas2le1.is, 0, 0x6000'0000'0000},
+                        {stage2::kRipas2le1.is, 0, 0x5000'0000'0800}}));
   // 16 GiB in leaves of 1 GiB are 2^22 pages = 2 * 32 * 2^16: SCALE 3, NUM 31, twice.
   EXPECT_EQ(arm(FencePolicy::Range, pages(0, 16, 30)),
-            arm_around({{FenceOp::TlbiRipas2le1is, 0, 0x7f80'0000'0000},
-                        {FenceOp::TlbiRipas2le1is, 0, 0x7f80'0020'0000}}));
+            arm_around({{stage2::kRipas2le1.is, 0, 0x7f80'0000'0000},
+                        {stage2::kRipas2le1.is, 0, 0x7f80'0020'0000}}));
 }
 TEST(RangePolicy, reaches_tables_with_the_form_for_all_levels) {
   Invalidation<Gpa> change = pages(0x200000, 512);
   change.note_table(Gpa(0x200000), 0x200000, 12);
   EXPECT_EQ(arm(FencePolicy::Range, change),
-            arm_around({{FenceOp::TlbiRipas2e1is, 0, 0x5380'0000'0200}}));
+            arm_around({{stage2::kRipas2e1.is, 0, 0x5380'0000'0200}}));
 }
 TEST(RangePolicy, counts_granules_as_the_vm_has_them) {
   // VTCR_EL2.TG0 [15:14]: 1 is 64K, 2 is 16K; TG [47:46] of the operand: 3 and 2.
   EXPECT_EQ(arm(FencePolicy::Range, pages(0x40000000, 2, 16, {0, u64{1} << 14, 5})),
-            arm_around({{FenceOp::TlbiRipas2le1is, 0, 0xc000'0000'4000}}));
+            arm_around({{stage2::kRipas2le1.is, 0, 0xc000'0000'4000}}));
   EXPECT_EQ(arm(FencePolicy::Range, pages(0x40000000, 2, 14, {0, u64{2} << 14, 5})),
-            arm_around({{FenceOp::TlbiRipas2le1is, 0, 0x8000'0001'0000}}));
+            arm_around({{stage2::kRipas2le1.is, 0, 0x8000'0001'0000}}));
 }
 // With 52-bit descriptors of small granules BaseADDR counts 64 KiB: what begins elsewhere goes page
 // by page up to there.
 TEST(RangePolicy, begins_ranges_where_they_can_be_said) {
   const VmTag wide{0, u64{1} << 32, 5};  // VTCR_EL2.DS
   EXPECT_EQ(arm(FencePolicy::Range, pages(0x4000e000, 4, 12, wide)),
-            arm_around({{FenceOp::TlbiIpas2le1is, 0, 0x4000e},
-                        {FenceOp::TlbiIpas2le1is, 0, 0x4000f},
-                        {FenceOp::TlbiRipas2le1is, 0, 0x4000'0000'4001}}));
+            arm_around({{stage2::kIpas2le1.is, 0, 0x4000e},
+                        {stage2::kIpas2le1.is, 0, 0x4000f},
+                        {stage2::kRipas2le1.is, 0, 0x4000'0000'4001}}));
 }
 TEST(RangePolicy, is_precise_where_the_machine_has_no_ranges) {
   const auto change = pages(0x40000000, 3);
@@ -163,17 +163,16 @@ TEST(RangePolicy, covers_what_changed_and_nothing_else) {
 // RISC-V privileged spec, Svinval: SFENCE.W.INVAL; HINVAL.GVMA ...; SFENCE.INVAL.IR.
 TEST(SvinvalPolicy, orders_and_waits_once_for_all_pages) {
   EXPECT_EQ(riscv(FencePolicy::Svinval, pages(0x40000000, 2)),
-            (Fences{{FenceOp::SfenceWInval},
-                    {FenceOp::HinvalGvmaAddress, 5, 0x10000000},
-                    {FenceOp::HinvalGvmaAddress, 5, 0x10000400},
-                    {FenceOp::SfenceInvalIr}}));
+            (Fences{{hext::kSfenceWInval},
+                    {hext::kGvmaAddressVmid.posted, 5, 0x10000000},
+                    {hext::kGvmaAddressVmid.posted, 5, 0x10000400},
+                    {hext::kSfenceInvalIr}}));
 }
 TEST(SvinvalPolicy, takes_the_vm_when_a_table_went) {
   Invalidation<Gpa> change = pages(0x200000, 1);
   change.note_table(Gpa(0x200000), 0x200000, 12);
-  EXPECT_EQ(
-      riscv(FencePolicy::Svinval, change),
-      (Fences{{FenceOp::SfenceWInval}, {FenceOp::HinvalGvmaVmid, 5}, {FenceOp::SfenceInvalIr}}));
+  EXPECT_EQ(riscv(FencePolicy::Svinval, change),
+            (Fences{{hext::kSfenceWInval}, {hext::kGvmaVmid.posted, 5}, {hext::kSfenceInvalIr}}));
 }
 TEST(SvinvalPolicy, issues_nothing_where_nothing_is_needed) {
   Capabilities machine = newest_machine();
@@ -204,40 +203,40 @@ class OwnRules : public ::testing::Test {
 TEST_F(OwnRules, name_instructions_for_each_leaf_or_once) {
   const FenceRule rules[] = {
       {.changes = change::kUnmapped,
-       .issue = {{FenceOp::DsbIshst, FenceOp::TlbiIpas2e1is, FenceOp::DsbIsh}, 3}}};
-  EXPECT_EQ(arm(policy(rules), pages(0x5000, 2)), (Fences{{FenceOp::DsbIshst},
-                                                          {FenceOp::TlbiIpas2e1is, 0, 5},
-                                                          {FenceOp::TlbiIpas2e1is, 0, 6},
-                                                          {FenceOp::DsbIsh}}));
+       .issue = {{stage2::kDsbIshst, stage2::kIpas2e1.is, stage2::kDsbIsh}, 3}}};
+  EXPECT_EQ(arm(policy(rules), pages(0x5000, 2)), (Fences{{stage2::kDsbIshst},
+                                                          {stage2::kIpas2e1.is, 0, 5},
+                                                          {stage2::kIpas2e1.is, 0, 6},
+                                                          {stage2::kDsbIsh}}));
 }
 TEST_F(OwnRules, of_which_the_first_that_fits_counts) {
   const FenceRule rules[] = {
-      {.changes = change::kUnmapped, .issue = {{FenceOp::HfenceGvmaAddress}, 1}},
-      {.changes = change::kUnmapped | change::kMadeValid, .issue = {{FenceOp::HfenceGvmaAll}, 1}}};
+      {.changes = change::kUnmapped, .issue = {{hext::kGvmaAddressVmid.at_once}, 1}},
+      {.changes = change::kUnmapped | change::kMadeValid, .issue = {{hext::kGvmaAll.at_once}, 1}}};
   EXPECT_EQ(riscv(policy(rules), pages(0x4000, 1)),
-            (Fences{{FenceOp::HfenceGvmaAddress, 5, 0x1000}}));
+            (Fences{{hext::kGvmaAddressVmid.at_once, 5, 0x1000}}));
   Invalidation<Gpa> change = pages(0x4000, 1);
   change.note(Gpa(0x8000), kPage, 12, change::kMadeValid);
   change.note(Gpa(0xa000), kPage, 12, change::kMorePermission);
   EXPECT_EQ(riscv(policy(rules), change),
-            (Fences{{FenceOp::HfenceGvmaAddress, 5, 0x1000}, {FenceOp::HfenceGvmaAll}}));
+            (Fences{{hext::kGvmaAddressVmid.at_once, 5, 0x1000}, {hext::kGvmaAll.at_once}}));
 }
 TEST_F(OwnRules, issue_something_else_beyond_a_number_of_leaves) {
   const FenceRule rules[] = {{.changes = change::kUnmapped,
-                              .issue = {{FenceOp::HfenceGvmaAddress}, 1},
+                              .issue = {{hext::kGvmaAddressVmid.at_once}, 1},
                               .most = 1,
-                              .beyond = {{FenceOp::HfenceGvmaVmid}, 1}}};
+                              .beyond = {{hext::kGvmaVmid.at_once}, 1}}};
   EXPECT_EQ(riscv(policy(rules), pages(0x4000, 1)),
-            (Fences{{FenceOp::HfenceGvmaAddress, 5, 0x1000}}));
-  EXPECT_EQ(riscv(policy(rules), pages(0x4000, 2)), (Fences{{FenceOp::HfenceGvmaVmid, 5}}));
+            (Fences{{hext::kGvmaAddressVmid.at_once, 5, 0x1000}}));
+  EXPECT_EQ(riscv(policy(rules), pages(0x4000, 2)), (Fences{{hext::kGvmaVmid.at_once, 5}}));
 }
 TEST_F(OwnRules, know_tables_and_the_operands_of_x86) {
   const FenceRule rules[] = {
-      {.tables = true, .issue = {{FenceOp::InveptSingle, FenceOp::InvvpidSingle}, 2}}};
+      {.tables = true, .issue = {{vmx::kInveptSingle, vmx::kInvvpidSingle}, 2}}};
   Invalidation<Gpa> change(Cause::Unmap, kTag, Gpa(0));
   change.note_table(Gpa(0), 0x200000, 12);
   EXPECT_EQ(fences_of(Architecture::X86_64, policy(rules), newest_machine(), change),
-            (Fences{{FenceOp::InveptSingle, 0, 0x501e}, {FenceOp::InvvpidSingle, 0, 5}}));
+            (Fences{{vmx::kInveptSingle, 0, 0x501e}, {vmx::kInvvpidSingle, 0, 5}}));
 }
 
 // Do they suffice? --------------------------------------------------------------------------------
@@ -257,8 +256,9 @@ TYPED_TEST(PolicyCoverage, batches_ranges_and_svinval_leave_nothing_stale) {
 }
 
 TEST(PolicyNecessity, each_part_of_svinval_is_needed) {
-  for (const FenceOp op : {FenceOp::SfenceWInval, FenceOp::HinvalGvmaAddress,
-                           FenceOp::HinvalGvmaVmid, FenceOp::SfenceInvalIr}) {
+  for (const FenceOp op :
+       std::initializer_list<FenceOp>{hext::kSfenceWInval, hext::kGvmaAddressVmid.posted,
+                                      hext::kGvmaVmid.posted, hext::kSfenceInvalIr}) {
     Workload<Sv39x4> work(FencePolicy::Svinval, newest_machine(), 1,
                           [op](Fence& fence) { return fence.op != op; });
     work.run(kOperations);
@@ -267,7 +267,7 @@ TEST(PolicyNecessity, each_part_of_svinval_is_needed) {
 }
 TEST(PolicyNecessity, a_shorter_range_leaves_something) {
   Workload<Stage2Of40Bits> work(FencePolicy::Range, newest_machine(), 1, [](Fence& fence) {
-    if (traits_of(fence.op).operand == FenceOperand::Range) fence.operand &= ~(u64{31} << 39);
+    if (fence.op->operand == FenceOperand::IpaRange) fence.operand &= ~(u64{31} << 39);
     return true;
   });
   work.run(kOperations);
@@ -407,7 +407,7 @@ TEST(Gathering, of_more_runs_than_can_be_listed_takes_the_vm) {
   Invalidation<Gpa> all = pages(0, 1);
   for (u64 n = 1; n <= Invalidation<Gpa>::kMaxRuns; ++n) all.gather(pages(n * 0x10000, 1));
   EXPECT_TRUE(all.whole());
-  EXPECT_EQ(riscv(FencePolicy::Precise, all), (Fences{{FenceOp::HfenceGvmaVmid, 5}}));
+  EXPECT_EQ(riscv(FencePolicy::Precise, all), (Fences{{hext::kGvmaVmid.at_once, 5}}));
   EXPECT_EQ(arm(FencePolicy::Range, all), arm_whole());
 }
 
@@ -423,7 +423,7 @@ TEST(PrecisePolicy, names_no_page_that_did_not_change) {
   EXPECT_EQ(riscv(FencePolicy::Precise, change).size(), kListed);
   EXPECT_EQ(arm(FencePolicy::Precise, change).size(), arm_around({}).size() + kListed);
   note(kListed);
-  EXPECT_EQ(riscv(FencePolicy::Precise, change), (Fences{{FenceOp::HfenceGvmaVmid, 5}}));
+  EXPECT_EQ(riscv(FencePolicy::Precise, change), (Fences{{hext::kGvmaVmid.at_once, 5}}));
   EXPECT_EQ(arm(FencePolicy::Precise, change), arm_whole());
   // A range instruction may reach over the gap. The last run is of three pages, one more than a
   // range of two: two instructions.

@@ -82,7 +82,7 @@ auto with(FenceOp from, FenceOp to) {
 }
 
 TEST(FenceNecessity, invept_is_needed_for_the_right_eptp) {
-  EXPECT_THAT(findings_with<EptFourLevels>(without(FenceOp::InveptSingle)), Not(IsEmpty()));
+  EXPECT_THAT(findings_with<EptFourLevels>(without(vmx::kInveptSingle)), Not(IsEmpty()));
   const auto other_eptp = [](Fence& fence) {
     fence.operand ^= u64{1} << 20;
     return true;
@@ -91,15 +91,15 @@ TEST(FenceNecessity, invept_is_needed_for_the_right_eptp) {
 }
 
 TEST(FenceNecessity, each_instruction_of_the_aarch64_sequence_is_needed) {
-  for (const FenceOp op :
-       {FenceOp::DsbIshst, FenceOp::DsbIsh, FenceOp::Isb, FenceOp::TlbiIpas2e1is,
-        FenceOp::TlbiIpas2le1is, FenceOp::TlbiVmalle1is, FenceOp::TlbiVmalls12e1is}) {
+  for (const FenceOp op : std::initializer_list<FenceOp>{
+           stage2::kDsbIshst, stage2::kDsbIsh, stage2::kIsb, stage2::kIpas2e1.is,
+           stage2::kIpas2le1.is, stage2::kVmalle1.is, stage2::kVmalls12e1.is}) {
     EXPECT_THAT(findings_with<Stage2Of40Bits>(without(op)), Not(IsEmpty()))
         << to_text(Fence{op}).c_str();
   }
 }
 TEST(FenceNecessity, a_last_level_invalidation_does_not_reach_a_freed_table) {
-  EXPECT_THAT(findings_with<Stage2Of40Bits>(with(FenceOp::TlbiIpas2e1is, FenceOp::TlbiIpas2le1is)),
+  EXPECT_THAT(findings_with<Stage2Of40Bits>(with(stage2::kIpas2e1.is, stage2::kIpas2le1.is)),
               Not(IsEmpty()));
 }
 TEST(FenceNecessity, an_aarch64_operand_is_a_page_number) {
@@ -111,7 +111,8 @@ TEST(FenceNecessity, an_aarch64_operand_is_a_page_number) {
 }
 
 TEST(FenceNecessity, each_riscv_fence_is_needed_for_the_right_vmid) {
-  for (const FenceOp op : {FenceOp::HfenceGvmaAddress, FenceOp::HfenceGvmaVmid}) {
+  for (const FenceOp op :
+       std::initializer_list<FenceOp>{hext::kGvmaAddressVmid.at_once, hext::kGvmaVmid.at_once}) {
     EXPECT_THAT(findings_with<Sv39x4>(without(op)), Not(IsEmpty())) << to_text(Fence{op}).c_str();
     const auto other_vmid = [op](Fence& fence) {
       if (fence.op == op) ++fence.vmid;
@@ -128,7 +129,7 @@ TEST(FenceNecessity, a_riscv_operand_is_the_address_shifted_by_two) {
   EXPECT_THAT(findings_with<Sv39x4>(unshifted), Not(IsEmpty()));
 }
 TEST(FenceNecessity, a_riscv_fence_for_an_address_does_not_reach_a_freed_table) {
-  EXPECT_THAT(findings_with<Sv39x4>(with(FenceOp::HfenceGvmaVmid, FenceOp::HfenceGvmaAddress)),
+  EXPECT_THAT(findings_with<Sv39x4>(with(hext::kGvmaVmid.at_once, hext::kGvmaAddressVmid.at_once)),
               Not(IsEmpty()));
 }
 
@@ -266,8 +267,8 @@ TEST(FencePrecise, takes_all_contexts_where_invept_of_one_does_not_exist) {
   };
   constexpr u64 kInvept = 1 << 20, kSingle = 1 << 25, kAll = 1 << 26;
   EXPECT_EQ(fences(kInvept | kSingle | kAll),
-            (std::vector<Fence>{{FenceOp::InveptSingle, 0, 0x501e}}));
-  EXPECT_EQ(fences(kInvept | kAll), (std::vector<Fence>{{FenceOp::InveptAll}}));
+            (std::vector<Fence>{{vmx::kInveptSingle, 0, 0x501e}}));
+  EXPECT_EQ(fences(kInvept | kAll), (std::vector<Fence>{{vmx::kInveptAll}}));
 }
 
 // A VMID in use again: what the guest's own tables left behind goes as well (Intel SDM vol. 3C,
@@ -276,27 +277,26 @@ TEST(Retirement, removes_both_stages_of_the_vm) {
   const VmTag tag{0x501e, 0, 3};
   const auto fences = [](Architecture architecture, const VmTag& vm) {
     std::vector<Fence> found;
-    emit_retirement(architecture, full_machine(), vm,
-                    [&](const Fence& fence) { found.push_back(fence); });
+    with_extension(architecture, [&]<class E>(E) {
+      emit_retirement<E>(full_machine(), vm, [&](const Fence& fence) { found.push_back(fence); });
+    });
     return found;
   };
-  EXPECT_EQ(
-      fences(Architecture::X86_64, tag),
-      (std::vector<Fence>{{FenceOp::InveptSingle, 0, 0x501e}, {FenceOp::InvvpidSingle, 0, 3}}));
+  EXPECT_EQ(fences(Architecture::X86_64, tag),
+            (std::vector<Fence>{{vmx::kInveptSingle, 0, 0x501e}, {vmx::kInvvpidSingle, 0, 3}}));
   // VPID 0 is the host's: such a guest ran without, and every entry and exit flushed its own.
   EXPECT_EQ(fences(Architecture::X86_64, {0x501e, 0, 0}),
-            (std::vector<Fence>{{FenceOp::InveptSingle, 0, 0x501e}}));
-  EXPECT_EQ(
-      fences(Architecture::AArch64, tag),
-      (std::vector<Fence>{
-          {FenceOp::DsbIshst}, {FenceOp::TlbiVmalls12e1is}, {FenceOp::DsbIsh}, {FenceOp::Isb}}));
+            (std::vector<Fence>{{vmx::kInveptSingle, 0, 0x501e}}));
+  EXPECT_EQ(fences(Architecture::AArch64, tag),
+            (std::vector<Fence>{
+                {stage2::kDsbIshst}, {stage2::kVmalls12e1.is}, {stage2::kDsbIsh}, {stage2::kIsb}}));
   EXPECT_EQ(fences(Architecture::RiscV64, tag),
-            (std::vector<Fence>{{FenceOp::HfenceVvmaAll, 3}, {FenceOp::HfenceGvmaVmid, 3}}));
+            (std::vector<Fence>{{hext::kVvmaAll.at_once, 3}, {hext::kGvmaVmid.at_once, 3}}));
   // A processor without INVVPID (EPT_VPID_CAP bit 32) would take an undefined-opcode exception.
   std::vector<Fence> without_vpid;
-  emit_retirement(Architecture::X86_64, capabilities_from_ept_vpid_cap(0, 46), tag,
-                  [&](const Fence& fence) { without_vpid.push_back(fence); });
-  EXPECT_EQ(without_vpid, (std::vector<Fence>{{FenceOp::InveptAll}}));
+  emit_retirement<vmx::Extension>(capabilities_from_ept_vpid_cap(0, 46), tag,
+                                  [&](const Fence& fence) { without_vpid.push_back(fence); });
+  EXPECT_EQ(without_vpid, (std::vector<Fence>{{vmx::kInveptAll}}));
 }
 
 // All VMIDs at once. Intel SDM vol. 3C, "Operations that Invalidate Cached Mappings": INVVPID of
@@ -307,18 +307,19 @@ TEST(Retirement, removes_both_stages_of_the_vm) {
 TEST(Rollover, removes_the_translations_of_all_vms) {
   const auto fences = [](Architecture architecture, const Capabilities& machine) {
     std::vector<Fence> found;
-    emit_rollover(architecture, machine, [&](const Fence& fence) { found.push_back(fence); });
+    with_extension(architecture, [&]<class E>(E) {
+      emit_rollover<E>(machine, [&](const Fence& fence) { found.push_back(fence); });
+    });
     return found;
   };
-  EXPECT_EQ(fences(Architecture::X86_64, full_machine()),
-            (std::vector<Fence>{{FenceOp::InvvpidAll}}));
+  EXPECT_EQ(fences(Architecture::X86_64, full_machine()), (std::vector<Fence>{{vmx::kInvvpidAll}}));
   EXPECT_EQ(fences(Architecture::X86_64, capabilities_from_ept_vpid_cap(0, 46)),
             (std::vector<Fence>{}));
   EXPECT_EQ(fences(Architecture::AArch64, full_machine()),
             (std::vector<Fence>{
-                {FenceOp::DsbIshst}, {FenceOp::TlbiAlle1is}, {FenceOp::DsbIsh}, {FenceOp::Isb}}));
+                {stage2::kDsbIshst}, {stage2::kAlle1.is}, {stage2::kDsbIsh}, {stage2::kIsb}}));
   EXPECT_EQ(fences(Architecture::RiscV64, full_machine()),
-            (std::vector<Fence>{{FenceOp::HfenceGvmaAll}}));
+            (std::vector<Fence>{{hext::kGvmaAll.at_once}}));
 }
 
 TEST(Rollover, leaves_what_only_the_vmid_in_use_can_remove_to_its_first_entry) {
@@ -326,9 +327,11 @@ TEST(Rollover, leaves_what_only_the_vmid_in_use_can_remove_to_its_first_entry) {
   std::vector<Fence> found;
   for (const Architecture architecture :
        {Architecture::X86_64, Architecture::AArch64, Architecture::RiscV64}) {
-    emit_first_entry(architecture, tag, [&](const Fence& fence) { found.push_back(fence); });
+    with_extension(architecture, [&]<class E>(E) {
+      emit_first_entry<E>(tag, [&](const Fence& fence) { found.push_back(fence); });
+    });
   }
-  EXPECT_EQ(found, (std::vector<Fence>{{FenceOp::HfenceVvmaAll, 3}}));
+  EXPECT_EQ(found, (std::vector<Fence>{{hext::kVvmaAll.at_once, 3}}));
 }
 
 }  // namespace

@@ -96,12 +96,26 @@ extern template class PageTable<Ept, ObservingHal>;
 extern template class PageTable<Stage2<Granule::k4K>, ObservingHal>;
 extern template class PageTable<GStage, ObservingHal>;
 
+/// Calls with the extension that each architecture has had first.
+template <class Call>
+void with_extension(Architecture architecture, Call&& call) {
+  switch (architecture) {
+    case Architecture::X86_64:
+      return call(vmx::Extension());
+    case Architecture::AArch64:
+      return call(stage2::Extension());
+    case Architecture::RiscV64:
+      return call(hext::Extension());
+  }
+}
+
 /// The instructions that one invalidation becomes.
 inline std::vector<Fence> fences_of(Architecture architecture, const FencePolicy& policy,
                                     const Capabilities& machine, const Invalidation<Gpa>& change) {
   std::vector<Fence> fences;
-  emit_fences(architecture, policy, machine, change,
-              [&](const Fence& fence) { fences.push_back(fence); });
+  with_extension(architecture, [&]<class E>(E) {
+    emit_fences<E>(policy, machine, change, [&](const Fence& fence) { fences.push_back(fence); });
+  });
   return fences;
 }
 

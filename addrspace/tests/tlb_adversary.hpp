@@ -217,94 +217,66 @@ class TlbAdversary {
     constexpr u64 kEp4ta = ((u64{1} << 52) - 1) & ~(kFrameBytes - 1);  // EPTP bits 51:12
     const bool ours = ((fence.operand ^ tag_.root_register) & kEp4ta) == 0;
     // INVLPG and MOV CR3 do not touch guest-physical mappings, nor what the guest's VPID tags.
-    if (fence.op == FenceOp::InveptAll || (fence.op == FenceOp::InveptSingle && ours)) {
+    if (fence.op == vmx::kInveptAll || (fence.op == vmx::kInveptSingle && ours)) {
       stale_.clear();
     }
   }
 
   void on_riscv_fence(const Fence& fence) {
     const bool ours = fence.vmid == tag_.vmid;
-    switch (fence.op) {
-      // "Ordered by SFENCE.W.INVAL before, and by SFENCE.INVAL.IR after" (Svinval).
-      case FenceOp::SfenceWInval:
-        ordered_ = true;
-        break;
-      case FenceOp::HinvalGvmaAddress:
-        if (ordered_) parts_.push_back({FenceOp::HfenceGvmaAddress, fence.vmid, fence.operand});
-        break;
-      case FenceOp::HinvalGvmaVmid:
-        if (ordered_) parts_.push_back({FenceOp::HfenceGvmaVmid, fence.vmid});
-        break;
-      case FenceOp::SfenceInvalIr:
-        for (const Fence& part : std::exchange(parts_, {})) on_riscv_fence(part);
-        break;
-      case FenceOp::HfenceGvmaAll:
-        stale_.clear();
-        break;
-      case FenceOp::HfenceGvmaVmid:
-        if (ours) stale_.clear();
-        break;
-      case FenceOp::HfenceGvmaAddress:  // rs1 holds GPA >> 2; only leaf entries
-        remove([&](const Cached& item) {
-          return ours && item.kind != Cached::Kind::Table && covers(item, fence.operand << 2);
-        });
-        break;
-      default:  // HFENCE.VVMA: not the G-stage
-        break;
-    }
+    const FenceOp op = fence.op;
+    // "Ordered by SFENCE.W.INVAL before, and by SFENCE.INVAL.IR after" (Svinval).
+    if (op == hext::kSfenceWInval) {
+      ordered_ = true;
+    } else if (op == hext::kGvmaAddressVmid.posted) {
+      if (ordered_) parts_.push_back({hext::kGvmaAddressVmid.at_once, fence.vmid, fence.operand});
+    } else if (op == hext::kGvmaVmid.posted) {
+      if (ordered_) parts_.push_back({hext::kGvmaVmid.at_once, fence.vmid});
+    } else if (op == hext::kSfenceInvalIr) {
+      for (const Fence& part : std::exchange(parts_, {})) on_riscv_fence(part);
+    } else if (op == hext::kGvmaAll.at_once || (op == hext::kGvmaVmid.at_once && ours)) {
+      stale_.clear();
+    } else if (op == hext::kGvmaAddressVmid.at_once) {  // rs1 holds GPA >> 2; only leaf entries
+      remove([&](const Cached& item) {
+        return ours && item.kind != Cached::Kind::Table && covers(item, fence.operand << 2);
+      });
+    }  // HFENCE.VVMA: not the G-stage
   }
 
   void on_arm_fence(const Fence& fence) {
-    switch (fence.op) {
-      case FenceOp::DsbIsh:
-      case FenceOp::DsbSy:
-        complete();
-        [[fallthrough]];
-      case FenceOp::DsbIshst:
-        for (Cached& item : stale_) item.visible = true;
-        unsynchronised_ = unsynchronised_ || unpublished_;
-        unpublished_ = false;
-        break;
-      case FenceOp::Isb:
-        unsynchronised_ = false;
-        break;
-      default:
-        for (Cached& item : stale_) {
-          // A walker that does not see the store yet caches the old entry again.
-          if (item.visible) on_tlbi(item, fence);
-        }
+    const FenceOp op = fence.op;
+    const bool waits = op == stage2::kDsbIsh || op == stage2::kDsbSy;
+    if (waits) complete();
+    if (waits || op == stage2::kDsbIshst) {
+      for (Cached& item : stale_) item.visible = true;
+      unsynchronised_ = unsynchronised_ || unpublished_;
+      unpublished_ = false;
+    } else if (op == stage2::kIsb) {
+      unsynchronised_ = false;
+    } else {
+      for (Cached& item : stale_) {
+        // A walker that does not see the store yet caches the old entry again.
+        if (item.visible) on_tlbi(item, fence);
+      }
     }
   }
   void on_tlbi(Cached& item, const Fence& fence) {
     // The operand's low 36 bits are IPA[47:12]; the rest is no address.
     const bool here = covers(item, (fence.operand & low_mask(36)) << 12);
+    const bool leaf = item.kind != Cached::Kind::Table;
+    const FenceOp op = fence.op;
     const auto start = [](State& state) {
       if (state == State::Cached) state = State::Going;
     };
-    switch (fence.op) {
-      case FenceOp::TlbiIpas2e1is:
-        if (here) start(item.nested);
-        break;
-      case FenceOp::TlbiIpas2le1is:
-        if (here && item.kind != Cached::Kind::Table) start(item.nested);
-        break;
-      case FenceOp::TlbiRipas2e1is:
-        if (in_range(item, fence.operand)) start(item.nested);
-        break;
-      case FenceOp::TlbiRipas2le1is:
-        if (in_range(item, fence.operand) && item.kind != Cached::Kind::Table) start(item.nested);
-        break;
-      case FenceOp::TlbiVmalle1is:
-        // As long as the nested entry is there, it may be merged anew.
-        if (item.nested == State::Gone) start(item.combined);
-        break;
-      case FenceOp::TlbiVmalls12e1is:
-        start(item.nested);
-        start(item.combined);
-        break;
-      default:  // the EL2 regime
-        break;
-    }
+    const bool by_page = op == stage2::kIpas2e1.is || (op == stage2::kIpas2le1.is && leaf);
+    const bool by_range = op == stage2::kRipas2e1.is || (op == stage2::kRipas2le1.is && leaf);
+    if ((by_page && here) || (by_range && in_range(item, fence.operand))) start(item.nested);
+    // As long as the nested entry is there, it may be merged anew.
+    if (op == stage2::kVmalle1.is && item.nested == State::Gone) start(item.combined);
+    if (op == stage2::kVmalls12e1.is) {
+      start(item.nested);
+      start(item.combined);
+    }  // The others are the EL2 regime's.
   }
   // TLBI R...: NUM + 1 (bits 43:39) times 2^(5 * SCALE + 1) (bits 45:44) pages of 4K (TG 1, bits
   // 47:46) from BaseADDR (36:0).

@@ -78,7 +78,7 @@ class SpaceOf final : public OpsSpace {
   void for_each_fence(const FencePolicy& policy,
                       const std::function<void(const Fence&)>& visit) const override {
     for (const Invalidation<Gpa>& change : hal_.invalidations) {
-      emit_fences(F::kArchitecture, policy, hal_.capabilities(), change, visit);
+      emit_fences<typename F::Extension>(policy, hal_.capabilities(), change, visit);
     }
   }
 

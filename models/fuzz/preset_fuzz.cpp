@@ -4,7 +4,7 @@
 // libFuzzer's target for presets: JSON, generated from its schema.
 
 #include "../testing/json_mutator.hpp"
-#include "nestwalk/models/preset.hpp"
+#include "nestwalk/machines/preset.hpp"
 
 using Json = nlohmann::ordered_json;
 

@@ -4,31 +4,25 @@
 #include "nestwalk/models/fence_unit.hpp"
 
 #include <algorithm>
-#include <iterator>
 
 #include "nestwalk/addrspace/fence_range.hpp"
-#include "nestwalk/models/fence_table.hpp"
 
 namespace nestwalk::models {
 namespace {
 
-using addrspace::FenceOp;
 using addrspace::FenceOperand;
 using addrspace::low_mask;
+using namespace fence;
 
-const FenceRow& row_of(FenceKind kind) { return kFenceRows[static_cast<unsigned>(kind)]; }
-
-bool is_barrier(FenceKind kind) {
-  return kind == FenceKind::Dsb || kind == FenceKind::SfenceInvalIr;
+// Does it wait for what its core broadcast or posted before?
+bool completes(const FenceRow& row) {
+  return row.order == FenceOrder::All || row.order == FenceOrder::End;
 }
-
-// EP4TA: bits 51:12 of the EPTP.
-constexpr u64 root_of(u64 eptp) { return eptp & low_mask(52) & ~low_mask(12); }
 
 class Scope {
  public:
   Scope(const FenceRequest& fence, const Tags& tags)
-      : fence_(fence), row_(row_of(fence.kind)), tags_(tags) {}
+      : fence_(fence), row_(*fence.op), tags_(tags) {}
 
   const FenceRow& row() const { return row_; }
 
@@ -52,10 +46,10 @@ class Scope {
 
   bool reaches(const EntryKey& where, const Translation& entry) const {
     if (!has_tags(where.tag)) return false;
-    if (row_.address == By::Nothing) return true;
+    if (row_.by == By::Nothing) return true;
     // A combined entry covers the smaller of two leaves; a fence names any address in its own
     // stage's leaf.
-    const bool first = row_.address == By::Virtual;
+    const bool first = row_.by == By::Virtual;
     const u8 leaf = first ? entry.guest_shift : entry.nested_shift;
     const u8 shift = leaf == Translation::kUnlimited ? where.shift : leaf;
     return names(first ? where.address : entry.guest_physical, shift);
@@ -64,13 +58,13 @@ class Scope {
     if (!has_tags(where.tag)) return false;
     if (!row_.has(kTables)) return true;
     // A nested table is known by what it translates; a guest table by where it lies, too.
-    const bool by_place = row_.address == By::GuestPhysical && table.nested_shift != 0;
+    const bool by_place = row_.by == By::GuestPhysical && table.nested_shift != 0;
     return by_place ? names(table.table_guest, table.nested_shift)
                     : names(where.address, table.covers_shift);
   }
   bool reaches(const EntryKey& where, const CachedNested& entry) const {
     if (!has_tags(where.tag)) return false;
-    return row_.address == By::Nothing || names(where.address, entry.leaf_shift);
+    return row_.by == By::Nothing || names(where.address, entry.leaf_shift);
   }
 
  private:
@@ -80,11 +74,6 @@ class Scope {
 };
 
 }  // namespace
-
-const char* to_string(FenceKind kind) { return row_of(kind).name; }
-bool is_broadcast(FenceKind kind) { return row_of(kind).has(kBroadcast); }
-bool is_posted(FenceKind kind) { return row_of(kind).has(kPosted); }
-FenceCost cost_of(FenceKind kind) { return row_of(kind).cost; }
 
 u64 apply_fence(const FenceRequest& fence, Mmu& mmu, const Tags& tags, bool remember) {
   const Scope scope(fence, tags);
@@ -113,47 +102,23 @@ u64 apply_fence(const FenceRequest& fence, Mmu& mmu, const Tags& tags, bool reme
   return dropped;
 }
 
-FenceRequest from_engine(const addrspace::Fence& fence, const Regime& current) {
-  // In the order of FenceOp.
-  static constexpr FenceKind kKinds[] = {FenceKind::InveptSingle,
-                                         FenceKind::InveptAll,
-                                         FenceKind::InvvpidSingle,
-                                         FenceKind::InvvpidAll,
-                                         FenceKind::InvlpgHost,
-                                         FenceKind::MovCr3Host,
-                                         FenceKind::None,
-                                         FenceKind::Dsb,
-                                         FenceKind::Dsb,
-                                         FenceKind::None,
-                                         FenceKind::TlbiIpas2e1is,
-                                         FenceKind::TlbiIpas2le1is,
-                                         FenceKind::TlbiRipas2e1is,
-                                         FenceKind::TlbiRipas2le1is,
-                                         FenceKind::TlbiVmalle1is,
-                                         FenceKind::TlbiVmalls12e1is,
-                                         FenceKind::TlbiIpas2e1,
-                                         FenceKind::TlbiIpas2le1,
-                                         FenceKind::TlbiVmalle1,
-                                         FenceKind::TlbiVmalls12e1,
-                                         FenceKind::TlbiAlle1is,
-                                         FenceKind::TlbiVae2is,
-                                         FenceKind::TlbiAlle2is,
-                                         FenceKind::GvmaAddressVmid,
-                                         FenceKind::GvmaVmid,
-                                         FenceKind::GvmaAll,
-                                         FenceKind::VvmaAll,
-                                         FenceKind::SfenceWInval,
-                                         FenceKind::HinvalGvmaAddressVmid,
-                                         FenceKind::HinvalGvmaVmid,
-                                         FenceKind::HinvalGvmaAll,
-                                         FenceKind::HinvalVvmaAll,
-                                         FenceKind::SfenceInvalIr};
-  static_assert(std::size(kKinds) == addrspace::kFenceOpCount);
+FenceRequest request_of(const addrspace::Fence& fence, u16 vmid, u16 asid) {
+  const FenceRow& row = *fence.op;
+  // Where Secure EL2 serves the Non-secure IPA space.
+  const u64 non_secure = fence.operand & u64{1} << 63;
   FenceRequest request;
-  request.kind = kKinds[static_cast<unsigned>(fence.op)];
-  request.vmid = current.vmid;
-  request.asid = current.asid;
-  switch (addrspace::traits_of(fence.op).operand) {
+  request.op = fence.op;
+  request.vmid = row.has(kHost) ? u16{0} : vmid;
+  request.asid = row.has(kHost) ? u16{0} : asid;
+  request.instruction = fence;
+  const auto take_range = [&] {
+    // The models' machines have no VTCR_EL2.DS: the granule says how addresses are counted.
+    const unsigned granule = 2 * static_cast<unsigned>(fence.operand >> 46 & 3) + 10;
+    const addrspace::TlbiRange range = addrspace::range_of({granule, granule}, fence.operand);
+    request.address = range.start;
+    request.bytes = range.bytes;
+  };
+  switch (row.operand) {
     case FenceOperand::None:
       break;
     case FenceOperand::Root:
@@ -162,31 +127,43 @@ FenceRequest from_engine(const addrspace::Fence& fence, const Regime& current) {
     case FenceOperand::Vpid:
       request.vmid = static_cast<u16>(fence.operand);
       break;
+    case FenceOperand::VpidLinear:
+      request.vmid = fence.vmid;
+      request.address = fence.operand;
+      break;
     case FenceOperand::Linear:
       request.address = fence.operand;
       break;
-    case FenceOperand::Page:
-      request.address = fence.operand << 12;
+    // The address field; bits above hold a hint (FEAT_TTL).
+    case FenceOperand::Ipa:
+      request.address = (fence.operand & low_mask(40)) << 12 | non_secure;
       break;
-    case FenceOperand::Range: {
-      // The models' machines have no VTCR_EL2.DS: the granule says how addresses are counted.
-      const unsigned granule = 2 * static_cast<unsigned>(fence.operand >> 46 & 3) + 10;
-      const addrspace::TlbiRange range = addrspace::range_of({granule, granule}, fence.operand);
-      request.address = range.start;
-      request.bytes = range.bytes;
+    case FenceOperand::IpaRange:
+      take_range();
+      request.address |= non_secure;
       break;
-    }
-    case FenceOperand::Quarter:
-      request.vmid = fence.vmid;
-      request.address = fence.operand << 2;
+    case FenceOperand::Va:
+      request.address = (fence.operand & low_mask(44)) << 12;
+      request.asid = static_cast<u16>(fence.operand >> 48);
       break;
-    case FenceOperand::Vmid:
-      request.vmid = fence.vmid;
+    case FenceOperand::VaRange:
+      take_range();
+      request.asid = static_cast<u16>(fence.operand >> 48);
+      break;
+    case FenceOperand::Asid:
+      request.asid = static_cast<u16>(fence.operand >> 48);
+      break;
+    case FenceOperand::Hart:
+      if (row.by != By::Nothing) {
+        request.address = row.by == By::GuestPhysical ? fence.operand << 2 : fence.operand;
+      }
+      if ((row.structures & kSecond) == 0) {
+        if (row.has(kAsid)) request.asid = fence.vmid;
+      } else if (row.has(kVmid)) {
+        request.vmid = fence.vmid;
+      }
       break;
   }
-  request.engine = true;
-  request.instruction = fence;
-  if (fence.op == FenceOp::Invlpg || fence.op == FenceOp::MovCr3) request.vmid = request.asid = 0;
   return request;
 }
 
@@ -216,11 +193,12 @@ void FenceUnit::put(const FenceRequest& fence, u32 core, Cycle at, bool acts, bo
 
 void FenceUnit::issue(u32 core, const FenceRequest& fence, Reach reach, Actor& owner, u32 what) {
   const FenceShape& shape = board_.fence();
-  const bool broadcast = is_broadcast(fence.kind);
+  const FenceRow& row = *fence.op;
+  const bool broadcast = row.has(kBroadcast);
   const Cycle now = board_.wheel().now();
-  Cycle own = now + shape.cycles(cost_of(fence.kind));
-  if (is_barrier(fence.kind)) own = std::max(own, posted(core));
-  if (is_posted(fence.kind)) posted(core) = std::max(own, posted(core));
+  Cycle own = now + shape.cycles(row.cost);
+  if (completes(row)) own = std::max(own, posted(core));
+  if (row.has(kPosted)) posted(core) = std::max(own, posted(core));
   Cycle end = own;
   for (u32 n = 0; n < board_.cores(); ++n) {
     if (n == core || broadcast) {
@@ -228,10 +206,10 @@ void FenceUnit::issue(u32 core, const FenceRequest& fence, Reach reach, Actor& o
     } else if (reach == Reach::Interrupts) {
       const Cycle there = own + shape.ipi_cycles;
       put(fence, n, there, true, false);
-      end = std::max(end, there + shape.cycles(FenceCost::Acknowledge));
+      end = std::max(end, there + shape.cycles(&kAcknowledgeCost));
     }
   }
-  board_.wheel().schedule(is_posted(fence.kind) ? now + 1 : end, owner, what);
+  board_.wheel().schedule(row.has(kPosted) ? now + 1 : end, owner, what);
 }
 
 // What one core executes; when it is through.
@@ -240,23 +218,23 @@ Cycle FenceUnit::run_on(u32 core, Cycle start, bool issuer, std::span<const Fenc
   Cycle now = start;
   Cycle& until = posted(core);
   for (const FenceRequest& fence : fences) {
-    const Cycle cycles = shape.cycles(cost_of(fence.kind));
-    if (is_broadcast(fence.kind)) {
+    const FenceRow& row = *fence.op;
+    const Cycle cycles = shape.cycles(row.cost);
+    if (row.has(kBroadcast)) {
       if (!issuer) continue;
       put(fence, core, now, false, true);
       until = std::max(until, now + cycles);
       for (u32 n = 0; n < board_.cores(); ++n) put(fence, n, now + cycles, true, false);
       now += shape.issue_cycles;
-    } else if (is_posted(fence.kind)) {
-      const bool acts = fence.kind != FenceKind::SfenceWInval;
+    } else if (row.has(kPosted)) {
       put(fence, core, now, false, true);
-      if (!acts) continue;
+      if (row.orders_only()) continue;
       until = std::max(until, now + cycles);
       put(fence, core, now + cycles, true, false);
       now += shape.issue_cycles;
     } else {
       now += cycles;
-      if (is_barrier(fence.kind)) now = std::max(now, until);
+      if (completes(row)) now = std::max(now, until);
       put(fence, core, now, true, true);
     }
   }
@@ -269,16 +247,15 @@ FenceUnit::Sequence FenceUnit::issue_all(u32 core, std::span<const FenceRequest>
   const Cycle now = board_.wheel().now();
   Sequence sequence;
   sequence.own = run_on(core, now, true, fences);
+  // Barriers are for the issuer.
   const bool local = std::any_of(fences.begin(), fences.end(), [](const FenceRequest& fence) {
-    return !is_broadcast(fence.kind) && fence.kind != FenceKind::Dsb &&
-           fence.kind != FenceKind::None;
+    return !fence.op.is_broadcast() && !fence.op->orders_only();
   });
   for (const InterruptTarget& other : local ? interrupts : std::span<const InterruptTarget>()) {
     const Cycle there = now + board_.fence().ipi_cycles + other.delay;
     const Cycle end = run_on(other.core, there, false, fences);
     sequence.each = end - there;
-    sequence.others =
-        std::max(sequence.others, end + board_.fence().cycles(FenceCost::Acknowledge));
+    sequence.others = std::max(sequence.others, end + board_.fence().cycles(&kAcknowledgeCost));
     ++sequence.interrupts;
   }
   board_.wheel().schedule(sequence.end(), owner, what);

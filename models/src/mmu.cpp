@@ -264,8 +264,11 @@ void Mmu::refuse(Miss& miss, const Translation& entry) {
 // "Operations that Invalidate TLBs and Paging-Structure Caches"; vol. 3C, "Operations that
 // Invalidate Cached Mappings", for EPT violations).
 void Mmu::forget_refused(const Miss& miss) {
-  if (miss.regime.architecture() != Architecture::X86_64) return;
   const Fault& fault = miss.outcome->fault;
+  const Regime& regime = miss.regime;
+  const bool forgets =
+      fault.nested ? regime.nested.format->extension().fault_forgets : regime.isa().fault_forgets;
+  if (!forgets) return;
   if (fault.kind == FaultKind::BadAddress && !fault.nested) return;  // #GP removes nothing
   const auto drop_address = [&](auto& cache) {
     cache.drop(miss.request.address, miss.regime.combined);

@@ -31,14 +31,14 @@ void Tags::keep_only(const std::vector<bool>& in_use) {
 
 Regime Regime::tagged(Tags& tags) const {
   Regime next = *this;
-  const bool x86 = (guest.on() || nested.on()) && architecture() == Architecture::X86_64;
-  const u64 root = x86 && nested.on() ? nested.root : 0;
+  const bool by_root = nested.on() && nested.format->extension().tags_by_root;
+  const u64 root = by_root ? nested.root : 0;
   next.sign = guest.on() ? u64{1} << (kAddressBits - 1) : 0;
   next.combined = tags.number({root, vmid, asid, false, privilege});
   next.global = tags.number({root, vmid, 0, true, privilege});
   // Intel SDM vol. 3C, "Information That May Be Cached": guest-physical mappings have an EP4TA
   // only.
-  next.nested_only = tags.number({root, x86 ? u16{0} : vmid, 0, false, {}});
+  next.nested_only = tags.number({root, by_root ? u16{0} : vmid, 0, false, {}});
   return next;
 }
 

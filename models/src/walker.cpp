@@ -15,8 +15,8 @@ constexpr u64 kUnknown = ~u64{0};
 // The stricter of the two: x86's combination of EPT and PAT, Arm's of both stages without FWB, for
 // the types that guests use (Arm ARM D8, "Combining stage 1 and stage 2 memory type attributes").
 // RISC-V's first stage overrides the second, unless it leaves the type open (Svpbmt).
-MemoryType combine(Architecture architecture, MemoryType guest, MemoryType nested) {
-  if (architecture == Architecture::RiscV64) {
+MemoryType combine(const Extension& extension, MemoryType guest, MemoryType nested) {
+  if (extension.first_stage_type_counts) {
     return guest == MemoryType::WriteBack ? nested : guest;
   }
   return is_device(guest) && is_device(nested) ? std::min(guest, nested) : std::max(guest, nested);
@@ -495,7 +495,8 @@ bool Walker::data_is_known(Walk& walk) {
   result.nested = nested_rights(walk, walk.nested.rights);
   result.nested_shift = walk.nested.leaf_shift;
   result.held_shift = std::min(result.guest_shift, result.nested_shift);
-  result.memory = combine(walk.request.regime->architecture(), result.memory, walk.nested.memory);
+  result.memory =
+      combine(walk.request.regime->nested.format->extension(), result.memory, walk.nested.memory);
   result.dirty = result.dirty && walk.nested.dirty;
   const u64 host = walk.nested.host + (walk.nested_input & low_mask(walk.nested.leaf_shift));
   hierarchy_.prefetch(path_, Hpa(host));  // whoever asks will most likely go on to the data

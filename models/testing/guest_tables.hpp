@@ -8,6 +8,7 @@
 
 #include "full_machine.hpp"
 #include "nestwalk/addrspace/page_table.hpp"
+#include "nestwalk/machines/entry_format_of.hpp"
 #include "nestwalk/models/board.hpp"
 #include "nestwalk/models/sim_hal.hpp"
 

@@ -12,6 +12,7 @@
 
 #include <random>
 
+#include "fence_names.hpp"
 #include "naive_report.hpp"
 #include "nested_world.hpp"
 #include "nestwalk/models/fence_unit.hpp"
@@ -288,25 +289,24 @@ class Differential {
       request.vmid = vmid;
       request.root = whole_.nested.root;
       request.address = changed.input;
-      for (const FenceKind kind : fences(changed.nested, narrow)) {
-        request.kind = kind;
+      for (const FenceOp op : fences(changed.nested, narrow)) {
+        request.op = op;
         apply_fence(request, mmu_, world_.tags);
       }
     }
   }
-  static std::vector<FenceKind> fences(bool nested, bool narrow) {
-    using enum FenceKind;
+  static std::vector<FenceOp> fences(bool nested, bool narrow) {
     switch (G::kArchitecture) {
       case Architecture::X86_64:
-        if (nested) return {InveptSingle};
-        return {narrow ? InvvpidAddress : InvvpidSingle};
+        if (nested) return {vmx::kInveptSingle};
+        return {narrow ? vmx::kInvvpidAddress : vmx::kInvvpidSingle};
       case Architecture::AArch64:
-        if (nested && narrow) return {TlbiIpas2e1, TlbiVmalle1};
-        if (nested) return {TlbiVmalls12e1};
-        return {narrow ? TlbiVaae1 : TlbiVmalle1};
+        if (nested && narrow) return {stage2::kIpas2e1.local, stage2::kVmalle1.local};
+        if (nested) return {stage2::kVmalls12e1.local};
+        return {narrow ? stage2::kVaae1.local : stage2::kVmalle1.local};
       case Architecture::RiscV64:
-        if (nested) return {narrow ? GvmaAddressVmid : GvmaVmid};
-        return {narrow ? VvmaAddress : VvmaAll};
+        if (nested) return {narrow ? hext::kGvmaAddressVmid.at_once : hext::kGvmaVmid.at_once};
+        return {narrow ? hext::kVvmaAddress.at_once : hext::kVvmaAll.at_once};
     }
     return {};
   }

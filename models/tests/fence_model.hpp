@@ -9,7 +9,7 @@
 // privileged spec, "SFENCE.VMA", "Hypervisor Memory-Management Fence Instructions", "Svinval".
 #pragma once
 
-#include "nestwalk/models/fence_unit.hpp"
+#include "fence_names.hpp"
 
 namespace nestwalk::models::prose {
 
@@ -34,148 +34,127 @@ class Fence {
     const bool vm = e.tag.vmid == f_.vmid;
     const bool space = e.tag.asid == f_.asid;  // a global entry is of no address space
     const bool global = e.tag.global;
-    switch (f_.kind) {
-      // "Guest-physical mappings and combined mappings associated with EPTP[51:12]."
-      case FenceKind::InveptSingle:
-        return e.tag.root != 0 && e.tag.root == (f_.root & 0x000f'ffff'ffff'f000);
-      case FenceKind::InveptAll:
-        return e.tag.root != 0;
-      // "Linear and combined mappings of the VPID that would be used to translate the address, for
-      // all PCIDs", global or not.
-      case FenceKind::InvvpidAddress:
-        return !second && vm && of_virtual(e);
-      case FenceKind::InvvpidSingle:
-        return !second && vm;
-      // "All VPIDs except VPID 0000H."
-      case FenceKind::InvvpidAll:
-        return !second && e.tag.vmid != 0;
-      case FenceKind::InvvpidSingleKeepGlobals:
-        return !second && vm && !global;
-      // "TLB entries for the page that are global or of the current PCID"; "all paging-structure
-      // entries of the current PCID, regardless of the address".
-      case FenceKind::InvlpgGuest:
-        return !second && vm && (table ? space && !global : (space || global) && of_virtual(e));
-      case FenceKind::InvlpgHost:
-        return !second && e.tag.vmid == 0 &&
-               (table ? space && !global : (space || global) && of_virtual(e));
-      case FenceKind::MovCr3Guest:
-        return !second && vm && space && !global;
-      case FenceKind::MovCr3Host:
-        return !second && e.tag.vmid == 0 && space && !global;
-      case FenceKind::VmEntryWithoutVpid:
-        return !second && e.tag.vmid == 0;
-      case FenceKind::InvpcidAddress:
-        return !second && vm && space && !global && of_virtual(e);
-      case FenceKind::InvpcidSingle:
-        return !second && vm && space && !global;
-      case FenceKind::InvpcidAll:
-        return !second && vm;
-      case FenceKind::InvpcidAllKeepGlobals:
-        return !second && vm && !global;
-
-      // "Stage 2 only entries of the IPA, of any level" and "of the last level".
-      case FenceKind::TlbiIpas2e1:
-      case FenceKind::TlbiIpas2e1is:
-      case FenceKind::TlbiIpas2e1os:
-      case FenceKind::TlbiRipas2e1:
-      case FenceKind::TlbiRipas2e1is:
-      case FenceKind::TlbiRipas2e1os:
-        return second && vm && of_physical(e);
-      case FenceKind::TlbiIpas2le1:
-      case FenceKind::TlbiIpas2le1is:
-      case FenceKind::TlbiIpas2le1os:
-      case FenceKind::TlbiRipas2le1:
-      case FenceKind::TlbiRipas2le1is:
-      case FenceKind::TlbiRipas2le1os:
-        return second && !table && vm && of_physical(e);
-      case FenceKind::TlbiVmalle1:
-      case FenceKind::TlbiVmalle1is:
-      case FenceKind::TlbiVmalle1os:
-        return !second && vm;
-      case FenceKind::TlbiVmalls12e1:
-      case FenceKind::TlbiVmalls12e1is:
-      case FenceKind::TlbiVmalls12e1os:
-        return vm;
-      case FenceKind::TlbiAlle1:
-      case FenceKind::TlbiAlle1is:
-      case FenceKind::TlbiAlle1os:
-        return true;
-      case FenceKind::TlbiVae1:
-      case FenceKind::TlbiVae1is:
-      case FenceKind::TlbiVae1os:
-      case FenceKind::TlbiRvae1:
-      case FenceKind::TlbiRvae1is:
-      case FenceKind::TlbiRvae1os:
-        return !second && vm && (space || global) && of_virtual(e);
-      case FenceKind::TlbiVaae1:
-      case FenceKind::TlbiVaae1is:
-      case FenceKind::TlbiVaae1os:
-      case FenceKind::TlbiRvaae1:
-      case FenceKind::TlbiRvaae1is:
-      case FenceKind::TlbiRvaae1os:
-        return !second && vm && of_virtual(e);
-      case FenceKind::TlbiVale1:
-      case FenceKind::TlbiVale1is:
-      case FenceKind::TlbiVale1os:
-      case FenceKind::TlbiRvale1:
-      case FenceKind::TlbiRvale1is:
-      case FenceKind::TlbiRvale1os:
-        return !second && !table && vm && (space || global) && of_virtual(e);
-      case FenceKind::TlbiVaale1:
-      case FenceKind::TlbiVaale1is:
-      case FenceKind::TlbiVaale1os:
-      case FenceKind::TlbiRvaale1:
-      case FenceKind::TlbiRvaale1is:
-      case FenceKind::TlbiRvaale1os:
-        return !second && !table && vm && of_virtual(e);
-      case FenceKind::TlbiAside1:
-      case FenceKind::TlbiAside1is:
-      case FenceKind::TlbiAside1os:
-        return !second && vm && space && !global;
-      // Another regime.
-      case FenceKind::TlbiVae2:
-      case FenceKind::TlbiVae2is:
-      case FenceKind::TlbiVae2os:
-      case FenceKind::TlbiAlle2:
-      case FenceKind::TlbiAlle2is:
-      case FenceKind::TlbiAlle2os:
-        return false;
-
-      // rs1: "leaf entries of the address"; rs2: "of the ASID, except global mappings".
-      case FenceKind::VvmaAll:
-      case FenceKind::HinvalVvmaAll:
-        return !second && vm;
-      case FenceKind::VvmaAddress:
-      case FenceKind::HinvalVvmaAddress:
-        return !second && !table && vm && of_virtual(e);
-      case FenceKind::VvmaAsid:
-      case FenceKind::HinvalVvmaAsid:
-        return !second && vm && space && !global;
-      case FenceKind::VvmaAddressAsid:
-      case FenceKind::HinvalVvmaAddressAsid:
-        return !second && !table && vm && space && !global && of_virtual(e);
-      // Everything that the G-stage had a part in; rs1: "leaf entries". What is kept of a guest's
-      // table holds the leaf that maps the table.
-      case FenceKind::GvmaAll:
-      case FenceKind::HinvalGvmaAll:
-        return true;
-      case FenceKind::GvmaVmid:
-      case FenceKind::HinvalGvmaVmid:
-        return vm;
-      case FenceKind::GvmaAddress:
-      case FenceKind::HinvalGvmaAddress:
-        return e.kept != Kept::NestedTable && of_physical(e);
-      case FenceKind::GvmaAddressVmid:
-      case FenceKind::HinvalGvmaAddressVmid:
-        return e.kept != Kept::NestedTable && vm && of_physical(e);
-
-      case FenceKind::SfenceWInval:
-      case FenceKind::SfenceInvalIr:
-      case FenceKind::Dsb:
-      case FenceKind::None:
-        return false;
+    const FenceOp op = f_.op;
+    // "Guest-physical mappings and combined mappings associated with EPTP[51:12]."
+    if (op == vmx::kInveptSingle) {
+      return e.tag.root != 0 && e.tag.root == (f_.root & 0x000f'ffff'ffff'f000);
     }
-    return false;
+    if (op == vmx::kInveptAll) {
+      return e.tag.root != 0;
+    }
+    // "Linear and combined mappings of the VPID that would be used to translate the address, for
+    // all PCIDs", global or not.
+    if (op == vmx::kInvvpidAddress) {
+      return !second && vm && of_virtual(e);
+    }
+    if (op == vmx::kInvvpidSingle) {
+      return !second && vm;
+    }
+    // "All VPIDs except VPID 0000H."
+    if (op == vmx::kInvvpidAll) {
+      return !second && e.tag.vmid != 0;
+    }
+    if (op == vmx::kInvvpidSingleKeepGlobals) {
+      return !second && vm && !global;
+    }
+    // "TLB entries for the page that are global or of the current PCID"; "all paging-structure
+    // entries of the current PCID, regardless of the address".
+    if (op == x86_64::kInvlpg) {
+      return !second && vm && (table ? space && !global : (space || global) && of_virtual(e));
+    }
+    if (op == vmx::kInvlpg) {
+      return !second && e.tag.vmid == 0 &&
+             (table ? space && !global : (space || global) && of_virtual(e));
+    }
+    if (op == x86_64::kMovCr3) {
+      return !second && vm && space && !global;
+    }
+    if (op == vmx::kMovCr3) {
+      return !second && e.tag.vmid == 0 && space && !global;
+    }
+    if (op == vmx::kEntryWithoutVpid) {
+      return !second && e.tag.vmid == 0;
+    }
+    if (op == x86_64::kInvpcidAddress) {
+      return !second && vm && space && !global && of_virtual(e);
+    }
+    if (op == x86_64::kInvpcidSingle) {
+      return !second && vm && space && !global;
+    }
+    if (op == x86_64::kInvpcidAll) {
+      return !second && vm;
+    }
+    if (op == x86_64::kInvpcidAllKeepGlobals) {
+      return !second && vm && !global;
+    }
+
+    // "Stage 2 only entries of the IPA, of any level" and "of the last level".
+    if (is_one_of(op, {stage2::kIpas2e1.local, stage2::kIpas2e1.is, stage2::kIpas2e1.os,
+                       stage2::kRipas2e1.local, stage2::kRipas2e1.is, stage2::kRipas2e1.os})) {
+      return second && vm && of_physical(e);
+    }
+    if (is_one_of(op, {stage2::kIpas2le1.local, stage2::kIpas2le1.is, stage2::kIpas2le1.os,
+                       stage2::kRipas2le1.local, stage2::kRipas2le1.is, stage2::kRipas2le1.os})) {
+      return second && !table && vm && of_physical(e);
+    }
+    if (is_one_of(op, {stage2::kVmalle1.local, stage2::kVmalle1.is, stage2::kVmalle1.os})) {
+      return !second && vm;
+    }
+    if (is_one_of(op,
+                  {stage2::kVmalls12e1.local, stage2::kVmalls12e1.is, stage2::kVmalls12e1.os})) {
+      return vm;
+    }
+    if (is_one_of(op, {stage2::kAlle1.local, stage2::kAlle1.is, stage2::kAlle1.os})) {
+      return true;
+    }
+    if (is_one_of(op, {stage2::kVae1.local, stage2::kVae1.is, stage2::kVae1.os,
+                       stage2::kRvae1.local, stage2::kRvae1.is, stage2::kRvae1.os})) {
+      return !second && vm && (space || global) && of_virtual(e);
+    }
+    if (is_one_of(op, {stage2::kVaae1.local, stage2::kVaae1.is, stage2::kVaae1.os,
+                       stage2::kRvaae1.local, stage2::kRvaae1.is, stage2::kRvaae1.os})) {
+      return !second && vm && of_virtual(e);
+    }
+    if (is_one_of(op, {stage2::kVale1.local, stage2::kVale1.is, stage2::kVale1.os,
+                       stage2::kRvale1.local, stage2::kRvale1.is, stage2::kRvale1.os})) {
+      return !second && !table && vm && (space || global) && of_virtual(e);
+    }
+    if (is_one_of(op, {stage2::kVaale1.local, stage2::kVaale1.is, stage2::kVaale1.os,
+                       stage2::kRvaale1.local, stage2::kRvaale1.is, stage2::kRvaale1.os})) {
+      return !second && !table && vm && of_virtual(e);
+    }
+    if (is_one_of(op, {stage2::kAside1.local, stage2::kAside1.is, stage2::kAside1.os})) {
+      return !second && vm && space && !global;
+    }
+
+    // rs1: "leaf entries of the address"; rs2: "of the ASID, except global mappings".
+    if (is_one_of(op, {hext::kVvmaAll.at_once, hext::kVvmaAll.posted})) {
+      return !second && vm;
+    }
+    if (is_one_of(op, {hext::kVvmaAddress.at_once, hext::kVvmaAddress.posted})) {
+      return !second && !table && vm && of_virtual(e);
+    }
+    if (is_one_of(op, {hext::kVvmaAsid.at_once, hext::kVvmaAsid.posted})) {
+      return !second && vm && space && !global;
+    }
+    if (is_one_of(op, {hext::kVvmaAddressAsid.at_once, hext::kVvmaAddressAsid.posted})) {
+      return !second && !table && vm && space && !global && of_virtual(e);
+    }
+    // Everything that the G-stage had a part in; rs1: "leaf entries". What is kept of a guest's
+    // table holds the leaf that maps the table.
+    if (is_one_of(op, {hext::kGvmaAll.at_once, hext::kGvmaAll.posted})) {
+      return true;
+    }
+    if (is_one_of(op, {hext::kGvmaVmid.at_once, hext::kGvmaVmid.posted})) {
+      return vm;
+    }
+    if (is_one_of(op, {hext::kGvmaAddress.at_once, hext::kGvmaAddress.posted})) {
+      return e.kept != Kept::NestedTable && of_physical(e);
+    }
+    if (is_one_of(op, {hext::kGvmaAddressVmid.at_once, hext::kGvmaAddressVmid.posted})) {
+      return e.kept != Kept::NestedTable && vm && of_physical(e);
+    }
+    return false;  // of another regime, or a barrier
   }
 
  private:

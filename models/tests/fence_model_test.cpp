@@ -10,6 +10,7 @@
 #include <random>
 
 #include "fence_model.hpp"
+#include "fence_names.hpp"
 #include "nestwalk/models/machine.hpp"
 
 namespace nestwalk::models {
@@ -69,13 +70,13 @@ struct Held {
 
 class Semantics {
  public:
-  Semantics(Architecture architecture, std::vector<FenceKind> kinds)
-      : machine_(machine_shape(), addrspace::kGiB), kinds_(std::move(kinds)) {
-    x86_ = architecture == Architecture::X86_64;
-  }
+  explicit Semantics(Architecture architecture)
+      : machine_(machine_shape(), addrspace::kGiB),
+        ops_(fences_of(architecture)),
+        x86_(architecture == Architecture::X86_64) {}
 
   void run() {
-    std::vector<u64> removed(kFenceKindCount);
+    std::vector<u64> removed(ops_.size());
     for (u32 n = 0; n < kSteps && !testing::Test::HasFailure(); ++n) {
       const u32 what = pick(8);
       if (what < 5) {
@@ -86,11 +87,11 @@ class Semantics {
         fence(removed);
       }
     }
-    // Each kind removed something at some time, if it can at all.
-    for (const FenceKind kind : kinds_) {
-      const std::string name = to_string(kind);
+    // Each removed something at some time, if it can at all.
+    for (std::size_t n = 0; n < ops_.size(); ++n) {
+      const std::string name = ops_[n]->title();
       const bool idle = name.find("e2") != std::string::npos || name.find("sfence") == 0;
-      EXPECT_EQ(removed[static_cast<unsigned>(kind)] == 0, idle) << name;
+      EXPECT_EQ(removed[n] == 0, idle) << name;
     }
   }
 
@@ -330,20 +331,22 @@ class Semantics {
 
   void fence(std::vector<u64>& removed) {
     FenceRequest request;
-    request.kind = kinds_[pick(static_cast<u32>(kinds_.size()))];
+    const u32 number = pick(static_cast<u32>(ops_.size()));
+    request.op = ops_[number];
     request.root = some_root() + 0x5000 + 0x5e;  // an EPTP has more than an address
     request.vmid = some_vmid();
     request.asid = some_asid();
     request.address = pick(2) == 0 ? some_address() : some_guest_physical();
-    request.bytes = std::string(to_string(request.kind)).find(" r") != std::string::npos
-                        ? u64{pick(1000) + 1} << 12
-                        : 1;
+    const auto operand = request.op->operand;
+    const bool range =
+        operand == addrspace::FenceOperand::IpaRange || operand == addrspace::FenceOperand::VaRange;
+    request.bytes = range ? u64{pick(1000) + 1} << 12 : 1;
     const prose::Fence fence(request);
     const auto gone =
         std::erase_if(list_, [&](const Held& held) { return fence.removes(held.entry); });
     const u64 dropped = apply_fence(request, mmu(), machine_.tags());
-    removed[static_cast<unsigned>(request.kind)] += dropped;
-    EXPECT_EQ(dropped, gone) << to_string(request.kind);
+    removed[number] += dropped;
+    EXPECT_EQ(dropped, gone) << request.op->title();
     for (u8 n = 0; n < kStructures; ++n) {
       std::vector<u64> expected;
       for (const Held& held : list_) {
@@ -351,36 +354,21 @@ class Semantics {
       }
       std::sort(expected.begin(), expected.end());
       EXPECT_EQ(stamps_in(static_cast<Structure>(n)), expected)
-          << "structure " << int{n} << " after " << to_string(request.kind);
+          << "structure " << int{n} << " after " << request.op->title();
     }
   }
 
   Machine machine_;
-  std::vector<FenceKind> kinds_;
+  std::vector<FenceOp> ops_;
   std::vector<Held> list_;
   std::mt19937_64 random_{1};
   u64 stamps_ = 0;
-  bool x86_ = false;
+  bool x86_;
 };
 
-std::vector<FenceKind> kinds(FenceKind first, FenceKind last) {
-  std::vector<FenceKind> all;
-  for (auto n = static_cast<unsigned>(first); n <= static_cast<unsigned>(last); ++n) {
-    all.push_back(static_cast<FenceKind>(n));
-  }
-  return all;
-}
-
-TEST(FenceSemantics, X86) {
-  Semantics(Architecture::X86_64, kinds(FenceKind::InveptSingle, FenceKind::InvpcidAllKeepGlobals))
-      .run();
-}
-TEST(FenceSemantics, Arm) {
-  Semantics(Architecture::AArch64, kinds(FenceKind::TlbiIpas2e1, FenceKind::TlbiAlle2os)).run();
-}
-TEST(FenceSemantics, RiscV) {
-  Semantics(Architecture::RiscV64, kinds(FenceKind::VvmaAll, FenceKind::SfenceInvalIr)).run();
-}
+TEST(FenceSemantics, X86) { Semantics(Architecture::X86_64).run(); }
+TEST(FenceSemantics, Arm) { Semantics(Architecture::AArch64).run(); }
+TEST(FenceSemantics, RiscV) { Semantics(Architecture::RiscV64).run(); }
 
 }  // namespace
 }  // namespace nestwalk::models

@@ -8,11 +8,12 @@
 #include <algorithm>
 #include <random>
 
+#include "fence_names.hpp"
 #include "guest_tables.hpp"
+#include "nestwalk/machines/preset.hpp"
 #include "nestwalk/models/fence_unit.hpp"
 #include "nestwalk/models/machine.hpp"
 #include "nestwalk/models/player.hpp"
-#include "nestwalk/models/preset.hpp"
 
 namespace nestwalk::models {
 namespace {
@@ -77,33 +78,33 @@ class Fences : public testing::Test {
 constexpr auto kAny = [](const Tag&) { return true; };
 
 TEST_F(Fences, InveptSparesOtherRootsAndLinearMappings) {
-  apply({FenceKind::InveptSingle, 0x1000 | 0x5e});  // the low bits of an EPTP are no address
-  EXPECT_EQ(count(mmu().second_tlb(), kAny), 4u);   // VM 2: three; the host: one
+  apply({vmx::kInveptSingle, 0x1000 | 0x5e});      // the low bits of an EPTP are no address
+  EXPECT_EQ(count(mmu().second_tlb(), kAny), 4u);  // VM 2: three; the host: one
   EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& tag) { return tag.root == 0x1000; }), 0u);
   EXPECT_EQ(count(mmu().walker().guest_walk_cache(), [](const Tag& t) { return t.root == 0; }), 1u);
   EXPECT_EQ(count(mmu().walker().nested_tlb(), [](const Tag& t) { return t.root == 0x1000; }), 0u);
   EXPECT_EQ(count(mmu().walker().nested_tlb(), [](const Tag& t) { return t.root == 0x2000; }), 1u);
 }
 TEST_F(Fences, InvvpidSparesGuestPhysicalMappings) {
-  apply({FenceKind::InvvpidSingle, 0, 1});
+  apply({vmx::kInvvpidSingle, 0, 1});
   EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& tag) { return tag.vmid == 1; }), 0u);
   EXPECT_EQ(count(mmu().walker().nested_tlb(), kAny), 4u);
 }
 TEST_F(Fences, InvvpidRetainingGlobals) {
-  apply({FenceKind::InvvpidSingleKeepGlobals, 0, 1});
+  apply({vmx::kInvvpidSingleKeepGlobals, 0, 1});
   EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 1 && t.global; }), 1u);
   EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 1; }), 1u);
 }
 TEST_F(Fences, MovCr3OfAGuestIsForOnePcid) {
-  apply({FenceKind::MovCr3Guest, 0, 1, 5});
+  apply({x86_64::kMovCr3, 0, 1, 5});
   EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 1; }), 2u);
 }
 TEST_F(Fences, InvlpgInTheHostTouchesNothingOfAGuest) {
-  apply({FenceKind::InvlpgHost, 0, 0, 5, kPage});
+  apply({vmx::kInvlpg, 0, 0, 5, kPage});
   EXPECT_EQ(count(mmu().second_tlb(), kAny), 6u);  // all but the host's
 }
 TEST_F(Fences, IpaInvalidationSparesCombinedEntries) {
-  apply({FenceKind::TlbiIpas2e1is, 0, 1, 0, kGuestPhysical + 0x123});
+  apply({stage2::kIpas2e1.is, 0, 1, 0, kGuestPhysical + 0x123});
   EXPECT_EQ(count(mmu().second_tlb(), kAny), 7u);
   EXPECT_EQ(count(mmu().walker().nested_tlb(), [](const Tag& t) { return t.vmid == 1; }), 0u);
   EXPECT_EQ(count(mmu().walker().nested_walk_cache(), [](const Tag& t) { return t.vmid == 1; }),
@@ -111,23 +112,23 @@ TEST_F(Fences, IpaInvalidationSparesCombinedEntries) {
   EXPECT_EQ(count(mmu().walker().nested_tlb(), [](const Tag& t) { return t.vmid == 2; }), 1u);
 }
 TEST_F(Fences, LastLevelIpaInvalidationSparesTables) {
-  apply({FenceKind::TlbiIpas2le1is, 0, 1, 0, kGuestPhysical});
+  apply({stage2::kIpas2le1.is, 0, 1, 0, kGuestPhysical});
   EXPECT_EQ(count(mmu().walker().nested_tlb(), [](const Tag& t) { return t.vmid == 1; }), 0u);
   EXPECT_EQ(count(mmu().walker().nested_walk_cache(), [](const Tag& t) { return t.vmid == 1; }),
             1u);
 }
 TEST_F(Fences, TheWrongKindForStageTwoRemovesNothing) {
-  EXPECT_EQ(apply({FenceKind::TlbiVae2is, 0, 1, 0, kPage}), 0u);
-  EXPECT_EQ(apply({FenceKind::TlbiAlle2is}), 0u);
+  EXPECT_EQ(apply({stage2::kVae2.is, 0, 1, 0, kPage}), 0u);
+  EXPECT_EQ(apply({stage2::kAlle2.is}), 0u);
 }
 TEST_F(Fences, Vmalls12TakesBothStagesOfOneVmid) {
-  apply({FenceKind::TlbiVmalls12e1is, 0, 2});
+  apply({stage2::kVmalls12e1.is, 0, 2});
   for (const Tag& tag : left_in(mmu().second_tlb())) EXPECT_NE(tag.vmid, 2);
   for (const Tag& tag : left_in(mmu().walker().nested_tlb())) EXPECT_NE(tag.vmid, 2);
   EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 1; }), 3u);
 }
 TEST_F(Fences, GvmaByAddressTakesCombinedEntriesButNoTables) {
-  apply({FenceKind::GvmaAddressVmid, 0, 1, 0, kGuestPhysical + 0xfff});
+  apply({hext::kGvmaAddressVmid.at_once, 0, 1, 0, kGuestPhysical + 0xfff});
   EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 1; }), 0u);
   EXPECT_EQ(count(mmu().walker().nested_walk_cache(), [](const Tag& t) { return t.vmid == 1; }),
             1u);
@@ -135,22 +136,22 @@ TEST_F(Fences, GvmaByAddressTakesCombinedEntriesButNoTables) {
 }
 TEST_F(Fences, GvmaForATablesPageTakesTheWalkCacheEntriesThatUseIt) {
   // riscv-isa-manual#3295: what was cached of the table's place is a G-stage leaf, too.
-  apply({FenceKind::GvmaAddressVmid, 0, 1, 0, kTableGuest});
+  apply({hext::kGvmaAddressVmid.at_once, 0, 1, 0, kTableGuest});
   EXPECT_EQ(count(mmu().walker().guest_walk_cache(), [](const Tag& t) { return t.vmid == 1; }), 0u);
   EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 1; }), 3u);
 }
 TEST_F(Fences, VvmaWithAnAsidSparesGlobals) {
-  apply({FenceKind::VvmaAddressAsid, 0, 1, 5, kPage});
+  apply({hext::kVvmaAddressAsid.at_once, 0, 1, 5, kPage});
   EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 1; }), 2u);
-  apply({FenceKind::VvmaAddress, 0, 1, 0, kPage});
+  apply({hext::kVvmaAddress.at_once, 0, 1, 0, kPage});
   EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 1; }), 0u);
 }
 TEST_F(Fences, AnyAddressOfTheGuestsLargePageRemovesItsParts) {
   // XiangShan#5114: a small page of the host under a large one of the guest is cached small; an
   // address elsewhere in the large page means it all the same.
-  apply({FenceKind::VvmaAddress, 0, 1, 0, kPage + 0x1f'f000});
+  apply({hext::kVvmaAddress.at_once, 0, 1, 0, kPage + 0x1f'f000});
   EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 1; }), 0u);
-  apply({FenceKind::VvmaAddress, 0, 2, 0, kPage + 0x20'0000});
+  apply({hext::kVvmaAddress.at_once, 0, 2, 0, kPage + 0x20'0000});
   EXPECT_EQ(count(mmu().second_tlb(), [](const Tag& t) { return t.vmid == 2; }), 3u);
 }
 
@@ -166,16 +167,16 @@ TEST(FenceUnit, CompletesWhenTheLastCoreHasActed) {
   Machine machine(simple(2), addrspace::kGiB);
   FenceUnit unit(machine);
   Notice done(machine.wheel());
-  const auto completes = [&](FenceKind kind, Reach reach) {
+  const auto completes = [&](FenceOp op, Reach reach) {
     done.at = kNever;
     const Cycle start = machine.wheel().now();
-    unit.issue(0, {kind, 0, 1}, reach, done, 0);
+    unit.issue(0, {op, 0, 1}, reach, done, 0);
     machine.wheel().run();
     return done.at - start;
   };
-  EXPECT_EQ(completes(FenceKind::InveptAll, Reach::Own), 100u);
-  EXPECT_EQ(completes(FenceKind::InveptAll, Reach::Interrupts), 1100u);
-  EXPECT_EQ(completes(FenceKind::TlbiVmalls12e1is, Reach::Own), 300u);
+  EXPECT_EQ(completes(vmx::kInveptAll, Reach::Own), 100u);
+  EXPECT_EQ(completes(vmx::kInveptAll, Reach::Interrupts), 1100u);
+  EXPECT_EQ(completes(stage2::kVmalls12e1.is, Reach::Own), 300u);
 }
 // A sequence of one operation. Of `simple`: local 100, broadcast 300, an interrupt 1000;
 // issuing 10.
@@ -192,74 +193,72 @@ TEST(FenceUnit, TakesTheInstructionsOfAnOperationTogether) {
     EXPECT_EQ(done.at, took.end());
     return std::vector<Cycle>{done.at - start, took.own - start, took.each, took.interrupts};
   };
-  using K = FenceKind;
   // DSB ISHST; two TLBI; DSB; TLBI VMALLE1IS; DSB; ISB: the second TLBI is issued after 10 and has
   // acted after 310, the third is issued then: 310 + 300. Nobody is interrupted.
-  EXPECT_EQ(sequence({{K::None},
-                      {K::TlbiIpas2le1is},
-                      {K::TlbiIpas2le1is},
-                      {K::Dsb},
-                      {K::TlbiVmalle1is},
-                      {K::Dsb},
-                      {K::None}},
+  EXPECT_EQ(sequence({{stage2::kIsb},
+                      {stage2::kIpas2le1.is},
+                      {stage2::kIpas2le1.is},
+                      {stage2::kDsbIsh},
+                      {stage2::kVmalle1.is},
+                      {stage2::kDsbIsh},
+                      {stage2::kIsb}},
                      {{1, 7}}),
             (std::vector<Cycle>{610, 610, 0, 0}));
   // Without the barrier nobody waits.
-  EXPECT_EQ(sequence({{K::TlbiVmalls12e1is}}), (std::vector<Cycle>{10, 10, 0, 0}));
+  EXPECT_EQ(sequence({{stage2::kVmalls12e1.is}}), (std::vector<Cycle>{10, 10, 0, 0}));
   // Two HFENCE, 200; on the others after 1000, the one of them after 50 more, once for both.
-  EXPECT_EQ(sequence({{K::GvmaAddressVmid}, {K::GvmaAddressVmid}}, {{1, 0}, {2, 50}}),
+  EXPECT_EQ(sequence({{hext::kGvmaAddressVmid.at_once}, {hext::kGvmaAddressVmid.at_once}},
+                     {{1, 0}, {2, 50}}),
             (std::vector<Cycle>{1250, 200, 200, 2}));
   // HINVAL three times: issued after 0, 10, 20, acted after 120; SFENCE.INVAL.IR from 30 to 130.
-  EXPECT_EQ(sequence({{K::SfenceWInval},
-                      {K::HinvalGvmaAddressVmid},
-                      {K::HinvalGvmaAddressVmid},
-                      {K::HinvalGvmaAddressVmid},
-                      {K::SfenceInvalIr}}),
+  EXPECT_EQ(sequence({{hext::kSfenceWInval},
+                      {hext::kGvmaAddressVmid.posted},
+                      {hext::kGvmaAddressVmid.posted},
+                      {hext::kGvmaAddressVmid.posted},
+                      {hext::kSfenceInvalIr}}),
             (std::vector<Cycle>{130, 130, 0, 0}));
 }
 
-u32& price(MachineShape& shape, FenceCost cost) {
-  return shape.fence.own[static_cast<unsigned>(cost)].emplace();
-}
+u32& price(MachineShape& shape, const FenceCost& cost) { return shape.fence.own[&cost]; }
 // One kind after the other has a price that no other has: 7 for it alone, and for others what they
 // cost anyway.
 TEST(FenceUnit, EachOperationHasItsOwnPrice) {
   constexpr struct {
-    FenceKind kind;
-    FenceCost cost;
+    FenceOp op;
+    const FenceCost* cost;
     Cycle general;  ///< of `simple`: 100 on one core, 300 for all; a barrier nothing
-  } kRows[] = {{FenceKind::InveptSingle, FenceCost::InveptSingle, 100},
-               {FenceKind::InveptAll, FenceCost::InveptAll, 100},
-               {FenceKind::InvvpidAddress, FenceCost::InvvpidAddress, 100},
-               {FenceKind::InvvpidSingleKeepGlobals, FenceCost::InvvpidContext, 100},
-               {FenceKind::InvpcidAddress, FenceCost::InvpcidAddress, 100},
-               {FenceKind::InvpcidAll, FenceCost::InvpcidContext, 100},
-               {FenceKind::InvlpgGuest, FenceCost::Invlpg, 100},
-               {FenceKind::MovCr3Guest, FenceCost::MovCr3, 100},
-               {FenceKind::TlbiVae1, FenceCost::TlbiAddress, 100},
-               {FenceKind::TlbiRipas2e1, FenceCost::TlbiRange, 100},
-               {FenceKind::TlbiVmalls12e1, FenceCost::TlbiContext, 100},
-               {FenceKind::TlbiIpas2le1is, FenceCost::TlbiAddressBroadcast, 300},
-               {FenceKind::TlbiRvaale1os, FenceCost::TlbiRangeBroadcast, 300},
-               {FenceKind::TlbiAside1is, FenceCost::TlbiContextBroadcast, 300},
-               {FenceKind::Dsb, FenceCost::Dsb, 0},
-               {FenceKind::GvmaAddressVmid, FenceCost::HfenceGvmaAddress, 100},
-               {FenceKind::GvmaVmid, FenceCost::HfenceGvmaAll, 100},
-               {FenceKind::VvmaAddressAsid, FenceCost::HfenceVvmaAddress, 100},
-               {FenceKind::VvmaAsid, FenceCost::HfenceVvmaAll, 100},
-               {FenceKind::SfenceInvalIr, FenceCost::SfenceInvalIr, 100}};
+  } kRows[] = {{vmx::kInveptSingle, &vmx::kInveptSingleCost, 100},
+               {vmx::kInveptAll, &vmx::kInveptAllCost, 100},
+               {vmx::kInvvpidAddress, &vmx::kInvvpidAddressCost, 100},
+               {vmx::kInvvpidSingleKeepGlobals, &vmx::kInvvpidContextCost, 100},
+               {x86_64::kInvpcidAddress, &x86_64::kInvpcidAddressCost, 100},
+               {x86_64::kInvpcidAll, &x86_64::kInvpcidContextCost, 100},
+               {x86_64::kInvlpg, &x86_64::kInvlpgCost, 100},
+               {x86_64::kMovCr3, &x86_64::kMovCr3Cost, 100},
+               {stage2::kVae1.local, &stage2::kAddressCost, 100},
+               {stage2::kRipas2e1.local, &stage2::kRangeCost, 100},
+               {stage2::kVmalls12e1.local, &stage2::kContextCost, 100},
+               {stage2::kIpas2le1.is, &stage2::kAddressBroadcastCost, 300},
+               {stage2::kRvaale1.os, &stage2::kRangeBroadcastCost, 300},
+               {stage2::kAside1.is, &stage2::kContextBroadcastCost, 300},
+               {stage2::kDsbIsh, &stage2::kDsbCost, 0},
+               {hext::kGvmaAddressVmid.at_once, &hext::kGvmaAddressCost, 100},
+               {hext::kGvmaVmid.at_once, &hext::kGvmaAllCost, 100},
+               {hext::kVvmaAddressAsid.at_once, &hext::kVvmaAddressCost, 100},
+               {hext::kVvmaAsid.at_once, &hext::kVvmaAllCost, 100},
+               {hext::kSfenceInvalIr, &hext::kSfenceInvalIrCost, 100}};
   for (const auto& row : kRows) {
     MachineShape shape = simple();
-    price(shape, row.cost) = 7;
+    price(shape, *row.cost) = 7;
     Machine machine(shape, addrspace::kGiB);
     FenceUnit unit(machine);
     for (const auto& other : kRows) {
       Notice done(machine.wheel());
       const Cycle start = machine.wheel().now();
-      unit.issue(0, {other.kind, 0, 1}, Reach::Own, done, 0);
+      unit.issue(0, {other.op, 0, 1}, Reach::Own, done, 0);
       machine.wheel().run();
       EXPECT_EQ(done.at - start, row.cost == other.cost ? 7 : other.general)
-          << to_string(other.kind) << " where " << to_string(row.kind) << " has a price";
+          << other.op->title() << " where " << row.op->title() << " has a price";
     }
   }
 }
@@ -267,15 +266,15 @@ TEST(FenceUnit, EachOperationHasItsOwnPrice) {
 // the DSB from 25 to 30 waits until 55. TLBI VMALLE1IS then acts at 145, long after its DSB.
 TEST(FenceUnit, ABarrierTakesItsTimeWhileItWaits) {
   MachineShape shape = simple(2);
-  price(shape, FenceCost::TlbiAddressBroadcast) = 40;
-  price(shape, FenceCost::TlbiContextBroadcast) = 90;
-  price(shape, FenceCost::Dsb) = 5;
+  price(shape, stage2::kAddressBroadcastCost) = 40;
+  price(shape, stage2::kContextBroadcastCost) = 90;
+  price(shape, stage2::kDsbCost) = 5;
   Machine machine(shape, addrspace::kGiB);
   FenceUnit unit(machine);
   Notice done(machine.wheel());
-  using K = FenceKind;
-  const std::vector<FenceRequest> fences = {{K::Dsb}, {K::TlbiIpas2e1is}, {K::TlbiIpas2e1is},
-                                            {K::Dsb}, {K::TlbiVmalle1is}, {K::Dsb}};
+  const std::vector<FenceRequest> fences = {{stage2::kDsbIsh},     {stage2::kIpas2e1.is},
+                                            {stage2::kIpas2e1.is}, {stage2::kDsbIsh},
+                                            {stage2::kVmalle1.is}, {stage2::kDsbIsh}};
   EXPECT_EQ(unit.issue_all(0, fences, {}, done, 0).end(), 145u);
   machine.wheel().run();
   EXPECT_EQ(done.at, 145u);
@@ -284,12 +283,12 @@ TEST(FenceUnit, ABarrierTakesItsTimeWhileItWaits) {
 // heard of at 1150.
 TEST(FenceUnit, WaitsForTheAcknowledgementOfThoseThatWereInterrupted) {
   MachineShape shape = simple(2);
-  price(shape, FenceCost::InveptSingle) = 30;
-  price(shape, FenceCost::Acknowledge) = 70;
+  price(shape, vmx::kInveptSingleCost) = 30;
+  price(shape, kAcknowledgeCost) = 70;
   Machine machine(shape, addrspace::kGiB);
   FenceUnit unit(machine);
   Notice done(machine.wheel());
-  const std::vector<FenceRequest> fences = {{FenceKind::InveptSingle}};
+  const std::vector<FenceRequest> fences = {{vmx::kInveptSingle}};
   const std::vector<InterruptTarget> targets = {{1, 50}};
   const FenceUnit::Sequence took = unit.issue_all(0, fences, targets, done, 0);
   EXPECT_EQ(took.own, 30u);
@@ -312,7 +311,7 @@ TEST(FenceUnit, CountsWhatIsFilledAgain) {
   Translation entry;
   entry.guest_shift = entry.nested_shift = entry.held_shift = 12;
   for (const u64 page : {1u, 2u, 3u}) tlb.fill(page << 12, 12, tag, entry);
-  FenceRequest fence{FenceKind::GvmaVmid, 0, 1};
+  FenceRequest fence{hext::kGvmaVmid.at_once, 0, 1};
   fence.engine = true;
   unit.issue_all(0, std::vector<FenceRequest>{fence}, {}, done, 0);
   machine.wheel().run();
@@ -347,10 +346,10 @@ TEST(FenceUnit, PartsOfAFenceOverlapAndEndTogether) {
   issuer.unit = &unit;
   issuer.posted = &posted;
   issuer.done = &done;
-  issuer.fences = {{FenceKind::SfenceWInval},
-                   {FenceKind::HinvalVvmaAddress, 0, 1, 0, 0x1000},
-                   {FenceKind::HinvalVvmaAddress, 0, 1, 0, 0x2000},
-                   {FenceKind::SfenceInvalIr}};
+  issuer.fences = {{hext::kSfenceWInval},
+                   {hext::kVvmaAddress.posted, 0, 1, 0, 0x1000},
+                   {hext::kVvmaAddress.posted, 0, 1, 0, 0x2000},
+                   {hext::kSfenceInvalIr}};
   const Cycle cycles[] = {0, 0, 10, 20};
   for (u32 n = 0; n < 4; ++n) machine.wheel().schedule(cycles[n], issuer, n);
   machine.wheel().run_until(10);
@@ -375,7 +374,7 @@ TEST(FenceUnit, PartsOfAFenceOverlapAndEndTogether) {
 // the first has acted.
 TEST(FenceUnit, ABarrierThatIsCheaperThanWhatItWaitsForWaits) {
   MachineShape shape = simple();
-  price(shape, FenceCost::SfenceInvalIr) = 5;
+  price(shape, hext::kSfenceInvalIrCost) = 5;
   Machine machine(shape, addrspace::kGiB);
   FenceUnit unit(machine);
   Notice posted(machine.wheel());
@@ -384,7 +383,7 @@ TEST(FenceUnit, ABarrierThatIsCheaperThanWhatItWaitsForWaits) {
   issuer.unit = &unit;
   issuer.posted = &posted;
   issuer.done = &done;
-  issuer.fences = {{FenceKind::HinvalGvmaAll}, {FenceKind::SfenceInvalIr}};
+  issuer.fences = {{hext::kGvmaAll.posted}, {hext::kSfenceInvalIr}};
   machine.wheel().schedule(0, issuer, 0);
   machine.wheel().schedule(10, issuer, 1);
   machine.wheel().run();
@@ -392,15 +391,15 @@ TEST(FenceUnit, ABarrierThatIsCheaperThanWhatItWaitsForWaits) {
   EXPECT_EQ(done.at, 100u);
 }
 TEST(FenceUnit, InnerAndOuterShareableFormsBroadcast) {
-  EXPECT_FALSE(is_broadcast(FenceKind::TlbiRvae1));
-  EXPECT_TRUE(is_broadcast(FenceKind::TlbiRvae1is));
-  EXPECT_TRUE(is_broadcast(FenceKind::TlbiRvae1os));
+  EXPECT_FALSE(FenceOp(stage2::kRvae1.local).is_broadcast());
+  EXPECT_TRUE(FenceOp(stage2::kRvae1.is).is_broadcast());
+  EXPECT_TRUE(FenceOp(stage2::kRvae1.os).is_broadcast());
 }
 TEST_F(Fences, ARangeNamesEveryPageInIt) {
   // The guest's large page is kPage and 2 MiB on: a range that ends before it, one that reaches it.
   const u64 before = kPage - 0x8000;
-  EXPECT_EQ(apply({FenceKind::TlbiRvaale1is, 0, 1, 0, before, 0x8000}), 0u);
-  EXPECT_EQ(apply({FenceKind::TlbiRvaale1is, 0, 1, 0, before, 0x9000}), 3u);
+  EXPECT_EQ(apply({stage2::kRvaale1.is, 0, 1, 0, before, 0x8000}), 0u);
+  EXPECT_EQ(apply({stage2::kRvaale1.is, 0, 1, 0, before, 0x9000}), 3u);
 }
 
 TEST(FenceUnit, ReachesOtherCoresOnlyByBroadcastOrInterrupt) {
@@ -410,10 +409,10 @@ TEST(FenceUnit, ReachesOtherCoresOnlyByBroadcastOrInterrupt) {
   const u16 tag = machine.tags().number({0x1000, 1, 1, false});
   TranslationCache<Translation>& other = machine.core(1).mmu->second_tlb();
   other.fill(0x1000, 12, tag, {});
-  unit.issue(0, {FenceKind::InveptAll}, Reach::Own, done, 0);
+  unit.issue(0, {vmx::kInveptAll}, Reach::Own, done, 0);
   machine.wheel().run();
   EXPECT_NE(other.find(0x1000, tag), nullptr);
-  unit.issue(0, {FenceKind::InveptAll}, Reach::Interrupts, done, 0);
+  unit.issue(0, {vmx::kInveptAll}, Reach::Interrupts, done, 0);
   const Cycle issued = machine.wheel().now();
   machine.wheel().run_until(issued + 1099);
   EXPECT_NE(other.find(0x1000, tag), nullptr);

@@ -12,6 +12,7 @@
 #include <map>
 #include <random>
 
+#include "fence_names.hpp"
 #include "nested_world.hpp"
 #include "nestwalk/models/fence_unit.hpp"
 
@@ -33,38 +34,51 @@ constexpr Change kChanges[] = {Change::NestedLeaf, Change::NestedTable, Change::
 
 // The fences that suffice, each list to be executed in order (facts of the manuals: see
 // fence_model.hpp for the sections).
-using Sequences = std::vector<std::vector<FenceKind>>;
+using Sequences = std::vector<std::vector<FenceOp>>;
 Sequences sufficient(Architecture architecture, Change change) {
-  using enum FenceKind;
   switch (architecture) {
     case Architecture::X86_64:
-      if (change == Change::GuestLeaf) return {{InvlpgGuest}, {InvvpidAddress}, {InvpcidAddress}};
-      if (change == Change::GuestTable) return {{InvlpgGuest}, {InvvpidAddress}, {InvpcidSingle}};
-      return {{InveptSingle}, {InveptAll}};
+      if (change == Change::GuestLeaf)
+        return {{x86_64::kInvlpg}, {vmx::kInvvpidAddress}, {x86_64::kInvpcidAddress}};
+      if (change == Change::GuestTable)
+        return {{x86_64::kInvlpg}, {vmx::kInvvpidAddress}, {x86_64::kInvpcidSingle}};
+      return {{vmx::kInveptSingle}, {vmx::kInveptAll}};
     case Architecture::AArch64:
       switch (change) {
         case Change::NestedLeaf:
         case Change::PlaceOfGuestTable:
-          return {{TlbiIpas2le1is, TlbiVmalle1is}, {TlbiRipas2le1os, TlbiVmalle1}};
+          return {{stage2::kIpas2le1.is, stage2::kVmalle1.is},
+                  {stage2::kRipas2le1.os, stage2::kVmalle1.local}};
         case Change::NestedTable:
-          return {{TlbiIpas2e1is, TlbiVmalle1is}, {TlbiRipas2e1, TlbiVmalle1os}};
+          return {{stage2::kIpas2e1.is, stage2::kVmalle1.is},
+                  {stage2::kRipas2e1.local, stage2::kVmalle1.os}};
         case Change::GuestLeaf:
-          return {{TlbiVale1is}, {TlbiVaale1}, {TlbiRvae1os}, {TlbiRvaale1is}};
+          return {{stage2::kVale1.is},
+                  {stage2::kVaale1.local},
+                  {stage2::kRvae1.os},
+                  {stage2::kRvaale1.is}};
         case Change::GuestTable:
-          return {{TlbiVae1is}, {TlbiVaae1}, {TlbiRvae1os}, {TlbiAside1}};
+          return {{stage2::kVae1.is},
+                  {stage2::kVaae1.local},
+                  {stage2::kRvae1.os},
+                  {stage2::kAside1.local}};
       }
       break;
     case Architecture::RiscV64:
       switch (change) {
         case Change::NestedLeaf:
         case Change::PlaceOfGuestTable:
-          return {{GvmaAddress}, {GvmaAddressVmid}, {HinvalGvmaAddressVmid}};
+          return {{hext::kGvmaAddress.at_once},
+                  {hext::kGvmaAddressVmid.at_once},
+                  {hext::kGvmaAddressVmid.posted}};
         case Change::NestedTable:
-          return {{GvmaVmid}, {GvmaAll}};
+          return {{hext::kGvmaVmid.at_once}, {hext::kGvmaAll.at_once}};
         case Change::GuestLeaf:
-          return {{VvmaAddress}, {VvmaAddressAsid}, {HinvalVvmaAddressAsid}};
+          return {{hext::kVvmaAddress.at_once},
+                  {hext::kVvmaAddressAsid.at_once},
+                  {hext::kVvmaAddressAsid.posted}};
         case Change::GuestTable:
-          return {{VvmaAsid}, {VvmaAll}};
+          return {{hext::kVvmaAsid.at_once}, {hext::kVvmaAll.at_once}};
       }
       break;
   }
@@ -301,9 +315,9 @@ class Changing {
 
   void issue(Change what, u64 address) {
     const Sequences sequences = sufficient(G::kArchitecture, what);
-    for (const FenceKind kind : sequences[pick(sequences.size())]) {
+    for (const FenceOp op : sequences[pick(sequences.size())]) {
       const Regime& regime = world_.regime;
-      apply_fence({kind, regime.nested.root, regime.vmid, regime.asid, address}, mmu_, world_.tags);
+      apply_fence({op, regime.nested.root, regime.vmid, regime.asid, address}, mmu_, world_.tags);
     }
   }
 

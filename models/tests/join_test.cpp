@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "nested_world.hpp"
+#include "nestwalk/machines/entry_format_of.hpp"
 #include "nestwalk/models/mmu.hpp"
 
 namespace nestwalk::models {

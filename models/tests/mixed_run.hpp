@@ -9,10 +9,12 @@
 #include <random>
 #include <sstream>
 
+#include "fence_names.hpp"
 #include "nested_world.hpp"
+#include "nestwalk/machines/entry_format_of.hpp"
+#include "nestwalk/machines/preset.hpp"
 #include "nestwalk/models/fence_unit.hpp"
 #include "nestwalk/models/machine.hpp"
-#include "nestwalk/models/preset.hpp"
 
 namespace nestwalk::models {
 
@@ -22,8 +24,7 @@ using Quantum = Cycle;
 template <class G, class N>
 class MixedRun {
  public:
-  MixedRun(const MachineShape& shape, const Geometry& guest, const Geometry& nested,
-           FenceKind first, FenceKind last, u64 seed)
+  MixedRun(const MachineShape& shape, const Geometry& guest, const Geometry& nested, u64 seed)
       : machine_(shape, addrspace::kGiB),
         capabilities_(test_machine(G::kArchitecture, false)),
         hal_(machine_.memory(), capabilities_),
@@ -32,8 +33,7 @@ class MixedRun {
         guest_format_(capabilities_),
         nested_format_(capabilities_),
         fences_(machine_),
-        first_(first),
-        last_(last),
+        ops_(fences_of(G::kArchitecture)),
         random_(seed) {
     for (u16 n = 0; n < 2; ++n) {
       guests_.push_back(*Guest::create(guest_hal_, guest));
@@ -166,10 +166,8 @@ class MixedRun {
           request_.access == AccessKind::Write, *this, 0, served_);
     }
     bool fence() {
-      const unsigned first = static_cast<unsigned>(run_.first_);
-      const unsigned count = static_cast<unsigned>(run_.last_) - first + 1;
       FenceRequest request;
-      request.kind = static_cast<FenceKind>(first + random_() % count);
+      request.op = run_.ops_[random_() % run_.ops_.size()];
       request.root = mmu_.regime().nested.root;
       request.vmid = 1;
       request.asid = static_cast<u16>(1 + random_() % 2);
@@ -221,7 +219,7 @@ class MixedRun {
   EntryFormatOf<N> nested_format_;
   std::vector<Regime> spaces_;
   FenceUnit fences_;
-  FenceKind first_, last_;
+  std::vector<FenceOp> ops_;
   std::mt19937_64 random_;
   std::vector<std::unique_ptr<Runner>> runners_;
 };
@@ -231,23 +229,19 @@ inline std::string mixed_run(const std::string& preset, u64 seed, Quantum quantu
   using namespace addrspace;
   MachineShape shape = load_preset(NESTWALK_PRESETS "/" + preset + ".json").shape;
   shape.cores = 4;
-  switch (shape.architecture) {
+  switch (shape.extension->isa->architecture) {
     case Architecture::X86_64:
-      return MixedRun<LongMode, Ept>(shape, *LongMode::geometry(4), *Ept::geometry(4),
-                                     FenceKind::InveptSingle, FenceKind::InvpcidAllKeepGlobals,
-                                     seed)
+      return MixedRun<LongMode, Ept>(shape, *LongMode::geometry(4), *Ept::geometry(4), seed)
           .statistics(quantum);
     case Architecture::AArch64:
       using S1 = Stage1<Granule::k4K>;
       using S2 = Stage2<Granule::k4K>;
-      return MixedRun<S1, S2>(shape, *S1::geometry(48), *S2::geometry(40), FenceKind::TlbiIpas2e1,
-                              FenceKind::TlbiAlle2os, seed)
+      return MixedRun<S1, S2>(shape, *S1::geometry(48), *S2::geometry(40), seed)
           .statistics(quantum);
     case Architecture::RiscV64:
       break;
   }
-  return MixedRun<Sv, GStage>(shape, *Sv::geometry(3), *GStage::geometry(3), FenceKind::VvmaAll,
-                              FenceKind::SfenceInvalIr, seed)
+  return MixedRun<Sv, GStage>(shape, *Sv::geometry(3), *GStage::geometry(3), seed)
       .statistics(quantum);
 }
 

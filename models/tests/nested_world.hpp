@@ -11,6 +11,7 @@
 
 #include "full_machine.hpp"
 #include "nestwalk/addrspace/page_table.hpp"
+#include "nestwalk/machines/entry_format_of.hpp"
 #include "nestwalk/models/sim_hal.hpp"
 #include "nestwalk/models/walker.hpp"
 

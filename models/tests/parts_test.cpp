@@ -15,9 +15,11 @@
 #include <map>
 #include <random>
 
+#include "fence_names.hpp"
+#include "nestwalk/machines/entry_format_of.hpp"
+#include "nestwalk/machines/preset.hpp"
 #include "nestwalk/models/foresight.hpp"
 #include "nestwalk/models/host_memory.hpp"
-#include "nestwalk/models/preset.hpp"
 #include "nestwalk/models/regime.hpp"
 #include "nestwalk/models/translation_cache.hpp"
 #include "nestwalk/models/wheel.hpp"
@@ -427,12 +429,12 @@ TEST(Presets, NameWhatOperationsOfTheArchitectureCost) {
   const Preset preset = parse_preset(
       simple_with(R"("invlpg": [113, "measured somewhere"], "kick": [9, "guess"])"), "mine.json");
   const FenceShape& fence = preset.shape.fence;
-  EXPECT_EQ(fence.cycles(FenceCost::Invlpg), 113u);
-  EXPECT_EQ(fence.cycles(FenceCost::InveptAll), 100u);  // local_cycles
-  EXPECT_EQ(fence.cycles(FenceCost::TlbiRangeBroadcast), 300u);
-  EXPECT_EQ(fence.cycles(FenceCost::Dsb), 0u);
-  EXPECT_EQ(fence.cycles_or(FenceCost::Kick, 500), 9u);
-  EXPECT_EQ(fence.cycles_or(FenceCost::Acknowledge, 500), 500u);
+  EXPECT_EQ(fence.cycles(&addrspace::x86_64::kInvlpgCost), 113u);
+  EXPECT_EQ(fence.cycles(&addrspace::vmx::kInveptAllCost), 100u);  // local_cycles
+  EXPECT_EQ(fence.cycles(&addrspace::stage2::kRangeBroadcastCost), 300u);
+  EXPECT_EQ(fence.cycles(&addrspace::stage2::kDsbCost), 0u);
+  EXPECT_EQ(fence.cycles_or(kKickCost, 500), 9u);
+  EXPECT_EQ(fence.cycles_or(kAcknowledgeCost, 500), 500u);
   const auto named = [](const PresetSource& each) { return each.path == "fence.cycles.invlpg"; };
   const auto source = std::find_if(preset.sources.begin(), preset.sources.end(), named);
   ASSERT_NE(source, preset.sources.end());

@@ -16,11 +16,12 @@
 
 #include <gtest/gtest.h>
 
+#include "fence_names.hpp"
 #include "guest_tables.hpp"
+#include "nestwalk/machines/preset.hpp"
 #include "nestwalk/models/fence_unit.hpp"
 #include "nestwalk/models/machine.hpp"
 #include "nestwalk/models/player.hpp"
-#include "nestwalk/models/preset.hpp"
 
 namespace nestwalk::models {
 namespace {
@@ -187,7 +188,7 @@ TEST_F(Timeline, InvvpidInTheMiddleLeavesTheNestedWalkCache) {
   Player player(machine, 0, Player::Data::Skip);
   const Mmu::Request accesses[] = {page(0)};
   player.play(accesses, 0);
-  FenceAt fence(machine, {FenceKind::InvvpidSingle, 0, 1});
+  FenceAt fence(machine, {vmx::kInvvpidSingle, 0, 1});
   machine.wheel().schedule(400, fence, 0);
   // It acts in 500. In 613 the walk begins again: 3, and EPT level 1 from L2, 10.
   expect_finished_at(player, kColdTranslation + 13);
@@ -197,7 +198,7 @@ TEST_F(Timeline, InveptInTheMiddleTakesTheNestedWalkCacheToo) {
   Player player(machine, 0, Player::Data::Skip);
   const Mmu::Request accesses[] = {page(0)};
   player.play(accesses, 0);
-  FenceAt fence(machine, {FenceKind::InveptSingle, tables.regime.nested.root});
+  FenceAt fence(machine, {vmx::kInveptSingle, tables.regime.nested.root});
   machine.wheel().schedule(400, fence, 0);
   // In 613: 3, and EPT levels 3, 2 and 1 from L2, 10 each.
   expect_finished_at(player, kColdTranslation + 33);
@@ -211,7 +212,7 @@ TEST_F(Timeline, AFenceInTheLastCycleMakesTheWalkBeginAgain) {
   Player player(machine, 0, Player::Data::Skip);
   const Mmu::Request accesses[] = {page(0)};
   player.play(accesses, 0);
-  FenceAt fence(machine, {FenceKind::InvvpidSingle, 0, 1});
+  FenceAt fence(machine, {vmx::kInvvpidSingle, 0, 1});
   machine.wheel().schedule(kColdTranslation - 100, fence, 0);
   expect_finished_at(player, kColdTranslation + 1 + 4 * (1 + 10) + 12);
 }
@@ -220,7 +221,7 @@ TEST_F(Timeline, AFenceAfterItTakesWhatItCached) {
   Player player(machine, 0, Player::Data::Skip);
   const Mmu::Request accesses[] = {page(0)};
   player.play(accesses, 0);
-  FenceAt fence(machine, {FenceKind::InvvpidSingle, 0, 1});
+  FenceAt fence(machine, {vmx::kInvvpidSingle, 0, 1});
   machine.wheel().schedule(kColdTranslation - 99, fence, 0);
   expect_finished_at(player, kColdTranslation);
   EXPECT_NE(mmu().data_tlb().find(GuestTables::kBase, tables.regime.combined), nullptr);

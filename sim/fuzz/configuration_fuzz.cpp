@@ -9,7 +9,7 @@
 #include "../../models/testing/json_mutator.hpp"
 #include "command_line.hpp"
 #include "memory_file.hpp"
-#include "nestwalk/models/preset.hpp"
+#include "nestwalk/machines/preset.hpp"
 #include "nestwalk/software/host_space.hpp"
 #include "schema.hpp"
 

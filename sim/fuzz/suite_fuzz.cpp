@@ -8,7 +8,7 @@
 
 #include "../../models/testing/json_mutator.hpp"
 #include "memory_file.hpp"
-#include "nestwalk/models/preset.hpp"
+#include "nestwalk/machines/preset.hpp"
 #include "nestwalk/traces/writer.hpp"
 
 namespace nestwalk::sim {

@@ -7,6 +7,7 @@
 #include "check_trace.hpp"
 #include "commands.hpp"
 #include "findings.hpp"
+#include "nestwalk/machines/extensions.hpp"
 #include "output.hpp"
 
 namespace nestwalk::sim {
@@ -34,7 +35,7 @@ int run(const CommandLine& line) {
   if (line.has("storm") || is_trace(inputs[0])) return check_traces(line, inputs);
   line.found("on logs");
   const std::string& log = inputs[0];
-  checker::LogReader reader;
+  checker::LogReader reader(models::extensions());
   checker::Checker checker;
   check_log(log, reader, checker);
   const FindingsView view{line.has("json"), line.has("details")};

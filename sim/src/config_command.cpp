@@ -103,9 +103,10 @@ Json presets_known() {
   Json presets = Json::array();
   for (const std::string& name : preset_names()) {
     const models::Preset preset = models::load_preset(preset_file(name));
-    presets.push_back({{"name", name},
-                       {"architecture", addrspace::to_string(preset.shape.architecture)},
-                       {"about", preset.shape.about}});
+    presets.push_back(
+        {{"name", name},
+         {"architecture", addrspace::to_string(preset.shape.extension->isa->architecture)},
+         {"about", preset.shape.about}});
   }
   return presets;
 }

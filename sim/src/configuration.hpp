@@ -7,7 +7,7 @@
 
 #include <map>
 
-#include "nestwalk/models/preset.hpp"
+#include "nestwalk/machines/preset.hpp"
 #include "nestwalk/software/shape.hpp"
 #include "nestwalk/traces/header.hpp"
 #include "parameter.hpp"

@@ -9,7 +9,7 @@
 #include <new>
 #include <system_error>
 
-#include "nestwalk/models/preset.hpp"
+#include "nestwalk/machines/preset.hpp"
 #include "nestwalk/software/host_space.hpp"
 #include "nestwalk/traces/error.hpp"
 

@@ -47,8 +47,7 @@ void FenceFeed::freed(u32 core, Hpa first, u64 bytes) {
 }
 
 void FenceFeed::executed(u32 core, const addrspace::Fence& fence) {
-  const models::FenceKind kind = models::from_engine(fence, board_.core(core).mmu->regime()).kind;
-  checker::tell(events_, now(core), fence, vm_, board_.fence().cycles(models::cost_of(kind)));
+  checker::tell(events_, now(core), fence, vm_, board_.fence().cycles(fence.op->cost));
 }
 
 void FenceFeed::accessed(u32 core, Gva address, std::optional<Gpa> guest_physical, Hpa host,

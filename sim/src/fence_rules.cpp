@@ -6,12 +6,12 @@
 #include <algorithm>
 
 #include "command_line.hpp"
+#include "nestwalk/machines/extensions.hpp"
 #include "nestwalk/models/nearest.hpp"
 
 namespace nestwalk::sim {
 namespace {
 
-using addrspace::Architecture;
 using addrspace::Changes;
 using addrspace::FenceOp;
 using addrspace::FenceRule;
@@ -34,15 +34,14 @@ constexpr ChangeName kChanges[] = {
     {"spurious", change::kSpurious},
 };
 constexpr const char* kTable = "table";
-constexpr const char* kArchitectures[] = {"x86_64", "aarch64", "riscv64"};
 
 class RulesReader {
  public:
-  RulesReader(Architecture architecture, std::string where)
-      : architecture_(architecture), where_(std::move(where)) {
-    for (unsigned n = 0; n < addrspace::kFenceOpCount; ++n) {
-      const addrspace::FenceTraits& traits = addrspace::traits_of(static_cast<FenceOp>(n));
-      if (traits.architecture == architecture) instructions_.push_back(traits.mnemonic);
+  RulesReader(const models::Extension& extension, std::string where) : where_(std::move(where)) {
+    for (const FenceOp op : extension.fences) {
+      if (!op->has(addrspace::fence::kForChanges)) continue;
+      instructions_.push_back(op->name.c_str());
+      ops_.push_back(op);
     }
     for (const ChangeName& row : kChanges) changes_.push_back(row.name);
     changes_.push_back(kTable);
@@ -101,16 +100,11 @@ class RulesReader {
                        std::to_string(listed.size()));
     }
     for (const std::string& word : listed) {
-      unsigned n = 0;
-      while (n < addrspace::kFenceOpCount &&
-             (addrspace::traits_of(static_cast<FenceOp>(n)).architecture != architecture_ ||
-              word != addrspace::traits_of(static_cast<FenceOp>(n)).mnemonic)) {
-        ++n;
-      }
-      if (n == addrspace::kFenceOpCount) {
+      const auto at = std::find(instructions_.begin(), instructions_.end(), word);
+      if (at == instructions_.end()) {
         fail(path + "." + key, "an instruction", word, instructions_);
       }
-      found.ops[found.count++] = static_cast<FenceOp>(n);
+      found.ops[found.count++] = ops_[static_cast<std::size_t>(at - instructions_.begin())];
     }
     return found;
   }
@@ -130,11 +124,16 @@ class RulesReader {
                      "'; did you mean '" + models::nearest(found, known) + "'?");
   }
 
-  Architecture architecture_;
   std::string where_;
   std::vector<std::string> instructions_;
+  std::vector<FenceOp> ops_;
   std::vector<std::string> changes_;
 };
+
+/// Rules are by architecture.
+const char* key_of(const models::Extension& extension) {
+  return to_string(extension.isa->architecture);
+}
 
 bool flag(const Json& json, const char* key, bool standard, const std::string& where) {
   const Json found = json.value(key, Json(standard));
@@ -146,23 +145,25 @@ bool flag(const Json& json, const char* key, bool standard, const std::string& w
 
 }  // namespace
 
-FenceRules parse_fence_rules(const Json& json, Architecture architecture,
+FenceRules parse_fence_rules(const Json& json, const models::Extension& extension,
                              const std::string& where) {
-  const RulesReader reader(architecture, where);
-  reader.keys(json, "rules", {"name", "interrupts", "deferred", "x86_64", "aarch64", "riscv64"});
+  const RulesReader reader(extension, where);
+  std::vector<std::string> keys = {"name", "interrupts", "deferred"};
+  for (const models::Extension* each : models::extensions()) keys.push_back(key_of(*each));
+  reader.keys(json, "rules", keys);
   if (json.contains("name") && !json["name"].is_string()) {
     throw UsageError(where + ": name: expected a text, found " + json["name"].dump());
   }
   FenceRules rules;
   rules.interrupts = flag(json, "interrupts", true, where);
   rules.deferred = flag(json, "deferred", false, where);
-  const char* const key = kArchitectures[static_cast<unsigned>(architecture)];
+  const std::string key = key_of(extension);
   if (!json.contains(key) || !json[key].is_array()) {
     throw UsageError(where + ": " + key + ": expected a list of rules, found " +
                      (json.contains(key) ? json[key].dump() : "nothing"));
   }
   for (std::size_t n = 0; n < json[key].size(); ++n) {
-    rules.rules.push_back(reader.rule(json[key][n], std::string(key) + "." + std::to_string(n)));
+    rules.rules.push_back(reader.rule(json[key][n], key + "." + std::to_string(n)));
   }
   return rules;
 }

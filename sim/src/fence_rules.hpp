@@ -27,7 +27,7 @@ struct FenceRules {
 };
 
 /// Throws UsageError, which begins with `where` and says what was expected.
-FenceRules parse_fence_rules(const Json& json, addrspace::Architecture architecture,
+FenceRules parse_fence_rules(const Json& json, const models::Extension& extension,
                              const std::string& where);
 
 }  // namespace nestwalk::sim

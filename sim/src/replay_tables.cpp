@@ -5,14 +5,12 @@
 
 #include <cstring>
 
-#include "nestwalk/models/entry_format.hpp"
+#include "nestwalk/machines/entry_format_of.hpp"
 #include "nestwalk/traces/error.hpp"
 
 namespace nestwalk::sim {
 
-using addrspace::Architecture;
 using addrspace::u16;
-using addrspace::u64;
 using models::EntryFormatOf;
 
 namespace {
@@ -33,7 +31,7 @@ addrspace::Capabilities any_machine() {
 // AMD's nested tables have the format of the first stage's; what is kept in them is what EPT keeps
 // (APM vol. 2, "Nested Paging": walks of guest tables count as writes).
 models::StageRules amd_nested_rules() {
-  models::StageRules rules = models::stage_rules(Architecture::X86_64, true, true);
+  models::StageRules rules = models::kVmx.rules.of(true);
   rules.users_only = true;
   return rules;
 }
@@ -41,7 +39,8 @@ models::StageRules amd_nested_rules() {
 const models::EntryFormat& format_of(traces::TableFormat format, bool nested) {
   using addrspace::LongMode;
   static const EntryFormatOf<LongMode> kLongMode(any_machine());
-  static const EntryFormatOf<LongMode> kNested(LongMode(any_machine()), amd_nested_rules());
+  static const EntryFormatOf<LongMode> kNested(LongMode(any_machine()), amd_nested_rules(),
+                                               &models::kVmx);
   static const EntryFormatOf<addrspace::Stage1<addrspace::Granule::k4K>> kStage1(any_machine());
   static const EntryFormatOf<addrspace::Stage2<addrspace::Granule::k4K>> kStage2(any_machine());
   static const EntryFormatOf<addrspace::Sv> kSv(any_machine());
@@ -65,25 +64,6 @@ models::Stage stage_of(const std::optional<traces::TableRoot>& root, bool nested
   return {&format_of(root->format, nested), root->shape, root->address};
 }
 
-u64 value_of(const traces::Registers& registers, const char* name) {
-  const auto found = registers.find(name);
-  return found == registers.end() ? 0 : found->second;
-}
-
-u16 asid_of(Architecture architecture, const traces::Registers& registers) {
-  switch (architecture) {
-    case Architecture::X86_64:
-      return (value_of(registers, "CR4") >> 17 & 1) != 0  // PCIDE
-                 ? static_cast<u16>(value_of(registers, "CR3") & 0xfff)
-                 : u16{0};
-    case Architecture::AArch64:
-      return static_cast<u16>(value_of(registers, "TTBR0_EL1") >> 48);
-    case Architecture::RiscV64:
-      return static_cast<u16>(value_of(registers, "satp") >> 44);
-  }
-  return 0;
-}
-
 }  // namespace
 
 RecordedRoots::RecordedRoots(const traces::Header& header, bool both,
@@ -91,7 +71,7 @@ RecordedRoots::RecordedRoots(const traces::Header& header, bool both,
     : architecture_(*header.architecture),
       both_(both),
       registers_(registers),
-      asid_(asid_of(architecture_, registers)),
+      asid_(traces::asid_of(architecture_, registers)),
       known_(registers_known) {}
 
 software::TableRoots RecordedRoots::roots() const {
@@ -101,7 +81,7 @@ software::TableRoots RecordedRoots::roots() const {
   roots.known = known_;
   roots.asid = asid_;
   roots.guest = stage_of(guest.lower, false);
-  if (architecture_ == Architecture::AArch64) roots.guest_upper = stage_of(guest.upper, false);
+  if (models::isa_of(architecture_).has_halves) roots.guest_upper = stage_of(guest.upper, false);
   // The other half has no tables then, and no translations.
   if (!roots.guest.on()) roots.guest = roots.guest_upper;
   if (both_) {
@@ -124,7 +104,7 @@ bool RecordedRoots::follow(const traces::Event& event) {
   // A root register that comes as a whole says all that a space record says.
   if (control->name == "satp") {
     root_.reset();
-    asid_ = asid_of(architecture_, registers_);
+    asid_ = traces::asid_of(architecture_, registers_);
   }
   return true;
 }

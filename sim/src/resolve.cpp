@@ -102,7 +102,8 @@ void Configuration::resolve_guest(const traces::Header& trace, const models::Mac
     throw UsageError("guest.tables is " + tables +
                      ", but the trace has no guest-physical addresses");
   }
-  if (guest.tables == GuestTables::Replayed && trace.architecture != machine.architecture) {
+  if (guest.tables == GuestTables::Replayed &&
+      trace.architecture != machine.extension->isa->architecture) {
     throw UsageError(
         "guest.tables is replayed, but the trace is not of the machine's architecture");
   }
@@ -111,8 +112,7 @@ void Configuration::resolve_guest(const traces::Header& trace, const models::Mac
   guest.large_pages = flag("guest.large_pages");
   if (document_["guest"]["levels"] == "auto") {
     const u64 theirs = levels_of(trace).value_or(4);
-    const bool there =
-        software::has_guest_levels(machine.architecture, static_cast<unsigned>(theirs));
+    const bool there = machine.extension->isa->has_levels(static_cast<unsigned>(theirs));
     put("guest.levels", there ? theirs : 4, "auto");  // every architecture has four
   }
   guest.levels = static_cast<u8>(number("guest.levels"));
@@ -151,9 +151,9 @@ void Configuration::resolve_fences(software::HypervisorShape& hypervisor) {
   const Json& rules = document_["hypervisor"]["fence_rules"];
   // Those that are not used are checked as well.
   if (fences == "rules" || !rules.is_null()) {
-    const addrspace::Architecture architecture =
-        models::parse_preset(document_["machine"].dump(), preset_file_).shape.architecture;
-    const FenceRules own = parse_fence_rules(rules, architecture, "hypervisor.fence_rules");
+    const models::Extension& extension =
+        *models::parse_preset(document_["machine"].dump(), preset_file_).shape.extension;
+    const FenceRules own = parse_fence_rules(rules, extension, "hypervisor.fence_rules");
     if (fences != "rules") return;
     hypervisor.fences = {.name = "rules",
                          .source = addrspace::FencePolicy::Source::Rules,

@@ -3,7 +3,7 @@
 
 #include "schema.hpp"
 
-#include "nestwalk/models/preset.hpp"
+#include "nestwalk/machines/preset.hpp"
 #include "report.hpp"
 
 namespace nestwalk::sim {

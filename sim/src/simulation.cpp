@@ -7,8 +7,6 @@
 #include <chrono>
 #include <stdexcept>
 
-#include "nestwalk/software/guest_fences.hpp"
-
 namespace nestwalk::sim {
 
 using addrspace::Architecture;
@@ -47,15 +45,14 @@ constexpr u32 kOwnTags = 8;
 // come under each VMID where these change hands.
 u16 asids_for_each(const RunShape& shape, u32 vcpus) {
   const auto guests = static_cast<u32>(shape.vms.size());
-  const bool by_root = shape.machine.architecture == Architecture::X86_64;
+  const bool by_root = shape.machine.extension->tags_by_root;
   const u32 vmids = std::min<u32>(guests, shape.vmids);
   const u32 there_are = models::Tags::kMost / (by_root && vmids < guests ? guests * vmids : vmids);
   if (there_are < kOwnTags + vcpus + 1) {
     throw software::ShapeError(std::to_string(guests) + " guests under " + std::to_string(vmids) +
                                " VMIDs (host.vmids) have too few ASIDs");
   }
-  return std::min(software::most_asids(shape.machine.architecture),
-                  static_cast<u16>(there_are - kOwnTags));
+  return std::min(shape.machine.extension->isa->most_asids, static_cast<u16>(there_are - kOwnTags));
 }
 
 }  // namespace

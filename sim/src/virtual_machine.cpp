@@ -40,8 +40,7 @@ std::vector<MemoryRange> memory_of(const VmShape& vm) {
 }
 
 addrspace::Capabilities capabilities_of(const VmShape& vm, const models::MachineShape& machine) {
-  addrspace::Capabilities all =
-      software::capabilities(machine.architecture, vm.hypervisor.hardware_dirty);
+  addrspace::Capabilities all = machine.extension->capabilities(vm.hypervisor.hardware_dirty);
   all.tlbi_range = machine.fence.tlbi_range;
   all.svinval = machine.fence.svinval;
   return all;
@@ -70,15 +69,15 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, const 
       warmup_(run.part.warmup),
       first_core_(first_vcpu % run.cores),
       memory_(memory_of(shape)),
-      recording_(board_.memory(), run.machine.architecture, policy_of(shape_.hypervisor),
+      recording_(board_.memory(), *run.machine.extension, policy_of(shape_.hypervisor),
                  capabilities_of(shape, run.machine), shape.hypervisor.drop_fence) {
   using software::GuestTables;
-  const auto architecture = run.machine.architecture;
+  const models::Extension& extension = *run.machine.extension;
   const models::SoftwareShape& costs = run.machine.software;
   software::Vmids::Holder holder;
   host.vmids.renew(holder);
   const u16 vmid = holder.tag;
-  space_ = make_host_space(architecture, shape.hypervisor, end_of(memory_), vmid, recording_);
+  space_ = make_host_space(extension, shape.hypervisor, end_of(memory_), vmid, recording_);
   hypervisor_ = std::make_unique<software::Hypervisor>(
       board_, host.fences, *space_, recording_, costs, host.cores, host.vmids, holder, first_core_);
   for (const MemoryRange& device : shape.guest.mmio) {
@@ -87,7 +86,7 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, const 
     });
   }
   if (has_kernel(shape.guest.tables)) {
-    if (!software::has_guest_levels(architecture, shape.guest.levels)) {
+    if (!extension.isa->has_levels(shape.guest.levels)) {
       throw software::ShapeError("there are no guest tables with " +
                                  std::to_string(shape.guest.levels) + " levels");
     }

@@ -156,6 +156,20 @@ std::optional<TableRoot> host_root(Architecture architecture, const Registers& r
   return root;
 }
 
+u16 asid_of(Architecture architecture, const Registers& registers) {
+  switch (architecture) {
+    case Architecture::X86_64:
+      return field(value_of(registers, "CR4"), 17, 1) != 0  // PCIDE
+                 ? static_cast<u16>(field(value_of(registers, "CR3"), 0, 12))
+                 : u16{0};
+    case Architecture::AArch64:
+      return static_cast<u16>(value_of(registers, "TTBR0_EL1") >> 48);
+    case Architecture::RiscV64:
+      return static_cast<u16>(value_of(registers, "satp") >> 44);
+  }
+  return 0;
+}
+
 std::string format_name(const std::optional<TableRoot>& root) {
   if (!root) return "";
   const Architecture architecture =

@@ -13,7 +13,7 @@
 
 #include "image_hal.hpp"
 #include "nestwalk/addrspace/page_table.hpp"
-#include "nestwalk/models/entry_format.hpp"
+#include "nestwalk/machines/entry_format_of.hpp"
 
 namespace nestwalk::baremetal {
 

@@ -23,19 +23,25 @@ cat >"$work/ops.cpp" <<'CPP'
 #include "nestwalk/addrspace/fence_execute.hpp"
 using namespace nestwalk::addrspace;
 #if defined(__aarch64__)
-#define OP(name)                                                \
-  extern "C" void use_##name(u64 operand) { execute(Fence{FenceOp::name, 0, operand}); }
-OP(TlbiRipas2e1is) OP(TlbiRipas2le1is) OP(TlbiIpas2e1) OP(TlbiIpas2le1) OP(TlbiVmalle1)
-OP(TlbiVmalls12e1) OP(TlbiAlle1is)
-#else
-#define OP(name)                                                              \
-  extern "C" void use_##name(u64 operand, u16 vmid) {                         \
-    execute(Fence{FenceOp::name, vmid, operand});                             \
+using namespace stage2;
+#define OP(form, domain)                              \
+  extern "C" void use_##form##_##domain(u64 operand) { \
+    execute(Fence{form.domain, 0, operand});           \
   }
-OP(HfenceGvmaAddress) OP(HfenceGvmaVmid) OP(HfenceGvmaAll) OP(HfenceVvmaAll) OP(SfenceWInval)
-OP(HinvalGvmaAddress) OP(HinvalGvmaAll) OP(HinvalVvmaAll) OP(SfenceInvalIr)
+OP(kRipas2e1, is) OP(kRipas2le1, is) OP(kIpas2e1, local) OP(kIpas2le1, local) OP(kVmalle1, local)
+OP(kVmalls12e1, local) OP(kAlle1, is)
+#else
+using namespace hext;
+#define OP(form, when)                                          \
+  extern "C" void use_##form##_##when(u64 operand, u16 vmid) {   \
+    execute(Fence{form.when, vmid, operand});                    \
+  }
+OP(kGvmaAddressVmid, at_once) OP(kGvmaVmid, at_once) OP(kGvmaAll, at_once) OP(kVvmaAll, at_once)
+OP(kGvmaAddressVmid, posted) OP(kGvmaAll, posted) OP(kVvmaAll, posted)
+extern "C" void use_sfence_w_inval() { execute(Fence{kSfenceWInval}); }
+extern "C" void use_sfence_inval_ir() { execute(Fence{kSfenceInvalIr}); }
 // In a0, so that a1 is free.
-extern "C" void use_HinvalGvmaVmid(u16 vmid) { execute(Fence{FenceOp::HinvalGvmaVmid, vmid}); }
+extern "C" void use_hinval_vmid(u16 vmid) { execute(Fence{kGvmaVmid.posted, vmid}); }
 #endif
 CPP
 "$prefix-g++" -std=c++20 -O2 -ffreestanding -fno-exceptions -fno-rtti -I"$addrspace/include" \

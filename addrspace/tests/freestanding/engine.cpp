@@ -321,9 +321,9 @@ void print_the_rest(u64 number, Tally& tally) {
   tally.add_text(to_string(class_of(static_cast<Error>(number % kErrorCount))));
   tally.add_text(to_string(static_cast<Architecture>(number % 3)));
   tally.add_text(to_string(*kFencePolicies[number % 7]));
-  const Fence fence{static_cast<FenceOp>(number % kFenceOpCount)};
+  const Fence fence{stage2::kFences[number % (sizeof(stage2::kFences) / sizeof(FenceOp))]};
   tally.add_text(to_text(fence).c_str());
-  tally.add(is_broadcast(fence.op));
+  tally.add(fence.op.is_broadcast());
 }
 
 void use_devices(u64 number, Tally& tally) {

@@ -10,6 +10,7 @@
 
 #include "nestwalk/checker/checker.hpp"
 #include "nestwalk/checker/log.hpp"
+#include "nestwalk/machines/extensions.hpp"
 
 extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t most);
 
@@ -35,7 +36,7 @@ std::string joined(const Words& parts, char with) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace nestwalk::checker;
   std::istringstream in(std::string(reinterpret_cast<const char*>(data), size));
-  LogReader reader;
+  LogReader reader(nestwalk::models::extensions());
   Checker checker;
   try {
     reader.read(in, "log", checker);

@@ -28,7 +28,7 @@ void Attempts::add(u64 order, u32 processor, const FenceRequest& request, bool f
   const Attempt& attempt = all_.back();
   Group& group = groups_[key_of(request)];
   (fits ? group.fitting : group.others).push_back(&attempt);
-  if (row_of(request).address == By::GuestPhysical) {
+  if (row_of(request).by == By::GuestPhysical) {
     group.by_address.add(address_of(request), request.bytes, attempt);
   }
 }
@@ -36,12 +36,14 @@ void Attempts::add(u64 order, u32 processor, const FenceRequest& request, bool f
 /// What its effect depends on, besides the address.
 Attempts::Key Attempts::key_of(const FenceRequest& request) {
   const models::FenceRow& row = row_of(request);
-  const u64 kind = static_cast<u64>(request.kind);
-  if (row.structures == 0 || row.address == By::Virtual || row.has(models::kAsid)) {
+  const auto found = std::find(operations_.begin(), operations_.end(), request.op);
+  const u64 kind = static_cast<u64>(found - operations_.begin());
+  if (found == operations_.end()) operations_.push_back(request.op);
+  if (row.structures == 0 || row.by == By::Virtual || row.has(fence::kAsid)) {
     return {kind, 0, 0};
   }
-  return {kind, row.has(models::kRoot) ? ep4ta(request.root) : 0,
-          row.has(models::kVmid) ? request.vmid : u64{0}};
+  return {kind, row.has(fence::kRoot) ? models::root_of(request.root) : 0,
+          row.has(fence::kVmid) ? request.vmid : u64{0}};
 }
 
 void Attempts::clear() {
@@ -58,7 +60,7 @@ const Attempts::Attempt* Attempts::first_elsewhere(const std::vector<const Attem
                        [](u64 order, const Attempt* attempt) { return order < attempt->order; });
   for (; at != attempts.end(); ++at) {
     const FenceRequest& request = (*at)->request;
-    if (row_of(request).address != By::GuestPhysical || !has_tag(request, vm)) return *at;
+    if (row_of(request).by != By::GuestPhysical || !has_tag(request, vm)) return *at;
     const u64 address = request.address & ~vm.operand_tag;
     const bool meets =
         address - obligation.start < obligation.bytes || obligation.start - address < request.bytes;
@@ -98,7 +100,7 @@ const FenceRequest* Attempts::before(const Obligation& obligation, u64 since, co
           attempts->begin(), attempts->end(), since,
           [](const Attempt* attempt, u64 order) { return attempt->order < order; });
       // By what they name: all of them, or none.
-      if (at != attempts->end() && row_of((*at)->request).address == By::Nothing) consider(**at);
+      if (at != attempts->end() && row_of((*at)->request).by == By::Nothing) consider(**at);
     }
   });
   return found;

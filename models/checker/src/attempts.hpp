@@ -38,9 +38,9 @@ class Attempts {
     std::vector<const Attempt*> others;
     RangeIndex<const Attempt> by_address;
   };
-  using Key = std::array<u64, 3>;  ///< kind, root, VMID
+  using Key = std::array<u64, 3>;  ///< number of the operation, root, VMID
 
-  static Key key_of(const models::FenceRequest& request);
+  Key key_of(const models::FenceRequest& request);
   template <class Visit>
   void for_each_group(const Vm& vm, Visit&& visit) const;
   const Attempt* first_elsewhere(const std::vector<const Attempt*>& attempts,
@@ -49,6 +49,7 @@ class Attempts {
 
   std::deque<Attempt> all_;
   std::map<Key, Group> groups_;
+  std::vector<models::FenceOp> operations_;  ///< in the order in which they came first
 };
 
 /// Of each kind, those with the VM's tags, and a few with others, which are all alike to it.
@@ -62,7 +63,8 @@ void Attempts::for_each_group(const Vm& vm, Visit&& visit) const {
       visit(at->second);
     }
     if (at == groups_.end() || at->first[0] != kind) continue;
-    for (const Key& key : {Key{kind, ep4ta(vm.root_register), 0}, Key{kind, 0, vm.vmid}}) {
+    for (const Key& key :
+         {Key{kind, models::root_of(vm.root_register), 0}, Key{kind, 0, vm.vmid}}) {
       const auto own = groups_.find(key);
       if (own != groups_.end() && !(own->first < at->first)) visit(own->second);
     }

@@ -12,7 +12,6 @@
 
 namespace nestwalk::checker {
 
-using addrspace::Architecture;
 using models::Entry;
 using models::EntryKind;
 using models::StageRules;
@@ -43,12 +42,11 @@ Change compare_leaves(const Entry& old, const Entry& now, const StageRules& rule
 
 }  // namespace
 
-/// "Access flag faults are not cached" on AArch64.
 bool Checker::was_cached(u32 vm, const Entry& entry) const {
   if (!is_valid(entry)) return false;
   const auto& format = *tables_.vm(vm).nested.format;
   const bool flag_counts =
-      format.architecture() == Architecture::AArch64 && entry.kind == EntryKind::Leaf;
+      format.extension().unaccessed_is_not_cached && entry.kind == EntryKind::Leaf;
   return !flag_counts || entry.accessed || format.rules().accessed != Upkeep::Faults;
 }
 
@@ -140,7 +138,7 @@ void Checker::changed(const Moment& when, u32 vm, const Found& old, const Found&
     open(when, vm, old, now, Change::MadeValid);
     if (after.kind != EntryKind::Table) return;
     // Where invalid entries are cached, a fence for each of the new leaves is not too much.
-    if (demand_of(tables_.vm(vm).nested.format->architecture(), Change::MadeValid).need !=
+    if (demand_of(tables_.vm(vm).nested.format->extension(), Change::MadeValid).need !=
         Need::Tolerable) {
       return;
     }
@@ -155,8 +153,8 @@ void Checker::changed(const Moment& when, u32 vm, const Found& old, const Found&
 
 void Checker::open(const Moment& when, u32 vm, const Found& old, const Found& now, Change change) {
   const Vm& guest = tables_.vm(vm);
-  const Architecture architecture = guest.nested.format->architecture();
-  const Demand& demand = demand_of(architecture, change);
+  const models::Extension& extension = guest.nested.format->extension();
+  const Demand& demand = demand_of(extension, change);
   if (demand.need == Need::Nothing) return;
   const bool made_valid = change == Change::MadeValid;
   if (made_valid && demand.need == Need::Tolerable && guest.caches_no_invalid) return;
@@ -179,8 +177,8 @@ void Checker::open(const Moment& when, u32 vm, const Found& old, const Found& no
   obligation.serial = processor.serial;
   obligation.order = ++order_;
   obligation.returned = processor.depth == 0;
-  // TSO, and HFENCE, order the stores before by themselves.
-  obligation.posted = architecture == Architecture::AArch64;
+  // Elsewhere the fences order the stores before by themselves.
+  obligation.posted = extension.needs_barriers;
   enlist(std::move(obligation));
 }
 
@@ -236,7 +234,7 @@ void Checker::replace_older(const Obligation& made) {
 
 /// "Using break-before-make": whatever translated a part of this differently has to be gone.
 void Checker::check_broken(const Moment& when, u32 vm, const Found& old, const Found& now) {
-  if (tables_.vm(vm).nested.format->architecture() != Architecture::AArch64) return;
+  if (!tables_.vm(vm).nested.format->extension().break_before_make) return;
   const Entry before = tables_.decode(vm, old.entry, old.level);
   const Entry after = tables_.decode(vm, now.entry, now.level);
   if (!is_valid(after)) return;
@@ -308,23 +306,15 @@ void Checker::check_root(const Moment& when, u32 vm) {
 }
 
 /// May a processor outside the guest walk its tables?
-//
-// x86: guest-physical and combined mappings are created and used in VMX non-root operation alone
-// (Intel SDM vol. 3C, "Creating and Using Cached Translation Information"). AArch64: at EL2, the
-// registers of the EL1&0 regime are not used for speculative accesses, but walks that began before
-// may go on until a DSB (Arm ARM D8, "Out-of-context translation regimes"). RISC-V: hgatp is
-// "active for the purposes of the address-translation algorithm unless the effective privilege
-// mode is U and hstatus.HU=0", for HLV's sake ("Hypervisor Guest Address Translation and Protection
-// Register"): a walk may read what has become of a table, and set A in it.
 bool Checker::may_walk_outside(u32 number, u32 vm) const {
   const Processor& processor = processors_[number];
   if (processor.last_vm != vm || processor.left == 0) return false;
-  switch (tables_.vm(vm).nested.format->architecture()) {
-    case Architecture::X86_64:
+  switch (tables_.vm(vm).nested.format->extension().walks_outside) {
+    case models::WalksOutside::Never:
       return false;
-    case Architecture::AArch64:
+    case models::WalksOutside::UntilBarrier:
       return processor.waited < processor.left;
-    case Architecture::RiscV64:
+    case models::WalksOutside::Always:
       return true;
   }
   return false;

@@ -14,9 +14,7 @@
 
 namespace nestwalk::checker {
 
-using addrspace::Architecture;
 using models::By;
-using models::FenceKind;
 using models::FenceRequest;
 using models::FenceRow;
 using Need = Demand::Need;
@@ -50,8 +48,8 @@ const Vm& Checker::vm_of(const Obligation& obligation) const { return tables_.vm
 // VMs -------------------------------------------------------------------------------------------
 
 void Checker::vm_created(const Moment& when, const Vm& vm) {
-  const bool x86 = vm.nested.format->architecture() == Architecture::X86_64;
-  // Those with the same VMID or VPID, and on x86 those with the same root.
+  const bool by_root = vm.nested.format->extension().tags_by_root;
+  // Those with the same VMID or VPID, and where roots are tags, those with the same root.
   std::map<u64, Obligation*> alike;
   const auto look_in = [&](const auto& retired, u64 tag) {
     auto at = retired.lower_bound({tag, 0});
@@ -59,14 +57,14 @@ void Checker::vm_created(const Moment& when, const Vm& vm) {
       alike[at->first.second] = at->second;
   };
   look_in(retired_vmids_, vm.vmid);
-  if (x86) look_in(retired_roots_, ep4ta(vm.root_register));
+  if (by_root) look_in(retired_roots_, models::root_of(vm.root_register));
   for (const auto& [order, retired] : alike) {
     Obligation& each = *retired;
     const Vm& old = vm_of(each);
     u64 bad = 0;
-    if (!x86 && old.vmid == vm.vmid) bad = each.held();
-    if (x86 && vm.vmid != 0 && old.vmid == vm.vmid) bad |= each.left[1] | each.left[2];
-    if (x86 && ep4ta(old.root_register) == ep4ta(vm.root_register)) {
+    if (!by_root && old.vmid == vm.vmid) bad = each.held();
+    if (by_root && vm.vmid != 0 && old.vmid == vm.vmid) bad |= each.left[1] | each.left[2];
+    if (by_root && models::root_of(old.root_register) == models::root_of(vm.root_register)) {
       bad |= each.left[0] | each.left[1];
     }
     if (bad == 0) continue;
@@ -79,7 +77,7 @@ void Checker::vm_created(const Moment& when, const Vm& vm) {
   numbers_[vm.id] = number;
   Guest& guest = guests_.emplace_back();
   vmids_[vm.vmid].insert(number);
-  if (x86) roots_[ep4ta(vm.root_register)].insert(number);
+  if (by_root) roots_[models::root_of(vm.root_register)].insert(number);
   for (u32 processor = 0; processor < kMostProcessors; ++processor) {
     if ((vm.processors & bit(processor)) == 0) continue;
     guest.inside |= bit(processor);
@@ -118,14 +116,14 @@ void Checker::vm_destroyed(const Moment& when, u32 vm) {
     if (found->second.empty()) tags.erase(found);
   };
   forget(vmids_, shape.vmid);
-  forget(roots_, ep4ta(shape.root_register));
+  forget(roots_, models::root_of(shape.root_register));
 }
 
 /// Its tags are dirty where it ran.
 void Checker::retire(const Moment& when, u32 vm) {
   const Guest& guest = guests_[vm];
   const Vm& shape = tables_.vm(vm);
-  const bool x86 = shape.nested.format->architecture() == Architecture::X86_64;
+  const models::Extension& extension = shape.nested.format->extension();
   Obligation& made = retired_.emplace_back();
   made.vm = vm;
   made.change = Change::Retired;
@@ -133,10 +131,11 @@ void Checker::retire(const Moment& when, u32 vm) {
   made.order = ++order_;
   made.left[0] = made.left[1] = guest.ran;
   // VPID 0 is the host's: entry and exit flush it.
-  made.left[2] = x86 && shape.vmid == 0 ? 0 : guest.linear;
+  made.left[2] = extension.vmid_0_is_the_hosts && shape.vmid == 0 ? 0 : guest.linear;
   made.self = std::prev(retired_.end());
   retired_vmids_[{shape.vmid, made.order}] = &made;
-  if (x86) retired_roots_[{ep4ta(shape.root_register), made.order}] = &made;
+  if (extension.tags_by_root)
+    retired_roots_[{models::root_of(shape.root_register), made.order}] = &made;
   seat(made, Look::Second);
   seat(made, Look::First);
   // The fences of whole VMs that are not waited for yet.
@@ -217,7 +216,7 @@ void Checker::vm_faulted(const Moment& when, u32 vm, u64 gpa, addrspace::Access 
   processor.fault_gpa = gpa;
   processor.fault_access = access;
   processor.fault_found = tables_.walk(number, gpa);
-  if (tables_.vm(number).nested.format->architecture() != Architecture::X86_64) return;
+  if (!tables_.vm(number).nested.format->extension().fault_forgets) return;
   // "An EPT violation invalidates any guest-physical mappings that would be used to translate the
   // guest-physical address that caused it": Intel SDM vol. 3C, "Operations that Invalidate Cached
   // Mappings". Of a large leaf there may be mappings of smaller pages ("Details of TLB Use"), and
@@ -263,7 +262,7 @@ void Checker::operation_ended(const Moment& when) {
 
 void Checker::miss(Obligation& obligation, Failure failure, const FenceRequest& request) const {
   if (failure < obligation.closest) return;
-  if (failure == obligation.closest && obligation.closest_fence.kind != FenceKind::None) return;
+  if (failure == obligation.closest && obligation.closest_fence.op) return;
   obligation.closest = failure;
   obligation.closest_fence = request;
 }
@@ -287,12 +286,12 @@ void Checker::remove(Obligation& obligation, unsigned part, u64 processors, u32 
 
 // Agendas ---------------------------------------------------------------------------------------
 
-/// What the fences select by: on x86, those of the second stage by the root.
+/// What the fences select by: those of the second stage by the root, where that is a tag.
 u64 Checker::tag_of(const Obligation& obligation, Look look) const {
   const Vm& vm = vm_of(obligation);
   if (look == Look::Entry) return obligation.vm;
-  const bool x86 = vm.nested.format->architecture() == Architecture::X86_64;
-  return x86 && look == Look::Second ? ep4ta(vm.root_register) : vm.vmid;
+  const bool by_root = vm.nested.format->extension().tags_by_root;
+  return by_root && look == Look::Second ? models::root_of(vm.root_register) : vm.vmid;
 }
 void Checker::seat(Obligation& obligation, Look look) {
   agendas_->seat(obligation, look, tag_of(obligation, look));
@@ -321,14 +320,14 @@ void Checker::look_again(std::vector<Again>& again) {
 bool Checker::apply(const Moment& when, const FenceRequest& request, Obligation& obligation,
                     const Effect& effect, u64 reached) {
   const FenceRow& row = row_of(request);
-  const bool hinval = row.has(models::kPosted);
+  const bool hinval = row.has(fence::kPosted);
   const bool ordered = !hinval || processors_[when.processor].ordered > obligation.order;
   if (!is_visible(obligation) || !ordered) {
     miss(obligation, Failure::TooEarly, request);
     Processor& late = processors_[ordered ? obligation.when.processor : when.processor];
-    const Look look = (row.structures & models::kSecond) != 0 ? Look::Second : Look::First;
+    const Look look = (row.structures & fence::kSecond) != 0 ? Look::Second : Look::First;
     const u64 seat = obligation.seats[static_cast<unsigned>(look)];
-    if (row.address == By::Nothing && seat != 0) {
+    if (row.by == By::Nothing && seat != 0) {
       (ordered ? late.unordered : late.posted).push_back({look, seat});
     }
     return false;
@@ -343,8 +342,7 @@ bool Checker::apply(const Moment& when, const FenceRequest& request, Obligation&
       miss(obligation, waits ? Failure::NotCompleted : Failure::WrongKind, request);
     }
   }
-  const bool waits =
-      hinval || vm_of(obligation).nested.format->architecture() == Architecture::AArch64;
+  const bool waits = hinval || vm_of(obligation).nested.format->extension().needs_barriers;
   const u64 processors[kParts] = {(effect.parts & kNested) != 0 ? reached : 0, merged,
                                   (effect.parts & kLinear) != 0 ? reached : 0};
   bool useful = false;
@@ -360,7 +358,7 @@ bool Checker::apply(const Moment& when, const FenceRequest& request, Obligation&
 }
 
 bool Checker::is_the_guests(u32 processor, const FenceRequest& request) const {
-  if ((row_of(request).structures & models::kSecond) != 0) return false;
+  if ((row_of(request).structures & fence::kSecond) != 0) return false;
   return processors_[processor].depth == 0 && processors_[processor].guests != 0;
 }
 
@@ -387,16 +385,16 @@ bool Checker::meet(u32 processor, const FenceRequest& request) {
   met_.clear();
   const FenceRow& row = row_of(request);
   // No address of the guest's own selects all that was merged.
-  if (row.structures == 0 || row.address == By::Virtual || row.has(models::kAsid)) return false;
-  if (row.address == By::GuestPhysical) {
+  if (row.structures == 0 || row.by == By::Virtual || row.has(fence::kAsid)) return false;
+  if (row.by == By::GuestPhysical) {
     meet_address(request);
     return false;
   }
-  const Look look = (row.structures & models::kSecond) != 0 ? Look::Second : Look::First;
-  const bool by_tag = row.has(models::kRoot) || row.has(models::kVmid);
-  const u64 tag = row.has(models::kRoot) ? ep4ta(request.root) : request.vmid;
+  const Look look = (row.structures & fence::kSecond) != 0 ? Look::Second : Look::First;
+  const bool by_tag = row.has(fence::kRoot) || row.has(fence::kVmid);
+  const u64 tag = row.has(fence::kRoot) ? models::root_of(request.root) : request.vmid;
   Agenda* const agenda = by_tag ? agendas_->with(look, tag) : &agendas_->all(look);
-  const u64 who = u64{processor} | static_cast<u64>(request.kind) << 8;
+  const u64 who = u64{processor} | key_of(request.op) << 8;
   if (agenda != nullptr) {
     agenda->for_each_new(who, [&](Obligation& each) {
       if (has_tag(request, vm_of(each))) met_.push_back(&each);
@@ -422,10 +420,10 @@ const std::set<u32>& Checker::with_tag(const FenceRequest& request,
                                        const std::set<u32>& all) const {
   static const std::set<u32> kNone;
   const FenceRow& row = row_of(request);
-  const bool by_root = row.has(models::kRoot);
-  if (!by_root && !row.has(models::kVmid)) return all;
+  const bool by_root = row.has(fence::kRoot);
+  if (!by_root && !row.has(fence::kVmid)) return all;
   const auto& tags = by_root ? roots_ : vmids_;
-  const auto found = tags.find(by_root ? ep4ta(request.root) : request.vmid);
+  const auto found = tags.find(by_root ? models::root_of(request.root) : request.vmid);
   return found == tags.end() ? kNone : found->second;
 }
 
@@ -464,11 +462,11 @@ void Checker::update(Obligation& obligation) {
 
 void Checker::update_retired(Obligation& obligation) {
   const Vm& vm = vm_of(obligation);
-  const bool x86 = vm.nested.format->architecture() == Architecture::X86_64;
-  const u64 second = x86 ? obligation.left[0] | obligation.left[1] : 0;
-  const u64 first = obligation.left[1] | obligation.left[2] | (x86 ? 0 : obligation.left[0]);
+  const bool by_root = vm.nested.format->extension().tags_by_root;
+  const u64 second = by_root ? obligation.left[0] | obligation.left[1] : 0;
+  const u64 first = obligation.left[1] | obligation.left[2] | (by_root ? 0 : obligation.left[0]);
   if (first == 0) retired_vmids_.erase({vm.vmid, obligation.order});
-  if (second == 0) retired_roots_.erase({ep4ta(vm.root_register), obligation.order});
+  if (second == 0) retired_roots_.erase({models::root_of(vm.root_register), obligation.order});
   if (!obligation.is_closed()) return;
   unseat(obligation, Look::Second);
   unseat(obligation, Look::First);
@@ -500,20 +498,15 @@ void Checker::drop_target(Obligation& obligation) {
 void Checker::fence_issued(const Moment& when, const FenceRequest& request, Cycle cycles) {
   ++order_;
   Processor& processor = processors_[when.processor];
-  switch (request.kind) {
-    case FenceKind::None:
-      return;
-    case FenceKind::SfenceWInval:
-      processor.ordered = order_;
-      return look_again(processor.posted);
-    case FenceKind::SfenceInvalIr:
-      return complete(when.processor);
-    default:
-      break;
+  if (!request.op) return;
+  if (request.op->order == models::FenceOrder::Begin) {
+    processor.ordered = order_;
+    return look_again(processor.posted);
   }
+  if (request.op->order == models::FenceOrder::End) return complete(when.processor);
   if (is_the_guests(when.processor, request)) return;
   const FenceRow& row = row_of(request);
-  const u64 reached = row.has(models::kBroadcast) ? ~u64{0} : bit(when.processor);
+  const u64 reached = row.has(fence::kBroadcast) ? ~u64{0} : bit(when.processor);
   Issued issued{request, when, cycles, order_, operation_on(when.processor)};
   issued.useful = is_spurious(when.processor, request);
   const bool all = meet(when.processor, request);
@@ -526,12 +519,12 @@ void Checker::fence_issued(const Moment& when, const FenceRequest& request, Cycl
   } else if (is_over_broad(issued)) {
     judge_fence(issued, Failure::OverBroad);
   }
-  flush(when, request, reached, row.has(models::kPosted));
+  flush(when, request, reached, row.has(fence::kPosted));
 }
 
 void Checker::flush(const Moment& when, const FenceRequest& request, u64 reached, bool posted) {
   const FenceRow& row = row_of(request);
-  if (row.structures == 0 || row.address != By::Nothing || row.has(models::kAsid)) return;
+  if (row.structures == 0 || row.by != By::Nothing || row.has(fence::kAsid)) return;
   for (const u32 number : flushed_vms(request, reached)) {
     Obligation all;
     all.vm = number;
@@ -539,8 +532,7 @@ void Checker::flush(const Moment& when, const FenceRequest& request, u64 reached
     const u8 parts = effect_of(request, all, tables_.vm(number)).parts;
     const Flush flush{number, reached, (parts & kNested) != 0, (parts & kLinear) != 0, order_};
     if (!flush.second && !flush.first) continue;
-    const bool waits =
-        posted || tables_.vm(number).nested.format->architecture() == Architecture::AArch64;
+    const bool waits = posted || tables_.vm(number).nested.format->extension().needs_barriers;
     waits ? processors_[when.processor].flushes.push_back(flush) : finish_flush(flush);
   }
 }
@@ -549,11 +541,11 @@ void Checker::flush(const Moment& when, const FenceRequest& request, u64 reached
 std::set<u32> Checker::flushed_vms(const FenceRequest& request, u64 reached) const {
   const FenceRow& row = row_of(request);
   std::set<u32> vms;
-  if (row.has(models::kRoot) || row.has(models::kVmid)) return with_tag(request, vms);
+  if (row.has(fence::kRoot) || row.has(fence::kVmid)) return with_tag(request, vms);
   for (u32 number = 0; number < kMostProcessors; ++number) {
     if ((reached & bit(number)) == 0) continue;
     // Those that remove both stages are AArch64's, where nothing is left of the first alone.
-    const bool second = (row.structures & models::kSecond) != 0;
+    const bool second = (row.structures & fence::kSecond) != 0;
     const std::set<u32>& held = second ? processors_[number].ran : processors_[number].linear;
     vms.insert(held.begin(), held.end());
   }

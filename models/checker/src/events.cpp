@@ -7,20 +7,17 @@ namespace nestwalk::checker {
 
 void tell(Events& events, const Moment& when, const addrspace::Fence& fence, const Vm& vm,
           Cycle cycles) {
-  using addrspace::FenceOp;
-  switch (fence.op) {
-    case FenceOp::DsbIshst:
+  switch (fence.op->order) {
+    case models::FenceOrder::Stores:
       return events.barrier_issued(when, Barrier::DsbIshst);
-    case FenceOp::DsbIsh:
-    case FenceOp::DsbSy:
+    case models::FenceOrder::All:
       return events.barrier_issued(when, Barrier::DsbIsh);
-    case FenceOp::Isb:
+    case models::FenceOrder::Context:
       return events.barrier_issued(when, Barrier::Isb);
-    default:
-      models::Regime regime;
-      regime.nested = vm.nested;
-      regime.vmid = vm.vmid;
-      return events.fence_issued(when, models::from_engine(fence, regime), cycles);
+    case models::FenceOrder::Nothing:
+    case models::FenceOrder::Begin:
+    case models::FenceOrder::End:
+      return events.fence_issued(when, models::request_of(fence, vm.vmid, 0), cycles);
   }
 }
 

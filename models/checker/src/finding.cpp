@@ -3,7 +3,6 @@
 
 #include "nestwalk/checker/finding.hpp"
 
-#include "nestwalk/models/fence_table.hpp"
 #include "nestwalk/models/hex.hpp"
 
 namespace nestwalk::checker {
@@ -11,9 +10,6 @@ namespace nestwalk::checker {
 using models::hex;
 
 namespace {
-
-using addrspace::Architecture;
-using Need = Demand::Need;
 
 // In the order of Failure.
 constexpr FailureText kFailures[] = {
@@ -47,94 +43,6 @@ constexpr FailureText kFailures[] = {
 };
 static_assert(std::size(kFailures) == kFailureCount);
 
-constexpr const char* kChanges[] = {"nothing",
-                                    "made valid",
-                                    "more permission",
-                                    "less permission",
-                                    "unmapped",
-                                    "another output address",
-                                    "another memory type",
-                                    "flags cleared",
-                                    "split into a table",
-                                    "a table unlinked",
-                                    "the VM ended"};
-static_assert(std::size(kChanges) == kChangeCount);
-
-constexpr const char* kSdm = "Intel SDM vol. 3C";
-constexpr const char* kSdmRemove = "Guidelines for Use of the INVEPT Instruction";
-constexpr const char* kInvept = "INVEPT on every processor that ran the VM";
-constexpr const char* kArm = "Arm ARM D8";
-constexpr const char* kTlbMaintenance = "TLB maintenance";
-constexpr const char* kBreak = "Using break-before-make when updating translation table entries";
-constexpr const char* kByIpa =
-    "DSB ISHST; TLBI IPAS2(L)E1IS; DSB ISH; TLBI VMALLE1IS; DSB ISH (or TLBI VMALLS12E1IS)";
-constexpr const char* kBroken =
-    "an invalid entry; DSB ISHST; TLBI IPAS2E1IS; DSB ISH; TLBI VMALLE1IS; DSB ISH; the new entry";
-constexpr const char* kLocalIpa =
-    "on the processor that faults: DSB ISHST; TLBI IPAS2(L)E1; DSB; TLBI VMALLE1; DSB";
-constexpr const char* kRiscV = "RISC-V privileged spec";
-constexpr const char* kHfence = "Hypervisor Memory-Management Fence Instructions";
-constexpr const char* kGvma = "HFENCE.GVMA for the address or the VMID, on every hart that ran it";
-constexpr const char* kLazyGvma =
-    "HFENCE.GVMA for the address, on the hart that faults (of new entries: none with Svvptc)";
-constexpr const char* kLazy = "Supervisor Memory-Management Fence Instruction";
-
-// [change][architecture]
-constexpr Demand kDemands[][3] = {
-    // None
-    {{Need::Nothing, false, "nothing", kSdm, kSdmRemove},
-     {Need::Nothing, false, "nothing", kArm, kTlbMaintenance},
-     {Need::Nothing, false, "nothing", kRiscV, kHfence}},
-    // MadeValid
-    {{Need::Nothing, false, "nothing: what is not present is not cached", kSdm,
-      "Caching Translation Information"},
-     {Need::Visible, false, "DSB ISHST: what is invalid is not cached", kArm, kTlbMaintenance},
-     {Need::Tolerable, false, kLazyGvma, kRiscV, kLazy}},
-    // MorePermission
-    {{Need::Nothing, false, "nothing: an EPT violation removes the entry that caused it", kSdm,
-      kSdmRemove},
-     {Need::Tolerable, false, kLocalIpa, kArm, kTlbMaintenance},
-     {Need::Tolerable, false, kLazyGvma, kRiscV, kLazy}},
-    // LessPermission
-    {{Need::Fence, false, kInvept, kSdm, kSdmRemove},
-     {Need::Fence, false, kByIpa, kArm, kTlbMaintenance},
-     {Need::Fence, false, kGvma, kRiscV, kHfence}},
-    // Unmapped
-    {{Need::Fence, false, kInvept, kSdm, kSdmRemove},
-     {Need::Fence, false, kByIpa, kArm, kTlbMaintenance},
-     {Need::Fence, false, kGvma, kRiscV, kHfence}},
-    // Moved
-    {{Need::Fence, false, kInvept, kSdm, kSdmRemove},
-     {Need::Fence, true, kBroken, kArm, kBreak},
-     {Need::Fence, false, kGvma, kRiscV, kHfence}},
-    // MemoryType
-    {{Need::Fence, false, kInvept, kSdm, kSdmRemove},
-     {Need::Fence, true, kBroken, kArm, kBreak},
-     {Need::Fence, false, kGvma, kRiscV, kHfence}},
-    // Cleaned
-    {{Need::Fence, false, kInvept, kSdm, "Accessed and Dirty Flags for EPT"},
-     {Need::Fence, false, kByIpa, kArm, "Hardware management of the dirty state"},
-     {Need::Fence, false, kGvma, kRiscV, kHfence}},
-    // Resized
-    {{Need::Tolerable, false, "nothing while both say the same", kSdm,
-      "Caching Translation Information"},
-     {Need::Fence, true, kBroken, kArm, kBreak},
-     {Need::Tolerable, false, "nothing while both say the same", kRiscV, kLazy}},
-    // Table
-    {{Need::Fence, false, kInvept, kSdm, kSdmRemove},
-     {Need::Fence, true,
-      "DSB ISHST; TLBI IPAS2E1IS (not IPAS2LE1IS) under the table; DSB ISH; TLBI VMALLE1IS; DSB "
-      "ISH (or TLBI VMALLS12E1IS)",
-      kArm, kTlbMaintenance},
-     {Need::Fence, false, "HFENCE.GVMA with rs1 = x0: by address, leaves only", kRiscV, kHfence}},
-    // Retired
-    {{Need::Fence, false, "INVVPID for the VPID and INVEPT for the root", kSdm,
-      "Guidelines for Use of the INVVPID Instruction"},
-     {Need::Fence, false, "TLBI VMALLS12E1IS; DSB ISH", kArm, kTlbMaintenance},
-     {Need::Fence, false, "HFENCE.GVMA x0, vmid and HFENCE.VVMA x0, x0", kRiscV, kHfence}},
-};
-static_assert(std::size(kDemands) == kChangeCount);
-
 std::string size_text(u64 bytes) {
   constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
   unsigned unit = 0;
@@ -162,10 +70,6 @@ const char* to_string(Severity severity) {
   return kNames[static_cast<unsigned>(severity)];
 }
 const FailureText& text_of(Failure failure) { return kFailures[static_cast<unsigned>(failure)]; }
-const char* to_string(Change change) { return kChanges[static_cast<unsigned>(change)]; }
-const Demand& demand_of(Architecture architecture, Change change) {
-  return kDemands[static_cast<unsigned>(change)][static_cast<unsigned>(architecture)];
-}
 
 std::string describe(const models::EntryFormat& format, const addrspace::Geometry& geometry,
                      u64 entry, unsigned level) {
@@ -188,19 +92,18 @@ std::string describe(const models::EntryFormat& format, const addrspace::Geometr
 }
 
 std::string describe(const models::FenceRequest& fence) {
-  const models::FenceRow& row = models::kFenceRows[static_cast<unsigned>(fence.kind)];
-  std::string text = row.name;
+  const models::FenceRow& row = *fence.op;
+  std::string text = row.title();
   std::string what;
   const auto add = [&](const char* name, const std::string& value) {
     what.append(what.empty() ? " (" : ", ").append(name).append(value);
   };
-  if (row.has(models::kRoot)) add("EPTP ", hex(fence.root));
-  if (row.address == models::By::GuestPhysical) add("GPA ", hex(fence.address));
-  if (row.address == models::By::Virtual || fence.kind == models::FenceKind::TlbiVae2is) {
-    add("VA ", hex(fence.address));
-  }
+  if (row.has(models::fence::kRoot)) add("EPTP ", hex(fence.root));
+  if (row.by == models::By::GuestPhysical) add("GPA ", hex(fence.address));
+  const bool el2 = row.structures == 0 && row.operand == addrspace::FenceOperand::Va;
+  if (row.by == models::By::Virtual || el2) add("VA ", hex(fence.address));
   if (fence.bytes > 1) add("", size_text(fence.bytes));
-  if (row.has(models::kVmid)) add("VMID ", std::to_string(fence.vmid));
+  if (row.has(models::fence::kVmid)) add("VMID ", std::to_string(fence.vmid));
   return what.empty() ? text : text + what + ")";
 }
 

@@ -4,7 +4,6 @@
 // What is said about obligations and fences once an operation is over.
 
 #include <algorithm>
-#include <bitset>
 #include <set>
 
 #include "agenda.hpp"
@@ -17,7 +16,6 @@ namespace nestwalk::checker {
 
 using addrspace::Architecture;
 using models::By;
-using models::FenceKind;
 using models::FenceRow;
 using models::StageRules;
 using models::Upkeep;
@@ -180,11 +178,12 @@ void Checker::finish() {
 bool Checker::is_over_broad(const Issued& issued) const {
   constexpr u64 kFew = 8;
   const FenceRow& row = row_of(issued.request);
-  if (row.address != By::Nothing || (row.structures & models::kSecond) == 0) return false;
+  if (row.by != By::Nothing || (row.structures & fence::kSecond) == 0) return false;
   const Vm& any = tables_.vm(0);
-  const bool x86 = any.nested.format->architecture() == Architecture::X86_64;
-  if (!row.has(models::kRoot) && !row.has(models::kVmid)) return !x86 || any.invept_single;
-  return !x86 && !issued.whole && issued.covered != 0 && issued.covered <= kFew;
+  const bool names_addresses = any.nested.format->extension().names_addresses;
+  const bool all_vms = !row.has(fence::kRoot) && !row.has(fence::kVmid);
+  if (all_vms) return names_addresses || any.invept_single;
+  return names_addresses && !issued.whole && issued.covered != 0 && issued.covered <= kFew;
 }
 
 void Checker::judge_fence(const Issued& issued, Failure failure) {
@@ -194,7 +193,7 @@ void Checker::judge_fence(const Issued& issued, Failure failure) {
   finding.when = issued.when;
   finding.issued = describe(issued.request);
   finding.cycles = issued.cycles;
-  add(std::move(finding), issued.request.kind);
+  add(std::move(finding), issued.request.op);
 }
 
 /// Those that removed nothing.
@@ -208,19 +207,19 @@ void Checker::judge_fences(Processor& processor) {
 /// came closest, and those of the first stage that follow them; on processors that were interrupted
 /// for the operation as well.
 void Checker::excuse_fences(Processor& processor) {
-  std::bitset<models::kFenceKindCount> close;
+  std::vector<models::FenceOp> close;
   std::set<u32> vms;
   for (Obligation* const each : processor.opened) {
     if (each->held() == 0) continue;
     find_closest(*each);
-    close.set(static_cast<std::size_t>(each->closest_fence.kind));
+    close.push_back(each->closest_fence.op);
     vms.insert(each->vm);
   }
   if (vms.empty()) return;
   const auto meant = [&](const Issued& issued) {
-    if (close.test(static_cast<std::size_t>(issued.request.kind))) return true;
+    if (std::find(close.begin(), close.end(), issued.request.op) != close.end()) return true;
     const FenceRow& row = row_of(issued.request);
-    if (row.structures != models::kFirst || row.address != By::Nothing) return false;
+    if (row.structures != fence::kFirst || row.by != By::Nothing) return false;
     return std::any_of(vms.begin(), vms.end(),
                        [&](u32 vm) { return has_tag(issued.request, tables_.vm(vm)); });
   };
@@ -253,10 +252,10 @@ Finding Checker::finding_of(const Obligation& obligation, Failure failure, u64 p
   }
   finding.processors = processors;
   finding.when = obligation.when;
-  if (obligation.closest_fence.kind != FenceKind::None) {
+  if (obligation.closest_fence.op) {
     finding.issued = describe(obligation.closest_fence);
   }
-  finding.demand = &demand_of(format.architecture(), obligation.change);
+  finding.demand = &demand_of(format.extension(), obligation.change);
   return finding;
 }
 
@@ -264,11 +263,11 @@ std::size_t Checker::report(const Obligation& obligation, Failure failure, Failu
                             u64 processors) {
   Finding finding = finding_of(obligation, failure, processors);
   finding.because = because;
-  return add(std::move(finding), obligation.closest_fence.kind);
+  return add(std::move(finding), obligation.closest_fence.op);
 }
 
 /// The number of the finding that it is, or is like.
-std::size_t Checker::add(Finding finding, FenceKind kind) {
+std::size_t Checker::add(Finding finding, models::FenceOp op) {
   u64* const kCounts[] = {&errors_, &warnings_, &notes_};
   ++*kCounts[static_cast<unsigned>(finding.severity())];
   const auto operation = operation_numbers_.find(finding.operation);
@@ -277,7 +276,7 @@ std::size_t Checker::add(Finding finding, FenceKind kind) {
                                   static_cast<u64>(finding.change),
                                   operation == operation_numbers_.end() ? 0 : operation->second,
                                   finding.vm,
-                                  static_cast<u64>(kind)};
+                                  key_of(op)};
   const auto found = alike_.find(key);
   if (found != alike_.end()) {
     Finding& first = findings_[found->second];
@@ -331,7 +330,7 @@ void Checker::check_seen(u32 vm, const Access& access) {
   finding.because = Failure::WrongHit;
   finding.hits = 1;
   finding.first_hit = access;
-  const std::size_t number = add(std::move(finding), FenceKind::None);
+  const std::size_t number = add(std::move(finding), {});
   if (number != Obligation::kNone && findings_[number].count > 1) ++findings_[number].hits;
 }
 

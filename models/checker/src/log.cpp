@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <functional>
 
 #include "nestwalk/checker/tables.hpp"
 #include "nestwalk/models/hex.hpp"
@@ -13,65 +12,12 @@
 namespace nestwalk::checker {
 
 using models::hex;
+using models::Words;
 
 namespace {
 
-using addrspace::Architecture;
 using addrspace::Capabilities;
 using addrspace::Geometry;
-using addrspace::Granule;
-using addrspace::Result;
-
-struct Made {
-  std::shared_ptr<const models::EntryFormat> format;
-  Geometry geometry;
-  std::function<u64(u64 root, u16 vmid)> root_register;
-};
-
-template <class F>
-std::optional<Made> made(const Result<Geometry>& geometry, const Capabilities& machine) {
-  if (!geometry) return std::nullopt;
-  const auto root_register = [format = F(machine), shape = *geometry](u64 root, u16 vmid) {
-    return format.root_config(addrspace::Hpa(root), shape, addrspace::VmId{vmid}).root_register;
-  };
-  return Made{std::make_shared<const models::EntryFormatOf<F>>(machine), *geometry, root_register};
-}
-
-template <class F>
-std::optional<Made> stage2(u64 bits, Capabilities machine) {
-  machine.physical_bits = 48;
-  if (bits > 48) return std::nullopt;
-  return made<F>(F::geometry(static_cast<unsigned>(bits)), machine);
-}
-
-template <unsigned kLevels>
-std::optional<Made> g_stage(u64, Capabilities machine) {
-  machine.physical_bits = 56;
-  return made<addrspace::GStage>(addrspace::GStage::geometry(kLevels), machine);
-}
-
-std::optional<Made> ept(u64 levels, Capabilities machine) {
-  machine.execute_only = true;
-  if (levels != 4 && levels != 5) return std::nullopt;
-  return made<addrspace::Ept>(addrspace::Ept::geometry(static_cast<unsigned>(levels)), machine);
-}
-
-struct FormatRow {
-  const char* name;
-  const char* flag;      ///< a property that its architecture alone has
-  const char* size_key;  ///< what chooses among shapes; null: nothing
-  u64 size;
-  std::optional<Made> (*make)(u64 size, Capabilities machine);
-};
-constexpr FormatRow kFormats[] = {
-    {"ept", "no-single", "levels", 4, ept},
-    {"stage2-4k", "ns", "ipa", 40, stage2<addrspace::Stage2<Granule::k4K>>},
-    {"stage2-16k", "ns", "ipa", 40, stage2<addrspace::Stage2<Granule::k16K>>},
-    {"stage2-64k", "ns", "ipa", 40, stage2<addrspace::Stage2<Granule::k64K>>},
-    {"sv39x4", "svvptc", nullptr, 0, g_stage<3>},
-    {"sv48x4", "svvptc", nullptr, 0, g_stage<4>},
-    {"sv57x4", "svvptc", nullptr, 0, g_stage<5>},
-};
 
 /// What the VM's root would have to be; empty: it may be this one.
 std::string root_of(const Geometry& shape, u64 root) {
@@ -82,36 +28,23 @@ std::string root_of(const Geometry& shape, u64 root) {
 }
 
 /// The same of its EPTP, VTTBR_EL2 or hgatp, which differs from the engine's in options alone.
-std::string register_of(const Made& made, const Vm& vm, bool dirty) {
+std::string register_of(const models::LogFormat::Made& made, const Vm& vm, bool dirty) {
+  const models::Extension& extension = made.format->extension();
   const u64 engines = made.root_register(vm.nested.root, vm.vmid);
-  const u64 differs = vm.root_register ^ engines;
-  const std::string expected = "register=" + hex(engines);
-  switch (made.format->architecture()) {
-    case Architecture::X86_64: {
-      // Walks are write-back (6) or uncacheable (0). Accessed and dirty flags are in bit 6,
-      // supervisor shadow stacks in bit 7.
-      constexpr u64 kMemoryType = 6;
-      const u64 options = kMemoryType | 0x80 | (dirty ? 0 : 0x40);
-      const u64 type = differs & kMemoryType;
-      const bool may_be = (differs & ~options) == 0 && (type == 0 || type == kMemoryType);
-      return may_be ? "" : expected + " or another EPTP of this VM";
-    }
-    case Architecture::AArch64: {
-      constexpr u64 kCommonNotPrivate = 1;
-      const bool may_be = (differs & ~kCommonNotPrivate) == 0;
-      return may_be ? "" : expected + " or another VTTBR_EL2 of this VM";
-    }
-    case Architecture::RiscV64:
-      return differs == 0 ? "" : expected + ", the hgatp of this VM";
-  }
-  return "";
+  if (extension.may_differ(vm.root_register ^ engines, dirty)) return "";
+  return "register=" + hex(engines) + extension.register_note;
 }
 
-/// The widest guest-physical addresses that a guest of the architecture has: of page tables'
-/// entries, of HPFAR_EL2, and of RISC-V's instructions while its own paging is off.
-constexpr unsigned kMostGpaBits[] = {52, 56, 64};
-unsigned most_gpa_bits(const Vm& vm) {
-  return kMostGpaBits[static_cast<unsigned>(vm.nested.format->architecture())];
+unsigned most_gpa_bits(const Vm& vm) { return vm.nested.format->isa().most_gpa_bits; }
+
+/// "a, b or c"
+std::string one_of(const Words& words) {
+  std::string text;
+  for (std::size_t n = 0; n < words.size(); ++n) {
+    if (n != 0) text += n + 1 == words.size() ? " or " : ", ";
+    text += words[n];
+  }
+  return text;
 }
 
 constexpr const char* kFirstLine = "nestwalk-fence-log 1";
@@ -295,15 +228,10 @@ void LogReader::event(Line& line, Events& events) {
 
 /// Flags that a walk sets in an entry without that being told, where a VM's hardware does.
 void LogReader::add_flags_of(const models::EntryFormat& format) {
-  struct Flags {
-    u64 accessed, dirty;
-  };
-  // A and D; AF and S2AP[1]; A and D
-  constexpr Flags kFlags[] = {{0x100, 0x200}, {0x400, 0x80}, {0x40, 0x80}};
-  const Flags& flags = kFlags[static_cast<unsigned>(format.architecture())];
+  const models::Extension& extension = format.extension();
   const models::StageRules& rules = format.rules();
-  if (rules.accessed == models::Upkeep::Updated) set_by_hardware_ |= flags.accessed;
-  if (rules.dirty == models::Upkeep::Updated) set_by_hardware_ |= flags.dirty;
+  if (rules.accessed == models::Upkeep::Updated) set_by_hardware_ |= extension.accessed_flag;
+  if (rules.dirty == models::Upkeep::Updated) set_by_hardware_ |= extension.dirty_flag;
 }
 
 void LogReader::store(Line& line, const Moment& when, Events& events) {
@@ -426,14 +354,18 @@ void LogReader::vm(Line& line, const Moment& when, Events& events) {
   vm.id = static_cast<u32>(line.below(u64{1} << 32, "a number for the VM"));
   if (vms_.count(vm.id) != 0) line.fail("a number that no VM had", Line::quoted(line.last()));
   const std::string name = line.word("a table format");
-  const FormatRow* row = nullptr;
-  for (const FormatRow& each : kFormats) {
-    if (name == each.name) row = &each;
+  const models::LogFormat* row = nullptr;
+  const models::Extension* extension = nullptr;
+  Words known;
+  for (const models::Extension* each : extensions_) {
+    for (const models::LogFormat& format : each->log_formats) {
+      known.push_back(format.name);
+      if (name != format.name) continue;
+      row = &format;
+      extension = each;
+    }
   }
-  if (row == nullptr) {
-    line.fail("ept, stage2-4k, stage2-16k, stage2-64k, sv39x4, sv48x4 or sv57x4",
-              Line::quoted(name));
-  }
+  if (row == nullptr) line.fail(one_of(known), Line::quoted(name));
   Capabilities machine;
   machine.physical_bits = 52;
   machine.page_memory_types = true;
@@ -463,7 +395,7 @@ void LogReader::vm(Line& line, const Moment& when, Events& events) {
       size = value();
     } else if (word == "dirty") {
       machine.hardware_dirty = true;
-    } else if (word == row->flag) {
+    } else if (word == extension->log_flag) {
       vm.caches_no_invalid = word == "svvptc";
       vm.invept_single = word != "no-single";
       vm.operand_tag = word == "ns" ? u64{1} << 63 : 0;
@@ -471,7 +403,7 @@ void LogReader::vm(Line& line, const Moment& when, Events& events) {
       const std::string sized =
           row->size_key == nullptr ? "" : std::string(row->size_key).append("=, ");
       line.fail("a property of " + name + ": root=, vmid=, register=, processors=, " + sized +
-                    "dirty or " + row->flag,
+                    "dirty or " + extension->log_flag,
                 Line::quoted(word));
     }
   }
@@ -481,11 +413,10 @@ void LogReader::vm(Line& line, const Moment& when, Events& events) {
   formats_.push_back(made->format);
   vm.nested.format = made->format.get();
   vm.nested.geometry = made->geometry;
-  const auto architecture = made->format->architecture();
-  if (first_format_ != nullptr && first_format_->architecture() != architecture) {
+  if (first_format_ != nullptr && &first_format_->extension() != extension) {
     line.fail("a VM of the same architecture as the first", Line::quoted(name));
   }
-  const unsigned vmid_bits = architecture == Architecture::RiscV64 ? 14 : 16;
+  const unsigned vmid_bits = extension->vmid_bits;
   if (vmid >> vmid_bits != 0) {
     line.fail("a VMID of " + std::to_string(vmid_bits) + " bits", Line::quoted(given["vmid"]));
   }
@@ -527,25 +458,21 @@ void LogReader::fence(Line& line, const Moment& when, Events& events) {
     selected = &known_vm(line).vm;
   }
   const std::string text = line.rest();
-  Instruction instruction;
   if (first_format_ == nullptr) {
     // Nothing of any VM is cached yet: it removes nothing, and is none too many.
-    constexpr addrspace::Architecture kAll[] = {addrspace::Architecture::X86_64,
-                                                addrspace::Architecture::AArch64,
-                                                addrspace::Architecture::RiscV64};
-    const bool known = std::any_of(std::begin(kAll), std::end(kAll), [&](auto architecture) {
-      return parse_instruction(text, architecture, nullptr, instruction);
+    const bool known = std::any_of(extensions_.begin(), extensions_.end(), [&](const auto* each) {
+      return parse_instruction(text, *each).has_value();
     });
     if (!known) line.fail("an instruction that fences", Line::quoted(text));
     return;
   }
-  const auto architecture = first_format_->architecture();
-  if (!parse_instruction(text, architecture, selected, instruction)) {
-    line.fail(std::string("an instruction of ") + to_string(architecture) + " that fences",
+  const auto instruction = parse_instruction(text, first_format_->extension());
+  if (!instruction) {
+    line.fail(std::string("an instruction of ") + to_string(first_format_->isa().architecture) +
+                  " that fences",
               Line::quoted(text));
   }
-  if (instruction.is_barrier) return events.barrier_issued(when, instruction.barrier);
-  events.fence_issued(when, instruction.request);
+  tell(events, when, *instruction, selected == nullptr ? Vm() : *selected);
 }
 
 void LogReader::access(Line& line, const Moment& when, Events& events) {

@@ -6,7 +6,6 @@
 namespace nestwalk::checker {
 namespace {
 
-using addrspace::Architecture;
 using models::By;
 using models::FenceRequest;
 using models::FenceRow;
@@ -19,10 +18,12 @@ bool overlaps(u64 first, u64 bytes, const Obligation& obligation) {
 /// to go. Bits 47:46 and 45:44; of ranges, the level is in 38:37 (Arm ARM D8, "TTL").
 bool hint_fits(const FenceRequest& request, const Obligation& obligation, const Vm& vm) {
   constexpr unsigned kLastLevel = 3;
-  const bool arm = vm.nested.format->architecture() == Architecture::AArch64;
+  const auto kind = request.op->operand;
+  const bool may =
+      kind == addrspace::FenceOperand::Ipa || kind == addrspace::FenceOperand::IpaRange;
   const u64 operand = request.instruction.operand;
   const u64 granule = operand >> 46 & 3;
-  if (!arm || granule == 0) return true;
+  if (!may || granule == 0) return true;
   const u64 hint = operand >> (request.bytes > 1 ? 37 : 44) & 3;
   if (10 + 2 * granule != vm.nested.geometry.shift(0)) return false;
   const u64 level = kLastLevel - obligation.level;
@@ -33,10 +34,11 @@ bool hint_fits(const FenceRequest& request, const Obligation& obligation, const 
 
 bool has_tag(const FenceRequest& request, const Vm& vm) {
   const FenceRow& row = row_of(request);
-  if (row.has(models::kRoot) && ep4ta(request.root) != ep4ta(vm.root_register)) return false;
-  if (row.has(models::kVmid) && request.vmid != vm.vmid) return false;
-  if (row.has(models::kHost) && vm.vmid != 0) return false;
-  return !row.has(models::kGuests) || vm.vmid != 0;
+  if (row.has(fence::kRoot) && models::root_of(request.root) != models::root_of(vm.root_register))
+    return false;
+  if (row.has(fence::kVmid) && request.vmid != vm.vmid) return false;
+  if (row.has(fence::kHost) && vm.vmid != 0) return false;
+  return !row.has(fence::kGuests) || vm.vmid != 0;
 }
 
 bool is_unshifted(const FenceRequest& request, const Obligation& obligation) {
@@ -52,40 +54,39 @@ Effect effect_of(const FenceRequest& request, const Obligation& obligation, cons
   const FenceRow& row = row_of(request);
   if (obligation.change == Change::Retired) {
     // Nothing is walked any more: the parts go one by one.
-    if (row.structures == 0 || row.address != By::Nothing) return {};
+    if (row.structures == 0 || row.by != By::Nothing) return {};
     if (!has_tag(request, vm)) return {0, Failure::WrongTag};
     u8 parts = 0;
-    if ((row.structures & models::kSecond) != 0) parts |= kNested;
-    if ((row.structures & models::kFirst) != 0 && row.has(models::kGlobals)) parts |= kCombined;
-    // INVEPT and HFENCE.GVMA spare what only the first stage translated.
-    const bool both = vm.nested.format->architecture() == Architecture::AArch64;
-    if ((row.structures & models::kFirst) != 0 && row.has(models::kGlobals) &&
-        (both || (row.structures & models::kSecond) == 0)) {
+    if ((row.structures & fence::kSecond) != 0) parts |= kNested;
+    if ((row.structures & fence::kFirst) != 0 && row.has(fence::kGlobals)) parts |= kCombined;
+    const bool both = vm.nested.format->extension().whole_vm_includes_linear;
+    if ((row.structures & fence::kFirst) != 0 && row.has(fence::kGlobals) &&
+        (both || (row.structures & fence::kSecond) == 0)) {
       parts |= kLinear;
     }
     return {parts, Failure::WrongKind};
   }
   // No address of the guest's own selects all that was merged.
-  if (row.structures == 0 || row.address == By::Virtual || row.has(models::kAsid)) return {};
+  if (row.structures == 0 || row.by == By::Virtual || row.has(fence::kAsid)) return {};
   if (!has_tag(request, vm)) {
-    const bool second = (row.structures & models::kSecond) != 0;
+    const bool second = (row.structures & fence::kSecond) != 0;
     return {0, second ? Failure::WrongTag : Failure::WrongKind};
   }
-  if (row.address == By::GuestPhysical) {
+  if (row.by == By::GuestPhysical) {
     if (!overlaps(request.address & ~vm.operand_tag, request.bytes, obligation)) {
       return {0, is_unshifted(request, obligation) ? Failure::Unshifted : Failure::WrongOperand};
     }
     if ((request.address & vm.operand_tag) != vm.operand_tag) return {0, Failure::WrongOperand};
   }
-  if (row.address == By::GuestPhysical && !hint_fits(request, obligation, vm)) {
+  if (row.by == By::GuestPhysical && !hint_fits(request, obligation, vm)) {
     return {0, Failure::WrongLevel};
   }
-  const u8 wanted = obligation.table ? models::kNestedWalk : models::kNestedTlb;
+  const u8 wanted = obligation.table ? fence::kNestedWalk : fence::kNestedTlb;
   u8 parts = 0;
   if ((row.structures & wanted) != 0) parts |= kNested;
-  const bool all_first = (row.structures & models::kFirst) == models::kFirst;
-  if (all_first && (parts != 0 || (row.structures & models::kSecond) == 0)) parts |= kCombined;
-  const bool other = (row.structures & models::kSecond & ~wanted) != 0;
+  const bool all_first = (row.structures & fence::kFirst) == fence::kFirst;
+  if (all_first && (parts != 0 || (row.structures & fence::kSecond) == 0)) parts |= kCombined;
+  const bool other = (row.structures & fence::kSecond & ~wanted) != 0;
   return {parts, other && obligation.table ? Failure::LeafOnly : Failure::WrongKind};
 }
 

@@ -8,10 +8,11 @@
 #include <list>
 
 #include "nestwalk/checker/finding.hpp"
-#include "nestwalk/models/fence_table.hpp"
 #include "range_index.hpp"
 
 namespace nestwalk::checker {
+
+namespace fence = addrspace::fence;
 
 constexpr u64 bit(u32 processor) { return u64{1} << processor; }
 
@@ -103,12 +104,9 @@ bool has_tag(const models::FenceRequest& request, const Vm& vm);
 inline constexpr unsigned kWrongShifts[] = {2, 10, 12};
 bool is_unshifted(const models::FenceRequest& request, const Obligation& obligation);
 
-inline const models::FenceRow& row_of(const models::FenceRequest& request) {
-  return models::kFenceRows[static_cast<unsigned>(request.kind)];
-}
-/// x86: bits 51:12 of the EPTP.
-constexpr u64 ep4ta(u64 root_register) {
-  return root_register & addrspace::low_mask(52) & ~addrspace::low_mask(12);
-}
+/// No two operations have the same.
+inline u64 key_of(models::FenceOp op) { return reinterpret_cast<std::uintptr_t>(op.row()); }
+
+inline const models::FenceRow& row_of(const models::FenceRequest& request) { return *request.op; }
 
 }  // namespace nestwalk::checker

@@ -8,9 +8,10 @@
 #include <sstream>
 #include <string>
 
-#include "nestwalk/checker/adversary.hpp"
+#include "adversary.hpp"
 #include "nestwalk/checker/checker.hpp"
 #include "nestwalk/checker/log.hpp"
+#include "nestwalk/machines/extensions.hpp"
 
 namespace nestwalk::checker {
 
@@ -62,7 +63,7 @@ class Tee final : public Events {
 };
 
 struct Both {
-  LogReader reader;
+  LogReader reader{models::extensions()};
   Checker checker;
   Adversary adversary;
   Tee tee{checker, adversary};

@@ -147,13 +147,13 @@ class EngineLog {
     constexpr auto kArchitecture = Shape::Format::kArchitecture;
     const bool spurious = change.changes() == addrspace::change::kSpurious && !change.tables();
     const bool alone = spurious || kArchitecture == addrspace::Architecture::AArch64;
-    addrspace::emit_fences(kArchitecture, policy_, hal_.capabilities(), change,
-                           [&](const Fence& fence) {
-                             log_.fence(fence, kVm);
-                             if (alone) return;
-                             if (kicks_.on) return waiting_.push_back(fence);
-                             on(1, [&] { log_.fence(fence, kVm); });
-                           });
+    addrspace::emit_fences<typename Shape::Format::Extension>(
+        policy_, hal_.capabilities(), change, [&](const Fence& fence) {
+          log_.fence(fence, kVm);
+          if (alone) return;
+          if (kicks_.on) return waiting_.push_back(fence);
+          on(1, [&] { log_.fence(fence, kVm); });
+        });
   }
 
   Kicks kicks_;

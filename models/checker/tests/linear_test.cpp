@@ -357,7 +357,7 @@ double seconds_for(const Shape& shape, u64 rounds) {
   shape.write(writer, rounds);
   std::istringstream in(writer.text());
   const std::clock_t start = std::clock();
-  LogReader reader;
+  LogReader reader(models::extensions());
   Checker checker;
   reader.read(in, "log", checker);
   checker.finish();

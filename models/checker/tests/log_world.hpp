@@ -11,6 +11,7 @@
 
 #include "nestwalk/checker/checker.hpp"
 #include "nestwalk/checker/log.hpp"
+#include "nestwalk/machines/extensions.hpp"
 #include "nestwalk/models/hex.hpp"
 
 namespace nestwalk::checker {
@@ -93,7 +94,7 @@ inline std::string names_of(const Checker& checker) {
 }
 
 struct Checked {
-  LogReader reader;
+  LogReader reader{models::extensions()};
   Checker checker;
   std::string names() const { return names_of(checker); }
 };

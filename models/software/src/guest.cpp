@@ -6,8 +6,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "nestwalk/software/guest_fences.hpp"
-
 namespace nestwalk::software {
 namespace {
 
@@ -79,7 +77,7 @@ Guest::Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Reco
   kernel_.asid = kKernelAsid;
   kernel_ = kernel_.tagged(board.tags());
   for (u32 core = 0; core < board.cores(); ++core) {
-    workers_.emplace_back(board, hypervisor.fences(), core, recording.architecture(), costs);
+    workers_.emplace_back(board, hypervisor.fences(), core, recording.isa(), costs);
   }
 }
 
@@ -263,8 +261,7 @@ models::Task<bool> Guest::end_oldest_space(u32 core, Meter& charges) {
   recording_.begin(kernel_);
   const Space& space = *oldest->second;
   for (const GuestPage& page : space.pages) frames_.give_back(page.gpa, page.bytes);
-  recording_.fence(
-      {guest_fence(recording_.architecture(), false, true), 0, vmid_, space.regime.asid, 0, 1});
+  recording_.fence({recording_.isa().guest_fences.by_space, 0, vmid_, space.regime.asid, 0, 1});
   spaces_.erase(oldest);
   charges.add(co_await workers_[core].play(recording_.take(), charges.witness()));
   co_return true;
@@ -289,7 +286,7 @@ void Guest::map(u32 core, Gva address, const GuestPage& page) {
                   start.value());
     // Of the half that all spaces share, each may have it cached under its own ASID.
     const bool is_shared = &tables == upper_.get();
-    recording_.fence({guest_fence(recording_.architecture(), true, !is_shared), 0, vmid_,
+    recording_.fence({recording_.isa().guest_fences.of(true, !is_shared), 0, vmid_,
                       current(core)->regime.asid, start.value(), page.bytes});
   }
   const Result<void> mapped = tables.map(start, page.gpa, page.bytes);
@@ -301,9 +298,9 @@ void Guest::enter_space(u32 core, u64 key) {
   std::unique_ptr<Space>& space = spaces_[key];
   if (!space) {
     space = std::make_unique<Space>();
-    space->tables = make_guest_space(recording_.architecture(), shape_.levels, tables_);
-    if (recording_.architecture() == Architecture::AArch64 && !upper_) {
-      upper_ = make_upper_space(shape_.levels, tables_);
+    space->tables = recording_.isa().guest_space(shape_.levels, tables_);
+    if (recording_.isa().has_halves && !upper_) {
+      upper_ = recording_.isa().upper_space(shape_.levels, tables_);
     }
     ++counts_.spaces;
   }
@@ -325,7 +322,7 @@ void Guest::take_asid(Space& space) {
   }
   if (asids_.renew(space.asid, running)) {
     ++counts_.asid_rollovers;
-    recording_.fence({guest_fence(recording_.architecture(), false, false), 0, vmid_, 0, 0, 1});
+    recording_.fence({recording_.isa().guest_fences.all, 0, vmid_, 0, 0, 1});
   }
   space.regime.guest = space.tables->stage();
   if (upper_) space.regime.guest_upper = upper_->stage();

@@ -70,7 +70,7 @@ Hypervisor::Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpac
       entered_(board.cores(), 0),
       lock_(board.wheel()) {
   for (u32 core = 0; core < board.cores(); ++core) {
-    workers_.emplace_back(board, fences, core, recording.architecture(), costs,
+    workers_.emplace_back(board, fences, core, recording.isa(), costs,
                           static_cast<Shootdowns*>(this));
   }
 }
@@ -148,19 +148,20 @@ bool Hypervisor::must_fence_vmid(u32 core) {
   const bool rolls_over = vmids_.owes_fences(core);
   if (!rolls_over && !is_first) return false;
   record(core);
-  const Architecture architecture = recording_.architecture();
+  const models::Extension& extension = recording_.extension();
   if (rolls_over) {
     recording_.fences(
-        [&](auto&& sink) { emit_rollover(architecture, recording_.machine(), sink); });
+        [&](models::FenceSink sink) { extension.emit_rollover(recording_.machine(), sink); });
   }
-  recording_.own_fences([&](auto&& sink) { emit_first_entry(architecture, space_.tag(), sink); });
+  recording_.own_fences(
+      [&](models::FenceSink sink) { extension.emit_first_entry(space_.tag(), sink); });
   return true;
 }
 
 // Fences ------------------------------------------------------------------------------------------
 
 Cycle Hypervisor::kick_cycles() const {
-  return board_.fence().cycles_or(models::FenceCost::Kick, costs_.exit_cycles);
+  return board_.fence().cycles_or(models::kKickCost, costs_.exit_cycles);
 }
 
 // What runs the guest has to leave it first.

@@ -7,13 +7,10 @@
 
 #include <algorithm>
 
-#include "nestwalk/software/guest_fences.hpp"
-
 namespace nestwalk::software {
 namespace {
 
 using models::EntryKind;
-using models::FenceKind;
 using models::Regime;
 
 constexpr u64 kWord = sizeof(u64);
@@ -21,13 +18,6 @@ constexpr u64 kWord = sizeof(u64);
 constexpr u64 kRegion = u64{2} << 20;
 
 constexpr u64 page_of(u64 address) { return address & ~(kFrameBytes - 1); }
-
-// What a hypervisor issues when it takes something away from a guest, as a whole.
-FenceKind nested_fence(Architecture architecture) {
-  constexpr FenceKind kKinds[] = {FenceKind::InveptSingle, FenceKind::TlbiVmalls12e1is,
-                                  FenceKind::GvmaVmid};
-  return kKinds[static_cast<unsigned>(architecture)];
-}
 
 }  // namespace
 
@@ -162,7 +152,7 @@ std::optional<models::FenceRequest> ReplayedTables::fence_for(u64 address, u64 v
   const bool only_more =
       was.kind == is.kind && was.address == is.address && is.access.has(was.access);
   if (only_more && was.kind == EntryKind::Leaf) return std::nullopt;
-  return models::FenceRequest{nested_fence(format.architecture()), nested_.root, vmid_};
+  return models::FenceRequest{format.extension().whole_vm, nested_.root, vmid_};
 }
 
 // Who translates with them -----------------------------------------------------------------------
@@ -183,8 +173,7 @@ u16 ReplayedTables::take_number(u16 asid) {
   };
   if (asids_.size() == most_asids_) {
     std::erase_if(asids_, [&](const auto& each) { return !runs(each.second); });
-    const models::FenceRequest all{guest_fence(nested_.format->architecture(), false, false), 0,
-                                   vmid_};
+    const models::FenceRequest all{nested_.format->isa().guest_fences.all, 0, vmid_};
     for (u32 core = 0; core < board_.cores(); ++core) {
       apply_fence(all, *board_.core(core).mmu, board_.tags());
     }

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <string>
 
-#include "nestwalk/software/guest_fences.hpp"
 #include "nestwalk/software/vcpu.hpp"
 
 namespace nestwalk::software {
@@ -80,10 +79,10 @@ models::Task<> Vcpu::issue_fence(const GuestFence& fence) {
   const models::Regime& regime = core_.mmu->regime();
   const u64 bytes = fence.by_address ? std::max<u64>(fence.bytes, 1) : 0;
   const u64 pages = bytes / kFrameBytes + (bytes % kFrameBytes != 0 ? 1 : 0);
-  const bool in_one = regime.architecture() == Architecture::AArch64 || !fence.by_address;
+  const bool in_one = regime.isa().fences_take_ranges || !fence.by_address;
   const bool by_address = fence.by_address && (in_one || pages <= kMostSingleFences);
   models::FenceRequest request;
-  request.kind = guest_fence(regime.architecture(), by_address, fence.by_space);
+  request.op = regime.isa().guest_fences.of(by_address, fence.by_space);
   request.vmid = regime.vmid;
   request.asid = replayed_ != nullptr ? replayed_->number_of(fence.asid) : regime.asid;
   request.address = fence.address;
@@ -122,7 +121,7 @@ models::Task<> Vcpu::store_entry(const TableStore& store) {
   const Cycle since = wheel.now();
   models::Call issued([&](models::Actor& owner) {
     hypervisor_.fences().issue(
-        number_, *fence, is_broadcast(fence->kind) ? models::Reach::Own : models::Reach::Interrupts,
+        number_, *fence, fence->op.is_broadcast() ? models::Reach::Own : models::Reach::Interrupts,
         owner, 0);
     return false;
   });

@@ -13,11 +13,7 @@ namespace {
 /// No leaf that is split is larger.
 constexpr u64 kLargest = u64{1} << 39;
 
-bool only_orders(const models::FenceRequest& fence) {
-  using Kind = models::FenceKind;
-  return fence.kind == Kind::None || fence.kind == Kind::Dsb || fence.kind == Kind::SfenceWInval ||
-         fence.kind == Kind::SfenceInvalIr;
-}
+bool only_orders(const models::FenceRequest& fence) { return fence.op->orders_only(); }
 
 Part part_of(const Step& step) {
   constexpr Part kParts[] = {Part::Tables, Part::Tables,  Part::Frames,
@@ -81,12 +77,13 @@ void Recording::fenced(const addrspace::Invalidation<Gpa>& change) {
   if (!on_) return;
   // A fault on an entry that permits the access: only who had it has the stale copy.
   const bool alone = change.changes() == addrspace::change::kSpurious && !change.tables();
-  fence_step([&](auto&& sink) { emit_fences(architecture_, policy_, machine_, change, sink); },
+  fence_step([&](models::FenceSink sink) { extension_->emit(policy_, machine_, change, sink); },
              alone);
 }
 
 void Recording::put(const addrspace::Fence& op) {
-  const models::FenceRequest request = models::from_engine(op, regime_);
+  models::FenceRequest request = models::request_of(op, regime_.vmid, regime_.asid);
+  request.engine = true;
   const bool counts = !only_orders(request);
   if (counts && fences_to_drop_ != 0 && --fences_to_drop_ == 0) return;
   work_.fences.push_back(request);
@@ -190,7 +187,7 @@ void Worker::tell(models::Witness& witness, const Step& step, const Done& done) 
     const auto named = std::find_if_not(fences.begin(), fences.end(), only_orders);
     const models::FenceRequest& first = named == fences.end() ? fences[0] : *named;
     told.address = first.address;
-    told.note = to_string(first.kind);
+    told.note = first.op->title();
   } else {
     told.value = step.before;
     told.note = step.kind == Step::Kind::Free ? "freed" : nullptr;
@@ -205,35 +202,23 @@ void Worker::store(std::size_t number) {
   const Step& step = work_.steps[number];
   models::HostMemory& memory = board_.memory();
   const u64 set_meanwhile = memory.load(Hpa(step.where)) & ~step.before;
-  const u64 was = page_of(step.before);
-  const u64 is = page_of(step.after);
-  // Arm: S2AP[1] of an entry that forbids writes is no flag, but would permit them.
-  const auto with_flags = [&](u64 entry) {
-    using Stage2 = addrspace::Stage2<addrspace::Granule::k4K>;
-    const bool is_permission =
-        architecture_ == Architecture::AArch64 && !Stage2::is_writable(entry);
-    return entry | (is_permission ? set_meanwhile & ~Stage2::kWritable : set_meanwhile);
-  };
+  const u64 was = isa_->page_of(step.before);
+  const u64 is = isa_->page_of(step.after);
+  const auto with_flags = [&](u64 entry) { return isa_->with_flags(entry, set_meanwhile); };
   memory.store(Hpa(step.where), was == is ? with_flags(step.after) : step.after);
   if (was == is || set_meanwhile == 0) return;
   for (std::size_t n = 0; n < number; ++n) {
     const Step& part = work_.steps[n];
     const bool in_table = part.kind == Step::Kind::Write && part.where - is < kFrameBytes;
-    if (!in_table || part.after == 0 || page_of(part.after) - was >= kLargest) continue;
+    if (!in_table || part.after == 0 || isa_->page_of(part.after) - was >= kLargest) continue;
     memory.store(Hpa(part.where), with_flags(memory.load(Hpa(part.where))));
   }
-}
-
-// Where an entry points, in the format of the machine.
-u64 Worker::page_of(u64 entry) const {
-  if (architecture_ == Architecture::RiscV64) return (entry >> 10 & addrspace::low_mask(44)) << 12;
-  return entry & addrspace::low_mask(52) & ~addrspace::low_mask(12);
 }
 
 void Worker::issue(const Step& step, models::Actor& owner) {
   const auto fences = fences_of(step);
   if (!fences[0].engine || shootdowns_ == nullptr) {
-    const bool broadcast = is_broadcast(fences[0].kind);
+    const bool broadcast = fences[0].op.is_broadcast();
     fences_.issue(core_, fences[0], broadcast ? models::Reach::Own : models::Reach::Interrupts,
                   owner, 0);
     return;

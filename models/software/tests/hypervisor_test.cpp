@@ -290,8 +290,8 @@ TEST_P(Operation, InterruptsTakeTimeFromTheOthers) {
 // has left its guest 9 later, INVEPT takes 3, and 70 later core 0 knows. Core 1 is back after 50.
 TEST(Shootdown, AKickAndItsAcknowledgementHavePricesOfTheirOwn) {
   models::FenceShape fence{3, 5, 40};
-  fence.own[static_cast<unsigned>(models::FenceCost::Kick)] = 9;
-  fence.own[static_cast<unsigned>(models::FenceCost::Acknowledge)] = 70;
+  fence.own[&models::kKickCost] = 9;
+  fence.own[&models::kAcknowledgeCost] = 70;
   World world(physical(), policy(Backend::lazy()), Architecture::X86_64, 2, {}, fence);
   world.streams[0].read(0x5000);
   GuestEvent zap;

@@ -4,6 +4,7 @@
 // Page tables of a trace: where they are put, what walks of them cost, and what is said of accesses
 // that do not arrive where the trace says.
 
+#include "nestwalk/machines/entry_format_of.hpp"
 #include "world.hpp"
 
 namespace nestwalk::software {
@@ -25,10 +26,12 @@ class Replay : public testing::Test, private models::Actor {
  protected:
   explicit Replay(u32 window = 1)
       : format_(machine_capabilities()),
+        nested_format_(addrspace::LongMode(machine_capabilities()), models::kX86_64.rules.of(true),
+                       &models::kVmx),
         machine(easy(Architecture::X86_64, 1), addrspace::kGiB),
         fences(machine),
-        recording(machine.memory(), Architecture::X86_64, {}, machine_capabilities()),
-        space(make_host_space(Architecture::X86_64, {}, addrspace::kGiB, 1, recording)),
+        recording(machine.memory(), models::kVmx, {}, machine_capabilities()),
+        space(make_host_space(models::kVmx, {}, addrspace::kGiB, 1, recording)),
         turns(1),
         vmids(0xffff, 1),
         hypervisor(machine, fences, *space, recording, easy(Architecture::X86_64, 1).software,
@@ -54,14 +57,13 @@ class Replay : public testing::Test, private models::Actor {
     const addrspace::Geometry four = *addrspace::LongMode::geometry(4);
     addrspace::Geometry nested = four;
     nested.rule = addrspace::InputRule::Zero;
-    stream.add({0, TableRoots{{&format_, four, 0x1000}, {}, {&format_, nested, kTables}, 0, true}});
+    stream.add(
+        {0, TableRoots{{&format_, four, 0x1000}, {}, {&nested_format_, nested, kTables}, 0, true}});
   }
   static constexpr u64 kTables = kHost + 0x100000;
   static constexpr u64 kLeaves = kTables + 3 * kFrameBytes;
 
-  static addrspace::Capabilities machine_capabilities() {
-    return capabilities(Architecture::X86_64, true);
-  }
+  static addrspace::Capabilities machine_capabilities() { return models::kVmx.capabilities(true); }
   static Vmids::Holder new_vmid(Vmids& vmids) {
     Vmids::Holder holder;
     vmids.renew(holder);
@@ -89,6 +91,7 @@ class Replay : public testing::Test, private models::Actor {
   }
 
   Format format_;
+  Format nested_format_;
   models::Machine machine;
   models::FenceUnit fences;
   Recording recording;

@@ -7,7 +7,7 @@
 #include <random>
 #include <set>
 
-#include "nestwalk/models/preset.hpp"
+#include "nestwalk/machines/preset.hpp"
 #include "world.hpp"
 
 namespace nestwalk::software {

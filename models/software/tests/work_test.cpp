@@ -23,10 +23,9 @@ class FreedFrames : public testing::Test, private models::Actor {
   FreedFrames()
       : machine_(easy(Architecture::X86_64, 1), addrspace::kGiB),
         fences_(machine_),
-        recording_(machine_.memory(), Architecture::X86_64, addrspace::FencePolicy::Precise,
-                   capabilities(Architecture::X86_64, false)),
-        worker_(machine_, fences_, 0, Architecture::X86_64,
-                easy(Architecture::X86_64, 1).software) {}
+        recording_(machine_.memory(), models::kVmx, addrspace::FencePolicy::Precise,
+                   models::kVmx.capabilities(false)),
+        worker_(machine_, fences_, 0, models::kX86_64, easy(Architecture::X86_64, 1).software) {}
 
   Hpa allocate(unsigned order) {
     const Hpa run = *memory().allocate(order);

@@ -9,12 +9,13 @@
 
 #include <gtest/gtest.h>
 
+#include "nestwalk/machines/extensions.hpp"
 #include "nestwalk/models/machine.hpp"
-#include "nestwalk/software/guest_fences.hpp"
 #include "nestwalk/software/totals.hpp"
 
 namespace nestwalk::software {
 
+using addrspace::Architecture;
 using addrspace::Backend;
 using models::AccessKind;
 
@@ -28,7 +29,7 @@ inline models::MachineShape easy(Architecture architecture, u32 cores, bool seco
                                  const models::FenceShape& fence = {3, 5, 40}) {
   models::MachineShape shape;
   if (!second_stage) shape.memory_base = 0;
-  shape.architecture = architecture;
+  shape.extension = &models::extension_of(architecture);
   shape.cores = cores;
   shape.mmu.data_tlb = {{{4, 4, {12}}, {1, 4, {21}}}, kTlb};
   shape.memory = {1, 4096, 8192, kReference, kReference, kReference};
@@ -88,14 +89,14 @@ class World {
         fences(machine),
         turns(machine_shape.cores),
         vmids(0xffff, machine_shape.cores),
-        recording(machine.memory(), machine_shape.architecture, shape.fences,
-                  capabilities(machine_shape.architecture, shape.hardware_dirty)),
+        recording(machine.memory(), *machine_shape.extension, shape.fences,
+                  machine_shape.extension->capabilities(shape.hardware_dirty)),
         streams(machine_shape.cores) {
-    const Architecture architecture = machine_shape.architecture;
+    const models::Extension& extension = *machine_shape.extension;
     memory_ = guest_shape.memory;
     const bool translates = guest_shape.tables != GuestTables::None;
     if (translates) memory_.push_back(Guest::kernel_memory(guest_shape));
-    space = make_host_space(architecture, shape, memory_.back().start + memory_.back().bytes, kVmid,
+    space = make_host_space(extension, shape, memory_.back().start + memory_.back().bytes, kVmid,
                             recording);
     const models::SoftwareShape& costs = machine_shape.software;
     Vmids::Holder vmid;
@@ -104,7 +105,7 @@ class World {
         std::make_unique<Hypervisor>(machine, fences, *space, recording, costs, turns, vmids, vmid);
     if (translates) {
       guest = std::make_unique<Guest>(machine, *space, *hypervisor, recording, guest_shape, costs,
-                                      kVmid, most_asids(architecture));
+                                      kVmid, extension.isa->most_asids);
     }
     models::Regime physical;
     physical.nested = space->stage();

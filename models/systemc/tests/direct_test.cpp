@@ -9,7 +9,7 @@
 namespace nestwalk::systemc {
 namespace {
 
-using models::FenceKind;
+namespace vmx = addrspace::vmx;
 using models::FenceRequest;
 using models::Reach;
 using Range = standard::Initiator::Range;
@@ -129,14 +129,14 @@ TEST_F(Direct, AFenceEndsThePointersThatItReaches) {
   ASSERT_TRUE(ask(tlm::TLM_READ_COMMAND, page(0), dmi));
   ASSERT_TRUE(ask(tlm::TLM_READ_COMMAND, page(1), dmi));
 
-  fence({FenceKind::InvvpidSingle, 0, 7, 0, 0, 1});  // of another VPID
+  fence({vmx::kInvvpidSingle, 0, 7, 0, 0, 1});  // of another VPID
   EXPECT_TRUE(initiator.invalidated.empty());
-  fence({FenceKind::InvvpidAddress, 0, 1, 0, page(1, 8), 1});
+  fence({vmx::kInvvpidAddress, 0, 1, 0, page(1, 8), 1});
   EXPECT_EQ(initiator.invalidated, std::vector{range_of(1)});
   EXPECT_FALSE(ask(tlm::TLM_READ_COMMAND, page(1), dmi));  // the TLB has lost it, too
-  fence({FenceKind::InveptSingle, tables->regime.nested.root, 0, 0, 0, 1});
+  fence({vmx::kInveptSingle, tables->regime.nested.root, 0, 0, 0, 1});
   EXPECT_EQ(initiator.invalidated, (std::vector{range_of(1), range_of(0)}));
-  fence({FenceKind::InveptAll, 0, 0, 0, 0, 1});
+  fence({vmx::kInveptAll, 0, 0, 0, 0, 1});
   EXPECT_EQ(initiator.invalidated.size(), 2u);  // nothing is said twice
 }
 

@@ -10,8 +10,8 @@
 #include <gtest/gtest.h>
 
 #include "guest_tables.hpp"
+#include "nestwalk/machines/preset.hpp"
 #include "nestwalk/models/machine.hpp"
-#include "nestwalk/models/preset.hpp"
 #include "nestwalk/systemc/platform.hpp"
 #include "standard_parts.hpp"
 

@@ -13,7 +13,7 @@ namespace nestwalk::addrspace {
 
 #if defined(__x86_64__)
 
-inline constexpr Architecture kTarget = Architecture::X86_64;
+using Target = vmx::Extension;
 
 namespace detail {
 struct InvalidationDescriptor {
@@ -46,136 +46,154 @@ inline void invvpid_or_trap(u64 type, u64 vpid) {
 
 inline void execute(const Fence& fence) {
   u64 cr3 = 0;
-  switch (fence.op) {
-    case FenceOp::InveptSingle:
-      return detail::invept_or_trap(detail::kSingleContext, fence.operand);
-    case FenceOp::InveptAll:
-      return detail::invept_or_trap(detail::kAllContexts, 0);
-    case FenceOp::InvvpidSingle:
-      return detail::invvpid_or_trap(detail::kSingleContext, fence.operand);
-    case FenceOp::InvvpidAll:
-      return detail::invvpid_or_trap(detail::kAllContexts, 0);
-    case FenceOp::Invlpg:
-      asm volatile("invlpg (%0)" : : "r"(fence.operand) : "memory");
-      return;
-    case FenceOp::MovCr3:
-      asm volatile("mov %%cr3, %0\n\tmov %0, %%cr3" : "+r"(cr3) : : "memory");
-      return;
-    default:
-      __builtin_trap();  // a fence of another architecture
+  if (fence.op == vmx::kInveptSingle) {
+    return detail::invept_or_trap(detail::kSingleContext, fence.operand);
   }
+  if (fence.op == vmx::kInveptAll) {
+    return detail::invept_or_trap(detail::kAllContexts, 0);
+  }
+  if (fence.op == vmx::kInvvpidSingle) {
+    return detail::invvpid_or_trap(detail::kSingleContext, fence.operand);
+  }
+  if (fence.op == vmx::kInvvpidAll) {
+    return detail::invvpid_or_trap(detail::kAllContexts, 0);
+  }
+  if (fence.op == vmx::kInvlpg) {
+    asm volatile("invlpg (%0)" : : "r"(fence.operand) : "memory");
+    return;
+  }
+  if (fence.op == vmx::kMovCr3) {
+    asm volatile("mov %%cr3, %0\n\tmov %0, %%cr3" : "+r"(cr3) : : "memory");
+    return;
+  }
+  __builtin_trap();  // a fence of another architecture
 }
 
 #elif defined(__aarch64__)
 
-inline constexpr Architecture kTarget = Architecture::AArch64;
+using Target = stage2::Extension;
 
 inline void execute(const Fence& fence) {
-  switch (fence.op) {
-    case FenceOp::DsbIshst:
-      asm volatile("dsb ishst" : : : "memory");
-      return;
-    case FenceOp::DsbIsh:
-      asm volatile("dsb ish" : : : "memory");
-      return;
-    case FenceOp::DsbSy:
-      asm volatile("dsb sy" : : : "memory");
-      return;
-    case FenceOp::Isb:
-      asm volatile("isb" : : : "memory");
-      return;
-    case FenceOp::TlbiIpas2e1is:
-      asm volatile("tlbi ipas2e1is, %0" : : "r"(fence.operand) : "memory");
-      return;
-    case FenceOp::TlbiIpas2le1is:
-      asm volatile("tlbi ipas2le1is, %0" : : "r"(fence.operand) : "memory");
-      return;
-    // By their encodings: assemblers want FEAT_TLBIRANGE named.
-    case FenceOp::TlbiRipas2e1is:
-      asm volatile("sys #4, c8, c0, #2, %0" : : "r"(fence.operand) : "memory");
-      return;
-    case FenceOp::TlbiRipas2le1is:
-      asm volatile("sys #4, c8, c0, #6, %0" : : "r"(fence.operand) : "memory");
-      return;
-    case FenceOp::TlbiVmalle1is:
-      asm volatile("tlbi vmalle1is" : : : "memory");
-      return;
-    case FenceOp::TlbiVmalls12e1is:
-      asm volatile("tlbi vmalls12e1is" : : : "memory");
-      return;
-    case FenceOp::TlbiIpas2e1:
-      asm volatile("tlbi ipas2e1, %0" : : "r"(fence.operand) : "memory");
-      return;
-    case FenceOp::TlbiIpas2le1:
-      asm volatile("tlbi ipas2le1, %0" : : "r"(fence.operand) : "memory");
-      return;
-    case FenceOp::TlbiVmalle1:
-      asm volatile("tlbi vmalle1" : : : "memory");
-      return;
-    case FenceOp::TlbiVmalls12e1:
-      asm volatile("tlbi vmalls12e1" : : : "memory");
-      return;
-    case FenceOp::TlbiAlle1is:
-      asm volatile("tlbi alle1is" : : : "memory");
-      return;
-    case FenceOp::TlbiVae2is:
-      asm volatile("tlbi vae2is, %0" : : "r"(fence.operand) : "memory");
-      return;
-    case FenceOp::TlbiAlle2is:
-      asm volatile("tlbi alle2is" : : : "memory");
-      return;
-    default:
-      __builtin_trap();
+  if (fence.op == stage2::kDsbIshst) {
+    asm volatile("dsb ishst" : : : "memory");
+    return;
   }
+  if (fence.op == stage2::kDsbIsh) {
+    asm volatile("dsb ish" : : : "memory");
+    return;
+  }
+  if (fence.op == stage2::kDsbSy) {
+    asm volatile("dsb sy" : : : "memory");
+    return;
+  }
+  if (fence.op == stage2::kIsb) {
+    asm volatile("isb" : : : "memory");
+    return;
+  }
+  if (fence.op == stage2::kIpas2e1.is) {
+    asm volatile("tlbi ipas2e1is, %0" : : "r"(fence.operand) : "memory");
+    return;
+  }
+  if (fence.op == stage2::kIpas2le1.is) {
+    asm volatile("tlbi ipas2le1is, %0" : : "r"(fence.operand) : "memory");
+    return;
+  }
+  // By their encodings: assemblers want FEAT_TLBIRANGE named.
+  if (fence.op == stage2::kRipas2e1.is) {
+    asm volatile("sys #4, c8, c0, #2, %0" : : "r"(fence.operand) : "memory");
+    return;
+  }
+  if (fence.op == stage2::kRipas2le1.is) {
+    asm volatile("sys #4, c8, c0, #6, %0" : : "r"(fence.operand) : "memory");
+    return;
+  }
+  if (fence.op == stage2::kVmalle1.is) {
+    asm volatile("tlbi vmalle1is" : : : "memory");
+    return;
+  }
+  if (fence.op == stage2::kVmalls12e1.is) {
+    asm volatile("tlbi vmalls12e1is" : : : "memory");
+    return;
+  }
+  if (fence.op == stage2::kIpas2e1.local) {
+    asm volatile("tlbi ipas2e1, %0" : : "r"(fence.operand) : "memory");
+    return;
+  }
+  if (fence.op == stage2::kIpas2le1.local) {
+    asm volatile("tlbi ipas2le1, %0" : : "r"(fence.operand) : "memory");
+    return;
+  }
+  if (fence.op == stage2::kVmalle1.local) {
+    asm volatile("tlbi vmalle1" : : : "memory");
+    return;
+  }
+  if (fence.op == stage2::kVmalls12e1.local) {
+    asm volatile("tlbi vmalls12e1" : : : "memory");
+    return;
+  }
+  if (fence.op == stage2::kAlle1.is) {
+    asm volatile("tlbi alle1is" : : : "memory");
+    return;
+  }
+  if (fence.op == stage2::kVae2.is) {
+    asm volatile("tlbi vae2is, %0" : : "r"(fence.operand) : "memory");
+    return;
+  }
+  if (fence.op == stage2::kAlle2.is) {
+    asm volatile("tlbi alle2is" : : : "memory");
+    return;
+  }
+  __builtin_trap();
 }
 
 #elif defined(__riscv)
 
-inline constexpr Architecture kTarget = Architecture::RiscV64;
+using Target = hext::Extension;
 
 // By their encodings: assemblers want the extensions H and Svinval named.
 inline void execute(const Fence& fence) {
   const u64 vmid = fence.vmid;
-  switch (fence.op) {
-    case FenceOp::HfenceGvmaAddress:
-      asm volatile(".insn r 0x73, 0, 0x31, x0, %0, %1"
-                   :
-                   : "r"(fence.operand), "r"(vmid)
-                   : "memory");
-      return;
-    case FenceOp::HfenceGvmaVmid:
-      asm volatile(".insn r 0x73, 0, 0x31, x0, x0, %0" : : "r"(vmid) : "memory");
-      return;
-    case FenceOp::HfenceGvmaAll:
-      asm volatile(".insn r 0x73, 0, 0x31, x0, x0, x0" : : : "memory");
-      return;
-    case FenceOp::HfenceVvmaAll:
-      asm volatile(".insn r 0x73, 0, 0x11, x0, x0, x0" : : : "memory");
-      return;
-    case FenceOp::SfenceWInval:
-      asm volatile(".insn r 0x73, 0, 0x0c, x0, x0, x0" : : : "memory");
-      return;
-    case FenceOp::HinvalGvmaAddress:
-      asm volatile(".insn r 0x73, 0, 0x33, x0, %0, %1"
-                   :
-                   : "r"(fence.operand), "r"(vmid)
-                   : "memory");
-      return;
-    case FenceOp::HinvalGvmaVmid:
-      asm volatile(".insn r 0x73, 0, 0x33, x0, x0, %0" : : "r"(vmid) : "memory");
-      return;
-    case FenceOp::HinvalGvmaAll:
-      asm volatile(".insn r 0x73, 0, 0x33, x0, x0, x0" : : : "memory");
-      return;
-    case FenceOp::HinvalVvmaAll:
-      asm volatile(".insn r 0x73, 0, 0x13, x0, x0, x0" : : : "memory");
-      return;
-    case FenceOp::SfenceInvalIr:
-      asm volatile(".insn r 0x73, 0, 0x0c, x0, x0, x1" : : : "memory");
-      return;
-    default:
-      __builtin_trap();
+  if (fence.op == hext::kGvmaAddressVmid.at_once) {
+    asm volatile(".insn r 0x73, 0, 0x31, x0, %0, %1" : : "r"(fence.operand), "r"(vmid) : "memory");
+    return;
   }
+  if (fence.op == hext::kGvmaVmid.at_once) {
+    asm volatile(".insn r 0x73, 0, 0x31, x0, x0, %0" : : "r"(vmid) : "memory");
+    return;
+  }
+  if (fence.op == hext::kGvmaAll.at_once) {
+    asm volatile(".insn r 0x73, 0, 0x31, x0, x0, x0" : : : "memory");
+    return;
+  }
+  if (fence.op == hext::kVvmaAll.at_once) {
+    asm volatile(".insn r 0x73, 0, 0x11, x0, x0, x0" : : : "memory");
+    return;
+  }
+  if (fence.op == hext::kSfenceWInval) {
+    asm volatile(".insn r 0x73, 0, 0x0c, x0, x0, x0" : : : "memory");
+    return;
+  }
+  if (fence.op == hext::kGvmaAddressVmid.posted) {
+    asm volatile(".insn r 0x73, 0, 0x33, x0, %0, %1" : : "r"(fence.operand), "r"(vmid) : "memory");
+    return;
+  }
+  if (fence.op == hext::kGvmaVmid.posted) {
+    asm volatile(".insn r 0x73, 0, 0x33, x0, x0, %0" : : "r"(vmid) : "memory");
+    return;
+  }
+  if (fence.op == hext::kGvmaAll.posted) {
+    asm volatile(".insn r 0x73, 0, 0x33, x0, x0, x0" : : : "memory");
+    return;
+  }
+  if (fence.op == hext::kVvmaAll.posted) {
+    asm volatile(".insn r 0x73, 0, 0x13, x0, x0, x0" : : : "memory");
+    return;
+  }
+  if (fence.op == hext::kSfenceInvalIr) {
+    asm volatile(".insn r 0x73, 0, 0x0c, x0, x0, x1" : : : "memory");
+    return;
+  }
+  __builtin_trap();
 }
 
 #endif
@@ -242,10 +260,10 @@ inline void execute_fences(const FencePolicy& policy, const Capabilities& machin
                            const Invalidation<Gpa>& change) {
   if (policy.source == FencePolicy::Source::Original030) __builtin_trap();
   const auto run = [&] {
-    emit_fences(kTarget, policy, machine, change, [](const Fence& fence) { execute(fence); });
+    emit_fences<Target>(policy, machine, change, [](const Fence& fence) { execute(fence); });
   };
 #if defined(__aarch64__)
-  if (detail::needs_tlbi(change)) {
+  if (stage2::needs_tlbi(change)) {
     const VmSelected selected(change.tag());
     return run();
   }
@@ -256,7 +274,7 @@ inline void execute_fences(const FencePolicy& policy, const Capabilities& machin
 namespace detail {
 
 inline void execute_for(const VmTag& tag, const Fence& fence) {
-  if (!acts_on_selected_vm(fence.op)) return execute(fence);
+  if (!selects_vm(fence.op)) return execute(fence);
   const VmSelected selected(tag);
   execute(fence);
 }
@@ -267,17 +285,17 @@ inline void execute_for(const VmTag& tag, const Fence& fence) {
 /// with the tag of `AddressSpace::tag()`, before the space is destroyed. By then the VM's root is
 /// in no processor's register any more, or it would be walked again.
 inline void execute_retirement(const Capabilities& machine, const VmTag& tag) {
-  emit_retirement(kTarget, machine, tag,
-                  [&](const Fence& fence) { detail::execute_for(tag, fence); });
+  emit_retirement<Target>(machine, tag,
+                          [&](const Fence& fence) { detail::execute_for(tag, fence); });
 }
 
 /// Carries out on this processor what must come when VMIDs are taken back.
 inline void execute_rollover(const Capabilities& machine) {
-  emit_rollover(kTarget, machine, [](const Fence& fence) { execute(fence); });
+  emit_rollover<Target>(machine, [](const Fence& fence) { execute(fence); });
 }
 /// And before it runs a VM under one of them again.
 inline void execute_first_entry(const VmTag& tag) {
-  emit_first_entry(kTarget, tag, [&](const Fence& fence) { detail::execute_for(tag, fence); });
+  emit_first_entry<Target>(tag, [&](const Fence& fence) { detail::execute_for(tag, fence); });
 }
 
 #endif

@@ -14,6 +14,9 @@ namespace nestwalk::addrspace {
 template <std::size_t N>
 class Text {
  public:
+  constexpr Text() = default;
+  constexpr Text(const char* text) { add(text); }
+
   constexpr const char* c_str() const { return characters_; }
   constexpr std::size_t size() const { return size_; }
 

@@ -35,8 +35,8 @@ class HeapHal : public HalBase<HeapHal> {
   /// IA32_VMX_EPT_VPID_CAP with bits 16 and 17 (large pages), 20 and 25 (INVEPT of one context).
   Capabilities capabilities() const { return capabilities_from_ept_vpid_cap(0x213'0000, 48); }
   void invalidate(const Invalidation<Gpa>& change) {
-    emit_fences(Architecture::X86_64, FencePolicy::Precise, capabilities(), change,
-                [&](const Fence& fence) { last_fence = to_text(fence); });
+    emit_fences<vmx::Extension>(FencePolicy::Precise, capabilities(), change,
+                                [&](const Fence& fence) { last_fence = to_text(fence); });
   }
 
   int runs_in_use = 0;

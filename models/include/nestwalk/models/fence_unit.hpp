@@ -1,86 +1,24 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// Fences: which cached translations an operation removes, as a table of data; and when it has done
-// so on which cores.
-//
-// Sources: Intel SDM vol. 3C, "Operations that Invalidate Cached Mappings"; Arm ARM D8, "TLB
-// maintenance"; RISC-V privileged spec, "SFENCE.VMA" and "Hypervisor Memory-Management Fence
-// Instructions".
+// Fences: which cached translations an operation removes, and when it has done so on which cores.
+// What each of them reaches is in its row (addrspace/extension/).
 #pragma once
 
 #include <span>
 
-#include "nestwalk/addrspace/fence.hpp"
 #include "nestwalk/models/board.hpp"
+#include "nestwalk/models/extension.hpp"
 
 namespace nestwalk::models {
 
-enum class FenceKind : u8 {
-  // x86-64
-  InveptSingle,
-  InveptAll,
-  InvvpidAddress,
-  InvvpidSingle,
-  InvvpidAll,
-  InvvpidSingleKeepGlobals,
-  InvlpgGuest,
-  MovCr3Guest,
-  InvlpgHost,  ///< in VMX root: VPID 0
-  MovCr3Host,
-  VmEntryWithoutVpid,
-  InvpcidAddress,  ///< of one PCID, without globals
-  InvpcidSingle,
-  InvpcidAll,
-  InvpcidAllKeepGlobals,
-  // AArch64: on one core, broadcast to the inner and to the outer shareable domain
-  // clang-format off
-  TlbiIpas2e1, TlbiIpas2e1is, TlbiIpas2e1os,
-  TlbiIpas2le1, TlbiIpas2le1is, TlbiIpas2le1os,
-  TlbiRipas2e1, TlbiRipas2e1is, TlbiRipas2e1os,
-  TlbiRipas2le1, TlbiRipas2le1is, TlbiRipas2le1os,
-  TlbiVmalle1, TlbiVmalle1is, TlbiVmalle1os,
-  TlbiVmalls12e1, TlbiVmalls12e1is, TlbiVmalls12e1os,
-  TlbiAlle1, TlbiAlle1is, TlbiAlle1os,
-  TlbiVae1, TlbiVae1is, TlbiVae1os,
-  TlbiVaae1, TlbiVaae1is, TlbiVaae1os,
-  TlbiVale1, TlbiVale1is, TlbiVale1os,
-  TlbiVaale1, TlbiVaale1is, TlbiVaale1os,
-  TlbiRvae1, TlbiRvae1is, TlbiRvae1os,
-  TlbiRvaae1, TlbiRvaae1is, TlbiRvaae1os,
-  TlbiRvale1, TlbiRvale1is, TlbiRvale1os,
-  TlbiRvaale1, TlbiRvaale1is, TlbiRvaale1os,
-  TlbiAside1, TlbiAside1is, TlbiAside1os,
-  TlbiVae2, TlbiVae2is, TlbiVae2os,
-  TlbiAlle2, TlbiAlle2is, TlbiAlle2os,
-  // clang-format on
-  // RISC-V: by address, by ASID or VMID, as rs1 and rs2 say
-  VvmaAll,  ///< HFENCE.VVMA, or SFENCE.VMA with V = 1
-  VvmaAddress,
-  VvmaAsid,
-  VvmaAddressAsid,
-  GvmaAll,
-  GvmaVmid,
-  GvmaAddress,
-  GvmaAddressVmid,
-  // Svinval: the same in parts
-  SfenceWInval,
-  HinvalVvmaAll,  ///< HINVAL.VVMA, or SINVAL.VMA with V = 1
-  HinvalVvmaAddress,
-  HinvalVvmaAsid,
-  HinvalVvmaAddressAsid,
-  HinvalGvmaAll,
-  HinvalGvmaVmid,
-  HinvalGvmaAddress,
-  HinvalGvmaAddressVmid,
-  SfenceInvalIr,
-  Dsb,   ///< waits for what the core broadcast
-  None,  ///< a barrier that takes no time
-};
-inline constexpr unsigned kFenceKindCount = static_cast<unsigned>(FenceKind::None) + 1;
+namespace fence = addrspace::fence;
+using addrspace::By;
+using addrspace::FenceOrder;
+using addrspace::FenceRow;
 
 struct FenceRequest {
-  FenceKind kind = FenceKind::None;
+  FenceOp op{};         ///< none: nothing was issued
   u64 root = 0;         ///< INVEPT: EPTP
   u16 vmid = 0;         ///< VMID or VPID, the current one where the operation names none
   u16 asid = 0;         ///< ASID or PCID, likewise
@@ -90,13 +28,13 @@ struct FenceRequest {
   addrspace::Fence instruction{};
 };
 
-/// What the engine's fence means on a core that runs this regime.
-FenceRequest from_engine(const addrspace::Fence& fence, const Regime& current);
-const char* to_string(FenceKind kind);
-bool is_broadcast(FenceKind kind);
-/// Does the issuer go on in the next cycle, before it has acted? SFENCE.INVAL.IR waits for those.
-bool is_posted(FenceKind kind);
-FenceCost cost_of(FenceKind kind);
+/// What an instruction means on a core that runs under these tags.
+FenceRequest request_of(const addrspace::Fence& fence, u16 vmid, u16 asid);
+
+/// x86: bits 51:12 of the EPTP (EP4TA), or of nCR3.
+constexpr u64 root_of(u64 root_register) {
+  return root_register & addrspace::low_mask(52) & ~addrspace::low_mask(12);
+}
 
 /// Removes from one core what the fence reaches; how many entries that were. Walks in flight there
 /// begin again. `remember`: whatever is filled again counts as a refill.

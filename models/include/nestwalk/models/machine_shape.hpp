@@ -29,7 +29,7 @@ struct SoftwareShape {
 struct MachineShape {
   std::string name;
   std::string about;
-  Architecture architecture = Architecture::X86_64;
+  const Extension* extension = nullptr;  ///< of virtualization; says the instruction set, too
   u32 cores = 1;
   MmuShape mmu;
   u32 line_bytes = 64;

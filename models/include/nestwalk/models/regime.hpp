@@ -96,7 +96,7 @@ struct Regime {
   void note_tags(std::vector<bool>& in_use) const {
     for (const u16 number : {combined, global, nested_only}) in_use[number] = true;
   }
-  Architecture architecture() const { return (guest.on() ? guest : nested).format->architecture(); }
+  const Isa& isa() const { return (guest.on() ? guest : nested).format->isa(); }
 };
 
 }  // namespace nestwalk::models

@@ -43,6 +43,8 @@ StageRoots guest_roots(Architecture architecture, const Registers& registers);
 StageRoots with_root(StageRoots roots, u64 root);
 /// Of nCR3, VTTBR_EL2 or hgatp.
 std::optional<TableRoot> host_root(Architecture architecture, const Registers& registers);
+/// PCID, or the ASID of TTBR0_EL1 or satp.
+u16 asid_of(Architecture architecture, const Registers& registers);
 /// The name of the format in a header: "x86_64-4".
 std::string format_name(const std::optional<TableRoot>& root);
 

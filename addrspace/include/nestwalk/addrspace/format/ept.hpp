@@ -9,16 +9,22 @@
 
 namespace nestwalk::addrspace {
 
+namespace vmx {
+struct Extension;
+}
+
 class Ept {
  public:
   using Input = Gpa;
   using Output = Hpa;
+  using Extension = vmx::Extension;
 
   static constexpr Architecture kArchitecture = Architecture::X86_64;
   static constexpr unsigned kPageShift = 12;
   static constexpr unsigned kIndexBits = 9;
   static constexpr unsigned kMaxLevels = 5;
   static constexpr bool kBreakBeforeMake = false;
+  static constexpr bool kTablesLimit = true;
 
   static constexpr u64 kRead = 1, kWrite = 2, kExecute = 4;
   static constexpr u64 kLarge = detail::bit(7);

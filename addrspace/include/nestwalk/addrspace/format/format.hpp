@@ -31,6 +31,8 @@ concept Format = requires(const F format, u64 entry, unsigned level, typename F:
   // A valid entry may not be replaced by another translation in one store (Arm's
   // break-before-make).
   { F::kBreakBeforeMake } -> std::convertible_to<bool>;
+  // What a table entry does not permit, nothing below it does.
+  { F::kTablesLimit } -> std::convertible_to<bool>;
   { F::kValid } -> std::convertible_to<u64>;
   { F::kAccessed } -> std::convertible_to<u64>;
   { F::kOwned } -> std::convertible_to<u64>;
@@ -68,10 +70,13 @@ concept Format = requires(const F format, u64 entry, unsigned level, typename F:
   { F::dirtied(entry) } -> std::same_as<u64>;
 };
 
-/// A format of nested tables: what the hypervisor builds.
+/// A format of nested tables: what the hypervisor builds. `F::Extension` is the virtualization
+/// extension whose tables they are: what to fence them with is in extension/.
 template <class F>
-concept NestedFormat =
-    Format<F> && std::same_as<typename F::Input, Gpa> && std::same_as<typename F::Output, Hpa>;
+concept NestedFormat = Format<F> && std::same_as<typename F::Input, Gpa> &&
+    std::same_as<typename F::Output, Hpa> && requires {
+  typename F::Extension;
+};
 
 /// What a nested table's root register needs besides the root.
 struct VmId {

@@ -20,6 +20,7 @@ class LongMode {
   static constexpr unsigned kIndexBits = 9;
   static constexpr unsigned kMaxLevels = 5;
   static constexpr bool kBreakBeforeMake = false;
+  static constexpr bool kTablesLimit = true;
 
   static constexpr u64 kPresent = 1, kWrite = 2, kUser = 4;
   static constexpr u64 kAccessed = detail::bit(5), kDirty = detail::bit(6);

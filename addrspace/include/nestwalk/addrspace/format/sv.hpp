@@ -10,6 +10,10 @@
 
 namespace nestwalk::addrspace {
 
+namespace hext {
+struct Extension;
+}
+
 /// The entry format that both stages share.
 class SvEntry {
  public:
@@ -18,6 +22,7 @@ class SvEntry {
   static constexpr unsigned kIndexBits = 9;
   static constexpr unsigned kMaxLevels = 5;
   static constexpr bool kBreakBeforeMake = false;
+  static constexpr bool kTablesLimit = false;
 
   static constexpr u64 kV = 1, kR = 2, kW = 4, kX = 8, kU = 16, kG = 32, kA = 64, kD = 128;
   static constexpr unsigned kPbmtShift = 61;
@@ -113,6 +118,7 @@ class GStage : public SvEntry {
  public:
   using Input = Gpa;
   using Output = Hpa;
+  using Extension = hext::Extension;
 
   static constexpr Result<Geometry> geometry(unsigned levels) {
     if (levels < 3 || levels > 5) return Error::UnsupportedGeometry;

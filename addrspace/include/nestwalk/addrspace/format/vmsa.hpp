@@ -10,6 +10,10 @@
 
 namespace nestwalk::addrspace {
 
+namespace stage2 {
+struct Extension;
+}
+
 enum class Granule : u8 { k4K = 12, k16K = 14, k64K = 16 };
 
 /// 52-bit addresses: FEAT_LPA with the 64K granule, FEAT_LPA2 (descriptors with DS = 1) otherwise.
@@ -27,6 +31,7 @@ class VmsaEntry {
   // "Using break-before-make when updating translation table entries": a change of output
   // address, size or memory type goes through an invalid entry.
   static constexpr bool kBreakBeforeMake = true;
+  static constexpr bool kTablesLimit = false;
 
   // Bits 58:55 are reserved for software.
   static constexpr u64 kValid = 1;
@@ -133,6 +138,7 @@ class Stage2 : public VmsaEntry<kGranule, kWidth> {
  public:
   using Input = Gpa;
   using Output = Hpa;
+  using Extension = stage2::Extension;
 
   static constexpr u64 kReadable = detail::bit(6);  // S2AP[0]
   static constexpr u64 kWritable = detail::bit(7);  // S2AP[1]
@@ -263,6 +269,11 @@ class Stage1 : public VmsaEntry<kGranule, kWidth> {
   static constexpr u64 kNotGlobal = detail::bit(11);
   static constexpr u64 kPrivilegedExecuteNever = detail::bit(53);
   static constexpr u64 kUserExecuteNever = detail::bit(54);
+  // APTable, UXNTable, PXNTable, of tables.
+  static constexpr u64 kTablePrivilegedExecuteNever = detail::bit(59);
+  static constexpr u64 kTableUserExecuteNever = detail::bit(60);
+  static constexpr u64 kTableNoUser = detail::bit(61);
+  static constexpr u64 kTableReadOnly = detail::bit(62);
 
   /// MAIR_EL1 with one attribute for each memory type that the architecture has.
   static constexpr u64 kDefaultMair = 0x00'0c'08'04'00'44'bb'ff;

@@ -215,7 +215,7 @@ class Checker final : public Events {
   std::size_t report(const Obligation& obligation, Failure failure, Failure because,
                      u64 processors);
   Finding finding_of(const Obligation& obligation, Failure failure, u64 processors) const;
-  std::size_t add(Finding finding, models::FenceKind kind);
+  std::size_t add(Finding finding, models::FenceOp op);
   void count_hits(u32 vm, const Access& access);
   void check_seen(u32 vm, const Access& access);
 

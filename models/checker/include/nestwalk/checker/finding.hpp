@@ -36,6 +36,11 @@ enum class Failure : u8 {
 };
 inline constexpr unsigned kFailureCount = static_cast<unsigned>(Failure::FreedOutside) + 1;
 
+using models::Change;
+using models::Demand;
+using models::demand_of;
+using models::kChangeCount;
+
 enum class Severity : u8 {
   Error,
   Warning,  ///< it costs time, and nothing else
@@ -49,39 +54,6 @@ struct FailureText {
   Severity severity;
 };
 const FailureText& text_of(Failure failure);
-
-/// What a store did to a second-stage entry.
-enum class Change : u8 {
-  None,
-  MadeValid,
-  MorePermission,
-  LessPermission,
-  Unmapped,
-  Moved,       ///< another output address
-  MemoryType,  ///< another memory type
-  Cleaned,     ///< its accessed or dirty flag was cleared
-  Resized,     ///< tables of the same translations instead of a leaf
-  Table,       ///< a table was unlinked or replaced
-  Retired,     ///< the VM ended
-};
-inline constexpr unsigned kChangeCount = static_cast<unsigned>(Change::Retired) + 1;
-const char* to_string(Change change);
-
-/// What the architecture demands after a change.
-struct Demand {
-  enum class Need : u8 {
-    Nothing,
-    Visible,    ///< only that walkers find the new entry
-    Tolerable,  ///< a fence, or one for each spurious fault, on the processor that takes it
-    Fence,
-  };
-  Need need;
-  bool break_before_make;
-  const char* fence;
-  const char* manual;
-  const char* section;
-};
-const Demand& demand_of(addrspace::Architecture architecture, Change change);
 
 struct Finding {
   Failure failure;

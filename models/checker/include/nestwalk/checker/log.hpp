@@ -44,6 +44,10 @@ class AddressSet {
 /// Keeps what the VMs that it told of need: outlives the checker that it feeds.
 class LogReader {
  public:
+  /// Whose tables a log may be of.
+  explicit LogReader(std::span<const models::Extension* const> extensions)
+      : extensions_(extensions) {}
+
   /// Tells of all lines, in order. Throws LogError at the first one that makes no sense.
   void read(std::istream& in, const std::string& name, Events& events);
   /// The next line alone, without its end.
@@ -94,6 +98,7 @@ class LogReader {
     }
   };
 
+  std::span<const models::Extension* const> extensions_;
   std::vector<std::shared_ptr<const models::EntryFormat>> formats_;
   std::unordered_map<u32, Known> vms_;
   const models::EntryFormat* first_format_ = nullptr;
@@ -105,14 +110,9 @@ class LogReader {
   u64 line_ = 0;
 };
 
-/// An instruction as an assembler listing shows it, on a processor whose VTTBR_EL2 or hgatp holds
-/// the VM (null: none). False if it is none of a fence's.
-struct Instruction {
-  bool is_barrier = false;
-  Barrier barrier{};
-  models::FenceRequest request{};
-};
-bool parse_instruction(const std::string& text, addrspace::Architecture architecture, const Vm* vm,
-                       Instruction& instruction);
+/// An instruction as an assembler listing shows it; nothing if it is none of the extension's
+/// fences.
+std::optional<addrspace::Fence> parse_instruction(const std::string& text,
+                                                  const models::Extension& extension);
 
 }  // namespace nestwalk::checker

@@ -58,10 +58,4 @@ class GuestSpace {
 /// Frames that the largest operation may take: a table at each level, and two roots with their own.
 inline constexpr std::size_t kMostTableFrames = 7;
 
-bool has_guest_levels(Architecture architecture, unsigned levels);
-std::unique_ptr<GuestSpace> make_guest_space(Architecture architecture, unsigned levels,
-                                             TableFrames& frames);
-/// AArch64: of the upper half of the addresses, which all address spaces share.
-std::unique_ptr<GuestSpace> make_upper_space(unsigned levels, TableFrames& frames);
-
 }  // namespace nestwalk::software

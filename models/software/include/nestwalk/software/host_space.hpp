@@ -46,8 +46,9 @@ class HostSpace {
 
 /// For the guest-physical memory [0, bytes); without a second stage it is the host's own. Throws
 /// ShapeError where there is no such space.
-std::unique_ptr<HostSpace> make_host_space(Architecture architecture, const HypervisorShape& shape,
-                                           u64 bytes, u16 vmid, Recording& recording);
+std::unique_ptr<HostSpace> make_host_space(const models::Extension& extension,
+                                           const HypervisorShape& shape, u64 bytes, u16 vmid,
+                                           Recording& recording);
 
 /// A shape that no machine has: the message says which part, and what there is.
 class ShapeError : public std::runtime_error {

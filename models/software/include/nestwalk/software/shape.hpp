@@ -14,7 +14,6 @@
 
 namespace nestwalk::software {
 
-using addrspace::Architecture;
 using addrspace::Gpa;
 using addrspace::Gva;
 using addrspace::Hpa;
@@ -109,8 +108,5 @@ struct HypervisorShape {
   u64 drop_fence = 0;                        ///< the instruction that is left out, from 1
   std::vector<ScheduledOperation> schedule;  ///< of its own operations, by the clock
 };
-
-/// What a machine of this architecture can do, as the simulated ones are.
-addrspace::Capabilities capabilities(Architecture architecture, bool hardware_dirty);
 
 }  // namespace nestwalk::software

@@ -60,10 +60,11 @@ struct WorkCounts {
 class Recording {
  public:
   /// `drop_fence`: the instruction that is left out, from 1, as a mistake for a checker to find.
-  Recording(models::HostMemory& memory, Architecture architecture, addrspace::FencePolicy policy,
-            const addrspace::Capabilities& machine, u64 drop_fence = 0)
+  Recording(models::HostMemory& memory, const models::Extension& extension,
+            addrspace::FencePolicy policy, const addrspace::Capabilities& machine,
+            u64 drop_fence = 0)
       : memory_(memory),
-        architecture_(architecture),
+        extension_(&extension),
         policy_(policy),
         machine_(machine),
         fences_to_drop_(drop_fence) {}
@@ -94,7 +95,8 @@ class Recording {
 
   const WorkCounts& counts() const { return counts_; }
   models::HostMemory& memory() { return memory_; }
-  Architecture architecture() const { return architecture_; }
+  const models::Extension& extension() const { return *extension_; }
+  const models::Isa& isa() const { return *extension_->isa; }
   const addrspace::Capabilities& machine() const { return machine_; }
   const addrspace::FencePolicy& policy() const { return policy_; }
 
@@ -142,7 +144,8 @@ class Recording {
   template <class Emit>
   void fence_step(Emit&& emit, bool alone) {
     const u64 first = work_.fences.size();
-    emit([&](const addrspace::Fence& op) { put(op); });
+    const auto take = [&](const addrspace::Fence& op) { put(op); };
+    emit(models::FenceSink(take));
     const u64 count = work_.fences.size() - first;
     if (count != 0) work_.steps.push_back({Step::Kind::Fence, first, count, alone ? 1u : 0u});
   }
@@ -150,7 +153,7 @@ class Recording {
   void hold_freed();
 
   models::HostMemory& memory_;
-  Architecture architecture_;
+  const models::Extension* extension_;
   addrspace::FencePolicy policy_;
   addrspace::Capabilities machine_;
   u64 fences_to_drop_;
@@ -189,12 +192,12 @@ class Shootdowns {
 /// Repeats work on a core, step after step.
 class Worker {
  public:
-  Worker(models::Board& board, models::FenceUnit& fences, u32 core, Architecture architecture,
+  Worker(models::Board& board, models::FenceUnit& fences, u32 core, const models::Isa& isa,
          const models::SoftwareShape& costs, Shootdowns* shootdowns = nullptr)
       : board_(board),
         fences_(fences),
         core_(core),
-        architecture_(architecture),
+        isa_(&isa),
         costs_(costs),
         shootdowns_(shootdowns) {}
   void watch(Watcher* watcher) { watcher_ = watcher; }
@@ -218,12 +221,11 @@ class Worker {
     return std::span(work_.fences).subspan(step.where, step.before);
   }
   void store(std::size_t step);
-  u64 page_of(u64 entry) const;
 
   models::Board& board_;
   models::FenceUnit& fences_;
   u32 core_;
-  Architecture architecture_;
+  const models::Isa* isa_;
   models::SoftwareShape costs_;
   Shootdowns* shootdowns_;
   Watcher* watcher_ = nullptr;

@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
-#include "nestwalk/models/preset.hpp"
+#include "nestwalk/machines/preset.hpp"
 
 namespace nestwalk::models {
 

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "nestwalk/checker/adversary.hpp"
+#include "adversary.hpp"
 
 #include <algorithm>
 #include <stdexcept>
@@ -12,7 +12,11 @@ using addrspace::Architecture;
 using addrspace::kWrite;
 using models::Entry;
 using models::EntryKind;
-using models::FenceKind;
+using models::FenceOp;
+namespace hext = addrspace::hext;
+namespace stage2 = addrspace::stage2;
+namespace vmx = addrspace::vmx;
+namespace x86_64 = addrspace::x86_64;
 using models::FenceRequest;
 using models::Upkeep;
 
@@ -36,7 +40,7 @@ u32 Adversary::number_of(u32 id) const {
 }
 
 Architecture Adversary::architecture(u32 vm) const {
-  return tables_.vm(vm).nested.format->architecture();
+  return tables_.vm(vm).nested.format->isa().architecture;
 }
 
 // VMs -------------------------------------------------------------------------------------------
@@ -360,72 +364,69 @@ struct Strike {
   bool posted = false;  ///< ends with INVAL.IR
 };
 
-// Written out again, after the manuals: the table of the models is what the checker uses.
-Strike strike_of(FenceKind kind) {
-  using enum FenceKind;
-  switch (kind) {
-    case InveptSingle:
-      return {Stage::Both};
-    case InveptAll:
-      return {Stage::Both, false, false, true};
-    case InvvpidSingle:
-      return {Stage::First};
-    case InvvpidAll:
-      return {Stage::First, false, false, true};
-    case TlbiIpas2e1:
-    case TlbiRipas2e1:
-      return {Stage::Second, true};
-    case TlbiIpas2e1is:
-    case TlbiIpas2e1os:
-    case TlbiRipas2e1is:
-    case TlbiRipas2e1os:
-      return {Stage::Second, true, true};
-    case TlbiIpas2le1:
-    case TlbiRipas2le1:
-      return {Stage::SecondLeaves, true};
-    case TlbiIpas2le1is:
-    case TlbiIpas2le1os:
-    case TlbiRipas2le1is:
-    case TlbiRipas2le1os:
-      return {Stage::SecondLeaves, true, true};
-    case TlbiVmalle1:
-      return {Stage::First};
-    case TlbiVmalle1is:
-    case TlbiVmalle1os:
-      return {Stage::First, false, true};
-    case TlbiVmalls12e1:
-      return {Stage::Both};
-    case TlbiVmalls12e1is:
-    case TlbiVmalls12e1os:
-      return {Stage::Both, false, true};
-    case TlbiAlle1:
-      return {Stage::Both, false, false, true};
-    case TlbiAlle1is:
-    case TlbiAlle1os:
-      return {Stage::Both, false, true, true};
-    case VvmaAll:
-      return {Stage::First};
-    case HinvalVvmaAll:
-      return {Stage::First, false, false, false, true};
-    case GvmaAll:
-      return {Stage::Both, false, false, true};
-    case GvmaVmid:
-      return {Stage::Both};
-    case GvmaAddress:
-      return {Stage::BothLeaves, true, false, true};
-    case GvmaAddressVmid:
-      return {Stage::BothLeaves, true};
-    case HinvalGvmaAll:
-      return {Stage::Both, false, false, true, true};
-    case HinvalGvmaVmid:
-      return {Stage::Both, false, false, false, true};
-    case HinvalGvmaAddress:
-      return {Stage::BothLeaves, true, false, true, true};
-    case HinvalGvmaAddressVmid:
-      return {Stage::BothLeaves, true, false, false, true};
-    default:
-      return {};
+struct StrikeRow {
+  FenceOp op;
+  Strike strike;
+};
+constexpr Strike kBoth{Stage::Both}, kFirst{Stage::First}, kSecond{Stage::Second, true},
+    kSecondLeaves{Stage::SecondLeaves, true}, kBothLeaves{Stage::BothLeaves, true};
+constexpr Strike broadcast(Strike strike) {
+  strike.broadcast = true;
+  return strike;
+}
+constexpr Strike of_any_vm(Strike strike) {
+  strike.any_vm = true;
+  return strike;
+}
+constexpr Strike posted(Strike strike) {
+  strike.posted = true;
+  return strike;
+}
+
+// Written out again, after the manuals: what the checker uses is in the operations' own rows.
+constexpr StrikeRow kStrikes[] = {
+    {vmx::kInveptSingle, kBoth},
+    {vmx::kInveptAll, of_any_vm(kBoth)},
+    {vmx::kInvvpidSingle, kFirst},
+    {vmx::kInvvpidAll, of_any_vm(kFirst)},
+    {stage2::kIpas2e1.local, kSecond},
+    {stage2::kIpas2e1.is, broadcast(kSecond)},
+    {stage2::kIpas2e1.os, broadcast(kSecond)},
+    {stage2::kRipas2e1.local, kSecond},
+    {stage2::kRipas2e1.is, broadcast(kSecond)},
+    {stage2::kRipas2e1.os, broadcast(kSecond)},
+    {stage2::kIpas2le1.local, kSecondLeaves},
+    {stage2::kIpas2le1.is, broadcast(kSecondLeaves)},
+    {stage2::kIpas2le1.os, broadcast(kSecondLeaves)},
+    {stage2::kRipas2le1.local, kSecondLeaves},
+    {stage2::kRipas2le1.is, broadcast(kSecondLeaves)},
+    {stage2::kRipas2le1.os, broadcast(kSecondLeaves)},
+    {stage2::kVmalle1.local, kFirst},
+    {stage2::kVmalle1.is, broadcast(kFirst)},
+    {stage2::kVmalle1.os, broadcast(kFirst)},
+    {stage2::kVmalls12e1.local, kBoth},
+    {stage2::kVmalls12e1.is, broadcast(kBoth)},
+    {stage2::kVmalls12e1.os, broadcast(kBoth)},
+    {stage2::kAlle1.local, of_any_vm(kBoth)},
+    {stage2::kAlle1.is, of_any_vm(broadcast(kBoth))},
+    {stage2::kAlle1.os, of_any_vm(broadcast(kBoth))},
+    {hext::kVvmaAll.at_once, kFirst},
+    {hext::kVvmaAll.posted, posted(kFirst)},
+    {hext::kGvmaAll.at_once, of_any_vm(kBoth)},
+    {hext::kGvmaAll.posted, posted(of_any_vm(kBoth))},
+    {hext::kGvmaVmid.at_once, kBoth},
+    {hext::kGvmaVmid.posted, posted(kBoth)},
+    {hext::kGvmaAddress.at_once, of_any_vm(kBothLeaves)},
+    {hext::kGvmaAddress.posted, posted(of_any_vm(kBothLeaves))},
+    {hext::kGvmaAddressVmid.at_once, kBothLeaves},
+    {hext::kGvmaAddressVmid.posted, posted(kBothLeaves)},
+};
+
+Strike strike_of(FenceOp op) {
+  for (const StrikeRow& row : kStrikes) {
+    if (row.op == op) return row.strike;
   }
+  return {};
 }
 
 }  // namespace
@@ -435,7 +436,7 @@ namespace {
 // "TTL": granule in bits 47:46 of the operand, level in 45:44; of ranges, TG there and the level in
 // 38:37. An entry elsewhere need not go; tables go above the leaf that is hinted at.
 bool may_hint(const FenceRequest& request, const Vm& vm, unsigned level, bool table) {
-  if (vm.nested.format->architecture() != Architecture::AArch64) return true;
+  if (vm.nested.format->isa().architecture != Architecture::AArch64) return true;
   const u64 operand = request.instruction.operand;
   const unsigned granule = static_cast<unsigned>(operand >> 46 & 3);
   const bool range = request.bytes > 1;
@@ -450,7 +451,7 @@ bool may_hint(const FenceRequest& request, const Vm& vm, unsigned level, bool ta
 }  // namespace
 
 void Adversary::strike(const Moment& when, const FenceRequest& request, Copy& copy) const {
-  const Strike strike = strike_of(request.kind);
+  const Strike strike = strike_of(request.op);
   if (!copy.alive()) return;
   if (!strike.broadcast && copy.processor != when.processor) return;
   const Vm& vm = tables_.vm(copy.vm);
@@ -490,20 +491,21 @@ void Adversary::strike(const Moment& when, const FenceRequest& request, Copy& co
 
 // Guest-virtual fences, and those that take everything: each names any address in the guest's leaf.
 void Adversary::strike_merged(const Moment& when, const FenceRequest& request) {
-  using enum FenceKind;
-  const Strike strike = strike_of(request.kind);
-  const FenceKind kind = request.kind;
-  const bool by_address = kind == VvmaAddress || kind == VvmaAddressAsid || kind == TlbiVae1is ||
-                          kind == TlbiVae1 || kind == TlbiVaae1is || kind == TlbiVaae1 ||
-                          kind == InvlpgGuest || kind == InvvpidAddress;
-  const bool by_asid = kind == VvmaAsid || kind == VvmaAddressAsid || kind == TlbiVae1is ||
-                       kind == TlbiVae1 || kind == TlbiAside1is || kind == TlbiAside1 ||
-                       kind == MovCr3Guest || kind == InvlpgGuest;
+  const Strike strike = strike_of(request.op);
+  const auto is_one_of = [&](std::initializer_list<FenceOp> ops) {
+    return std::find(ops.begin(), ops.end(), request.op) != ops.end();
+  };
+  const bool by_address = is_one_of({hext::kVvmaAddress.at_once, hext::kVvmaAddressAsid.at_once,
+                                     stage2::kVae1.is, stage2::kVae1.local, stage2::kVaae1.is,
+                                     stage2::kVaae1.local, x86_64::kInvlpg, vmx::kInvvpidAddress});
+  const bool by_asid = is_one_of({hext::kVvmaAsid.at_once, hext::kVvmaAddressAsid.at_once,
+                                  stage2::kVae1.is, stage2::kVae1.local, stage2::kAside1.is,
+                                  stage2::kAside1.local, x86_64::kMovCr3, x86_64::kInvlpg});
   const bool all = strike.stage != Stage::None && strike.stage != Stage::Second &&
                    strike.stage != Stage::SecondLeaves;
   if (!by_address && !by_asid && !all) return;
   const bool everywhere =
-      strike.broadcast || kind == TlbiVae1is || kind == TlbiVaae1is || kind == TlbiAside1is;
+      strike.broadcast || is_one_of({stage2::kVae1.is, stage2::kVaae1.is, stage2::kAside1.is});
   std::erase_if(merged_, [&](const Merged& each) {
     if (!everywhere && each.processor != when.processor) return false;
     if (!strike.any_vm && strike.stage != Stage::Both && tables_.vm(each.vm).vmid != request.vmid) {
@@ -517,18 +519,18 @@ void Adversary::strike_merged(const Moment& when, const FenceRequest& request) {
 }
 
 void Adversary::fence_issued(const Moment& when, const FenceRequest& request, Cycle) {
-  if (request.kind == FenceKind::SfenceWInval) {
+  if (request.op == hext::kSfenceWInval) {
     for (Copy& copy : copies_) copy.ordered = copy.ordered || copy.processor == when.processor;
     return;
   }
-  if (request.kind == FenceKind::SfenceInvalIr) return finish(when.processor);
-  if (strike_of(request.kind).stage != Stage::None) {
+  if (request.op == hext::kSfenceInvalIr) return finish(when.processor);
+  if (strike_of(request.op).stage != Stage::None) {
     for (Copy& copy : copies_) strike(when, request, copy);
   }
   forget(when, request);
   if (!merged_.empty()) strike_merged(when, request);
   std::erase_if(copies_, [](const Copy& copy) { return !copy.alive(); });
-  const Strike all = strike_of(request.kind);
+  const Strike all = strike_of(request.op);
   if (fills_ == Fills::OnDemand && all.stage == Stage::Both && !all.by_gpa) {
     std::erase_if(touched_, [&](const std::array<u64, 3>& each) {
       return all.broadcast || each[0] == when.processor;
@@ -538,7 +540,7 @@ void Adversary::fence_issued(const Moment& when, const FenceRequest& request, Cy
 
 // All of a VM is gone from processors that are outside: they walk nothing until they enter.
 void Adversary::forget(const Moment& when, const FenceRequest& request) {
-  const Strike strike = strike_of(request.kind);
+  const Strike strike = strike_of(request.op);
   if (strike.stage != Stage::Both || strike.by_gpa) return;
   for (u32 vm = 0; vm < running_.size(); ++vm) {
     const bool x86 = architecture(vm) == Architecture::X86_64;

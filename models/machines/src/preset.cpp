@@ -1,10 +1,11 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "nestwalk/models/preset.hpp"
+#include "nestwalk/machines/preset.hpp"
 
 #include <filesystem>
 
+#include "nestwalk/machines/extensions.hpp"
 #include "nestwalk/models/json.hpp"
 #include "nestwalk/models/text_file.hpp"
 #include "preset_reader.hpp"
@@ -87,17 +88,23 @@ DramShape read_memory(PresetReader in) {
   return memory;
 }
 
-// Only operations that the architecture has.
-void read_fence_costs(PresetReader in, Architecture architecture, FenceShape& fence) {
-  for (unsigned n = 0; n < kFenceCostCount; ++n) {
-    const FenceCostRow& row = kFenceCosts[n];
-    const bool there = (row.architectures & bit_of(architecture)) != 0 || in.describes();
-    if (there && in.has(row.name)) fence.own[n] = in.number(row.name, 0, 1000000);
+// Only operations that the machine has.
+void read_fence_costs(PresetReader in, const Extension& extension, FenceShape& fence) {
+  const auto read = [&](const FenceCost* cost) {
+    if (cost == nullptr || fence.own.count(cost) != 0) return;
+    if (in.has(cost->name)) fence.own[cost] = in.number(cost->name, 0, 1000000);
+  };
+  for (const Extension* each : extensions()) {
+    if (each != &extension && !in.describes()) continue;
+    for (const FenceOp op : each->fences) read(op->cost);
+    for (const FenceOp op : each->isa->fences) read(op->cost);
   }
+  read(&kKickCost);
+  read(&kAcknowledgeCost);
   in.finish();
 }
 
-FenceShape read_fence(PresetReader in, Architecture architecture) {
+FenceShape read_fence(PresetReader in, const Extension& extension) {
   FenceShape fence;
   fence.local_cycles = in.number("local_cycles", 0, 1000000);
   fence.broadcast_cycles = in.number("broadcast_cycles", 0, 1000000);
@@ -106,7 +113,7 @@ FenceShape read_fence(PresetReader in, Architecture architecture) {
   const unsigned batches = in.choice("batches", {"none", "tlbi-range", "svinval"});
   fence.tlbi_range = batches == 1;
   fence.svinval = batches == 2;
-  if (in.has("cycles")) read_fence_costs(in.object("cycles"), architecture, fence);
+  if (in.has("cycles")) read_fence_costs(in.object("cycles"), extension, fence);
   in.finish();
   return fence;
 }
@@ -132,14 +139,15 @@ MachineShape read_machine(PresetReader in) {
   MachineShape shape;
   shape.name = in.text("name");
   shape.about = in.text("about");
-  shape.architecture =
-      static_cast<Architecture>(in.choice("architecture", {"x86-64", "aarch64", "riscv64"}));
+  std::vector<const char*> architectures;
+  for (const Extension* each : extensions()) architectures.push_back(each->isa->name);
+  shape.extension = extensions()[in.choice("architecture", architectures)];
   shape.cores = in.number("cores", 1, 1024);
   read_tlbs(in.object("tlb"), shape.mmu);
   read_walker(in.object("walker"), shape);
   read_caches(in.object("caches"), shape);
   shape.memory = read_memory(in.object("memory"));
-  shape.fence = read_fence(in.object("fence"), shape.architecture);
+  shape.fence = read_fence(in.object("fence"), *shape.extension);
   shape.software = read_software(in.object("software"));
   in.finish();
   return shape;

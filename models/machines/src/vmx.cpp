@@ -1,0 +1,131 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Intel VMX with extended page tables.
+
+#include "nestwalk/machines/extensions.hpp"
+#include "row.hpp"
+
+namespace nestwalk::models {
+namespace {
+
+using addrspace::Ept;
+using addrspace::FenceOperand;
+namespace vmx = addrspace::vmx;
+using Need = Demand::Need;
+
+constexpr const char* kSdm = "Intel SDM vol. 3C";
+constexpr const char* kInveptUse = "Guidelines for Use of the INVEPT Instruction";
+constexpr const char* kCaching = "Caching Translation Information";
+constexpr const char* kInvept = "INVEPT on every processor that ran the VM";
+
+constexpr Demand kDemands[] = {
+    {Need::Nothing, false, "nothing", kSdm, kInveptUse},  // None
+    {Need::Nothing, false, "nothing: what is not present is not cached", kSdm,
+     kCaching},  // MadeValid
+    {Need::Nothing, false, "nothing: an EPT violation removes the entry that caused it", kSdm,
+     kInveptUse},                                       // MorePermission
+    {Need::Fence, false, kInvept, kSdm, kInveptUse},    // LessPermission
+    {Need::Fence, false, kInvept, kSdm, kInveptUse},    // Unmapped
+    {Need::Fence, false, kInvept, kSdm, kInveptUse},    // Moved
+    {Need::Fence, false, kInvept, kSdm, kInveptUse},    // MemoryType
+    {Need::Fence, false, kInvept, kSdm, "Accessed and Dirty Flags for EPT"},  // Cleaned
+    {Need::Tolerable, false, "nothing while both say the same", kSdm, kCaching},  // Resized
+    {Need::Fence, false, kInvept, kSdm, kInveptUse},  // Table
+    {Need::Fence, false, "INVVPID for the VPID and INVEPT for the root", kSdm,
+     "Guidelines for Use of the INVVPID Instruction"},  // Retired
+};
+static_assert(std::size(kDemands) == kChangeCount);
+
+std::size_t operands_of(FenceOperand operand) {
+  if (operand == FenceOperand::None) return 0;
+  return operand == FenceOperand::VpidLinear ? 2 : 1;
+}
+
+bool parse(const Words& words, addrspace::Fence& fence) {
+  for (const FenceOp op : vmx::kFences) {
+    const std::size_t names = words_in_front(words, op->name.c_str());
+    if (names == 0) continue;
+    const auto values = numbers_after(words, names);
+    if (!values || values->size() != operands_of(op->operand)) return false;
+    const bool linear = op->operand == FenceOperand::VpidLinear;
+    if ((linear || op->operand == FenceOperand::Vpid) && values->front() > 0xffff) return false;
+    fence.op = op;
+    if (linear) fence.vmid = static_cast<u16>(values->front());
+    if (!values->empty()) fence.operand = values->back();
+    return true;
+  }
+  return false;
+}
+
+addrspace::Capabilities capabilities(bool hardware_dirty) {
+  addrspace::Capabilities machine = common_capabilities(hardware_dirty);
+  machine.invept_single = true;
+  machine.execute_only = true;
+  return machine;
+}
+
+std::unique_ptr<software::HostSpace> host_space(const software::HypervisorShape& shape, u64 bytes,
+                                                u16 vmid, software::Recording& recording) {
+  return software::made_host_space<Ept>(Ept::geometry(shape.levels),
+                                        std::to_string(shape.levels) + " levels", bytes, vmid,
+                                        recording);
+}
+
+std::optional<LogFormat::Made> ept(u64 levels, addrspace::Capabilities machine) {
+  machine.execute_only = true;
+  if (levels != 4 && levels != 5) return std::nullopt;
+  return made_for_log<Ept>(Ept::geometry(static_cast<unsigned>(levels)), machine);
+}
+constexpr LogFormat kLogFormats[] = {{"ept", "levels", 4, ept}};
+
+// Walks are write-back (6) or uncacheable (0). Accessed and dirty flags are in bit 6, supervisor
+// shadow stacks in bit 7.
+bool may_differ(u64 difference, bool hardware_dirty) {
+  constexpr u64 kMemoryType = 6;
+  const u64 options = kMemoryType | 0x80 | (hardware_dirty ? 0 : 0x40);
+  const u64 type = difference & kMemoryType;
+  return (difference & ~options) == 0 && (type == 0 || type == kMemoryType);
+}
+
+}  // namespace
+
+constinit const Extension kVmx = {
+    .name = "vmx",
+    .isa = &kX86_64,
+    .fences = vmx::kFences,
+    .whole_vm = vmx::kInveptSingle,
+    .parse = parse,
+    .emit = emit_for<vmx::Extension>,
+    .emit_rollover = rollover_for<vmx::Extension>,
+    .emit_first_entry = first_entry_for<vmx::Extension>,
+    // Accessed and dirty flags if EPTP bit 6 is set.
+    .rules = {{}, {Upkeep::Updated, Upkeep::Updated, true, true}},
+    // Intel SDM vol. 3C, "Information That May Be Cached": guest-physical mappings have an EP4TA
+    // only.
+    .tags_by_root = true,
+    // "Operations that Invalidate Cached Mappings".
+    .fault_forgets = true,
+    .first_stage_type_counts = false,
+    .capabilities = capabilities,
+    .host_space = host_space,
+    .demands = kDemands,
+    .needs_barriers = false,
+    .break_before_make = false,
+    .unaccessed_is_not_cached = false,
+    .names_addresses = false,
+    .whole_vm_includes_linear = false,  // INVEPT spares linear mappings
+    .vmid_0_is_the_hosts = true,
+    // Guest-physical and combined mappings are created and used in VMX non-root operation alone
+    // ("Creating and Using Cached Translation Information").
+    .walks_outside = WalksOutside::Never,
+    .accessed_flag = Ept::kAccessed,
+    .dirty_flag = Ept::kDirty,
+    .vmid_bits = 16,
+    .log_formats = kLogFormats,
+    .log_flag = "no-single",
+    .may_differ = may_differ,
+    .register_note = " or another EPTP of this VM",
+};
+
+}  // namespace nestwalk::models
