@@ -3,7 +3,7 @@
 
 #include "report.hpp"
 
-#include <algorithm>
+#include <optional>
 
 namespace nestwalk::sim {
 
@@ -18,7 +18,6 @@ using software::PartCycles;
 
 namespace {
 
-constexpr Served kSources[] = {Served::L1, Served::L2, Served::L3, Served::Memory};
 constexpr const char* kSourceNames[] = {"none", "walk_cache", "nested_tlb", "l1",
                                         "l2",   "l3",         "memory"};
 static_assert(std::size(kSourceNames) == WalkTotals::kSources);
@@ -26,50 +25,17 @@ static_assert(std::size(kSourceNames) == WalkTotals::kSources);
 constexpr const char* kReferencesSentence = "of walks to entries of these levels, served there";
 constexpr const char* kReferenceCyclesSentence = "that they took";
 
-const char* name_of(Served served) { return kSourceNames[static_cast<unsigned>(served)]; }
-
-constexpr struct {
-  const char* name;
-  u64 software::ReplayCounts::*count;
-  const char* unit;
-  const char* sentence;
-} kReplayRows[] = {
-    {"replay.agreed", &software::ReplayCounts::agreed, "accesses",
-     "that arrived where the trace says"},
-    {"replay.wrong_page", &software::ReplayCounts::wrong_page, "accesses",
-     "that arrived at another guest-physical page than the trace says"},
-    {"replay.wrong_frame", &software::ReplayCounts::wrong_frame, "accesses",
-     "that arrived at that page, but at another host frame"},
-    {"replay.stale", &software::ReplayCounts::stale, "accesses",
-     "that a TLB led elsewhere than the tables do by now, and the trace: nobody invalidated it"},
-    {"replay.not_judged", &software::ReplayCounts::not_judged, "accesses",
-     "for which the trace does not say it"},
-    {"replay.not_known", &software::ReplayCounts::not_known, "accesses",
-     "left out, since the trace does not say which tables translate"},
-    {"replay.guest_faults", &software::ReplayCounts::guest_faults, "accesses",
-     "left out, since the recorded tables of the guest refuse them"},
-    {"replay.host_faults", &software::ReplayCounts::host_faults, "accesses",
-     "left out, since the recorded tables of the second stage refuse them"},
-    {"replay.repeated", &software::ReplayCounts::repeated, "accesses",
-     "that were refused, and tried again, as after a fault that the recorded guest had"},
-    {"replay.guest_stores", &software::ReplayCounts::guest_stores, "entries",
-     "of the guest's tables that changed as recorded"},
-    {"replay.host_stores", &software::ReplayCounts::host_stores, "entries",
-     "of the second stage's, likewise"},
-    {"replay.unplaced", &software::ReplayCounts::unplaced, "entries", "beyond the host's memory"},
-    {"replay.fences", &software::ReplayCounts::fences, "fences",
-     "that are not recorded, but must have been: entries that translated changed"},
-};
-
 double mean(u64 sum, u64 count) {
   return count == 0 ? 0.0 : static_cast<double>(sum) / static_cast<double>(count);
 }
 
+// Every statistic, in the order in which a run says them. A sum is followed by its parts, so that
+// where a row stands says what it is a part of.
 class Rows {
  public:
   explicit Rows(const Measured& run) : all_(run.totals), run_(run) {}
 
-  Statistics collect() {
+  std::vector<Row> collect() {
     time();
     accesses();
     latencies();
@@ -83,16 +49,38 @@ class Rows {
     fences();
     memory();
     if (run_.replayed) replayed(*run_.replayed);
+    end_parts();
     return std::move(rows_);
   }
 
  private:
-  void add(std::string name, auto value, const char* unit, const char* sentence) {
-    rows_.push_back({std::move(name), value, unit, sentence});
+  Row& add(std::string name, auto value, const char* unit, const char* sentence) {
+    rows_.push_back({{std::move(name), value, unit, sentence}, "", "", false});
+    return rows_.back();
   }
-  void cycles(std::string name, Cycle value, const char* sentence) {
-    add(std::move(name), value, "cycles", sentence);
+  Row& cycles(std::string name, Cycle value, const char* sentence) {
+    return add(std::move(name), value, "cycles", sentence);
   }
+  // What the rows of part() and rest() that follow add up to, in the same unit. A sentence that
+  // ends with "the sum of the next" is completed with their number.
+  void sum(std::string name, u64 value, const char* unit, const char* sentence) {
+    add(std::move(name), value, unit, sentence);
+    begin_parts();
+  }
+  void part(std::string name, u64 value, const char* sentence) {
+    left_ -= value;
+    ++parts_;
+    add(std::move(name), value, rows_[whole_].unit, sentence);
+    rows_.back().part_of = rows_[whole_].name;
+  }
+  // What the other parts leave of the sum.
+  void rest(std::string name, const char* sentence) {
+    rest_ = rows_.size();
+    part(std::move(name), 0, sentence);
+  }
+  void begin_parts();
+  void end_parts();
+
   void time();
   void accesses();
   void latencies();
@@ -100,7 +88,9 @@ class Rows {
   void references();
   void reference(u8 guest, u8 nested, bool update);
   void caches();
-  void parts(const std::string& of, const PartCycles& cycles, std::initializer_list<Part> which);
+  void cache(Served source);
+  void spent(const std::string& whole, const PartCycles& on, const char* sentence,
+             std::initializer_list<Part> parts);
   void exits();
   void operations();
   void guest();
@@ -111,8 +101,32 @@ class Rows {
 
   const software::Totals& all_;
   const Measured& run_;
-  Statistics rows_;
+  std::vector<Row> rows_;
+  WalkTotals::Cell walks_[WalkTotals::kSources];  ///< references of the rows so far, by source
+  // The sum whose parts are added.
+  std::size_t whole_ = 0;            ///< its place
+  std::size_t parts_ = 0;            ///< how many it has so far
+  u64 left_ = 0;                     ///< what they leave of it
+  std::optional<std::size_t> rest_;  ///< the place of the part that is what the others leave
 };
+
+void Rows::begin_parts() {
+  end_parts();
+  whole_ = rows_.size() - 1;
+  left_ = std::get<u64>(rows_[whole_].value);
+  parts_ = 0;
+  rest_.reset();
+}
+
+void Rows::end_parts() {
+  constexpr const char* kNumbers[] = {"none", "one", "two",   "three", "four",
+                                      "five", "six", "seven", "eight", "nine"};
+  if (rest_) rows_[*rest_].value = left_;
+  std::string& sentence = rows_[whole_].sentence;
+  if (!sentence.ends_with("the sum of the next")) return;
+  const bool has_word = parts_ < std::size(kNumbers);
+  sentence.append(" ").append(has_word ? kNumbers[parts_] : std::to_string(parts_));
+}
 
 void Rows::time() {
   const software::VcpuCounts& vcpus = all_.vcpus;
@@ -120,27 +134,24 @@ void Rows::time() {
   cycles("time.first_access", all_.first_access == models::kNever ? 0 : all_.first_access,
          "from the start until the guest's first access was over; 0 if it was before");
   cycles("time.begin", all_.begin.sum(), "before the vCPUs began, to give the guest its memory");
-  cycles("time.vcpus", all_.vcpu_cycles, "of all vCPUs together: the sum of the next nine");
-  const Cycle rest = vcpus.instruction_cycles + vcpus.interrupted_cycles + vcpus.switch_cycles +
-                     vcpus.fence_cycles + vcpus.operation_cycles + vcpus.scheduling_cycles +
-                     vcpus.waiting_cycles + vcpus.ordered_cycles;
-  cycles("time.instructions", vcpus.instruction_cycles, "in the instructions between accesses");
-  cycles("time.accesses", all_.vcpu_cycles - rest, "waiting for accesses");
-  cycles("time.switches", vcpus.switch_cycles, "in switches of the guest's address space");
-  cycles("time.fences", vcpus.fence_cycles, "in fences of the guest");
-  cycles("time.operations", vcpus.operation_cycles, "in operations of the hypervisor");
-  cycles("time.interrupted", vcpus.interrupted_cycles, "by fences of other vCPUs' hypervisor");
-  cycles("time.scheduling", vcpus.scheduling_cycles, "giving up cores to others, and coming back");
-  cycles("time.waiting", vcpus.waiting_cycles, "for cores that others had");
-  cycles("time.ordered", vcpus.ordered_cycles, "for vCPUs that the trace has before them");
+  sum("time.vcpus", all_.vcpu_cycles, "cycles", "of all vCPUs together: the sum of the next");
+  part("time.instructions", vcpus.instruction_cycles, "in the instructions between accesses");
+  rest("time.accesses", "waiting for accesses");
+  part("time.switches", vcpus.switch_cycles, "in switches of the guest's address space");
+  part("time.fences", vcpus.fence_cycles, "in fences of the guest");
+  part("time.operations", vcpus.operation_cycles, "in operations of the hypervisor");
+  part("time.interrupted", vcpus.interrupted_cycles, "by fences of other vCPUs' hypervisor");
+  part("time.scheduling", vcpus.scheduling_cycles, "giving up cores to others, and coming back");
+  part("time.waiting", vcpus.waiting_cycles, "for cores that others had");
+  part("time.ordered", vcpus.ordered_cycles, "for vCPUs that the trace has before them");
 }
 
 void Rows::accesses() {
   const software::VcpuCounts& vcpus = all_.vcpus;
-  add("access.total", vcpus.total(), "accesses", "that the vCPUs played");
-  add("access.reads", vcpus.accesses[0], "accesses", "that read");
-  add("access.writes", vcpus.accesses[1], "accesses", "that wrote");
-  add("access.fetches", vcpus.accesses[2], "accesses", "that fetched instructions");
+  sum("access.total", vcpus.total(), "accesses", "that the vCPUs played");
+  part("access.reads", vcpus.accesses[0], "that read");
+  part("access.writes", vcpus.accesses[1], "that wrote");
+  part("access.fetches", vcpus.accesses[2], "that fetched instructions");
   add("access.instructions", vcpus.instructions, "instructions", "between the accesses");
   add("access.emulated", vcpus.emulated, "accesses", "outside of the guest's memory: a device's");
   add("access.forbidden", vcpus.forbidden, "accesses", "that the hypervisor does not permit");
@@ -152,56 +163,58 @@ void Rows::latencies() {
   const software::VcpuCounts& vcpus = all_.vcpus;
   const software::Distribution& all = all_.latencies;
   add("latency.mean", all.mean(), "cycles", "of an access, from its begin to its end");
-  cycles("latency.p50", all.percentile(500), "that half of the accesses do not exceed");
-  cycles("latency.p90", all.percentile(900), "that 90 % of the accesses do not exceed");
-  cycles("latency.p99", all.percentile(990), "that 99 % of the accesses do not exceed");
-  cycles("latency.p99.9", all.percentile(999), "that 99.9 % of the accesses do not exceed");
+  cycles("latency.p50", all.percentile(500), "that half of the accesses do not exceed").at_most =
+      "latency.p90";
+  cycles("latency.p90", all.percentile(900), "that 90 % of the accesses do not exceed").at_most =
+      "latency.p99";
+  cycles("latency.p99", all.percentile(990), "that 99 % of the accesses do not exceed").at_most =
+      "latency.p99.9";
+  cycles("latency.p99.9", all.percentile(999), "that 99.9 % of the accesses do not exceed")
+      .at_most = "latency.max";
   cycles("latency.max", all.max(), "of the slowest access");
-  cycles("latency.sum", all.sum() + vcpus.untranslatable_cycles + vcpus.unfinished_cycles,
-         "of all accesses, those left out included: the sum of the next five");
-  cycles("latency.translation", vcpus.translation_cycles, "in TLBs and walks");
-  cycles("latency.data", vcpus.data_cycles(), "in caches and memory, for the data");
-  cycles("latency.exits", vcpus.exit_cycles,
-         "in exits of their own; guest.cycles.exits has the kernel's");
-  cycles("latency.guest", vcpus.guest_cycles, "in the guest's kernel");
-  cycles("latency.held", vcpus.held_cycles, "until all before an access that faults was over");
+  sum("latency.sum", all.sum() + vcpus.untranslatable_cycles + vcpus.unfinished_cycles, "cycles",
+      "of all accesses, those left out included: the sum of the next");
+  part("latency.translation", vcpus.translation_cycles, "in TLBs and walks");
+  part("latency.data", vcpus.data_cycles(), "in caches and memory, for the data");
+  part("latency.exits", vcpus.exit_cycles,
+       "in exits of their own; guest.cycles.exits has the kernel's");
+  part("latency.guest", vcpus.guest_cycles, "in the guest's kernel");
+  part("latency.held", vcpus.held_cycles, "until all before an access that faults was over");
 }
 
 void Rows::translations() {
   const models::Mmu::Counts& mmu = all_.mmu.counts;
-  constexpr const char* kKinds[] = {"reads", "writes", "fetches"};
-  add("tlb.first_hits", mmu.first_hits(), "lookups", "that hit the first-level TLB");
+  constexpr const char* kKinds[] = {".reads", ".writes", ".fetches"};
+  const auto of_kind = [&](unsigned kind) { return rows_[whole_].name + kKinds[kind]; };
+  sum("tlb.first_hits", mmu.first_hits(), "lookups", "that hit the first-level TLB");
   for (unsigned kind = 0; kind < 3; ++kind) {
-    add(std::string("tlb.first_hits.") + kKinds[kind], mmu.inline_hits[kind] + mmu.later_hits[kind],
-        "lookups", "of these, of this kind");
+    part(of_kind(kind), mmu.inline_hits[kind] + mmu.later_hits[kind], "of these, of this kind");
   }
-  add("tlb.second_hits", mmu.second_hits(), "lookups", "that hit the second-level TLB");
+  sum("tlb.second_hits", mmu.second_hits(), "lookups", "that hit the second-level TLB");
   for (unsigned kind = 0; kind < 3; ++kind) {
-    add(std::string("tlb.second_hits.") + kKinds[kind], mmu.second_hits_of[kind], "lookups",
-        "of these, of this kind");
+    part(of_kind(kind), mmu.second_hits_of[kind], "of these, of this kind");
   }
-  add("walk.count", mmu.walks(), "walks",
+  sum("walk.count", mmu.walks(), "walks",
       "of the page-table walkers, the kernel's touches included");
   for (unsigned kind = 0; kind < 3; ++kind) {
-    add(std::string("walk.count.") + kKinds[kind], mmu.walks_of[kind], "walks",
-        "of these, for this kind");
+    part(of_kind(kind), mmu.walks_of[kind], "of these, for this kind");
   }
   add("walk.merged", mmu.merged, "misses", "that waited for the walk of another one");
   add("walk.faults", mmu.faults, "translations", "that ended in a fault");
   add("walk.references", mmu.references, "references",
       "of walks: entries read or updated, and hits that spared some");
   add("walk.references_mean", mean(mmu.references, mmu.walks()), "references", "of one walk");
-  const Cycle walking = all_.mmu.walks.cycles();
-  add("walk.cycles_mean", mean(walking, mmu.walks()), "cycles", "of one walk");
-  const Cycle lookups = all_.mmu.cycles - walking - mmu.merged_cycles;
-  cycles("translation.cycles", all_.mmu.cycles,
-         "in all translations, the kernel's touches included: the sum of the next three");
-  cycles("translation.tlbs", lookups, "in the TLBs");
-  cycles("translation.merged", mmu.merged_cycles, "waiting for the walk of another one");
-  cycles("translation.walks", walking, "in walks: the sum of the next two and the references");
-  cycles("walk.waiting", all_.mmu.walks.waiting(), "for a free walker, or lost to a fence");
-  cycles("walk.missing", all_.mmu.walks.missing(),
-         "in walk caches and nested TLBs that did not have what was wanted");
+  const WalkTotals& walks = all_.mmu.walks;
+  add("walk.cycles_mean", mean(walks.cycles(), mmu.walks()), "cycles", "of one walk");
+  sum("translation.cycles", all_.mmu.cycles, "cycles",
+      "in all translations, the kernel's touches included: the sum of the next");
+  rest("translation.tlbs", "in the TLBs");
+  part("translation.merged", mmu.merged_cycles, "waiting for the walk of another one");
+  part("translation.walks", walks.cycles(), "in walks: the sum of the next two and the references");
+  begin_parts();
+  part("walk.waiting", walks.waiting(), "for a free walker, or lost to a fence");
+  part("walk.missing", walks.missing(),
+       "in walk caches and nested TLBs that did not have what was wanted");
 }
 
 // The references of walks, by what they were for and who had them; those that there were.
@@ -216,53 +229,27 @@ void Rows::references() {
 }
 
 void Rows::reference(u8 guest, u8 nested, bool update) {
-  const auto level = [](u8 of) { return std::to_string(of); };
+  const auto level = [](const char* name, u8 of) { return name + std::to_string(of); };
   const bool for_data = guest == WalkReference::kNoLevel;
-  std::string place = for_data ? "reference.data" : "reference.guest" + level(guest);
-  if (nested != WalkReference::kNoLevel) place.append(".nested").append(level(nested));
+  std::string place = "reference" + (for_data ? ".data" : level(".guest", guest));
+  if (nested != WalkReference::kNoLevel) place += level(".nested", nested);
   if (update) place += ".update";
   for (unsigned source = 0; source < WalkTotals::kSources; ++source) {
     const WalkTotals::Cell& cell =
         all_.mmu.walks.of(guest, nested, static_cast<Served>(source), update);
-    if (cell.references == 0) continue;
+    models::add(walks_[source], cell);
     const std::string name = place + "." + kSourceNames[source];
-    add(name, cell.references, "references", kReferencesSentence);
-    cycles(name + ".cycles", cell.cycles, kReferenceCyclesSentence);
+    Row& entries = add(name, cell.references, "references", kReferencesSentence);
+    entries.part_of = "walk.references";
+    entries.omitted = cell.references == 0;
+    Row& took = cycles(name + ".cycles", cell.cycles, kReferenceCyclesSentence);
+    took.part_of = "translation.walks";
+    took.omitted = cell.references == 0;
   }
 }
 
-// Who had what: data, instructions, the walkers' entries and the software's.
 void Rows::caches() {
-  const WalkTotals& walks = all_.mmu.walks;
-  for (const Served source : kSources) {
-    const unsigned n = static_cast<unsigned>(source);
-    WalkTotals::Cell tables;
-    for (u8 guest = 0; guest < WalkTotals::kLevels; ++guest) {
-      for (u8 nested = 0; nested < WalkTotals::kLevels; ++nested) {
-        for (const bool update : {false, true}) {
-          const auto& cell = walks.of(guest, nested, source, update);
-          tables.references += cell.references;
-          tables.cycles += cell.cycles;
-        }
-      }
-    }
-    const WalkTotals::Cell rows[] = {all_.vcpus.data[0][n], all_.vcpus.data[1][n], tables,
-                                     all_.entries[n]};
-    constexpr const char* kWho[][2] = {{"data", "for the guest's data"},
-                                       {"fetches", "for its instructions"},
-                                       {"walks", "for walkers"},
-                                       {"software", "for entries that software read or wrote"}};
-    u64 sum = 0;
-    for (const WalkTotals::Cell& row : rows) sum += row.references;
-    const std::string cache = std::string("cache.") + name_of(source);
-    add(cache + ".served", sum, "references", "that this had: the sum of the next four");
-    for (unsigned who = 0; who < std::size(rows); ++who) {
-      add(cache + "." + kWho[who][0], rows[who].references, "references", kWho[who][1]);
-      cycles(cache + "." + kWho[who][0] + ".cycles", rows[who].cycles, "that they took");
-    }
-    add(cache + ".tables_share", mean(rows[2].references + rows[3].references, sum), "ratio",
-        "of what it served that were entries of tables");
-  }
+  for (const Served source : {Served::L1, Served::L2, Served::L3, Served::Memory}) cache(source);
   if (!run_.machine) return;
   const models::DramCounts& dram = run_.machine->dram;
   add("dram.row_hits", dram.row_hits, "accesses", "of memory that found their row open");
@@ -272,22 +259,48 @@ void Rows::caches() {
   cycles("dram.waiting", dram.waiting, "for banks that were busy");
 }
 
-void Rows::parts(const std::string& of, const PartCycles& from, std::initializer_list<Part> which) {
+// Who had what: data, instructions, the walkers' entries and the software's.
+void Rows::cache(Served source) {
+  const unsigned n = static_cast<unsigned>(source);
+  const struct {
+    const char* name;
+    const char* sentence;
+    const WalkTotals::Cell& cell;
+    const char* cycles_are_part_of;
+  } users[] = {
+      {"data", "for the guest's data", all_.vcpus.data[0][n], "latency.data"},
+      {"fetches", "for its instructions", all_.vcpus.data[1][n], "latency.data"},
+      {"walks", "for walkers", walks_[n], ""},
+      {"software", "for entries that software read or wrote", all_.entries[n], ""},
+  };
+  u64 all = 0;
+  for (const auto& user : users) all += user.cell.references;
+  const std::string place = std::string("cache.") + kSourceNames[n];
+  sum(place + ".served", all, "references", "that this had: the sum of the next");
+  for (const auto& user : users) {
+    const std::string name = place + "." + user.name;
+    part(name, user.cell.references, user.sentence);
+    cycles(name + ".cycles", user.cell.cycles, "that they took").part_of = user.cycles_are_part_of;
+  }
+  add(place + ".tables_share", mean(walks_[n].references + all_.entries[n].references, all),
+      "ratio", "of what it served that were entries of tables");
+}
+
+void Rows::spent(const std::string& whole, const PartCycles& on, const char* sentence,
+                 std::initializer_list<Part> parts) {
   static constexpr const char* kNames[software::kParts] = {
       "exit",   "waiting",   "handler", "tables",      "frames", "zeroing",
       "fences", "emulation", "entry",   "translation", "exits"};
-  for (const Part part : which) {
-    const auto n = static_cast<std::size_t>(part);
-    cycles(of + "." + kNames[n], from[part], software::kPartSteps[n].sentence);
+  sum(whole, on.sum(), "cycles", sentence);
+  for (const Part each : parts) {
+    const auto n = static_cast<std::size_t>(each);
+    part(whole + "." + kNames[n], on[each], software::kPartSteps[n].sentence);
   }
 }
 
 constexpr std::initializer_list<Part> kExitParts = {Part::Exit,   Part::Lock,      Part::Handler,
                                                     Part::Tables, Part::Frames,    Part::Zeroing,
                                                     Part::Fences, Part::Emulation, Part::Entry};
-constexpr std::initializer_list<Part> kKernelParts = {
-    Part::Handler, Part::Lock,   Part::Translation, Part::Exits,
-    Part::Zeroing, Part::Tables, Part::Fences};
 
 void Rows::exits() {
   const software::ExitCounts& exits = all_.exits;
@@ -299,13 +312,12 @@ void Rows::exits() {
       {"exit.no_permission", "for accesses that the hypervisor forbids"},
       {"exit.not_backed", "for memory that was taken away"},
       {"exit.out_of_memory", "for which the host had no frame"}};
-  add("exit.total", exits.total(), "exits", "from the guest to the hypervisor");
+  sum("exit.total", exits.total(), "exits", "from the guest to the hypervisor");
   for (std::size_t n = 0; n < software::ExitCounts::kOutcomes; ++n) {
-    add(kExits[n][0], exits.by_outcome[n], "exits", kExits[n][1]);
+    part(kExits[n][0], exits.by_outcome[n], kExits[n][1]);
   }
-  cycles("exit.cycles", exits.cycles.sum(),
-         "from leaving the guest to being back, of all vCPUs: the sum of the next nine");
-  parts("exit.cycles", exits.cycles, kExitParts);
+  spent("exit.cycles", exits.cycles,
+        "from leaving the guest to being back, of all vCPUs: the sum of the next", kExitParts);
 }
 
 void Rows::operations() {
@@ -324,8 +336,7 @@ void Rows::operations() {
   }
   add("operation.refused", operations.refused, "operations", "that the engine refused");
   add("operation.bytes_dirty", operations.bytes_dirty, "bytes", "that the dirty log reported");
-  cycles("operation.cycles", operations.cycles.sum(), "in operations: the sum of the next nine");
-  parts("operation.cycles", operations.cycles, kExitParts);
+  spent("operation.cycles", operations.cycles, "in operations: the sum of the next", kExitParts);
 }
 
 void Rows::guest() {
@@ -345,18 +356,17 @@ void Rows::guest() {
   add("guest.bytes_zeroed", guest.bytes_zeroed, "bytes", "by the guest's kernel");
   PartCycles both = guest.fault_cycles;
   models::add(both, guest.switch_cycles);
-  cycles("guest.cycles", both.sum(),
-         "in the guest's kernel, of all vCPUs: the sum of the next seven");
-  parts("guest.cycles", both, kKernelParts);
+  spent("guest.cycles", both, "in the guest's kernel, of all vCPUs: the sum of the next",
+        {Part::Handler, Part::Lock, Part::Translation, Part::Exits, Part::Zeroing, Part::Tables,
+         Part::Fences});
 }
 
 void Rows::schedule() {
   const software::ScheduleCounts& schedule = all_.schedule;
   add("host.departures", schedule.departures, "departures", "of vCPUs that gave up a core");
   add("host.vmid_rollovers", schedule.vmid_rollovers, "rollovers", "of VMIDs");
-  cycles("host.cycles", schedule.cycles.sum(),
-         "in giving up cores, and in coming back: the sum of the next five");
-  parts("host.cycles", schedule.cycles,
+  spent("host.cycles", schedule.cycles,
+        "in giving up cores, and in coming back: the sum of the next",
         {Part::Exit, Part::Handler, Part::Lock, Part::Fences, Part::Entry});
 }
 
@@ -378,17 +388,15 @@ void Rows::fences() {
     add(kCauses[n][0], fences.by_cause[n], "fences", kCauses[n][1]);
   }
   const software::VcpuCounts& vcpus = all_.vcpus;
-  const auto part = software::Part::Fences;
   cycles("fence.cycles",
-         all_.exits.cycles[part] + all_.operations.cycles[part] + all_.begin[part] +
-             all_.schedule.cycles[part],
+         all_.exits.cycles[Part::Fences] + all_.operations.cycles[Part::Fences] +
+             all_.begin[Part::Fences] + all_.schedule.cycles[Part::Fences],
          "of the hypervisor until its fences were complete");
   add("fence.interrupts", fences.interrupts, "interrupts", "of other cores, for their fences");
-  cycles("fence.lost", vcpus.interrupted_cycles + vcpus.unpaid_cycles,
-         "that guests lost to interrupts: the sum of the next two");
-  cycles("fence.lost.paid", vcpus.interrupted_cycles, "by vCPUs that went on later");
-  cycles("fence.lost.unpaid", vcpus.unpaid_cycles,
-         "by vCPUs that did not go on: that was their end");
+  sum("fence.lost", vcpus.interrupted_cycles + vcpus.unpaid_cycles, "cycles",
+      "that guests lost to interrupts: the sum of the next");
+  part("fence.lost.paid", vcpus.interrupted_cycles, "by vCPUs that went on later");
+  part("fence.lost.unpaid", vcpus.unpaid_cycles, "by vCPUs that did not go on: that was their end");
   add("fence.refills", all_.mmu.refills, "entries",
       "of translations that fences removed and that were filled again");
 }
@@ -408,7 +416,28 @@ void Rows::memory() {
 }
 
 void Rows::replayed(const software::ReplayCounts& counts) {
-  for (const auto& row : kReplayRows) add(row.name, counts.*row.count, row.unit, row.sentence);
+  add("replay.agreed", counts.agreed, "accesses", "that arrived where the trace says");
+  add("replay.wrong_page", counts.wrong_page, "accesses",
+      "that arrived at another guest-physical page than the trace says");
+  add("replay.wrong_frame", counts.wrong_frame, "accesses",
+      "that arrived at that page, but at another host frame");
+  add("replay.stale", counts.stale, "accesses",
+      "that a TLB led elsewhere than the tables do by now, and the trace: nobody invalidated it");
+  add("replay.not_judged", counts.not_judged, "accesses", "for which the trace does not say it");
+  add("replay.not_known", counts.not_known, "accesses",
+      "left out, since the trace does not say which tables translate");
+  add("replay.guest_faults", counts.guest_faults, "accesses",
+      "left out, since the recorded tables of the guest refuse them");
+  add("replay.host_faults", counts.host_faults, "accesses",
+      "left out, since the recorded tables of the second stage refuse them");
+  add("replay.repeated", counts.repeated, "accesses",
+      "that were refused, and tried again, as after a fault that the recorded guest had");
+  add("replay.guest_stores", counts.guest_stores, "entries",
+      "of the guest's tables that changed as recorded");
+  add("replay.host_stores", counts.host_stores, "entries", "of the second stage's, likewise");
+  add("replay.unplaced", counts.unplaced, "entries", "beyond the host's memory");
+  add("replay.fences", counts.fences, "fences",
+      "that are not recorded, but must have been: entries that translated changed");
 }
 
 }  // namespace
@@ -431,14 +460,25 @@ void Measured::take_away(const Measured& before) {
   if (before.machine) models::take_away(machine->dram, before.machine->dram);
 }
 
-Statistics statistics_of(const Measured& run) { return Rows(run).collect(); }
+std::vector<Row> rows_of(const Measured& run) { return Rows(run).collect(); }
+
+const std::vector<Row>& rows_of_nothing() {
+  static const std::vector<Row> kRows = rows_of({{}, {}, {}, {}, MachineMeasured{}});
+  return kRows;
+}
+
+Statistics statistics_of(const Measured& run) {
+  Statistics statistics;
+  for (Row& row : rows_of(run)) {
+    if (!row.omitted) statistics.push_back(std::move(row));
+  }
+  return statistics;
+}
 
 Histogram histogram_of(const Measured& run) {
   return {"latency", run.totals.latencies.bins(), "cycles",
           "accesses that took so long, from their begin to their end"};
 }
-
-Statistics statistics_of_nothing() { return statistics_of({{}, {}, {}, {}, MachineMeasured{}}); }
 
 // As Rows::reference names them.
 std::vector<StatisticFamily> statistic_families() {
@@ -454,8 +494,11 @@ std::vector<StatisticFamily> statistic_families() {
       {"^vm[0-9]+\\..+$", "as the other", "of one guest where there are several", "number"},
       {"^phase\\.[A-Za-z0-9_-]+\\..+$", "as the other",
        "of one phase, where the trace has markers; start: before the first", "number"}};
-  for (const auto& row : kReplayRows) {
-    families.push_back({std::string("^") + row.name + "$", row.unit, row.sentence});
+  Measured replayed;
+  replayed.replayed.emplace();
+  for (const Row& row : rows_of(replayed)) {
+    if (!row.name.starts_with("replay.")) continue;
+    families.push_back({"^" + row.name + "$", row.unit, row.sentence});
   }
   return families;
 }

@@ -29,17 +29,25 @@ struct Measured {
   void take_away(const Measured& before);
 };
 
+/// A statistic, and how it relates to others. Each is declared once, as a row in report.cpp: what a
+/// run says, its schema and the check that sums close are made of the rows.
+struct Row : Statistic {
+  std::string part_of;   ///< name of the row that is the sum of all its parts; empty for none
+  std::string at_most;   ///< name of a row that it does not exceed; empty for none
+  bool omitted = false;  ///< it is 0, and a run says it only where it is not
+};
+std::vector<Row> rows_of(const Measured& run);
+/// Of a run in which nothing happened, without recorded tables.
+const std::vector<Row>& rows_of_nothing();
 Statistics statistics_of(const Measured& run);
 /// How often accesses took how long.
 Histogram histogram_of(const Measured& run);
-/// Those that every run has, all of them 0.
-Statistics statistics_of_nothing();
 
 /// Statistics that a run has where they are not 0.
 struct StatisticFamily {
   std::string pattern;  ///< of their names, a regular expression
   const char* unit;
-  const char* sentence;
+  std::string sentence;
   const char* type = "integer";
 };
 std::vector<StatisticFamily> statistic_families();

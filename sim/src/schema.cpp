@@ -60,7 +60,8 @@ Json statistics_schema() {
   parts["ended_early"] = {{"description", "why it did not; empty if it did"}, {"type", "string"}};
   Json& values = parts["statistics"];
   values = {{"type", "object"}, {"additionalProperties", false}, {"required", Json::array()}};
-  for (const Statistic& row : statistics_of_nothing()) {
+  for (const Row& row : rows_of_nothing()) {
+    if (row.omitted) continue;
     const char* const type = std::holds_alternative<double>(row.value) ? "number" : "integer";
     values["required"].push_back(row.name);
     values["properties"][row.name] = schema_of(type, row.unit, row.sentence);

@@ -19,7 +19,7 @@ struct Statistic {
   std::string name;  ///< of the form "walk.references"
   Value value;
   const char* unit;
-  const char* sentence;
+  std::string sentence;
 };
 using Statistics = std::vector<Statistic>;
 

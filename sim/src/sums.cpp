@@ -4,56 +4,14 @@
 #include "sums.hpp"
 
 #include <algorithm>
-#include <vector>
+#include <map>
 
-#include "nestwalk/addrspace/address.hpp"
+#include "report.hpp"
 
 namespace nestwalk::sim {
 namespace {
 
 using addrspace::u64;
-using Names = std::vector<std::string>;
-
-/// A whole, and its parts: `whole.part`, or where `of` is given `of.part`.
-struct Sum {
-  const char* whole;
-  Names parts;
-  const char* of = nullptr;
-};
-
-const Names kKinds = {"reads", "writes", "fetches"};
-const Names kHandling = {"exit",    "waiting", "handler",   "tables", "frames",
-                         "zeroing", "fences",  "emulation", "entry"};
-const Names kServed = {"data", "fetches", "walks", "software"};
-
-// Those that statistics say themselves, and that hold for a part of a run as well.
-const std::vector<Sum> kSums = {
-    {"access.total", kKinds, "access"},
-    {"time.vcpus",
-     {"instructions", "accesses", "switches", "fences", "operations", "interrupted", "scheduling",
-      "waiting", "ordered"},
-     "time"},
-    {"tlb.first_hits", kKinds},
-    {"tlb.second_hits", kKinds},
-    {"walk.count", kKinds},
-    {"translation.cycles", {"tlbs", "merged", "walks"}, "translation"},
-    {"cache.l1.served", kServed, "cache.l1"},
-    {"cache.l2.served", kServed, "cache.l2"},
-    {"cache.l3.served", kServed, "cache.l3"},
-    {"cache.memory.served", kServed, "cache.memory"},
-    {"exit.total",
-     {"mapped", "made_writable", "already_mapped", "no_area", "no_permission", "not_backed",
-      "out_of_memory"},
-     "exit"},
-    {"exit.cycles", kHandling},
-    {"operation.cycles", kHandling},
-    {"guest.cycles", {"handler", "waiting", "translation", "exits", "zeroing", "tables", "fences"}},
-    {"host.cycles", {"exit", "waiting", "handler", "fences", "entry"}},
-    {"fence.lost", {"paid", "unpaid"}},
-};
-
-constexpr const char* kRising[] = {"latency.p50", "latency.p90", "latency.p99", "latency.p99.9",
-                                   "latency.max"};
 
 std::optional<u64> count_at(const Json& statistics, const std::string& name) {
   const auto found = statistics.find(name);
@@ -66,31 +24,31 @@ std::string of_both(const std::string& name, u64 value, const std::string& how,
   return name + " is " + std::to_string(value) + ", " + how + other + ", " + std::to_string(found);
 }
 
-std::optional<std::string> contradiction_of_sums(const Json& statistics,
+// Of a run, a guest or a phase.
+std::optional<std::string> contradiction_of_rows(const Json& statistics,
                                                  const std::string& prefix) {
-  for (const Sum& sum : kSums) {
-    const std::string whole = prefix + sum.whole;
-    const std::string of = (sum.of == nullptr ? whole : prefix + sum.of) + ".";
-    const std::optional<u64> said = count_at(statistics, whole);
+  struct Sum {
     u64 found = 0;
-    bool all = said.has_value();
-    for (const std::string& part : sum.parts) {
-      const std::optional<u64> value = count_at(statistics, of + part);
-      all = all && value;
-      found += value.value_or(0);
+    bool lacks_parts = false;
+  };
+  std::map<std::string, Sum> sums;
+  for (const Row& row : rows_of_nothing()) {
+    const std::optional<u64> value = count_at(statistics, prefix + row.name);
+    if (!row.part_of.empty()) {
+      Sum& sum = sums[row.part_of];
+      sum.found += value.value_or(0);
+      sum.lacks_parts = sum.lacks_parts || (!value && !row.omitted);
     }
-    if (all && *said != found) return of_both(whole, *said, "not the sum of its parts", "", found);
+    for (const std::string& bound : {row.part_of, row.at_most}) {
+      const auto most = bound.empty() ? std::nullopt : count_at(statistics, prefix + bound);
+      if (!value || !most || *value <= *most) continue;
+      return of_both(prefix + row.name, *value, "more than ", prefix + bound, *most);
+    }
   }
-  return {};
-}
-
-std::optional<std::string> contradiction_of_latencies(const Json& statistics,
-                                                      const std::string& prefix) {
-  for (std::size_t n = 1; n < std::size(kRising); ++n) {
-    const auto less = count_at(statistics, prefix + kRising[n - 1]);
-    const auto more = count_at(statistics, prefix + kRising[n]);
-    if (!less || !more || *less <= *more) continue;
-    return of_both(prefix + kRising[n - 1], *less, "more than ", prefix + kRising[n], *more);
+  for (const auto& [whole, sum] : sums) {
+    const std::optional<u64> said = count_at(statistics, prefix + whole);
+    if (!said || sum.lacks_parts || *said == sum.found) continue;
+    return of_both(prefix + whole, *said, "not the sum of its parts", "", sum.found);
   }
   return {};
 }
@@ -125,8 +83,7 @@ std::optional<std::string> contradiction_of(const Json& stats) {
   for (const auto& [name, value] : statistics.items()) {
     if (!name.ends_with(every)) continue;
     const std::string prefix = name.substr(0, name.size() - every.size());
-    if (auto found = contradiction_of_sums(statistics, prefix)) return found;
-    if (auto found = contradiction_of_latencies(statistics, prefix)) return found;
+    if (auto found = contradiction_of_rows(statistics, prefix)) return found;
   }
   const auto histograms = stats.find("histograms");
   if (histograms == stats.end()) return {};

@@ -376,6 +376,11 @@ TEST_F(BadInput, StatisticsThatCannotBeAreRefused) {
   say("v['walk.count.reads'] += 1", "walk.count is ");
   say("v['cache.l2.data'] += 1", "cache.l2.served is ");
   say("v['exit.cycles.entry'] += 1", "exit.cycles is ");
+  say("v['walk.references'] += 1", "walk.references is ");
+  say("v['translation.walks'] += 1; v['translation.cycles'] += 1", "translation.walks is ");
+  say("v['latency.data'] += 1; v['latency.sum'] += 1", "latency.data is ");
+  say("v['latency.held'] += 1", "latency.sum is ");
+  say("v['time.accesses'] = 2 ** 64 - 1", "time.accesses is 18446744073709551615, more than ");
   say("v['time.waiting'] += 1", "time.vcpus is ");
   say("v['latency.p50'] = 10 ** 9", "latency.p50 is 1000000000, more than latency.p90, ");
   say("s['histograms'] = 5", "\"histograms\" is not an object");
