@@ -6,10 +6,12 @@
 #include <chrono>
 #include <cstdio>
 #include <map>
+#include <stdexcept>
 
 #include "nestwalk/models/hex.hpp"
 #include "nestwalk/traces/error.hpp"
 #include "signals.hpp"
+#include "sums.hpp"
 #include "trace_stream.hpp"
 
 namespace nestwalk::sim {
@@ -126,6 +128,9 @@ Replay replay(const std::vector<std::string>& traces, Configuration& configurati
              simulation.ended_early(),
              std::chrono::duration<double>(Clock::now() - start).count(),
              {}};
+  if (const auto contradiction = contradiction_of(as_json(run.statistics, run.histograms))) {
+    throw std::logic_error("the sums do not close: " + *contradiction);
+  }
   for (std::size_t n = 0; n < traces.size(); ++n) {
     if (const auto* const replayed = simulation.vms()[n]->replayed()) {
       for (const software::Disagreement& each : replayed->disagreements()) {
