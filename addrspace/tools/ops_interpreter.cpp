@@ -94,16 +94,12 @@ std::string OpsInterpreter::report(Result<void> done) {
 // The operations of the original engine ----------------------------------------------------------
 
 std::string OpsInterpreter::make_space(ScriptLine& line) {
-  constexpr const char* kNames[] = {"x86_64", "aarch64", "riscv64"};
-  constexpr Architecture kArchitectures[] = {Architecture::X86_64, Architecture::AArch64,
-                                             Architecture::RiscV64};
-  const Architecture architecture = kArchitectures[line.choice(kNames)];
+  const unsigned machine = static_cast<unsigned>(line.choice(OpsSpace::kMachines));
   const unsigned levels = line.levels();
   const Gpa base = line.gpa();
   const u64 size = line.size();
   line.end();
-  Result<std::unique_ptr<OpsSpace>> made =
-      OpsSpace::create(architecture, levels, base, size, frames_);
+  Result<std::unique_ptr<OpsSpace>> made = OpsSpace::create(machine, levels, base, size, frames_);
   if (!made) return report(made.error());
   space_ = std::move(*made);
   return report({});

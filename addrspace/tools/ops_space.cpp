@@ -119,19 +119,20 @@ Result<Geometry> stage2_geometry(unsigned levels) {
   return Error::UnsupportedGeometry;
 }
 
+template <class F, auto kGeometry>
+Result<std::unique_ptr<OpsSpace>> made(unsigned levels, Gpa base, u64 size, u64 frames) {
+  return SpaceOf<F>::create(kGeometry(levels), base, size, frames);
+}
+constexpr Result<std::unique_ptr<OpsSpace>> (*kOfMachines[])(unsigned, Gpa, u64, u64) = {
+    made<Ept, Ept::geometry>, made<Stage2<Granule::k4K>, stage2_geometry>,
+    made<GStage, GStage::geometry>};
+static_assert(std::size(kOfMachines) == std::size(OpsSpace::kMachines));
+
 }  // namespace
 
-Result<std::unique_ptr<OpsSpace>> OpsSpace::create(Architecture architecture, unsigned levels,
-                                                   Gpa base, u64 size, u64 frames) {
-  switch (architecture) {
-    case Architecture::X86_64:
-      return SpaceOf<Ept>::create(Ept::geometry(levels), base, size, frames);
-    case Architecture::AArch64:
-      return SpaceOf<Stage2<Granule::k4K>>::create(stage2_geometry(levels), base, size, frames);
-    case Architecture::RiscV64:
-      return SpaceOf<GStage>::create(GStage::geometry(levels), base, size, frames);
-  }
-  return Error::UnsupportedGeometry;
+Result<std::unique_ptr<OpsSpace>> OpsSpace::create(unsigned machine, unsigned levels, Gpa base,
+                                                   u64 size, u64 frames) {
+  return kOfMachines[machine](levels, base, size, frames);
 }
 
 }  // namespace nestwalk::addrspace

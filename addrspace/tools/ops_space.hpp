@@ -28,10 +28,11 @@ struct MemoryUse {
 
 class OpsSpace {
  public:
-  /// A machine of that architecture with `frames` frames, and an empty space on it. AArch64 has the
+  static constexpr const char* kMachines[] = {"x86_64", "aarch64", "riscv64"};
+  /// A machine of that number with `frames` frames, and an empty space on it. AArch64 has the
   /// 4 KiB granule, with 39-bit intermediate physical addresses for 3 levels, 48-bit ones for 4.
-  static Result<std::unique_ptr<OpsSpace>> create(Architecture architecture, unsigned levels,
-                                                  Gpa base, u64 size, u64 frames);
+  static Result<std::unique_ptr<OpsSpace>> create(unsigned machine, unsigned levels, Gpa base,
+                                                  u64 size, u64 frames);
 
   OpsSpace() = default;
   OpsSpace(const OpsSpace&) = delete;

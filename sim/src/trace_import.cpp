@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "commands.hpp"
+#include "nestwalk/machines/extensions.hpp"
 #include "nestwalk/traces/importer.hpp"
 #include "output.hpp"
 #include "progress.hpp"
@@ -38,12 +39,13 @@ std::string list_of_formats() {
 }
 
 traces::Architecture architecture_of(const std::string& name) {
-  using traces::Architecture;
-  for (const auto value : {Architecture::X86_64, Architecture::AArch64, Architecture::RiscV64}) {
+  std::string known;
+  for (const models::Extension* each : models::extensions()) {
+    const traces::Architecture value = each->isa->architecture;
     if (name == to_string(value)) return value;
+    known.append(known.empty() ? "" : ", ").append(to_string(value));
   }
-  throw UsageError("nestwalk trace import: '" + name + "' is not an architecture (x86_64, " +
-                   "aarch64, riscv64)");
+  throw UsageError("nestwalk trace import: '" + name + "' is not an architecture (" + known + ")");
 }
 
 bool can_be_read_twice(const std::string& path) {

@@ -77,7 +77,8 @@ bool TraceStream::read(software::GuestBatch& batch) {
     std::for_each(accesses_.begin(), accesses_.end(), make_physical);
   } else if (roots_) {
     for (std::size_t n = 0; n < accesses_.size(); ++n) {
-      if (in_firmware(chunk_.accesses[n])) accesses_[n].facts |= GuestAccess::kUntranslated;
+      if (traces::in_firmware(reader_->header(), chunk_.accesses[n]))
+        accesses_[n].facts |= GuestAccess::kUntranslated;
     }
   }
   batch.accesses = accesses_;
@@ -87,14 +88,6 @@ bool TraceStream::read(software::GuestBatch& batch) {
     batch.event = &event_;
   }
   return true;
-}
-
-// RISC-V's machine mode does not translate, whatever satp says; no record tells, but equal
-// addresses.
-bool TraceStream::in_firmware(const traces::Access& access) const {
-  return reader_->header().architecture == addrspace::Architecture::RiscV64 &&
-         access.has(traces::kGvaKnown | traces::kGpaKnown) && !access.has(traces::kHpaKnown) &&
-         access.gva.value() == access.gpa.value();
 }
 
 // True if it is an event of recorded tables.

@@ -33,7 +33,6 @@ class TraceStream final : public software::GuestStream {
   bool read(software::GuestBatch& batch);
   void convert(const traces::Event& event);
   bool replay(const traces::Event& event);
-  bool in_firmware(const traces::Access& access) const;
 
   std::string name_;
   std::exception_ptr error_;

@@ -156,6 +156,11 @@ std::optional<TableRoot> host_root(Architecture architecture, const Registers& r
   return root;
 }
 
+bool in_firmware(const Header& header, const Access& access) {
+  return header.architecture == Architecture::RiscV64 && access.has(kGvaKnown | kGpaKnown) &&
+         !access.has(kHpaKnown) && access.gva.value() == access.gpa.value();
+}
+
 u16 asid_of(Architecture architecture, const Registers& registers) {
   switch (architecture) {
     case Architecture::X86_64:

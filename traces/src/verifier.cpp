@@ -129,13 +129,6 @@ bool Verifier::is_device(Stage stage, u64 address) const {
   return known;
 }
 
-// RISC-V's machine mode does not translate, whatever satp says; Linux calls it for interrupts
-// between processors, and no record tells.
-bool Verifier::in_firmware(const Access& access) const {
-  return header_.architecture == Architecture::RiscV64 && access.has(kGvaKnown) &&
-         !access.has(kHpaKnown) && access.gva.value() == access.gpa.value();
-}
-
 Verdict Verifier::verdict(const Access& access, const Translation& found,
                           AddressMismatch& mismatch) const {
   const u64 gpa = access.gpa.value(), hpa = access.hpa.value();
@@ -143,7 +136,7 @@ Verdict Verifier::verdict(const Access& access, const Translation& found,
   mismatch.recorded = gpa;
   mismatch.stage = Stage::Guest;
   if (access.has(kGpaKnown) && mismatch.walked.address != gpa) {
-    return in_firmware(access) ? Verdict::Untranslated : Verdict::Mismatch;
+    return in_firmware(header_, access) ? Verdict::Untranslated : Verdict::Mismatch;
   }
   const bool nested = access.has(kHpaKnown);
   if (nested) {

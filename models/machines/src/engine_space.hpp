@@ -83,8 +83,8 @@ class HostSpaceOf final : public HostSpace {
 };
 
 template <class F>
-std::unique_ptr<HostSpace> made_host_space(Result<Geometry> geometry, const std::string& what, u64 bytes,
-                                u16 vmid, Recording& recording) {
+std::unique_ptr<HostSpace> made_host_space(Result<Geometry> geometry, const std::string& what,
+                                           u64 bytes, u16 vmid, Recording& recording) {
   if (!geometry) throw ShapeError("there are no host tables with " + what);
   if (bytes == 0 || !geometry->accepts(*GpaRange::make(Gpa(0), bytes))) {
     throw ShapeError("host tables with " + what + " do not reach over a guest of " +

@@ -19,7 +19,6 @@ using Need = Demand::Need;
 // The guest's own paging ------------------------------------------------------------------------
 
 u64 page_of(u64 entry) { return (entry >> 10 & addrspace::low_mask(44)) << 12; }
-u64 with_flags(u64 entry, u64 flags) { return entry | flags; }
 
 bool has_levels(unsigned levels) { return Sv::geometry(levels).ok(); }
 std::unique_ptr<software::GuestSpace> guest_space(unsigned levels, software::TableFrames& frames) {
@@ -40,17 +39,17 @@ constexpr const char* kLazyGvma =
 constexpr const char* kLazy = "Supervisor Memory-Management Fence Instruction";
 
 constexpr Demand kDemands[] = {
-    {Need::Nothing, false, "nothing", kSpec, kHfence},  // None
-    {Need::Tolerable, false, kLazyGvma, kSpec, kLazy},  // MadeValid
-    {Need::Tolerable, false, kLazyGvma, kSpec, kLazy},  // MorePermission
-    {Need::Fence, false, kGvma, kSpec, kHfence},        // LessPermission
-    {Need::Fence, false, kGvma, kSpec, kHfence},        // Unmapped
-    {Need::Fence, false, kGvma, kSpec, kHfence},        // Moved
-    {Need::Fence, false, kGvma, kSpec, kHfence},        // MemoryType
-    {Need::Fence, false, kGvma, kSpec, kHfence},        // Cleaned
+    {Need::Nothing, false, "nothing", kSpec, kHfence},                          // None
+    {Need::Tolerable, false, kLazyGvma, kSpec, kLazy},                          // MadeValid
+    {Need::Tolerable, false, kLazyGvma, kSpec, kLazy},                          // MorePermission
+    {Need::Fence, false, kGvma, kSpec, kHfence},                                // LessPermission
+    {Need::Fence, false, kGvma, kSpec, kHfence},                                // Unmapped
+    {Need::Fence, false, kGvma, kSpec, kHfence},                                // Moved
+    {Need::Fence, false, kGvma, kSpec, kHfence},                                // MemoryType
+    {Need::Fence, false, kGvma, kSpec, kHfence},                                // Cleaned
     {Need::Tolerable, false, "nothing while both say the same", kSpec, kLazy},  // Resized
     {Need::Fence, false, "HFENCE.GVMA with rs1 = x0: by address, leaves only", kSpec,
-     kHfence},  // Table
+     kHfence},                                                                            // Table
     {Need::Fence, false, "HFENCE.GVMA x0, vmid and HFENCE.VVMA x0, x0", kSpec, kHfence},  // Retired
 };
 static_assert(std::size(kDemands) == kChangeCount);
@@ -125,8 +124,7 @@ constinit const Isa kRiscV64 = {
     .fences = {},
     .most_asids = 8191,  // of 16 bits; the models' caches can tell some thousands apart
     .most_gpa_bits = 64,
-    .page_of = page_of,
-    .with_flags = with_flags,
+    .entries = {page_of, with_all_flags},
     .has_levels = has_levels,
     .guest_space = guest_space,
     .upper_space = nullptr,
@@ -142,6 +140,7 @@ constinit const Extension kHext = {
     .emit_rollover = rollover_for<hext::Extension>,
     .emit_first_entry = first_entry_for<hext::Extension>,
     .rules = kRules,
+    .entries = {page_of, with_all_flags},
     .tags_by_root = false,
     .fault_forgets = false,
     .first_stage_type_counts = true,

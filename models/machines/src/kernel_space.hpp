@@ -98,7 +98,7 @@ class GuestSpaceOf final : public GuestSpace {
 
 template <class F>
 std::unique_ptr<GuestSpace> made_guest_space(const Result<Geometry>& geometry, unsigned levels,
-                                 TableFrames& frames) {
+                                             TableFrames& frames) {
   if (!geometry) {
     throw ShapeError("there are no guest tables with " + std::to_string(levels) + " levels");
   }

@@ -47,6 +47,14 @@ constexpr addrspace::Capabilities common_capabilities(bool hardware_dirty) {
   return machine;
 }
 
+// Entries.
+
+/// Bits 51:12: x86-64 and AArch64.
+inline u64 page_in_51_12(u64 entry) {
+  return entry & addrspace::low_mask(52) & ~addrspace::low_mask(12);
+}
+inline u64 with_all_flags(u64 entry, u64 flags) { return entry | flags; }
+
 // Texts of instructions.
 
 /// Does a text begin with the words of a name? How many these are; 0 if not.

@@ -21,13 +21,6 @@ using Stage2Of4K = addrspace::Stage2<Granule::k4K>;
 
 // The guest's own paging ------------------------------------------------------------------------
 
-u64 page_of(u64 entry) { return entry & addrspace::low_mask(52) & ~addrspace::low_mask(12); }
-
-// S2AP[1] of an entry that forbids writes is no flag, but would permit them.
-u64 with_flags(u64 entry, u64 flags) {
-  return entry | (Stage2Of4K::is_writable(entry) ? flags : flags & ~Stage2Of4K::kWritable);
-}
-
 // Four levels, or three.
 constexpr unsigned bits_of(unsigned levels) { return levels >= 4 ? 48 : 39; }
 bool has_levels(unsigned levels) { return levels == 3 || levels == 4; }
@@ -45,6 +38,11 @@ constexpr StageRulesPair kRules = {
 
 // The second stage ------------------------------------------------------------------------------
 
+// S2AP[1] of an entry that forbids writes is no flag, but would permit them.
+u64 with_flags(u64 entry, u64 flags) {
+  return entry | (Stage2Of4K::is_writable(entry) ? flags : flags & ~Stage2Of4K::kWritable);
+}
+
 constexpr const char* kArm = "Arm ARM D8";
 constexpr const char* kTlbMaintenance = "TLB maintenance";
 constexpr const char* kBreak = "Using break-before-make when updating translation table entries";
@@ -58,18 +56,18 @@ constexpr const char* kLocalIpa =
 constexpr Demand kDemands[] = {
     {Need::Nothing, false, "nothing", kArm, kTlbMaintenance},  // None
     {Need::Visible, false, "DSB ISHST: what is invalid is not cached", kArm,
-     kTlbMaintenance},                                         // MadeValid
-    {Need::Tolerable, false, kLocalIpa, kArm, kTlbMaintenance},  // MorePermission
-    {Need::Fence, false, kByIpa, kArm, kTlbMaintenance},       // LessPermission
-    {Need::Fence, false, kByIpa, kArm, kTlbMaintenance},       // Unmapped
-    {Need::Fence, true, kBroken, kArm, kBreak},                // Moved
-    {Need::Fence, true, kBroken, kArm, kBreak},                // MemoryType
+     kTlbMaintenance},                                                             // MadeValid
+    {Need::Tolerable, false, kLocalIpa, kArm, kTlbMaintenance},                    // MorePermission
+    {Need::Fence, false, kByIpa, kArm, kTlbMaintenance},                           // LessPermission
+    {Need::Fence, false, kByIpa, kArm, kTlbMaintenance},                           // Unmapped
+    {Need::Fence, true, kBroken, kArm, kBreak},                                    // Moved
+    {Need::Fence, true, kBroken, kArm, kBreak},                                    // MemoryType
     {Need::Fence, false, kByIpa, kArm, "Hardware management of the dirty state"},  // Cleaned
-    {Need::Fence, true, kBroken, kArm, kBreak},                // Resized
+    {Need::Fence, true, kBroken, kArm, kBreak},                                    // Resized
     {Need::Fence, true,
      "DSB ISHST; TLBI IPAS2E1IS (not IPAS2LE1IS) under the table; DSB ISH; TLBI VMALLE1IS; DSB "
      "ISH (or TLBI VMALLS12E1IS)",
-     kArm, kTlbMaintenance},                                              // Table
+     kArm, kTlbMaintenance},                                                    // Table
     {Need::Fence, false, "TLBI VMALLS12E1IS; DSB ISH", kArm, kTlbMaintenance},  // Retired
 };
 static_assert(std::size(kDemands) == kChangeCount);
@@ -148,8 +146,7 @@ constinit const Isa kAArch64 = {
     .fences = {},
     .most_asids = 8191,  // of 16 bits; the models' caches can tell some thousands apart
     .most_gpa_bits = 56,
-    .page_of = page_of,
-    .with_flags = with_flags,
+    .entries = {page_in_51_12, with_all_flags},
     .has_levels = has_levels,
     .guest_space = guest_space<addrspace::VaHalf::Lower>,
     .upper_space = guest_space<addrspace::VaHalf::Upper>,
@@ -165,6 +162,7 @@ constinit const Extension kStage2 = {
     .emit_rollover = rollover_for<stage2::Extension>,
     .emit_first_entry = first_entry_for<stage2::Extension>,
     .rules = kRules,
+    .entries = {page_in_51_12, with_flags},
     .tags_by_root = false,
     .fault_forgets = false,
     .first_stage_type_counts = false,

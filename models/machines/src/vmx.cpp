@@ -24,14 +24,14 @@ constexpr Demand kDemands[] = {
     {Need::Nothing, false, "nothing: what is not present is not cached", kSdm,
      kCaching},  // MadeValid
     {Need::Nothing, false, "nothing: an EPT violation removes the entry that caused it", kSdm,
-     kInveptUse},                                       // MorePermission
-    {Need::Fence, false, kInvept, kSdm, kInveptUse},    // LessPermission
-    {Need::Fence, false, kInvept, kSdm, kInveptUse},    // Unmapped
-    {Need::Fence, false, kInvept, kSdm, kInveptUse},    // Moved
-    {Need::Fence, false, kInvept, kSdm, kInveptUse},    // MemoryType
-    {Need::Fence, false, kInvept, kSdm, "Accessed and Dirty Flags for EPT"},  // Cleaned
+     kInveptUse},                                                                 // MorePermission
+    {Need::Fence, false, kInvept, kSdm, kInveptUse},                              // LessPermission
+    {Need::Fence, false, kInvept, kSdm, kInveptUse},                              // Unmapped
+    {Need::Fence, false, kInvept, kSdm, kInveptUse},                              // Moved
+    {Need::Fence, false, kInvept, kSdm, kInveptUse},                              // MemoryType
+    {Need::Fence, false, kInvept, kSdm, "Accessed and Dirty Flags for EPT"},      // Cleaned
     {Need::Tolerable, false, "nothing while both say the same", kSdm, kCaching},  // Resized
-    {Need::Fence, false, kInvept, kSdm, kInveptUse},  // Table
+    {Need::Fence, false, kInvept, kSdm, kInveptUse},                              // Table
     {Need::Fence, false, "INVVPID for the VPID and INVEPT for the root", kSdm,
      "Guidelines for Use of the INVVPID Instruction"},  // Retired
 };
@@ -101,6 +101,7 @@ constinit const Extension kVmx = {
     .emit_first_entry = first_entry_for<vmx::Extension>,
     // Accessed and dirty flags if EPTP bit 6 is set.
     .rules = {{}, {Upkeep::Updated, Upkeep::Updated, true, true}},
+    .entries = {page_in_51_12, with_all_flags},
     // Intel SDM vol. 3C, "Information That May Be Cached": guest-physical mappings have an EP4TA
     // only.
     .tags_by_root = true,

@@ -12,9 +12,6 @@ namespace {
 using addrspace::LongMode;
 namespace x86_64 = addrspace::x86_64;
 
-u64 page_of(u64 entry) { return entry & addrspace::low_mask(52) & ~addrspace::low_mask(12); }
-u64 with_flags(u64 entry, u64 flags) { return entry | flags; }
-
 bool has_levels(unsigned levels) { return LongMode::geometry(levels).ok(); }
 std::unique_ptr<software::GuestSpace> guest_space(unsigned levels, software::TableFrames& frames) {
   return software::made_guest_space<LongMode>(LongMode::geometry(levels), levels, frames);
@@ -33,13 +30,11 @@ constinit const Isa kX86_64 = {
     .fault_forgets = true,
     .has_halves = false,
     .fences_take_ranges = false,
-    .guest_fences = {addrspace::vmx::kInvvpidSingle, x86_64::kInvlpg, x86_64::kMovCr3,
-                     x86_64::kInvlpg},
+    .guest_fences = {x86_64::kInvpcidAll, x86_64::kInvlpg, x86_64::kMovCr3, x86_64::kInvlpg},
     .fences = x86_64::kFences,
     .most_asids = 4095,  // PCIDs have 12 bits
     .most_gpa_bits = 52,
-    .page_of = page_of,
-    .with_flags = with_flags,
+    .entries = {page_in_51_12, with_all_flags},
     .has_levels = has_levels,
     .guest_space = guest_space,
     .upper_space = nullptr,

@@ -77,7 +77,7 @@ Guest::Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Reco
   kernel_.asid = kKernelAsid;
   kernel_ = kernel_.tagged(board.tags());
   for (u32 core = 0; core < board.cores(); ++core) {
-    workers_.emplace_back(board, hypervisor.fences(), core, recording.isa(), costs);
+    workers_.emplace_back(board, hypervisor.fences(), core, recording.isa().entries, costs);
   }
 }
 

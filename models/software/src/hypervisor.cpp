@@ -70,7 +70,7 @@ Hypervisor::Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpac
       entered_(board.cores(), 0),
       lock_(board.wheel()) {
   for (u32 core = 0; core < board.cores(); ++core) {
-    workers_.emplace_back(board, fences, core, recording.isa(), costs,
+    workers_.emplace_back(board, fences, core, recording.extension().entries, costs,
                           static_cast<Shootdowns*>(this));
   }
 }

@@ -202,15 +202,15 @@ void Worker::store(std::size_t number) {
   const Step& step = work_.steps[number];
   models::HostMemory& memory = board_.memory();
   const u64 set_meanwhile = memory.load(Hpa(step.where)) & ~step.before;
-  const u64 was = isa_->page_of(step.before);
-  const u64 is = isa_->page_of(step.after);
-  const auto with_flags = [&](u64 entry) { return isa_->with_flags(entry, set_meanwhile); };
+  const u64 was = table_.page_of(step.before);
+  const u64 is = table_.page_of(step.after);
+  const auto with_flags = [&](u64 entry) { return table_.with_flags(entry, set_meanwhile); };
   memory.store(Hpa(step.where), was == is ? with_flags(step.after) : step.after);
   if (was == is || set_meanwhile == 0) return;
   for (std::size_t n = 0; n < number; ++n) {
     const Step& part = work_.steps[n];
     const bool in_table = part.kind == Step::Kind::Write && part.where - is < kFrameBytes;
-    if (!in_table || part.after == 0 || isa_->page_of(part.after) - was >= kLargest) continue;
+    if (!in_table || part.after == 0 || table_.page_of(part.after) - was >= kLargest) continue;
     memory.store(Hpa(part.where), with_flags(memory.load(Hpa(part.where))));
   }
 }

@@ -25,7 +25,8 @@ class FreedFrames : public testing::Test, private models::Actor {
         fences_(machine_),
         recording_(machine_.memory(), models::kVmx, addrspace::FencePolicy::Precise,
                    models::kVmx.capabilities(false)),
-        worker_(machine_, fences_, 0, models::kX86_64, easy(Architecture::X86_64, 1).software) {}
+        worker_(machine_, fences_, 0, models::kVmx.entries,
+                easy(Architecture::X86_64, 1).software) {}
 
   Hpa allocate(unsigned order) {
     const Hpa run = *memory().allocate(order);

@@ -66,6 +66,14 @@ struct StageRulesPair {
   const StageRules& of(bool hardware_dirty) const { return hardware_dirty ? with : without; }
 };
 
+/// What software that keeps tables has to know of their entries.
+struct TableEntries {
+  /// Where it points.
+  u64 (*page_of)(u64 entry);
+  /// The entry with flags that the hardware set meanwhile, but with no right that it does not give.
+  u64 (*with_flags)(u64 entry, u64 flags);
+};
+
 /// What a guest's kernel fences its own tables with.
 struct GuestFences {
   FenceOp all, by_address, by_space, by_both;
@@ -81,18 +89,15 @@ struct Isa {
   StageRulesPair rules;
   /// A page fault removes what is cached for its address, tables included.
   bool fault_forgets;
-  bool has_halves;            ///< two roots, by the address's upper bits: TTBR1
-  bool fences_take_ranges;    ///< one instruction for many pages
+  bool has_halves;          ///< two roots, by the address's upper bits: TTBR1
+  bool fences_take_ranges;  ///< one instruction for many pages
   GuestFences guest_fences;
   std::span<const FenceOp> fences;  ///< those that no extension lists
   u16 most_asids;                   ///< that the models' caches can tell apart
   /// The widest guest-physical addresses: of page tables' entries, of HPFAR_EL2, and of RISC-V's
   /// instructions while the guest's own paging is off.
   unsigned most_gpa_bits;
-  /// Where an entry of either stage points.
-  u64 (*page_of)(u64 entry);
-  /// The entry with flags that the hardware set meanwhile, but with no right that it does not give.
-  u64 (*with_flags)(u64 entry, u64 flags);
+  TableEntries entries;
 
   bool (*has_levels)(unsigned levels);
   /// Tables of a guest's kernel; and, where there are halves, those of the upper one.
@@ -114,18 +119,20 @@ enum class Change : u8 {
   Table,       ///< a table was unlinked or replaced
   Retired,     ///< the VM ended
 };
-inline constexpr const char* kChangeNames[] = {
-    "nothing",        "made valid",
-    "more permission", "less permission",
-    "unmapped",       "another output address",
-    "another memory type", "flags cleared",
-    "split into a table",  "a table unlinked",
-    "the VM ended"};
+inline constexpr const char* kChangeNames[] = {"nothing",
+                                               "made valid",
+                                               "more permission",
+                                               "less permission",
+                                               "unmapped",
+                                               "another output address",
+                                               "another memory type",
+                                               "flags cleared",
+                                               "split into a table",
+                                               "a table unlinked",
+                                               "the VM ended"};
 inline constexpr unsigned kChangeCount = static_cast<unsigned>(Change::Retired) + 1;
 static_assert(std::size(kChangeNames) == kChangeCount);
-inline const char* to_string(Change change) {
-  return kChangeNames[static_cast<unsigned>(change)];
-}
+inline const char* to_string(Change change) { return kChangeNames[static_cast<unsigned>(change)]; }
 
 /// What the architecture demands after a change.
 struct Demand {
@@ -194,6 +201,7 @@ struct Extension {
 
   // Translations.
   StageRulesPair rules;
+  TableEntries entries;
   /// Combined and second-stage entries are known by their tables' root, the latter by nothing else.
   bool tags_by_root;
   /// A second-stage fault removes what would translate its address.
@@ -208,9 +216,9 @@ struct Extension {
                                                      u16 vmid, software::Recording&);
 
   // What the checker judges by.
-  const Demand* demands;    ///< by Change
-  bool needs_barriers;      ///< stores, and fences, are waited for by instructions: AArch64
-  bool break_before_make;   ///< a valid entry may not become another translation in one store
+  const Demand* demands;          ///< by Change
+  bool needs_barriers;            ///< stores, and fences, are waited for by instructions: AArch64
+  bool break_before_make;         ///< a valid entry may not become another translation in one store
   bool unaccessed_is_not_cached;  ///< where a clear accessed flag faults
   bool names_addresses;           ///< fences of the second stage may name an address
   /// Fences of both stages remove what only the first stage translated, too.

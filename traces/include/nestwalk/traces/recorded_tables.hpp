@@ -43,6 +43,9 @@ StageRoots guest_roots(Architecture architecture, const Registers& registers);
 StageRoots with_root(StageRoots roots, u64 root);
 /// Of nCR3, VTTBR_EL2 or hgatp.
 std::optional<TableRoot> host_root(Architecture architecture, const Registers& registers);
+/// Was it made by RISC-V's machine mode, which does not translate, whatever satp says? Linux calls
+/// it for interrupts between processors, and no record tells, but equal addresses.
+bool in_firmware(const Header& header, const Access& access);
 /// PCID, or the ASID of TTBR0_EL1 or satp.
 u16 asid_of(Architecture architecture, const Registers& registers);
 /// The name of the format in a header: "x86_64-4".

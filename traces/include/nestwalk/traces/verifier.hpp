@@ -114,7 +114,6 @@ class Verifier {
   const char* unknown(const Vcpu& vcpu, const Access& access, const Translation& found) const;
   void add_stretch(u32 vcpu, u64 record, const char* reason);
   void compare(Stage stage, const TablePage& page);
-  bool in_firmware(const Access& access) const;
   bool is_device(Stage stage, u64 address) const;
   [[noreturn]] void fail(const std::string& message) const { throw InputError(name_, message); }
 

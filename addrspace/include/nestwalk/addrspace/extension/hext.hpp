@@ -84,11 +84,11 @@ inline constexpr FenceRow kSfenceInvalIr{.name = "sfence.inval.ir",
                                          .order = FenceOrder::End};
 
 inline constexpr FenceOp kFences[] = {
-    kGvmaAddressVmid.at_once, kGvmaVmid.at_once,    kGvmaAll.at_once,
-    kGvmaAddress.at_once,     kVvmaAll.at_once,     kVvmaAddress.at_once,
+    kGvmaAddressVmid.at_once, kGvmaVmid.at_once,        kGvmaAll.at_once,
+    kGvmaAddress.at_once,     kVvmaAll.at_once,         kVvmaAddress.at_once,
     kVvmaAsid.at_once,        kVvmaAddressAsid.at_once, kSfenceWInval,
-    kGvmaAddressVmid.posted,  kGvmaVmid.posted,     kGvmaAll.posted,
-    kGvmaAddress.posted,      kVvmaAll.posted,      kVvmaAddress.posted,
+    kGvmaAddressVmid.posted,  kGvmaVmid.posted,         kGvmaAll.posted,
+    kGvmaAddress.posted,      kVvmaAll.posted,          kVvmaAddress.posted,
     kVvmaAsid.posted,         kVvmaAddressAsid.posted,  kSfenceInvalIr};
 
 struct Extension {
@@ -99,8 +99,8 @@ struct Extension {
                    const Invalidation<Gpa>& change, Sink&& sink) {
     const bool new_entries_too = !machine.caches_no_invalid;
     if (!policy.svinval || !machine.svinval) {
-      return emit_gvma(change, policy, new_entries_too, {kGvmaAddressVmid.at_once, kGvmaVmid.at_once},
-                       sink);
+      return emit_gvma(change, policy, new_entries_too,
+                       {kGvmaAddressVmid.at_once, kGvmaVmid.at_once}, sink);
     }
     // "SINVAL.VMA ... ordered by SFENCE.W.INVAL and SFENCE.INVAL.IR" (Svinval).
     bool any = false;

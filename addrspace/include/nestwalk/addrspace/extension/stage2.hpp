@@ -95,15 +95,14 @@ inline constexpr Tlbi kRipas2e1 =
     tlbi("ripas2e1", FenceOperand::IpaRange, kByRange, kIpa, ForChanges::Inner, &kIpas2e1);
 inline constexpr Tlbi kRipas2le1 =
     tlbi("ripas2le1", FenceOperand::IpaRange, kByRange, kIpaLeaf, ForChanges::Inner, &kIpas2le1);
-inline constexpr Tlbi kVmalle1 =
-    tlbi("vmalle1", FenceOperand::None, kByContext, {fence::kFirst, fence::kVm},
-         ForChanges::InnerAndLocal);
+inline constexpr Tlbi kVmalle1 = tlbi("vmalle1", FenceOperand::None, kByContext,
+                                      {fence::kFirst, fence::kVm}, ForChanges::InnerAndLocal);
 inline constexpr Tlbi kVmalls12e1 =
     tlbi("vmalls12e1", FenceOperand::None, kByContext, {fence::kFirst | fence::kSecond, fence::kVm},
          ForChanges::InnerAndLocal);
 inline constexpr Tlbi kAlle1 =
-    tlbi("alle1", FenceOperand::None, kByContext,
-         {fence::kFirst | fence::kSecond, fence::kGlobals}, ForChanges::Inner);
+    tlbi("alle1", FenceOperand::None, kByContext, {fence::kFirst | fence::kSecond, fence::kGlobals},
+         ForChanges::Inner);
 
 // The first stage.
 inline constexpr TlbiReach kVa{fence::kFirst, fence::kAddressSpace | fence::kTables, By::Virtual};
@@ -122,15 +121,14 @@ inline constexpr Tlbi kAside1 =
     tlbi("aside1", FenceOperand::Asid, kByContext, {fence::kFirst, fence::kAsidAlone});
 
 // EL2's own regime: nothing of a guest.
-inline constexpr Tlbi kVae2 =
-    tlbi("vae2", FenceOperand::Va, kByAddress, {0, 0}, ForChanges::Inner);
+inline constexpr Tlbi kVae2 = tlbi("vae2", FenceOperand::Va, kByAddress, {0, 0}, ForChanges::Inner);
 inline constexpr Tlbi kAlle2 =
     tlbi("alle2", FenceOperand::None, kByContext, {0, 0}, ForChanges::Inner);
 
-inline constexpr const Tlbi* kTlbi[] = {&kIpas2e1, &kIpas2le1, &kRipas2e1, &kRipas2le1, &kVmalle1,
-                                        &kVmalls12e1, &kAlle1, &kVae1, &kVaae1, &kVale1, &kVaale1,
-                                        &kRvae1, &kRvaae1, &kRvale1, &kRvaale1, &kAside1, &kVae2,
-                                        &kAlle2};
+inline constexpr const Tlbi* kTlbi[] = {
+    &kIpas2e1, &kIpas2le1, &kRipas2e1, &kRipas2le1, &kVmalle1, &kVmalls12e1,
+    &kAlle1,   &kVae1,     &kVaae1,    &kVale1,     &kVaale1,  &kRvae1,
+    &kRvaae1,  &kRvale1,   &kRvaale1,  &kAside1,    &kVae2,    &kAlle2};
 
 namespace detail {
 inline constexpr FenceOp kBarriers[] = {kDsbIshst, kDsbIsh, kDsbSy, kIsb};

@@ -94,7 +94,8 @@ struct Extension {
     // VPID 0 is the host's: such a guest ran without one.
     if (tag.vmid != 0 && machine.vmid_bits != 0) sink(Fence{kInvvpidSingle, 0, tag.vmid});
   }
-  /// The roots stay in use, so what is kept under a root only (guest-physical mappings) stays right.
+  /// The roots stay in use, so what is kept under a root only (guest-physical mappings) stays
+  /// right.
   template <class Sink>
   static void emit_rollover(const Capabilities& machine, Sink&& sink) {
     if (machine.vmid_bits != 0) sink(Fence{kInvvpidAll});

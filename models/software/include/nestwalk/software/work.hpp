@@ -192,12 +192,13 @@ class Shootdowns {
 /// Repeats work on a core, step after step.
 class Worker {
  public:
-  Worker(models::Board& board, models::FenceUnit& fences, u32 core, const models::Isa& isa,
-         const models::SoftwareShape& costs, Shootdowns* shootdowns = nullptr)
+  Worker(models::Board& board, models::FenceUnit& fences, u32 core,
+         const models::TableEntries& entries, const models::SoftwareShape& costs,
+         Shootdowns* shootdowns = nullptr)
       : board_(board),
         fences_(fences),
         core_(core),
-        isa_(&isa),
+        table_(entries),
         costs_(costs),
         shootdowns_(shootdowns) {}
   void watch(Watcher* watcher) { watcher_ = watcher; }
@@ -225,7 +226,7 @@ class Worker {
   models::Board& board_;
   models::FenceUnit& fences_;
   u32 core_;
-  const models::Isa* isa_;
+  models::TableEntries table_;
   models::SoftwareShape costs_;
   Shootdowns* shootdowns_;
   Watcher* watcher_ = nullptr;
