@@ -64,6 +64,10 @@ models::Stage stage_of(const std::optional<traces::TableRoot>& root, bool nested
   return {&format_of(root->format, nested), root->shape, root->address};
 }
 
+u16 asid_of(addrspace::Architecture architecture, const traces::Registers& registers) {
+  return static_cast<u16>(traces::space_of(architecture, registers).asid);
+}
+
 }  // namespace
 
 RecordedRoots::RecordedRoots(const traces::Header& header, bool both,
@@ -71,7 +75,7 @@ RecordedRoots::RecordedRoots(const traces::Header& header, bool both,
     : architecture_(*header.architecture),
       both_(both),
       registers_(registers),
-      asid_(traces::asid_of(architecture_, registers)),
+      asid_(asid_of(architecture_, registers)),
       known_(registers_known) {}
 
 software::TableRoots RecordedRoots::roots() const {
@@ -104,7 +108,7 @@ bool RecordedRoots::follow(const traces::Event& event) {
   // A root register that comes as a whole says all that a space record says.
   if (control->name == "satp") {
     root_.reset();
-    asid_ = traces::asid_of(architecture_, registers_);
+    asid_ = asid_of(architecture_, registers_);
   }
   return true;
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "isa/isa.hpp"
 #include "nestwalk/addrspace/formats.hpp"
 #include "nestwalk/traces/error.hpp"
 
@@ -16,17 +17,11 @@ using addrspace::Geometry;
 using addrspace::Granule;
 using addrspace::GStage;
 using addrspace::LongMode;
-using addrspace::Result;
 using addrspace::Sv;
 using Stage1 = addrspace::Stage1<Granule::k4K>;
 using Stage2 = addrspace::Stage2<Granule::k4K>;
 
 constexpr u64 kEntryBytes = 8;
-constexpr u64 kRoot48 = 0x0000'ffff'ffff'f000;  // of an AArch64 root register
-
-constexpr u64 field(u64 value, unsigned low, unsigned width) {
-  return value >> low & ((u64{1} << width) - 1);
-}
 
 // What a guest ran on is not recorded, so nothing is malformed that some machine takes.
 constexpr addrspace::Capabilities any_machine() {
@@ -53,72 +48,6 @@ auto with_format(TableFormat format, Visit&& visit) {
   }
 }
 
-std::optional<TableRoot> root_of(TableFormat format, u64 address, const Result<Geometry>& shape) {
-  if (!shape) return {};
-  return TableRoot{format, address, *shape};
-}
-
-u64 value_of(const Registers& registers, const char* name) {
-  const auto found = registers.find(name);
-  return found == registers.end() ? 0 : found->second;
-}
-
-std::optional<TableRoot> x86_root(u64 root, unsigned levels) {
-  return root_of(TableFormat::LongMode, root & 0x000f'ffff'ffff'f000, LongMode::geometry(levels));
-}
-
-std::optional<TableRoot> x86_guest_root(const Registers& registers) {
-  if (value_of(registers, "CR0") >> 31 == 0) return {};
-  const unsigned levels = field(value_of(registers, "CR4"), 12, 1) != 0 ? 5 : 4;
-  return x86_root(value_of(registers, "CR3"), levels);
-}
-
-std::optional<TableRoot> aarch64_half(u64 table, u64 size_field, addrspace::VaHalf half) {
-  const unsigned bits = 64 - static_cast<unsigned>(size_field);
-  return root_of(TableFormat::Stage1, table & kRoot48, Stage1::geometry(bits, half));
-}
-
-StageRoots aarch64_roots(const Registers& registers) {
-  StageRoots roots;
-  if ((value_of(registers, "SCTLR") & 1) == 0) return roots;
-  const u64 control = value_of(registers, "TCR_EL1");
-  // EPD and the granule of 4 KiB, which the halves encode differently.
-  if (field(control, 7, 1) == 0 && field(control, 14, 2) == 0) {
-    roots.lower = aarch64_half(value_of(registers, "TTBR0_EL1"), field(control, 0, 6),
-                               addrspace::VaHalf::Lower);
-  }
-  if (field(control, 23, 1) == 0 && field(control, 30, 2) == 2) {
-    roots.upper = aarch64_half(value_of(registers, "TTBR1_EL1"), field(control, 16, 6),
-                               addrspace::VaHalf::Upper);
-  }
-  return roots;
-}
-
-std::optional<TableRoot> aarch64_stage2(const Registers& registers) {
-  constexpr unsigned kLevelsOfStart[] = {2, 3, 4};
-  constexpr unsigned kMaxRootBits = Stage2::kIndexBits + 4;  // 16 concatenated tables
-  const u64 control = value_of(registers, "VTCR_EL2");
-  const u64 start = field(control, 6, 2);
-  Result<Geometry> shape = Stage2::geometry(64 - static_cast<unsigned>(field(control, 0, 6)));
-  if (start == 3 || field(control, 14, 2) != 0 || !shape) return {};
-  // The engine takes the fewest levels; SL0 may say one more.
-  Geometry chosen = *shape;
-  chosen.levels = static_cast<u8>(kLevelsOfStart[start]);
-  const unsigned below = chosen.shift(chosen.root_level());
-  if (chosen.input_bits <= below || chosen.input_bits - below > kMaxRootBits) return {};
-  chosen.root_index_bits = static_cast<u8>(chosen.input_bits - below);
-  return TableRoot{TableFormat::Stage2, value_of(registers, "VTTBR_EL2") & kRoot48, chosen};
-}
-
-// Of satp or hgatp: MODE 8 is three levels, 9 four, 10 five.
-template <class F>
-std::optional<TableRoot> riscv_root(TableFormat format, u64 atp) {
-  const u64 mode = atp >> 60;
-  if (mode < 8) return {};
-  return root_of(format, field(atp, 0, 44) << kPageShift,
-                 F::geometry(static_cast<unsigned>(mode) - 5));
-}
-
 // Bit 55 chooses the half; where the top byte is a tag, it is not translated (Arm ARM, "Address
 // tagging"), and where it is not, other values of it do not get this far.
 constexpr u64 untagged(u64 address) {
@@ -129,12 +58,7 @@ constexpr u64 untagged(u64 address) {
 }  // namespace
 
 StageRoots guest_roots(Architecture architecture, const Registers& registers) {
-  if (architecture == Architecture::AArch64) return aarch64_roots(registers);
-  const std::optional<TableRoot> root =
-      architecture == Architecture::X86_64
-          ? x86_guest_root(registers)
-          : riscv_root<Sv>(TableFormat::Sv, value_of(registers, "satp"));
-  return {root, root};
+  return traced(architecture).guest_roots(registers);
 }
 
 StageRoots with_root(StageRoots roots, u64 root) {
@@ -146,43 +70,24 @@ StageRoots with_root(StageRoots roots, u64 root) {
 }
 
 std::optional<TableRoot> host_root(Architecture architecture, const Registers& registers) {
-  if (architecture == Architecture::AArch64) return aarch64_stage2(registers);
-  if (architecture == Architecture::RiscV64) {
-    return riscv_root<GStage>(TableFormat::GStage, value_of(registers, "hgatp"));
-  }
-  // KVM gives guests as many levels as it has itself: four on the processor that is recorded.
-  std::optional<TableRoot> root = x86_root(value_of(registers, "NCR3"), 4);
-  root->shape.rule = addrspace::InputRule::Zero;
-  return root;
+  return traced(architecture).host_root(registers);
+}
+
+AddressSpaceTag space_of(Architecture architecture, const Registers& registers) {
+  return traced(architecture).space(registers);
 }
 
 bool in_firmware(const Header& header, const Access& access) {
-  return header.architecture == Architecture::RiscV64 && access.has(kGvaKnown | kGpaKnown) &&
-         !access.has(kHpaKnown) && access.gva.value() == access.gpa.value();
-}
-
-u16 asid_of(Architecture architecture, const Registers& registers) {
-  switch (architecture) {
-    case Architecture::X86_64:
-      return field(value_of(registers, "CR4"), 17, 1) != 0  // PCIDE
-                 ? static_cast<u16>(field(value_of(registers, "CR3"), 0, 12))
-                 : u16{0};
-    case Architecture::AArch64:
-      return static_cast<u16>(value_of(registers, "TTBR0_EL1") >> 48);
-    case Architecture::RiscV64:
-      return static_cast<u16>(value_of(registers, "satp") >> 44);
-  }
-  return 0;
+  return header.architecture && traced(*header.architecture).firmware_is_recorded &&
+         access.has(kGvaKnown | kGpaKnown) && !access.has(kHpaKnown) &&
+         access.gva.value() == access.gpa.value();
 }
 
 std::string format_name(const std::optional<TableRoot>& root) {
   if (!root) return "";
   const Architecture architecture =
       with_format(root->format, [](const auto& format) { return format.kArchitecture; });
-  const char* name = architecture == Architecture::X86_64    ? "x86_64-"
-                     : architecture == Architecture::AArch64 ? "aarch64-"
-                                                             : "riscv64-";
-  return name + std::to_string(root->shape.levels);
+  return std::string(traced(architecture).name) + "-" + std::to_string(root->shape.levels);
 }
 
 bool same_entry(TableFormat format, u64 a, u64 b) {

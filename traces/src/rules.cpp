@@ -8,39 +8,13 @@
 #include <tuple>
 #include <vector>
 
+#include "isa/isa.hpp"
 #include "nestwalk/traces/recorded_tables.hpp"
 
 namespace nestwalk::traces {
 namespace {
 
-/// What the project's producers and readers call things of an architecture.
-struct Names {
-  std::string_view name;
-  unsigned least_levels, most_levels;
-  unsigned asid_bits;
-  std::vector<std::string_view> controls;  ///< registers that say how addresses are translated
-  /// Those of them that say of which format the tables of a stage are. None for x86-64's nested
-  /// paging.
-  std::vector<std::string_view> deciding[2];
-};
-
-const Names& names_of(Architecture architecture) {
-  // PCIDs have 12 bits (Intel SDM vol. 3A, "Process-Context Identifiers"), ASIDs up to 16 (Arm ARM,
-  // TTBR0_EL1; RISC-V privileged manual, satp).
-  static const Names kNames[] = {
-      {"x86_64", 4, 5, 12, {"CR0", "CR3", "CR4", "EFER", "NCR3"}, {{"CR0", "CR4"}, {}}},
-      {"aarch64",
-       1,
-       5,
-       16,
-       {"SCTLR", "TCR_EL1", "TTBR0_EL1", "TTBR1_EL1", "HCR_EL2", "VTCR_EL2", "VTTBR_EL2"},
-       {{"SCTLR", "TCR_EL1"}, {"VTCR_EL2"}}},
-      {"riscv64", 3, 5, 16, {"satp", "vsatp", "hgatp"}, {{"satp"}, {"hgatp"}}}};
-  return kNames[static_cast<unsigned>(architecture)];
-}
-
-bool is_format(std::string_view text, Architecture architecture) {
-  const Names& names = names_of(architecture);
+bool is_format(std::string_view text, const TracedIsa& names) {
   for (unsigned levels = names.least_levels; levels <= names.most_levels; ++levels) {
     if (text == std::string(names.name) + "-" + std::to_string(levels)) return true;
   }
@@ -53,14 +27,14 @@ std::optional<Breach> breach_of_tables(const std::string& text,
                                        const std::optional<Architecture>& architecture) {
   if (text.empty()) return {};
   bool known = false;
-  for (const auto each : {Architecture::X86_64, Architecture::AArch64, Architecture::RiscV64}) {
-    if (architecture && *architecture != each) continue;
-    known = known || is_format(text, each);
+  for (const TracedIsa* each : traced_isas()) {
+    if (architecture && *architecture != each->architecture) continue;
+    known = known || is_format(text, *each);
   }
   if (known) return {};
   std::string expected = "a format of page tables";
   if (architecture) {
-    const Names& names = names_of(*architecture);
+    const TracedIsa& names = traced(*architecture);
     expected += " from " + std::string(names.name) + "-" + std::to_string(names.least_levels) +
                 " to " + std::string(names.name) + "-" + std::to_string(names.most_levels);
   }
@@ -121,14 +95,13 @@ std::optional<Breach> RecordRules::breach(const Event& event) const {
 }
 
 std::optional<Breach> RecordRules::asid_breach(u64 asid) const {
-  const unsigned bits = system_ && architecture_ ? names_of(*architecture_).asid_bits : 64;
+  const unsigned bits = system_ && architecture_ ? traced(*architecture_).asid_bits : 64;
   if (bits == 64 || asid >> bits == 0) return {};
   return Breach{"an ASID of " + std::to_string(bits) + " bits", in_hex(asid)};
 }
 
 std::optional<Breach> RecordRules::breach(u64 root, u64 asid) const {
-  // AArch64's smallest root tables are smaller than a page.
-  const bool whole_pages = architecture_ && *architecture_ != Architecture::AArch64;
+  const bool whole_pages = architecture_ && traced(*architecture_).roots_are_pages;
   if (whole_pages && root % kPageBytes != 0) {
     return Breach{"an address space's root, a multiple of 4096", in_hex(root)};
   }
@@ -162,7 +135,7 @@ std::optional<Breach> RecordRules::breach_of(const HypervisorOperation& operatio
 
 std::optional<Breach> RecordRules::breach_of(const ControlWrite& write) const {
   if (!architecture_) return {};
-  const Names& names = names_of(*architecture_);
+  const TracedIsa& names = traced(*architecture_);
   if (std::find(names.controls.begin(), names.controls.end(), write.name) != names.controls.end()) {
     return {};
   }
@@ -181,12 +154,12 @@ std::optional<Breach> SideRules::breach_of_formats(u32 vcpu) const {
   if (!architecture_) return {};
   const auto& known = registers_[static_cast<u8>(When::Begin)];
   Registers registers;
-  for (const std::string_view name : names_of(*architecture_).controls) {
+  for (const std::string_view name : traced(*architecture_).controls) {
     const auto found = known.find({vcpu, std::string(name)});
     if (found != known.end()) registers.emplace(name, found->second);
   }
   const auto decided = [&](Stage stage) {
-    const auto& deciding = names_of(*architecture_).deciding[static_cast<u8>(stage)];
+    const auto& deciding = traced(*architecture_).deciding[static_cast<u8>(stage)];
     return !deciding.empty() &&
            std::all_of(deciding.begin(), deciding.end(), [&](std::string_view name) {
              return registers.contains(std::string(name));

@@ -109,14 +109,16 @@ TEST(FourthExtensionsLog, IsJudgedByItsOwnRules) {
     std::istringstream log(
         "nestwalk-fence-log 1\n"
         "0 0 vm 1 toy root=0x10000\n"
-        "1 0 store 0x10000 0 0x5001\n"   // level 2: the table at 0x14000
-        "2 0 store 0x14000 0 0x6001\n"   // level 1: the table at 0x18000
-        "3 0 store 0x18000 0 0x80df\n"   // the leaf for GPA 0
+        "1 0 store 0x10000 0 0x5001\n"  // level 2: the table at 0x14000
+        "2 0 store 0x14000 0 0x6001\n"  // level 1: the table at 0x18000
+        "3 0 store 0x18000 0 0x80df\n"  // the leaf for GPA 0
         "4 0 enter 1\n"
         "5 0 exit 1\n"
         "6 0 begin unmap\n"
         "7 0 store 0x18000 0x80df 0\n"
-        "8 0 fence 1 toyflush page, " + operand + "\n"
+        "8 0 fence 1 toyflush page, " +
+        operand +
+        "\n"
         "9 0 end\n"
         "10 0 enter 1\n");
     reader.read(log, "a log", checker);

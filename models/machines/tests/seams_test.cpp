@@ -14,13 +14,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Production files beside the rows themselves, the names that the formats of traces give to
-// architectures, and programs that are tests.
+// The rows themselves, files of traces that say of which architecture they are, and programs that
+// are tests.
 bool may_name_one(const std::string& path) {
   static const std::regex kMay(
       "addrspace/include/nestwalk/addrspace/(format|extension)/.*|"
       "addrspace/include/nestwalk/addrspace/geometry\\.hpp|addrspace/src/geometry\\.cpp|"
-      "addrspace/baremetal/.*|models/machines/.*|traces/.*|.*/(tests|testing|fuzz)/.*");
+      "addrspace/baremetal/.*|models/machines/.*|traces/src/isa/.*|traces/src/header_codec\\.cpp|"
+      "traces/src/importers/(dynamorio|kvm)\\.cpp|.*/(tests|testing|fuzz)/.*");
   return std::regex_match(path, kMay);
 }
 

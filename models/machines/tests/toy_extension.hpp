@@ -87,7 +87,8 @@ inline constexpr const char* kManual = "the toy's manual";
 inline constexpr models::Demand kNothing{Need::Nothing, false, "nothing", kManual, "Fences"};
 inline constexpr models::Demand kFlush{Need::Fence, false, "TOYFLUSH", kManual, "Fences"};
 inline constexpr models::Demand kDemands[models::kChangeCount] = {
-    kNothing, kNothing, kNothing, kFlush, kFlush, kFlush,
+    kNothing, kNothing, kNothing,
+    kFlush,   kFlush,   kFlush,
     kFlush,   kFlush,   {Need::Tolerable, false, "nothing", kManual, "Fences"},
     kFlush,   kFlush};
 

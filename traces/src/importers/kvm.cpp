@@ -64,8 +64,16 @@ std::optional<u64> value_of(std::string_view text, std::string_view key, int bas
   return {};
 }
 
-struct Fault {
+/// KVM's events of faults on one architecture.
+struct Events {
   Architecture architecture;
+  bool name_gvas;  ///< guest-virtual addresses
+};
+constexpr Events kX86{Architecture::X86_64, false}, kArm{Architecture::AArch64, true},
+    kRiscV{Architecture::RiscV64, true};
+
+struct Fault {
+  Events events;
   Access access;
   VmExit exit;
 };
@@ -213,7 +221,7 @@ class KvmImporter : public Importer {
     const AccessKind kind = (error & 2) != 0 ? AccessKind::Write
                             : fetch          ? AccessKind::Fetch
                                              : AccessKind::Read;
-    return {Architecture::X86_64,
+    return {kX86,
             gpa_access(address, 0, kind),
             {npf ? kReasonNpf : kReasonEptViolation, error, Gpa(address)}};
   }
@@ -243,7 +251,7 @@ class KvmImporter : public Importer {
       access.gva = Gva(address);
       access.flags |= kGvaKnown;
     }
-    return {Architecture::AArch64, access, {reason, syndrome, access.gpa}};
+    return {kArm, access, {reason, syndrome, access.gpa}};
   }
 
   // Interrupts and SErrors have no class: what is printed for them, 0, is no reason.
@@ -255,13 +263,13 @@ class KvmImporter : public Importer {
     } else if (reason == kInstructionAbort || reason == kDataAbort) {
       thread.abort = reason;
     } else {
-      write(line, Architecture::AArch64, {reason, 0, {}});
+      write(line, kArm, {reason, 0, {}});
     }
   }
 
   // An abort that was no second-stage fault, such as an external one.
   void write_abort(const Line& line, Thread& thread) {
-    if (thread.abort) write(line, Architecture::AArch64, {*thread.abort, 0, {}});
+    if (thread.abort) write(line, kArm, {*thread.abort, 0, {}});
     thread.abort.reset();
   }
 
@@ -284,9 +292,7 @@ class KvmImporter : public Importer {
     if (walk) {
       const AccessKind kind = (instruction & 0x20) != 0 ? AccessKind::Write : AccessKind::Read;
       const Gpa entry(gpa & ~u64{3});
-      write(
-          line,
-          {Architecture::RiscV64, gpa_access(entry.value(), 0, kind), {cause, instruction, entry}});
+      write(line, {kRiscV, gpa_access(entry.value(), 0, kind), {cause, instruction, entry}});
       return;
     }
     Access access = gpa_access(gpa, 0,
@@ -295,30 +301,28 @@ class KvmImporter : public Importer {
                                                       : AccessKind::Read);
     access.gva = Gva(address);
     access.flags |= kGvaKnown;
-    write(line, {Architecture::RiscV64, access, {cause, instruction, access.gpa}});
+    write(line, {kRiscV, access, {cause, instruction, access.gpa}});
   }
 
-  u32 select(const Line& line, Architecture architecture) {
-    if (output_.begun() && output_.header().architecture != architecture) {
+  u32 select(const Line& line, Events events) {
+    if (output_.begun() && output_.header().architecture != events.architecture) {
       input_.fail("a fault of the architecture of those before", quoted(line.event));
     }
-    output_.set_architecture(architecture);
-    if (!output_.begun()) {
-      if (architecture != Architecture::X86_64) output_.header().lacks &= ~u64{kNoGva};
-    }
+    output_.set_architecture(events.architecture);
+    if (!output_.begun() && events.name_gvas) output_.header().lacks &= ~u64{kNoGva};
     const u32 vcpu = vcpu_of(line);
     output_.select(vcpu, line.time);
     return vcpu;
   }
 
   void write(const Line& line, const Fault& fault) {
-    select(line, fault.architecture);
+    select(line, fault.events);
     output_.access(fault.access);
-    write(line, fault.architecture, fault.exit);
+    write(line, fault.events, fault.exit);
   }
 
-  void write(const Line& line, Architecture architecture, const VmExit& exit) {
-    const u32 vcpu = select(line, architecture);
+  void write(const Line& line, Events events, const VmExit& exit) {
+    const u32 vcpu = select(line, events);
     output_.event(exit);
     if (vcpu >= outside_.size()) outside_.resize(vcpu + 1);
     outside_[vcpu] = true;

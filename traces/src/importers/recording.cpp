@@ -13,9 +13,9 @@
 #include <unordered_map>
 
 #include "importers/input.hpp"
-#include "importers/recording_exits.hpp"
 #include "importers/recording_fences.hpp"
 #include "importers/recording_stream.hpp"
+#include "isa/isa.hpp"
 #include "nestwalk/traces/recorded_tables.hpp"
 
 namespace nestwalk::traces {
@@ -31,7 +31,6 @@ using Lines = std::vector<std::pair<std::string, std::string>>;
 constexpr u64 kMostCodes = 64;  // of registers
 constexpr std::size_t kMostKnownPages = std::size_t{1} << 16;
 constexpr u64 kNoFlush = u64{1} << 63;  // of a value for CR3
-constexpr u64 kTcrA1 = u64{1} << 22;    // the ASID is TTBR1's
 constexpr unsigned kSatpMode = 60;
 
 // ---- the files beside the stream ----
@@ -191,20 +190,16 @@ class Converter : public recording::Visitor {
   void switch_space(u32 index, const std::string& name, const Operand& value);
   void control_host(u32 index, const std::string& name, const Operand& value);
   void flush_by_register(u32 index, const std::string& name, u64 before, u64 value);
-  u64 vmid(const Vcpu& vcpu) const;
 
   fs::path folder_;
+  const TracedIsa& isa() const { return traced(stream_.architecture); }
+
   recording::StreamHeader stream_;
   std::vector<Vcpu> vcpus_;
   RecordedTables tables_[2];  ///< by stage
   u64 unknown_events_ = 0;
   Writer writer_;
 };
-
-u64 value_of(const Registers& registers, const std::string& name) {
-  const auto found = registers.find(name);
-  return found == registers.end() ? 0 : found->second;
-}
 
 Header Converter::header() const {
   Header header;
@@ -383,7 +378,7 @@ void Converter::event(u32 index, const RawEvent& event) {
       return on_fence(index, from);
     case EventKind::GuestEntry:
       vcpu.in_guest = true;
-      return append(index, VmEntry{vmid(vcpu)});
+      return append(index, VmEntry{isa().vmid(vcpu.registers)});
     case EventKind::GuestExit:
       write_exit(index);
       vcpu.in_guest = false;
@@ -408,23 +403,12 @@ void Converter::event(u32 index, const RawEvent& event) {
   }
 }
 
-u64 Converter::vmid(const Vcpu& vcpu) const {
-  switch (stream_.architecture) {
-    case Architecture::X86_64:
-      return value_of(vcpu.registers, "ASID");
-    case Architecture::AArch64:
-      return value_of(vcpu.registers, "VTTBR_EL2") >> 48;
-    default:
-      return value_of(vcpu.registers, "hgatp") >> 44 & 0x3fff;
-  }
-}
-
 // An exit, when everything that explains it was read: before the vCPU's next record.
 void Converter::write_exit(u32 index) {
   Vcpu& vcpu = vcpus_[index];
   if (!vcpu.exit) return;
   vcpu.exit.reset();
-  append(index, recording::vm_exit(stream_.architecture, vcpu.exit_state));
+  append(index, isa().exit(vcpu.exit_state));
 }
 
 // ---- address spaces ----
@@ -441,33 +425,6 @@ constexpr Register kRegisters[] = {{0, "CR0", Stage::Guest},        {3, "CR3", S
                                    {19, "VTTBR_EL2", Stage::Host},  {20, "TCR_EL1", Stage::Guest},
                                    {21, "SCTLR", Stage::Guest},     {22, "VTCR_EL2", Stage::Host},
                                    {32, "satp", Stage::Guest},      {34, "hgatp", Stage::Host}};
-
-struct Space {
-  u64 root = 0;
-  u64 asid = 0;
-
-  friend bool operator==(const Space&, const Space&) = default;
-};
-
-Space space_of(Architecture architecture, const Registers& registers) {
-  switch (architecture) {
-    case Architecture::X86_64: {
-      constexpr u64 kPcide = u64{1} << 17;
-      const u64 cr3 = value_of(registers, "CR3");
-      const bool tagged = (value_of(registers, "CR4") & kPcide) != 0;
-      return {cr3 & 0x000f'ffff'ffff'f000, tagged ? cr3 & 0xfff : 0};
-    }
-    case Architecture::AArch64: {
-      const bool upper = (value_of(registers, "TCR_EL1") & kTcrA1) != 0;
-      return {value_of(registers, "TTBR0_EL1") & 0x0000'ffff'ffff'fffe,
-              value_of(registers, upper ? "TTBR1_EL1" : "TTBR0_EL1") >> 48};
-    }
-    default: {
-      const u64 satp = value_of(registers, "satp");
-      return {(satp & 0xfff'ffff'ffff) << kPageShift, satp >> 44 & 0xffff};
-    }
-  }
-}
 
 void Converter::on_switch(u32 index, ByteReader& from) {
   const u64 code = from.take_varint("a register");
@@ -495,12 +452,12 @@ void Converter::switch_space(u32 index, const std::string& name, const Operand& 
     vcpu.known.clear();
     return append(index, SpaceSwitch{0, 0, Precision::Widened});
   }
-  const Space before = space_of(stream_.architecture, vcpu.registers);
+  const AddressSpaceTag before = isa().space(vcpu.registers);
   const u64 register_before =
       std::exchange(vcpu.registers[name], name == "CR3" ? value.value & ~kNoFlush : value.value);
   vcpu.roots = guest_roots(stream_.architecture, vcpu.registers);
   vcpu.known.clear();
-  const Space space = space_of(stream_.architecture, vcpu.registers);
+  const AddressSpaceTag space = isa().space(vcpu.registers);
   // What a space record says is a root, not whether and how it is used.
   const u64 changed = register_before ^ vcpu.registers[name];
   const bool in_space =
@@ -516,7 +473,7 @@ void Converter::switch_space(u32 index, const std::string& name, const Operand& 
 // x86-64: what writing a control register flushes. Intel SDM vol. 3A, "Operations that Invalidate
 // TLBs and Paging-Structure Caches".
 void Converter::flush_by_register(u32 index, const std::string& name, u64 before, u64 value) {
-  const Space space = space_of(stream_.architecture, vcpus_[index].registers);
+  const AddressSpaceTag space = isa().space(vcpus_[index].registers);
   if (name == "CR3" && (value & kNoFlush) == 0) {
     append(index, GuestFence{FenceScope::Asid, 0, {}, 0, space.asid, Precision::Exact});
   }
@@ -535,9 +492,8 @@ void Converter::on_fence(u32 index, ByteReader& from) {
   const Operand first = recording::take_operand(from);
   const Operand second = recording::take_operand(from);
   if (!vcpus_[index].in_guest) return;
-  const u64 asid = space_of(stream_.architecture, vcpus_[index].registers).asid;
-  const std::optional<GuestFence> fence =
-      recording::guest_fence(stream_.architecture, code, first, second, asid);
+  const u64 asid = isa().space(vcpus_[index].registers).asid;
+  const std::optional<GuestFence> fence = isa().fence(code, first, second, asid);
   if (fence) append(index, *fence);
 }
 

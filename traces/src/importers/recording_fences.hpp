@@ -24,8 +24,4 @@ struct Operand {
 Operand take_operand(ByteReader& from);
 
 /// The fence of the guest's first stage that the instruction `code` is; nothing for those that only
-/// order, or are about another stage. `asid` is the current one, which some imply.
-std::optional<GuestFence> guest_fence(Architecture architecture, u64 code, const Operand& first,
-                                      const Operand& second, u64 asid);
-
 }  // namespace nestwalk::traces::recording

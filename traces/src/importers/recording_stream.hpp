@@ -21,7 +21,7 @@ inline constexpr u32 kMaxStreamVcpus = 4096;
 enum Flag : u32 { kSystem = 1, kFetches = 2, kGuestOnly = 4, kTables = 8, kOrdered = 16 };
 
 struct StreamHeader {
-  Architecture architecture = Architecture::X86_64;
+  Architecture architecture{};
   u32 flags = 0;
   u32 vcpus = 0;
   u64 memory_base = 0;

@@ -43,11 +43,16 @@ StageRoots guest_roots(Architecture architecture, const Registers& registers);
 StageRoots with_root(StageRoots roots, u64 root);
 /// Of nCR3, VTTBR_EL2 or hgatp.
 std::optional<TableRoot> host_root(Architecture architecture, const Registers& registers);
-/// Was it made by RISC-V's machine mode, which does not translate, whatever satp says? Linux calls
-/// it for interrupts between processors, and no record tells, but equal addresses.
+/// What tells an address space from others: its first root, and its PCID or ASID.
+struct AddressSpaceTag {
+  u64 root = 0;
+  u64 asid = 0;
+  friend bool operator==(const AddressSpaceTag&, const AddressSpaceTag&) = default;
+};
+AddressSpaceTag space_of(Architecture architecture, const Registers& registers);
+/// Was it made by firmware that does not translate, and is among the guest's accesses all the same?
+/// No record tells, but equal addresses.
 bool in_firmware(const Header& header, const Access& access);
-/// PCID, or the ASID of TTBR0_EL1 or satp.
-u16 asid_of(Architecture architecture, const Registers& registers);
 /// The name of the format in a header: "x86_64-4".
 std::string format_name(const std::optional<TableRoot>& root);
 

@@ -1,0 +1,68 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What depends on the architecture in traces and recordings: one row each.
+#pragma once
+
+#include <span>
+#include <string_view>
+#include <unordered_map>
+
+#include "importers/recording_fences.hpp"
+#include "nestwalk/traces/recorded_tables.hpp"
+
+namespace nestwalk::traces {
+
+struct TracedIsa {
+  using Names = std::span<const std::string_view>;
+
+  Architecture architecture;
+  std::string_view name;  ///< in the names of formats of page tables
+  unsigned least_levels, most_levels;
+  unsigned asid_bits;
+  Names controls;  ///< registers that say how addresses are translated
+  /// Those of them that say of which format the tables of a stage are. None for x86-64's nested
+  /// paging.
+  Names deciding[2];
+  bool roots_are_pages;        ///< AArch64's smallest root tables are smaller
+  bool firmware_is_recorded;   ///< accesses that are not translated are among the guest's
+
+  StageRoots (*guest_roots)(const Registers&);
+  std::optional<TableRoot> (*host_root)(const Registers&);
+  AddressSpaceTag (*space)(const Registers&);  ///< that the guest is in
+
+  // Recordings: numbers of STREAM.md.
+  u64 (*vmid)(const Registers&);
+  std::optional<GuestFence> (*fence)(u64 code, const recording::Operand& first,
+                                     const recording::Operand& second, u64 asid);
+  VmExit (*exit)(const std::unordered_map<u64, u64>& state);
+};
+
+extern const TracedIsa kTracedX86_64, kTracedAArch64, kTracedRiscV64;
+std::span<const TracedIsa* const> traced_isas();
+const TracedIsa& traced(Architecture architecture);
+
+// For the rows.
+
+constexpr u64 field(u64 value, unsigned low, unsigned width) {
+  return value >> low & ((u64{1} << width) - 1);
+}
+inline u64 value_of(const Registers& registers, const char* name) {
+  const auto found = registers.find(name);
+  return found == registers.end() ? 0 : found->second;
+}
+inline u64 value_of(const std::unordered_map<u64, u64>& state, u64 code) {
+  const auto found = state.find(code);
+  return found == state.end() ? 0 : found->second;
+}
+inline std::optional<TableRoot> root_of(TableFormat format, u64 address,
+                                        const addrspace::Result<addrspace::Geometry>& shape) {
+  if (!shape) return {};
+  return TableRoot{format, address, *shape};
+}
+/// A fence of everything.
+inline GuestFence everything(Precision precision) {
+  return {FenceScope::All, kFenceGlobal, {}, 0, 0, precision};
+}
+
+}  // namespace nestwalk::traces

@@ -1,0 +1,91 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// x86-64, and AMD's nested paging.
+
+#include "isa/isa.hpp"
+#include "nestwalk/addrspace/format/long_mode.hpp"
+
+namespace nestwalk::traces {
+namespace {
+
+using addrspace::LongMode;
+using recording::Operand;
+
+std::optional<TableRoot> x86_root(u64 root, unsigned levels) {
+  return root_of(TableFormat::LongMode, root & 0x000f'ffff'ffff'f000, LongMode::geometry(levels));
+}
+
+StageRoots guest_roots(const Registers& registers) {
+  if (value_of(registers, "CR0") >> 31 == 0) return {};
+  const unsigned levels = field(value_of(registers, "CR4"), 12, 1) != 0 ? 5 : 4;
+  const auto root = x86_root(value_of(registers, "CR3"), levels);
+  return {root, root};
+}
+
+// KVM gives guests as many levels as it has itself: four on the processor that is recorded.
+std::optional<TableRoot> host_root(const Registers& registers) {
+  std::optional<TableRoot> root = x86_root(value_of(registers, "NCR3"), 4);
+  root->shape.rule = addrspace::InputRule::Zero;
+  return root;
+}
+
+AddressSpaceTag space(const Registers& registers) {
+  const u64 cr3 = value_of(registers, "CR3");
+  const bool tagged = field(value_of(registers, "CR4"), 17, 1) != 0;  // PCIDE
+  return {cr3 & 0x000f'ffff'ffff'f000, tagged ? field(cr3, 0, 12) : 0};
+}
+
+u64 vmid(const Registers& registers) { return value_of(registers, "ASID"); }
+
+std::optional<GuestFence> fence_of(u64 code, const Operand& first, const Operand& second,
+                                   u64 asid) {
+  constexpr u64 kInvlpg = 1, kInvpcid = 2;
+  if (code == kInvlpg) {
+    if (!first.exact()) return everything(Precision::Widened);
+    // Intel SDM vol. 3A, "Operations that Invalidate TLBs": also global ones.
+    return GuestFence{FenceScope::AddressAsid, kFenceGlobal, Gva(first.value), 0, asid,
+                      Precision::Exact};
+  }
+  if (code != kInvpcid) return {};
+  // The descriptor is lost; types 2 and 3 do not need it: all, with and without global ones.
+  constexpr u64 kAll = 2, kAllButGlobal = 3;
+  const bool whole = second.exact() && (second.value == kAll || second.value == kAllButGlobal);
+  GuestFence fence = everything(whole ? Precision::Exact : Precision::Widened);
+  if (whole && second.value == kAllButGlobal) fence.flags = 0;
+  return fence;
+}
+
+// AMD APM volume 2, appendix C: of a nested page fault, EXITINFO2 is the address.
+VmExit exit_of(const std::unordered_map<u64, u64>& state) {
+  constexpr u64 kExitCode = 48, kExitInfo1 = 49, kExitInfo2 = 50;
+  constexpr u64 kNestedPageFault = 0x400;
+  VmExit exit{value_of(state, kExitCode), value_of(state, kExitInfo1), {}};
+  if (exit.reason == kNestedPageFault) exit.gpa = Gpa(value_of(state, kExitInfo2));
+  return exit;
+}
+
+constexpr std::string_view kControls[] = {"CR0", "CR3", "CR4", "EFER", "NCR3"};
+constexpr std::string_view kOfGuest[] = {"CR0", "CR4"};
+
+}  // namespace
+
+constinit const TracedIsa kTracedX86_64 = {
+    .architecture = Architecture::X86_64,
+    .name = "x86_64",
+    .least_levels = 4,
+    .most_levels = 5,
+    .asid_bits = 12,  // Intel SDM vol. 3A, "Process-Context Identifiers"
+    .controls = kControls,
+    .deciding = {kOfGuest, {}},
+    .roots_are_pages = true,
+    .firmware_is_recorded = false,
+    .guest_roots = guest_roots,
+    .host_root = host_root,
+    .space = space,
+    .vmid = vmid,
+    .fence = fence_of,
+    .exit = exit_of,
+};
+
+}  // namespace nestwalk::traces
