@@ -16,9 +16,18 @@ constexpr u64 kLargest = u64{1} << 39;
 bool only_orders(const models::FenceRequest& fence) { return fence.op->orders_only(); }
 
 Part part_of(const Step& step) {
+  // In the order of the alternatives.
   constexpr Part kParts[] = {Part::Tables, Part::Tables,  Part::Frames,
                              Part::Frames, Part::Zeroing, Part::Fences};
-  return kParts[static_cast<std::size_t>(step.kind)];
+  static_assert(std::size(kParts) == std::variant_size_v<Step>);
+  return kParts[step.index()];
+}
+
+/// The entry that is read or written, if one is.
+const u64* slot_of(const Step& step) {
+  if (const auto* const read = std::get_if<step::Read>(&step)) return &read->slot;
+  const auto* const write = std::get_if<step::Write>(&step);
+  return write != nullptr ? &write->slot : nullptr;
 }
 
 }  // namespace
@@ -26,7 +35,8 @@ Part part_of(const Step& step) {
 const Work& Recording::take() {
   on_ = false;
   for (auto step = work_.steps.rbegin(); step != work_.steps.rend(); ++step) {
-    if (step->kind == Step::Kind::Write) memory_.store(Hpa(step->where), step->before);
+    const auto* const write = std::get_if<step::Write>(&*step);
+    if (write != nullptr) memory_.store(Hpa(write->slot), write->before);
   }
   hold_freed();
   return work_;
@@ -48,11 +58,14 @@ void Recording::hold_freed() {
   };
   for (std::size_t n = work_.steps.size(); n-- != 0;) {
     const Step& step = work_.steps[n];
-    if (step.kind == Step::Kind::Allocate) reuse(step.where, step.where + step.before);
-    if (step.kind != Step::Kind::Free) continue;
-    const u64 end = step.where + step.before;
-    auto next = reused.upper_bound(step.where);
-    u64 at = step.where;
+    if (const auto* const taken = std::get_if<step::Allocate>(&step)) {
+      reuse(taken->start, taken->end());
+    }
+    const auto* const freed = std::get_if<step::Free>(&step);
+    if (freed == nullptr) continue;
+    const u64 end = freed->end();
+    auto next = reused.upper_bound(freed->start);
+    u64 at = freed->start;
     if (next != reused.begin()) at = std::max(at, std::prev(next)->second);
     while (at < end) {
       const u64 until = next == reused.end() ? end : std::min(end, next->first);
@@ -93,7 +106,7 @@ void Recording::put(const addrspace::Fence& op) {
 void Recording::fence(const models::FenceRequest& request) {
   if (!on_) return;
   ++counts_.fences;
-  work_.steps.push_back({Step::Kind::Fence, work_.fences.size(), 1});
+  work_.steps.push_back(step::Fences{work_.fences.size(), 1, false});
   work_.fences.push_back(request);
 }
 
@@ -108,40 +121,26 @@ models::Task<PartCycles> Worker::play(const Work& work, models::Witness* witness
     const Step& step = work_.steps[n];
     const Cycle began = wheel.now();
     Done done{};
-    switch (step.kind) {
-      case Step::Kind::Read:
-      case Step::Kind::Write: {
-        const bool writes = step.kind == Step::Kind::Write;
-        models::Call access([&](models::Actor& owner) {
-          return board_.hierarchy().access(board_.core(core_).paths.data, Hpa(step.where), writes,
-                                           owner, 0, done.served);
-        });
-        co_await access;
-        if (!writes) break;
-        store(n);
-        if (watcher_ != nullptr) {
-          watcher_->stored(core_, Hpa(step.where), step.before,
-                           board_.memory().load(Hpa(step.where)));
-        }
-        break;
-      }
-      case Step::Kind::Allocate:
-      case Step::Kind::Free:
-        give_back(n);
-        co_await models::Until(wheel, wheel.now() + costs_.frame_cycles);
-        break;
-      case Step::Kind::Zero:
-        board_.memory().zero(Hpa(step.where), step.before);
-        co_await models::Until(wheel, wheel.now() + step.before / kFrameBytes * costs_.zero_cycles);
-        break;
-      case Step::Kind::Fence: {
-        models::Call fence([&](models::Actor& owner) {
-          issue(step, owner);
-          return false;
-        });
-        co_await fence;
-        break;
-      }
+    if (const u64* const slot = slot_of(step)) {
+      const auto* const write = std::get_if<step::Write>(&step);
+      models::Call access([&](models::Actor& owner) {
+        return board_.hierarchy().access(board_.core(core_).paths.data, Hpa(*slot),
+                                         write != nullptr, owner, 0, done.served);
+      });
+      co_await access;
+      if (write != nullptr) store(*write, n);
+    } else if (const auto* const zero = std::get_if<step::Zero>(&step)) {
+      board_.memory().zero(Hpa(zero->start), zero->bytes);
+      co_await models::Until(wheel, wheel.now() + zero->bytes / kFrameBytes * costs_.zero_cycles);
+    } else if (const auto* const fences = std::get_if<step::Fences>(&step)) {
+      models::Call fence([&](models::Actor& owner) {
+        issue(*fences, owner);
+        return false;
+      });
+      co_await fence;
+    } else {
+      give_back(n);
+      co_await models::Until(wheel, wheel.now() + costs_.frame_cycles);
     }
     done.cycles = wheel.now() - began;
     cycles[part_of(step)] += done.cycles;
@@ -161,36 +160,47 @@ void Worker::count_entry(const Step& step, const Done& done) {
 }
 
 // Of a run that is given back, now that the work has come there.
-void Worker::give_back(std::size_t step) {
-  for (; next_held_ != work_.held.size() && work_.held[next_held_].step == step; ++next_held_) {
+void Worker::give_back(std::size_t number) {
+  for (; next_held_ != work_.held.size() && work_.held[next_held_].step == number; ++next_held_) {
     board_.memory().free(work_.held[next_held_].first, work_.held[next_held_].order);
   }
   if (watcher_ == nullptr) return;
-  const Step& run = work_.steps[step];
-  run.kind == Step::Kind::Free ? watcher_->freed(core_, Hpa(run.where), run.before)
-                               : watcher_->allocated(core_, Hpa(run.where), run.before);
+  const Step& step = work_.steps[number];
+  if (const auto* const freed = std::get_if<step::Free>(&step)) {
+    watcher_->freed(core_, Hpa(freed->start), freed->bytes);
+  } else if (const auto* const taken = std::get_if<step::Allocate>(&step)) {
+    watcher_->allocated(core_, Hpa(taken->start), taken->bytes);
+  }
 }
 
 void Worker::tell(models::Witness& witness, const Step& step, const Done& done) const {
   models::WitnessStep told;
   told.kind = &kPartSteps[static_cast<std::size_t>(part_of(step))];
-  told.address = step.where;
-  if (part_of(step) == Part::Tables) told.served = done.served;
-  if (step.kind == Step::Kind::Read) {
-    told.before = told.value = board_.memory().load(Hpa(step.where));
-  } else if (step.kind == Step::Kind::Write) {
-    told.before = step.before;
-    told.value = board_.memory().load(Hpa(step.where));
-    told.note = "written";
-  } else if (step.kind == Step::Kind::Fence) {
-    const auto fences = fences_of(step);
-    const auto named = std::find_if_not(fences.begin(), fences.end(), only_orders);
-    const models::FenceRequest& first = named == fences.end() ? fences[0] : *named;
+  const auto tell_run = [&](const step::Run& run) {
+    told.address = run.start;
+    told.value = run.bytes;
+  };
+  if (const u64* const slot = slot_of(step)) {
+    told.address = *slot;
+    told.served = done.served;
+    told.before = told.value = board_.memory().load(Hpa(*slot));
+    if (const auto* const write = std::get_if<step::Write>(&step)) {
+      told.before = write->before;
+      told.note = "written";
+    }
+  } else if (const auto* const fences = std::get_if<step::Fences>(&step)) {
+    const auto all = fences_of(*fences);
+    const auto named = std::find_if_not(all.begin(), all.end(), only_orders);
+    const models::FenceRequest& first = named == all.end() ? all[0] : *named;
     told.address = first.address;
     told.note = first.op->title();
-  } else {
-    told.value = step.before;
-    told.note = step.kind == Step::Kind::Free ? "freed" : nullptr;
+  } else if (const auto* const freed = std::get_if<step::Free>(&step)) {
+    tell_run(*freed);
+    told.note = "freed";
+  } else if (const auto* const taken = std::get_if<step::Allocate>(&step)) {
+    tell_run(*taken);
+  } else if (const auto* const zero = std::get_if<step::Zero>(&step)) {
+    tell_run(*zero);
   }
   witness.tell(board_.wheel().now(), told);
 }
@@ -198,24 +208,27 @@ void Worker::tell(models::Witness& witness, const Step& step, const Done& done) 
 // A walker may have set flags since the engine looked. They stay with the page: in the same entry,
 // or, if that is a table of smaller pages now, in all of these. An entry for another page, or for
 // none, has none of them.
-void Worker::store(std::size_t number) {
-  const Step& step = work_.steps[number];
+void Worker::store(const step::Write& write, std::size_t number) {
   models::HostMemory& memory = board_.memory();
-  const u64 set_meanwhile = memory.load(Hpa(step.where)) & ~step.before;
-  const u64 was = table_.page_of(step.before);
-  const u64 is = table_.page_of(step.after);
+  const u64 set_meanwhile = memory.load(Hpa(write.slot)) & ~write.before;
+  const u64 was = table_.page_of(write.before);
+  const u64 is = table_.page_of(write.after);
   const auto with_flags = [&](u64 entry) { return table_.with_flags(entry, set_meanwhile); };
-  memory.store(Hpa(step.where), was == is ? with_flags(step.after) : step.after);
-  if (was == is || set_meanwhile == 0) return;
-  for (std::size_t n = 0; n < number; ++n) {
-    const Step& part = work_.steps[n];
-    const bool in_table = part.kind == Step::Kind::Write && part.where - is < kFrameBytes;
-    if (!in_table || part.after == 0 || table_.page_of(part.after) - was >= kLargest) continue;
-    memory.store(Hpa(part.where), with_flags(memory.load(Hpa(part.where))));
+  memory.store(Hpa(write.slot), was == is ? with_flags(write.after) : write.after);
+  if (was != is && set_meanwhile != 0) {
+    for (std::size_t n = 0; n < number; ++n) {
+      const auto* const part = std::get_if<step::Write>(&work_.steps[n]);
+      if (part == nullptr || part->slot - is >= kFrameBytes) continue;
+      if (part->after == 0 || table_.page_of(part->after) - was >= kLargest) continue;
+      memory.store(Hpa(part->slot), with_flags(memory.load(Hpa(part->slot))));
+    }
+  }
+  if (watcher_ != nullptr) {
+    watcher_->stored(core_, Hpa(write.slot), write.before, memory.load(Hpa(write.slot)));
   }
 }
 
-void Worker::issue(const Step& step, models::Actor& owner) {
+void Worker::issue(const step::Fences& step, models::Actor& owner) {
   const auto fences = fences_of(step);
   if (!fences[0].engine || shootdowns_ == nullptr) {
     const bool broadcast = fences[0].op.is_broadcast();
@@ -224,7 +237,7 @@ void Worker::issue(const Step& step, models::Actor& owner) {
     return;
   }
   std::span<const models::InterruptTarget> others;
-  if (step.after == 0) others = shootdowns_->targets(core_);
+  if (!step.alone) others = shootdowns_->targets(core_);
   shootdowns_->sent(fences_.issue_all(core_, fences, others, owner, 0));
 }
 

@@ -24,8 +24,8 @@ struct TracedIsa {
   /// Those of them that say of which format the tables of a stage are. None for x86-64's nested
   /// paging.
   Names deciding[2];
-  bool roots_are_pages;        ///< AArch64's smallest root tables are smaller
-  bool firmware_is_recorded;   ///< accesses that are not translated are among the guest's
+  bool roots_are_pages;       ///< AArch64's smallest root tables are smaller
+  bool firmware_is_recorded;  ///< accesses that are not translated are among the guest's
 
   StageRoots (*guest_roots)(const Registers&);
   std::optional<TableRoot> (*host_root)(const Registers&);

@@ -10,6 +10,7 @@
 // written, and not before; and gets a frame from the cycle on in which it is given back.
 #pragma once
 
+#include <variant>
 #include <vector>
 
 #include "nestwalk/models/fence_unit.hpp"
@@ -19,13 +20,33 @@
 
 namespace nestwalk::software {
 
-struct Step {
-  enum class Kind : u8 { Read, Write, Allocate, Free, Zero, Fence };
-  Kind kind;
-  u64 where = 0;   ///< host address; of fences, the number of the first in Work::fences
-  u64 before = 0;  ///< the entry; of frames and zeros, bytes; of fences, how many
-  u64 after = 0;   ///< the entry; of fences, 1 if they concern no other core
+namespace step {
+
+/// Of an entry.
+struct Read {
+  u64 slot;
 };
+struct Write {
+  u64 slot, before, after;
+};
+/// Of a run of frames.
+struct Run {
+  u64 start, bytes;
+  u64 end() const { return start + bytes; }
+};
+struct Allocate : Run {};
+struct Free : Run {};
+struct Zero : Run {};
+/// Some of Work::fences.
+struct Fences {
+  u64 first, count;
+  bool alone;  ///< they concern no other core
+};
+
+}  // namespace step
+
+using Step =
+    std::variant<step::Read, step::Write, step::Allocate, step::Free, step::Zero, step::Fences>;
 
 struct Work {
   /// Frames that a step frees: nobody else has them before it is done.
@@ -103,29 +124,29 @@ class Recording {
   void read(u64 slot) {
     if (!on_) return;
     ++counts_.entries_read;
-    work_.steps.push_back({Step::Kind::Read, slot});
+    work_.steps.push_back(step::Read{slot});
   }
   void written(u64 slot, u64 before, u64 after) {
     if (!on_) return;
     ++counts_.entries_written;
-    work_.steps.push_back({Step::Kind::Write, slot, before, after});
+    work_.steps.push_back(step::Write{slot, before, after});
   }
   void allocated(u64 first, u64 bytes) {
     if (!on_) return;
     ++counts_.runs_allocated;
     counts_.frames_allocated += bytes / kFrameBytes;
-    work_.steps.push_back({Step::Kind::Allocate, first, bytes});
+    work_.steps.push_back(step::Allocate{{first, bytes}});
   }
   void freed(u64 first, u64 bytes) {
     if (!on_) return;
     ++counts_.runs_freed;
     counts_.frames_freed += bytes / kFrameBytes;
-    work_.steps.push_back({Step::Kind::Free, first, bytes});
+    work_.steps.push_back(step::Free{{first, bytes}});
   }
   void zeroed(u64 start, u64 bytes) {
     if (!on_) return;
     counts_.bytes_zeroed += bytes;
-    work_.steps.push_back({Step::Kind::Zero, start, bytes});
+    work_.steps.push_back(step::Zero{{start, bytes}});
   }
   void fenced(const addrspace::Invalidation<Gpa>& change);
   /// Instructions that `emit` gives to the sink that it is called with: one step. Of
@@ -147,7 +168,7 @@ class Recording {
     const auto take = [&](const addrspace::Fence& op) { put(op); };
     emit(models::FenceSink(take));
     const u64 count = work_.fences.size() - first;
-    if (count != 0) work_.steps.push_back({Step::Kind::Fence, first, count, alone ? 1u : 0u});
+    if (count != 0) work_.steps.push_back(step::Fences{first, count, alone});
   }
   void put(const addrspace::Fence& op);
   void hold_freed();
@@ -215,13 +236,13 @@ class Worker {
     models::Served served = models::Served::None;
   };
   void count_entry(const Step& step, const Done& done);
-  void give_back(std::size_t step);
-  void issue(const Step& step, models::Actor& owner);
+  void give_back(std::size_t number);
+  void issue(const step::Fences& step, models::Actor& owner);
   void tell(models::Witness& witness, const Step& step, const Done& done) const;
-  std::span<const models::FenceRequest> fences_of(const Step& step) const {
-    return std::span(work_.fences).subspan(step.where, step.before);
+  std::span<const models::FenceRequest> fences_of(const step::Fences& step) const {
+    return std::span(work_.fences).subspan(step.first, step.count);
   }
-  void store(std::size_t step);
+  void store(const step::Write& write, std::size_t number);
 
   models::Board& board_;
   models::FenceUnit& fences_;
