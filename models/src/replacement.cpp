@@ -9,18 +9,25 @@
 #include "nestwalk/models/replacement/tree_plru.hpp"
 
 namespace nestwalk::models {
+namespace {
 
-std::unique_ptr<Replacement> make_replacement(ReplacementKind kind, u32 ways, u64 seed) {
-  switch (kind) {
-    case ReplacementKind::Lru:
-      if (ways <= LruWord::kMostWays) return std::make_unique<LruWord>(ways);
-      return std::make_unique<LruList>(ways);
-    case ReplacementKind::TreePlru:
-      return std::make_unique<TreePlru>(ways);
-    case ReplacementKind::Random:
-      return std::make_unique<RandomReplacement>(ways, seed);
-  }
-  return nullptr;
+using Made = std::unique_ptr<Replacement>;
+
+Made lru(u32 ways, u64) {
+  if (ways <= LruWord::kMostWays) return std::make_unique<LruWord>(ways);
+  return std::make_unique<LruList>(ways);
 }
+Made tree_plru(u32 ways, u64) { return std::make_unique<TreePlru>(ways); }
+Made random(u32 ways, u64 seed) { return std::make_unique<RandomReplacement>(ways, seed); }
+
+constexpr const ReplacementKind::Row* kAll[] = {&kLru, &kTreePlru, &kRandom};
+
+}  // namespace
+
+constinit const ReplacementKind::Row kLru{"lru", lru};
+constinit const ReplacementKind::Row kTreePlru{"tree-plru", tree_plru};
+constinit const ReplacementKind::Row kRandom{"random", random};
+
+std::span<const ReplacementKind::Row* const> ReplacementKind::all() { return kAll; }
 
 }  // namespace nestwalk::models

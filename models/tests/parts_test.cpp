@@ -155,7 +155,7 @@ TEST(TranslationCache, TakesNoTimeWithoutArrays) {
 
 TEST(Replacement, TreePlruPointsAwayFromWhatWasUsed) {
   // Four ways: after 0, 1, 2, 3 the root points left and the left half to way 0.
-  const auto plru = make_replacement(ReplacementKind::TreePlru, 4, 0);
+  const auto plru = ReplacementKind::TreePlru.make(4, 0);
   std::vector<u64> turns(plru->words());
   for (u32 way : {0u, 1u, 2u, 3u}) plru->touch(turns.data(), way);
   EXPECT_EQ(plru->take_turn(turns.data()), 0u);
@@ -163,7 +163,7 @@ TEST(Replacement, TreePlruPointsAwayFromWhatWasUsed) {
   EXPECT_EQ(plru->take_turn(turns.data()), 2u);
 }
 TEST(Replacement, TreePlruNeverChoosesAWayThatIsNotThere) {
-  const auto plru = make_replacement(ReplacementKind::TreePlru, 5, 0);
+  const auto plru = ReplacementKind::TreePlru.make(5, 0);
   std::vector<u64> turns(plru->words());
   std::mt19937 random(1);
   for (u32 n = 0; n < 1000; ++n) {
@@ -172,9 +172,9 @@ TEST(Replacement, TreePlruNeverChoosesAWayThatIsNotThere) {
   }
 }
 TEST(Replacement, RandomIsTheSameForTheSameSeed) {
-  const auto one = make_replacement(ReplacementKind::Random, 8, 42);
-  const auto same = make_replacement(ReplacementKind::Random, 8, 42);
-  const auto other = make_replacement(ReplacementKind::Random, 8, 43);
+  const auto one = ReplacementKind::Random.make(8, 42);
+  const auto same = ReplacementKind::Random.make(8, 42);
+  const auto other = ReplacementKind::Random.make(8, 43);
   u32 different = 0;
   u64 turns = 0;
   for (u32 n = 0; n < 100; ++n) {

@@ -13,12 +13,19 @@
 namespace nestwalk::models {
 namespace {
 
+ReplacementKind read_replacement(PresetReader& in) {
+  const auto all = ReplacementKind::all();
+  std::vector<const char*> names;
+  for (const ReplacementKind::Row* each : all) names.push_back(each->name);
+  return ReplacementKind(*all[in.choice("replacement", names)]);
+}
+
 ArrayShape read_array(PresetReader in) {
   ArrayShape array;
   array.sets = in.power_of_two("sets", 1, 1 << 16);
   array.ways = in.number("ways", 1, 4096);
   array.shifts = in.sizes("sizes");
-  array.replacement = static_cast<ReplacementKind>(in.choice("replacement", kReplacementNames));
+  array.replacement = read_replacement(in);
   in.finish();
   return array;
 }
@@ -62,7 +69,7 @@ std::optional<DataCacheShape> read_cache(PresetReader& parent, const char* key) 
   cache.ways = in.number("ways", 1, 64);
   cache.latency_cycles = in.number("latency_cycles", 1, 10000);
   cache.mshrs = in.number("mshrs", 1, 1024);
-  cache.replacement = static_cast<ReplacementKind>(in.choice("replacement", kReplacementNames));
+  cache.replacement = read_replacement(in);
   in.finish();
   return cache;
 }

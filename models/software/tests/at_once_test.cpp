@@ -104,19 +104,21 @@ class AtOnce : public testing::TestWithParam<std::tuple<Architecture, GuestTable
 
 TEST_P(AtOnce, ChangesNothing) {
   const auto [architecture, tables, cores] = GetParam();
+  unsigned seed = 0;
   for (const auto replacement :
        {ReplacementKind::Lru, ReplacementKind::TreePlru, ReplacementKind::Random}) {
     for (const bool eager : {false, true}) {
       HypervisorShape policy;
       policy.backend = eager ? Backend::eager() : Backend::lazy();
       const models::MachineShape shape = machine(architecture, cores, replacement);
+      ++seed;
       World usual(guest(tables), policy, shape);
       World at_once(guest(tables), policy, shape);
       std::vector<Deaf> listeners(cores);
       for (u32 n = 0; n < cores; ++n) {
         usual.vcpus[n]->tell(listeners[n]);
         for (World* const world : {&usual, &at_once}) {
-          std::mt19937_64 random(n + 10 * static_cast<unsigned>(replacement));
+          std::mt19937_64 random(n + 10 * seed);
           fill(world->streams[n], tables, random);
         }
       }

@@ -27,7 +27,7 @@ class KeyArray {
   static constexpr u64 kEmpty = ~u64{0};  // no key
 
   KeyArray(u32 sets, u32 ways, ReplacementKind replacement, u64 seed)
-      : policy_(make_replacement(replacement, ways, seed)),
+      : policy_(replacement.make(ways, seed)),
         lru_(dynamic_cast<LruWord*>(policy_.get())),
         last_set_(sets - 1),
         ways_(ways),

@@ -1,20 +1,18 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// How the entries of one set take turns. A policy is one file in replacement/; a new one adds a
-// line to `make_replacement` and to `kReplacementNames`. What it remembers of a set is some words
+// How the entries of one set take turns. A policy is one file in replacement/, and one line in
+// replacement.cpp's list. What it remembers of a set is some words
 // that lie beside the keys of the set; the lowest bits of the first one are the way that was used
 // last, whatever the policy.
 #pragma once
 
 #include <memory>
+#include <span>
 
 #include "nestwalk/models/time.hpp"
 
 namespace nestwalk::models {
-
-enum class ReplacementKind : u8 { Lru, TreePlru, Random };
-inline constexpr const char* kReplacementNames[] = {"lru", "tree-plru", "random"};
 
 class Replacement {
  public:
@@ -41,6 +39,29 @@ class Replacement {
 };
 
 /// `seed` is for those that draw lots.
-std::unique_ptr<Replacement> make_replacement(ReplacementKind kind, u32 ways, u64 seed);
+/// One of the policies that there are.
+class ReplacementKind {
+ public:
+  struct Row {
+    const char* name;  ///< in presets
+    std::unique_ptr<Replacement> (*make)(u32 ways, u64 seed);
+  };
+  static const ReplacementKind Lru, TreePlru, Random;
+
+  constexpr explicit ReplacementKind(const Row& row) : row_(&row) {}
+  static std::span<const Row* const> all();
+
+  const char* name() const { return row_->name; }
+  std::unique_ptr<Replacement> make(u32 ways, u64 seed) const { return row_->make(ways, seed); }
+  friend constexpr bool operator==(ReplacementKind, ReplacementKind) = default;
+
+ private:
+  const Row* row_;
+};
+
+extern const ReplacementKind::Row kLru, kTreePlru, kRandom;
+inline constexpr ReplacementKind ReplacementKind::Lru{kLru};
+inline constexpr ReplacementKind ReplacementKind::TreePlru{kTreePlru};
+inline constexpr ReplacementKind ReplacementKind::Random{kRandom};
 
 }  // namespace nestwalk::models
