@@ -105,8 +105,7 @@ bool RecordedRoots::follow(const traces::Event& event) {
   const auto* const control = std::get_if<traces::ControlWrite>(&event.detail);
   if (control == nullptr) return false;
   registers_[control->name] = control->value;
-  // A root register that comes as a whole says all that a space record says.
-  if (control->name == "satp") {
+  if (traces::replaces_space(control->name)) {
     root_.reset();
     asid_ = asid_of(architecture_, registers_);
   }

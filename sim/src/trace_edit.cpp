@@ -3,15 +3,19 @@
 
 // cut, merge and split: traces out of traces.
 
+#include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <tuple>
 
 #include "commands.hpp"
+#include "nestwalk/traces/recorded_tables.hpp"
 #include "nestwalk/traces/writer.hpp"
 #include "output.hpp"
 #include "progress.hpp"
 #include "trace_input.hpp"
+#include "trace_part.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -45,83 +49,118 @@ void append(Writer& writer, u32 vcpu, const Chunk& chunk) {
   if (chunk.event != nullptr) writer.append(vcpu, *chunk.event);
 }
 
-/// Keeps the records of a range, and what they need to know of those before.
+/// Keeps the records of a range, and what they need to know of the others.
 class Cutter {
  public:
-  Cutter(Writer& writer, u32 vcpus, u64 from, u64 count)
-      : writer_(&writer),
-        before_(vcpus),
-        from_(from),
-        end_(count > ~u64{0} - from ? ~u64{0} : from + count) {}
+  Cutter(Writer& writer, u32 vcpus, const TraceInput& input, u64 from, u64 count)
+      : input_(&input), from_(from), end_(count > ~u64{0} - from ? ~u64{0} : from + count) {
+    for (u32 vcpu = 0; vcpu < vcpus; ++vcpu) streams_.emplace_back(PartialStream(writer, vcpu));
+  }
 
   void add(const Chunk& chunk) {
     u64 record = chunk.first_record;
     u64 time = chunk.time;
-    if (record >= end_) return;
     for (const Access& access : chunk.accesses) {
-      if (wants(record++)) {
-        begin(chunk, time);
-        append(chunk.vcpu, access);
-      }
-      time = traces::time_after(time, access);
+      const u64 before = std::exchange(time, traces::time_after(time, access));
+      if (wants(chunk.vcpu, record++)) keep(chunk, before, whole(streams_[chunk.vcpu], access));
     }
     if (chunk.event == nullptr) return;
-    if (wants(record)) {
-      begin(chunk, time);
-      writer_->append(chunk.vcpu, *chunk.event);
-    } else if (record < from_) {
-      remember(chunk.vcpu, *chunk.event);
-    }
+    if (wants(chunk.vcpu, record)) return keep(chunk, time, *chunk.event);
+    leave_out(streams_[chunk.vcpu], *chunk.event, traces::time_after(time, *chunk.event));
   }
 
   /// Page tables at the end of the recording say nothing about the end of a part of it.
   bool keeps(const SideData& side) const { return side.when == traces::When::Begin; }
 
+  /// Writes to page tables that are left out, but come before a record that is kept.
+  void finish() {
+    std::pair<u64, u32> latest;  // of the records that are kept
+    for (u32 vcpu = 0; vcpu < streams_.size(); ++vcpu) {
+      if (streams_[vcpu].begun) latest = std::max(latest, {streams_[vcpu].end, vcpu});
+    }
+    for (u32 vcpu = 0; vcpu < streams_.size(); ++vcpu) write_tables(streams_[vcpu], vcpu, latest);
+  }
+
  private:
-  struct Before {
+  struct Left {
+    u64 time;  ///< when it was written
+    u64 value;
+  };
+  struct Stream {
+    explicit Stream(PartialStream to) : out(to) {}
+
+    PartialStream out;
     bool begun = false;
     bool accessed = false;
-    traces::Precision precision = traces::Precision::Exact;  ///< of the last space
-    /// Entries of page tables that changed, by stage and address.
-    std::map<std::pair<traces::Stage, u64>, u64> tables;
-    std::map<std::string, u64> controls;
+    u64 end = 0;  ///< when the latest record that is kept was over
+    // What was left out.
+    std::optional<traces::SpaceSwitch> space;                    ///< the last one
+    std::map<std::string, u64> controls;                         ///< values of registers
+    bool space_replaced = false;                                 ///< by a register
+    std::map<std::tuple<u64, traces::Stage, u64>, Left> tables;  ///< by number, stage and address
+    u64 writes = 0;                                              ///< how many numbers there were
   };
 
-  // What is left of an access whose beginning is cut off is one of its own.
-  void append(u32 vcpu, Access access) {
-    if (!std::exchange(before_[vcpu].accessed, true)) access.flags &= kBegins;
-    writer_->append(vcpu, access);
+  bool wants(u32 vcpu, u64 record) const {
+    return record >= from_ && record < end_ && input_->wants(vcpu);
   }
+  // Nobody else sees the tables change.
+  bool alone() const { return streams_.size() == 1; }
 
+  // What is left of an access whose beginning is cut off is one of its own.
+  static Access whole(Stream& stream, Access access) {
+    if (!std::exchange(stream.accessed, true)) access.flags &= kBegins;
+    return access;
+  }
   static constexpr addrspace::u8 kBegins = static_cast<addrspace::u8>(~traces::kContinues);
 
-  bool wants(u64 record) const { return record >= from_ && record < end_; }
-  void remember(u32 vcpu, const Event& event) {
-    if (const auto* space = std::get_if<traces::SpaceSwitch>(&event.detail)) {
-      before_[vcpu].precision = space->precision;
-    } else if (const auto* table = std::get_if<traces::TableWrite>(&event.detail)) {
-      before_[vcpu].tables[{table->stage, table->address}] = table->value;
-    } else if (const auto* control = std::get_if<traces::ControlWrite>(&event.detail)) {
-      before_[vcpu].controls[control->name] = control->value;
-    }
-  }
-  void begin(const Chunk& chunk, u64 time) {
-    Before& before = before_[chunk.vcpu];
-    if (std::exchange(before.begun, true)) return;
-    if (time != 0) writer_->append(chunk.vcpu, Event{0, traces::TimeSync{time}});
-    for (const auto& [entry, value] : std::exchange(before.tables, {})) {
-      writer_->append(chunk.vcpu, Event{0, traces::TableWrite{entry.first, entry.second, value}});
-    }
-    for (const auto& [name, value] : std::exchange(before.controls, {})) {
-      writer_->append(chunk.vcpu, Event{0, traces::ControlWrite{name, value}});
-    }
-    if (chunk.root == 0 && chunk.asid == 0) return;
-    writer_->append(chunk.vcpu,
-                    Event{0, traces::SpaceSwitch{chunk.root, chunk.asid, before.precision}});
+  template <class Record>
+  void keep(const Chunk& chunk, u64 time, const Record& record) {
+    Stream& stream = streams_[chunk.vcpu];
+    if (!stream.begun || !stream.tables.empty()) begin(stream, chunk.vcpu, time);
+    stream.out.move_to(time, chunk.root, chunk.asid);
+    stream.out.append(record);
+    stream.end = stream.out.clock();
   }
 
-  Writer* writer_;
-  std::vector<Before> before_;
+  void leave_out(Stream& stream, const Event& event, u64 time) {
+    if (const auto* table = std::get_if<traces::TableWrite>(&event.detail)) {
+      // Of one entry the last value would do, if no other vCPU had an access in between.
+      const u64 number = alone() ? 0 : stream.writes++;
+      stream.tables[{number, table->stage, table->address}] = {time, table->value};
+    } else if (const auto* space = std::get_if<traces::SpaceSwitch>(&event.detail)) {
+      stream.space = *space;
+      stream.space_replaced = false;
+    } else if (const auto* control = std::get_if<traces::ControlWrite>(&event.detail)) {
+      stream.controls[control->name] = control->value;
+      stream.space_replaced = stream.space_replaced || traces::replaces_space(control->name);
+    }
+  }
+
+  // The state of the vCPU before the first record that is kept.
+  void begin(Stream& stream, u32 vcpu, u64 time) {
+    if (alone()) stream.out.move_to(time);
+    write_tables(stream, vcpu, {~u64{0}, ~u32{0}});
+    if (std::exchange(stream.begun, true)) return;
+    stream.out.move_to(time);
+    if (stream.space && stream.space_replaced) stream.out.append(*stream.space);
+    for (const auto& [name, value] : stream.controls) {
+      stream.out.append(traces::ControlWrite{name, value});
+    }
+    if (stream.space && !stream.space_replaced) stream.out.append(*stream.space);
+  }
+
+  // Those before a time, each when it was.
+  void write_tables(Stream& stream, u32 vcpu, std::pair<u64, u32> end) {
+    for (const auto& [entry, left] : std::exchange(stream.tables, {})) {
+      if (std::pair(left.time, vcpu) >= end) continue;
+      stream.out.move_to(left.time);
+      stream.out.append(traces::TableWrite{std::get<1>(entry), std::get<2>(entry), left.value});
+    }
+  }
+
+  const TraceInput* input_;
+  std::vector<Stream> streams_;
   u64 from_;
   u64 end_;
 };
@@ -130,8 +169,10 @@ void declare_cut(CommandLine& line) {
   line.about(
       "Keeps a range of the records of each vCPU, by their numbers in its stream. If\n"
       "there were records before, time, table, control and space records say at the\n"
-      "beginning where the clock, the page tables and the address space stood. Side data of the\n"
-      "recording's end is left out.");
+      "beginning where the clock, the page tables and the address space stood. Where\n"
+      "there are several vCPUs, all their writes to page tables before the last record\n"
+      "that is kept are there, at their times, whatever the range and --vcpu say. Side\n"
+      "data of the recording's end is left out.");
   TraceInput::declare(line);
   declare_trace_output(line);
   line.option("from", po::value<u64>()->default_value(0)->value_name("N"), "the first record")
@@ -147,15 +188,13 @@ int run_cut(const CommandLine& line) {
   header.provenance.emplace_back("cut", line.command());
   const auto sink = create_trace(line.get<std::string>("output"), std::span(&input.path(), 1));
   Writer writer(*sink, header);
-  Cutter cutter(writer, header.vcpus, line.get<u64>("from"), line.get<u64>("count"));
+  Cutter cutter(writer, header.vcpus, input, line.get<u64>("from"), line.get<u64>("count"));
   for_each_item(
-      reader,
-      [&](const Chunk& chunk) {
-        if (input.wants(chunk.vcpu)) cutter.add(chunk);
-      },
+      reader, [&](const Chunk& chunk) { cutter.add(chunk); },
       [&](const SideData& side) {
         if (cutter.keeps(side)) writer.append(side);
       });
+  cutter.finish();
   writer.finish();
   return kDone;
 }

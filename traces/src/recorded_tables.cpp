@@ -69,6 +69,8 @@ StageRoots with_root(StageRoots roots, u64 root) {
   return roots;
 }
 
+bool replaces_space(std::string_view register_name) { return register_name == "satp"; }
+
 std::optional<TableRoot> host_root(Architecture architecture, const Registers& registers) {
   return traced(architecture).host_root(registers);
 }

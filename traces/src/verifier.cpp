@@ -97,8 +97,7 @@ void Verifier::on_event(Vcpu& vcpu, const Event& event) {
     find_roots(vcpu);
   } else if (const auto* control = std::get_if<ControlWrite>(&event.detail)) {
     vcpu.registers[control->name] = control->value;
-    // A root register that comes as a whole says all that a space record says.
-    if (control->name == "satp") vcpu.root.reset();
+    if (replaces_space(control->name)) vcpu.root.reset();
     find_roots(vcpu);
   }
 }

@@ -7,6 +7,7 @@
 #include <array>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -53,6 +54,9 @@ AddressSpaceTag space_of(Architecture architecture, const Registers& registers);
 /// Was it made by firmware that does not translate, and is among the guest's accesses all the same?
 /// No record tells, but equal addresses.
 bool in_firmware(const Header& header, const Access& access);
+/// A root register that is written as a whole says all that a space record says: what an earlier
+/// one said does not hold any more.
+bool replaces_space(std::string_view register_name);
 /// The name of the format in a header: "x86_64-4".
 std::string format_name(const std::optional<TableRoot>& root);
 
