@@ -44,11 +44,6 @@ void for_each_item(Reader& reader, OnChunk&& on_chunk, OnSide&& on_side) {
   }
 }
 
-void append(Writer& writer, u32 vcpu, const Chunk& chunk) {
-  for (const Access& access : chunk.accesses) writer.append(vcpu, access);
-  if (chunk.event != nullptr) writer.append(vcpu, *chunk.event);
-}
-
 /// Keeps the records of a range, and what they need to know of the others.
 class Cutter {
  public:
@@ -248,9 +243,22 @@ int run_merge(const CommandLine& line) {
   u32 first_vcpu = 0;
   traces::SideRules rules(header);
   for (const std::unique_ptr<Reader>& reader : readers) {
+    std::vector<PartialStream> streams;
+    for (u32 vcpu = 0; vcpu < reader->header().vcpus; ++vcpu) {
+      streams.emplace_back(writer, first_vcpu + vcpu);
+    }
+    BeginRegisters registers;
     for_each_item(
-        *reader, [&](const Chunk& chunk) { append(writer, first_vcpu + chunk.vcpu, chunk); },
+        *reader,
+        [&](const Chunk& chunk) {
+          PartialStream& stream = streams[chunk.vcpu];
+          if (stream.empty() && first_vcpu != 0) {
+            registers.begin(chunk.vcpu, writer, first_vcpu + chunk.vcpu, stream);
+          }
+          stream.append(chunk);
+        },
         [&](SideData side) {
+          reader->side_data_place().expect_no(registers.add(side));
           side.vcpu += first_vcpu;
           reader->side_data_place().expect_no(rules.add(side));
           writer.append(side);
@@ -261,53 +269,162 @@ int run_merge(const CommandLine& line) {
   return kDone;
 }
 
+/// A write to page tables. They take effect in the order of their times, then of their vCPUs.
+struct TimedWrite {
+  u64 time;
+  u32 vcpu;
+  traces::TableWrite write;
+
+  std::pair<u64, u32> key() const { return {time, vcpu}; }
+};
+
+/// What each part of a trace has to know of all of it.
+struct Whole {
+  std::vector<TimedWrite> writes;
+  BeginRegisters registers;
+
+  void add(const Chunk& chunk) {
+    if (chunk.event == nullptr) return;
+    const auto* const write = std::get_if<traces::TableWrite>(&chunk.event->detail);
+    if (write == nullptr) return;
+    u64 time = chunk.time;
+    for (const Access& access : chunk.accesses) time = traces::time_after(time, access);
+    writes.push_back({traces::time_after(time, *chunk.event), chunk.vcpu, *write});
+  }
+  void sort() {
+    std::stable_sort(writes.begin(), writes.end(),
+                     [](const TimedWrite& a, const TimedWrite& b) { return a.key() < b.key(); });
+  }
+};
+
+/// The stream of one vCPU, with the table writes of the others where they took effect.
+class Part {
+ public:
+  Part(std::unique_ptr<traces::ByteSink> sink, const Header& header, u32 vcpu)
+      : sink_(std::move(sink)), writer_(*sink_, header), vcpu_(vcpu), stream_(writer_, 0) {}
+
+  void add(const Chunk& chunk, Whole& whole) {
+    if (stream_.empty() && vcpu_ != 0) whole.registers.begin(vcpu_, writer_, 0, stream_);
+    stream_.move_to(chunk.time, chunk.root, chunk.asid);
+    for (const Access& access : chunk.accesses) append(access, whole.writes);
+    if (chunk.event != nullptr) append(*chunk.event, whole.writes);
+  }
+  void add(SideData side) {
+    if (vcpu_ != side.vcpu) side.registers.clear();
+    side.vcpu = 0;
+    if (!side.registers.empty() || !side.pages.empty()) writer_.append(side);
+  }
+
+  void end(const Whole& whole) {
+    for (; next_ < whole.writes.size(); ++next_) append_write(whole.writes[next_], 0);
+    writer_.end();
+  }
+  void finish() { sink_->finish(); }
+
+ private:
+  // Writes before the record are among the instructions that it follows.
+  template <class Record>
+  void append(Record record, const std::vector<TimedWrite>& writes) {
+    const std::pair key(traces::time_after(stream_.clock(), record), vcpu_);
+    for (; next_ < writes.size() && writes[next_].key() < key; ++next_) {
+      using Instructions = decltype(record.instructions);
+      record.instructions -=
+          static_cast<Instructions>(append_write(writes[next_], record.instructions));
+    }
+    stream_.append(record);
+  }
+
+  // Returns how many instructions before it are taken of those that there are. Of equal times, this
+  // vCPU's comes first if its number is lower; so it does when parts are merged.
+  u64 append_write(const TimedWrite& write, u64 instructions) {
+    if (write.vcpu == vcpu_) return 0;
+    const u64 time = write.time + (write.vcpu > vcpu_ ? 1 : 0);
+    const u64 taken = time > stream_.clock() ? std::min(instructions, time - stream_.clock()) : 0;
+    if (stream_.clock() + taken >= time) {
+      stream_.append(Event{taken, write.write});
+    } else {
+      stream_.append(Event{taken, traces::TimeSync{time}});
+      stream_.append(write.write);
+    }
+    return taken;
+  }
+
+  std::unique_ptr<traces::ByteSink> sink_;
+  Writer writer_;
+  u32 vcpu_;
+  PartialStream stream_;
+  std::size_t next_ = 0;  ///< of all writes
+};
+
 void declare_split(CommandLine& line) {
   line.about(
       "Makes a trace for each vCPU: PREFIX.0.nwt, PREFIX.1.nwt, ... Each has the page\n"
-      "tables of all, and the registers of its own.");
+      "tables of all, the writes of all to them in the order of time, and the registers\n"
+      "of its own. A trace of several vCPUs that write page tables is read twice, so it\n"
+      "has to be a file.");
   TraceInput::declare(line);
   line.option("prefix", po::value<std::string>()->required()->value_name("PREFIX"),
               "how the names of the files begin");
 }
 
+// To its end.
+Whole read_whole(Reader& reader) {
+  Whole whole;
+  for_each_item(
+      reader, [&](const Chunk& chunk) { whole.add(chunk); },
+      [&](const SideData& side) { reader.side_data_place().expect_no(whole.registers.add(side)); });
+  whole.sort();
+  return whole;
+}
+
 int run_split(const CommandLine& line) {
   const TraceInput input(line);
-  Reader reader(input.open(), input.on_loss());
-  input.check(reader.header());
-  Header header = reader.header();
+  auto source = input.open();
+  const std::string name = source->name();
+  auto reader = std::make_unique<Reader>(std::move(source), input.on_loss());
+  input.check(reader->header());
+  Header header = reader->header();
   header.provenance.emplace_back("split", line.command());
-  struct Part {
-    std::unique_ptr<traces::ByteSink> sink;
-    std::unique_ptr<Writer> writer;
-  };
-  std::vector<Part> parts(std::exchange(header.vcpus, 1));
+  std::vector<std::unique_ptr<Part>> parts(std::exchange(header.vcpus, 1));
   for (u32 vcpu = 0; vcpu < parts.size(); ++vcpu) {
     if (!input.wants(vcpu)) continue;
-    Part& part = parts[vcpu];
-    part.sink = create_trace(line.get<std::string>("prefix") + "." + std::to_string(vcpu) + ".nwt",
+    auto sink = create_trace(line.get<std::string>("prefix") + "." + std::to_string(vcpu) + ".nwt",
                              std::span(&input.path(), 1));
-    part.writer = std::make_unique<Writer>(*part.sink, header);
+    parts[vcpu] = std::make_unique<Part>(std::move(sink), header, vcpu);
+  }
+  const bool several = parts.size() > 1;
+  const bool twice = several && reader->size() != 0;
+  Whole whole;
+  if (twice) {
+    whole = read_whole(*reader);
+    // What is lost was reported.
+    reader = std::make_unique<Reader>(
+        input.open(), input.on_loss() ? [](const std::string&) {} : traces::OnLoss{});
   }
   for_each_item(
-      reader,
+      *reader,
       [&](const Chunk& chunk) {
-        if (input.wants(chunk.vcpu)) append(*parts[chunk.vcpu].writer, 0, chunk);
+        if (parts[chunk.vcpu]) parts[chunk.vcpu]->add(chunk, whole);
+        if (!several || twice) return;
+        whole.add(chunk);
+        if (!whole.writes.empty()) {
+          throw traces::InputError(name,
+                                   "has several vCPUs and writes to page tables: only a file that "
+                                   "is not compressed can be split");
+        }
       },
       [&](const SideData& side) {
-        for (u32 vcpu = 0; vcpu < parts.size(); ++vcpu) {
-          if (!input.wants(vcpu)) continue;
-          SideData own = side;
-          own.vcpu = 0;
-          if (vcpu != side.vcpu) own.registers.clear();
-          if (!own.registers.empty() || !own.pages.empty()) parts[vcpu].writer->append(own);
+        if (!twice) reader->side_data_place().expect_no(whole.registers.add(side));
+        for (const auto& part : parts) {
+          if (part) part->add(side);
         }
       });
   // Only when all are written do they get their names.
-  for (const Part& part : parts) {
-    if (part.writer) part.writer->end();
+  for (const auto& part : parts) {
+    if (part) part->end(whole);
   }
-  for (const Part& part : parts) {
-    if (part.sink) part.sink->finish();
+  for (const auto& part : parts) {
+    if (part) part->finish();
   }
   return kDone;
 }

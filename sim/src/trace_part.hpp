@@ -4,8 +4,13 @@
 // What a trace made of records of others says about those that it does not have.
 #pragma once
 
+#include <optional>
+#include <set>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "nestwalk/traces/rules.hpp"
 #include "nestwalk/traces/writer.hpp"
 
 namespace nestwalk::sim {
@@ -40,6 +45,22 @@ class PartialStream {
   u64 clock_ = 0;
   u64 root_ = 0;
   u64 asid_ = 0;
+};
+
+/// A vCPU without registers of the begin has page tables of the form that those of its trace's vCPU
+/// 0 say, and its root is not known before it switches to one. Where its stream goes to a trace
+/// with another vCPU 0, both have to be said there.
+class BeginRegisters {
+ public:
+  /// Of the trace that streams come from. Registers of a vCPU come before its records.
+  std::optional<traces::Breach> add(const traces::SideData& side);
+  /// Before the first record of `from`, which becomes the stream of `to`.
+  void begin(addrspace::u32 from, traces::Writer& writer, addrspace::u32 to, PartialStream& stream);
+
+ private:
+  std::vector<std::pair<std::string, addrspace::u64>> first_;  ///< of vCPU 0
+  std::set<addrspace::u32> known_;
+  std::set<addrspace::u32> unknown_;  ///< whose streams began without any
 };
 
 }  // namespace nestwalk::sim

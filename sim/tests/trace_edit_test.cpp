@@ -238,6 +238,59 @@ TEST_F(TraceEdit, PartsOfATraceHaveTheTableWritesOfAllVcpus) {
   write_ends_early(*create("a.nwt"), 9);
   edit("cut --vcpu 0 a.nwt -o b.nwt");
   expect_all_match("b.nwt", 9);
+  edit("split --prefix part a.nwt");
+  expect_all_match("part.0.nwt", 9);
+  expect_all_match("part.1.nwt", 1);
+  edit("merge part.0.nwt part.1.nwt -o again.nwt");
+  expect_all_match("again.nwt", 10);
+}
+
+// The write at 5 falls into the 8 instructions before the access, which still ends at 8.
+TEST_F(TraceEdit, SplitKeepsClocksAndInstructions) {
+  const auto sink = create("a.nwt");
+  Writer writer(*sink, riscv(2));
+  begin(writer, 2);
+  writer.append(0, read_of(0x7008, 0x80000008, 8));
+  writer.append(1, Event{5, write_of(0x3048, leaf(0xb0000000))});
+  writer.finish();
+  edit("split --prefix part a.nwt");
+  // At 5, vCPU 0 would come first: its copy of the other's write is at 6.
+  EXPECT_EQ(run("nestwalk trace cat part.0.nwt | grep -v when= | sed \"s/ [a-z]*=0x[0-9a-f]*//g; "
+                "s/ stage=guest//\"")
+                .output,
+            "0 0 6 table instructions=6\n"
+            "0 1 8 read size=8 instructions=2\n");
+}
+
+TEST_F(TraceEdit, SplitOfAPipeNeedsThatNoVcpuWritesTables) {
+  write_ends_early(*create("a.nwt"), 9);
+  expect("cat a.nwt | nestwalk trace split --prefix part", 4,
+         "nestwalk: <stdin>: has several vCPUs and writes to page tables: only a file that is "
+         "not compressed can be split\n");
+  EXPECT_FALSE(std::filesystem::exists(folder() / "part.0.nwt"));
+  run("nestwalk trace gen smp vcpus=2 accesses=10 | nestwalk trace split --prefix part");
+  EXPECT_TRUE(std::filesystem::exists(folder() / "part.1.nwt"));
+}
+
+// Such a vCPU is known from its first switch on, by the registers of vCPU 0.
+TEST_F(TraceEdit, VcpuWithoutRegistersKeepsTheFormOfItsTables) {
+  const auto sink = create("a.nwt");
+  Writer writer(*sink, riscv(2));
+  begin(writer, 1);
+  writer.append(1, read_of(0x7008, 0x80000008));
+  writer.append(1, Event{0, SpaceSwitch{0x1000, 0, Precision::Exact}});
+  for (int n = 0; n < 2; ++n) writer.append(1, read_of(0x7008, 0x80000008));
+  writer.finish();
+  const std::vector<Stream> whole = judge("a.nwt");
+  ASSERT_EQ(whole[1][0].verdict, Verdict::UnknownTables);
+  ASSERT_EQ(whole[1][1].verdict, Verdict::Match);
+  edit("split --prefix part a.nwt");
+  expect_same("part.1.nwt", {whole[1]});
+  run("nestwalk trace gen random accesses=1 -o other.nwt");
+  const auto other = create("other.nwt");
+  Writer(*other, riscv(1)).finish();
+  edit("merge other.nwt a.nwt -o b.nwt");
+  expect_same("b.nwt", {{}, whole[0], whole[1]});
 }
 
 // What is lost may have moved the clock and switched the address space.
@@ -254,7 +307,9 @@ TEST_F(TraceEdit, SalvagedRecordsKeepTheirClockAndAddressSpace) {
   run("at=$(grep -obUaP BLCK a.nwt | sed -n 2p | cut -d: -f1); "
       "printf X | dd of=a.nwt bs=1 seek=$((at + 100)) conv=notrunc status=none");
   edit("cut --salvage a.nwt -o cut.nwt");
-  for (const char* const name : {"cut.nwt"}) {
+  edit("merge --salvage a.nwt -o merge.nwt");
+  edit("split --salvage --prefix split a.nwt");
+  for (const char* const name : {"cut.nwt", "merge.nwt", "split.0.nwt"}) {
     // Records end at 1, 2, then those that are lost, at 102 and 103, and one at 104.
     EXPECT_EQ(run(std::string("nestwalk trace cat ") + name + " | cut -d\" \" -f 2-7").output,
               "0 1 read gva=0x7008 gpa=0x80000008 size=8\n"
@@ -413,6 +468,19 @@ TEST_F(TraceEdit, WhatVerifiedBeforeACutOrASplitVerifiesAfterIt) {
       edit(command);
       expect_same("cut.nwt", kept);
     }
+
+    SCOPED_TRACE("round " + std::to_string(round));
+    edit("split --prefix part a.nwt");
+    std::string parts;
+    for (u32 vcpu = 0; vcpu < vcpus; ++vcpu) {
+      const std::string part = "part." + std::to_string(vcpu) + ".nwt";
+      expect_same(part, {whole[vcpu]});
+      // And the tables of the end are those that the writes lead to.
+      EXPECT_EQ(verify(part).entries[0].differ + verify(part).entries[1].differ, 0u) << part;
+      parts += " " + part;
+    }
+    edit("merge -o again.nwt" + parts);
+    expect_same("again.nwt", whole);
     if (HasFatalFailure()) return;
   }
   EXPECT_GT(matches, 1000u);
