@@ -55,7 +55,7 @@ class Rows {
 
  private:
   Row& add(std::string name, auto value, const char* unit, const char* sentence) {
-    rows_.push_back({{std::move(name), value, unit, sentence}, "", "", false});
+    rows_.push_back({{std::move(name), value, unit, sentence}, "", ""});
     return rows_.back();
   }
   Row& cycles(std::string name, Cycle value, const char* sentence) {
@@ -63,9 +63,10 @@ class Rows {
   }
   // What the rows of part() and rest() that follow add up to, in the same unit. A sentence that
   // ends with "the sum of the next" is completed with their number.
-  void sum(std::string name, u64 value, const char* unit, const char* sentence) {
+  Row& sum(std::string name, u64 value, const char* unit, const char* sentence) {
     add(std::move(name), value, unit, sentence);
     begin_parts();
+    return rows_.back();
   }
   void part(std::string name, u64 value, const char* sentence) {
     left_ -= value;
@@ -130,11 +131,15 @@ void Rows::end_parts() {
 
 void Rows::time() {
   const software::VcpuCounts& vcpus = all_.vcpus;
-  cycles("time.cycles", all_.end, "from the start until the last vCPU was done");
+  cycles("time.cycles", all_.end, "from the start until the last vCPU was done").always = true;
   cycles("time.first_access", all_.first_access == models::kNever ? 0 : all_.first_access,
-         "from the start until the guest's first access was over; 0 if it was before");
+         "from the start until the guest's first access was over; 0 if it was before")
+      .at_most = "time.cycles";
   cycles("time.begin", all_.begin.sum(), "before the vCPUs began, to give the guest its memory");
-  sum("time.vcpus", all_.vcpu_cycles, "cycles", "of all vCPUs together: the sum of the next");
+  Row& together =
+      sum("time.vcpus", all_.vcpu_cycles, "cycles", "of all vCPUs together: the sum of the next");
+  together.at_most = "time.cycles";
+  together.of_vcpus = true;
   part("time.instructions", vcpus.instruction_cycles, "in the instructions between accesses");
   rest("time.accesses", "waiting for accesses");
   part("time.switches", vcpus.switch_cycles, "in switches of the guest's address space");
@@ -148,7 +153,7 @@ void Rows::time() {
 
 void Rows::accesses() {
   const software::VcpuCounts& vcpus = all_.vcpus;
-  sum("access.total", vcpus.total(), "accesses", "that the vCPUs played");
+  sum("access.total", vcpus.total(), "accesses", "that the vCPUs played").always = true;
   part("access.reads", vcpus.accesses[0], "that read");
   part("access.writes", vcpus.accesses[1], "that wrote");
   part("access.fetches", vcpus.accesses[2], "that fetched instructions");
@@ -162,7 +167,8 @@ void Rows::accesses() {
 void Rows::latencies() {
   const software::VcpuCounts& vcpus = all_.vcpus;
   const software::Distribution& all = all_.latencies;
-  add("latency.mean", all.mean(), "cycles", "of an access, from its begin to its end");
+  add("latency.mean", all.mean(), "cycles", "of an access, from its begin to its end").at_most =
+      "latency.max";
   cycles("latency.p50", all.percentile(500), "that half of the accesses do not exceed").at_most =
       "latency.p90";
   cycles("latency.p90", all.percentile(900), "that 90 % of the accesses do not exceed").at_most =
@@ -171,7 +177,7 @@ void Rows::latencies() {
       "latency.p99.9";
   cycles("latency.p99.9", all.percentile(999), "that 99.9 % of the accesses do not exceed")
       .at_most = "latency.max";
-  cycles("latency.max", all.max(), "of the slowest access");
+  cycles("latency.max", all.max(), "of the slowest access").always = true;
   sum("latency.sum", all.sum() + vcpus.untranslatable_cycles + vcpus.unfinished_cycles, "cycles",
       "of all accesses, those left out included: the sum of the next");
   part("latency.translation", vcpus.translation_cycles, "in TLBs and walks");
@@ -467,6 +473,12 @@ const std::vector<Row>& rows_of_nothing() {
   return kRows;
 }
 
+const std::vector<Row>& rows_of_any() {
+  static const std::vector<Row> kRows =
+      rows_of({{}, {}, {}, software::ReplayCounts{}, MachineMeasured{}});
+  return kRows;
+}
+
 Statistics statistics_of(const Measured& run) {
   Statistics statistics;
   for (Row& row : rows_of(run)) {
@@ -476,8 +488,9 @@ Statistics statistics_of(const Measured& run) {
 }
 
 Histogram histogram_of(const Measured& run) {
-  return {"latency", run.totals.latencies.bins(), "cycles",
-          "accesses that took so long, from their begin to their end"};
+  return {"latency",      run.totals.latencies.bins(),
+          "cycles",       "accesses that took so long, from their begin to their end",
+          "access.total", "latency.max"};
 }
 
 // As Rows::reference names them.
@@ -494,9 +507,7 @@ std::vector<StatisticFamily> statistic_families() {
       {"^vm[0-9]+\\..+$", "as the other", "of one guest where there are several", "number"},
       {"^phase\\.[A-Za-z0-9_-]+\\..+$", "as the other",
        "of one phase, where the trace has markers; start: before the first", "number"}};
-  Measured replayed;
-  replayed.replayed.emplace();
-  for (const Row& row : rows_of(replayed)) {
+  for (const Row& row : rows_of_any()) {
     if (!row.name.starts_with("replay.")) continue;
     families.push_back({"^" + row.name + "$", row.unit, row.sentence});
   }

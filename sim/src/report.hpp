@@ -32,13 +32,17 @@ struct Measured {
 /// A statistic, and how it relates to others. Each is declared once, as a row in report.cpp: what a
 /// run says, its schema and the check that sums close are made of the rows.
 struct Row : Statistic {
-  std::string part_of;   ///< name of the row that is the sum of all its parts; empty for none
-  std::string at_most;   ///< name of a row that it does not exceed; empty for none
-  bool omitted = false;  ///< it is 0, and a run says it only where it is not
+  std::string part_of;    ///< name of the row that is the sum of all its parts; empty for none
+  std::string at_most;    ///< name of a row that it does not exceed; empty for none
+  bool omitted = false;   ///< it is 0, and a run says it only where it is not
+  bool of_vcpus = false;  ///< at_most is for each vCPU, and this of all together
+  bool always = false;    ///< no statistics are without it
 };
 std::vector<Row> rows_of(const Measured& run);
 /// Of a run in which nothing happened, without recorded tables.
 const std::vector<Row>& rows_of_nothing();
+/// Every row that a run may have.
+const std::vector<Row>& rows_of_any();
 Statistics statistics_of(const Measured& run);
 /// How often accesses took how long.
 Histogram histogram_of(const Measured& run);

@@ -30,6 +30,8 @@ struct Histogram {
   std::vector<software::Distribution::Bin> bins;
   const char* unit;  ///< of the values
   const char* sentence;
+  const char* count;  ///< name of the statistic that is how many values there are
+  const char* max;    ///< and of that which is the largest of them
 };
 
 /// Of a statistic that there is.

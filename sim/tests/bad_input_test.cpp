@@ -389,6 +389,23 @@ TEST_F(BadInput, StatisticsThatCannotBeAreRefused) {
   say("s['histograms']['latency'] = [[2, 1, 20000]]",
       "the histogram latency has bins that do not rise");
   say("s['histograms']['latency'] = [[1, 2]]", "the histogram latency has a bin that is not ");
+  say("v['latency.mean'] = v['latency.max'] + 0.5", "latency.mean is ");
+  say("h = s['histograms']['latency']; v['latency.max'] = h[-1][1] + 1", "latency.max is ");
+  say("h = s['histograms']['latency']; v['latency.max'] = v['latency.p99.9'] = v['latency.p99'] = "
+      "v['latency.p90'] = v['latency.p50'] = h[-1][0] - 1; v['latency.mean'] = 1",
+      "latency.max is ");
+  say("v['time.cycles'] = 1", "time.first_access is ");
+  // With warmup, the first access is not measured. A trace has at most 4096 vCPUs.
+  say("v['time.cycles'] = 1; v['time.first_access'] = 0",
+      "time.vcpus is " +
+          run("grep -o 'time.vcpus.*,' d/stats.json | cut -c14- | tr -d ',\n'").output +
+          ", more than time.cycles, 1, of each of 4096 vCPUs");
+  say("v['access.reads'] = 0.5", "access.reads is 0.5, not a whole number");
+  say("v['access.reads'] += 0.0", "access.reads is ");
+  say("v['reference.data.l1'] = 1e300", "reference.data.l1 is 1e+300, not a whole number");
+  say("v['replay.agreed'] = 0.5", "replay.agreed is 0.5, not a whole number");
+  say("del v['access.total']", "has no access.total");
+  say("v['vm0.walk.count'] = 3", "has no vm0.");
   // What an older version did not count is no contradiction.
   run("rm -rf bad; cp -r d bad; sed -i '/access.fetches/d' bad/stats.json");
   EXPECT_EQ(run("nestwalk compare d bad").exit_code, 0);
