@@ -323,10 +323,10 @@ TEST_F(TraceEdit, SalvagedRecordsKeepTheirClockAndAddressSpace) {
 
 // ---- any trace ----
 
-constexpr u64 kRoots[] = {0x1000, 0x5000};  // the other tables are in the two pages behind
-constexpr u64 kHostRoot = 0x10000;          // 16 KiB
-constexpr u64 kPages = 4;                   // from 0x7000 on, of each space
-constexpr u64 kFrames = 8;                  // from 0x40000 on
+constexpr u64 kRoots[] = {0x1000, 0x5000};        // the other tables are in the two pages behind
+constexpr u64 kHostRoots[] = {0x10000, 0x20000};  // of vCPUs in turn, 16 KiB each
+constexpr u64 kPages = 4;                         // from 0x7000 on, of each space
+constexpr u64 kFrames = 8;                        // from 0x40000 on
 
 /// Records of vCPUs that write tables, switch spaces and write root registers. Most accesses have
 /// the addresses that the tables say by then.
@@ -340,9 +340,13 @@ class RandomTrace {
       for (u64 n = 0; n < kPages; ++n) guest_[entry_of(root, n)] = leaf(any_frame());
     }
     if (!nested) return;
-    host_[kHostRoot] = table(kHostRoot + 0x4000);
-    host_[kHostRoot + 0x4000] = table(kHostRoot + 0x5000);
-    for (u64 n = 0; n < kFrames; ++n) host_[host_entry_of(frame(n))] = leaf(any_host_frame());
+    for (const u64 root : kHostRoots) {
+      host_[root] = table(root + 0x4000);
+      host_[root + 0x4000] = table(root + 0x5000);
+      for (u64 n = 0; n < kFrames; ++n) {
+        host_[host_entry_of(root, frame(n))] = leaf(any_host_frame());
+      }
+    }
   }
 
   void write(ByteSink& sink, u64 records) {
@@ -351,10 +355,11 @@ class RandomTrace {
     Writer writer(sink, header,
                   {.level = 1, .block_records = 1 + static_cast<u32>(random_.below(40))});
     put_tables(writer, When::Begin);
-    Registers registers = kRegisters;
-    if (nested_) registers.emplace_back("hgatp", satp(kHostRoot));
     for (u32 vcpu = 0; vcpu < vcpus_.size(); ++vcpu) {
-      if (vcpu != 0 && random_.percent(25)) continue;
+      if (vcpu != 0 && random_.percent(25)) continue;  // it has those of vCPU 0
+      vcpus_[vcpu].host_root = kHostRoots[vcpu % std::size(kHostRoots)];
+      Registers registers = kRegisters;
+      if (nested_) registers.emplace_back("hgatp", satp(vcpus_[vcpu].host_root));
       writer.append(SideData{When::Begin, Stage::Guest, vcpu, registers, {}});
     }
     for (u64 n = 0; n < records; ++n) add(writer);
@@ -365,6 +370,7 @@ class RandomTrace {
  private:
   struct Vcpu {
     u64 root = kRoots[0];
+    u64 host_root = kHostRoots[0];
     u64 clock = 0;
     bool idle = false;
   };
@@ -373,7 +379,7 @@ class RandomTrace {
   u64 any_frame() { return frame(random_.below(kFrames)); }
   u64 any_host_frame() { return 0x900000 + random_.below(64) * kPageBytes; }
   static u64 entry_of(u64 root, u64 page) { return root + 0x2000 + (7 + page) * 8; }
-  static u64 host_entry_of(u64 gpa) { return kHostRoot + 0x5000 + gpa / kPageBytes * 8; }
+  static u64 host_entry_of(u64 root, u64 gpa) { return root + 0x5000 + gpa / kPageBytes * 8; }
   static u64 target(u64 entry) { return entry >> 10 << 12; }
 
   void put_tables(Writer& writer, When when) {
@@ -407,7 +413,7 @@ class RandomTrace {
     const u64 gpa = random_.percent(5) ? frame(0) : target(guest_[entry_of(vcpu.root, page)]);
     Access access = read_of(0x7000 + page * kPageBytes + offset, gpa + offset, instructions);
     if (nested_) {
-      access.hpa = Hpa(target(host_[host_entry_of(gpa)]) + offset);
+      access.hpa = Hpa(target(host_[host_entry_of(vcpu.host_root, gpa)]) + offset);
       access.flags |= kHpaKnown;
     }
     return access;
@@ -427,7 +433,8 @@ class RandomTrace {
     }
     if (choice < 40) return GuestFence{};
     if (nested_ && choice < 70) {
-      const u64 address = host_entry_of(any_frame());
+      const u64 address =
+          host_entry_of(kHostRoots[random_.below(std::size(kHostRoots))], any_frame());
       return write_of(address, host_[address] = leaf(any_host_frame()), Stage::Host);
     }
     const u64 address = entry_of(root, random_.below(kPages));

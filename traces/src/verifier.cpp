@@ -76,7 +76,7 @@ void Verifier::find_roots(Vcpu& vcpu) {
   vcpu.roots = guest_roots(*header_.architecture, vcpu.registers);
   if (vcpu.root) vcpu.roots = with_root(vcpu.roots, *vcpu.root);
   for (Translation& translation : vcpu.translations) translation.tables = 0;
-  if (header_.mode == Mode::Nested) host_ = host_root(*header_.architecture, vcpu.registers);
+  if (header_.mode == Mode::Nested) vcpu.host = host_root(*header_.architecture, vcpu.registers);
 }
 
 void Verifier::add(const Chunk& chunk) {
@@ -114,7 +114,9 @@ const Verifier::Translation& Verifier::translate(Vcpu& vcpu, const Access& acces
     found.guest = root ? tables_[0].walk(*root, page) : RecordedWalk{};
     found.recorded = !root || tables_[0].has(root->address & ~(kPageBytes - 1));
   }
-  if (host_ && found.guest.address) found.host = tables_[1].walk(*host_, *found.guest.address);
+  if (vcpu.host && found.guest.address) {
+    found.host = tables_[1].walk(*vcpu.host, *found.guest.address);
+  }
   return found;
 }
 
@@ -190,7 +192,8 @@ void Verifier::check(u32 vcpu, u64 record, const Access& access) {
 }
 
 void Verifier::compare(Stage stage, const TablePage& page) {
-  const std::optional<TableRoot>& root = stage == Stage::Host ? host_ : vcpus_[0].roots.lower;
+  const std::optional<TableRoot>& root =
+      stage == Stage::Host ? vcpus_[0].host : vcpus_[0].roots.lower;
   Verification::Entries& entries = result_.entries[static_cast<u8>(stage)];
   for (u64 at = 0; at + kEntryBytes <= page.bytes.size(); at += kEntryBytes) {
     EntryMismatch entry{stage, page.address + at, 0, 0};

@@ -420,6 +420,31 @@ TEST(Verifier, TableWritesOfAnotherVcpuCountFromTheirTimeOn) {
   EXPECT_EQ(found.count(Verdict::Match), 4u);
 }
 
+// Blocks of 1 GiB: the first guest's is where it is, the second one's 1 GiB above.
+TEST(Verifier, EachVcpuHasASecondStage) {
+  Header header;
+  header.architecture = Architecture::RiscV64;
+  header.mode = Mode::Nested;
+  header.vcpus = 2;
+  MemorySink sink;
+  Writer writer(sink, header);
+  for (const u32 vcpu : {0u, 1u}) {
+    Tiny tiny = riscv();
+    tiny.registers.emplace_back("hgatp", satp(vcpu == 0 ? 0x1'0000 : 0x2'0000));
+    writer.append(SideData{When::Begin, Stage::Guest, vcpu, tiny.registers, {}});
+  }
+  writer.append(SideData{When::Begin, Stage::Guest, 0, {}, pages_of(riscv().guest)});
+  writer.append(SideData{
+      When::Begin, Stage::Host, 0, {}, pages_of({{0x1'0000, leaf(0)}, {0x2'0000, leaf(1 << 30)}})});
+  for (int n = 0; n < 2; ++n) {
+    write(writer, 0, access(0x40'1000, 0x5000, 0x5000));
+    write(writer, 1, access(0x40'1000, 0x5000, 0x4000'5000));
+    write(writer, 1, EventDetail(SpaceSwitch{0x1000, 0, Precision::Exact}));
+  }
+  writer.finish();
+  EXPECT_EQ(verify(sink.bytes()).count(Verdict::Match), 4u);
+}
+
 // ---- bad input ----
 
 void expect_refused(const Header& header, const std::function<void(Writer&)>& fill,

@@ -99,6 +99,7 @@ class Verifier {
     Registers registers;
     std::optional<u64> root;             ///< of the last space record
     StageRoots roots;                    ///< what both say
+    std::optional<TableRoot> host;       ///< of the second stage
     const char* lost = nullptr;          ///< why these are not known
     std::optional<std::size_t> stretch;  ///< that could not be judged, and goes on
     std::vector<Translation> translations;
@@ -125,7 +126,6 @@ class Verifier {
   u64 version_ = 1;  ///< of the tables: counts their changes
   RecordedTables tables_[2];
   std::vector<Vcpu> vcpus_;
-  std::optional<TableRoot> host_;
   std::vector<std::pair<Stage, TablePage>> end_;
   Verification result_;
 };
