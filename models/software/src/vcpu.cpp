@@ -135,8 +135,10 @@ void Vcpu::charge_under_way(VcpuCounts& counts, Cycle now) const {
   if (event_cycles_ != nullptr) counts.*event_cycles_ += now - event_since_;
   for (const auto& slot : slots_) {
     if (slot->done) continue;
-    counts.unfinished_cycles += now - slot->issued;
-    cycles_of(counts, *slot) += now - slot->mark;
+    // Who has its data is known when they are there: they count then.
+    const Cycle until = slot->state == State::HasAddress ? slot->mark : now;
+    counts.unfinished_cycles += until - slot->issued;
+    cycles_of(counts, *slot) += until - slot->mark;
   }
   // Instructions are counted when they begin.
   const auto take_ahead = [&](Cycle end) {

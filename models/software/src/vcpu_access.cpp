@@ -281,8 +281,6 @@ Cycle& Vcpu::cycles_of(VcpuCounts& counts, const Slot& slot) {
       return counts.guest_cycles;
     case State::Held:
       return counts.held_cycles;
-    case State::HasAddress:
-      return counts.data_of(slot.access->kind, slot.served).cycles;
     default:
       return counts.translation_cycles;
   }

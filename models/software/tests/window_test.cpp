@@ -3,6 +3,8 @@
 
 // Which accesses overlap, and what that takes.
 
+#include <gmock/gmock.h>
+
 #include <filesystem>
 #include <random>
 #include <set>
@@ -271,6 +273,53 @@ TEST(Window, ChangesTimeOnly) {
         EXPECT_EQ(cycles, in_order);
       }
     }
+  }
+}
+
+/// Looks at the first vCPU whenever another one comes to a marker.
+class Looks final : public Milestones {
+ public:
+  explicit Looks(World& world) : world_(world) {}
+  void on_phase(u32, const GuestPhase&) override {
+    seen.push_back(world_.vcpus[0]->counts_until(world_.machine.wheel().now()));
+  }
+  void on_warm(u32) override {}
+  std::vector<VcpuCounts> seen;
+
+ private:
+  World& world_;
+};
+
+// The first vCPU's accesses have their data from memory, from its cache (4) and again from memory,
+// while another one has a marker in each cycle. Who has data is known when they are there, so no
+// count may take back what it said before, and the parts add up to the accesses at each look.
+TEST(Snapshots, TakeNothingBackOfAccessesUnderWay) {
+  for (const u32 window : {1u, 4u}) {
+    models::MachineShape shape = easy(Architecture::X86_64, 2);
+    shape.l1d = models::DataCacheShape{1, 4, 4, 4, models::ReplacementKind::Lru};
+    HypervisorShape policy;
+    policy.backend = Backend::eager();
+    World world(physical(), policy, shape, {window});
+    Looks looks(world);
+    for (const auto& vcpu : world.vcpus) vcpu->tell(looks);
+    for (const u64 page : {8u, 8u, 9u, 10u}) {
+      world.streams[0].add(access(page, AccessKind::Read, 0, true));
+    }
+    for (unsigned n = 0; n < 600; ++n) world.streams[1].add({1, GuestPhase{}});
+    world.run();
+    ASSERT_EQ(looks.seen.size(), 600u);
+    VcpuCounts before;
+    for (VcpuCounts& now : looks.seen) {
+      EXPECT_EQ(now.data_of(AccessKind::Read, models::Served::None).cycles, 0u);
+      for (const models::Served served : {models::Served::L1, models::Served::Memory}) {
+        EXPECT_GE(now.data_of(AccessKind::Read, served).cycles,
+                  before.data_of(AccessKind::Read, served).cycles);
+      }
+      EXPECT_GE(now.translation_cycles, before.translation_cycles);
+      before = now;
+    }
+    EXPECT_EQ(before.data_of(AccessKind::Read, models::Served::L1).references, 1u);
+    EXPECT_EQ(before.unfinished_cycles, 0u);
   }
 }
 

@@ -50,7 +50,7 @@ struct VcpuCounts {
   }
 
   Cycle untranslatable_cycles = 0;
-  Cycle unfinished_cycles = 0;  ///< of what was under way when it had to stop
+  Cycle unfinished_cycles = 0;  ///< of accesses under way when it had to stop, data excepted
   Cycle unpaid_cycles = 0;      ///< that interrupts took, when nothing came after them
 
   u64 total() const { return accesses[0] + accesses[1] + accesses[2]; }
