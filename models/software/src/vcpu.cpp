@@ -113,15 +113,16 @@ void Vcpu::end() {
   cores_.give_up(number_, board_.wheel().now());
 }
 
-// What is under way is not finished: its cycles are counted apart.
+// Accesses under way are not finished: their cycles are counted apart. The vCPU keeps its core
+// until its MMU is through with what it asked for.
 void Vcpu::stop(std::string why) {
   if (hypervisor_.is_stuck(number_)) {
     why = "a vCPU faults for ever on a page that is permitted: something stale is never removed";
   }
-  stopped_ = std::move(why);
   charge_under_way(counts_, board_.wheel().now());
-  for (const auto& slot : slots_) slot->done = true;
-  oldest_ = records_.accesses();
+  stopped_ = std::move(why);
+  for (const auto& slot : slots_) slot->done = slot->done || slot->state != State::Translates;
+  pass_done();
   finish();
 }
 
@@ -134,7 +135,7 @@ VcpuCounts Vcpu::counts_until(Cycle now) const {
 void Vcpu::charge_under_way(VcpuCounts& counts, Cycle now) const {
   if (event_cycles_ != nullptr) counts.*event_cycles_ += now - event_since_;
   for (const auto& slot : slots_) {
-    if (slot->done) continue;
+    if (slot->done || has_stopped()) continue;
     // Who has its data is known when they are there: they count then.
     const Cycle until = slot->state == State::HasAddress ? slot->mark : now;
     counts.unfinished_cycles += until - slot->issued;

@@ -51,7 +51,11 @@ models::Task<> Vcpu::play_accesses(Slot& slot) {
         break;
       }
       co_await slot.translation;
-      if (has_stopped()) co_return;
+      if (has_stopped()) {
+        slot.done = true;
+        free_slots();
+        co_return;
+      }
       end_translation(slot);
       if (!slot.outcome.fault) [[likely]] {
         use_translation(slot);
@@ -220,8 +224,8 @@ models::Task<> Vcpu::call_kernel(Slot& slot) {
          " times: other vCPUs' records name another page at its address, and each maps its own; "
          "vcpu.order=recorded keeps them apart, if the trace has an order");
     co_return;
-  }
   begin_handling(slot, State::InKernel);
+  }
   ++counts_.guest_faults;
   std::optional<Gpa> recorded;
   if (slot.access->is(GuestAccess::kGuestPhysical)) recorded = Gpa(slot.access->guest_physical);

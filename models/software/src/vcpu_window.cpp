@@ -65,9 +65,13 @@ void Vcpu::on_over() {
   turn_.wake();
 }
 
+void Vcpu::pass_done() {
+  while (draining() && slot_of(oldest_).done) ++oldest_;
+}
+
 // In order; then whoever waited for that goes on.
 void Vcpu::free_slots() {
-  while (oldest_ != records_.accesses() && slot_of(oldest_).done) ++oldest_;
+  pass_done();
   if (life_ == Life::Finished) {
     const Cycle now = board_.wheel().now();
     counts_.stalled_cycles += now - counts_.end;

@@ -323,6 +323,32 @@ TEST(Snapshots, TakeNothingBackOfAccessesUnderWay) {
   }
 }
 
+// The first access is of a page that the trace has where the kernel's tables are, and ends the run
+// while the second one walks. Both walk from the same cycle: the first one's has no leaf (20
+// references), the second one's has four more. What the core's MMU counts until that is over is
+// this vCPU's, which has the core until then.
+TEST(Window, AVcpuThatStopsKeepsItsCoreUntilItsWalksAreOver) {
+  GuestShape guest = physical();
+  guest.tables = GuestTables::Recorded;
+  HypervisorShape policy;
+  policy.backend = Backend::eager();
+  models::MachineShape shape = easy(Architecture::X86_64, 1);
+  shape.software.guest_fault_cycles = 0;
+  World world(guest, policy, shape, {4});
+  constexpr u64 kPage = u64{1} << 30;
+  ListStream& stream = world.streams[0];
+  stream.recorded(kPage, 0x10000);
+  stream.recorded(kPage + kFrameBytes, 0x20000);  // needs no table: all frames are in stock
+  stream.add({0, GuestFence{}});
+  stream.recorded(kPage + 2 * kFrameBytes, Guest::kernel_memory(guest).start);
+  stream.recorded(kPage, 0x10000);
+  world.run();
+  EXPECT_THAT(world.vcpus[0]->stopped().value_or(""), testing::HasSubstr("beyond guest.memory"));
+  EXPECT_TRUE(world.vcpus[0]->finished());
+  EXPECT_EQ(world.counts().total(), 2u);
+  EXPECT_EQ(world.vcpus[0]->mmu_totals().cycles, world.machine.core(0).mmu->totals().cycles);
+}
+
 // MSHRs ------------------------------------------------------------------------------------------
 
 enum class Pattern { Sequential, Random, Shared };

@@ -228,6 +228,7 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   void issue();
   void on_over();
   void free_slots();
+  void pass_done();
   bool draining() const { return has_window() && oldest_ != records_.accesses(); }
 
   Cycle gap();
