@@ -92,13 +92,14 @@ void Guest::set_vmid(u16 vmid) {
   kernel_ = kernel_.tagged(board_.tags());
 }
 
-GuestSpace& Guest::tables_for(const Space& space, Gva address) const {
-  return upper_ && (address.value() >> 55 & 1) != 0 ? *upper_ : *space.tables;
+bool Guest::agrees(u32 core, Gva address, Gpa recorded) const {
+  const std::optional<Gpa> mapped = where(core, address);
+  return !mapped || *mapped == recorded;
 }
 
-bool Guest::agrees(u32 core, Gva address, Gpa recorded) const {
-  const std::optional<GuestPage> page = tables_for(space_on(core), address).query(address);
-  return !page || page->gpa == recorded;
+std::optional<Gpa> Guest::where(u32 core, Gva address) const {
+  const std::optional<GuestPage> page = tables_for(space_on(core), address).space->query(address);
+  return page ? std::optional(page->gpa) : std::nullopt;
 }
 
 models::Task<GuestOutcome> Guest::enter(u32 core, u64 key) {
@@ -213,7 +214,8 @@ void Guest::tell(models::Witness* witness, const models::StepKind& kind, u64 add
 
 Guest::Choice Guest::choose_page(u32 core, Gva address, std::optional<Gpa> recorded) {
   Space& space = *current(core);
-  const GuestSpace& tables = tables_for(space, address);
+  Tables& half = tables_for(space, address);
+  const GuestSpace& tables = *half.space;
   if (!tables.accepts(address)) return GuestOutcome::NoAddress;
   const std::optional<GuestPage> mapped = tables.query(address);
   const bool follows = shape_.tables == GuestTables::Recorded;
@@ -230,17 +232,17 @@ Guest::Choice Guest::choose_page(u32 core, Gva address, std::optional<Gpa> recor
   GuestPage page{Gpa(), kFrameBytes};
   std::optional<Gpa> frame;
   const u64 region = address.value() / kLargeBytes;
-  if (shape_.large_pages && !space.in_small_pages.contains(region)) {
+  if (shape_.large_pages && !half.in_small_pages.contains(region)) {
     frame = frames_.take_large();
     if (frame) page.bytes = kLargeBytes;
   }
   if (!frame) {
     frame = frames_.take();
-    space.in_small_pages.insert(region);
+    half.in_small_pages.insert(region);
   }
   if (!frame) return NoFrame{};
   page.gpa = *frame;
-  if (&tables == space.tables.get()) space.pages.push_back(page);
+  if (&half == &space.tables) space.pages.push_back(page);
   if (page.bytes == kLargeBytes) ++counts_.large_pages;
   return ChosenPage{page, true};
 }
@@ -277,7 +279,7 @@ bool Guest::is_memory(Gpa at) const {
 }
 
 void Guest::map(u32 core, Gva address, const GuestPage& page) {
-  GuestSpace& tables = tables_for(*current(core), address);
+  GuestSpace& tables = *tables_for(*current(core), address).space;
   const Gva start = address.aligned_down(page.bytes);
   if (tables.query(address)) {
     ++counts_.moved_pages;
@@ -285,7 +287,7 @@ void Guest::map(u32 core, Gva address, const GuestPage& page) {
     models::check(unmapped.ok(), "guest", "a page that can be unmapped", board_.wheel().now(),
                   start.value());
     // Of the half that all spaces share, each may have it cached under its own ASID.
-    const bool is_shared = &tables == upper_.get();
+    const bool is_shared = &tables == upper_.space.get();
     recording_.fence({recording_.isa().guest_fences.of(true, !is_shared), 0, vmid_,
                       current(core)->regime.asid, start.value(), page.bytes});
   }
@@ -298,9 +300,9 @@ void Guest::enter_space(u32 core, u64 key) {
   std::unique_ptr<Space>& space = spaces_[key];
   if (!space) {
     space = std::make_unique<Space>();
-    space->tables = recording_.isa().guest_space(shape_.levels, tables_);
-    if (recording_.isa().has_halves && !upper_) {
-      upper_ = recording_.isa().upper_space(shape_.levels, tables_);
+    space->tables.space = recording_.isa().guest_space(shape_.levels, tables_);
+    if (recording_.isa().has_halves && !upper_.space) {
+      upper_.space = recording_.isa().upper_space(shape_.levels, tables_);
     }
     ++counts_.spaces;
   }
@@ -324,8 +326,8 @@ void Guest::take_asid(Space& space) {
     ++counts_.asid_rollovers;
     recording_.fence({recording_.isa().guest_fences.all, 0, vmid_, 0, 0, 1});
   }
-  space.regime.guest = space.tables->stage();
-  if (upper_) space.regime.guest_upper = upper_->stage();
+  space.regime.guest = space.tables.space->stage();
+  if (upper_.space) space.regime.guest_upper = upper_.space->stage();
   space.regime.nested = host_.stage();
   space.regime.vmid = vmid_;
   space.regime.asid = space.asid.tag;

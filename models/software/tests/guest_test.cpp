@@ -217,6 +217,27 @@ TEST(UpperHalf, APageOfItMovesInEverySpace) {
   }
 }
 
+// Of 6 MiB, the first process takes all in large pages. The second one's page in the upper half
+// takes a small one of what that has given back; the third one has none there itself, and gets a
+// page beside it all the same.
+TEST(UpperHalf, SmallPagesThatOneSpaceHasThereAreSmallInAll) {
+  constexpr u64 kUpper = ~u64{0} << 48;
+  GuestShape shape = guest();
+  shape.memory = {{0, u64{6} << 20}};
+  shape.large_pages = true;
+  World world(shape, policy(), Architecture::AArch64);
+  world.streams[0].add(switch_to(1));
+  for (u64 n = 1; n <= 3; ++n) world.streams[0].read(n * (u64{2} << 20));
+  world.streams[0].add(switch_to(2));
+  world.streams[0].read(kUpper + 7 * kFrameBytes);
+  world.streams[0].add(switch_to(3));
+  world.streams[0].read(kUpper + 9 * kFrameBytes);
+  world.run();
+  EXPECT_EQ(world.vcpus[0]->stopped(), std::nullopt);
+  EXPECT_EQ(world.counts().total(), 5u);
+  EXPECT_EQ(world.guest->counts().large_pages, 3u);
+}
+
 TEST(UpperHalf, AnAddressInNoHalfIsNoWalk) {
   u64 walks[2];
   for (const bool bad : {false, true}) {

@@ -70,6 +70,8 @@ class Guest final {
   /// Is a page mapped where the trace says that it is? As far as the guest follows the trace.
   bool agrees(u32 core, Gva address, Gpa recorded) const;
 
+  /// Where its tables have an address of the core's space, if they have it.
+  std::optional<Gpa> where(u32 core, Gva address) const;
   /// How often a page came to lie elsewhere: what agreed before may not any more.
   u64 moves() const { return counts_.moved_pages; }
 
@@ -78,12 +80,15 @@ class Guest final {
 
  private:
   struct Space {
-    std::unique_ptr<GuestSpace> tables;
+  struct Tables {
+    std::unique_ptr<GuestSpace> space;
+    std::unordered_set<u64> in_small_pages;  ///< regions of 2M that have some
+  };
+    Tables tables;
     models::Regime regime;
     TagPool::Holder asid;
-    std::unordered_set<u64> in_small_pages;  ///< regions of 2M that have some
-    std::vector<GuestPage> pages;            ///< that it took
-    u64 entered = 0;                         ///< which of all entries was its last
+    std::vector<GuestPage> pages;  ///< that it took
+    u64 entered = 0;               ///< which of all entries was its last
   };
   struct NoFrame {};
   struct ChosenPage {
@@ -104,7 +109,14 @@ class Guest final {
   void tell(models::Witness* witness, const models::StepKind& kind, u64 address,
             const char* note) const;
   void map(u32 core, Gva address, const GuestPage& page);
-  GuestSpace& tables_for(const Space& space, Gva address) const;
+  /// Those of a space for an address: its own, or the half that all share.
+  Tables& tables_for(Space& space, Gva address) {
+    return is_upper(address) ? upper_ : space.tables;
+  }
+  const Tables& tables_for(const Space& space, Gva address) const {
+    return is_upper(address) ? upper_ : space.tables;
+  }
+  bool is_upper(Gva address) const { return upper_.space && (address.value() >> 55 & 1) != 0; }
   void enter_space(u32 core, u64 key);
   void take_asid(Space& space);
   Space*& current(u32 core) { return current_[on_[core]]; }
@@ -126,7 +138,7 @@ class Guest final {
   std::vector<u32> on_;          ///< by core: the vCPU
   std::vector<Space*> current_;  ///< by vCPU
   std::unordered_map<u64, std::unique_ptr<Space>> spaces_;
-  std::unique_ptr<GuestSpace> upper_;  ///< AArch64: the half that they share
+  Tables upper_;  ///< AArch64: the half that they share
   TagPool asids_;
   models::Lock lock_;
   u16 vmid_;
