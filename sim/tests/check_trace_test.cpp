@@ -22,6 +22,7 @@ nlohmann::json runs_of(const Result& outcome) {
 
 using CheckStorm = Program;
 using CheckRules = Program;
+using CheckTrace = Program;
 
 // A burst of 512 pages has more separate changes than the engine lists.
 TEST_F(CheckStorm, FindsNothingUnderThePreciseFences) {
@@ -101,6 +102,29 @@ TEST_F(CheckRules, AreReadAndFollowed) {
   EXPECT_NE(outcome.output.find("x86_64.0.when: expected a change, found 'unmaped'"),
             std::string::npos)
       << outcome.output;
+}
+
+// A guest that maps pages where they are touched first, and elsewhere than the trace does: of a
+// fork, two processes have the same page in the trace, and each its own here.
+TEST_F(CheckTrace, PagesOfAGuestThatFollowsNoTraceAreItsOwn) {
+  ASSERT_EQ(run("nestwalk trace gen fork accesses=2000 bytes=64K slice=1000 -o t.nwt").exit_code,
+            0);
+  for (const char* const tables : {"first-touch", "recorded"}) {
+    const Result outcome =
+        run(std::string("nestwalk check t.nwt --set guest.tables=") + tables + " 2>&1");
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  }
+}
+
+// Tables that are replayed say where a page is: its virtual address is not its guest-physical one.
+TEST_F(CheckTrace, PagesOfReplayedTablesAreWhereTheTraceSays) {
+  for (const char* const trace : {"x86_64", "aarch64", "riscv64"}) {
+    const Result outcome =
+        run(std::string("nestwalk trace cut " NESTWALK_TRACE_SAMPLES "/") + trace +
+            "-linux.nwt --count 5000 -o t.nwt && nestwalk check t.nwt --arch " + trace +
+            " --set guest.tables=replayed 2>&1");
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  }
 }
 
 }  // namespace

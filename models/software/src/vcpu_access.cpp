@@ -130,11 +130,16 @@ bool Vcpu::tell_of_hit(const Slot& slot) const {
 // In the cycle in which the translation is used: the data may come later than a fence.
 void Vcpu::tell(const Slot& slot, u64 host) const {
   const GuestAccess& access = *slot.access;
-  std::optional<Gpa> guest_physical;
-  if (access.is(GuestAccess::kGuestPhysical)) guest_physical = Gpa(access.guest_physical);
-  if (guest_ == nullptr) guest_physical = Gpa(access.address);
-  hypervisor_.watcher()->accessed(number_, Gva(access.address), guest_physical, Hpa(host),
+  hypervisor_.watcher()->accessed(number_, Gva(access.address), place_of(access), Hpa(host),
                                   access.kind == AccessKind::Write);
+}
+
+// The guest-physical address, from where what translates has it.
+std::optional<Gpa> Vcpu::place_of(const GuestAccess& access) const {
+  if (guest_ == nullptr && replayed_ == nullptr) return Gpa(access.address);
+  if (guest_ != nullptr && !compares_) return guest_->where(number_, Gva(access.address));
+  if (!access.is(GuestAccess::kGuestPhysical)) return std::nullopt;
+  return Gpa(access.guest_physical);
 }
 
 void Vcpu::retire(Slot& slot) {

@@ -286,6 +286,7 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   [[gnu::noinline]] bool disagrees(const Slot& slot);
   [[gnu::noinline]] bool tell_of_hit(const Slot& slot) const;
   void tell(const Slot& slot, u64 host) const;
+  std::optional<Gpa> place_of(const GuestAccess& access) const;
 
   // Its faults.
   models::Task<> take_fault(Slot& slot);
