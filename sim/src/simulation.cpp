@@ -110,6 +110,12 @@ void Simulation::run(const std::function<bool()>& interrupted,
   for (const auto& vm : vms_) {
     if (ended_early_.empty()) ended_early_ = vm->stopped().value_or("");
   }
+  // As that was asked for, it is likely why.
+  const bool lacks_fence = std::any_of(vms_.begin(), vms_.end(),
+                                       [](const auto& vm) { return vm->has_left_out_fence(); });
+  if (!ended_early_.empty() && lacks_fence) {
+    ended_early_ += "; a fence was left out, as hypervisor.drop_fence says";
+  }
   if (ended_early_.empty() && !measurement_->over()) check_end();
 }
 

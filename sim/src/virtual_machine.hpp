@@ -51,6 +51,7 @@ class VirtualMachine final {
   const software::Vcpu& vcpu(addrspace::u32 n) const { return *vcpus_[n]; }
   const software::HostSpace& host_space() const { return *space_; }
   const software::WorkCounts& work() const { return recording_.counts(); }
+  bool has_left_out_fence() const { return recording_.has_left_out_fence(); }
   /// Null if no recorded tables are replayed.
   const software::ReplayedTables* replayed() const { return replayed_.get(); }
   void add_to(software::Totals& totals, models::Cycle now) const;

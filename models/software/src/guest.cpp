@@ -24,6 +24,9 @@ const char* reason_of(GuestOutcome outcome) {
       return "the guest is out of memory";
     case GuestOutcome::Failed:
       return "the host is out of memory";
+    case GuestOutcome::Stale:
+      return "the guest's kernel reached memory for its tables by a stale translation: nothing "
+             "backs that";
     case GuestOutcome::InKernel:
       return "the trace accesses what is beyond guest.memory, where the guest kernel's tables are";
     default:
@@ -170,6 +173,7 @@ models::Task<GuestOutcome> Guest::stock_tables(u32 core, Meter& charges) {
   }
   co_return GuestOutcome::Mapped;
 }
+    if (!tables_.is_backed(next_table_)) co_return GuestOutcome::Stale;
 
 // Through the direct map. What the hypervisor does not resolve stays as it is.
 models::Task<FaultOutcome> Guest::zero_frame(u32 core, Gpa frame, Meter& charges) {

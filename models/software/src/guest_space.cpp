@@ -18,6 +18,11 @@ void TableFrames::give_back(Gpa frame) {
   stock_.push_back(frame);
 }
 
+bool TableFrames::is_backed(Gpa at) {
+  const Recording::Pause pause(recording_);
+  return host_.translate(at).ok();
+}
+
 // The guest's kernel finds its tables by its direct map, which the TLBs hold.
 Hpa TableFrames::host_of(Gpa at) {
   const Recording::Pause pause(recording_);

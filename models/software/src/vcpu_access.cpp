@@ -224,12 +224,11 @@ models::Task<> Vcpu::call_kernel(Slot& slot) {
     co_await hold(slot);
     co_return;
   }
+  begin_handling(slot, State::InKernel);
   if (++slot.kernel_calls > kMostKernelCalls) {
     stop("one access called the guest's kernel " + std::to_string(kMostKernelCalls) +
-         " times: other vCPUs' records name another page at its address, and each maps its own; "
-         "vcpu.order=recorded keeps them apart, if the trace has an order");
+         " times: " + why_again(*slot.access));
     co_return;
-  begin_handling(slot, State::InKernel);
   }
   ++counts_.guest_faults;
   std::optional<Gpa> recorded;
@@ -247,6 +246,20 @@ models::Task<> Vcpu::call_kernel(Slot& slot) {
   }
   end_fault(slot);
   turn_.wake_by_wheel();
+}
+
+// Why the guest's kernel does not help.
+const char* Vcpu::why_again(const GuestAccess& access) const {
+  const std::optional<Gpa> mapped = guest_->where(number_, Gva(access.address));
+  if (mapped && (!compares_ || mapped->value() == access.guest_physical)) {
+    return "its page is mapped, but something stale is never removed";
+  }
+  if (order_ != nullptr) {
+    return "other vCPUs' records name another page at its address, and each maps its own, where "
+           "the trace has no order between them";
+  }
+  return "other vCPUs' records name another page at its address, and each maps its own; "
+         "vcpu.order=recorded keeps them apart, if the trace has an order";
 }
 
 // A fault is taken when all before it is over: until then nobody knows that it will be.

@@ -98,7 +98,10 @@ void Recording::put(const addrspace::Fence& op) {
   models::FenceRequest request = models::request_of(op, regime_.vmid, regime_.asid);
   request.engine = true;
   const bool counts = !only_orders(request);
-  if (counts && fences_to_drop_ != 0 && --fences_to_drop_ == 0) return;
+  if (counts && fences_to_drop_ != 0 && --fences_to_drop_ == 0) {
+    left_out_ = true;
+    return;
+  }
   work_.fences.push_back(request);
   if (counts) ++counts_.fences;
 }

@@ -43,6 +43,7 @@ enum class GuestOutcome : u8 {
   NoAddress,    ///< no translation can be: beyond the tables, or the trace names no page for it
   Failed,       ///< the host has no frame for it
   TakenAway,    ///< the hypervisor keeps the kernel's own memory from it
+  Stale,        ///< a stale translation hides that nothing backs the kernel's own memory
   InKernel,     ///< the trace says that the page is in the kernel's own memory
 };
 /// Why the guest cannot go on.
@@ -69,9 +70,9 @@ class Guest final {
                                     models::Witness* witness);
   /// Is a page mapped where the trace says that it is? As far as the guest follows the trace.
   bool agrees(u32 core, Gva address, Gpa recorded) const;
-
   /// Where its tables have an address of the core's space, if they have it.
   std::optional<Gpa> where(u32 core, Gva address) const;
+
   /// How often a page came to lie elsewhere: what agreed before may not any more.
   u64 moves() const { return counts_.moved_pages; }
 
@@ -79,11 +80,11 @@ class Guest final {
   EntryCells entries() const;
 
  private:
-  struct Space {
   struct Tables {
     std::unique_ptr<GuestSpace> space;
     std::unordered_set<u64> in_small_pages;  ///< regions of 2M that have some
   };
+  struct Space {
     Tables tables;
     models::Regime regime;
     TagPool::Holder asid;

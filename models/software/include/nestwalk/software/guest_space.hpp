@@ -24,6 +24,8 @@ class TableFrames {
   Result<Gpa> take();
   void give_back(Gpa frame);
 
+  /// Has the hypervisor backed it? A stale translation may hide from the kernel that it has not.
+  bool is_backed(Gpa at);
   Hpa host_of(Gpa at);
   Gpa guest_of(Hpa at) const;
   Recording& recording() { return recording_; }

@@ -292,6 +292,7 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   models::Task<> take_fault(Slot& slot);
   models::Task<> leave_guest(Slot& slot);
   models::Task<> call_kernel(Slot& slot);
+  const char* why_again(const GuestAccess& access) const;
   models::Task<> hold(Slot& slot);
   bool is_early(const Slot& slot) const { return has_window() && slot.number != oldest_; }
   void begin_handling(Slot& slot, State state);

@@ -115,6 +115,8 @@ class Recording {
   };
 
   const WorkCounts& counts() const { return counts_; }
+  /// `drop_fence` came about.
+  bool has_left_out_fence() const { return left_out_; }
   models::HostMemory& memory() { return memory_; }
   const models::Extension& extension() const { return *extension_; }
   const models::Isa& isa() const { return *extension_->isa; }
@@ -178,6 +180,7 @@ class Recording {
   addrspace::FencePolicy policy_;
   addrspace::Capabilities machine_;
   u64 fences_to_drop_;
+  bool left_out_ = false;
   models::Regime regime_;
   Work work_;
   WorkCounts counts_;
