@@ -18,23 +18,25 @@ using software::Vcpu;
 namespace {
 
 // What is left of memory where devices are not: an access there finds no area, and exits.
-std::vector<MemoryRange> without(const std::vector<MemoryRange>& memory, const MemoryRange& hole) {
+std::vector<MemoryRange> without(const std::vector<MemoryRange>& memory,
+                                 const std::vector<MemoryRange>& holes) {
   std::vector<MemoryRange> rest;
-  const u64 hole_end = hole.start + hole.bytes;
   for (const MemoryRange& range : memory) {
     const u64 end = range.start + range.bytes;
-    const u64 low_end = std::clamp(hole.start, range.start, end);
-    const u64 high = std::clamp(hole_end, range.start, end);
-    if (low_end > range.start) rest.push_back({range.start, low_end - range.start});
-    if (end > high) rest.push_back({high, end - high});
+    u64 at = range.start;
+    for (auto hole = software::first_beyond(holes, at); hole != holes.end() && hole->start < end;
+         ++hole) {
+      if (hole->start > at) rest.push_back({at, hole->start - at});
+      at = std::min(hole->start + hole->bytes, end);
+    }
+    if (at < end) rest.push_back({at, end - at});
   }
   return rest;
 }
 
 std::vector<MemoryRange> memory_of(const VmShape& vm) {
   if (vm.replays_host) return {};
-  std::vector<MemoryRange> memory = vm.guest.memory;
-  for (const MemoryRange& hole : vm.guest.mmio) memory = without(memory, hole);
+  std::vector<MemoryRange> memory = without(vm.guest.memory, vm.guest.mmio);
   if (has_kernel(vm.guest.tables)) memory.push_back(Guest::kernel_memory(vm.guest));
   return memory;
 }
@@ -80,11 +82,11 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, const 
   space_ = make_host_space(extension, shape.hypervisor, end_of(memory_), vmid, recording_);
   hypervisor_ = std::make_unique<software::Hypervisor>(
       board_, host.fences, *space_, recording_, costs, host.cores, host.vmids, holder, first_core_);
-  for (const MemoryRange& device : shape.guest.mmio) {
-    hypervisor_->leave_alone([device](const MemoryRange& range) {
-      return range.start < device.start + device.bytes && range.start + range.bytes > device.start;
-    });
-  }
+  hypervisor_->leave_alone([this](const MemoryRange& range) {
+    const std::vector<MemoryRange>& devices = shape_.guest.mmio;
+    const auto device = software::first_beyond(devices, range.start);
+    return device != devices.end() && device->start < range.start + range.bytes;
+  });
   if (has_kernel(shape.guest.tables)) {
     if (!extension.isa->has_levels(shape.guest.levels)) {
       throw software::ShapeError("there are no guest tables with " +

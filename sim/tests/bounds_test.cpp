@@ -121,6 +121,27 @@ TEST_F(Bounds, AnOperationOnAllMemoryIsPlayedInParts) {
   EXPECT_LT(peak_kibibytes("run t.nwt --set host.memory=8G"), 400 << 10);
 }
 
+// 150,000 of a page each, with a page between them; and one of 2^33 pages.
+TEST_F(Bounds, DevicesTakeLinearTimeByTheirNumberAndNoneByTheirPages) {
+  write_phases(1);
+  {
+    std::ofstream out(folder() / "many.json");
+    out << R"({"hypervisor": {"mmio": [)";
+    for (u64 n = 0; n < 150'000; ++n) {
+      out << (n == 0 ? "" : ",") << '"' << (u64{1} << 28) + n * 8192 << "+4K\"";
+    }
+    out << "]}}";
+  }
+  const Result many = soon("run t.nwt --config many.json");
+  EXPECT_EQ(many.exit_code, 0) << many.output;
+  for (const char* const placement : {"linear", "random", "buddy"}) {
+    const Result large = soon(std::string("run t.nwt --set guest.memory=32T --set 'hypervisor.mmio="
+                                          "[\"0x100000000+31T\"]' --set guest.placement=") +
+                              placement);
+    EXPECT_EQ(large.exit_code, 0) << large.output;
+  }
+}
+
 // 100,000 names of 4096 bytes are 410 MB, and take some kilobytes in the file.
 TEST_F(Bounds, NamesOfPhasesThatNobodyAskedForAreNotKept) {
 #ifdef NESTWALK_SANITIZED

@@ -41,23 +41,29 @@ GuestFrames::GuestFrames(const GuestShape& shape) : placement_(shape.placement) 
   half_bits_ = (static_cast<unsigned>(std::bit_width(frames_)) + 1) / 2;
   u64 seed = shape.seed;
   for (u64& key : keys_) key = seed = mix(seed);
-  for (const MemoryRange& range : shape.mmio) reserve(range);
+  reserve(shape.mmio);
   if (placement_ == Placement::Buddy) fragment(shape.fragmentation, seed);
 }
 
-// Nobody gets these.
-void GuestFrames::reserve(const MemoryRange& range) {
+// Nobody gets these, however many frames they are.
+void GuestFrames::reserve(const std::vector<MemoryRange>& devices) {
   for (std::size_t n = 0; n < ranges_.size(); ++n) {
     const u64 frames =
         (n + 1 == ranges_.size() ? frames_ : ranges_[n + 1].first) - ranges_[n].first;
     const u64 start = ranges_[n].start, end = start + frames * kFrameBytes;
-    const u64 from = std::clamp(range.start, start, end);
-    const u64 to = std::clamp(range.start + range.bytes, start, end);
-    for (u64 at = from & ~(kFrameBytes - 1); at < to; at += kFrameBytes) {
-      const u64 number = ranges_[n].first + (at - start) / kFrameBytes;
-      if (is_free(number)) take_number(number);
+    for (auto device = first_beyond(devices, start); device != devices.end() && device->start < end;
+         ++device) {
+      const u64 from = std::max(device->start, start) - start;
+      const u64 to = std::min(device->start + device->bytes, end) - start;
+      reserved_.push_back({ranges_[n].first + from / kFrameBytes,
+                           ranges_[n].first + (to + kFrameBytes - 1) / kFrameBytes});
     }
   }
+}
+
+std::vector<GuestFrames::Reserved>::const_iterator GuestFrames::reserved_beyond(u64 number) const {
+  return std::upper_bound(reserved_.begin(), reserved_.end(), number,
+                          [](u64 frame, const Reserved& each) { return frame < each.end; });
 }
 
 // In some blocks a frame is somebody else's for good: what is left of them are smaller ones. The
@@ -67,6 +73,11 @@ void GuestFrames::fragment(u32 percent, u64 seed) {
     const u64 first = block * kSmallPerLarge;
     seed = mix(seed);
     const u64 held = first + (seed >> 32) % kSmallPerLarge;
+    const auto reserved = reserved_beyond(first);
+    if (reserved != reserved_.end() && reserved->first <= first &&
+        reserved->end >= first + kSmallPerLarge) {
+      continue;
+    }
     if (seed % 100 < percent && is_free(held)) take_number(held);
     free_block(first, kLargeOrder);
   }
@@ -75,7 +86,11 @@ void GuestFrames::fragment(u32 percent, u64 seed) {
 void GuestFrames::free_block(u64 first, unsigned order) {
   const u64 count = u64{1} << order;
   bool is_whole = true;
-  for (u64 n = first; n < first + count; ++n) is_whole = is_whole && is_free(n);
+  if (order == kLargeOrder) {
+    is_whole = is_region_free(first / kSmallPerLarge);
+  } else {
+    for (u64 n = first; n < first + count; ++n) is_whole = is_whole && is_free(n);
+  }
   if (is_whole) return free_[order].push_back(first);
   if (order == 0) return;
   free_block(first + count / 2, order - 1);
@@ -122,6 +137,8 @@ Gpa GuestFrames::take_number(u64 number) {
 
 bool GuestFrames::is_region_free(u64 region) const {
   const u64 first = region * kSmallPerLarge;
+  const auto reserved = reserved_beyond(first);
+  if (reserved != reserved_.end() && reserved->first < first + kSmallPerLarge) return false;
   const u64* const words = taken_[first / kChunk].get();
   if (words == nullptr) return true;
   const u64* const of_region = words + first % kChunk / 64;
@@ -138,6 +155,9 @@ std::optional<Gpa> GuestFrames::take() {
     const u64 at = next_++;
     const u64 number = linear ? at : permuted(at, half_bits_, keys_);
     if (number < frames_ && is_free(number)) return take_number(number);
+    if (!linear) continue;
+    const auto reserved = reserved_beyond(number);
+    if (reserved != reserved_.end() && reserved->first <= number) next_ = reserved->end;
   }
   return std::nullopt;
 }
@@ -147,6 +167,11 @@ std::optional<Gpa> GuestFrames::take_large() {
   if (block || placement_ == Placement::Buddy) return block;
   while (next_large_ > 0) {
     const u64 region = --next_large_;
+    const auto reserved = reserved_beyond(region * kSmallPerLarge);
+    if (reserved != reserved_.end() && reserved->first < (region + 1) * kSmallPerLarge) {
+      next_large_ = std::min(region, reserved->first / kSmallPerLarge);
+      continue;
+    }
     if (!is_region_free(region)) continue;
     for (u64 n = 0; n < kSmallPerLarge; ++n) take_number(region * kSmallPerLarge + n);
     return frame(region * kSmallPerLarge);

@@ -275,9 +275,8 @@ models::Task<bool> Guest::end_oldest_space(u32 core, Meter& charges) {
 
 bool Guest::is_memory(Gpa at) const {
   const auto in = [&](const std::vector<MemoryRange>& ranges) {
-    return std::any_of(ranges.begin(), ranges.end(), [&](const MemoryRange& range) {
-      return at.value() - range.start < range.bytes;
-    });
+    const auto range = first_beyond(ranges, at.value());
+    return range != ranges.end() && range->start <= at.value();
   };
   return in(shape_.memory) && !in(shape_.mmio);
 }

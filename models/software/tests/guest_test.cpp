@@ -415,6 +415,42 @@ TEST(Frames, LeaveDevicesOut) {
 }
 
 // Ranks by hand: of 1 to 1000, each once, and 10,000 once, p50 is the 501st.
+// 31 of 32 TiB are a device's, from 4 GiB on: 2^33 frames, of which none is looked at.
+TEST(Frames, OfADeviceAreNotCounted) {
+  constexpr u64 kTiB = u64{1} << 40, kLarge = u64{2} << 20;
+  for (const Placement placement : {Placement::Linear, Placement::Random, Placement::Buddy}) {
+    GuestShape shape;
+    shape.memory = {{0, 32 * kTiB}};
+    shape.mmio = {{u64{4} << 30, 31 * kTiB}};
+    shape.placement = placement;
+    GuestFrames frames(shape);
+    const u64 large = frames.take_large()->value();
+    EXPECT_EQ(large, placement == Placement::Buddy ? 0 : 32 * kTiB - kLarge);
+    for (unsigned n = 0; n < 100; ++n) {
+      const u64 at = frames.take()->value();
+      EXPECT_FALSE(at >= u64{4} << 30 && at < (u64{4} << 30) + 31 * kTiB);
+    }
+  }
+}
+
+// What is left of 8 MiB is 2 MiB at either end. Large pages come from above, small ones from below.
+TEST(Frames, OnBothSidesOfADeviceAreTaken) {
+  constexpr u64 kLarge = u64{2} << 20;
+  GuestShape shape;
+  shape.memory = {{0, 4 * kLarge}};
+  shape.mmio = {{kLarge, kLarge + kFrameBytes}, {2 * kLarge + 7 * kFrameBytes, kFrameBytes}};
+  GuestFrames large(shape);
+  EXPECT_EQ(large.take_large()->value(), 3 * kLarge);
+  EXPECT_EQ(large.take_large()->value(), 0u);
+  EXPECT_FALSE(large.take_large());
+  GuestFrames small(shape);
+  std::set<u64> seen;
+  while (const auto frame = small.take()) EXPECT_TRUE(seen.insert(frame->value()).second);
+  EXPECT_EQ(seen.size(), 3u * 512 - 2);
+  EXPECT_FALSE(seen.contains(2 * kLarge + 7 * kFrameBytes));
+  EXPECT_TRUE(seen.contains(2 * kLarge + kFrameBytes));
+}
+
 TEST(Distribution, HasPercentilesThatOccurred) {
   Distribution values;
   for (u64 value = 1; value <= 1000; ++value) values.add(value);

@@ -35,19 +35,29 @@ class GuestFrames {
   };
   Gpa frame(u64 number) const;
   u64 number_of(Gpa frame) const;
+  /// Frames that nobody gets, by their numbers.
+  struct Reserved {
+    u64 first;
+    u64 end;
+  };
+  /// The first of them that ends after a frame.
+  std::vector<Reserved>::const_iterator reserved_beyond(u64 number) const;
   bool is_free(u64 number) const {
+    const auto reserved = reserved_beyond(number);
+    if (reserved != reserved_.end() && reserved->first <= number) return false;
     const u64* const words = taken_[number / kChunk].get();
     return words == nullptr || (words[number % kChunk / 64] >> number % 64 & 1) == 0;
   }
   bool is_region_free(u64 region) const;
   Gpa take_number(u64 number);
-  void reserve(const MemoryRange& range);
+  void reserve(const std::vector<MemoryRange>& devices);
   void fragment(u32 percent, u64 seed);
   void free_block(u64 first, unsigned order);
   std::optional<Gpa> take_block(unsigned order);
 
   std::vector<Range> ranges_;
   u64 frames_ = 0;
+  std::vector<Reserved> reserved_;  ///< in ascending order
   Placement placement_;
   u64 next_ = 0;                               ///< of the order in which small ones are looked at
   u64 next_large_ = 0;                         ///< no large page is free above it

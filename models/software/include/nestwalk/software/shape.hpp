@@ -5,6 +5,8 @@
 // costs beside the memory that they touch is in the machine's shape.
 #pragma once
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -50,6 +52,17 @@ struct MemoryRange {
   u64 start;
   u64 bytes;
 };
+
+/// The first range that ends after an address; ranges are in ascending order, and apart.
+inline std::vector<MemoryRange>::const_iterator first_beyond(const std::vector<MemoryRange>& ranges,
+                                                             u64 at) {
+  const auto next =
+      std::upper_bound(ranges.begin(), ranges.end(), at,
+                       [](u64 address, const MemoryRange& range) { return address < range.start; });
+  if (next == ranges.begin()) return next;
+  const auto before = std::prev(next);
+  return at - before->start < before->bytes ? before : next;
+}
 
 struct GuestShape {
   GuestTables tables = GuestTables::FirstTouch;
