@@ -120,8 +120,13 @@ class RulesReader {
   }
   [[noreturn]] void fail(const std::string& path, const std::string& expected,
                          const std::string& found, const std::vector<std::string>& known) const {
-    throw UsageError(where_ + ": " + path + ": expected " + expected + ", found '" + found +
-                     "'; did you mean '" + models::nearest(found, known) + "'?");
+    const std::string similar = models::nearest(found, known);
+    std::string there_are;
+    for (const std::string& each : known)
+      there_are.append(there_are.empty() ? "" : ", ").append(each);
+    throw UsageError(
+        where_ + ": " + path + ": expected " + expected + ", found '" + found + "'; " +
+        (similar.empty() ? "there are " + there_are : "did you mean '" + similar + "'?"));
   }
 
   std::string where_;

@@ -147,7 +147,9 @@ Measurement::Snapshot Measurement::whole(bool cut) {
   if (!begin_) begin(now);
   if (!labels_.empty()) end_phase(now[0]);
   Snapshot rest = difference(std::move(now), *begin_);
-  if (!cut && part_.warmup != 0 && rest[0].totals.vcpus.total() == 0) {
+  // Those that are left out were played as well.
+  const software::VcpuCounts& vcpus = rest[0].totals.vcpus;
+  if (!cut && part_.warmup != 0 && vcpus.total() == 0 && vcpus.untranslatable == 0) {
     throw UsageError("run.warmup is " + std::to_string(part_.warmup) +
                      ", and no vCPU plays more accesses than that");
   }

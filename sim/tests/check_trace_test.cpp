@@ -104,6 +104,16 @@ TEST_F(CheckRules, AreReadAndFollowed) {
       << outcome.output;
 }
 
+TEST_F(CheckRules, AWordThatIsNearNoneIsToldWhichThereAre) {
+  std::ofstream(folder() / "r.json")
+      << R"({"x86_64": [{"when": ["unmapped"], "issue": ["everything"]}]})";
+  const Result far = run("nestwalk check --storm accesses=600 --policy r.json 2>&1");
+  EXPECT_EQ(far.exit_code, 2);
+  EXPECT_THAT(far.output,
+              testing::HasSubstr("expected an instruction, found 'everything'; there are "));
+  EXPECT_THAT(far.output, testing::Not(testing::HasSubstr("''")));
+}
+
 // A guest that maps pages where they are touched first, and elsewhere than the trace does: of a
 // fork, two processes have the same page in the trace, and each its own here.
 TEST_F(CheckTrace, PagesOfAGuestThatFollowsNoTraceAreItsOwn) {

@@ -185,5 +185,21 @@ TEST_F(RecordedTablesRun, RefusesAsidsThatNoMachineHas) {
   }
 }
 
+// The second stage has no page for any of them. They are played all the same, two of the three
+// after the warm-up.
+TEST_F(RecordedTablesRun, WhatIsLeftOutAfterAWarmUpIsPlayed) {
+  begin(one_tree(kFlags, 0));
+  for (int n = 0; n < 3; ++n) read();
+  writer_->finish();
+  const Result part = run(kCommand + " --warmup 1 -o d 2>&1");
+  EXPECT_EQ(part.exit_code, 0) << part.output;
+  std::ifstream file(folder() / "d/stats.json");
+  EXPECT_EQ(Json::parse(file)["statistics"]["access.untranslatable"], 2);
+  const Result none = run(kCommand + " --warmup 3 2>&1");
+  EXPECT_EQ(none.exit_code, 2);
+  EXPECT_THAT(none.output,
+              testing::HasSubstr("run.warmup is 3, and no vCPU plays more accesses than that\n"));
+}
+
 }  // namespace
 }  // namespace nestwalk::sim
