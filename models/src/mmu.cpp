@@ -247,14 +247,16 @@ void Mmu::refuse(Miss& miss, const Translation& entry) {
   fault.access = miss.request.access;
   fault.user = miss.request.user;
   fault.virtual_address = miss.request.address;
-  const u64 offset = miss.request.address & addrspace::low_mask(entry.shift());
-  const Stage& stage =
-      entry.guest.permit(needed) ? miss.regime.nested : miss.regime.guest_of(miss.request.address);
-  const u8 shift = entry.guest.permit(needed) ? entry.nested_shift : entry.guest_shift;
   fault.nested = entry.guest.permit(needed);
-  fault.guest_physical = entry.guest_physical + offset;
-  fault.granted = Access(entry.nested.bits() & 7);
+  const Stage& stage =
+      fault.nested ? miss.regime.nested : miss.regime.guest_of(miss.request.address);
+  const u8 shift = fault.nested ? entry.nested_shift : entry.guest_shift;
   fault.level = static_cast<u8>((shift - stage.geometry.page_shift) / stage.geometry.index_bits);
+  if (fault.nested) {
+    fault.reads_as_writes = stage.format->rules().table_reads_are_writes;
+    fault.granted = Access(entry.nested.bits() & 7);
+    fault.guest_physical = entry.guest_physical_of(miss.request.address);
+  }
   forget_refused(miss);
   ++counts_.faults;
   miss.state = State::Done;

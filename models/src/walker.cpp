@@ -353,8 +353,9 @@ bool Walker::on_nested_tlb(Walk& walk, u32 number) {
   spared(walk, walk.nested_input, Served::NestedTlb,
          walk.purpose == Purpose::Data ? WalkReference::kNoLevel : walk.guest_level,
          walk.nested_level, nested_tlb_.latency_cycles());
-  if (!nested_rights(walk, known->rights).permit(walk.nested_wanted)) {
-    return stop_nested(walk, FaultKind::Permission, Access(known->rights.bits() & 7));
+  const Rights rights = nested_rights(walk, known->rights);
+  if (!rights.permit(walk.nested_wanted)) {
+    return stop_nested(walk, FaultKind::Permission, Access(rights.bits() & 7));
   }
   walk.nested = *known;
   return nested_done(walk, number);
@@ -407,8 +408,8 @@ bool Walker::on_nested_entry(Walk& walk, u32 number) {
       }
       break;
     case EntryKind::Leaf: {
-      const Rights rights = Rights::nested(entry.access & walk.nested_limits);
-      const bool permitted = nested_rights(walk, rights).permit(walk.nested_wanted);
+      const Rights rights = nested_rights(walk, Rights::nested(entry.access & walk.nested_limits));
+      const bool permitted = rights.permit(walk.nested_wanted);
       const FaultKind reason = refusal(entry, format.rules(), permitted, walk.nested_writes);
       if (reason != FaultKind::None && !walk.request.peek) {
         return stop_nested(walk, reason, Access(rights.bits() & 7));

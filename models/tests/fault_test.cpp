@@ -7,6 +7,7 @@
 
 #include "nested_world.hpp"
 #include "nestwalk/models/fault_report.hpp"
+#include "nestwalk/models/mmu.hpp"
 
 namespace nestwalk::models {
 namespace {
@@ -189,6 +190,75 @@ TEST(Updates, DirtyFlagsOfBothStagesAreSetByAWriteOnly) {
   EXPECT_NE(world.memory.load(nested_leaf) & Ept::kDirty, 0u);
   EXPECT_TRUE(world.translation.dirty);
 }
+/// A fault of an MMU that has just made another access of the page, or none.
+template <class World>
+Fault fault_of(World& world, AccessKind access, std::optional<AccessKind> before) {
+  const ArrayShape pages{1, 16, {12}};
+  Mmu mmu(world.wheel, world.memory, world.hierarchy, world.hierarchy.add_path({}),
+          {{}, {{pages}, 1}, {}, {}});
+  mmu.set_regime(world.regime);
+  Mmu::Outcome outcome;
+  const auto make = [&](AccessKind kind) {
+    outcome = {};
+    if (!mmu.translate({kVirtual + 8, kind, true}, world, 0, outcome)) world.wheel.run();
+  };
+  if (before) make(*before);
+  EXPECT_FALSE(outcome.fault);
+  make(access);
+  EXPECT_EQ(mmu.counts().walks(), 1u);  // the TLB refuses the second access by itself
+  EXPECT_EQ(outcome.fault.kind, FaultKind::Permission);
+  return outcome.fault;
+}
+/// What a TLB entry refuses is the fault that a walk finds.
+template <class World>
+Fault fault_warm_and_cold(World&& world, AccessKind before) {
+  const Fault cold = fault_of(world, AccessKind::Write, {});
+  const Fault warm = fault_of(world, AccessKind::Write, before);
+  EXPECT_EQ(warm.level, cold.level);
+  EXPECT_EQ(warm.granted, cold.granted);
+  EXPECT_EQ(warm.guest_physical, cold.guest_physical);
+  EXPECT_EQ(warm.reads_as_writes, cold.reads_as_writes);
+  EXPECT_TRUE(warm == cold);
+  return cold;
+}
+
+// The first stage has no guest-physical address to tell, and rights of the second stage are none of
+// its business.
+TEST(WarmFaults, OfTheFirstStageAreThoseOfAWalk) {
+  const Access inner = kRead | kUser;
+  for (const Fault& fault : {fault_warm_and_cold(X86(inner, kRwx), AccessKind::Read),
+                             fault_warm_and_cold(Arm(inner, kRwx), AccessKind::Read),
+                             fault_warm_and_cold(Riscv(inner, kRwx), AccessKind::Read)}) {
+    EXPECT_FALSE(fault.nested);
+    EXPECT_EQ(fault.granted, Access{});
+    EXPECT_EQ(fault.guest_physical, 0u);
+  }
+}
+
+// Intel SDM vol. 3C, "Exit Qualification for EPT Violations": bits 3 to 5 are the rights of the EPT
+// entries.
+TEST(WarmFaults, OfTheSecondStageAreThoseOfAWalk) {
+  const Access outer = kRead | kExecute;
+  for (const bool dirty : {false, true}) {
+    const Fault fault = fault_warm_and_cold(X86(kUserAll, outer, dirty), AccessKind::Read);
+    EXPECT_EQ(x86_report(fault).qualification, 1u << 1 | 0b101u << 3 | 1u << 7 | 1u << 8);
+    EXPECT_EQ(fault.reads_as_writes, dirty);
+  }
+  for (const Fault& fault : {fault_warm_and_cold(Arm(kUserAll, outer), AccessKind::Read),
+                             fault_warm_and_cold(Riscv(kUserAll, outer), AccessKind::Read)}) {
+    EXPECT_TRUE(fault.nested);
+    EXPECT_EQ(fault.granted, outer);
+    EXPECT_EQ(fault.guest_physical, kData + 8);
+  }
+}
+
+// "The HS-level MXR bit makes execute-only pages readable for both stages": it grants the read.
+TEST(WarmFaults, GrantWhatMxrMakesReadable) {
+  Riscv world(kUserAll, kExecute);
+  world.regime.privilege.nested_execute_is_read = true;
+  EXPECT_EQ(fault_warm_and_cold(world, AccessKind::Read).granted, kRead | kExecute);
+}
+
 TEST(BusError, ATableOutsideMemory) {
   Riscv world(kUserAll, kRwx);
   world.regime.nested.root = u64{1} << 40;

@@ -38,6 +38,7 @@ struct Fault {
   u64 guest_physical = 0;  ///< nested: the address that was being translated
 
   explicit operator bool() const { return kind != FaultKind::None; }
+  bool operator==(const Fault&) const = default;
 };
 
 }  // namespace nestwalk::models
