@@ -476,5 +476,25 @@ TEST_F(Run, SaysWhatIsWrongWithItsParameters) {
          "nestwalk: missing.nwt: cannot be opened: No such file or directory\n");
 }
 
+// The guest's kernel has its tables above its memory, where no device is.
+TEST_F(Run, ADeviceUpToTheEndOfAllAddressesIsNamed) {
+  using namespace traces;
+  constexpr u64 kEnd = u64{64} << 20;
+  {
+    const auto sink = create_sink((folder() / "t.nwt").string());
+    Header header;
+    header.lacks = kNoGpa | kNoHpa;
+    header.memory = {{Stage::Guest, 0, kEnd, "ram"},
+                     {Stage::Guest, kEnd, ~u64{0} - kEnd - 1, "mmio"}};
+    Writer writer(*sink, header);
+    writer.append(0, Access{Gva(0x1000), Gpa(), Hpa(), 1, 8, AccessKind::Read, kGvaKnown});
+    writer.finish();
+  }
+  expect("nestwalk run t.nwt", 2,
+         "nestwalk: the guest's kernel needs 67108864 bytes above guest.memory, but there is a "
+         "device up to "
+         "the end of all addresses\n");
+}
+
 }  // namespace
 }  // namespace nestwalk::sim

@@ -48,7 +48,13 @@ MemoryRange Guest::kernel_memory(const GuestShape& shape) {
   for (const MemoryRange& device : devices) {
     const u64 end = device.start + device.bytes;
     const bool meets = device.start < kernel.start + kernel.bytes && end > kernel.start;
-    if (meets) kernel.start = whole(end);
+    if (!meets) continue;
+    if (end > ~u64{0} - kLargeBytes - kernel.bytes) {
+      throw ShapeError("the guest's kernel needs " + std::to_string(kernel.bytes) +
+                       " bytes above guest.memory, but there is a device up to the end of all "
+                       "addresses");
+    }
+    kernel.start = whole(end);
   }
   return kernel;
 }
@@ -167,13 +173,13 @@ models::Task<GuestOutcome> Guest::stock_tables(u32 core, Meter& charges) {
     const FaultOutcome backed = co_await zero_frame(core, next_table_, charges);
     if (backed == FaultOutcome::OutOfMemory) co_return GuestOutcome::Failed;
     if (!resolved(backed)) co_return GuestOutcome::TakenAway;
+    if (!tables_.is_backed(next_table_)) co_return GuestOutcome::Stale;
     tables_.stock(next_table_);
     next_table_ = next_table_ + kFrameBytes;
     ++counts_.table_frames;
   }
   co_return GuestOutcome::Mapped;
 }
-    if (!tables_.is_backed(next_table_)) co_return GuestOutcome::Stale;
 
 // Through the direct map. What the hypervisor does not resolve stays as it is.
 models::Task<FaultOutcome> Guest::zero_frame(u32 core, Gpa frame, Meter& charges) {
