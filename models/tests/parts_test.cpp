@@ -13,6 +13,7 @@
 #include <fstream>
 #include <list>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <random>
 
 #include "fence_names.hpp"
@@ -416,6 +417,27 @@ TEST(Presets, ErrorsNameThePlaceAndHelp) {
                              R"("replacement": ["lru", "guess"], "replacment": 1}]}}})"),
             "mine.json: tlb.data.arrays[0].replacment is unknown; did you mean \"replacement\"?");
   EXPECT_THAT(complaint("{"), testing::StartsWith("mine.json: [json.exception"));
+}
+
+// `simple`, with two arrays of the data TLB for pages of these sizes.
+std::string simple_with_sizes(const std::string& one, const std::string& other) {
+  nlohmann::json machine = nlohmann::json::parse(std::ifstream(NESTWALK_PRESETS "/simple.json"));
+  nlohmann::json& arrays = machine["tlb"]["data"]["arrays"];
+  arrays = {arrays[0], arrays[0]};
+  arrays[0]["sizes"][0] = nlohmann::json::parse(one);
+  arrays[1]["sizes"][0] = nlohmann::json::parse(other);
+  return machine.dump();
+}
+
+// Eight fit: what both arrays have is one size.
+TEST(Presets, HaveAtMostEightSizesInOneStructure) {
+  const std::string four = R"(["4K", "16K", "64K", "2M"])";
+  const Preset preset =
+      parse_preset(simple_with_sizes(four, R"(["2M", "32M", "512M", "1G", "64G"])"), "mine.json");
+  const TranslationCache<int> built(preset.shape.mmu.data_tlb);
+  EXPECT_EQ(built.held_shift(36), 36);
+  EXPECT_EQ(complaint(simple_with_sizes(four, R"(["32M", "512M", "1G", "64G", "512G"])")),
+            "mine.json: tlb.data.arrays have 9 sizes together, and a structure at most 8");
 }
 
 // Of `simple`, with prices for some operations.

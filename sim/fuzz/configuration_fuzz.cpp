@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // libFuzzer's target for configurations, generated from their schema: what `run --config` reads, up
-// to what is simulated.
+// to what is simulated; and the machine of what is accepted, with one entry in each structure.
 
 #include "configuration.hpp"
 
@@ -10,6 +10,7 @@
 #include "command_line.hpp"
 #include "memory_file.hpp"
 #include "nestwalk/machines/preset.hpp"
+#include "nestwalk/models/machine.hpp"
 #include "nestwalk/software/host_space.hpp"
 #include "schema.hpp"
 
@@ -47,6 +48,21 @@ bool makes_sense(Work&& work) {
   return false;
 }
 
+// How large structures are does not decide whether they can be built, but how long that takes.
+void build(models::MachineShape shape) {
+  models::WalkerShape& walker = shape.mmu.walker;
+  for (models::CacheShape* const each :
+       {&shape.mmu.fetch_tlb, &shape.mmu.data_tlb, &shape.mmu.second_tlb, &walker.guest_walk_cache,
+        &walker.nested_walk_cache, &walker.nested_tlb}) {
+    for (models::ArrayShape& array : each->arrays) array.sets = array.ways = 1;
+  }
+  for (auto* const each : {&shape.l1i, &shape.l1d, &shape.l2, &shape.l3}) {
+    if (*each) (*each)->sets = (*each)->ways = 1;
+  }
+  shape.cores = 1;
+  (void)models::Machine(shape, addrspace::kGiB);
+}
+
 }  // namespace
 }  // namespace nestwalk::sim
 
@@ -59,7 +75,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!makes_sense([&] { merged.merge_file(kFile.name()); })) return 0;
   for (const auto& header : headers()) {
     Configuration configuration = merged;
-    (void)makes_sense([&] { (void)configuration.resolve({header, header}); });
+    RunShape shape;
+    if (makes_sense([&] { shape = configuration.resolve({header, header}); })) build(shape.machine);
   }
   return 0;
 }

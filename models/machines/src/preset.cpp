@@ -4,6 +4,7 @@
 #include "nestwalk/machines/preset.hpp"
 
 #include <filesystem>
+#include <set>
 
 #include "nestwalk/machines/extensions.hpp"
 #include "nestwalk/models/json.hpp"
@@ -33,7 +34,16 @@ ArrayShape read_array(PresetReader in) {
 CacheShape read_translations(PresetReader in) {
   CacheShape shape;
   shape.latency_cycles = in.number("latency_cycles", 0, 1000);
-  for (PresetReader& array : in.objects("arrays")) shape.arrays.push_back(read_array(array));
+  std::set<u8> sizes;
+  for (PresetReader& array : in.objects("arrays")) {
+    shape.arrays.push_back(read_array(array));
+    sizes.insert(shape.arrays.back().shifts.begin(), shape.arrays.back().shifts.end());
+  }
+  if (sizes.size() > CacheShape::kMostSizes) {
+    in.fail("arrays", "have " + std::to_string(sizes.size()) +
+                          " sizes together, and a structure at most " +
+                          std::to_string(CacheShape::kMostSizes));
+  }
   in.finish();
   return shape;
 }

@@ -40,6 +40,7 @@ class PresetReader {
   std::vector<PresetReader> objects(const char* key);
   /// Call at the end: complains about keys that nobody asked for.
   void finish() const;
+  [[noreturn]] void fail(const std::string& key, const std::string& what) const;
 
   static Json schema_of_sources();
 
@@ -47,7 +48,6 @@ class PresetReader {
   const Json& claim(const char* key);
   const Json& sourced(const char* key);
   std::string path_of(const std::string& key) const;
-  [[noreturn]] void fail(const std::string& key, const std::string& what) const;
   Json& described(const char* key);
   void describe(const char* key, const Json& value);
   static Json pair_of(const Json& value);

@@ -22,6 +22,8 @@ struct ArrayShape {
 };
 
 struct CacheShape {
+  static constexpr std::size_t kMostSizes = 8;  ///< that differ, of all arrays
+
   std::vector<ArrayShape> arrays;
   u32 latency_cycles = 0;
   bool present() const { return !arrays.empty(); }
@@ -170,7 +172,9 @@ class TranslationCache {
     for (const Size& size : sizes_) {
       if (size.shift == shift) return;
     }
-    check(sizes_.size() < 1u << kCodeBits, "translation cache", "at most eight sizes", 0, shift);
+    static_assert(CacheShape::kMostSizes == 1u << kCodeBits);
+    check(sizes_.size() < CacheShape::kMostSizes, "translation cache", "at most eight sizes", 0,
+          shift);
     const u8 code = static_cast<u8>(sizes_.size());
     sizes_.push_back({&array, ~addrspace::low_mask(shift), u64{code} << kTagBits, 0, shift, code});
   }
