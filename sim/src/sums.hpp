@@ -14,8 +14,8 @@ namespace nestwalk::sim {
 using models::Json;
 
 /// Of the document of stats.json, the first thing that cannot be: "latency.p50 is 9, more than
-/// latency.max, 3". What it lacks, as an older version may, is not judged, unless every version says
-/// it.
+/// latency.max, 3". What it lacks, as an older version may, is not judged, unless every version
+/// says it.
 std::optional<std::string> contradiction_of(const Json& stats);
 
 }  // namespace nestwalk::sim
