@@ -16,7 +16,6 @@
 namespace nestwalk::addrspace {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 using Fences = std::vector<Fence>;

@@ -15,7 +15,6 @@
 namespace nestwalk::addrspace {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Not;
 

@@ -20,6 +20,7 @@ Made lru(u32 ways, u64) {
 Made tree_plru(u32 ways, u64) { return std::make_unique<TreePlru>(ways); }
 Made random(u32 ways, u64 seed) { return std::make_unique<RandomReplacement>(ways, seed); }
 
+/// A row of one's own goes above.
 constexpr const ReplacementKind::Row* kAll[] = {&kLru, &kTreePlru, &kRandom};
 
 }  // namespace

@@ -400,6 +400,16 @@ TEST_F(LikeAnother, ErrorsNameTheFileThatHasThem) {
   EXPECT_EQ(error_of(folder_ + "/a.json"), "b.json: is not an object");
 }
 
+// An instruction set may have several; a preset that names none has the first.
+TEST(Presets, NameAnExtensionOfTheirArchitecture) {
+  nlohmann::json machine = nlohmann::json::parse(std::ifstream(NESTWALK_PRESETS "/simple.json"));
+  EXPECT_EQ(parse_preset(machine.dump(), "mine.json").shape.extension, &kVmx);
+  machine["extension"] = {"vmx", "guess"};
+  EXPECT_EQ(parse_preset(machine.dump(), "mine.json").shape.extension, &kVmx);
+  machine["extension"] = {"hext", "guess"};
+  EXPECT_EQ(complaint(machine.dump()), "mine.json: extension is \"hext\", not one of vmx");
+}
+
 TEST(Presets, ErrorsNameThePlaceAndHelp) {
   const std::string head =
       R"({"name": "a", "about": "b", "architecture": ["x86-64", "guess"], "cores": [1, "guess"],)"

@@ -135,9 +135,11 @@ class RulesReader {
   std::vector<std::string> changes_;
 };
 
-/// Rules are by architecture.
+/// Rules are by architecture: those of the extension that it has had first. Others have their name.
 const char* key_of(const models::Extension& extension) {
-  return to_string(extension.isa->architecture);
+  const addrspace::Architecture architecture = extension.isa->architecture;
+  const bool first = &models::extension_of(architecture) == &extension;
+  return first ? to_string(architecture) : extension.name;
 }
 
 bool flag(const Json& json, const char* key, bool standard, const std::string& where) {

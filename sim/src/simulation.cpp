@@ -9,7 +9,6 @@
 
 namespace nestwalk::sim {
 
-using addrspace::Architecture;
 using addrspace::u16;
 using addrspace::u32;
 using addrspace::u64;

@@ -42,6 +42,7 @@ traces::Architecture architecture_of(const std::string& name) {
   std::string known;
   for (const models::Extension* each : models::extensions()) {
     const traces::Architecture value = each->isa->architecture;
+    if (&models::extension_of(value) != each) continue;
     if (name == to_string(value)) return value;
     known.append(known.empty() ? "" : ", ").append(to_string(value));
   }

@@ -17,7 +17,6 @@ namespace nestwalk::sim {
 namespace {
 
 using namespace traces;
-using testing::HasSubstr;
 using Entries = std::map<u64, u64>;  // of page tables, by address
 using Registers = std::vector<std::pair<std::string, u64>>;
 

@@ -69,7 +69,11 @@ StageRoots with_root(StageRoots roots, u64 root) {
   return roots;
 }
 
-bool replaces_space(std::string_view register_name) { return register_name == "satp"; }
+bool replaces_space(std::string_view register_name) {
+  const auto isas = traced_isas();
+  return std::any_of(isas.begin(), isas.end(),
+                     [&](const TracedIsa* each) { return each->replaces_space == register_name; });
+}
 
 std::optional<TableRoot> host_root(Architecture architecture, const Registers& registers) {
   return traced(architecture).host_root(registers);

@@ -87,11 +87,12 @@ const Attempts::Attempt* Attempts::shifted(const Group& group, const Obligation&
 }
 
 const FenceRequest* Attempts::before(const Obligation& obligation, u64 since, const Vm& vm) const {
-  const FenceRequest* found = nullptr;
+  const Attempt* found = nullptr;
   const auto consider = [&](const Attempt& attempt) {
     if (attempt.order < since || attempt.order > obligation.order) return;
-    if (attempt.processor != obligation.when.processor || found != nullptr) return;
-    if ((effect_of(attempt.request, obligation, vm).parts & kNested) != 0) found = &attempt.request;
+    if (attempt.processor != obligation.when.processor) return;
+    if (found != nullptr && found->order < attempt.order) return;
+    if ((effect_of(attempt.request, obligation, vm).parts & kNested) != 0) found = &attempt;
   };
   for_each_group(vm, [&](const Group& group) {
     group.by_address.for_each(obligation.start, obligation.bytes, consider, kMostLooks);
@@ -103,7 +104,7 @@ const FenceRequest* Attempts::before(const Obligation& obligation, u64 since, co
       if (at != attempts->end() && row_of((*at)->request).by == By::Nothing) consider(**at);
     }
   });
-  return found;
+  return found == nullptr ? nullptr : &found->request;
 }
 
 }  // namespace nestwalk::checker

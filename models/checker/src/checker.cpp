@@ -394,7 +394,7 @@ bool Checker::meet(u32 processor, const FenceRequest& request) {
   const bool by_tag = row.has(fence::kRoot) || row.has(fence::kVmid);
   const u64 tag = row.has(fence::kRoot) ? models::root_of(request.root) : request.vmid;
   Agenda* const agenda = by_tag ? agendas_->with(look, tag) : &agendas_->all(look);
-  const u64 who = u64{processor} | key_of(request.op) << 8;
+  const u64 who = key_of(request.op) + processor;
   if (agenda != nullptr) {
     agenda->for_each_new(who, [&](Obligation& each) {
       if (has_tag(request, vm_of(each))) met_.push_back(&each);

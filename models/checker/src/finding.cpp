@@ -100,8 +100,8 @@ std::string describe(const models::FenceRequest& fence) {
   };
   if (row.has(models::fence::kRoot)) add("EPTP ", hex(fence.root));
   if (row.by == models::By::GuestPhysical) add("GPA ", hex(fence.address));
-  const bool el2 = row.structures == 0 && row.operand == addrspace::FenceOperand::Va;
-  if (row.by == models::By::Virtual || el2) add("VA ", hex(fence.address));
+  const bool takes_va = row.operand == addrspace::FenceOperand::Va;  // of EL2's regime, too
+  if (row.by == models::By::Virtual || takes_va) add("VA ", hex(fence.address));
   if (fence.bytes > 1) add("", size_text(fence.bytes));
   if (row.has(models::fence::kVmid)) add("VMID ", std::to_string(fence.vmid));
   return what.empty() ? text : text + what + ")";

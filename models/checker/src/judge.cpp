@@ -14,7 +14,6 @@
 
 namespace nestwalk::checker {
 
-using addrspace::Architecture;
 using models::By;
 using models::FenceRow;
 using models::StageRules;

@@ -396,9 +396,7 @@ void LogReader::vm(Line& line, const Moment& when, Events& events) {
     } else if (word == "dirty") {
       machine.hardware_dirty = true;
     } else if (word == extension->log_flag) {
-      vm.caches_no_invalid = word == "svvptc";
-      vm.invept_single = word != "no-single";
-      vm.operand_tag = word == "ns" ? u64{1} << 63 : 0;
+      static_cast<models::VmTraits&>(vm) = extension->flagged;
     } else {
       const std::string sized =
           row->size_key == nullptr ? "" : std::string(row->size_key).append("=, ");

@@ -104,8 +104,9 @@ bool has_tag(const models::FenceRequest& request, const Vm& vm);
 inline constexpr unsigned kWrongShifts[] = {2, 10, 12};
 bool is_unshifted(const models::FenceRequest& request, const Obligation& obligation);
 
-/// No two operations have the same.
+/// No two operations have the same; nor with the number of a processor added.
 inline u64 key_of(models::FenceOp op) { return reinterpret_cast<std::uintptr_t>(op.row()); }
+static_assert(sizeof(models::FenceRow) >= kMostProcessors);
 
 inline const models::FenceRow& row_of(const models::FenceRequest& request) { return *request.op; }
 

@@ -3,6 +3,9 @@
 
 #include "nestwalk/machines/extensions.hpp"
 
+#include <algorithm>
+#include <iterator>
+
 #include "nestwalk/models/check.hpp"
 
 namespace nestwalk::models {
@@ -15,11 +18,12 @@ constexpr const Extension* kExtensions[] = {&kVmx, &kStage2, &kHext};
 std::span<const Extension* const> extensions() { return kExtensions; }
 
 const Extension& extension_of(Architecture architecture) {
-  const Extension* found = nullptr;
-  for (const Extension* each : kExtensions) {
-    if (found == nullptr && each->isa->architecture == architecture) found = each;
-  }
-  return *found;
+  const auto found = std::find_if(std::begin(kExtensions), std::end(kExtensions), [&](auto* each) {
+    return each->isa->architecture == architecture;
+  });
+  check(found != std::end(kExtensions), "extensions", "one of each architecture", 0,
+        static_cast<u64>(architecture));
+  return **found;
 }
 
 const Isa& isa_of(Architecture architecture) { return *extension_of(architecture).isa; }

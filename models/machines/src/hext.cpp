@@ -162,6 +162,7 @@ constinit const Extension kHext = {
     .vmid_bits = kVmidBits,
     .log_formats = kLogFormats,
     .log_flag = "svvptc",
+    .flagged = {.caches_no_invalid = true},
     .may_differ = may_differ,
     .register_note = ", the hgatp of this VM",
 };

@@ -152,13 +152,28 @@ SoftwareShape read_software(PresetReader in) {
   return software;
 }
 
+/// The first that its architecture has, or the one that is named.
+const Extension& read_extension(PresetReader& in) {
+  std::vector<const char*> architectures;
+  for (const Extension* each : extensions()) {
+    if (&extension_of(each->isa->architecture) == each) architectures.push_back(each->isa->name);
+  }
+  const std::string architecture = architectures[in.choice("architecture", architectures)];
+  std::vector<const Extension*> known;
+  for (const Extension* each : extensions()) {
+    if (architecture == each->isa->name || in.describes()) known.push_back(each);
+  }
+  if (!in.has("extension")) return *known.front();
+  std::vector<const char*> names;
+  for (const Extension* each : known) names.push_back(each->name);
+  return *known[in.choice("extension", names)];
+}
+
 MachineShape read_machine(PresetReader in) {
   MachineShape shape;
   shape.name = in.text("name");
   shape.about = in.text("about");
-  std::vector<const char*> architectures;
-  for (const Extension* each : extensions()) architectures.push_back(each->isa->name);
-  shape.extension = extensions()[in.choice("architecture", architectures)];
+  shape.extension = &read_extension(in);
   shape.cores = in.number("cores", 1, 1024);
   read_tlbs(in.object("tlb"), shape.mmu);
   read_walker(in.object("walker"), shape);

@@ -183,6 +183,7 @@ constinit const Extension kStage2 = {
     .vmid_bits = 16,
     .log_formats = kLogFormats,
     .log_flag = "ns",
+    .flagged = {.operand_tag = u64{1} << 63},
     .may_differ = may_differ,
     .register_note = " or another VTTBR_EL2 of this VM",
 };

@@ -125,6 +125,7 @@ constinit const Extension kVmx = {
     .vmid_bits = 16,
     .log_formats = kLogFormats,
     .log_flag = "no-single",
+    .flagged = {.invept_single = false},
     .may_differ = may_differ,
     .register_note = " or another EPTP of this VM",
 };

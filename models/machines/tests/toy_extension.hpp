@@ -147,6 +147,7 @@ inline constinit const models::Extension kToy = {
     .vmid_bits = 16,
     .log_formats = kLogFormats,
     .log_flag = "toy-flag",
+    .flagged = {},
     .may_differ = [](u64 difference, bool) { return difference == 0; },
     .register_note = ", the toy's",
 };

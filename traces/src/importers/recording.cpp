@@ -13,7 +13,6 @@
 #include <unordered_map>
 
 #include "importers/input.hpp"
-#include "importers/recording_fences.hpp"
 #include "importers/recording_stream.hpp"
 #include "isa/isa.hpp"
 #include "nestwalk/traces/recorded_tables.hpp"

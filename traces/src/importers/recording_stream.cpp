@@ -187,4 +187,13 @@ void StreamReader::read_access(ByteReader& from, u8 tag, u64 instructions, RawAc
   access.physical = frame == 0 ? 0 : ((frame - 1) >> 1) << kPageShift | (last & (kPageBytes - 1));
 }
 
+Operand take_operand(ByteReader& from) {
+  Operand operand;
+  const u8 state = from.take<u8>("the state of an operand");
+  from.check_below(state, 3, "the state of an operand");
+  operand.state = static_cast<Operand::State>(state);
+  if (operand.exact()) operand.value = from.take_varint("an operand");
+  return operand;
+}
+
 }  // namespace nestwalk::traces::recording

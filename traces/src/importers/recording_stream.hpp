@@ -28,6 +28,17 @@ struct StreamHeader {
   u64 memory_bytes = 0;
 };
 
+/// Of an instruction, as the stream has it.
+struct Operand {
+  enum class State : u8 { Absent, Exact, Lost };
+  State state = State::Absent;
+  u64 value = 0;
+
+  bool exact() const { return state == State::Exact; }
+  bool lost() const { return state == State::Lost; }
+};
+Operand take_operand(ByteReader& from);
+
 struct RawAccess {
   u64 instructions = 0;  ///< since the vCPU's last record
   u64 address = 0;

@@ -3,6 +3,10 @@
 
 #include "isa/isa.hpp"
 
+#include <algorithm>
+#include <cstdlib>
+#include <iterator>
+
 namespace nestwalk::traces {
 namespace {
 
@@ -13,11 +17,10 @@ constexpr const TracedIsa* kIsas[] = {&kTracedX86_64, &kTracedAArch64, &kTracedR
 std::span<const TracedIsa* const> traced_isas() { return kIsas; }
 
 const TracedIsa& traced(Architecture architecture) {
-  const TracedIsa* found = kIsas[0];
-  for (const TracedIsa* each : kIsas) {
-    if (each->architecture == architecture) found = each;
-  }
-  return *found;
+  const auto found = std::find_if(std::begin(kIsas), std::end(kIsas),
+                                  [&](auto* each) { return each->architecture == architecture; });
+  if (found == std::end(kIsas)) std::abort();  // every architecture has a row
+  return **found;
 }
 
 }  // namespace nestwalk::traces

@@ -1,14 +1,16 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// What depends on the architecture in traces and recordings: one row each.
+// What registers and codes of each architecture mean, in traces and recordings: one row each. Which
+// writes of control registers switch or flush an address space is in the importer of recordings,
+// by the registers' names.
 #pragma once
 
 #include <span>
 #include <string_view>
 #include <unordered_map>
 
-#include "importers/recording_fences.hpp"
+#include "importers/recording_stream.hpp"
 #include "nestwalk/traces/recorded_tables.hpp"
 
 namespace nestwalk::traces {
@@ -31,10 +33,16 @@ struct TracedIsa {
   std::optional<TableRoot> (*host_root)(const Registers&);
   AddressSpaceTag (*space)(const Registers&);  ///< that the guest is in
 
+  /// A register that says, written as a whole, all that a space record says; empty: none.
+  std::string_view replaces_space;
+
   // Recordings: numbers of STREAM.md.
   u64 (*vmid)(const Registers&);
+  /// The fence of the guest's first stage that an instruction is; nothing for those that only order
+  /// or are the hypervisor's. `asid` is the current one, which some imply.
   std::optional<GuestFence> (*fence)(u64 code, const recording::Operand& first,
                                      const recording::Operand& second, u64 asid);
+  /// What does not follow from the state is 0.
   VmExit (*exit)(const std::unordered_map<u64, u64>& state);
 };
 

@@ -84,6 +84,7 @@ constinit const TracedIsa kTracedRiscV64 = {
     .guest_roots = guest_roots,
     .host_root = host_root,
     .space = space,
+    .replaces_space = "satp",
     .vmid = vmid,
     .fence = fence_of,
     .exit = exit_of,

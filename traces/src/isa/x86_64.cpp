@@ -83,6 +83,7 @@ constinit const TracedIsa kTracedX86_64 = {
     .guest_roots = guest_roots,
     .host_root = host_root,
     .space = space,
+    .replaces_space = "",
     .vmid = vmid,
     .fence = fence_of,
     .exit = exit_of,

@@ -10,7 +10,7 @@
 
 namespace nestwalk::addrspace {
 
-/// What an instruction is told, and how.
+/// What an instruction takes.
 enum class FenceOperand : u8 {
   None,
   Root,        ///< the root register
@@ -67,6 +67,13 @@ inline constexpr u16 kAsidAlone = kVmid | kAsid;
 
 }  // namespace fence
 
+/// Makes what holds it uncopyable: the address of a row is its identity.
+struct Unique {
+  constexpr Unique() = default;
+  Unique(const Unique&) = delete;
+  Unique& operator=(const Unique&) = delete;
+};
+
 /// Operations that take the same time: a key of presets.
 struct FenceCost {
   enum class Like : u8 {
@@ -76,13 +83,7 @@ struct FenceCost {
   };
   const char* name;
   Like like;  ///< where a preset says nothing of its own
-};
-
-/// Makes an aggregate one of its kind: a copy of a row would be another operation.
-struct Unique {
-  constexpr Unique() = default;
-  Unique(const Unique&) = delete;
-  Unique& operator=(const Unique&) = delete;
+  [[no_unique_address]] Unique unique{};
 };
 
 struct FenceRow {

@@ -2,8 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // What depends on the machine's instruction set and on its virtualization extension: one row of
-// data for each. Nobody else asks which of them it is; who adds one fills a row
-// (models/machines/).
+// data for each (models/machines/). Other code reads the rows, and compares no architectures.
 #pragma once
 
 #include <functional>
@@ -169,9 +168,11 @@ struct LogFormat {
 
 using Words = std::vector<std::string>;
 
-/// Whoever takes fences, one after the other; it outlives this.
+/// A reference to a function that takes fences: valid as long as the function is there.
 class FenceSink {
  public:
+  template <class Take>
+  explicit FenceSink(const Take&&) = delete;
   template <class Take>
   explicit FenceSink(const Take& take)
       : to_(&take), call_([](const void* to, const addrspace::Fence& fence) {
@@ -182,6 +183,15 @@ class FenceSink {
  private:
   const void* to_;
   void (*call_)(const void*, const addrspace::Fence&);
+};
+
+/// What differs between VMs of one extension, as far as fences depend on it.
+struct VmTraits {
+  bool caches_no_invalid = false;  ///< RISC-V Svvptc: an invalid entry is not cached for long
+  bool invept_single = true;       ///< x86: INVEPT of one context exists
+  /// AArch64: what IPA operands have besides the IPA: bit 63 (NS) where Secure EL2 serves VMs in
+  /// the Non-secure IPA space.
+  u64 operand_tag = 0;
 };
 
 /// A virtualization extension.
@@ -228,7 +238,8 @@ struct Extension {
   u64 accessed_flag, dirty_flag;  ///< of second-stage entries, where the hardware sets them
   unsigned vmid_bits;
   std::span<const LogFormat> log_formats;
-  const char* log_flag;  ///< a property of VMs that it alone has
+  const char* log_flag;  ///< a property of VMs in logs that it alone has
+  VmTraits flagged;      ///< the traits of VMs that have it
   /// How a root register may differ from the engine's, and still be this VM's.
   bool (*may_differ)(u64 difference, bool hardware_dirty);
   const char* register_note;  ///< after the value that was expected

@@ -18,7 +18,7 @@ using addrspace::FenceOrder;
 using addrspace::FenceRow;
 
 struct FenceRequest {
-  FenceOp op{};         ///< none: nothing was issued
+  FenceOp op{};         ///< none: nothing was issued, and nothing may be with this
   u64 root = 0;         ///< INVEPT: EPTP
   u16 vmid = 0;         ///< VMID or VPID, the current one where the operation names none
   u16 asid = 0;         ///< ASID or PCID, likewise

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// How the entries of one set take turns. A policy is one file in replacement/, and one line in
-// replacement.cpp's list. What it remembers of a set is some words
+// How the entries of one set take turns. A policy is one file in replacement/, and its row in
+// replacement.cpp. What it remembers of a set is some words
 // that lie beside the keys of the set; the lowest bits of the first one are the way that was used
 // last, whatever the policy.
 #pragma once
@@ -38,12 +38,12 @@ class Replacement {
   u32 latest_mask_;
 };
 
-/// `seed` is for those that draw lots.
 /// One of the policies that there are.
 class ReplacementKind {
  public:
   struct Row {
     const char* name;  ///< in presets
+    /// `seed` is for those that draw lots.
     std::unique_ptr<Replacement> (*make)(u32 ways, u64 seed);
   };
   static const ReplacementKind Lru, TreePlru, Random;
@@ -59,6 +59,7 @@ class ReplacementKind {
   const Row* row_;
 };
 
+/// Those that code names: no other needs a line here.
 extern const ReplacementKind::Row kLru, kTreePlru, kRandom;
 inline constexpr ReplacementKind ReplacementKind::Lru{kLru};
 inline constexpr ReplacementKind ReplacementKind::TreePlru{kTreePlru};

@@ -63,7 +63,7 @@ inline constexpr FenceRow kInvlpg{
     .scope = fence::kHost | fence::kAsid | fence::kGlobals | fence::kForChanges,
     .by = By::Virtual,
     .own_title = "invlpg (host)"};
-/// CR3 written with the value that it has, likewise.
+/// CR3 written with the value that it has: of VPID 0, too.
 inline constexpr FenceRow kMovCr3{.name = "mov cr3",
                                   .cost = &x86_64::kMovCr3Cost,
                                   .structures = fence::kFirst,

@@ -29,19 +29,13 @@ struct Moment {
 
 /// A guest's second stage. Nothing of it has been walked before it is created; what was stored into
 /// its tables before, it finds there.
-struct Vm {
+struct Vm : models::VmTraits {
   u32 id = 0;              ///< chosen by who feeds, used once
   u16 vmid = 0;            ///< VMID or VPID; x86: 0 without one
   u64 root_register = 0;   ///< x86: the EPTP
   models::Stage nested{};  ///< `format` outlives the checker
   /// Bit n: processor n may run it without that being told; until it is told of once.
   u64 processors = 0;
-  /// RISC-V Svvptc: an invalid entry is not cached for long.
-  bool caches_no_invalid = false;
-  bool invept_single = true;  ///< x86: INVEPT of one context exists
-  /// AArch64: what IPA operands have besides the IPA: bit 63 (NS) where Secure EL2 serves VMs in
-  /// the Non-secure IPA space.
-  u64 operand_tag = 0;
 };
 
 /// AArch64. The fences of the other architectures order what they have to by themselves.
