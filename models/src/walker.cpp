@@ -496,8 +496,10 @@ bool Walker::data_is_known(Walk& walk) {
   result.nested = nested_rights(walk, walk.nested.rights);
   result.nested_shift = walk.nested.leaf_shift;
   result.held_shift = std::min(result.guest_shift, result.nested_shift);
-  result.memory =
-      combine(walk.request.regime->nested.format->extension(), result.memory, walk.nested.memory);
+  const Stage& nested = walk.request.regime->nested;
+  if (nested.on()) {
+    result.memory = combine(nested.format->extension(), result.memory, walk.nested.memory);
+  }
   result.dirty = result.dirty && walk.nested.dirty;
   const u64 host = walk.nested.host + (walk.nested_input & low_mask(walk.nested.leaf_shift));
   hierarchy_.prefetch(path_, Hpa(host));  // whoever asks will most likely go on to the data
