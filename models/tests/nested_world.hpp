@@ -93,9 +93,10 @@ class NestedWorld : public Actor {
       }
     }
   }
-  void map_guest(u64 at, u64 to, unsigned level, Access access = kRwx | kUser) {
+  void map_guest(u64 at, u64 to, unsigned level, Access access = kRwx | kUser,
+                 MemoryType type = MemoryType::WriteBack) {
     const u64 bytes = guest.geometry().leaf_bytes(level);
-    const Result<void> mapped = guest.map(Gva(at), Gpa(to), bytes, {access});
+    const Result<void> mapped = guest.map(Gva(at), Gpa(to), bytes, {access, type});
     check(mapped.ok(), "test", "a guest mapping", 0, at);
   }
 

@@ -245,6 +245,11 @@ void check_single_stages(const Geometry& guest, const Geometry& nested) {
   world.walk(guest.page_bytes());
   EXPECT_FALSE(world.fault);
   EXPECT_EQ(world.record.count, guest.levels);
+  // Its memory type is the guest's own: there is no other to combine it with.
+  world.map_guest(2 * guest.page_bytes(), 2 * kGiB, 0, kRead | kUser, MemoryType::Uncached);
+  world.walk(2 * guest.page_bytes());
+  EXPECT_FALSE(world.fault);
+  EXPECT_EQ(world.translation.memory, MemoryType::Uncached);
   world.regime = both;
   world.regime.guest = {};
   world.walk(2 * kGiB);
