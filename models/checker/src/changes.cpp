@@ -138,7 +138,7 @@ void Checker::changed(const Moment& when, u32 vm, const Found& old, const Found&
     open(when, vm, old, now, Change::MadeValid);
     if (after.kind != EntryKind::Table) return;
     // Where invalid entries are cached, a fence for each of the new leaves is not too much.
-    if (demand_of(tables_.vm(vm).nested.format->extension(), Change::MadeValid).need !=
+    if (tables_.vm(vm).nested.format->extension().demands.of(Change::MadeValid).need !=
         Need::Tolerable) {
       return;
     }
@@ -154,7 +154,7 @@ void Checker::changed(const Moment& when, u32 vm, const Found& old, const Found&
 void Checker::open(const Moment& when, u32 vm, const Found& old, const Found& now, Change change) {
   const Vm& guest = tables_.vm(vm);
   const models::Extension& extension = guest.nested.format->extension();
-  const Demand& demand = demand_of(extension, change);
+  const Demand& demand = extension.demands.of(change);
   if (demand.need == Need::Nothing) return;
   const bool made_valid = change == Change::MadeValid;
   if (made_valid && demand.need == Need::Tolerable && guest.caches_no_invalid) return;

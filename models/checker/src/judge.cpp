@@ -254,7 +254,7 @@ Finding Checker::finding_of(const Obligation& obligation, Failure failure, u64 p
   if (obligation.closest_fence.op) {
     finding.issued = describe(obligation.closest_fence);
   }
-  finding.demand = &demand_of(format.extension(), obligation.change);
+  finding.demand = &format.extension().demands.of(obligation.change);
   return finding;
 }
 

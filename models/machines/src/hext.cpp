@@ -38,21 +38,20 @@ constexpr const char* kLazyGvma =
     "HFENCE.GVMA for the address, on the hart that faults (of new entries: none with Svvptc)";
 constexpr const char* kLazy = "Supervisor Memory-Management Fence Instruction";
 
-constexpr Demand kDemands[] = {
-    {Need::Nothing, false, "nothing", kSpec, kHfence},                          // None
-    {Need::Tolerable, false, kLazyGvma, kSpec, kLazy},                          // MadeValid
-    {Need::Tolerable, false, kLazyGvma, kSpec, kLazy},                          // MorePermission
-    {Need::Fence, false, kGvma, kSpec, kHfence},                                // LessPermission
-    {Need::Fence, false, kGvma, kSpec, kHfence},                                // Unmapped
-    {Need::Fence, false, kGvma, kSpec, kHfence},                                // Moved
-    {Need::Fence, false, kGvma, kSpec, kHfence},                                // MemoryType
-    {Need::Fence, false, kGvma, kSpec, kHfence},                                // Cleaned
-    {Need::Tolerable, false, "nothing while both say the same", kSpec, kLazy},  // Resized
-    {Need::Fence, false, "HFENCE.GVMA with rs1 = x0: by address, leaves only", kSpec,
-     kHfence},                                                                            // Table
-    {Need::Fence, false, "HFENCE.GVMA x0, vmid and HFENCE.VVMA x0, x0", kSpec, kHfence},  // Retired
+constexpr Demands kDemands = {
+    .none = {Need::Nothing, false, "nothing", kSpec, kHfence},
+    .made_valid = {Need::Tolerable, false, kLazyGvma, kSpec, kLazy},
+    .more_permission = {Need::Tolerable, false, kLazyGvma, kSpec, kLazy},
+    .less_permission = {Need::Fence, false, kGvma, kSpec, kHfence},
+    .unmapped = {Need::Fence, false, kGvma, kSpec, kHfence},
+    .moved = {Need::Fence, false, kGvma, kSpec, kHfence},
+    .memory_type = {Need::Fence, false, kGvma, kSpec, kHfence},
+    .cleaned = {Need::Fence, false, kGvma, kSpec, kHfence},
+    .resized = {Need::Tolerable, false, "nothing while both say the same", kSpec, kLazy},
+    .table = {Need::Fence, false, "HFENCE.GVMA with rs1 = x0: by address, leaves only", kSpec,
+              kHfence},
+    .retired = {Need::Fence, false, "HFENCE.GVMA x0, vmid and HFENCE.VVMA x0, x0", kSpec, kHfence},
 };
-static_assert(std::size(kDemands) == kChangeCount);
 
 constexpr unsigned kVmidBits = 14, kAsidBits = 16;
 

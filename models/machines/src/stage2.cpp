@@ -53,24 +53,24 @@ constexpr const char* kBroken =
 constexpr const char* kLocalIpa =
     "on the processor that faults: DSB ISHST; TLBI IPAS2(L)E1; DSB; TLBI VMALLE1; DSB";
 
-constexpr Demand kDemands[] = {
-    {Need::Nothing, false, "nothing", kArm, kTlbMaintenance},  // None
-    {Need::Visible, false, "DSB ISHST: what is invalid is not cached", kArm,
-     kTlbMaintenance},                                                             // MadeValid
-    {Need::Tolerable, false, kLocalIpa, kArm, kTlbMaintenance},                    // MorePermission
-    {Need::Fence, false, kByIpa, kArm, kTlbMaintenance},                           // LessPermission
-    {Need::Fence, false, kByIpa, kArm, kTlbMaintenance},                           // Unmapped
-    {Need::Fence, true, kBroken, kArm, kBreak},                                    // Moved
-    {Need::Fence, true, kBroken, kArm, kBreak},                                    // MemoryType
-    {Need::Fence, false, kByIpa, kArm, "Hardware management of the dirty state"},  // Cleaned
-    {Need::Fence, true, kBroken, kArm, kBreak},                                    // Resized
-    {Need::Fence, true,
-     "DSB ISHST; TLBI IPAS2E1IS (not IPAS2LE1IS) under the table; DSB ISH; TLBI VMALLE1IS; DSB "
-     "ISH (or TLBI VMALLS12E1IS)",
-     kArm, kTlbMaintenance},                                                    // Table
-    {Need::Fence, false, "TLBI VMALLS12E1IS; DSB ISH", kArm, kTlbMaintenance},  // Retired
+constexpr Demands kDemands = {
+    .none = {Need::Nothing, false, "nothing", kArm, kTlbMaintenance},
+    .made_valid = {Need::Visible, false, "DSB ISHST: what is invalid is not cached", kArm,
+                   kTlbMaintenance},
+    .more_permission = {Need::Tolerable, false, kLocalIpa, kArm, kTlbMaintenance},
+    .less_permission = {Need::Fence, false, kByIpa, kArm, kTlbMaintenance},
+    .unmapped = {Need::Fence, false, kByIpa, kArm, kTlbMaintenance},
+    .moved = {Need::Fence, true, kBroken, kArm, kBreak},
+    .memory_type = {Need::Fence, true, kBroken, kArm, kBreak},
+    .cleaned = {Need::Fence, false, kByIpa, kArm, "Hardware management of the dirty state"},
+    .resized = {Need::Fence, true, kBroken, kArm, kBreak},
+    .table =
+        {Need::Fence, true,
+         "DSB ISHST; TLBI IPAS2E1IS (not IPAS2LE1IS) under the table; DSB ISH; TLBI VMALLE1IS; DSB "
+         "ISH (or TLBI VMALLS12E1IS)",
+         kArm, kTlbMaintenance},
+    .retired = {Need::Fence, false, "TLBI VMALLS12E1IS; DSB ISH", kArm, kTlbMaintenance},
 };
-static_assert(std::size(kDemands) == kChangeCount);
 
 bool parse(const Words& words, addrspace::Fence& fence) {
   if (words == Words{"dsb", "st"}) {

@@ -19,23 +19,23 @@ constexpr const char* kInveptUse = "Guidelines for Use of the INVEPT Instruction
 constexpr const char* kCaching = "Caching Translation Information";
 constexpr const char* kInvept = "INVEPT on every processor that ran the VM";
 
-constexpr Demand kDemands[] = {
-    {Need::Nothing, false, "nothing", kSdm, kInveptUse},  // None
-    {Need::Nothing, false, "nothing: what is not present is not cached", kSdm,
-     kCaching},  // MadeValid
-    {Need::Nothing, false, "nothing: an EPT violation removes the entry that caused it", kSdm,
-     kInveptUse},                                                                 // MorePermission
-    {Need::Fence, false, kInvept, kSdm, kInveptUse},                              // LessPermission
-    {Need::Fence, false, kInvept, kSdm, kInveptUse},                              // Unmapped
-    {Need::Fence, false, kInvept, kSdm, kInveptUse},                              // Moved
-    {Need::Fence, false, kInvept, kSdm, kInveptUse},                              // MemoryType
-    {Need::Fence, false, kInvept, kSdm, "Accessed and Dirty Flags for EPT"},      // Cleaned
-    {Need::Tolerable, false, "nothing while both say the same", kSdm, kCaching},  // Resized
-    {Need::Fence, false, kInvept, kSdm, kInveptUse},                              // Table
-    {Need::Fence, false, "INVVPID for the VPID and INVEPT for the root", kSdm,
-     "Guidelines for Use of the INVVPID Instruction"},  // Retired
+constexpr Demands kDemands = {
+    .none = {Need::Nothing, false, "nothing", kSdm, kInveptUse},
+    .made_valid = {Need::Nothing, false, "nothing: what is not present is not cached", kSdm,
+                   kCaching},
+    .more_permission = {Need::Nothing, false,
+                        "nothing: an EPT violation removes the entry that caused it", kSdm,
+                        kInveptUse},
+    .less_permission = {Need::Fence, false, kInvept, kSdm, kInveptUse},
+    .unmapped = {Need::Fence, false, kInvept, kSdm, kInveptUse},
+    .moved = {Need::Fence, false, kInvept, kSdm, kInveptUse},
+    .memory_type = {Need::Fence, false, kInvept, kSdm, kInveptUse},
+    .cleaned = {Need::Fence, false, kInvept, kSdm, "Accessed and Dirty Flags for EPT"},
+    .resized = {Need::Tolerable, false, "nothing while both say the same", kSdm, kCaching},
+    .table = {Need::Fence, false, kInvept, kSdm, kInveptUse},
+    .retired = {Need::Fence, false, "INVVPID for the VPID and INVEPT for the root", kSdm,
+                "Guidelines for Use of the INVVPID Instruction"},
 };
-static_assert(std::size(kDemands) == kChangeCount);
 
 std::size_t operands_of(FenceOperand operand) {
   if (operand == FenceOperand::None) return 0;

@@ -86,11 +86,19 @@ using Need = models::Demand::Need;
 inline constexpr const char* kManual = "the toy's manual";
 inline constexpr models::Demand kNothing{Need::Nothing, false, "nothing", kManual, "Fences"};
 inline constexpr models::Demand kFlush{Need::Fence, false, "TOYFLUSH", kManual, "Fences"};
-inline constexpr models::Demand kDemands[models::kChangeCount] = {
-    kNothing, kNothing, kNothing,
-    kFlush,   kFlush,   kFlush,
-    kFlush,   kFlush,   {Need::Tolerable, false, "nothing", kManual, "Fences"},
-    kFlush,   kFlush};
+inline constexpr models::Demands kDemands = {
+    .none = kNothing,
+    .made_valid = kNothing,
+    .more_permission = kNothing,
+    .less_permission = kFlush,
+    .unmapped = kFlush,
+    .moved = kFlush,
+    .memory_type = kFlush,
+    .cleaned = kFlush,
+    .resized = {Need::Tolerable, false, "nothing", kManual, "Fences"},
+    .table = kFlush,
+    .retired = kFlush,
+};
 
 inline bool parse(const models::Words& words, Fence& fence) {
   for (const FenceOp op : kFences) {

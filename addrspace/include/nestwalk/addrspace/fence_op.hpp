@@ -82,7 +82,7 @@ struct FenceCost {
     Broadcast,  ///< any that broadcasts
   };
   const char* name;
-  Like like;  ///< where a preset says nothing of its own
+  Like like;  ///< which general value holds where a preset has none for this
   [[no_unique_address]] Unique unique{};
 };
 

@@ -91,7 +91,7 @@ struct Isa {
   bool has_halves;          ///< two roots, by the address's upper bits: TTBR1
   bool fences_take_ranges;  ///< one instruction for many pages
   GuestFences guest_fences;
-  std::span<const FenceOp> fences;  ///< those that no extension lists
+  std::span<const FenceOp> fences;  ///< instructions of guests that are in no extension's list
   u16 most_asids;                   ///< that the models' caches can tell apart
   /// The widest guest-physical addresses: of page tables' entries, of HPFAR_EL2, and of RISC-V's
   /// instructions while the guest's own paging is off.
@@ -146,6 +146,40 @@ struct Demand {
   const char* fence;
   const char* manual;
   const char* section;
+};
+
+/// After each change.
+struct Demands {
+  Demand none, made_valid, more_permission, less_permission, unmapped, moved, memory_type, cleaned,
+      resized, table, retired;
+
+  const Demand& of(Change change) const {
+    switch (change) {
+      case Change::None:
+        return none;
+      case Change::MadeValid:
+        return made_valid;
+      case Change::MorePermission:
+        return more_permission;
+      case Change::LessPermission:
+        return less_permission;
+      case Change::Unmapped:
+        return unmapped;
+      case Change::Moved:
+        return moved;
+      case Change::MemoryType:
+        return memory_type;
+      case Change::Cleaned:
+        return cleaned;
+      case Change::Resized:
+        return resized;
+      case Change::Table:
+        return table;
+      case Change::Retired:
+        return retired;
+    }
+    return none;
+  }
 };
 
 /// May a processor that has left a guest walk its tables?
@@ -226,7 +260,7 @@ struct Extension {
                                                      u16 vmid, software::Recording&);
 
   // What the checker judges by.
-  const Demand* demands;          ///< by Change
+  Demands demands;
   bool needs_barriers;            ///< stores, and fences, are waited for by instructions: AArch64
   bool break_before_make;         ///< a valid entry may not become another translation in one store
   bool unaccessed_is_not_cached;  ///< where a clear accessed flag faults
@@ -244,9 +278,5 @@ struct Extension {
   bool (*may_differ)(u64 difference, bool hardware_dirty);
   const char* register_note;  ///< after the value that was expected
 };
-
-inline const Demand& demand_of(const Extension& extension, Change change) {
-  return extension.demands[static_cast<unsigned>(change)];
-}
 
 }  // namespace nestwalk::models

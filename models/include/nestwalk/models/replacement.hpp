@@ -43,7 +43,7 @@ class ReplacementKind {
  public:
   struct Row {
     const char* name;  ///< in presets
-    /// `seed` is for those that draw lots.
+    /// `seed` starts the random numbers of policies that use some.
     std::unique_ptr<Replacement> (*make)(u32 ways, u64 seed);
   };
   static const ReplacementKind Lru, TreePlru, Random;
@@ -59,7 +59,7 @@ class ReplacementKind {
   const Row* row_;
 };
 
-/// Those that code names: no other needs a line here.
+/// The policies that C++ code refers to. Presets find all of them, in the list.
 extern const ReplacementKind::Row kLru, kTreePlru, kRandom;
 inline constexpr ReplacementKind ReplacementKind::Lru{kLru};
 inline constexpr ReplacementKind ReplacementKind::TreePlru{kTreePlru};

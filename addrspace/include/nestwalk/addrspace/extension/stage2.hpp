@@ -55,7 +55,7 @@ inline constexpr TlbiCosts kByAddress{&kAddressCost, &kAddressBroadcastCost};
 inline constexpr TlbiCosts kByRange{&kRangeCost, &kRangeBroadcastCost};
 inline constexpr TlbiCosts kByContext{&kContextCost, &kContextBroadcastCost};
 
-/// Those that a policy's rules may name: never for the outer domain.
+/// Which of the three a policy's rules may name. Never the outer shareable one.
 enum class ForChanges : u8 { No, Inner, InnerAndLocal };
 
 struct TlbiReach {

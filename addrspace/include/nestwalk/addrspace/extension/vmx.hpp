@@ -69,7 +69,7 @@ inline constexpr FenceRow kMovCr3{.name = "mov cr3",
                                   .structures = fence::kFirst,
                                   .scope = fence::kHost | fence::kAsid | fence::kForChanges,
                                   .own_title = "mov cr3 (host)"};
-/// No instruction of its own: entry and exit without a VPID flush VPID 0.
+/// Not an instruction: what VM entries and exits without VPIDs remove.
 inline constexpr FenceRow kEntryWithoutVpid{.name = "vm entry without vpid",
                                             .structures = fence::kFirst,
                                             .scope = fence::kHost | fence::kGlobals};

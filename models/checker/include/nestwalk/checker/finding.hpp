@@ -38,7 +38,6 @@ inline constexpr unsigned kFailureCount = static_cast<unsigned>(Failure::FreedOu
 
 using models::Change;
 using models::Demand;
-using models::demand_of;
 using models::kChangeCount;
 
 enum class Severity : u8 {

@@ -39,7 +39,7 @@ Access table_limits(const F& format, u64 raw, unsigned level) {
 template <class F>
 Access leaf_access(Access access, [[maybe_unused]] u64 raw) {
   if constexpr (requires { F::kUserExecuteNever; }) {
-    // The engine's flags know one execute permission, for whoever the page is meant for.
+    // The engine's flags have one execute permission: the user's of user pages, else the kernel's.
     access = access | kExecute;
     if ((raw & F::kUserExecuteNever) == 0) access = access | kUserMayExecute;
     if ((raw & F::kPrivilegedExecuteNever) == 0) access = access | kKernelMayExecute;
