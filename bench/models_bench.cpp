@@ -10,8 +10,8 @@
 
 #include "full_machine.hpp"
 #include "guest_tables.hpp"
-#include "nestwalk/models/machine.hpp"
-#include "nestwalk/models/player.hpp"
+#include "nestwalk/models/machine/machine.hpp"
+#include "nestwalk/models/machine/player.hpp"
 
 namespace nestwalk::models {
 namespace {

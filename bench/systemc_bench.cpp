@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "guest_tables.hpp"
-#include "nestwalk/models/player.hpp"
+#include "nestwalk/models/machine/player.hpp"
 #include "nestwalk/systemc/platform.hpp"
 
 int sc_main(int, char**) { return 0; }  // the kernel's library wants it

@@ -8,7 +8,7 @@
 #include <initializer_list>
 #include <vector>
 
-#include "nestwalk/models/fence_unit.hpp"
+#include "nestwalk/models/fences/fence_unit.hpp"
 
 namespace nestwalk::models {
 

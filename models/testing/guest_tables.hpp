@@ -9,8 +9,8 @@
 #include "full_machine.hpp"
 #include "nestwalk/addrspace/page_table.hpp"
 #include "nestwalk/machines/entry_format_of.hpp"
-#include "nestwalk/models/board.hpp"
-#include "nestwalk/models/sim_hal.hpp"
+#include "nestwalk/models/machine/board.hpp"
+#include "nestwalk/models/memory/sim_hal.hpp"
 
 namespace nestwalk::models {
 

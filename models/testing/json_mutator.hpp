@@ -12,7 +12,7 @@
 #include <random>
 #include <string>
 
-#include "nestwalk/models/text_file.hpp"
+#include "nestwalk/models/base/text_file.hpp"
 
 extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t most);
 

@@ -15,7 +15,7 @@
 #include "fence_names.hpp"
 #include "naive_report.hpp"
 #include "nested_world.hpp"
-#include "nestwalk/models/fence_unit.hpp"
+#include "nestwalk/models/fences/fence_unit.hpp"
 
 namespace nestwalk::models {
 namespace {

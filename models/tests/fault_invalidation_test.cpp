@@ -11,7 +11,7 @@
 #include <functional>
 
 #include "nested_world.hpp"
-#include "nestwalk/models/mmu.hpp"
+#include "nestwalk/models/translation/mmu.hpp"
 
 namespace nestwalk::models {
 namespace {

@@ -6,8 +6,8 @@
 #include <gtest/gtest.h>
 
 #include "nested_world.hpp"
-#include "nestwalk/models/fault_report.hpp"
-#include "nestwalk/models/mmu.hpp"
+#include "nestwalk/models/translation/fault_report.hpp"
+#include "nestwalk/models/translation/mmu.hpp"
 
 namespace nestwalk::models {
 namespace {

@@ -11,7 +11,7 @@
 
 #include "fence_model.hpp"
 #include "fence_names.hpp"
-#include "nestwalk/models/machine.hpp"
+#include "nestwalk/models/machine/machine.hpp"
 
 namespace nestwalk::models {
 namespace {

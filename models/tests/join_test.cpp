@@ -8,7 +8,7 @@
 
 #include "nested_world.hpp"
 #include "nestwalk/machines/entry_format_of.hpp"
-#include "nestwalk/models/mmu.hpp"
+#include "nestwalk/models/translation/mmu.hpp"
 
 namespace nestwalk::models {
 namespace {

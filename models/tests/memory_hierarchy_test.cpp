@@ -8,7 +8,7 @@
 #include <map>
 #include <random>
 
-#include "nestwalk/models/memory_hierarchy.hpp"
+#include "nestwalk/models/memory/memory_hierarchy.hpp"
 
 namespace nestwalk::models {
 namespace {

@@ -13,8 +13,8 @@
 #include "nested_world.hpp"
 #include "nestwalk/machines/entry_format_of.hpp"
 #include "nestwalk/machines/preset.hpp"
-#include "nestwalk/models/fence_unit.hpp"
-#include "nestwalk/models/machine.hpp"
+#include "nestwalk/models/fences/fence_unit.hpp"
+#include "nestwalk/models/machine/machine.hpp"
 
 namespace nestwalk::models {
 

@@ -5,7 +5,7 @@
 // with the engine's formats.
 #pragma once
 
-#include "nestwalk/models/fault.hpp"
+#include "nestwalk/models/translation/fault.hpp"
 
 namespace nestwalk::models::naive {
 

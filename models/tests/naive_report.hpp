@@ -5,7 +5,7 @@
 #pragma once
 
 #include "naive_translator.hpp"
-#include "nestwalk/models/fault_report.hpp"
+#include "nestwalk/models/translation/fault_report.hpp"
 
 namespace nestwalk::models::naive {
 

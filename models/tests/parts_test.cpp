@@ -19,11 +19,11 @@
 #include "fence_names.hpp"
 #include "nestwalk/machines/entry_format_of.hpp"
 #include "nestwalk/machines/preset.hpp"
-#include "nestwalk/models/foresight.hpp"
-#include "nestwalk/models/host_memory.hpp"
-#include "nestwalk/models/regime.hpp"
-#include "nestwalk/models/translation_cache.hpp"
-#include "nestwalk/models/wheel.hpp"
+#include "nestwalk/models/memory/host_memory.hpp"
+#include "nestwalk/models/time/wheel.hpp"
+#include "nestwalk/models/translation/foresight.hpp"
+#include "nestwalk/models/translation/regime.hpp"
+#include "nestwalk/models/translation/translation_cache.hpp"
 
 namespace nestwalk::models {
 namespace {

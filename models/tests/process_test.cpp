@@ -3,7 +3,7 @@
 
 // Processes: when they run, in which order, and what becomes of their frames.
 
-#include "nestwalk/models/process.hpp"
+#include "nestwalk/models/time/process.hpp"
 
 #include <gtest/gtest.h>
 

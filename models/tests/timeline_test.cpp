@@ -19,9 +19,9 @@
 #include "fence_names.hpp"
 #include "guest_tables.hpp"
 #include "nestwalk/machines/preset.hpp"
-#include "nestwalk/models/fence_unit.hpp"
-#include "nestwalk/models/machine.hpp"
-#include "nestwalk/models/player.hpp"
+#include "nestwalk/models/fences/fence_unit.hpp"
+#include "nestwalk/models/machine/machine.hpp"
+#include "nestwalk/models/machine/player.hpp"
 
 namespace nestwalk::models {
 namespace {

@@ -10,7 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "nested_world.hpp"
-#include "nestwalk/models/mmu.hpp"
+#include "nestwalk/models/translation/mmu.hpp"
 
 namespace nestwalk::models {
 namespace {

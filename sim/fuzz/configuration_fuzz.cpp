@@ -4,15 +4,15 @@
 // libFuzzer's target for configurations, generated from their schema: what `run --config` reads, up
 // to what is simulated; and the machine of what is accepted, with one entry in each structure.
 
-#include "configuration.hpp"
+#include "configuration/configuration.hpp"
 
 #include "../../models/testing/json_mutator.hpp"
-#include "command_line.hpp"
+#include "commands/schema.hpp"
 #include "memory_file.hpp"
 #include "nestwalk/machines/preset.hpp"
-#include "nestwalk/models/machine.hpp"
+#include "nestwalk/models/machine/machine.hpp"
 #include "nestwalk/software/host_space.hpp"
-#include "schema.hpp"
+#include "program/command_line.hpp"
 
 namespace nestwalk::sim {
 namespace {

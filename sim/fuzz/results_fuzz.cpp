@@ -7,9 +7,9 @@
 #include <fstream>
 
 #include "../../models/testing/json_mutator.hpp"
+#include "comparisons/suite.hpp"
 #include "memory_file.hpp"
 #include "nestwalk/traces/error.hpp"
-#include "suite.hpp"
 
 namespace nestwalk::sim {
 namespace {

@@ -4,7 +4,7 @@
 // libFuzzer's target for suites: what `gate` reads before it runs anything. A trace of each case is
 // there, whatever its name.
 
-#include "suite.hpp"
+#include "comparisons/suite.hpp"
 
 #include "../../models/testing/json_mutator.hpp"
 #include "memory_file.hpp"

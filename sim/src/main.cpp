@@ -6,9 +6,9 @@
 
 #include <systemc>
 
-#include "commands.hpp"
-#include "output.hpp"
-#include "signals.hpp"
+#include "commands/commands.hpp"
+#include "program/output.hpp"
+#include "program/signals.hpp"
 
 namespace nestwalk::sim {
 namespace {

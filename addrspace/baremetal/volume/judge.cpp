@@ -6,8 +6,8 @@
 #include <cstdio>
 #include <set>
 
-#include "nestwalk/models/fault_report.hpp"
-#include "nestwalk/models/walker.hpp"
+#include "nestwalk/models/translation/fault_report.hpp"
+#include "nestwalk/models/translation/walker.hpp"
 
 namespace nestwalk::baremetal {
 namespace {

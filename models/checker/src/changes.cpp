@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "nestwalk/checker/checker.hpp"
-#include "nestwalk/models/hex.hpp"
+#include "nestwalk/models/base/hex.hpp"
 #include "obligation.hpp"
 #include "range_index.hpp"
 

@@ -3,7 +3,7 @@
 
 #include "nestwalk/checker/finding.hpp"
 
-#include "nestwalk/models/hex.hpp"
+#include "nestwalk/models/base/hex.hpp"
 
 namespace nestwalk::checker {
 

@@ -7,7 +7,7 @@
 #include <charconv>
 
 #include "nestwalk/checker/tables.hpp"
-#include "nestwalk/models/hex.hpp"
+#include "nestwalk/models/base/hex.hpp"
 
 namespace nestwalk::checker {
 

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "nestwalk/models/hex.hpp"
+#include "nestwalk/models/base/hex.hpp"
 
 namespace nestwalk::checker {
 

@@ -12,7 +12,7 @@
 #include "nestwalk/checker/checker.hpp"
 #include "nestwalk/checker/log.hpp"
 #include "nestwalk/machines/extensions.hpp"
-#include "nestwalk/models/hex.hpp"
+#include "nestwalk/models/base/hex.hpp"
 
 namespace nestwalk::checker {
 

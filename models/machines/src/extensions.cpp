@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <iterator>
 
-#include "nestwalk/models/check.hpp"
+#include "nestwalk/models/base/check.hpp"
 
 namespace nestwalk::models {
 namespace {

@@ -7,8 +7,8 @@
 #include <set>
 
 #include "nestwalk/machines/extensions.hpp"
-#include "nestwalk/models/json.hpp"
-#include "nestwalk/models/text_file.hpp"
+#include "nestwalk/models/base/json.hpp"
+#include "nestwalk/models/base/text_file.hpp"
 #include "preset_reader.hpp"
 
 namespace nestwalk::models {

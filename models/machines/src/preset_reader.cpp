@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <bit>
 
-#include "nestwalk/models/nearest.hpp"
+#include "nestwalk/models/base/nearest.hpp"
 
 namespace nestwalk::models {
 namespace {

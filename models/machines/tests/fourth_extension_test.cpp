@@ -5,9 +5,9 @@
 
 #include <gmock/gmock.h>
 
-#include "fence_feed.hpp"
 #include "nestwalk/checker/checker.hpp"
 #include "nestwalk/checker/log.hpp"
+#include "replay/fence_feed.hpp"
 #include "toy_extension.hpp"
 #include "world.hpp"
 

@@ -10,7 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "nestwalk/machines/extensions.hpp"
-#include "nestwalk/models/machine.hpp"
+#include "nestwalk/models/machine/machine.hpp"
 #include "nestwalk/software/totals.hpp"
 
 namespace nestwalk::software {

@@ -3,7 +3,7 @@
 
 // What a processor that is bound to an Mmu's socket sees: data, times, errors.
 
-#include "nestwalk/models/fault_report.hpp"
+#include "nestwalk/models/translation/fault_report.hpp"
 #include "platform_fixture.hpp"
 
 namespace nestwalk::systemc {

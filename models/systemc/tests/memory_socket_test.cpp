@@ -3,7 +3,7 @@
 
 // A memory outside of the models: it keeps the bytes, and its time counts.
 
-#include "nestwalk/models/player.hpp"
+#include "nestwalk/models/machine/player.hpp"
 #include "platform_fixture.hpp"
 
 namespace nestwalk::systemc {

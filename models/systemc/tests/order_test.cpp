@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "nestwalk/models/player.hpp"
+#include "nestwalk/models/machine/player.hpp"
 #include "platform_fixture.hpp"
 
 namespace nestwalk::systemc {

@@ -11,7 +11,7 @@
 
 #include "guest_tables.hpp"
 #include "nestwalk/machines/preset.hpp"
-#include "nestwalk/models/machine.hpp"
+#include "nestwalk/models/machine/machine.hpp"
 #include "nestwalk/systemc/platform.hpp"
 #include "standard_parts.hpp"
 

@@ -8,7 +8,7 @@
 #include <optional>
 #include <string_view>
 
-#include "nestwalk/models/fence_unit.hpp"
+#include "nestwalk/models/fences/fence_unit.hpp"
 
 namespace nestwalk::checker {
 

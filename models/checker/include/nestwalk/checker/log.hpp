@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "nestwalk/checker/events.hpp"
-#include "nestwalk/models/text_file.hpp"
+#include "nestwalk/models/base/text_file.hpp"
 
 namespace nestwalk::checker {
 

@@ -7,7 +7,7 @@
 
 #include "nestwalk/addrspace/formats.hpp"
 #include "nestwalk/machines/extensions.hpp"
-#include "nestwalk/models/entry_format.hpp"
+#include "nestwalk/models/translation/entry_format.hpp"
 
 namespace nestwalk::models {
 

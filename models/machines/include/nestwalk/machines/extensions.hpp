@@ -4,7 +4,7 @@
 // The instruction sets and virtualization extensions that there are.
 #pragma once
 
-#include "nestwalk/models/extension.hpp"
+#include "nestwalk/models/translation/extension.hpp"
 
 namespace nestwalk::models {
 

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "nestwalk/models/machine_shape.hpp"
+#include "nestwalk/models/machine/machine_shape.hpp"
 
 namespace nestwalk::models {
 

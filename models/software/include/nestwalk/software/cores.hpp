@@ -8,7 +8,7 @@
 
 #include <deque>
 
-#include "nestwalk/models/wheel.hpp"
+#include "nestwalk/models/time/wheel.hpp"
 #include "nestwalk/software/shape.hpp"
 
 namespace nestwalk::software {

@@ -6,10 +6,10 @@
 
 #include <array>
 
-#include "nestwalk/models/process.hpp"
-#include "nestwalk/models/sums.hpp"
-#include "nestwalk/models/walk.hpp"
-#include "nestwalk/models/witness.hpp"
+#include "nestwalk/models/base/sums.hpp"
+#include "nestwalk/models/time/process.hpp"
+#include "nestwalk/models/translation/walk.hpp"
+#include "nestwalk/models/translation/witness.hpp"
 #include "nestwalk/software/shape.hpp"
 
 namespace nestwalk::software {

@@ -15,7 +15,7 @@
 #include <set>
 #include <unordered_map>
 
-#include "nestwalk/models/peek.hpp"
+#include "nestwalk/models/translation/peek.hpp"
 #include "nestwalk/software/host_space.hpp"
 #include "nestwalk/software/stream.hpp"
 

@@ -12,7 +12,7 @@
 
 #include "nestwalk/addrspace/area.hpp"
 #include "nestwalk/addrspace/fence.hpp"
-#include "nestwalk/models/machine_shape.hpp"
+#include "nestwalk/models/machine/machine_shape.hpp"
 
 namespace nestwalk::software {
 

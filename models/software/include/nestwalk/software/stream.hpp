@@ -8,8 +8,8 @@
 #include <string>
 #include <variant>
 
-#include "nestwalk/models/regime.hpp"
-#include "nestwalk/models/rights.hpp"
+#include "nestwalk/models/translation/regime.hpp"
+#include "nestwalk/models/translation/rights.hpp"
 #include "nestwalk/software/shape.hpp"
 
 namespace nestwalk::software {

@@ -6,8 +6,8 @@
 
 #include <span>
 
-#include "nestwalk/models/walk.hpp"
-#include "nestwalk/models/witness.hpp"
+#include "nestwalk/models/translation/walk.hpp"
+#include "nestwalk/models/translation/witness.hpp"
 #include "nestwalk/software/stream.hpp"
 
 namespace nestwalk::software {

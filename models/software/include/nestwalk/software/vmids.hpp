@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <deque>
 
-#include "nestwalk/models/wheel.hpp"
+#include "nestwalk/models/time/wheel.hpp"
 #include "nestwalk/software/tag_pool.hpp"
 
 namespace nestwalk::software {

@@ -7,7 +7,7 @@
 
 #include <optional>
 
-#include "nestwalk/models/fence_unit.hpp"
+#include "nestwalk/models/fences/fence_unit.hpp"
 #include "nestwalk/software/shape.hpp"
 
 namespace nestwalk::software {

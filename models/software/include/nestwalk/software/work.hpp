@@ -13,8 +13,8 @@
 #include <variant>
 #include <vector>
 
-#include "nestwalk/models/fence_unit.hpp"
-#include "nestwalk/models/sim_hal.hpp"
+#include "nestwalk/models/fences/fence_unit.hpp"
+#include "nestwalk/models/memory/sim_hal.hpp"
 #include "nestwalk/software/cycles.hpp"
 #include "nestwalk/software/watcher.hpp"
 

@@ -7,7 +7,7 @@
 
 #include <tlm>
 
-#include "nestwalk/models/mmu.hpp"
+#include "nestwalk/models/translation/mmu.hpp"
 
 namespace nestwalk::systemc {
 

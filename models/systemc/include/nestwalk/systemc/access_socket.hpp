@@ -21,8 +21,8 @@
 #include <memory>
 #include <vector>
 
-#include "nestwalk/models/peek.hpp"
-#include "nestwalk/models/process.hpp"
+#include "nestwalk/models/time/process.hpp"
+#include "nestwalk/models/translation/peek.hpp"
 #include "nestwalk/systemc/access_extension.hpp"
 #include "nestwalk/systemc/timekeeper.hpp"
 

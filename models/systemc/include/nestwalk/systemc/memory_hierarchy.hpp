@@ -7,7 +7,7 @@
 
 #include <optional>
 
-#include "nestwalk/models/cache_tree.hpp"
+#include "nestwalk/models/machine/cache_tree.hpp"
 #include "nestwalk/systemc/memory_socket.hpp"
 
 namespace nestwalk::systemc {

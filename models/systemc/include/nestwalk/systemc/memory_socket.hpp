@@ -12,7 +12,7 @@
 #include <memory>
 #include <vector>
 
-#include "nestwalk/models/memory_hierarchy.hpp"
+#include "nestwalk/models/memory/memory_hierarchy.hpp"
 #include "nestwalk/systemc/timekeeper.hpp"
 
 namespace nestwalk::systemc {

@@ -6,7 +6,7 @@
 
 #include <optional>
 
-#include "nestwalk/models/fence_unit.hpp"
+#include "nestwalk/models/fences/fence_unit.hpp"
 #include "nestwalk/systemc/mmu.hpp"
 
 namespace nestwalk::systemc {

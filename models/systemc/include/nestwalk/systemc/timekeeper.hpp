@@ -11,7 +11,7 @@
 
 #include <systemc>
 
-#include "nestwalk/models/wheel.hpp"
+#include "nestwalk/models/time/wheel.hpp"
 
 namespace nestwalk::systemc {
 

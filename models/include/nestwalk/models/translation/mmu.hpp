@@ -1,0 +1,288 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// A core's address translation: split first-level TLBs, a unified second level, the walker.
+//
+// A hit in the first level is resolved where it is asked for. Everything else takes its turn on the
+// wheel, unless nothing else is due before it is over. Misses to one page share one walk.
+#pragma once
+
+#include <utility>
+
+#include "nestwalk/models/translation/walker.hpp"
+
+namespace nestwalk::models {
+
+struct MmuShape {
+  CacheShape fetch_tlb;  ///< none: fetches use the data TLB
+  CacheShape data_tlb;
+  CacheShape second_tlb;  ///< none: misses go to the walker
+  WalkerShape walker;
+};
+
+/// A translation that somebody outside goes on to use without asking: a pointer of direct memory
+/// access. As good as a TLB entry until a fence reaches it.
+struct Grant {
+  u64 address;  ///< that was asked for
+  EntryKey where;
+  Translation translation;
+};
+class GrantHolder {
+ public:
+  virtual void on_revoked(const Grant& grant) = 0;
+
+ protected:
+  GrantHolder() = default;
+  GrantHolder(const GrantHolder&) = default;
+  GrantHolder& operator=(const GrantHolder&) = default;
+  ~GrantHolder() = default;
+};
+
+class Mmu final : public Actor {
+ public:
+  Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
+      MemoryHierarchy::PathId walker_path, const MmuShape& shape);
+
+  /// The tables and tags that translate from now on. What is cached stays: the tags tell it apart.
+  void set_regime(const Regime& regime) {
+    regime_ = regime;
+    if (!grants_.empty()) revoke_if([](const Grant&) { return true; });
+  }
+  const Regime& regime() const { return regime_; }
+
+  struct Request {
+    u64 address = 0;
+    AccessKind access = AccessKind::Read;
+    bool user = false;
+    Witness* witness = nullptr;
+    const Upcoming* upcoming = nullptr;
+  };
+  struct Outcome {
+    Fault fault;
+    u64 host = 0;            ///< of the byte that was asked for, if there is no fault
+    u64 guest_physical = 0;  ///< likewise
+    MemoryType memory = MemoryType::WriteBack;
+  };
+
+  /// Translates from now on. True if that is over at the wheel's now(), which may be later than it
+  /// was; else `owner` runs with `what` when it is. `outcome` is written by then.
+  bool translate(const Request& request, Actor& owner, u32 what, Outcome& outcome) {
+    return translate_in(regime_, request, owner, what, outcome);
+  }
+  /// The same with other tables and tags than the core's: a kernel's access to its own memory.
+  bool translate_in(const Regime& regime, const Request& request, Actor& owner, u32 what,
+                    Outcome& outcome) {
+    TranslationCache<Translation>& first = first_level(request.access);
+    const Translation* const hit = find(first, request.address, regime);
+    if (hit == nullptr || !usable(*hit, request)) [[unlikely]]
+      return miss(regime, request, hit == nullptr, owner, what, outcome);
+    ++counts_.inline_hits[static_cast<unsigned>(request.access)];
+    set(outcome, *hit, request.address);
+    return spend(first.latency_cycles(), owner, what);
+  }
+
+  // The same in parts, for those who know that nothing else is due in the time that it takes. That
+  // time is theirs to spend, too.
+
+  /// The entry of the first level, if there is one. Whoever uses it counts that as a hit.
+  const Translation* in_first(u64 address, AccessKind access) {
+    return find(first_level(access), address, regime_);
+  }
+  void count_first_hits(AccessKind access, u64 hits) {
+    counts_.inline_hits[static_cast<unsigned>(access)] += hits;
+  }
+  /// Of an address that the first level has not: the lookup in both, with all that belongs to it.
+  /// What the second has, if the access can use it, is in the first from then on.
+  struct Second {
+    const Translation* found;
+    bool absent;  ///< there is none at all; if neither, the lookup is still to be done
+  };
+  Second take_from_second(u64 address, AccessKind access, bool user);
+  /// Of an address that is absent in both, when both lookups are over: goes on as `translate` does.
+  bool walk(const Request& request, Actor& owner, u32 what, Outcome& outcome);
+  /// Can the access use the entry as it is? A write through one that is not dirty walks again.
+  static bool usable(const Translation& entry, AccessKind access, bool user) {
+    // Without a branch: whether the next access is a write, the host cannot guess.
+    return entry.permits(Rights::needed(access, user)) &
+           (entry.dirty | (access != AccessKind::Write));
+  }
+  u32 first_latency(AccessKind access) const { return first_level(access).latency_cycles(); }
+  u32 second_latency() const { return second_tlb_.latency_cycles(); }
+
+  struct Counts {
+    static constexpr unsigned kKinds = 3;  ///< of AccessKind
+    u64 inline_hits[kKinds] = {};          ///< in the first level, at once
+    u64 later_hits[kKinds] = {};           ///< in the first level, after waiting for a walk
+    u64 second_hits_of[kKinds] = {};
+    u64 walks_of[kKinds] = {};
+    u64 merged = 0;  ///< misses that waited for somebody else's walk
+    u64 faults = 0;
+    u64 references = 0;
+    u64 lookup_cycles[2] = {};  ///< of misses: in the TLB of either level
+    u64 merged_cycles = 0;      ///< waiting for somebody else's walk
+
+    u64 first_hits() const { return sum(inline_hits) + sum(later_hits); }
+    u64 second_hits() const { return sum(second_hits_of); }
+    u64 walks() const { return sum(walks_of); }
+    static u64 sum(const u64 (&by_kind)[kKinds]) { return by_kind[0] + by_kind[1] + by_kind[2]; }
+  };
+  /// In translations, everything included.
+  Cycle cycles() const;
+  /// All that it counted.
+  struct Totals {
+    Counts counts;
+    WalkTotals walks;
+    Cycle cycles = 0;
+    u64 refills = 0;
+  };
+  Totals totals() const { return {counts_, walk_totals_, cycles(), refills()}; }
+  const WalkTotals& walk_totals() const { return walk_totals_; }
+  const Counts& counts() const { return counts_; }
+
+  void on_cycle(u32 miss) override;
+
+  // For fences and for looking.
+  TranslationCache<Translation>& fetch_tlb() { return fetch_tlb_; }
+  TranslationCache<Translation>& data_tlb() { return data_tlb_; }
+  TranslationCache<Translation>& second_tlb() { return second_tlb_; }
+  Walker& walker() { return walker_; }
+  const Walker& walker() const { return walker_; }
+  /// Entries of any kind that fences for the engine removed, and that were filled again.
+  u64 refills() const {
+    return fetch_tlb_.refills() + data_tlb_.refills() + second_tlb_.refills() + walker_.refills();
+  }
+  /// Whatever is between its first lookup and its end forgets what it knows and begins again.
+  void restart_misses() {
+    for (const std::unique_ptr<Miss>& miss : misses_) miss->restart = miss->active;
+  }
+  /// Notes the tags of what translates now, and of what is under way.
+  void note_tags(std::vector<bool>& in_use) const;
+  /// Everything that is cached under other tags goes.
+  void drop_other_tags(const std::vector<bool>& in_use);
+  /// What a TLB holds for an access, handed out until it is revoked; null if none does.
+  const Grant* grant(const Request& request);
+  void tell_of_revoked(GrantHolder& holder) { grant_holder_ = &holder; }
+  template <class Match>
+  void revoke_if(Match&& match) {
+    std::vector<Grant> gone;
+    std::erase_if(grants_, [&](const Grant& grant) {
+      if (!match(grant)) return false;
+      gone.push_back(grant);
+      return true;
+    });
+    for (const Grant& grant : gone) grant_holder_->on_revoked(grant);
+  }
+  /// The record of the walk that was done last.
+  const WalkRecord& last_walk() const { return last_walk_; }
+  void keep_walks(bool keep) { keep_walks_ = keep; }
+
+ private:
+  static constexpr u32 kNone = ~u32{0};
+  enum class State : u8 {
+    First,
+    FirstMissed,
+    SecondHit,
+    SecondRefused,
+    SecondMissed,
+    Walking,
+    Done
+  };
+  enum class Doing : u8 { FirstTlb, SecondTlb, Joined };  ///< what a miss that waits, waits for
+  struct Miss {
+    Request request;
+    Regime regime;  ///< walks keep the one that they began with
+    Translation found;
+    Actor* owner = nullptr;
+    Outcome* outcome = nullptr;
+    u32 what = 0;
+    u32 walk = kNone;
+    u32 next_waiting = kNone;
+    u32 last_waiting = kNone;
+    Cycle since = 0;      ///< in what it is doing
+    u64 changes[2] = {};  ///< of the TLBs when they did not have it
+    State state = State::First;
+    Doing doing = Doing::FirstTlb;
+    bool active = false;
+    bool restart = false;
+  };
+
+  TranslationCache<Translation>& first_level(AccessKind access) {
+    return const_cast<TranslationCache<Translation>&>(std::as_const(*this).first_level(access));
+  }
+  const TranslationCache<Translation>& first_level(AccessKind access) const {
+    return access == AccessKind::Execute && fetch_tlb_.present() ? fetch_tlb_ : data_tlb_;
+  }
+  /// Bits 63:59 are in no key: if they are not the sign of the rest, no entry is the address's own.
+  static bool has_sign(u64 address, const Regime& regime) {
+    return (address + regime.sign) >> kAddressBits == 0;
+  }
+  Translation* find(TranslationCache<Translation>& tlb, u64 address, const Regime& regime) {
+    if (!has_sign(address, regime)) [[unlikely]]
+      return nullptr;
+    Translation* const own = tlb.find(address, regime.combined);
+    if (own != nullptr || !has_globals_) return own;
+    return tlb.find(address, regime.global);
+  }
+  static bool usable(const Translation& entry, const Request& request) {
+    return usable(entry, request.access, request.user);
+  }
+  /// Does the entry by itself say which fault comes first? The first stage refuses first. Before
+  /// the second refuses a write, the first stage's dirty flag has its turn: it may be clear, for
+  /// software or hardware to set. Only a walk knows what that meets.
+  static bool refuses(const Translation& entry, const Request& request) {
+    const Rights needed = Rights::needed(request.access, request.user);
+    if (!entry.guest.permit(needed)) return true;
+    return !entry.nested.permit(needed) &&
+           (entry.guest_dirty || request.access != AccessKind::Write);
+  }
+  static void set(Outcome& outcome, const Translation& entry, u64 address) {
+    outcome.fault.kind = FaultKind::None;
+    outcome.host = entry.host_of(address);
+    outcome.guest_physical = entry.guest_physical_of(address);
+    outcome.memory = entry.memory;
+  }
+  bool spend(u32 cycles, Actor& owner, u32 what) {
+    if (wheel_.advance(wheel_.now() + cycles)) return true;
+    wheel_.schedule(wheel_.now() + cycles, owner, what);
+    return false;
+  }
+
+  u32 take_miss(const Regime& regime, const Request& request, Actor& owner, u32 what,
+                Outcome& outcome);
+  bool miss(const Regime& regime, const Request& request, bool absent, Actor& owner, u32 what,
+            Outcome& outcome);
+  bool run(Miss& miss, u32 number);
+  // Each is the end of one wait; true if the next is over in this cycle, too.
+  bool look_first(Miss& miss, u32 number);
+  bool look_second(Miss& miss, u32 number);
+  bool begin_walk(Miss& miss, u32 number);
+  bool end_walk(Miss& miss, u32 number);
+  bool finish(Miss& miss, u32 number);
+  void account(Miss& miss);
+  [[gnu::noinline]] void refuse(Miss& miss, const Translation& entry);
+  void enter(TranslationCache<Translation>& tlb, unsigned level, const Miss& miss,
+             const Translation& entry);
+  static void enter(TranslationCache<Translation>& tlb, u64 address, u16 tag, bool absent,
+                    const Translation& entry);
+  [[gnu::noinline]] void forget_refused(const Miss& miss);
+  u32 walk_to_join(const Miss& miss) const;
+
+  Wheel& wheel_;
+  Regime regime_;
+  TranslationCache<Translation> fetch_tlb_;
+  TranslationCache<Translation> data_tlb_;
+  TranslationCache<Translation> second_tlb_;
+  Walker walker_;
+  bool has_globals_ = false;
+  bool keep_walks_ = false;
+  std::vector<std::unique_ptr<Miss>> misses_;  ///< they stay where they are
+  std::vector<u32> free_;
+  std::vector<u32> walking_;  ///< misses whose walks are queued or under way
+  std::vector<Grant> grants_;
+  GrantHolder* grant_holder_ = nullptr;
+  Counts counts_;
+  WalkTotals walk_totals_;
+  WalkRecord last_walk_;
+};
+
+}  // namespace nestwalk::models

@@ -1,0 +1,102 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What a processor translates with at the moment: the tables of both stages and their tags.
+#pragma once
+
+#include <compare>
+#include <map>
+#include <vector>
+
+#include "nestwalk/models/translation/entry_format.hpp"
+
+namespace nestwalk::models {
+
+/// Of the 64 bits of an address those that a cached entry is known by; the rest are a sign.
+inline constexpr unsigned kAddressBits = 59;
+
+/// One stage's tables. Without a format the stage is off: addresses pass unchanged.
+struct Stage {
+  const EntryFormat* format = nullptr;
+  Geometry geometry{};
+  u64 root = 0;
+
+  bool on() const { return format != nullptr; }
+};
+
+/// The host address of the entry for an input address, in its table of that level.
+constexpr u64 slot_of(u64 table, const Geometry& shape, u64 input, unsigned level) {
+  const unsigned bits = level == shape.root_level() ? shape.root_index_bits : shape.index_bits;
+  return table + (input >> shape.shift(level) & addrspace::low_mask(bits)) * sizeof(u64);
+}
+
+/// Who may do what beyond the entries' own words: control registers. Software may change them
+/// without a fence, so they are part of a cached translation's tags.
+struct PrivilegeRules {
+  bool kernel_touches_user = true;    ///< no SMAP, or EFLAGS.AC; SUM; no PAN
+  bool kernel_executes_user = false;  ///< no SMEP; never on RISC-V
+  bool not_known = false;             ///< who accesses: whatever one of the two may do is permitted
+  bool kernel_writes_read_only = false;  ///< x86: CR0.WP is clear
+  bool execute_is_read = false;          ///< RISC-V, first stage: vsstatus.MXR or sstatus.MXR
+  bool nested_execute_is_read = false;   ///< and the second: sstatus.MXR, not for tables
+  friend auto operator<=>(const PrivilegeRules&, const PrivilegeRules&) = default;
+};
+
+/// The tags of a cached translation. Which of them count is the kind's matter: a guest-physical
+/// entry of x86 has a root and no ids, a linear one has ids and no root.
+struct Tag {
+  u64 root = 0;            ///< x86: EP4TA, EPTP bits 51:12; else 0
+  u16 vmid = 0;            ///< VMID or VPID
+  u16 asid = 0;            ///< ASID or PCID
+  bool global = false;     ///< for every ASID
+  PrivilegeRules rules{};  ///< of what the first stage, or both, translate; no fence names them
+  friend auto operator<=>(const Tag&, const Tag&) = default;
+};
+
+/// Gives every combination of tags that occurs a small number, which the caches compare.
+class Tags {
+ public:
+  static constexpr u32 kMost = 0x3fff;  // 14 bits; all ones are in no key
+
+  u16 number(const Tag& tag);
+  const Tag& tag(u16 number) const { return tags_[number]; }
+  /// How many more there can be.
+  u32 left() const { return kMost - static_cast<u32>(numbers_.size()); }
+  /// The numbers that are not in use go to others: nothing may be cached under them.
+  void keep_only(const std::vector<bool>& in_use);
+
+ private:
+  std::vector<Tag> tags_;  ///< by number
+  std::map<Tag, u16> numbers_;
+  std::vector<u16> free_;  ///< that some combination had
+};
+
+struct Regime {
+  Stage guest;
+  Stage guest_upper;  ///< AArch64: of addresses with bit 55 set, TTBR1; off where there is none
+  Stage nested;
+  PrivilegeRules privilege;
+  u16 vmid = 0;
+  u16 asid = 0;
+  // Numbers of tags, see `tagged`.
+  u16 combined = 0;  ///< of what the first stage, or both, translate
+  u16 global = 0;    ///< the same, for every ASID
+  u16 nested_only = 0;
+  /// Added to an address, it leaves none of the bits that cached entries are not known by, if these
+  /// are a sign of those that they are: virtual addresses. Guest-physical ones have no sign.
+  u64 sign = 0;
+
+  /// The first stage's tables for an address.
+  const Stage& guest_of(u64 address) const {
+    return (address >> 55 & 1) != 0 && guest_upper.on() ? guest_upper : guest;
+  }
+  static constexpr u32 kTags = 3;
+  /// The regime with its tags numbered.
+  Regime tagged(Tags& tags) const;
+  void note_tags(std::vector<bool>& in_use) const {
+    for (const u16 number : {combined, global, nested_only}) in_use[number] = true;
+  }
+  const Isa& isa() const { return (guest.on() ? guest : nested).format->isa(); }
+};
+
+}  // namespace nestwalk::models

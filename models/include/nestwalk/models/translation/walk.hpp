@@ -1,0 +1,132 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// One translation by the tables: what is asked, what it found, and every reference on the way.
+#pragma once
+
+#include <array>
+
+#include "nestwalk/models/memory/memory_hierarchy.hpp"
+#include "nestwalk/models/translation/fault.hpp"
+#include "nestwalk/models/translation/witness.hpp"
+
+namespace nestwalk::models {
+
+/// A translation as the TLBs keep it.
+struct Translation {
+  u64 host = 0;            ///< of the first byte of the page
+  u64 guest_physical = 0;  ///< likewise
+  Rights guest{};
+  Rights nested{};
+  MemoryType memory = MemoryType::WriteBack;
+  u8 guest_shift = 0;      ///< log2 of the first stage's leaf; kUnlimited if it is off
+  u8 nested_shift = 0;     ///< and of the second's
+  u8 held_shift = 0;       ///< of what `host` is the first byte of: the smaller, or what a TLB has
+  bool dirty : 1 = false;  ///< a write needs no update of flags
+  bool guest_dirty : 1 = false;  ///< it needs none in the first stage
+  bool global = false;
+
+  static constexpr u8 kUnlimited = 63;
+  u8 shift() const { return held_shift; }
+  /// Of an address in the page.
+  u64 host_of(u64 address) const { return host + (address & addrspace::low_mask(held_shift)); }
+  u64 guest_physical_of(u64 address) const {
+    return guest_physical + (address & addrspace::low_mask(held_shift));
+  }
+  bool permits(Rights wanted) const { return (guest & nested).permit(wanted); }
+  /// Becomes that of the page of 2^shift bytes that holds `address`.
+  void narrow(u64 address, u8 shift) {
+    const u64 skipped = address & addrspace::low_mask(held_shift) & ~addrspace::low_mask(shift);
+    held_shift = shift;
+    host += skipped;
+    guest_physical += skipped;
+  }
+};
+
+struct WalkRequest {
+  const Regime* regime = nullptr;
+  u64 address = 0;  ///< virtual; guest-physical where the first stage is off
+  AccessKind access = AccessKind::Read;
+  bool user = false;
+  bool peek = false;  ///< only looks: whatever is permitted, and sets no flags
+  Witness* witness = nullptr;
+
+  Rights needed() const { return Rights::needed(access, user); }
+};
+
+/// One reference of a walk: a read or an update of an entry, or the hit that spared some.
+struct WalkReference {
+  static constexpr u8 kNoLevel = WitnessStep::kNoLevel;
+
+  u64 address = 0;  ///< of the entry in host memory; for a hit: what was looked up
+  Cycle start = 0;
+  u32 cycles = 0;
+  u8 guest_level = kNoLevel;   ///< of the first-stage entry that is wanted; none for the data
+  u8 nested_level = kNoLevel;  ///< of the second-stage entry; none if it is the first stage's
+  Served served = Served::None;
+  bool update = false;
+};
+
+struct WalkRecord {
+  // Cold 5x5 reads 35 entries. If every one needs its flags set, each guest step takes up to two
+  // nested walks of five reads and five updates, and the data's another: 5 * (20 + 2) + 10 = 120.
+  static constexpr u32 kMost = 128;
+
+  std::array<WalkReference, kMost> references;
+  u32 count = 0;
+  Cycle start = 0;  ///< when it was asked for
+  Cycle begin = 0;  ///< when it got a walker
+  Cycle end = 0;
+  u32 restarts = 0;  ///< fences that made it begin again
+};
+
+/// What the references of many walks were, and where the cycles of the walks went.
+class WalkTotals {
+ public:
+  static constexpr unsigned kLevels = WalkReference::kNoLevel + 1;  ///< none is the last of them
+  static constexpr unsigned kSources = static_cast<unsigned>(Served::Memory) + 1;
+  struct Cell {
+    u64 references = 0;
+    u64 cycles = 0;
+  };
+
+  void add(const WalkRecord& record) {
+    waiting_ += record.begin - record.start;
+    Cycle known = 0;
+    for (u32 n = 0; n < record.count; ++n) {
+      const WalkReference& each = record.references[n];
+      Cell& cell = cells_[index(each.guest_level, each.nested_level, each.served, each.update)];
+      ++cell.references;
+      cell.cycles += each.cycles;
+      known += each.cycles;
+    }
+    missing_ += record.end - record.begin - known;
+  }
+  /// kNoLevel as `guest_level`: for the data; as `nested_level`: the first stage's own entry.
+  const Cell& of(u8 guest_level, u8 nested_level, Served served, bool update) const {
+    return cells_[index(guest_level, nested_level, served, update)];
+  }
+  /// For a free walker, or lost to a fence.
+  Cycle waiting() const { return waiting_; }
+  /// In walk caches and nested TLBs that did not have what was looked for.
+  Cycle missing() const { return missing_; }
+  Cycle cycles() const {
+    Cycle sum = waiting_ + missing_;
+    for (const Cell& cell : cells_) sum += cell.cycles;
+    return sum;
+  }
+
+ private:
+  // Three bits each, and one.
+  static_assert(kLevels <= 8 && kSources <= 8);
+  static constexpr unsigned index(u8 guest_level, u8 nested_level, Served served, bool update) {
+    return ((guest_level * 8u + nested_level) * 8u + static_cast<unsigned>(served)) * 2u +
+           (update ? 1u : 0u);
+  }
+
+  std::array<Cell, 8 * 8 * 8 * 2> cells_{};
+  Cycle waiting_ = 0;
+  Cycle missing_ = 0;
+};
+
+}  // namespace nestwalk::models

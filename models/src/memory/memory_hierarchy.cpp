@@ -1,0 +1,244 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/models/memory/memory_hierarchy.hpp"
+
+#include <bit>
+
+namespace nestwalk::models {
+
+MemoryHierarchy::Cache::Cache(const DataCacheShape& shape, Served served_as, PathId path_below)
+    : keys(shape.sets, shape.ways, shape.replacement, 1),
+      latency(shape.latency_cycles),
+      most_mshrs(shape.mshrs),
+      served(served_as),
+      below(path_below) {
+  check(shape.ways <= 64, "memory hierarchy", "at most 64 ways", 0, shape.ways);
+  mshrs.reserve(shape.mshrs);
+}
+
+u32 MemoryHierarchy::Cache::pending(u64 line) const {
+  for (u32 n = 0; n < mshrs.size(); ++n) {
+    if (mshrs[n].line == line) return n;
+  }
+  return kNone;
+}
+
+MemoryHierarchy::MemoryHierarchy(Wheel& wheel, const DramShape& dram, u32 line_bytes)
+    : wheel_(wheel),
+      dram_(dram, line_bytes),
+      line_shift_(static_cast<u32>(std::countr_zero(line_bytes))) {
+  flights_.reserve(256);
+}
+
+MemoryHierarchy::CacheId MemoryHierarchy::add_cache(const DataCacheShape& shape, Served served,
+                                                    PathId below) {
+  caches_.emplace_back(shape, served, below);
+  return static_cast<CacheId>(caches_.size() - 1);
+}
+
+MemoryHierarchy::PathId MemoryHierarchy::add_path(std::span<const CacheId> caches) {
+  check(caches.size() <= kMostLevels, "memory hierarchy", "at most three caches in a path", 0,
+        caches.size());
+  Path path{};
+  for (const CacheId cache : caches) path.caches[path.count++] = &caches_[cache];
+  paths_.push_back(path);
+  return static_cast<PathId>(paths_.size() - 1);
+}
+
+// What the first cache does not have needs a flight.
+bool MemoryHierarchy::miss(PathId path, u64 line, bool write, Actor& owner, u32 what,
+                           Served& served) {
+  const Path& way = paths_[path];
+  Flight flight{line, &owner, &served, what, kNone, path, 0, write, Phase::Arrive};
+  const bool quiet = mshrs_taken_ == 0 && outside_ == nullptr;
+  if (way.count != 0 && quiet) return descend(way, flight, line);
+  const u32 number = take_flight();
+  flights_[number] = flight;
+  return fly(number);
+}
+
+// A miss in the first cache, while no other is under way. As long as nothing else is due in
+// between, nobody can see that it takes no MSHRs; if something is, it takes them all and waits.
+bool MemoryHierarchy::descend(const Path& path, Flight& flight, u64 line) {
+  Cycle due = wheel_.now();
+  for (;;) {
+    due += path.caches[flight.step]->latency;
+    ++flight.step;
+    if (!wheel_.advance(due)) return wait(path, flight, due);
+    if (flight.step == path.count) {
+      *flight.served = Served::Memory;
+      due = dram_.access(flight.line, due);
+      break;
+    }
+    Cache& cache = *path.caches[flight.step];
+    if (cache.hit(line, false)) {
+      *flight.served = cache.served;
+      due += cache.latency;
+      break;
+    }
+  }
+  flight.phase = Phase::Respond;
+  if (!wheel_.advance(due)) return wait(path, flight, due);
+  for (unsigned step = flight.step; step-- != 0;) {
+    insert(*path.caches[step], line, flight.write && step == 0);
+  }
+  return true;
+}
+
+bool MemoryHierarchy::wait(const Path& path, const Flight& flight, Cycle due) {
+  for (unsigned step = 0; step < flight.step; ++step) {
+    path.caches[step]->mshrs.push_back({flight.line, {}});
+    ++mshrs_taken_;
+  }
+  const u32 number = take_flight();
+  flights_[number] = flight;
+  wheel_.schedule(due, *this, number);
+  return false;
+}
+
+u32 MemoryHierarchy::take_flight() {
+  if (free_ == kNone) {
+    flights_.emplace_back();
+    return static_cast<u32>(flights_.size() - 1);
+  }
+  const u32 flight = free_;
+  free_ = flights_[flight].next;
+  return flight;
+}
+
+// True when the data are there; the flight is over then.
+bool MemoryHierarchy::fly(u32 flight) {
+  while (flights_[flight].phase != Phase::Respond) {
+    if (!arrive(flight)) return false;
+  }
+  respond(flight);
+  flights_[flight].next = free_;
+  free_ = flight;
+  return true;
+}
+
+void MemoryHierarchy::on_cycle(u32 flight) {
+  Actor* const owner = flights_[flight].owner;
+  const u32 what = flights_[flight].what;
+  if (fly(flight)) owner->on_cycle(what);
+}
+
+bool MemoryHierarchy::go_on(u32 flight, Cycle at) {
+  if (wheel_.advance(at)) return true;
+  wheel_.schedule(at, *this, flight);
+  return false;
+}
+
+// One lookup, in this cycle; true if the flight may go on at once.
+bool MemoryHierarchy::arrive(u32 number) {
+  Flight& flight = flights_[number];
+  const Path& path = paths_[flight.path];
+  const Cycle now = wheel_.now();
+  if (flight.step == path.count) {
+    *flight.served = Served::Memory;
+    flight.phase = Phase::Respond;
+    if (outside_ == nullptr) return go_on(number, dram_.access(flight.line, now));
+    outside_->fetch(flight.line, *this, number);
+    return false;
+  }
+  Cache& cache = *path.caches[flight.step];
+  if (flight.phase == Phase::Turn) {  // the MSHR that was kept for it is free until it takes it
+    flight.phase = Phase::Arrive;
+    --cache.promised;
+    --mshrs_taken_;
+  }
+  if (cache.hit(flight.line, flight.write && flight.step == 0)) {
+    *flight.served = cache.served;
+    flight.phase = Phase::Respond;
+    wake_stalled(cache);
+    return go_on(number, now + cache.latency);
+  }
+  const u32 pending = cache.pending(flight.line);
+  if (pending != kNone) {
+    append(cache.mshrs[pending].waiting, number);
+    wake_stalled(cache);
+    return false;
+  }
+  if (!cache.has_free_mshr()) {
+    append(cache.stalled, number);
+    return false;
+  }
+  cache.mshrs.push_back({flight.line, {}});
+  ++mshrs_taken_;
+  ++flight.step;
+  return go_on(number, now + cache.latency);
+}
+
+// The data are at `step`: everything above that missed gets the line.
+void MemoryHierarchy::respond(u32 number) {
+  const Flight flight = flights_[number];
+  const Path& path = paths_[flight.path];
+  for (unsigned step = flight.step; step-- != 0;) {
+    Cache& cache = *path.caches[step];
+    fill(cache, flight.line, flight.write && step == 0);
+    release(cache, flight.line, *flight.served);
+  }
+}
+
+// The line may be there: a write-back from above may have been faster.
+void MemoryHierarchy::fill(Cache& cache, u64 line, bool dirty) {
+  const u32 set = cache.keys.set_of(line);
+  const u32 way = cache.keys.find(set, line);
+  if (way == KeyArray::kNone) return insert(cache, line, dirty);
+  if (dirty) cache.keys.mark(set, way);
+}
+
+// Nobody waits for a write-back: it changes the next cache in this cycle, or occupies a bank.
+void MemoryHierarchy::write_back(PathId below, u64 line) {
+  const Path& path = paths_[below];
+  if (path.count == 0) {
+    if (outside_ == nullptr)
+      dram_.write_back(line, wheel_.now());
+    else
+      outside_->write_back(line);
+    return;
+  }
+  fill(*path.caches[0], line, true);
+}
+
+// Whoever waited for the line has it now, too, and the first that waited for an MSHR looks again;
+// in this cycle, after what is going on.
+void MemoryHierarchy::release(Cache& cache, u64 line, Served served) {
+  const u32 index = cache.pending(line);
+  check(index != kNone, "memory hierarchy", "a pending miss for the line", wheel_.now(), line);
+  List waiting = cache.mshrs[index].waiting;
+  cache.mshrs.erase(cache.mshrs.begin() + index);
+  --mshrs_taken_;
+  while (waiting.first != kNone) {
+    const u32 flight = take_first(waiting);
+    Flight& other = flights_[flight];
+    *other.served = served;
+    other.phase = Phase::Respond;
+    if (other.write && other.step == 0) cache.hit(line, true);
+    wheel_.schedule(wheel_.now(), *this, flight);
+  }
+  wake_stalled(cache);
+}
+
+void MemoryHierarchy::give_turn(Cache& cache) {
+  const u32 flight = take_first(cache.stalled);
+  flights_[flight].phase = Phase::Turn;
+  ++cache.promised;
+  ++mshrs_taken_;
+  wheel_.schedule(wheel_.now(), *this, flight);
+}
+
+void MemoryHierarchy::append(List& list, u32 flight) {
+  flights_[flight].next = kNone;
+  (list.first == kNone ? list.first : flights_[list.last].next) = flight;
+  list.last = flight;
+}
+
+u32 MemoryHierarchy::take_first(List& list) {
+  const u32 flight = list.first;
+  list.first = flights_[flight].next;
+  return flight;
+}
+
+}  // namespace nestwalk::models

@@ -1,0 +1,380 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "nestwalk/models/translation/mmu.hpp"
+
+#include <algorithm>
+
+namespace nestwalk::models {
+namespace {
+
+constexpr u64 kUnknown = ~u64{0};
+
+}  // namespace
+
+Mmu::Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
+         MemoryHierarchy::PathId walker_path, const MmuShape& shape)
+    : wheel_(wheel),
+      fetch_tlb_(shape.fetch_tlb),
+      data_tlb_(shape.data_tlb),
+      second_tlb_(shape.second_tlb),
+      walker_(wheel, memory, hierarchy, walker_path, shape.walker) {}
+
+Cycle Mmu::cycles() const {
+  const TranslationCache<Translation>& fetch = fetch_tlb_.present() ? fetch_tlb_ : data_tlb_;
+  constexpr AccessKind kKinds[] = {AccessKind::Read, AccessKind::Write, AccessKind::Execute};
+  Cycle inline_cycles = 0;
+  for (const AccessKind kind : kKinds) {
+    const auto& tlb = kind == AccessKind::Execute ? fetch : data_tlb_;
+    inline_cycles += counts_.inline_hits[static_cast<unsigned>(kind)] * tlb.latency_cycles();
+  }
+  return inline_cycles + counts_.lookup_cycles[0] + counts_.lookup_cycles[1] +
+         counts_.merged_cycles + walk_totals_.cycles();
+}
+
+void Mmu::note_tags(std::vector<bool>& in_use) const {
+  regime_.note_tags(in_use);
+  for (const std::unique_ptr<Miss>& miss : misses_) {
+    if (miss->active) miss->regime.note_tags(in_use);
+  }
+}
+
+void Mmu::drop_other_tags(const std::vector<bool>& in_use) {
+  const auto drop_from = [&](auto&... caches) {
+    const auto is_other = [&](const EntryKey& where, const auto&) { return !in_use[where.tag]; };
+    (caches.drop_if(is_other), ...);
+  };
+  drop_from(fetch_tlb_, data_tlb_, second_tlb_, walker_.guest_walk_cache(),
+            walker_.nested_walk_cache(), walker_.nested_tlb());
+  revoke_if([&](const Grant& grant) { return !in_use[grant.where.tag]; });
+}
+
+const Grant* Mmu::grant(const Request& request) {
+  check(grant_holder_ != nullptr, "mmu", "somebody to tell of revoked grants", wheel_.now(),
+        request.address);
+  if (!has_sign(request.address, regime_)) return nullptr;
+  for (TranslationCache<Translation>* const tlb : {&first_level(request.access), &second_tlb_}) {
+    const Translation* found = nullptr;
+    EntryKey at{};
+    tlb->for_each([&](const EntryKey& where, const Translation& entry) {
+      if ((where.tag != regime_.combined && where.tag != regime_.global) ||
+          !same_page(where.address, request.address, where.shift) || !usable(entry, request)) {
+        return;
+      }
+      found = &entry;
+      at = where;
+    });
+    if (found == nullptr) continue;
+    for (Grant& known : grants_) {
+      const bool same = known.where.tag == at.tag && known.where.shift == at.shift &&
+                        same_page(known.where.address, at.address, at.shift);
+      if (same) return &(known = {request.address, at, *found});
+    }
+    grants_.push_back({request.address, at, *found});
+    return &grants_.back();
+  }
+  return nullptr;
+}
+
+[[gnu::flatten]] Mmu::Second Mmu::take_from_second(u64 address, AccessKind access, bool user) {
+  const Translation* const found = find(second_tlb_, address, regime_);
+  TranslationCache<Translation>& first = first_level(access);
+  if (found != nullptr && !usable(*found, access, user)) return {nullptr, false};
+  counts_.lookup_cycles[0] += first.latency_cycles();
+  counts_.lookup_cycles[1] += second_tlb_.latency_cycles();
+  if (found == nullptr) return {nullptr, true};
+  ++counts_.second_hits_of[static_cast<unsigned>(access)];
+  enter(first, address, found->global ? regime_.global : regime_.combined, !found->global, *found);
+  return {found, false};
+}
+
+bool Mmu::walk(const Request& request, Actor& owner, u32 what, Outcome& outcome) {
+  const u32 number = take_miss(regime_, request, owner, what, outcome);
+  Miss& miss = *misses_[number];
+  miss.state = State::SecondMissed;
+  miss.doing = Doing::SecondTlb;
+  miss.changes[0] = first_level(request.access).changes();
+  miss.changes[1] = second_tlb_.changes();
+  return run(miss, number);
+}
+
+u32 Mmu::take_miss(const Regime& regime, const Request& request, Actor& owner, u32 what,
+                   Outcome& outcome) {
+  if (free_.empty()) {
+    misses_.push_back(std::make_unique<Miss>());
+    free_.push_back(static_cast<u32>(misses_.size() - 1));
+    free_.reserve(misses_.size());
+    walking_.reserve(misses_.size());
+  }
+  const u32 number = free_.back();
+  free_.pop_back();
+  Miss& miss = *misses_[number];
+  miss.request = request;
+  miss.regime = regime;
+  miss.owner = &owner;
+  miss.what = what;
+  miss.outcome = &outcome;
+  miss.next_waiting = miss.last_waiting = kNone;
+  miss.since = wheel_.now();
+  miss.active = true;
+  miss.restart = false;
+  return number;
+}
+
+bool Mmu::miss(const Regime& regime, const Request& request, bool absent, Actor& owner, u32 what,
+               Outcome& outcome) {
+  const u32 number = take_miss(regime, request, owner, what, outcome);
+  Miss& miss = *misses_[number];
+  miss.state = State::First;
+  miss.doing = Doing::FirstTlb;
+  miss.changes[0] = miss.changes[1] = kUnknown;
+  if (absent) {
+    miss.state = State::FirstMissed;
+    miss.changes[0] = first_level(request.access).changes();
+    if (!spend(first_level(request.access).latency_cycles(), *this, number)) return false;
+  }
+  return run(miss, number);
+}
+
+void Mmu::on_cycle(u32 number) {
+  Miss& miss = *misses_[number];
+  Actor* const owner = miss.owner;
+  const u32 what = miss.what;
+  if (miss.restart && miss.state < State::Walking) [[unlikely]]
+    miss.state = State::First;
+  miss.restart = false;
+  if (run(miss, number)) owner->on_cycle(what);
+}
+
+// What the miss has waited for is over.
+void Mmu::account(Miss& miss) {
+  const Cycle now = wheel_.now();
+  const Cycle cycles = now - miss.since;
+  miss.since = now;
+  (miss.doing == Doing::Joined ? counts_.merged_cycles
+                               : counts_.lookup_cycles[static_cast<unsigned>(miss.doing)]) +=
+      cycles;
+  if (miss.request.witness == nullptr || cycles == 0) [[likely]]
+    return;
+  constexpr const StepKind* kSteps[] = {&step::kFirstTlb, &step::kSecondTlb, &step::kJoined};
+  WitnessStep told;
+  told.kind = kSteps[static_cast<unsigned>(miss.doing)];
+  told.address = miss.request.address;
+  told.hit = miss.state == State::SecondHit || miss.state == State::SecondRefused ||
+             miss.state == State::Done;
+  miss.request.witness->tell(now, told);
+}
+
+// From what it waited for until it waits again; true when it is over.
+[[gnu::flatten]] bool Mmu::run(Miss& miss, u32 number) {
+  for (bool due = true; due;) {
+    if (miss.state != State::Walking) account(miss);
+    switch (miss.state) {
+      case State::First:
+        due = look_first(miss, number);
+        break;
+      case State::FirstMissed:
+        due = look_second(miss, number);
+        break;
+      case State::SecondHit:
+        enter(first_level(miss.request.access), 0, miss, miss.found);
+        set(*miss.outcome, miss.found, miss.request.address);
+        return finish(miss, number);
+      case State::SecondRefused:
+        refuse(miss, miss.found);
+        return finish(miss, number);
+      case State::SecondMissed:
+        due = begin_walk(miss, number);
+        break;
+      case State::Walking:
+        return end_walk(miss, number);
+      case State::Done:
+        return finish(miss, number);
+    }
+  }
+  return false;
+}
+
+bool Mmu::finish(Miss& miss, u32 number) {
+  miss.active = false;
+  free_.push_back(number);
+  return true;
+}
+
+bool Mmu::look_first(Miss& miss, u32 number) {
+  TranslationCache<Translation>& first = first_level(miss.request.access);
+  const Translation* const entry = find(first, miss.request.address, miss.regime);
+  miss.changes[0] = entry == nullptr ? first.changes() : kUnknown;
+  miss.state = State::FirstMissed;
+  miss.doing = Doing::FirstTlb;
+  if (entry != nullptr) {
+    if (refuses(*entry, miss.request)) {
+      refuse(miss, *entry);
+    } else if (usable(*entry, miss.request)) {  // it came while the miss waited
+      ++counts_.later_hits[static_cast<unsigned>(miss.request.access)];
+      set(*miss.outcome, *entry, miss.request.address);
+      miss.state = State::Done;
+    }
+  }
+  return spend(first.latency_cycles(), *this, number);
+}
+
+bool Mmu::look_second(Miss& miss, u32 number) {
+  miss.state = State::SecondMissed;
+  miss.doing = Doing::SecondTlb;
+  if (!second_tlb_.present()) return true;
+  const Translation* const entry = find(second_tlb_, miss.request.address, miss.regime);
+  if (entry == nullptr) miss.changes[1] = second_tlb_.changes();
+  if (entry != nullptr) {
+    if (refuses(*entry, miss.request)) {
+      miss.found = *entry;
+      miss.state = State::SecondRefused;
+    } else if (usable(*entry, miss.request)) {
+      ++counts_.second_hits_of[static_cast<unsigned>(miss.request.access)];
+      miss.found = *entry;
+      miss.state = State::SecondHit;
+    }
+  }
+  return spend(second_tlb_.latency_cycles(), *this, number);
+}
+
+// The entry forbids the access: a fault without a walk.
+void Mmu::refuse(Miss& miss, const Translation& entry) {
+  const Rights needed = Rights::needed(miss.request.access, miss.request.user);
+  Fault& fault = miss.outcome->fault;
+  fault = {};
+  fault.kind = FaultKind::Permission;
+  fault.access = miss.request.access;
+  fault.user = miss.request.user;
+  fault.virtual_address = miss.request.address;
+  fault.nested = entry.guest.permit(needed);
+  const Stage& stage =
+      fault.nested ? miss.regime.nested : miss.regime.guest_of(miss.request.address);
+  const u8 shift = fault.nested ? entry.nested_shift : entry.guest_shift;
+  fault.level = static_cast<u8>((shift - stage.geometry.page_shift) / stage.geometry.index_bits);
+  if (fault.nested) {
+    fault.reads_as_writes = stage.format->rules().table_reads_are_writes;
+    fault.granted = Access(entry.nested.bits() & 7);
+    fault.guest_physical = entry.guest_physical_of(miss.request.address);
+  }
+  forget_refused(miss);
+  ++counts_.faults;
+  miss.state = State::Done;
+}
+
+// A page fault removes what is cached for its address, tables included (Intel SDM vol. 3A,
+// "Operations that Invalidate TLBs and Paging-Structure Caches"; vol. 3C, "Operations that
+// Invalidate Cached Mappings", for EPT violations).
+void Mmu::forget_refused(const Miss& miss) {
+  const Fault& fault = miss.outcome->fault;
+  const Regime& regime = miss.regime;
+  const bool forgets =
+      fault.nested ? regime.nested.format->extension().fault_forgets : regime.isa().fault_forgets;
+  if (!forgets) return;
+  if (fault.kind == FaultKind::BadAddress && !fault.nested) return;  // #GP removes nothing
+  const auto drop_address = [&](auto& cache) {
+    cache.drop(miss.request.address, miss.regime.combined);
+    cache.drop(miss.request.address, miss.regime.global);
+  };
+  drop_address(fetch_tlb_);
+  drop_address(data_tlb_);
+  drop_address(second_tlb_);
+  drop_address(walker_.guest_walk_cache());
+  revoke_if([&](const Grant& grant) {
+    return (grant.where.tag == miss.regime.combined || grant.where.tag == miss.regime.global) &&
+           same_page(grant.where.address, miss.request.address, grant.where.shift);
+  });
+  if (!fault.nested) return;
+  walker_.nested_walk_cache().drop(fault.guest_physical, miss.regime.nested_only);
+  walker_.nested_tlb().drop(fault.guest_physical, miss.regime.nested_only);
+}
+
+// Somebody's walk for the same smallest page of the same address space, that has no owner's
+// outcome yet.
+u32 Mmu::walk_to_join(const Miss& miss) const {
+  if (!has_sign(miss.request.address, miss.regime)) return kNone;
+  const unsigned shift = miss.regime.guest.on()
+                             ? miss.regime.guest_of(miss.request.address).geometry.page_shift
+                             : miss.regime.nested.geometry.page_shift;
+  for (const u32 number : walking_) {
+    const Miss& other = *misses_[number];
+    if (other.regime.combined == miss.regime.combined &&
+        has_sign(other.request.address, other.regime) &&
+        same_page(other.request.address, miss.request.address, shift)) {
+      return number;
+    }
+  }
+  return kNone;
+}
+
+bool Mmu::begin_walk(Miss& miss, u32 number) {
+  const u32 joined = walk_to_join(miss);
+  if (joined != kNone) {
+    ++counts_.merged;
+    Miss& other = *misses_[joined];
+    (other.next_waiting == kNone ? other.next_waiting : misses_[other.last_waiting]->next_waiting) =
+        number;
+    other.last_waiting = number;
+    miss.state = State::First;  // looks again when the walk is done
+    miss.doing = Doing::Joined;
+    return false;
+  }
+  walking_.push_back(number);
+  miss.state = State::Walking;
+  if (miss.request.upcoming != nullptr) walker_.foresee(miss.regime, *miss.request.upcoming);
+  const WalkRequest request{
+      &miss.regime, miss.request.address, miss.request.access, miss.request.user,
+      false,        miss.request.witness};
+  const Walker::Ticket ticket = walker_.submit(request, *this, number);
+  miss.walk = ticket.walk;
+  return ticket.done;
+}
+
+bool Mmu::end_walk(Miss& miss, u32 number) {
+  walking_.erase(std::find(walking_.begin(), walking_.end(), number));
+  const Fault& fault = walker_.fault(miss.walk);
+  // An address that is none is refused before anything is looked up.
+  const u32 references = walker_.record(miss.walk).count;
+  if (references != 0) ++counts_.walks_of[static_cast<unsigned>(miss.request.access)];
+  counts_.references += references;
+  walk_totals_.add(walker_.record(miss.walk));
+  if (keep_walks_) last_walk_ = walker_.record(miss.walk);
+  if (fault) {
+    ++counts_.faults;
+    miss.outcome->fault = fault;
+    forget_refused(miss);
+  } else {
+    const Translation& found = walker_.translation(miss.walk);
+    has_globals_ = has_globals_ || found.global;
+    if (second_tlb_.present()) enter(second_tlb_, 1, miss, found);
+    enter(first_level(miss.request.access), 0, miss, found);
+    set(*miss.outcome, found, miss.request.address);
+  }
+  walker_.give_back(miss.walk);
+  // Those who waited look again, in this cycle: what they find may not permit what they want.
+  for (u32 waiting = miss.next_waiting; waiting != kNone;) {
+    Miss& other = *misses_[waiting];
+    const u32 next = other.next_waiting;
+    other.next_waiting = other.last_waiting = kNone;
+    wheel_.schedule(wheel_.now(), *this, waiting);
+    waiting = next;
+  }
+  return finish(miss, number);
+}
+
+void Mmu::enter(TranslationCache<Translation>& tlb, unsigned level, const Miss& miss,
+                const Translation& entry) {
+  const u16 tag = entry.global ? miss.regime.global : miss.regime.combined;
+  const bool absent = !entry.global && tlb.changes() == miss.changes[level];
+  enter(tlb, miss.request.address, tag, absent, entry);
+}
+
+void Mmu::enter(TranslationCache<Translation>& tlb, u64 address, u16 tag, bool absent,
+                const Translation& entry) {
+  Translation* const place = tlb.make_place(address, entry.shift(), tag, absent);
+  if (place == nullptr) return;
+  *place = entry;
+  place->narrow(address, tlb.held_shift(entry.shift()));
+}
+
+}  // namespace nestwalk::models

@@ -1,0 +1,51 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// `nestwalk check`
+
+#include "commands/check_log.hpp"
+#include "commands/check_trace.hpp"
+#include "commands/commands.hpp"
+#include "nestwalk/machines/extensions.hpp"
+#include "program/output.hpp"
+#include "results/findings.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+void declare(CommandLine& line) {
+  line.about(
+          "Finds the fences that a hypervisor forgot, got wrong or wasted. A log has one line for "
+          "each entry\nstore, fence, entry, exit and free: models/checker/LOG.md. A trace is "
+          "replayed under one or\nseveral fence policies: values of hypervisor.fences, or JSON "
+          "files of rules (sim/README.md).\nWith --storm the trace is generated: nestwalk trace "
+          "gen storm --help lists its parameters.\nExit code 3 when there are errors.")
+      .flag("json", "JSON instead of a table")
+      .flag("strict", "fences that are excess or over-broad are errors, too")
+      .flag("details", "all of each finding: the entry, what was issued, what is demanded")
+      .operand("inputs", "LOG | TRACE | KEY=VALUE...", po::value<Words>(), -1);
+  add_trace_options(line);
+}
+
+int run(const CommandLine& line) {
+  const Words inputs = line.all("inputs");
+  if (!line.has("storm") && inputs.size() != 1) {
+    throw UsageError("nestwalk check: one log or trace, or --storm");
+  }
+  if (line.has("storm") || is_trace(inputs[0])) return check_traces(line, inputs);
+  line.found("on logs");
+  const std::string& log = inputs[0];
+  checker::LogReader reader(models::extensions());
+  checker::Checker checker;
+  check_log(log, reader, checker);
+  const FindingsView view{line.has("json"), line.has("details")};
+  TextOutput().write(findings_text(checker, log, view));
+  return has_failed(checker, line.has("strict")) ? kFailed : kDone;
+}
+
+}  // namespace
+
+constexpr Command kCheckCommand = {"check", "finds fences that are missing, wrong or wasted",
+                                   declare, run};
+
+}  // namespace nestwalk::sim

@@ -1,0 +1,92 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "commands/schema.hpp"
+
+#include "nestwalk/machines/preset.hpp"
+#include "results/report.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+Json document(const char* title, const char* description) {
+  return {{"$schema", "https://json-schema.org/draft/2020-12/schema"},
+          {"title", title},
+          {"description", description},
+          {"type", "object"},
+          {"additionalProperties", false}};
+}
+
+Json schema_of(const char* type, const char* unit, const std::string& sentence) {
+  return {{"description", sentence + " (" + unit + ")"}, {"type", type}, {"minimum", 0}};
+}
+
+}  // namespace
+
+Json configuration_schema() {
+  Json schema = document("nestwalk configuration",
+                         "What decides a run: nestwalk run --config. A run writes all of it.");
+  Json& definitions = schema["$defs"];
+  for (const auto& [name, what] : {std::pair("machine", models::SchemaOf::Machine),
+                                   std::pair("part_of_machine", models::SchemaOf::PartOfMachine)}) {
+    Json machine = Json::parse(models::preset_schema(what));
+    definitions.update(machine["$defs"]);
+    machine.erase("$defs");
+    definitions[name] = machine;
+  }
+  // One with a name is whole, and takes the place of the preset.
+  schema["properties"]["machine"] = {{"type", "object"},
+                                     {"if", {{"required", {"name"}}}},
+                                     {"then", {{"$ref", "#/$defs/machine"}}},
+                                     {"else", {{"$ref", "#/$defs/part_of_machine"}}}};
+  for (const Parameter& row : parameters()) {
+    const std::string path = row.path;
+    const std::size_t dot = path.find('.');
+    Json& group = schema["properties"][path.substr(0, dot)];
+    group["type"] = "object";
+    group["additionalProperties"] = false;
+    group["properties"][path.substr(dot + 1)] = schema_of(row);
+  }
+  return schema;
+}
+
+Json statistics_schema() {
+  Json schema = document("nestwalk statistics", "What a run says: stats.json.");
+  schema["required"] = {"format", "version", "complete", "ended_early", "statistics", "histograms"};
+  Json& parts = schema["properties"];
+  parts["format"]["const"] = "nestwalk-stats";
+  parts["version"]["const"] = 1;
+  parts["complete"] = {{"description", "did the run get to its end?"}, {"type", "boolean"}};
+  parts["ended_early"] = {{"description", "why it did not; empty if it did"}, {"type", "string"}};
+  Json& values = parts["statistics"];
+  values = {{"type", "object"}, {"additionalProperties", false}, {"required", Json::array()}};
+  for (const Row& row : rows_of_nothing()) {
+    if (row.omitted) continue;
+    const char* const type = std::holds_alternative<double>(row.value) ? "number" : "integer";
+    values["required"].push_back(row.name);
+    values["properties"][row.name] = schema_of(type, row.unit, row.sentence);
+  }
+  for (const StatisticFamily& family : statistic_families()) {
+    values["patternProperties"][family.pattern] =
+        schema_of(family.type, family.unit, family.sentence);
+  }
+  const Histogram latency = histogram_of({});
+  const Json number = {{"type", "integer"}, {"minimum", 0}};
+  const Json bin = {{"description", "the least and the largest value, and how many there are"},
+                    {"type", "array"},
+                    {"items", number},
+                    {"minItems", 3},
+                    {"maxItems", 3}};
+  parts["histograms"] = {
+      {"type", "object"},
+      {"additionalProperties", false},
+      {"required", {latency.name}},
+      {"patternProperties",
+       {{"^(vm[0-9]+\\.|phase\\.[A-Za-z0-9_-]+\\.)?" + latency.name + "$",
+         {{"description", std::string(latency.sentence) + " (" + latency.unit + ")"},
+          {"type", "array"},
+          {"items", bin}}}}}};
+  return schema;
+}
+
+}  // namespace nestwalk::sim

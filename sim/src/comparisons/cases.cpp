@@ -1,0 +1,137 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "comparisons/cases.hpp"
+
+#include <algorithm>
+#include <thread>
+
+#include "nestwalk/models/base/text_file.hpp"
+#include "nestwalk/traces/error.hpp"
+#include "program/children.hpp"
+#include "program/output.hpp"
+#include "replay/replay.hpp"
+#include "results/sums.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+Case case_of(std::string name, Json statistics, std::string ended_early) {
+  const ExitCode code = ended_early.empty() ? kDone : kIncomplete;
+  return {std::move(name), std::move(statistics), std::move(ended_early), "", code};
+}
+
+}  // namespace
+
+bool is_whole(const Case& run) { return run.failure.empty() && run.ended_early.empty(); }
+
+const char* outcome_of(const Case& run) {
+  if (!run.failure.empty()) return "failed";
+  return is_whole(run) ? "whole" : "ended early";
+}
+
+void declare_jobs(CommandLine& line) {
+  line.option("jobs,j",
+              po::value<unsigned>()
+                  ->default_value(std::max(1u, std::thread::hardware_concurrency()),
+                                  "one for each processor")
+                  ->value_name("N"),
+              "runs at a time");
+}
+
+unsigned jobs_of(const CommandLine& line) { return std::max(1u, line.get<unsigned>("jobs")); }
+
+std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time) {
+  std::vector<std::function<std::string()>> work;
+  for (Plan& plan : plans) {
+    work.push_back([&plan] {
+      const Replay run = replay({plan.trace}, plan.configuration, [](addrspace::u64) {});
+      return json_document({{"statistics", as_json(run.statistics)["statistics"]},
+                            {"ended_early", run.ended_early}});
+    });
+  }
+  std::vector<Case> cases;
+  const std::vector<ChildResult> results = run_children(work, at_a_time);
+  for (std::size_t n = 0; n < plans.size(); ++n) {
+    const auto& [code, output] = results[n];
+    if (code == kDone) {
+      const Json json = Json::parse(output);
+      cases.push_back(case_of(plans[n].name, json["statistics"], json["ended_early"]));
+    } else if (code == kIncomplete) {
+      cases.push_back(case_of(plans[n].name, Json::object(), output));
+    } else {
+      cases.push_back({plans[n].name, Json::object(), "", output, code});
+    }
+  }
+  return cases;
+}
+
+Json read_object(const std::string& file, std::size_t most_bytes, const std::string& hint) {
+  Json json;
+  try {
+    const std::string text = models::read_text(file, most_bytes);
+    models::check_json(text, file);
+    json = Json::parse(text, nullptr, false);
+  } catch (const models::TextError& error) {
+    throw traces::InputError(file, error.problem() + "; " + hint);
+  }
+  if (!json.is_object()) throw traces::InputError(file, "is not a JSON object; " + hint);
+  return json;
+}
+
+void expect_format(const Json& json, const std::string& format, const std::string& file) {
+  if (!json.contains("format") || json["format"] != format || !json.contains("version") ||
+      json["version"] != 1) {
+    throw traces::InputError(file, "is not a " + format + " of version 1");
+  }
+}
+
+void expect_statistic(const std::string& name, const Json& value, const std::string& file) {
+  if (value.is_number() && value.get<double>() >= 0) return;
+  throw traces::InputError(
+      file, name + ": expected a number that is not negative, found " + value.dump());
+}
+
+Case read_case(const std::string& directory) {
+  const std::string hint = "nestwalk run -o writes it";
+  const std::string file = directory + "/stats.json";
+  const Json stats = read_object(file, models::kMostResultBytes, hint);
+  expect_format(stats, "nestwalk-stats", file);
+  if (!stats.contains("statistics") || !stats["statistics"].is_object() ||
+      stats["statistics"].empty()) {
+    throw traces::InputError(file, "has no statistics");
+  }
+  for (const auto& [name, value] : stats["statistics"].items()) {
+    expect_statistic(name, value, file);
+  }
+  if (const auto contradiction = contradiction_of(stats)) {
+    throw traces::InputError(file, *contradiction);
+  }
+  const Json record = read_object(directory + "/run.json", models::kMostResultBytes, hint);
+  if (record.value("format", Json()) != "nestwalk-run") {
+    throw traces::InputError(directory + "/run.json", "is not a nestwalk-run");
+  }
+  if (!record.contains("ended_early") || !record["ended_early"].is_string()) {
+    throw traces::InputError(directory + "/run.json", "does not say whether the run ended early");
+  }
+  const Json& early = record["ended_early"];
+  const Json complete = early == "";
+  if (stats.value("ended_early", early) != early || stats.value("complete", complete) != complete ||
+      record.value("complete", complete) != complete) {
+    throw traces::InputError(directory + "/run.json",
+                             "and stats.json do not agree whether the run ended early");
+  }
+  return case_of(printable(directory), stats["statistics"], record["ended_early"]);
+}
+
+ExitCode report_trouble(const std::vector<Case>& cases) {
+  ExitCode code = kDone;
+  for (const Case& each : cases) {
+    if (!each.ended_early.empty()) warn(each.name + " ended early: " + each.ended_early);
+    if (!each.failure.empty()) warn(each.name + " failed: " + each.failure);
+    code = worse_of(code, each.exit_code);
+  }
+  return code;
+}
+
+}  // namespace nestwalk::sim

@@ -1,0 +1,52 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Several runs and what came out of them: what `compare` and `gate` look at.
+#pragma once
+
+#include "configuration/configuration.hpp"
+#include "program/command_line.hpp"
+
+namespace nestwalk::sim {
+
+/// A run to be made.
+struct Plan {
+  std::string name;
+  std::string trace;
+  Configuration configuration;
+};
+
+/// A run that was made.
+struct Case {
+  std::string name;
+  Json statistics;           ///< by name
+  std::string ended_early;   ///< why; empty if it did not: interrupted ones may lack statistics
+  std::string failure = {};  ///< why there are no statistics; empty if there are
+  ExitCode exit_code = kDone;
+};
+
+bool is_whole(const Case& run);
+/// "whole", "failed" or "ended early".
+const char* outcome_of(const Case& run);
+
+/// Adds --jobs: how many runs are made at a time.
+void declare_jobs(CommandLine& line);
+unsigned jobs_of(const CommandLine& line);
+
+/// Makes the runs, some at a time, each in a process of its own. A plan that cannot be run takes
+/// nothing with it: its case says why.
+std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time);
+/// What `nestwalk run -o` wrote.
+Case read_case(const std::string& directory);
+
+/// Says on standard error what failed or ended early; the exit code of the worst.
+ExitCode report_trouble(const std::vector<Case>& cases);
+
+/// A JSON object from a file of so many bytes at most; anything else is an InputError.
+Json read_object(const std::string& file, std::size_t most_bytes, const std::string& hint);
+/// InputError, unless it says that it is this, of version 1.
+void expect_format(const Json& json, const std::string& format, const std::string& file);
+/// InputError, unless a statistic can have this value.
+void expect_statistic(const std::string& name, const Json& value, const std::string& file);
+
+}  // namespace nestwalk::sim

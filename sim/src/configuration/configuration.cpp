@@ -1,0 +1,444 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "configuration/configuration.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+#include <sstream>
+
+#include "configuration/fence_rules.hpp"
+#include "nestwalk/models/base/nearest.hpp"
+#include "nestwalk/models/base/text_file.hpp"
+#include "program/command_line.hpp"
+
+namespace nestwalk::sim {
+
+using addrspace::kGiB;
+using addrspace::u64;
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr u64 kMiB2 = u64{2} << 20;
+constexpr u64 kMost = ~u64{0};
+
+// An installed program has them beside it, one that was just built in the source tree.
+std::vector<fs::path> preset_folders() {
+  std::error_code none;
+  const fs::path program = fs::read_symlink("/proc/self/exe", none);
+  return {program.parent_path() / NESTWALK_PRESETS_FROM_PROGRAM, NESTWALK_PRESETS};
+}
+
+std::vector<std::string> preset_folder_names() {
+  std::vector<std::string> names;
+  for (const fs::path& folder : preset_folders()) names.push_back(folder.string());
+  return names;
+}
+
+Json read_json(const std::string& file) {
+  try {
+    const std::string text = models::read_text(file, models::kMostWrittenBytes);
+    models::check_json(text, file);
+    return Json::parse(text);
+  } catch (const models::TextError& error) {
+    throw UsageError(error.what());
+  } catch (const Json::exception& error) {
+    throw UsageError(file + ": " + error.what());
+  }
+}
+
+// What is at the root: of the machine only what is below it.
+const Json& schema_of_document() {
+  static const Json schema = {
+      {"properties",
+       {{"machine", Json::parse(models::preset_schema(models::SchemaOf::PartOfMachine))}}}};
+  return schema;
+}
+
+// Of a part of what a schema describes; nothing where none does.
+const Json& below(const Json& schema, const std::string& part) {
+  static const Json kNothing = Json::object();
+  if (schema.contains("items")) return schema["items"];
+  const auto parts = schema.find("properties");
+  return parts != schema.end() && parts->contains(part) ? (*parts)[part] : kNothing;
+}
+
+std::string nearest_key(const Json& object, const Json& schema, const std::string& key) {
+  std::vector<std::string> known;
+  for (const auto& [name, value] : object.items()) known.push_back(name);
+  const Json parts = schema.value("properties", Json::object());
+  for (const auto& [name, value] : parts.items()) known.push_back(name);
+  return models::nearest(key, known);
+}
+
+// What a user typed: JSON where it is JSON, else a word.
+Json typed(const std::string& text, const std::string& where) {
+  try {
+    models::check_json(text, where);
+    (void)Json(text).dump();  // throws, unless it is UTF-8, which documents are
+  } catch (const Json::exception&) {
+    throw UsageError(where + ": is not UTF-8");
+  } catch (const models::TextError& error) {
+    throw UsageError(error.what());
+  }
+  Json value = Json::parse(text, nullptr, false);
+  return value.is_discarded() ? Json(text) : value;
+}
+
+}  // namespace
+
+const std::vector<Parameter>& parameters() {
+  using Kind = Parameter::Kind;
+  static const std::vector<Parameter> kRows = {
+      {"vcpu.window",
+       Kind::Number,
+       "1",
+       {},
+       1,
+       1024,
+       "accesses under way at a time; 1: each begins when the one before it is over; more: as the "
+       "trace's dependences allow"},
+      {"vcpu.order",
+       Kind::Choice,
+       "\"auto\"",
+       {"auto", "recorded", "free"},
+       0,
+       0,
+       "between vCPUs: each comes to a record of the time when those that the trace has before it "
+       "are there, or as it comes; auto: recorded, where the trace knows it"},
+      {"guest.tables",
+       Kind::Choice,
+       "\"auto\"",
+       {"auto", "none", "first-touch", "recorded", "replayed"},
+       0,
+       0,
+       "the guest's own page tables: none, built when a page is touched, likewise with the "
+       "guest-physical pages that the trace names, or those that the trace carries; auto: what the "
+       "trace has and every machine can play: none, recorded or first-touch"},
+      {"guest.placement",
+       Kind::Choice,
+       "\"linear\"",
+       {"linear", "random", "buddy"},
+       0,
+       0,
+       "which free frame a first touch takes: the lowest, any, or one of the smallest free block"},
+      {"guest.fragmentation",
+       Kind::Number,
+       "0",
+       {},
+       0,
+       100,
+       "buddy: of 100 blocks of 2M, so many have a frame that is somebody else's"},
+      {"guest.large_pages",
+       Kind::Flag,
+       "false",
+       {},
+       0,
+       0,
+       "2M pages where a first touch finds a whole 2M free"},
+      {"guest.levels",
+       Kind::Number,
+       "\"auto\"",
+       {"auto"},
+       3,
+       5,
+       "of the guest's page tables; auto: as the trace has them, else 4"},
+      {"guest.memory",
+       Kind::SizeOrRanges,
+       "\"auto\"",
+       {"auto"},
+       kMiB2,
+       u64{1} << 47,
+       "guest-physical memory: so much from 0, or where; auto: what the trace says, else 4G"},
+      {"guest.seed", Kind::Number, "1", {}, 0, kMost, "of random placement"},
+      {"hypervisor.backing",
+       Kind::Choice,
+       "\"lazy\"",
+       {"eager", "lazy", "linear", "none", "replayed"},
+       0,
+       0,
+       "when the guest's memory gets frames: before it runs, when it touches them, or before it "
+       "runs and in one piece; none: there is no hypervisor, and one stage; replayed: the second "
+       "stage's tables are those of the trace, too (with guest.tables=replayed)"},
+      {"hypervisor.fault_around", Kind::Number, "0", {}, 0, 9, "lazy: 2^n pages for one fault"},
+      {"hypervisor.large_pages",
+       Kind::Flag,
+       "false",
+       {},
+       0,
+       0,
+       "eager and lazy: 2M leaves where a whole 2M is free"},
+      {"hypervisor.levels",
+       Kind::Number,
+       "4",
+       {},
+       2,
+       5,
+       "of the hypervisor's page tables, which a walk reads; AArch64: 2 for an IPA of 32 to 34 "
+       "bits, "
+       "3 for 40 to 43, 4 for 44 to 48, as the guest's memory needs"},
+      {"hypervisor.mmio",
+       Kind::Ranges,
+       "[]",
+       {},
+       0,
+       0,
+       "guest-physical addresses of devices, in pages: each access there exits and is emulated"},
+      {"hypervisor.hardware_dirty",
+       Kind::Flag,
+       "true",
+       {},
+       0,
+       0,
+       "the walker sets accessed and dirty flags in the hypervisor's tables"},
+      {"hypervisor.fences",
+       Kind::Choice,
+       "\"precise\"",
+       {"precise", "context", "batched", "range", "svinval", "deferred", "original-0.3.0", "rules"},
+       0,
+       0,
+       "which invalidations the engine issues: as few as the rules allow; the whole VM; pages up "
+       "to a "
+       "threshold, then the VM; by range instructions or Svinval where the machine has them; "
+       "gathered until the VM entry; what axaddrspace 0.3.0 issues; or hypervisor.fence_rules"},
+      {"hypervisor.fence_threshold",
+       Kind::Number,
+       "32",
+       {},
+       0,
+       1'000'000,
+       "batched: above so many instructions for one operation, the whole VM"},
+      {"hypervisor.fence_rules",
+       Kind::Object,
+       "null",
+       {},
+       0,
+       0,
+       "rules: which instructions follow which change (sim/README.md)"},
+      {"hypervisor.drop_fence",
+       Kind::Number,
+       "0",
+       {},
+       0,
+       kMost,
+       "leaves out the n-th of the engine's instructions, as a mistake to be found; 0: none"},
+      {"hypervisor.schedule",
+       Kind::List,
+       "[]",
+       {},
+       0,
+       0,
+       "its own operations by the clock: {operation, at, every, times, gpa, bytes, access} "
+       "(sim/README.md)"},
+      {"host.cores",
+       Kind::Number,
+       "\"auto\"",
+       {"auto"},
+       1,
+       1024,
+       "that vCPUs take turns on, one after the other; auto: one for each"},
+      {"host.time_slice",
+       Kind::Number,
+       "10000000",
+       {},
+       1,
+       u64{1} << 40,
+       "cycles after which a vCPU gives up its core, if another waits for it"},
+      {"host.vmids",
+       Kind::Number,
+       "\"auto\"",
+       {"auto"},
+       2,
+       16383,
+       "VMIDs, or VPIDs, that the host hands out; auto: one for each guest"},
+      {"host.memory", Kind::Size, "\"64G\"", {}, kGiB, u64{1} << 45, "of the host"},
+      {"run.limit", Kind::Number, "0", {}, 0, kMost, "accesses of each vCPU; 0: all"},
+      {"run.warmup",
+       Kind::Number,
+       "0",
+       {},
+       0,
+       kMost,
+       "so many accesses of each vCPU warm the machine up: statistics begin when the last vCPU has "
+       "played them"},
+      {"run.from",
+       Kind::Word,
+       "null",
+       {},
+       0,
+       0,
+       "statistics begin with the phase that has this number or name"},
+      {"run.phases", Kind::Flag, "false", {}, 0, 0, "statistics of each phase of the trace, too"},
+      {"run.to", Kind::Word, "null", {}, 0, 0, "statistics, and the run, end with this phase"},
+  };
+  return kRows;
+}
+
+std::vector<std::string> preset_names() {
+  std::set<std::string> names;
+  for (const fs::path& folder : preset_folders()) {
+    std::error_code none;
+    for (const auto& entry : fs::directory_iterator(folder, none)) {
+      if (entry.path().extension() == ".json") names.insert(entry.path().stem().string());
+    }
+  }
+  return {names.begin(), names.end()};
+}
+
+std::string preset_file(const std::string& name) {
+  if (name.find('/') != std::string::npos || name.ends_with(".json")) return name;
+  for (const fs::path& folder : preset_folders()) {
+    const fs::path file = folder / (name + ".json");
+    std::error_code none;
+    if (fs::exists(file, none)) return file.string();
+  }
+  std::string known;
+  for (const std::string& each : preset_names()) known.append(" ").append(each);
+  throw UsageError("there is no preset '" + name + "'; there are:" + known);
+}
+
+Configuration::Configuration(const std::string& file)
+    : preset_file_(file), machine_name_(fs::path(file).stem().string()) {
+  document_["machine"] = Json::parse(models::whole_preset(file, preset_folder_names()));
+  for (const Parameter& row : parameters()) {
+    const std::string path = row.path;
+    const std::size_t dot = path.find('.');
+    document_[path.substr(0, dot)][path.substr(dot + 1)] = Json::parse(row.standard);
+  }
+}
+
+// What a machine leaves out, but could have, is made: an empty object, or a value that is null.
+Json& Configuration::at(const std::string& path, const std::string& where, bool make) {
+  Json* place = &document_;
+  const Json* schema = &schema_of_document();
+  std::string so_far;
+  std::istringstream parts(path);
+  for (std::string part; std::getline(parts, part, '.');) {
+    std::string label = so_far;
+    if (!label.empty()) label += '.';
+    label += part;
+    const Json& inner = below(*schema, part);
+    if (place->is_array() && !part.empty() && part.find_first_not_of("0123456789") == part.npos &&
+        part.size() < 6 && std::stoul(part) < place->size()) {
+      place = &(*place)[std::stoul(part)];
+    } else if (place->is_object() && (place->contains(part) || (make && !inner.empty()))) {
+      const bool made = !place->contains(part);
+      place = &(*place)[part];
+      if (made && inner.contains("properties")) *place = Json::object();
+    } else {
+      if (!inner.empty()) throw UsageError(where + ": the preset has no " + label);
+      std::string hint;
+      const std::string near = place->is_object() ? nearest_key(*place, *schema, part) : "";
+      if (!near.empty()) hint.append("; did you mean ").append(near) += '?';
+      throw UsageError(where + ": " + label + " is unknown" + hint);
+    }
+    schema = &inner;
+    so_far = label;
+  }
+  return *place;
+}
+
+void Configuration::put(const std::string& path, const Json& value, const std::string& where) {
+  Json& place = at(path, where, true);
+  if (const Parameter* const row = parameter_at(path)) {
+    check(*row, value, where);
+    place = value;
+    return;
+  }
+  if (path.rfind("machine.", 0) != 0 || place.is_object()) {
+    throw UsageError(where + ": " + path + " is not a value");
+  }
+  // Values of a machine stand beside their source.
+  const bool sourced = place.is_array() && place.size() == 2 && place[1].is_string();
+  const bool with_source = value.is_array() && value.size() == 2 && value[1].is_string();
+  place = (sourced || place.is_null()) && !with_source ? Json::array({value, "guess of the user"})
+                                                       : value;
+}
+
+void Configuration::set(const std::string& assignment) { set(assignment, "--set " + assignment); }
+
+void Configuration::set(const std::string& assignment, const std::string& where) {
+  const std::size_t equals = assignment.find('=');
+  if (equals == std::string::npos) throw UsageError(where + ": not PATH=VALUE");
+  const std::string path = assignment.substr(0, equals);
+  claim(path, where);
+  put(path, typed(assignment.substr(equals + 1), where), where);
+}
+
+void Configuration::claim(const std::string& path, const std::string& where) {
+  const auto [before, is_first] = set_.emplace(path, where);
+  if (is_first) return;
+  throw UsageError(where + ": " + path + " is set already, by " + before->second);
+}
+
+void Configuration::merge(const Json& from, const std::string& path, const std::string& where) {
+  for (const auto& [key, value] : from.items()) {
+    std::string inner = path;
+    if (!inner.empty()) inner += '.';
+    inner += key;
+    const Json& place = at(inner, where, true);
+    if (place.is_object() && value.is_object() && parameter_at(inner) == nullptr) {
+      merge(value, inner, where);
+    } else {
+      put(inner, value, where);
+    }
+  }
+}
+
+void Configuration::merge_file(const std::string& file, const std::string& who) {
+  const Json from = read_json(file);
+  if (!from.is_object()) throw UsageError(file + ": not a JSON object");
+  Json rest = from;
+  if (from.contains("machine") && from["machine"].contains("name")) {
+    const Json& machine = from["machine"];
+    if (!who.empty() && nlohmann::json(machine) != nlohmann::json(document_["machine"])) {
+      throw UsageError(file + ": its machine, " + machine["name"].dump() +
+                       ", differs from the one that " + who + " chose; leave one out");
+    }
+    if (machine["name"].is_string()) machine_name_ = machine["name"].get<std::string>();
+    document_["machine"] = machine;
+    preset_file_ = machine_file_ = file;
+    rest.erase("machine");
+  }
+  merge(rest, "", file);
+}
+
+void Configuration::use_fence_rules(const std::string& file) {
+  claim("hypervisor.fences", "--policy " + file);
+  put("hypervisor.fence_rules", read_json(file), file);
+  put("hypervisor.fences", "rules", file);
+}
+
+const Json& Configuration::value_at(const std::string& path) const {
+  return const_cast<Configuration*>(this)->at(path, path);
+}
+
+void Configuration::check_machine() const {
+  (void)models::parse_preset(document_["machine"].dump(), preset_file_);
+}
+
+void Configuration::expect_whole_run(const std::string& who) const {
+  for (const char* const path : {"run.warmup", "run.from", "run.to", "run.phases"}) {
+    if (value_at(path) == Json::parse(parameter_at(path)->standard)) continue;
+    throw UsageError(who + ": " + path + " has no effect: all of the run is looked at");
+  }
+}
+
+const std::string Configuration::text(const char* path) const {
+  return value_at(path).get<std::string>();
+}
+// Empty if there is none.
+std::string Configuration::word(const char* path) const {
+  const Json& value = value_at(path);
+  if (value.is_null()) return "";
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+u64 Configuration::number(const char* path) const {
+  const Json& value = value_at(path);
+  return value.is_string() ? *size_of(value.get<std::string>()) : value.get<u64>();
+}
+bool Configuration::flag(const char* path) const { return value_at(path).get<bool>(); }
+
+}  // namespace nestwalk::sim

@@ -1,0 +1,25 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// How a command line says what a run is like.
+#pragma once
+
+#include "configuration/configuration.hpp"
+#include "program/command_line.hpp"
+
+namespace nestwalk::sim {
+
+/// Adds --preset, of which there is one.
+void declare_preset(CommandLine& line);
+/// Adds --config and --set.
+void declare_settings(CommandLine& line);
+
+/// What --config and --set make of a preset.
+Configuration configuration_of(const CommandLine& line, const std::string& preset);
+/// Of the one that --preset names.
+Configuration configuration_of(const CommandLine& line);
+
+/// The parameters, a sentence each.
+std::string help_of_parameters();
+
+}  // namespace nestwalk::sim

@@ -1,0 +1,26 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// A trace that a command makes for its own runs.
+#pragma once
+
+#include "program/command_line.hpp"
+
+namespace nestwalk::sim {
+
+class GeneratedTrace {
+ public:
+  /// A generator of `nestwalk trace gen` and its parameters, "key=value".
+  GeneratedTrace(const std::string& generator, const Words& parameters);
+  ~GeneratedTrace();
+  GeneratedTrace(const GeneratedTrace&) = delete;
+  GeneratedTrace& operator=(const GeneratedTrace&) = delete;
+  /// This process and its children can open it.
+  const std::string& path() const { return path_; }
+
+ private:
+  int file_ = -1;  ///< without a name, so that nothing is left behind, whatever happens
+  std::string path_;
+};
+
+}  // namespace nestwalk::sim

@@ -1,0 +1,48 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// A vCPU's stream of a trace, as the simulated one plays it.
+#pragma once
+
+#include <exception>
+#include <memory>
+
+#include "nestwalk/software/stream.hpp"
+#include "nestwalk/traces/reader.hpp"
+#include "replay/replay_tables.hpp"
+
+namespace nestwalk::sim {
+
+class TraceStream final : public software::GuestStream {
+ public:
+  /// `reader`: none for a vCPU that has no records. `physical`: accesses are at guest-physical
+  /// addresses. `roots`: recorded tables are replayed, and these are the first.
+  TraceStream(std::string name, std::unique_ptr<traces::StreamReader> reader, bool physical,
+              std::optional<RecordedRoots> roots = {})
+      : name_(std::move(name)),
+        reader_(std::move(reader)),
+        physical_(physical),
+        roots_(std::move(roots)) {}
+
+  bool next(software::GuestBatch& batch) override;
+  void rethrow() const override {
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  bool read(software::GuestBatch& batch);
+  void convert(const traces::Event& event);
+  bool replay(const traces::Event& event);
+
+  std::string name_;
+  std::exception_ptr error_;
+  std::unique_ptr<traces::StreamReader> reader_;
+  bool physical_;
+  std::optional<RecordedRoots> roots_;
+  bool began_ = false;
+  traces::Chunk chunk_;
+  std::vector<software::GuestAccess> accesses_;
+  software::GuestEvent event_;
+};
+
+}  // namespace nestwalk::sim

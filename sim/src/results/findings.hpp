@@ -1,0 +1,31 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What a checker found, as text.
+#pragma once
+
+#include <string>
+
+#include "nestwalk/checker/checker.hpp"
+#include "nestwalk/models/base/json.hpp"
+
+namespace nestwalk::sim {
+
+using models::Json;
+
+struct FindingsView {
+  bool json = false;
+  bool details = false;  ///< of the table: all there is to say
+};
+
+/// `title` says what was checked.
+std::string findings_text(const checker::Checker& checker, const std::string& title,
+                          const FindingsView& view);
+
+/// Its findings as a list.
+Json findings_json(const checker::Checker& checker);
+
+/// Are there errors? `strict`: or warnings?
+bool has_failed(const checker::Checker& checker, bool strict);
+
+}  // namespace nestwalk::sim

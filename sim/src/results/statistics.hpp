@@ -1,0 +1,47 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What a run says: each number once, with its name, unit and a sentence.
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "configuration/configuration.hpp"
+#include "nestwalk/software/distribution.hpp"
+
+namespace nestwalk::sim {
+
+using Value = std::variant<addrspace::u64, double>;
+
+struct Statistic {
+  std::string name;  ///< of the form "walk.references"
+  Value value;
+  const char* unit;
+  std::string sentence;
+};
+using Statistics = std::vector<Statistic>;
+
+/// How often something had which values, in bins that are less than a hundredth of their values
+/// wide.
+struct Histogram {
+  std::string name;  ///< of the form "latency"
+  std::vector<software::Distribution::Bin> bins;
+  const char* unit;  ///< of the values
+  const char* sentence;
+  const char* count;  ///< name of the statistic that is how many values there are
+  const char* max;    ///< and of that which is the largest of them
+};
+
+/// Of a statistic that there is.
+Value value_of(const Statistics& statistics, const std::string& name);
+std::string text_of(const Value& value);
+/// Of one that was read; "-" for none.
+std::string text_of(const Json& value);
+/// `name value # sentence (unit)`, a line for each; before them, why the run ended early.
+std::string as_text(const Statistics& statistics, const std::string& ended_early = "");
+Json as_json(const Statistics& statistics, const std::vector<Histogram>& histograms = {},
+             const std::string& ended_early = "");
+
+}  // namespace nestwalk::sim

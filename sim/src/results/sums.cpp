@@ -1,0 +1,171 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "results/sums.hpp"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "nestwalk/traces/container.hpp"
+#include "results/report.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+using addrspace::u64;
+
+std::optional<u64> count_at(const Json& statistics, const std::string& name) {
+  const auto found = statistics.find(name);
+  if (found == statistics.end() || !found->is_number_unsigned()) return {};
+  return found->get<u64>();
+}
+
+std::string of_both(const std::string& name, const Json& value, const std::string& how,
+                    const std::string& other, const Json& found) {
+  return name + " is " + value.dump() + ", " + how + other + ", " + found.dump();
+}
+
+/// The statistics of a run, of its guests and of its phases.
+struct Known {
+  std::set<std::string> prefixes;  ///< of their names
+  u64 guests = 0;                  ///< that have statistics of their own
+  std::optional<std::string> contradiction;
+};
+
+using RowsByName = std::map<std::string, const Row*>;
+
+// The row of a statistic of a run, a guest or a phase: the longest end of its name that is one's.
+RowsByName::const_iterator row_of(const RowsByName& rows, const std::string& name) {
+  constexpr int kMostParts = 8;  // of a row's name, which has dots between them
+  auto longest = rows.end();
+  std::size_t dot = name.size();
+  for (int parts = 0; parts < kMostParts && dot != 0; ++parts) {
+    const std::size_t before = name.rfind('.', dot - 1);
+    const bool all = before == std::string::npos;
+    const auto row = rows.find(all ? name : name.substr(before + 1));
+    if (row != rows.end()) longest = row;
+    if (all) break;
+    dot = before;
+  }
+  return longest;
+}
+
+// What counts is a whole number. Statistics that are no rows say nothing.
+Known known_of(const Json& statistics) {
+  RowsByName rows;
+  for (const Row& row : rows_of_any()) rows.emplace(row.name, &row);
+  Known known;
+  for (const auto& [name, value] : statistics.items()) {
+    const auto row = row_of(rows, name);
+    if (row == rows.end()) continue;
+    const std::string prefix = name.substr(0, name.size() - row->first.size());
+    const bool is_new = known.prefixes.insert(prefix).second;
+    if (is_new && prefix.starts_with("vm")) ++known.guests;
+    if (value.is_number_unsigned() || std::holds_alternative<double>(row->second->value)) continue;
+    known.contradiction = name + " is " + value.dump() + ", not a whole number";
+    break;
+  }
+  return known;
+}
+
+// Means are rounded.
+bool exceeds(const Json& value, const Json& most) {
+  if (value.is_number_unsigned() && most.is_number_unsigned()) {
+    return value.get<u64>() > most.get<u64>();
+  }
+  constexpr double kRounding = 1 + 1e-12;
+  return value.get<double>() > most.get<double>() * kRounding;
+}
+
+// Of a run, a guest or a phase, of which at most so many vCPUs are.
+std::optional<std::string> contradiction_of_rows(const Json& statistics, const std::string& prefix,
+                                                 u64 vcpus) {
+  struct Sum {
+    u64 found = 0;
+    bool lacks_parts = false;
+  };
+  std::map<std::string, Sum> sums;
+  for (const Row& row : rows_of_nothing()) {
+    const auto value = statistics.find(prefix + row.name);
+    const bool said = value != statistics.end();
+    if (row.always && !said) return "has no " + prefix + row.name;
+    if (!row.part_of.empty()) {
+      Sum& sum = sums[row.part_of];
+      sum.found += said ? value->get<u64>() : 0;
+      sum.lacks_parts = sum.lacks_parts || (!said && !row.omitted);
+    }
+    for (const std::string& bound : {row.part_of, row.at_most}) {
+      const auto most = bound.empty() ? statistics.end() : statistics.find(prefix + bound);
+      if (!said || most == statistics.end() || !exceeds(*value, *most)) continue;
+      const std::string more =
+          of_both(prefix + row.name, *value, "more than ", prefix + bound, *most);
+      if (!row.of_vcpus) return more;
+      if ((value->get<u64>() - 1) / vcpus < most->get<u64>()) continue;
+      return more + ", of each of " + std::to_string(vcpus) + " vCPUs";
+    }
+  }
+  for (const auto& [whole, sum] : sums) {
+    const std::optional<u64> said = count_at(statistics, prefix + whole);
+    if (!said || sum.lacks_parts || *said == sum.found) continue;
+    return of_both(prefix + whole, *said, "not the sum of its parts", "", sum.found);
+  }
+  return {};
+}
+
+// Each access has one latency: bins are [first, last, count], and rise.
+std::optional<std::string> contradiction_of_bins(const Json& bins, const std::string& name,
+                                                 const std::string& prefix,
+                                                 const Json& statistics) {
+  u64 sum = 0;
+  std::optional<u64> last;
+  if (!bins.is_array()) return "the histogram " + name + " is not a list of bins";
+  for (const Json& bin : bins) {
+    const bool good = bin.is_array() && bin.size() == 3 &&
+                      std::all_of(bin.begin(), bin.end(),
+                                  [](const Json& each) { return each.is_number_unsigned(); });
+    if (!good) return "the histogram " + name + " has a bin that is not [first, last, count]";
+    const u64 first = bin[0].get<u64>();
+    if (bin[1].get<u64>() < first || (last && first <= *last)) {
+      return "the histogram " + name + " has bins that do not rise";
+    }
+    last = bin[1].get<u64>();
+    sum += bin[2].get<u64>();
+  }
+  const Histogram latency = histogram_of({});
+  if (name != prefix + latency.name) return {};
+  const auto values = count_at(statistics, prefix + latency.count);
+  if (values && *values != sum) {
+    return of_both("the histogram " + name, sum, "not ", latency.count, *values);
+  }
+  const auto max = count_at(statistics, prefix + latency.max);
+  const Json none = {0, 0, 0};
+  const Json& highest = bins.empty() ? none : bins.back();
+  if (!max || (*max >= highest[0].get<u64>() && *max <= highest[1].get<u64>())) return {};
+  return prefix + latency.max + " is " + std::to_string(*max) +
+         ", not in the last bin of the histogram " + name + ", " + highest.dump();
+}
+
+}  // namespace
+
+std::optional<std::string> contradiction_of(const Json& stats) {
+  const Json& statistics = stats["statistics"];
+  const Known known = known_of(statistics);
+  if (known.contradiction) return known.contradiction;
+  for (const std::string& prefix : known.prefixes) {
+    const bool of_one = prefix.starts_with("vm") || known.guests == 0;
+    const u64 vcpus = traces::kMaxVcpus * (of_one ? 1 : known.guests);
+    if (auto found = contradiction_of_rows(statistics, prefix, vcpus)) return found;
+  }
+  const auto histograms = stats.find("histograms");
+  if (histograms == stats.end()) return {};
+  if (!histograms->is_object()) return "\"histograms\" is not an object";
+  const std::string latency = histogram_of({}).name;
+  for (const auto& [name, bins] : histograms->items()) {
+    const std::string prefix = name.substr(0, name.size() - std::min(name.size(), latency.size()));
+    if (auto found = contradiction_of_bins(bins, name, prefix, statistics)) return found;
+  }
+  return {};
+}
+
+}  // namespace nestwalk::sim
