@@ -277,6 +277,18 @@ TEST(HostMemory, RunsComeBackInParts) {
   EXPECT_EQ(memory.allocate(0).error(), Error::NoMemory);
 }
 
+// 5000 runs of 1 GiB, which are 2^18 frames each.
+TEST(HostMemory, SingleFramesAreFoundAboveFourTebibytes) {
+  FrameAllocator frames(u64{1} << 33);
+  for (u64 n = 0; n < 5000; ++n) ASSERT_EQ(*frames.allocate(18), n << 18);
+  constexpr u64 kNext = u64{5000} << 18;
+  EXPECT_EQ(*frames.allocate(0), kNext);
+  EXPECT_EQ(*frames.allocate(0), kNext + 1);
+  frames.free(kNext, 0);
+  EXPECT_EQ(*frames.allocate(0), kNext);
+  EXPECT_EQ(*frames.allocate(0), kNext + 2);
+}
+
 // Intel SDM vol. 3C, "Information That May Be Cached": guest-physical mappings are tagged with
 // EP4TA alone, combined ones with VPID, PCID and EP4TA. Arm and RISC-V have the VMID in both.
 template <class G, class N>

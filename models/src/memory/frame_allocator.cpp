@@ -12,6 +12,7 @@
 namespace nestwalk::models {
 
 NumberSet::NumberSet(u64 numbers) {
+  check(numbers <= u64{1} << 6 * kLevels, "number set", "at most 2^36 numbers", 0, numbers);
   for (Mapping& level : levels_) {
     numbers = numbers / 64 + 1;
     level = Mapping(numbers * sizeof(u64));
@@ -21,7 +22,10 @@ NumberSet::NumberSet(u64 numbers) {
 void NumberSet::insert(u64 n) {
   ++count_;
   for (const Mapping& level : levels_) {
-    level.as<u64>()[n / 64] |= u64{1} << n % 64;
+    u64& word = level.as<u64>()[n / 64];
+    const bool is_known_above = word != 0;
+    word |= u64{1} << n % 64;
+    if (is_known_above) return;
     n /= 64;
   }
 }

@@ -28,7 +28,7 @@ class NumberSet {
   u64 smallest() const;
 
  private:
-  static constexpr unsigned kLevels = 5;  // 2^30 numbers
+  static constexpr unsigned kLevels = 6;  // 2^36 numbers
   std::array<Mapping, kLevels> levels_;
   u64 count_ = 0;
 };
