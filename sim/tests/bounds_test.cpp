@@ -147,6 +147,19 @@ TEST_F(Bounds, DevicesTakeLinearTimeByTheirNumberAndNoneByTheirPages) {
   }
 }
 
+// Of 2^35 frames 512 are left, 2 MiB at the end, for 1024 pages.
+TEST_F(Bounds, FramesThatDevicesLeaveAreFoundAmongThemselves) {
+  run("nestwalk trace gen first-touch bytes=4M -o pages.nwt");
+  for (const char* const placement : {"linear", "random"}) {
+    const Result few = soon(std::string("run pages.nwt --set guest.memory=128T --set "
+                                        "hypervisor.mmio=0+131071G,0x7fffc0000000+1022M --set "
+                                        "guest.placement=") +
+                            placement);
+    EXPECT_EQ(few.exit_code, 5) << few.output;
+    EXPECT_THAT(few.output, HasSubstr("the guest is out of memory"));
+  }
+}
+
 // 100,000 names of 4096 bytes are 410 MB, and take some kilobytes in the file.
 TEST_F(Bounds, NamesOfPhasesThatNobodyAskedForAreNotKept) {
 #ifdef NESTWALK_SANITIZED

@@ -38,10 +38,10 @@ GuestFrames::GuestFrames(const GuestShape& shape) : placement_(shape.placement) 
   }
   taken_.resize((frames_ + kChunk - 1) / kChunk);
   next_large_ = frames_ / kSmallPerLarge;
-  half_bits_ = (static_cast<unsigned>(std::bit_width(frames_)) + 1) / 2;
+  reserve(shape.mmio);
+  half_bits_ = (static_cast<unsigned>(std::bit_width(usable_)) + 1) / 2;
   u64 seed = shape.seed;
   for (u64& key : keys_) key = seed = mix(seed);
-  reserve(shape.mmio);
   if (placement_ == Placement::Buddy) fragment(shape.fragmentation, seed);
 }
 
@@ -55,10 +55,23 @@ void GuestFrames::reserve(const std::vector<MemoryRange>& devices) {
          ++device) {
       const u64 from = std::max(device->start, start) - start;
       const u64 to = std::min(device->start + device->bytes, end) - start;
-      reserved_.push_back({ranges_[n].first + from / kFrameBytes,
-                           ranges_[n].first + (to + kFrameBytes - 1) / kFrameBytes});
+      const u64 first = ranges_[n].first + from / kFrameBytes;
+      const u64 last = ranges_[n].first + (to + kFrameBytes - 1) / kFrameBytes;
+      const u64 before = reserved_.empty() ? 0 : reserved_.back().end;
+      usable_ += first - before;
+      reserved_.push_back({first, last, usable_});
     }
   }
+  usable_ += frames_ - (reserved_.empty() ? 0 : reserved_.back().end);
+}
+
+u64 GuestFrames::usable(u64 n) const {
+  const auto above = std::upper_bound(
+      reserved_.begin(), reserved_.end(), n,
+      [](u64 usable, const Reserved& each) { return usable < each.usable_before; });
+  if (above == reserved_.begin()) return n;
+  const Reserved& below = *std::prev(above);
+  return below.end + (n - below.usable_before);
 }
 
 std::vector<GuestFrames::Reserved>::const_iterator GuestFrames::reserved_beyond(u64 number) const {
@@ -150,14 +163,13 @@ std::optional<Gpa> GuestFrames::take() {
   const std::optional<Gpa> block = take_block(0);
   if (block || placement_ == Placement::Buddy) return block;
   const bool linear = placement_ == Placement::Linear;
-  const u64 end = linear ? frames_ : u64{1} << 2 * half_bits_;
+  const u64 end = linear ? usable_ : u64{1} << 2 * half_bits_;
   while (next_ < end) {
     const u64 at = next_++;
-    const u64 number = linear ? at : permuted(at, half_bits_, keys_);
-    if (number < frames_ && is_free(number)) return take_number(number);
-    if (!linear) continue;
-    const auto reserved = reserved_beyond(number);
-    if (reserved != reserved_.end() && reserved->first <= number) next_ = reserved->end;
+    const u64 n = linear ? at : permuted(at, half_bits_, keys_);
+    if (n >= usable_) continue;
+    const u64 number = usable(n);
+    if (is_free(number)) return take_number(number);
   }
   return std::nullopt;
 }

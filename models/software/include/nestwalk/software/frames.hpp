@@ -39,6 +39,7 @@ class GuestFrames {
   struct Reserved {
     u64 first;
     u64 end;
+    u64 usable_before;  ///< frames below it that are not reserved
   };
   /// The first of them that ends after a frame.
   std::vector<Reserved>::const_iterator reserved_beyond(u64 number) const;
@@ -48,6 +49,8 @@ class GuestFrames {
     const u64* const words = taken_[number / kChunk].get();
     return words == nullptr || (words[number % kChunk / 64] >> number % 64 & 1) == 0;
   }
+  /// The n-th frame that is not reserved.
+  u64 usable(u64 n) const;
   bool is_region_free(u64 region) const;
   Gpa take_number(u64 number);
   void reserve(const std::vector<MemoryRange>& devices);
@@ -58,8 +61,9 @@ class GuestFrames {
   std::vector<Range> ranges_;
   u64 frames_ = 0;
   std::vector<Reserved> reserved_;  ///< in ascending order
+  u64 usable_ = 0;                  ///< frames that are not reserved
   Placement placement_;
-  u64 next_ = 0;                               ///< of the order in which small ones are looked at
+  u64 next_ = 0;                               ///< of the order in which usable ones are looked at
   u64 next_large_ = 0;                         ///< no large page is free above it
   static constexpr u64 kChunk = u64{1} << 15;  ///< frames
   /// A bit for each frame that was taken; none of chunks of which no frame was.
