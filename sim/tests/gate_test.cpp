@@ -147,6 +147,24 @@ TEST_F(Gate, TakesDirectoriesOfRuns) {
          "--tolerance guest.faults: not STATISTIC=PERCENT\n");
 }
 
+// As doubles, 2^53 + 1 is 2^53.
+TEST_F(Gate, TellsLargeCountsApart) {
+  expect("nestwalk run t.nwt -o now; nestwalk gate now --baseline d.json --update", 0, "");
+  Json stats = read("now/stats.json");
+  Json baseline = read("d.json");
+  const std::uint64_t count = std::uint64_t{1} << 53;
+  stats["statistics"]["access.instructions"] = count;
+  baseline["cases"]["now"]["access.instructions"] = count + 1;
+  write("now/stats.json", stats);
+  write("d.json", baseline);
+  expect("nestwalk gate now --baseline d.json", 3,
+         "| run | statistic | before | now | change |\n"
+         "|---|---|---:|---:|---:|\n"
+         "| now | access.instructions | 9007199254740993 | 9007199254740992 | +0.00 % |\n");
+  expect("nestwalk gate now --baseline d.json --tolerance access.instructions=1", 0,
+         "All 1 runs are as they were.\n");
+}
+
 TEST_F(Gate, WorstIsRedOnATerminal) {
   Json baseline = read("b.json");
   baseline["cases"]["lazy"]["guest.faults"] = 250;       // + 2.4 %

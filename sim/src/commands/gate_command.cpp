@@ -54,8 +54,9 @@ double percent_between(const Json& before, const Json& now) {
   return 100 * (now.get<double>() / before.get<double>() - 1);
 }
 
+// Where nothing is allowed, nothing is rounded: counts above 2^53 may be the same as doubles.
 bool is_within(const Json& before, const Json& now, double percent) {
-  if (!before.is_number() || !now.is_number()) return false;
+  if (percent == 0 || !before.is_number() || !now.is_number()) return false;
   const double was = before.get<double>();
   return 100 * std::abs(now.get<double>() - was) <= percent * std::abs(was);
 }
