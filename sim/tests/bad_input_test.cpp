@@ -394,6 +394,10 @@ TEST_F(BadInput, StatisticsThatCannotBeAreRefused) {
   say("h = s['histograms']['latency']; v['latency.max'] = v['latency.p99.9'] = v['latency.p99'] = "
       "v['latency.p90'] = v['latency.p50'] = h[-1][0] - 1; v['latency.mean'] = 1",
       "latency.max is ");
+  say("v['latency.p50'] = 0",
+      "latency.p50 is 0, not in the bin of the histogram latency that has it, [");
+  say("s['histograms']['latency'] = [[0, 1, 2**63], [2, 3, 2**63], [4, 2**63, 20000]]",
+      "the histogram latency has 2^64 values or more");
   say("v['time.cycles'] = 1", "time.first_access is ");
   // With warmup, the first access is not measured. A trace has at most 4096 vCPUs.
   say("v['time.cycles'] = 1; v['time.first_access'] = 0",
@@ -409,6 +413,9 @@ TEST_F(BadInput, StatisticsThatCannotBeAreRefused) {
   // What an older version did not count is no contradiction.
   run("rm -rf bad; cp -r d bad; sed -i '/access.fetches/d' bad/stats.json");
   EXPECT_EQ(run("nestwalk compare d bad").exit_code, 0);
+  EXPECT_EQ(run("nestwalk run t.nwt t.nwt --limit 100 --force -o d").exit_code, 0);
+  say("v['vm1.access.total'] += 1; v['vm1.access.reads'] += 1",
+      "access.total is 200, not the sum of its guests' counts, 201");
 }
 
 TEST_F(BadInput, GateWritesOverNothingThatItReads) {

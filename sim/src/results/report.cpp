@@ -22,6 +22,13 @@ constexpr const char* kSourceNames[] = {"none", "walk_cache", "nested_tlb", "l1"
                                         "l2",   "l3",         "memory"};
 static_assert(std::size(kSourceNames) == WalkTotals::kSources);
 
+// Each is at most the next one.
+constexpr Percentile kPercentiles[] = {
+    {"latency.p50", 500, "that half of the accesses do not exceed"},
+    {"latency.p90", 900, "that 90 % of the accesses do not exceed"},
+    {"latency.p99", 990, "that 99 % of the accesses do not exceed"},
+    {"latency.p99.9", 999, "that 99.9 % of the accesses do not exceed"}};
+
 constexpr const char* kReferencesSentence = "of walks to entries of these levels, served there";
 constexpr const char* kReferenceCyclesSentence = "that they took";
 
@@ -169,14 +176,11 @@ void Rows::latencies() {
   const software::Distribution& all = all_.latencies;
   add("latency.mean", all.mean(), "cycles", "of an access, from its begin to its end").at_most =
       "latency.max";
-  cycles("latency.p50", all.percentile(500), "that half of the accesses do not exceed").at_most =
-      "latency.p90";
-  cycles("latency.p90", all.percentile(900), "that 90 % of the accesses do not exceed").at_most =
-      "latency.p99";
-  cycles("latency.p99", all.percentile(990), "that 99 % of the accesses do not exceed").at_most =
-      "latency.p99.9";
-  cycles("latency.p99.9", all.percentile(999), "that 99.9 % of the accesses do not exceed")
-      .at_most = "latency.max";
+  for (std::size_t n = 0; n < std::size(kPercentiles); ++n) {
+    const auto& [name, permille, sentence] = kPercentiles[n];
+    cycles(name, all.percentile(permille), sentence).at_most =
+        n + 1 == std::size(kPercentiles) ? "latency.max" : kPercentiles[n + 1].name;
+  }
   cycles("latency.max", all.max(), "of the slowest access").always = true;
   sum("latency.sum", all.sum() + vcpus.untranslatable_cycles + vcpus.unfinished_cycles, "cycles",
       "of all accesses, those left out included: the sum of the next");
@@ -490,7 +494,8 @@ Statistics statistics_of(const Measured& run) {
 Histogram histogram_of(const Measured& run) {
   return {"latency",      run.totals.latencies.bins(),
           "cycles",       "accesses that took so long, from their begin to their end",
-          "access.total", "latency.max"};
+          "access.total", "latency.max",
+          kPercentiles};
 }
 
 // As Rows::reference names them.

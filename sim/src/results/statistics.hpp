@@ -4,6 +4,7 @@
 // What a run says: each number once, with its name, unit and a sentence.
 #pragma once
 
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -23,6 +24,13 @@ struct Statistic {
 };
 using Statistics = std::vector<Statistic>;
 
+/// The least value that so many of 1000 values do not exceed.
+struct Percentile {
+  const char* name;  ///< of the statistic
+  addrspace::u32 permille;
+  const char* sentence;
+};
+
 /// How often something had which values, in bins that are less than a hundredth of their values
 /// wide.
 struct Histogram {
@@ -32,6 +40,7 @@ struct Histogram {
   const char* sentence;
   const char* count;  ///< name of the statistic that is how many values there are
   const char* max;    ///< and of that which is the largest of them
+  std::span<const Percentile> percentiles;
 };
 
 /// Of a statistic that there is.

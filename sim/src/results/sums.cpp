@@ -14,6 +14,7 @@ namespace nestwalk::sim {
 namespace {
 
 using addrspace::u64;
+using software::Distribution;
 
 std::optional<u64> count_at(const Json& statistics, const std::string& name) {
   const auto found = statistics.find(name);
@@ -113,6 +114,44 @@ std::optional<std::string> contradiction_of_rows(const Json& statistics, const s
   return {};
 }
 
+// The bin that has the n-th value, from 1 on; of no values, that of 0.
+Json bin_of_value(const Json& bins, u64 n) {
+  u64 up_to = 0;
+  for (const Json& bin : bins) {
+    up_to += bin[2].get<u64>();
+    if (up_to >= n && up_to != 0) return bin;
+  }
+  return {0, 0, 0};
+}
+
+bool is_in(u64 value, const Json& bin) {
+  return value >= bin[0].get<u64>() && value <= bin[1].get<u64>();
+}
+
+// What guests did adds up to what the run did, where it is a sum or a part of one.
+std::optional<std::string> contradiction_of_guests(const Json& statistics, const Known& known) {
+  const auto& rows = rows_of_nothing();
+  std::set<std::string> adds_up;
+  for (const Row& row : rows) {
+    if (!row.part_of.empty()) adds_up.insert({row.name, row.part_of});
+  }
+  for (const Row& row : rows) {
+    const std::optional<u64> whole = count_at(statistics, row.name);
+    if (!adds_up.contains(row.name) || !whole) continue;
+    u64 found = 0;
+    bool all = true;
+    for (const std::string& prefix : known.prefixes) {
+      if (!prefix.starts_with("vm")) continue;
+      const std::optional<u64> part = count_at(statistics, prefix + row.name);
+      all = all && (part || row.omitted);
+      found += part.value_or(0);
+    }
+    if (!all || found == *whole) continue;
+    return of_both(row.name, *whole, "not the sum of its guests' counts", "", found);
+  }
+  return {};
+}
+
 // Each access has one latency: bins are [first, last, count], and rise.
 std::optional<std::string> contradiction_of_bins(const Json& bins, const std::string& name,
                                                  const std::string& prefix,
@@ -130,6 +169,7 @@ std::optional<std::string> contradiction_of_bins(const Json& bins, const std::st
       return "the histogram " + name + " has bins that do not rise";
     }
     last = bin[1].get<u64>();
+    if (bin[2].get<u64>() > ~sum) return "the histogram " + name + " has 2^64 values or more";
     sum += bin[2].get<u64>();
   }
   const Histogram latency = histogram_of({});
@@ -139,11 +179,19 @@ std::optional<std::string> contradiction_of_bins(const Json& bins, const std::st
     return of_both("the histogram " + name, sum, "not ", latency.count, *values);
   }
   const auto max = count_at(statistics, prefix + latency.max);
-  const Json none = {0, 0, 0};
-  const Json& highest = bins.empty() ? none : bins.back();
-  if (!max || (*max >= highest[0].get<u64>() && *max <= highest[1].get<u64>())) return {};
-  return prefix + latency.max + " is " + std::to_string(*max) +
-         ", not in the last bin of the histogram " + name + ", " + highest.dump();
+  const Json highest = bin_of_value(bins, sum);
+  if (max && !is_in(*max, highest)) {
+    return prefix + latency.max + " is " + std::to_string(*max) +
+           ", not in the last bin of the histogram " + name + ", " + highest.dump();
+  }
+  for (const Percentile& percentile : latency.percentiles) {
+    const auto value = count_at(statistics, prefix + percentile.name);
+    const Json bin = bin_of_value(bins, Distribution::values_up_to(percentile.permille, sum));
+    if (!value || is_in(*value, bin)) continue;
+    return prefix + percentile.name + " is " + std::to_string(*value) +
+           ", not in the bin of the histogram " + name + " that has it, " + bin.dump();
+  }
+  return {};
 }
 
 }  // namespace
@@ -156,6 +204,9 @@ std::optional<std::string> contradiction_of(const Json& stats) {
     const bool of_one = prefix.starts_with("vm") || known.guests == 0;
     const u64 vcpus = traces::kMaxVcpus * (of_one ? 1 : known.guests);
     if (auto found = contradiction_of_rows(statistics, prefix, vcpus)) return found;
+  }
+  if (known.guests != 0) {
+    if (auto found = contradiction_of_guests(statistics, known)) return found;
   }
   const auto histograms = stats.find("histograms");
   if (histograms == stats.end()) return {};

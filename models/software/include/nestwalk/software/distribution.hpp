@@ -32,8 +32,12 @@ class Distribution {
   /// The least value that at least `permille` of 1000 values do not exceed.
   u64 percentile(u32 permille) const {
     if (count_ == 0) return 0;
-    const u64 rank = (count_ * permille + 999) / 1000;
-    return at_rank(rank == 0 ? 0 : rank - 1);
+    const u64 values = values_up_to(permille, count_);
+    return at_rank(values == 0 ? 0 : values - 1);
+  }
+  /// The least number of values that is at least `permille` of 1000 of all.
+  static constexpr u64 values_up_to(u32 permille, u64 all) {
+    return all / 1000 * permille + (all % 1000 * permille + 999) / 1000;
   }
   void add(const Distribution& other);
   /// Values that were added before.
