@@ -498,6 +498,37 @@ TEST_F(BadInput, AHeaderWithOtherPageTablesThanTheRegistersIsRefused) {
   }
 }
 
+// As many records as a block has, and then the registers.
+TEST_F(BadInput, RegistersBehindRecordsAreComparedWithTheHeader) {
+  traces::Header header;
+  header.architecture = traces::Architecture::X86_64;
+  header.mode = traces::Mode::FullSystem;
+  header.guest_tables = "x86_64-4";
+  const auto sink = traces::create_sink((folder() / "late.nwt").string());
+  traces::Writer writer(*sink, header);
+  for (unsigned n = 0; n < 1u << 20; ++n) {
+    writer.append(0, traces::Access{addrspace::Gva(0x7000),
+                                    addrspace::Gpa(0x1000),
+                                    {},
+                                    1,
+                                    8,
+                                    traces::AccessKind::Read,
+                                    traces::kGvaKnown | traces::kGpaKnown});
+  }
+  writer.append(traces::SideData{traces::When::Begin,
+                                 traces::Stage::Guest,
+                                 0,
+                                 {{"CR0", 0x80000000}, {"CR3", 0x1000}, {"CR4", 0x1000}},
+                                 {}});
+  writer.finish();
+  for (const char* const command :
+       {"run", "run --limit 10", "explain", "check -j 1", "trace info"}) {
+    complains(std::string("nestwalk ") + command + " late.nwt", 4,
+              "to say what the header does, 'x86_64-4' for the guest's page tables, found "
+              "'x86_64-5'");
+  }
+}
+
 // The header says that the records have guest-physical addresses, and none has one.
 TEST_F(BadInput, ATraceOfWhichNoAccessCanBeTranslatedIsNoResult) {
   traces::Header header;

@@ -150,19 +150,37 @@ void Reader::check_position(const Place& place, const BlockHeader& block) {
 }
 
 void Reader::read_side_data(const Section& section) {
-  const Place place = place_of(section);
   side_offset_ = section.offset;
+  side_ = take_side_data_of(section);
+  ++totals_.side_sections;
+  inventory_.add_side_data(place_of(section));
+}
+
+SideData Reader::take_side_data_of(const Section& section) {
+  const Place place = place_of(section);
   ByteReader stored(section.payload, place);
   const u64 raw_bytes = stored.take<u64>("the size of side data");
   stored.check_below(raw_bytes, kMaxSideBytes + 1, "a size of side data");
   std::vector<u8> raw(raw_bytes);
   zstd_.decompress(stored.take_bytes(stored.left(), "side data"), raw, place);
   ByteReader from(raw, place);
-  side_ = take_side_data(from);
-  check_vcpu(place, side_.vcpu, header_.vcpus);
-  place.expect_no(side_rules_.add(side_));
-  ++totals_.side_sections;
-  inventory_.add_side_data(place);
+  SideData side = take_side_data(from);
+  check_vcpu(place, side.vcpu, header_.vcpus);
+  place.expect_no(side_rules_.add(side));
+  return side;
+}
+
+void Reader::check_side_data() {
+  const u64 here = sections_.next_offset();
+  sections_.seek(sizeof(Preamble));
+  Section section;
+  while (sections_.next_head(section, 0) && section.type != kFooterSection) {
+    if (section.type != kSideSection) continue;
+    sections_.again();
+    sections_.next(section);
+    (void)take_side_data_of(section);
+  }
+  sections_.seek(here);
 }
 
 std::vector<IndexEntry> Reader::read_index() {

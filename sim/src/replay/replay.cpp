@@ -36,14 +36,6 @@ struct TraceFile {
   std::map<addrspace::u32, std::vector<traces::IndexEntry>> blocks;
 };
 
-// The header's format of page tables decides what can be translated: the reader compares it with
-// the registers of the begin, which come before the records.
-void check_registers(const std::string& path) {
-  traces::Reader reader(traces::open_source(path));
-  while (reader.next() == traces::Reader::Item::SideData) {
-  }
-}
-
 // A file that is damaged, as far as can be seen from its index, is refused before it is played.
 TraceFile open_trace(const std::string& path) {
   std::unique_ptr<traces::ByteSource> source = traces::open_source(path);
@@ -54,7 +46,9 @@ TraceFile open_trace(const std::string& path) {
   traces::Reader reader(std::move(source));
   auto blocks = traces::by_vcpu(reader.read_index());
   if (reader.index_damage()) throw *reader.index_damage();
-  if (!reader.header().guest_tables.empty()) check_registers(path);
+  // Wherever they are: the header's format of page tables decides what can be translated, and the
+  // registers of the begin have to say the same.
+  reader.check_side_data();
   return {path, reader.header(), std::move(blocks)};
 }
 

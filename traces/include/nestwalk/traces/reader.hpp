@@ -46,6 +46,10 @@ class Reader {
   /// Why the index could not be used; to be thrown when all that is whole has been read.
   const std::optional<InputError>& index_damage() const { return index_damage_; }
 
+  /// Reads and judges the side data of the whole file, without its records. Needs a source that can
+  /// seek; goes on at the first section afterwards.
+  void check_side_data();
+
   /// Goes to the block of an entry, for next_of_block; `next` is of no use afterwards.
   void seek(const IndexEntry& entry);
   /// The next records of that block; false at its end, and when it is lost.
@@ -57,6 +61,7 @@ class Reader {
   Item next_item();
   void open_block(const Section& section);
   void read_side_data(const Section& section);
+  SideData take_side_data_of(const Section& section);
   void decode(const Section& section, const BlockHeader& block);
   void check_position(const Place& place, const BlockHeader& block);
   void open_entry(const IndexEntry& entry);
