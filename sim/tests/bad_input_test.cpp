@@ -545,6 +545,23 @@ TEST_F(BadInput, ATraceOfWhichNoAccessCanBeTranslatedIsNoResult) {
             "none.nwt: expected accesses at addresses that can be translated, found none among 2");
 }
 
+TEST_F(BadInput, NamesThatNoFileCanHave) {
+  const std::string name(300, 'n');
+  run("ln -s loop loop");
+  for (const std::string& file : {name, std::string("loop")}) {
+    for (const char* const command :
+         {"gate", "compare", "check", "run", "trace info", "trace import -o o.nwt -f recording"}) {
+      complains(std::string("nestwalk ") + command + " " + file, 4, file);
+    }
+  }
+  std::ofstream(folder() / "long.json") << R"({"like": ")" << name << R"("})";
+  complains("nestwalk config print -p ./long.json", 2,
+            "like is \"" + name + "\", but there is no preset of that name");
+  std::ofstream(folder() / "zero.json") << R"({"like": "simple\u0000"})";
+  complains("nestwalk config print -p ./zero.json", 2,
+            R"(like is "simple\u0000", not the name of a preset)");
+}
+
 TEST_F(BadInput, NamesOfAnyBytes) {
   const auto is_clean = [](const std::string& text) {
     bool valid = true;

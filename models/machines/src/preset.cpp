@@ -204,13 +204,17 @@ Json whole_machine(const std::string& file, const std::vector<std::string>& fold
     expect(longest > 1, "expected at most " + std::to_string(kLongestChain) +
                             " presets of which each is like the next one, found more");
     const std::string name = like->get<std::string>();
-    expect(name.find('/') == name.npos, "like is \"" + name + "\", not the name of a preset");
+    expect(name.find_first_of(std::string("/\0", 2)) == name.npos,
+           "like is " + like->dump() + ", not the name of a preset");
     machine.erase("like");
     // Beside it, or among those of everybody.
     std::string base;
     const auto look_in = [&](const std::filesystem::path& folder) {
       const std::filesystem::path place = folder / (name + ".json");
-      if (base.empty() && std::filesystem::is_regular_file(place)) base = place.string();
+      std::error_code none;
+      if (base.empty() && std::filesystem::is_regular_file(place, none)) {
+        base = place.string();
+      }
     };
     look_in(std::filesystem::path(file).parent_path());
     for (const std::string& folder : folders) look_in(folder);

@@ -311,7 +311,8 @@ int run(const CommandLine& line) {
   const Words inputs = line.all("inputs");
   if (inputs.empty()) throw UsageError("nestwalk compare: a trace, or directories of runs");
   std::vector<Case> cases;
-  if (fs::is_directory(inputs[0])) {
+  std::error_code none;
+  if (fs::is_directory(inputs[0], none)) {
     line.found("on directories");
     for (const std::string& input : inputs) cases.push_back(read_case(input));
   } else {

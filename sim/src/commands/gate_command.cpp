@@ -225,7 +225,8 @@ Work work_of(const CommandLine& line) {
   const Words& inputs = line.get<Words>("inputs");
   Work work;
   work.tolerances = Json::object();
-  if (fs::is_directory(inputs[0])) {
+  std::error_code none;
+  if (fs::is_directory(inputs[0], none)) {
     line.found("on directories");
     if (!line.has("baseline")) throw UsageError("nestwalk gate: directories need --baseline FILE");
     for (const std::string& input : inputs) {

@@ -539,7 +539,8 @@ Totals Converter::finish() {
 Totals import_recording(const std::string& folder, ByteSink& sink,
                         const std::function<void(const std::string&)>& on_loss,
                         const Writer::Options& options, const OnProgress& progress) {
-  if (fs::exists(folder) && !fs::is_directory(folder)) {
+  std::error_code none;
+  if (fs::exists(folder, none) && !fs::is_directory(folder, none)) {
     throw InputError(folder, "expected the folder of a recording, found a file");
   }
   const std::unique_ptr<ByteSource> stream = open_source(folder + "/stream");
