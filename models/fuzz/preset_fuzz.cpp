@@ -6,12 +6,13 @@
 #include "../testing/json_mutator.hpp"
 #include "nestwalk/machines/preset.hpp"
 
-using Json = nlohmann::ordered_json;
-
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace nestwalk::models;
   try {
-    (void)nestwalk::models::parse_preset({reinterpret_cast<const char*>(data), size}, "preset");
-  } catch (const nestwalk::models::PresetError&) {  // What makes no sense.
+    const std::string text(reinterpret_cast<const char*>(data), size);
+    (void)parse_preset(parse_json(text, "preset"), "preset");
+  } catch (const TextError&) {    // What is no JSON.
+  } catch (const PresetError&) {  // What makes no sense.
   }
   return 0;
 }
@@ -19,6 +20,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size,
                                                std::size_t most, unsigned seed) {
   using namespace nestwalk::models;
-  static const Json kSchema = Json::parse(preset_schema(SchemaOf::Machine));
+  static const Json kSchema = preset_schema(SchemaOf::Machine);
   return JsonMutator(kSchema, seed).mutate(data, size, most);
 }

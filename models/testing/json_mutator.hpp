@@ -8,10 +8,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <random>
 #include <string>
 
+#include "nestwalk/models/base/json.hpp"
 #include "nestwalk/models/base/text_file.hpp"
 
 extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t most);
@@ -20,8 +20,6 @@ namespace nestwalk::models {
 
 class JsonMutator {
  public:
-  using Json = nlohmann::ordered_json;
-
   JsonMutator(const Json& schema, unsigned seed) : root_(schema), random_(seed) {}
 
   /// Discarded, if it is not JSON, or nests too deep for a visitor that is recursive.

@@ -7,7 +7,6 @@
 #include <set>
 
 #include "nestwalk/machines/extensions.hpp"
-#include "nestwalk/models/base/json.hpp"
 #include "nestwalk/models/base/text_file.hpp"
 #include "preset_reader.hpp"
 
@@ -194,9 +193,7 @@ Json whole_machine(const std::string& file, const std::vector<std::string>& fold
     if (!good) throw PresetError(file + ": " + what);
   };
   try {
-    const std::string text = read_text(file, kMostWrittenBytes);
-    check_json(text, file);
-    Json machine = Json::parse(text);
+    Json machine = parse_json(read_text(file, kMostWrittenBytes), file);
     expect(machine.is_object(), "is not an object");
     const auto like = machine.find("like");
     if (like == machine.end()) return machine;
@@ -222,7 +219,7 @@ Json whole_machine(const std::string& file, const std::vector<std::string>& fold
     Json whole = whole_machine(base, folders, longest - 1);
     whole.merge_patch(machine);
     return whole;
-  } catch (const nlohmann::json::exception& error) {
+  } catch (const Json::exception& error) {
     throw PresetError(file + ": " + error.what());
   } catch (const TextError& error) {
     throw PresetError(error.what());
@@ -231,31 +228,27 @@ Json whole_machine(const std::string& file, const std::vector<std::string>& fold
 
 }  // namespace
 
-Preset parse_preset(const std::string& text, const std::string& name) {
+Preset parse_preset(const Json& machine, const std::string& name) {
   try {
-    check_json(text, name);
-    const nlohmann::json json = nlohmann::json::parse(text);
     Preset preset;
-    preset.shape = read_machine(PresetReader(json, "", preset.sources));
+    preset.shape = read_machine(PresetReader(machine, "", preset.sources));
     return preset;
-  } catch (const nlohmann::json::exception& error) {
+  } catch (const Json::exception& error) {
     throw PresetError(name + ": " + error.what());
-  } catch (const TextError& error) {
-    throw PresetError(error.what());
   } catch (const PresetError& error) {
     throw PresetError(name + ": " + error.what());
   }
 }
 
-std::string preset_schema(SchemaOf what) {
-  nlohmann::json schema;
+Json preset_schema(SchemaOf what) {
+  Json schema;
   (void)read_machine(PresetReader(schema, what));
   schema["$defs"]["source"] = PresetReader::schema_of_sources();
-  return schema.dump();
+  return schema;
 }
 
-std::string whole_preset(const std::string& file, const std::vector<std::string>& folders) {
-  return whole_machine(file, folders, kLongestChain).dump();
+Json whole_preset(const std::string& file, const std::vector<std::string>& folders) {
+  return whole_machine(file, folders, kLongestChain);
 }
 
 Preset load_preset(const std::string& file) { return parse_preset(whole_preset(file), file); }

@@ -25,7 +25,7 @@ PresetReader::PresetReader(Json& schema, SchemaOf what) : schema_(&schema), what
 }
 
 // What has() asked for may be left out.
-PresetReader::Json& PresetReader::described(const char* key) {
+Json& PresetReader::described(const char* key) {
   if (what_ == SchemaOf::Machine && std::find(known_.begin(), known_.end(), key) == known_.end()) {
     (*schema_)["required"].push_back(key);
   }
@@ -40,14 +40,14 @@ void PresetReader::describe(const char* key, const Json& value) {
   }
 }
 
-PresetReader::Json PresetReader::pair_of(const Json& value) {
+Json PresetReader::pair_of(const Json& value) {
   return {{"type", "array"},
           {"prefixItems", {value, {{"$ref", "#/$defs/source"}}}},
           {"items", false},
           {"minItems", 2}};
 }
 
-PresetReader::Json PresetReader::schema_of_sources() {
+Json PresetReader::schema_of_sources() {
   std::string kinds;
   for (const char* const kind : kKinds) kinds.append(kinds.empty() ? "" : "|").append(kind);
   return {{"description", "where a value comes from"},
@@ -68,7 +68,7 @@ bool PresetReader::has(const char* key) {
   return describes() || object_->contains(key);
 }
 
-const PresetReader::Json& PresetReader::claim(const char* key) {
+const Json& PresetReader::claim(const char* key) {
   known_.emplace_back(key);
   const auto found = object_->find(key);
   if (found == object_->end()) {
@@ -80,7 +80,7 @@ const PresetReader::Json& PresetReader::claim(const char* key) {
   return *found;
 }
 
-const PresetReader::Json& PresetReader::sourced(const char* key) {
+const Json& PresetReader::sourced(const char* key) {
   const Json& pair = claim(key);
   if (!pair.is_array() || pair.size() != 2 || !pair[1].is_string()) {
     fail(key, "is " + pair.dump() + ", not [value, \"source\"]");

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <initializer_list>
-#include <nlohmann/json.hpp>
 #include <span>
 
 #include "nestwalk/machines/preset.hpp"
@@ -15,8 +14,6 @@ namespace nestwalk::models {
 
 class PresetReader {
  public:
-  using Json = nlohmann::json;
-
   PresetReader(const Json& object, std::string path, std::vector<PresetSource>& sources);
   /// Reads nothing: makes the JSON Schema of what is asked for. Everything is there then.
   PresetReader(Json& schema, SchemaOf what);

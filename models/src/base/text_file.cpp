@@ -10,7 +10,7 @@
 #include <system_error>
 #include <vector>
 
-#include <nlohmann/json.hpp>
+#include "nestwalk/models/base/json.hpp"
 
 namespace nestwalk::models {
 
@@ -61,7 +61,7 @@ void check_nesting(const std::string& json, const std::string& name) {
 }
 
 /// Stops at the first key that its object has already.
-class TwiceGiven final : public nlohmann::json_sax<nlohmann::json> {
+class TwiceGiven final : public nlohmann::json_sax<Json> {
  public:
   const std::optional<std::string>& found() const { return found_; }
 
@@ -85,7 +85,7 @@ class TwiceGiven final : public nlohmann::json_sax<nlohmann::json> {
   bool number_unsigned(number_unsigned_t) override { return true; }
   bool number_float(number_float_t, const std::string&) override { return true; }
   bool string(std::string&) override { return true; }
-  bool binary(nlohmann::json::binary_t&) override { return true; }
+  bool binary(Json::binary_t&) override { return true; }
   bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception&) override {
     return false;
   }
@@ -100,9 +100,18 @@ class TwiceGiven final : public nlohmann::json_sax<nlohmann::json> {
 void check_json(const std::string& json, const std::string& name) {
   check_nesting(json, name);
   TwiceGiven twice;
-  (void)nlohmann::json::sax_parse(json, &twice);
+  (void)Json::sax_parse(json, &twice);
   if (twice.found())
     throw TextError(name, "expected each key once, found " + *twice.found() + " twice");
+}
+
+Json parse_json(const std::string& text, const std::string& name) {
+  check_json(text, name);
+  try {
+    return Json::parse(text);
+  } catch (const Json::exception& error) {
+    throw TextError(name, error.what());
+  }
 }
 
 }  // namespace nestwalk::models

@@ -29,7 +29,7 @@ Json configuration_schema() {
   Json& definitions = schema["$defs"];
   for (const auto& [name, what] : {std::pair("machine", models::SchemaOf::Machine),
                                    std::pair("part_of_machine", models::SchemaOf::PartOfMachine)}) {
-    Json machine = Json::parse(models::preset_schema(what));
+    Json machine = models::preset_schema(what);
     definitions.update(machine["$defs"]);
     machine.erase("$defs");
     definitions[name] = machine;

@@ -39,21 +39,16 @@ std::vector<std::string> preset_folder_names() {
 
 Json read_json(const std::string& file) {
   try {
-    const std::string text = models::read_text(file, models::kMostWrittenBytes);
-    models::check_json(text, file);
-    return Json::parse(text);
+    return models::parse_json(models::read_text(file, models::kMostWrittenBytes), file);
   } catch (const models::TextError& error) {
     throw UsageError(error.what());
-  } catch (const Json::exception& error) {
-    throw UsageError(file + ": " + error.what());
   }
 }
 
 // What is at the root: of the machine only what is below it.
 const Json& schema_of_document() {
   static const Json schema = {
-      {"properties",
-       {{"machine", Json::parse(models::preset_schema(models::SchemaOf::PartOfMachine))}}}};
+      {"properties", {{"machine", models::preset_schema(models::SchemaOf::PartOfMachine)}}}};
   return schema;
 }
 
@@ -301,7 +296,7 @@ std::string preset_file(const std::string& name) {
 
 Configuration::Configuration(const std::string& file)
     : preset_file_(file), machine_name_(fs::path(file).stem().string()) {
-  document_["machine"] = Json::parse(models::whole_preset(file, preset_folder_names()));
+  document_["machine"] = models::whole_preset(file, preset_folder_names());
   for (const Parameter& row : parameters()) {
     const std::string path = row.path;
     const std::size_t dot = path.find('.');
@@ -393,7 +388,7 @@ void Configuration::merge_file(const std::string& file, const std::string& who) 
   Json rest = from;
   if (from.contains("machine") && from["machine"].contains("name")) {
     const Json& machine = from["machine"];
-    if (!who.empty() && nlohmann::json(machine) != nlohmann::json(document_["machine"])) {
+    if (!who.empty() && !Json::diff(machine, document_["machine"]).empty()) {
       throw UsageError(file + ": its machine, " + machine["name"].dump() +
                        ", differs from the one that " + who + " chose; leave one out");
     }
@@ -416,7 +411,7 @@ const Json& Configuration::value_at(const std::string& path) const {
 }
 
 void Configuration::check_machine() const {
-  (void)models::parse_preset(document_["machine"].dump(), preset_file_);
+  (void)models::parse_preset(document_["machine"], preset_file_);
 }
 
 void Configuration::expect_whole_run(const std::string& who) const {

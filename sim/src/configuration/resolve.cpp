@@ -152,7 +152,7 @@ void Configuration::resolve_fences(software::HypervisorShape& hypervisor) {
   // Those that are not used are checked as well.
   if (fences == "rules" || !rules.is_null()) {
     const models::Extension& extension =
-        *models::parse_preset(document_["machine"].dump(), preset_file_).shape.extension;
+        *models::parse_preset(document_["machine"], preset_file_).shape.extension;
     const FenceRules own = parse_fence_rules(rules, extension, "hypervisor.fence_rules");
     if (fences != "rules") return;
     hypervisor.fences = {.name = "rules",
@@ -227,7 +227,7 @@ void Configuration::resolve_host(RunShape& shape, u32 vcpus) {
 
 RunShape Configuration::resolve(const std::vector<traces::Header>& traces) {
   RunShape shape;
-  shape.machine = models::parse_preset(document_["machine"].dump(), preset_file_).shape;
+  shape.machine = models::parse_preset(document_["machine"], preset_file_).shape;
   const Json asked = document_;
   Json decided;
   u32 vcpus = 0;

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// JSON documents that keep the order of their keys.
+// JSON documents that keep the order of their keys: the only type of JSON that there is here.
 #pragma once
 
 #include <map>
@@ -100,5 +100,8 @@ class IndexedMap : public nlohmann::ordered_map<Key, T, Less, Allocator> {
 };
 
 using Json = nlohmann::basic_json<IndexedMap>;
+
+/// A text from outside. Throws TextError (text_file.hpp), also for what check_json refuses.
+Json parse_json(const std::string& text, const std::string& name);
 
 }  // namespace nestwalk::models

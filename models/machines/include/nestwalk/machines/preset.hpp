@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "nestwalk/models/base/json.hpp"
 #include "nestwalk/models/machine/machine_shape.hpp"
 
 namespace nestwalk::models {
@@ -31,17 +32,17 @@ struct Preset {
   std::vector<PresetSource> sources;
 };
 
-/// `name` is how messages call the text: usually a file's name.
-Preset parse_preset(const std::string& text, const std::string& name);
+/// `name` is how messages call the machine: usually a file's name.
+Preset parse_preset(const Json& machine, const std::string& name);
 Preset load_preset(const std::string& file);
-/// A preset's file as text of a whole machine. With `"like": "zen3"` it says only what differs from
+/// A whole machine, of a preset's file. With `"like": "zen3"` it says only what differs from
 /// the preset of that name, in its own folder or one of `folders`; null takes a structure away
 /// (JSON merge patch, RFC 7386).
-std::string whole_preset(const std::string& file, const std::vector<std::string>& folders = {});
+Json whole_preset(const std::string& file, const std::vector<std::string>& folders = {});
 /// A machine has all keys, and values with their sources; of a part, which is laid over a machine,
 /// no key must be there, and values may be plain.
 enum class SchemaOf { Machine, PartOfMachine };
 /// JSON Schema (draft 2020-12), made by the code that reads machines.
-std::string preset_schema(SchemaOf what);
+Json preset_schema(SchemaOf what);
 
 }  // namespace nestwalk::models
