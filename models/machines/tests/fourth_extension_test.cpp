@@ -24,7 +24,7 @@ models::MachineShape toy_machine(u32 cores) {
 // read-only while both run.
 class FourthExtension : public testing::Test {
  protected:
-  explicit FourthExtension(const addrspace::FencePolicy& policy = addrspace::FencePolicy::Precise)
+  explicit FourthExtension(const addrspace::FencePolicy* policy = &addrspace::FencePolicy::Precise)
       : world(guest_shape(), hypervisor_shape(policy), toy_machine(2)) {
     const addrspace::VmTag tag = world.space->tag();
     checker::Vm vm;
@@ -55,7 +55,7 @@ class FourthExtension : public testing::Test {
     shape.levels = 4;
     return shape;
   }
-  static HypervisorShape hypervisor_shape(const addrspace::FencePolicy& policy) {
+  static HypervisorShape hypervisor_shape(const addrspace::FencePolicy* policy) {
     HypervisorShape shape;
     shape.levels = 3;
     shape.fences = policy;
@@ -87,8 +87,7 @@ TEST_F(FourthExtension, RunsAGuestUnderTheChecker) {
 class WithoutFences : public FourthExtension {
  protected:
   // Rules of which none applies.
-  WithoutFences() : FourthExtension({.name = "none", .source = FencePolicy::Source::Rules}) {}
-  using FencePolicy = addrspace::FencePolicy;
+  WithoutFences() : FourthExtension(&kOwnRules) {}
 };
 
 TEST_F(WithoutFences, IsFoundOut) {

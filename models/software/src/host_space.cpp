@@ -40,7 +40,7 @@ class NativeSpace final : public HostSpace {
 std::unique_ptr<HostSpace> make_host_space(const models::Extension& extension,
                                            const HypervisorShape& shape, u64 bytes, u16 vmid,
                                            Recording& recording) {
-  if (!shape.second_stage) return std::make_unique<NativeSpace>(recording.memory());
+  if (!shape.has_second_stage()) return std::make_unique<NativeSpace>(recording.memory());
   return extension.host_space(shape, bytes, vmid, recording);
 }
 

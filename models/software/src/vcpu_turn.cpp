@@ -19,8 +19,7 @@ models::Task<> Vcpu::attend() {
     if (agenda_.next() <= now) {
       if (falls_behind(now)) {
         const ScheduledOperation& due = agenda_.due();
-        stop(std::string("the schedule's ") +
-             kOperationNames[static_cast<unsigned>(due.operation.kind)] + " every " +
+        stop(std::string("the schedule's ") + word_of(kOperations, due.operation.kind) + " every " +
              std::to_string(due.every) +
              " cycles takes longer than that, so the guest never goes on");
         co_return;

@@ -109,7 +109,7 @@ TEST_P(AtOnce, ChangesNothing) {
        {ReplacementKind::Lru, ReplacementKind::TreePlru, ReplacementKind::Random}) {
     for (const bool eager : {false, true}) {
       HypervisorShape policy;
-      policy.backend = eager ? Backend::eager() : Backend::lazy();
+      policy.backing = eager ? Backing::Eager : Backing::Lazy;
       const models::MachineShape shape = machine(architecture, cores, replacement);
       ++seed;
       World usual(guest(tables), policy, shape);

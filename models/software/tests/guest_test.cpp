@@ -18,9 +18,9 @@ GuestShape guest(GuestTables tables = GuestTables::FirstTouch) {
   shape.memory = {{0, u64{64} << 20}};
   return shape;
 }
-HypervisorShape policy(Backend backend = Backend::lazy()) {
+HypervisorShape policy(Backing backing = Backing::Lazy) {
   HypervisorShape shape;
-  shape.backend = backend;
+  shape.backing = backing;
   shape.hardware_dirty = false;
   return shape;
 }
@@ -69,12 +69,12 @@ INSTANTIATE_TEST_SUITE_P(All, EveryArchitecture,
 // second stage, and its zeroing; what the engine does; then TLB 1, the whole walk of 24, and the
 // access.
 TEST(GuestFault, CostsItsTrapItsZeroingAndItsEntry) {
-  World world(guest(), policy(Backend::eager()));
+  World world(guest(), policy(Backing::Eager));
   world.streams[0].read(kBase);
   world.streams[0].read(kBase + kFrameBytes);
   world.run();
   ASSERT_EQ(world.counts().guest_faults, 2u);
-  World once(guest(), policy(Backend::eager()));
+  World once(guest(), policy(Backing::Eager));
   once.streams[0].read(kBase);
   once.run();
   const WorkCounts work = since(once.recording.counts(), world.recording.counts());
@@ -90,7 +90,7 @@ TEST(GuestFault, CostsItsTrapItsZeroingAndItsEntry) {
 // the walk, and the access. Nothing exits, and pages lie where the guest put them.
 TEST_P(EveryArchitecture, FaultsWithoutAHypervisorCostTheirOneStage) {
   HypervisorShape native;
-  native.second_stage = false;
+  native.backing = Backing::None;
   const auto play = [&](World& world, u64 pages) {
     for (u64 page = 0; page < pages; ++page) world.streams[0].read(kBase + page * kFrameBytes);
     world.run();
@@ -198,7 +198,7 @@ TEST(UpperHalf, APageOfItMovesInEverySpace) {
     shape.tables = GuestTables::Recorded;
     shape.memory = {{0, u64{64} << 20}};
     HypervisorShape policy;
-    policy.backend = Backend::eager();
+    policy.backing = Backing::Eager;
     World world(shape, policy, Architecture::AArch64);
     DataPlaces data;
     world.vcpus[0]->tell(data);

@@ -14,9 +14,11 @@ GuestShape physical(u64 bytes = u64{64} << 20) {
   shape.memory = {{0, bytes}};
   return shape;
 }
-HypervisorShape policy(Backend backend) {
+HypervisorShape policy(Backing backing, u8 fault_around = 0, bool large_pages = false) {
   HypervisorShape shape;
-  shape.backend = backend;
+  shape.backing = backing;
+  shape.fault_around = fault_around;
+  shape.large_pages = large_pages;
   shape.hardware_dirty = false;
   return shape;
 }
@@ -24,7 +26,7 @@ HypervisorShape policy(Backend backend) {
 // TLB 1, one reference: the root is empty. Exit, handler, the engine's work, entry. Again: TLB 1,
 // four references, and the access.
 TEST(Exit, CostsWhatTheEngineDid) {
-  World world(physical(), policy(Backend::lazy()));
+  World world(physical(), policy(Backing::Lazy));
   world.streams[0].read(0x5000);
   world.run();
   const WorkCounts work = since(world.before, world.recording.counts());
@@ -42,7 +44,7 @@ TEST(Exit, CostsWhatTheEngineDid) {
 }
 
 TEST(Exit, IsSparedByMemoryThatIsThere) {
-  World world(physical(), policy(Backend::eager()));
+  World world(physical(), policy(Backing::Eager));
   world.streams[0].read(0x5000);
   world.streams[0].read(0x5008);
   world.run();
@@ -55,7 +57,7 @@ TEST(Exit, IsSparedByMemoryThatIsThere) {
 
 // Sixteen pages of one fault; the neighbours need no exit.
 TEST(Exit, BringsNeighboursWithFaultAround) {
-  World world(physical(), policy(Backend::lazy(4)));
+  World world(physical(), policy(Backing::Lazy, 4));
   for (u64 page = 0; page < 16; ++page) world.streams[0].read(page * kFrameBytes);
   world.run();
   EXPECT_EQ(world.counts().exits, 1u);
@@ -63,7 +65,7 @@ TEST(Exit, BringsNeighboursWithFaultAround) {
 }
 
 TEST(Exit, BringsALargePage) {
-  World world(physical(), policy(Backend::lazy(0, 1)));
+  World world(physical(), policy(Backing::Lazy, 0, true));
   for (u64 page = 0; page < 512; page += 64) world.streams[0].read(page * kFrameBytes);
   world.run();
   EXPECT_EQ(world.counts().exits, 1u);
@@ -76,7 +78,7 @@ TEST(Exit, BringsALargePage) {
 }
 
 TEST(Exit, ForADeviceIsEmulated) {
-  World world(physical(), policy(Backend::lazy()));
+  World world(physical(), policy(Backing::Lazy));
   world.streams[0].read(u64{64} << 20);
   world.streams[0].read(u64{64} << 20);
   world.run();
@@ -91,12 +93,12 @@ TEST(Exit, ForADeviceIsEmulated) {
 // Both begin in the same cycle, and both read the root's first entry, one after the other: 10. The
 // second waits for as long as the first is in the engine from then on.
 TEST(Exit, WaitsForWhoeverIsInTheEngine) {
-  World alone(physical(), policy(Backend::lazy()));
+  World alone(physical(), policy(Backing::Lazy));
   alone.streams[0].read(0x5000);
   alone.run();
   const u64 in_engine = kHandler + World::cycles_of(since(alone.before, alone.recording.counts()));
 
-  World world(physical(), policy(Backend::lazy()), Architecture::X86_64, 2);
+  World world(physical(), policy(Backing::Lazy), Architecture::X86_64, 2);
   world.streams[0].read(0x5000);
   world.streams[1].read(u64{32} << 20);
   world.run();
@@ -108,7 +110,7 @@ TEST(Exit, WaitsForWhoeverIsInTheEngine) {
 // While the first is in the engine, the page is not there for the second, though the engine has run
 // already: it faults as well, and finds it mapped.
 TEST(Exit, IsNotVisibleBeforeItsEntryIsWritten) {
-  World world(physical(), policy(Backend::lazy()), Architecture::X86_64, 2);
+  World world(physical(), policy(Backing::Lazy), Architecture::X86_64, 2);
   world.streams[0].read(0x5000);
   world.streams[1].read(0x5008,
                         200);  // 200 cycles later: the first has been in the engine since 142
@@ -118,7 +120,7 @@ TEST(Exit, IsNotVisibleBeforeItsEntryIsWritten) {
   EXPECT_EQ(exits.by_outcome[static_cast<std::size_t>(FaultOutcome::Mapped)], 1u);
   EXPECT_EQ(exits.by_outcome[static_cast<std::size_t>(FaultOutcome::AlreadyMapped)], 1u);
 
-  World later(physical(), policy(Backend::lazy()), Architecture::X86_64, 2);
+  World later(physical(), policy(Backing::Lazy), Architecture::X86_64, 2);
   later.streams[0].read(0x5000);
   later.streams[1].read(0x5008, 2000);
   later.run();
@@ -126,13 +128,13 @@ TEST(Exit, IsNotVisibleBeforeItsEntryIsWritten) {
 }
 
 TEST(Exit, WithoutMemoryEndsTheRun) {
-  World world(physical(u64{4} << 30), policy(Backend::eager()));  // of a host that has 2 GiB
+  World world(physical(u64{4} << 30), policy(Backing::Eager));  // of a host that has 2 GiB
   world.streams[0].read(0);
   world.run();
   ASSERT_TRUE(world.hypervisor->begin_error().has_value());
   EXPECT_EQ(world.counts().total(), 0u);
 
-  World lazy(physical(u64{4} << 30), policy(Backend::lazy(0, 1)));
+  World lazy(physical(u64{4} << 30), policy(Backing::Lazy, 0, true));
   for (u64 at = 0; at < u64{4} << 30; at += u64{2} << 20) lazy.streams[0].read(at);
   lazy.run();
   EXPECT_EQ(lazy.vcpus[0]->stopped(), "the host is out of memory");
@@ -156,7 +158,7 @@ class Operation : public testing::TestWithParam<Architecture> {
 
 // A page that was zapped is gone from the TLB as well: the next access exits, and gets a new frame.
 TEST_P(Operation, ZappedPagesComeBackWhenTheyAreTouched) {
-  World world(physical(), policy(Backend::lazy()), GetParam());
+  World world(physical(), policy(Backing::Lazy), GetParam());
   world.streams[0].read(0x5000);
   world.streams[0].add(event(Kind::Zap, 0x5000, kFrameBytes));
   world.streams[0].read(0x5000);
@@ -170,7 +172,7 @@ TEST_P(Operation, ZappedPagesComeBackWhenTheyAreTouched) {
 }
 
 TEST_P(Operation, MappedPagesNeedNoExit) {
-  World world(physical(), policy(Backend::lazy()), GetParam());
+  World world(physical(), policy(Backing::Lazy), GetParam());
   world.streams[0].read(0x5000);
   world.streams[0].add(event(Kind::Map, 0x5000, 2 * kFrameBytes));
   world.streams[0].read(0x5000);
@@ -180,7 +182,7 @@ TEST_P(Operation, MappedPagesNeedNoExit) {
 }
 
 TEST_P(Operation, ABalloonTakesForGood) {
-  World world(physical(), policy(Backend::lazy()), GetParam());
+  World world(physical(), policy(Backing::Lazy), GetParam());
   world.streams[0].read(0x5000);
   world.streams[0].add(event(Kind::Inflate, 0x5000, kFrameBytes));
   world.streams[0].read(0x5000);
@@ -193,7 +195,7 @@ TEST_P(Operation, ABalloonTakesForGood) {
 }
 
 TEST_P(Operation, ProtectedPagesRefuseWrites) {
-  World world(physical(), policy(Backend::lazy()), GetParam());
+  World world(physical(), policy(Backing::Lazy), GetParam());
   world.streams[0].write(0x5000);
   world.streams[0].add(event(Kind::Protect, 0x5000, kFrameBytes, addrspace::kRead));
   world.streams[0].read(0x5000);
@@ -209,7 +211,7 @@ TEST_P(Operation, ProtectedPagesRefuseWrites) {
 // of them after the start, and one again after the harvest.
 TEST_P(Operation, TheDirtyLogSeesWhatWasWritten) {
   for (const bool hardware : {false, true}) {
-    HypervisorShape shape = policy(Backend::lazy());
+    HypervisorShape shape = policy(Backing::Lazy);
     shape.hardware_dirty = hardware;
     World world(physical(), shape, GetParam());
     ListStream& stream = world.streams[0];
@@ -232,7 +234,7 @@ TEST_P(Operation, TheDirtyLogSeesWhatWasWritten) {
 
 // Two vCPUs on one page: the fence reaches the one that did not ask for it.
 TEST_P(Operation, ItsFenceReachesTheOthers) {
-  World world(physical(), policy(Backend::lazy()), GetParam(), 2);
+  World world(physical(), policy(Backing::Lazy), GetParam(), 2);
   world.streams[0].read(0x5000);
   world.streams[0].read(0x5000, 5000);
   world.streams[0].add(event(Kind::Zap, 0x5000, kFrameBytes));
@@ -249,7 +251,7 @@ TEST_P(Operation, ItsFenceReachesTheOthers) {
 // the second for the combined entries). On RISC-V backing a page takes one, too: each core faults
 // once.
 TEST_P(Operation, InterruptsTakeTimeFromTheOthers) {
-  World world(physical(), policy(Backend::lazy()), GetParam(), 2);
+  World world(physical(), policy(Backing::Lazy), GetParam(), 2);
   world.streams[0].read(0x5000);
   GuestEvent zap = event(Kind::Zap, 0x5000, kFrameBytes);
   zap.instructions = 50'000;
@@ -292,7 +294,7 @@ TEST(Shootdown, AKickAndItsAcknowledgementHavePricesOfTheirOwn) {
   models::FenceShape fence{3, 5, 40};
   fence.own[&models::kKickCost] = 9;
   fence.own[&models::kAcknowledgeCost] = 70;
-  World world(physical(), policy(Backend::lazy()), Architecture::X86_64, 2, {}, fence);
+  World world(physical(), policy(Backing::Lazy), Architecture::X86_64, 2, {}, fence);
   world.streams[0].read(0x5000);
   GuestEvent zap;
   zap.detail = HostOperation{HostOperation::Kind::Zap, Gpa(0x5000), kFrameBytes, {}};
@@ -309,7 +311,7 @@ TEST(Shootdown, AKickAndItsAcknowledgementHavePricesOfTheirOwn) {
 // By hand: core 0 zaps a page twice, while core 1 counts to its second access, and to its last.
 // What the first took from it, 100 + 3 + 50, it pays before the last; nothing comes after that.
 TEST(Shootdown, WhatAVcpuLosesBeforeItEndsIsUnpaid) {
-  World world(physical(), policy(Backend::lazy()), Architecture::X86_64, 2);
+  World world(physical(), policy(Backing::Lazy), Architecture::X86_64, 2);
   GuestEvent zap;
   zap.detail = HostOperation{HostOperation::Kind::Zap, Gpa(0x5000), kFrameBytes, {}};
   zap.instructions = 50'000;
@@ -328,8 +330,8 @@ TEST(Shootdown, WhatAVcpuLosesBeforeItEndsIsUnpaid) {
 }
 
 TEST_P(Operation, DeferredFencesComeOnceAndBeforeTheFrames) {
-  HypervisorShape shape = policy(Backend::lazy());
-  shape.fences = addrspace::FencePolicy::Deferred;
+  HypervisorShape shape = policy(Backing::Lazy);
+  shape.fences = &addrspace::FencePolicy::Deferred;
   World world(physical(), shape, GetParam(), 2);
   world.streams[0].read(0x5000);
   world.streams[0].add(event(Kind::Map, 0x5000, kFrameBytes));
@@ -344,7 +346,7 @@ TEST_P(Operation, DeferredFencesComeOnceAndBeforeTheFrames) {
 // The walkers of three vCPUs set dirty flags in large leaves while the hypervisor splits them: no
 // flag may end in a table's entry, and no write may be missing from the log.
 TEST_P(Operation, FlagsSetWhileALeafIsSplitGoToItsParts) {
-  HypervisorShape shape = policy(Backend::eager(1));
+  HypervisorShape shape = policy(Backing::Eager, 0, true);
   shape.hardware_dirty = true;
   World world(physical(), shape, GetParam(), 4);
   constexpr u64 kLarge = u64{2} << 20;
@@ -380,7 +382,7 @@ INSTANTIATE_TEST_SUITE_P(All, Operation,
 TEST(Exit, HappensOnEveryArchitecture) {
   for (const Architecture architecture :
        {Architecture::X86_64, Architecture::AArch64, Architecture::RiscV64}) {
-    World world(physical(), policy(Backend::lazy()), architecture);
+    World world(physical(), policy(Backing::Lazy), architecture);
     for (u64 page = 0; page < 100; ++page) world.streams[0].read(page * kFrameBytes);
     world.run();
     EXPECT_EQ(world.counts().exits, 100u);
@@ -395,7 +397,8 @@ TEST(Exit, HappensOnEveryArchitecture) {
 TEST(Operation, AFlagSetWhileALeafIsSplitPermitsNothing) {
   for (u32 at = 200'000; at < 206'000; at += 250) {
     HypervisorShape shape;
-    shape.backend = Backend::eager(1);
+    shape.backing = Backing::Eager;
+    shape.large_pages = true;
     shape.hardware_dirty = true;
     GuestShape guest;
     guest.tables = GuestTables::None;

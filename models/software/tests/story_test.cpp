@@ -38,7 +38,7 @@ GuestShape guest(GuestTables tables) {
 }
 HypervisorShape lazy() {
   HypervisorShape shape;
-  shape.backend = Backend::lazy();
+  shape.backing = Backing::Lazy;
   shape.hardware_dirty = false;
   return shape;
 }

@@ -36,7 +36,7 @@ GuestShape physical() {
 Cycle takes(u32 window, const std::vector<GuestAccess>& accesses) {
   const auto end_after = [&](std::size_t count) {
     HypervisorShape policy;
-    policy.backend = Backend::eager();
+    policy.backing = Backing::Eager;
     World world(physical(), policy, Architecture::X86_64, 1, {window});
     for (const GuestAccess& each : accesses)
       world.streams[0].add(access(each.address / kApart, each.kind));
@@ -87,7 +87,7 @@ TEST(Window, NothingOvertakesAFetchButWhatWasBeforeIt) {
 // beside it, the third a hit behind it.
 TEST(Window, FreesSlotsInOrder) {
   HypervisorShape policy;
-  policy.backend = Backend::eager();
+  policy.backing = Backing::Eager;
   policy.hardware_dirty = false;  // no flags to set on the way
   const auto end_after = [&](bool all) {
     World world(physical(), policy, Architecture::X86_64, 1, {2});
@@ -106,7 +106,7 @@ TEST(Window, FreesSlotsInOrder) {
 // Both fault; the second waits for the first, tries again, and finds the page.
 TEST(Window, FaultsAreTakenInOrder) {
   HypervisorShape policy;
-  policy.backend = Backend::lazy();
+  policy.backing = Backing::Lazy;
   World together(physical(), policy, Architecture::X86_64, 1, {4});
   together.streams[0].read(0x5000);
   together.streams[0].read(0x5008);
@@ -140,7 +140,7 @@ struct Faulting {
   }
   static HypervisorShape policy() {
     HypervisorShape policy;
-    policy.backend = Backend::lazy();
+    policy.backing = Backing::Lazy;
     policy.hardware_dirty = false;  // no flags to set on the way
     return policy;
   }
@@ -200,7 +200,7 @@ TEST(Window, NothingBeginsUntilAHeldFaultIsHandled) {
 // Were each begun within the end of the one before it, the stack would end.
 TEST(Window, ManyHitsInARowAreNoChainOfCalls) {
   HypervisorShape policy;
-  policy.backend = Backend::eager();
+  policy.backing = Backing::Eager;
   World world(physical(), policy, Architecture::X86_64, 1, {8});
   constexpr unsigned kReads = 100'000;
   for (unsigned n = 0; n < kReads; ++n) {
@@ -214,7 +214,7 @@ TEST(Window, ManyHitsInARowAreNoChainOfCalls) {
 // has come to a time that is later, and goes on at 5: nobody is behind it.
 TEST(Window, NobodyWaitsForAStreamThatHasEnded) {
   HypervisorShape policy;
-  policy.backend = Backend::eager();
+  policy.backing = Backing::Eager;
   policy.hardware_dirty = false;
   World world(physical(), policy, Architecture::X86_64, 2, {2});
   RecordedOrder order;
@@ -229,7 +229,7 @@ TEST(Window, NobodyWaitsForAStreamThatHasEnded) {
 // An event begins when all before it is over.
 TEST(Window, EventsWaitUntilItIsEmpty) {
   HypervisorShape policy;
-  policy.backend = Backend::eager();
+  policy.backing = Backing::Eager;
   const auto end_after = [&](bool operation) {
     World world(physical(), policy, Architecture::X86_64, 1, {4});
     for (u64 page = 1; page < 4; ++page) world.streams[0].add(access(page));
@@ -247,7 +247,7 @@ TEST(Window, EventsWaitUntilItIsEmpty) {
 // each other takes as long as in order.
 TEST(Window, ChangesTimeOnly) {
   HypervisorShape policy;
-  policy.backend = Backend::lazy();
+  policy.backing = Backing::Lazy;
   for (const bool chain : {false, true}) {
     Cycle in_order = 0;
     for (const u32 window : {1u, 2u, 7u, 64u}) {
@@ -298,7 +298,7 @@ TEST(Snapshots, TakeNothingBackOfAccessesUnderWay) {
     models::MachineShape shape = easy(Architecture::X86_64, 2);
     shape.l1d = models::DataCacheShape{1, 4, 4, 4, models::ReplacementKind::Lru};
     HypervisorShape policy;
-    policy.backend = Backend::eager();
+    policy.backing = Backing::Eager;
     World world(physical(), policy, shape, {window});
     Looks looks(world);
     for (const auto& vcpu : world.vcpus) vcpu->tell(looks);
@@ -331,7 +331,7 @@ TEST(Window, AVcpuThatStopsKeepsItsCoreUntilItsWalksAreOver) {
   GuestShape guest = physical();
   guest.tables = GuestTables::Recorded;
   HypervisorShape policy;
-  policy.backend = Backend::eager();
+  policy.backing = Backing::Eager;
   models::MachineShape shape = easy(Architecture::X86_64, 1);
   shape.software.guest_fault_cycles = 0;
   World world(guest, policy, shape, {4});
@@ -360,7 +360,7 @@ void expect_all_complete(models::MachineShape shape, u32 window, Pattern pattern
   const bool shared = pattern == Pattern::Shared;
   shape.cores = shared ? 8 : 1;
   HypervisorShape policy;
-  policy.backend = Backend::lazy();
+  policy.backing = Backing::Lazy;
   World world(physical(), policy, shape, {window});
   std::mt19937_64 random(window);
   for (ListStream& stream : world.streams) {

@@ -16,7 +16,6 @@
 namespace nestwalk::software {
 
 using addrspace::Architecture;
-using addrspace::Backend;
 using models::AccessKind;
 
 constexpr u64 kReference = 10;
@@ -79,7 +78,7 @@ class World {
   World(const GuestShape& guest_shape, const HypervisorShape& shape,
         Architecture architecture = Architecture::X86_64, u32 cores = 1,
         const VcpuShape& vcpu_shape = {}, const models::FenceShape& fence = {3, 5, 40})
-      : World(guest_shape, shape, easy(architecture, cores, shape.second_stage, fence),
+      : World(guest_shape, shape, easy(architecture, cores, shape.has_second_stage(), fence),
               vcpu_shape) {}
   World(const GuestShape& guest_shape, const HypervisorShape& shape,
         const models::MachineShape& machine_shape, const VcpuShape& vcpu_shape = {})
@@ -89,7 +88,7 @@ class World {
         fences(machine),
         turns(machine_shape.cores),
         vmids(0xffff, machine_shape.cores),
-        recording(machine.memory(), *machine_shape.extension, shape.fences,
+        recording(machine.memory(), *machine_shape.extension, shape.policy(),
                   machine_shape.extension->capabilities(shape.hardware_dirty)),
         streams(machine_shape.cores) {
     const models::Extension& extension = *machine_shape.extension;
@@ -161,7 +160,7 @@ class World {
 
  private:
   models::Task<> start() {
-    co_await hypervisor->begin(memory_, shape_.backend);
+    co_await hypervisor->begin(memory_, shape_.backend());
     before = recording.counts();
     if (hypervisor->begin_error()) co_return;
     for (auto& vcpu : vcpus) vcpu->begin(~u64{0});

@@ -121,8 +121,7 @@ int run_list(const CommandLine& line) {
   if (line.has("json")) {
     Json rows = Json::array();
     for (const Parameter& row : parameters()) {
-      rows.push_back(
-          json_of({row.path, Json::parse(row.standard), "", range_of(row), row.sentence}));
+      rows.push_back(json_of({row.path, row.standard, "", range_of(row), row.sentence}));
     }
     print({{"presets", presets}, {"parameters", rows}});
     return kDone;

@@ -8,21 +8,16 @@
 #include <set>
 #include <sstream>
 
-#include "configuration/fence_rules.hpp"
+#include "configuration/parameter_rows.hpp"
 #include "nestwalk/models/base/nearest.hpp"
 #include "nestwalk/models/base/text_file.hpp"
 #include "program/command_line.hpp"
 
 namespace nestwalk::sim {
 
-using addrspace::kGiB;
-using addrspace::u64;
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr u64 kMiB2 = u64{2} << 20;
-constexpr u64 kMost = ~u64{0};
 
 // An installed program has them beside it, one that was just built in the source tree.
 std::vector<fs::path> preset_folders() {
@@ -85,190 +80,17 @@ Json typed(const std::string& text, const std::string& where) {
 }  // namespace
 
 const std::vector<Parameter>& parameters() {
-  using Kind = Parameter::Kind;
-  static const std::vector<Parameter> kRows = {
-      {"vcpu.window",
-       Kind::Number,
-       "1",
-       {},
-       1,
-       1024,
-       "accesses under way at a time; 1: each begins when the one before it is over; more: as the "
-       "trace's dependences allow"},
-      {"vcpu.order",
-       Kind::Choice,
-       "\"auto\"",
-       {"auto", "recorded", "free"},
-       0,
-       0,
-       "between vCPUs: each comes to a record of the time when those that the trace has before it "
-       "are there, or as it comes; auto: recorded, where the trace knows it"},
-      {"guest.tables",
-       Kind::Choice,
-       "\"auto\"",
-       {"auto", "none", "first-touch", "recorded", "replayed"},
-       0,
-       0,
-       "the guest's own page tables: none, built when a page is touched, likewise with the "
-       "guest-physical pages that the trace names, or those that the trace carries; auto: what the "
-       "trace has and every machine can play: none, recorded or first-touch"},
-      {"guest.placement",
-       Kind::Choice,
-       "\"linear\"",
-       {"linear", "random", "buddy"},
-       0,
-       0,
-       "which free frame a first touch takes: the lowest, any, or one of the smallest free block"},
-      {"guest.fragmentation",
-       Kind::Number,
-       "0",
-       {},
-       0,
-       100,
-       "buddy: of 100 blocks of 2M, so many have a frame that is somebody else's"},
-      {"guest.large_pages",
-       Kind::Flag,
-       "false",
-       {},
-       0,
-       0,
-       "2M pages where a first touch finds a whole 2M free"},
-      {"guest.levels",
-       Kind::Number,
-       "\"auto\"",
-       {"auto"},
-       3,
-       5,
-       "of the guest's page tables; auto: as the trace has them, else 4"},
-      {"guest.memory",
-       Kind::SizeOrRanges,
-       "\"auto\"",
-       {"auto"},
-       kMiB2,
-       u64{1} << 47,
-       "guest-physical memory: so much from 0, or where; auto: what the trace says, else 4G"},
-      {"guest.seed", Kind::Number, "1", {}, 0, kMost, "of random placement"},
-      {"hypervisor.backing",
-       Kind::Choice,
-       "\"lazy\"",
-       {"eager", "lazy", "linear", "none", "replayed"},
-       0,
-       0,
-       "when the guest's memory gets frames: before it runs, when it touches them, or before it "
-       "runs and in one piece; none: there is no hypervisor, and one stage; replayed: the second "
-       "stage's tables are those of the trace, too (with guest.tables=replayed)"},
-      {"hypervisor.fault_around", Kind::Number, "0", {}, 0, 9, "lazy: 2^n pages for one fault"},
-      {"hypervisor.large_pages",
-       Kind::Flag,
-       "false",
-       {},
-       0,
-       0,
-       "eager and lazy: 2M leaves where a whole 2M is free"},
-      {"hypervisor.levels",
-       Kind::Number,
-       "4",
-       {},
-       2,
-       5,
-       "of the hypervisor's page tables, which a walk reads; AArch64: 2 for an IPA of 32 to 34 "
-       "bits, "
-       "3 for 40 to 43, 4 for 44 to 48, as the guest's memory needs"},
-      {"hypervisor.mmio",
-       Kind::Ranges,
-       "[]",
-       {},
-       0,
-       0,
-       "guest-physical addresses of devices, in pages: each access there exits and is emulated"},
-      {"hypervisor.hardware_dirty",
-       Kind::Flag,
-       "true",
-       {},
-       0,
-       0,
-       "the walker sets accessed and dirty flags in the hypervisor's tables"},
-      {"hypervisor.fences",
-       Kind::Choice,
-       "\"precise\"",
-       {"precise", "context", "batched", "range", "svinval", "deferred", "original-0.3.0", "rules"},
-       0,
-       0,
-       "which invalidations the engine issues: as few as the rules allow; the whole VM; pages up "
-       "to a "
-       "threshold, then the VM; by range instructions or Svinval where the machine has them; "
-       "gathered until the VM entry; what axaddrspace 0.3.0 issues; or hypervisor.fence_rules"},
-      {"hypervisor.fence_threshold",
-       Kind::Number,
-       "32",
-       {},
-       0,
-       1'000'000,
-       "batched: above so many instructions for one operation, the whole VM"},
-      {"hypervisor.fence_rules",
-       Kind::Object,
-       "null",
-       {},
-       0,
-       0,
-       "rules: which instructions follow which change (sim/README.md)"},
-      {"hypervisor.drop_fence",
-       Kind::Number,
-       "0",
-       {},
-       0,
-       kMost,
-       "leaves out the n-th of the engine's instructions, as a mistake to be found; 0: none"},
-      {"hypervisor.schedule",
-       Kind::List,
-       "[]",
-       {},
-       0,
-       0,
-       "its own operations by the clock: {operation, at, every, times, gpa, bytes, access} "
-       "(sim/README.md)"},
-      {"host.cores",
-       Kind::Number,
-       "\"auto\"",
-       {"auto"},
-       1,
-       1024,
-       "that vCPUs take turns on, one after the other; auto: one for each"},
-      {"host.time_slice",
-       Kind::Number,
-       "10000000",
-       {},
-       1,
-       u64{1} << 40,
-       "cycles after which a vCPU gives up its core, if another waits for it"},
-      {"host.vmids",
-       Kind::Number,
-       "\"auto\"",
-       {"auto"},
-       2,
-       16383,
-       "VMIDs, or VPIDs, that the host hands out; auto: one for each guest"},
-      {"host.memory", Kind::Size, "\"64G\"", {}, kGiB, u64{1} << 45, "of the host"},
-      {"run.limit", Kind::Number, "0", {}, 0, kMost, "accesses of each vCPU; 0: all"},
-      {"run.warmup",
-       Kind::Number,
-       "0",
-       {},
-       0,
-       kMost,
-       "so many accesses of each vCPU warm the machine up: statistics begin when the last vCPU has "
-       "played them"},
-      {"run.from",
-       Kind::Word,
-       "null",
-       {},
-       0,
-       0,
-       "statistics begin with the phase that has this number or name"},
-      {"run.phases", Kind::Flag, "false", {}, 0, 0, "statistics of each phase of the trace, too"},
-      {"run.to", Kind::Word, "null", {}, 0, 0, "statistics, and the run, end with this phase"},
-  };
-  return kRows;
+  static const std::vector<Parameter> kAll = [] {
+    std::vector<Parameter> all;
+    add_parameters_of<software::VcpuShape>(all);
+    add_parameters_of<VmShape>(all);
+    add_parameters_of<software::GuestShape>(all);
+    add_parameters_of<software::HypervisorShape>(all);
+    add_parameters_of<RunShape>(all);
+    add_parameters_of<MeasuredPart>(all);
+    return all;
+  }();
+  return kAll;
 }
 
 std::vector<std::string> preset_names() {
@@ -300,7 +122,7 @@ Configuration::Configuration(const std::string& file)
   for (const Parameter& row : parameters()) {
     const std::string path = row.path;
     const std::size_t dot = path.find('.');
-    document_[path.substr(0, dot)][path.substr(dot + 1)] = Json::parse(row.standard);
+    document_[path.substr(0, dot)][path.substr(dot + 1)] = row.standard;
   }
 }
 
@@ -416,24 +238,9 @@ void Configuration::check_machine() const {
 
 void Configuration::expect_whole_run(const std::string& who) const {
   for (const char* const path : {"run.warmup", "run.from", "run.to", "run.phases"}) {
-    if (value_at(path) == Json::parse(parameter_at(path)->standard)) continue;
+    if (value_at(path) == parameter_at(path)->standard) continue;
     throw UsageError(who + ": " + path + " has no effect: all of the run is looked at");
   }
 }
-
-const std::string Configuration::text(const char* path) const {
-  return value_at(path).get<std::string>();
-}
-// Empty if there is none.
-std::string Configuration::word(const char* path) const {
-  const Json& value = value_at(path);
-  if (value.is_null()) return "";
-  return value.is_string() ? value.get<std::string>() : value.dump();
-}
-u64 Configuration::number(const char* path) const {
-  const Json& value = value_at(path);
-  return value.is_string() ? *size_of(value.get<std::string>()) : value.get<u64>();
-}
-bool Configuration::flag(const char* path) const { return value_at(path).get<bool>(); }
 
 }  // namespace nestwalk::sim

@@ -14,21 +14,46 @@
 
 namespace nestwalk::sim {
 
+/// Is the trace's order between the vCPUs kept?
+inline constexpr models::Word<bool> kOrders[] = {{"recorded", true}, {"free", false}};
+
 /// One guest, its hypervisor's policy, and how many processors it has.
 struct VmShape {
   software::GuestShape guest;
   software::HypervisorShape hypervisor;
-  bool replays_host = false;  ///< the second stage's tables are those of the trace, too
   addrspace::u32 vcpus = 1;
-  bool ordered = false;  ///< the trace's order between the vCPUs is kept
+  bool ordered = false;
+
+  bool replays_host() const { return hypervisor.backing == software::Backing::Replayed; }
+
+  static constexpr auto parameters() {
+    using namespace models::parameter;
+    return std::tuple{
+        Row{"vcpu.order", &VmShape::ordered, OrAuto{OneOf{kOrders}},
+            "between vCPUs: each comes to a record of the time when those that the trace has "
+            "before it are there, or as it comes; auto: recorded, where the trace knows it"}};
+  }
 };
 
 /// What of a run its statistics tell of: all, if nothing is named.
 struct MeasuredPart {
-  addrspace::u64 warmup = 0;  ///< accesses of each vCPU that come before
-  std::string from;           ///< the phase that comes first: its number or name
-  std::string to;             ///< the phase that does not count any more, and is not played
-  bool phases = false;        ///< each phase by itself, too
+  addrspace::u64 warmup = 0;
+  std::string from;
+  std::string to;  ///< the phase that does not count any more, and is not played
+  bool phases = false;
+
+  static constexpr auto parameters() {
+    using namespace models::parameter;
+    return std::tuple{
+        Row{"run.warmup", &MeasuredPart::warmup, Number{0, ~addrspace::u64{0}},
+            "so many accesses of each vCPU warm the machine up: statistics begin when the last "
+            "vCPU has played them"},
+        Row{"run.from", &MeasuredPart::from, Name{},
+            "statistics begin with the phase that has this number or name"},
+        Row{"run.phases", &MeasuredPart::phases, Flag{},
+            "statistics of each phase of the trace, too"},
+        Row{"run.to", &MeasuredPart::to, Name{}, "statistics, and the run, end with this phase"}};
+  }
 };
 
 /// What a run is made of.
@@ -36,12 +61,26 @@ struct RunShape {
   models::MachineShape machine;
   std::vector<VmShape> vms;
   software::VcpuShape vcpu;
-  addrspace::u64 host_bytes = 0;
-  addrspace::u32 cores = 1;  ///< that vCPUs take turns on: the machine may have more
-  models::Cycle slice = 0;   ///< how long one has its core if others want it
+  addrspace::u32 cores = 1;  ///< the machine may have more
+  models::Cycle slice = 10'000'000;
   addrspace::u16 vmids = 1;
-  addrspace::u64 limit = 0;  ///< accesses of each vCPU
+  addrspace::u64 host_bytes = 64 * addrspace::kGiB;
+  addrspace::u64 limit = 0;
   MeasuredPart part;
+
+  static constexpr auto parameters() {
+    using namespace models::parameter;
+    return std::tuple{Row{"host.cores", &RunShape::cores, OrAuto{Number{1, 1024}},
+                          "that vCPUs take turns on, one after the other; auto: one for each"},
+                      Row{"host.time_slice", &RunShape::slice, Number{1, addrspace::u64{1} << 40},
+                          "cycles after which a vCPU gives up its core, if another waits for it"},
+                      Row{"host.vmids", &RunShape::vmids, OrAuto{Number{2, 16383}},
+                          "VMIDs, or VPIDs, that the host hands out; auto: one for each guest"},
+                      Row{"host.memory", &RunShape::host_bytes,
+                          Size{addrspace::kGiB, addrspace::u64{1} << 45}, "of the host"},
+                      Row{"run.limit", &RunShape::limit, Number{0, ~addrspace::u64{0}},
+                          "accesses of each vCPU; 0: all"}};
+  }
 };
 
 class Configuration {
@@ -81,14 +120,10 @@ class Configuration {
   void put(const std::string& path, const Json& value, const std::string& where);
   void merge(const Json& from, const std::string& path, const std::string& where);
   void resolve_host(RunShape& shape, addrspace::u32 vcpus);
-  void resolve_fences(software::HypervisorShape& hypervisor);
   VmShape resolve_vm(const traces::Header& trace, const models::MachineShape& machine);
-  void resolve_guest(const traces::Header& trace, const models::MachineShape& machine,
-                     software::GuestShape& guest);
-  const std::string text(const char* path) const;
-  std::string word(const char* path) const;
-  addrspace::u64 number(const char* path) const;
-  bool flag(const char* path) const;
+  /// What is left to the trace.
+  void decide(const char* path, const Json& value);
+  void decide_guest(const traces::Header& trace, const models::MachineShape& machine);
   /// `where` sets what is at the path. Throws UsageError if something has done that already.
   void claim(const std::string& path, const std::string& where);
 

@@ -41,8 +41,8 @@ Configuration configuration_of(const CommandLine& line) {
 std::string help_of_parameters() {
   std::string text = "Parameters (--set PATH=VALUE):\n";
   for (const Parameter& row : parameters()) {
-    text += "  " + std::string(row.path) + "=" + Json::parse(row.standard).dump() + " (" +
-            range_of(row) + ")\n      " + row.sentence + "\n";
+    text += "  " + std::string(row.path) + "=" + row.standard.dump() + " (" + range_of(row) +
+            ")\n      " + row.sentence + "\n";
   }
   return text + "  machine...\n      every value of the preset, such as machine.walker.slots=2\n";
 }

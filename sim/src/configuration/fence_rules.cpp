@@ -152,8 +152,8 @@ bool flag(const Json& json, const char* key, bool standard, const std::string& w
 
 }  // namespace
 
-FenceRules parse_fence_rules(const Json& json, const models::Extension& extension,
-                             const std::string& where) {
+software::FenceRules parse_fence_rules(const Json& json, const models::Extension& extension,
+                                       const std::string& where) {
   const RulesReader reader(extension, where);
   std::vector<std::string> keys = {"name", "interrupts", "deferred"};
   for (const models::Extension* each : models::extensions()) keys.push_back(key_of(*each));
@@ -161,7 +161,7 @@ FenceRules parse_fence_rules(const Json& json, const models::Extension& extensio
   if (json.contains("name") && !json["name"].is_string()) {
     throw UsageError(where + ": name: expected a text, found " + json["name"].dump());
   }
-  FenceRules rules;
+  software::FenceRules rules;
   rules.interrupts = flag(json, "interrupts", true, where);
   rules.deferred = flag(json, "deferred", false, where);
   const std::string key = key_of(extension);

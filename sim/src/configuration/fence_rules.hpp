@@ -16,18 +16,12 @@
 // an address are issued for each of its leaves, others once; for more leaves than `most`, `beyond`.
 #pragma once
 
-#include "configuration/configuration.hpp"
+#include "configuration/parameter.hpp"
 
 namespace nestwalk::sim {
 
-struct FenceRules {
-  bool interrupts = true;
-  bool deferred = false;
-  std::vector<addrspace::FenceRule> rules;  ///< of one architecture
-};
-
 /// Throws UsageError, which begins with `where` and says what was expected.
-FenceRules parse_fence_rules(const Json& json, const models::Extension& extension,
-                             const std::string& where);
+software::FenceRules parse_fence_rules(const Json& json, const models::Extension& extension,
+                                       const std::string& where);
 
 }  // namespace nestwalk::sim

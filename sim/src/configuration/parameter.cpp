@@ -37,13 +37,6 @@ std::string listed(const std::vector<const char*>& words) {
   return text;
 }
 
-std::string size_text(u64 size) {
-  std::size_t unit = 0;
-  for (; unit < 4 && size != 0 && size % 1024 == 0; ++unit) size /= 1024;
-  std::string text = std::to_string(size);
-  return unit == 0 ? text : text + kUnits[unit - 1];
-}
-
 bool is_choice(const Parameter& row, const Json& value) {
   return value.is_string() &&
          std::any_of(row.choices.begin(), row.choices.end(),
@@ -61,11 +54,8 @@ bool fits(const Parameter& row, const Json& value) {
   if (row.kind == Parameter::Kind::List) return value.is_array();
   if (row.kind >= Parameter::Kind::Ranges && ranges_of(value)) return true;
   if (row.kind == Parameter::Kind::Ranges) return false;
-  std::optional<u64> number;
-  if (value.is_number_unsigned()) number = value.get<u64>();
-  if (value.is_string() && row.kind != Parameter::Kind::Number) {
-    number = size_of(value.get<std::string>());
-  }
+  const bool is_plain = row.kind == Parameter::Kind::Number;
+  const std::optional<u64> number = is_plain && !value.is_number() ? std::nullopt : size_of(value);
   return number && *number >= row.least && *number <= row.most;
 }
 
@@ -134,7 +124,7 @@ Json schema_of(const Parameter& row) {
   if (is_size) {
     any.push_back({{"type", "string"}, {"pattern", std::string("^[0-9]{1,15}[") + kUnits + "]?$"}});
   }
-  Json schema = {{"description", row.sentence}, {"default", Json::parse(row.standard)}};
+  Json schema = {{"description", row.sentence}, {"default", row.standard}};
   if (any.size() == 1) {
     schema.update(any[0]);
   } else {
@@ -163,6 +153,18 @@ std::optional<u64> size_of(const std::string& text) {
   return size << shift;
 }
 
+std::optional<u64> size_of(const Json& value) {
+  if (value.is_number_unsigned()) return value.get<u64>();
+  return value.is_string() ? size_of(value.get<std::string>()) : std::nullopt;
+}
+
+std::string size_text(u64 size) {
+  std::size_t unit = 0;
+  for (; unit < 4 && size != 0 && size % 1024 == 0; ++unit) size /= 1024;
+  std::string text = std::to_string(size);
+  return unit == 0 ? text : text + kUnits[unit - 1];
+}
+
 std::optional<std::vector<software::MemoryRange>> ranges_of(const Json& value) {
   std::vector<software::MemoryRange> ranges;
   const auto add = [&](const std::string& text) {
@@ -182,6 +184,42 @@ std::optional<std::vector<software::MemoryRange>> ranges_of(const Json& value) {
     if (!each.is_string() || !add(each.get<std::string>())) return std::nullopt;
   }
   return ranges;
+}
+
+Json json_of(const std::vector<software::MemoryRange>& ranges) {
+  Json list = Json::array();
+  for (const software::MemoryRange& range : ranges) {
+    list.push_back(std::to_string(range.start) + "+" + std::to_string(range.bytes));
+  }
+  return list;
+}
+
+std::vector<software::MemoryRange> whole_pages(std::vector<software::MemoryRange> ranges,
+                                               u64 page) {
+  using software::MemoryRange;
+  for (MemoryRange& range : ranges) {
+    const u64 end = range.start + range.bytes;
+    range.start &= ~(page - 1);
+    range.bytes = (end - range.start + page - 1) & ~(page - 1);
+  }
+  std::sort(ranges.begin(), ranges.end(), [](const MemoryRange& a, const MemoryRange& b) {
+    return a.start != b.start ? a.start < b.start : a.bytes < b.bytes;
+  });
+  std::vector<MemoryRange> memory;
+  for (const MemoryRange& range : ranges) {
+    if (memory.empty() || range.start > memory.back().start + memory.back().bytes) {
+      memory.push_back(range);
+      continue;
+    }
+    const u64 end = std::max(memory.back().start + memory.back().bytes, range.start + range.bytes);
+    memory.back().bytes = end - memory.back().start;
+  }
+  return memory;
+}
+
+const Json& value_in(const Json& document, const std::string& path) {
+  const std::size_t dot = path.find('.');
+  return document.at(path.substr(0, dot)).at(path.substr(dot + 1));
 }
 
 }  // namespace nestwalk::sim

@@ -7,23 +7,19 @@
 
 #include "configuration/configuration.hpp"
 #include "configuration/fence_rules.hpp"
-#include "configuration/schedule.hpp"
-#include "nestwalk/software/guest_space.hpp"
+#include "configuration/parameter_rows.hpp"
 #include "program/command_line.hpp"
 
 namespace nestwalk::sim {
 
-using addrspace::Backend;
 using addrspace::kGiB;
 using addrspace::u32;
 using addrspace::u64;
-using addrspace::u8;
+using software::Backing;
 using software::GuestTables;
 using software::MemoryRange;
 
 namespace {
-
-constexpr u64 kMiB2 = u64{2} << 20;
 
 // "x86_64-5" has five.
 std::optional<u64> levels_of(const traces::Header& trace) {
@@ -32,28 +28,6 @@ std::optional<u64> levels_of(const traces::Header& trace) {
   const char last = says ? tables.back() : '0';
   if (last < '3' || last > '5') return std::nullopt;
   return static_cast<u64>(last - '0');
-}
-
-// In whole pages of a size, in order; what touches is one.
-std::vector<MemoryRange> whole(std::vector<MemoryRange> ranges, u64 page = kMiB2) {
-  for (MemoryRange& range : ranges) {
-    const u64 end = range.start + range.bytes;
-    range.start &= ~(page - 1);
-    range.bytes = (end - range.start + page - 1) & ~(page - 1);
-  }
-  std::sort(ranges.begin(), ranges.end(), [](const MemoryRange& a, const MemoryRange& b) {
-    return a.start != b.start ? a.start < b.start : a.bytes < b.bytes;
-  });
-  std::vector<MemoryRange> memory;
-  for (const MemoryRange& range : ranges) {
-    if (memory.empty() || range.start > memory.back().start + memory.back().bytes) {
-      memory.push_back(range);
-      continue;
-    }
-    const u64 end = std::max(memory.back().start + memory.back().bytes, range.start + range.bytes);
-    memory.back().bytes = end - memory.back().start;
-  }
-  return memory;
 }
 
 std::vector<MemoryRange> memory_of(const traces::Header& trace) {
@@ -66,40 +40,30 @@ std::vector<MemoryRange> memory_of(const traces::Header& trace) {
       ranges.push_back({range.start, std::min(range.bytes, kEnd - range.start)});
     }
   }
-  return whole(std::move(ranges));
+  return whole_pages(std::move(ranges), software::kLargePageBytes);
 }
 
-Json as_json(const std::vector<MemoryRange>& ranges) {
-  Json list = Json::array();
-  for (const MemoryRange& range : ranges) {
-    list.push_back(std::to_string(range.start) + "+" + std::to_string(range.bytes));
+std::vector<MemoryRange> devices_of(const traces::Header& trace) {
+  std::vector<MemoryRange> devices;
+  for (const traces::MemoryRange& range : trace.memory) {
+    const bool is_device = range.stage == traces::Stage::Guest && range.kind == "mmio";
+    if (is_device && range.bytes < ~u64{0} - range.start) {
+      devices.push_back({range.start, range.bytes});
+    }
   }
-  return list;
+  return devices;
 }
 
-std::size_t index_of(const std::string& word, auto& names) {
-  return static_cast<std::size_t>(std::find(std::begin(names), std::end(names), word) -
-                                  std::begin(names));
-}
+bool lacks(const traces::Header& trace, traces::Lack what) { return (trace.lacks & what) != 0; }
 
-}  // namespace
+// ---- values that contradict the trace, or each other ----
 
-void Configuration::resolve_guest(const traces::Header& trace, const models::MachineShape& machine,
-                                  software::GuestShape& guest) {
-  const auto lacks = [&](traces::Lack what) { return (trace.lacks & what) != 0; };
-  if (text("guest.tables") == "auto") {
-    const bool physical = trace.mode == traces::Mode::GuestPhysical || lacks(traces::kNoGva);
-    put("guest.tables",
-        physical                ? "none"
-        : lacks(traces::kNoGpa) ? "first-touch"
-                                : "recorded",
-        "auto");
-  }
-  const std::string tables = text("guest.tables");
-  guest.tables = static_cast<GuestTables>(index_of(tables, software::kGuestTablesNames));
+void check_guest(const software::GuestShape& guest, const traces::Header& trace,
+                 const models::MachineShape& machine) {
   const bool needs_gpa = guest.tables == GuestTables::Recorded || guest.tables == GuestTables::None;
-  if (needs_gpa && lacks(traces::kNoGpa)) {
-    throw UsageError("guest.tables is " + tables +
+  if (needs_gpa && lacks(trace, traces::kNoGpa)) {
+    throw UsageError(std::string("guest.tables is ") +
+                     word_of(software::kGuestTables, guest.tables) +
                      ", but the trace has no guest-physical addresses");
   }
   if (guest.tables == GuestTables::Replayed &&
@@ -107,122 +71,102 @@ void Configuration::resolve_guest(const traces::Header& trace, const models::Mac
     throw UsageError(
         "guest.tables is replayed, but the trace is not of the machine's architecture");
   }
-  guest.placement = static_cast<software::Placement>(
-      index_of(text("guest.placement"), software::kPlacementNames));
-  guest.large_pages = flag("guest.large_pages");
-  if (document_["guest"]["levels"] == "auto") {
-    const u64 theirs = levels_of(trace).value_or(4);
-    const bool there = machine.extension->isa->has_levels(static_cast<unsigned>(theirs));
-    put("guest.levels", there ? theirs : 4, "auto");  // every architecture has four
-  }
-  guest.levels = static_cast<u8>(number("guest.levels"));
-  guest.seed = number("guest.seed");
-  const Json memory = document_["guest"]["memory"];
-  if (memory == "auto") {
-    guest.memory = memory_of(trace);
-    if (guest.memory.empty()) guest.memory = {{0, 4 * kGiB}};
-    put("guest.memory", as_json(guest.memory), "auto");
-  } else {
-    const bool is_size =
-        memory.is_number() ||
-        (memory.is_string() && memory.get<std::string>().find('+') == std::string::npos);
-    guest.memory =
-        whole(is_size ? std::vector<MemoryRange>{{0, number("guest.memory")}} : *ranges_of(memory));
-  }
   if (guest.memory.empty()) throw UsageError("guest.memory is empty");
-  guest.fragmentation = static_cast<u32>(number("guest.fragmentation"));
-  for (const traces::MemoryRange& range : trace.memory) {
-    const bool is_device = range.stage == traces::Stage::Guest && range.kind == "mmio";
-    if (is_device && range.bytes < ~u64{0} - range.start) {
-      guest.devices.push_back({range.start, range.bytes});
-    }
-  }
-  guest.mmio = whole(*ranges_of(document_["hypervisor"]["mmio"]), addrspace::kFrameBytes);
 }
 
-void Configuration::resolve_fences(software::HypervisorShape& hypervisor) {
-  const std::string fences = text("hypervisor.fences");
-  for (const addrspace::FencePolicy* const policy : addrspace::kFencePolicies) {
-    if (fences == policy->name) hypervisor.fences = *policy;
+void check_backing(const VmShape& vm, const traces::Header& trace) {
+  const GuestTables tables = vm.guest.tables;
+  if (vm.hypervisor.backing == Backing::None && tables == GuestTables::None) {
+    throw UsageError("guest.tables and hypervisor.backing are none: no stage");
   }
-  if (fences == "batched") {
-    hypervisor.fences.most_selective = static_cast<u32>(number("hypervisor.fence_threshold"));
+  if (vm.hypervisor.backing == Backing::None && tables == GuestTables::Replayed) {
+    throw UsageError("guest.tables is replayed and hypervisor.backing none: not supported yet");
   }
-  const Json& rules = document_["hypervisor"]["fence_rules"];
-  // Those that are not used are checked as well.
-  if (fences == "rules" || !rules.is_null()) {
-    const models::Extension& extension =
-        *models::parse_preset(document_["machine"], preset_file_).shape.extension;
-    const FenceRules own = parse_fence_rules(rules, extension, "hypervisor.fence_rules");
-    if (fences != "rules") return;
-    hypervisor.fences = {.name = "rules",
-                         .source = addrspace::FencePolicy::Source::Rules,
-                         .deferred = own.deferred,
-                         .interrupts = own.interrupts};
-    hypervisor.rules = own.rules;
+  if (vm.replays_host() && tables != GuestTables::Replayed) {
+    throw UsageError("hypervisor.backing is replayed, but guest.tables is not");
   }
+  if (vm.replays_host() && trace.mode != traces::Mode::Nested) {
+    throw UsageError("hypervisor.backing is replayed, but the trace has no second stage");
+  }
+  const auto expect_second_stage = [&](bool needed, const char* path) {
+    if (!needed || vm.hypervisor.has_second_stage()) return;
+    throw UsageError(std::string(path) +
+                     " needs a second stage of the engine, but hypervisor.backing is " +
+                     word_of(software::kBackings, vm.hypervisor.backing));
+  };
+  expect_second_stage(!vm.guest.mmio.empty(), "hypervisor.mmio");
+  expect_second_stage(!vm.hypervisor.schedule.empty(), "hypervisor.schedule");
+}
+
+void check_host(const RunShape& shape) {
+  // Each core runs one guest at a time, and that keeps its own.
+  if (shape.vmids < shape.vms.size() && shape.vmids < shape.cores) {
+    throw UsageError("host.vmids is " + std::to_string(shape.vmids) + ", but " +
+                     std::to_string(shape.cores) + " cores run as many guests at once");
+  }
+  // Guest-physical addresses, or those of the recorded host, are the machine's.
+  const software::HypervisorShape& hypervisor = shape.vms[0].hypervisor;
+  if (!hypervisor.has_second_stage() && shape.vms.size() > 1) {
+    throw UsageError(std::string("hypervisor.backing is ") +
+                     word_of(software::kBackings, hypervisor.backing) +
+                     ", and there are several traces: their memory would be the same");
+  }
+}
+
+void check_part(const RunShape& shape) {
+  const MeasuredPart& part = shape.part;
+  if (part.warmup != 0 && !part.from.empty()) {
+    throw UsageError("run.warmup and run.from: statistics begin once");
+  }
+  const bool has_phases = part.phases || !part.from.empty() || !part.to.empty();
+  if (has_phases && shape.vms.size() > 1) {
+    throw UsageError("run.from, run.to and run.phases: several traces have phases of their own");
+  }
+  if (shape.limit != 0 && part.warmup >= shape.limit) {
+    throw UsageError("run.warmup is " + std::to_string(part.warmup) +
+                     ", so nothing of run.limit, " + std::to_string(shape.limit) + ", is left");
+  }
+}
+
+}  // namespace
+
+void Configuration::decide(const char* path, const Json& value) {
+  if (value_at(path) == kAuto) put(path, value, kAuto);
+}
+
+void Configuration::decide_guest(const traces::Header& trace, const models::MachineShape& machine) {
+  const bool physical = trace.mode == traces::Mode::GuestPhysical || lacks(trace, traces::kNoGva);
+  decide("guest.tables",
+         word_of(software::kGuestTables, physical                       ? GuestTables::None
+                                         : lacks(trace, traces::kNoGpa) ? GuestTables::FirstTouch
+                                                                        : GuestTables::Recorded));
+  const u64 levels = levels_of(trace).value_or(4);
+  const bool there = machine.extension->isa->has_levels(static_cast<unsigned>(levels));
+  decide("guest.levels", there ? levels : 4);  // every architecture has four
+  const std::vector<MemoryRange> memory = memory_of(trace);
+  const std::vector<MemoryRange> plain = {{0, 4 * kGiB}};
+  decide("guest.memory", json_of(memory.empty() ? plain : memory));
 }
 
 VmShape Configuration::resolve_vm(const traces::Header& trace,
                                   const models::MachineShape& machine) {
   VmShape vm;
   vm.vcpus = trace.vcpus;
-  resolve_guest(trace, machine, vm.guest);
-  const std::string backing = text("hypervisor.backing");
-  const u8 level = flag("hypervisor.large_pages") ? 1 : 0;
-  vm.replays_host = backing == "replayed";
-  vm.hypervisor.second_stage = backing != "none" && !vm.replays_host;
-  if (backing == "none" && vm.guest.tables == GuestTables::None) {
-    throw UsageError("guest.tables and hypervisor.backing are none: no stage");
+  decide_guest(trace, machine);
+  decide("vcpu.order", word_of(kOrders, !lacks(trace, traces::kNoOrder)));
+  read_parameters(document_, vm);
+  read_parameters(document_, vm.guest);
+  vm.guest.devices = devices_of(trace);
+  check_guest(vm.guest, trace, machine);
+  read_parameters(document_, vm.hypervisor);
+  const Json& rules = value_at("hypervisor.fence_rules");
+  // Those that are not used are checked as well.
+  if (vm.hypervisor.fences == &software::kOwnRules || !rules.is_null()) {
+    vm.hypervisor.fence_rules =
+        parse_fence_rules(rules, *machine.extension, "hypervisor.fence_rules");
   }
-  if (backing == "none" && vm.guest.tables == GuestTables::Replayed) {
-    throw UsageError("guest.tables is replayed and hypervisor.backing none: not supported yet");
-  }
-  if (vm.replays_host && vm.guest.tables != GuestTables::Replayed) {
-    throw UsageError("hypervisor.backing is replayed, but guest.tables is not");
-  }
-  if (vm.replays_host && trace.mode != traces::Mode::Nested) {
-    throw UsageError("hypervisor.backing is replayed, but the trace has no second stage");
-  }
-  vm.hypervisor.backend =
-      backing == "eager" ? Backend::eager(level)
-      : backing == "linear"
-          ? Backend::linear(addrspace::Hpa(0))
-          : Backend::lazy(static_cast<u8>(number("hypervisor.fault_around")), level);
-  vm.hypervisor.levels = static_cast<u8>(number("hypervisor.levels"));
-  vm.hypervisor.hardware_dirty = flag("hypervisor.hardware_dirty");
-  if (!vm.guest.mmio.empty() && !vm.hypervisor.second_stage) {
-    throw UsageError(
-        "hypervisor.mmio needs a second stage of the engine, but hypervisor.backing is " + backing);
-  }
-  resolve_fences(vm.hypervisor);
-  vm.hypervisor.drop_fence = number("hypervisor.drop_fence");
-  vm.hypervisor.schedule =
-      parse_schedule(document_["hypervisor"]["schedule"], "hypervisor.schedule");
-  if (!vm.hypervisor.schedule.empty() && !vm.hypervisor.second_stage) {
-    throw UsageError(
-        "hypervisor.schedule needs a second stage of the engine, but hypervisor.backing is " +
-        backing);
-  }
-  if (text("vcpu.order") == "auto") {
-    put("vcpu.order", (trace.lacks & traces::kNoOrder) == 0 ? "recorded" : "free", "auto");
-  }
-  vm.ordered = text("vcpu.order") == "recorded";
+  check_backing(vm, trace);
   return vm;
-}
-
-void Configuration::resolve_host(RunShape& shape, u32 vcpus) {
-  if (document_["host"]["cores"] == "auto") put("host.cores", vcpus, "auto");
-  shape.cores = static_cast<u32>(number("host.cores"));
-  shape.slice = number("host.time_slice");
-  const auto vms = static_cast<u64>(shape.vms.size());
-  if (document_["host"]["vmids"] == "auto") put("host.vmids", std::max<u64>(vms, 2), "auto");
-  shape.vmids = static_cast<addrspace::u16>(number("host.vmids"));
-  // Each core runs one guest at a time, and that keeps its own.
-  if (shape.vmids < vms && shape.vmids < shape.cores) {
-    throw UsageError("host.vmids is " + std::to_string(shape.vmids) + ", but " +
-                     std::to_string(shape.cores) + " cores run as many guests at once");
-  }
 }
 
 RunShape Configuration::resolve(const std::vector<traces::Header>& traces) {
@@ -239,33 +183,20 @@ RunShape Configuration::resolve(const std::vector<traces::Header>& traces) {
     if (decided != document_) decided = asked;  // each trace decides for itself again
   }
   document_ = decided;
-  resolve_host(shape, vcpus);
+  decide("host.cores", vcpus);
+  decide("host.vmids", std::max<u64>(shape.vms.size(), 2));
+  read_parameters(document_, shape);
+  read_parameters(document_, shape.vcpu);
+  read_parameters(document_, shape.part);
+  check_host(shape);
+  check_part(shape);
   shape.machine.cores = std::max(shape.machine.cores, shape.cores);
   if (document_["machine"]["cores"][0] != shape.machine.cores) {
     document_["machine"]["cores"] = Json::array({shape.machine.cores, "manual vCPUs of the trace"});
   }
-  shape.host_bytes = (number("host.memory") + kGiB - 1) / kGiB * kGiB;
+  shape.host_bytes = (shape.host_bytes + kGiB - 1) / kGiB * kGiB;
   // Guest-physical addresses, or those of the recorded host, are this machine's.
-  const bool own_addresses = !shape.vms[0].hypervisor.second_stage;
-  if (own_addresses) shape.machine.memory_base = 0;
-  if (own_addresses && traces.size() > 1) {
-    throw UsageError("hypervisor.backing is " + text("hypervisor.backing") +
-                     ", and there are several traces: their memory would be the same");
-  }
-  shape.vcpu.window = static_cast<u32>(number("vcpu.window"));
-  shape.limit = number("run.limit");
-  shape.part = {number("run.warmup"), word("run.from"), word("run.to"), flag("run.phases")};
-  if (shape.part.warmup != 0 && !shape.part.from.empty()) {
-    throw UsageError("run.warmup and run.from: statistics begin once");
-  }
-  const bool has_phases = shape.part.phases || !shape.part.from.empty() || !shape.part.to.empty();
-  if (has_phases && traces.size() > 1) {
-    throw UsageError("run.from, run.to and run.phases: several traces have phases of their own");
-  }
-  if (shape.limit != 0 && shape.part.warmup >= shape.limit) {
-    throw UsageError("run.warmup is " + std::to_string(shape.part.warmup) +
-                     ", so nothing of run.limit, " + std::to_string(shape.limit) + ", is left");
-  }
+  if (!shape.vms[0].hypervisor.has_second_stage()) shape.machine.memory_base = 0;
   return shape;
 }
 

@@ -26,6 +26,15 @@ const std::vector<std::string>& keys() {
   return kKeys;
 }
 
+const std::vector<std::string>& operations() {
+  static const std::vector<std::string> kWords = [] {
+    std::vector<std::string> words;
+    for (const auto& row : software::kOperations) words.emplace_back(row.word);
+    return words;
+  }();
+  return kWords;
+}
+
 [[noreturn]] void fail(const std::string& where, const std::string& expected,
                        const std::string& found, const std::vector<std::string>& words = {}) {
   std::string hint;
@@ -49,13 +58,12 @@ class Row {
   /// As a number, a size, or a hexadecimal address.
   u64 number(const char* key, u64 most, const char* what) const {
     const Json& value = member(key, what);
-    std::optional<u64> found;
-    if (value.is_number_unsigned()) found = value.get<u64>();
+    std::optional<u64> found = size_of(value);
     if (value.is_string()) {
       const std::string text = value.get<std::string>();
       const bool hex = text.starts_with("0x") && text.size() > 2 && text.size() <= 18 &&
                        text.find_first_not_of("0123456789abcdefABCDEF", 2) == std::string::npos;
-      found = hex ? std::stoull(text, nullptr, 16) : size_of(text);
+      if (hex) found = std::stoull(text, nullptr, 16);
     }
     if (!found || *found > most) {
       fail(place(key), std::string(what) + " up to " + std::to_string(most), value.dump());
@@ -65,13 +73,10 @@ class Row {
   HostOperation::Kind operation() const {
     const Json& value = member("operation", "an operation");
     const std::string word = value.is_string() ? value.get<std::string>() : value.dump();
-    const auto row =
-        std::find(std::begin(software::kOperationNames), std::end(software::kOperationNames), word);
-    if (row == std::end(software::kOperationNames)) {
-      fail(place("operation"), "an operation", word,
-           {std::begin(software::kOperationNames), std::end(software::kOperationNames)});
+    for (const auto& row : software::kOperations) {
+      if (word == row.word) return row.value;
     }
-    return static_cast<HostOperation::Kind>(row - std::begin(software::kOperationNames));
+    fail(place("operation"), "an operation", word, operations());
   }
   Access access() const {
     const Json& value = json_["access"];
@@ -155,7 +160,7 @@ Json schedule_schema() {
             {"additionalProperties", false},
             {"required", {"operation", "at"}},
             {"properties",
-             {{"operation", {{"enum", software::kOperationNames}}},
+             {{"operation", {{"enum", operations()}}},
               {"at", number},
               {"every", number},
               {"times", number},

@@ -62,7 +62,7 @@ GuestSource source_of(const TraceFile& trace, const VmShape& shape) {
   const auto roots = std::make_shared<std::vector<RecordedRoots>>();
   GuestSource source;
   source.load = [path = trace.path, roots,
-                 both = shape.replays_host](software::ReplayedTables& tables) {
+                 both = shape.replays_host()](software::ReplayedTables& tables) {
     *roots = recorded_begin(path, both, [&](bool nested, addrspace::u64 page, const auto& entries) {
       return tables.put(nested, page, entries);
     });

@@ -23,8 +23,8 @@ Words storm_parameters(const Words& given) {
 
 addrspace::u64 operations_of(const Json& statistics) {
   addrspace::u64 sum = 0;
-  for (const char* const kind : software::kOperationNames) {
-    sum += statistics.value(std::string("operation.") + kind, addrspace::u64{0});
+  for (const auto& row : software::kOperations) {
+    sum += statistics.value(std::string("operation.") + row.word, addrspace::u64{0});
   }
   return sum;
 }

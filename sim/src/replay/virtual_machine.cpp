@@ -35,7 +35,7 @@ std::vector<MemoryRange> without(const std::vector<MemoryRange>& memory,
 }
 
 std::vector<MemoryRange> memory_of(const VmShape& vm) {
-  if (vm.replays_host) return {};
+  if (vm.replays_host()) return {};
   std::vector<MemoryRange> memory = without(vm.guest.memory, vm.guest.mmio);
   if (has_kernel(vm.guest.tables)) memory.push_back(Guest::kernel_memory(vm.guest));
   return memory;
@@ -46,14 +46,6 @@ addrspace::Capabilities capabilities_of(const VmShape& vm, const models::Machine
   all.tlbi_range = machine.fence.tlbi_range;
   all.svinval = machine.fence.svinval;
   return all;
-}
-
-// The rules are wherever the shape is now.
-addrspace::FencePolicy policy_of(const software::HypervisorShape& hypervisor) {
-  addrspace::FencePolicy policy = hypervisor.fences;
-  policy.rules = hypervisor.rules.data();
-  policy.rule_count = static_cast<u32>(hypervisor.rules.size());
-  return policy;
 }
 
 u64 end_of(const std::vector<MemoryRange>& memory) {
@@ -71,7 +63,7 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, const 
       warmup_(run.part.warmup),
       first_core_(first_vcpu % run.cores),
       memory_(memory_of(shape)),
-      recording_(board_.memory(), *run.machine.extension, policy_of(shape_.hypervisor),
+      recording_(board_.memory(), *run.machine.extension, shape_.hypervisor.policy(),
                  capabilities_of(shape, run.machine), shape.hypervisor.drop_fence) {
   using software::GuestTables;
   const models::Extension& extension = *run.machine.extension;
@@ -101,7 +93,7 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, const 
   physical = physical.tagged(board_.tags());
   if (shape.guest.tables == GuestTables::Replayed) {
     replayed_ = std::make_unique<ReplayedTables>(
-        board_, shape.replays_host ? nullptr : space_.get(), vmid, most_asids);
+        board_, shape.replays_host() ? nullptr : space_.get(), vmid, most_asids);
     source.load(*replayed_);
     hypervisor_->leave_alone(
         [this](const MemoryRange& range) { return replayed_->lies_in(range); });
@@ -130,7 +122,7 @@ models::Task<> VirtualMachine::start() {
     return cores_.ask(first_core_, owner, board_.wheel().now());
   });
   co_await core;
-  co_await hypervisor_->begin(memory_, shape_.hypervisor.backend);
+  co_await hypervisor_->begin(memory_, shape_.hypervisor.backend());
   cores_.give_up(first_core_, board_.wheel().now());
   if (hypervisor_->begin_error()) co_return;
   for (auto& vcpu : vcpus_) vcpu->begin(limit_, warmup_);
@@ -160,7 +152,7 @@ void VirtualMachine::add_to(software::Totals& all, models::Cycle now) const {
 }
 
 void VirtualMachine::check(checker::Events& events) {
-  if (!shape_.hypervisor.second_stage) {
+  if (!shape_.hypervisor.has_second_stage()) {
     throw software::ShapeError(
         "fences are checked of a second stage of the engine: hypervisor.backing is none or "
         "replayed");

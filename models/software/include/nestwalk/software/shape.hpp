@@ -6,12 +6,14 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <utility>
 #include <vector>
 
 #include "nestwalk/addrspace/area.hpp"
 #include "nestwalk/addrspace/fence.hpp"
+#include "nestwalk/models/base/parameter.hpp"
 #include "nestwalk/models/machine/machine_shape.hpp"
 
 namespace nestwalk::software {
@@ -32,7 +34,11 @@ enum class GuestTables : u8 {
   Recorded,    ///< likewise, with the guest-physical page that the trace names
   Replayed,    ///< the tables that the trace carries
 };
-inline constexpr const char* kGuestTablesNames[] = {"none", "first-touch", "recorded", "replayed"};
+inline constexpr models::Word<GuestTables> kGuestTables[] = {
+    {"none", GuestTables::None},
+    {"first-touch", GuestTables::FirstTouch},
+    {"recorded", GuestTables::Recorded},
+    {"replayed", GuestTables::Replayed}};
 
 /// Does the guest's kernel run, and build tables?
 constexpr bool has_kernel(GuestTables tables) {
@@ -45,7 +51,10 @@ enum class Placement : u8 {
   Random,  ///< any, as after a long time of running
   Buddy,   ///< from the smallest free block, as Linux does
 };
-inline constexpr const char* kPlacementNames[] = {"linear", "random", "buddy"};
+inline constexpr models::Word<Placement> kPlacements[] = {
+    {"linear", Placement::Linear}, {"random", Placement::Random}, {"buddy", Placement::Buddy}};
+
+inline constexpr u64 kLargePageBytes = u64{2} << 20;
 
 /// Guest-physical, in whole pages of 2 MiB, in ascending order.
 struct MemoryRange {
@@ -67,17 +76,50 @@ inline std::vector<MemoryRange>::const_iterator first_beyond(const std::vector<M
 struct GuestShape {
   GuestTables tables = GuestTables::FirstTouch;
   Placement placement = Placement::Linear;
-  bool large_pages = false;  ///< 2M where nothing is mapped yet: transparent huge pages
-  u8 levels = 4;             ///< of its tables
+  u32 fragmentation = 0;  ///< of 100
+  bool large_pages = false;
+  u8 levels = 4;
   std::vector<MemoryRange> memory = {{0, addrspace::kGiB}};
-  std::vector<MemoryRange> mmio = {};     ///< pages, in it or not, that are devices'
+  u64 seed = 1;                           ///< of what is fragmented, too
+  std::vector<MemoryRange> mmio = {};     ///< in the memory or not
   std::vector<MemoryRange> devices = {};  ///< where the trace says that devices are
-  u64 seed = 1;                           ///< of random placement, and of what is fragmented
-  u32 fragmentation = 0;  ///< buddy: of 100 blocks of 2M, so many have a frame of somebody else's
+
+  static constexpr auto parameters() {
+    using namespace models::parameter;
+    return std::tuple{
+        Row{"guest.tables", &GuestShape::tables, OrAuto{OneOf{kGuestTables}},
+            "the guest's own page tables: none, built when a page is touched, likewise with the "
+            "guest-physical pages that the trace names, or those that the trace carries; auto: "
+            "what the trace has and every machine can play: none, recorded or first-touch"},
+        Row{"guest.placement", &GuestShape::placement, OneOf{kPlacements},
+            "which free frame a first touch takes: the lowest, any, or one of the smallest free "
+            "block"},
+        Row{"guest.fragmentation", &GuestShape::fragmentation, Number{0, 100},
+            "buddy: of 100 blocks of 2M, so many have a frame that is somebody else's"},
+        Row{"guest.large_pages", &GuestShape::large_pages, Flag{},
+            "2M pages where a first touch finds a whole 2M free"},
+        Row{"guest.levels", &GuestShape::levels, OrAuto{Number{3, 5}},
+            "of the guest's page tables; auto: as the trace has them, else 4"},
+        Row{"guest.memory", &GuestShape::memory,
+            OrAuto{SizeOrRanges{kLargePageBytes, u64{1} << 47, kLargePageBytes}},
+            "guest-physical memory: so much from 0, or where; auto: what the trace says, else 4G"},
+        Row{"guest.seed", &GuestShape::seed, Number{0, ~u64{0}}, "of random placement"},
+        Row{"hypervisor.mmio", &GuestShape::mmio, Ranges{kFrameBytes},
+            "guest-physical addresses of devices, in pages: each access there exits and is "
+            "emulated"},
+    };
+  }
 };
 
 struct VcpuShape {
-  u32 window = 1;  ///< accesses under way at a time; 1: each begins when the one before is over
+  u32 window = 1;
+
+  static constexpr auto parameters() {
+    using namespace models::parameter;
+    return std::tuple{Row{"vcpu.window", &VcpuShape::window, Number{1, 1024},
+                          "accesses under way at a time; 1: each begins when the one before it is "
+                          "over; more: as the trace's dependences allow"}};
+  }
 };
 
 /// What the hypervisor does to the guest's memory by itself, or for a management tool.
@@ -98,9 +140,15 @@ struct HostOperation {
   u64 bytes = 0;
   addrspace::Access access = addrspace::kRwx;  ///< protect: what stays permitted
 };
-/// Of HostOperation::Kind.
-inline constexpr const char* kOperationNames[HostOperation::kKinds] = {
-    "map", "zap", "protect", "log_start", "log_harvest", "log_stop", "inflate", "deflate"};
+inline constexpr models::Word<HostOperation::Kind> kOperations[HostOperation::kKinds] = {
+    {"map", HostOperation::Kind::Map},
+    {"zap", HostOperation::Kind::Zap},
+    {"protect", HostOperation::Kind::Protect},
+    {"log_start", HostOperation::Kind::LogStart},
+    {"log_harvest", HostOperation::Kind::LogHarvest},
+    {"log_stop", HostOperation::Kind::LogStop},
+    {"inflate", HostOperation::Kind::Inflate},
+    {"deflate", HostOperation::Kind::Deflate}};
 
 /// At a time, and again.
 struct ScheduledOperation {
@@ -110,16 +158,103 @@ struct ScheduledOperation {
   u64 times = 1;
 };
 
+/// When the guest's memory gets frames.
+enum class Backing : u8 {
+  Eager,     ///< before the guest runs
+  Lazy,      ///< when it touches them
+  Linear,    ///< before it runs, in one piece
+  None,      ///< there is no hypervisor: the guest has the machine for itself
+  Replayed,  ///< as the trace's second stage says
+};
+inline constexpr models::Word<Backing> kBackings[] = {{"eager", Backing::Eager},
+                                                      {"lazy", Backing::Lazy},
+                                                      {"linear", Backing::Linear},
+                                                      {"none", Backing::None},
+                                                      {"replayed", Backing::Replayed}};
+
+/// Fences by rules of one's own.
+struct FenceRules {
+  bool interrupts = true;
+  bool deferred = false;
+  std::vector<addrspace::FenceRule> rules;
+};
+/// Stands for them among the policies.
+inline constexpr addrspace::FencePolicy kOwnRules{.name = "rules",
+                                                  .source = addrspace::FencePolicy::Source::Rules};
+inline constexpr auto kFencePolicies = [] {
+  std::array<models::Word<const addrspace::FencePolicy*>, std::size(addrspace::kFencePolicies) + 1>
+      words{};
+  std::size_t n = 0;
+  for (const auto* const each : addrspace::kFencePolicies) words[n++] = {each->name, each};
+  words[n] = {kOwnRules.name, &kOwnRules};
+  return words;
+}();
+
 struct HypervisorShape {
-  /// Of the engine. Else the guest has the machine for itself, or the second stage is recorded.
-  bool second_stage = true;
-  addrspace::Backend backend = addrspace::Backend::lazy();
-  u8 levels = 4;  ///< of its tables, as many as a walk reads
+  Backing backing = Backing::Lazy;
+  u8 fault_around = 0;
+  bool large_pages = false;
+  u8 levels = 4;
   bool hardware_dirty = true;
-  addrspace::FencePolicy fences = addrspace::FencePolicy::Precise;
-  std::vector<addrspace::FenceRule> rules;   ///< of fences, where it has its own
-  u64 drop_fence = 0;                        ///< the instruction that is left out, from 1
-  std::vector<ScheduledOperation> schedule;  ///< of its own operations, by the clock
+  const addrspace::FencePolicy* fences = &addrspace::FencePolicy::Precise;
+  u32 fence_threshold = addrspace::FencePolicy::Batched.most_selective;
+  FenceRules fence_rules;
+  u64 drop_fence = 0;
+  std::vector<ScheduledOperation> schedule;
+
+  /// Of the engine. Else the guest has the machine for itself, or the second stage is recorded.
+  bool has_second_stage() const { return backing != Backing::None && backing != Backing::Replayed; }
+  addrspace::Backend backend() const {
+    const u8 level = large_pages ? 1 : 0;
+    if (backing == Backing::Linear) return addrspace::Backend::linear(Hpa(0));
+    return backing == Backing::Eager ? addrspace::Backend::eager(level)
+                                     : addrspace::Backend::lazy(fault_around, level);
+  }
+  /// Points to the rules: for as long as this does not change.
+  addrspace::FencePolicy policy() const {
+    addrspace::FencePolicy policy = *fences;
+    if (fences == &addrspace::FencePolicy::Batched) policy.most_selective = fence_threshold;
+    if (fences == &kOwnRules) {
+      policy.interrupts = fence_rules.interrupts;
+      policy.deferred = fence_rules.deferred;
+      policy.rules = fence_rules.rules.data();
+      policy.rule_count = static_cast<u32>(fence_rules.rules.size());
+    }
+    return policy;
+  }
+
+  static constexpr auto parameters() {
+    using namespace models::parameter;
+    return std::tuple{
+        Row{"hypervisor.backing", &HypervisorShape::backing, OneOf{kBackings},
+            "when the guest's memory gets frames: before it runs, when it touches them, or before "
+            "it runs and in one piece; none: there is no hypervisor, and one stage; replayed: the "
+            "second stage's tables are those of the trace, too (with guest.tables=replayed)"},
+        Row{"hypervisor.fault_around", &HypervisorShape::fault_around, Number{0, 9},
+            "lazy: 2^n pages for one fault"},
+        Row{"hypervisor.large_pages", &HypervisorShape::large_pages, Flag{},
+            "eager and lazy: 2M leaves where a whole 2M is free"},
+        Row{"hypervisor.levels", &HypervisorShape::levels, Number{2, 5},
+            "of the hypervisor's page tables, which a walk reads; AArch64: 2 for an IPA of 32 to "
+            "34 bits, 3 for 40 to 43, 4 for 44 to 48, as the guest's memory needs"},
+        Row{"hypervisor.hardware_dirty", &HypervisorShape::hardware_dirty, Flag{},
+            "the walker sets accessed and dirty flags in the hypervisor's tables"},
+        Row{"hypervisor.fences", &HypervisorShape::fences, OneOf{kFencePolicies},
+            "which invalidations the engine issues: as few as the rules allow; the whole VM; pages "
+            "up to a threshold, then the VM; by range instructions or Svinval where the machine "
+            "has them; gathered until the VM entry; what axaddrspace 0.3.0 issues; or "
+            "hypervisor.fence_rules"},
+        Row{"hypervisor.fence_threshold", &HypervisorShape::fence_threshold, Number{0, 1'000'000},
+            "batched: above so many instructions for one operation, the whole VM"},
+        Row{"hypervisor.fence_rules", &HypervisorShape::fence_rules, Object{},
+            "rules: which instructions follow which change (sim/README.md)"},
+        Row{"hypervisor.drop_fence", &HypervisorShape::drop_fence, Number{0, ~u64{0}},
+            "leaves out the n-th of the engine's instructions, as a mistake to be found; 0: none"},
+        Row{"hypervisor.schedule", &HypervisorShape::schedule, List{},
+            "its own operations by the clock: {operation, at, every, times, gpa, bytes, access} "
+            "(sim/README.md)"},
+    };
+  }
 };
 
 }  // namespace nestwalk::software

@@ -1,0 +1,110 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What a user may set in a struct, as rows beside its members: a name, the member, what it may be,
+// and a sentence. The value that nobody sets is the member's initialiser.
+//
+//   struct VcpuShape {
+//     u32 window = 1;
+//
+//     static constexpr auto parameters() {
+//       using namespace models::parameter;
+//       return std::tuple{Row{"vcpu.window", &VcpuShape::window, Number{1, 1024}, "accesses ..."}};
+//     }
+//   };
+#pragma once
+
+#include <concepts>
+#include <span>
+#include <stdexcept>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "nestwalk/models/base/time.hpp"
+
+namespace nestwalk::models {
+
+/// What a user writes for a value.
+template <class Value>
+struct Word {
+  const char* word;
+  Value value;
+};
+
+template <class List>
+using ValueOf = std::remove_cvref_t<decltype(std::declval<const List&>()[0].value)>;
+template <class List>
+constexpr const char* word_of(const List& words, const ValueOf<List>& value) {
+  for (const auto& each : words) {
+    if (each.value == value) return each.word;
+  }
+  throw std::logic_error("a value has no word");
+}
+
+namespace parameter {
+
+struct Flag {};
+struct Number {
+  u64 least, most;
+};
+/// In bytes; users may write 64M.
+struct Size {
+  u64 least, most;
+};
+template <class Value>
+struct OneOf {
+  std::span<const Word<Value>> words;
+};
+template <class List>
+OneOf(const List&) -> OneOf<ValueOf<List>>;
+/// Of memory, in whole pages.
+struct Ranges {
+  u64 page;
+};
+/// So much from 0; or ranges.
+struct SizeOrRanges {
+  u64 least, most, page;
+};
+/// A name or a number; none if it is empty.
+struct Name {};
+struct Object {};
+struct List {};
+
+/// Or "auto", which is so if nobody sets it: what depends on the traces.
+template <class Rule>
+struct OrAuto : Rule {};
+template <class Rule>
+OrAuto(Rule) -> OrAuto<Rule>;
+template <class Rule>
+inline constexpr bool kMayBeAuto = false;
+template <class Rule>
+inline constexpr bool kMayBeAuto<OrAuto<Rule>> = true;
+
+template <class Shape, class Value, class Rule>
+struct Row {
+  /// No constant, and so an error of the compiler, if the member cannot hold what is permitted.
+  constexpr Row(const char* name_, Value Shape::*member_, Rule rule_, const char* sentence_)
+      : name(name_), member(member_), rule(rule_), sentence(sentence_) {
+    if constexpr (std::integral<Value> && requires { rule.most; }) {
+      if (!std::in_range<Value>(rule.most)) {
+        throw std::logic_error("the member cannot hold the largest value");
+      }
+    }
+  }
+
+  const char* name;  ///< of a parameter of runs: its path
+  Value Shape::*member;
+  Rule rule;
+  const char* sentence;
+};
+
+/// Calls `visit` with each row of a struct.
+template <class Shape, class Visit>
+constexpr void for_each_row(Visit&& visit) {
+  constexpr auto kRows = Shape::parameters();
+  std::apply([&](const auto&... row) { (visit(row), ...); }, kRows);
+}
+
+}  // namespace parameter
+}  // namespace nestwalk::models
