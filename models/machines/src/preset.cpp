@@ -13,29 +13,21 @@
 namespace nestwalk::models {
 namespace {
 
-ReplacementKind read_replacement(PresetReader& in) {
-  const auto all = ReplacementKind::all();
-  std::vector<const char*> names;
-  for (const ReplacementKind::Row* each : all) names.push_back(each->name);
-  return ReplacementKind(*all[in.choice("replacement", names)]);
-}
-
-ArrayShape read_array(PresetReader in) {
-  ArrayShape array;
-  array.sets = in.power_of_two("sets", 1, 1 << 16);
-  array.ways = in.number("ways", 1, 4096);
-  array.shifts = in.sizes("sizes");
-  array.replacement = read_replacement(in);
+// A struct that is no more than its rows.
+template <class Shape>
+Shape read_rows(PresetReader in) {
+  Shape shape;
+  in.read(shape);
   in.finish();
-  return array;
+  return shape;
 }
 
 CacheShape read_translations(PresetReader in) {
   CacheShape shape;
-  shape.latency_cycles = in.number("latency_cycles", 0, 1000);
+  in.read(shape);
   std::set<u8> sizes;
   for (PresetReader& array : in.objects("arrays")) {
-    shape.arrays.push_back(read_array(array));
+    shape.arrays.push_back(read_rows<ArrayShape>(array));
     sizes.insert(shape.arrays.back().shifts.begin(), shape.arrays.back().shifts.end());
   }
   if (sizes.size() > CacheShape::kMostSizes) {
@@ -61,30 +53,21 @@ void read_tlbs(PresetReader in, MmuShape& mmu) {
 
 void read_walker(PresetReader in, MachineShape& shape) {
   WalkerShape& walker = shape.mmu.walker;
-  walker.slots = in.number("slots", 1, 64);
+  in.read(walker);
   walker.guest_walk_cache = read_if_there(in, "guest_walk_cache");
   walker.nested_walk_cache = read_if_there(in, "nested_walk_cache");
   walker.nested_tlb = read_if_there(in, "nested_tlb");
-  constexpr Served kEntries[] = {Served::L1, Served::L2, Served::L3, Served::Memory};
-  shape.walks_enter_at = kEntries[in.choice("enters_at", {"l1d", "l2", "l3", "memory"})];
+  in.read(shape, "walker.");
   in.finish();
 }
 
 std::optional<DataCacheShape> read_cache(PresetReader& parent, const char* key) {
   if (!parent.has(key)) return std::nullopt;
-  PresetReader in = parent.object(key);
-  DataCacheShape cache;
-  cache.sets = in.power_of_two("sets", 1, 1 << 20);
-  cache.ways = in.number("ways", 1, 64);
-  cache.latency_cycles = in.number("latency_cycles", 1, 10000);
-  cache.mshrs = in.number("mshrs", 1, 1024);
-  cache.replacement = read_replacement(in);
-  in.finish();
-  return cache;
+  return read_rows<DataCacheShape>(parent.object(key));
 }
 
 void read_caches(PresetReader in, MachineShape& shape) {
-  shape.line_bytes = in.power_of_two("line_bytes", 16, 256);
+  in.read(shape, "caches.");
   shape.l1i = read_cache(in, "l1i");
   shape.l1d = read_cache(in, "l1d");
   shape.l2 = read_cache(in, "l2");
@@ -92,23 +75,11 @@ void read_caches(PresetReader in, MachineShape& shape) {
   in.finish();
 }
 
-DramShape read_memory(PresetReader in) {
-  DramShape memory;
-  memory.channels = in.number("channels", 1, 64);
-  memory.banks = in.number("banks", 1, 1024);
-  memory.row_bytes = in.power_of_two("row_bytes", 256, 1 << 20);
-  memory.row_hit_cycles = in.number("row_hit_cycles", 1, 100000);
-  memory.row_empty_cycles = in.number("row_empty_cycles", 1, 100000);
-  memory.row_conflict_cycles = in.number("row_conflict_cycles", 1, 100000);
-  in.finish();
-  return memory;
-}
-
 // Only operations that the machine has.
 void read_fence_costs(PresetReader in, const Extension& extension, FenceShape& fence) {
   const auto read = [&](const FenceCost* cost) {
     if (cost == nullptr || fence.own.count(cost) != 0) return;
-    if (in.has(cost->name)) fence.own[cost] = in.number(cost->name, 0, 1000000);
+    if (in.has(cost->name)) fence.own[cost] = in.number({cost->name, ""}, 0, 1'000'000);
   };
   for (const Extension* each : extensions()) {
     if (each != &extension && !in.describes()) continue;
@@ -122,64 +93,42 @@ void read_fence_costs(PresetReader in, const Extension& extension, FenceShape& f
 
 FenceShape read_fence(PresetReader in, const Extension& extension) {
   FenceShape fence;
-  fence.local_cycles = in.number("local_cycles", 0, 1000000);
-  fence.broadcast_cycles = in.number("broadcast_cycles", 0, 1000000);
-  fence.ipi_cycles = in.number("ipi_cycles", 0, 1000000);
-  fence.issue_cycles = in.number("issue_cycles", 0, 1000000);
-  const unsigned batches = in.choice("batches", {"none", "tlbi-range", "svinval"});
-  fence.tlbi_range = batches == 1;
-  fence.svinval = batches == 2;
+  in.read(fence);
   if (in.has("cycles")) read_fence_costs(in.object("cycles"), extension, fence);
   in.finish();
   return fence;
 }
 
-SoftwareShape read_software(PresetReader in) {
-  constexpr u32 kMost = 10'000'000;
-  SoftwareShape software;
-  software.instructions_per_1000_cycles = in.number("instructions_per_1000_cycles", 1, 32'000);
-  software.exit_cycles = in.number("exit_cycles", 0, kMost);
-  software.entry_cycles = in.number("entry_cycles", 0, kMost);
-  software.handler_cycles = in.number("handler_cycles", 0, kMost);
-  software.emulation_cycles = in.number("emulation_cycles", 0, kMost);
-  software.frame_cycles = in.number("frame_cycles", 0, kMost);
-  software.zero_cycles = in.number("zero_cycles", 0, kMost);
-  software.guest_fault_cycles = in.number("guest_fault_cycles", 0, kMost);
-  software.guest_switch_cycles = in.number("guest_switch_cycles", 0, kMost);
-  software.host_switch_cycles = in.number("host_switch_cycles", 0, kMost);
-  in.finish();
-  return software;
-}
-
 /// The first that its architecture has, or the one that is named.
 const Extension& read_extension(PresetReader& in) {
-  std::vector<const char*> architectures;
+  std::vector<std::string> architectures;
   for (const Extension* each : extensions()) {
-    if (&extension_of(each->isa->architecture) == each) architectures.push_back(each->isa->name);
+    if (&extension_of(each->isa->architecture) == each) architectures.emplace_back(each->isa->name);
   }
-  const std::string architecture = architectures[in.choice("architecture", architectures)];
+  const std::string architecture =
+      architectures[in.choice({"architecture", "the instruction set"}, architectures)];
   std::vector<const Extension*> known;
   for (const Extension* each : extensions()) {
     if (architecture == each->isa->name || in.describes()) known.push_back(each);
   }
   if (!in.has("extension")) return *known.front();
-  std::vector<const char*> names;
-  for (const Extension* each : known) names.push_back(each->name);
-  return *known[in.choice("extension", names)];
+  std::vector<std::string> names;
+  for (const Extension* each : known) names.emplace_back(each->name);
+  return *known[in.choice({"extension", "the virtualization extension"}, names)];
 }
 
 MachineShape read_machine(PresetReader in) {
   MachineShape shape;
-  shape.name = in.text("name");
-  shape.about = in.text("about");
+  shape.name = in.text({"name", "the machine's name"});
+  shape.about = in.text({"about", "what it is a model of"});
   shape.extension = &read_extension(in);
-  shape.cores = in.number("cores", 1, 1024);
+  in.read(shape);
   read_tlbs(in.object("tlb"), shape.mmu);
   read_walker(in.object("walker"), shape);
   read_caches(in.object("caches"), shape);
-  shape.memory = read_memory(in.object("memory"));
+  shape.memory = read_rows<DramShape>(in.object("memory"));
   shape.fence = read_fence(in.object("fence"), *shape.extension);
-  shape.software = read_software(in.object("software"));
+  shape.software = read_rows<SoftwareShape>(in.object("software"));
   in.finish();
   return shape;
 }

@@ -13,6 +13,12 @@ namespace {
 
 constexpr const char* kKinds[] = {"cpuid", "manual", "measured", "paper", "guess"};
 
+std::string listed(const auto& words, const char* between) {
+  std::string list;
+  for (const auto& word : words) list.append(list.empty() ? "" : between).append(word);
+  return list;
+}
+
 }  // namespace
 
 PresetReader::PresetReader(const Json& object, std::string path, std::vector<PresetSource>& sources)
@@ -32,12 +38,15 @@ Json& PresetReader::described(const char* key) {
   return (*schema_)["properties"][key];
 }
 
-void PresetReader::describe(const char* key, const Json& value) {
-  if (what_ == SchemaOf::Machine) {
-    described(key) = pair_of(value);
-  } else {
-    described(key)["anyOf"] = {value, pair_of(value)};
-  }
+void PresetReader::describe_plain(Field field, const Json& value) {
+  Json& schema = described(field.key);
+  if (*field.sentence != '\0') schema["description"] = field.sentence;
+  schema.update(value);
+}
+
+void PresetReader::describe(Field field, const Json& value) {
+  const Json pair = pair_of(value);
+  describe_plain(field, what_ == SchemaOf::Machine ? pair : Json{{"anyOf", {value, pair}}});
 }
 
 Json PresetReader::pair_of(const Json& value) {
@@ -48,11 +57,9 @@ Json PresetReader::pair_of(const Json& value) {
 }
 
 Json PresetReader::schema_of_sources() {
-  std::string kinds;
-  for (const char* const kind : kKinds) kinds.append(kinds.empty() ? "" : "|").append(kind);
   return {{"description", "where a value comes from"},
           {"type", "string"},
-          {"pattern", "^(" + kinds + ")( |$)"}};
+          {"pattern", "^(" + listed(kKinds, "|") + ")( |$)"}};
 }
 
 std::string PresetReader::path_of(const std::string& key) const {
@@ -88,89 +95,93 @@ const Json& PresetReader::sourced(const char* key) {
   const std::string source = pair[1];
   const std::string kind = source.substr(0, source.find(' '));
   if (std::find(std::begin(kKinds), std::end(kKinds), kind) == std::end(kKinds)) {
-    fail(key, "has the source \"" + source +
-                  "\", which begins with none of cpuid, manual, measured, paper, guess");
+    fail(key,
+         "has the source \"" + source + "\", which begins with none of " + listed(kKinds, ", "));
   }
   sources_->push_back({path_of(key), source});
   return pair[0];
 }
 
-std::string PresetReader::text(const char* key) {
+std::string PresetReader::text(Field field) {
   if (schema_ != nullptr) {
-    described(key) = {{"type", "string"}};
+    describe_plain(field, {{"type", "string"}});
     return {};
   }
-  const Json& value = claim(key);
-  if (!value.is_string()) fail(key, "is " + value.dump() + ", not a string");
+  const Json& value = claim(field.key);
+  if (!value.is_string()) fail(field.key, "is " + value.dump() + ", not a string");
   return value;
 }
 
-u32 PresetReader::number(const char* key, u32 least, u32 most) {
+u32 PresetReader::number(Field field, u64 least, u64 most) {
   if (schema_ != nullptr) {
-    describe(key, {{"type", "integer"}, {"minimum", least}, {"maximum", most}});
-    return least;
+    describe(field, {{"type", "integer"}, {"minimum", least}, {"maximum", most}});
+    return static_cast<u32>(least);
   }
-  const Json& value = sourced(key);
+  const Json& value = sourced(field.key);
   if (!value.is_number_unsigned() || value.get<u64>() < least || value.get<u64>() > most) {
-    fail(key, "is " + value.dump() + ", not a number from " + std::to_string(least) + " to " +
-                  std::to_string(most));
+    fail(field.key, "is " + value.dump() + ", not a number from " + std::to_string(least) + " to " +
+                        std::to_string(most));
   }
   return value.get<u32>();
 }
 
-u32 PresetReader::power_of_two(const char* key, u32 least, u32 most) {
+unsigned PresetReader::choice(Field field, const std::vector<std::string>& words) {
   if (schema_ != nullptr) {
-    Json powers = Json::array();
-    for (u64 power = std::bit_ceil(least); power <= most; power *= 2) powers.push_back(power);
-    describe(key, {{"enum", powers}});
-    return least;
-  }
-  const u32 value = number(key, least, most);
-  if (!std::has_single_bit(value))
-    fail(key, "is " + std::to_string(value) + ", not a power of two");
-  return value;
-}
-
-unsigned PresetReader::choice(const char* key, std::span<const char* const> words) {
-  std::vector<std::string> all(words.begin(), words.end());
-  if (schema_ != nullptr) {
-    describe(key, {{"enum", all}});
+    describe(field, {{"enum", words}});
     return 0;
   }
-  const Json& value = sourced(key);
-  if (value.is_string()) {
-    const auto found = std::find(all.begin(), all.end(), value.get<std::string>());
-    if (found != all.end()) return static_cast<unsigned>(found - all.begin());
-  }
-  std::string list;
-  for (const std::string& word : all) list += (list.empty() ? "" : ", ") + word;
-  fail(key, "is " + value.dump() + ", not one of " + list);
+  const Json& value = sourced(field.key);
+  const auto found = std::find(words.begin(), words.end(), value);
+  if (found != words.end()) return static_cast<unsigned>(found - words.begin());
+  fail(field.key, "is " + value.dump() + ", not one of " + listed(words, ", "));
 }
 
-std::vector<u8> PresetReader::sizes(const char* key) {
-  static constexpr struct {
-    const char* name;
-    u8 shift;
-  } kSizes[] = {{"4K", 12}, {"16K", 14}, {"64K", 16},  {"2M", 21}, {"32M", 25}, {"512M", 29},
-                {"1G", 30}, {"64G", 36}, {"512G", 39}, {"4T", 42}, {"256T", 48}};
+void PresetReader::read(const parameter::PowerOfTwo& rule, Field field, u32& value) {
+  if (schema_ != nullptr) {
+    Json powers = Json::array();
+    for (u64 power = std::bit_ceil(rule.least); power <= rule.most; power *= 2) {
+      powers.push_back(power);
+    }
+    describe(field, {{"enum", powers}});
+    return;
+  }
+  value = number(field, rule.least, rule.most);
+  if (!std::has_single_bit(value)) {
+    fail(field.key, "is " + std::to_string(value) + ", not a power of two");
+  }
+}
+
+void PresetReader::read(const parameter::Registered&, Field field, ReplacementKind& value) {
+  const auto all = ReplacementKind::all();
+  std::vector<std::string> names;
+  for (const ReplacementKind::Row* each : all) names.emplace_back(each->name);
+  value = ReplacementKind(*all[choice(field, names)]);
+}
+
+void PresetReader::read(const parameter::PageSizes&, Field field, std::vector<u8>& value) {
+  static constexpr Word<u8> kSizes[] = {{"4K", 12},   {"16K", 14},  {"64K", 16}, {"2M", 21},
+                                        {"32M", 25},  {"512M", 29}, {"1G", 30},  {"64G", 36},
+                                        {"512G", 39}, {"4T", 42},   {"256T", 48}};
   if (schema_ != nullptr) {
     Json names = Json::array();
-    for (const auto& size : kSizes) names.push_back(size.name);
+    for (const auto& size : kSizes) names.push_back(size.word);
     // Always with its source: two sizes would look like a value and its source.
-    described(key) = pair_of(
-        {{"type", "array"}, {"items", {{"enum", names}}}, {"minItems", 1}, {"maxItems", 8}});
-    return {};
+    describe_plain(
+        field,
+        pair_of(
+            {{"type", "array"}, {"items", {{"enum", names}}}, {"minItems", 1}, {"maxItems", 8}}));
+    return;
   }
-  const Json& value = sourced(key);
-  std::vector<u8> shifts;
-  for (const Json& name : value) {
+  const Json& list = sourced(field.key);
+  value.clear();
+  for (const Json& name : list) {
     const auto found = std::find_if(std::begin(kSizes), std::end(kSizes),
-                                    [&](const auto& size) { return name == size.name; });
-    if (found == std::end(kSizes)) fail(key, "has the size " + name.dump() + ", which is none");
-    shifts.push_back(found->shift);
+                                    [&](const auto& size) { return name == size.word; });
+    if (found == std::end(kSizes))
+      fail(field.key, "has the size " + name.dump() + ", which is none");
+    value.push_back(found->value);
   }
-  if (shifts.empty() || shifts.size() > 8) fail(key, "must have one to eight sizes");
-  return shifts;
+  if (value.empty() || value.size() > 8) fail(field.key, "must have one to eight sizes");
 }
 
 PresetReader PresetReader::object(const char* key) {

@@ -1,14 +1,17 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// Reads one JSON object field by field: every field is declared where it is read, with its range,
-// and what no field claimed is an error. Or, with the same calls, describes such an object.
+// Reads one JSON object field by field, as the rows of a struct say (parameter.hpp), or as the
+// caller does; what no field claimed is an error. Or, with the same calls, describes such an
+// object.
 #pragma once
 
-#include <initializer_list>
+#include <algorithm>
 #include <span>
+#include <string_view>
 
 #include "nestwalk/machines/preset.hpp"
+#include "nestwalk/models/base/parameter.hpp"
 
 namespace nestwalk::models {
 
@@ -18,17 +21,25 @@ class PresetReader {
   /// Reads nothing: makes the JSON Schema of what is asked for. Everything is there then.
   PresetReader(Json& schema, SchemaOf what);
 
-  std::string text(const char* key);
-  /// A number in [least, most], with its source.
-  u32 number(const char* key, u32 least, u32 most);
-  u32 power_of_two(const char* key, u32 least, u32 most);
-  /// The index of one of the words, with its source.
-  unsigned choice(const char* key, std::span<const char* const> words);
-  unsigned choice(const char* key, std::initializer_list<const char*> words) {
-    return choice(key, std::span(words.begin(), words.size()));
+  /// Each row whose name is `group` and a key.
+  template <class Shape>
+  void read(Shape& shape, std::string_view group = "") {
+    parameter::for_each_row<Shape>([&](const auto& row) {
+      const std::string_view name = row.name;
+      if (!name.starts_with(group) || name.find('.', group.size()) != name.npos) return;
+      read(row.rule, {name.substr(group.size()).data(), row.sentence}, shape.*row.member);
+    });
   }
-  /// Page sizes such as ["4K", "2M"], with their source; as log2.
-  std::vector<u8> sizes(const char* key);
+
+  struct Field {
+    const char* key;
+    const char* sentence;
+  };
+  std::string text(Field field);
+  /// A number in [least, most], with its source.
+  u32 number(Field field, u64 least, u64 most);
+  /// The index of one of the words, with its source.
+  unsigned choice(Field field, const std::vector<std::string>& words);
 
   /// Is there a key that may be left out?
   bool has(const char* key);
@@ -42,11 +53,27 @@ class PresetReader {
   static Json schema_of_sources();
 
  private:
+  void read(const parameter::Number& rule, Field field, u32& value) {
+    value = number(field, rule.least, rule.most);
+  }
+  void read(const parameter::PowerOfTwo& rule, Field field, u32& value);
+  template <class Value>
+  void read(const parameter::OneOf<Value>& rule, Field field, Value& value) {
+    std::vector<std::string> words;
+    for (const auto& each : rule.words) words.emplace_back(each.word);
+    value = rule.words[choice(field, words)].value;
+  }
+  void read(const parameter::Registered&, Field field, ReplacementKind& value);
+  /// Page sizes such as ["4K", "2M"], with their source.
+  void read(const parameter::PageSizes&, Field field, std::vector<u8>& value);
+
   const Json& claim(const char* key);
   const Json& sourced(const char* key);
   std::string path_of(const std::string& key) const;
   Json& described(const char* key);
-  void describe(const char* key, const Json& value);
+  /// A value that stands beside its source.
+  void describe(Field field, const Json& value);
+  void describe_plain(Field field, const Json& value);
   static Json pair_of(const Json& value);
 
   const Json* object_ = nullptr;

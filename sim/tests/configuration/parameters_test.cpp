@@ -69,6 +69,49 @@ TEST(Parameters, EveryMemberHasARowOrIsNotTheUsers) {
               {&machine, &vms, &run_vcpu, &run_part});
 }
 
+// The parts of machines: what has no row here is a part of its own, or read beside the rows.
+TEST(Parameters, EveryNumberOfAMachineHasARow) {
+  const models::ArrayShape array;
+  const auto& [sets, ways, shifts, replacement] = array;
+  expect_rows(array, {&sets, &ways, &shifts, &replacement});
+
+  const models::CacheShape cache;
+  const auto& [arrays, latency] = cache;
+  expect_rows(cache, {&arrays, &latency}, {&arrays});
+
+  const models::WalkerShape walker;
+  const auto& [slots, guest_cache, nested_cache, nested_tlb] = walker;
+  expect_rows(walker, {&slots, &guest_cache, &nested_cache, &nested_tlb},
+              {&guest_cache, &nested_cache, &nested_tlb});
+
+  const models::DataCacheShape data;
+  const auto& [data_sets, data_ways, data_latency, mshrs, data_replacement] = data;
+  expect_rows(data, {&data_sets, &data_ways, &data_latency, &mshrs, &data_replacement});
+
+  const models::DramShape dram;
+  const auto& [channels, banks, row_bytes, hit, empty, conflict] = dram;
+  expect_rows(dram, {&channels, &banks, &row_bytes, &hit, &empty, &conflict});
+
+  const models::FenceShape fence;
+  const auto& [local, broadcast, ipi, issue, batches, own] = fence;
+  expect_rows(fence, {&local, &broadcast, &ipi, &issue, &batches, &own}, {&own});
+
+  const models::SoftwareShape software;
+  const auto& [instructions, exit, entry, handler, emulation, frame, zero, fault, guest_switch,
+               host_switch] = software;
+  expect_rows(software, {&instructions, &exit, &entry, &handler, &emulation, &frame, &zero, &fault,
+                         &guest_switch, &host_switch});
+
+  const models::MachineShape machine;
+  const auto& [name, about, extension, cores, mmu, line_bytes, l1i, l1d, l2, l3, enters_at, memory,
+               base, fences, costs] = machine;
+  expect_rows(
+      machine,
+      {&name, &about, &extension, &cores, &mmu, &line_bytes, &l1i, &l1d, &l2, &l3, &enters_at,
+       &memory, &base, &fences, &costs},
+      {&name, &about, &extension, &mmu, &l1i, &l1d, &l2, &l3, &memory, &base, &fences, &costs});
+}
+
 // ---- values ----
 
 Json other_than(const Json& standard, const Parameter& row) {
@@ -188,6 +231,8 @@ TEST(Parameters, WordsAndValuesAreOneToOne) {
   expect_pairs(software::kFencePolicies);
   expect_pairs(software::kOperations);
   expect_pairs(kOrders);
+  expect_pairs(models::kFenceBatches);
+  expect_pairs(models::kWalkEntries);
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // What a user may set in a struct, as rows beside its members: a name, the member, what it may be,
-// and a sentence. The value that nobody sets is the member's initialiser.
+// and a sentence. The value that nobody sets is the member's initialiser; but presets say all.
 //
 //   struct VcpuShape {
 //     u32 window = 1;
@@ -48,6 +48,13 @@ struct Flag {};
 struct Number {
   u64 least, most;
 };
+struct PowerOfTwo {
+  u64 least, most;
+};
+/// One of Value::all(), by its name.
+struct Registered {};
+/// A list of some, as log2.
+struct PageSizes {};
 /// In bytes; users may write 64M.
 struct Size {
   u64 least, most;
@@ -93,7 +100,7 @@ struct Row {
     }
   }
 
-  const char* name;  ///< of a parameter of runs: its path
+  const char* name;  ///< of a parameter of runs, or of a whole machine: its path
   Value Shape::*member;
   Rule rule;
   const char* sentence;

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "nestwalk/addrspace/fence_op.hpp"
+#include "nestwalk/models/base/parameter.hpp"
 
 namespace nestwalk::models {
 
@@ -20,15 +21,39 @@ inline constexpr FenceCost kKickCost{"kick", FenceCost::Like::Nothing};
 /// From there, when it has acted, until the issuer knows.
 inline constexpr FenceCost kAcknowledgeCost{"acknowledge", FenceCost::Like::Nothing};
 
+/// Whether the machine has instructions for many pages.
+enum class FenceBatches : u8 {
+  None,
+  TlbiRange,  ///< FEAT_TLBIRANGE
+  Svinval,
+};
+inline constexpr Word<FenceBatches> kFenceBatches[] = {{"none", FenceBatches::None},
+                                                       {"tlbi-range", FenceBatches::TlbiRange},
+                                                       {"svinval", FenceBatches::Svinval}};
+
 /// What a fence costs the one who issues it, and when it has reached the others.
 struct FenceShape {
-  u32 local_cycles = 0;      ///< INVEPT, INVVPID, HFENCE, TLBI without IS
-  u32 broadcast_cycles = 0;  ///< TLBI ...IS and the DSB that waits for it
-  u32 ipi_cycles = 0;        ///< from one core to another, where nothing broadcasts
-  u32 issue_cycles = 1;      ///< of one that something else waits for: TLBI before DSB, HINVAL
-  bool tlbi_range = false;   ///< FEAT_TLBIRANGE
-  bool svinval = false;
+  u32 local_cycles = 0;
+  u32 broadcast_cycles = 0;
+  u32 ipi_cycles = 0;
+  u32 issue_cycles = 1;
+  FenceBatches batches = FenceBatches::None;
   std::map<const FenceCost*, u32> own{};  ///< where they differ from those
+
+  static constexpr auto parameters() {
+    using namespace parameter;
+    return std::tuple{
+        Row{"local_cycles", &FenceShape::local_cycles, Number{0, 1'000'000},
+            "cycles of a fence on its own core: INVEPT, INVVPID, HFENCE, TLBI without IS"},
+        Row{"broadcast_cycles", &FenceShape::broadcast_cycles, Number{0, 1'000'000},
+            "cycles of TLBI ...IS and the DSB that waits for it"},
+        Row{"ipi_cycles", &FenceShape::ipi_cycles, Number{0, 1'000'000},
+            "cycles from one core to another, where nothing broadcasts"},
+        Row{"issue_cycles", &FenceShape::issue_cycles, Number{0, 1'000'000},
+            "cycles to issue a fence that a later one waits for: TLBI before DSB, HINVAL"},
+        Row{"batches", &FenceShape::batches, OneOf{kFenceBatches},
+            "instructions that invalidate many pages: FEAT_TLBIRANGE, Svinval, or none"}};
+  }
 
   u32 cycles_or(const FenceCost& cost, u32 general) const {
     const auto found = own.find(&cost);

@@ -14,16 +14,41 @@ namespace nestwalk::models {
 
 /// What software costs beside the memory that it touches.
 struct SoftwareShape {
-  u32 instructions_per_1000_cycles = 1000;  ///< of a guest whose accesses all hit
-  u32 exit_cycles = 0;                      ///< from the guest into the hypervisor
-  u32 entry_cycles = 0;                     ///< and back
-  u32 handler_cycles = 0;                   ///< to find out what happened, before the engine runs
-  u32 emulation_cycles = 0;                 ///< of an access that a device model answers
-  u32 frame_cycles = 0;                     ///< to allocate or free a run of frames
-  u32 zero_cycles = 0;                      ///< for 4 KiB
-  u32 guest_fault_cycles = 0;               ///< the guest's own page fault handler, there and back
-  u32 guest_switch_cycles = 0;              ///< the guest switches to another address space
-  u32 host_switch_cycles = 0;               ///< a core of the host switches to another vCPU
+  u32 instructions_per_1000_cycles = 1000;
+  u32 exit_cycles = 0;
+  u32 entry_cycles = 0;
+  u32 handler_cycles = 0;
+  u32 emulation_cycles = 0;
+  u32 frame_cycles = 0;
+  u32 zero_cycles = 0;
+  u32 guest_fault_cycles = 0;
+  u32 guest_switch_cycles = 0;
+  u32 host_switch_cycles = 0;
+
+  static constexpr auto parameters() {
+    using namespace parameter;
+    constexpr Number kCycles{0, 10'000'000};
+    return std::tuple{
+        Row{"instructions_per_1000_cycles", &SoftwareShape::instructions_per_1000_cycles,
+            Number{1, 32'000}, "instructions of a guest whose accesses all hit"},
+        Row{"exit_cycles", &SoftwareShape::exit_cycles, kCycles,
+            "cycles from the guest into the hypervisor"},
+        Row{"entry_cycles", &SoftwareShape::entry_cycles, kCycles,
+            "cycles from the hypervisor back into the guest"},
+        Row{"handler_cycles", &SoftwareShape::handler_cycles, kCycles,
+            "cycles in which the hypervisor finds out why the guest exited"},
+        Row{"emulation_cycles", &SoftwareShape::emulation_cycles, kCycles,
+            "cycles of an access that a device model answers"},
+        Row{"frame_cycles", &SoftwareShape::frame_cycles, kCycles,
+            "cycles to allocate or free a run of frames"},
+        Row{"zero_cycles", &SoftwareShape::zero_cycles, kCycles, "cycles to zero 4 KiB"},
+        Row{"guest_fault_cycles", &SoftwareShape::guest_fault_cycles, kCycles,
+            "cycles of the guest's own page fault handler, there and back"},
+        Row{"guest_switch_cycles", &SoftwareShape::guest_switch_cycles, kCycles,
+            "cycles in which the guest switches to another address space"},
+        Row{"host_switch_cycles", &SoftwareShape::host_switch_cycles, kCycles,
+            "cycles in which a core of the host switches to another vCPU"}};
+  }
 };
 
 struct MachineShape {
@@ -35,11 +60,20 @@ struct MachineShape {
   u32 line_bytes = 64;
   std::optional<DataCacheShape> l1i, l1d, l2;  ///< of each core
   std::optional<DataCacheShape> l3;            ///< shared
-  Served walks_enter_at = Served::L1;  ///< where table reads look first; L1 is the data cache
+  Served walks_enter_at = Served::L1;
   DramShape memory;
   u64 memory_base = u64{1} << 32;  ///< where it begins
   FenceShape fence;
   SoftwareShape software;
+
+  static constexpr auto parameters() {
+    using namespace parameter;
+    return std::tuple{Row{"cores", &MachineShape::cores, Number{1, 1024}, "cores of the machine"},
+                      Row{"caches.line_bytes", &MachineShape::line_bytes, PowerOfTwo{16, 256},
+                          "bytes of a line of all data caches"},
+                      Row{"walker.enters_at", &MachineShape::walks_enter_at, OneOf{kWalkEntries},
+                          "the data cache in which reads of page tables look first"}};
+  }
 };
 
 }  // namespace nestwalk::models

@@ -7,17 +7,32 @@
 
 #include <vector>
 
+#include "nestwalk/models/base/parameter.hpp"
 #include "nestwalk/models/memory/divisor.hpp"
 
 namespace nestwalk::models {
 
 struct DramShape {
   u32 channels = 1;
-  u32 banks = 1;  ///< per channel
+  u32 banks = 1;
   u32 row_bytes = 8192;
   u32 row_hit_cycles = 100;
-  u32 row_empty_cycles = 100;     ///< no row is open
-  u32 row_conflict_cycles = 100;  ///< another row is
+  u32 row_empty_cycles = 100;
+  u32 row_conflict_cycles = 100;
+
+  static constexpr auto parameters() {
+    using namespace parameter;
+    return std::tuple{
+        Row{"channels", &DramShape::channels, Number{1, 64}, "channels of the memory"},
+        Row{"banks", &DramShape::banks, Number{1, 1024}, "banks of each channel"},
+        Row{"row_bytes", &DramShape::row_bytes, PowerOfTwo{256, 1 << 20}, "bytes of a row"},
+        Row{"row_hit_cycles", &DramShape::row_hit_cycles, Number{1, 100'000},
+            "cycles of an access whose row is open"},
+        Row{"row_empty_cycles", &DramShape::row_empty_cycles, Number{1, 100'000},
+            "cycles of an access where no row is open"},
+        Row{"row_conflict_cycles", &DramShape::row_conflict_cycles, Number{1, 100'000},
+            "cycles of an access where another row is open"}};
+  }
 };
 
 struct DramCounts {

@@ -23,6 +23,9 @@ namespace nestwalk::models {
 
 /// Which structure had what was asked for.
 enum class Served : u8 { None, WalkCache, NestedTlb, L1, L2, L3, Memory };
+/// Where reads of page tables may look first; L1 is the data cache.
+inline constexpr Word<Served> kWalkEntries[] = {
+    {"l1d", Served::L1}, {"l2", Served::L2}, {"l3", Served::L3}, {"memory", Served::Memory}};
 
 struct DataCacheShape {
   u32 sets = 64;
@@ -30,6 +33,18 @@ struct DataCacheShape {
   u32 latency_cycles = 4;
   u32 mshrs = 10;
   ReplacementKind replacement = ReplacementKind::Lru;
+
+  static constexpr auto parameters() {
+    using namespace parameter;
+    return std::tuple{
+        Row{"sets", &DataCacheShape::sets, PowerOfTwo{1, 1 << 20}, "sets of the cache"},
+        Row{"ways", &DataCacheShape::ways, Number{1, 64}, "lines of each set"},
+        Row{"latency_cycles", &DataCacheShape::latency_cycles, Number{1, 10'000},
+            "cycles of a lookup"},
+        Row{"mshrs", &DataCacheShape::mshrs, Number{1, 1024}, "misses outstanding at a time"},
+        Row{"replacement", &DataCacheShape::replacement, Registered{},
+            "which line of a full set is replaced"}};
+  }
 };
 
 /// A memory outside of the models, in the place of the banks behind the last cache.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "nestwalk/models/base/check.hpp"
+#include "nestwalk/models/base/parameter.hpp"
 #include "nestwalk/models/memory/key_array.hpp"
 
 namespace nestwalk::models {
@@ -17,8 +18,20 @@ namespace nestwalk::models {
 struct ArrayShape {
   u32 sets = 1;
   u32 ways = 1;
-  std::vector<u8> shifts;  ///< log2 of the sizes that it holds
+  std::vector<u8> shifts;  ///< log2 of the sizes
   ReplacementKind replacement = ReplacementKind::Lru;
+
+  static constexpr auto parameters() {
+    using namespace parameter;
+    return std::tuple{
+        Row{"sets", &ArrayShape::sets, PowerOfTwo{1, 1 << 16},
+            "sets; the lowest bits of the page number select one"},
+        Row{"ways", &ArrayShape::ways, Number{1, 4096}, "entries of each set"},
+        Row{"sizes", &ArrayShape::shifts, PageSizes{},
+            "sizes that its entries have; in a walk cache, what an entry of the cached level maps"},
+        Row{"replacement", &ArrayShape::replacement, Registered{},
+            "which entry of a full set is replaced"}};
+  }
 };
 
 struct CacheShape {
@@ -26,6 +39,12 @@ struct CacheShape {
 
   std::vector<ArrayShape> arrays;
   u32 latency_cycles = 0;
+
+  static constexpr auto parameters() {
+    using namespace parameter;
+    return std::tuple{
+        Row{"latency_cycles", &CacheShape::latency_cycles, Number{0, 1000}, "cycles of a lookup"}};
+  }
   bool present() const { return !arrays.empty(); }
 };
 

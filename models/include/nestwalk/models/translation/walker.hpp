@@ -18,10 +18,15 @@
 namespace nestwalk::models {
 
 struct WalkerShape {
-  u32 slots = 1;                ///< walks at a time
+  u32 slots = 1;
   CacheShape guest_walk_cache;  ///< sizes: what one entry of the cached level translates
   CacheShape nested_walk_cache;
   CacheShape nested_tlb;
+
+  static constexpr auto parameters() {
+    using namespace parameter;
+    return std::tuple{Row{"slots", &WalkerShape::slots, Number{1, 64}, "page walks at a time"}};
+  }
 };
 
 /// A pointer to a table, as the walk caches keep it.
