@@ -54,6 +54,27 @@ constexpr addrspace::Capabilities test_machine(Architecture architecture, bool h
   return machine;
 }
 
+/// A walk without an MMU: begins now, and is given back at the end of this.
+class LoneWalk {
+ public:
+  LoneWalk(Walker& walker, const WalkRequest& request)
+      : walker_(walker), walk_(walker.take(request)) {
+    process_.start(run());
+  }
+  LoneWalk(const LoneWalk&) = delete;
+  LoneWalk& operator=(const LoneWalk&) = delete;
+  ~LoneWalk() { walker_.give_back(walk_); }
+  bool done() const { return !process_.is_running(); }
+  const Walker::Walk* operator->() const { return &walk_; }
+
+ private:
+  Task<> run() { co_await walk_; }
+
+  Walker& walker_;
+  Walker::Walk& walk_;
+  Process process_;
+};
+
 template <class G, class N>
 class NestedWorld : public Actor {
  public:
@@ -102,14 +123,12 @@ class NestedWorld : public Actor {
 
   /// Walks now, alone, to the end. Read the outcome with fault(), translation() and record().
   void walk(u64 address, AccessKind access = AccessKind::Read, bool user = true) {
-    const Walker::Ticket ticket = walker.submit({&regime, address, access, user}, *this, 0);
-    done = ticket.done;
-    if (!done) wheel.run();
-    check(done, "test", "a finished walk", wheel.now(), address);
-    fault = walker.fault(ticket.walk);
-    translation = walker.translation(ticket.walk);
-    record = walker.record(ticket.walk);
-    walker.give_back(ticket.walk);
+    const LoneWalk walk(walker, {&regime, address, access, user, false, nullptr});
+    wheel.run();
+    check(walk.done(), "test", "a finished walk", wheel.now(), address);
+    fault = walk->fault();
+    translation = walk->translation();
+    record = walk->record();
   }
   void on_cycle(u32) override { done = true; }
   Cycle cycles() const { return record.end - record.begin; }

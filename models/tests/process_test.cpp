@@ -7,8 +7,10 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace nestwalk::models {
 namespace {
@@ -142,6 +144,24 @@ TEST_F(Processes, HandALockOverAfterWhatIsDue) {
   EXPECT_EQ(heard, "a@0 a'@5 actor1@5 b@5 b'@10 ");
 }
 
+// Two hold it; the third and the fourth follow as these end, in the order in which they asked.
+TEST_F(Processes, ShareALockAmongAFew) {
+  Lock lock(wheel, 2);
+  const auto hold = [](Processes& self, Lock& of, const char* name, Cycle cycles) -> Task<> {
+    Lock::Turn turn(of);
+    co_await turn;
+    self.note(name);
+    co_await EventAt(self.wheel, self.wheel.now() + cycles);
+  };
+  Process a, b, c, d;
+  a.start(hold(*this, lock, "a", 10));
+  b.start(hold(*this, lock, "b", 4));
+  c.start(hold(*this, lock, "c", 1));
+  d.start(hold(*this, lock, "d", 1));
+  wheel.run();
+  EXPECT_EQ(heard, "a@0 b@0 c@4 d@5 ");
+}
+
 TEST_F(Processes, WaitForSeveral) {
   Process process;
   process.start([](Processes& self) -> Task<> {
@@ -160,67 +180,144 @@ TEST_F(Processes, WaitForSeveral) {
   EXPECT_FALSE(process.is_running());
 }
 
-// A fence while a walk is under way: it begins anew at the end of the wait that it is in, and so
-// does what it waits for.
-TEST_F(Processes, BeginAgainWhereTheyAreToldTo) {
-  struct Walk {
-    static Task<u64> step(Processes& self, const char* name, Cycle cycles) {
-      self.note(name);
-      co_await EventAt(self.wheel, self.wheel.now() + cycles);
-      co_return cycles;
+// Jobs --------------------------------------------------------------------------------------------
+
+// Tells of each use, and of each of its waits.
+class Work final : public Job<std::function<Task<>()>> {
+ public:
+  Work(Processes& self, std::string name, std::vector<Cycle> waits)
+      : Job([this] { return serve(); }),
+        self_(self),
+        name_(std::move(name)),
+        waits_(std::move(waits)) {}
+  Work(Work& part, Processes& self, std::string name, std::vector<Cycle> waits)
+      : Work(self, std::move(name), std::move(waits)) {
+    part_ = &part;
+  }
+
+ private:
+  Task<> serve() {
+    for (;;) {
+      for (const Cycle cycles : waits_) {
+        self_.note(name_);
+        if (part_ != nullptr) co_await *part_;
+        co_await Until(self_.wheel, self_.wheel.now() + cycles);
+        if (cycles == 13) throw std::runtime_error("thirteen");
+      }
+      co_await over();
     }
-    static Task<u64> all(Processes& self) {
-      u64 sum = co_await step(self, "one", 10);
-      sum += co_await step(self, "two", 20);
-      co_return sum;
-    }
-  };
-  RestartScope* scope = nullptr;
-  Process process;
-  process.start([](Processes& self, RestartScope*& part) -> Task<> {
-    Restartable walk([&] { return Walk::all(self); });
-    part = &walk;
-    const u64 sum = co_await walk;
-    self.note(std::to_string(sum));
-  }(*this, scope));
-  wheel.run_until(15);
-  scope->request_restart();
+  }
+
+  Processes& self_;
+  std::string name_;
+  std::vector<Cycle> waits_;
+  Work* part_ = nullptr;
+};
+
+// Whoever began it is not called where it is over within the call.
+TEST_F(Processes, TellAnActorOfAJobThatIsOverLater) {
+  Work work(*this, "work", {4});
+  EXPECT_TRUE(work.start(*this, 1));  // nothing else is due: the wait is granted
+  EXPECT_EQ(wheel.now(), 4u);
+  wheel.schedule(6, *this, 9);
+  EXPECT_FALSE(work.start(*this, 2));
   wheel.run();
-  // Its second step would have ended in cycle 30.
-  EXPECT_EQ(heard, "one@0 two@10 one@30 two@40 30@60 ");
+  EXPECT_EQ(heard, "work@0 work@4 actor9@6 actor2@8 ");
 }
 
-// The outer part takes the inner one with it.
-TEST_F(Processes, BeginAgainWithTheOutermostPart) {
-  RestartScope* outer = nullptr;
-  RestartScope* inner = nullptr;
-  Process process;
-  const auto leaf = [](Processes& self) -> Task<> {
-    self.note("leaf");
-    co_await EventAt(self.wheel, self.wheel.now() + 10);
-  };
-  const auto middle = [&](Processes& self) -> Task<> {
-    self.note("middle");
-    Restartable part([&] { return leaf(self); });
-    inner = &part;
-    co_await part;
-    inner = nullptr;
-    co_await EventAt(self.wheel, self.wheel.now() + 10);
-  };
-  const auto top = [&](Processes& self) -> Task<> {
-    Restartable part([&] { return middle(self); });
-    outer = &part;
-    co_await part;
-    self.note("over");
-  };
-  process.start(top(*this));
-  wheel.run_until(5);
-  inner->request_restart();
-  wheel.run_until(15);  // the leaf began again in cycle 10
-  inner->request_restart();
-  outer->request_restart();
+// The actor may use the same job again at once.
+TEST_F(Processes, UseAJobAgainFromItsEnd) {
+  struct Owner final : Actor {
+    void on_cycle(u32 what) override {
+      if (what < 3) over = work->start(*this, what + 1);
+    }
+    Work* work = nullptr;
+    bool over = false;
+  } owner;
+  Work work(*this, "work", {4});
+  owner.work = &work;
+  wheel.schedule(3, *this, 9);
+  EXPECT_FALSE(work.start(owner, 1));
+  wheel.schedule(7, *this, 8);
   wheel.run();
-  EXPECT_EQ(heard, "middle@0 leaf@0 leaf@10 middle@20 leaf@20 over@40 ");
+  // The second use waits for the event in cycle 7; for the third nothing is due any more.
+  EXPECT_EQ(heard, "work@0 actor9@3 work@4 actor8@7 work@8 ");
+  EXPECT_TRUE(owner.over);
+  EXPECT_EQ(wheel.now(), 12u);
+}
+
+// A fence while a walk is under way: it begins anew at the end of the wait that it is in.
+TEST_F(Processes, BeginAJobAgainWhereItIsToldTo) {
+  Work walk(*this, "walk", {10, 20});
+  wheel.schedule(5, *this, 9);
+  EXPECT_FALSE(walk.start(*this, 1));
+  wheel.run_until(15);
+  wheel.schedule(29, *this, 8);
+  walk.request_restart();
+  wheel.run();
+  // Its second wait would have ended in cycle 30: it waits for both again.
+  EXPECT_EQ(heard, "walk@0 actor9@5 walk@10 actor8@29 walk@30 walk@40 actor1@60 ");
+}
+
+// The outer one takes the inner one with it.
+TEST_F(Processes, BeginAgainWithTheOutermostJob) {
+  Work inner(*this, "inner", {10});
+  Work outer(inner, *this, "outer", {10});
+  wheel.schedule(1, *this, 9);
+  EXPECT_FALSE(outer.start(*this, 1));
+  wheel.run_until(5);
+  inner.request_restart();
+  wheel.schedule(19, *this, 8);
+  wheel.run_until(15);  // the inner one began again in cycle 10
+  inner.request_restart();
+  outer.request_restart();
+  wheel.schedule(39, *this, 7);
+  wheel.run();
+  EXPECT_EQ(heard,
+            "outer@0 inner@0 actor9@1 inner@10 actor8@19 outer@20 inner@20 actor7@39 actor1@40 ");
+}
+
+// What a job holds that is outside of its task, it has still when it begins again.
+TEST_F(Processes, KeepALockWhereAJobBeginsAgain) {
+  Lock lock(wheel);
+  struct Holder final : Job<std::function<Task<>()>> {
+    Holder(Processes& of, Lock& from) : Job([this] { return serve(); }), self(of), turn(from) {}
+    Task<> serve() {
+      co_await turn;
+      self.note("holder");
+      co_await EventAt(self.wheel, self.wheel.now() + 10);
+      turn.end();
+      co_await over();
+    }
+    Processes& self;
+    Lock::Turn turn;
+  } holder(*this, lock);
+  const auto other_of = [](Processes& self, Lock& of) -> Task<> {
+    Lock::Turn turn(of);
+    co_await turn;
+    self.note("other");
+  };
+  EXPECT_FALSE(holder.start(*this, 1));
+  Process other;
+  other.start(other_of(*this, lock));
+  holder.request_restart();
+  wheel.run();
+  EXPECT_EQ(heard, "holder@0 holder@10 actor1@20 other@20 ");
+}
+
+TEST_F(Processes, ThrowFromAJobToTheWheel) {
+  Work work(*this, "work", {13});
+  wheel.schedule(3, *this, 9);
+  EXPECT_FALSE(work.start(*this, 2));
+  EXPECT_THROW(wheel.run(), std::runtime_error);
+}
+
+TEST_F(Processes, KeepTheFrameOfAJob) {
+  Work work(*this, "", {3});
+  work.start(*this, 1);
+  const u64 frames = FramePool::from_heap();
+  for (int n = 0; n < 1000; ++n) EXPECT_TRUE(work.start(*this, 1));
+  EXPECT_EQ(FramePool::from_heap(), frames);
 }
 
 TEST_F(Processes, ThrowThroughWhoeverAwaitsThem) {

@@ -26,7 +26,7 @@ constexpr Cycle kFirst = 2, kSecond = 20;
 constexpr u64 kVirtual = u64{1} << 40, kData = 4 * kGiB;
 constexpr u64 k2M = u64{1} << 21, k1G = u64{1} << 30, k512G = u64{1} << 39;
 
-class WalkTimeline : public testing::Test, public Actor {
+class WalkTimeline : public testing::Test {
  protected:
   explicit WalkTimeline(bool hardware_dirty = false)
       : world(*LongMode::geometry(4), *Ept::geometry(4), shape(), hardware_dirty),
@@ -44,40 +44,31 @@ class WalkTimeline : public testing::Test, public Actor {
     world.map_guest(at, to, 0);
     world.map_tables(0);
     world.map_nested(to, 0);
-    const WalkRequest request{&world.regime, at, AccessKind::Read, true};
-    const Walker::Ticket ticket = plain.submit(request, *this, 0);
+    const LoneWalk walk(plain, {&world.regime, at, AccessKind::Read, true, false, nullptr});
     world.wheel.run();
-    EXPECT_FALSE(plain.fault(ticket.walk));
-    plain.give_back(ticket.walk);
+    EXPECT_FALSE(walk->fault());
   }
-  void on_cycle(u32) override {}
 
   // Not done a cycle before, but then.
   void expect_walk_takes(Cycle cycles, u64 at, AccessKind access = AccessKind::Read) {
     Wheel& wheel = world.wheel;
     wheel.run_until(wheel.now());
     const Cycle start = wheel.now();
-    world.done = false;
-    const WalkRequest request{&world.regime, at, access, true};
-    const Walker::Ticket ticket = world.walker.submit(request, world, 0);
+    const LoneWalk walk(world.walker, {&world.regime, at, access, true, false, nullptr});
     wheel.run_until(start + cycles - 1);
-    EXPECT_FALSE(world.done);
+    EXPECT_FALSE(walk.done());
     wheel.run_until(start + cycles);
-    EXPECT_TRUE(world.done);
+    EXPECT_TRUE(walk.done());
     wheel.run();
-    EXPECT_EQ(world.walker.record(ticket.walk).end - start, cycles);
-    EXPECT_FALSE(world.walker.fault(ticket.walk));
-    world.walker.give_back(ticket.walk);
+    EXPECT_EQ(walk->record().end - start, cycles);
+    EXPECT_FALSE(walk->fault());
   }
   // Entries of the last levels, of a page that is mapped.
   Hpa entry(u64 at, bool nested) {
-    const WalkRequest request{&world.regime, at, AccessKind::Read, true};
-    const Walker::Ticket ticket = plain.submit(request, *this, 0);
+    const LoneWalk walk(plain, {&world.regime, at, AccessKind::Read, true, false, nullptr});
     world.wheel.run();
-    const WalkRecord& record = plain.record(ticket.walk);
-    const Hpa found(record.references[record.count - (nested ? 1 : 5)].address);
-    plain.give_back(ticket.walk);
-    return found;
+    const WalkRecord& record = walk->record();
+    return Hpa(record.references[record.count - (nested ? 1 : 5)].address);
   }
 
   NestedWorld<LongMode, Ept> world;

@@ -4,6 +4,7 @@
 #include "nestwalk/models/translation/mmu.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace nestwalk::models {
 namespace {
@@ -88,66 +89,80 @@ const Grant* Mmu::grant(const Request& request) {
   return {found, false};
 }
 
-bool Mmu::walk(const Request& request, Actor& owner, u32 what, Outcome& outcome) {
-  const u32 number = take_miss(regime_, request, owner, what, outcome);
-  Miss& miss = *misses_[number];
-  miss.state = State::SecondMissed;
-  miss.doing = Doing::SecondTlb;
-  miss.changes[0] = first_level(request.access).changes();
-  miss.changes[1] = second_tlb_.changes();
-  return run(miss, number);
-}
-
-u32 Mmu::take_miss(const Regime& regime, const Request& request, Actor& owner, u32 what,
-                   Outcome& outcome) {
+bool Mmu::miss(const Regime& regime, const Request& request, Absent absent, Actor& owner, u32 what,
+               Outcome& outcome) {
   if (free_.empty()) {
-    misses_.push_back(std::make_unique<Miss>());
-    free_.push_back(static_cast<u32>(misses_.size() - 1));
+    misses_.push_back(std::make_unique<Miss>(*this));
     free_.reserve(misses_.size());
+    free_.push_back(misses_.back().get());
     walking_.reserve(misses_.size());
   }
-  const u32 number = free_.back();
+  Miss& miss = *free_.back();
   free_.pop_back();
-  Miss& miss = *misses_[number];
   miss.request = request;
   miss.regime = regime;
-  miss.owner = &owner;
-  miss.what = what;
   miss.outcome = &outcome;
-  miss.next_waiting = miss.last_waiting = kNone;
   miss.since = wheel_.now();
+  miss.absent = absent;
+  miss.changes[0] = absent == Absent::Unknown ? kUnknown : first_level(request.access).changes();
+  miss.changes[1] = absent == Absent::InBoth ? second_tlb_.changes() : kUnknown;
   miss.active = true;
-  miss.restart = false;
-  return number;
+  miss.walks = miss.has_begun = false;
+  return miss.start(owner, what);
 }
 
-bool Mmu::miss(const Regime& regime, const Request& request, bool absent, Actor& owner, u32 what,
-               Outcome& outcome) {
-  const u32 number = take_miss(regime, request, owner, what, outcome);
-  Miss& miss = *misses_[number];
-  miss.state = State::First;
-  miss.doing = Doing::FirstTlb;
-  miss.changes[0] = miss.changes[1] = kUnknown;
-  if (absent) {
-    miss.state = State::FirstMissed;
-    miss.changes[0] = first_level(request.access).changes();
-    if (!spend(first_level(request.access).latency_cycles(), *this, number)) return false;
+Task<> Mmu::Begin::operator()() const { return mmu.serve(miss); }
+
+Task<> Mmu::serve(Miss& miss) {
+  if (miss.has_begun) {  // a fence made it begin again
+    account(miss, false);
+    miss.absent = Absent::Unknown;
   }
-  return run(miss, number);
+  for (;;) {
+    miss.has_begun = true;
+    const TranslationCache<Translation>& first = first_level(miss.request.access);
+    for (bool is_over = false; !is_over; miss.absent = Absent::Unknown) {
+      if (miss.absent != Absent::InBoth) {
+        if (miss.absent == Absent::Unknown) is_over = look_first(miss);
+        co_await spend(miss, Doing::FirstTlb, first.latency_cycles());
+        account(miss, is_over);
+        if (is_over) break;
+        if (second_tlb_.present()) {
+          const Look look = look_second(miss);
+          co_await spend(miss, Doing::SecondTlb, second_tlb_.latency_cycles());
+          account(miss, look != Look::Absent);
+          if (look != Look::Absent) {
+            take_second(miss, look);
+            break;
+          }
+        }
+      }
+      if (Miss* const other = walk_to_join(miss)) {
+        ++counts_.merged;
+        other->joining.push_back(&miss);
+        miss.doing = Doing::Joined;
+        co_await miss.joined;
+        account(miss, false);
+        continue;
+      }
+      Walker::Walk& walk = begin_walk(miss);
+      co_await walk;
+      end_walk(miss, walk);
+      is_over = true;
+    }
+    miss.active = false;
+    free_.push_back(&miss);
+    co_await miss.over();
+  }
 }
 
-void Mmu::on_cycle(u32 number) {
-  Miss& miss = *misses_[number];
-  Actor* const owner = miss.owner;
-  const u32 what = miss.what;
-  if (miss.restart && miss.state < State::Walking) [[unlikely]]
-    miss.state = State::First;
-  miss.restart = false;
-  if (run(miss, number)) owner->on_cycle(what);
+inline Until Mmu::spend(Miss& miss, Doing doing, u32 cycles) {
+  miss.doing = doing;
+  return Until(wheel_, wheel_.now() + cycles);
 }
 
 // What the miss has waited for is over.
-void Mmu::account(Miss& miss) {
+inline void Mmu::account(Miss& miss, bool hit) {
   const Cycle now = wheel_.now();
   const Cycle cycles = now - miss.since;
   miss.since = now;
@@ -160,82 +175,43 @@ void Mmu::account(Miss& miss) {
   WitnessStep told;
   told.kind = kSteps[static_cast<unsigned>(miss.doing)];
   told.address = miss.request.address;
-  told.hit = miss.state == State::SecondHit || miss.state == State::SecondRefused ||
-             miss.state == State::Done;
+  told.hit = hit;
   miss.request.witness->tell(now, told);
 }
 
-// From what it waited for until it waits again; true when it is over.
-[[gnu::flatten]] bool Mmu::run(Miss& miss, u32 number) {
-  for (bool due = true; due;) {
-    if (miss.state != State::Walking) account(miss);
-    switch (miss.state) {
-      case State::First:
-        due = look_first(miss, number);
-        break;
-      case State::FirstMissed:
-        due = look_second(miss, number);
-        break;
-      case State::SecondHit:
-        enter(first_level(miss.request.access), 0, miss, miss.found);
-        set(*miss.outcome, miss.found, miss.request.address);
-        return finish(miss, number);
-      case State::SecondRefused:
-        refuse(miss, miss.found);
-        return finish(miss, number);
-      case State::SecondMissed:
-        due = begin_walk(miss, number);
-        break;
-      case State::Walking:
-        return end_walk(miss, number);
-      case State::Done:
-        return finish(miss, number);
-    }
-  }
-  return false;
-}
-
-bool Mmu::finish(Miss& miss, u32 number) {
-  miss.active = false;
-  free_.push_back(number);
-  return true;
-}
-
-bool Mmu::look_first(Miss& miss, u32 number) {
+// True if it says what becomes of the access.
+bool Mmu::look_first(Miss& miss) {
   TranslationCache<Translation>& first = first_level(miss.request.access);
   const Translation* const entry = find(first, miss.request.address, miss.regime);
   miss.changes[0] = entry == nullptr ? first.changes() : kUnknown;
-  miss.state = State::FirstMissed;
-  miss.doing = Doing::FirstTlb;
-  if (entry != nullptr) {
-    if (refuses(*entry, miss.request)) {
-      refuse(miss, *entry);
-    } else if (usable(*entry, miss.request)) {  // it came while the miss waited
-      ++counts_.later_hits[static_cast<unsigned>(miss.request.access)];
-      set(*miss.outcome, *entry, miss.request.address);
-      miss.state = State::Done;
-    }
+  if (entry == nullptr) return false;
+  if (refuses(*entry, miss.request)) {
+    refuse(miss, *entry);
+    return true;
   }
-  return spend(first.latency_cycles(), *this, number);
+  if (!usable(*entry, miss.request)) return false;
+  ++counts_.later_hits[static_cast<unsigned>(miss.request.access)];
+  set(*miss.outcome, *entry, miss.request.address);
+  return true;
 }
 
-bool Mmu::look_second(Miss& miss, u32 number) {
-  miss.state = State::SecondMissed;
-  miss.doing = Doing::SecondTlb;
-  if (!second_tlb_.present()) return true;
+inline Mmu::Look Mmu::look_second(Miss& miss) {
   const Translation* const entry = find(second_tlb_, miss.request.address, miss.regime);
-  if (entry == nullptr) miss.changes[1] = second_tlb_.changes();
-  if (entry != nullptr) {
-    if (refuses(*entry, miss.request)) {
-      miss.found = *entry;
-      miss.state = State::SecondRefused;
-    } else if (usable(*entry, miss.request)) {
-      ++counts_.second_hits_of[static_cast<unsigned>(miss.request.access)];
-      miss.found = *entry;
-      miss.state = State::SecondHit;
-    }
+  if (entry == nullptr) {
+    miss.changes[1] = second_tlb_.changes();
+    return Look::Absent;
   }
-  return spend(second_tlb_.latency_cycles(), *this, number);
+  miss.found = *entry;
+  if (refuses(*entry, miss.request)) return Look::Refused;
+  if (!usable(*entry, miss.request)) return Look::Absent;
+  ++counts_.second_hits_of[static_cast<unsigned>(miss.request.access)];
+  return Look::Found;
+}
+
+void Mmu::take_second(Miss& miss, Look look) {
+  if (look == Look::Refused) return refuse(miss, miss.found);
+  enter(first_level(miss.request.access), 0, miss, miss.found);
+  set(*miss.outcome, miss.found, miss.request.address);
 }
 
 // The entry forbids the access: a fault without a walk.
@@ -259,7 +235,6 @@ void Mmu::refuse(Miss& miss, const Translation& entry) {
   }
   forget_refused(miss);
   ++counts_.faults;
-  miss.state = State::Done;
 }
 
 // A page fault removes what is cached for its address, tables included (Intel SDM vol. 3A,
@@ -289,81 +264,58 @@ void Mmu::forget_refused(const Miss& miss) {
   walker_.nested_tlb().drop(fault.guest_physical, miss.regime.nested_only);
 }
 
-// Somebody's walk for the same smallest page of the same address space, that has no owner's
-// outcome yet.
-u32 Mmu::walk_to_join(const Miss& miss) const {
-  if (!has_sign(miss.request.address, miss.regime)) return kNone;
+// Somebody's walk for the same smallest page of the same address space.
+inline Mmu::Miss* Mmu::walk_to_join(const Miss& miss) const {
+  if (!has_sign(miss.request.address, miss.regime)) return nullptr;
   const unsigned shift = miss.regime.guest.on()
                              ? miss.regime.guest_of(miss.request.address).geometry.page_shift
                              : miss.regime.nested.geometry.page_shift;
-  for (const u32 number : walking_) {
-    const Miss& other = *misses_[number];
-    if (other.regime.combined == miss.regime.combined &&
-        has_sign(other.request.address, other.regime) &&
-        same_page(other.request.address, miss.request.address, shift)) {
-      return number;
+  for (Miss* const other : walking_) {
+    if (other->regime.combined == miss.regime.combined &&
+        has_sign(other->request.address, other->regime) &&
+        same_page(other->request.address, miss.request.address, shift)) {
+      return other;
     }
   }
-  return kNone;
+  return nullptr;
 }
 
-bool Mmu::begin_walk(Miss& miss, u32 number) {
-  const u32 joined = walk_to_join(miss);
-  if (joined != kNone) {
-    ++counts_.merged;
-    Miss& other = *misses_[joined];
-    (other.next_waiting == kNone ? other.next_waiting : misses_[other.last_waiting]->next_waiting) =
-        number;
-    other.last_waiting = number;
-    miss.state = State::First;  // looks again when the walk is done
-    miss.doing = Doing::Joined;
-    return false;
-  }
-  walking_.push_back(number);
-  miss.state = State::Walking;
-  if (miss.request.upcoming != nullptr) walker_.foresee(miss.regime, *miss.request.upcoming);
-  const WalkRequest request{
-      &miss.regime, miss.request.address, miss.request.access, miss.request.user,
-      false,        miss.request.witness};
-  const Walker::Ticket ticket = walker_.submit(request, *this, number);
-  miss.walk = ticket.walk;
-  return ticket.done;
+inline Walker::Walk& Mmu::begin_walk(Miss& miss) {
+  walking_.push_back(&miss);
+  miss.walks = true;
+  const Request& request = miss.request;
+  if (request.upcoming != nullptr) walker_.foresee(miss.regime, *request.upcoming);
+  return walker_.take(
+      {&miss.regime, request.address, request.access, request.user, false, request.witness});
 }
 
-bool Mmu::end_walk(Miss& miss, u32 number) {
-  walking_.erase(std::find(walking_.begin(), walking_.end(), number));
-  const Fault& fault = walker_.fault(miss.walk);
+inline void Mmu::end_walk(Miss& miss, Walker::Walk& walk) {
+  walking_.erase(std::find(walking_.begin(), walking_.end(), &miss));
   // An address that is none is refused before anything is looked up.
-  const u32 references = walker_.record(miss.walk).count;
+  const u32 references = walk.record().count;
   if (references != 0) ++counts_.walks_of[static_cast<unsigned>(miss.request.access)];
   counts_.references += references;
-  walk_totals_.add(walker_.record(miss.walk));
-  if (keep_walks_) last_walk_ = walker_.record(miss.walk);
-  if (fault) {
+  walk_totals_.add(walk.record());
+  if (keep_walks_) last_walk_ = walk.record();
+  if (walk.fault()) {
     ++counts_.faults;
-    miss.outcome->fault = fault;
+    miss.outcome->fault = walk.fault();
     forget_refused(miss);
   } else {
-    const Translation& found = walker_.translation(miss.walk);
+    const Translation& found = walk.translation();
     has_globals_ = has_globals_ || found.global;
     if (second_tlb_.present()) enter(second_tlb_, 1, miss, found);
     enter(first_level(miss.request.access), 0, miss, found);
     set(*miss.outcome, found, miss.request.address);
   }
-  walker_.give_back(miss.walk);
+  walker_.give_back(walk);
   // Those who waited look again, in this cycle: what they find may not permit what they want.
-  for (u32 waiting = miss.next_waiting; waiting != kNone;) {
-    Miss& other = *misses_[waiting];
-    const u32 next = other.next_waiting;
-    other.next_waiting = other.last_waiting = kNone;
-    wheel_.schedule(wheel_.now(), *this, waiting);
-    waiting = next;
-  }
-  return finish(miss, number);
+  for (Miss* const other : miss.joining) other->joined.wake(wheel_);
+  miss.joining.clear();
 }
 
-void Mmu::enter(TranslationCache<Translation>& tlb, unsigned level, const Miss& miss,
-                const Translation& entry) {
+inline void Mmu::enter(TranslationCache<Translation>& tlb, unsigned level, const Miss& miss,
+                       const Translation& entry) {
   const u16 tag = entry.global ? miss.regime.global : miss.regime.combined;
   const bool absent = !entry.global && tlb.changes() == miss.changes[level];
   enter(tlb, miss.request.address, tag, absent, entry);

@@ -16,12 +16,15 @@ Peek::Peek(HostMemory& memory)
       walker_(wheel_, memory, hierarchy_, hierarchy_.add_path({}), {}) {}
 
 Peek::Found Peek::translate(const Regime& regime, const Mmu::Request& request) {
-  const WalkRequest wanted{&regime, request.address, request.access, request.user, true};
-  const Walker::Ticket ticket = walker_.submit(wanted, *this, 0);
-  check(ticket.done, "peek", "a walk that takes no time", wheel_.now(), request.address);
-  const Found found{walker_.fault(ticket.walk), walker_.translation(ticket.walk)};
-  walker_.give_back(ticket.walk);
+  Walker::Walk& walk =
+      walker_.take({&regime, request.address, request.access, request.user, true, nullptr});
+  process_.start(look(walk));
+  check(!process_.is_running(), "peek", "a walk that takes no time", wheel_.now(), request.address);
+  const Found found{walk.fault(), walk.translation()};
+  walker_.give_back(walk);
   return found;
 }
+
+Task<> Peek::look(Walker::Walk& walk) { co_await walk; }
 
 }  // namespace nestwalk::models

@@ -36,7 +36,7 @@ class FramePool {
   static u64 from_heap();
 };
 
-/// A part of a process that can be begun again (Restartable).
+/// A part of a process that can be begun again (Job).
 class RestartScope {
  public:
   /// Begins again at the end of the wait that the part is in.
@@ -50,19 +50,28 @@ class RestartScope {
 
  private:
   friend class Waiter;
-  template <class T, class Begin>
-  friend class Restartable;
-  /// The outermost part that is to be begun again; null if none is.
-  RestartScope* to_restart() {
-    RestartScope* found = requested_ ? this : nullptr;
-    for (RestartScope* scope = outer_; scope != nullptr; scope = scope->outer_) {
-      if (scope->requested_) found = scope;
+  template <class Begin>
+  friend class Job;
+  /// A wait within this has ended: goes on, or begins the outermost part again that is to be.
+  void go_on(std::coroutine_handle<> waiting) {
+    RestartScope* again = nullptr;
+    RestartScope* outermost = this;
+    for (RestartScope* scope = this; scope != nullptr; scope = scope->outer_) {
+      if (scope->requested_) again = scope;
+      outermost = scope;
     }
-    return found;
+    const bool is_job = outermost->has_owner_;  // only that outlives the event
+    if (again != nullptr) [[unlikely]]
+      again->begin_again();  // that ends `waiting`, too
+    else
+      waiting.resume();
+    if (is_job) outermost->after_event();
   }
   virtual void begin_again() = 0;
+  virtual void after_event() = 0;
 
   RestartScope* outer_ = nullptr;
+  bool has_owner_ = false;  ///< an actor, which is called when it is over
   bool requested_ = false;
 };
 
@@ -189,11 +198,8 @@ class [[nodiscard]] Task {
 class Waiter : public Actor {
  public:
   void on_cycle(u32) final {
-    if (scope_ != nullptr) {
-      // That ends this, too.
-      if (RestartScope* const again = scope_->to_restart()) return again->begin_again();
-    }
-    handle_.resume();
+    if (scope_ == nullptr) return handle_.resume();
+    scope_->go_on(handle_);
   }
 
  protected:
@@ -279,10 +285,10 @@ class Signal final : public Waiter {
   bool is_awaited_ = false;
 };
 
-/// One holder at a time, first come, first served.
+/// One holder at a time, or a few, first come, first served.
 class Lock {
  public:
-  explicit Lock(Wheel& wheel) : wheel_(wheel) {}
+  explicit Lock(Wheel& wheel, u32 holders = 1) : wheel_(wheel), free_(holders) {}
   Lock(const Lock&) = delete;
   Lock& operator=(const Lock&) = delete;
 
@@ -294,10 +300,12 @@ class Lock {
     Turn& operator=(const Turn&) = delete;
     ~Turn() { end(); }
 
+    /// Whoever has it already goes on: a part that is begun again does not queue again.
     bool await_ready() {
-      if (lock_.is_taken_) return false;
-      lock_.is_taken_ = has_it_ = true;
-      return true;
+      if (has_it_) return true;
+      if (lock_.free_ == 0) return false;
+      --lock_.free_;
+      return has_it_ = true;
     }
     template <class P>
     void await_suspend(std::coroutine_handle<P> handle) {
@@ -319,8 +327,10 @@ class Lock {
 
  private:
   void pass_on() {
-    is_taken_ = !waiting_.empty();
-    if (!is_taken_) return;
+    if (waiting_.empty()) {
+      ++free_;
+      return;
+    }
     Turn& next = *waiting_.front();
     waiting_.pop_front();
     next.has_it_ = true;
@@ -328,42 +338,86 @@ class Lock {
   }
 
   Wheel& wheel_;
-  bool is_taken_ = false;
+  u32 free_;
   std::deque<Turn*> waiting_;
 };
 
-/// Awaits a task that `begin` makes, and makes it again if a restart is requested meanwhile.
-template <class T, class Begin>
-class Restartable final : public RestartScope {
+/// A task that is used often, once at a time, and keeps its frame between its uses: `begin` makes
+/// it, and after each use it goes on from `co_await job.over();`. It is made anew, and begins
+/// again, if a restart is requested meanwhile. A job is not destroyed within its own events.
+template <class Begin>
+class Job : public RestartScope {
  public:
-  explicit Restartable(Begin begin) : begin_(std::move(begin)) {}
+  explicit Job(Begin begin) : begin_(std::move(begin)) {}
+
+  /// For one who waits as an actor (Call). True if it is over already; if not, `owner` runs with
+  /// `what` when it is.
+  bool start(Actor& owner, u32 what) {
+    owner_ = &owner;
+    what_ = what;
+    has_owner_ = true;
+    outer_ = nullptr;
+    run();
+    return is_over_;
+  }
+  /// `co_await job;` is a use, too.
   bool await_ready() const { return false; }
   template <class P>
   bool await_suspend(std::coroutine_handle<P> awaiting) {
-    awaiting_ = awaiting;
+    has_owner_ = false;
     outer_ = awaiting.promise().scope;
-    return run();
+    run();
+    if (is_over_) return false;
+    awaiting_ = awaiting;
+    return true;
   }
-  T await_resume() { return task_->handle().promise().take(); }
+  void await_resume() const {}
+
+  class Over {
+   public:
+    explicit Over(Job& job) : job_(job) {}
+    bool await_ready() const { return false; }
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<>) const {
+      job_.is_over_ = true;
+      return job_.awaiting_ ? std::exchange(job_.awaiting_, {}) : std::noop_coroutine();
+    }
+    void await_resume() const {}
+
+   private:
+    Job& job_;
+  };
+  Over over() { return Over(*this); }
+
+ protected:
+  ~Job() = default;
 
  private:
-  bool run() {
-    requested_ = false;
+  void run() {
+    // A use that was given up, since whoever awaited it began again, leaves its task where it was.
+    if (!task_ || !is_over_) make();
+    requested_ = is_over_ = false;
+    task_->handle().resume();
+  }
+  void make() {
     task_.emplace(begin_());
     task_->handle().promise().scope = this;
-    return Task<T>::begin(task_->handle(), awaiting_);
   }
   void begin_again() override {
-    task_.reset();
-    if (!run()) awaiting_.resume();
+    requested_ = false;
+    make();
+    task_->handle().resume();
+  }
+  void after_event() override {
+    if (is_over_) owner_->on_cycle(what_);
   }
 
   Begin begin_;
+  Actor* owner_ = nullptr;
+  u32 what_ = 0;
+  bool is_over_ = false;
   std::coroutine_handle<> awaiting_;
-  std::optional<Task<T>> task_;
+  std::optional<Task<>> task_;
 };
-template <class Begin>
-Restartable(Begin) -> Restartable<typename decltype(std::declval<Begin&>()())::Result, Begin>;
 
 /// Concurrent tasks. `co_await group;` waits until all have ended; a restart that is requested
 /// meanwhile takes effect after that.

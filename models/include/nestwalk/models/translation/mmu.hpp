@@ -38,7 +38,7 @@ class GrantHolder {
   ~GrantHolder() = default;
 };
 
-class Mmu final : public Actor {
+class Mmu final {
  public:
   Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
       MemoryHierarchy::PathId walker_path, const MmuShape& shape);
@@ -75,7 +75,8 @@ class Mmu final : public Actor {
     TranslationCache<Translation>& first = first_level(request.access);
     const Translation* const hit = find(first, request.address, regime);
     if (hit == nullptr || !usable(*hit, request)) [[unlikely]]
-      return miss(regime, request, hit == nullptr, owner, what, outcome);
+      return miss(regime, request, hit == nullptr ? Absent::InFirst : Absent::Unknown, owner, what,
+                  outcome);
     ++counts_.inline_hits[static_cast<unsigned>(request.access)];
     set(outcome, *hit, request.address);
     return spend(first.latency_cycles(), owner, what);
@@ -99,7 +100,9 @@ class Mmu final : public Actor {
   };
   Second take_from_second(u64 address, AccessKind access, bool user);
   /// Of an address that is absent in both, when both lookups are over: goes on as `translate` does.
-  bool walk(const Request& request, Actor& owner, u32 what, Outcome& outcome);
+  bool walk(const Request& request, Actor& owner, u32 what, Outcome& outcome) {
+    return miss(regime_, request, Absent::InBoth, owner, what, outcome);
+  }
   /// Can the access use the entry as it is? A write through one that is not dirty walks again.
   static bool usable(const Translation& entry, AccessKind access, bool user) {
     // Without a branch: whether the next access is a write, the host cannot guess.
@@ -139,8 +142,6 @@ class Mmu final : public Actor {
   const WalkTotals& walk_totals() const { return walk_totals_; }
   const Counts& counts() const { return counts_; }
 
-  void on_cycle(u32 miss) override;
-
   // For fences and for looking.
   TranslationCache<Translation>& fetch_tlb() { return fetch_tlb_; }
   TranslationCache<Translation>& data_tlb() { return data_tlb_; }
@@ -153,7 +154,9 @@ class Mmu final : public Actor {
   }
   /// Whatever is between its first lookup and its end forgets what it knows and begins again.
   void restart_misses() {
-    for (const std::unique_ptr<Miss>& miss : misses_) miss->restart = miss->active;
+    for (const std::unique_ptr<Miss>& miss : misses_) {
+      if (miss->active && !miss->walks) miss->request_restart();
+    }
   }
   /// Notes the tags of what translates now, and of what is under way.
   void note_tags(std::vector<bool>& in_use) const;
@@ -177,33 +180,31 @@ class Mmu final : public Actor {
   void keep_walks(bool keep) { keep_walks_ = keep; }
 
  private:
-  static constexpr u32 kNone = ~u32{0};
-  enum class State : u8 {
-    First,
-    FirstMissed,
-    SecondHit,
-    SecondRefused,
-    SecondMissed,
-    Walking,
-    Done
-  };
   enum class Doing : u8 { FirstTlb, SecondTlb, Joined };  ///< what a miss that waits, waits for
-  struct Miss {
+  /// Which levels are known not to have it, in the cycle in which the miss begins.
+  enum class Absent : u8 { Unknown, InFirst, InBoth };
+  struct Miss;
+  struct Begin {
+    Mmu& mmu;
+    Miss& miss;
+    Task<> operator()() const;
+  };
+  struct Miss final : Job<Begin> {
+    explicit Miss(Mmu& mmu) : Job(Begin{mmu, *this}) {}
+
     Request request;
     Regime regime;  ///< walks keep the one that they began with
     Translation found;
-    Actor* owner = nullptr;
     Outcome* outcome = nullptr;
-    u32 what = 0;
-    u32 walk = kNone;
-    u32 next_waiting = kNone;
-    u32 last_waiting = kNone;
     Cycle since = 0;      ///< in what it is doing
     u64 changes[2] = {};  ///< of the TLBs when they did not have it
-    State state = State::First;
+    Signal joined;        ///< the walk that it has joined has ended
+    std::vector<Miss*> joining;
+    Absent absent = Absent::Unknown;
     Doing doing = Doing::FirstTlb;
     bool active = false;
-    bool restart = false;
+    bool walks = false;
+    bool has_begun = false;
   };
 
   TranslationCache<Translation>& first_level(AccessKind access) {
@@ -247,25 +248,25 @@ class Mmu final : public Actor {
     return false;
   }
 
-  u32 take_miss(const Regime& regime, const Request& request, Actor& owner, u32 what,
-                Outcome& outcome);
-  bool miss(const Regime& regime, const Request& request, bool absent, Actor& owner, u32 what,
+  bool miss(const Regime& regime, const Request& request, Absent absent, Actor& owner, u32 what,
             Outcome& outcome);
-  bool run(Miss& miss, u32 number);
-  // Each is the end of one wait; true if the next is over in this cycle, too.
-  bool look_first(Miss& miss, u32 number);
-  bool look_second(Miss& miss, u32 number);
-  bool begin_walk(Miss& miss, u32 number);
-  bool end_walk(Miss& miss, u32 number);
-  bool finish(Miss& miss, u32 number);
-  void account(Miss& miss);
+  // The process of a miss, of one after the other, and what it does between its waits.
+  Task<> serve(Miss& miss);
+  bool look_first(Miss& miss);
+  enum class Look : u8 { Absent, Found, Refused };
+  [[gnu::always_inline]] Look look_second(Miss& miss);
+  void take_second(Miss& miss, Look look);
+  [[gnu::always_inline]] Miss* walk_to_join(const Miss& miss) const;
+  [[gnu::always_inline]] Walker::Walk& begin_walk(Miss& miss);
+  [[gnu::always_inline]] void end_walk(Miss& miss, Walker::Walk& walk);
+  [[gnu::always_inline]] Until spend(Miss& miss, Doing doing, u32 cycles);
+  [[gnu::always_inline]] void account(Miss& miss, bool hit);
   [[gnu::noinline]] void refuse(Miss& miss, const Translation& entry);
-  void enter(TranslationCache<Translation>& tlb, unsigned level, const Miss& miss,
-             const Translation& entry);
+  [[gnu::always_inline]] void enter(TranslationCache<Translation>& tlb, unsigned level,
+                                    const Miss& miss, const Translation& entry);
   static void enter(TranslationCache<Translation>& tlb, u64 address, u16 tag, bool absent,
                     const Translation& entry);
   [[gnu::noinline]] void forget_refused(const Miss& miss);
-  u32 walk_to_join(const Miss& miss) const;
 
   Wheel& wheel_;
   Regime regime_;
@@ -276,8 +277,8 @@ class Mmu final : public Actor {
   bool has_globals_ = false;
   bool keep_walks_ = false;
   std::vector<std::unique_ptr<Miss>> misses_;  ///< they stay where they are
-  std::vector<u32> free_;
-  std::vector<u32> walking_;  ///< misses whose walks are queued or under way
+  std::vector<Miss*> free_;
+  std::vector<Miss*> walking_;  ///< misses whose walks are queued or under way
   std::vector<Grant> grants_;
   GrantHolder* grant_holder_ = nullptr;
   Counts counts_;

@@ -10,7 +10,7 @@
 
 namespace nestwalk::models {
 
-class Peek final : private Actor {
+class Peek final {
  public:
   explicit Peek(HostMemory& memory);
 
@@ -21,11 +21,12 @@ class Peek final : private Actor {
   Found translate(const Regime& regime, const Mmu::Request& request);
 
  private:
-  void on_cycle(u32) override {}
+  static Task<> look(Walker::Walk& walk);
 
   Wheel wheel_;
   MemoryHierarchy hierarchy_;
   Walker walker_;
+  Process process_;
 };
 
 }  // namespace nestwalk::models
