@@ -131,16 +131,19 @@ u64 RecordedTables::entry(u64 address) const {
 template <class F>
 RecordedWalk RecordedTables::walk_as(const F& format, const TableRoot& root, u64 address) const {
   const Geometry& shape = root.shape;
-  u64 table = root.address;
-  for (unsigned level = shape.root_level();; --level) {
-    const u64 index = address >> shape.shift(level) & (shape.entries(level) - 1);
-    const u64 found = entry(table + index * kEntryBytes);
-    if (!F::is_valid(found, level) || format.malformed(found, level)) return {{}, level};
+  RecordedWalk walk;
+  addrspace::descend(shape, root.address, address, [&](u64 slot, unsigned level, u64& table) {
+    walk.level = level;
+    const u64 found = entry(slot);
+    if (!F::is_valid(found, level) || format.malformed(found, level)) return false;
     table = F::address(found, level).value();
-    if (F::is_table(found, level)) continue;
-    if (!shape.may_be_leaf(level)) return {{}, level};
-    return {table | (address & (shape.leaf_bytes(level) - 1)), level};
-  }
+    if (F::is_table(found, level)) return true;
+    if (shape.may_be_leaf(level)) {
+      walk.address = table | (address & (shape.leaf_bytes(level) - 1));
+    }
+    return false;
+  });
+  return walk;
 }
 
 RecordedWalk RecordedTables::walk(const TableRoot& root, u64 address) const {

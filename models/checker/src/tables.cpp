@@ -69,13 +69,14 @@ void Tables::store(u64 slot, u64 entry) {
 void Tables::follow_path(const Place& place) {
   const Geometry& geometry = vms_[place.vm].nested.geometry;
   path_.clear();
-  u64 table = vms_[place.vm].nested.root;
-  for (unsigned level = geometry.root_level();; --level) {
-    enter_path(table, std::max<u64>(geometry.entries(level) / kSlots, 1));
-    if (level == place.level) return;
-    const u64 index = (place.start >> geometry.shift(level)) & (geometry.entries(level) - 1);
-    table = decode(place.vm, load(table + index * sizeof(u64)), level).address;
-  }
+  const u64 root = vms_[place.vm].nested.root;
+  u64 here = root;
+  addrspace::descend(geometry, root, place.start, [&](u64 slot, unsigned level, u64& table) {
+    enter_path(here, std::max<u64>(geometry.entries(level) / kSlots, 1));
+    if (level == place.level) return false;
+    here = table = decode(place.vm, load(slot), level).address;
+    return true;
+  });
 }
 
 void Tables::enter_path(u64 table, u64 frames) {
@@ -113,17 +114,16 @@ void Tables::forget(u64 frame) {
 
 Tables::Found Tables::walk(u32 vm, u64 gpa) const {
   const Geometry& geometry = vms_[vm].nested.geometry;
-  u64 table = vms_[vm].nested.root;
-  for (unsigned level = geometry.root_level();; --level) {
-    const u64 index = (gpa >> geometry.shift(level)) & (geometry.entries(level) - 1);
-    const u64 entry = load(table + index * sizeof(u64));
+  Found found{};
+  const u64 root = vms_[vm].nested.root;
+  addrspace::descend(geometry, root, gpa, [&](u64 slot, unsigned level, u64& table) {
+    const u64 entry = load(slot);
+    found = {static_cast<u8>(level), addrspace::align_down(gpa, geometry.leaf_bytes(level)), entry};
     const models::Entry decoded = decode(vm, entry, level);
-    if (decoded.kind != EntryKind::Table || level == 0) {
-      return {static_cast<u8>(level), addrspace::align_down(gpa, geometry.leaf_bytes(level)),
-              entry};
-    }
     table = decoded.address;
-  }
+    return decoded.kind == EntryKind::Table;
+  });
+  return found;
 }
 
 void Tables::collect(u32 vm, u64 table_entry, unsigned level, u64 start,

@@ -177,8 +177,8 @@ inline bool Walker::wants_translation(Walk& walk, Next next) {
   switch (next) {
     case Next::Table:
       walk.purpose_ = Purpose::Table;
-      walk.nested_input_ = slot_of(walk.guest_table_, walk.guest_->geometry, walk.request_.address,
-                                   walk.guest_level_);
+      walk.nested_input_ =
+          walk.guest_->geometry.slot(walk.guest_table_, walk.request_.address, walk.guest_level_);
       return true;
     case Next::Update:
       // That writes to guest-physical memory: the second stage must permit it, and set its own
@@ -258,7 +258,7 @@ inline Walker::Next Walker::look_into_guest_cache(Walk& walk) {
   walk.guest_limits_ = known->limits;
   walk.guest_table_ = known->table_guest;
   walk.guest_slot_ =
-      slot_of(known->table_host, walk.guest_->geometry, walk.request_.address, walk.guest_level_);
+      walk.guest_->geometry.slot(known->table_host, walk.request_.address, walk.guest_level_);
   spared(walk, known->table_host, Served::WalkCache, walk.guest_level_, WalkReference::kNoLevel,
          guest_cache_.latency_cycles());
   return Next::Read;
@@ -420,7 +420,7 @@ inline Walker::Next Walker::look_into_nested_cache(Walk& walk) {
 
 inline void Walker::look_into(Walk& walk, u64 table) {
   const Geometry& shape = walk.request_.regime->nested.geometry;
-  walk.nested_slot_ = slot_of(table, shape, walk.nested_input_, walk.nested_level_);
+  walk.nested_slot_ = shape.slot(table, walk.nested_input_, walk.nested_level_);
 }
 
 inline Walker::Next Walker::take_nested_entry(Walk& walk) {

@@ -226,24 +226,19 @@ void Storyteller::find_places(const models::Stage& stage, bool nested, u64 addre
   models::Regime second = regime();
   second.guest = second.guest_upper = {};
   models::Peek peek(memory);
-  u64 table = stage.root;
-  for (unsigned level = stage.geometry.root_level();; --level) {
-    u64 index = stage.geometry.translated(address) >> stage.geometry.shift(level);
-    if (level != stage.geometry.root_level()) {
-      index &= addrspace::low_mask(stage.geometry.index_bits);
-    }
-    u64 slot = table + index * sizeof(u64);
-    if (!nested && second.nested.on()) {
-      const models::Peek::Found found = peek.translate(second, {slot});
-      if (found.fault) return;
-      slot = found.translation.host_of(slot);
-    }
-    if (!memory.contains(addrspace::Hpa(slot), sizeof(u64))) return;
-    places[slot] = {nested, static_cast<u8>(level)};
-    const models::Entry entry = stage.format->decode(memory.load(addrspace::Hpa(slot)), level);
-    if (entry.kind != models::EntryKind::Table || level == 0) return;
-    table = entry.address;
-  }
+  addrspace::descend(
+      stage.geometry, stage.root, address, [&](u64 slot, unsigned level, u64& table) {
+        if (!nested && second.nested.on()) {
+          const models::Peek::Found found = peek.translate(second, {slot});
+          if (found.fault) return false;
+          slot = found.translation.host_of(slot);
+        }
+        if (!memory.contains(addrspace::Hpa(slot), sizeof(u64))) return false;
+        places[slot] = {nested, static_cast<u8>(level)};
+        const models::Entry entry = stage.format->decode(memory.load(addrspace::Hpa(slot)), level);
+        table = entry.address;
+        return entry.kind == models::EntryKind::Table;
+      });
 }
 
 std::string Storyteller::meaning(const WitnessStep& step, const Places& places) const {

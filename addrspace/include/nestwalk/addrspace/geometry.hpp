@@ -65,6 +65,10 @@ struct Geometry {
   constexpr u64 entries(unsigned level) const {
     return u64{1} << (level == root_level() ? root_index_bits : index_bits);
   }
+  /// Where the entry for an input address is, in its table of that level.
+  constexpr u64 slot(u64 table, u64 input, unsigned level) const {
+    return table + (input >> shift(level) & (entries(level) - 1)) * sizeof(u64);
+  }
   constexpr u64 root_bytes() const { return u64{8} << root_index_bits; }
   /// The root is aligned to its own size; a root below one frame still takes a frame.
   constexpr unsigned root_order() const {
@@ -88,5 +92,14 @@ struct Geometry {
 
   friend constexpr bool operator==(const Geometry&, const Geometry&) = default;
 };
+
+/// From a root to the entry that translates an input address. `follow(slot, level, table)` says
+/// whether the entry there leads to another table, and to which; else it is the last one.
+template <class Follow>
+constexpr void descend(const Geometry& shape, u64 root, u64 input, Follow&& follow) {
+  u64 table = root;
+  unsigned level = shape.root_level();
+  while (follow(shape.slot(table, input, level), level, table) && level != 0) --level;
+}
 
 }  // namespace nestwalk::addrspace

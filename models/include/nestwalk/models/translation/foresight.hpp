@@ -39,7 +39,7 @@ class LeafTables {
   u64 slot(u64 input, const Geometry& shape) const {
     const u64 part = input >> shape.shift(1);
     const Known& known = known_[part % kKnown];
-    return known.part == part ? slot_of(known.table, shape, input, 0) : 0;
+    return known.part == part ? shape.slot(known.table, input, 0) : 0;
   }
 
  private:

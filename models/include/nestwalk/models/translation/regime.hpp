@@ -24,12 +24,6 @@ struct Stage {
   bool on() const { return format != nullptr; }
 };
 
-/// The host address of the entry for an input address, in its table of that level.
-constexpr u64 slot_of(u64 table, const Geometry& shape, u64 input, unsigned level) {
-  const unsigned bits = level == shape.root_level() ? shape.root_index_bits : shape.index_bits;
-  return table + (input >> shape.shift(level) & addrspace::low_mask(bits)) * sizeof(u64);
-}
-
 /// Who may do what beyond the entries' own words: control registers. Software may change them
 /// without a fence, so they are part of a cached translation's tags.
 struct PrivilegeRules {
