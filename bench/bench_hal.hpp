@@ -39,11 +39,11 @@ class BenchHal : public HalBase<BenchHal<Extension, kZeroed>> {
   BenchHal(const BenchHal&) = delete;
   BenchHal& operator=(const BenchHal&) = delete;
 
-  Result<Hpa> alloc_frame() {
+  Result<Hpa> alloc_frame(FrameUse = {}) {
     if (next_ == frames_) return Error::NoMemory;
     return Hpa(kBase + next_++ * kFrameBytes);
   }
-  Result<Hpa> alloc_run(unsigned order) {
+  Result<Hpa> alloc_run(unsigned order, FrameUse) {
     const u64 first = (next_ + (u64{1} << order) - 1) >> order << order;
     if (first + (u64{1} << order) > frames_) return Error::NoMemory;
     next_ = first + (u64{1} << order);

@@ -18,7 +18,7 @@ class FirstFit : public HalBase<FirstFit> {
   explicit FirstFit(u8 (&memory)[kFrames * kFrameBytes])
       : start_(reinterpret_cast<u64>(memory)), machine_(this_machine()) {}
 
-  Result<Hpa> alloc_run(unsigned order) {
+  Result<Hpa> alloc_run(unsigned order, FrameUse) {
     const u64 count = u64{1} << order;
     if (in_use + count > most) return Error::NoMemory;
     for (u64 first = 0; first + count <= kFrames; first += count) {

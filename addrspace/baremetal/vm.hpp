@@ -16,7 +16,7 @@ class GuestFrames : public HalBase<GuestFrames<Space>, Gpa> {
  public:
   GuestFrames(Space& space, Gpa first) : space_(space), next_(first) {}
 
-  Result<Gpa> alloc_run(unsigned order) {
+  Result<Gpa> alloc_run(unsigned order, FrameUse) {
     if (order != 0 || count_ == kMost) return Error::NoMemory;
     const Result<Window> window = space_.open_window(next_, kWrite);
     if (!window) return window.error();

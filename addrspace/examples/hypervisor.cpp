@@ -16,7 +16,7 @@ using namespace nestwalk::addrspace;
 alignas(4 * kFrameBytes) static u8 pool[64 * kFrameBytes];
 
 struct PoolHal : HalBase<PoolHal> {
-  Result<Hpa> alloc_run(unsigned order) {
+  Result<Hpa> alloc_run(unsigned order, FrameUse) {
     const u64 size = kFrameBytes << order;
     const u64 start = (next.value() + size - 1) & ~(size - 1);  // aligned to its own size
     if (start + size > pool_start().value() + sizeof(pool)) return Error::NoMemory;

@@ -24,7 +24,7 @@ class ArenaHal : public HalBase<ArenaHal<Input, PhysicalAddress>, PhysicalAddres
   explicit ArenaHal(u64 frames, Capabilities machine = full_machine())
       : machine_(machine), arena_(frames, kBase) {}
 
-  Result<Physical> alloc_run(unsigned order) {
+  Result<Physical> alloc_run(unsigned order, FrameUse = {}) {
     ++allocations;
     if (allocations_left == 0) return Error::NoMemory;
     const Result<u64> start = arena_.alloc(order);

@@ -55,7 +55,7 @@ class AreaSetTest : public ::testing::Test {
 /// Its frames begin where no frame can.
 struct CrookedHal : ArenaHal<> {
   using ArenaHal<>::ArenaHal;
-  Result<Hpa> alloc_frame() { return *ArenaHal<>::alloc_frame() + kOff; }
+  Result<Hpa> alloc_frame(FrameUse) { return *ArenaHal<>::alloc_frame() + kOff; }
   void free_frame(Hpa frame) { ArenaHal<>::free_frame(frame - kOff); }
   static constexpr u64 kOff = 0x100;
 };

@@ -36,7 +36,7 @@ constexpr u64 kLinearTo = 8 * kGiB;
 class SlowHal : public HalBase<SlowHal> {
  public:
   SlowHal() : hal_(1u << 16) { hal_.keep_invalidations = false; }
-  Result<Hpa> alloc_run(unsigned order) { return hal_.alloc_run(order); }
+  Result<Hpa> alloc_run(unsigned order, FrameUse) { return hal_.alloc_run(order); }
   void free_run(Hpa start, unsigned order) { hal_.free_run(start, order); }
   Hva phys_to_virt(Hpa at) const { return hal_.phys_to_virt(at); }
   Hpa virt_to_phys(Hva at) const { return hal_.virt_to_phys(at); }

@@ -26,6 +26,7 @@ struct Event {
   u64 before = 0;                                   ///< a store: the entry that it replaced
   u64 after = 0;                                    ///< a store: the new entry
   u64 order = 0;                                    ///< Alloc and Free: log2 of the frames
+  FrameUse use{};                                   ///< Alloc: what for
   const Invalidation<Gpa>* invalidation = nullptr;  ///< only while the observer runs
 };
 
@@ -34,11 +35,11 @@ class ObservingHal : public ArenaHal<> {
   explicit ObservingHal(u64 frames = u64{1} << 15, Capabilities machine = full_machine())
       : ArenaHal<>(frames, machine) {}
 
-  Result<Hpa> alloc_frame() { return alloc_run(0); }
+  Result<Hpa> alloc_frame(FrameUse use = {}) { return alloc_run(0, use); }
   void free_frame(Hpa frame) { free_run(frame, 0); }
-  Result<Hpa> alloc_run(unsigned order) {
+  Result<Hpa> alloc_run(unsigned order, FrameUse use = {}) {
     const Result<Hpa> run = ArenaHal<>::alloc_run(order);
-    if (run) tell({.kind = Event::Kind::Alloc, .at = *run, .order = order});
+    if (run) tell({.kind = Event::Kind::Alloc, .at = *run, .order = order, .use = use});
     return run;
   }
   /// Told before the frames are poisoned.

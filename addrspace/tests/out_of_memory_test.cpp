@@ -27,7 +27,7 @@ class WatchedHal : public HalBase<WatchedHal<F>> {
 
   explicit WatchedHal(u64 frames) : hal_(frames) {}
 
-  Result<Hpa> alloc_run(unsigned order) {
+  Result<Hpa> alloc_run(unsigned order, FrameUse) {
     ++allocations;
     const bool fails = fail_for_good ? allocations >= fail_at : allocations == fail_at;
     if (fails) return Error::NoMemory;

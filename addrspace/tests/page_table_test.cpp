@@ -156,8 +156,8 @@ TEST(PageTableRiscV, a_large_page_without_access_is_split_like_any_other) {
 /// further.
 struct DisplacingHal : ArenaHal<> {
   using ArenaHal<>::ArenaHal;
-  Result<Hpa> alloc_frame() { return alloc_run(0); }
-  Result<Hpa> alloc_run(unsigned order) {
+  Result<Hpa> alloc_frame(FrameUse use) { return alloc_run(0, use); }
+  Result<Hpa> alloc_run(unsigned order, FrameUse) {
     const Result<Hpa> run = ArenaHal<>::alloc_run(order);
     if (!run || order < least_order) return run;
     if (spared != 0) {

@@ -49,7 +49,7 @@ class GuestTables {
   class GuestHal : public addrspace::HalBase<GuestHal, Gpa> {
    public:
     explicit GuestHal(GuestTables& owner) : owner_(&owner) {}
-    Result<Gpa> alloc_run(unsigned) {  // single frames are all that 4 KiB tables need
+    Result<Gpa> alloc_run(unsigned, addrspace::FrameUse) {  // single frames: tables of 4 KiB
       const Gpa frame(kTables + hosts_.size() * kFrameBytes);
       hosts_.push_back(owner_->back(frame));
       return frame;

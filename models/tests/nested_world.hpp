@@ -23,7 +23,7 @@ class GuestHal : public addrspace::HalBase<GuestHal, Gpa> {
   GuestHal(HostMemory& memory, const addrspace::Capabilities& machine)
       : memory_(&memory), machine_(machine) {}
 
-  Result<Gpa> alloc_run(unsigned order) {
+  Result<Gpa> alloc_run(unsigned order, addrspace::FrameUse = {}) {
     const Result<Hpa> run = memory_->allocate(order);
     if (!run) return run.error();
     frames.push_back({Gpa(run->value()), order});

@@ -18,7 +18,7 @@ class ImageHal : public HalBase<ImageHal> {
   ImageHal(const MemoryMap& map, u64 first, const Capabilities& machine)
       : base_(map.image), next_(first), bytes_(map.image_bytes), machine_(machine) {}
 
-  Result<Hpa> alloc_run(unsigned order) {
+  Result<Hpa> alloc_run(unsigned order, FrameUse) {
     if (std::vector<Hpa>& free = free_[order]; !free.empty()) {
       const Hpa run = free.back();
       free.pop_back();

@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
-// expect: 'hal\.alloc_frame\(\)' (is|would be) invalid
+// expect: 'hal\.alloc_frame\(use\)' (is|would be) invalid
 
 // HalBase supplies this, and a Hal may replace it, but not do without: a Hal allocates single
 // frames.
@@ -12,7 +12,7 @@ using namespace nestwalk::addrspace;
 
 struct Lacking : SomeHal<Gpa, Hpa> {
 #ifdef MUST_FAIL
-  Result<Hpa> alloc_frame() = delete;
+  Result<Hpa> alloc_frame(FrameUse use) = delete;
 #endif
 };
 

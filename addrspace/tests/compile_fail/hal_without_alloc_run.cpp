@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
-// expect: 'hal\.alloc_run\(order\)' (is|would be) invalid
+// expect: 'hal\.alloc_run\(order, use\)' (is|would be) invalid
 
 // Every Hal says itself how to `alloc_run`: HalBase does not know.
 #include "nestwalk/addrspace/format/ept.hpp"
@@ -10,7 +10,7 @@ using namespace nestwalk::addrspace;
 
 struct SomeHal : HalBase<SomeHal> {
 #ifndef MUST_FAIL
-  Result<Hpa> alloc_run(unsigned order);
+  Result<Hpa> alloc_run(unsigned order, FrameUse use);
 #endif
   void free_run(Hpa start, unsigned order);
   Hva phys_to_virt(Hpa at) const;

@@ -9,7 +9,7 @@
 using namespace nestwalk::addrspace;
 
 struct SomeHal : HalBase<SomeHal> {
-  Result<Hpa> alloc_run(unsigned order);
+  Result<Hpa> alloc_run(unsigned order, FrameUse use);
 #ifndef MUST_FAIL
   void free_run(Hpa start, unsigned order);
 #endif

@@ -9,7 +9,7 @@
 using namespace nestwalk::addrspace;
 
 struct SomeHal : HalBase<SomeHal> {
-  Result<Hpa> alloc_run(unsigned order);
+  Result<Hpa> alloc_run(unsigned order, FrameUse use);
   void free_run(Hpa start, unsigned order);
   Hva phys_to_virt(Hpa at) const;
   Hpa virt_to_phys(Hva at) const;

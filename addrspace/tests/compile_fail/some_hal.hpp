@@ -10,7 +10,7 @@ namespace nestwalk::addrspace {
 
 template <class Input, class PhysicalAddress>
 struct SomeHal : HalBase<SomeHal<Input, PhysicalAddress>, PhysicalAddress> {
-  Result<PhysicalAddress> alloc_run(unsigned order);
+  Result<PhysicalAddress> alloc_run(unsigned order, FrameUse use);
   void free_run(PhysicalAddress start, unsigned order);
   Hva phys_to_virt(PhysicalAddress at) const;
   PhysicalAddress virt_to_phys(Hva at) const;

@@ -10,7 +10,7 @@
 namespace nestwalk::addrspace {
 
 struct OpaqueHal : HalBase<OpaqueHal> {
-  Result<Hpa> alloc_run(unsigned order);
+  Result<Hpa> alloc_run(unsigned order, FrameUse use);
   void free_run(Hpa start, unsigned order);
   Hva phys_to_virt(Hpa at) const;
   Hpa virt_to_phys(Hva at) const;
@@ -21,7 +21,7 @@ using Space = AddressSpace<Ept, OpaqueHal>;
 
 template <class T>
 Result<T> error_or_value(OpaqueHal& hal) {
-  const Result<Hpa> run = hal.alloc_run(0);
+  const Result<Hpa> run = hal.alloc_run(0, {});
   if (!run) return run.error();
   return T(run->value());
 }
@@ -32,12 +32,12 @@ template Result<u64> error_or_value(OpaqueHal&);
 template Result<Gpa> error_or_value(OpaqueHal&);
 
 Result<Hpa> another_error(OpaqueHal& hal) {
-  const Result<Hpa> run = hal.alloc_run(0);
+  const Result<Hpa> run = hal.alloc_run(0, {});
   if (run && !run->is_aligned(kFrameBytes)) return Error::UnusableFrame;
   return run;
 }
 Result<void> error_alone(OpaqueHal& hal) {
-  const Result<Hpa> run = hal.alloc_run(0);
+  const Result<Hpa> run = hal.alloc_run(0, {});
   if (!run) return run.error();
   return {};
 }

@@ -72,7 +72,7 @@ class KernelHal : public HalBase<KernelHal<Input, PhysicalAddress, kZeroed>, Phy
 
   KernelHal(const Capabilities& machine, FencePolicy policy) : machine_(machine), policy_(policy) {}
 
-  Result<Physical> alloc_run(unsigned order) {
+  Result<Physical> alloc_run(unsigned order, FrameUse) {
     const Result<u64> start = pool.alloc(order);
     if (!start) return start.error();
     if constexpr (kZeroed) this->zero(Physical(*start), kFrameBytes << order);

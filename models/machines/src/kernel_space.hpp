@@ -23,9 +23,9 @@ class GuestHal {
 
   explicit GuestHal(TableFrames& frames) : frames_(&frames) {}
 
-  Result<Gpa> alloc_frame() { return frames_->take(); }
+  Result<Gpa> alloc_frame(addrspace::FrameUse) { return frames_->take(); }
   void free_frame(Gpa frame) { frames_->give_back(frame); }
-  Result<Gpa> alloc_run(unsigned order) {
+  Result<Gpa> alloc_run(unsigned order, addrspace::FrameUse) {
     if (order != 0) return addrspace::Error::UnsupportedFeature;
     return frames_->take();
   }

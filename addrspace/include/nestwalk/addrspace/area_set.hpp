@@ -345,7 +345,7 @@ class AreaSet {
     if (was_full) move_slab_after(slab, nullptr);
   }
   Result<void> add_slab() {
-    const auto frame = hal_->alloc_frame();
+    const auto frame = hal_->alloc_frame(FrameUse{});
     if (!frame) return frame.error();
     if (!frame->is_aligned(kFrameBytes)) {
       hal_->free_frame(*frame);

@@ -57,12 +57,12 @@ class DeferredHal {
     if (break_before_make_ && change.changes().any_of(kBreaks)) flush();
   }
 
-  Result<Physical> alloc_frame() { return alloc_run(0); }
-  Result<Physical> alloc_run(unsigned order) {
-    const Result<Physical> run = inner_->alloc_run(order);
+  Result<Physical> alloc_frame(FrameUse use) { return alloc_run(0, use); }
+  Result<Physical> alloc_run(unsigned order, FrameUse use) {
+    const Result<Physical> run = inner_->alloc_run(order, use);
     if (run || waiting_ == 0) return run;
     flush();
-    return inner_->alloc_run(order);
+    return inner_->alloc_run(order, use);
   }
   void free_frame(Physical frame) { free_run(frame, 0); }
   void free_run(Physical start, unsigned order) {

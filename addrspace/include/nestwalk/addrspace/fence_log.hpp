@@ -96,10 +96,10 @@ class RecordedHal : public Base {
   explicit RecordedHal(Log& log, Arguments&&... arguments)
       : Base(static_cast<Arguments&&>(arguments)...), log_(&log) {}
 
-  Result<Hpa> alloc_frame() { return alloc_run(0); }
+  Result<Hpa> alloc_frame(FrameUse use) { return alloc_run(0, use); }
   void free_frame(Hpa frame) { free_run(frame, 0); }
-  Result<Hpa> alloc_run(unsigned order) {
-    const Result<Hpa> run = Base::alloc_run(order);
+  Result<Hpa> alloc_run(unsigned order, FrameUse use) {
+    const Result<Hpa> run = Base::alloc_run(order, use);
     if (run) log_->alloc(*run, kFrameBytes << order);
     return run;
   }

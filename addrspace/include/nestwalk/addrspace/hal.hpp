@@ -7,7 +7,8 @@
 // have in common; a minimal Hal adds six functions:
 //
 //   struct MyHal : HalBase<MyHal> {
-//     Result<Hpa> alloc_run(unsigned order);              // 2^order frames, aligned to their size
+//     Result<Hpa> alloc_run(unsigned order, FrameUse);    // 2^order frames, aligned to their size,
+//                                                         // and what they are for: frame_use.hpp
 //     void free_run(Hpa start, unsigned order);
 //     Hva phys_to_virt(Hpa) const;
 //     Hpa virt_to_phys(Hva) const;
@@ -20,25 +21,26 @@
 
 #include "nestwalk/addrspace/capabilities.hpp"
 #include "nestwalk/addrspace/format/format.hpp"
+#include "nestwalk/addrspace/frame_use.hpp"
 #include "nestwalk/addrspace/invalidation.hpp"
 
 namespace nestwalk::addrspace {
 
 template <class H>
 concept Hal = requires(H& hal, const H& const_hal, typename H::Physical physical, Hva virt,
-                       unsigned order, u64 entry, u64 bytes) {
+                       unsigned order, FrameUse use, u64 entry, u64 bytes) {
   /// The space of frames: Hpa for a hypervisor, Gpa for a guest's own tables.
   typename H::Physical;
 
-  // The original engine's four operations.
-  { hal.alloc_frame() } -> std::same_as<Result<typename H::Physical>>;
+  // The original engine's four operations; what a frame is for is new.
+  { hal.alloc_frame(use) } -> std::same_as<Result<typename H::Physical>>;
   { hal.free_frame(physical) } -> std::same_as<void>;
   { const_hal.phys_to_virt(physical) } -> std::same_as<Hva>;
   { const_hal.virt_to_phys(virt) } -> std::same_as<typename H::Physical>;
 
   /// 2^order frames, aligned to their own size: wide roots, large granules, huge pages. The
   /// engine may give a run back in naturally aligned parts (a huge page that was split).
-  { hal.alloc_run(order) } -> std::same_as<Result<typename H::Physical>>;
+  { hal.alloc_run(order, use) } -> std::same_as<Result<typename H::Physical>>;
   { hal.free_run(physical, order) } -> std::same_as<void>;
   /// True where fresh frames hold zeros already, for guests without caches, too; else the engine
   /// zeroes them, and publishes those that guests will see.
@@ -85,7 +87,7 @@ class HalBase {
   using Physical = PhysicalAddress;
   static constexpr bool kFramesComeZeroed = false;
 
-  Result<Physical> alloc_frame() { return self().alloc_run(0); }
+  Result<Physical> alloc_frame(FrameUse use = {}) { return self().alloc_run(0, use); }
   void free_frame(Physical frame) { self().free_run(frame, 0); }
 
   void zero(Physical start, u64 bytes) { __builtin_memset(pointer<void>(start), 0, bytes); }

@@ -51,9 +51,10 @@ class PageTable {
     if (id >> format.id_bits() != 0) return Error::OutOfRange;
     geometry.leaf_levels = splittable(geometry.leaf_levels & machine.leaf_levels);
     if (machine.physical_bits < geometry.output_bits) geometry.output_bits = machine.physical_bits;
-    const Result<Output> root = alloc_zeroed(hal, geometry, geometry.root_order());
+    const Result<Output> root = alloc_zeroed(hal, geometry, geometry.root_order(),
+                                             FrameUse::table(0, geometry.root_level()));
     if (!root) return root.error();
-    const Result<Output> shortcuts = alloc_zeroed(hal, geometry, 0);
+    const Result<Output> shortcuts = alloc_zeroed(hal, geometry, 0, {});
     if (!shortcuts) {
       hal.free_run(*root, geometry.root_order());
       return shortcuts.error();
@@ -252,8 +253,8 @@ class PageTable {
     const unsigned with_pages = leaf_levels | 1;
     return static_cast<u8>(with_pages & ~(with_pages + 1));
   }
-  static Result<Output> alloc_zeroed(H& hal, const Geometry& shape, unsigned order) {
-    const Result<Output> run = hal.alloc_run(order);
+  static Result<Output> alloc_zeroed(H& hal, const Geometry& shape, unsigned order, FrameUse use) {
+    const Result<Output> run = hal.alloc_run(order, use);
     if (!run) return run;
     if (!Entries::can_name(shape, *run, order)) {
       hal.free_run(*run, order);
@@ -291,7 +292,7 @@ class PageTable {
     if (!table) return false;
     const Position page = tables_.page_position(*table, wanted);
     if (page.entry != 0) return false;
-    const Result<Output> memory = tables_.new_leaf_memory(0);
+    const Result<Output> memory = tables_.new_leaf_memory(0, align_down(wanted, kPageBytes));
     if (!memory) return false;
     tables_.count_owned(kPageBytes);
     tables_.store(page.slot, bits | F::address_bits(*memory));
@@ -520,7 +521,7 @@ class PageTable {
     Path<F, H> path(tables_);
     const Result<Output> slot = path.extend(end, start, level);
     if (!slot) return slot.error();
-    const Result<Output> memory = tables_.new_leaf_memory(level);
+    const Result<Output> memory = tables_.new_leaf_memory(level, start);
     if (!memory) return memory.error();
     tables_.count_owned(Entries::size(level));
     tables_.store(*slot, encode(level) | F::address_bits(*memory) | F::kOwned);
@@ -544,7 +545,7 @@ class PageTable {
     for (u64 at = from; at < to; at += kPageBytes) {
       const Output slot = first + (at - from) / kPageBytes * sizeof(u64);
       if (tables_.load(slot) != 0) continue;
-      const Result<Output> memory = tables_.new_leaf_memory(0);
+      const Result<Output> memory = tables_.new_leaf_memory(0, at);
       if (!memory) return;
       tables_.count_owned(kPageBytes);
       put_page(slot, *memory, at | upper, bits, gather);

@@ -18,7 +18,7 @@ class PhysFrame {
 
   /// A frame with whatever it held before.
   static Result<PhysFrame> alloc(H& hal) {
-    const Result<Physical> frame = hal.alloc_frame();
+    const Result<Physical> frame = hal.alloc_frame(FrameUse{});
     if (!frame) return frame.error();
     return PhysFrame(hal, *frame);
   }

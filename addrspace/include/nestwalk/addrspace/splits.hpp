@@ -96,7 +96,7 @@ class Splits {
       if (entry == 0 || is_aligned(boundary, Entries::size(level))) return {};
       is_private = is_private || is_pending(slot);
       if (!F::is_table(entry, level)) {
-        const Result<Output> parts = make_parts(entry, level);
+        const Result<Output> parts = make_parts(entry, level, boundary);
         if (!parts) return parts.error();
         const u64 link = F::table(*parts);
         if (is_private) {
@@ -112,8 +112,8 @@ class Splits {
     }
   }
 
-  Result<Output> make_parts(u64 leaf, unsigned level) {
-    const Result<Output> table = tables_.new_table();
+  Result<Output> make_parts(u64 leaf, unsigned level, u64 offset) {
+    const Result<Output> table = tables_.new_table(level - 1, offset);
     if (!table) return table;
     const u64 count = u64{1} << F::kIndexBits;
     for (u64 n = 0; n < count; ++n) tables_.store(*table + n * sizeof(u64), part(leaf, level, n));

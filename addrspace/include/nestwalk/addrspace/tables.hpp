@@ -134,8 +134,10 @@ class Tables {
     }
   }
 
-  Result<Output> new_table() {
-    const Result<Output> table = alloc_page();
+  /// One of that level, to translate the offset.
+  Result<Output> new_table(unsigned level, u64 offset) {
+    const u64 start = align_down(offset, size(level + 1));
+    const Result<Output> table = alloc_page(FrameUse::table(start, level));
     if (!table) return table;
     if constexpr (!H::kFramesComeZeroed) hal_->zero(*table, kPageBytes);
     ++usage_.tables;
@@ -148,10 +150,12 @@ class Tables {
     usage_.table_bytes -= kPageBytes;
   }
 
-  /// Guest memory for a leaf at `level`, zeroed: a guest never sees what a frame held before.
+  /// Guest memory for the leaf at `level` that translates from `offset` on, zeroed: a guest never
+  /// sees what a frame held before.
   /// The caller counts it with `count_owned` when it is mapped: once for many pages in a loop.
-  [[gnu::always_inline]] Result<Output> new_leaf_memory(unsigned level) {
-    const Result<Output> memory = level == 0 ? alloc_page() : alloc(order(level));
+  [[gnu::always_inline]] Result<Output> new_leaf_memory(unsigned level, u64 offset) {
+    const FrameUse use = FrameUse::memory(offset, level);
+    const Result<Output> memory = level == 0 ? alloc_page(use) : alloc(order(level), use);
     if constexpr (!H::kFramesComeZeroed) {
       if (memory) {
         hal_->zero(*memory, size(level));
@@ -247,10 +251,13 @@ class Tables {
   static constexpr unsigned kPageOrder = F::kPageShift - kFrameShift;
 
   // Within the loops over pages. Single frames take the Hal's short way.
-  [[gnu::always_inline]] Result<Output> alloc_page() {
-    return usable(kPageOrder == 0 ? hal_->alloc_frame() : hal_->alloc_run(kPageOrder), kPageOrder);
+  [[gnu::always_inline]] Result<Output> alloc_page(FrameUse use) {
+    return usable(kPageOrder == 0 ? hal_->alloc_frame(use) : hal_->alloc_run(kPageOrder, use),
+                  kPageOrder);
   }
-  Result<Output> alloc(unsigned order) { return usable(hal_->alloc_run(order), order); }
+  Result<Output> alloc(unsigned order, FrameUse use) {
+    return usable(hal_->alloc_run(order, use), order);
+  }
   [[gnu::always_inline]] Result<Output> usable(Result<Output> run, unsigned order) {
     if (run && (run->value() & (unusable_ | unaligned_bits(order))) != 0) [[unlikely]] {
       return refuse(*run, order);

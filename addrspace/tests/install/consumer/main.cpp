@@ -19,7 +19,7 @@ using namespace nestwalk::addrspace;
 /// Frames from the heap, where physical addresses are virtual ones.
 class HeapHal : public HalBase<HeapHal> {
  public:
-  Result<Hpa> alloc_run(unsigned order) {
+  Result<Hpa> alloc_run(unsigned order, FrameUse) {
     const std::size_t bytes = std::size_t{kFrameBytes} << order;
     void* memory = std::aligned_alloc(bytes, bytes);
     if (memory == nullptr) return Error::NoMemory;

@@ -43,8 +43,8 @@ class OwnedSource {
     return level <= largest_level_;
   }
   template <class Entries>
-  Result<typename F::Output> take(Entries& tables, u64, unsigned level) const {
-    return tables.new_leaf_memory(level);
+  Result<typename F::Output> take(Entries& tables, u64 offset, unsigned level) const {
+    return tables.new_leaf_memory(level, offset);
   }
 
  private:
@@ -135,7 +135,7 @@ class Fill {
 
   // The table is linked when it is full, so that nobody sees half of it.
   Result<void> fill_new_table(Output slot, unsigned level, Span inside) {
-    const Result<Output> table = tables_.new_table();
+    const Result<Output> table = tables_.new_table(level - 1, inside.from);
     if (!table) return table.error();
     const Result<void> done = fill(*table, level - 1, inside, Table::New);
     if (!done) {

@@ -26,7 +26,7 @@ class Path {
     Output slot = end.slot;
     link_slot_ = slot;
     for (unsigned at = end.level; at > level; --at) {
-      const Result<Output> table = tables_.new_table();
+      const Result<Output> table = tables_.new_table(at - 1, offset);
       if (!table) return table;
       made_[count_++] = *table;
       if (at == end.level) {

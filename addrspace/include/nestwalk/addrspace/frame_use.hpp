@@ -1,0 +1,36 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What the engine wants a run of frames for. An allocator may pass over it; one that wants
+// neighbours of the input space to be neighbours in memory, too, needs it.
+#pragma once
+
+#include "nestwalk/addrspace/address.hpp"
+
+namespace nestwalk::addrspace {
+
+/// Two registers, by value.
+struct FrameUse {
+  enum class Kind : u8 {
+    Own,     ///< the engine's own notes: areas, shortcuts
+    Table,   ///< entries of `level`
+    Memory,  ///< behind one leaf of `level`: the guest's
+  };
+
+  /// The first address that it answers to, as far as the tables translate its bits: of nested tables
+  /// a guest-physical one, of a guest's own a virtual one.
+  u64 input = 0;
+  Kind kind = Kind::Own;
+  u8 level = 0;
+
+  static constexpr FrameUse table(u64 input, unsigned level) {
+    return {input, Kind::Table, static_cast<u8>(level)};
+  }
+  static constexpr FrameUse memory(u64 input, unsigned level) {
+    return {input, Kind::Memory, static_cast<u8>(level)};
+  }
+  friend constexpr bool operator==(const FrameUse&, const FrameUse&) = default;
+};
+static_assert(sizeof(FrameUse) == 2 * sizeof(u64));
+
+}  // namespace nestwalk::addrspace
