@@ -29,7 +29,8 @@ void expect_frames_asked_for_with_their_use(ObservingHal& observing, H& hal) {
     return uses;
   };
   observing.record();
-  auto space = *AddressSpace<Ept, H>::create(hal, *Ept::geometry(4), *GpaRange::make(Gpa(0), kTiB), 3);
+  auto space =
+      *AddressSpace<Ept, H>::create(hal, *Ept::geometry(4), *GpaRange::make(Gpa(0), kTiB), 3);
   EXPECT_EQ(asked(), (std::vector<Use>{Use::table(0, 3)}));
 
   ASSERT_TRUE(space.map_alloc(Gpa(kGiB), kMiB, kMemory, Backend::lazy()));

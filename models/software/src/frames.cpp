@@ -31,7 +31,8 @@ u64 permuted(u64 number, unsigned half_bits, const u64* keys) {
 
 }  // namespace
 
-GuestFrames::GuestFrames(const GuestShape& shape) : placement_(shape.placement) {
+GuestFrames::GuestFrames(const GuestShape& shape)
+    : placement_(shape.placement), policy_(shape.frames.make(*this)) {
   for (const MemoryRange& range : shape.memory) {
     ranges_.push_back({frames_, range.start});
     frames_ += range.bytes / kFrameBytes;
@@ -98,13 +99,7 @@ void GuestFrames::fragment(u32 percent, u64 seed) {
 
 void GuestFrames::free_block(u64 first, unsigned order) {
   const u64 count = u64{1} << order;
-  bool is_whole = true;
-  if (order == kLargeOrder) {
-    is_whole = is_region_free(first / kSmallPerLarge);
-  } else {
-    for (u64 n = first; n < first + count; ++n) is_whole = is_whole && is_free(n);
-  }
-  if (is_whole) return free_[order].push_back(first);
+  if (is_block_free(first, order)) return free_[order].push_back(first);
   if (order == 0) return;
   free_block(first + count / 2, order - 1);
   free_block(first, order - 1);
@@ -112,7 +107,7 @@ void GuestFrames::free_block(u64 first, unsigned order) {
 
 // Of a block that is too large, the upper half stays free, again and again (Linux: expand() in
 // mm/page_alloc.c).
-std::optional<Gpa> GuestFrames::take_block(unsigned order) {
+std::optional<u64> GuestFrames::take_block(unsigned order) {
   unsigned found = order;
   while (found <= kLargeOrder && free_[found].empty()) ++found;
   if (found > kLargeOrder) return std::nullopt;
@@ -122,7 +117,7 @@ std::optional<Gpa> GuestFrames::take_block(unsigned order) {
     --found;
     free_[found].push_back(first + (u64{1} << found));
   }
-  return frame(first);
+  return first;
 }
 
 Gpa GuestFrames::frame(u64 number) const {
@@ -138,14 +133,13 @@ u64 GuestFrames::number_of(Gpa frame) const {
 }
 
 void GuestFrames::give_back(Gpa start, u64 bytes) {
-  free_[bytes == kFrameBytes ? 0 : kLargeOrder].push_back(number_of(start));
+  policy_->free(number_of(start), bytes == kFrameBytes ? 0 : kLargeOrder);
 }
 
-Gpa GuestFrames::take_number(u64 number) {
+void GuestFrames::take_number(u64 number) {
   std::unique_ptr<u64[]>& chunk = taken_[number / kChunk];
   if (!chunk) chunk = std::make_unique<u64[]>(kChunk / 64);
   chunk[number % kChunk / 64] |= u64{1} << number % 64;
-  return frame(number);
 }
 
 bool GuestFrames::is_region_free(u64 region) const {
@@ -159,9 +153,37 @@ bool GuestFrames::is_region_free(u64 region) const {
                      [](u64 word) { return word == 0; });
 }
 
-std::optional<Gpa> GuestFrames::take() {
-  const std::optional<Gpa> block = take_block(0);
-  if (block || placement_ == Placement::Buddy) return block;
+bool GuestFrames::is_block_free(u64 first, unsigned order) const {
+  if (order == kLargeOrder) return is_region_free(first / kSmallPerLarge);
+  for (u64 n = first; n < first + (u64{1} << order); ++n) {
+    if (!is_free(n)) return false;
+  }
+  return true;
+}
+
+std::optional<Gpa> GuestFrames::take(Gva page, u64 space) {
+  const auto number = policy_->allocate({0, addrspace::FrameUse::memory(page.value(), 0), space});
+  return number ? std::optional(frame(*number)) : std::nullopt;
+}
+
+// Which one does not matter: neighbours of 2M are in no line of entries that a walk would share.
+std::optional<Gpa> GuestFrames::take_large() {
+  const auto number = policy_->allocate({kLargeOrder, addrspace::FrameUse::memory(0, 1)});
+  return number ? std::optional(frame(*number)) : std::nullopt;
+}
+
+addrspace::Result<u64> GuestFrames::allocate(unsigned order) {
+  std::optional<u64> block = take_block(order);
+  if (!block && placement_ != Placement::Buddy) {
+    block = order == kLargeOrder ? take_region() : take_small(order);
+  }
+  if (!block) return addrspace::Error::NoMemory;
+  return *block;
+}
+
+// The block around the next frame that is free. Where that is not whole, the frame itself is left
+// for those who want no more.
+std::optional<u64> GuestFrames::take_small(unsigned order) {
   const bool linear = placement_ == Placement::Linear;
   const u64 end = linear ? usable_ : u64{1} << 2 * half_bits_;
   while (next_ < end) {
@@ -169,14 +191,20 @@ std::optional<Gpa> GuestFrames::take() {
     const u64 n = linear ? at : permuted(at, half_bits_, keys_);
     if (n >= usable_) continue;
     const u64 number = usable(n);
-    if (is_free(number)) return take_number(number);
+    if (!is_free(number)) continue;
+    const u64 count = u64{1} << order;
+    const u64 first = addrspace::align_down(number, count);
+    if (is_block_free(first, order)) {
+      for (u64 each = first; each < first + count; ++each) take_number(each);
+      return first;
+    }
+    take_number(number);
+    free_[0].push_back(number);
   }
   return std::nullopt;
 }
 
-std::optional<Gpa> GuestFrames::take_large() {
-  const std::optional<Gpa> block = take_block(kLargeOrder);
-  if (block || placement_ == Placement::Buddy) return block;
+std::optional<u64> GuestFrames::take_region() {
   while (next_large_ > 0) {
     const u64 region = --next_large_;
     const auto reserved = reserved_beyond(region * kSmallPerLarge);
@@ -186,7 +214,7 @@ std::optional<Gpa> GuestFrames::take_large() {
     }
     if (!is_region_free(region)) continue;
     for (u64 n = 0; n < kSmallPerLarge; ++n) take_number(region * kSmallPerLarge + n);
-    return frame(region * kSmallPerLarge);
+    return region * kSmallPerLarge;
   }
   return std::nullopt;
 }

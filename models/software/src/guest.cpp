@@ -247,7 +247,7 @@ Guest::Choice Guest::choose_page(u32 core, Gva address, std::optional<Gpa> recor
     if (frame) page.bytes = kLargeBytes;
   }
   if (!frame) {
-    frame = frames_.take();
+    frame = frames_.take(address.aligned_down(kFrameBytes), half.number);
     half.in_small_pages.insert(region);
   }
   if (!frame) return NoFrame{};
@@ -313,7 +313,7 @@ void Guest::enter_space(u32 core, u64 key) {
     if (recording_.isa().has_halves && !upper_.space) {
       upper_.space = recording_.isa().upper_space(shape_.levels, tables_);
     }
-    ++counts_.spaces;
+    space->tables.number = ++counts_.spaces;
   }
   current(core) = space.get();
   space->entered = ++entries_;

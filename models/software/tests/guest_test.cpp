@@ -4,6 +4,7 @@
 // The guest's kernel: pages that it backs, address spaces that it makes.
 
 #include <set>
+#include <string>
 
 #include "world.hpp"
 
@@ -25,6 +26,15 @@ HypervisorShape policy(Backing backing = Backing::Lazy) {
   return shape;
 }
 GuestEvent switch_to(u64 key) { return {0, GuestSwitch{key}}; }
+
+/// Each order of free frames, under each policy that there is.
+const std::vector<std::pair<Placement, models::FramePolicyKind>> kPlacementsAndPolicies = [] {
+  std::vector<std::pair<Placement, models::FramePolicyKind>> all;
+  for (const Placement placement : {Placement::Linear, Placement::Random, Placement::Buddy}) {
+    for (const auto& row : models::FramePolicyKind::all()) all.emplace_back(placement, row);
+  }
+  return all;
+}();
 
 class EveryArchitecture : public testing::TestWithParam<Architecture> {};
 
@@ -57,6 +67,62 @@ TEST_P(EveryArchitecture, SpacesDoNotSeeEachOther) {
   EXPECT_EQ(world.counts().switches, 15u);
   EXPECT_EQ(world.guest->counts().spaces, 6u);  // and the one at the start
   EXPECT_EQ(world.counts().guest_faults, 5u);
+}
+
+// Four processes touch eight neighbours each, a page each in turns. Frames in order: process 1 has
+// every fourth, so two in each 32 KiB, and of these a line of second-stage entries has eight times
+// 4 KiB: four lines. With a reservation its eight lie side by side: one line. Of the other 24 pages
+// and of its own, 28 found their frame reserved by the first of eight.
+TEST_P(EveryArchitecture, NeighboursShareALineOfTheSecondStageIfTheirFramesAreReserved) {
+  constexpr u64 kLine = 8 * kFrameBytes;  // that 64 bytes of entries translate
+  for (const char* const frames : {"next", "reservation"}) {
+    const bool reserves = frames == std::string("reservation");
+    for (const Placement placement : {Placement::Linear, Placement::Buddy}) {
+      GuestShape shape = guest();
+      shape.placement = placement;
+      shape.frames = models::FramePolicyKind::called(frames);
+      World world(shape, policy(), GetParam());
+      for (u64 page = 0; page < 8; ++page) {
+        for (u64 key = 1; key <= 4; ++key) {
+          world.streams[0].add(switch_to(key));
+          world.streams[0].read(kBase + page * kFrameBytes);
+        }
+      }
+      world.streams[0].add(switch_to(1));
+      world.streams[0].read(kBase);
+      world.run();
+      std::set<u64> lines;
+      for (u64 page = 0; page < 8; ++page) {
+        lines.insert(world.guest->where(0, Gva(kBase + page * kFrameBytes))->value() / kLine);
+      }
+      EXPECT_EQ(lines.size(), reserves ? 1u : 4u);
+      EXPECT_EQ(world.guest->counts().frames.used, reserves ? 28u : 0u);
+      EXPECT_EQ(world.guest->reserved_frames(), 0u);
+    }
+  }
+}
+
+// Of 4 MiB, 1024 frames are 128 groups of eight. 200 processes touch a page each: the 129th finds
+// nothing but reserved frames, 128 times seven, and all of these are given back.
+TEST_P(EveryArchitecture, WhatIsReservedIsGivenBackWhenNothingElseIsFree) {
+  for (const Placement placement : {Placement::Linear, Placement::Random, Placement::Buddy}) {
+    GuestShape shape = guest();
+    shape.memory = {{0, u64{4} << 20}};
+    shape.placement = placement;
+    shape.frames = models::FramePolicyKind::called("reservation");
+    World world(shape, policy(), GetParam());
+    u64 key = 0;
+    const auto touch = [&] {
+      world.streams[0].add(switch_to(++key));
+      world.streams[0].read(kBase);
+    };
+    while (key < 200) touch();
+    world.run();
+    EXPECT_EQ(world.counts().guest_faults, 200u);
+    EXPECT_EQ(world.guest->counts().frames.given_back, 128u * 7);
+    EXPECT_EQ(world.guest->reserved_frames(), 0u);
+    EXPECT_EQ(world.guest->counts().ended_spaces, 0u);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, EveryArchitecture,
@@ -254,12 +320,13 @@ TEST(UpperHalf, AnAddressInNoHalfIsNoWalk) {
 // PCIDs have 12 bits: 4095 of them, and 0 is not used.
 // 2 MiB are 512 frames, and each of 600 processes takes one. The 513th finds none: the process at
 // the start, which ran longest ago, had none to give back, so the first one ends as well, and from
-// then on one for each of the 87 that come after it.
+// then on one for each of the 87 that come after it. Frames that are reserved keep nobody alive.
 TEST_P(EveryArchitecture, ProcessesThatRanLongestAgoEndWhenFramesRunOut) {
   GuestShape shape = guest();
   shape.memory = {{0, u64{2} << 20}};
-  for (const Placement placement : {Placement::Linear, Placement::Random, Placement::Buddy}) {
+  for (const auto& [placement, frames] : kPlacementsAndPolicies) {
     shape.placement = placement;
+    shape.frames = frames;
     World world(shape, policy(), GetParam());
     for (u64 key = 1; key <= 600; ++key) {
       world.streams[0].add(switch_to(key));
@@ -394,6 +461,32 @@ TEST(Buddies, LeaveNoLargePageWhereEachBlockIsBroken) {
   u64 large = 0;
   while (whole.take_large()) ++large;
   EXPECT_EQ(large, 32u);
+}
+
+// Under every policy each comes once, whatever it is for: pages of three spaces, beside each other
+// and far apart, the devices' two frames left out.
+TEST(Frames, ComeOnceEachUnderEveryPolicy) {
+  for (const auto& [placement, policy] : kPlacementsAndPolicies) {
+    GuestShape shape;
+    shape.memory = {{0, u64{2} << 20}, {u64{1} << 32, u64{4} << 20}};
+    shape.mmio = {{0x5000, 2 * kFrameBytes}};
+    shape.placement = placement;
+    shape.frames = policy;
+    GuestFrames frames(shape);
+    std::set<u64> seen;
+    for (u64 n = 0;; ++n) {
+      const u64 page = n % 3 == 0 ? n * kFrameBytes : n * 5 * kFrameBytes;
+      const std::optional<Gpa> frame = frames.take(Gva(page), n % 3);
+      if (!frame) break;
+      EXPECT_TRUE(seen.insert(frame->value()).second);
+    }
+    EXPECT_EQ(seen.size(), 3u * 512 - 2);
+    EXPECT_FALSE(seen.contains(0x5000) || seen.contains(0x6000));
+    EXPECT_EQ(frames.policy().reserved(), 0u);
+    for (const u64 frame : seen) frames.give_back(Gpa(frame), kFrameBytes);
+    for (u64 n = 0; n < seen.size(); ++n) EXPECT_TRUE(frames.take(Gva(n * kFrameBytes)));
+    EXPECT_FALSE(frames.take());
+  }
 }
 
 // The frames of a device are nobody's: 512 less two.

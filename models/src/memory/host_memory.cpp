@@ -20,18 +20,20 @@ HostMemory::HostMemory(u64 bytes, Hpa base)
         "host memory", "size and base in whole GiB", 0, bytes);
 }
 
-Result<Hpa> HostMemory::allocate(unsigned order) {
-  const Result<u64> first = frames_.allocate(order);
+Result<Hpa> HostMemory::allocate(const FrameRequest& wanted) {
+  const Result<u64> first = policy_->allocate(wanted);
   if (!first) return first.error();
   return base_ + (*first << kFrameShift);
 }
 
 void HostMemory::free(Hpa first, unsigned order) {
-  frames_.free((first - base_) >> kFrameShift, order);
+  policy_->free((first - base_) >> kFrameShift, order);
 }
 
 void HostMemory::take(Hpa first, unsigned order) {
-  frames_.take((first - base_) >> kFrameShift, order);
+  const u64 number = (first - base_) >> kFrameShift;
+  policy_->give_up(number, order);
+  frames_.take(number, order);
 }
 
 void HostMemory::read(Hpa from, u8* to, u64 bytes) const {

@@ -63,6 +63,7 @@ struct RunShape {
   software::VcpuShape vcpu;
   addrspace::u32 cores = 1;  ///< the machine may have more
   models::Cycle slice = 10'000'000;
+  models::FramePolicyKind frames{};  ///< of the host
   addrspace::u16 vmids = 1;
   addrspace::u64 host_bytes = 64 * addrspace::kGiB;
   addrspace::u64 limit = 0;
@@ -76,6 +77,8 @@ struct RunShape {
                           "cycles after which a vCPU gives up its core, if another waits for it"},
                       Row{"host.vmids", &RunShape::vmids, OrAuto{Number{2, 16383}},
                           "VMIDs, or VPIDs, that the host hands out; auto: one for each guest"},
+                      Row{"host.frames", &RunShape::frames, Registered{},
+                          "for which guest-physical page: the lowest, or as guest.frames has it"},
                       Row{"host.memory", &RunShape::host_bytes,
                           Size{addrspace::kGiB, addrspace::u64{1} << 45}, "of the host"},
                       Row{"run.limit", &RunShape::limit, Number{0, ~addrspace::u64{0}},

@@ -51,6 +51,16 @@ void read(const rule::OneOf<Value>& rule, const Json& from, const char*, Value& 
   }
 }
 
+constexpr Kind kind_of(const rule::Registered&) { return Kind::Choice; }
+template <class Value>
+Json json_of(const rule::Registered&, const Value& value) {
+  return value.name();
+}
+template <class Value>
+void read(const rule::Registered&, const Json& from, const char*, Value& value) {
+  value = Value::called(from.get<std::string>());
+}
+
 constexpr Kind kind_of(const rule::Ranges&) { return Kind::Ranges; }
 inline Json json_of(const rule::Ranges&, const Memory& value) { return sim::json_of(value); }
 inline void read(const rule::Ranges& rule, const Json& from, const char*, Memory& value) {
@@ -99,6 +109,9 @@ Parameter parameter_of(const rule::Row<Shape, Value, Rule>& row, const Shape& pl
   }
   if constexpr (requires { row.rule.words; }) {
     for (const auto& each : row.rule.words) made.choices.push_back(each.word);
+  }
+  if constexpr (std::is_base_of_v<rule::Registered, Rule>) {
+    for (const auto& each : Value::all()) made.choices.push_back(each.name);
   }
   if constexpr (requires { row.rule.least; }) {
     made.least = row.rule.least;

@@ -59,6 +59,7 @@ u16 asids_for_each(const RunShape& shape, u32 vcpus) {
 Simulation::Simulation(const RunShape& shape, const std::vector<GuestSource>& sources)
     : shape_(shape), platform_("platform", shape.machine, shape.host_bytes) {
   sc_core::sc_start(sc_core::SC_ZERO_TIME);  // elaborates
+  platform_.board().memory().choose_policy(shape.frames);
   cores_.emplace(platform_.board().cores(), shape.slice);
   vmids_.emplace(shape.vmids, platform_.board().cores());
   u32 vcpus = 0;
@@ -157,6 +158,7 @@ Measured Simulation::measured(const std::vector<const VirtualMachine*>& vms) {
     const addrspace::SpaceUsage usage = vm->host_space().usage();
     run.memory.tables.owned_bytes += usage.tables.owned_bytes;
     run.memory.tables.table_bytes += usage.tables.table_bytes;
+    run.reserved_frames += vm->reserved_frames();
     models::add(run.work, vm->work());
     if (vm->replayed() == nullptr) continue;
     if (!run.replayed) run.replayed.emplace();
@@ -173,8 +175,9 @@ Measurement::Snapshot Simulation::look() {
   for (const auto& vm : vms_) all.push_back(vm.get());
   Measurement::Snapshot now = {measured(all)};
   models::Board& board = platform_.board();
-  now[0].machine = {board.hierarchy().dram_counts(),
-                    board.memory().frames().peak() * addrspace::kFrameBytes};
+  const models::HostMemory& memory = board.memory();
+  now[0].machine = {board.hierarchy().dram_counts(), memory.policy().counts(),
+                    memory.frames().peak() * addrspace::kFrameBytes, memory.policy().reserved()};
   if (all.size() == 1) return now;
   for (const VirtualMachine* const vm : all) now.push_back(measured({vm}));
   return now;

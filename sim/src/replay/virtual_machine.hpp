@@ -50,6 +50,7 @@ class VirtualMachine final {
   software::Vcpu& vcpu(addrspace::u32 n) { return *vcpus_[n]; }
   const software::Vcpu& vcpu(addrspace::u32 n) const { return *vcpus_[n]; }
   const software::HostSpace& host_space() const { return *space_; }
+  addrspace::u64 reserved_frames() const { return guest_ ? guest_->reserved_frames() : 0; }
   const software::WorkCounts& work() const { return recording_.counts(); }
   bool has_left_out_fence() const { return recording_.has_left_out_fence(); }
   /// Null if no recorded tables are replayed.

@@ -101,6 +101,7 @@ class Rows {
              std::initializer_list<Part> parts);
   void exits();
   void operations();
+  void reservations(const std::string& whose, const models::FrameCounts& counts, u64 unused);
   void guest();
   void schedule();
   void fences();
@@ -349,6 +350,15 @@ void Rows::operations() {
   spent("operation.cycles", operations.cycles, "in operations: the sum of the next", kExitParts);
 }
 
+// What a policy of frames reserved.
+void Rows::reservations(const std::string& whose, const models::FrameCounts& counts, u64 unused) {
+  add(whose + ".reserved.used", counts.used, "frames",
+      "that were reserved when the page for which they were was touched");
+  add(whose + ".reserved.given_back", counts.given_back, "frames",
+      "that were reserved until somebody else needed them");
+  add(whose + ".reserved.unused", unused, "frames", "that are reserved at the end");
+}
+
 void Rows::guest() {
   const software::GuestCounts& guest = all_.guest;
   add("guest.faults", guest.faults, "faults", "of the guest's own first stage");
@@ -364,6 +374,7 @@ void Rows::guest() {
   add("guest.table_frames", guest.table_frames, "frames",
       "that the guest's kernel took for tables");
   add("guest.bytes_zeroed", guest.bytes_zeroed, "bytes", "by the guest's kernel");
+  reservations("guest", guest.frames, run_.reserved_frames);
   PartCycles both = guest.fault_cycles;
   models::add(both, guest.switch_cycles);
   spent("guest.cycles", both, "in the guest's kernel, of all vCPUs: the sum of the next",
@@ -415,8 +426,10 @@ void Rows::memory() {
   add("memory.backed", run_.memory.tables.owned_bytes, "bytes",
       "of the guest that have host frames");
   add("memory.tables", run_.memory.tables.table_bytes, "bytes", "of the hypervisor's page tables");
-  if (run_.machine)
+  if (run_.machine) {
     add("memory.peak", run_.machine->memory_peak, "bytes", "of the host, at most at a time");
+    reservations("host", run_.machine->frames, run_.machine->reserved_frames);
+  }
   const software::WorkCounts& work = run_.work;
   add("engine.entries_read", work.entries_read, "entries",
       "of tables that the engine read, for the hypervisor and for the guest");
@@ -455,19 +468,24 @@ void Rows::replayed(const software::ReplayCounts& counts) {
 void Measured::add(const Measured& later) {
   totals.add(later.totals);
   memory = later.memory;
+  reserved_frames = later.reserved_frames;
   models::add(work, later.work);
   if (later.replayed) models::add(replayed ? *replayed : replayed.emplace(), *later.replayed);
   if (!later.machine) return;
   if (!machine) machine.emplace();
   models::add(machine->dram, later.machine->dram);
+  models::add(machine->frames, later.machine->frames);
   machine->memory_peak = later.machine->memory_peak;
+  machine->reserved_frames = later.machine->reserved_frames;
 }
 
 void Measured::take_away(const Measured& before) {
   totals.take_away(before.totals);
   models::take_away(work, before.work);
   if (before.replayed) models::take_away(*replayed, *before.replayed);
-  if (before.machine) models::take_away(machine->dram, before.machine->dram);
+  if (!before.machine) return;
+  models::take_away(machine->dram, before.machine->dram);
+  models::take_away(machine->frames, before.machine->frames);
 }
 
 std::vector<Row> rows_of(const Measured& run) { return Rows(run).collect(); }

@@ -12,7 +12,9 @@ namespace nestwalk::sim {
 /// What belongs to no guest.
 struct MachineMeasured {
   models::DramCounts dram;
+  models::FrameCounts frames;
   addrspace::u64 memory_peak = 0;
+  addrspace::u64 reserved_frames = 0;
 };
 
 /// Of one guest, or of all together.
@@ -22,6 +24,7 @@ struct Measured {
   software::WorkCounts work;
   std::optional<software::ReplayCounts> replayed;  ///< where recorded tables are
   std::optional<MachineMeasured> machine;          ///< of all together
+  addrspace::u64 reserved_frames = 0;              ///< of guest-physical memory
 
   /// Another time of the same run; a later one, for what is not counted but is as it is.
   void add(const Measured& later);

@@ -41,11 +41,11 @@ TEST(Parameters, EveryMemberHasARowOrIsNotTheUsers) {
   expect_rows(vcpu, {&window});
 
   const software::GuestShape guest;
-  const auto& [tables, placement, fragmentation, guest_large, guest_levels, memory, seed, mmio,
-               devices] = guest;
+  const auto& [tables, placement, frames, fragmentation, guest_large, guest_levels, memory, seed,
+               mmio, devices] = guest;
   expect_rows(guest,
-              {&tables, &placement, &fragmentation, &guest_large, &guest_levels, &memory, &seed,
-               &mmio, &devices},
+              {&tables, &placement, &frames, &fragmentation, &guest_large, &guest_levels, &memory,
+               &seed, &mmio, &devices},
               {&devices});  // the trace's
 
   const software::HypervisorShape hypervisor;
@@ -64,9 +64,12 @@ TEST(Parameters, EveryMemberHasARowOrIsNotTheUsers) {
   expect_rows(part, {&warmup, &from, &to, &phases});
 
   const RunShape run;
-  const auto& [machine, vms, run_vcpu, cores, slice, vmids, bytes, limit, run_part] = run;
-  expect_rows(run, {&machine, &vms, &run_vcpu, &cores, &slice, &vmids, &bytes, &limit, &run_part},
-              {&machine, &vms, &run_vcpu, &run_part});
+  const auto& [machine, vms, run_vcpu, cores, slice, host_frames, vmids, bytes, limit, run_part] =
+      run;
+  expect_rows(
+      run,
+      {&machine, &vms, &run_vcpu, &cores, &slice, &host_frames, &vmids, &bytes, &limit, &run_part},
+      {&machine, &vms, &run_vcpu, &run_part});
 }
 
 // The parts of machines: what has no row here is a part of its own, or read beside the rows.

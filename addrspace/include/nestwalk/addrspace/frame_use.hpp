@@ -17,8 +17,8 @@ struct FrameUse {
     Memory,  ///< behind one leaf of `level`: the guest's
   };
 
-  /// The first address that it answers to, as far as the tables translate its bits: of nested tables
-  /// a guest-physical one, of a guest's own a virtual one.
+  /// The first address that it answers to, as far as the tables translate its bits: of nested
+  /// tables a guest-physical one, of a guest's own a virtual one.
   u64 input = 0;
   Kind kind = Kind::Own;
   u8 level = 0;

@@ -7,12 +7,12 @@
 
 #include <array>
 
+#include "nestwalk/models/memory/frame_policy.hpp"
 #include "nestwalk/models/memory/mapping.hpp"
 
 namespace nestwalk::models {
 
 using addrspace::Error;
-using addrspace::Result;
 
 /// A set of numbers with a quick "smallest": bitmaps of bitmaps.
 class NumberSet {
@@ -33,18 +33,18 @@ class NumberSet {
   u64 count_ = 0;
 };
 
-class FrameAllocator {
+class FrameAllocator final : public FreeFrames {
  public:
   static constexpr unsigned kMaxOrder = 18;  // 1 GiB
 
   explicit FrameAllocator(u64 frames);
 
   /// 2^order frames, aligned to their size; their number, or NoMemory.
-  Result<u64> allocate(unsigned order);
+  Result<u64> allocate(unsigned order) override;
   /// These, which are free.
   void take(u64 first, unsigned order);
   /// Takes a run back, or a naturally aligned part of one.
-  void free(u64 first, unsigned order);
+  void free(u64 first, unsigned order) override;
 
   u64 frames() const { return frames_; }
   u64 frames_in_use() const { return in_use_; }

@@ -32,15 +32,25 @@ class HostMemory {
   /// `bytes` from `base`, both multiples of 1 GiB: so runs are aligned as their addresses are.
   explicit HostMemory(u64 bytes, Hpa base = Hpa(u64{1} << 32));
 
+  HostMemory(const HostMemory&) = delete;
+  HostMemory& operator=(const HostMemory&) = delete;
+
   Hpa base() const { return base_; }
   u64 bytes() const { return bytes_; }
   bool contains(Hpa at, u64 size) const { return size <= bytes_ && at - base_ <= bytes_ - size; }
   FrameAllocator& frames() { return frames_; }
   const FrameAllocator& frames() const { return frames_; }
 
-  Result<Hpa> allocate(unsigned order);
+  /// Who gets which frames; before anybody has one.
+  void choose_policy(FramePolicyKind kind) { policy_ = kind.make(frames_); }
+  const FramePolicy& policy() const { return *policy_; }
+  /// The number of another address space that asks for frames.
+  u64 new_space() { return spaces_++; }
+
+  Result<Hpa> allocate(const FrameRequest& wanted);
+  Result<Hpa> allocate(unsigned order) { return allocate(FrameRequest{order}); }
   void free(Hpa first, unsigned order);
-  /// A run that is free.
+  /// A run of which nothing is in use.
   void take(Hpa first, unsigned order);
 
   /// An aligned 8-byte word of memory that exists.
@@ -99,6 +109,8 @@ class HostMemory {
   Mapping memory_;
   Mapping touched_;  ///< one bit per frame
   FrameAllocator frames_;
+  std::unique_ptr<FramePolicy> policy_ = FramePolicyKind().make(frames_);
+  u64 spaces_ = 0;
   u64 touched_count_ = 0;
 };
 

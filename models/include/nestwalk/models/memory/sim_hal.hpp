@@ -10,6 +10,7 @@
 
 namespace nestwalk::models {
 
+using addrspace::FrameUse;
 using addrspace::Gpa;
 using addrspace::Gva;
 
@@ -33,12 +34,12 @@ class SimHal {
   static constexpr bool kFramesComeZeroed = false;
 
   SimHal(HostMemory& memory, const addrspace::Capabilities& machine, Observer observer = {})
-      : memory_(&memory), machine_(machine), observer_(observer) {}
+      : memory_(&memory), space_(memory.new_space()), machine_(machine), observer_(observer) {}
 
-  Result<Hpa> alloc_frame() { return alloc_run(0); }
+  Result<Hpa> alloc_frame(FrameUse use = {}) { return alloc_run(0, use); }
   void free_frame(Hpa frame) { free_run(frame, 0); }
-  Result<Hpa> alloc_run(unsigned order) {
-    const Result<Hpa> run = memory_->allocate(order);
+  Result<Hpa> alloc_run(unsigned order, FrameUse use = {}) {
+    const Result<Hpa> run = memory_->allocate({order, use, space_});
     if (run) observer_.allocated(run->value(), order);
     return run;
   }
@@ -77,6 +78,7 @@ class SimHal {
 
  private:
   HostMemory* memory_;
+  u64 space_;
   addrspace::Capabilities machine_;
   mutable Observer observer_;
 };

@@ -15,16 +15,20 @@
 
 namespace nestwalk::software {
 
-class GuestFrames {
+class GuestFrames final : private models::FreeFrames {
  public:
   explicit GuestFrames(const GuestShape& shape);
+  GuestFrames(const GuestFrames&) = delete;
+  GuestFrames& operator=(const GuestFrames&) = delete;
 
-  /// A frame of 4 KiB; none when all are taken.
-  std::optional<Gpa> take();
+  /// A frame of 4 KiB; none when all are taken. `page` is the one that it is for, of an address
+  /// space.
+  std::optional<Gpa> take(Gva page = Gva(0), u64 space = 0);
   /// 2 MiB, aligned to that.
   std::optional<Gpa> take_large();
   /// One of either that was taken: of its size, it is the next that is.
   void give_back(Gpa start, u64 bytes);
+  const models::FramePolicy& policy() const { return *policy_; }
 
  private:
   static constexpr unsigned kLargeOrder = 9;
@@ -52,11 +56,16 @@ class GuestFrames {
   /// The n-th frame that is not reserved.
   u64 usable(u64 n) const;
   bool is_region_free(u64 region) const;
-  Gpa take_number(u64 number);
+  void take_number(u64 number);
   void reserve(const std::vector<MemoryRange>& devices);
   void fragment(u32 percent, u64 seed);
   void free_block(u64 first, unsigned order);
-  std::optional<Gpa> take_block(unsigned order);
+  std::optional<u64> take_block(unsigned order);
+  bool is_block_free(u64 first, unsigned order) const;
+  std::optional<u64> take_small(unsigned order);
+  std::optional<u64> take_region();
+  addrspace::Result<u64> allocate(unsigned order) override;
+  void free(u64 first, unsigned order) override { free_[order].push_back(first); }
 
   std::vector<Range> ranges_;
   u64 frames_ = 0;
@@ -72,6 +81,7 @@ class GuestFrames {
   std::array<std::vector<u64>, kLargeOrder + 1> free_;
   unsigned half_bits_ = 0;  ///< of the permutation's halves
   u64 keys_[4];
+  std::unique_ptr<models::FramePolicy> policy_;
 };
 
 }  // namespace nestwalk::software

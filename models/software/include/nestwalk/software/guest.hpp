@@ -32,7 +32,8 @@ struct GuestCounts {
   u64 ended_spaces = 0;  ///< of these, taken for ended
   u64 asid_rollovers = 0;
   u64 bytes_zeroed = 0;
-  PartCycles fault_cycles;  ///< of all vCPUs; exits on the way included
+  models::FrameCounts frames;  ///< of those that were reserved
+  PartCycles fault_cycles;     ///< of all vCPUs; exits on the way included
   PartCycles switch_cycles;
 };
 
@@ -76,13 +77,20 @@ class Guest final {
   /// How often a page came to lie elsewhere: what agreed before may not any more.
   u64 moves() const { return counts_.moved_pages; }
 
-  const GuestCounts& counts() const { return counts_; }
+  GuestCounts counts() const {
+    GuestCounts all = counts_;
+    all.frames = frames_.policy().counts();
+    return all;
+  }
+  /// Frames that are reserved now.
+  u64 reserved_frames() const { return frames_.policy().reserved(); }
   EntryCells entries() const;
 
  private:
   struct Tables {
     std::unique_ptr<GuestSpace> space;
     std::unordered_set<u64> in_small_pages;  ///< regions of 2M that have some
+    u64 number = 0;                          ///< names the address space
   };
   struct Space {
     Tables tables;

@@ -15,6 +15,7 @@
 #include "nestwalk/addrspace/fence.hpp"
 #include "nestwalk/models/base/parameter.hpp"
 #include "nestwalk/models/machine/machine_shape.hpp"
+#include "nestwalk/models/memory/frame_policy.hpp"
 
 namespace nestwalk::software {
 
@@ -76,6 +77,7 @@ inline std::vector<MemoryRange>::const_iterator first_beyond(const std::vector<M
 struct GuestShape {
   GuestTables tables = GuestTables::FirstTouch;
   Placement placement = Placement::Linear;
+  models::FramePolicyKind frames{};
   u32 fragmentation = 0;  ///< of 100
   bool large_pages = false;
   u8 levels = 4;
@@ -94,6 +96,9 @@ struct GuestShape {
         Row{"guest.placement", &GuestShape::placement, OneOf{kPlacements},
             "which free frame a first touch takes: the lowest, any, or one of the smallest free "
             "block"},
+        Row{"guest.frames", &GuestShape::frames, Registered{},
+            "for which page: the next by guest.placement, or one of eight that the first of eight "
+            "neighbours reserved for all of them"},
         Row{"guest.fragmentation", &GuestShape::fragmentation, Number{0, 100},
             "buddy: of 100 blocks of 2M, so many have a frame that is somebody else's"},
         Row{"guest.large_pages", &GuestShape::large_pages, Flag{},

@@ -1,0 +1,95 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Who gets which of the frames that are free. A policy is one file in frames/, and its line in the
+// list in frame_policy.cpp.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "nestwalk/addrspace/error.hpp"
+#include "nestwalk/addrspace/frame_use.hpp"
+
+namespace nestwalk::models {
+
+using addrspace::FrameUse;
+using addrspace::Result;
+using addrspace::u64;
+
+/// Frames by their numbers, and in which order they come.
+class FreeFrames {
+ public:
+  /// 2^order frames, aligned to their size: the next such run; or NoMemory.
+  virtual Result<u64> allocate(unsigned order) = 0;
+  /// Takes a run back, or a naturally aligned part of one.
+  virtual void free(u64 first, unsigned order) = 0;
+
+ protected:
+  FreeFrames() = default;
+  FreeFrames(const FreeFrames&) = default;
+  FreeFrames& operator=(const FreeFrames&) = default;
+  ~FreeFrames() = default;
+};
+
+/// 2^order frames.
+struct FrameRequest {
+  unsigned order = 0;
+  FrameUse use{};
+  u64 space = 0;  ///< the address space that `use.input` is in
+};
+
+/// Of frames that were reserved.
+struct FrameCounts {
+  u64 used = 0;        ///< whoever they were reserved for has taken them
+  u64 given_back = 0;  ///< nobody had when somebody else needed them
+};
+
+class FramePolicy {
+ public:
+  virtual ~FramePolicy() = default;
+  FramePolicy(const FramePolicy&) = delete;
+  FramePolicy& operator=(const FramePolicy&) = delete;
+
+  virtual Result<u64> allocate(const FrameRequest& wanted) = 0;
+  /// What came from here.
+  virtual void free(u64 first, unsigned order) = 0;
+  /// Somebody wants these frames and no others: of what is reserved among them, nothing is.
+  virtual void give_up(u64 /*first*/, unsigned /*order*/) {}
+
+  /// Frames that are neither free nor anybody's.
+  u64 reserved() const { return reserved_; }
+  const FrameCounts& counts() const { return counts_; }
+
+ protected:
+  explicit FramePolicy(FreeFrames& free) : free_(free) {}
+
+  FreeFrames& free_;
+  u64 reserved_ = 0;
+  FrameCounts counts_;
+};
+
+/// One of the policies that there are.
+class FramePolicyKind {
+ public:
+  struct Row {
+    const char* name;  ///< in configurations
+    std::unique_ptr<FramePolicy> (*make)(FreeFrames& free);
+  };
+  /// The one that reserves nothing, first.
+  static std::span<const Row> all();
+  /// The one of that name, which is there.
+  static FramePolicyKind called(std::string_view name);
+
+  FramePolicyKind() : row_(&all().front()) {}
+  constexpr explicit FramePolicyKind(const Row& row) : row_(&row) {}
+
+  const char* name() const { return row_->name; }
+  std::unique_ptr<FramePolicy> make(FreeFrames& free) const { return row_->make(free); }
+
+ private:
+  const Row* row_;
+};
+
+}  // namespace nestwalk::models

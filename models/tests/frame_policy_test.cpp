@@ -1,0 +1,165 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// Which frames go to whom, by hand; and the engine's second stage on them.
+#include "nestwalk/models/memory/frame_policy.hpp"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "full_machine.hpp"
+#include "nestwalk/addrspace/address_space.hpp"
+#include "nestwalk/addrspace/formats.hpp"
+#include "nestwalk/models/memory/sim_hal.hpp"
+
+namespace nestwalk::models {
+namespace {
+
+using addrspace::Access;
+using addrspace::Backend;
+using addrspace::GpaRange;
+
+constexpr u64 kPages = 8;  // that are reserved together
+
+FrameRequest page(u64 number, u64 space = 0) {
+  return {0, FrameUse::memory(number * kFrameBytes, 0), space};
+}
+
+class Reservation : public testing::Test {
+ protected:
+  u64 take(const FrameRequest& wanted) { return *policy_->allocate(wanted); }
+
+  FrameAllocator frames_{16};
+  std::unique_ptr<FramePolicy> policy_ = FramePolicyKind::called("reservation").make(frames_);
+};
+
+// Page 10 is the third of the second eight, so it has the third frame of the first eight that are
+// free; page 8 has the first one of them, whatever was taken meanwhile.
+TEST_F(Reservation, IsForTheNeighboursOfAPageInItsOwnAddressSpace) {
+  EXPECT_EQ(take(page(10)), 2u);
+  EXPECT_EQ(policy_->reserved(), 7u);
+  EXPECT_EQ(take(page(10, 1)), 8u + 2);
+  EXPECT_EQ(policy_->reserved(), 14u);
+  EXPECT_EQ(take(page(8)), 0u);
+  EXPECT_EQ(take(page(15, 1)), 8u + 7);
+  EXPECT_EQ(policy_->reserved(), 12u);
+  EXPECT_EQ(policy_->counts().used, 2u);
+}
+
+// Tables, notes and large pages have no neighbours that a line of entries would hold.
+TEST_F(Reservation, IsForPagesAlone) {
+  EXPECT_EQ(take({0, FrameUse::table(0, 0)}), 0u);
+  EXPECT_EQ(take({0, FrameUse{}}), 1u);
+  EXPECT_EQ(take({1, FrameUse::memory(0, 1)}), 2u);
+  EXPECT_EQ(policy_->reserved(), 0u);
+}
+
+// Two pages reserve all 16 frames. A large page that is not to be had is not worth that; a table
+// is: frames 0 and 8 stay in use, and 1 is the lowest of the 14 that go back.
+TEST_F(Reservation, EndsWhenNothingElseIsFree) {
+  take(page(0));
+  take(page(8));
+  EXPECT_FALSE(policy_->allocate({3, FrameUse::memory(0, 1)}).ok());
+  EXPECT_EQ(policy_->reserved(), 14u);
+  EXPECT_EQ(take({0, FrameUse::table(0, 0)}), 1u);
+  EXPECT_EQ(policy_->reserved(), 0u);
+  EXPECT_EQ(policy_->counts().given_back, 14u);
+  // The next of the eight has a frame like any other, the smallest free block.
+  EXPECT_EQ(take(page(1)), 9u);
+  for (const u64 frame : {0u, 1u, 8u, 9u}) policy_->free(frame, 0);
+  EXPECT_EQ(frames_.frames_in_use(), 0u);
+}
+
+// 9 of 16 frames are left, but no eight that are aligned.
+TEST_F(Reservation, IsNotWhereNoEightFramesLieTogether) {
+  frames_.take(0, 0);
+  frames_.take(8, 0);
+  EXPECT_EQ(take(page(0)), 1u);
+  EXPECT_EQ(policy_->reserved(), 0u);
+}
+
+TEST_F(Reservation, KeepsTheFrameOfAPageThatWentUntilTheLastOneGoes) {
+  EXPECT_EQ(take(page(3)), 3u);
+  EXPECT_EQ(take(page(4)), 4u);
+  policy_->free(3, 0);
+  EXPECT_EQ(policy_->reserved(), 7u);
+  EXPECT_EQ(take(page(3)), 3u);
+  policy_->free(3, 0);
+  policy_->free(4, 0);
+  EXPECT_EQ(policy_->reserved(), 0u);
+  EXPECT_EQ(frames_.frames_in_use(), 0u);
+}
+
+// Pages of 16 KiB: four frames each, and eight of them 32.
+TEST(Reservations, AreOfEightPagesWhateverTheirSize) {
+  FrameAllocator frames(64);
+  const std::unique_ptr<FramePolicy> policy = FramePolicyKind::called("reservation").make(frames);
+  const auto large = [](u64 number) {
+    return FrameRequest{2, FrameUse::memory(number * 4 * kFrameBytes, 0), 0};
+  };
+  EXPECT_EQ(*policy->allocate(large(8 + 1)), 4u);
+  EXPECT_EQ(*policy->allocate(large(8 + 7)), 28u);
+  EXPECT_EQ(*policy->allocate(large(0)), 32u);
+  EXPECT_EQ(policy->reserved(), 2u * 32 - 3 * 4);
+  policy->free(4, 2);
+  policy->free(28, 2);
+  EXPECT_EQ(frames.frames_in_use(), 32u);
+}
+
+// Who holds frames until a fence is complete names them: 4 and 5 are reserved, 3 is in use.
+TEST(Reservations, EndWhereFramesAreTakenByNumber) {
+  HostMemory memory(addrspace::kGiB);
+  memory.choose_policy(FramePolicyKind::called("reservation"));
+  const Hpa third = *memory.allocate(page(3));
+  EXPECT_EQ(third, memory.base() + 3 * kFrameBytes);
+  memory.take(memory.base() + 4 * kFrameBytes, 1);
+  EXPECT_EQ(memory.policy().reserved(), 0u);
+  EXPECT_EQ(memory.frames().frames_in_use(), 3u);
+  memory.free(memory.base() + 4 * kFrameBytes, 1);
+  memory.free(third, 0);
+  EXPECT_EQ(memory.frames().frames_in_use(), 0u);
+}
+
+// Two VMs fault in turns on 32 neighbours each, from the last one down. By the next free frame they
+// share each 32 KiB of the host; a reservation puts every eight of either side by side, in order.
+TEST(Reservations, AreKnownByWhatTheEngineSaysOfAFrame) {
+  using Space = addrspace::AddressSpace<addrspace::Ept, SimHal<>>;
+  constexpr Gpa kBase(addrspace::kGiB);
+  for (const char* const name : {"next", "reservation"}) {
+    HostMemory memory(addrspace::kGiB);
+    memory.choose_policy(FramePolicyKind::called(name));
+    const addrspace::Capabilities machine = addrspace::full_machine();
+    SimHal<> hals[] = {{memory, machine}, {memory, machine}};
+    std::vector<Space> spaces;
+    for (SimHal<>& hal : hals) {
+      spaces.push_back(*Space::create(hal, *addrspace::Ept::geometry(4),
+                                      *GpaRange::make(Gpa(0), 4 * addrspace::kGiB), 1));
+      ASSERT_TRUE(
+          spaces.back().map_alloc(kBase, 32 * kFrameBytes, {addrspace::kRwx}, Backend::lazy()));
+    }
+    for (u64 n = 32; n-- != 0;) {
+      for (Space& space : spaces) {
+        ASSERT_EQ(space.handle_fault(kBase + n * kFrameBytes, addrspace::kWrite),
+                  addrspace::FaultOutcome::Mapped);
+      }
+    }
+    const bool reserves = name == std::string("reservation");
+    for (const Space& space : spaces) {
+      for (u64 n = 0; n < 32; ++n) {
+        const Hpa frame = *space.translate(kBase + n * kFrameBytes);
+        const Hpa first = *space.translate(kBase + n / kPages * kPages * kFrameBytes);
+        EXPECT_EQ(frame == first + n % kPages * kFrameBytes, reserves || n % kPages == 0);
+        EXPECT_TRUE(!reserves || first.is_aligned(kPages * kFrameBytes));
+      }
+    }
+    EXPECT_EQ(memory.policy().counts().used, reserves ? 2u * (32 - 4) : 0u);
+    EXPECT_EQ(memory.policy().reserved(), 0u);
+    spaces.clear();
+    EXPECT_EQ(memory.frames().frames_in_use(), 0u);
+  }
+}
+
+}  // namespace
+}  // namespace nestwalk::models
