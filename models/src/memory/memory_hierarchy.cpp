@@ -58,8 +58,11 @@ bool MemoryHierarchy::miss(PathId path, u64 line, bool write, Actor& owner, u32 
   return fly(number);
 }
 
-// A miss in the first cache, while no other is under way. As long as nothing else is due in
-// between, nobody can see that it takes no MSHRs; if something is, it takes them all and waits.
+// A miss in the first cache, while no other is under way: what `arrive` does, without a flight.
+// With one process for both, accesses that miss the first cache took 24 % more instructions, and
+// walks 10 %: MSHRs taken and released, lines looked for again before they are filled. As long as
+// nothing else is due in between, nobody can see that it takes no MSHRs; if something is, it takes
+// them all and waits.
 bool MemoryHierarchy::descend(const Path& path, Flight& flight, u64 line) {
   Cycle due = wheel_.now();
   for (;;) {
