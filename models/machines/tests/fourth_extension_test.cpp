@@ -6,8 +6,8 @@
 #include <gmock/gmock.h>
 
 #include "nestwalk/checker/checker.hpp"
+#include "nestwalk/checker/fence_feed.hpp"
 #include "nestwalk/checker/log.hpp"
-#include "replay/fence_feed.hpp"
 #include "toy_extension.hpp"
 #include "world.hpp"
 
@@ -26,13 +26,8 @@ class FourthExtension : public testing::Test {
  protected:
   explicit FourthExtension(const addrspace::FencePolicy* policy = &addrspace::FencePolicy::Precise)
       : world(guest_shape(), hypervisor_shape(policy), toy_machine(2)) {
-    const addrspace::VmTag tag = world.space->tag();
-    checker::Vm vm;
-    vm.vmid = tag.vmid;
-    vm.root_register = tag.root_register;
-    vm.nested = world.space->stage();
-    feed.emplace(checker, world.machine, vm);
-    world.hypervisor->watch(&*feed);
+    feed.emplace(checker, world.machine, world.vm);
+    world.vm.watch(*feed);
     for (u32 vcpu = 0; vcpu < 2; ++vcpu) {
       for (u32 n = 0; n < 400; ++n) {
         const u64 page = (vcpu * 7 + n * 5) % 32;
@@ -47,7 +42,7 @@ class FourthExtension : public testing::Test {
 
   World world;
   checker::Checker checker;
-  std::optional<sim::FenceFeed> feed;
+  std::optional<checker::FenceFeed> feed;
 
  private:
   static GuestShape guest_shape() {
@@ -79,7 +74,7 @@ TEST_F(FourthExtension, RunsAGuestUnderTheChecker) {
   run();
   EXPECT_EQ(checker.errors(), 0u);
   EXPECT_EQ(checker.warnings(), 0u);
-  const FenceCounts& fences = world.hypervisor->fence_counts();
+  const FenceCounts& fences = world.vm.hypervisor().fence_counts();
   EXPECT_GE(fences.by_cause[static_cast<std::size_t>(HostOperation::Kind::Zap)], 8u);
   EXPECT_EQ(fences.interrupts, 0u);  // they broadcast
 }

@@ -116,7 +116,7 @@ TEST_P(AtOnce, ChangesNothing) {
       World at_once(guest(tables), policy, shape);
       std::vector<Deaf> listeners(cores);
       for (u32 n = 0; n < cores; ++n) {
-        usual.vcpus[n]->tell(listeners[n]);
+        usual.vm.vcpu(n).tell(listeners[n]);
         for (World* const world : {&usual, &at_once}) {
           std::mt19937_64 random(n + 10 * seed);
           fill(world->streams[n], tables, random);
@@ -125,17 +125,16 @@ TEST_P(AtOnce, ChangesNothing) {
       usual.run();
       at_once.run();
       for (u32 n = 0; n < cores; ++n) {
-        ASSERT_EQ(at_once.vcpus[n]->stopped(), std::nullopt);
+        ASSERT_EQ(at_once.vm.vcpu(n).stopped(), std::nullopt);
         EXPECT_EQ(at_once.counts(n).total(), usual.counts(n).total());
         EXPECT_EQ(at_once.counts(n).end, usual.counts(n).end);
         EXPECT_TRUE(same(at_once.counts(n), usual.counts(n)));
-        EXPECT_TRUE(same(at_once.vcpus[n]->mmu_totals(), usual.vcpus[n]->mmu_totals()));
-        EXPECT_TRUE(same(at_once.vcpus[n]->latencies(), usual.vcpus[n]->latencies()));
+        EXPECT_TRUE(same(at_once.vm.vcpu(n).mmu_totals(), usual.vm.vcpu(n).mmu_totals()));
+        EXPECT_TRUE(same(at_once.vm.vcpu(n).latencies(), usual.vm.vcpu(n).latencies()));
       }
       EXPECT_TRUE(
           same(at_once.machine.hierarchy().dram_counts(), usual.machine.hierarchy().dram_counts()));
-      EXPECT_EQ(at_once.recording.counts().entries_written,
-                usual.recording.counts().entries_written);
+      EXPECT_EQ(at_once.vm.work().entries_written, usual.vm.work().entries_written);
     }
   }
 }

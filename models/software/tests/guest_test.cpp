@@ -49,10 +49,10 @@ TEST_P(EveryArchitecture, PagesAreBackedWhenTheyAreTouched) {
   // The kernel touched each page, and each frame for a table, before anybody else: so there are as
   // many exits as pages, and none of them is the program's own.
   EXPECT_EQ(world.counts().exits, 0u);
-  const GuestCounts& counts = world.guest->counts();
-  EXPECT_EQ(world.hypervisor->counts().total(), 100 + counts.table_frames);
+  const GuestCounts& counts = world.vm.guest()->counts();
+  EXPECT_EQ(world.vm.hypervisor().counts().total(), 100 + counts.table_frames);
   EXPECT_EQ(counts.bytes_zeroed, (100 + counts.table_frames) * kFrameBytes);
-  EXPECT_EQ(world.space->usage().tables.owned_bytes, counts.bytes_zeroed);
+  EXPECT_EQ(world.vm.host_space().usage().tables.owned_bytes, counts.bytes_zeroed);
 }
 
 TEST_P(EveryArchitecture, SpacesDoNotSeeEachOther) {
@@ -65,7 +65,7 @@ TEST_P(EveryArchitecture, SpacesDoNotSeeEachOther) {
   }
   world.run();
   EXPECT_EQ(world.counts().switches, 15u);
-  EXPECT_EQ(world.guest->counts().spaces, 6u);  // and the one at the start
+  EXPECT_EQ(world.vm.guest()->counts().spaces, 6u);  // and the one at the start
   EXPECT_EQ(world.counts().guest_faults, 5u);
 }
 
@@ -143,9 +143,9 @@ TEST(GuestFault, CostsItsTrapItsZeroingAndItsEntry) {
   World once(guest(), policy(Backing::Eager));
   once.streams[0].read(kBase);
   once.run();
-  const WorkCounts work = since(once.recording.counts(), world.recording.counts());
+  const WorkCounts work = since(once.vm.work(), world.vm.work());
   EXPECT_EQ(work.entries_written, 1u);
-  const u64 second = world.vcpus[0]->latencies().sum() - once.vcpus[0]->latencies().sum();
+  const u64 second = world.vm.vcpu(0).latencies().sum() - once.vm.vcpu(0).latencies().sum();
   // No accessed flags are missing: the first fault's walk has set them in the tables.
   EXPECT_EQ(second, kTlb + 20 * kReference + kGuestFault + 4 * (kTlb + kWalk + kZero) +
                         World::cycles_of(work) + kTlb + 24 * kReference + kReference);
@@ -166,13 +166,13 @@ TEST_P(EveryArchitecture, FaultsWithoutAHypervisorCostTheirOneStage) {
   World once(guest(), native, GetParam());
   play(once, 1);
   ASSERT_EQ(world.counts().guest_faults, 2u);
-  const WorkCounts work = since(once.recording.counts(), world.recording.counts());
+  const WorkCounts work = since(once.vm.work(), world.vm.work());
   EXPECT_EQ(work.entries_written, 1u);
   EXPECT_EQ(work.runs_allocated, 0u);
   EXPECT_EQ(world.latencies() - once.latencies(), kTlb + 4 * kReference + kGuestFault + 4 * kZero +
                                                       World::cycles_of(work) + kTlb +
                                                       4 * kReference + kReference);
-  EXPECT_EQ(world.hypervisor->counts().total(), 0u);
+  EXPECT_EQ(world.vm.hypervisor().counts().total(), 0u);
   models::Mmu::Outcome outcome;
   struct Nobody final : models::Actor {
     void on_cycle(u32) override {}
@@ -190,8 +190,8 @@ TEST(GuestFault, OfALargePageTakes2M) {
   for (u64 page = 0; page < 512; ++page) world.streams[0].read(kBase + page * kFrameBytes);
   world.run();
   EXPECT_EQ(world.counts().guest_faults, 1u);
-  EXPECT_EQ(world.guest->counts().large_pages, 1u);
-  EXPECT_EQ(world.hypervisor->counts().total(), 512 + world.guest->counts().table_frames);
+  EXPECT_EQ(world.vm.guest()->counts().large_pages, 1u);
+  EXPECT_EQ(world.vm.hypervisor().counts().total(), 512 + world.vm.guest()->counts().table_frames);
 }
 
 TEST(GuestFault, FollowsTheTraceAndMovesWithIt) {
@@ -203,10 +203,10 @@ TEST(GuestFault, FollowsTheTraceAndMovesWithIt) {
   world.run();
   EXPECT_EQ(world.counts().total(), 4u);
   EXPECT_EQ(world.counts().guest_faults, 2u);
-  EXPECT_EQ(world.guest->counts().moved_pages, 1u);
-  EXPECT_TRUE(world.space->translate(Gpa(0x5000)).ok());
-  EXPECT_TRUE(world.space->translate(Gpa(0x9000)).ok());
-  EXPECT_FALSE(world.space->translate(Gpa(0x7000)).ok());
+  EXPECT_EQ(world.vm.guest()->counts().moved_pages, 1u);
+  EXPECT_TRUE(world.vm.host_space().translate(Gpa(0x5000)).ok());
+  EXPECT_TRUE(world.vm.host_space().translate(Gpa(0x9000)).ok());
+  EXPECT_FALSE(world.vm.host_space().translate(Gpa(0x7000)).ok());
   // The TLB has the new page: the fence reached the old one.
   models::Mmu::Outcome outcome;
   struct Nobody final : models::Actor {
@@ -214,7 +214,7 @@ TEST(GuestFault, FollowsTheTraceAndMovesWithIt) {
   } nobody;
   world.machine.core(0).mmu->translate({kBase + 8, AccessKind::Read, true}, nobody, 0, outcome);
   world.machine.wheel().run();
-  EXPECT_EQ(Hpa(outcome.host), *world.space->translate(Gpa(0x9008)));
+  EXPECT_EQ(Hpa(outcome.host), *world.vm.host_space().translate(Gpa(0x9008)));
 }
 
 TEST(GuestFault, EndsTheRunWhenTheGuestHasNoFrame) {
@@ -223,7 +223,7 @@ TEST(GuestFault, EndsTheRunWhenTheGuestHasNoFrame) {
   World world(shape, policy());
   for (u64 page = 0; page < 600; ++page) world.streams[0].read(kBase + page * kFrameBytes);
   world.run();
-  EXPECT_EQ(world.vcpus[0]->stopped(), "the guest is out of memory");
+  EXPECT_EQ(world.vm.vcpu(0).stopped(), "the guest is out of memory");
   EXPECT_EQ(world.counts().total(), 512u);
 }
 
@@ -267,7 +267,7 @@ TEST(UpperHalf, APageOfItMovesInEverySpace) {
     policy.backing = Backing::Eager;
     World world(shape, policy, Architecture::AArch64);
     DataPlaces data;
-    world.vcpus[0]->tell(data);
+    world.vm.vcpu(0).tell(data);
     ListStream& stream = world.streams[0];
     const u64 old = 0x10000, moved = 0x20000;
     stream.add({0, GuestSwitch{1}});
@@ -278,7 +278,7 @@ TEST(UpperHalf, APageOfItMovesInEverySpace) {
     stream.add({0, GuestSwitch{1}});
     stream.recorded(page, moved);
     world.run();
-    const auto host = [&](u64 at) { return world.space->translate(Gpa(at))->value(); };
+    const auto host = [&](u64 at) { return world.vm.host_space().translate(Gpa(at))->value(); };
     EXPECT_EQ(data.places, (std::vector{host(old), host(old), host(moved), host(moved)}));
   }
 }
@@ -299,9 +299,9 @@ TEST(UpperHalf, SmallPagesThatOneSpaceHasThereAreSmallInAll) {
   world.streams[0].add(switch_to(3));
   world.streams[0].read(kUpper + 9 * kFrameBytes);
   world.run();
-  EXPECT_EQ(world.vcpus[0]->stopped(), std::nullopt);
+  EXPECT_EQ(world.vm.vcpu(0).stopped(), std::nullopt);
   EXPECT_EQ(world.counts().total(), 5u);
-  EXPECT_EQ(world.guest->counts().large_pages, 3u);
+  EXPECT_EQ(world.vm.guest()->counts().large_pages, 3u);
 }
 
 TEST(UpperHalf, AnAddressInNoHalfIsNoWalk) {
@@ -339,10 +339,10 @@ TEST_P(EveryArchitecture, ProcessesThatRanLongestAgoEndWhenFramesRunOut) {
     world.streams[0].read(kBase);
     world.run();
     EXPECT_EQ(world.counts().total(), 602u);
-    EXPECT_EQ(world.guest->counts().ended_spaces, 1 + 88u + 1);
-    EXPECT_EQ(world.guest->counts().spaces, 1 + 600u + 1);
+    EXPECT_EQ(world.vm.guest()->counts().ended_spaces, 1 + 88u + 1);
+    EXPECT_EQ(world.vm.guest()->counts().spaces, 1 + 600u + 1);
     EXPECT_EQ(world.counts().guest_faults, 601u);
-    EXPECT_EQ(world.vcpus[0]->stopped(), std::nullopt);
+    EXPECT_EQ(world.vm.vcpu(0).stopped(), std::nullopt);
   }
 }
 
@@ -356,9 +356,9 @@ TEST_P(EveryArchitecture, ThereIsNoEndOfProcesses) {
   }
   world.run();
   EXPECT_EQ(world.counts().total(), 4000u);
-  EXPECT_EQ(world.guest->counts().spaces, 4001u);
-  EXPECT_GT(world.guest->counts().ended_spaces, 0u);
-  EXPECT_LE(world.guest->counts().table_frames, u64{16384});
+  EXPECT_EQ(world.vm.guest()->counts().spaces, 4001u);
+  EXPECT_GT(world.vm.guest()->counts().ended_spaces, 0u);
+  EXPECT_LE(world.vm.guest()->counts().table_frames, u64{16384});
 }
 
 TEST(Asids, StartAgainWhenNoneIsLeft) {
@@ -378,7 +378,7 @@ TEST(Asids, StartAgainWhenNoneIsLeft) {
   EXPECT_EQ(world.counts().total(), 2 * kSpaces);
   // The space at the start and 1 to 4094 take 1 to 4095. At 4095 they start again, and 4200 has
   // 106. In the second round 1 to 3989 take 107 to 4095; at 3990 they start again.
-  EXPECT_EQ(world.guest->counts().asid_rollovers, 2u);
+  EXPECT_EQ(world.vm.guest()->counts().asid_rollovers, 2u);
 }
 
 TEST(Frames, ComeOnceEachInAnyOrder) {

@@ -29,7 +29,7 @@ TEST(Exit, CostsWhatTheEngineDid) {
   World world(physical(), policy(Backing::Lazy));
   world.streams[0].read(0x5000);
   world.run();
-  const WorkCounts work = since(world.before, world.recording.counts());
+  const WorkCounts work = since(world.vm.begin_work(), world.vm.work());
   // By hand: tables of levels 2, 1 and 0 and the page itself: four frames, each zeroed, and an
   // entry written for each. What it reads is its own business; that it counts is not.
   EXPECT_EQ(work.frames_allocated, 4u);
@@ -38,7 +38,7 @@ TEST(Exit, CostsWhatTheEngineDid) {
   EXPECT_EQ(work.fences, 0u);
   EXPECT_EQ(world.latencies(), kTlb + kReference + kExit + kHandler + World::cycles_of(work) +
                                    kEntry + kTlb + kWalk + kReference);
-  EXPECT_EQ(world.hypervisor->counts().cycles.sum(),
+  EXPECT_EQ(world.vm.hypervisor().counts().cycles.sum(),
             kExit + kHandler + World::cycles_of(work) + kEntry);
   EXPECT_EQ(world.counts().exits, 1u);
 }
@@ -51,7 +51,7 @@ TEST(Exit, IsSparedByMemoryThatIsThere) {
   EXPECT_EQ(world.counts().exits, 0u);
   EXPECT_EQ(world.latencies(), (kTlb + kWalk + kReference) + (kTlb + kReference));
   // 64 MiB in frames: each zeroed before the guest began.
-  EXPECT_GE(world.before.bytes_zeroed, u64{64} << 20);
+  EXPECT_GE(world.vm.begin_work().bytes_zeroed, u64{64} << 20);
   EXPECT_GE(world.counts().begin, (u64{64} << 20) / kFrameBytes * (kFrame + kZero + kReference));
 }
 
@@ -61,7 +61,7 @@ TEST(Exit, BringsNeighboursWithFaultAround) {
   for (u64 page = 0; page < 16; ++page) world.streams[0].read(page * kFrameBytes);
   world.run();
   EXPECT_EQ(world.counts().exits, 1u);
-  EXPECT_EQ(world.space->usage().tables.owned_bytes, 16 * kFrameBytes);
+  EXPECT_EQ(world.vm.host_space().usage().tables.owned_bytes, 16 * kFrameBytes);
 }
 
 TEST(Exit, BringsALargePage) {
@@ -69,9 +69,9 @@ TEST(Exit, BringsALargePage) {
   for (u64 page = 0; page < 512; page += 64) world.streams[0].read(page * kFrameBytes);
   world.run();
   EXPECT_EQ(world.counts().exits, 1u);
-  EXPECT_EQ(world.space->usage().tables.owned_bytes, u64{2} << 20);
+  EXPECT_EQ(world.vm.host_space().usage().tables.owned_bytes, u64{2} << 20);
   // TLB 1 and three references for the large leaf; then its TLB entry serves all.
-  const WorkCounts work = since(world.before, world.recording.counts());
+  const WorkCounts work = since(world.vm.begin_work(), world.vm.work());
   EXPECT_EQ(world.latencies(), kTlb + kReference + kExit + kHandler + World::cycles_of(work) +
                                    kEntry + kTlb + 3 * kReference + kReference +
                                    7 * (kTlb + kReference));
@@ -83,9 +83,10 @@ TEST(Exit, ForADeviceIsEmulated) {
   world.streams[0].read(u64{64} << 20);
   world.run();
   EXPECT_EQ(world.counts().emulated, 2u);
-  EXPECT_EQ(world.hypervisor->counts().by_outcome[static_cast<std::size_t>(FaultOutcome::NoArea)],
-            2u);
-  const WorkCounts work = since(world.before, world.recording.counts());
+  EXPECT_EQ(
+      world.vm.hypervisor().counts().by_outcome[static_cast<std::size_t>(FaultOutcome::NoArea)],
+      2u);
+  const WorkCounts work = since(world.vm.begin_work(), world.vm.work());
   EXPECT_EQ(world.latencies(), 2 * (kTlb + kReference + kExit + kHandler + kEntry + kEmulation) +
                                    World::cycles_of(work));
 }
@@ -96,13 +97,13 @@ TEST(Exit, WaitsForWhoeverIsInTheEngine) {
   World alone(physical(), policy(Backing::Lazy));
   alone.streams[0].read(0x5000);
   alone.run();
-  const u64 in_engine = kHandler + World::cycles_of(since(alone.before, alone.recording.counts()));
+  const u64 in_engine = kHandler + World::cycles_of(since(alone.vm.begin_work(), alone.vm.work()));
 
   World world(physical(), policy(Backing::Lazy), Architecture::X86_64, 2);
   world.streams[0].read(0x5000);
   world.streams[1].read(u64{32} << 20);
   world.run();
-  EXPECT_EQ(world.hypervisor->counts().cycles[Part::Lock], in_engine - kReference);
+  EXPECT_EQ(world.vm.hypervisor().counts().cycles[Part::Lock], in_engine - kReference);
   EXPECT_EQ(world.counts(0).exits, 1u);
   EXPECT_EQ(world.counts(1).exits, 1u);
 }
@@ -116,7 +117,7 @@ TEST(Exit, IsNotVisibleBeforeItsEntryIsWritten) {
                         200);  // 200 cycles later: the first has been in the engine since 142
   world.run();
   EXPECT_EQ(world.counts(1).exits, 1u);
-  const ExitCounts& exits = world.hypervisor->counts();
+  const ExitCounts& exits = world.vm.hypervisor().counts();
   EXPECT_EQ(exits.by_outcome[static_cast<std::size_t>(FaultOutcome::Mapped)], 1u);
   EXPECT_EQ(exits.by_outcome[static_cast<std::size_t>(FaultOutcome::AlreadyMapped)], 1u);
 
@@ -131,13 +132,13 @@ TEST(Exit, WithoutMemoryEndsTheRun) {
   World world(physical(u64{4} << 30), policy(Backing::Eager));  // of a host that has 2 GiB
   world.streams[0].read(0);
   world.run();
-  ASSERT_TRUE(world.hypervisor->begin_error().has_value());
+  ASSERT_TRUE(world.vm.hypervisor().begin_error().has_value());
   EXPECT_EQ(world.counts().total(), 0u);
 
   World lazy(physical(u64{4} << 30), policy(Backing::Lazy, 0, true));
   for (u64 at = 0; at < u64{4} << 30; at += u64{2} << 20) lazy.streams[0].read(at);
   lazy.run();
-  EXPECT_EQ(lazy.vcpus[0]->stopped(), "the host is out of memory");
+  EXPECT_EQ(lazy.vm.vcpu(0).stopped(), "the host is out of memory");
   // Of 1024 runs of 2 MiB, one or two are broken up for tables. What is left of those comes as
   // small pages, each with a table of its own.
   EXPECT_GE(lazy.counts().total(), 1022u);
@@ -151,7 +152,7 @@ class Operation : public testing::TestWithParam<Architecture> {
     return {0, HostOperation{kind, Gpa(gpa), bytes, access}};
   }
   static u64 exits(const World& world, FaultOutcome outcome) {
-    return world.hypervisor->counts().by_outcome[static_cast<std::size_t>(outcome)];
+    return world.vm.hypervisor().counts().by_outcome[static_cast<std::size_t>(outcome)];
   }
   using Kind = HostOperation::Kind;
 };
@@ -166,9 +167,9 @@ TEST_P(Operation, ZappedPagesComeBackWhenTheyAreTouched) {
   world.run();
   EXPECT_EQ(world.counts().exits, 2u);
   EXPECT_EQ(exits(world, FaultOutcome::Mapped), 2u);
-  EXPECT_EQ(world.hypervisor->operations().by_kind[static_cast<std::size_t>(Kind::Zap)], 1u);
-  EXPECT_EQ(world.hypervisor->operations().refused, 0u);
-  EXPECT_GE(world.recording.counts().fences, 1u);
+  EXPECT_EQ(world.vm.hypervisor().operations().by_kind[static_cast<std::size_t>(Kind::Zap)], 1u);
+  EXPECT_EQ(world.vm.hypervisor().operations().refused, 0u);
+  EXPECT_GE(world.vm.work().fences, 1u);
 }
 
 TEST_P(Operation, MappedPagesNeedNoExit) {
@@ -225,8 +226,8 @@ TEST_P(Operation, TheDirtyLogSeesWhatWasWritten) {
     stream.add(event(Kind::LogStop, 0, 0));
     for (const u64 page : {1u, 2u, 3u}) stream.write(page * kFrameBytes);
     world.run();
-    EXPECT_EQ(world.hypervisor->operations().refused, 0u);
-    EXPECT_EQ(world.hypervisor->operations().bytes_dirty, 3 * kFrameBytes);
+    EXPECT_EQ(world.vm.hypervisor().operations().refused, 0u);
+    EXPECT_EQ(world.vm.hypervisor().operations().bytes_dirty, 3 * kFrameBytes);
     EXPECT_EQ(exits(world, FaultOutcome::MadeWritable), hardware ? 0u : 3u);
     EXPECT_EQ(world.counts().total(), 11u);
   }
@@ -262,7 +263,7 @@ TEST_P(Operation, InterruptsTakeTimeFromTheOthers) {
   world.streams[0].read(0x9000, 200'000);
   world.streams[1].read(0x9000, 100'000);
   world.run();
-  const FenceCounts& fences = world.hypervisor->fence_counts();
+  const FenceCounts& fences = world.vm.hypervisor().fence_counts();
   const auto zaps = fences.by_cause[static_cast<std::size_t>(Kind::Zap)];
   const auto exits = fences.by_cause[HostOperation::kKinds];
   const Cycle one = kExit + 3 + kEntry;
@@ -304,7 +305,7 @@ TEST(Shootdown, AKickAndItsAcknowledgementHavePricesOfTheirOwn) {
   world.streams[1].read(0x9000, 100'000);
   world.streams[1].read(0x9000);  // what was lost is paid before it
   world.run();
-  EXPECT_EQ(world.hypervisor->operations().cycles[Part::Fences], 40u + 9 + 3 + 70);
+  EXPECT_EQ(world.vm.hypervisor().operations().cycles[Part::Fences], 40u + 9 + 3 + 70);
   EXPECT_EQ(world.counts(1).interrupted_cycles, 9u + 3 + kEntry);
 }
 
@@ -323,7 +324,7 @@ TEST(Shootdown, WhatAVcpuLosesBeforeItEndsIsUnpaid) {
   world.streams[1].read(0x9000, 50'000);
   world.streams[1].read(0x9000, 200'000);
   world.run();
-  const FenceCounts fences = world.hypervisor->fence_counts();
+  const FenceCounts fences = world.vm.hypervisor().fence_counts();
   EXPECT_EQ(fences.interrupts, 2u);
   EXPECT_EQ(world.counts(1).unpaid_cycles, kExit + 3 + kEntry);
   EXPECT_EQ(world.counts(1).interrupted_cycles, kExit + 3 + kEntry);
@@ -338,7 +339,8 @@ TEST_P(Operation, DeferredFencesComeOnceAndBeforeTheFrames) {
   world.streams[0].read(0x5000);
   world.run();
   // Unmapping and mapping anew: on AArch64 the break comes before the make.
-  const auto maps = world.hypervisor->fence_counts().by_cause[static_cast<std::size_t>(Kind::Map)];
+  const auto maps =
+      world.vm.hypervisor().fence_counts().by_cause[static_cast<std::size_t>(Kind::Map)];
   EXPECT_EQ(maps, GetParam() == Architecture::AArch64 ? 2u : 1u);
   EXPECT_EQ(world.counts().total(), 2u);
 }
@@ -368,11 +370,11 @@ TEST_P(Operation, FlagsSetWhileALeafIsSplitGoToItsParts) {
   world.streams[0].add(harvest);
   world.run();
   for (u32 core = 1; core < 4; ++core) EXPECT_EQ(world.counts(core).total(), 32u * 4) << core;
-  EXPECT_EQ(world.hypervisor->operations().refused, 0u);
+  EXPECT_EQ(world.vm.hypervisor().operations().refused, 0u);
   EXPECT_EQ(world.counts(1).forbidden, 0u);
   // Twelve pages of each leaf were written: 5, 10, 15 and 0, 37, 74, 111 more. Whoever else counts
   // as written was so when the leaf was one.
-  EXPECT_GE(world.hypervisor->operations().bytes_dirty, 32u * 12 * kFrameBytes);
+  EXPECT_GE(world.vm.hypervisor().operations().bytes_dirty, 32u * 12 * kFrameBytes);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Operation,
@@ -387,7 +389,7 @@ TEST(Exit, HappensOnEveryArchitecture) {
     world.run();
     EXPECT_EQ(world.counts().exits, 100u);
     EXPECT_EQ(world.counts().total(), 100u);
-    EXPECT_EQ(world.space->usage().tables.owned_bytes, 100 * kFrameBytes);
+    EXPECT_EQ(world.vm.host_space().usage().tables.owned_bytes, 100 * kFrameBytes);
   }
 }
 

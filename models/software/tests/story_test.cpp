@@ -62,7 +62,7 @@ TEST(Story, TellsAFirstTouchStepByStep) {
   World world(guest(GuestTables::None), lazy());
   Listener listener;
   world.streams[0].read(0x5000);
-  world.vcpus[0]->tell(listener);
+  world.vm.vcpu(0).tell(listener);
   world.run();
   const auto part = [](Part which) { return &kPartSteps[static_cast<std::size_t>(which)]; };
   std::vector<Told> told;
@@ -111,7 +111,7 @@ TEST_P(Stories, AddUp) {
     std::mt19937_64 random(2);
     Listener listeners[2];
     for (u32 n = 0; n < 2; ++n) {
-      world.vcpus[n]->tell(listeners[n]);
+      world.vm.vcpu(n).tell(listeners[n]);
       for (unsigned count = 0; count < 2000; ++count) {
         const u64 address = random() % (u64{65} << 20);
         GuestAccess access{address, 0, 0, static_cast<u32>(random() % 5),
@@ -127,7 +127,7 @@ TEST_P(Stories, AddUp) {
     }
     world.run();
     for (u32 n = 0; n < 2; ++n) {
-      EXPECT_EQ(world.vcpus[n]->stopped(), std::nullopt);
+      EXPECT_EQ(world.vm.vcpu(n).stopped(), std::nullopt);
       EXPECT_EQ(listeners[n].sum, world.latencies(n) + world.counts(n).untranslatable_cycles);
     }
   }

@@ -119,7 +119,7 @@ TEST(Window, FaultsAreTakenInOrder) {
   apart.streams[0].read(u64{32} << 20);
   apart.run();
   EXPECT_EQ(apart.counts().exits, 2u);
-  EXPECT_EQ(apart.hypervisor->counts().cycles[Part::Lock], 0u);  // one after the other
+  EXPECT_EQ(apart.vm.hypervisor().counts().cycles[Part::Lock], 0u);  // one after the other
   EXPECT_GT(apart.counts().held_cycles, 0u);
 }
 
@@ -218,7 +218,7 @@ TEST(Window, NobodyWaitsForAStreamThatHasEnded) {
   policy.hardware_dirty = false;
   World world(physical(), policy, Architecture::X86_64, 2, {2});
   RecordedOrder order;
-  for (const auto& vcpu : world.vcpus) vcpu->keep_order(order);
+  for (u32 n = 0; n < 2; ++n) world.vm.vcpu(n).keep_order(order);
   world.streams[0].add(access(8, AccessKind::Read, 5));
   world.streams[1].add({0, GuestTime{100}});
   world.run();
@@ -236,7 +236,7 @@ TEST(Window, EventsWaitUntilItIsEmpty) {
     if (operation)
       world.streams[0].add({0, HostOperation{HostOperation::Kind::LogStop, Gpa(0), 0}});
     world.run();
-    const Cycle in_operation = world.hypervisor->operations().cycles.sum();
+    const Cycle in_operation = world.vm.hypervisor().operations().cycles.sum();
     EXPECT_EQ(world.counts().operation_cycles, in_operation);
     return world.counts().end - in_operation;
   };
@@ -281,7 +281,7 @@ class Looks final : public Milestones {
  public:
   explicit Looks(World& world) : world_(world) {}
   void on_phase(u32, const GuestPhase&) override {
-    seen.push_back(world_.vcpus[0]->counts_until(world_.machine.wheel().now()));
+    seen.push_back(world_.vm.vcpu(0).counts_until(world_.machine.wheel().now()));
   }
   void on_warm(u32) override {}
   std::vector<VcpuCounts> seen;
@@ -301,7 +301,7 @@ TEST(Snapshots, TakeNothingBackOfAccessesUnderWay) {
     policy.backing = Backing::Eager;
     World world(physical(), policy, shape, {window});
     Looks looks(world);
-    for (const auto& vcpu : world.vcpus) vcpu->tell(looks);
+    world.vm.tell(looks);
     for (const u64 page : {8u, 8u, 9u, 10u}) {
       world.streams[0].add(access(page, AccessKind::Read, 0, true));
     }
@@ -343,10 +343,10 @@ TEST(Window, AVcpuThatStopsKeepsItsCoreUntilItsWalksAreOver) {
   stream.recorded(kPage + 2 * kFrameBytes, Guest::kernel_memory(guest).start);
   stream.recorded(kPage, 0x10000);
   world.run();
-  EXPECT_THAT(world.vcpus[0]->stopped().value_or(""), testing::HasSubstr("beyond guest.memory"));
-  EXPECT_TRUE(world.vcpus[0]->finished());
+  EXPECT_THAT(world.vm.vcpu(0).stopped().value_or(""), testing::HasSubstr("beyond guest.memory"));
+  EXPECT_TRUE(world.vm.vcpu(0).finished());
   EXPECT_EQ(world.counts().total(), 2u);
-  EXPECT_EQ(world.vcpus[0]->mmu_totals().cycles, world.machine.core(0).mmu->totals().cycles);
+  EXPECT_EQ(world.vm.vcpu(0).mmu_totals().cycles, world.machine.core(0).mmu->totals().cycles);
 }
 
 // MSHRs ------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@
 
 #include "nestwalk/machines/extensions.hpp"
 #include "nestwalk/models/machine/machine.hpp"
-#include "nestwalk/software/totals.hpp"
+#include "nestwalk/software/virtual_machine.hpp"
 
 namespace nestwalk::software {
 
@@ -38,11 +38,12 @@ inline models::MachineShape easy(Architecture architecture, u32 cores, bool seco
   return shape;
 }
 
+/// Copies share their records, and each begins with the first one.
 class ListStream final : public GuestStream {
  public:
   void add(const GuestAccess& access) {
-    if (runs_.empty() || runs_.back().event) runs_.push_back({});
-    runs_.back().accesses.push_back(access);
+    if (runs_->empty() || runs_->back().event) runs_->push_back({});
+    runs_->back().accesses.push_back(access);
   }
   void read(u64 address, u32 instructions = 0) { add({address, 0, 0, instructions}); }
   void write(u64 address) { add({address, 0, 0, 0, AccessKind::Write}); }
@@ -51,12 +52,12 @@ class ListStream final : public GuestStream {
          GuestAccess::kAddress | GuestAccess::kGuestPhysical});
   }
   void add(const GuestEvent& event) {
-    if (runs_.empty() || runs_.back().event) runs_.push_back({});
-    runs_.back().event = event;
+    if (runs_->empty() || runs_->back().event) runs_->push_back({});
+    runs_->back().event = event;
   }
   bool next(GuestBatch& batch) override {
-    if (at_ == runs_.size()) return false;
-    const Run& run = runs_[at_++];
+    if (at_ == runs_->size()) return false;
+    const Run& run = (*runs_)[at_++];
     batch.accesses = run.accesses;
     batch.event = run.event ? &*run.event : nullptr;
     return true;
@@ -67,72 +68,48 @@ class ListStream final : public GuestStream {
     std::vector<GuestAccess> accesses;
     std::optional<GuestEvent> event;
   };
-  std::vector<Run> runs_;
+  std::shared_ptr<std::vector<Run>> runs_ = std::make_shared<std::vector<Run>>();
   std::size_t at_ = 0;
 };
 
+/// So that the next one's VMID is not by chance the number of something else.
+inline Vmids& with_other_guests(Vmids& vmids) {
+  Vmids::Holder others[2];
+  for (Vmids::Holder& other : others) vmids.renew(other);
+  return vmids;
+}
+
 class World {
  public:
-  static constexpr u16 kVmid = 3;
-
-  World(const GuestShape& guest_shape, const HypervisorShape& shape,
-        Architecture architecture = Architecture::X86_64, u32 cores = 1,
-        const VcpuShape& vcpu_shape = {}, const models::FenceShape& fence = {3, 5, 40})
-      : World(guest_shape, shape, easy(architecture, cores, shape.has_second_stage(), fence),
-              vcpu_shape) {}
-  World(const GuestShape& guest_shape, const HypervisorShape& shape,
-        const models::MachineShape& machine_shape, const VcpuShape& vcpu_shape = {})
-      : shape_(shape),
-        guest_shape_(guest_shape),
-        machine(machine_shape, 2 * addrspace::kGiB),
+  World(const GuestShape& guest, const HypervisorShape& hypervisor,
+        Architecture architecture = Architecture::X86_64, u32 cores = 1, const VcpuShape& vcpu = {},
+        const models::FenceShape& fence = {3, 5, 40})
+      : World(guest, hypervisor, easy(architecture, cores, hypervisor.has_second_stage(), fence),
+              vcpu) {}
+  World(const GuestShape& guest, const HypervisorShape& hypervisor,
+        const models::MachineShape& shape, const VcpuShape& vcpu = {})
+      : machine(shape, 2 * addrspace::kGiB),
         fences(machine),
-        turns(machine_shape.cores),
-        vmids(0xffff, machine_shape.cores),
-        recording(machine.memory(), *machine_shape.extension, shape.policy(),
-                  machine_shape.extension->capabilities(shape.hardware_dirty)),
-        streams(machine_shape.cores) {
-    const models::Extension& extension = *machine_shape.extension;
-    memory_ = guest_shape.memory;
-    const bool translates = guest_shape.tables != GuestTables::None;
-    if (translates) memory_.push_back(Guest::kernel_memory(guest_shape));
-    space = make_host_space(extension, shape, memory_.back().start + memory_.back().bytes, kVmid,
-                            recording);
-    const models::SoftwareShape& costs = machine_shape.software;
-    Vmids::Holder vmid;
-    while (vmid.tag != kVmid) vmids.renew(vmid);
-    hypervisor =
-        std::make_unique<Hypervisor>(machine, fences, *space, recording, costs, turns, vmids, vmid);
-    if (translates) {
-      guest = std::make_unique<Guest>(machine, *space, *hypervisor, recording, guest_shape, costs,
-                                      kVmid, extension.isa->most_asids);
-    }
-    models::Regime physical;
-    physical.nested = space->stage();
-    physical.vmid = kVmid;
-    physical = physical.tagged(machine.tags());
-    for (u32 n = 0; n < machine_shape.cores; ++n) {
-      vcpus.push_back(std::make_unique<Vcpu>(machine, turns, VcpuPlace{n, n}, guest.get(),
-                                             *hypervisor, costs, guest_shape.tables, streams[n],
-                                             vcpu_shape));
-      if (!guest) vcpus.back()->set_regime(physical);
-    }
-  }
+        turns(shape.cores),
+        vmids(0xffff, shape.cores),
+        streams(shape.cores),
+        vm({guest, hypervisor, shape.cores}, {vcpu},
+           {shape, machine, fences, turns, with_other_guests(vmids), shape.cores,
+            shape.extension->isa->most_asids},
+           0, {[this](u32 n) { return std::make_unique<ListStream>(streams[n]); }, [](auto&) {}}) {}
+
   void run() {
-    start_.start(start());
+    vm.begin();
     machine.wheel().run();
     EXPECT_EQ(totals().contradiction(), std::nullopt);
   }
   Totals totals() {
     Totals all;
-    for (const auto& vcpu : vcpus) {
-      if (hypervisor->began()) all.add(*vcpu, machine.wheel().now());
-    }
-    all.add(*hypervisor);
-    if (guest) all.add(*guest);
+    vm.add_to(all, machine.wheel().now());
     return all;
   }
-  const VcpuCounts& counts(u32 n = 0) const { return vcpus[n]->counts(); }
-  u64 latencies(u32 n = 0) const { return vcpus[n]->latencies().sum(); }
+  const VcpuCounts& counts(u32 n = 0) const { return vm.vcpu(n).counts(); }
+  u64 latencies(u32 n = 0) const { return vm.vcpu(n).latencies().sum(); }
   /// What the engine does on the way takes so long.
   static u64 cycles_of(const WorkCounts& work) {
     return kReference * (work.entries_read + work.entries_written) +
@@ -140,33 +117,12 @@ class World {
            kZero * work.bytes_zeroed / kFrameBytes;
   }
 
- private:
-  HypervisorShape shape_;
-  GuestShape guest_shape_;
-  std::vector<MemoryRange> memory_;
-
- public:
   models::Machine machine;
   models::FenceUnit fences;
   Cores turns;
   Vmids vmids;
-  Recording recording;
-  std::unique_ptr<HostSpace> space;
-  std::unique_ptr<Hypervisor> hypervisor;
-  std::unique_ptr<Guest> guest;
   std::vector<ListStream> streams;
-  std::vector<std::unique_ptr<Vcpu>> vcpus;
-  WorkCounts before;  ///< what was done when the vCPUs began
-
- private:
-  models::Task<> start() {
-    co_await hypervisor->begin(memory_, shape_.backend());
-    before = recording.counts();
-    if (hypervisor->begin_error()) co_return;
-    for (auto& vcpu : vcpus) vcpu->begin(~u64{0});
-  }
-
-  models::Process start_;
+  VirtualMachine vm;
 };
 
 /// What happened since.

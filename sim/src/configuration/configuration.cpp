@@ -83,7 +83,7 @@ const std::vector<Parameter>& parameters() {
   static const std::vector<Parameter> kAll = [] {
     std::vector<Parameter> all;
     add_parameters_of<software::VcpuShape>(all);
-    add_parameters_of<VmShape>(all);
+    add_parameters_of<software::VmShape>(all);
     add_parameters_of<software::GuestShape>(all);
     add_parameters_of<software::HypervisorShape>(all);
     add_parameters_of<RunShape>(all);

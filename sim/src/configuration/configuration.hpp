@@ -14,27 +14,6 @@
 
 namespace nestwalk::sim {
 
-/// Is the trace's order between the vCPUs kept?
-inline constexpr models::Word<bool> kOrders[] = {{"recorded", true}, {"free", false}};
-
-/// One guest, its hypervisor's policy, and how many processors it has.
-struct VmShape {
-  software::GuestShape guest;
-  software::HypervisorShape hypervisor;
-  addrspace::u32 vcpus = 1;
-  bool ordered = false;
-
-  bool replays_host() const { return hypervisor.backing == software::Backing::Replayed; }
-
-  static constexpr auto parameters() {
-    using namespace models::parameter;
-    return std::tuple{
-        Row{"vcpu.order", &VmShape::ordered, OrAuto{OneOf{kOrders}},
-            "between vCPUs: each comes to a record of the time when those that the trace has "
-            "before it are there, or as it comes; auto: recorded, where the trace knows it"}};
-  }
-};
-
 /// What of a run its statistics tell of: all, if nothing is named.
 struct MeasuredPart {
   addrspace::u64 warmup = 0;
@@ -59,7 +38,7 @@ struct MeasuredPart {
 /// What a run is made of.
 struct RunShape {
   models::MachineShape machine;
-  std::vector<VmShape> vms;
+  std::vector<software::VmShape> vms;
   software::VcpuShape vcpu;
   addrspace::u32 cores = 1;  ///< the machine may have more
   models::Cycle slice = 10'000'000;
@@ -123,7 +102,7 @@ class Configuration {
   void put(const std::string& path, const Json& value, const std::string& where);
   void merge(const Json& from, const std::string& path, const std::string& where);
   void resolve_host(RunShape& shape, addrspace::u32 vcpus);
-  VmShape resolve_vm(const traces::Header& trace, const models::MachineShape& machine);
+  software::VmShape resolve_vm(const traces::Header& trace, const models::MachineShape& machine);
   /// What is left to the trace.
   void decide(const char* path, const Json& value);
   void decide_guest(const traces::Header& trace, const models::MachineShape& machine);

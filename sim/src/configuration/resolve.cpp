@@ -74,7 +74,7 @@ void check_guest(const software::GuestShape& guest, const traces::Header& trace,
   if (guest.memory.empty()) throw UsageError("guest.memory is empty");
 }
 
-void check_backing(const VmShape& vm, const traces::Header& trace) {
+void check_backing(const software::VmShape& vm, const traces::Header& trace) {
   const GuestTables tables = vm.guest.tables;
   if (vm.hypervisor.backing == Backing::None && tables == GuestTables::None) {
     throw UsageError("guest.tables and hypervisor.backing are none: no stage");
@@ -148,12 +148,12 @@ void Configuration::decide_guest(const traces::Header& trace, const models::Mach
   decide("guest.memory", json_of(memory.empty() ? plain : memory));
 }
 
-VmShape Configuration::resolve_vm(const traces::Header& trace,
-                                  const models::MachineShape& machine) {
-  VmShape vm;
+software::VmShape Configuration::resolve_vm(const traces::Header& trace,
+                                            const models::MachineShape& machine) {
+  software::VmShape vm;
   vm.vcpus = trace.vcpus;
   decide_guest(trace, machine);
-  decide("vcpu.order", word_of(kOrders, !lacks(trace, traces::kNoOrder)));
+  decide("vcpu.order", word_of(software::kOrders, !lacks(trace, traces::kNoOrder)));
   read_parameters(document_, vm);
   read_parameters(document_, vm.guest);
   vm.guest.devices = devices_of(trace);

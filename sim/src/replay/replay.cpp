@@ -58,9 +58,9 @@ std::unique_ptr<traces::StreamReader> stream_of(const TraceFile& trace, addrspac
   return std::make_unique<traces::StreamReader>(traces::open_source(trace.path), blocks->second);
 }
 
-GuestSource source_of(const TraceFile& trace, const VmShape& shape) {
+software::GuestSource source_of(const TraceFile& trace, const software::VmShape& shape) {
   const auto roots = std::make_shared<std::vector<RecordedRoots>>();
-  GuestSource source;
+  software::GuestSource source;
   source.load = [path = trace.path, roots,
                  both = shape.replays_host()](software::ReplayedTables& tables) {
     *roots = recorded_begin(path, both, [&](bool nested, addrspace::u64 page, const auto& entries) {
@@ -103,7 +103,7 @@ Replay replay(const std::vector<std::string>& traces, Configuration& configurati
     headers.push_back(files.back().header);
   }
   const RunShape shape = configuration.resolve(headers);
-  std::vector<GuestSource> sources;
+  std::vector<software::GuestSource> sources;
   for (std::size_t n = 0; n < traces.size(); ++n) {
     sources.push_back(source_of(files[n], shape.vms[n]));
   }

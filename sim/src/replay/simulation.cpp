@@ -13,6 +13,7 @@ using addrspace::u16;
 using addrspace::u32;
 using addrspace::u64;
 using models::Cycle;
+using software::VirtualMachine;
 
 namespace {
 
@@ -56,28 +57,36 @@ u16 asids_for_each(const RunShape& shape, u32 vcpus) {
 
 }  // namespace
 
-Simulation::Simulation(const RunShape& shape, const std::vector<GuestSource>& sources)
+Simulation::Simulation(const RunShape& shape, const std::vector<software::GuestSource>& sources)
     : shape_(shape), platform_("platform", shape.machine, shape.host_bytes) {
   sc_core::sc_start(sc_core::SC_ZERO_TIME);  // elaborates
   platform_.board().memory().choose_policy(shape.frames);
   cores_.emplace(platform_.board().cores(), shape.slice);
   vmids_.emplace(shape.vmids, platform_.board().cores());
   u32 vcpus = 0;
-  for (const VmShape& vm : shape.vms) {
+  for (const software::VmShape& vm : shape.vms) {
     if (vm.vcpus == 0 || shape.cores == 0)
       throw software::ShapeError("a guest has no vCPU or core");
     vcpus += vm.vcpus;
   }
-  const u16 asids = asids_for_each(shape, vcpus);
+  const VirtualMachine::Host host{
+      shape.machine, platform_.board(), platform_.fences(),          *cores_,
+      *vmids_,       shape.cores,       asids_for_each(shape, vcpus)};
+  const software::PlayShape play{shape.vcpu, shape.limit == 0 ? ~u64{0} : shape.limit,
+                                 shape.part.warmup};
   u32 first_vcpu = 0;
   for (std::size_t n = 0; n < shape.vms.size(); ++n) {
-    const VirtualMachine::Host host{platform_.board(), platform_.fences(), *cores_, *vmids_};
     vms_.push_back(
-        std::make_unique<VirtualMachine>(shape.vms[n], shape, host, first_vcpu, asids, sources[n]));
+        std::make_unique<VirtualMachine>(shape.vms[n], play, host, first_vcpu, sources[n]));
     first_vcpu += shape.vms[n].vcpus;
   }
   measurement_ = std::make_unique<Measurement>(shape.part, vcpus, [this] { return look(); });
   for (const auto& vm : vms_) vm->tell(*measurement_);
+}
+
+void Simulation::watch_fences(checker::Events& events) {
+  feed_.emplace(events, platform_.board(), *vms_[0]);
+  vms_[0]->watch(*feed_);
 }
 
 void Simulation::run(const std::function<bool()>& interrupted,

@@ -8,9 +8,8 @@
 #include <functional>
 
 #include "configuration/configuration.hpp"
+#include "nestwalk/checker/fence_feed.hpp"
 #include "nestwalk/systemc/platform.hpp"
-#include "replay/fence_feed.hpp"
-#include "replay/virtual_machine.hpp"
 #include "results/measurement.hpp"
 
 namespace nestwalk::sim {
@@ -18,7 +17,7 @@ namespace nestwalk::sim {
 class Simulation {
  public:
   /// A source for each guest of the shape.
-  Simulation(const RunShape& shape, const std::vector<GuestSource>& sources);
+  Simulation(const RunShape& shape, const std::vector<software::GuestSource>& sources);
 
   /// Runs until all vCPUs are done, or until `interrupted` says so. `progress` is told now and then
   /// how many accesses were played.
@@ -33,9 +32,9 @@ class Simulation {
   models::Board& board() { return platform_.board(); }
   const models::MachineShape& machine() const { return shape_.machine; }
   const software::HostSpace& host_space() const { return vms_[0]->host_space(); }
-  const std::vector<std::unique_ptr<VirtualMachine>>& vms() const { return vms_; }
+  const std::vector<std::unique_ptr<software::VirtualMachine>>& vms() const { return vms_; }
   /// Before run(): tells a checker of fences all that it has to know of the first guest.
-  void watch_fences(checker::Events& events) { vms_[0]->check(events); }
+  void watch_fences(checker::Events& events);
   /// Of the part of the run that is measured, then of its phases. Throws std::logic_error if what
   /// was counted in two ways differs.
   Statistics statistics();
@@ -46,7 +45,7 @@ class Simulation {
  private:
   void check_end();
   Measurement::Snapshot look();
-  Measured measured(const std::vector<const VirtualMachine*>& vms);
+  Measured measured(const std::vector<const software::VirtualMachine*>& vms);
   /// The whole, then its guests if there are several, then its phases.
   void for_each_part(
       const std::function<void(const std::string& prefix, const Measured& part)>& tell);
@@ -55,7 +54,8 @@ class Simulation {
   systemc::Platform platform_;
   std::optional<software::Cores> cores_;
   std::optional<software::Vmids> vmids_;
-  std::vector<std::unique_ptr<VirtualMachine>> vms_;
+  std::vector<std::unique_ptr<software::VirtualMachine>> vms_;
+  std::optional<checker::FenceFeed> feed_;
   std::unique_ptr<Measurement> measurement_;
   std::optional<Measurement::Snapshot> whole_;
   std::string ended_early_;

@@ -54,7 +54,7 @@ TEST(Parameters, EveryMemberHasARowOrIsNotTheUsers) {
   expect_rows(hypervisor, {&backing, &around, &large, &levels, &dirty, &fences, &threshold, &rules,
                            &drop, &schedule});
 
-  const VmShape vm;
+  const software::VmShape vm;
   const auto& [vm_guest, vm_hypervisor, vcpus, ordered] = vm;
   expect_rows(vm, {&vm_guest, &vm_hypervisor, &vcpus, &ordered},
               {&vm_guest, &vm_hypervisor, &vcpus});  // which have rows; and the trace's
@@ -167,7 +167,7 @@ std::string text_of(const Row& row, const Shape& shape) {
 template <class Shape>
 class OfStruct : public testing::Test {};
 using Structs = testing::Types<software::VcpuShape, software::GuestShape, software::HypervisorShape,
-                               VmShape, RunShape, MeasuredPart>;
+                               software::VmShape, RunShape, MeasuredPart>;
 TYPED_TEST_SUITE(OfStruct, Structs);
 
 TYPED_TEST(OfStruct, AValueThatNobodySetsIsTheMembersInitialiser) {
@@ -233,7 +233,7 @@ TEST(Parameters, WordsAndValuesAreOneToOne) {
   expect_pairs(software::kBackings);
   expect_pairs(software::kFencePolicies);
   expect_pairs(software::kOperations);
-  expect_pairs(kOrders);
+  expect_pairs(software::kOrders);
   expect_pairs(models::kFenceBatches);
   expect_pairs(models::kWalkEntries);
 }

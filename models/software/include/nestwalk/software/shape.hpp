@@ -262,4 +262,25 @@ struct HypervisorShape {
   }
 };
 
+/// Is the trace's order between the vCPUs kept?
+inline constexpr models::Word<bool> kOrders[] = {{"recorded", true}, {"free", false}};
+
+/// One guest, its hypervisor's policy, and how many processors it has.
+struct VmShape {
+  GuestShape guest;
+  HypervisorShape hypervisor;
+  u32 vcpus = 1;
+  bool ordered = false;
+
+  bool replays_host() const { return hypervisor.backing == Backing::Replayed; }
+
+  static constexpr auto parameters() {
+    using namespace models::parameter;
+    return std::tuple{
+        Row{"vcpu.order", &VmShape::ordered, OrAuto{OneOf{kOrders}},
+            "between vCPUs: each comes to a record of the time when those that the trace has "
+            "before it are there, or as it comes; auto: recorded, where the trace knows it"}};
+  }
+};
+
 }  // namespace nestwalk::software

@@ -1,19 +1,11 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "replay/virtual_machine.hpp"
+#include "nestwalk/software/virtual_machine.hpp"
 
 #include <algorithm>
 
-namespace nestwalk::sim {
-
-using addrspace::u16;
-using addrspace::u32;
-using addrspace::u64;
-using software::Guest;
-using software::MemoryRange;
-using software::ReplayedTables;
-using software::Vcpu;
+namespace nestwalk::software {
 
 namespace {
 
@@ -24,8 +16,7 @@ std::vector<MemoryRange> without(const std::vector<MemoryRange>& memory,
   for (const MemoryRange& range : memory) {
     const u64 end = range.start + range.bytes;
     u64 at = range.start;
-    for (auto hole = software::first_beyond(holes, at); hole != holes.end() && hole->start < end;
-         ++hole) {
+    for (auto hole = first_beyond(holes, at); hole != holes.end() && hole->start < end; ++hole) {
       if (hole->start > at) rest.push_back({at, hole->start - at});
       at = std::min(hole->start + hole->bytes, end);
     }
@@ -54,38 +45,36 @@ u64 end_of(const std::vector<MemoryRange>& memory) {
 
 }  // namespace
 
-VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, const Host& host,
-                               u32 first_vcpu, u16 most_asids, const GuestSource& source)
+VirtualMachine::VirtualMachine(const VmShape& shape, const PlayShape& play, const Host& host,
+                               u32 first_vcpu, const GuestSource& source)
     : shape_(shape),
       board_(host.board),
       cores_(host.cores),
-      limit_(run.limit == 0 ? ~u64{0} : run.limit),
-      warmup_(run.part.warmup),
-      first_core_(first_vcpu % run.cores),
+      play_(play),
+      first_core_(first_vcpu % host.used_cores),
       memory_(memory_of(shape)),
-      recording_(board_.memory(), *run.machine.extension, shape_.hypervisor.policy(),
-                 capabilities_of(shape, run.machine), shape.hypervisor.drop_fence) {
-  using software::GuestTables;
-  const models::Extension& extension = *run.machine.extension;
-  const models::SoftwareShape& costs = run.machine.software;
-  software::Vmids::Holder holder;
+      recording_(board_.memory(), *host.machine.extension, shape_.hypervisor.policy(),
+                 capabilities_of(shape, host.machine), shape.hypervisor.drop_fence) {
+  const models::Extension& extension = *host.machine.extension;
+  const models::SoftwareShape& costs = host.machine.software;
+  Vmids::Holder holder;
   host.vmids.renew(holder);
   const u16 vmid = holder.tag;
   space_ = make_host_space(extension, shape.hypervisor, end_of(memory_), vmid, recording_);
-  hypervisor_ = std::make_unique<software::Hypervisor>(
-      board_, host.fences, *space_, recording_, costs, host.cores, host.vmids, holder, first_core_);
+  hypervisor_ = std::make_unique<Hypervisor>(board_, host.fences, *space_, recording_, costs,
+                                             host.cores, host.vmids, holder, first_core_);
   hypervisor_->leave_alone([this](const MemoryRange& range) {
     const std::vector<MemoryRange>& devices = shape_.guest.mmio;
-    const auto device = software::first_beyond(devices, range.start);
+    const auto device = first_beyond(devices, range.start);
     return device != devices.end() && device->start < range.start + range.bytes;
   });
   if (has_kernel(shape.guest.tables)) {
     if (!extension.isa->has_levels(shape.guest.levels)) {
-      throw software::ShapeError("there are no guest tables with " +
-                                 std::to_string(shape.guest.levels) + " levels");
+      throw ShapeError("there are no guest tables with " + std::to_string(shape.guest.levels) +
+                       " levels");
     }
     guest_ = std::make_unique<Guest>(board_, *space_, *hypervisor_, recording_, shape.guest, costs,
-                                     vmid, most_asids);
+                                     vmid, host.most_asids);
   }
   models::Regime physical;
   physical.nested = space_->stage();
@@ -93,7 +82,7 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, const 
   physical = physical.tagged(board_.tags());
   if (shape.guest.tables == GuestTables::Replayed) {
     replayed_ = std::make_unique<ReplayedTables>(
-        board_, shape.replays_host() ? nullptr : space_.get(), vmid, most_asids);
+        board_, shape.replays_host() ? nullptr : space_.get(), vmid, host.most_asids);
     source.load(*replayed_);
     hypervisor_->leave_alone(
         [this](const MemoryRange& range) { return replayed_->lies_in(range); });
@@ -105,14 +94,14 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const RunShape& run, const 
   for (u32 n = 0; n < shape.vcpus; ++n) {
     const u32 vcpu = first_vcpu + n;
     streams_.push_back(source.open(n));
-    vcpus_.push_back(std::make_unique<Vcpu>(
-        board_, cores_, software::VcpuPlace{vcpu, vcpu % run.cores}, guest_.get(), *hypervisor_,
-        costs, shape.guest.tables, *streams_.back(), run.vcpu));
+    vcpus_.push_back(std::make_unique<Vcpu>(board_, cores_, VcpuPlace{vcpu, vcpu % host.used_cores},
+                                            guest_.get(), *hypervisor_, costs, shape.guest.tables,
+                                            *streams_.back(), play.vcpu));
     if (!guest_) vcpus_.back()->set_regime(physical);
     if (replayed_) vcpus_.back()->replay(*replayed_);
     if (shape.ordered && shape.vcpus > 1) vcpus_.back()->keep_order(order_);
   }
-  vcpus_[0]->set_agenda(software::Agenda(shape.hypervisor.schedule));
+  vcpus_[0]->set_agenda(Agenda(shape.hypervisor.schedule));
 }
 
 void VirtualMachine::begin() { start_.start(start()); }
@@ -123,16 +112,16 @@ models::Task<> VirtualMachine::start() {
   });
   co_await core;
   co_await hypervisor_->begin(memory_, shape_.hypervisor.backend());
+  begin_work_ = recording_.counts();
   cores_.give_up(first_core_, board_.wheel().now());
   if (hypervisor_->begin_error()) co_return;
-  for (auto& vcpu : vcpus_) vcpu->begin(limit_, warmup_);
+  for (auto& vcpu : vcpus_) vcpu->begin(play_.limit, play_.warmup);
 }
 
 void VirtualMachine::rethrow() const {
   const auto error = hypervisor_->begin_error();
   if (error && *error != addrspace::Error::NoMemory) {
-    throw software::ShapeError(std::string("the guest cannot have its memory: ") +
-                               to_string(*error));
+    throw ShapeError(std::string("the guest cannot have its memory: ") + to_string(*error));
   }
   for (const auto& stream : streams_) stream->rethrow();
 }
@@ -145,27 +134,10 @@ std::optional<std::string> VirtualMachine::stopped() const {
   return std::nullopt;
 }
 
-void VirtualMachine::add_to(software::Totals& all, models::Cycle now) const {
+void VirtualMachine::add_to(Totals& all, Cycle now) const {
   for (const auto& vcpu : vcpus_) all.add(*vcpu, now);
   all.add(*hypervisor_);
   if (guest_) all.add(*guest_);
 }
 
-void VirtualMachine::check(checker::Events& events) {
-  if (!shape_.hypervisor.has_second_stage()) {
-    throw software::ShapeError(
-        "fences are checked of a second stage of the engine: hypervisor.backing is none or "
-        "replayed");
-  }
-  const addrspace::VmTag tag = space_->tag();
-  checker::Vm vm;
-  vm.vmid = tag.vmid;
-  vm.root_register = tag.root_register;
-  vm.nested = space_->stage();
-  vm.caches_no_invalid = recording_.machine().caches_no_invalid;
-  vm.invept_single = recording_.machine().invept_single;
-  feed_ = std::make_unique<FenceFeed>(events, board_, vm);
-  hypervisor_->watch(feed_.get());
-}
-
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::software

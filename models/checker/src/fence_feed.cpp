@@ -1,26 +1,41 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-#include "replay/fence_feed.hpp"
+#include "nestwalk/checker/fence_feed.hpp"
 
 #include <string>
 
-#include "nestwalk/software/host_space.hpp"
-
-namespace nestwalk::sim {
+namespace nestwalk::checker {
 
 using addrspace::Gpa;
 using addrspace::Gva;
 using addrspace::Hpa;
-using addrspace::u32;
-using addrspace::u64;
 
-FenceFeed::FenceFeed(checker::Events& events, models::Board& board, const checker::Vm& vm)
-    : events_(events), board_(board), vm_(vm) {
-  if (board.cores() > checker::kMostProcessors) {
-    throw software::ShapeError("fences are checked on at most " +
-                               std::to_string(checker::kMostProcessors) + " cores, not on " +
-                               std::to_string(board.cores()));
+namespace {
+
+Vm vm_of(const software::VirtualMachine& machine) {
+  const addrspace::VmTag tag = machine.host_space().tag();
+  Vm vm;
+  vm.vmid = tag.vmid;
+  vm.root_register = tag.root_register;
+  vm.nested = machine.host_space().stage();
+  vm.caches_no_invalid = machine.capabilities().caches_no_invalid;
+  vm.invept_single = machine.capabilities().invept_single;
+  return vm;
+}
+
+}  // namespace
+
+FenceFeed::FenceFeed(Events& events, models::Board& board, const software::VirtualMachine& machine)
+    : events_(events), board_(board), vm_(vm_of(machine)) {
+  if (!vm_.nested.on()) {
+    throw software::ShapeError(
+        "fences are checked of a second stage of the engine: hypervisor.backing is none or "
+        "replayed");
+  }
+  if (board.cores() > kMostProcessors) {
+    throw software::ShapeError("fences are checked on at most " + std::to_string(kMostProcessors) +
+                               " cores, not on " + std::to_string(board.cores()));
   }
   events_.vm_created(now(0), vm_);
 }
@@ -47,16 +62,16 @@ void FenceFeed::freed(u32 core, Hpa first, u64 bytes) {
 }
 
 void FenceFeed::executed(u32 core, const addrspace::Fence& fence) {
-  checker::tell(events_, now(core), fence, vm_, board_.fence().cycles(fence.op->cost));
+  tell(events_, now(core), fence, vm_, board_.fence().cycles(fence.op->cost));
 }
 
 void FenceFeed::accessed(u32 core, Gva address, std::optional<Gpa> guest_physical, Hpa host,
                          bool write) {
   ++accesses_;
   if (!guest_physical) return;  // nobody knows which page it meant
-  constexpr addrspace::u8 kNoPaging = 64;
+  constexpr u8 kNoPaging = 64;
   const models::Regime& regime = board_.core(core).mmu->regime();
-  checker::Access access;
+  Access access;
   access.when = now(core);
   access.vm = vm_.id;
   access.position = accesses_;
@@ -69,4 +84,4 @@ void FenceFeed::accessed(u32 core, Gva address, std::optional<Gpa> guest_physica
   events_.accessed(access);
 }
 
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::checker
