@@ -22,27 +22,13 @@ constexpr u64 kGuestLeaf = 0x4000;
 // Second stage: guest-physical page n is host page 0x10 + n.
 constexpr u64 host_of(u64 guest_physical) { return kHost + 0x10000 + guest_physical; }
 
-class Replay : public testing::Test, private models::Actor {
+class Replay : public testing::Test {
  protected:
   explicit Replay(u32 window = 1)
       : format_(machine_capabilities()),
         nested_format_(addrspace::LongMode(machine_capabilities()), models::kX86_64.rules.of(true),
                        &models::kVmx),
-        machine(easy(Architecture::X86_64, 1), addrspace::kGiB),
-        fences(machine),
-        recording(machine.memory(), models::kVmx, {}, machine_capabilities()),
-        space(make_host_space(models::kVmx, {}, addrspace::kGiB, 1, recording)),
-        turns(1),
-        vmids(0xffff, 1),
-        hypervisor(machine, fences, *space, recording, easy(Architecture::X86_64, 1).software,
-                   turns, vmids, new_vmid(vmids)),
-        tables(machine, nullptr, 1, 100),
-        vcpu(machine, turns, {0, 0}, nullptr, hypervisor, easy(Architecture::X86_64, 1).software,
-             GuestTables::Replayed, stream, {window}) {
-    // The frames that the engine took for its root are below these.
-    models::Regime off;
-    off.nested = space->stage();
-    vcpu.set_regime(off.tagged(machine.tags()));
+        world(guest(), hypervisor(), easy(Architecture::X86_64, 1), {window}) {
     const u64 first = kTables;
     for (u64 level = 0; level < 3; ++level) {
       put(true, first + level * kFrameBytes, 0, first + (level + 1) * kFrameBytes);
@@ -53,7 +39,6 @@ class Replay : public testing::Test, private models::Actor {
     }
     EXPECT_TRUE(tables.put(true, kLeaves, nested_leaves_));
     put(false, kGuestLeaf, 0, 0x5000);
-    vcpu.replay(tables);
     const addrspace::Geometry four = *addrspace::LongMode::geometry(4);
     addrspace::Geometry nested = four;
     nested.rule = addrspace::InputRule::Zero;
@@ -64,10 +49,15 @@ class Replay : public testing::Test, private models::Actor {
   static constexpr u64 kLeaves = kTables + 3 * kFrameBytes;
 
   static addrspace::Capabilities machine_capabilities() { return models::kVmx.capabilities(true); }
-  static Vmids::Holder new_vmid(Vmids& vmids) {
-    Vmids::Holder holder;
-    vmids.renew(holder);
-    return holder;
+  static GuestShape guest() {
+    GuestShape shape;
+    shape.tables = GuestTables::Replayed;
+    return shape;
+  }
+  static HypervisorShape hypervisor() {
+    HypervisorShape shape;
+    shape.backing = Backing::Replayed;
+    return shape;
   }
   void put(bool nested, u64 page, u64 index, u64 to) {
     ReplayedTables::Entries entries{};
@@ -81,30 +71,17 @@ class Replay : public testing::Test, private models::Actor {
   void store(bool nested, u64 address, u64 value) {
     stream.add({0, TableStore{nested, address, value}});
   }
-  void run() {
-    vcpu.begin(~u64{0});
-    machine.wheel().run();
-    Totals all;
-    all.add(vcpu, machine.wheel().now());
-    all.add(hypervisor);
-    EXPECT_EQ(all.contradiction(), std::nullopt);
-  }
+  void run() { world.run(); }
 
   Format format_;
   Format nested_format_;
-  models::Machine machine;
-  models::FenceUnit fences;
-  Recording recording;
-  std::unique_ptr<HostSpace> space;
-  Cores turns;
-  Vmids vmids;
-  Hypervisor hypervisor;
-  ReplayedTables tables;
-  ListStream stream;
-  Vcpu vcpu;
+  World world;
+  models::Machine& machine = world.machine;
+  ReplayedTables& tables = *world.vm.replayed();
+  ListStream& stream = world.streams[0];
+  Vcpu& vcpu = world.vm.vcpu(0);
 
  private:
-  void on_cycle(u32) override {}
   ReplayedTables::Entries nested_leaves_{};
 };
 
@@ -191,7 +168,7 @@ TEST_F(ReplayInAWindow, TriesEachRefusedAccessOnceAgain) {
     stream.add(
         {kPage + page * kFrameBytes, 0x5000 + page * kFrameBytes, 0, 0, AccessKind::Write, kKnown});
   }
-  vcpu.begin(~u64{0});
+  world.vm.begin();
   machine.wheel().run_until(1'000'000);
   EXPECT_TRUE(vcpu.finished());
   EXPECT_EQ(tables.counts().repeated, 2u);
