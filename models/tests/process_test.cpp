@@ -7,7 +7,6 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -182,20 +181,22 @@ TEST_F(Processes, WaitForSeveral) {
 
 // Jobs --------------------------------------------------------------------------------------------
 
+template <class Owner>
+struct Serve {
+  Owner* owner;
+  Task<> operator()() const { return owner->serve(); }
+};
+
 // Tells of each use, and of each of its waits.
-class Work final : public Job<std::function<Task<>()>> {
+class Work final : public Job<Serve<Work>> {
  public:
   Work(Processes& self, std::string name, std::vector<Cycle> waits)
-      : Job([this] { return serve(); }),
-        self_(self),
-        name_(std::move(name)),
-        waits_(std::move(waits)) {}
+      : Job(Serve<Work>{this}), self_(self), name_(std::move(name)), waits_(std::move(waits)) {}
   Work(Work& part, Processes& self, std::string name, std::vector<Cycle> waits)
       : Work(self, std::move(name), std::move(waits)) {
     part_ = &part;
   }
 
- private:
   Task<> serve() {
     for (;;) {
       for (const Cycle cycles : waits_) {
@@ -208,6 +209,7 @@ class Work final : public Job<std::function<Task<>()>> {
     }
   }
 
+ private:
   Processes& self_;
   std::string name_;
   std::vector<Cycle> waits_;
@@ -280,8 +282,8 @@ TEST_F(Processes, BeginAgainWithTheOutermostJob) {
 // What a job holds that is outside of its task, it has still when it begins again.
 TEST_F(Processes, KeepALockWhereAJobBeginsAgain) {
   Lock lock(wheel);
-  struct Holder final : Job<std::function<Task<>()>> {
-    Holder(Processes& of, Lock& from) : Job([this] { return serve(); }), self(of), turn(from) {}
+  struct Holder final : Job<Serve<Holder>> {
+    Holder(Processes& of, Lock& from) : Job(Serve<Holder>{this}), self(of), turn(from) {}
     Task<> serve() {
       co_await turn;
       self.note("holder");

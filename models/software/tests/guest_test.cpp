@@ -93,11 +93,11 @@ TEST_P(EveryArchitecture, NeighboursShareALineOfTheSecondStageIfTheirFramesAreRe
       world.run();
       std::set<u64> lines;
       for (u64 page = 0; page < 8; ++page) {
-        lines.insert(world.guest->where(0, Gva(kBase + page * kFrameBytes))->value() / kLine);
+        lines.insert(world.vm.guest()->where(0, Gva(kBase + page * kFrameBytes))->value() / kLine);
       }
       EXPECT_EQ(lines.size(), reserves ? 1u : 4u);
-      EXPECT_EQ(world.guest->counts().frames.used, reserves ? 28u : 0u);
-      EXPECT_EQ(world.guest->reserved_frames(), 0u);
+      EXPECT_EQ(world.vm.guest()->counts().frames.used, reserves ? 28u : 0u);
+      EXPECT_EQ(world.vm.guest()->reserved_frames(), 0u);
     }
   }
 }
@@ -119,9 +119,9 @@ TEST_P(EveryArchitecture, WhatIsReservedIsGivenBackWhenNothingElseIsFree) {
     while (key < 200) touch();
     world.run();
     EXPECT_EQ(world.counts().guest_faults, 200u);
-    EXPECT_EQ(world.guest->counts().frames.given_back, 128u * 7);
-    EXPECT_EQ(world.guest->reserved_frames(), 0u);
-    EXPECT_EQ(world.guest->counts().ended_spaces, 0u);
+    EXPECT_EQ(world.vm.guest()->counts().frames.given_back, 128u * 7);
+    EXPECT_EQ(world.vm.guest()->reserved_frames(), 0u);
+    EXPECT_EQ(world.vm.guest()->counts().ended_spaces, 0u);
   }
 }
 
