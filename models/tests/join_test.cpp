@@ -6,6 +6,8 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+
 #include "nested_world.hpp"
 #include "nestwalk/machines/entry_format_of.hpp"
 #include "nestwalk/models/translation/mmu.hpp"
@@ -24,7 +26,7 @@ using addrspace::VaHalf;
 class TwoReads final : public Actor {
  public:
   TwoReads(Mmu& mmu, Wheel& wheel, u64 first, u64 second) : mmu_(mmu), addresses_{first, second} {
-    for (u32 n = 0; n < 2; ++n) wheel.schedule(0, *this, n);
+    for (u32 n = 0; n < 2; ++n) wheel.schedule(wheel.now(), *this, n);
   }
   void on_cycle(u32 what) override {
     if (what < 2) {
@@ -76,6 +78,75 @@ TEST(Misses, WaitForOneWalkIfTheirHalfHasOnePageForThem) {
   EXPECT_EQ((merged<Granule::k64K, Granule::k4K>()), 0u);
   EXPECT_EQ((merged<Granule::k64K, Granule::k64K>()), 1u);
   EXPECT_EQ((merged<Granule::k4K, Granule::k64K>()), 1u);
+}
+
+// Restarts all misses in its cycle, as a fence does.
+struct Restart final : Actor {
+  Restart(Mmu& restarted, Wheel& wheel, Cycle at) : mmu(restarted) { wheel.schedule(at, *this, 0); }
+  void on_cycle(u32) override { mmu.restart_misses(); }
+  Mmu& mmu;
+};
+
+// Two reads of one page in cycle 0. Each looks into the TLB for 5; one walks, the other waits for
+// that, and looks again: it has its answer then, as an access that hits at once, and a fence within
+// the 5 cycles of that lookup comes too late.
+TEST(Misses, AreSettledByTheFirstLevelWhenTheyLook) {
+  NestedWorld<Stage1<Granule::k4K>, Stage2<Granule::k4K>> world(
+      *Stage1<Granule::k4K>::geometry(48), *Stage2<Granule::k4K>::geometry(40), {}, true);
+  constexpr u64 kPage = 0x40000000;
+  world.map_guest(kPage, 4 * kGiB, 0);
+  world.map_nested(4 * kGiB, 0);
+  world.map_tables(0);
+  constexpr u32 kLookup = 5;
+  const CacheShape tlb{{{16, 4, {12}, ReplacementKind::Lru}}, kLookup};
+  Cycle walk = 0;
+  for (const bool fenced : {false, true}) {
+    Mmu mmu(world.wheel, world.memory, world.hierarchy, world.hierarchy.add_path({}),
+            {{}, tlb, {}, {}});
+    mmu.set_regime(world.regime);
+    const Cycle start = world.wheel.now();
+    TwoReads reads(mmu, world.wheel, kPage, kPage + 8);
+    std::optional<Restart> restart;
+    if (fenced) restart.emplace(mmu, world.wheel, start + kLookup + walk + kLookup - 2);
+    world.wheel.run();
+    const Cycle took = world.wheel.now() - start;
+    if (!fenced) walk = took - 2 * kLookup;
+    EXPECT_GT(walk, kLookup);
+    EXPECT_EQ(took, kLookup + walk + kLookup);
+    EXPECT_EQ(mmu.counts().merged, 1u);
+    EXPECT_EQ(mmu.counts().walks(), 1u);
+    EXPECT_EQ(mmu.counts().first_hits(), 1u);
+    for (const Mmu::Outcome& outcome : reads.outcomes) EXPECT_FALSE(outcome.fault);
+  }
+}
+
+// The second level is different: a fence within its latency takes what it found away. The access
+// looks again, and is counted once.
+TEST(Misses, CountAHitInTheSecondLevelOnceWhereAFenceComesWithinIt) {
+  NestedWorld<Stage1<Granule::k4K>, Stage2<Granule::k4K>> world(
+      *Stage1<Granule::k4K>::geometry(48), *Stage2<Granule::k4K>::geometry(40), {}, true);
+  constexpr u64 kPage = 0x40000000;
+  world.map_guest(kPage, 4 * kGiB, 0);
+  world.map_nested(4 * kGiB, 0);
+  world.map_tables(0);
+  const CacheShape first{{{1, 1, {12}, ReplacementKind::Lru}}, 2};
+  const CacheShape second{{{16, 4, {12}, ReplacementKind::Lru}}, 20};
+  Mmu mmu(world.wheel, world.memory, world.hierarchy, world.hierarchy.add_path({}),
+          {{}, first, second, {}});
+  mmu.set_regime(world.regime);
+  const auto read = [&](bool fenced) {
+    const Cycle start = world.wheel.now();
+    TwoReads reads(mmu, world.wheel, kPage, kPage);
+    std::optional<Restart> restart;
+    if (fenced) restart.emplace(mmu, world.wheel, start + 10);
+    world.wheel.run();
+  };
+  read(false);
+  mmu.data_tlb().drop_if([](const auto&, const auto&) { return true; });
+  const u64 before = mmu.counts().second_hits();
+  read(true);
+  EXPECT_EQ(mmu.counts().second_hits() - before, 2u);
+  EXPECT_EQ(mmu.counts().walks(), 1u);
 }
 
 }  // namespace

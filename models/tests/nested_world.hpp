@@ -13,7 +13,7 @@
 #include "nestwalk/addrspace/page_table.hpp"
 #include "nestwalk/machines/entry_format_of.hpp"
 #include "nestwalk/models/memory/sim_hal.hpp"
-#include "nestwalk/models/translation/walker.hpp"
+#include "nestwalk/models/translation/lone_walk.hpp"
 
 namespace nestwalk::models {
 
@@ -53,27 +53,6 @@ constexpr addrspace::Capabilities test_machine(Architecture architecture, bool h
   machine.hardware_dirty = hardware_dirty;
   return machine;
 }
-
-/// A walk without an MMU: begins now, and is given back at the end of this.
-class LoneWalk {
- public:
-  LoneWalk(Walker& walker, const WalkRequest& request)
-      : walker_(walker), walk_(walker.take(request)) {
-    process_.start(run());
-  }
-  LoneWalk(const LoneWalk&) = delete;
-  LoneWalk& operator=(const LoneWalk&) = delete;
-  ~LoneWalk() { walker_.give_back(walk_); }
-  bool done() const { return !process_.is_running(); }
-  const Walker::Walk* operator->() const { return &walk_; }
-
- private:
-  Task<> run() { co_await walk_; }
-
-  Walker& walker_;
-  Walker::Walk& walk_;
-  Process process_;
-};
 
 template <class G, class N>
 class NestedWorld : public Actor {

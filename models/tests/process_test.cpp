@@ -201,7 +201,10 @@ class Work final : public Job<Serve<Work>> {
     for (;;) {
       for (const Cycle cycles : waits_) {
         self_.note(name_);
-        if (part_ != nullptr) co_await *part_;
+        if (part_ != nullptr) {
+          Work& part = *part_;
+          co_await part;
+        }
         co_await Until(self_.wheel, self_.wheel.now() + cycles);
         if (cycles == 13) throw std::runtime_error("thirteen");
       }
@@ -311,6 +314,26 @@ TEST_F(Processes, ThrowFromAJobToTheWheel) {
   Work work(*this, "work", {13});
   wheel.schedule(3, *this, 9);
   EXPECT_FALSE(work.start(*this, 2));
+  EXPECT_THROW(wheel.run(), std::runtime_error);
+}
+
+// The use that was given up has nobody to resume any more.
+TEST_F(Processes, EndAJobAtOnceAfterAUseThatWasGivenUp) {
+  Work inner(*this, "inner", {10});
+  Work outer(inner, *this, "outer", {10});
+  wheel.schedule(1, *this, 9);
+  EXPECT_FALSE(outer.start(*this, 1));
+  outer.request_restart();
+  wheel.run();
+  // In cycle 10 both begin again; nothing else is due, so both end within that event.
+  EXPECT_EQ(heard, "outer@0 inner@0 actor9@1 outer@10 inner@10 actor1@30 ");
+}
+
+TEST_F(Processes, ThrowFromAnAwaitedJobToTheWheel) {
+  Work inner(*this, "inner", {13});
+  Work outer(inner, *this, "outer", {10});
+  wheel.schedule(3, *this, 9);
+  EXPECT_FALSE(outer.start(*this, 1));
   EXPECT_THROW(wheel.run(), std::runtime_error);
 }
 

@@ -7,7 +7,7 @@
 #include <set>
 
 #include "nestwalk/models/translation/fault_report.hpp"
-#include "nestwalk/models/translation/walker.hpp"
+#include "nestwalk/models/translation/lone_walk.hpp"
 
 namespace nestwalk::baremetal {
 namespace {
@@ -24,7 +24,7 @@ struct Answer {
 constexpr AccessKind kKinds[] = {AccessKind::Read, AccessKind::Write, AccessKind::Execute};
 
 /// The models' walker, on memory that holds the image.
-class Walk : models::Actor {
+class Walk {
  public:
   Walk(const Trial& trial, Architecture architecture)
       : architecture_(architecture),
@@ -38,19 +38,15 @@ class Walk : models::Actor {
   }
 
   Answer operator()(u64 address, AccessKind kind) {
-    const models::WalkRequest request{&regime_, address, kind, false, false};
-    const models::Walker::Ticket ticket = walker_.submit(request, *this, 0);
-    if (!ticket.done) wheel_.run();
-    const models::Fault fault = walker_.fault(ticket.walk);
-    const models::Translation found = walker_.translation(ticket.walk);
-    walker_.give_back(ticket.walk);
+    const models::LoneWalk walk(walker_, {&regime_, address, kind, false, false, nullptr});
+    wheel_.run();
+    const models::Fault& fault = walk->fault();
+    const models::Translation& found = walk->translation();
     if (fault) return {false, fault.guest_physical, syndrome(fault)};
     return {true, found.host_of(address), 0};
   }
 
  private:
-  void on_cycle(u32) override {}
-
   u64 syndrome(const models::Fault& fault) const {
     switch (architecture_) {
       case Architecture::X86_64: {

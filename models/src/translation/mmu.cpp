@@ -107,7 +107,7 @@ bool Mmu::miss(const Regime& regime, const Request& request, Absent absent, Acto
   miss.changes[0] = absent == Absent::Unknown ? kUnknown : first_level(request.access).changes();
   miss.changes[1] = absent == Absent::InBoth ? second_tlb_.changes() : kUnknown;
   miss.active = true;
-  miss.walks = miss.has_begun = false;
+  miss.is_settled = miss.has_begun = false;
   return miss.start(owner, what);
 }
 
@@ -123,7 +123,7 @@ Task<> Mmu::serve(Miss& miss) {
     const TranslationCache<Translation>& first = first_level(miss.request.access);
     for (bool is_over = false; !is_over; miss.absent = Absent::Unknown) {
       if (miss.absent != Absent::InBoth) {
-        if (miss.absent == Absent::Unknown) is_over = look_first(miss);
+        if (miss.absent == Absent::Unknown) is_over = miss.is_settled = look_first(miss);
         co_await spend(miss, Doing::FirstTlb, first.latency_cycles());
         account(miss, is_over);
         if (is_over) break;
@@ -203,13 +203,12 @@ inline Mmu::Look Mmu::look_second(Miss& miss) {
   }
   miss.found = *entry;
   if (refuses(*entry, miss.request)) return Look::Refused;
-  if (!usable(*entry, miss.request)) return Look::Absent;
-  ++counts_.second_hits_of[static_cast<unsigned>(miss.request.access)];
-  return Look::Found;
+  return usable(*entry, miss.request) ? Look::Found : Look::Absent;
 }
 
 void Mmu::take_second(Miss& miss, Look look) {
   if (look == Look::Refused) return refuse(miss, miss.found);
+  ++counts_.second_hits_of[static_cast<unsigned>(miss.request.access)];
   enter(first_level(miss.request.access), 0, miss, miss.found);
   set(*miss.outcome, miss.found, miss.request.address);
 }
@@ -282,7 +281,7 @@ inline Mmu::Miss* Mmu::walk_to_join(const Miss& miss) const {
 
 inline Walker::Walk& Mmu::begin_walk(Miss& miss) {
   walking_.push_back(&miss);
-  miss.walks = true;
+  miss.is_settled = true;
   const Request& request = miss.request;
   if (request.upcoming != nullptr) walker_.foresee(miss.regime, *request.upcoming);
   return walker_.take(

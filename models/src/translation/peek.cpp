@@ -3,6 +3,8 @@
 
 #include "nestwalk/models/translation/peek.hpp"
 
+#include "nestwalk/models/translation/lone_walk.hpp"
+
 namespace nestwalk::models {
 namespace {
 
@@ -16,15 +18,10 @@ Peek::Peek(HostMemory& memory)
       walker_(wheel_, memory, hierarchy_, hierarchy_.add_path({}), {}) {}
 
 Peek::Found Peek::translate(const Regime& regime, const Mmu::Request& request) {
-  Walker::Walk& walk =
-      walker_.take({&regime, request.address, request.access, request.user, true, nullptr});
-  process_.start(look(walk));
-  check(!process_.is_running(), "peek", "a walk that takes no time", wheel_.now(), request.address);
-  const Found found{walk.fault(), walk.translation()};
-  walker_.give_back(walk);
-  return found;
+  const LoneWalk walk(walker_,
+                      {&regime, request.address, request.access, request.user, true, nullptr});
+  check(walk.done(), "peek", "a walk that takes no time", wheel_.now(), request.address);
+  return {walk->fault(), walk->translation()};
 }
-
-Task<> Peek::look(Walker::Walk& walk) { co_await walk; }
 
 }  // namespace nestwalk::models

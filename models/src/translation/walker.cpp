@@ -91,7 +91,9 @@ Walker::Walker(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
       slots_(wheel, shape.slots),
       guest_cache_(shape.guest_walk_cache),
       nested_cache_(shape.nested_walk_cache),
-      nested_tlb_(shape.nested_tlb) {}
+      nested_tlb_(shape.nested_tlb) {
+  static_assert(std::is_trivially_destructible_v<Reference>);  // GCC bug 99576: process.hpp
+}
 
 Walker::Walk& Walker::take(const WalkRequest& request) {
   if (free_.empty()) {

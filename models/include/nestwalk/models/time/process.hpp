@@ -8,8 +8,8 @@
 // (Wheel::advance); otherwise it is an event on the wheel. Both ways have the same results.
 //
 // Frames come from a pool, so that after the first few nothing is allocated. An exception is
-// rethrown in the awaiting task, and from a Process to the caller of Wheel::run_until. A task may
-// be destroyed while it waits, if the wheel that has its event does not run again.
+// rethrown in the awaiting task, and from a Process or a Job to the caller of Wheel::run_until. A
+// task may be destroyed while it waits, if the wheel that has its event does not run again.
 //
 // Compilers: GCC 11 and 12 destroy temporaries of a `co_await` expression wrongly (GCC bug 99576),
 // so awaitables are trivially destructible, or named objects.
@@ -52,7 +52,7 @@ class RestartScope {
   friend class Waiter;
   template <class Begin>
   friend class Job;
-  /// A wait within this has ended: goes on, or begins the outermost part again that is to be.
+  /// A wait within this has ended: resumes it, or restarts the outermost part that was asked to.
   void go_on(std::coroutine_handle<> waiting) {
     RestartScope* again = nullptr;
     RestartScope* outermost = this;
@@ -60,12 +60,12 @@ class RestartScope {
       if (scope->requested_) again = scope;
       outermost = scope;
     }
-    const bool is_job = outermost->has_owner_;  // only that outlives the event
+    const bool has_owner = outermost->has_owner_;  // an awaited one may be destroyed here
     if (again != nullptr) [[unlikely]]
       again->begin_again();  // that ends `waiting`, too
     else
       waiting.resume();
-    if (is_job) outermost->after_event();
+    if (has_owner) outermost->after_event();
   }
   virtual void begin_again() = 0;
   virtual void after_event() = 0;
@@ -246,7 +246,7 @@ class Until : public EventAt {
   using EventAt::EventAt;
   bool await_ready() const { return advances(); }
 };
-static_assert(std::is_trivially_destructible_v<Until>);
+static_assert(std::is_trivially_destructible_v<EventAt> && std::is_trivially_destructible_v<Until>);
 
 /// Waits for what is begun by `begin(Actor&)` and ends by calling that actor: false if it has not
 /// ended yet. A named object: see above.
@@ -285,7 +285,7 @@ class Signal final : public Waiter {
   bool is_awaited_ = false;
 };
 
-/// One holder at a time, or a few, first come, first served.
+/// One holder at a time, or a few, first come, first served. The wheel outlives those who wait.
 class Lock {
  public:
   explicit Lock(Wheel& wheel, u32 holders = 1) : wheel_(wheel), free_(holders) {}
@@ -393,8 +393,9 @@ class Job : public RestartScope {
 
  private:
   void run() {
-    // A use that was given up, since whoever awaited it began again, leaves its task where it was.
+    // If whoever awaited it began again, the last use never ended: its task is made anew.
     if (!task_ || !is_over_) make();
+    awaiting_ = {};
     requested_ = is_over_ = false;
     task_->handle().resume();
   }
@@ -419,8 +420,8 @@ class Job : public RestartScope {
   std::optional<Task<>> task_;
 };
 
-/// Concurrent tasks. `co_await group;` waits until all have ended; a restart that is requested
-/// meanwhile takes effect after that.
+/// Concurrent tasks. `co_await group;` waits until all have ended. Not within a job: its end and
+/// its restarts would not be seen.
 class TaskGroup {
  public:
   explicit TaskGroup(Wheel& wheel) : wheel_(wheel) {}
@@ -438,6 +439,8 @@ class TaskGroup {
   bool await_ready() const { return running_ == 0; }
   template <class P>
   void await_suspend(std::coroutine_handle<P> awaiting) {
+    check(awaiting.promise().scope == nullptr, "process", "no group of tasks within a job",
+          wheel_.now(), 0);
     for (Member& member : members_) member.promise().awaiting = awaiting;
   }
   /// Throws what the first of them threw, in the order of their starts.

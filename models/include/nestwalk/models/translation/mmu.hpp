@@ -152,10 +152,11 @@ class Mmu final {
   u64 refills() const {
     return fetch_tlb_.refills() + data_tlb_.refills() + second_tlb_.refills() + walker_.refills();
   }
-  /// Whatever is between its first lookup and its end forgets what it knows and begins again.
+  /// Whatever is between its first lookup and what decides it forgets what it knows and begins
+  /// again.
   void restart_misses() {
     for (const std::unique_ptr<Miss>& miss : misses_) {
-      if (miss->active && !miss->walks) miss->request_restart();
+      if (miss->active && !miss->is_settled) miss->request_restart();
     }
   }
   /// Notes the tags of what translates now, and of what is under way.
@@ -203,7 +204,7 @@ class Mmu final {
     Absent absent = Absent::Unknown;
     Doing doing = Doing::FirstTlb;
     bool active = false;
-    bool walks = false;
+    bool is_settled = false;  ///< by the first level, or the walk has it: no restart of this
     bool has_begun = false;
   };
 
@@ -250,7 +251,7 @@ class Mmu final {
 
   bool miss(const Regime& regime, const Request& request, Absent absent, Actor& owner, u32 what,
             Outcome& outcome);
-  // The process of a miss, of one after the other, and what it does between its waits.
+  // The process of one miss after the other, and what it does between its waits.
   Task<> serve(Miss& miss);
   bool look_first(Miss& miss);
   enum class Look : u8 { Absent, Found, Refused };

@@ -21,12 +21,9 @@ class Peek final {
   Found translate(const Regime& regime, const Mmu::Request& request);
 
  private:
-  static Task<> look(Walker::Walk& walk);
-
   Wheel wheel_;
   MemoryHierarchy hierarchy_;
   Walker walker_;
-  Process process_;
 };
 
 }  // namespace nestwalk::models

@@ -87,11 +87,11 @@ class Walker final {
     Table,   ///< the next table, which has to be found
     Read,    ///< an entry
     Update,  ///< of its flags
-    Leaf,    ///< it has said what the stage leads to
-    End,     ///< nothing: a fault, or the data's address
+    Leaf,    ///< the stage's output address is known
+    End,     ///< the walk has ended: a fault, or the host address
   };
 
-  // The process of a walk, of one after the other.
+  // The process of one walk after the other.
   Task<> serve(Walk& walk);
   Reference read(Walk& walk, u64 slot, bool nested);
   Reference update(Walk& walk, u64 slot, bool nested);
