@@ -20,7 +20,7 @@ constexpr FramePolicyKind::Row row() {
           }};
 }
 
-/// One's own goes to the end.
+/// Add new policies at the end.
 constexpr FramePolicyKind::Row kAll[] = {row<NextFrames>(), row<ReservedFrames>()};
 
 }  // namespace

@@ -57,7 +57,8 @@ struct RunShape {
                       Row{"host.vmids", &RunShape::vmids, OrAuto{Number{2, 16383}},
                           "VMIDs, or VPIDs, that the host hands out; auto: one for each guest"},
                       Row{"host.frames", &RunShape::frames, Registered{},
-                          "for which guest-physical page: the lowest, or as guest.frames has it"},
+                          "frame allocation policy of the host: next (the lowest free frame) or "
+                          "reservation (see guest.frames)"},
                       Row{"host.memory", &RunShape::host_bytes,
                           Size{addrspace::kGiB, addrspace::u64{1} << 45}, "of the host"},
                       Row{"run.limit", &RunShape::limit, Number{0, ~addrspace::u64{0}},

@@ -350,13 +350,13 @@ void Rows::operations() {
   spent("operation.cycles", operations.cycles, "in operations: the sum of the next", kExitParts);
 }
 
-// What a policy of frames reserved.
+// Of a frame allocation policy.
 void Rows::reservations(const std::string& whose, const models::FrameCounts& counts, u64 unused) {
   add(whose + ".reserved.used", counts.used, "frames",
-      "that were reserved when the page for which they were was touched");
+      "reserved frames taken by the page they were reserved for");
   add(whose + ".reserved.given_back", counts.given_back, "frames",
-      "that were reserved until somebody else needed them");
-  add(whose + ".reserved.unused", unused, "frames", "that are reserved at the end");
+      "reserved frames released because no other frame was free");
+  add(whose + ".reserved.unused", unused, "frames", "frames still reserved at the end");
 }
 
 void Rows::guest() {
@@ -427,7 +427,8 @@ void Rows::memory() {
       "of the guest that have host frames");
   add("memory.tables", run_.memory.tables.table_bytes, "bytes", "of the hypervisor's page tables");
   if (run_.machine) {
-    add("memory.peak", run_.machine->memory_peak, "bytes", "of the host, at most at a time");
+    add("memory.peak", run_.machine->memory_peak, "bytes",
+        "of the host, at most at a time, reserved frames included");
     reservations("host", run_.machine->frames, run_.machine->reserved_frames);
   }
   const software::WorkCounts& work = run_.work;

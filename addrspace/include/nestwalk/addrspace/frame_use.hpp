@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// What the engine wants a run of frames for. An allocator may pass over it; one that wants
-// neighbours of the input space to be neighbours in memory, too, needs it.
+// What the engine wants a run of frames for. An allocator may ignore it; one that wants neighbours
+// of the input space to be neighbours in memory, too, needs it.
 #pragma once
 
 #include "nestwalk/addrspace/address.hpp"
@@ -17,8 +17,8 @@ struct FrameUse {
     Memory,  ///< behind one leaf of `level`: the guest's
   };
 
-  /// The first address that it answers to, as far as the tables translate its bits: of nested
-  /// tables a guest-physical one, of a guest's own a virtual one.
+  /// First input address that the frame translates or backs: GPA for stage 2, GVA for guest
+  /// tables; bits above the translated ones are zero.
   u64 input = 0;
   Kind kind = Kind::Own;
   u8 level = 0;

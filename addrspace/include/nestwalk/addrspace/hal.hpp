@@ -32,7 +32,7 @@ concept Hal = requires(H& hal, const H& const_hal, typename H::Physical physical
   /// The space of frames: Hpa for a hypervisor, Gpa for a guest's own tables.
   typename H::Physical;
 
-  // The original engine's four operations; what a frame is for is new.
+  // Frames and their addresses.
   { hal.alloc_frame(use) } -> std::same_as<Result<typename H::Physical>>;
   { hal.free_frame(physical) } -> std::same_as<void>;
   { const_hal.phys_to_virt(physical) } -> std::same_as<Hva>;

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // What a user may set in a struct, as rows beside its members: a name, the member, what it may be,
-// and a sentence. The value that nobody sets is the member's initialiser; but presets say all.
+// and a sentence. The default is the member's initialiser; presets have no defaults.
 //
 //   struct VcpuShape {
 //     u32 window = 1;
@@ -53,7 +53,7 @@ struct PowerOfTwo {
 };
 /// One of Value::all(), by its name.
 struct Registered {};
-/// A list of some, as log2.
+/// A list of page sizes, stored as log2.
 struct PageSizes {};
 /// In bytes; users may write 64M.
 struct Size {
@@ -69,7 +69,7 @@ OneOf(const List&) -> OneOf<ValueOf<List>>;
 struct Ranges {
   u64 page;
 };
-/// So much from 0; or ranges.
+/// A size (memory from address 0) or a list of ranges.
 struct SizeOrRanges {
   u64 least, most, page;
 };
@@ -78,7 +78,7 @@ struct Name {};
 struct Object {};
 struct List {};
 
-/// Or "auto", which is so if nobody sets it: what depends on the traces.
+/// Or "auto", the default: decided from the trace.
 template <class Rule>
 struct OrAuto : Rule {};
 template <class Rule>
@@ -90,7 +90,7 @@ inline constexpr bool kMayBeAuto<OrAuto<Rule>> = true;
 
 template <class Shape, class Value, class Rule>
 struct Row {
-  /// No constant, and so an error of the compiler, if the member cannot hold what is permitted.
+  /// Fails to compile if the member cannot hold `most`.
   constexpr Row(const char* name_, Value Shape::*member_, Rule rule_, const char* sentence_)
       : name(name_), member(member_), rule(rule_), sentence(sentence_) {
     if constexpr (std::integral<Value> && requires { rule.most; }) {

@@ -48,7 +48,7 @@ struct FenceShape {
         Row{"broadcast_cycles", &FenceShape::broadcast_cycles, Number{0, 1'000'000},
             "cycles of TLBI ...IS and the DSB that waits for it"},
         Row{"ipi_cycles", &FenceShape::ipi_cycles, Number{0, 1'000'000},
-            "cycles from one core to another, where nothing broadcasts"},
+            "cycles of an IPI to another core (machines without broadcast TLBI)"},
         Row{"issue_cycles", &FenceShape::issue_cycles, Number{0, 1'000'000},
             "cycles to issue a fence that a later one waits for: TLBI before DSB, HINVAL"},
         Row{"batches", &FenceShape::batches, OneOf{kFenceBatches},

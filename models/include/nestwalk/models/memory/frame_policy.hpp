@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// Who gets which of the frames that are free. A policy is one file in frames/, and its line in the
-// list in frame_policy.cpp.
+// Frame allocation policies. A policy is one file in frames/, and its line in the list in
+// frame_policy.cpp.
 #pragma once
 
 #include <memory>
@@ -42,8 +42,8 @@ struct FrameRequest {
 
 /// Of frames that were reserved.
 struct FrameCounts {
-  u64 used = 0;        ///< whoever they were reserved for has taken them
-  u64 given_back = 0;  ///< nobody had when somebody else needed them
+  u64 used = 0;        ///< taken by the page they were reserved for
+  u64 given_back = 0;  ///< released under memory pressure
 };
 
 class FramePolicy {
@@ -53,12 +53,12 @@ class FramePolicy {
   FramePolicy& operator=(const FramePolicy&) = delete;
 
   virtual Result<u64> allocate(const FrameRequest& wanted) = 0;
-  /// What came from here.
+  /// Frees a run that allocate() returned.
   virtual void free(u64 first, unsigned order) = 0;
   /// Somebody wants these frames and no others: of what is reserved among them, nothing is.
   virtual void give_up(u64 /*first*/, unsigned /*order*/) {}
 
-  /// Frames that are neither free nor anybody's.
+  /// Reserved and not allocated.
   u64 reserved() const { return reserved_; }
   const FrameCounts& counts() const { return counts_; }
 
@@ -70,14 +70,14 @@ class FramePolicy {
   FrameCounts counts_;
 };
 
-/// One of the policies that there are.
+/// A registered policy.
 class FramePolicyKind {
  public:
   struct Row {
     const char* name;  ///< in configurations
     std::unique_ptr<FramePolicy> (*make)(FreeFrames& free);
   };
-  /// The one that reserves nothing, first.
+  /// All policies; the default comes first.
   static std::span<const Row> all();
   /// The one of that name, which is there.
   static FramePolicyKind called(std::string_view name);

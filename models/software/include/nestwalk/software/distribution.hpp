@@ -35,9 +35,9 @@ class Distribution {
     const u64 values = values_up_to(permille, count_);
     return at_rank(values == 0 ? 0 : values - 1);
   }
-  /// The least number of values that is at least `permille` of 1000 of all.
-  static constexpr u64 values_up_to(u32 permille, u64 all) {
-    return all / 1000 * permille + (all % 1000 * permille + 999) / 1000;
+  /// Rank of the percentile: ceil(total * permille / 1000).
+  static constexpr u64 values_up_to(u32 permille, u64 total) {
+    return total / 1000 * permille + (total % 1000 * permille + 999) / 1000;
   }
   void add(const Distribution& other);
   /// Values that were added before.

@@ -97,8 +97,9 @@ struct GuestShape {
             "which free frame a first touch takes: the lowest, any, or one of the smallest free "
             "block"},
         Row{"guest.frames", &GuestShape::frames, Registered{},
-            "for which page: the next by guest.placement, or one of eight that the first of eight "
-            "neighbours reserved for all of them"},
+            "frame allocation policy: next (the next free frame, in the order of guest.placement), "
+            "or reservation (the first fault in 8 neighbouring pages reserves 8 contiguous frames, "
+            "as PTEMagnet)"},
         Row{"guest.fragmentation", &GuestShape::fragmentation, Number{0, 100},
             "buddy: of 100 blocks of 2M, so many have a frame that is somebody else's"},
         Row{"guest.large_pages", &GuestShape::large_pages, Flag{},
@@ -108,7 +109,8 @@ struct GuestShape {
         Row{"guest.memory", &GuestShape::memory,
             OrAuto{SizeOrRanges{kLargePageBytes, u64{1} << 47, kLargePageBytes}},
             "guest-physical memory: so much from 0, or where; auto: what the trace says, else 4G"},
-        Row{"guest.seed", &GuestShape::seed, Number{0, ~u64{0}}, "of random placement"},
+        Row{"guest.seed", &GuestShape::seed, Number{0, ~u64{0}},
+            "seed of random placement and of guest.fragmentation"},
         Row{"hypervisor.mmio", &GuestShape::mmio, Ranges{kFrameBytes},
             "guest-physical addresses of devices, in pages: each access there exits and is "
             "emulated"},

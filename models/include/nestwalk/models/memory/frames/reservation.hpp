@@ -27,7 +27,7 @@ class ReservedFrames final : public FramePolicy {
       if (const std::optional<u64> own = take_reserved(wanted)) return *own;
     }
     const Result<u64> run = free_.allocate(wanted.order);
-    // Who finds no large page takes small ones instead.
+    // A failed large-page allocation falls back to 4K pages, so it does not release reservations.
     const bool must_be = is_page || wanted.use.kind != FrameUse::Kind::Memory;
     if (run || !must_be || reserved_ == 0) return run;
     while (!groups_.empty()) end(groups_.begin());
@@ -74,7 +74,7 @@ class ReservedFrames final : public FramePolicy {
   };
   using Groups = std::map<u64, Group>;  ///< by their first frames
 
-  /// None where nothing is reserved for the page, and nothing can be.
+  /// nullopt if no 8 contiguous frames are free or the page's frame is in use.
   std::optional<u64> take_reserved(const FrameRequest& wanted) {
     const unsigned order = wanted.order;
     const u64 number = wanted.use.input >> (addrspace::kFrameShift + order);
