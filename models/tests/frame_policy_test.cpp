@@ -108,18 +108,66 @@ TEST(Reservations, AreOfEightPagesWhateverTheirSize) {
   EXPECT_EQ(frames.frames_in_use(), 32u);
 }
 
-// Who holds frames until a fence is complete names them: 4 and 5 are reserved, 3 is in use.
-TEST(Reservations, EndWhereFramesAreTakenByNumber) {
+// Whoever holds freed frames until a fence is complete names them: 3 stays in use, 4 and 5 go and
+// are held as one run. They are neither reserved nor free until they are given back.
+TEST(Reservations, OutliveThatFreedPagesAreHeld) {
+  HostMemory memory(addrspace::kGiB);
+  memory.choose_policy(FramePolicyKind::called("reservation"));
+  const auto frame = [&](u64 number) { return memory.base() + number * kFrameBytes; };
+  for (const u64 number : {3u, 4u, 5u}) EXPECT_EQ(*memory.allocate(page(number)), frame(number));
+  for (const u64 number : {4u, 5u}) memory.free(frame(number), 0);
+  EXPECT_EQ(memory.policy().reserved(), 7u);
+  memory.hold(frame(4), 1);
+  EXPECT_EQ(memory.policy().reserved(), 5u);
+  EXPECT_EQ(*memory.allocate(page(4)), frame(8));  // by itself: its own is not free yet
+  memory.free(frame(4), 1);
+  EXPECT_EQ(memory.policy().reserved(), 7u);
+  EXPECT_EQ(*memory.allocate(page(5)), frame(5));
+  EXPECT_EQ(memory.policy().counts().given_back, 0u);
+  for (const u64 number : {3u, 5u, 8u}) memory.free(frame(number), 0);
+  EXPECT_EQ(memory.frames().frames_in_use(), 0u);
+}
+
+// The last page that goes is held alone: its seven neighbours are free.
+TEST(Reservations, EndWithTheirLastPageThoughItIsHeld) {
   HostMemory memory(addrspace::kGiB);
   memory.choose_policy(FramePolicyKind::called("reservation"));
   const Hpa third = *memory.allocate(page(3));
-  EXPECT_EQ(third, memory.base() + 3 * kFrameBytes);
-  memory.take(memory.base() + 4 * kFrameBytes, 1);
+  memory.free(third, 0);
+  memory.hold(third, 0);
   EXPECT_EQ(memory.policy().reserved(), 0u);
-  EXPECT_EQ(memory.frames().frames_in_use(), 3u);
-  memory.free(memory.base() + 4 * kFrameBytes, 1);
+  EXPECT_EQ(memory.frames().frames_in_use(), 1u);
   memory.free(third, 0);
   EXPECT_EQ(memory.frames().frames_in_use(), 0u);
+}
+
+// A page of 16 KiB has four frames, of which one is held: that is no page. The six pages that
+// nobody used are free, and so are the other three frames; nobody was short of frames.
+TEST(Reservations, EndWhereAPartOfAPageIsHeld) {
+  HostMemory memory(addrspace::kGiB);
+  memory.choose_policy(FramePolicyKind::called("reservation"));
+  const auto large = [](u64 number) {
+    return FrameRequest{2, FrameUse::memory(number * 4 * kFrameBytes, 0), 0};
+  };
+  const Hpa first = *memory.allocate(large(0));
+  const Hpa second = *memory.allocate(large(1));
+  memory.free(second, 2);
+  memory.hold(second + kFrameBytes, 0);
+  EXPECT_EQ(memory.policy().reserved(), 0u);
+  EXPECT_EQ(memory.policy().counts().given_back, 0u);
+  EXPECT_EQ(memory.frames().frames_in_use(), 4u + 1);
+  memory.free(second + kFrameBytes, 0);
+  memory.free(first, 2);
+  EXPECT_EQ(memory.frames().frames_in_use(), 0u);
+}
+
+TEST(Policies, AreChosenBeforeAnybodyHasAFrame) {
+  HostMemory memory(addrspace::kGiB);
+  const Hpa frame = *memory.allocate(0);
+  EXPECT_DEATH(memory.choose_policy(FramePolicyKind::called("reservation")),
+               "expected a frame allocation policy before any frame");
+  memory.free(frame, 0);
+  memory.choose_policy(FramePolicyKind::called("reservation"));
 }
 
 // Two VMs fault in turns on 32 neighbours each, from the last one down. By the next free frame they

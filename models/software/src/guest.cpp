@@ -313,7 +313,8 @@ void Guest::enter_space(u32 core, u64 key) {
     if (recording_.isa().has_halves && !upper_.space) {
       upper_.space = recording_.isa().upper_space(shape_.levels, tables_);
     }
-    space->tables.number = ++counts_.spaces;
+    ++counts_.spaces;
+    space->tables.number = ++last_number_;
   }
   current(core) = space.get();
   space->entered = ++entries_;

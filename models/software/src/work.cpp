@@ -74,7 +74,7 @@ void Recording::hold_freed() {
         order = std::min(static_cast<unsigned>(std::countr_zero(frame)),
                          static_cast<unsigned>(std::bit_width((until - at) / kFrameBytes)) - 1);
         order = std::min(order, models::FrameAllocator::kMaxOrder);
-        memory_.take(Hpa(at), order);
+        memory_.hold(Hpa(at), order);
         work_.held.push_back({n, Hpa(at), order});
       }
       if (next == reused.end()) break;

@@ -172,6 +172,44 @@ TEST_P(Operation, ZappedPagesComeBackWhenTheyAreTouched) {
   EXPECT_GE(world.vm.work().fences, 1u);
 }
 
+// Eight faults: the first reserves, seven pages take what is theirs; the ninth finds the frame that
+// the zap gave back, so the eight entries still name eight frames side by side. Nothing else in the
+// host is short of frames.
+TEST_P(Operation, AZappedPageComesBackToTheFrameThatIsReservedForIt) {
+  World world(physical(), policy(Backing::Lazy), easy(GetParam(), 1), {},
+              models::FramePolicyKind::called("reservation"));
+  const auto gpa = [](u64 page) { return 64 * kFrameBytes + page * kFrameBytes; };
+  for (u64 page = 0; page < 8; ++page) world.streams[0].read(gpa(page));
+  world.streams[0].add(event(Kind::Zap, gpa(3), kFrameBytes));
+  world.streams[0].read(gpa(3));
+  world.run();
+  EXPECT_EQ(exits(world, FaultOutcome::Mapped), 9u);
+  const HostSpace& host = world.vm.host_space();
+  const addrspace::Hpa first = *host.translate(Gpa(gpa(0)));
+  for (u64 page = 1; page < 8; ++page) {
+    EXPECT_EQ(*host.translate(Gpa(gpa(page))), first + page * kFrameBytes) << page;
+  }
+  const models::FramePolicy& frames = world.machine.memory().policy();
+  EXPECT_EQ(frames.counts().used, 7u + 1);
+  EXPECT_EQ(frames.counts().given_back, 0u);
+  EXPECT_EQ(frames.reserved(), 0u);
+}
+
+// Two pages beside each other are zapped as one: both come back, and the six stay where they are.
+TEST_P(Operation, ZappedNeighboursComeBackToTheirReservedFrames) {
+  World world(physical(), policy(Backing::Lazy), easy(GetParam(), 1), {},
+              models::FramePolicyKind::called("reservation"));
+  const auto gpa = [](u64 page) { return 64 * kFrameBytes + page * kFrameBytes; };
+  for (u64 page = 0; page < 8; ++page) world.streams[0].read(gpa(page));
+  world.streams[0].add(event(Kind::Zap, gpa(4), 2 * kFrameBytes));
+  world.streams[0].read(gpa(5));
+  world.run();
+  const HostSpace& host = world.vm.host_space();
+  EXPECT_EQ(*host.translate(Gpa(gpa(5))), *host.translate(Gpa(gpa(0))) + 5 * kFrameBytes);
+  EXPECT_EQ(world.machine.memory().policy().reserved(), 1u);
+  EXPECT_EQ(world.machine.memory().policy().counts().given_back, 0u);
+}
+
 TEST_P(Operation, MappedPagesNeedNoExit) {
   World world(physical(), policy(Backing::Lazy), GetParam());
   world.streams[0].read(0x5000);

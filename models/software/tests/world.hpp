@@ -72,6 +72,11 @@ class ListStream final : public GuestStream {
   std::size_t at_ = 0;
 };
 
+inline models::Machine& with_policy(models::Machine& machine, models::FramePolicyKind frames) {
+  machine.memory().choose_policy(frames);
+  return machine;
+}
+
 /// So that the next one's VMID is not by chance the number of something else.
 inline Vmids& with_other_guests(Vmids& vmids) {
   Vmids::Holder others[2];
@@ -87,9 +92,10 @@ class World {
       : World(guest, hypervisor, easy(architecture, cores, hypervisor.has_second_stage(), fence),
               vcpu) {}
   World(const GuestShape& guest, const HypervisorShape& hypervisor,
-        const models::MachineShape& shape, const VcpuShape& vcpu = {})
+        const models::MachineShape& shape, const VcpuShape& vcpu = {},
+        models::FramePolicyKind frames = {})
       : machine(shape, 2 * addrspace::kGiB),
-        fences(machine),
+        fences(with_policy(machine, frames)),
         turns(shape.cores),
         vmids(0xffff, shape.cores),
         streams(shape.cores),

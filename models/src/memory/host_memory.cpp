@@ -20,6 +20,12 @@ HostMemory::HostMemory(u64 bytes, Hpa base)
         "host memory", "size and base in whole GiB", 0, bytes);
 }
 
+void HostMemory::choose_policy(FramePolicyKind kind) {
+  check(frames_.frames_in_use() == 0, "host memory", "a frame allocation policy before any frame",
+        0, frames_.frames_in_use());
+  policy_ = kind.make(frames_);
+}
+
 Result<Hpa> HostMemory::allocate(const FrameRequest& wanted) {
   const Result<u64> first = policy_->allocate(wanted);
   if (!first) return first.error();
@@ -30,10 +36,9 @@ void HostMemory::free(Hpa first, unsigned order) {
   policy_->free((first - base_) >> kFrameShift, order);
 }
 
-void HostMemory::take(Hpa first, unsigned order) {
+void HostMemory::hold(Hpa first, unsigned order) {
   const u64 number = (first - base_) >> kFrameShift;
-  policy_->give_up(number, order);
-  frames_.take(number, order);
+  if (!policy_->hold(number, order)) frames_.take(number, order);
 }
 
 void HostMemory::read(Hpa from, u8* to, u64 bytes) const {

@@ -55,8 +55,9 @@ class FramePolicy {
   virtual Result<u64> allocate(const FrameRequest& wanted) = 0;
   /// Frees a run that allocate() returned.
   virtual void free(u64 first, unsigned order) = 0;
-  /// Somebody wants these frames and no others: of what is reserved among them, nothing is.
-  virtual void give_up(u64 /*first*/, unsigned /*order*/) {}
+  /// Whoever freed this run, or a part of it, keeps it for a while, and frees it again then. True
+  /// if it is reserved and now in use; else it is free, and the caller takes it.
+  virtual bool hold(u64 /*first*/, unsigned /*order*/) { return false; }
 
   /// Reserved and not allocated.
   u64 reserved() const { return reserved_; }

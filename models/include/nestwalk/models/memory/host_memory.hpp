@@ -41,8 +41,8 @@ class HostMemory {
   FrameAllocator& frames() { return frames_; }
   const FrameAllocator& frames() const { return frames_; }
 
-  /// Who gets which frames; before anybody has one.
-  void choose_policy(FramePolicyKind kind) { policy_ = kind.make(frames_); }
+  /// Before any frame is allocated: the policy must know all that it is to free.
+  void choose_policy(FramePolicyKind kind);
   const FramePolicy& policy() const { return *policy_; }
   /// The number of another address space that asks for frames.
   u64 new_space() { return spaces_++; }
@@ -50,8 +50,8 @@ class HostMemory {
   Result<Hpa> allocate(const FrameRequest& wanted);
   Result<Hpa> allocate(unsigned order) { return allocate(FrameRequest{order}); }
   void free(Hpa first, unsigned order);
-  /// A run of which nothing is in use.
-  void take(Hpa first, unsigned order);
+  /// A run that was freed, or a part of one, until it is freed again: nobody has had it since.
+  void hold(Hpa first, unsigned order);
 
   /// An aligned 8-byte word of memory that exists.
   u64 load(Hpa at) const {

@@ -151,7 +151,8 @@ class Guest final {
   TagPool asids_;
   models::Lock lock_;
   u16 vmid_;
-  u64 entries_ = 0;  ///< into address spaces
+  u64 entries_ = 0;      ///< into address spaces
+  u64 last_number_ = 0;  ///< of an address space; 0 is the shared half
   GuestCounts counts_;
 };
 

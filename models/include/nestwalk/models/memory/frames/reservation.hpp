@@ -30,6 +30,7 @@ class ReservedFrames final : public FramePolicy {
     // A failed large-page allocation falls back to 4K pages, so it does not release reservations.
     const bool must_be = is_page || wanted.use.kind != FrameUse::Kind::Memory;
     if (run || !must_be || reserved_ == 0) return run;
+    counts_.given_back += reserved_;
     while (!groups_.empty()) end(groups_.begin());
     return free_.allocate(wanted.order);
   }
@@ -38,23 +39,31 @@ class ReservedFrames final : public FramePolicy {
   void free(u64 first, unsigned order) override {
     const Groups::iterator group = group_of(first);
     if (group == groups_.end()) return free_.free(first, order);
-    const u64 page = (first - group->first) >> order;
-    check(order == group->second.order && (group->second.used >> page & 1) != 0, "reservation",
-          "a page that is in use", 0, first);
-    group->second.used &= ~(u64{1} << page);
+    const u64 pages = pages_in(*group, first, order);
+    check(pages != 0 && (group->second.used & pages) == pages, "reservation",
+          "pages that are in use", 0, first);
+    group->second.used &= ~pages;
     reserved_ += u64{1} << order;
     if (group->second.used != 0) return;
-    reserved_ -= kPages << order;
+    const unsigned page_order = group->second.order;
+    reserved_ -= kPages << page_order;
     places_.erase(group->second.place);
-    free_.free(group->first, order + kOrder);
+    free_.free(group->first, page_order + kOrder);
     groups_.erase(group);
   }
 
-  void give_up(u64 first, unsigned order) override {
-    const u64 past = first + (u64{1} << order);
-    auto group = group_of(first);
-    if (group == groups_.end()) group = groups_.lower_bound(first);
-    while (group != groups_.end() && group->first < past) end(group++);
+  bool hold(u64 first, unsigned order) override {
+    const Groups::iterator group = group_of(first);
+    if (group == groups_.end()) return false;
+    const u64 pages = pages_in(*group, first, order);
+    if (pages == 0) {  // the rest of the page is somebody else's by now
+      end(group);
+      return false;
+    }
+    check((group->second.used & pages) == 0, "reservation", "pages that were freed", 0, first);
+    group->second.used |= pages;
+    reserved_ -= u64{1} << order;
+    return true;
   }
 
  private:
@@ -104,6 +113,13 @@ class ReservedFrames final : public FramePolicy {
     return frame - at->first < kPages << at->second.order ? at : groups_.end();
   }
 
+  /// A bit for each page of the run; none if it is less than a page.
+  static u64 pages_in(const Groups::value_type& group, u64 first, unsigned order) {
+    const unsigned page_order = group.second.order;
+    if (order < page_order || order > page_order + kOrder) return 0;
+    return addrspace::low_mask(1u << (order - page_order)) << ((first - group.first) >> page_order);
+  }
+
   /// What is in use stays what it is.
   void end(Groups::iterator at) {
     const auto [first, group] = *at;
@@ -111,7 +127,6 @@ class ReservedFrames final : public FramePolicy {
       if ((group.used >> page & 1) != 0) continue;
       free_.free(first + (page << group.order), group.order);
       reserved_ -= u64{1} << group.order;
-      counts_.given_back += u64{1} << group.order;
     }
     places_.erase(group.place);
     groups_.erase(at);
