@@ -55,8 +55,8 @@ class FramePolicy {
   virtual Result<u64> allocate(const FrameRequest& wanted) = 0;
   /// Frees a run that allocate() returned.
   virtual void free(u64 first, unsigned order) = 0;
-  /// Whoever freed this run, or a part of it, keeps it for a while, and frees it again then. True
-  /// if it is reserved and now in use; else it is free, and the caller takes it.
+  /// Freed frames stay allocated until a fence is complete; then free() is called again. True if
+  /// they belong to a reservation, and are in use again; else the caller has to take them.
   virtual bool hold(u64 /*first*/, unsigned /*order*/) { return false; }
 
   /// Reserved and not allocated.

@@ -285,7 +285,7 @@ class Signal final : public Waiter {
   bool is_awaited_ = false;
 };
 
-/// One holder at a time, or a few, first come, first served. The wheel outlives those who wait.
+/// A FIFO lock with one holder or a few. The wheel has to outlive the processes that wait for it.
 class Lock {
  public:
   explicit Lock(Wheel& wheel, u32 holders = 1) : wheel_(wheel), free_(holders) {}
@@ -300,7 +300,7 @@ class Lock {
     Turn& operator=(const Turn&) = delete;
     ~Turn() { end(); }
 
-    /// Whoever has it already goes on: a part that is begun again does not queue again.
+    /// Granted at once to a turn that has the lock already: a restart does not queue again.
     bool await_ready() {
       if (has_it_) return true;
       if (lock_.free_ == 0) return false;
@@ -350,8 +350,8 @@ class Job : public RestartScope {
  public:
   explicit Job(Begin begin) : begin_(std::move(begin)) {}
 
-  /// For one who waits as an actor (Call). True if it is over already; if not, `owner` runs with
-  /// `what` when it is.
+  /// For callers that are actors, not coroutines (Call). True if the use has ended already; if not,
+  /// `owner` runs with `what` when it ends.
   bool start(Actor& owner, u32 what) {
     owner_ = &owner;
     what_ = what;

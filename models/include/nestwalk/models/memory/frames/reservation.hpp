@@ -1,10 +1,10 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// The first page of eight neighbours reserves frames for the other seven, beside each other: so the
-// entries that the next stage has for the eight lie in one line, whoever else takes frames
-// meanwhile (PTEMagnet, Margaritov, Ustiugov, Shahab and Grot, ASPLOS'21). When nothing else is
-// free, what is reserved and not used is given back.
+// The first page of eight neighbours reserves frames for the other seven, beside each other: so
+// their eight entries in the next stage's tables lie in one cache line, even if other processes
+// fault in between (PTEMagnet, Margaritov, Ustiugov, Shahab and Grot, ASPLOS'21). When nothing else
+// is free, what is reserved and not used is given back.
 #pragma once
 
 #include <map>
