@@ -6,10 +6,10 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "bad_input.hpp"
 #include "nestwalk/traces/container.hpp"
 #include "nestwalk/traces/reader.hpp"
 #include "nestwalk/traces/writer.hpp"
-#include "bad_input.hpp"
 
 namespace nestwalk::sim {
 namespace {
