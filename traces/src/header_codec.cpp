@@ -58,15 +58,18 @@ Header take_header(ByteReader& from) {
        {&header.guest_tables, &header.host_tables, &header.producer, &header.command}) {
     *text = from.take_string("a text of the header");
   }
-  header.memory.resize(from.take_count(4, "memory ranges"));
-  for (MemoryRange& range : header.memory) {
+  // They take memory one by one.
+  const u64 ranges = from.take_from(0, kMaxMemoryRanges, "a number of memory ranges");
+  for (u64 n = 0; n < ranges; ++n) {
+    MemoryRange& range = header.memory.emplace_back();
     range.stage = take_enum<Stage>(from, "a stage");
     range.start = from.take_varint("a memory range");
     range.bytes = from.take_from(0, ~range.start, "bytes of a memory range");
     range.kind = from.take_string("the kind of a memory range");
   }
-  header.provenance.resize(from.take_count(2, "notes on provenance"));
-  for (auto& [key, value] : header.provenance) {
+  const u64 notes = from.take_from(0, kMaxProvenance, "a number of notes on provenance");
+  for (u64 n = 0; n < notes; ++n) {
+    auto& [key, value] = header.provenance.emplace_back();
     key = from.take_string("a note on provenance");
     value = from.take_string("a note on provenance");
   }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "isa/isa.hpp"
+#include "nestwalk/traces/container.hpp"
 #include "nestwalk/traces/recorded_tables.hpp"
 
 namespace nestwalk::traces {
@@ -84,7 +85,23 @@ std::optional<Breach> breach_of(const Header& header) {
   for (const std::string* tables : {&header.guest_tables, &header.host_tables}) {
     if (auto breach = breach_of_tables(*tables, header.architecture)) return breach;
   }
+  if (header.memory.size() > kMaxMemoryRanges) {
+    return Breach{"at most " + std::to_string(kMaxMemoryRanges) + " memory ranges",
+                  std::to_string(header.memory.size())};
+  }
   return breach_of_memory(header.memory);
+}
+
+std::optional<Breach> breach_of_register(const std::optional<Architecture>& architecture,
+                                         const std::string& name) {
+  if (!architecture) return {};
+  const auto has = [&](const TracedIsa& isa) {
+    return std::find(isa.controls.begin(), isa.controls.end(), name) != isa.controls.end();
+  };
+  const auto all = traced_isas();
+  const bool known = std::any_of(all.begin(), all.end(), [&](auto* isa) { return has(*isa); });
+  if (!known || has(traced(*architecture))) return {};
+  return Breach{"a register of " + std::string(traced(*architecture).name), in_quotes(name)};
 }
 
 RecordRules::RecordRules(const Header& header)
@@ -185,6 +202,7 @@ std::optional<Breach> SideRules::add(const SideData& side) {
   const auto stage = static_cast<u8>(side.stage);
   const std::string moment = std::string(kWhenNames[when]) + ", as it was given before";
   for (const auto& [name, value] : side.registers) {
+    if (auto breach = breach_of_register(architecture_, name)) return breach;
     const auto [found, is_new] = registers_[when].try_emplace({side.vcpu, name}, value);
     if (is_new || found->second == value) continue;
     return Breach{"the register " + name + " of vCPU " + std::to_string(side.vcpu) + " to be " +

@@ -38,6 +38,12 @@ Writer::Writer(ByteSink& sink, const Header& header, const Options& options)
   if (header.vcpus == 0 || header.vcpus > kMaxVcpus) {
     throw RecordError("a trace has 1 to " + std::to_string(kMaxVcpus) + " vCPUs");
   }
+  if (header.memory.size() > kMaxMemoryRanges || header.provenance.size() > kMaxProvenance) {
+    throw RecordError("a header has at most " + std::to_string(kMaxMemoryRanges) +
+                      " memory ranges and " + std::to_string(kMaxProvenance) +
+                      " notes on provenance, not " + std::to_string(header.memory.size()) +
+                      " and " + std::to_string(header.provenance.size()));
+  }
   if (options.block_records == 0 || options.block_records > kMaxBlockRecords) {
     throw RecordError("a block has 1 to " + std::to_string(kMaxBlockRecords) + " records");
   }

@@ -59,6 +59,17 @@ TEST(KvmImport, ArmAbortOfAWalkHasNoVirtualAddressAndOthersTakeTheOffsetFromIt) 
             (Stream{gpa(kWrite, 0x8000000, 0), happens(VmExit{0x24, 0x920000c5, Gpa(0x8000000)})}));
 }
 
+TEST(KvmImport, ATimeThatGoesBackIsAnError) {
+  const auto fault = [](const std::string& time) {
+    return "v-1 [000] " + time +
+           ": kvm_page_fault: vcpu 0 rip 0x1 address 0x2000 error_code 0x182\n";
+  };
+  EXPECT_EQ(import_error("kvm", fault("1.5") + fault("1.5")), "");
+  EXPECT_THAT(import_error("kvm", fault("1.5") + fault("1.4")),
+              HasSubstr("line 2: expected records in the order of time, from 1500000000 ns on, "
+                        "found one of 1400000000 ns"));
+}
+
 TEST(KvmImport, EventsThatContradictEachOtherAreAnError) {
   const auto error = [](const std::string& line, const std::string& before = "") {
     return import_error("kvm", before + "v-1 [000] 1.2: " + line + "\n");

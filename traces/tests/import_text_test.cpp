@@ -131,6 +131,19 @@ TEST(PerfImport, CpusBecomeVcpusInTheOrderOfTimeAndProcessesBecomeSpaces) {
                     happens(SpaceSwitch{0, 20, Precision::Inferred}), gva(kWrite, 0x2000, 0)}));
 }
 
+TEST(PerfImport, ATimeThatGoesBackIsAnError) {
+  const std::string first = "a 1/1 [000] 5.000002: mem-loads: 1000\n";
+  for (const std::string cpu : {"0", "1"}) {
+    EXPECT_THAT(
+        import_error("perf", first + "a 1/1 [00" + cpu + "] 5.000001: mem-loads: 2000\n"),
+        HasSubstr("input0: line 2: expected records in the order of time, from 5000002000 ns on, "
+                  "found one of 5000001000 ns"));
+  }
+  EXPECT_EQ(import_error("perf", first + first), "");
+  // Each input has a clock of its own.
+  EXPECT_NO_THROW(import_texts(request_for("perf"), {first, "a 1/1 [000] 1.0: mem-loads: 1000\n"}));
+}
+
 TEST(PerfImport, AddressesThatPerfCouldNotTellAreNoAddresses) {
   const Imported imported = import_text("perf",
                                         "a 1/1 5.000001: mem-loads: 0 0\n"

@@ -67,13 +67,16 @@ std::string chunk(u32 vcpu, u32 records, const std::string& payload, u64 number 
 struct Counts {
   u64 chunks = 1;
   u64 reads = 0, writes = 0, fetches = 0, events = 0;
+  u64 instructions = 1000;  ///< more than any stream here has
+  u64 not_recorded = 0;     ///< accesses that were seen
 };
 
 std::string last_chunk(const Counts& counts) {
   const u64 records = counts.reads + counts.writes + counts.fetches + counts.events;
   std::string payload;
   for (const u64 count :
-       {records, counts.reads, counts.writes, counts.fetches, counts.events, u64{0}, u64{0}}) {
+       {records, counts.reads, counts.writes, counts.fetches, counts.events, counts.instructions,
+        counts.reads + counts.writes + counts.not_recorded}) {
     payload += raw(count);
   }
   return chunk(0xffffffff, 0, payload, counts.chunks);
@@ -413,6 +416,91 @@ TEST(Recording, AStreamThatContradictsItselfIsAnError) {
                  "expected reads in all: 0, found 2");
   expect_refused(both + last_chunk({.chunks = 2, .reads = 2}) + "x",
                  "expected the end of the stream after its last chunk");
+}
+
+TEST(Recording, AStreamThatHoldsMoreThanItsLastChunkSaysWasSeenIsAnError) {
+  // Two reads and a write, which ends at instruction 7 + 1 + 1 + 1.
+  const auto stream = [](u32 flags) {
+    return header(kX86, flags) + chunk(0, 3, bytes({0x60, 2, 0, 0x40, 2, 0x41, 2}), 0, 7);
+  };
+  const Counts counts{.reads = 2, .writes = 1, .instructions = 10};
+  Counts fewer = counts;
+  fewer.not_recorded = ~u64{0};  // one less than was recorded
+  expect_refused(stream(0) + last_chunk(fewer),
+                 "at byte 103: expected at least 3 data accesses seen, found 2");
+  fewer = counts;
+  fewer.instructions = 9;
+  expect_refused(stream(0) + last_chunk(fewer),
+                 "at byte 103: expected at least 10 instructions in all, found 9");
+
+  const Folder folder;
+  folder.write("registers.begin", "CR0 0x10\n");
+  Counts more = counts;
+  more.not_recorded = 5;
+  folder.write("stream", stream(1) + last_chunk(more));
+  EXPECT_EQ(convert(folder).lines.size(), 3u);
+  // A guest's events can be in an instruction of its hypervisor, which does not count.
+  folder.write("stream", stream(1 | 4) + last_chunk(fewer));
+  EXPECT_EQ(convert(folder).lines.size(), 3u);
+}
+
+TEST(Recording, AClockThatGoesBackIsAnError) {
+  constexpr u32 kOrdered = 16;
+  // A read after 2 instructions, then a time event after one more: the clock was 2 before it.
+  const auto stream = [&](int clock) {
+    return header(kX86, kOrdered, 2) + chunk(0, 2, bytes({0xa0, 2, 0, 0x63, 1}) + bytes({clock})) +
+           last_chunk({.reads = 1, .events = 1});
+  };
+  expect_refused(stream(1), "at byte 101: expected a clock of at least 2, found 1");
+  const Folder folder;
+  folder.write("stream", stream(2));
+  EXPECT_THAT(convert(folder).lines, ElementsAre("0 0 2 read gva=0x1 size=1 instructions=2",
+                                                 "0 1 3 time time=0x2 instructions=1"));
+}
+
+TEST(Recording, AProgramHasNoRegistersOfItsMachine) {
+  const std::string stream = header(kX86, 0) + last_chunk({.chunks = 0});
+  for (const std::string name : {"registers.begin", "registers.end", "registers.begin.1"}) {
+    expect_refused(stream, name + ": expected the recording of a program, without registers",
+                   {{name, "CR0 0x80000011\n"}});
+  }
+  // CR3 = 0x2003; invlpg of 0x2000; an entry and an exit.
+  const std::string events[] = {bytes({0x03, 4, 3, 1, 0x83, 0x40}),
+                                bytes({0x07, 5, 1, 1, 0x80, 0x40, 0}), bytes({0x0b, 1, 0}),
+                                bytes({0x0f, 0})};
+  for (const std::string& event : events) {
+    expect_refused(header(kX86, 0) + chunk(0, 1, event) + last_chunk({.events = 1}),
+                   "at byte 98: expected the recording of a program, found ");
+  }
+  // A program on AArch64 can wait for its stores: dsb is 0x8000 and its option.
+  const Folder folder;
+  folder.write("stream", header(kAarch64, 0) +
+                             chunk(0, 1, bytes({0x07, 5, 0x8b, 0x80, 0x02, 0, 0})) +
+                             last_chunk({.events = 1}));
+  EXPECT_TRUE(convert(folder).lines.empty());
+}
+
+TEST(Recording, RegistersOfAnotherArchitectureAreAnError) {
+  const std::string nothing = last_chunk({.chunks = 0});
+  expect_refused(header(kX86, 1) + nothing,
+                 "registers.begin: line 2: expected a register of x86_64, found 'TCR_EL1'",
+                 {{"registers.begin", "CR0 0\nTCR_EL1 0x10\n"}});
+  expect_refused(header(kAarch64, 1) + nothing,
+                 "registers.end: line 1: expected a register of aarch64, found 'satp'",
+                 {{"registers.begin", "SCTLR 0\n"}, {"registers.end", "satp 0\n"}});
+  expect_refused(header(kRiscv, 1, 2) + nothing,
+                 "registers.begin.1: line 1: expected a register of riscv64, found 'CR3'",
+                 {{"registers.begin", "satp 0\n"}, {"registers.begin.1", "CR3 0x1000\n"}});
+  // 16 is TTBR0_EL1, 33 is vsatp; 51 is scause, of an exit.
+  const std::pair<std::string, std::string> events[] = {
+      {bytes({0x03, 3, 16, 1, 0}), "found 'TTBR0_EL1'"},
+      {bytes({0x03, 3, 33, 1, 0}), "found 'vsatp'"},
+      {bytes({0x1f, 2, 51, 21}), "found 'scause'"}};
+  for (const auto& [event, found] : events) {
+    expect_refused(header(kX86, 1 | 4) + chunk(0, 1, event) + last_chunk({.events = 1}),
+                   "at byte 98: expected a register of x86_64, " + found,
+                   {{"registers.begin", "CR0 0x10\n"}});
+  }
 }
 
 TEST(Recording, WhatLiesBesideTheStreamIsChecked) {

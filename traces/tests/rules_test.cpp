@@ -132,6 +132,21 @@ TEST(SideDataRules, RegistersOfTheBeginSayTheFormatThatTheHeaderDoes) {
   expect_refused(arm(25), message("0", "aarch64-4", "guest", "aarch64-3"));
 }
 
+TEST(SideDataRules, RegistersThatControlTranslationAreThoseOfTheArchitecture) {
+  for (const When when : {When::Begin, When::End}) {
+    expect_refused(file_of_tables(Architecture::X86_64, "", "",
+                                  {registers(1, {{"CR3", 0x1000}, {"TTBR0_EL1", 0}}, when)}),
+                   "a register of x86_64, found 'TTBR0_EL1'");
+    expect_refused(
+        file_of_tables(Architecture::AArch64, "", "", {registers(0, {{"satp", 0}}, when)}),
+        "a register of aarch64, found 'satp'");
+  }
+  EXPECT_EQ(read_all(file_of_tables(Architecture::RiscV64, "", "",
+                                    {registers(0, {{"satp", 0}, {"V", 1}, {"priv", 3}})}))
+                .error,
+            "");
+}
+
 // A file of 2 KB unpacks to 64 MiB of them, which would be 1.3 GB in memory.
 TEST(SideDataRules, CountsAreJudgedBeforeTheyTakeMemory) {
   const auto file = [](u64 register_count, u64 page_count) {
@@ -385,6 +400,39 @@ TEST(HeaderRules, PageTablesAreOfTheArchitecture) {
   EXPECT_EQ(read_all(file_of_header(header)).error, "");
   header.guest_tables = "x86_64-9";
   expect_refused(file_of_header(header), "a format of page tables, found 'x86_64-9'");
+}
+
+// A section of 64 MiB has room for 16 million ranges, which would be 900 MB in memory.
+TEST(HeaderRules, CountsAreJudgedBeforeTheyTakeMemory) {
+  const auto file = [](u64 ranges, u64 notes) {
+    ByteBuffer payload;
+    for (const u64 value : {1, 0, 1, 0, 0, 0, 0, 0}) payload.put_varint(value);
+    payload.put_varint(ranges);
+    for (u64 n = 0; n < std::min<u64>(ranges, kMaxMemoryRanges); ++n) {
+      for (const u64 value : {u64{0}, n, u64{1}, u64{0}}) payload.put_varint(value);
+    }
+    if (ranges > kMaxMemoryRanges) payload.put_bytes(std::vector<u8>(4));
+    payload.put_varint(notes);
+    payload.put_bytes(std::vector<u8>(2 * notes));
+    Parts parts = parts_of(file_of(std::vector<Stream>(1)));
+    parts.front().payload.assign(payload.bytes().begin(), payload.bytes().end());
+    return joined(parts);
+  };
+  EXPECT_EQ(read_all(file(kMaxMemoryRanges, kMaxProvenance)).error, "");
+  expect_refused(file(kMaxMemoryRanges + 1, 0),
+                 "a number of memory ranges from 0 to 4096, found 4097");
+  expect_refused(file(0, kMaxProvenance + 1),
+                 "a number of notes on provenance from 0 to 65536, found 65537");
+}
+
+TEST(HeaderRules, NoTraceIsWrittenWithMoreThanAHeaderHolds) {
+  MemorySink sink;
+  Header header;
+  header.memory.resize(kMaxMemoryRanges + 1);
+  EXPECT_THROW(Writer(sink, header), RecordError);
+  header.memory.clear();
+  header.provenance.resize(kMaxProvenance + 1);
+  EXPECT_THROW(Writer(sink, header), RecordError);
 }
 
 TEST(HeaderRules, MemoryIsOfOneKindAndNotEmpty) {

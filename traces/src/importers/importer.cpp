@@ -88,6 +88,7 @@ class Import {
   void import_input(std::size_t number) {
     ImportInput input(unzipped(request_.open(request_.inputs[number])));
     if (format_ == nullptr) choose_format(input);
+    output_->begin_input();
     if (streams() == Streams::Inputs) output_->select_unordered(static_cast<u32>(number));
     const std::unique_ptr<Importer> importer = format_->open(input, *values_, *output_);
     while (step(input, *importer)) {

@@ -67,6 +67,12 @@ void ImportOutput::set_architecture(Architecture architecture) {
 }
 
 void ImportOutput::select(u32 vcpu, u64 time) {
+  if (time < latest_time_) {
+    throw RecordError("expected records in the order of time, from " +
+                      std::to_string(latest_time_) + " ns on, found one of " +
+                      std::to_string(time) + " ns");
+  }
+  latest_time_ = time;
   if (vcpu == vcpu_) return;
   select_unordered(vcpu);
   if (latest_ == ~u64{0}) fail_clock();

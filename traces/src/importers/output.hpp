@@ -28,8 +28,10 @@ class ImportOutput {
   void set_architecture(Architecture architecture);
 
   /// The next records are of this vCPU. The order of records of different vCPUs is kept by their
-  /// clocks, which are moved to `time` unless they are beyond it.
+  /// clocks, which are moved to `time` unless they are beyond it. Times of one input never go back.
   void select(u32 vcpu, u64 time = 0);
+  /// Other inputs may have other clocks.
+  void begin_input() { latest_time_ = 0; }
   /// The vCPU for whatever an input calls its threads: numbered as they appear.
   u32 number_of(u64 thread);
   /// The next records are of this input's stream; nothing is known about the order.
@@ -72,7 +74,8 @@ class ImportOutput {
   u64 records_ = 0;
   u32 streams_ = 1;  ///< that were selected
   u32 vcpu_ = 0;
-  u64 latest_ = 0;  ///< of all clocks
+  u64 latest_ = 0;       ///< of all clocks
+  u64 latest_time_ = 0;  ///< that this input said
   std::vector<Stream> stream_;
   std::unordered_map<u64, u32> number_of_thread_;
   u64 last_thread_ = 0;

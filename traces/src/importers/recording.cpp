@@ -16,6 +16,7 @@
 #include "importers/recording_stream.hpp"
 #include "isa/isa.hpp"
 #include "nestwalk/traces/recorded_tables.hpp"
+#include "nestwalk/traces/rules.hpp"
 
 namespace nestwalk::traces {
 namespace {
@@ -80,9 +81,14 @@ Lines read_lines(const fs::path& path) {
   return lines;
 }
 
-std::vector<std::pair<std::string, u64>> read_registers(const fs::path& path) {
+std::vector<std::pair<std::string, u64>> read_registers(const fs::path& path,
+                                                        Architecture architecture) {
   std::vector<std::pair<std::string, u64>> registers;
   for (const auto& [name, text] : read_lines(path)) {
+    if (const auto breach = breach_of_register(architecture, name)) {
+      throw InputError(path, line_number(registers.size()) + "expected " + breach->expected +
+                                 ", found " + breach->found);
+    }
     const std::string digits = text.substr(text.starts_with("0x") ? 2 : 0);
     u64 value = 0;
     const char* const last = digits.data() + digits.size();
@@ -145,6 +151,43 @@ std::vector<TablePage> read_tables(const fs::path& path) {
 
 // ---- the conversion ----
 
+// Registers by their numbers in the stream.
+struct Register {
+  u64 code;
+  Architecture architecture;
+  const char* name;
+  std::optional<Stage> stage;  ///< whose translation it controls, if writes become records
+};
+constexpr auto kX86 = Architecture::X86_64, kArm = Architecture::AArch64,
+               kRiscv = Architecture::RiscV64;
+constexpr Register kRegisters[] = {{0, kX86, "CR0", Stage::Guest},
+                                   {3, kX86, "CR3", Stage::Guest},
+                                   {4, kX86, "CR4", Stage::Guest},
+                                   {5, kX86, "NCR3", Stage::Host},
+                                   {16, kArm, "TTBR0_EL1", Stage::Guest},
+                                   {17, kArm, "TTBR1_EL1", Stage::Guest},
+                                   {18, kArm, "TTBR0_EL2", {}},
+                                   {19, kArm, "VTTBR_EL2", Stage::Host},
+                                   {20, kArm, "TCR_EL1", Stage::Guest},
+                                   {21, kArm, "SCTLR", Stage::Guest},
+                                   {22, kArm, "VTCR_EL2", Stage::Host},
+                                   {32, kRiscv, "satp", Stage::Guest},
+                                   {33, kRiscv, "vsatp", {}},
+                                   {34, kRiscv, "hgatp", Stage::Host},
+                                   {48, kX86, "EXITCODE", {}},
+                                   {49, kX86, "EXITINFO1", {}},
+                                   {50, kX86, "EXITINFO2", {}},
+                                   {51, kRiscv, "scause", {}},
+                                   {52, kRiscv, "htval", {}},
+                                   {53, kRiscv, "htinst", {}}};
+
+// Fences are not among them: a program may execute a barrier.
+bool is_of_machine(EventKind kind) {
+  return kind == EventKind::Switch || kind == EventKind::GuestEntry ||
+         kind == EventKind::GuestExit || kind == EventKind::ExitState || kind == EventKind::Table ||
+         kind == EventKind::Entry;
+}
+
 class Converter : public recording::Visitor {
  public:
   Converter(fs::path folder, const recording::StreamHeader& stream, ByteSink& sink,
@@ -161,6 +204,7 @@ class Converter : public recording::Visitor {
     Registers registers;
     StageRoots roots;
     std::optional<TableRoot> host;
+    u64 clock = 0;               ///< of its last record, in the stream
     u64 passed = 0;              ///< instructions since the last record that was written
     bool in_guest = true;        ///< what is recorded is the guest's
     std::optional<VmExit> exit;  ///< not written yet: what explains it may follow
@@ -180,8 +224,10 @@ class Converter : public recording::Visitor {
   std::optional<u64> guest_physical(Vcpu& vcpu, u64 address);
   void append_piece(u32 index, const RawAccess& access, u64 bytes, bool continues);
   void append(u32 index, EventDetail detail);
-  void on_switch(u32 index, ByteReader& from);
-  void on_fence(u32 index, ByteReader& from);
+  const Register* find_register(u64 code, const Place& place) const;
+  void on_switch(u32 index, ByteReader& from, const Place& place);
+  void on_fence(u32 index, ByteReader& from, const Place& place);
+  void on_time(u32 index, u64 clock_before, u64 clock, const Place& place);
   void on_table(u32 index, ByteReader& from);
   void on_entry(u32 index, ByteReader& from);
   void write_exit(u32 index);
@@ -228,9 +274,7 @@ Header Converter::header() const {
     header.memory.push_back({stage, stream_.memory_base, stream_.memory_bytes, "ram"});
   }
   Registers registers;
-  for (const auto& [name, value] : read_registers(folder_ / "registers.begin")) {
-    registers[name] = value;
-  }
+  for (const auto& [name, value] : registers_of(0, "begin")) registers[name] = value;
   header.guest_tables = format_name(guest_roots(stream_.architecture, registers).lower);
   if (nested()) header.host_tables = format_name(host_root(stream_.architecture, registers));
   return header;
@@ -248,17 +292,25 @@ Converter::Converter(fs::path folder, const recording::StreamHeader& stream, Byt
 
 Converter::RegisterList Converter::registers_of(u32 vcpu, const std::string& moment) const {
   const std::string name = "registers." + moment;
-  return read_registers(folder_ / (vcpu == 0 ? name : name + "." + std::to_string(vcpu)));
+  return read_registers(folder_ / (vcpu == 0 ? name : name + "." + std::to_string(vcpu)),
+                        stream_.architecture);
 }
 
-// Registers of a vCPU that the stream does not have are of another recording.
+// Registers of a vCPU that the stream does not have are of another recording, and so are all
+// registers beside the stream of a program.
 void Converter::check_registers() const {
   std::error_code none;
   for (const auto& entry : fs::directory_iterator(folder_, none)) {
     const std::string name = entry.path().filename();
     for (const std::string_view moment : kWhenNames) {
-      const std::string begin = "registers." + std::string(moment) + ".";
-      if (!name.starts_with(begin)) continue;
+      const std::string first = "registers." + std::string(moment);
+      const std::string begin = first + ".";
+      if (name != first && !name.starts_with(begin)) continue;
+      if (!system()) {
+        throw InputError(entry.path(),
+                         "expected the recording of a program, without registers, found registers");
+      }
+      if (name == first) continue;
       const std::string number = name.substr(begin.size());
       u32 vcpu = 0;
       const char* const last = number.data() + number.size();
@@ -349,6 +401,7 @@ void Converter::append_piece(u32 index, const RawAccess& access, u64 bytes, bool
 // The frame that the stream has is that of the first page; the tables have that of the second.
 void Converter::access(u32 index, const RawAccess& access) {
   vcpus_[index].passed += access.instructions;
+  vcpus_[index].clock += access.instructions;
   const u64 offset = access.address % kPageBytes;
   const u64 first = std::min(access.bytes, kPageBytes - offset);
   append_piece(index, access, first, false);
@@ -369,12 +422,19 @@ void Converter::event(u32 index, const RawEvent& event) {
   Vcpu& vcpu = vcpus_[index];
   const Place place{folder_ / "stream", event.offset};
   ByteReader from(event.payload, place);
+  const u64 clock_before = vcpu.clock;
   vcpu.passed += event.instructions;
+  vcpu.clock += event.instructions;
+  if (!system() && is_of_machine(event.kind)) {
+    place.fail(
+        "the recording of a program",
+        "an event of a machine (kind " + std::to_string(static_cast<unsigned>(event.kind)) + ")");
+  }
   switch (event.kind) {
     case EventKind::Switch:
-      return on_switch(index, from);
+      return on_switch(index, from, place);
     case EventKind::Fence:
-      return on_fence(index, from);
+      return on_fence(index, from, place);
     case EventKind::GuestEntry:
       vcpu.in_guest = true;
       return append(index, VmEntry{isa().vmid(vcpu.registers)});
@@ -386,11 +446,12 @@ void Converter::event(u32 index, const RawEvent& event) {
     case EventKind::ExitState: {
       const u64 code = from.take_varint("a register");
       const u64 value = from.take_varint("its value");
+      find_register(code, place);
       if (code < kMostCodes) vcpu.exit_state[code] = value;
       return;
     }
     case EventKind::Time:
-      return append(index, TimeSync{from.take_varint("a clock")});
+      return on_time(index, clock_before, from.take_varint("a clock"), place);
     case EventKind::Phase:
       return append(index, PhaseMarker{from.take_varint("a phase"), ""});
     case EventKind::Table:
@@ -412,25 +473,22 @@ void Converter::write_exit(u32 index) {
 
 // ---- address spaces ----
 
-// Registers whose writes are recorded, by their numbers in the stream.
-struct Register {
-  u64 code;
-  const char* name;
-  Stage stage;  ///< whose translation it controls
-};
-constexpr Register kRegisters[] = {{0, "CR0", Stage::Guest},        {3, "CR3", Stage::Guest},
-                                   {4, "CR4", Stage::Guest},        {5, "NCR3", Stage::Host},
-                                   {16, "TTBR0_EL1", Stage::Guest}, {17, "TTBR1_EL1", Stage::Guest},
-                                   {19, "VTTBR_EL2", Stage::Host},  {20, "TCR_EL1", Stage::Guest},
-                                   {21, "SCTLR", Stage::Guest},     {22, "VTCR_EL2", Stage::Host},
-                                   {32, "satp", Stage::Guest},      {34, "hgatp", Stage::Host}};
-
-void Converter::on_switch(u32 index, ByteReader& from) {
-  const u64 code = from.take_varint("a register");
-  const Operand value = recording::take_operand(from);
+// Null where only a newer recorder knows it.
+const Register* Converter::find_register(u64 code, const Place& place) const {
   const auto found = std::find_if(std::begin(kRegisters), std::end(kRegisters),
                                   [&](const Register& row) { return row.code == code; });
-  if (found == std::end(kRegisters)) return;
+  if (found == std::end(kRegisters)) return nullptr;
+  if (found->architecture != stream_.architecture) {
+    place.fail("a register of " + std::string(isa().name), traces::quoted(found->name));
+  }
+  return found;
+}
+
+void Converter::on_switch(u32 index, ByteReader& from, const Place& place) {
+  const u64 code = from.take_varint("a register");
+  const Operand value = recording::take_operand(from);
+  const Register* const found = find_register(code, place);
+  if (found == nullptr || !found->stage) return;
   if (found->stage == Stage::Host) return control_host(index, found->name, value);
   // A hypervisor has registers of the same names.
   if (vcpus_[index].in_guest) switch_space(index, found->name, value);
@@ -486,14 +544,25 @@ void Converter::flush_by_register(u32 index, const std::string& name, u64 before
   }
 }
 
-void Converter::on_fence(u32 index, ByteReader& from) {
+void Converter::on_fence(u32 index, ByteReader& from, const Place& place) {
   const u64 code = from.take_varint("a fence");
   const Operand first = recording::take_operand(from);
   const Operand second = recording::take_operand(from);
   if (!vcpus_[index].in_guest) return;
   const u64 asid = isa().space(vcpus_[index].registers).asid;
   const std::optional<GuestFence> fence = isa().fence(code, first, second, asid);
-  if (fence) append(index, *fence);
+  if (!fence) return;
+  if (!system()) place.fail("the recording of a program", "a fence of a kernel");
+  append(index, *fence);
+}
+
+// The instructions of the event itself may have passed while another vCPU ran.
+void Converter::on_time(u32 index, u64 clock_before, u64 clock, const Place& place) {
+  if (clock < clock_before) {
+    place.fail("a clock of at least " + std::to_string(clock_before), std::to_string(clock));
+  }
+  vcpus_[index].clock = std::max(vcpus_[index].clock, clock);
+  append(index, TimeSync{clock});
 }
 
 // ---- page tables ----

@@ -23,6 +23,8 @@ inline constexpr u16 kMinorVersion = 0;
 inline constexpr u64 kMaxPayload = u64{64} << 20;
 inline constexpr u64 kMaxSideBytes = u64{64} << 20;  ///< uncompressed, of one section
 inline constexpr u32 kMaxRegisters = 4096;           ///< of one section
+inline constexpr u32 kMaxMemoryRanges = 4096;        ///< of a header
+inline constexpr u32 kMaxProvenance = 1 << 16;       ///< notes of a header
 inline constexpr u32 kMaxVcpus = 4096;
 
 constexpr u32 section_type(const char (&name)[5]) {

@@ -18,6 +18,11 @@ namespace nestwalk::traces {
 /// A header by itself.
 std::optional<Breach> breach_of(const Header& header);
 
+/// A register in side data. One that no architecture has for the translation of addresses says
+/// nothing here, and may have any name.
+std::optional<Breach> breach_of_register(const std::optional<Architecture>& architecture,
+                                         const std::string& name);
+
 /// Of the records of a trace with this header.
 class RecordRules {
  public:
