@@ -37,6 +37,7 @@ class LoggedGuest : public Guest<Shape> {
   LoggedGuest(DirtyTracking how, const Capabilities& machine) : Guest<Shape>(machine), how_(how) {}
 
   Result<void> start() { return this->space.start_dirty_log(how_); }
+  Result<void> start(GpaRange part) { return this->space.start_dirty_log(how_, part); }
 
   /// What the dirty log recorded since the last time, as first page and number of pages.
   std::vector<std::pair<u64, u64>> harvest() { return harvest(this->whole()); }
@@ -141,6 +142,57 @@ TYPED_TEST(DirtyLog, a_harvest_of_a_part_leaves_the_rest) {
   this->guest.write(page(6));
   EXPECT_THAT(this->guest.harvest(*GpaRange::make(kBase, 4 * kPage)), ElementsAre(std::pair(1, 1)));
   EXPECT_THAT(this->guest.harvest(), ElementsAre(std::pair(6, 1)));
+}
+
+TYPED_TEST(DirtyLog, a_log_can_start_part_by_part) {
+  this->map(8);
+  this->guest.write(page(1));
+  this->guest.write(page(5));
+  const GpaRange first = *GpaRange::make(kBase, 4 * kPage);
+  const GpaRange second = *GpaRange::make(page(4), 4 * kPage);
+  EXPECT_TRUE(this->guest.start(first).ok());
+  EXPECT_THAT(this->guest.harvest(first), IsEmpty());
+  // Every page that is writable or born dirty may have been written.
+  u64 found = 0;
+  for (const auto& [from, count] : this->guest.harvest(second)) {
+    EXPECT_GE(from, 4u);
+    found += from <= 5 && 5 < from + count;
+  }
+  EXPECT_EQ(found, 1u);
+  EXPECT_THAT(this->guest.harvest(), IsEmpty());
+  this->guest.write(page(6));
+  EXPECT_THAT(this->guest.harvest(), ElementsAre(std::pair(6, 1)));
+}
+
+TYPED_TEST(DirtyLog, a_log_can_stop_part_by_part) {
+  this->map(8);
+  this->start();
+  const GpaRange first = *GpaRange::make(kBase, 4 * kPage);
+  const GpaRange second = *GpaRange::make(page(4), 4 * kPage);
+  EXPECT_TRUE(this->space.release_dirty_log(first).ok());
+  EXPECT_NE(this->space.dirty_tracking(), DirtyTracking::Off);
+  EXPECT_EQ(this->guest.write(page(1)), "no fault");
+  EXPECT_EQ(this->guest.write(page(5)), TestFixture::kProtects ? "made writable" : "no fault");
+  EXPECT_TRUE(this->space.stop_dirty_log(second).ok());
+  EXPECT_EQ(this->space.dirty_tracking(), DirtyTracking::Off);
+  for (u64 n = 0; n < 8; ++n) EXPECT_EQ(this->guest.write(page(n)), "no fault") << n;
+  EXPECT_EQ(this->space.release_dirty_log(first).error(), Error::WrongState);
+  // No mark is left for the next log.
+  this->start();
+  EXPECT_THAT(this->guest.harvest(), IsEmpty());
+}
+
+TYPED_TEST(DirtyLog, a_part_outside_of_the_space_is_refused) {
+  this->map(4);
+  const GpaRange outside = *GpaRange::make(this->space.range().end(), kPage);
+  const GpaRange uneven = *GpaRange::make(kBase, kPage / 2);
+  EXPECT_EQ(this->guest.start(outside).error(), Error::OutOfRange);
+  EXPECT_EQ(this->guest.start(uneven).error(), Error::Unaligned);
+  EXPECT_EQ(this->space.dirty_tracking(), DirtyTracking::Off);
+  this->start();
+  EXPECT_EQ(this->space.release_dirty_log(uneven).error(), Error::Unaligned);
+  EXPECT_EQ(this->space.stop_dirty_log(outside).error(), Error::OutOfRange);
+  EXPECT_NE(this->space.dirty_tracking(), DirtyTracking::Off);
 }
 
 TYPED_TEST(DirtyLog, reads_leave_no_record) {

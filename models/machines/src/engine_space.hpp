@@ -43,19 +43,21 @@ class HostSpaceOf final : public HostSpace {
   Result<void> protect(Gpa gpa, u64 bytes, Access access) override {
     return space_.protect(gpa, bytes, {access});
   }
-  Result<void> start_log() override {
+  Result<void> start_log(const GpaRange& part) override {
     const bool hardware = space_.page_table().hardware_tracks_dirty();
-    return space_.start_dirty_log(hardware ? addrspace::DirtyTracking::Hardware
-                                           : addrspace::DirtyTracking::WriteProtection);
+    return space_.start_dirty_log(
+        hardware ? addrspace::DirtyTracking::Hardware : addrspace::DirtyTracking::WriteProtection,
+        part);
   }
-  Result<u64> harvest_log() override {
+  Result<u64> harvest_log(const GpaRange& part) override {
     u64 bytes = 0;
-    const Result<void> done = space_.harvest_dirty_log(
-        space_.range(), [&](const GpaRange& range) { bytes += range.size(); });
+    const Result<void> done =
+        space_.harvest_dirty_log(part, [&](const GpaRange& range) { bytes += range.size(); });
     if (!done) return done.error();
     return bytes;
   }
-  Result<void> stop_log() override { return space_.stop_dirty_log(); }
+  Result<void> release_log(const GpaRange& part) override { return space_.release_dirty_log(part); }
+  Result<void> stop_log(const GpaRange& part) override { return space_.stop_dirty_log(part); }
   void flush() override { hal_.flush(); }
   addrspace::GpaRange range() const override { return space_.range(); }
   Result<Hpa> translate(Gpa gpa) const override { return space_.translate(gpa); }

@@ -20,9 +20,10 @@ class NativeSpace final : public HostSpace {
   FaultOutcome handle_fault(Gpa, Access) override { return FaultOutcome::NoArea; }
   Result<void> unmap(Gpa, u64) override { return refusal(); }
   Result<void> protect(Gpa, u64, Access) override { return refusal(); }
-  Result<void> start_log() override { return refusal(); }
-  Result<u64> harvest_log() override { return refusal(); }
-  Result<void> stop_log() override { return refusal(); }
+  Result<void> start_log(const addrspace::GpaRange&) override { return refusal(); }
+  Result<u64> harvest_log(const addrspace::GpaRange&) override { return refusal(); }
+  Result<void> release_log(const addrspace::GpaRange&) override { return refusal(); }
+  Result<void> stop_log(const addrspace::GpaRange&) override { return refusal(); }
   void flush() override {}
   addrspace::VmTag tag() const override { return {}; }
   Result<void> set_vmid(u16) override { return {}; }

@@ -43,6 +43,11 @@ void add_parts(std::vector<MemoryRange>& parts, const MemoryRange& range, u64 mo
   }
 }
 
+bool is_of_log(HostOperation::Kind kind) {
+  using Kind = HostOperation::Kind;
+  return kind == Kind::LogStart || kind == Kind::LogHarvest || kind == Kind::LogStop;
+}
+
 std::vector<MemoryRange> parts_of(const std::vector<MemoryRange>& memory, Backend backend) {
   if (backend.kind == Backend::Kind::Lazy) return memory;
   const u64 most = backend.kind == Backend::Kind::Eager ? kEagerPart : kLinearPart;
@@ -262,11 +267,11 @@ models::Task<> Hypervisor::operate(u32 core, HostOperation operation) {
   co_await leave_for_engine(turn, charges);
   ++operations_.by_kind[static_cast<std::size_t>(operation.kind)];
   bool refused = !is_allowed(operation);
-  for (const MemoryRange& part : parts_of_operation(operation)) {
+  for (const OperationPart& part : parts_of_operation(operation)) {
     record(core);
-    operation.gpa = Gpa(part.start);
-    operation.bytes = part.bytes;
-    refused = refused || !carry_out(operation);
+    operation.gpa = Gpa(part.range.start);
+    operation.bytes = part.range.bytes;
+    refused = refused || !carry_out(operation, part);
     charges.add(co_await play(core, static_cast<std::size_t>(operation.kind)));
     if (refused) break;
   }
@@ -302,21 +307,29 @@ bool Hypervisor::is_allowed(const HostOperation& operation) const {
                       [&](const auto& touches) { return touches(range); });
 }
 
-// As a rule one. A range that the engine refuses stays whole, so that it is refused as a whole.
-std::vector<MemoryRange> Hypervisor::parts_of_operation(const HostOperation& operation) const {
+// As a rule one. A range that the engine refuses stays whole, so that it is refused as a whole. The
+// dirty log is that of all the guest's memory, whatever the operation names.
+std::vector<Hypervisor::OperationPart> Hypervisor::parts_of_operation(
+    const HostOperation& operation) const {
   using Kind = HostOperation::Kind;
-  const MemoryRange whole{operation.gpa.value(), operation.bytes};
-  const auto range = addrspace::GpaRange::make(operation.gpa, operation.bytes);
-  const bool is_good = range && space_.range().contains(*range) && range->is_aligned(kFrameBytes);
-  const bool has_many_steps = operation.kind == Kind::Map || operation.kind == Kind::Zap ||
-                              operation.kind == Kind::Protect || operation.kind == Kind::Inflate;
-  if (!is_good || !has_many_steps || whole.bytes <= kOperationPart) return {whole};
-  std::vector<MemoryRange> parts;
-  add_parts(parts, whole, kOperationPart);
+  const auto all = space_.range();
+  const MemoryRange whole = is_of_log(operation.kind)
+                                ? MemoryRange{all.start().value(), all.size()}
+                                : MemoryRange{operation.gpa.value(), operation.bytes};
+  const auto range = addrspace::GpaRange::make(Gpa(whole.start), whole.bytes);
+  const bool is_good = range && all.contains(*range) && range->is_aligned(kFrameBytes);
+  const bool has_many_steps = operation.kind != Kind::Deflate;
+  if (!is_good || !has_many_steps || whole.bytes <= kOperationPart) return {{whole, true, true}};
+  std::vector<MemoryRange> ranges;
+  add_parts(ranges, whole, kOperationPart);
+  std::vector<OperationPart> parts;
+  for (const MemoryRange& each : ranges) parts.push_back({each, false, false});
+  parts.front().first = true;
+  parts.back().last = true;
   return parts;
 }
 
-Result<void> Hypervisor::carry_out(const HostOperation& operation) {
+Result<void> Hypervisor::carry_out(const HostOperation& operation, const OperationPart& part) {
   using Kind = HostOperation::Kind;
   // What comes back comes as the policy has it, or when it is touched.
   const Backend lazily = backend_.kind == Backend::Kind::Lazy ? backend_ : Backend::lazy();
@@ -332,16 +345,22 @@ Result<void> Hypervisor::carry_out(const HostOperation& operation) {
     case Kind::Protect:
       return space_.protect(operation.gpa, operation.bytes, operation.access);
     case Kind::LogStart:
-      return space_.start_log();
-    case Kind::LogHarvest: {
-      const Result<u64> bytes = space_.harvest_log();
-      if (!bytes) return bytes.error();
-      operations_.bytes_dirty += *bytes;
-      return {};
-    }
+    case Kind::LogHarvest:
     case Kind::LogStop:
-      return space_.stop_log();
+      return carry_out_on_log(operation.kind, part);
   }
+  return {};
+}
+
+// The log is on from the first part of its start to the last part of its end.
+Result<void> Hypervisor::carry_out_on_log(HostOperation::Kind kind, const OperationPart& part) {
+  using Kind = HostOperation::Kind;
+  const auto range = *addrspace::GpaRange::make(Gpa(part.range.start), part.range.bytes);
+  if (kind == Kind::LogStart && part.first) return space_.start_log(range);
+  if (kind == Kind::LogStop) return part.last ? space_.stop_log(range) : space_.release_log(range);
+  const Result<u64> bytes = space_.harvest_log(range);
+  if (!bytes) return bytes.error();
+  if (kind == Kind::LogHarvest) operations_.bytes_dirty += *bytes;
   return {};
 }
 

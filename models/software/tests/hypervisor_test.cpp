@@ -271,6 +271,37 @@ TEST_P(Operation, TheDirtyLogSeesWhatWasWritten) {
   }
 }
 
+// 3 GiB, a part of 1 GiB at a time. Four pages are written after the start, two in each of the
+// first and the last part, and one again after the harvest. The second start is refused, and so is
+// the second stop.
+TEST_P(Operation, TheDirtyLogOfALargeGuestIsCarriedOutInParts) {
+  constexpr u64 kPart = u64{1} << 30;
+  for (const bool hardware : {false, true}) {
+    HypervisorShape shape = policy(Backing::Lazy);
+    shape.hardware_dirty = hardware;
+    World world(physical(3 * kPart), shape, GetParam());
+    ListStream& stream = world.streams[0];
+    const u64 pages[] = {0x1000, 0x3000, 2 * kPart + 0x1000, 2 * kPart + 0x5000};
+    for (const u64 page : pages) stream.write(page);
+    stream.write(kPart);
+    stream.add(event(Kind::LogStart, 0, 0));
+    stream.add(event(Kind::LogStart, 0, 0));
+    for (const u64 page : pages) stream.write(page);
+    stream.add(event(Kind::LogHarvest, 0, 0));
+    stream.write(2 * kPart + 0x5000);
+    stream.add(event(Kind::LogHarvest, 0, 0));
+    stream.add(event(Kind::LogStop, 0, 0));
+    stream.add(event(Kind::LogStop, 0, 0));
+    for (const u64 page : pages) stream.write(page);
+    stream.write(kPart);
+    world.run();
+    EXPECT_EQ(world.vm.hypervisor().operations().refused, 2u);
+    EXPECT_EQ(world.vm.hypervisor().operations().bytes_dirty, 5 * kFrameBytes);
+    EXPECT_EQ(exits(world, FaultOutcome::MadeWritable), hardware ? 0u : 5u);
+    EXPECT_EQ(world.counts().total(), 15u);
+  }
+}
+
 // Two vCPUs on one page: the fence reaches the one that did not ask for it.
 TEST_P(Operation, ItsFenceReachesTheOthers) {
   World world(physical(), policy(Backing::Lazy), GetParam(), 2);

@@ -251,14 +251,18 @@ class AddressSpace {
 
   /// From now on, writes are recorded. Everything mapped counts as clean. Devices are left out:
   /// nobody copies their registers. A large leaf that the log had to split stays split.
-  Result<void> start_dirty_log(DirtyTracking how) {
+  Result<void> start_dirty_log(DirtyTracking how) { return start_dirty_log(how, range_); }
+  /// The same for a part; the rest is logged, too, and what is mapped there may count as written
+  /// until it is harvested.
+  Result<void> start_dirty_log(DirtyTracking how, GpaRange part) {
     if (how == DirtyTracking::Off || tracking_ != DirtyTracking::Off) return Error::WrongState;
+    if (const Result<void> fine = checked_part(part); !fine) return fine;
     if (how == DirtyTracking::Hardware && !table_.hardware_tracks_dirty()) {
       return Error::UnsupportedFeature;
     }
     usual_ = {};
     tracking_ = how;
-    edit_leaves(range_,
+    edit_leaves(part,
                 [&](const Area& area, u64 entry, unsigned, Gpa) { return as_clean(area, entry); });
     return {};
   }
@@ -270,8 +274,7 @@ class AddressSpace {
   template <class Record>
   Result<void> harvest_dirty_log(GpaRange part, Record&& record) {
     if (tracking_ == DirtyTracking::Off) return Error::WrongState;
-    if (!range_.contains(part)) return Error::OutOfRange;
-    if (!part.is_aligned(kPageBytes)) return Error::Unaligned;
+    if (const Result<void> fine = checked_part(part); !fine) return fine;
     GpaRange run;
     edit_leaves(part, [&](const Area& area, u64 entry, unsigned level, Gpa gpa) {
       if (!was_written(area, entry)) return entry;
@@ -283,15 +286,24 @@ class AddressSpace {
   }
 
   /// Writes are no longer recorded, and no longer fault.
-  Result<void> stop_dirty_log() {
-    if (tracking_ == DirtyTracking::Off) return Error::WrongState;
-    const bool protected_writes = tracking_ == DirtyTracking::WriteProtection;
+  Result<void> stop_dirty_log() { return stop_dirty_log(range_); }
+  /// The same where all other parts have been released.
+  Result<void> stop_dirty_log(GpaRange part) {
+    if (const Result<void> released = release_dirty_log(part); !released) return released;
     tracking_ = DirtyTracking::Off;
-    edit_leaves(range_, [&](const Area& area, u64 entry, unsigned level, Gpa) {
+    areas_.forget_log();
+    return {};
+  }
+  /// A step towards the end of the log: writes to a part no longer fault, and whether they are
+  /// reported is open.
+  Result<void> release_dirty_log(GpaRange part) {
+    if (tracking_ == DirtyTracking::Off) return Error::WrongState;
+    if (const Result<void> fine = checked_part(part); !fine) return fine;
+    const bool protected_writes = tracking_ == DirtyTracking::WriteProtection;
+    edit_leaves(part, [&](const Area& area, u64 entry, unsigned level, Gpa) {
       const u64 next = protected_writes ? table_.with_flags(entry, level, area.flags) : entry;
       return next & ~F::kSoftDirty;
     });
-    areas_.forget_log();
     return {};
   }
 
@@ -425,6 +437,11 @@ class AddressSpace {
 
   // The dirty log -------------------------------------------------------------------------------
 
+  Result<void> checked_part(GpaRange part) const {
+    if (!range_.contains(part)) return Error::OutOfRange;
+    if (!part.is_aligned(kPageBytes)) return Error::Unaligned;
+    return {};
+  }
   /// Nobody copies a device's registers.
   bool is_logged(MappingFlags flags) const {
     return tracking_ != DirtyTracking::Off && !is_device(flags.memory);

@@ -31,11 +31,15 @@ class HostSpace {
   virtual FaultOutcome handle_fault(Gpa gpa, Access access) = 0;
   virtual Result<void> unmap(Gpa gpa, u64 bytes) = 0;
   virtual Result<void> protect(Gpa gpa, u64 bytes, Access access) = 0;
-  /// By hardware dirty flags where the tables have them, else by write protection.
-  virtual Result<void> start_log() = 0;
-  /// How many bytes were written since.
-  virtual Result<u64> harvest_log() = 0;
-  virtual Result<void> stop_log() = 0;
+  /// By hardware dirty flags where the tables have them, else by write protection. Of all memory;
+  /// outside of the part, pages count as written until they are harvested.
+  virtual Result<void> start_log(const addrspace::GpaRange& part) = 0;
+  /// How many bytes of the part were written since.
+  virtual Result<u64> harvest_log(const addrspace::GpaRange& part) = 0;
+  /// Writes to the part no longer fault.
+  virtual Result<void> release_log(const addrspace::GpaRange& part) = 0;
+  /// Once all other parts are released.
+  virtual Result<void> stop_log(const addrspace::GpaRange& part) = 0;
   /// With deferred fences: what the operations since the last call need, and their frames.
   virtual void flush() = 0;
   /// Of guest-physical addresses; operations outside of it are refused.

@@ -121,8 +121,14 @@ class Hypervisor final : private Shootdowns {
   Result<void> map_part(const MemoryRange& part);
   Result<void> replace(const HostOperation& operation, addrspace::Backend backend);
   bool is_allowed(const HostOperation& operation) const;
-  std::vector<MemoryRange> parts_of_operation(const HostOperation& operation) const;
-  Result<void> carry_out(const HostOperation& operation);
+  /// Of an operation, in their order.
+  struct OperationPart {
+    MemoryRange range;
+    bool first, last;
+  };
+  std::vector<OperationPart> parts_of_operation(const HostOperation& operation) const;
+  Result<void> carry_out(const HostOperation& operation, const OperationPart& part);
+  Result<void> carry_out_on_log(HostOperation::Kind kind, const OperationPart& part);
   void record(u32 core);
   bool must_fence_vmid(u32 core);
   FaultOutcome end_of_repeats(u32 core, Gpa gpa, FaultOutcome outcome);
