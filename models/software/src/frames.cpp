@@ -9,12 +9,30 @@
 namespace nestwalk::software {
 namespace {
 
+constexpr u64 kStep = 0x9e37'79b9'7f4a'7c15;
+constexpr u64 kFactor1 = 0xbf58'476d'1ce4'e5b9, kFactor2 = 0x94d0'49bb'1331'11eb;
+
 constexpr u64 mix(u64 z) {  // SplitMix64 (Steele, Lea, Flood)
-  z += 0x9e37'79b9'7f4a'7c15;
-  z = (z ^ z >> 30) * 0xbf58'476d'1ce4'e5b9;
-  z = (z ^ z >> 27) * 0x94d0'49bb'1331'11eb;
+  z += kStep;
+  z = (z ^ z >> 30) * kFactor1;
+  z = (z ^ z >> 27) * kFactor2;
   return z ^ z >> 31;
 }
+
+// Of an odd number, modulo 2^64: each step of Newton's doubles the bits that are right, at first 3.
+constexpr u64 inverse(u64 odd) {
+  u64 x = odd;
+  for (unsigned bits = 3; bits < 64; bits *= 2) x *= 2 - odd * x;
+  return x;
+}
+
+// What mix() makes `z` of.
+constexpr u64 unmixed(u64 z) {
+  z = (z ^ z >> 31 ^ z >> 62) * inverse(kFactor2);
+  z = (z ^ z >> 27 ^ z >> 54) * inverse(kFactor1);
+  return (z ^ z >> 30 ^ z >> 60) - kStep;
+}
+static_assert(unmixed(mix(0)) == 0 && unmixed(mix(~u64{5})) == ~u64{5});
 
 // A permutation of [0, 2^(2 * half_bits)) in four Feistel rounds: every number comes once.
 u64 permuted(u64 number, unsigned half_bits, const u64* keys) {
@@ -80,44 +98,83 @@ std::vector<GuestFrames::Reserved>::const_iterator GuestFrames::reserved_beyond(
                           [](u64 frame, const Reserved& each) { return frame < each.end; });
 }
 
-// In some blocks a frame is somebody else's for good: what is left of them are smaller ones. The
-// lowest block of a size is at the end of its list, and goes first.
-void GuestFrames::fragment(u32 percent, u64 seed) {
-  for (u64 block = frames_ / kSmallPerLarge; block-- > 0;) {
-    const u64 first = block * kSmallPerLarge;
-    seed = mix(seed);
-    const u64 held = first + (seed >> 32) % kSmallPerLarge;
-    const auto reserved = reserved_beyond(first);
-    if (reserved != reserved_.end() && reserved->first <= first &&
-        reserved->end >= first + kSmallPerLarge) {
-      continue;
-    }
-    if (seed % 100 < percent && is_free(held)) take_number(held);
-    free_block(first, kLargeOrder);
-  }
+bool GuestFrames::is_any_reserved(u64 first, u64 count) const {
+  const auto reserved = reserved_beyond(first);
+  return reserved != reserved_.end() && reserved->first < first + count;
 }
 
-void GuestFrames::free_block(u64 first, unsigned order) {
+// In some regions a frame is somebody else's for good: what is left of them are smaller blocks. The
+// seeds of regions follow one another from the highest one down, and blocks are handed out from the
+// lowest one up.
+void GuestFrames::fragment(u32 percent, u64 seed) {
+  unused_end_ = frames_ / kSmallPerLarge;
+  broken_percent_ = percent;
+  for (u64 region = 0; percent != 0 && region < unused_end_; ++region) seed = mix(seed);
+  unused_.fill({0, seed, 0});
+}
+
+bool GuestFrames::is_unused(const Unused& at, u64 first, u64 count) const {
+  const u64 held = at.region * kSmallPerLarge + (at.seed >> 32) % kSmallPerLarge;
+  const bool is_broken = at.seed % 100 < broken_percent_;
+  return !(is_broken && held - first < count) && !is_any_reserved(first, count);
+}
+
+void GuestFrames::move_to(Unused& at, u64 region) const {
+  for (; broken_percent_ != 0 && at.region < region; ++at.region) at.seed = unmixed(at.seed);
+  at.region = region;
+  at.next = 0;
+}
+
+// The lowest block of this order that is not the half of a larger one. Memory may have far more
+// regions than anybody uses: those that are all alike are passed over at once.
+std::optional<u64> GuestFrames::take_unused(unsigned order) {
+  Unused& at = unused_[order];
   const u64 count = u64{1} << order;
-  if (is_block_free(first, order)) return free_[order].push_back(first);
-  if (order == 0) return;
-  free_block(first + count / 2, order - 1);
-  free_block(first, order - 1);
+  while (at.region < unused_end_) {
+    const u64 base = at.region * kSmallPerLarge;
+    const auto reserved = reserved_beyond(base);
+    const bool has_reserved = reserved != reserved_.end();
+    if (has_reserved && reserved->first <= base && reserved->end >= base + kSmallPerLarge) {
+      move_to(at, reserved->end / kSmallPerLarge);
+      continue;
+    }
+    if (order != kLargeOrder && is_unused(at, base, kSmallPerLarge)) {
+      const u64 next_broken = has_reserved ? reserved->first / kSmallPerLarge : unused_end_;
+      move_to(at, broken_percent_ != 0 ? at.region + 1 : next_broken);
+      continue;
+    }
+    while (at.next < kSmallPerLarge) {
+      const u64 first = base + at.next;
+      at.next += count;
+      if (!is_unused(at, first, count)) continue;
+      const bool is_half =
+          order != kLargeOrder && is_unused(at, addrspace::align_down(first, 2 * count), 2 * count);
+      if (!is_half) return first;
+    }
+    move_to(at, at.region + 1);
+  }
+  return std::nullopt;
 }
 
 // Of a block that is too large, the upper half stays free, again and again (Linux: expand() in
 // mm/page_alloc.c).
 std::optional<u64> GuestFrames::take_block(unsigned order) {
-  unsigned found = order;
-  while (found <= kLargeOrder && free_[found].empty()) ++found;
-  if (found > kLargeOrder) return std::nullopt;
-  const u64 first = free_[found].back();
-  free_[found].pop_back();
-  while (found > order) {
-    --found;
-    free_[found].push_back(first + (u64{1} << found));
+  for (unsigned found = order; found <= kLargeOrder; ++found) {
+    std::optional<u64> first;
+    if (!free_[found].empty()) {
+      first = free_[found].back();
+      free_[found].pop_back();
+    } else {
+      first = take_unused(found);
+    }
+    if (!first) continue;
+    while (found > order) {
+      --found;
+      free_[found].push_back(*first + (u64{1} << found));
+    }
+    return first;
   }
-  return first;
+  return std::nullopt;
 }
 
 Gpa GuestFrames::frame(u64 number) const {

@@ -3,6 +3,7 @@
 
 // The guest's kernel: pages that it backs, address spaces that it makes.
 
+#include <random>
 #include <set>
 #include <string>
 
@@ -447,6 +448,99 @@ TEST(Buddies, HalveTheLowestBlockUntilItFits) {
   for (u64 n = 0; n < 512; ++n) EXPECT_EQ(frames.take()->value(), n * kFrameBytes);
   EXPECT_EQ(frames.take_large()->value(), u64{2} << 20);
   EXPECT_EQ(frames.take()->value(), u64{4} << 20);
+}
+
+/// The same with a list of all that is free: from the highest 2 MiB down, a frame of some is taken
+/// for good, by a seed that follows from the one before, and what is left goes to the lists.
+class ListedBuddies {
+ public:
+  explicit ListedBuddies(const GuestShape& shape) : frames_(shape.memory[0].bytes / kFrameBytes) {
+    u64 seed = shape.seed;
+    for (unsigned key = 0; key < 4; ++key) seed = mix(seed);
+    for (const MemoryRange& device : shape.mmio) {
+      const u64 first = device.start / kFrameBytes;
+      for (u64 n = 0; n < device.bytes / kFrameBytes; ++n) taken_.insert(first + n);
+    }
+    for (u64 block = frames_ / 512; block-- > 0;) {
+      seed = mix(seed);
+      if (seed % 100 < shape.fragmentation) taken_.insert(block * 512 + (seed >> 32) % 512);
+      list(block * 512, 9);
+    }
+  }
+
+  std::optional<u64> take(unsigned order) {
+    unsigned found = order;
+    while (found < 10 && free_[found].empty()) ++found;
+    if (found == 10) return std::nullopt;
+    const u64 first = free_[found].back();
+    free_[found].pop_back();
+    while (found-- > order) free_[found].push_back(first + (u64{1} << found));
+    return first;
+  }
+  void give_back(u64 first, unsigned order) { free_[order].push_back(first); }
+
+ private:
+  static u64 mix(u64 z) {  // SplitMix64
+    z += 0x9e37'79b9'7f4a'7c15;
+    z = (z ^ z >> 30) * 0xbf58'476d'1ce4'e5b9;
+    z = (z ^ z >> 27) * 0x94d0'49bb'1331'11eb;
+    return z ^ z >> 31;
+  }
+  void list(u64 first, unsigned order) {
+    const u64 count = u64{1} << order;
+    const auto taken = taken_.lower_bound(first);
+    if (taken == taken_.end() || *taken >= first + count) return free_[order].push_back(first);
+    if (order == 0) return;
+    list(first + count / 2, order - 1);
+    list(first, order - 1);
+  }
+
+  u64 frames_;
+  std::set<u64> taken_;
+  std::vector<u64> free_[10];
+};
+
+TEST(Buddies, HandOutWhatAListOfAllFreeBlocksWould) {
+  constexpr u64 kMiB = u64{1} << 20;
+  const std::vector<std::vector<MemoryRange>> devices = {
+      {}, {{0x5000, 2 * kFrameBytes}, {7 * kMiB, 9 * kMiB}, {30 * kMiB - kFrameBytes, 4 * kMiB}}};
+  std::mt19937_64 random(1);
+  for (const u32 fragmentation : {0u, 3u, 50u, 100u}) {
+    for (const std::vector<MemoryRange>& mmio : devices) {
+      GuestShape shape = buddies(fragmentation);
+      shape.memory[0].bytes += kMiB;  // that no block has
+      shape.mmio = mmio;
+      GuestFrames frames(shape);
+      ListedBuddies listed(shape);
+      std::vector<std::pair<u64, unsigned>> held;
+      for (bool more = true; more || !held.empty();) {
+        const bool takes = more && random() % 8 != 0;
+        if (takes) {
+          const unsigned order = random() % 50 == 0 ? 9 : 0;
+          const auto found = order == 0 ? frames.take() : frames.take_large();
+          const auto expected = listed.take(order);
+          ASSERT_EQ(found.has_value(), expected.has_value());
+          if (found) {
+            ASSERT_EQ(found->value(), *expected * kFrameBytes);
+            held.emplace_back(*expected, order);
+          } else {
+            more = order != 0;
+          }
+        } else if (!held.empty()) {
+          std::swap(held[random() % held.size()], held.back());
+          const auto [first, order] = held.back();
+          held.pop_back();
+          frames.give_back(Gpa(first * kFrameBytes), kFrameBytes << order);
+          listed.give_back(first, order);
+        }
+      }
+      // All is there again, in the order in which it came back.
+      while (const auto found = frames.take()) {
+        ASSERT_EQ(found->value(), listed.take(0).value() * kFrameBytes);
+      }
+      ASSERT_FALSE(listed.take(0));
+    }
+  }
 }
 
 // A frame in each block is somebody else's: no large page is left, and every other frame comes

@@ -58,8 +58,17 @@ class GuestFrames final : private models::FreeFrames {
   bool is_region_free(u64 region) const;
   void take_number(u64 number);
   void reserve(const std::vector<MemoryRange>& devices);
+  /// Where the free blocks of an order that nobody has had yet go on, upwards.
+  struct Unused {
+    u64 region = 0;  ///< 2 MiB
+    u64 seed = 0;    ///< of that region
+    u64 next = 0;    ///< frame within it
+  };
   void fragment(u32 percent, u64 seed);
-  void free_block(u64 first, unsigned order);
+  bool is_any_reserved(u64 first, u64 count) const;
+  bool is_unused(const Unused& at, u64 first, u64 count) const;
+  std::optional<u64> take_unused(unsigned order);
+  void move_to(Unused& at, u64 region) const;
   std::optional<u64> take_block(unsigned order);
   bool is_block_free(u64 first, unsigned order) const;
   std::optional<u64> take_small(unsigned order);
@@ -77,9 +86,12 @@ class GuestFrames final : private models::FreeFrames {
   static constexpr u64 kChunk = u64{1} << 15;  ///< frames
   /// A bit for each frame that was taken; none of chunks of which no frame was.
   std::vector<std::unique_ptr<u64[]>> taken_;
-  /// First frames, by order: what was given back; all, of buddies.
+  /// First frames, by order: what was given back, or left when a block was halved.
   std::array<std::vector<u64>, kLargeOrder + 1> free_;
-  unsigned half_bits_ = 0;  ///< of the permutation's halves
+  std::array<Unused, kLargeOrder + 1> unused_;  ///< of buddies, by order
+  u64 unused_end_ = 0;                          ///< regions that are whole
+  u32 broken_percent_ = 0;                      ///< of them, by a frame that is taken for good
+  unsigned half_bits_ = 0;                      ///< of the permutation's halves
   u64 keys_[4];
   std::unique_ptr<models::FramePolicy> policy_;
 };
