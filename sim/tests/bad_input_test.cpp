@@ -248,6 +248,17 @@ TEST_F(BadInput, WhatIsSetTwiceIsRefused) {
             "--set vcpu.window=4: vcpu.window is set already, by --set vcpu.window=2");
   complains("nestwalk compare t.nwt --policy eager --set hypervisor.backing=lazy", 2,
             "--policy eager: hypervisor.backing is set already, by --set hypervisor.backing=lazy");
+  std::ofstream(folder() / "rules.json") << R"({"interrupts": true, "x86_64": []})";
+  for (const std::string command :
+       {"nestwalk compare --storm accesses=200 bytes=1M --vcpus 2 -p simple",
+        "nestwalk check --storm accesses=200 bytes=1M -p simple"}) {
+    complains(command + " --policy precise --set hypervisor.fences=context", 2,
+              "--policy precise: hypervisor.fences is set already, by --set "
+              "hypervisor.fences=context");
+    complains(command + " --policy rules.json --set hypervisor.fence_rules={}", 2,
+              "--policy rules.json: hypervisor.fence_rules is set already, by --set "
+              "hypervisor.fence_rules={}");
+  }
   complains("nestwalk trace gen random accesses=5 accesses=10 -o o.nwt", 2,
             "accesses is there twice");
   std::ofstream(folder() / "s.json")

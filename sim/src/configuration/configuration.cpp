@@ -223,7 +223,9 @@ void Configuration::merge_file(const std::string& file, const std::string& who) 
 }
 
 void Configuration::use_fence_rules(const std::string& file) {
-  claim("hypervisor.fences", "--policy " + file);
+  for (const char* const path : {"hypervisor.fences", "hypervisor.fence_rules"}) {
+    claim(path, "--policy " + file);
+  }
   put("hypervisor.fence_rules", read_json(file), file);
   put("hypervisor.fences", "rules", file);
 }
