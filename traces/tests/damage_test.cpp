@@ -230,7 +230,7 @@ TEST(Damage, AbsurdCountInTheHeaderIsRefusedBeforeItIsAllocated) {
   MemorySink sink;
   SectionWriter(sink).write(kHeaderSection, header);
   EXPECT_THAT(read_all(sink.bytes()).error,
-              HasSubstr("expected a possible number of memory ranges, found 4398046511103"));
+              HasSubstr("expected a number of memory ranges from 0 to 4096, found 4398046511103"));
 }
 
 struct AbsurdBlock {

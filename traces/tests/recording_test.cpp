@@ -461,7 +461,10 @@ TEST(Recording, AClockThatGoesBackIsAnError) {
 TEST(Recording, AProgramHasNoRegistersOfItsMachine) {
   const std::string stream = header(kX86, 0) + last_chunk({.chunks = 0});
   for (const std::string name : {"registers.begin", "registers.end", "registers.begin.1"}) {
-    expect_refused(stream, name + ": expected the recording of a program, without registers",
+    expect_refused(stream,
+                   name +
+                       ": line 1: expected the recording of a program, without registers, found "
+                       "'CR0'",
                    {{name, "CR0 0x80000011\n"}});
   }
   // CR3 = 0x2003; invlpg of 0x2000; an entry and an exit.
@@ -474,6 +477,7 @@ TEST(Recording, AProgramHasNoRegistersOfItsMachine) {
   }
   // A program on AArch64 can wait for its stores: dsb is 0x8000 and its option.
   const Folder folder;
+  folder.write("registers.begin", "");
   folder.write("stream", header(kAarch64, 0) +
                              chunk(0, 1, bytes({0x07, 5, 0x8b, 0x80, 0x02, 0, 0})) +
                              last_chunk({.events = 1}));

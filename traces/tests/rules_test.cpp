@@ -418,7 +418,10 @@ TEST(HeaderRules, CountsAreJudgedBeforeTheyTakeMemory) {
     parts.front().payload.assign(payload.bytes().begin(), payload.bytes().end());
     return joined(parts);
   };
-  EXPECT_EQ(read_all(file(kMaxMemoryRanges, kMaxProvenance)).error, "");
+  Header header;
+  header.memory.assign(kMaxMemoryRanges, {Stage::Guest, 0, 1, "ram"});
+  header.provenance.resize(kMaxProvenance);
+  EXPECT_EQ(read_all(file_of_header(header)).error, "");
   expect_refused(file(kMaxMemoryRanges + 1, 0),
                  "a number of memory ranges from 0 to 4096, found 4097");
   expect_refused(file(0, kMaxProvenance + 1),

@@ -307,8 +307,12 @@ void Converter::check_registers() const {
       const std::string begin = first + ".";
       if (name != first && !name.starts_with(begin)) continue;
       if (!system()) {
+        const auto found = read_registers(entry.path(), stream_.architecture);
+        if (found.empty()) continue;
         throw InputError(entry.path(),
-                         "expected the recording of a program, without registers, found registers");
+                         line_number(0) +
+                             "expected the recording of a program, without registers, found " +
+                             traces::quoted(found.front().first));
       }
       if (name == first) continue;
       const std::string number = name.substr(begin.size());
