@@ -126,6 +126,36 @@ TEST_F(Bounds, AnOperationOnAllMemoryIsPlayedInParts) {
   EXPECT_LT(peak_kibibytes("run t.nwt --set host.memory=8G"), 400 << 10);
 }
 
+// A log of 2^21 pages: each is read and written, a step of 32 bytes each, 128 MiB in one piece and
+// some more while the list grows. The guest is given its memory before, in parts.
+TEST_F(Bounds, ADirtyLogOfAllMemoryIsPlayedInParts) {
+#ifdef NESTWALK_SANITIZED
+  GTEST_SKIP() << "a sanitizer keeps what was freed";
+#endif
+  Header header;
+  header.lacks = kNoHpa;
+  header.mode = Mode::GuestPhysical;
+  header.memory = {{Stage::Guest, 0, u64{8} << 30, "ram"}};
+  const auto write = [&](const std::string& name, bool logged) {
+    const auto sink = create_sink((folder() / name).string());
+    Writer writer(*sink, header);
+    const traces::Access access{{}, Gpa(0x1000), {}, 1, 8, AccessKind::Read, kGpaKnown};
+    writer.append(0, access);
+    for (const Operation kind :
+         {Operation::DirtyLogStart, Operation::DirtyLogHarvest, Operation::DirtyLogStop}) {
+      if (logged) writer.append(0, Event{0, HypervisorOperation{kind, Gpa(), 0}});
+    }
+    writer.append(0, access);
+    writer.finish();
+  };
+  write("plain.nwt", false);
+  write("logged.nwt", true);
+  const std::string settings =
+      " --set host.memory=9G --set hypervisor.backing=eager --set hypervisor.large_pages=false";
+  const auto plain = peak_kibibytes("run plain.nwt" + settings);
+  EXPECT_LT(peak_kibibytes("run logged.nwt" + settings), plain + (64 << 10));
+}
+
 // 150,000 of a page each, with a page between them; and one of 2^33 pages.
 TEST_F(Bounds, DevicesTakeLinearTimeByTheirNumberAndNoneByTheirPages) {
   write_phases(1);
@@ -144,6 +174,47 @@ TEST_F(Bounds, DevicesTakeLinearTimeByTheirNumberAndNoneByTheirPages) {
                                           "[\"0x100000000+31T\"]' --set guest.placement=") +
                               placement);
     EXPECT_EQ(large.exit_code, 0) << large.output;
+  }
+}
+
+// Two million writes, of 48 bytes each if they were kept.
+TEST_F(Bounds, CutAndSplitHoldNoWritesToPageTables) {
+#ifdef NESTWALK_SANITIZED
+  GTEST_SKIP() << "a sanitizer keeps what was freed";
+#endif
+  const auto write = [&](u64 writes) {
+    Header header;
+    header.vcpus = 2;
+    const auto sink = create_sink((folder() / "t.nwt").string());
+    Writer writer(*sink, header, {.level = 1, .block_records = 1 << 16});
+    const traces::Access access{Gva(0x1000), {}, {}, 1, 8, AccessKind::Read, kGvaKnown};
+    for (u64 n = 0; n < writes; ++n) {
+      writer.append(n % 2, Event{1, TableWrite{Stage::Guest, n % 4096 * 8, n}});
+    }
+    writer.append(0, access);
+    writer.append(1, access);
+    writer.finish();
+  };
+  for (const std::string command :
+       {"trace cut --vcpu 0 --from 1000000 t.nwt -o ", "trace split t.nwt --prefix "}) {
+    write(2000);
+    const auto few = peak_kibibytes(command + (folder() / "few").string());
+    write(2'000'000);
+    EXPECT_LT(peak_kibibytes(command + (folder() / "many").string()), few + (24 << 10)) << command;
+  }
+}
+
+// 2^26 regions of 2 MiB, of which a page or two are used.
+TEST_F(Bounds, BuddiesTakeNoMemoryForWhatNobodyUses) {
+  write_phases(1);
+  for (const char* const fragmentation : {"0", "50", "100"}) {
+    const std::string command = std::string(
+                                    "run t.nwt --set guest.memory=128T --set "
+                                    "guest.placement=buddy --set guest.fragmentation=") +
+                                fragmentation;
+    const Result result = soon(command);
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+    EXPECT_LT(peak_kibibytes(command), 200 << 10);
   }
 }
 

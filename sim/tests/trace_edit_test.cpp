@@ -271,6 +271,57 @@ TEST_F(TraceEdit, SplitOfAPipeNeedsThatNoVcpuWritesTables) {
   EXPECT_TRUE(std::filesystem::exists(folder() / "part.1.nwt"));
 }
 
+// The first trace has no fetches, and the second one no dependence: neither has the merged one, but
+// each part has what its vCPU had.
+TEST_F(TraceEdit, PartsLackWhatTheirOwnVcpuLacks) {
+  Access fetch = read_of(0x7008, 0x80000008), dependent = fetch;
+  fetch.kind = AccessKind::Fetch;
+  dependent.flags |= kDependent;
+  const std::tuple<std::string, u64, Access> traces[] = {{"a.nwt", kNoFetches, dependent},
+                                                         {"b.nwt", kNoDependence, fetch}};
+  for (const auto& [name, lacks, record] : traces) {
+    Header header = riscv(1);
+    header.lacks = lacks;
+    const auto sink = create(name);
+    Writer writer(*sink, header);
+    writer.append(0, record);
+    writer.finish();
+  }
+  const auto lacks = [&](const std::string& name) {
+    return run("nestwalk trace info " + name + " 2>&1 | grep -e lacks -e nestwalk").output;
+  };
+  edit("merge a.nwt b.nwt -o both.nwt");
+  EXPECT_EQ(lacks("both.nwt"), "  lacks: dependence, fetches, order-of-cpus\n");
+  edit("split --prefix part both.nwt");
+  EXPECT_EQ(lacks("part.0.nwt"), "  lacks: fetches, order-of-cpus\n");
+  EXPECT_EQ(lacks("part.1.nwt"), "  lacks: dependence, order-of-cpus\n");
+  edit("merge part.0.nwt part.1.nwt -o again.nwt");
+  EXPECT_EQ(lacks("again.nwt"), "  lacks: dependence, fetches, order-of-cpus\n");
+  expect("cat both.nwt | nestwalk trace split --prefix pipe", 4,
+         "nestwalk: <stdin>: has vCPUs that know more than its header says: only a file that is "
+         "not compressed can be split\n");
+}
+
+TEST_F(TraceEdit, CutOfAPipeHoldsSoManyTableWritesOfSeveralVcpus) {
+  const auto write = [&](u64 writes) {
+    const auto sink = create("a.nwt");
+    Writer writer(*sink, riscv(2));
+    for (u64 n = 0; n < writes; ++n) writer.append(1, Event{1, write_of(0x3048, n)});
+    writer.append(0, read_of(0x7008, 0x80000008, 0x7fff'ffff));
+    writer.finish();
+  };
+  write((u64{1} << 20) + 1);
+  const std::string cut = "trace cut --vcpu 0 ";
+  expect("cat a.nwt | nestwalk " + cut + "-o b.nwt", 4,
+         "nestwalk: <stdin>: has several vCPUs and more than 1048576 writes to page tables that "
+         "are left out: only a file that is not compressed can be cut\n");
+  edit(cut.substr(6) + "a.nwt -o b.nwt");
+  write(1000);
+  run("cat a.nwt | nestwalk " + cut + "-o pipe.nwt");
+  edit(cut.substr(6) + "a.nwt -o file.nwt");
+  expect("nestwalk trace cat pipe.nwt >pipe; nestwalk trace cat file.nwt | cmp - pipe", 0, "");
+}
+
 // Such a vCPU is known from its first switch on, by the registers of vCPU 0.
 TEST_F(TraceEdit, VcpuWithoutRegistersKeepsTheFormOfItsTables) {
   const auto sink = create("a.nwt");

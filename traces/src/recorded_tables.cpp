@@ -75,6 +75,10 @@ bool replaces_space(std::string_view register_name) {
                      [&](const TracedIsa* each) { return each->replaces_space == register_name; });
 }
 
+bool is_space_register(Architecture architecture, std::string_view register_name) {
+  return traced(architecture).space_register == register_name;
+}
+
 std::optional<TableRoot> host_root(Architecture architecture, const Registers& registers) {
   return traced(architecture).host_root(registers);
 }

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "isa/isa.hpp"
-#include "nestwalk/traces/container.hpp"
+#include "nestwalk/traces/block.hpp"
 #include "nestwalk/traces/recorded_tables.hpp"
 
 namespace nestwalk::traces {
@@ -163,6 +163,65 @@ std::optional<Breach> RecordRules::breach_of(const ControlWrite& write) const {
 std::optional<Breach> RecordRules::breach_of(const TableWrite& write) const {
   if (write.address % 8 == 0) return {};
   return Breach{"the address of an entry, a multiple of 8", in_hex(write.address)};
+}
+
+namespace {
+
+// As a set of Lack. A space that was inferred is no record of a switch; what order there is, no
+// record says.
+u64 knowledge_of(const Access& access) {
+  u64 known = access.instructions != 0 ? u64{kNoInstructions} : 0;
+  if (access.has(kGvaKnown)) known |= kNoGva;
+  if (access.has(kGpaKnown)) known |= kNoGpa;
+  if (access.has(kHpaKnown)) known |= kNoHpa;
+  if (access.has(kDependent)) known |= kNoDependence;
+  if (access.size != 0) known |= kNoSize;
+  if (access.kind == AccessKind::Fetch) known |= kNoFetches;
+  return known;
+}
+
+u64 knowledge_of(const Event& event) {
+  u64 known = event.instructions != 0 ? u64{kNoInstructions} : 0;
+  const auto* const space = std::get_if<SpaceSwitch>(&event.detail);
+  if (space != nullptr && space->precision == Precision::Exact) known |= kNoSpaces;
+  if (std::holds_alternative<GuestFence>(event.detail)) known |= kNoFences;
+  if (std::holds_alternative<HypervisorOperation>(event.detail)) known |= kNoHypervisor;
+  return known;
+}
+
+}  // namespace
+
+void LackRules::add(const Chunk& chunk) {
+  const u64 open = lacks_ & ~has_[chunk.vcpu];
+  if (open == 0) return;
+  u64 record = chunk.first_record;
+  for (const Access& access : chunk.accesses) {
+    note(knowledge_of(access) & lacks_, chunk.vcpu, record++);
+  }
+  if (chunk.event != nullptr) note(knowledge_of(*chunk.event) & lacks_, chunk.vcpu, record);
+}
+
+void LackRules::note(u64 known, u32 vcpu, u64 record) {
+  const u64 is_new = known & ~has_[vcpu];
+  if (is_new == 0) return;
+  has_[vcpu] |= is_new;
+  for (std::size_t bit = 0; bit < std::size(kLackNames); ++bit) {
+    if ((is_new >> bit & 1) == 0 || ++vcpus_with_[bit] != has_.size() || breach_) continue;
+    breach_ =
+        Breach{"record " + std::to_string(record) + " of vCPU " + std::to_string(vcpu) +
+                   " to have no '" + std::string(kLackNames[bit]) + "', which the header lacks" +
+                   (vcpu == 0 && has_.size() == 1 ? "" : " and all other vCPUs have"),
+               "some"};
+  }
+}
+
+void LackRules::check(const Chunk& chunk, const std::string& name, const OnLoss& on_loss) {
+  if (breach_) return;
+  add(chunk);
+  if (!breach_) return;
+  const InputError error(name, "expected " + breach_->expected + ", found " + breach_->found);
+  if (!on_loss) throw error;
+  on_loss(error.what());
 }
 
 // Registers that do not say that there are tables leave it to the header. They may be spread over

@@ -89,4 +89,14 @@ bool TimeOrderedReader::next(Chunk& chunk) {
   return true;
 }
 
+std::optional<TimeOrderedReader::Coming> TimeOrderedReader::coming(u32 vcpu) const {
+  const auto found =
+      std::lower_bound(cursors_.begin(), cursors_.end(), vcpu,
+                       [](const Cursor& cursor, u32 number) { return cursor.chunk.vcpu < number; });
+  if (found == cursors_.end() || found->chunk.vcpu != vcpu) return {};
+  const Chunk& chunk = found->chunk;
+  return Coming{chunk.time, chunk.accesses.empty() ? chunk.event->instructions
+                                                   : chunk.accesses.front().instructions};
+}
+
 }  // namespace nestwalk::traces

@@ -30,7 +30,8 @@ u64 Verification::count(Verdict verdict) const {
 }
 
 bool Verification::good() const {
-  return count(Verdict::Mismatch) == 0 && entries[0].differ == 0 && entries[1].differ == 0;
+  return count(Verdict::Mismatch) == 0 && entries[0].differ == 0 && entries[1].differ == 0 &&
+         roots.differ == 0;
 }
 
 Verifier::Verifier(const Header& header, std::string name, std::size_t most_mismatches)
@@ -47,10 +48,17 @@ void Verifier::add(const SideData& side) {
   if (side.vcpu >= vcpus_.size()) fail("has side data of a vCPU that it does not have");
   if (side.when == When::Begin) return load(side);
   for (const TablePage& page : side.pages) end_.emplace_back(side.stage, page);
+  for (const auto& [name, value] : side.registers) vcpus_[side.vcpu].end[name] = value;
 }
 
 void Verifier::load(const SideData& side) {
-  if (begun_) fail("has page tables of the begin behind records, where a pipe cannot be verified");
+  if (begun_) {
+    const std::string what = side.registers.empty()
+                                 ? "page tables of the begin"
+                                 : "registers of the begin of vCPU " + std::to_string(side.vcpu);
+    fail("expected " + what + " before the records that need them, found them behind record " +
+         std::to_string(last_record_.second) + " of vCPU " + std::to_string(last_record_.first));
+  }
   has_tables_ = true;
   for (const TablePage& page : side.pages) tables_[static_cast<u8>(side.stage)].put(page);
   for (const auto& [name, value] : side.registers) vcpus_[side.vcpu].registers[name] = value;
@@ -84,6 +92,7 @@ void Verifier::add(const Chunk& chunk) {
   u64 record = chunk.first_record;
   for (const Access& access : chunk.accesses) check(chunk.vcpu, record++, access);
   if (chunk.event != nullptr) on_event(vcpus_[chunk.vcpu], *chunk.event);
+  last_record_ = {chunk.vcpu, record - (chunk.event == nullptr ? 1 : 0)};
 }
 
 void Verifier::on_event(Vcpu& vcpu, const Event& event) {
@@ -210,16 +219,53 @@ void Verifier::compare(Stage stage, const TablePage& page) {
 const Verification& Verifier::finish() {
   if (!begun_) begin();
   for (const auto& [stage, page] : end_) compare(stage, page);
+  for (u32 vcpu = 0; vcpu < vcpus_.size(); ++vcpu) compare_roots(vcpu);
   return result_;
+}
+
+// What the registers of the end do not say is as it was followed.
+void Verifier::compare_roots(u32 index) {
+  const Vcpu& vcpu = vcpus_[index];
+  if (vcpu.end.empty() || vcpu.lost != nullptr) return;
+  const Architecture architecture = *header_.architecture;
+  Registers registers = vcpu.end;
+  registers.insert(vcpu.registers.begin(), vcpu.registers.end());
+  StageRoots guest = guest_roots(architecture, registers);
+  const bool says_root = std::any_of(vcpu.end.begin(), vcpu.end.end(), [&](const auto& each) {
+    return is_space_register(architecture, each.first);
+  });
+  if (vcpu.root && !says_root) guest = with_root(guest, *vcpu.root);
+  compare(index, Stage::Guest, vcpu.roots.lower, guest.lower);
+  const auto address_of = [](const std::optional<TableRoot>& root) {
+    return root ? std::optional(root->address) : std::nullopt;
+  };
+  const bool halves = address_of(vcpu.roots.upper) != address_of(vcpu.roots.lower) ||
+                      address_of(guest.upper) != address_of(guest.lower);
+  if (halves) compare(index, Stage::Guest, vcpu.roots.upper, guest.upper);
+  if (vcpu.host) compare(index, Stage::Host, vcpu.host, host_root(architecture, registers));
+}
+
+void Verifier::compare(u32 vcpu, Stage stage, const std::optional<TableRoot>& followed,
+                       const std::optional<TableRoot>& recorded) {
+  const auto page_of = [](const TableRoot& root) { return root.address & ~(kPageBytes - 1); };
+  const bool same = followed.has_value() == recorded.has_value() &&
+                    (!followed || (page_of(*followed) == page_of(*recorded) &&
+                                   format_name(followed) == format_name(recorded)));
+  ++(same ? result_.roots.match : result_.roots.differ);
+  if (same || result_.root_mismatches.size() >= most_mismatches_) return;
+  result_.root_mismatches.push_back({vcpu, stage, followed, recorded});
 }
 
 namespace {
 
-Verification verify_in_file_order(Reader& reader, Verifier& verifier, const OnProgress& progress) {
+Verification verify_in_file_order(Reader& reader, const std::string& name, Verifier& verifier,
+                                  const OnProgress& progress, const OnLoss& on_loss) {
+  LackRules lacks(reader.header());
   for (Reader::Item item = reader.next(); item != Reader::Item::End; item = reader.next()) {
     if (item == Reader::Item::SideData) {
       verifier.add(reader.side_data());
     } else {
+      lacks.check(reader.chunk(), name, on_loss);
       verifier.add(reader.chunk());
       progress(reader.offset(), reader.size(), reader.totals().accesses);
     }
@@ -236,12 +282,19 @@ Verification verify_trace(const std::function<std::unique_ptr<ByteSource>()>& op
   const std::string name = source->name();
   Reader reader(std::move(source), on_loss);
   Verifier verifier(reader.header(), name, most_mismatches);
-  if (reader.header().vcpus == 1) return verify_in_file_order(reader, verifier, progress);
+  if (reader.header().vcpus == 1) {
+    return verify_in_file_order(reader, name, verifier, progress, on_loss);
+  }
   // vCPUs may change each other's tables: their records are taken in the order of time, which the
   // file does not have them in.
   if (reader.size() == 0) throw InputError(name, "has several vCPUs: only a file can be verified");
+  LackRules lacks(reader.header());
   for (Reader::Item item = reader.next(); item != Reader::Item::End; item = reader.next()) {
-    if (item == Reader::Item::SideData) verifier.add(reader.side_data());
+    if (item == Reader::Item::SideData) {
+      verifier.add(reader.side_data());
+    } else {
+      lacks.check(reader.chunk(), name, on_loss);
+    }
   }
   // What is lost was reported above.
   TimeOrderedReader ordered(open, on_loss ? [](const std::string&) {} : OnLoss{});

@@ -47,6 +47,7 @@ struct Tiny {
   std::vector<std::variant<Access, EventDetail>> records;
   Entries end;
   std::vector<MemoryRange> memory;
+  std::vector<std::pair<std::string, u64>> end_registers = {};
 };
 
 Verification verify(const std::vector<u8>& file) {
@@ -69,7 +70,7 @@ Verification verify(const Tiny& tiny) {
   writer.append(SideData{When::Begin, Stage::Guest, 0, tiny.registers, pages_of(tiny.guest)});
   writer.append(SideData{When::Begin, Stage::Host, 0, {}, pages_of(tiny.host)});
   for (const auto& record : tiny.records) write(writer, 0, record);
-  writer.append(SideData{When::End, Stage::Guest, 0, {}, pages_of(tiny.end)});
+  writer.append(SideData{When::End, Stage::Guest, 0, tiny.end_registers, pages_of(tiny.end)});
   writer.finish();
   return verify(sink.bytes());
 }
@@ -393,6 +394,61 @@ TEST(Verifier, TablesThatDifferAtTheEndAreFound) {
   EXPECT_FALSE(found.good());
 }
 
+TEST(Verifier, RegistersAtTheEndSayTheRootsThatWereFollowed) {
+  const auto text = [](const std::optional<TableRoot>& root) {
+    return root ? format_name(root) + " at " + std::to_string(root->address / kPageBytes) : "none";
+  };
+  const auto expect = [&](const Tiny& tiny, u64 match, const std::vector<std::string>& differ) {
+    const Verification found = verify(tiny);
+    EXPECT_EQ(found.roots.match, match);
+    EXPECT_EQ(found.roots.differ, differ.size());
+    EXPECT_EQ(found.good(), differ.empty());
+    std::vector<std::string> said;
+    for (const RootMismatch& each : found.root_mismatches) {
+      said.push_back(std::string(kStageNames[static_cast<u8>(each.stage)]) + ": " +
+                     text(each.followed) + ", not " + text(each.recorded));
+    }
+    EXPECT_EQ(said, differ);
+  };
+  Tiny tiny = riscv();
+  expect(tiny, 0, {});
+  tiny.end_registers = {{"satp", satp(0x1000)}};
+  expect(tiny, 1, {});
+  tiny.end_registers = {{"satp", satp(0x7000)}};
+  expect(tiny, 0, {"guest: riscv64-3 at 1, not riscv64-3 at 7"});
+  tiny.end_registers = {{"satp", 0}};
+  expect(tiny, 0, {"guest: riscv64-3 at 1, not none"});
+  // A switch, whose ASID is no part of the root; then a write of the register as a whole.
+  tiny.records = {SpaceSwitch{0x7000, 5, Precision::Exact}};
+  tiny.end_registers = {{"satp", satp(0x7000) | u64{5} << 44}};
+  expect(tiny, 1, {});
+  tiny.end_registers = {{"priv", 1}};
+  expect(tiny, 1, {});
+  tiny.records.emplace_back(ControlWrite{"satp", u64{9} << 60 | 0x8});
+  tiny.end_registers = {{"satp", u64{9} << 60 | 0x8}};
+  expect(tiny, 1, {});
+  // Nobody knows where a lost operand led.
+  tiny.records = {SpaceSwitch{0, 0, Precision::Widened}};
+  expect(tiny, 0, {});
+
+  tiny = riscv();
+  tiny.registers.emplace_back("hgatp", satp(0x1'0000));
+  tiny.host = {{0x1'0000, leaf(0)}};
+  tiny.records = {ControlWrite{"hgatp", satp(0x2'0000)}};
+  tiny.end_registers = {{"satp", satp(0x1000)}, {"hgatp", satp(0x1'0000)}};
+  expect(tiny, 1, {"host: riscv64-3 at 32, not riscv64-3 at 16"});
+
+  tiny = aarch64();
+  tiny.records = {ControlWrite{"TTBR1_EL1", 0xb000}};
+  tiny.end_registers = tiny.registers;
+  expect(tiny, 1, {"guest: aarch64-3 at 11, not aarch64-3 at 8"});
+
+  tiny = x86();
+  tiny.records = {ControlWrite{"CR4", 0x1020}};
+  tiny.end_registers = tiny.registers;
+  expect(tiny, 0, {"guest: x86_64-5 at 1, not x86_64-4 at 1"});
+}
+
 // ---- several vCPUs ----
 
 TEST(Verifier, TableWritesOfAnotherVcpuCountFromTheirTimeOn) {
@@ -468,14 +524,94 @@ TEST(Verifier, RefusesWhatCannotBeVerified) {
   header.architecture = Architecture::X86_64;
   expect_refused(header, one_access, "holds no page tables");
   const SideData begin{When::Begin, Stage::Guest, 0, {{"CR0", 0}}, {}};
-  expect_refused(
-      header,
-      [&](Writer& writer) {
-        writer.append(begin);
-        writer.append(0, access(0x1000, 0x1000));
-        writer.append(begin);
-      },
-      "of the begin behind records");
+  SideData pages = begin;
+  pages.registers.clear();
+  const auto late = [&](const SideData& side) {
+    return [&](Writer& writer) {
+      writer.append(begin);
+      for (int n = 0; n < 3; ++n) writer.append(0, access(0x1000, 0x1000));
+      writer.append(side);
+    };
+  };
+  expect_refused(header, late(begin),
+                 "expected registers of the begin of vCPU 0 before the records that need them, "
+                 "found them behind record 2 of vCPU 0");
+  expect_refused(header, late(pages),
+                 "expected page tables of the begin before the records that need them, found them "
+                 "behind record 2 of vCPU 0");
+}
+
+// What one vCPU has, and its header lacks. Of two vCPUs, one may have come from another trace.
+TEST(Verifier, RefusesRecordsOfWhatTheHeaderLacks) {
+  const auto of_kind = [](AccessKind kind) {
+    Access one = access(0x1000, 0x1000);
+    one.instructions = 0;
+    one.size = 0;
+    one.kind = kind;
+    return one;
+  };
+  Access sized = of_kind(AccessKind::Read), counted = sized, dependent = sized, nested = sized;
+  sized.size = 8;
+  counted.instructions = 1;
+  dependent.flags |= kDependent;
+  nested.flags |= kHpaKnown;
+  const GuestFence fence{FenceScope::All, 0, {}, 0, 0, Precision::Exact};
+  const std::pair<Lack, std::variant<Access, EventDetail>> all[] = {
+      {kNoGva, of_kind(AccessKind::Read)},
+      {kNoGpa, of_kind(AccessKind::Write)},
+      {kNoHpa, nested},
+      {kNoSize, sized},
+      {kNoInstructions, counted},
+      {kNoDependence, dependent},
+      {kNoFetches, of_kind(AccessKind::Fetch)},
+      {kNoSpaces, SpaceSwitch{0, 0, Precision::Exact}},
+      {kNoFences, fence},
+      {kNoHypervisor, HypervisorOperation{}}};
+  std::size_t bit = 0;
+  for (const auto& [lack, record] : all) {
+    ASSERT_EQ(lack, u64{1} << bit);
+    const std::string name(kLackNames[bit++]);
+    const auto file = [&](u32 vcpus, u32 with) {
+      Header header;
+      header.architecture = Architecture::X86_64;
+      header.vcpus = vcpus;
+      header.lacks = lack;
+      MemorySink sink;
+      Writer writer(sink, header);
+      writer.append(SideData{When::Begin, Stage::Guest, 0, {{"CR0", 0}}, {}});
+      for (u32 vcpu = 0; vcpu < with; ++vcpu) {
+        writer.append(vcpu, Event{0, VmEntry{}});
+        if (const auto* one = std::get_if<Access>(&record)) writer.append(vcpu, *one);
+        if (const auto* one = std::get_if<EventDetail>(&record)) {
+          writer.append(vcpu, Event{0, *one});
+        }
+      }
+      writer.finish();
+      return sink.bytes();
+    };
+    EXPECT_NO_THROW(verify(file(2, 1))) << name;
+    const auto expect = [&](u32 vcpus, const std::string& place) {
+      EXPECT_THAT([&] { verify(file(vcpus, vcpus)); },
+                  testing::ThrowsMessage<InputError>(
+                      HasSubstr("expected record 1 of vCPU " + place + ", found some")));
+    };
+    expect(1, "0 to have no '" + name + "', which the header lacks");
+    expect(2, "1 to have no '" + name + "', which the header lacks and all other vCPUs have");
+  }
+}
+
+TEST(Verifier, ASpaceThatWasInferredContradictsNoHeader) {
+  Header header;
+  header.architecture = Architecture::X86_64;
+  header.lacks = kNoSpaces;
+  MemorySink sink;
+  Writer writer(sink, header);
+  writer.append(SideData{When::Begin, Stage::Guest, 0, {{"CR0", 0}}, {}});
+  for (const Precision precision : {Precision::Widened, Precision::Inferred}) {
+    writer.append(0, Event{0, SpaceSwitch{0, 0, precision}});
+  }
+  writer.finish();
+  EXPECT_NO_THROW(verify(sink.bytes()));
 }
 
 }  // namespace

@@ -44,11 +44,61 @@ void for_each_item(Reader& reader, OnChunk&& on_chunk, OnSide&& on_side) {
   }
 }
 
+// What is lost was reported.
+traces::OnLoss on_known_loss(const TraceInput& input) {
+  return input.on_loss() ? [](const std::string&) {} : traces::OnLoss{};
+}
+
+std::unique_ptr<Reader> open_again(const TraceInput& input) {
+  return std::make_unique<Reader>(input.open(), on_known_loss(input));
+}
+
+/// Records by their numbers in each of some streams.
+class Range {
+ public:
+  Range(const TraceInput& input, u64 from, u64 count)
+      : input_(&input), from_(from), end_(count > ~u64{0} - from ? ~u64{0} : from + count) {}
+
+  bool has(u32 vcpu, u64 record) const {
+    return record >= from_ && record < end_ && input_->wants(vcpu);
+  }
+
+ private:
+  const TraceInput* input_;
+  u64 from_;
+  u64 end_;
+};
+
+/// When a record was over, and of which vCPU it is: records take effect in this order.
+using Moment = std::pair<u64, u32>;
+
+// Of the last record of a range.
+Moment last_moment(Reader& reader, const Range& range) {
+  Moment last;
+  for_each_item(
+      reader,
+      [&](const Chunk& chunk) {
+        u64 record = chunk.first_record;
+        u64 time = chunk.time;
+        const auto pass = [&](const auto& each) {
+          time = traces::time_after(time, each);
+          if (range.has(chunk.vcpu, record++)) last = std::max(last, {time, chunk.vcpu});
+        };
+        for (const Access& access : chunk.accesses) pass(access);
+        if (chunk.event != nullptr) pass(*chunk.event);
+      },
+      [](const SideData&) {});
+  return last;
+}
+
 /// Keeps the records of a range, and what they need to know of the others.
 class Cutter {
  public:
-  Cutter(Writer& writer, u32 vcpus, const TraceInput& input, u64 from, u64 count)
-      : input_(&input), from_(from), end_(count > ~u64{0} - from ? ~u64{0} : from + count) {
+  /// Without `last`, the range's last moment, writes to page tables that are left out are held
+  /// until their vCPU's next record that is kept. One vCPU holds the last one of each entry.
+  Cutter(Writer& writer, u32 vcpus, std::string name, const Range& range,
+         std::optional<Moment> last)
+      : name_(std::move(name)), range_(range), last_(last) {
     for (u32 vcpu = 0; vcpu < vcpus; ++vcpu) streams_.emplace_back(PartialStream(writer, vcpu));
   }
 
@@ -57,11 +107,13 @@ class Cutter {
     u64 time = chunk.time;
     for (const Access& access : chunk.accesses) {
       const u64 before = std::exchange(time, traces::time_after(time, access));
-      if (wants(chunk.vcpu, record++)) keep(chunk, before, whole(streams_[chunk.vcpu], access));
+      if (range_.has(chunk.vcpu, record++)) {
+        keep(chunk, before, whole(streams_[chunk.vcpu], access));
+      }
     }
     if (chunk.event == nullptr) return;
-    if (wants(chunk.vcpu, record)) return keep(chunk, time, *chunk.event);
-    leave_out(streams_[chunk.vcpu], *chunk.event, traces::time_after(time, *chunk.event));
+    if (range_.has(chunk.vcpu, record)) return keep(chunk, time, *chunk.event);
+    leave_out(chunk.vcpu, *chunk.event, traces::time_after(time, *chunk.event));
   }
 
   /// Page tables at the end of the recording say nothing about the end of a part of it.
@@ -69,7 +121,7 @@ class Cutter {
 
   /// Writes to page tables that are left out, but come before a record that is kept.
   void finish() {
-    std::pair<u64, u32> latest;  // of the records that are kept
+    Moment latest;  // of the records that are kept
     for (u32 vcpu = 0; vcpu < streams_.size(); ++vcpu) {
       if (streams_[vcpu].begun) latest = std::max(latest, {streams_[vcpu].end, vcpu});
     }
@@ -96,9 +148,6 @@ class Cutter {
     u64 writes = 0;                                              ///< how many numbers there were
   };
 
-  bool wants(u32 vcpu, u64 record) const {
-    return record >= from_ && record < end_ && input_->wants(vcpu);
-  }
   // Nobody else sees the tables change.
   bool alone() const { return streams_.size() == 1; }
 
@@ -118,11 +167,10 @@ class Cutter {
     stream.end = stream.out.clock();
   }
 
-  void leave_out(Stream& stream, const Event& event, u64 time) {
+  void leave_out(u32 vcpu, const Event& event, u64 time) {
+    Stream& stream = streams_[vcpu];
     if (const auto* table = std::get_if<traces::TableWrite>(&event.detail)) {
-      // Of one entry the last value would do, if no other vCPU had an access in between.
-      const u64 number = alone() ? 0 : stream.writes++;
-      stream.tables[{number, table->stage, table->address}] = {time, table->value};
+      leave_out(stream, vcpu, *table, time);
     } else if (const auto* space = std::get_if<traces::SpaceSwitch>(&event.detail)) {
       stream.space = *space;
       stream.space_replaced = false;
@@ -130,6 +178,27 @@ class Cutter {
       stream.controls[control->name] = control->value;
       stream.space_replaced = stream.space_replaced || traces::replaces_space(control->name);
     }
+  }
+
+  void leave_out(Stream& stream, u32 vcpu, const traces::TableWrite& write, u64 time) {
+    if (last_ && !alone()) {
+      if (Moment(time, vcpu) < *last_) write_table(stream, time, write);
+      return;
+    }
+    // Of one entry the last value would do, if no other vCPU had an access in between.
+    const u64 number = alone() ? 0 : stream.writes++;
+    stream.tables[{number, write.stage, write.address}] = {time, write.value};
+    if (!alone() && ++held_ > kMostHeld) {
+      throw traces::InputError(name_, "has several vCPUs and more than " +
+                                          std::to_string(kMostHeld) +
+                                          " writes to page tables that are left out: only a file "
+                                          "that is not compressed can be cut");
+    }
+  }
+
+  static void write_table(Stream& stream, u64 time, const traces::TableWrite& write) {
+    stream.out.move_to(time);
+    stream.out.append(write);
   }
 
   // The state of the vCPU before the first record that is kept.
@@ -146,18 +215,20 @@ class Cutter {
   }
 
   // Those before a time, each when it was.
-  void write_tables(Stream& stream, u32 vcpu, std::pair<u64, u32> end) {
+  void write_tables(Stream& stream, u32 vcpu, Moment end) {
     for (const auto& [entry, left] : std::exchange(stream.tables, {})) {
-      if (std::pair(left.time, vcpu) >= end) continue;
-      stream.out.move_to(left.time);
-      stream.out.append(traces::TableWrite{std::get<1>(entry), std::get<2>(entry), left.value});
+      if (Moment(left.time, vcpu) >= end) continue;
+      write_table(stream, left.time, {std::get<1>(entry), std::get<2>(entry), left.value});
     }
   }
 
-  const TraceInput* input_;
+  static constexpr u64 kMostHeld = u64{1} << 20;  // some 100 MiB
+
+  std::string name_;
+  Range range_;
+  std::optional<Moment> last_;
+  u64 held_ = 0;
   std::vector<Stream> streams_;
-  u64 from_;
-  u64 end_;
 };
 
 void declare_cut(CommandLine& line) {
@@ -166,7 +237,8 @@ void declare_cut(CommandLine& line) {
       "there were records before, time, table, control and space records say at the\n"
       "beginning where the clock, the page tables and the address space stood. Where\n"
       "there are several vCPUs, all their writes to page tables before the last record\n"
-      "that is kept are there, at their times, whatever the range and --vcpu say. Side\n"
+      "that is kept are there, at their times, whatever the range and --vcpu say: a\n"
+      "file is read twice for them; from a pipe at most 1048576 may be left out. Side\n"
       "data of the recording's end is left out.");
   TraceInput::declare(line);
   declare_trace_output(line);
@@ -177,15 +249,23 @@ void declare_cut(CommandLine& line) {
 
 int run_cut(const CommandLine& line) {
   const TraceInput input(line);
-  Reader reader(input.open(), input.on_loss());
-  input.check(reader.header());
-  Header header = reader.header();
+  auto source = input.open();
+  const std::string name = source->name();
+  auto reader = std::make_unique<Reader>(std::move(source), input.on_loss());
+  input.check(reader->header());
+  Header header = reader->header();
   header.provenance.emplace_back("cut", line.command());
   const auto sink = create_trace(line.get<std::string>("output"), std::span(&input.path(), 1));
   Writer writer(*sink, header);
-  Cutter cutter(writer, header.vcpus, input, line.get<u64>("from"), line.get<u64>("count"));
+  const Range range(input, line.get<u64>("from"), line.get<u64>("count"));
+  std::optional<Moment> last;
+  if (header.vcpus > 1 && reader->size() != 0) {
+    last = last_moment(*reader, range);
+    reader = open_again(input);
+  }
+  Cutter cutter(writer, header.vcpus, name, range, last);
   for_each_item(
-      reader, [&](const Chunk& chunk) { cutter.add(chunk); },
+      *reader, [&](const Chunk& chunk) { cutter.add(chunk); },
       [&](const SideData& side) {
         if (cutter.keeps(side)) writer.append(side);
       });
@@ -269,45 +349,19 @@ int run_merge(const CommandLine& line) {
   return kDone;
 }
 
-/// A write to page tables. They take effect in the order of their times, then of their vCPUs.
-struct TimedWrite {
-  u64 time;
-  u32 vcpu;
-  traces::TableWrite write;
-
-  std::pair<u64, u32> key() const { return {time, vcpu}; }
-};
-
-/// What each part of a trace has to know of all of it.
-struct Whole {
-  std::vector<TimedWrite> writes;
-  BeginRegisters registers;
-
-  void add(const Chunk& chunk) {
-    if (chunk.event == nullptr) return;
-    const auto* const write = std::get_if<traces::TableWrite>(&chunk.event->detail);
-    if (write == nullptr) return;
-    u64 time = chunk.time;
-    for (const Access& access : chunk.accesses) time = traces::time_after(time, access);
-    writes.push_back({traces::time_after(time, *chunk.event), chunk.vcpu, *write});
-  }
-  void sort() {
-    std::stable_sort(writes.begin(), writes.end(),
-                     [](const TimedWrite& a, const TimedWrite& b) { return a.key() < b.key(); });
-  }
-};
-
 /// The stream of one vCPU, with the table writes of the others where they took effect.
 class Part {
  public:
+  using Coming = traces::TimeOrderedReader::Coming;
+
   Part(std::unique_ptr<traces::ByteSink> sink, const Header& header, u32 vcpu)
       : sink_(std::move(sink)), writer_(*sink_, header), vcpu_(vcpu), stream_(writer_, 0) {}
 
-  void add(const Chunk& chunk, Whole& whole) {
-    if (stream_.empty() && vcpu_ != 0) whole.registers.begin(vcpu_, writer_, 0, stream_);
+  void add(const Chunk& chunk, BeginRegisters& registers) {
+    begin(registers);
     stream_.move_to(chunk.time, chunk.root, chunk.asid);
-    for (const Access& access : chunk.accesses) append(access, whole.writes);
-    if (chunk.event != nullptr) append(*chunk.event, whole.writes);
+    for (const Access& access : chunk.accesses) append(access);
+    if (chunk.event != nullptr) append(*chunk.event);
   }
   void add(SideData side) {
     if (vcpu_ != side.vcpu) side.registers.clear();
@@ -315,66 +369,143 @@ class Part {
     if (!side.registers.empty() || !side.pages.empty()) writer_.append(side);
   }
 
-  void end(const Whole& whole) {
-    for (; next_ < whole.writes.size(); ++next_) append_write(whole.writes[next_], 0);
-    writer_.end();
+  /// Of another vCPU, before the record that is `coming`. Of equal times, this vCPU's comes first
+  /// if its number is lower; so it does when parts are merged.
+  void add_write(Moment moment, const traces::TableWrite& write,
+                 const std::optional<Coming>& coming, BeginRegisters& registers) {
+    begin(registers);
+    const u64 time = moment.first + (moment.second > vcpu_ ? 1 : 0);
+    // It falls among the instructions that the record follows, unless there is a gap before them.
+    u64 instructions = 0;
+    if (coming && coming->time <= time) {
+      stream_.move_to(coming->time);
+      instructions = coming->instructions - taken_;
+    }
+    const u64 taken = time > stream_.clock() ? std::min(instructions, time - stream_.clock()) : 0;
+    taken_ += taken;
+    if (stream_.clock() + taken >= time) {
+      stream_.append(Event{taken, write});
+    } else {
+      stream_.append(Event{taken, traces::TimeSync{time}});
+      stream_.append(write);
+    }
   }
+
+  void end() { writer_.end(); }
   void finish() { sink_->finish(); }
 
  private:
-  // Writes before the record are among the instructions that it follows.
-  template <class Record>
-  void append(Record record, const std::vector<TimedWrite>& writes) {
-    const std::pair key(traces::time_after(stream_.clock(), record), vcpu_);
-    for (; next_ < writes.size() && writes[next_].key() < key; ++next_) {
-      using Instructions = decltype(record.instructions);
-      record.instructions -=
-          static_cast<Instructions>(append_write(writes[next_], record.instructions));
-    }
-    stream_.append(record);
+  void begin(BeginRegisters& registers) {
+    if (stream_.empty() && vcpu_ != 0) registers.begin(vcpu_, writer_, 0, stream_);
   }
-
-  // Returns how many instructions before it are taken of those that there are. Of equal times, this
-  // vCPU's comes first if its number is lower; so it does when parts are merged.
-  u64 append_write(const TimedWrite& write, u64 instructions) {
-    if (write.vcpu == vcpu_) return 0;
-    const u64 time = write.time + (write.vcpu > vcpu_ ? 1 : 0);
-    const u64 taken = time > stream_.clock() ? std::min(instructions, time - stream_.clock()) : 0;
-    if (stream_.clock() + taken >= time) {
-      stream_.append(Event{taken, write.write});
-    } else {
-      stream_.append(Event{taken, traces::TimeSync{time}});
-      stream_.append(write.write);
-    }
-    return taken;
+  template <class Record>
+  void append(Record record) {
+    record.instructions -= static_cast<decltype(record.instructions)>(std::exchange(taken_, 0));
+    stream_.append(record);
   }
 
   std::unique_ptr<traces::ByteSink> sink_;
   Writer writer_;
   u32 vcpu_;
   PartialStream stream_;
-  std::size_t next_ = 0;  ///< of all writes
+  u64 taken_ = 0;  ///< of the instructions before the next record
+};
+
+/// The parts of a trace, by vCPU; those that nobody wants are empty.
+class Parts {
+ public:
+  explicit Parts(std::vector<std::unique_ptr<Part>> parts) : parts_(std::move(parts)) {}
+
+  void add(const Chunk& chunk) {
+    if (parts_[chunk.vcpu]) parts_[chunk.vcpu]->add(chunk, registers_);
+  }
+  [[nodiscard]] std::optional<traces::Breach> add(const SideData& side) {
+    if (auto breach = registers_.add(side)) return breach;
+    for (const auto& part : parts_) {
+      if (part) part->add(side);
+    }
+    return {};
+  }
+  /// All records, in the order of time.
+  void add(traces::TimeOrderedReader& reader, u64 accesses) {
+    Progress progress;
+    u64 done = 0;
+    for (Chunk chunk; reader.next(chunk); progress.update(done, accesses, done)) {
+      add(chunk);
+      done += chunk.accesses.size();
+      const auto* const write = written_by(chunk);
+      if (write == nullptr) continue;
+      const Moment moment(traces::time_after(chunk.time, *chunk.event), chunk.vcpu);
+      for (u32 vcpu = 0; vcpu < parts_.size(); ++vcpu) {
+        if (vcpu == chunk.vcpu || !parts_[vcpu]) continue;
+        parts_[vcpu]->add_write(moment, *write, reader.coming(vcpu), registers_);
+      }
+    }
+  }
+  static const traces::TableWrite* written_by(const Chunk& chunk) {
+    return chunk.event == nullptr ? nullptr : std::get_if<traces::TableWrite>(&chunk.event->detail);
+  }
+  // Only when all are written do they get their names.
+  void finish() {
+    for (const auto& part : parts_) {
+      if (part) part->end();
+    }
+    for (const auto& part : parts_) {
+      if (part) part->finish();
+    }
+  }
+
+ private:
+  std::vector<std::unique_ptr<Part>> parts_;
+  BeginRegisters registers_;
 };
 
 void declare_split(CommandLine& line) {
   line.about(
       "Makes a trace for each vCPU: PREFIX.0.nwt, PREFIX.1.nwt, ... Each has the page\n"
       "tables of all, the writes of all to them in the order of time, and the registers\n"
-      "of its own. A trace of several vCPUs that write page tables is read twice, so it\n"
-      "has to be a file.");
+      "of its own. A trace of several vCPUs is read more than once; if they write page\n"
+      "tables, it has to be a file.");
   TraceInput::declare(line);
   line.option("prefix", po::value<std::string>()->required()->value_name("PREFIX"),
               "how the names of the files begin");
 }
 
-// To its end.
-Whole read_whole(Reader& reader) {
-  Whole whole;
-  for_each_item(
-      reader, [&](const Chunk& chunk) { whole.add(chunk); },
-      [&](const SideData& side) { reader.side_data_place().expect_no(whole.registers.add(side)); });
-  whole.sort();
-  return whole;
+/// What is known of a trace before its parts are written.
+struct Outline {
+  bool has_writes = false;  ///< to page tables, of several vCPUs
+  traces::LackRules lacks;
+
+  explicit Outline(const Header& header) : lacks(header) {}
+  void add(const Chunk& chunk, bool several) {
+    has_writes = has_writes || (several && Parts::written_by(chunk) != nullptr);
+    lacks.add(chunk);
+  }
+};
+
+// From a pipe, parts are written before all is known.
+void expect_to_be_split(const Outline& outline, u32 vcpu, const std::string& name) {
+  const char* what = nullptr;
+  if (outline.has_writes) what = "has several vCPUs and writes to page tables";
+  if (outline.lacks.found(vcpu) != 0) what = "has vCPUs that know more than its header says";
+  if (what == nullptr) return;
+  throw traces::InputError(name,
+                           std::string(what) + ": only a file that is not compressed can be split");
+}
+
+Parts create_parts(const CommandLine& line, const TraceInput& input, Header header,
+                   const Outline& outline) {
+  header.provenance.emplace_back("split", line.command());
+  const u64 lacks = header.lacks;
+  std::vector<std::unique_ptr<Part>> parts(std::exchange(header.vcpus, 1));
+  for (u32 vcpu = 0; vcpu < parts.size(); ++vcpu) {
+    if (!input.wants(vcpu)) continue;
+    header.lacks = lacks & ~outline.lacks.found(vcpu);
+    auto sink = create_trace(line.get<std::string>("prefix") + "." + std::to_string(vcpu) + ".nwt",
+                             std::span(&input.path(), 1));
+    parts[vcpu] = std::make_unique<Part>(std::move(sink), header, vcpu);
+  }
+  return Parts(std::move(parts));
 }
 
 int run_split(const CommandLine& line) {
@@ -382,50 +513,32 @@ int run_split(const CommandLine& line) {
   auto source = input.open();
   const std::string name = source->name();
   auto reader = std::make_unique<Reader>(std::move(source), input.on_loss());
-  input.check(reader->header());
-  Header header = reader->header();
-  header.provenance.emplace_back("split", line.command());
-  std::vector<std::unique_ptr<Part>> parts(std::exchange(header.vcpus, 1));
-  for (u32 vcpu = 0; vcpu < parts.size(); ++vcpu) {
-    if (!input.wants(vcpu)) continue;
-    auto sink = create_trace(line.get<std::string>("prefix") + "." + std::to_string(vcpu) + ".nwt",
-                             std::span(&input.path(), 1));
-    parts[vcpu] = std::make_unique<Part>(std::move(sink), header, vcpu);
-  }
-  const bool several = parts.size() > 1;
+  const Header header = reader->header();
+  input.check(header);
+  const bool several = header.vcpus > 1;
   const bool twice = several && reader->size() != 0;
-  Whole whole;
+  Outline outline(header);
   if (twice) {
-    whole = read_whole(*reader);
-    // What is lost was reported.
-    reader = std::make_unique<Reader>(
-        input.open(), input.on_loss() ? [](const std::string&) {} : traces::OnLoss{});
+    for_each_item(
+        *reader, [&](const Chunk& chunk) { outline.add(chunk, several); }, [](const SideData&) {});
+    reader = open_again(input);
   }
+  Parts parts = create_parts(line, input, header, outline);
+  const bool ordered = outline.has_writes;
   for_each_item(
       *reader,
       [&](const Chunk& chunk) {
-        if (parts[chunk.vcpu]) parts[chunk.vcpu]->add(chunk, whole);
+        if (!ordered) parts.add(chunk);
         if (!several || twice) return;
-        whole.add(chunk);
-        if (!whole.writes.empty()) {
-          throw traces::InputError(name,
-                                   "has several vCPUs and writes to page tables: only a file that "
-                                   "is not compressed can be split");
-        }
+        outline.add(chunk, several);
+        expect_to_be_split(outline, chunk.vcpu, name);
       },
-      [&](const SideData& side) {
-        if (!twice) reader->side_data_place().expect_no(whole.registers.add(side));
-        for (const auto& part : parts) {
-          if (part) part->add(side);
-        }
-      });
-  // Only when all are written do they get their names.
-  for (const auto& part : parts) {
-    if (part) part->end(whole);
+      [&](const SideData& side) { reader->side_data_place().expect_no(parts.add(side)); });
+  if (ordered) {
+    traces::TimeOrderedReader records([&] { return input.open(); }, on_known_loss(input));
+    parts.add(records, reader->totals().accesses);
   }
-  for (const auto& part : parts) {
-    if (part) part->finish();
-  }
+  parts.finish();
   return kDone;
 }
 

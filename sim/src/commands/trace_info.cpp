@@ -132,12 +132,17 @@ void append_lines(std::string& to, const Json& object, const std::string& indent
 }
 
 Json read_document(const TraceInput& input, u64 window) {
-  Reader reader(input.open(), input.on_loss());
+  auto source = input.open();
+  const std::string name = source->name();
+  Reader reader(std::move(source), input.on_loss());
   input.check(reader.header());
   Progress progress;
   Summary summary(window);
+  traces::LackRules lacks(reader.header());
   for (Reader::Item item = reader.next(); item != Reader::Item::End; item = reader.next()) {
-    if (item != Reader::Item::Records || !input.wants(reader.chunk().vcpu)) continue;
+    if (item != Reader::Item::Records) continue;
+    lacks.check(reader.chunk(), name, input.on_loss());
+    if (!input.wants(reader.chunk().vcpu)) continue;
     summary.add(reader.chunk());
     progress.update(reader.offset(), reader.size(), reader.totals().accesses);
   }

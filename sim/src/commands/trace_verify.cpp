@@ -22,13 +22,15 @@ using addrspace::u32;
 using addrspace::u64;
 using traces::AddressMismatch;
 using traces::EntryMismatch;
+using traces::RootMismatch;
 using traces::UnknownStretch;
 using traces::Verification;
 
 constexpr const char* kText =
     "Walks the page tables that a recording has, as they were at each moment, for every access\n"
     "whose guest-physical or host address was recorded, and compares; then the tables at the end\n"
-    "with those that were found there. Exit code 3 says that something differs. Of accesses:\n"
+    "with those that were found there, and their roots with the registers. Exit code 3 says that "
+    "something differs. Of accesses:\n"
     "  match            the walk gives the recorded addresses\n"
     "  device           so it does, outside the machine's memory\n"
     "  untranslated     the guest, or RISC-V's machine mode, did not translate: they are equal\n"
@@ -77,6 +79,16 @@ std::string text_of(const EntryMismatch& mismatch) {
          hex(mismatch.followed) + ", recorded at the end " + hex(mismatch.recorded);
 }
 
+std::string text_of(const std::optional<traces::TableRoot>& root) {
+  return root ? traces::format_name(root) + " at " + hex(root->address) : "no translation";
+}
+
+std::string text_of(const RootMismatch& mismatch) {
+  return "vcpu " + std::to_string(mismatch.vcpu) + " " + name_of(mismatch.stage) +
+         " root: followed to " + text_of(mismatch.followed) + ", registers at the end say " +
+         text_of(mismatch.recorded);
+}
+
 std::string text_of(const std::string& file, const Verification& found) {
   std::string text;
   const auto line = [&](const std::string& rest) { text += printable(file) + ": " + rest + "\n"; };
@@ -92,9 +104,14 @@ std::string text_of(const std::string& file, const Verification& found) {
     line(name_of(stage) + " entries at the end: " + std::to_string(entries.match) + " match, " +
          std::to_string(entries.differ) + " differ");
   }
+  if (found.roots.match + found.roots.differ != 0) {
+    line("roots at the end: " + std::to_string(found.roots.match) + " match, " +
+         std::to_string(found.roots.differ) + " differ");
+  }
   for (const UnknownStretch& stretch : found.unknown) line(text_of(stretch));
   for (const AddressMismatch& mismatch : found.addresses) line(text_of(mismatch));
   for (const EntryMismatch& mismatch : found.tables) line(text_of(mismatch));
+  for (const RootMismatch& mismatch : found.root_mismatches) line(text_of(mismatch));
   return text;
 }
 
@@ -127,6 +144,13 @@ Json json_of(const EntryMismatch& mismatch) {
           {"recorded", hex(mismatch.recorded)}};
 }
 
+Json json_of(const RootMismatch& mismatch) {
+  return {{"vcpu", mismatch.vcpu},
+          {"stage", name_of(mismatch.stage)},
+          {"followed", text_of(mismatch.followed)},
+          {"recorded", text_of(mismatch.recorded)}};
+}
+
 Json json_of(const std::array<Verification::Counts, 3>& kinds) {
   Json json;
   for (std::size_t kind = 0; kind < kinds.size(); ++kind) {
@@ -147,6 +171,7 @@ Json json_of(const std::string& file, const Verification& found) {
     json["entries_at_the_end"][name_of(stage)] = {{"match", entries.match},
                                                   {"differ", entries.differ}};
   }
+  json["roots_at_the_end"] = {{"match", found.roots.match}, {"differ", found.roots.differ}};
   json["not_judged"] = Json::array();
   for (const UnknownStretch& row : found.unknown) json["not_judged"].push_back(json_of(row));
   json["address_mismatches"] = Json::array();
@@ -155,6 +180,10 @@ Json json_of(const std::string& file, const Verification& found) {
   }
   json["entry_mismatches"] = Json::array();
   for (const EntryMismatch& row : found.tables) json["entry_mismatches"].push_back(json_of(row));
+  json["root_mismatches"] = Json::array();
+  for (const RootMismatch& row : found.root_mismatches) {
+    json["root_mismatches"].push_back(json_of(row));
+  }
   return json;
 }
 

@@ -143,6 +143,7 @@ constinit const TracedIsa kTracedAArch64 = {
     .guest_roots = guest_roots,
     .host_root = host_root,
     .space = space,
+    .space_register = "TTBR0_EL1",
     .replaces_space = "",
     .vmid = vmid,
     .fence = fence_of,

@@ -33,6 +33,7 @@ struct TracedIsa {
   std::optional<TableRoot> (*host_root)(const Registers&);
   AddressSpaceTag (*space)(const Registers&);  ///< that the guest is in
 
+  std::string_view space_register;  ///< that holds what a space record says
   /// A register that says, written as a whole, all that a space record says; empty: none.
   std::string_view replaces_space;
 

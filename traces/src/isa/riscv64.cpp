@@ -84,6 +84,7 @@ constinit const TracedIsa kTracedRiscV64 = {
     .guest_roots = guest_roots,
     .host_root = host_root,
     .space = space,
+    .space_register = "satp",
     .replaces_space = "satp",
     .vmid = vmid,
     .fence = fence_of,

@@ -83,6 +83,7 @@ constinit const TracedIsa kTracedX86_64 = {
     .guest_roots = guest_roots,
     .host_root = host_root,
     .space = space,
+    .space_register = "CR3",
     .replaces_space = "",
     .vmid = vmid,
     .fence = fence_of,

@@ -125,6 +125,13 @@ class TimeOrderedReader {
   /// The next run of records of one vCPU; false at the end.
   bool next(Chunk& chunk);
 
+  struct Coming {
+    u64 time;  ///< of its stream's clock before it
+    u64 instructions;
+  };
+  /// The first record that is still to come, of a vCPU that the run was not of; none at its end.
+  std::optional<Coming> coming(u32 vcpu) const;
+
  private:
   struct Cursor {
     std::unique_ptr<StreamReader> reader;

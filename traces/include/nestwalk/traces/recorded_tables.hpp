@@ -57,6 +57,8 @@ bool in_firmware(const Header& header, const Access& access);
 /// A root register that is written as a whole says all that a space record says: what an earlier
 /// one said does not hold any more.
 bool replaces_space(std::string_view register_name);
+/// Does it hold what a space record says?
+bool is_space_register(Architecture architecture, std::string_view register_name);
 /// The name of the format in a header: "x86_64-4".
 std::string format_name(const std::optional<TableRoot>& root);
 

@@ -9,11 +9,15 @@
 #include <string>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "nestwalk/traces/bytes.hpp"
+#include "nestwalk/traces/container.hpp"
 #include "nestwalk/traces/header.hpp"
 
 namespace nestwalk::traces {
+
+struct Chunk;
 
 /// A header by itself.
 std::optional<Breach> breach_of(const Header& header);
@@ -48,6 +52,27 @@ class RecordRules {
 
   std::optional<Architecture> architecture_;
   bool system_ = false;  ///< of a kernel, too: ASIDs are the architecture's, not just names
+};
+
+/// Whether records are there that the header says the source lacks. A trace merged of several lacks
+/// what any of them does: so of what it lacks, at least one vCPU has nothing.
+class LackRules {
+ public:
+  explicit LackRules(const Header& header) : lacks_(header.lacks), has_(header.vcpus) {}
+
+  void add(const Chunk& chunk);
+  /// The same. Throws InputError at the record by which all vCPUs have something, or reports it.
+  void check(const Chunk& chunk, const std::string& name, const OnLoss& on_loss);
+  /// What a vCPU has although the header lacks it: of Lack.
+  u64 found(u32 vcpu) const { return has_[vcpu]; }
+
+ private:
+  void note(u64 known, u32 vcpu, u64 record);
+
+  u64 lacks_;
+  std::vector<u64> has_;  ///< by vCPU
+  std::size_t vcpus_with_[std::size(kLackNames)] = {};
+  std::optional<Breach> breach_;  ///< the first one
 };
 
 /// All side data of a trace, or of several that become one. What is said again has to be the same.

@@ -7,7 +7,9 @@
 
 #include <array>
 #include <functional>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "nestwalk/traces/reader.hpp"
@@ -55,6 +57,15 @@ struct EntryMismatch {
   u64 recorded = 0;
 };
 
+/// A root that the records lead to, and that of the registers at the end. Of AArch64, each half has
+/// one.
+struct RootMismatch {
+  u32 vcpu = 0;
+  Stage stage = Stage::Guest;
+  std::optional<TableRoot> followed;  ///< none: not translated
+  std::optional<TableRoot> recorded;
+};
+
 struct Verification {
   using Counts = std::array<u64, kVerdicts>;  ///< by Verdict
   struct Entries {
@@ -66,6 +77,8 @@ struct Verification {
   Entries entries[2];                           ///< at the end, by Stage
   std::vector<AddressMismatch> addresses;       ///< the first ones
   std::vector<EntryMismatch> tables;            ///< the first ones
+  Entries roots;                                ///< at the end
+  std::vector<RootMismatch> root_mismatches;    ///< the first ones
   std::vector<UnknownStretch> unknown;          ///< the first ones
 
   u64 count(Verdict verdict) const;
@@ -79,11 +92,11 @@ class Verifier {
   /// `name` is the file's, for messages; `most_mismatches` are described, all are counted.
   Verifier(const Header& header, std::string name, std::size_t most_mismatches);
 
-  /// Throws InputError when tables of the begin come after records.
+  /// Throws InputError when tables or registers of the begin come after records.
   void add(const SideData& side);
   /// Throws InputError when there are no tables to walk.
   void add(const Chunk& chunk);
-  /// Compares the tables of the end; nothing can be added any more.
+  /// Compares tables and registers of the end; nothing can be added any more.
   const Verification& finish();
 
  private:
@@ -99,6 +112,7 @@ class Verifier {
     Registers registers;
     std::optional<u64> root;             ///< of the last space record
     StageRoots roots;                    ///< what both say
+    Registers end;                       ///< that were found at the end
     std::optional<TableRoot> host;       ///< of the second stage
     const char* lost = nullptr;          ///< why these are not known
     std::optional<std::size_t> stretch;  ///< that could not be judged, and goes on
@@ -115,6 +129,9 @@ class Verifier {
   const char* unknown(const Vcpu& vcpu, const Access& access, const Translation& found) const;
   void add_stretch(u32 vcpu, u64 record, const char* reason);
   void compare(Stage stage, const TablePage& page);
+  void compare_roots(u32 vcpu);
+  void compare(u32 vcpu, Stage stage, const std::optional<TableRoot>& followed,
+               const std::optional<TableRoot>& recorded);
   bool is_device(Stage stage, u64 address) const;
   [[noreturn]] void fail(const std::string& message) const { throw InputError(name_, message); }
 
@@ -123,7 +140,8 @@ class Verifier {
   std::size_t most_mismatches_;
   bool has_tables_ = false;
   bool begun_ = false;
-  u64 version_ = 1;  ///< of the tables: counts their changes
+  std::pair<u32, u64> last_record_;  ///< vCPU and number
+  u64 version_ = 1;                  ///< of the tables: counts their changes
   RecordedTables tables_[2];
   std::vector<Vcpu> vcpus_;
   std::vector<std::pair<Stage, TablePage>> end_;
