@@ -288,7 +288,7 @@ TEST_F(TraceEdit, PartsLackWhatTheirOwnVcpuLacks) {
     writer.finish();
   }
   const auto lacks = [&](const std::string& name) {
-    return run("nestwalk trace info " + name + " 2>&1 | grep -e lacks -e nestwalk").output;
+    return run("nestwalk trace info " + name + " 2>&1 | grep -e '^  lacks' -e nestwalk:").output;
   };
   edit("merge a.nwt b.nwt -o both.nwt");
   EXPECT_EQ(lacks("both.nwt"), "  lacks: dependence, fetches, order-of-cpus\n");
