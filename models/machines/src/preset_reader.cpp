@@ -40,7 +40,9 @@ Json& PresetReader::described(const char* key) {
 
 void PresetReader::describe_plain(Field field, const Json& value) {
   Json& schema = described(field.key);
-  if (*field.sentence != '\0') schema["description"] = field.sentence;
+  if (*field.sentence != '\0') {
+    schema["description"] = parameter::with_unit(field.sentence, field.unit);
+  }
   schema.update(value);
 }
 
@@ -149,13 +151,6 @@ void PresetReader::read(const parameter::PowerOfTwo& rule, Field field, u32& val
   if (!std::has_single_bit(value)) {
     fail(field.key, "is " + std::to_string(value) + ", not a power of two");
   }
-}
-
-void PresetReader::read(const parameter::Registered&, Field field, ReplacementKind& value) {
-  const auto all = ReplacementKind::all();
-  std::vector<std::string> names;
-  for (const ReplacementKind::Row* each : all) names.emplace_back(each->name);
-  value = ReplacementKind(*all[choice(field, names)]);
 }
 
 void PresetReader::read(const parameter::PageSizes&, Field field, std::vector<u8>& value) {

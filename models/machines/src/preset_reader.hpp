@@ -27,13 +27,14 @@ class PresetReader {
     parameter::for_each_row<Shape>([&](const auto& row) {
       const std::string_view name = row.name;
       if (!name.starts_with(group) || name.find('.', group.size()) != name.npos) return;
-      read(row.rule, {name.substr(group.size()).data(), row.sentence}, shape.*row.member);
+      read(row.rule, {name.substr(group.size()).data(), row.sentence, row.unit}, shape.*row.member);
     });
   }
 
   struct Field {
     const char* key;
     const char* sentence;
+    parameter::Unit unit = parameter::kNoUnit;
   };
   std::string text(Field field);
   /// A number in [least, most], with its source.
@@ -63,7 +64,21 @@ class PresetReader {
     for (const auto& each : rule.words) words.emplace_back(each.word);
     value = rule.words[choice(field, words)].value;
   }
-  void read(const parameter::Registered&, Field field, ReplacementKind& value);
+  template <class Kind>
+  void read(const parameter::Registered&, Field field, Kind& value) {
+    const auto all = Kind::all();
+    std::vector<std::string> names;
+    for (const auto& each : all) names.emplace_back(row_of(each).name);
+    value = Kind(row_of(all[choice(field, names)]));
+  }
+  template <class Row>
+  static const Row& row_of(const Row& row) {
+    return row;
+  }
+  template <class Row>
+  static const Row& row_of(const Row* const& row) {
+    return *row;
+  }
   /// Page sizes such as ["4K", "2M"], with their source.
   void read(const parameter::PageSizes&, Field field, std::vector<u8>& value);
 

@@ -50,19 +50,20 @@ struct RunShape {
 
   static constexpr auto parameters() {
     using namespace models::parameter;
-    return std::tuple{Row{"host.cores", &RunShape::cores, OrAuto{Number{1, 1024}},
-                          "that vCPUs take turns on, one after the other; auto: one for each"},
-                      Row{"host.time_slice", &RunShape::slice, Number{1, addrspace::u64{1} << 40},
-                          "cycles after which a vCPU gives up its core, if another waits for it"},
-                      Row{"host.vmids", &RunShape::vmids, OrAuto{Number{2, 16383}},
-                          "VMIDs, or VPIDs, that the host hands out; auto: one for each guest"},
-                      Row{"host.frames", &RunShape::frames, Registered{},
-                          "frame allocation policy of the host: next (the lowest free frame) or "
-                          "reservation (see guest.frames)"},
-                      Row{"host.memory", &RunShape::host_bytes,
-                          Size{addrspace::kGiB, addrspace::u64{1} << 45}, "of the host"},
-                      Row{"run.limit", &RunShape::limit, Number{0, ~addrspace::u64{0}},
-                          "accesses of each vCPU; 0: all"}};
+    return std::tuple{
+        Row{"host.cores", &RunShape::cores, OrAuto{Number{1, 1024}},
+            "that vCPUs take turns on, one after the other; auto: one for each"},
+        Row{"host.time_slice", &RunShape::slice, Number{1, addrspace::u64{1} << 40},
+            "cycles after which a vCPU gives up its core, if another waits for it", kInCycles},
+        Row{"host.vmids", &RunShape::vmids, OrAuto{Number{2, 16383}},
+            "VMIDs, or VPIDs, that the host hands out; auto: one for each guest"},
+        Row{"host.frames", &RunShape::frames, Registered{},
+            "frame allocation policy of the host: next (the lowest free frame) or "
+            "reservation (see guest.frames)"},
+        Row{"host.memory", &RunShape::host_bytes, Size{addrspace::kGiB, addrspace::u64{1} << 45},
+            "of the host", kInBytes},
+        Row{"run.limit", &RunShape::limit, Number{0, ~addrspace::u64{0}},
+            "accesses of each vCPU; 0: all"}};
   }
 };
 

@@ -95,6 +95,7 @@ const Parameter* parameter_at(const std::string& path) {
 
 std::string range_of(const Parameter& row) {
   std::string text = plain_range_of(row);
+  if (*row.unit.name != '\0') text.append(", in ").append(row.unit.name);
   if (row.kind != Parameter::Kind::Choice && !row.choices.empty()) {
     text.append(", or ").append(listed(row.choices));
   }
@@ -124,7 +125,8 @@ Json schema_of(const Parameter& row) {
   if (is_size) {
     any.push_back({{"type", "string"}, {"pattern", std::string("^[0-9]{1,15}[") + kUnits + "]?$"}});
   }
-  Json schema = {{"description", row.sentence}, {"default", row.standard}};
+  Json schema = {{"description", models::parameter::with_unit(row.sentence, row.unit)},
+                 {"default", row.standard}};
   if (any.size() == 1) {
     schema.update(any[0]);
   } else {

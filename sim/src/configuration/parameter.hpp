@@ -24,6 +24,7 @@ struct Parameter {
   std::vector<const char*> choices = {};  ///< of a Choice, and words that the others may be
   addrspace::u64 least = 0, most = 0;     ///< of a Number or a Size
   const char* sentence = "";
+  models::parameter::Unit unit = models::parameter::kNoUnit;
 };
 /// Those of all structs, as rows stand beside them (parameter_rows.hpp).
 const std::vector<Parameter>& parameters();

@@ -101,6 +101,7 @@ Parameter parameter_of(const rule::Row<Shape, Value, Rule>& row, const Shape& pl
   made.path = row.name;
   made.kind = kind_of(row.rule);
   made.sentence = row.sentence;
+  made.unit = row.unit;
   if constexpr (rule::kMayBeAuto<Rule>) {
     made.choices.push_back(kAuto);
     made.standard = kAuto;

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // What a user may set in a struct, as rows beside its members: a name, the member, what it may be,
-// and a sentence. The default is the member's initialiser; presets have no defaults.
+// a sentence, and perhaps the unit of its values. The default is the member's initialiser; presets
+// have no defaults.
 //
 //   struct VcpuShape {
 //     u32 window = 1;
@@ -17,6 +18,7 @@
 #include <concepts>
 #include <span>
 #include <stdexcept>
+#include <string>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -88,11 +90,27 @@ inline constexpr bool kMayBeAuto = false;
 template <class Rule>
 inline constexpr bool kMayBeAuto<OrAuto<Rule>> = true;
 
+/// What values are counted in, as users read it.
+struct Unit {
+  const char* name;
+};
+inline constexpr Unit kNoUnit{""};
+inline constexpr Unit kInCycles{"cycles"};
+inline constexpr Unit kInBytes{"bytes"};
+inline constexpr Unit kInPages{"pages"};
+inline constexpr Unit kInEntries{"entries"};
+inline constexpr Unit kInPerCent{"per cent"};
+/// "a sentence (cycles)"
+inline std::string with_unit(std::string sentence, Unit unit) {
+  return *unit.name == '\0' ? sentence : std::move(sentence) + " (" + unit.name + ")";
+}
+
 template <class Shape, class Value, class Rule>
 struct Row {
   /// Fails to compile if the member cannot hold `most`.
-  constexpr Row(const char* name_, Value Shape::*member_, Rule rule_, const char* sentence_)
-      : name(name_), member(member_), rule(rule_), sentence(sentence_) {
+  constexpr Row(const char* name_, Value Shape::*member_, Rule rule_, const char* sentence_,
+                Unit unit_ = kNoUnit)
+      : name(name_), member(member_), rule(rule_), sentence(sentence_), unit(unit_) {
     if constexpr (std::integral<Value> && requires { rule.most; }) {
       if (!std::in_range<Value>(rule.most)) {
         throw std::logic_error("the member cannot hold the largest value");
@@ -104,6 +122,7 @@ struct Row {
   Value Shape::*member;
   Rule rule;
   const char* sentence;
+  Unit unit;
 };
 
 /// Calls `visit` with each row of a struct.

@@ -44,13 +44,15 @@ struct FenceShape {
     using namespace parameter;
     return std::tuple{
         Row{"local_cycles", &FenceShape::local_cycles, Number{0, 1'000'000},
-            "cycles of a fence on its own core: INVEPT, INVVPID, HFENCE, TLBI without IS"},
+            "cycles of a fence on its own core: INVEPT, INVVPID, HFENCE, TLBI without IS",
+            kInCycles},
         Row{"broadcast_cycles", &FenceShape::broadcast_cycles, Number{0, 1'000'000},
-            "cycles of TLBI ...IS and the DSB that waits for it"},
+            "cycles of TLBI ...IS and the DSB that waits for it", kInCycles},
         Row{"ipi_cycles", &FenceShape::ipi_cycles, Number{0, 1'000'000},
-            "cycles of an IPI to another core (machines without broadcast TLBI)"},
+            "cycles of an IPI to another core (machines without broadcast TLBI)", kInCycles},
         Row{"issue_cycles", &FenceShape::issue_cycles, Number{0, 1'000'000},
-            "cycles to issue a fence that a later one waits for: TLBI before DSB, HINVAL"},
+            "cycles to issue a fence that a later one waits for: TLBI before DSB, HINVAL",
+            kInCycles},
         Row{"batches", &FenceShape::batches, OneOf{kFenceBatches},
             "instructions that invalidate many pages: FEAT_TLBIRANGE, Svinval, or none"}};
   }

@@ -32,22 +32,22 @@ struct SoftwareShape {
         Row{"instructions_per_1000_cycles", &SoftwareShape::instructions_per_1000_cycles,
             Number{1, 32'000}, "instructions of a guest whose accesses all hit"},
         Row{"exit_cycles", &SoftwareShape::exit_cycles, kCycles,
-            "cycles from the guest into the hypervisor"},
+            "cycles from the guest into the hypervisor", kInCycles},
         Row{"entry_cycles", &SoftwareShape::entry_cycles, kCycles,
-            "cycles from the hypervisor back into the guest"},
+            "cycles from the hypervisor back into the guest", kInCycles},
         Row{"handler_cycles", &SoftwareShape::handler_cycles, kCycles,
-            "cycles in which the hypervisor finds out why the guest exited"},
+            "cycles in which the hypervisor finds out why the guest exited", kInCycles},
         Row{"emulation_cycles", &SoftwareShape::emulation_cycles, kCycles,
-            "cycles of an access that a device model answers"},
+            "cycles of an access that a device model answers", kInCycles},
         Row{"frame_cycles", &SoftwareShape::frame_cycles, kCycles,
-            "cycles to allocate or free a run of frames"},
-        Row{"zero_cycles", &SoftwareShape::zero_cycles, kCycles, "cycles to zero 4 KiB"},
+            "cycles to allocate or free a run of frames", kInCycles},
+        Row{"zero_cycles", &SoftwareShape::zero_cycles, kCycles, "cycles to zero 4 KiB", kInCycles},
         Row{"guest_fault_cycles", &SoftwareShape::guest_fault_cycles, kCycles,
-            "cycles of the guest's own page fault handler, there and back"},
+            "cycles of the guest's own page fault handler, there and back", kInCycles},
         Row{"guest_switch_cycles", &SoftwareShape::guest_switch_cycles, kCycles,
-            "cycles in which the guest switches to another address space"},
+            "cycles in which the guest switches to another address space", kInCycles},
         Row{"host_switch_cycles", &SoftwareShape::host_switch_cycles, kCycles,
-            "cycles in which a core of the host switches to another vCPU"}};
+            "cycles in which a core of the host switches to another vCPU", kInCycles}};
   }
 };
 
@@ -70,7 +70,7 @@ struct MachineShape {
     using namespace parameter;
     return std::tuple{Row{"cores", &MachineShape::cores, Number{1, 1024}, "cores of the machine"},
                       Row{"caches.line_bytes", &MachineShape::line_bytes, PowerOfTwo{16, 256},
-                          "bytes of a line of all data caches"},
+                          "bytes of a line of all data caches", kInBytes},
                       Row{"walker.enters_at", &MachineShape::walks_enter_at, OneOf{kWalkEntries},
                           "the data cache in which reads of page tables look first"}};
   }

@@ -25,13 +25,14 @@ struct DramShape {
     return std::tuple{
         Row{"channels", &DramShape::channels, Number{1, 64}, "channels of the memory"},
         Row{"banks", &DramShape::banks, Number{1, 1024}, "banks of each channel"},
-        Row{"row_bytes", &DramShape::row_bytes, PowerOfTwo{256, 1 << 20}, "bytes of a row"},
+        Row{"row_bytes", &DramShape::row_bytes, PowerOfTwo{256, 1 << 20}, "bytes of a row",
+            kInBytes},
         Row{"row_hit_cycles", &DramShape::row_hit_cycles, Number{1, 100'000},
-            "cycles of an access whose row is open"},
+            "cycles of an access whose row is open", kInCycles},
         Row{"row_empty_cycles", &DramShape::row_empty_cycles, Number{1, 100'000},
-            "cycles of an access where no row is open"},
+            "cycles of an access where no row is open", kInCycles},
         Row{"row_conflict_cycles", &DramShape::row_conflict_cycles, Number{1, 100'000},
-            "cycles of an access where another row is open"}};
+            "cycles of an access where another row is open", kInCycles}};
   }
 };
 

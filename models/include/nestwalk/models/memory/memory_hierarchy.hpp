@@ -40,7 +40,7 @@ struct DataCacheShape {
         Row{"sets", &DataCacheShape::sets, PowerOfTwo{1, 1 << 20}, "sets of the cache"},
         Row{"ways", &DataCacheShape::ways, Number{1, 64}, "lines of each set"},
         Row{"latency_cycles", &DataCacheShape::latency_cycles, Number{1, 10'000},
-            "cycles of a lookup"},
+            "cycles of a lookup", kInCycles},
         Row{"mshrs", &DataCacheShape::mshrs, Number{1, 1024}, "misses outstanding at a time"},
         Row{"replacement", &DataCacheShape::replacement, Registered{},
             "which line of a full set is replaced"}};
