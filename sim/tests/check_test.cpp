@@ -78,7 +78,7 @@ TEST_F(Check, ABadLineIsNamedAndExitsWith4) {
   expect_bad(start + "0 0 store 0x1000 0\n",
              "line 3: expected the entry after, found the end of the line");
   expect_bad(start + "0 0 fence 1 tlbi vmalle1is\n",
-             "line 3: expected an instruction of x86_64 that fences, found \"tlbi vmalle1is\"");
+             "line 3: expected an instruction of vmx that fences, found \"tlbi vmalle1is\"");
   expect_bad(start + "0 0 vm 1 ept root=0x1000\n",
              "line 3: expected a number that no VM had, found \"1\"");
   expect_bad(start + "0 0 end\n",

@@ -76,7 +76,7 @@ void Checker::judge(Obligation& obligation, u64 bad) {
 /// The processor enters again after a fault.
 //
 // The rule for more permission, and for what is made valid where invalid entries are cached, is the
-// same on all architectures: a processor may go on with the old entry and take a spurious fault;
+// same for all extensions: a processor may go on with the old entry and take a spurious fault;
 // the fence is due there and then. "After modifying the PTE but before executing SFENCE.VMA, either
 // the new or old permissions will be used. In the latter case, a page-fault exception might occur,
 // at which point software should execute SFENCE.VMA" (RISC-V privileged spec, "Supervisor

@@ -407,12 +407,12 @@ void LogReader::vm(Line& line, const Moment& when, Events& events) {
   }
   if (given.count("root") == 0) line.fail("root=ADDRESS", "the end of the line");
   const auto made = row->make(size, machine);
-  if (!made) line.fail("a shape that the architecture has", std::to_string(size));
+  if (!made) line.fail("a shape that " + name + " has", std::to_string(size));
   formats_.push_back(made->format);
   vm.nested.format = made->format.get();
   vm.nested.geometry = made->geometry;
   if (first_format_ != nullptr && &first_format_->extension() != extension) {
-    line.fail("a VM of the same architecture as the first", Line::quoted(name));
+    line.fail("a VM of the same virtualization extension as the first", Line::quoted(name));
   }
   const unsigned vmid_bits = extension->vmid_bits;
   if (vmid >> vmid_bits != 0) {
@@ -466,8 +466,7 @@ void LogReader::fence(Line& line, const Moment& when, Events& events) {
   }
   const auto instruction = parse_instruction(text, first_format_->extension());
   if (!instruction) {
-    line.fail(std::string("an instruction of ") + to_string(first_format_->isa().architecture) +
-                  " that fences",
+    line.fail(std::string("an instruction of ") + first_format_->extension().name + " that fences",
               Line::quoted(text));
   }
   tell(events, when, *instruction, selected == nullptr ? Vm() : *selected);

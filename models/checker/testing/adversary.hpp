@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// The worst processors that the architecture permits: each keeps whatever the tables permit,
-// without bounds, until a fence takes it away. Turns "may go wrong" into an access that does.
+// The worst processors that the virtualization extension permits: each keeps whatever the tables
+// permit, without bounds, until a fence takes it away. Turns "may go wrong" into an access that
+// does.
 //
 // What the tables say now is cached as well, and does no harm; so only what they said before is
 // kept: each store leaves copies of the old entry, and of what hung below it, on every processor
@@ -149,7 +150,7 @@ class Adversary final : public Events {
   u64 spurious_ = 0;
   u64 uses_after_free_ = 0;
   /// Valid entries stored while another translation of the same address was cached, where the
-  /// architecture forbids it.
+  /// extension forbids it.
   u64 conflicts_ = 0;
   /// Copies that a processor in the guest could use when an operation returned, and new entries
   /// that walks could not find yet.

@@ -272,10 +272,9 @@ TEST(Refusal, AVmidThatIsTooWide) {
   for (const char* const name : {"hfence", "hinval"}) {
     const std::string start = std::string("1 0 fence - ") + name;
     EXPECT_EQ(refusal_after_preamble(kRiscV, start + ".gvma zero, 0x3fff\n"), "");
-    EXPECT_EQ(
-        refusal_after_preamble(kRiscV, start + ".gvma 0x1400, 0x4005\n"),
-        std::string("log: line 12: expected an instruction of riscv64 that fences, found \"") +
-            name + ".gvma 0x1400, 0x4005\"");
+    EXPECT_EQ(refusal_after_preamble(kRiscV, start + ".gvma 0x1400, 0x4005\n"),
+              std::string("log: line 12: expected an instruction of hext that fences, found \"") +
+                  name + ".gvma 0x1400, 0x4005\"");
     // An ASID has 16.
     EXPECT_EQ(refusal_after_preamble(kRiscV, start + ".vvma zero, 0xffff\n"), "");
   }
@@ -352,7 +351,7 @@ TEST(Log, AFaultAboveTheTablesIsNoFaultInThem) {
   EXPECT_EQ(refusal("sv39x4", "0xffffffffffffffff"), "");
 }
 
-TEST(Refusal, APropertyOfAnotherArchitecture) {
+TEST(Refusal, APropertyOfAnotherExtension) {
   struct Row {
     const char* format;
     std::vector<std::string> own;

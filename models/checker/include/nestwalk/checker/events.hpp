@@ -38,7 +38,7 @@ struct Vm : models::VmTraits {
   u64 processors = 0;
 };
 
-/// AArch64. The fences of the other architectures order what they have to by themselves.
+/// AArch64. The fences of the other extensions order what they have to by themselves.
 enum class Barrier : u8 { DsbIshst, DsbIsh, Isb };
 
 /// What a guest did with its memory.

@@ -11,8 +11,8 @@
 
 namespace nestwalk::checker {
 
-/// What is wrong. Up to TooEarly: why a fence that the architecture demands did not do it; the
-/// later, the closer it came.
+/// What is wrong. Up to TooEarly: why a fence that the virtualization extension demands did not do
+/// it; the later, the closer it came.
 enum class Failure : u8 {
   Missing,
   WrongKind,
