@@ -64,7 +64,7 @@ StageRoots guest_roots(Architecture architecture, const Registers& registers) {
 StageRoots with_root(StageRoots roots, u64 root) {
   const bool halves = roots.lower && roots.lower->format == TableFormat::Stage1;
   if (root == 0 && !halves) return {};
-  if (roots.lower) roots.lower->address = root & ~(kPageBytes - 1);
+  if (roots.lower) roots.lower->address = addrspace::align_down(root, kPageBytes);
   if (!halves) roots.upper = roots.lower;
   return roots;
 }
@@ -123,12 +123,12 @@ void RecordedTables::put(const TablePage& given) {
 }
 
 bool RecordedTables::put(u64 address, u64 value) {
-  u64& entry = page(address & ~(kPageBytes - 1))[address % kPageBytes / kEntryBytes];
+  u64& entry = page(addrspace::align_down(address, kPageBytes))[address % kPageBytes / kEntryBytes];
   return std::exchange(entry, value) != value;
 }
 
 u64 RecordedTables::entry(u64 address) const {
-  const auto page = pages_.find(address & ~(kPageBytes - 1));
+  const auto page = pages_.find(addrspace::align_down(address, kPageBytes));
   return page == pages_.end() ? 0 : page->second[address % kPageBytes / kEntryBytes];
 }
 

@@ -113,7 +113,7 @@ void Verifier::on_event(Vcpu& vcpu, const Event& event) {
 
 const Verifier::Translation& Verifier::translate(Vcpu& vcpu, const Access& access) {
   const u64 address = access.has(kGvaKnown) ? access.gva.value() : access.gpa.value();
-  const u64 page = address & ~(kPageBytes - 1);
+  const u64 page = addrspace::align_down(address, kPageBytes);
   Translation& found = vcpu.translations[(page >> kPageShift) % kTranslations];
   if (found.page == page && found.tables == version_) return found;
   found = {page, version_, false, true, {page, 0}, {}};
@@ -121,7 +121,7 @@ const Verifier::Translation& Verifier::translate(Vcpu& vcpu, const Access& acces
   if (found.translated) {
     const std::optional<TableRoot>& root = vcpu.roots.of(page);
     found.guest = root ? tables_[0].walk(*root, page) : RecordedWalk{};
-    found.recorded = !root || tables_[0].has(root->address & ~(kPageBytes - 1));
+    found.recorded = !root || tables_[0].has(addrspace::align_down(root->address, kPageBytes));
   }
   if (vcpu.host && found.guest.address) {
     found.host = tables_[1].walk(*vcpu.host, *found.guest.address);

@@ -17,7 +17,7 @@ constexpr u64 kWord = sizeof(u64);
 /// What one fault may bring lies in the region of this size around it.
 constexpr u64 kRegion = u64{2} << 20;
 
-constexpr u64 page_of(u64 address) { return address & ~(kFrameBytes - 1); }
+constexpr u64 page_of(u64 address) { return addrspace::align_down(address, kFrameBytes); }
 
 }  // namespace
 
