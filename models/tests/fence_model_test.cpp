@@ -24,17 +24,29 @@ constexpr u32 kSteps = 100'000;
 constexpr u32 kSteps = 300'000;
 #endif
 
-enum Structure : u8 { kFetch, kData, kSecondLevel, kGuestTables, kNestedTables, kNestedLeaves };
-constexpr unsigned kStructures = 6;
+enum Structure : u8 {
+  kFetch,
+  kData,
+  kSecondLevel,
+  kPrefetched,
+  kGuestTables,
+  kNestedTables,
+  kNestedLeaves
+};
+constexpr unsigned kStructures = 7;
+constexpr u32 kPrefetchEntries = 5;
 
 struct ModelArray {
   u32 sets, ways;
   std::vector<u8> shifts;
 };
-// Some sizes are missing everywhere, so that entries are held in parts.
+// Some sizes are missing everywhere, so that entries are held in parts. The prefetch buffer has the
+// sizes of the second level.
 const std::vector<ModelArray> kArrays[kStructures] = {
-    {{1, 6, {12}}, {1, 4, {21}}}, {{2, 3, {12}}, {1, 6, {30, 21}}}, {{4, 3, {12, 21}}},
-    {{1, 8, {21}}, {1, 4, {39}}}, {{2, 4, {21}}, {1, 4, {30}}},     {{1, 8, {12, 30}}},
+    {{1, 6, {12}}, {1, 4, {21}}}, {{2, 3, {12}}, {1, 6, {30, 21}}},
+    {{4, 3, {12, 21}}},           {{1, kPrefetchEntries, {12, 21}}},
+    {{1, 8, {21}}, {1, 4, {39}}}, {{2, 4, {21}}, {1, 4, {30}}},
+    {{1, 8, {12, 30}}},
 };
 
 CacheShape cache_shape(Structure structure) {
@@ -51,6 +63,8 @@ MachineShape machine_shape() {
   shape.mmu.fetch_tlb = cache_shape(kFetch);
   shape.mmu.data_tlb = cache_shape(kData);
   shape.mmu.second_tlb = cache_shape(kSecondLevel);
+  shape.mmu.prefetch.policy = TlbPrefetcherKind::called("next_page");
+  shape.mmu.prefetch.buffer_entries = kPrefetchEntries;
   shape.mmu.walker.guest_walk_cache = cache_shape(kGuestTables);
   shape.mmu.walker.nested_walk_cache = cache_shape(kNestedTables);
   shape.mmu.walker.nested_tlb = cache_shape(kNestedLeaves);
@@ -126,6 +140,8 @@ class Semantics {
         return use(mmu().data_tlb());
       case kSecondLevel:
         return use(mmu().second_tlb());
+      case kPrefetched:
+        return use(mmu().prefetch_buffer());
       case kGuestTables:
         return use(walker.guest_walk_cache());
       case kNestedTables:

@@ -349,6 +349,10 @@ void check_both(const Geometry& guest, const Geometry& nested) {
                  {2, one_array({large}), one_array({large}), one_array({page})}};
   Changing<G, N>(guest, nested, whole).run();
   Changing<G, N>(guest, nested, parts).run();
+  // Prefetches are under way, or wait, or are in the buffer.
+  MmuShape prefetching = whole;
+  prefetching.prefetch = {TlbPrefetcherKind::called("next_page"), 2, 16, 1};
+  Changing<G, N>(guest, nested, prefetching).run();
   // Nothing but the nested TLB, so that what it says is what the others get.
   parts.second_tlb = parts.walker.guest_walk_cache = parts.walker.nested_walk_cache = {};
   Changing<G, N>(guest, nested, parts).run();

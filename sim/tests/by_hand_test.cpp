@@ -9,6 +9,31 @@
 namespace nestwalk::sim {
 namespace {
 
+// Pages of 4K that the host has backed: a walk reads four entries, 40. The prefetch of the next
+// page begins when a walk ends, or when a miss finds its page in the prefetch buffer; it takes 40,
+// and the next access comes more than 100 later. So the first access takes 1 for the TLB, 40 and 10
+// for the data, and each other one 1 and 10. The run ends before the prefetch after the last one is
+// over.
+TEST_F(ByHand, ATlbPrefetcherWalksForTheNextPage) {
+  begin(Architecture::X86_64, Mode::GuestPhysical, 1);
+  for (u64 page = 0; page < 4; ++page) access(0, AccessKind::Read, page * 0x1000, 100);
+  finish();
+  const Json statistics = statistics_of(
+      "t.nwt",
+      "--set hypervisor.backing=eager --set hypervisor.large_pages=false "
+      "--set hypervisor.hardware_dirty=false --set machine.tlb.prefetcher.policy=next_page");
+  const Values expected = {{"walk.count", 1},
+                           {"tlb.prefetch.asked", 4},
+                           {"tlb.prefetch.filled", 3},
+                           {"tlb.prefetch.used", 3},
+                           {"tlb.prefetch.dropped", 0},
+                           {"latency.sum", 1 + 40 + 10 + 3 * (1 + 10)},
+                           {"cache.memory.walks", 4},
+                           {"cache.memory.prefetches", 3 * 4},
+                           {"cache.memory.prefetches.cycles", 3 * 40}};
+  for (const auto& [name, value] : expected) EXPECT_EQ(statistics[name], value) << name;
+}
+
 // Frames of the host, in their order: the root, the engine's shortcuts and list of areas, and what
 // faults take. All are in four rows of 8 KiB.
 //

@@ -39,6 +39,23 @@ TEST_F(CheckStorm, FindsNothingUnderThePreciseFences) {
   }
 }
 
+// What a TLB prefetcher has brought obeys the fences, too; and where one is left out, it shows.
+TEST_F(CheckStorm, FindsWithATlbPrefetcherWhatItFindsWithoutOne) {
+  for (const char* const policy : {"next_page", "distance"}) {
+    const std::string storm = std::string(kStorm) + " --set machine.tlb.prefetcher.degree=4" +
+                              " --set machine.tlb.prefetcher.policy=" + policy;
+    const Result outcome = run(storm + " --strict");
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+    const auto runs = runs_of(outcome);
+    ASSERT_EQ(runs.size(), 3u);
+    for (const auto& each : runs) {
+      EXPECT_EQ(each["errors"], 0) << each["machine"];
+      EXPECT_GT(each["statistics"]["tlb.prefetch.filled"], 0) << each["machine"];
+    }
+    EXPECT_EQ(run(storm + " --set hypervisor.drop_fence=2").exit_code, 3);
+  }
+}
+
 // axaddrspace 0.3.0: INVLPG, TLBI VAE2IS and HFENCE.VVMA reach no second stage.
 TEST_F(CheckStorm, FindsTheWrongKindUnderTheOriginalsEverywhere) {
   const Result outcome = run(std::string(kStorm) + " --policy original-0.3.0");

@@ -25,9 +25,11 @@ std::unique_ptr<software::GuestSpace> guest_space(unsigned levels, software::Tab
   return software::made_guest_space<Sv>(Sv::geometry(levels), levels, frames);
 }
 
-// Svadu, or a page fault (privileged spec, "Virtual Address Translation Process", 9).
-constexpr StageRulesPair kRules = {{Upkeep::Faults, Upkeep::Faults},
-                                   {Upkeep::Updated, Upkeep::Updated}};
+// Svadu, or a page fault (privileged spec, "Virtual Address Translation Process", 9). The A bit may
+// be set by speculation, the D bit may not ("Addressing and Memory Protection").
+constexpr StageRulesPair kRules = {
+    {.accessed = Upkeep::Faults, .dirty = Upkeep::Faults},
+    {.accessed = Upkeep::Updated, .dirty = Upkeep::Updated, .speculation_sets_accessed = true}};
 
 // The second stage ------------------------------------------------------------------------------
 

@@ -48,6 +48,7 @@ void read_tlbs(PresetReader in, MmuShape& mmu) {
   mmu.fetch_tlb = read_if_there(in, "fetch");
   mmu.data_tlb = read_translations(in.object("data"));
   mmu.second_tlb = read_if_there(in, "second");
+  mmu.prefetch = read_rows<TlbPrefetchShape>(in.object("prefetcher"));
   in.finish();
 }
 

@@ -99,8 +99,14 @@ constinit const Extension kVmx = {
     .emit = emit_for<vmx::Extension>,
     .emit_rollover = rollover_for<vmx::Extension>,
     .emit_first_entry = first_entry_for<vmx::Extension>,
-    // Accessed and dirty flags if EPTP bit 6 is set.
-    .rules = {{}, {Upkeep::Updated, Upkeep::Updated, true, true}},
+    // Accessed and dirty flags if EPTP bit 6 is set: an accessed flag whenever the processor uses
+    // an entry, for whatever reason (vol. 3C, "Accessed and Dirty Flags for EPT").
+    .rules = {{},
+              {.accessed = Upkeep::Updated,
+               .dirty = Upkeep::Updated,
+               .accessed_in_tables = true,
+               .table_reads_are_writes = true,
+               .speculation_sets_accessed = true}},
     .entries = {page_in_51_12, with_all_flags},
     // Intel SDM vol. 3C, "Information That May Be Cached": guest-physical mappings have an EP4TA
     // only.

@@ -17,8 +17,13 @@ std::unique_ptr<software::GuestSpace> guest_space(unsigned levels, software::Tab
   return software::made_guest_space<LongMode>(LongMode::geometry(levels), levels, frames);
 }
 
-// Every level has flags, always kept by hardware.
-constexpr StageRules kRules{Upkeep::Updated, Upkeep::Updated, true};
+// Every level has flags, always kept by hardware; speculation sets accessed flags (Intel SDM
+// vol. 3A, "Accessed and Dirty Flags" and "Details of TLB Use": translations for prefetches and
+// speculative execution are cached, and none is while an accessed flag on its way is clear).
+constexpr StageRules kRules{.accessed = Upkeep::Updated,
+                            .dirty = Upkeep::Updated,
+                            .accessed_in_tables = true,
+                            .speculation_sets_accessed = true};
 
 }  // namespace
 

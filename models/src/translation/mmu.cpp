@@ -11,6 +11,17 @@ namespace {
 
 constexpr u64 kUnknown = ~u64{0};
 
+// As many sizes as the last TLB level has.
+CacheShape prefetch_buffer_of(const MmuShape& shape) {
+  if (!shape.prefetch.policy.present()) return {};
+  ArrayShape buffer{1, shape.prefetch.buffer_entries, {}, ReplacementKind::Lru};
+  const CacheShape& last = shape.second_tlb.present() ? shape.second_tlb : shape.data_tlb;
+  for (const ArrayShape& array : last.arrays) {
+    buffer.shifts.insert(buffer.shifts.end(), array.shifts.begin(), array.shifts.end());
+  }
+  return {{buffer}, 0};
+}
+
 }  // namespace
 
 Mmu::Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
@@ -19,7 +30,13 @@ Mmu::Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
       fetch_tlb_(shape.fetch_tlb),
       data_tlb_(shape.data_tlb),
       second_tlb_(shape.second_tlb),
-      walker_(wheel, memory, hierarchy, walker_path, shape.walker) {}
+      prefetch_buffer_(prefetch_buffer_of(shape)),
+      walker_(wheel, memory, hierarchy, walker_path, shape.walker) {
+  if (!shape.prefetch.policy.present()) return;
+  prefetcher_ = shape.prefetch.policy.make(shape.prefetch);
+  prefetches_.emplace(wheel, walker_, prefetch_buffer_, shape.prefetch.buffer_entries);
+  wants_hits_ = shape.prefetch.policy.wants_hits();
+}
 
 Cycle Mmu::cycles() const {
   const TranslationCache<Translation>& fetch = fetch_tlb_.present() ? fetch_tlb_ : data_tlb_;
@@ -38,6 +55,7 @@ void Mmu::note_tags(std::vector<bool>& in_use) const {
   for (const std::unique_ptr<Miss>& miss : misses_) {
     if (miss->active) miss->regime.note_tags(in_use);
   }
+  if (prefetches_) prefetches_->note_tags(in_use);
 }
 
 void Mmu::drop_other_tags(const std::vector<bool>& in_use) {
@@ -45,7 +63,7 @@ void Mmu::drop_other_tags(const std::vector<bool>& in_use) {
     const auto is_other = [&](const EntryKey& where, const auto&) { return !in_use[where.tag]; };
     (caches.drop_if(is_other), ...);
   };
-  drop_from(fetch_tlb_, data_tlb_, second_tlb_, walker_.guest_walk_cache(),
+  drop_from(fetch_tlb_, data_tlb_, second_tlb_, prefetch_buffer_, walker_.guest_walk_cache(),
             walker_.nested_walk_cache(), walker_.nested_tlb());
   revoke_if([&](const Grant& grant) { return !in_use[grant.where.tag]; });
 }
@@ -137,9 +155,10 @@ Task<> Mmu::serve(Miss& miss) {
           }
         }
       }
-      if (Miss* const other = walk_to_join(miss)) {
+      if (prefetcher_ != nullptr && take_prefetched(miss)) break;
+      if (std::vector<Signal*>* const joining = walk_to_join(miss)) {
         ++counts_.merged;
-        other->joining.push_back(&miss);
+        joining->push_back(&miss.joined);
         miss.doing = Doing::Joined;
         co_await miss.joined;
         account(miss, false);
@@ -192,6 +211,8 @@ bool Mmu::look_first(Miss& miss) {
   if (!usable(*entry, miss.request)) return false;
   ++counts_.later_hits[static_cast<unsigned>(miss.request.access)];
   set(*miss.outcome, *entry, miss.request.address);
+  if (wants_hits_) [[unlikely]]
+    tell_prefetcher(miss.regime, miss.request, *entry, TlbLookup::Found::FirstLevel);
   return true;
 }
 
@@ -209,8 +230,10 @@ inline Mmu::Look Mmu::look_second(Miss& miss) {
 void Mmu::take_second(Miss& miss, Look look) {
   if (look == Look::Refused) return refuse(miss, miss.found);
   ++counts_.second_hits_of[static_cast<unsigned>(miss.request.access)];
-  enter(first_level(miss.request.access), 0, miss, miss.found);
+  enter_in(first_level(miss.request.access), 0, miss, miss.found);
   set(*miss.outcome, miss.found, miss.request.address);
+  if (wants_hits_) [[unlikely]]
+    tell_prefetcher(miss.regime, miss.request, miss.found, TlbLookup::Found::SecondLevel);
 }
 
 // The entry forbids the access: a fault without a walk.
@@ -253,6 +276,7 @@ void Mmu::forget_refused(const Miss& miss) {
   drop_address(fetch_tlb_);
   drop_address(data_tlb_);
   drop_address(second_tlb_);
+  drop_address(prefetch_buffer_);
   drop_address(walker_.guest_walk_cache());
   revoke_if([&](const Grant& grant) {
     return (grant.where.tag == miss.regime.combined || grant.where.tag == miss.regime.global) &&
@@ -264,25 +288,31 @@ void Mmu::forget_refused(const Miss& miss) {
 }
 
 // Somebody's walk for the same smallest page of the same address space.
-inline Mmu::Miss* Mmu::walk_to_join(const Miss& miss) const {
-  if (!has_sign(miss.request.address, miss.regime)) return nullptr;
-  const unsigned shift = miss.regime.guest.on()
-                             ? miss.regime.guest_of(miss.request.address).geometry.page_shift
-                             : miss.regime.nested.geometry.page_shift;
+Mmu::Miss* Mmu::walk_for(const Regime& regime, u64 address) const {
+  const unsigned shift = regime.page_shift_of(address);
   for (Miss* const other : walking_) {
-    if (other->regime.combined == miss.regime.combined &&
+    if (other->regime.combined == regime.combined &&
         has_sign(other->request.address, other->regime) &&
-        same_page(other->request.address, miss.request.address, shift)) {
+        same_page(other->request.address, address, shift)) {
       return other;
     }
   }
   return nullptr;
 }
 
+// Whom the end of such a walk wakes.
+inline std::vector<Signal*>* Mmu::walk_to_join(const Miss& miss) {
+  const u64 address = miss.request.address;
+  if (!has_sign(address, miss.regime)) return nullptr;
+  if (Miss* const other = walk_for(miss.regime, address)) return &other->joining;
+  return prefetches_ ? prefetches_->walk_to_join(miss.regime, address) : nullptr;
+}
+
 inline Walker::Walk& Mmu::begin_walk(Miss& miss) {
   walking_.push_back(&miss);
   miss.is_settled = true;
   const Request& request = miss.request;
+  if (prefetches_) prefetches_->forget(miss.regime, request.address);
   if (request.upcoming != nullptr) walker_.foresee(miss.regime, *request.upcoming);
   return walker_.take(
       {&miss.regime, request.address, request.access, request.user, false, request.witness});
@@ -301,31 +331,80 @@ inline void Mmu::end_walk(Miss& miss, Walker::Walk& walk) {
     miss.outcome->fault = walk.fault();
     forget_refused(miss);
   } else {
-    const Translation& found = walk.translation();
-    has_globals_ = has_globals_ || found.global;
-    if (second_tlb_.present()) enter(second_tlb_, 1, miss, found);
-    enter(first_level(miss.request.access), 0, miss, found);
-    set(*miss.outcome, found, miss.request.address);
+    fill(miss, walk.translation());
+    if (prefetcher_ != nullptr) {
+      tell_prefetcher(miss.regime, miss.request, walk.translation(), TlbLookup::Found::ByWalk);
+    }
   }
   walker_.give_back(walk);
   // Those who waited look again, in this cycle: what they find may not permit what they want.
-  for (Miss* const other : miss.joining) other->joined.wake(wheel_);
+  for (Signal* const joined : miss.joining) joined->wake(wheel_);
   miss.joining.clear();
+  if (prefetches_) prefetches_->go_on();
 }
 
-inline void Mmu::enter(TranslationCache<Translation>& tlb, unsigned level, const Miss& miss,
-                       const Translation& entry) {
+// Both levels have it from now on, and the miss.
+inline void Mmu::fill(const Miss& miss, const Translation& found) {
+  has_globals_ = has_globals_ || found.global;
+  if (second_tlb_.present()) enter_in(second_tlb_, 1, miss, found);
+  enter_in(first_level(miss.request.access), 0, miss, found);
+  set(*miss.outcome, found, miss.request.address);
+}
+
+inline void Mmu::enter_in(TranslationCache<Translation>& tlb, unsigned level, const Miss& miss,
+                          const Translation& entry) {
   const u16 tag = entry.global ? miss.regime.global : miss.regime.combined;
   const bool absent = !entry.global && tlb.changes() == miss.changes[level];
   enter(tlb, miss.request.address, tag, absent, entry);
 }
 
-void Mmu::enter(TranslationCache<Translation>& tlb, u64 address, u16 tag, bool absent,
-                const Translation& entry) {
-  Translation* const place = tlb.make_place(address, entry.shift(), tag, absent);
-  if (place == nullptr) return;
-  *place = entry;
-  place->narrow(address, tlb.held_shift(entry.shift()));
+// Prefetches -------------------------------------------------------------------------------------
+
+// The buffer is looked up together with the last level: that takes no time of its own. An entry is
+// there for one miss. If it does not permit the access as it is, a walk says why.
+bool Mmu::take_prefetched(Miss& miss) {
+  const Request& request = miss.request;
+  if (!has_sign(request.address, miss.regime)) return false;
+  for (const u16 tag : {miss.regime.combined, miss.regime.global}) {
+    const Translation* const entry = prefetch_buffer_.find(request.address, tag);
+    if (entry == nullptr) continue;
+    const Translation found = *entry;
+    prefetch_buffer_.drop(request.address, tag);
+    if (!usable(found, request)) return false;
+    prefetches_->count_use();
+    fill(miss, found);
+    tell_prefetcher(miss.regime, request, found, TlbLookup::Found::PrefetchBuffer);
+    return true;
+  }
+  return false;
+}
+
+void Mmu::tell_prefetcher(const Regime& regime, const Request& request, const Translation& found,
+                          TlbLookup::Found where) {
+  const TranslationCache<Translation>& last =
+      second_tlb_.present() ? second_tlb_ : first_level(request.access);
+  const u8 held = last.held_shift(found.shift());
+  const u8 shift = held != 0 ? held : found.shift();
+  wanted_.clear();
+  prefetcher_->look({request.address & ~addrspace::low_mask(shift), shift, regime.combined,
+                     request.access, where},
+                    wanted_);
+  const AccessKind access = request.access == AccessKind::Write ? AccessKind::Read : request.access;
+  for (const u64 address : wanted_) {
+    if (is_worth_a_walk(regime, address, access)) {
+      prefetches_->ask({regime, address, access, request.user});
+    }
+  }
+}
+
+bool Mmu::is_worth_a_walk(const Regime& regime, u64 address, AccessKind access) {
+  if (!has_sign(address, regime)) return false;
+  const TranslationCache<Translation>& last =
+      second_tlb_.present() ? second_tlb_ : first_level(access);
+  for (const u16 tag : {regime.combined, regime.global}) {
+    if (last.holds(address, tag) || prefetch_buffer_.holds(address, tag)) return false;
+  }
+  return walk_for(regime, address) == nullptr && !prefetches_->has(regime, address);
 }
 
 }  // namespace nestwalk::models

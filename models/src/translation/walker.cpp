@@ -131,7 +131,7 @@ Task<> Walker::serve(Walk& walk) {
   for (;;) {
     walk.has_begun_ = true;
     co_await walk.slot_;
-    Next next = begin(walk);
+    Next next = walk.is_fenced_off() ? Next::End : begin(walk);
     if (next == Next::Table) {
       co_await after(guest_cache_.latency_cycles());
       next = look_into_guest_cache(walk);
@@ -312,7 +312,10 @@ inline Walker::Next Walker::take_guest(Walk& walk, const Entry& entry) {
     case EntryKind::Malformed:
       return stop_guest(walk, FaultKind::Malformed);
     case EntryKind::Table:
-      if (rules.accessed_in_tables && !entry.accessed && !peek) return Next::Update;
+      if (rules.accessed_in_tables && !entry.accessed && !peek) {
+        return walk.request_.may_set_flags(rules, false) ? Next::Update
+                                                         : stop_guest(walk, FaultKind::AccessFlag);
+      }
       walk.guest_limits_ = walk.guest_limits_ & entry.access;
       walk.guest_table_ = entry.address;
       --walk.guest_level_;
@@ -326,7 +329,11 @@ inline Walker::Next Walker::take_guest(Walk& walk, const Entry& entry) {
       Rights::guest(entry.access & walk.guest_limits_, walk.request_.regime->privilege);
   const FaultKind reason = refusal(entry, rules, rights.permit(walk.request_.needed()), write);
   if (reason != FaultKind::None && !peek) return stop_guest(walk, reason);
-  if (needs_update(entry, rules, write) && !peek) return Next::Update;
+  if (needs_update(entry, rules, write) && !peek) {
+    return walk.request_.may_set_flags(rules, write && !entry.dirty)
+               ? Next::Update
+               : stop_guest(walk, FaultKind::AccessFlag);
+  }
   Translation& result = walk.result_;
   result.guest = rights;
   result.guest_shift = static_cast<u8>(walk.guest_->geometry.shift(walk.guest_level_));
@@ -440,7 +447,11 @@ inline Walker::Next Walker::take_nested_entry(Walk& walk) {
     case EntryKind::Malformed:
       return stop_nested(walk, FaultKind::Malformed, {});
     case EntryKind::Table:
-      if (format.rules().accessed_in_tables && !entry.accessed && !peek) return Next::Update;
+      if (format.rules().accessed_in_tables && !entry.accessed && !peek) {
+        return walk.request_.may_set_flags(format.rules(), false)
+                   ? Next::Update
+                   : stop_nested(walk, FaultKind::AccessFlag, {});
+      }
       return enter_nested_table(walk, entry);
     case EntryKind::Leaf:
       break;
@@ -451,7 +462,11 @@ inline Walker::Next Walker::take_nested_entry(Walk& walk) {
   if (reason != FaultKind::None && !peek) {
     return stop_nested(walk, reason, Access(rights.bits() & 7));
   }
-  if (needs_update(entry, format.rules(), walk.nested_writes_) && !peek) return Next::Update;
+  if (needs_update(entry, format.rules(), walk.nested_writes_) && !peek) {
+    return walk.request_.may_set_flags(format.rules(), walk.nested_writes_ && !entry.dirty)
+               ? Next::Update
+               : stop_nested(walk, FaultKind::AccessFlag, {});
+  }
   return enter_nested_leaf(walk, entry);
 }
 

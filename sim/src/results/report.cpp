@@ -205,8 +205,18 @@ void Rows::translations() {
   for (unsigned kind = 0; kind < 3; ++kind) {
     part(of_kind(kind), mmu.second_hits_of[kind], "of these, of this kind");
   }
+  const models::PrefetchCounts& prefetches = all_.mmu.prefetches;
+  add("tlb.prefetch.asked", prefetches.asked, "translations",
+      "that the TLB prefetcher asked for, and the TLB did not have");
+  add("tlb.prefetch.filled", prefetches.filled, "translations",
+      "of these, that came into the prefetch buffer");
+  add("tlb.prefetch.used", prefetches.used, "translations",
+      "of these, that a miss of the last TLB level found there, and so needed no walk");
+  add("tlb.prefetch.dropped", prefetches.dropped, "translations",
+      "asked for, but not filled: no translation, a flag that a prefetch may not set, a fence, a "
+      "full queue, or a miss that came first");
   sum("walk.count", mmu.walks(), "walks",
-      "of the page-table walkers, the kernel's touches included");
+      "of the page-table walkers, the kernel's touches included, prefetches not");
   for (unsigned kind = 0; kind < 3; ++kind) {
     part(of_kind(kind), mmu.walks_of[kind], "of these, for this kind");
   }
@@ -282,6 +292,7 @@ void Rows::cache(Served source) {
       {"data", "for the guest's data", all_.vcpus.data[0][n], "latency.data"},
       {"fetches", "for its instructions", all_.vcpus.data[1][n], "latency.data"},
       {"walks", "for walkers", walks_[n], ""},
+      {"prefetches", "for walks of TLB prefetches", all_.mmu.prefetches.references[n], ""},
       {"software", "for entries that software read or wrote", all_.entries[n], ""},
   };
   u64 all = 0;
@@ -293,8 +304,10 @@ void Rows::cache(Served source) {
     part(name, user.cell.references, user.sentence);
     cycles(name + ".cycles", user.cell.cycles, "that they took").part_of = user.cycles_are_part_of;
   }
-  add(place + ".tables_share", mean(walks_[n].references + all_.entries[n].references, all),
-      "ratio", "of what it served that were entries of tables");
+  const u64 of_tables = walks_[n].references + all_.mmu.prefetches.references[n].references +
+                        all_.entries[n].references;
+  add(place + ".tables_share", mean(of_tables, all), "ratio",
+      "of what it served that were entries of tables");
 }
 
 void Rows::spent(const std::string& whole, const PartCycles& on, const char* sentence,

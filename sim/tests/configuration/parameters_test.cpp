@@ -87,6 +87,10 @@ TEST(Parameters, EveryNumberOfAMachineHasARow) {
   expect_rows(walker, {&slots, &guest_cache, &nested_cache, &nested_tlb},
               {&guest_cache, &nested_cache, &nested_tlb});
 
+  const models::TlbPrefetchShape prefetch;
+  const auto& [policy, degree, buffer_entries, table_rows] = prefetch;
+  expect_rows(prefetch, {&policy, &degree, &buffer_entries, &table_rows});
+
   const models::DataCacheShape data;
   const auto& [data_sets, data_ways, data_latency, mshrs, data_replacement] = data;
   expect_rows(data, {&data_sets, &data_ways, &data_latency, &mshrs, &data_replacement});
@@ -208,6 +212,28 @@ TEST(Parameters, EachHasAPathOfItsOwnAndAValueThatItMayBe) {
     EXPECT_NO_THROW(check(row, other_than(row.standard, row), row.path)) << row.path;
     EXPECT_STRNE(row.sentence, "");
   }
+}
+
+// A unit is said with the range, in help and messages, and with the sentence in the schema. Names
+// that end in a unit are in that unit.
+TEST(Parameters, SayTheUnitOfTheirValues) {
+  const Parameter& slice = *parameter_at("host.time_slice");
+  EXPECT_STREQ(slice.unit.name, "cycles");
+  EXPECT_EQ(range_of(slice), "a number from 1 to 1099511627776, in cycles");
+  EXPECT_EQ(schema_of(slice)["description"], std::string(slice.sentence) + " (cycles)");
+  EXPECT_EQ(range_of(*parameter_at("hypervisor.fault_around")), "a number from 0 to 9");
+  const auto expect_units = [](const auto& row) {
+    const std::string_view name = row.name;
+    if (name.starts_with("instructions_per")) return;
+    EXPECT_EQ(name.ends_with("_cycles"), std::string_view(row.unit.name) == "cycles") << name;
+    EXPECT_EQ(name.ends_with("_bytes"), std::string_view(row.unit.name) == "bytes") << name;
+  };
+  rule::for_each_row<models::CacheShape>(expect_units);
+  rule::for_each_row<models::DataCacheShape>(expect_units);
+  rule::for_each_row<models::DramShape>(expect_units);
+  rule::for_each_row<models::FenceShape>(expect_units);
+  rule::for_each_row<models::MachineShape>(expect_units);
+  rule::for_each_row<models::SoftwareShape>(expect_units);
 }
 
 // A row that permits what its member cannot hold is no constant.

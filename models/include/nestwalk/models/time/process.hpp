@@ -292,6 +292,8 @@ class Lock {
   Lock(const Lock&) = delete;
   Lock& operator=(const Lock&) = delete;
 
+  bool is_free() const { return free_ != 0; }
+
   /// `Lock::Turn turn(lock); co_await turn;` holds the lock until `turn` ends.
   class Turn final : public Waiter {
    public:

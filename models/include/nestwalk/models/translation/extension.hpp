@@ -57,6 +57,8 @@ struct StageRules {
   /// AMD's nested tables: every access is a user's, so that without U/S nothing is permitted (APM
   /// vol. 2, "Nested Page Table Walk").
   bool users_only = false;
+  /// Accessed flags may be set for accesses that are not made in the end.
+  bool speculation_sets_accessed = false;
 };
 
 /// A stage's rules on a machine that keeps dirty flags, and on one that does not.

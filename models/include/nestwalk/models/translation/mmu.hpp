@@ -1,15 +1,18 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// A core's address translation: split first-level TLBs, a unified second level, the walker.
+// A core's address translation: split first-level TLBs, a unified second level, the walker, and
+// perhaps a prefetcher.
 //
 // A hit in the first level is resolved where it is asked for. Everything else takes its turn on the
 // wheel, unless nothing else is due before it is over. Misses to one page share one walk.
 #pragma once
 
+#include <optional>
 #include <utility>
 
-#include "nestwalk/models/translation/walker.hpp"
+#include "nestwalk/models/translation/prefetch_queue.hpp"
+#include "nestwalk/models/translation/tlb_prefetcher.hpp"
 
 namespace nestwalk::models {
 
@@ -18,6 +21,7 @@ struct MmuShape {
   CacheShape data_tlb;
   CacheShape second_tlb;  ///< none: misses go to the walker
   WalkerShape walker;
+  TlbPrefetchShape prefetch{};
 };
 
 /// A translation that somebody outside goes on to use without asking: a pointer of direct memory
@@ -79,11 +83,16 @@ class Mmu final {
                   outcome);
     ++counts_.inline_hits[static_cast<unsigned>(request.access)];
     set(outcome, *hit, request.address);
+    if (wants_hits_) [[unlikely]]
+      tell_prefetcher(regime, request, *hit, TlbLookup::Found::FirstLevel);
     return spend(first.latency_cycles(), owner, what);
   }
 
-  // The same in parts, for those who know that nothing else is due in the time that it takes. That
-  // time is theirs to spend, too.
+  /// Has the prefetcher to be told of each hit?
+  bool wants_hits() const { return wants_hits_; }
+
+  // The same in parts, for those who know that nothing else is due in the time that it takes, and
+  // where the prefetcher does not want hits. That time is theirs to spend, too.
 
   /// The entry of the first level, if there is one. Whoever uses it counts that as a hit.
   const Translation* in_first(u64 address, AccessKind access) {
@@ -137,20 +146,27 @@ class Mmu final {
     WalkTotals walks;
     Cycle cycles = 0;
     u64 refills = 0;
+    PrefetchCounts prefetches;
   };
-  Totals totals() const { return {counts_, walk_totals_, cycles(), refills()}; }
+  Totals totals() const { return {counts_, walk_totals_, cycles(), refills(), prefetch_counts()}; }
   const WalkTotals& walk_totals() const { return walk_totals_; }
   const Counts& counts() const { return counts_; }
+  PrefetchCounts prefetch_counts() const {
+    return prefetches_ ? prefetches_->counts() : PrefetchCounts{};
+  }
 
   // For fences and for looking.
   TranslationCache<Translation>& fetch_tlb() { return fetch_tlb_; }
   TranslationCache<Translation>& data_tlb() { return data_tlb_; }
   TranslationCache<Translation>& second_tlb() { return second_tlb_; }
+  /// What prefetches found, until a miss uses it; empty without a prefetcher.
+  TranslationCache<Translation>& prefetch_buffer() { return prefetch_buffer_; }
   Walker& walker() { return walker_; }
   const Walker& walker() const { return walker_; }
   /// Entries of any kind that fences for the engine removed, and that were filled again.
   u64 refills() const {
-    return fetch_tlb_.refills() + data_tlb_.refills() + second_tlb_.refills() + walker_.refills();
+    return fetch_tlb_.refills() + data_tlb_.refills() + second_tlb_.refills() +
+           prefetch_buffer_.refills() + walker_.refills();
   }
   /// Whatever is between its first lookup and what decides it forgets what it knows and begins
   /// again.
@@ -200,7 +216,7 @@ class Mmu final {
     Cycle since = 0;      ///< in what it is doing
     u64 changes[2] = {};  ///< of the TLBs when they did not have it
     Signal joined;        ///< the walk that it has joined has ended
-    std::vector<Miss*> joining;
+    std::vector<Signal*> joining;
     Absent absent = Absent::Unknown;
     Doing doing = Doing::FirstTlb;
     bool active = false;
@@ -257,16 +273,22 @@ class Mmu final {
   enum class Look : u8 { Absent, Found, Refused };
   [[gnu::always_inline]] Look look_second(Miss& miss);
   void take_second(Miss& miss, Look look);
-  [[gnu::always_inline]] Miss* walk_to_join(const Miss& miss) const;
+  Miss* walk_for(const Regime& regime, u64 address) const;
+  [[gnu::always_inline]] std::vector<Signal*>* walk_to_join(const Miss& miss);
   [[gnu::always_inline]] Walker::Walk& begin_walk(Miss& miss);
   [[gnu::always_inline]] void end_walk(Miss& miss, Walker::Walk& walk);
   [[gnu::always_inline]] Until spend(Miss& miss, Doing doing, u32 cycles);
   [[gnu::always_inline]] void account(Miss& miss, bool hit);
   [[gnu::noinline]] void refuse(Miss& miss, const Translation& entry);
-  [[gnu::always_inline]] void enter(TranslationCache<Translation>& tlb, unsigned level,
-                                    const Miss& miss, const Translation& entry);
-  static void enter(TranslationCache<Translation>& tlb, u64 address, u16 tag, bool absent,
-                    const Translation& entry);
+  [[gnu::always_inline]] void enter_in(TranslationCache<Translation>& tlb, unsigned level,
+                                       const Miss& miss, const Translation& entry);
+  void fill(const Miss& miss, const Translation& found);
+
+  // Prefetches.
+  [[gnu::noinline]] bool take_prefetched(Miss& miss);
+  [[gnu::noinline]] void tell_prefetcher(const Regime& regime, const Request& request,
+                                         const Translation& found, TlbLookup::Found where);
+  bool is_worth_a_walk(const Regime& regime, u64 address, AccessKind access);
   [[gnu::noinline]] void forget_refused(const Miss& miss);
 
   Wheel& wheel_;
@@ -274,7 +296,12 @@ class Mmu final {
   TranslationCache<Translation> fetch_tlb_;
   TranslationCache<Translation> data_tlb_;
   TranslationCache<Translation> second_tlb_;
+  TranslationCache<Translation> prefetch_buffer_;
   Walker walker_;
+  std::unique_ptr<TlbPrefetcher> prefetcher_;  ///< null: there is none
+  std::optional<PrefetchQueue> prefetches_;    ///< with a prefetcher
+  std::vector<u64> wanted_;                    ///< by the prefetcher, now
+  bool wants_hits_ = false;
   bool has_globals_ = false;
   bool keep_walks_ = false;
   std::vector<std::unique_ptr<Miss>> misses_;  ///< they stay where they are

@@ -84,6 +84,10 @@ struct Regime {
   const Stage& guest_of(u64 address) const {
     return (address >> 55 & 1) != 0 && guest_upper.on() ? guest_upper : guest;
   }
+  /// log2 of the smallest page that may translate an address.
+  unsigned page_shift_of(u64 address) const {
+    return (guest.on() ? guest_of(address) : nested).geometry.page_shift;
+  }
   static constexpr u32 kTags = 3;
   /// The regime with its tags numbered.
   Regime tagged(Tags& tags) const;

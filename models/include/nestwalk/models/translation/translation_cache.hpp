@@ -26,7 +26,7 @@ struct ArrayShape {
     return std::tuple{
         Row{"sets", &ArrayShape::sets, PowerOfTwo{1, 1 << 16},
             "sets; the lowest bits of the page number select one"},
-        Row{"ways", &ArrayShape::ways, Number{1, 4096}, "entries of each set"},
+        Row{"ways", &ArrayShape::ways, Number{1, 4096}, "entries of each set", kInEntries},
         Row{"sizes", &ArrayShape::shifts, PageSizes{},
             "sizes that its entries have; in a walk cache, what an entry of the cached level maps"},
         Row{"replacement", &ArrayShape::replacement, Registered{},
@@ -42,8 +42,8 @@ struct CacheShape {
 
   static constexpr auto parameters() {
     using namespace parameter;
-    return std::tuple{
-        Row{"latency_cycles", &CacheShape::latency_cycles, Number{0, 1000}, "cycles of a lookup"}};
+    return std::tuple{Row{"latency_cycles", &CacheShape::latency_cycles, Number{0, 1000},
+                          "cycles of a lookup", kInCycles}};
   }
   bool present() const { return !arrays.empty(); }
 };
@@ -85,6 +85,17 @@ class TranslationCache {
       if (way != KeyArray::kNone) return &array.payload(set, way);
     }
     return nullptr;
+  }
+
+  /// Is there one? That is no use.
+  bool holds(u64 address, u16 tag) const {
+    for (const Size& size : sizes_) {
+      if (size.entries == 0) continue;
+      const KeyArray& keys = size.array->keys;
+      if (keys.find(keys.set_of(address >> size.shift), size.key(address, tag)) != KeyArray::kNone)
+        return true;
+    }
+    return false;
   }
 
   /// Enters a translation that is good for 2^shift bytes. It is held in the largest size that some

@@ -8,6 +8,7 @@
 
 #include "nestwalk/models/memory/memory_hierarchy.hpp"
 #include "nestwalk/models/translation/fault.hpp"
+#include "nestwalk/models/translation/translation_cache.hpp"
 #include "nestwalk/models/translation/witness.hpp"
 
 namespace nestwalk::models {
@@ -43,6 +44,17 @@ struct Translation {
   }
 };
 
+/// Enters a translation in the largest size that the cache has and that is not larger. Null if
+/// there is none. `absent`: see TranslationCache::make_place.
+inline Translation* enter(TranslationCache<Translation>& tlb, u64 address, u16 tag, bool absent,
+                          const Translation& entry) {
+  Translation* const place = tlb.make_place(address, entry.shift(), tag, absent);
+  if (place == nullptr) return nullptr;
+  *place = entry;
+  place->narrow(address, tlb.held_shift(entry.shift()));
+  return place;
+}
+
 struct WalkRequest {
   const Regime* regime = nullptr;
   u64 address = 0;  ///< virtual; guest-physical where the first stage is off
@@ -50,8 +62,15 @@ struct WalkRequest {
   bool user = false;
   bool peek = false;  ///< only looks: whatever is permitted, and sets no flags
   Witness* witness = nullptr;
+  /// A prefetch: a fence ends it, it sets no dirty flag, and accessed flags only where speculation
+  /// may.
+  bool speculative = false;
 
   Rights needed() const { return Rights::needed(access, user); }
+  /// An accessed flag, or a dirty flag, too.
+  bool may_set_flags(const StageRules& rules, bool dirty) const {
+    return !speculative || (rules.speculation_sets_accessed && !dirty);
+  }
 };
 
 /// One reference of a walk: a read or an update of an entry, or the hit that spared some.

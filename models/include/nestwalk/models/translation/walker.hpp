@@ -64,10 +64,12 @@ class Walker final {
   /// ended, whoever asked looks at what it found, and gives it back.
   Walk& take(const WalkRequest& request);
   void give_back(Walk& walk);
+  /// Would a walk begin at once?
+  bool has_free_slot() const { return slots_.is_free(); }
   /// Tells the host's caches what coming walks will need.
   void foresee(const Regime& regime, const Upcoming& upcoming) const;
 
-  /// Makes the walks in flight that match forget what they know. They begin again.
+  /// Makes the walks in flight that match forget what they know. They begin again; prefetches end.
   template <class Match>
   void restart_if(Match&& match);
 
@@ -165,6 +167,8 @@ class Walker::Walk final : public Job<Begin> {
   /// Without a fault.
   const Translation& translation() const { return result_; }
   const WalkRecord& record() const { return record_; }
+  /// A prefetch that a fence ended: it found nothing, and has no fault.
+  bool is_fenced_off() const { return request_.speculative && record_.restarts != 0; }
 
  private:
   friend class Walker;

@@ -212,12 +212,12 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   models::Task<> run();
   models::Task<> play_in_order();
   models::Task<> play_window();
-  /// Nothing else is due for a while, nobody wants to see each access, and nothing is owed. Not the
-  /// first access: its end is the statistic time.first_access.
+  /// Nothing else is due for a while, nobody wants to see each access or hit, and nothing is owed.
+  /// Not the first access: its end is the statistic time.first_access.
   bool may_play_at_once() const {
     return board_.wheel().quiet_until() > board_.wheel().now() + kLittleTime &&
            replayed_ == nullptr && hypervisor_.watcher() == nullptr && !cores_.owes(number_) &&
-           latencies_.count() != 0;
+           latencies_.count() != 0 && !core_.mmu->wants_hits();
   }
   [[gnu::noinline]] void play_at_once();
   bool has_window() const { return slots_.size() > 1; }
