@@ -151,36 +151,6 @@ std::vector<TablePage> read_tables(const fs::path& path) {
 
 // ---- the conversion ----
 
-// Registers by their numbers in the stream.
-struct Register {
-  u64 code;
-  Architecture architecture;
-  const char* name;
-  std::optional<Stage> stage;  ///< whose translation it controls, if writes become records
-};
-constexpr auto kX86 = Architecture::X86_64, kArm = Architecture::AArch64,
-               kRiscv = Architecture::RiscV64;
-constexpr Register kRegisters[] = {{0, kX86, "CR0", Stage::Guest},
-                                   {3, kX86, "CR3", Stage::Guest},
-                                   {4, kX86, "CR4", Stage::Guest},
-                                   {5, kX86, "NCR3", Stage::Host},
-                                   {16, kArm, "TTBR0_EL1", Stage::Guest},
-                                   {17, kArm, "TTBR1_EL1", Stage::Guest},
-                                   {18, kArm, "TTBR0_EL2", {}},
-                                   {19, kArm, "VTTBR_EL2", Stage::Host},
-                                   {20, kArm, "TCR_EL1", Stage::Guest},
-                                   {21, kArm, "SCTLR", Stage::Guest},
-                                   {22, kArm, "VTCR_EL2", Stage::Host},
-                                   {32, kRiscv, "satp", Stage::Guest},
-                                   {33, kRiscv, "vsatp", {}},
-                                   {34, kRiscv, "hgatp", Stage::Host},
-                                   {48, kX86, "EXITCODE", {}},
-                                   {49, kX86, "EXITINFO1", {}},
-                                   {50, kX86, "EXITINFO2", {}},
-                                   {51, kRiscv, "scause", {}},
-                                   {52, kRiscv, "htval", {}},
-                                   {53, kRiscv, "htinst", {}}};
-
 // Fences are not among them: a program may execute a barrier.
 bool is_of_machine(EventKind kind) {
   return kind == EventKind::Switch || kind == EventKind::GuestEntry ||
@@ -224,7 +194,7 @@ class Converter : public recording::Visitor {
   std::optional<u64> guest_physical(Vcpu& vcpu, u64 address);
   void append_piece(u32 index, const RawAccess& access, u64 bytes, bool continues);
   void append(u32 index, EventDetail detail);
-  const Register* find_register(u64 code, const Place& place) const;
+  const StreamRegister* find_register(u64 code, const Place& place) const;
   void on_switch(u32 index, ByteReader& from, const Place& place);
   void on_fence(u32 index, ByteReader& from, const Place& place);
   void on_time(u32 index, u64 clock_before, u64 clock, const Place& place);
@@ -478,24 +448,27 @@ void Converter::write_exit(u32 index) {
 // ---- address spaces ----
 
 // Null where only a newer recorder knows it.
-const Register* Converter::find_register(u64 code, const Place& place) const {
-  const auto found = std::find_if(std::begin(kRegisters), std::end(kRegisters),
-                                  [&](const Register& row) { return row.code == code; });
-  if (found == std::end(kRegisters)) return nullptr;
-  if (found->architecture != stream_.architecture) {
-    place.fail("a register of " + std::string(isa().name), traces::quoted(found->name));
+const StreamRegister* Converter::find_register(u64 code, const Place& place) const {
+  for (const TracedIsa* const of : traced_isas()) {
+    const auto found = std::find_if(of->registers.begin(), of->registers.end(),
+                                    [&](const StreamRegister& row) { return row.code == code; });
+    if (found == of->registers.end()) continue;
+    if (of != &isa()) {
+      place.fail("a register of " + std::string(isa().name), traces::quoted(found->name));
+    }
+    return &*found;
   }
-  return found;
+  return nullptr;
 }
 
 void Converter::on_switch(u32 index, ByteReader& from, const Place& place) {
   const u64 code = from.take_varint("a register");
   const Operand value = recording::take_operand(from);
-  const Register* const found = find_register(code, place);
+  const StreamRegister* const found = find_register(code, place);
   if (found == nullptr || !found->stage) return;
-  if (found->stage == Stage::Host) return control_host(index, found->name, value);
+  if (found->stage == Stage::Host) return control_host(index, std::string(found->name), value);
   // A hypervisor has registers of the same names.
-  if (vcpus_[index].in_guest) switch_space(index, found->name, value);
+  if (vcpus_[index].in_guest) switch_space(index, std::string(found->name), value);
 }
 
 // Between guests a hypervisor has no second stage, or leaves the last one there.

@@ -123,6 +123,10 @@ std::optional<GuestFence> fence_of(u64 code, const Operand& operand, const Opera
 // QEMU does not tell.
 VmExit exit_of(const std::unordered_map<u64, u64>&) { return {}; }
 
+constexpr StreamRegister kRegisters[] = {
+    {16, "TTBR0_EL1", Stage::Guest}, {17, "TTBR1_EL1", Stage::Guest}, {18, "TTBR0_EL2"},
+    {19, "VTTBR_EL2", Stage::Host},  {20, "TCR_EL1", Stage::Guest},   {21, "SCTLR", Stage::Guest},
+    {22, "VTCR_EL2", Stage::Host}};
 constexpr std::string_view kControls[] = {"SCTLR",   "TCR_EL1",  "TTBR0_EL1", "TTBR1_EL1",
                                           "HCR_EL2", "VTCR_EL2", "VTTBR_EL2"};
 constexpr std::string_view kOfGuest[] = {"SCTLR", "TCR_EL1"};
@@ -145,6 +149,7 @@ constinit const TracedIsa kTracedAArch64 = {
     .space = space,
     .space_register = "TTBR0_EL1",
     .replaces_space = "",
+    .registers = kRegisters,
     .vmid = vmid,
     .fence = fence_of,
     .exit = exit_of,

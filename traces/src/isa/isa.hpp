@@ -15,6 +15,13 @@
 
 namespace nestwalk::traces {
 
+/// A register by its number in a recording's stream (STREAM.md).
+struct StreamRegister {
+  u64 code;
+  std::string_view name;
+  std::optional<Stage> stage{};  ///< whose translation it controls, if writes become records
+};
+
 struct TracedIsa {
   using Names = std::span<const std::string_view>;
 
@@ -38,6 +45,7 @@ struct TracedIsa {
   std::string_view replaces_space;
 
   // Recordings: numbers of STREAM.md.
+  std::span<const StreamRegister> registers;
   u64 (*vmid)(const Registers&);
   /// The fence of the guest's first stage that an instruction is; nothing for those that only order
   /// or are the hypervisor's. `asid` is the current one, which some imply.

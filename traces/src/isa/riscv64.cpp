@@ -63,6 +63,12 @@ VmExit exit_of(const std::unordered_map<u64, u64>& state) {
   return exit;
 }
 
+constexpr StreamRegister kRegisters[] = {{32, "satp", Stage::Guest},
+                                         {33, "vsatp"},
+                                         {34, "hgatp", Stage::Host},
+                                         {51, "scause"},
+                                         {52, "htval"},
+                                         {53, "htinst"}};
 constexpr std::string_view kControls[] = {"satp", "vsatp", "hgatp"};
 constexpr std::string_view kOfGuest[] = {"satp"};
 constexpr std::string_view kOfHost[] = {"hgatp"};
@@ -86,6 +92,7 @@ constinit const TracedIsa kTracedRiscV64 = {
     .space = space,
     .space_register = "satp",
     .replaces_space = "satp",
+    .registers = kRegisters,
     .vmid = vmid,
     .fence = fence_of,
     .exit = exit_of,
