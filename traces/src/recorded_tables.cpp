@@ -83,6 +83,10 @@ std::optional<TableRoot> host_root(Architecture architecture, const Registers& r
   return traced(architecture).host_root(registers);
 }
 
+addrspace::u16 host_vmid(Architecture architecture, const Registers& registers) {
+  return static_cast<addrspace::u16>(traced(architecture).vmid(registers));
+}
+
 AddressSpaceTag space_of(Architecture architecture, const Registers& registers) {
   return traced(architecture).space(registers);
 }

@@ -10,8 +10,8 @@
 namespace nestwalk::software {
 namespace {
 
-using models::EntryKind;
 using models::Regime;
+using models::Rights;
 
 constexpr u64 kWord = sizeof(u64);
 /// What one fault may bring lies in the region of this size around it.
@@ -25,10 +25,11 @@ ReplayedTables::ReplayedTables(models::Board& board, HostSpace* engine, u16 vmid
     : board_(board),
       engine_(engine),
       vmid_(vmid),
-      most_asids_(most_asids),
       peek_(board.memory()),
+      stages_(board.memory()),
       on_(board.cores()),
-      states_(board.cores()) {
+      states_(board.cores()),
+      numbers_(most_asids) {
   std::iota(on_.begin(), on_.end(), 0u);
   if (engine != nullptr) nested_ = engine->stage();
 }
@@ -73,7 +74,7 @@ bool ReplayedTables::place_missing(u64 first, u64 last) {
 
 bool ReplayedTables::put(bool nested, u64 address, const Entries& entries) {
   for (std::size_t n = 0; n < entries.size(); ++n) {
-    if (!store(nested, page_of(address) + n * kWord, entries[n])) return false;
+    if (!change(nested, page_of(address) + n * kWord, entries[n])) return false;
   }
   return true;
 }
@@ -83,25 +84,40 @@ bool ReplayedTables::lies_in(const MemoryRange& range) const {
   return page != pages_.end() && page->first < range.start + range.bytes;
 }
 
-bool ReplayedTables::store(bool nested, u64 address, u64 value) {
-  address &= ~(kWord - 1);
-  models::HostMemory& memory = board_.memory();
-  if (nested) {
-    if (!memory.contains(Hpa(address), kWord)) {
-      ++counts_.unplaced;
-      return true;
-    }
-    const bool moves = fence_for(address, value).has_value();
-    memory.store(Hpa(address), value);
-    if (!moves) {
-      place_missing(0, ~u64{0});
-      return true;
-    }
-    for (auto& [at, page] : pages_) {
-      if (!place(at, page)) missing_.insert(at);
-    }
-    return true;
+std::optional<ReplayedTables::Fences> ReplayedTables::store(bool nested, u64 address, u64 value) {
+  ++(nested ? counts_.host_stores : counts_.guest_stores);
+  return change(nested, address & ~(kWord - 1), value);
+}
+
+std::optional<ReplayedTables::Fences> ReplayedTables::change(bool nested, u64 address, u64 value) {
+  if (nested) return change_nested(address, value);
+  return change_guest(address, value) ? std::optional(Fences{}) : std::nullopt;
+}
+
+// No fence is recorded, but one that was needed was there: for each second stage that has the
+// entry, whichever of them the vCPU is in.
+ReplayedTables::Fences ReplayedTables::change_nested(u64 address, u64 value) {
+  if (!board_.memory().contains(Hpa(address), kWord)) {
+    ++counts_.unplaced;
+    return {};
   }
+  Fences fences;
+  for (const RecordedStage* const changed : stages_.store(address, value)) {
+    const models::Stage& stage = changed->stage;
+    fences.push_back({stage.format->extension().whole_vm, stage.root, changed->vmid.tag});
+  }
+  counts_.fences += fences.size();
+  if (fences.empty()) {
+    place_missing(0, ~u64{0});
+    return fences;
+  }
+  for (auto& [at, page] : pages_) {
+    if (!place(at, page)) missing_.insert(at);
+  }
+  return fences;
+}
+
+bool ReplayedTables::change_guest(u64 address, u64 value) {
   const u64 at = page_of(address);
   const auto [found, is_new] = pages_.try_emplace(at);
   if (is_new && pages_.size() > kMostPages) return false;
@@ -110,7 +126,7 @@ bool ReplayedTables::store(bool nested, u64 address, u64 value) {
   // The engine may have taken it away; recorded tables of the second stage say so themselves.
   const bool looks = is_new || engine_ != nullptr;
   if (looks ? place(at, page) : page.host != kNowhere) {
-    memory.store(Hpa(page.host + (address - at)), value);
+    board_.memory().store(Hpa(page.host + (address - at)), value);
   } else {
     missing_.insert(at);
   }
@@ -139,51 +155,59 @@ bool ReplayedTables::is_empty(u64 frame) const {
   return true;
 }
 
-// What is said to change and what was there: no fence is recorded, but one that was needed was
-// there.
-std::optional<models::FenceRequest> ReplayedTables::fence_for(u64 address, u64 value) {
-  if (!nested_.on() || !board_.memory().contains(Hpa(address), kWord)) return std::nullopt;
-  const models::EntryFormat& format = *nested_.format;
-  const u64 before = board_.memory().load(Hpa(address));
-  const models::Entry was = format.decode(before, 0);
-  const models::Entry is = format.decode(value, 0);
-  if (was.kind == EntryKind::Invalid) return std::nullopt;
-  if (format.updated(before, true) == format.updated(value, true)) return std::nullopt;
-  const bool only_more =
-      was.kind == is.kind && was.address == is.address && is.access.has(was.access);
-  if (only_more && was.kind == EntryKind::Leaf) return std::nullopt;
-  return models::FenceRequest{format.extension().whole_vm, nested_.root, vmid_};
-}
-
 // Who translates with them -----------------------------------------------------------------------
 
 u16 ReplayedTables::number_of(u16 asid) const {
   const auto number = asids_.find(asid);
-  return number == asids_.end() ? 0 : number->second;
+  if (number == asids_.end() || !numbers_.is_current(number->second)) return 0;
+  return number->second.tag;
 }
 
-// The caches tell fewer ASIDs apart than there are. When no number is left, only those that run
-// keep theirs, and nothing of the others may be cached.
-u16 ReplayedTables::take_number(u16 asid) {
-  if (const u16 known = number_of(asid)) return known;
-  const auto runs = [&](u16 number) {
-    return std::any_of(states_.begin(), states_.end(), [&](const State& state) {
-      return state.known && state.translating.asid == number;
-    });
-  };
-  if (asids_.size() == most_asids_) {
-    std::erase_if(asids_, [&](const auto& each) { return !runs(each.second); });
-    const models::FenceRequest all{nested_.format->isa().guest_fences.all, 0, vmid_};
-    for (u32 core = 0; core < board_.cores(); ++core) {
-      apply_fence(all, *board_.core(core).mmu, board_.tags());
-    }
-    last_number_ = 0;
+std::vector<TagPool::Holder*> ReplayedTables::running(TagPool::Holder* (*of)(const State&)) const {
+  std::vector<TagPool::Holder*> holders;
+  for (const State& state : states_) {
+    TagPool::Holder* const holder = state.known ? of(state) : nullptr;
+    if (holder != nullptr) holders.push_back(holder);
+  }
+  return holders;
+}
+
+// At once: how long the recorded machine took for it is not known.
+void ReplayedTables::invalidate(const models::FenceRequest& fence) {
+  for (u32 core = 0; core < board_.cores(); ++core) {
+    apply_fence(fence, *board_.core(core).mmu, board_.tags());
+  }
+}
+
+// The caches tell fewer ASIDs apart than there are.
+void ReplayedTables::take_number(State& state, u16 asid) {
+  TagPool::Holder& holder = asids_[asid];
+  if (!numbers_.is_current(holder) &&
+      numbers_.renew(holder, running([](const State& each) { return each.asid; }))) {
+    const models::FenceOp all = nested_.format->isa().guest_fences.all;
+    if (engine_ != nullptr) invalidate({all, 0, vmid_});
+    stages_.for_each([&](const RecordedStage& each) { invalidate({all, 0, each.vmid.tag}); });
     ++counts_.fences;
   }
-  do {
-    last_number_ = static_cast<u16>(last_number_ % most_asids_ + 1);
-  } while (runs(last_number_));
-  return asids_[asid] = last_number_;
+  state.asid = &holder;
+}
+
+// VMIDs that the recorded hypervisor took back and gave to others come from here as new ones, so
+// nothing need be known of when it did. Two roots share none, even if no VMID is recorded (x86).
+void ReplayedTables::take_stage(State& state, const TableRoots& roots) {
+  nested_ = roots.nested;
+  RecordedStage& stage = stages_.of(roots.nested, roots.vmid);
+  const auto vmid_of = [](const State& each) { return each.stage ? &each.stage->vmid : nullptr; };
+  if (!vmids_.is_current(stage.vmid) && vmids_.renew(stage.vmid, running(vmid_of))) {
+    stages_.for_each([&](const RecordedStage& each) {
+      const models::EntryFormat& format = *each.stage.format;
+      invalidate({format.extension().whole_vm, each.stage.root, each.vmid.tag});
+      invalidate({format.isa().guest_fences.all, 0, each.vmid.tag});
+    });
+    stages_.forget_all_but([&](const RecordedStage& each) { return vmids_.is_current(each.vmid); });
+    ++counts_.fences;
+  }
+  state.stage = &stage;
 }
 
 // A recorded hypervisor may have had more root tables than the caches tell apart. When no tags are
@@ -211,6 +235,7 @@ void ReplayedTables::put_on(u32 core, u32 vcpu) {
 }
 
 void ReplayedTables::set_vmid(u16 vmid) {
+  if (engine_ == nullptr) return;
   vmid_ = vmid;
   for (State& state : states_) {
     if (!state.known) continue;
@@ -224,19 +249,24 @@ void ReplayedTables::set_vmid(u16 vmid) {
 
 void ReplayedTables::enter(u32 number, const TableRoots& roots) {
   State& core = states_[on_[number]];
-  if (engine_ == nullptr && roots.nested.on()) nested_ = roots.nested;
-  core.known = roots.known && nested_.on();
-  if (!core.known) return;
+  core.known = roots.known && (engine_ != nullptr || roots.nested.on());
+  if (!core.known) {
+    core.stage = nullptr;
+    return;
+  }
   make_room_for_tags();
+  if (engine_ == nullptr) take_stage(core, roots);
   place_missing(0, ~u64{0});
   core.physical.nested = nested_;
-  core.physical.vmid = vmid_;
+  core.physical.vmid = engine_ != nullptr ? vmid_ : core.stage->vmid.tag;
   core.physical.privilege.not_known = true;
   core.translating = core.physical;
   core.physical = core.physical.tagged(board_.tags());
   core.translating.guest = roots.guest;
   core.translating.guest_upper = roots.guest_upper;
-  core.translating.asid = roots.guest.on() ? take_number(roots.asid) : u16{0};
+  core.asid = nullptr;
+  if (roots.guest.on()) take_number(core, roots.asid);
+  core.translating.asid = core.asid != nullptr ? core.asid->tag : u16{0};
   core.translating = core.translating.tagged(board_.tags());
   core.translates = true;
   board_.core(number).mmu->set_regime(core.translating);
@@ -297,15 +327,23 @@ void ReplayedTables::disagree(u32 core, u64 number, const GuestAccess& access, c
   disagreements_.push_back({core, number, access.address, what, recorded, found});
 }
 
-// A table that was backed a moment ago, for another vCPU, may still be empty. And a permission that
-// was granted in a fault needs no fence: the recorded guest had that fault, the access before it is
-// none of the trace's, and whatever was cached is gone when the second one is made.
+bool ReplayedTables::is_permitted(const Regime& regime, const GuestAccess& access) {
+  const models::Peek::Found now = peek_.translate(regime, {access.address, access.kind, true});
+  return !now.fault && now.translation.permits(Rights::needed(access.kind, true));
+}
+
+// A table that was backed a moment ago, for another vCPU, may still be empty. And where the tables
+// permit by now what a cached translation refuses, nothing has to tell the caches: the access that
+// was refused is none of the trace's, nor what the recorded software did about it. The recorded
+// machine made the access, so its caches had nothing that refuses it any more.
 ReplayedTables::Answer ReplayedTables::answer(u32 core, u64 number, const GuestAccess& access,
                                               const models::Fault& fault, bool& was_refused) {
   if (fault.nested && engine_ != nullptr) return Answer::Exit;
   if (engine_ != nullptr && place_missing(0, ~u64{0})) return Answer::Again;
   const bool is_first = !std::exchange(was_refused, true);
-  if (is_first && fault.kind == models::FaultKind::Permission) {
+  models::Mmu& mmu = *board_.core(core).mmu;
+  if (is_first && is_permitted(mmu.regime(), access)) {
+    mmu.forget(mmu.regime(), access.address, fault);
     ++counts_.repeated;
     return Answer::Again;
   }

@@ -110,23 +110,22 @@ models::Task<> Vcpu::store_entry(const TableStore& store) {
     co_await access;
     hypervisor_.charge_recorded_store(served, wheel.now() - event_since_);
   }
-  const auto fence = store.nested ? replayed_->fence_for(store.address, store.value) : std::nullopt;
-  replayed_->count_store(store.nested);
-  if (!replayed_->store(store.nested, store.address, store.value)) {
+  const auto fences = replayed_->store(store.nested, store.address, store.value);
+  if (!fences) {
     stop("the trace has more page tables than are replayed");
     co_return;
   }
-  if (!fence) co_return;
-  replayed_->count_fence();
-  const Cycle since = wheel.now();
-  models::Call issued([&](models::Actor& owner) {
-    hypervisor_.fences().issue(
-        number_, *fence, fence->op.is_broadcast() ? models::Reach::Own : models::Reach::Interrupts,
-        owner, 0);
-    return false;
-  });
-  co_await issued;
-  hypervisor_.charge_recorded(Part::Fences, wheel.now() - since);
+  for (const models::FenceRequest& fence : *fences) {
+    const Cycle since = wheel.now();
+    models::Call issued([&](models::Actor& owner) {
+      hypervisor_.fences().issue(
+          number_, fence, fence.op.is_broadcast() ? models::Reach::Own : models::Reach::Interrupts,
+          owner, 0);
+      return false;
+    });
+    co_await issued;
+    hypervisor_.charge_recorded(Part::Fences, wheel.now() - since);
+  }
 }
 
 }  // namespace nestwalk::software

@@ -65,7 +65,9 @@ models::Task<> Vcpu::come_to_core(bool is_first) {
   }
   begin_pause(&VcpuCounts::scheduling_cycles);
   hypervisor_.take_vmid(number_);
-  if (regime_.vmid != hypervisor_.vmid() && (regime_.guest.on() || regime_.nested.on())) {
+  if (replayed_ != nullptr && replayed_->knows_tables(number_)) {
+    regime_ = replayed_->regime(number_);
+  } else if (regime_.vmid != hypervisor_.vmid() && (regime_.guest.on() || regime_.nested.on())) {
     regime_.vmid = hypervisor_.vmid();
     regime_ = regime_.tagged(board_.tags());
   }

@@ -158,20 +158,39 @@ class ReplayInAWindow : public Replay {
   ReplayInAWindow() : Replay(4) {}
 };
 
-// Each is tried once again, as after a fault that the recorded guest had, and then left out.
+// Two reads bring translations that refuse writes; then the tables permit them. Each of the writes
+// under way is refused by what is cached, and is tried again.
 TEST_F(ReplayInAWindow, TriesEachRefusedAccessOnceAgain) {
   constexpr u64 kReadOnly = kFlags & ~u64{2};
-  constexpr u8 kKnown = GuestAccess::kAddress | GuestAccess::kGuestPhysical;
-  store(false, kGuestLeaf, 0x5000 | kReadOnly);
-  store(false, kGuestLeaf + 8, 0x6000 | kReadOnly);
+  const auto access = [&](u64 page, AccessKind kind) {
+    constexpr u8 kKnown = GuestAccess::kAddress | GuestAccess::kGuestPhysical;
+    stream.add({kPage + page * kFrameBytes, 0x5000 + page * kFrameBytes, 0, 0, kind, kKnown});
+  };
   for (const u64 page : {0u, 1u}) {
-    stream.add(
-        {kPage + page * kFrameBytes, 0x5000 + page * kFrameBytes, 0, 0, AccessKind::Write, kKnown});
+    store(false, kGuestLeaf + page * 8, (0x5000 + page * kFrameBytes) | kReadOnly);
+    access(page, AccessKind::Read);
   }
+  for (const u64 page : {0u, 1u}) {
+    store(false, kGuestLeaf + page * 8, (0x5000 + page * kFrameBytes) | kFlags);
+  }
+  for (const u64 page : {0u, 1u}) access(page, AccessKind::Write);
   world.vm.begin();
   machine.wheel().run_until(1'000'000);
   EXPECT_TRUE(vcpu.finished());
   EXPECT_EQ(tables.counts().repeated, 2u);
+  EXPECT_EQ(tables.counts().guest_faults, 0u);
+  EXPECT_EQ(tables.counts().agreed, 4u);
+}
+
+// And what the tables refuse is left out.
+TEST_F(ReplayInAWindow, LeavesOutWhatTheTablesRefuse) {
+  store(false, kGuestLeaf, 0x5000 | (kFlags & ~u64{2}));
+  constexpr u8 kKnown = GuestAccess::kAddress | GuestAccess::kGuestPhysical;
+  for (int n = 0; n < 2; ++n) stream.add({kPage, 0x5000, 0, 0, AccessKind::Write, kKnown});
+  world.vm.begin();
+  machine.wheel().run_until(1'000'000);
+  EXPECT_TRUE(vcpu.finished());
+  EXPECT_EQ(tables.counts().repeated, 0u);
   EXPECT_EQ(tables.counts().guest_faults, 2u);
 }
 

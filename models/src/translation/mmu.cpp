@@ -269,9 +269,13 @@ void Mmu::forget_refused(const Miss& miss) {
       fault.nested ? regime.nested.format->extension().fault_forgets : regime.isa().fault_forgets;
   if (!forgets) return;
   if (fault.kind == FaultKind::BadAddress && !fault.nested) return;  // #GP removes nothing
+  forget(regime, miss.request.address, fault);
+}
+
+void Mmu::forget(const Regime& regime, u64 address, const Fault& fault) {
   const auto drop_address = [&](auto& cache) {
-    cache.drop(miss.request.address, miss.regime.combined);
-    cache.drop(miss.request.address, miss.regime.global);
+    cache.drop(address, regime.combined);
+    cache.drop(address, regime.global);
   };
   drop_address(fetch_tlb_);
   drop_address(data_tlb_);
@@ -279,12 +283,12 @@ void Mmu::forget_refused(const Miss& miss) {
   drop_address(prefetch_buffer_);
   drop_address(walker_.guest_walk_cache());
   revoke_if([&](const Grant& grant) {
-    return (grant.where.tag == miss.regime.combined || grant.where.tag == miss.regime.global) &&
-           same_page(grant.where.address, miss.request.address, grant.where.shift);
+    return (grant.where.tag == regime.combined || grant.where.tag == regime.global) &&
+           same_page(grant.where.address, address, grant.where.shift);
   });
   if (!fault.nested) return;
-  walker_.nested_walk_cache().drop(fault.guest_physical, miss.regime.nested_only);
-  walker_.nested_tlb().drop(fault.guest_physical, miss.regime.nested_only);
+  walker_.nested_walk_cache().drop(fault.guest_physical, regime.nested_only);
+  walker_.nested_tlb().drop(fault.guest_physical, regime.nested_only);
 }
 
 // Somebody's walk for the same smallest page of the same address space.

@@ -90,6 +90,7 @@ software::TableRoots RecordedRoots::roots() const {
   if (!roots.guest.on()) roots.guest = roots.guest_upper;
   if (both_) {
     roots.nested = stage_of(traces::host_root(architecture_, registers_), true);
+    roots.vmid = traces::host_vmid(architecture_, registers_);
     roots.known = known_ && roots.nested.on();
   }
   return roots;

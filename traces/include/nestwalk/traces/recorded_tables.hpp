@@ -44,6 +44,8 @@ StageRoots guest_roots(Architecture architecture, const Registers& registers);
 StageRoots with_root(StageRoots roots, u64 root);
 /// Of nCR3, VTTBR_EL2 or hgatp.
 std::optional<TableRoot> host_root(Architecture architecture, const Registers& registers);
+/// Beside the root, of VTTBR_EL2 or hgatp; 0 where the register has none.
+addrspace::u16 host_vmid(Architecture architecture, const Registers& registers);
 /// What tells an address space from others: its first root, and its PCID or ASID.
 struct AddressSpaceTag {
   u64 root = 0;

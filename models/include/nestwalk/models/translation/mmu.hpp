@@ -175,6 +175,9 @@ class Mmu final {
       if (miss->active && !miss->is_settled) miss->request_restart();
     }
   }
+  /// Removes what is cached for an address that was refused, tables included, whether or not the
+  /// machine's faults do so.
+  void forget(const Regime& regime, u64 address, const Fault& fault);
   /// Notes the tags of what translates now, and of what is under way.
   void note_tags(std::vector<bool>& in_use) const;
   /// Everything that is cached under other tags goes.

@@ -17,6 +17,7 @@
 
 #include "nestwalk/models/translation/peek.hpp"
 #include "nestwalk/software/host_space.hpp"
+#include "nestwalk/software/recorded_stages.hpp"
 #include "nestwalk/software/stream.hpp"
 
 namespace nestwalk::software {
@@ -30,7 +31,7 @@ struct ReplayCounts {
   u64 not_known = 0;     ///< left out: nor does it say which tables translate
   u64 guest_faults = 0;  ///< left out: the guest's tables refuse them
   u64 host_faults = 0;   ///< left out: the second stage's do
-  u64 repeated = 0;      ///< refused, and tried again
+  u64 repeated = 0;      ///< refused by what was cached, and tried again without it
   u64 guest_stores = 0;
   u64 host_stores = 0;
   u64 unplaced = 0;  ///< entries beyond the host's memory
@@ -61,8 +62,10 @@ class ReplayedTables {
   bool put(bool nested, u64 page, const Entries& entries);
   /// Is a part of the guest's tables there?
   bool lies_in(const MemoryRange& range) const;
-  /// An entry gets a new value; false likewise.
-  bool store(bool nested, u64 address, u64 value);
+  /// An entry gets a new value. The fences that must have followed, where it was one of the second
+  /// stage that translated; none if that is more than there can be.
+  using Fences = std::vector<models::FenceRequest>;
+  std::optional<Fences> store(bool nested, u64 address, u64 value);
   /// This vCPU is on the core from now on.
   void put_on(u32 core, u32 vcpu);
   /// The guest is known to the caches by another VMID, and is on no core.
@@ -84,11 +87,11 @@ class ReplayedTables {
   /// The engine gave the guest memory around there.
   void backed(u64 guest_physical);
 
-  /// What an entry of the recorded second stage had to be followed by when it changed; none if it
-  /// translated nothing before.
-  std::optional<models::FenceRequest> fence_for(u64 address, u64 value);
-  void count_fence() { ++counts_.fences; }
-  void count_store(bool nested) { ++(nested ? counts_.host_stores : counts_.guest_stores); }
+  /// What translates for the vCPU that is on the core, if that is known.
+  const models::Regime& regime(u32 core) const {
+    const State& state = states_[on_[core]];
+    return state.translates ? state.translating : state.physical;
+  }
   /// The number that the caches know an ASID by.
   u16 number_of(u16 asid) const;
 
@@ -102,6 +105,8 @@ class ReplayedTables {
   };
   struct State {
     models::Regime translating, physical;
+    RecordedStage* stage = nullptr;  ///< none where the engine has the second stage
+    TagPool::Holder* asid = nullptr;
     bool known = false;
     bool translates = true;
   };
@@ -111,23 +116,31 @@ class ReplayedTables {
   bool is_empty(u64 frame) const;
   bool place(u64 address, Page& page);
   bool place_missing(u64 first, u64 last);
+  bool is_permitted(const models::Regime& regime, const GuestAccess& access);
   void disagree(u32 core, u64 number, const GuestAccess& access, const char* what, u64 recorded,
                 std::optional<u64> found);
-  u16 take_number(u16 asid);
+  std::optional<Fences> change(bool nested, u64 address, u64 value);
+  Fences change_nested(u64 address, u64 value);
+  bool change_guest(u64 address, u64 value);
+  std::vector<TagPool::Holder*> running(TagPool::Holder* (*of)(const State&)) const;
+  void take_number(State& state, u16 asid);
+  void take_stage(State& state, const TableRoots& roots);
+  void invalidate(const models::FenceRequest& fence);
   void make_room_for_tags();
 
   models::Board& board_;
   HostSpace* engine_;
-  u16 vmid_;
-  u16 most_asids_;
+  u16 vmid_;  ///< with the engine's second stage
   models::Peek peek_;
-  models::Stage nested_;
+  models::Stage nested_;  ///< that a vCPU entered last
+  RecordedStages stages_;
+  TagPool vmids_{models::Tags::kMost};  ///< of recorded second stages
   std::map<u64, Page> pages_;           ///< of the guest's tables, by guest-physical address
   std::set<u64> missing_;               ///< of these, that no host frame has yet
   std::vector<u32> on_;                 ///< by core: the vCPU
   std::vector<State> states_;           ///< by vCPU
-  std::unordered_map<u16, u16> asids_;  ///< their numbers
-  u16 last_number_ = 0;
+  std::unordered_map<u16, TagPool::Holder> asids_;  ///< their numbers
+  TagPool numbers_;
   ReplayCounts counts_;
   std::vector<Disagreement> disagreements_;
 };

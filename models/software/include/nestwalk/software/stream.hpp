@@ -52,6 +52,7 @@ struct TableRoots {
   models::Stage nested;  ///< off where the engine has the second stage
   u16 asid = 0;
   bool known = true;
+  u16 vmid = 0;  ///< beside the second stage's root; 0 where the register has none
 };
 /// An entry of a recorded table gets a new value.
 struct TableStore {
