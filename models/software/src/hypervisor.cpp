@@ -184,10 +184,10 @@ std::span<const models::InterruptTarget> Hypervisor::targets(u32 core) {
 
 void Hypervisor::sent(const models::FenceUnit::Sequence& sequence) {
   fence_counts_.interrupts += sequence.interrupts;
-  if (sequence.interrupts == 0) return;
-  for (const models::InterruptTarget& target : targets_) {
-    if (!cores_.in_guest(target.core)) continue;
-    cores_.take_time(target.core, kick_cycles() + sequence.each + costs_.entry_cycles);
+  for (std::size_t n = 0; n < sequence.each.size(); ++n) {
+    const u32 core = targets_[n].core;
+    if (!cores_.in_guest(core)) continue;
+    cores_.take_time(core, kick_cycles() + sequence.each[n] + costs_.entry_cycles);
   }
 }
 

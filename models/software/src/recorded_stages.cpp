@@ -58,9 +58,8 @@ RecordedStages::Place* RecordedStages::find(u64 frame, const RecordedStage& stag
   const auto found = tables_.find(frame);
   if (found == tables_.end()) return nullptr;
   const auto place =
-      std::find_if(found->second.begin(), found->second.end(), [&](const Place& each) {
-        return each.stage == &stage && each.level == level;
-      });
+      std::find_if(found->second.begin(), found->second.end(),
+                   [&](const Place& each) { return each.stage == &stage && each.level == level; });
   return place == found->second.end() ? nullptr : &*place;
 }
 
@@ -124,7 +123,8 @@ std::vector<const RecordedStage*> RecordedStages::store(u64 address, u64 value) 
   const auto table_now = [&](const Place& place) {
     return table_in(*place.stage->stage.format, value, place.level);
   };
-  std::erase_if(places, [&](const Place& place) { return table_before(place) == table_now(place); });
+  std::erase_if(places,
+                [&](const Place& place) { return table_before(place) == table_now(place); });
   // A table that leads to itself may go with its own entry.
   const auto is_gone = [&](const Place& place) {
     return find(frame, *place.stage, place.level) == nullptr;

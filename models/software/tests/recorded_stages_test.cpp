@@ -24,7 +24,7 @@ constexpr u64 kStep = 16 * kFrameBytes;  ///< from table to table: the largest r
 constexpr u64 kFrames = kHost + 0x1000'0000;
 constexpr u64 kData = 0x5000;
 constexpr u64 kVirtual = 0x3000;
-constexpr u64 kGuestRoot = 0x10000;  ///< guest-physical
+constexpr u64 kGuestRoot = 0x10000;                                         ///< guest-physical
 constexpr u64 kFirst = kHost + 0x2000'0000, kSecond = kHost + 0x2400'0000;  ///< data frames
 constexpr u64 kThird = kHost + 0x2800'0000;
 

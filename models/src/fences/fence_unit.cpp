@@ -252,13 +252,15 @@ FenceUnit::Sequence FenceUnit::issue_all(u32 core, std::span<const FenceRequest>
   const bool local = std::any_of(fences.begin(), fences.end(), [](const FenceRequest& fence) {
     return !fence.op.is_broadcast() && !fence.op->orders_only();
   });
+  each_.clear();
   for (const InterruptTarget& other : local ? interrupts : std::span<const InterruptTarget>()) {
     const Cycle there = now + board_.fence().ipi_cycles + other.delay;
     const Cycle end = run_on(other.core, there, false, fences);
-    sequence.each = end - there;
+    each_.push_back(end - there);
     sequence.others = std::max(sequence.others, end + board_.fence().cycles(&kAcknowledgeCost));
     ++sequence.interrupts;
   }
+  sequence.each = each_;
   board_.wheel().schedule(sequence.end(), owner, what);
   return sequence;
 }

@@ -468,7 +468,7 @@ void Rows::replayed(const software::ReplayCounts& counts) {
   add("replay.host_faults", counts.host_faults, "accesses",
       "left out, since the recorded tables of the second stage refuse them");
   add("replay.repeated", counts.repeated, "accesses",
-      "that were refused, and tried again, as after a fault that the recorded guest had");
+      "that a cached translation refused, and the tables did not: tried again without it");
   add("replay.guest_stores", counts.guest_stores, "entries",
       "of the guest's tables that changed as recorded");
   add("replay.host_stores", counts.host_stores, "entries", "of the second stage's, likewise");

@@ -75,7 +75,7 @@ class FenceUnit final : public Actor {
   struct Sequence {
     Cycle own = 0;     ///< the issuer is through with it
     Cycle others = 0;  ///< it knows that all are that were interrupted; 0 if there are none
-    Cycle each = 0;    ///< what one of them spent
+    std::span<const Cycle> each;  ///< what each of them spent, until the next operation
     u32 interrupts = 0;
     Cycle end() const { return own > others ? own : others; }
   };
@@ -105,6 +105,7 @@ class FenceUnit final : public Actor {
   std::vector<Pending> pending_;
   std::vector<u32> free_;      ///< places
   std::vector<Cycle> posted_;  ///< by core: until all has acted that nobody waited for
+  std::vector<Cycle> each_;    ///< of the last operation
   FenceWitness* witness_ = nullptr;
   u64 dropped_ = 0;
 };
