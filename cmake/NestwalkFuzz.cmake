@@ -8,12 +8,11 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_FLAGS MATCHES "fsanitize
 endif()
 set(NESTWALK_FUZZ_REPLAY ${CMAKE_CURRENT_LIST_DIR}/fuzz_replay.cpp)
 
-# nestwalk_fuzzed(<sources...>): fuzzers learn which code of these was reached. Only of readers: a
-# simulation would be slower.
-function(nestwalk_fuzzed)
+# nestwalk_fuzzed(<target>): fuzzers learn which of its code was reached. Only of readers: a simulation
+# would be slower.
+function(nestwalk_fuzzed target)
   if(NESTWALK_FUZZ)
-    set_property(SOURCE ${ARGN} APPEND PROPERTY COMPILE_OPTIONS -fsanitize=fuzzer-no-link)
-    set_property(SOURCE ${ARGN} PROPERTY SKIP_PRECOMPILE_HEADERS ON)  # compiled without it
+    target_compile_options(${target} PRIVATE -fsanitize=fuzzer-no-link)
   endif()
 endfunction()
 

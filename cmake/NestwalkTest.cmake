@@ -7,15 +7,19 @@ include(GoogleTest)
 # nestwalk_test(<name> [LONG] <sources...>): a GoogleTest executable; each of its cases is a ctest.
 # NESTWALK_TEST_LIBRARIES is what all tests of a folder link besides, NESTWALK_TEST_HEADERS what most
 # of them include, which is compiled once. Most tests take longer to compile than to run, so that
-# only LONG ones are optimised; those are started first, so that no processor is left to finish one.
+# only LONG ones are optimised, and none with sanitizers, which let them do less. LONG ones are started
+# first, so that no processor is left to finish one.
 function(nestwalk_test name)
   cmake_parse_arguments(PARSE_ARGV 1 test LONG "" "")
   add_executable(${name} ${test_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE
     ${NESTWALK_TEST_LIBRARIES} nestwalk_warnings GTest::gmock GTest::gtest_main)
+  set_target_properties(${name} PROPERTIES UNITY_BUILD OFF)  # tests name their parts alike
   set(properties TIMEOUT 600)
   if(test_LONG)
     list(APPEND properties COST 10)
+  endif()
+  if(test_LONG AND NOT NESTWALK_SANITIZED)
     target_compile_options(${name} PRIVATE -O1)
   else()
     target_compile_options(${name} PRIVATE -O0)

@@ -49,7 +49,7 @@ inline u64 operations(u64 wanted) {
     return std::strtoull(text, nullptr, 10);
   }
 #ifdef NESTWALK_SANITIZED
-  return wanted / 4;
+  return wanted / 20;
 #else
   return wanted;
 #endif

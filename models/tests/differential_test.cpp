@@ -23,7 +23,7 @@ namespace {
 using namespace addrspace;
 
 #ifdef NESTWALK_SANITIZED
-constexpr u32 kCases = 100'000;
+constexpr u32 kCases = 40'000;
 #else
 constexpr u32 kCases = 1'000'000;
 #endif

@@ -19,7 +19,7 @@ namespace {
 using addrspace::low_mask;
 
 #ifdef NESTWALK_SANITIZED
-constexpr u32 kSteps = 100'000;
+constexpr u32 kSteps = 40'000;
 #else
 constexpr u32 kSteps = 300'000;
 #endif

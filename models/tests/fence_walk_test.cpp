@@ -22,7 +22,7 @@ namespace {
 using namespace addrspace;
 
 #ifdef NESTWALK_SANITIZED
-constexpr u32 kSteps = 3'000;
+constexpr u32 kSteps = 1'500;
 #else
 constexpr u32 kSteps = 30'000;
 #endif

@@ -103,13 +103,13 @@ class ReplacingSink : public ByteSink {
 };
 
 /// Where the bytes of a name belong.
-struct Place {
+struct Destination {
   std::string path;   ///< behind all links
   bool open = false;  ///< a link of /proc leads there: to what somebody has open
 };
 
-Place place_of(const std::string& name) {
-  Place place{name};
+Destination place_of(const std::string& name) {
+  Destination place{name};
   std::error_code error;
   for (int links = 0; fs::is_symlink(place.path, error); ++links) {
     const fs::path at = place.path;
@@ -136,7 +136,7 @@ std::unique_ptr<ByteSink> open_directly(const std::string& name) {
 
 std::unique_ptr<ByteSink> create_sink(const std::string& path) {
   if (path == "-") return std::make_unique<DirectSink>("<stdout>", STDOUT_FILENO, false);
-  const Place place = place_of(path);
+  const Destination place = place_of(path);
   if (place.open) return open_directly(path);
   struct stat status {};
   if (stat(place.path.c_str(), &status) != 0) {

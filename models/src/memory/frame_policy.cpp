@@ -21,16 +21,16 @@ constexpr FramePolicyKind::Row row() {
 }
 
 /// Add new policies at the end.
-constexpr FramePolicyKind::Row kAll[] = {row<NextFrames>(), row<ReservedFrames>()};
+constexpr FramePolicyKind::Row kFramePolicies[] = {row<NextFrames>(), row<ReservedFrames>()};
 
 }  // namespace
 
-std::span<const FramePolicyKind::Row> FramePolicyKind::all() { return kAll; }
+std::span<const FramePolicyKind::Row> FramePolicyKind::all() { return kFramePolicies; }
 
 FramePolicyKind FramePolicyKind::called(std::string_view name) {
-  const Row* const row = std::find_if(std::begin(kAll), std::end(kAll),
+  const Row* const row = std::find_if(std::begin(kFramePolicies), std::end(kFramePolicies),
                                       [&](const Row& each) { return each.name == name; });
-  check(row != std::end(kAll), "frame policies", "a name that is in the list", 0, 0);
+  check(row != std::end(kFramePolicies), "frame policies", "a name that is in the list", 0, 0);
   return FramePolicyKind(*row);
 }
 

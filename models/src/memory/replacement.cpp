@@ -21,7 +21,7 @@ Made tree_plru(u32 ways, u64) { return std::make_unique<TreePlru>(ways); }
 Made random(u32 ways, u64 seed) { return std::make_unique<RandomReplacement>(ways, seed); }
 
 /// A row of one's own goes above.
-constexpr const ReplacementKind::Row* kAll[] = {&kLru, &kTreePlru, &kRandom};
+constexpr const ReplacementKind::Row* kReplacements[] = {&kLru, &kTreePlru, &kRandom};
 
 }  // namespace
 
@@ -29,6 +29,6 @@ constinit const ReplacementKind::Row kLru{"lru", lru};
 constinit const ReplacementKind::Row kTreePlru{"tree-plru", tree_plru};
 constinit const ReplacementKind::Row kRandom{"random", random};
 
-std::span<const ReplacementKind::Row* const> ReplacementKind::all() { return kAll; }
+std::span<const ReplacementKind::Row* const> ReplacementKind::all() { return kReplacements; }
 
 }  // namespace nestwalk::models

@@ -9,8 +9,6 @@
 namespace nestwalk::models {
 namespace {
 
-constexpr u64 kUnknown = ~u64{0};
-
 // As many sizes as the last TLB level has.
 CacheShape prefetch_buffer_of(const MmuShape& shape) {
   if (!shape.prefetch.policy.present()) return {};
@@ -122,8 +120,9 @@ bool Mmu::miss(const Regime& regime, const Request& request, Absent absent, Acto
   miss.outcome = &outcome;
   miss.since = wheel_.now();
   miss.absent = absent;
-  miss.changes[0] = absent == Absent::Unknown ? kUnknown : first_level(request.access).changes();
-  miss.changes[1] = absent == Absent::InBoth ? second_tlb_.changes() : kUnknown;
+  miss.changes[0] =
+      absent == Absent::Unknown ? kUnknownChanges : first_level(request.access).changes();
+  miss.changes[1] = absent == Absent::InBoth ? second_tlb_.changes() : kUnknownChanges;
   miss.active = true;
   miss.is_settled = miss.has_begun = false;
   return miss.start(owner, what);
@@ -202,7 +201,7 @@ inline void Mmu::account(Miss& miss, bool hit) {
 bool Mmu::look_first(Miss& miss) {
   TranslationCache<Translation>& first = first_level(miss.request.access);
   const Translation* const entry = find(first, miss.request.address, miss.regime);
-  miss.changes[0] = entry == nullptr ? first.changes() : kUnknown;
+  miss.changes[0] = entry == nullptr ? first.changes() : kUnknownChanges;
   if (entry == nullptr) return false;
   if (refuses(*entry, miss.request)) {
     refuse(miss, *entry);

@@ -10,8 +10,6 @@ namespace {
 
 using addrspace::low_mask;
 
-constexpr u64 kUnknown = ~u64{0};
-
 // The stricter of the two: x86's combination of EPT and PAT, Arm's of both stages without FWB, for
 // the types that guests use (Arm ARM D8, "Combining stage 1 and stage 2 memory type attributes").
 // RISC-V's first stage overrides the second, unless it leaves the type open (Svpbmt).
@@ -394,7 +392,7 @@ inline Walker::Next Walker::look_into_nested_tlb(Walk& walk) {
   const bool missed = known == nullptr || (walk.nested_writes_ && !known->dirty);
   looked(walk, step::kNestedTlb, walk.nested_input_, !missed);
   if (missed) {
-    walk.nested_changes_ = known == nullptr ? nested_tlb_.changes() : kUnknown;
+    walk.nested_changes_ = known == nullptr ? nested_tlb_.changes() : kUnknownChanges;
     return Next::Table;
   }
   const Geometry& shape = walk.request_.regime->nested.geometry;

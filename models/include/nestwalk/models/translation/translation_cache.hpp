@@ -59,6 +59,9 @@ struct EntryKey {
   u16 tag;
 };
 
+/// Instead of a count of changes that was not taken: no count is ever equal to it.
+inline constexpr u64 kUnknownChanges = ~u64{0};
+
 template <class Payload>
 class TranslationCache {
  public:
