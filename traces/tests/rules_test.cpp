@@ -406,8 +406,8 @@ TEST(HeaderRules, PageTablesAreOfTheArchitecture) {
 TEST(HeaderRules, CountsAreJudgedBeforeTheyTakeMemory) {
   const auto file = [](u64 ranges, u64 notes) {
     ByteBuffer payload;
-    for (const u64 value : {u64{1}, u64{0}, u64{1}, u64{0}, u64{0}, u64{0}, u64{0}, u64{0}})
-      payload.put_varint(value);
+    constexpr u64 kBegin[] = {1, 0, 1, 0, 0, 0, 0, 0};
+    for (const u64 value : kBegin) payload.put_varint(value);
     payload.put_varint(ranges);
     for (u64 n = 0; n < std::min<u64>(ranges, kMaxMemoryRanges); ++n) {
       for (const u64 value : {u64{0}, n, u64{1}, u64{0}}) payload.put_varint(value);
