@@ -571,7 +571,7 @@ TEST(Verifier, RefusesRecordsOfWhatTheHeaderLacks) {
   for (const auto& [lack, record] : all) {
     ASSERT_EQ(lack, u64{1} << bit);
     const std::string name(kLackNames[bit++]);
-    const auto file = [&](u32 vcpus, u32 with) {
+    const auto file = [&, lack = lack, &record = record](u32 vcpus, u32 with) {
       Header header;
       header.architecture = Architecture::X86_64;
       header.vcpus = vcpus;
