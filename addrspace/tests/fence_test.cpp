@@ -15,7 +15,11 @@ namespace {
 using ::testing::IsEmpty;
 using ::testing::Not;
 
+#ifdef NESTWALK_SANITIZED
+constexpr unsigned kOperations = 300;
+#else
 constexpr unsigned kOperations = 3000;
+#endif
 
 Capabilities tracking_machine() {
   Capabilities machine = full_machine();
