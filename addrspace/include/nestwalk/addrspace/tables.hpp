@@ -145,7 +145,7 @@ class Tables {
     return table;
   }
   void free_table(Output table) {
-    release(table, kPageOrder);
+    release(*hal_, table, kPageOrder);
     --usage_.tables;
     usage_.table_bytes -= kPageBytes;
   }
@@ -169,7 +169,7 @@ class Tables {
   /// Gives back what a leaf (valid or parked) holds, if it is the engine's.
   void free_leaf_memory(u64 entry, unsigned level) {
     if ((entry & F::kOwned) == 0) return;
-    release(F::address(entry, level), order(level));
+    release(*hal_, F::address(entry, level), order(level));
     usage_.owned_bytes -= size(level);
   }
 
@@ -193,11 +193,13 @@ class Tables {
   }
   /// Gives back the memory of `count` pages whose entries begin at `slot`.
   void free_pages(Output slot, u64 count) {
+    // In a local, as the compiler must assume that what the Hal stores may change a member.
+    H& hal = *hal_;
     u64 freed = 0;
-    for (const Output end = slot + count * sizeof(u64); slot != end; slot += sizeof(u64)) {
-      const u64 entry = load(slot);
+    for (u64 n = 0; n < count; ++n) {
+      const u64 entry = hal.read_entry(slot + n * sizeof(u64));
       if ((entry & F::kOwned) == 0) continue;
-      release(F::address(entry, 0), kPageOrder);
+      release(hal, F::address(entry, 0), kPageOrder);
       ++freed;
     }
     usage_.owned_bytes -= freed * kPageBytes;
@@ -265,14 +267,14 @@ class Tables {
     return run;
   }
   [[gnu::noinline, gnu::cold]] Error refuse(Output run, unsigned order) {
-    release(run, order);
+    release(*hal_, run, order);
     return Error::UnusableFrame;
   }
-  void release(Output start, unsigned order) {
+  static void release(H& hal, Output start, unsigned order) {
     if (order == 0) {
-      hal_->free_frame(start);
+      hal.free_frame(start);
     } else {
-      hal_->free_run(start, order);
+      hal.free_run(start, order);
     }
   }
 
