@@ -327,23 +327,14 @@ class Differential {
                       AccessKind access, bool user) {
     EXPECT_EQ(fault.nested, expected.nested);
     EXPECT_EQ(fault.level, expected.level);
-    if (G::kArchitecture == Architecture::X86_64) {
-      const X86Report wanted =
-          naive::x86_registers(expected, address, access, user, naive_.machine().hardware_dirty);
-      const X86Report found = x86_report(fault);
-      EXPECT_EQ(found, wanted) << std::hex << found.qualification << ' ' << wanted.qualification
-                               << ' ' << found.error_code << ' ' << wanted.error_code;
-    } else if (G::kArchitecture == Architecture::AArch64) {
-      const ArmReport wanted = naive::arm_registers(expected, address, access, user);
-      const ArmReport found = arm_report(fault);
-      EXPECT_EQ(found, wanted) << std::hex << found.esr << ' ' << wanted.esr << ' ' << found.hpfar
-                               << ' ' << wanted.hpfar;
-    } else {
-      const RiscvReport wanted = naive::riscv_registers(expected, address, access);
-      const RiscvReport found = riscv_report(fault);
-      EXPECT_EQ(found, wanted) << std::hex << found.cause << ' ' << wanted.cause << ' '
-                               << found.htval << ' ' << wanted.htval;
-    }
+    const FaultReport wanted =
+        G::kArchitecture == Architecture::X86_64
+            ? naive::x86_registers(expected, address, access, user, naive_.machine().hardware_dirty)
+        : G::kArchitecture == Architecture::AArch64
+            ? naive::arm_registers(expected, address, access, user)
+            : naive::riscv_registers(expected, address, access);
+    const FaultReport found = world_.regime.report_of(fault);
+    EXPECT_EQ(found, wanted) << to_text(found) << " instead of " << to_text(wanted);
   }
 
   // Damages an entry that the walk reads: a bit or two, often of the flags; or another entry.

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "nested_world.hpp"
+#include "nestwalk/machines/extensions.hpp"
 #include "nestwalk/models/translation/fault_report.hpp"
 #include "nestwalk/models/translation/mmu.hpp"
 
@@ -45,15 +46,15 @@ constexpr Access kUserAll = kRwx | kUser;
 TEST(X86Report, WriteToAReadOnlyGuestPage) {
   X86 world(kRead | kUser, kRwx);
   world.walk(kVirtual + 8, AccessKind::Write);
-  const X86Report report = x86_report(world.fault);
-  EXPECT_EQ(report.event, X86Report::Event::PageFault);
-  EXPECT_EQ(report.error_code, 0b00111);  // P, W/R, U/S
-  EXPECT_EQ(report.linear_address, kVirtual + 8);
+  const FaultReport report = world.regime.report_of(world.fault);
+  EXPECT_EQ(report.event, "page fault");
+  EXPECT_EQ(report["error code"], 0b00111);  // P, W/R, U/S
+  EXPECT_EQ(report["CR2"], kVirtual + 8);
 }
 TEST(X86Report, FetchOfAMissingGuestPage) {
   X86 world(kUserAll, kRwx);
   world.walk(kVirtual + 0x1000, AccessKind::Execute, false);
-  EXPECT_EQ(x86_report(world.fault).error_code, 0b10000);  // I/D
+  EXPECT_EQ(world.regime.report_of(world.fault)["error code"], 0b10000);  // I/D
 }
 TEST(X86Report, ReservedBitInAGuestEntry) {
   X86 world(kUserAll, kRwx);
@@ -61,45 +62,47 @@ TEST(X86Report, ReservedBitInAGuestEntry) {
   const Hpa leaf(world.record.references[world.record.count - 5].address);
   world.memory.store(leaf, world.memory.load(leaf) | u64{1} << 50);
   world.walk(kVirtual);
-  EXPECT_EQ(x86_report(world.fault).error_code, 0b01101);  // P, U/S, RSVD
+  EXPECT_EQ(world.regime.report_of(world.fault)["error code"], 0b01101);  // P, U/S, RSVD
 }
 TEST(X86Report, ANonCanonicalAddressIsNoPageFault) {
   X86 world(kUserAll, kRwx);
   world.walk(u64{1} << 47);
-  EXPECT_EQ(x86_report(world.fault).event, X86Report::Event::GeneralProtection);
+  EXPECT_EQ(world.regime.report_of(world.fault).event, "general protection");
   EXPECT_EQ(world.record.count, 0u);
 }
 TEST(X86Report, EptViolationOfTheDataSaysWhatIsAllowed) {
   X86 world(kUserAll, kRead | kExecute);
   world.walk(kVirtual + 8, AccessKind::Write);
-  const X86Report report = x86_report(world.fault);
-  EXPECT_EQ(report.event, X86Report::Event::EptViolation);
+  const FaultReport report = world.regime.report_of(world.fault);
+  EXPECT_EQ(report.event, "EPT violation");
   // write; R and X allowed; linear address valid; of the final address
-  EXPECT_EQ(report.qualification, 1u << 1 | 0b101u << 3 | 1u << 7 | 1u << 8);
-  EXPECT_EQ(report.guest_physical, kData + 8);
-  EXPECT_EQ(report.linear_address, kVirtual + 8);
+  EXPECT_EQ(report["exit qualification"], 1u << 1 | 0b101u << 3 | 1u << 7 | 1u << 8);
+  EXPECT_EQ(report["guest-physical address"], kData + 8);
+  EXPECT_EQ(report["guest-linear address"], kVirtual + 8);
 }
 TEST(X86Report, EptViolationOfATableIsNotOfTheFinalAddress) {
   X86 world(kUserAll, kRwx);
   const Gpa root = world.guest.root();
   ASSERT_TRUE(world.nested.unmap(root).ok());
   world.walk(kVirtual, AccessKind::Write);
-  const X86Report report = x86_report(world.fault);
-  EXPECT_EQ(report.qualification, 1u << 0 | 1u << 7);  // a read of the table; nothing allowed
-  EXPECT_EQ(report.guest_physical, root.value());      // entry 0
+  const FaultReport report = world.regime.report_of(world.fault);
+  EXPECT_EQ(report["exit qualification"],
+            1u << 0 | 1u << 7);  // a read of the table; nothing allowed
+  EXPECT_EQ(report["guest-physical address"], root.value());  // entry 0
 }
 TEST(X86Report, WithAccessedAndDirtyFlagsReadsOfTablesAreWrites) {
   X86 world(kUserAll, kRwx, true);
   ASSERT_TRUE(world.nested.protect(world.guest.root(), {kRead | kExecute}).ok());
   world.walk(kVirtual);
-  const X86Report report = x86_report(world.fault);
-  EXPECT_EQ(report.qualification, 0b11u | 0b101u << 3 | 1u << 7);
+  const FaultReport report = world.regime.report_of(world.fault);
+  EXPECT_EQ(report["exit qualification"], 0b11u | 0b101u << 3 | 1u << 7);
 }
 TEST(X86Report, SettingAFlagInAReadOnlyTableIsAWrite) {
   X86 world(kUserAll, kRwx);
   ASSERT_TRUE(world.nested.protect(world.guest.root(), {kRead}).ok());
   world.walk(kVirtual);  // the root entry's accessed flag is clear
-  EXPECT_EQ(x86_report(world.fault).qualification, 0b10u | 0b001u << 3 | 1u << 7);
+  EXPECT_EQ(world.regime.report_of(world.fault)["exit qualification"],
+            0b10u | 0b001u << 3 | 1u << 7);
 }
 TEST(X86Report, WriteOnlyIsAMisconfiguration) {
   X86 world(kUserAll, kRwx);
@@ -107,9 +110,9 @@ TEST(X86Report, WriteOnlyIsAMisconfiguration) {
   const Hpa leaf(world.record.references[world.record.count - 1].address);
   world.memory.store(leaf, (world.memory.load(leaf) & ~u64{7}) | 2);
   world.walk(kVirtual);
-  const X86Report report = x86_report(world.fault);
-  EXPECT_EQ(report.event, X86Report::Event::EptMisconfiguration);
-  EXPECT_EQ(report.guest_physical, kData);
+  const FaultReport report = world.regime.report_of(world.fault);
+  EXPECT_EQ(report.event, "EPT misconfiguration");
+  EXPECT_EQ(report["guest-physical address"], kData);
 }
 
 TEST(ArmReport, StageTwoTranslationFaultOfTheData) {
@@ -117,25 +120,25 @@ TEST(ArmReport, StageTwoTranslationFaultOfTheData) {
   world.map_nested(kData + 0x1000, 0);  // so that the table stays
   ASSERT_TRUE(world.nested.unmap(Gpa(kData)).ok());
   world.walk(kVirtual + 4, AccessKind::Write);
-  const ArmReport report = arm_report(world.fault);
-  EXPECT_TRUE(report.to_el2);
+  const FaultReport report = world.regime.report_of(world.fault);
+  EXPECT_TRUE(report.to_hypervisor);
   // EC 0x24, IL, WnR, translation fault level 3
-  EXPECT_EQ(report.esr, u64{0x24} << 26 | 1u << 25 | 1u << 6 | 0b000111u);
-  EXPECT_EQ(report.far, kVirtual + 4);
-  EXPECT_EQ(report.hpfar, kData >> 12 << 4);
+  EXPECT_EQ(report["ESR_EL2"], u64{0x24} << 26 | 1u << 25 | 1u << 6 | 0b000111u);
+  EXPECT_EQ(report["FAR_EL2"], kVirtual + 4);
+  EXPECT_EQ(report["HPFAR_EL2"], kData >> 12 << 4);
 }
 TEST(ArmReport, StageTwoFaultOfATableHasS1ptwAndIsARead) {
   Arm world(kUserAll, kRwx);
   ASSERT_TRUE(world.nested.unmap(world.guest.root()).ok());
   world.walk(kVirtual, AccessKind::Write);
-  const ArmReport report = arm_report(world.fault);
-  EXPECT_EQ(report.esr, u64{0x24} << 26 | 1u << 25 | 1u << 7 | 0b000111u);
-  EXPECT_EQ(report.hpfar, world.guest.root().value() >> 12 << 4);
+  const FaultReport report = world.regime.report_of(world.fault);
+  EXPECT_EQ(report["ESR_EL2"], u64{0x24} << 26 | 1u << 25 | 1u << 7 | 0b000111u);
+  EXPECT_EQ(report["HPFAR_EL2"], world.guest.root().value() >> 12 << 4);
 }
 TEST(ArmReport, FetchWithoutPermissionInStageTwo) {
   Arm world(kUserAll, kRead | kWrite);
   world.walk(kVirtual, AccessKind::Execute);
-  EXPECT_EQ(arm_report(world.fault).esr, u64{0x20} << 26 | 1u << 25 | 0b001111u);
+  EXPECT_EQ(world.regime.report_of(world.fault)["ESR_EL2"], u64{0x20} << 26 | 1u << 25 | 0b001111u);
 }
 TEST(ArmReport, TheAccessFlagComesBeforeThePermission) {
   Arm world(kRead | kUser, kRwx);
@@ -143,30 +146,39 @@ TEST(ArmReport, TheAccessFlagComesBeforeThePermission) {
   const Hpa leaf(world.record.references[world.record.count - 4].address);
   world.memory.store(leaf, world.memory.load(leaf) & ~(u64{1} << 10));
   world.walk(kVirtual, AccessKind::Write);
-  const ArmReport report = arm_report(world.fault);
-  EXPECT_FALSE(report.to_el2);
-  EXPECT_EQ(report.esr & 0x3f, 0b001011u);
+  const FaultReport report = world.regime.report_of(world.fault);
+  EXPECT_FALSE(report.to_hypervisor);
+  EXPECT_EQ(report["ESR_EL1"] & 0x3f, 0b001011u);
 }
 TEST(ArmReport, AnIpaBeyondTheTablesIsALevelZeroFault) {
   Arm world(kUserAll, kRwx);
   ASSERT_TRUE(world.guest.remap(Gva(kVirtual), Gpa(u64{1} << 41), {kUserAll}).ok());
   world.walk(kVirtual);
-  EXPECT_EQ(arm_report(world.fault).esr & 0x3f, 0b000100u);
+  EXPECT_EQ(world.regime.report_of(world.fault)["ESR_EL2"] & 0x3f, 0b000100u);
 }
 
 TEST(RiscvReport, GuestPageFaultOfAStore) {
   Riscv world(kUserAll, kRead);
   world.walk(kVirtual + 16, AccessKind::Write);
-  EXPECT_EQ(riscv_report(world.fault),
-            (RiscvReport{true, 23, kVirtual + 16, (kData + 16) >> 2, 0}));
+  EXPECT_EQ(world.regime.report_of(world.fault), (FaultReport{"store/AMO guest-page fault",
+                                                              true,
+                                                              {{{"scause", 23},
+                                                                {"stval", kVirtual + 16},
+                                                                {"htval", (kData + 16) >> 2},
+                                                                {"htinst", 0}}}}));
 }
 TEST(RiscvReport, ImplicitAccessesHaveAPseudoinstruction) {
   Riscv world(kUserAll, kRwx);
   ASSERT_TRUE(world.nested.unmap(world.guest.root()).ok());
   world.walk(kVirtual, AccessKind::Execute);
   // Fault of the original access, address of the table's entry (entry 0 of the root), 64-bit read.
-  EXPECT_EQ(riscv_report(world.fault),
-            (RiscvReport{true, 20, kVirtual, world.guest.root().value() >> 2, 0x3000}));
+  EXPECT_EQ(world.regime.report_of(world.fault),
+            (FaultReport{"instruction guest-page fault",
+                         true,
+                         {{{"scause", 20},
+                           {"stval", kVirtual},
+                           {"htval", world.guest.root().value() >> 2},
+                           {"htinst", 0x3000}}}}));
 }
 TEST(RiscvReport, AClearDirtyFlagIsAPageFaultWithoutSvadu) {
   Riscv world(kUserAll, kRwx);
@@ -176,7 +188,9 @@ TEST(RiscvReport, AClearDirtyFlagIsAPageFaultWithoutSvadu) {
   world.walk(kVirtual);
   EXPECT_FALSE(world.fault);
   world.walk(kVirtual, AccessKind::Write);
-  EXPECT_EQ(riscv_report(world.fault), (RiscvReport{false, 15, kVirtual, 0, 0}));
+  EXPECT_EQ(
+      world.regime.report_of(world.fault),
+      (FaultReport{"store/AMO page fault", false, {{{"vscause", 15}, {"vstval", kVirtual}}}}));
 }
 
 TEST(Updates, DirtyFlagsOfBothStagesAreSetByAWriteOnly) {
@@ -241,7 +255,7 @@ TEST(WarmFaults, OfTheSecondStageAreThoseOfAWalk) {
   const Access outer = kRead | kExecute;
   for (const bool dirty : {false, true}) {
     const Fault fault = fault_warm_and_cold(X86(kUserAll, outer, dirty), AccessKind::Read);
-    EXPECT_EQ(x86_report(fault).qualification, 1u << 1 | 0b101u << 3 | 1u << 7 | 1u << 8);
+    EXPECT_EQ(kVmx.report(fault)["exit qualification"], 1u << 1 | 0b101u << 3 | 1u << 7 | 1u << 8);
     EXPECT_EQ(fault.reads_as_writes, dirty);
   }
   for (const Fault& fault : {fault_warm_and_cold(Arm(kUserAll, outer), AccessKind::Read),
@@ -263,7 +277,7 @@ TEST(BusError, ATableOutsideMemory) {
   Riscv world(kUserAll, kRwx);
   world.regime.nested.root = u64{1} << 40;
   world.walk(kVirtual, AccessKind::Read);
-  EXPECT_EQ(riscv_report(world.fault).cause, 5u);
+  EXPECT_EQ(world.regime.report_of(world.fault)["vscause"], 5u);
 }
 
 }  // namespace

@@ -10,19 +10,14 @@
 namespace nestwalk::models::naive {
 
 // Intel SDM vol. 3A, "Page-Fault Exceptions"; vol. 3C, "Exit Qualification for EPT Violations".
-inline X86Report x86_registers(const Answer& a, u64 address, AccessKind access, bool user,
-                               bool ept_flags) {
-  X86Report report;
-  report.linear_address = address;
+inline FaultReport x86_registers(const Answer& a, u64 address, AccessKind access, bool user,
+                                 bool ept_flags) {
   const bool write = access == AccessKind::Write, fetch = access == AccessKind::Execute;
-  if (a.kind == FaultKind::BusError) {
-    report.event = X86Report::Event::BusError;
-  } else if (a.nested && a.kind == FaultKind::Malformed) {
-    report.event = X86Report::Event::EptMisconfiguration;
-    report.guest_physical = a.guest_physical;
-  } else if (a.nested) {
-    report.event = X86Report::Event::EptViolation;
-    report.guest_physical = a.guest_physical;
+  if (a.kind == FaultKind::BusError) return {"bus error"};
+  if (a.nested && a.kind == FaultKind::Malformed) {
+    return {"EPT misconfiguration", true, {{{"guest-physical address", a.guest_physical}}}};
+  }
+  if (a.nested) {
     u64 q = 0;
     // A guest's table: read, or written to set flags; with EPT's own flags always both.
     if (a.for_table ? !a.table_write || ept_flags : !write && !fetch) q |= 1;
@@ -31,25 +26,24 @@ inline X86Report x86_registers(const Answer& a, u64 address, AccessKind access, 
     q |= u64{a.kind == FaultKind::Permission ? a.granted : 0} << 3;
     q |= 1 << 7;
     if (!a.for_table) q |= 1 << 8;
-    report.qualification = q;
-  } else if (a.kind == FaultKind::BadAddress) {
-    report.event = X86Report::Event::GeneralProtection;
-  } else {
-    report.event = X86Report::Event::PageFault;
-    unsigned code = 0;
-    if (a.kind != FaultKind::NotPresent) code |= 1;
-    if (write) code |= 2;
-    if (user) code |= 4;
-    if (a.kind == FaultKind::Malformed) code |= 8;
-    if (fetch) code |= 16;
-    report.error_code = static_cast<u16>(code);
+    return {"EPT violation",
+            true,
+            {{{"exit qualification", q},
+              {"guest-physical address", a.guest_physical},
+              {"guest-linear address", address}}}};
   }
-  return report;
+  if (a.kind == FaultKind::BadAddress) return {"general protection"};
+  u64 code = 0;
+  if (a.kind != FaultKind::NotPresent) code |= 1;
+  if (write) code |= 2;
+  if (user) code |= 4;
+  if (a.kind == FaultKind::Malformed) code |= 8;
+  if (fetch) code |= 16;
+  return {"page fault", false, {{{"error code", code}, {"CR2", address}}}};
 }
 
 // Arm ARM D24, "ESR_EL2": EC, IL, and the ISS of instruction and data aborts.
-inline ArmReport arm_registers(const Answer& a, u64 address, AccessKind access, bool user) {
-  ArmReport report;
+inline FaultReport arm_registers(const Answer& a, u64 address, AccessKind access, bool user) {
   const bool fetch = access == AccessKind::Execute;
   u64 ec = fetch ? 0b100000 : 0b100100;
   if (!a.nested && !user) ec += 1;  // taken without a change of Exception level
@@ -65,30 +59,40 @@ inline ArmReport arm_registers(const Answer& a, u64 address, AccessKind access, 
   if (a.kind == FaultKind::BusError) code = minus_one ? 0b010011 : 0b010100 + level;
   if (a.for_table) code |= 1 << 7;  // S1PTW
   if (!fetch && (a.for_table ? a.table_write : access == AccessKind::Write)) code |= 1 << 6;  // WnR
-  report.to_el2 = a.nested;
-  report.esr = ec << 26 | u64{1} << 25 | code;
-  report.far = address;
-  if (a.nested) report.hpfar = field(a.guest_physical, 51, 12) << 4;
-  return report;
+  const u64 syndrome = ec << 26 | u64{1} << 25 | code;
+  const char* event = fetch ? "instruction abort" : "data abort";
+  if (!a.nested) return {event, false, {{{"ESR_EL1", syndrome}, {"FAR_EL1", address}}}};
+  const u64 hpfar = field(a.guest_physical, 51, 12) << 4;
+  return {event, true, {{{"ESR_EL2", syndrome}, {"FAR_EL2", address}, {"HPFAR_EL2", hpfar}}}};
 }
 
 // RISC-V privileged spec, "Supervisor Cause Register", "Hypervisor Trap Value Register",
 // "Transformed Instruction or Pseudoinstruction for mtinst or htinst".
-inline RiscvReport riscv_registers(const Answer& a, u64 address, AccessKind access) {
-  RiscvReport report;
-  report.tval = address;
+inline FaultReport riscv_registers(const Answer& a, u64 address, AccessKind access) {
   const bool write = access == AccessKind::Write, fetch = access == AccessKind::Execute;
+  std::string_view event = fetch   ? "instruction guest-page fault"
+                           : write ? "store/AMO guest-page fault"
+                                   : "load guest-page fault";
   if (a.kind == FaultKind::BusError) {
-    report.cause = fetch ? 1 : write ? 7 : 5;
-  } else if (!a.nested) {
-    report.cause = fetch ? 12 : write ? 15 : 13;
-  } else {
-    report.cause = fetch ? 20 : write ? 23 : 21;
-    report.to_hypervisor = true;
-    report.htval = a.guest_physical / 4;
-    if (a.for_table) report.htinst = a.table_write ? 0x3020 : 0x3000;
+    event = fetch   ? "instruction access fault"
+            : write ? "store/AMO access fault"
+                    : "load access fault";
+    const u64 cause = fetch ? 1 : write ? 7 : 5;
+    return {event, false, {{{"vscause", cause}, {"vstval", address}}}};
   }
-  return report;
+  if (!a.nested) {
+    event = fetch ? "instruction page fault" : write ? "store/AMO page fault" : "load page fault";
+    const u64 cause = fetch ? 12 : write ? 15 : 13;
+    return {event, false, {{{"vscause", cause}, {"vstval", address}}}};
+  }
+  const u64 cause = fetch ? 20 : write ? 23 : 21;
+  const u64 instruction = !a.for_table ? 0 : a.table_write ? 0x3020 : 0x3000;
+  return {event,
+          true,
+          {{{"scause", cause},
+            {"stval", address},
+            {"htval", a.guest_physical / 4},
+            {"htinst", instruction}}}};
 }
 
 }  // namespace nestwalk::models::naive

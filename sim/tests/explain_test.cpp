@@ -63,6 +63,31 @@ TEST_F(Explain, SaysWhatEntriesMean) {
   }
 }
 
+// A user's write of a page that neither stage translates. x86-64: error code W/R and U/S (SDM vol.
+// 3A, "Page-Fault Exceptions"); a write of a linear address that was translated, bits 1, 7 and 8
+// (vol. 3C, "Exit Qualification for EPT Violations"). AArch64: EC 0x24 in bits 31:26, IL in bit 25,
+// WnR in bit 6. RISC-V: causes 15 and 23.
+TEST_F(Explain, SaysWhatTheRegistersHoldAfterAFault) {
+  struct Expected {
+    const char* preset;
+    const char* first_stage;
+    const char* second_stage;
+  };
+  ASSERT_EQ(run("nestwalk trace gen first-touch bytes=16K -o t.nwt").exit_code, 0);
+  for (const Expected& expected :
+       {Expected{"skylake-sp", "page fault; error code 0x6, CR2 0x",
+                 "EPT violation; exit qualification 0x182, guest-physical address 0x"},
+        Expected{"cortex-a76", "data abort; ESR_EL1 0x9200004", "data abort; ESR_EL2 0x9200004"},
+        Expected{"rocket-h", "store/AMO page fault; vscause 0xf, vstval 0x",
+                 "store/AMO guest-page fault; scause 0x17, stval 0x"}}) {
+    const Result result =
+        run(std::string("nestwalk explain t.nwt --access 0 -p ") + expected.preset);
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_THAT(result.output, HasSubstr(expected.first_stage));
+    EXPECT_THAT(result.output, HasSubstr(expected.second_stage));
+  }
+}
+
 // Of a vCPU without a core of the same number: its tables are those that its own core translates
 // with.
 TEST_F(Explain, ReadsTheTablesOfTheVcpusCore) {

@@ -48,17 +48,17 @@ class Walk {
 
  private:
   u64 syndrome(const models::Fault& fault) const {
+    const models::FaultReport report = regime_.report_of(fault);
     switch (architecture_) {
       case Architecture::X86_64: {
-        const models::X86Report report = models::x86_report(fault);
         constexpr u64 kViolation = 48, kMisconfiguration = 49;
-        const bool violation = report.event == models::X86Report::Event::EptViolation;
-        return violation ? kViolation | report.qualification << 16 : kMisconfiguration;
+        return report.event == "EPT violation" ? kViolation | report["exit qualification"] << 16
+                                               : kMisconfiguration;
       }
       case Architecture::AArch64:
-        return models::arm_report(fault).esr;
+        return report["ESR_EL2"];
       case Architecture::RiscV64:
-        return models::riscv_report(fault).cause;
+        return report["scause"];
     }
     return 0;
   }

@@ -111,6 +111,39 @@ constexpr LogFormat kLogFormats[] = {{"sv39x4", nullptr, 0, for_log<3>},
 
 bool may_differ(u64 difference, bool) { return difference == 0; }
 
+// Privileged spec, "Supervisor Cause Register": page faults are VS's to take, guest-page faults
+// HS's.
+FaultReport report(const Fault& fault) {
+  struct Cause {
+    u64 code;
+    const char* name;
+  };
+  static constexpr Cause kAccessFault[] = {
+      {5, "load access fault"}, {7, "store/AMO access fault"}, {1, "instruction access fault"}};
+  static constexpr Cause kPageFault[] = {
+      {13, "load page fault"}, {15, "store/AMO page fault"}, {12, "instruction page fault"}};
+  static constexpr Cause kGuestPageFault[] = {{21, "load guest-page fault"},
+                                              {23, "store/AMO guest-page fault"},
+                                              {20, "instruction guest-page fault"}};
+  const unsigned access = static_cast<unsigned>(fault.access);
+  if (fault.kind == FaultKind::BusError || !fault.nested) {
+    const Cause& cause =
+        fault.kind == FaultKind::BusError ? kAccessFault[access] : kPageFault[access];
+    return {.event = cause.name,
+            .registers = {{{"vscause", cause.code}, {"vstval", fault.virtual_address}}}};
+  }
+  // "Transformed Instruction or Pseudoinstruction for mtinst or htinst": a 64-bit read or write for
+  // VS-stage translation.
+  const u64 instruction = !fault.for_table ? 0 : fault.table_write ? 0x3020 : 0x3000;
+  const Cause& cause = kGuestPageFault[access];
+  return {.event = cause.name,
+          .to_hypervisor = true,
+          .registers = {{{"scause", cause.code},
+                         {"stval", fault.virtual_address},
+                         {"htval", fault.guest_physical >> 2},
+                         {"htinst", instruction}}}};
+}
+
 }  // namespace
 
 constinit const Isa kRiscV64 = {
@@ -126,6 +159,7 @@ constinit const Isa kRiscV64 = {
     .most_asids = 8191,  // of 16 bits; the models' caches can tell some thousands apart
     .most_gpa_bits = 64,
     .entries = {page_of, with_all_flags},
+    .report = report,
     .has_levels = has_levels,
     .guest_space = guest_space,
     .upper_space = nullptr,
@@ -142,6 +176,7 @@ constinit const Extension kHext = {
     .emit_first_entry = first_entry_for<hext::Extension>,
     .rules = kRules,
     .entries = {page_of, with_all_flags},
+    .report = report,
     .tags_by_root = false,
     .fault_forgets = false,
     .first_stage_type_counts = true,

@@ -6,6 +6,7 @@
 
 #include "engine_space.hpp"
 #include "kernel_space.hpp"
+#include "nestwalk/models/translation/fault_report.hpp"
 
 namespace nestwalk::models {
 
@@ -54,6 +55,10 @@ inline u64 page_in_51_12(u64 entry) {
   return entry & addrspace::low_mask(52) & ~addrspace::low_mask(12);
 }
 inline u64 with_all_flags(u64 entry, u64 flags) { return entry | flags; }
+
+// Fault reports.
+
+constexpr u64 bit(unsigned n, bool set = true) { return u64{set ? 1u : 0u} << n; }
 
 // Texts of instructions.
 

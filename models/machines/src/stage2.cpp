@@ -39,6 +39,56 @@ constexpr StageRulesPair kRules = {{.accessed = Upkeep::Faults, .flag_before_per
                                     .flag_before_permission = true,
                                     .speculation_sets_accessed = true}};
 
+// Faults ----------------------------------------------------------------------------------------
+
+// Arm ARM, "ISS encoding for an exception from a Data Abort": the fault status code. Arm counts
+// levels from the other end: its level is 3 minus ours, -1 for the fifth.
+u64 fault_status(const Fault& fault) {
+  const unsigned level = 3u - fault.level;  // of -1, the low bits count differently
+  const bool minus_one = fault.level == 4;
+  switch (fault.kind) {
+    case FaultKind::BadAddress:
+      return 0b000100;  // a translation fault at level 0
+    case FaultKind::NotPresent:
+      return minus_one ? 0b101011 : 0b000100 | level;
+    case FaultKind::Malformed:
+      return minus_one ? 0b101001 : 0b000000 | level;  // address size
+    case FaultKind::AccessFlag:
+      return 0b001000 | level;
+    case FaultKind::Permission:
+      return 0b001100 | level;
+    case FaultKind::BusError:
+      if (fault.of_data) return 0b010000;              // external abort, not on a walk
+      return minus_one ? 0b010011 : 0b010100 | level;  // on a walk
+    case FaultKind::None:
+      break;
+  }
+  return 0;
+}
+
+// EL1 takes the faults of the first stage, EL2 those of the second.
+FaultReport report(const Fault& fault) {
+  constexpr u64 kInstructionAbort = 0x20, kDataAbort = 0x24;  // from a lower Exception level
+  const bool fetch = fault.access == AccessKind::Execute;
+  // An access of EL1 that EL1 takes comes from the same level: one more.
+  const u64 same_level = !fault.nested && !fault.user ? 1 : 0;
+  const bool write = fault.for_table ? fault.table_write : fault.access == AccessKind::Write;
+  const u64 status = fault_status(fault) | bit(7, fault.for_table) | bit(6, write && !fetch);
+  const u64 syndrome =
+      ((fetch ? kInstructionAbort : kDataAbort) + same_level) << 26 | bit(25) | status;
+  FaultReport made{.event = fetch ? "instruction abort" : "data abort",
+                   .to_hypervisor = fault.nested};
+  if (fault.nested) {
+    // IPA[51:12] in bits 43:4.
+    made.registers = {{{"ESR_EL2", syndrome},
+                       {"FAR_EL2", fault.virtual_address},
+                       {"HPFAR_EL2", fault.guest_physical >> 12 << 4}}};
+  } else {
+    made.registers = {{{"ESR_EL1", syndrome}, {"FAR_EL1", fault.virtual_address}}};
+  }
+  return made;
+}
+
 // The second stage ------------------------------------------------------------------------------
 
 // S2AP[1] of an entry that forbids writes is no flag, but would permit them.
@@ -150,6 +200,7 @@ constinit const Isa kAArch64 = {
     .most_asids = 8191,  // of 16 bits; the models' caches can tell some thousands apart
     .most_gpa_bits = 56,
     .entries = {page_in_51_12, with_all_flags},
+    .report = report,
     .has_levels = has_levels,
     .guest_space = guest_space<addrspace::VaHalf::Lower>,
     .upper_space = guest_space<addrspace::VaHalf::Upper>,
@@ -166,6 +217,7 @@ constinit const Extension kStage2 = {
     .emit_first_entry = first_entry_for<stage2::Extension>,
     .rules = kRules,
     .entries = {page_in_51_12, with_flags},
+    .report = report,
     .tags_by_root = false,
     .fault_forgets = false,
     .first_stage_type_counts = false,

@@ -79,6 +79,31 @@ std::optional<LogFormat::Made> ept(u64 levels, addrspace::Capabilities machine) 
 }
 constexpr LogFormat kLogFormats[] = {{"ept", "levels", 4, ept}};
 
+// Intel SDM vol. 3C, "Exit Qualification for EPT Violations".
+u64 exit_qualification(const Fault& fault) {
+  const bool read = fault.for_table || fault.access == AccessKind::Read;
+  const bool write = fault.for_table ? fault.table_write || fault.reads_as_writes
+                                     : fault.access == AccessKind::Write;
+  const bool fetch = !fault.for_table && fault.access == AccessKind::Execute;
+  // For a table: an update with A/D off is a write alone; with A/D on, every access is both.
+  const bool read_too = read && (!fault.table_write || fault.reads_as_writes);
+  return bit(0, read_too) | bit(1, write) | bit(2, fetch) | u64{fault.granted.bits()} << 3 |
+         bit(7) | bit(8, !fault.for_table);
+}
+
+FaultReport report(const Fault& fault) {
+  if (fault.kind == FaultKind::BusError) return kX86_64.report(fault);
+  const FaultReport::Register physical{"guest-physical address", fault.guest_physical};
+  if (fault.kind == FaultKind::Malformed) {
+    return {.event = "EPT misconfiguration", .to_hypervisor = true, .registers = {{physical}}};
+  }
+  return {.event = "EPT violation",
+          .to_hypervisor = true,
+          .registers = {{{"exit qualification", exit_qualification(fault)},
+                         physical,
+                         {"guest-linear address", fault.virtual_address}}}};
+}
+
 // Walks are write-back (6) or uncacheable (0). Accessed and dirty flags are in bit 6, supervisor
 // shadow stacks in bit 7.
 bool may_differ(u64 difference, bool hardware_dirty) {
@@ -108,6 +133,7 @@ constinit const Extension kVmx = {
                .table_reads_are_writes = true,
                .speculation_sets_accessed = true}},
     .entries = {page_in_51_12, with_all_flags},
+    .report = report,
     // Intel SDM vol. 3C, "Information That May Be Cached": guest-physical mappings have an EP4TA
     // only.
     .tags_by_root = true,

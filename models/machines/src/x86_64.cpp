@@ -25,6 +25,18 @@ constexpr StageRules kRules{.accessed = Upkeep::Updated,
                             .accessed_in_tables = true,
                             .speculation_sets_accessed = true};
 
+// Intel SDM vol. 3A, "Page-Fault Exceptions": P, W/R, U/S, RSVD, I/D.
+FaultReport report(const Fault& fault) {
+  if (fault.kind == FaultKind::BusError) return {.event = "bus error"};
+  if (fault.kind == FaultKind::BadAddress) return {.event = "general protection"};
+  const bool reserved = fault.kind == FaultKind::Malformed;
+  const u64 error_code = bit(0, reserved || fault.kind == FaultKind::Permission) |
+                         bit(1, fault.access == AccessKind::Write) | bit(2, fault.user) |
+                         bit(3, reserved) | bit(4, fault.access == AccessKind::Execute);
+  return {.event = "page fault",
+          .registers = {{{"error code", error_code}, {"CR2", fault.virtual_address}}}};
+}
+
 }  // namespace
 
 constinit const Isa kX86_64 = {
@@ -40,6 +52,7 @@ constinit const Isa kX86_64 = {
     .most_asids = 4095,  // PCIDs have 12 bits
     .most_gpa_bits = 52,
     .entries = {page_in_51_12, with_all_flags},
+    .report = report,
     .has_levels = has_levels,
     .guest_space = guest_space,
     .upper_space = nullptr,

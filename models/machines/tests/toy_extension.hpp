@@ -132,6 +132,12 @@ inline constinit const models::Extension kToy = {
               {models::Upkeep::Updated, models::Upkeep::Updated}},
     .entries = {[](u64 entry) { return (entry >> 10 & low_mask(44)) << 12; },
                 models::with_all_flags},
+    .report =
+        [](const models::Fault& fault) {
+          return models::FaultReport{.event = "toy fault",
+                                     .to_hypervisor = true,
+                                     .registers = {{{"toyaddr", fault.guest_physical}}}};
+        },
     .tags_by_root = false,
     .fault_forgets = true,
     .first_stage_type_counts = false,

@@ -187,8 +187,9 @@ models::Task<FaultOutcome> Guest::zero_frame(u32 core, Gpa frame, Meter& charges
     const models::Fault fault = co_await touch(core, frame, charges.witness());
     charges.charge(Part::Translation);
     if (!fault) break;
-    tell(charges.witness(), models::step::kNestedFault, fault.guest_physical,
-         models::kFaultKindNames[static_cast<unsigned>(fault.kind)]);
+    if (charges.witness() != nullptr) {
+      charges.witness()->tell(board_.wheel().now(), models::step_of(fault));
+    }
     const FaultOutcome backed = co_await hypervisor_.handle(core, Gpa(fault.guest_physical),
                                                             addrspace::kWrite, charges.witness());
     charges.charge(Part::Exits);
@@ -203,23 +204,18 @@ models::Task<FaultOutcome> Guest::zero_frame(u32 core, Gpa frame, Meter& charges
 models::Task<models::Fault> Guest::touch(u32 core, Gpa at, models::Witness* witness) {
   models::Mmu::Outcome outcome;
   if (!kernel_.nested.on()) co_return outcome.fault;  // the direct map is all there is, and a hit
-  tell(witness, models::step::kTouch, at.value(), nullptr);
+  if (witness != nullptr) {
+    models::WitnessStep told;
+    told.kind = &models::step::kTouch;
+    told.address = at.value();
+    witness->tell(board_.wheel().now(), told);
+  }
   models::Call translation([&](models::Actor& owner) {
     return board_.core(core).mmu->translate_in(
         kernel_, {at.value(), AccessKind::Write, false, witness}, owner, 0, outcome);
   });
   co_await translation;
   co_return outcome.fault;
-}
-
-void Guest::tell(models::Witness* witness, const models::StepKind& kind, u64 address,
-                 const char* note) const {
-  if (witness == nullptr) return;
-  models::WitnessStep told;
-  told.kind = &kind;
-  told.address = address;
-  told.note = note;
-  witness->tell(board_.wheel().now(), told);
 }
 
 Guest::Choice Guest::choose_page(u32 core, Gva address, std::optional<Gpa> recorded) {

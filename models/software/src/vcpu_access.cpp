@@ -326,12 +326,7 @@ void Vcpu::witness_held(Slot& slot) const {
 }
 
 void Vcpu::witness_fault(Slot& slot) const {
-  const models::Fault& fault = slot.outcome.fault;
-  models::WitnessStep told;
-  told.kind = fault.nested ? &models::step::kNestedFault : &models::step::kGuestFault;
-  told.address = fault.nested ? fault.guest_physical : fault.virtual_address;
-  told.note = models::kFaultKindNames[static_cast<unsigned>(fault.kind)];
-  slot.witness->tell(slot.mark, told);
+  slot.witness->tell(slot.mark, models::step_of(slot.outcome.fault));
 }
 
 void Vcpu::witness_data(Slot& slot) const {

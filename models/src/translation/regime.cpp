@@ -3,7 +3,10 @@
 
 #include "nestwalk/models/translation/regime.hpp"
 
+#include "nestwalk/models/translation/extension.hpp"
+
 #include "nestwalk/models/base/check.hpp"
+#include "nestwalk/models/translation/fault_report.hpp"
 
 namespace nestwalk::models {
 
@@ -40,6 +43,10 @@ Regime Regime::tagged(Tags& tags) const {
   // only.
   next.nested_only = tags.number({root, by_root ? u16{0} : vmid, 0, false, {}});
   return next;
+}
+
+FaultReport Regime::report_of(const Fault& fault) const {
+  return fault.nested ? nested.format->extension().report(fault) : isa().report(fault);
 }
 
 }  // namespace nestwalk::models

@@ -3,6 +3,7 @@
 
 // What a processor that is bound to an Mmu's socket sees: data, times, errors.
 
+#include "nestwalk/machines/extensions.hpp"
 #include "nestwalk/models/translation/fault_report.hpp"
 #include "platform_fixture.hpp"
 
@@ -190,10 +191,10 @@ TEST_F(Access, DataWithoutMemoryAreABusErrorOfTheAccess) {
     initiator.block(payload);
     payload.clear_extension(&extension);
     EXPECT_EQ(extension.fault.kind, FaultKind::BusError);
-    EXPECT_EQ(models::riscv_report(extension.fault).cause, write ? 7u : 5u);
-    EXPECT_EQ(models::arm_report(extension.fault).esr,
+    EXPECT_EQ(models::kRiscV64.report(extension.fault)["vscause"], write ? 7u : 5u);
+    EXPECT_EQ(models::kAArch64.report(extension.fault)["ESR_EL1"],
               u64{0x24} << 26 | 1 << 25 | (write ? 1 << 6 : 0) | 0x10);
-    EXPECT_EQ(models::arm_report(extension.fault).far, page(3));
+    EXPECT_EQ(models::kAArch64.report(extension.fault)["FAR_EL1"], page(3));
   }
 }
 

@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "nestwalk/models/base/hex.hpp"
+#include "nestwalk/models/translation/fault_report.hpp"
 #include "nestwalk/models/translation/peek.hpp"
 
 namespace nestwalk::sim {
@@ -105,6 +106,7 @@ std::string line_of(const StoryStep& step) {
                             what.kind == &models::step::kNestedFault ||
                             what.kind == &models::step::kGuestFault;
     if (of_address || what.address != 0) text.append(", ").append(hex(what.address));
+    if (!step.meaning.empty()) text.append(": ").append(step.meaning);
   }
   if (is_entry(what) || is_software_entry(what)) {
     text += ": ";
@@ -243,6 +245,7 @@ void Storyteller::find_places(const models::Stage& stage, bool nested, u64 addre
 
 std::string Storyteller::meaning(const WitnessStep& step, const Places& places) const {
   const models::Regime& stages = regime();
+  if (step.fault) return to_text(stages.report_of(*step.fault));
   if (is_entry(step)) {
     if (step.nested_level != WitnessStep::kNoLevel) {
       return words_of(stages.nested, step.nested_level, step.value);

@@ -14,7 +14,7 @@ namespace nestwalk::sim {
 
 struct StoryStep {
   models::WitnessStep what;
-  std::string meaning;  ///< of an entry: "leaf, 4K at 0x1000, rwx"
+  std::string meaning;  ///< of an entry: "page of 4K at 0x1000, rwx"; of a fault: its registers
   std::string waited;   ///< longer than its source takes, or which row of memory it was
 };
 

@@ -35,6 +35,8 @@ using addrspace::u64;
 using addrspace::u8;
 
 class EntryFormat;
+struct Fault;
+struct FaultReport;
 
 /// What the hardware does about an accessed flag that is clear at an access, or a dirty flag at a
 /// write.
@@ -99,6 +101,8 @@ struct Isa {
   /// instructions while the guest's own paging is off.
   unsigned most_gpa_bits;
   TableEntries entries;
+  /// What a first-stage fault writes to the registers of who takes it.
+  FaultReport (*report)(const Fault&);
 
   bool (*has_levels)(unsigned levels);
   /// Tables of a guest's kernel; and, where there are halves, those of the upper one.
@@ -248,6 +252,8 @@ struct Extension {
   // Translations.
   StageRulesPair rules;
   TableEntries entries;
+  /// What a second-stage fault writes to the registers of the hypervisor's processor.
+  FaultReport (*report)(const Fault&);
   /// Combined and second-stage entries are known by their tables' root, the latter by nothing else.
   bool tags_by_root;
   /// A second-stage fault removes what would translate its address.

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// Why a translation failed, in the terms that all architectures share. fault_report.hpp turns it
-// into what the architecture's registers hold.
+// Why a translation failed, in the terms that all architectures share. An extension's row
+// turns it into what the architecture's registers hold.
 #pragma once
 
 #include "nestwalk/models/translation/rights.hpp"

@@ -95,6 +95,8 @@ struct Regime {
     for (const u16 number : {combined, global, nested_only}) in_use[number] = true;
   }
   const Isa& isa() const { return (guest.on() ? guest : nested).format->isa(); }
+  /// What the processor's registers say of a fault.
+  FaultReport report_of(const Fault& fault) const;
 };
 
 }  // namespace nestwalk::models

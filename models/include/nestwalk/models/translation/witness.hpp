@@ -7,9 +7,11 @@
 // where the one before it ended, so the steps have no gaps and add up to the access's latency.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "nestwalk/models/memory/memory_hierarchy.hpp"
+#include "nestwalk/models/translation/fault.hpp"
 
 namespace nestwalk::models {
 
@@ -31,7 +33,8 @@ struct WitnessStep {
   Served served = Served::None;
   bool hit = false;  ///< of a lookup
   const char* note = nullptr;
-  Cycle start = 0;  ///< the witness sets these two
+  std::optional<Fault> fault{};  ///< that the step found
+  Cycle start = 0;               ///< the witness sets these two
   Cycle cycles = 0;
 };
 
@@ -79,4 +82,14 @@ inline constexpr StepKind kTouch{"touch", "the guest's kernel writes to a frame 
 inline constexpr StepKind kHeld{"held", "waited for all accesses before it, to take the fault"};
 
 }  // namespace step
+
+inline WitnessStep step_of(const Fault& fault) {
+  WitnessStep told;
+  told.kind = fault.nested ? &step::kNestedFault : &step::kGuestFault;
+  told.address = fault.nested ? fault.guest_physical : fault.virtual_address;
+  told.note = kFaultKindNames[static_cast<unsigned>(fault.kind)];
+  told.fault = fault;
+  return told;
+}
+
 }  // namespace nestwalk::models

@@ -115,8 +115,6 @@ class Guest final {
   models::Task<bool> end_oldest_space(u32 core, Meter& charges);
   Choice choose_page(u32 core, Gva address, std::optional<Gpa> recorded);
   bool is_memory(Gpa at) const;
-  void tell(models::Witness* witness, const models::StepKind& kind, u64 address,
-            const char* note) const;
   void map(u32 core, Gva address, const GuestPage& page);
   /// Those of a space for an address: its own, or the half that all share.
   Tables& tables_for(Space& space, Gva address) {

@@ -16,7 +16,7 @@ struct AccessExtension : tlm::tlm_extension<AccessExtension> {
   bool user = true;  ///< user mode; without the extension as well
 
   // Written by the Mmu, once the response is there.
-  models::Fault fault;            ///< why the response is an error; models/fault_report.hpp
+  models::Fault fault;            ///< why the response is an error; Regime::report_of
   models::u64 fault_address = 0;  ///< virtual, of the piece of the access that faulted
   models::u64 host = 0;           ///< physical address of the first byte, if there is no fault
   models::Cycle begin = 0;        ///< when the access began
