@@ -198,6 +198,28 @@ TEST_F(BadInput, StatisticsThatCannotBeAreRefused) {
       "time.vcpus is " +
           run("grep -o 'time.vcpus.*,' d/stats.json | cut -c14- | tr -d ',\n'").output +
           ", more than time.cycles, 1, of each of 4096 vCPUs");
+  // A mean is its total by its count.
+  say("v['walk.references_mean'] *= 1.001", "walk.references_mean is ");
+  say("v['walk.references_mean'] = 1",
+      "walk.references_mean is 1, not walk.references / walk.count");
+  say("v['walk.cycles_mean'] *= 0.999", "walk.cycles_mean is ");
+  say("v['walk.cycles_mean'] = 0", "walk.cycles_mean is 0, not translation.walks / walk.count, ");
+  say("v['cache.l2.tables_share'] = 1.5",
+      "cache.l2.tables_share is 1.5, not (cache.l2.walks + cache.l2.prefetches + "
+      "cache.l2.software) / cache.l2.served, ");
+  // Bins are no wider than a 128th of their values.
+  say("v['latency.mean'] *= 1.01", "latency.mean is ");
+  say("v['latency.mean'] *= 0.99", "latency.mean is ");
+  say("v['latency.mean'] = 1", "latency.mean is 1, not from ");
+  // What a row says, another one says as well, or its parts do.
+  say("v['fence.lost'] += 7; v['fence.lost.paid'] += 7",
+      "fence.lost.paid is 7, more than time.interrupted, 0");
+  say("v['time.vcpus'] += 7; v['time.interrupted'] += 7",
+      "time.interrupted is 7, not the sum of its parts, 0");
+  say("v['cache.l2.walks'] -= 1; v['cache.l2.software'] += 1", "cache.l2.walks is ");
+  say("v['cache.l2.walks.cycles'] += 1", "cache.l2.walks.cycles is ");
+  say("v['exit.cycles'] += 9; v['exit.cycles.fences'] += 9",
+      "exit.cycles.fences is 9, more than fence.cycles, ");
   say("v['access.reads'] = 0.5", "access.reads is 0.5, not a whole number");
   say("v['access.reads'] += 0.0", "access.reads is ");
   say("v['reference.data.l1'] = 1e300", "reference.data.l1 is 1e+300, not a whole number");
@@ -210,6 +232,46 @@ TEST_F(BadInput, StatisticsThatCannotBeAreRefused) {
   EXPECT_EQ(run("nestwalk run t.nwt t.nwt --limit 100 --force -o d").exit_code, 0);
   say("v['vm1.access.total'] += 1; v['vm1.access.reads'] += 1",
       "access.total is 200, not the sum of its guests' counts, 201");
+  say("v['vm1.walk.references_mean'] = 0",
+      "vm1.walk.references_mean is 0, not vm1.walk.references / vm1.walk.count, ");
+}
+
+// 1000 accesses with marker 1 before them, and as many with marker 2.
+TEST_F(BadInput, PhasesThatAreNotTheWholeAreRefused) {
+  EXPECT_EQ(run("nestwalk trace gen phases accesses=1000 bytes=1M -o p.nwt; "
+                "nestwalk run p.nwt --phases -o d; nestwalk gate d --baseline b.json --update")
+                .exit_code,
+            0);
+  const auto say = [&](const std::string& change, const std::string& message) {
+    run("rm -rf bad; cp -r d bad; python3 -c \"import json; s = json.load(open('d/stats.json')); "
+        "v = s['statistics']; name = [n for n in v if n.startswith('phase.') and "
+        "n.endswith('.access.total')][-1][:-12]; " +
+        change + "; json.dump(s, open('bad/stats.json', 'w'))\"");
+    complains("nestwalk compare d bad", 4, "bad/stats.json: " + message);
+    complains("nestwalk gate bad --baseline b.json", 4, "bad/stats.json: " + message);
+  };
+  // No other row of a phase says these.
+  for (const char* const count :
+       {"time.cycles", "access.instructions", "guest.faults", "dram.row_hits", "guest.switches"}) {
+    say("v[name + '" + std::string(count) + "'] += 100000000", count + std::string(" is "));
+  }
+  say("v[name + 'walk.faults'] += 1", "walk.faults is ");
+  say("v[name + 'access.total'] += 3; v[name + 'access.reads'] += 3; del s['histograms']",
+      "access.total is ");
+  say("[v.pop(n) for n in list(v) if n.startswith(name)]", "time.cycles is ");
+  say("v[name + 'walk.cycles_mean'] += 1", "phase.");
+  say("v[name + 'reference.guest3.nested3.update.none'] = 1; v[name + 'walk.references'] += 1; "
+      "v[name + 'walk.references_mean'] = v[name + 'walk.references'] / v[name + 'walk.count']",
+      "walk.references is ");
+}
+
+TEST_F(BadInput, BaselinesThatCannotBeAreRefused) {
+  EXPECT_EQ(run("nestwalk run t.nwt -o d; nestwalk gate d --baseline b.json --update").exit_code,
+            0);
+  run("python3 -c \"import json; s = json.load(open('b.json')); "
+      "s['cases']['d']['walk.references_mean'] *= 1.001; json.dump(s, open('bad.json', 'w'))\"");
+  complains("nestwalk gate d --baseline bad.json --tolerance walk.references_mean=1", 4,
+            "bad.json: d: walk.references_mean is ");
 }
 
 TEST_F(BadInput, GateWritesOverNothingThatItReads) {

@@ -11,6 +11,7 @@
 #include "nestwalk/models/base/text_file.hpp"
 #include "nestwalk/traces/error.hpp"
 #include "nestwalk/traces/reader.hpp"
+#include "results/sums.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -93,6 +94,9 @@ Json read_baseline(const std::string& file) {
     if (!statistics.is_object()) fail(file, name + " is not an object");
     for (const auto& [statistic, value] : statistics.items()) {
       expect_statistic(name + ": " + statistic, value, file);
+    }
+    if (const auto contradiction = contradiction_of({{"statistics", statistics}})) {
+      fail(file, name + ": " + *contradiction);
     }
   }
   return json["cases"];

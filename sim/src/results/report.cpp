@@ -3,6 +3,7 @@
 
 #include "results/report.hpp"
 
+#include <algorithm>
 #include <optional>
 
 namespace nestwalk::sim {
@@ -18,6 +19,7 @@ using software::PartCycles;
 
 namespace {
 
+// Those from l1 on are caches and memory, which have rows of their own.
 constexpr const char* kSourceNames[] = {"none", "walk_cache", "nested_tlb", "l1",
                                         "l2",   "l3",         "memory"};
 static_assert(std::size(kSourceNames) == WalkTotals::kSources);
@@ -29,12 +31,11 @@ constexpr Percentile kPercentiles[] = {
     {"latency.p99", 990, "that 99 % of the accesses do not exceed"},
     {"latency.p99.9", 999, "that 99.9 % of the accesses do not exceed"}};
 
+constexpr unsigned kFirstCache = static_cast<unsigned>(Served::L1);
+std::string cache_name(unsigned source) { return std::string("cache.") + kSourceNames[source]; }
+
 constexpr const char* kReferencesSentence = "of walks to entries of these levels, served there";
 constexpr const char* kReferenceCyclesSentence = "that they took";
-
-double mean(u64 sum, u64 count) {
-  return count == 0 ? 0.0 : static_cast<double>(sum) / static_cast<double>(count);
-}
 
 // Every statistic, in the order in which a run says them. A sum is followed by its parts, so that
 // where a row stands says what it is a part of.
@@ -57,13 +58,27 @@ class Rows {
     memory();
     if (run_.replayed) replayed(*run_.replayed);
     end_parts();
+    end_means();
     return std::move(rows_);
   }
 
  private:
   Row& add(std::string name, auto value, const char* unit, const char* sentence) {
-    rows_.push_back({{std::move(name), value, unit, sentence}, "", ""});
+    rows_.push_back({{std::move(name), value, unit, sentence}, {}, "", {}, ""});
     return rows_.back();
+  }
+  // How things are, not what was counted.
+  Row& state(std::string name, u64 value, const char* unit, const char* sentence) {
+    Row& row = add(std::move(name), value, unit, sentence);
+    row.over_time = false;
+    return row;
+  }
+  // The sum of the rows `of` by the row `per`; it gets its value when all rows are there.
+  void mean(std::string name, std::vector<std::string> of, std::string per, const char* unit,
+            const char* sentence) {
+    Row& row = add(std::move(name), 0.0, unit, sentence);
+    row.mean_of = std::move(of);
+    row.mean_per = std::move(per);
   }
   Row& cycles(std::string name, Cycle value, const char* sentence) {
     return add(std::move(name), value, "cycles", sentence);
@@ -75,11 +90,12 @@ class Rows {
     begin_parts();
     return rows_.back();
   }
-  void part(std::string name, u64 value, const char* sentence) {
+  Row& part(std::string name, u64 value, const char* sentence) {
     left_ -= value;
     ++parts_;
-    add(std::move(name), value, rows_[whole_].unit, sentence);
-    rows_.back().part_of = rows_[whole_].name;
+    Row& row = add(std::move(name), value, rows_[whole_].unit, sentence);
+    row.part_of = {rows_[whole_].name};
+    return row;
   }
   // What the other parts leave of the sum.
   void rest(std::string name, const char* sentence) {
@@ -88,6 +104,7 @@ class Rows {
   }
   void begin_parts();
   void end_parts();
+  void end_means();
 
   void time();
   void accesses();
@@ -137,11 +154,22 @@ void Rows::end_parts() {
   sentence.append(" ").append(has_word ? kNumbers[parts_] : std::to_string(parts_));
 }
 
+void Rows::end_means() {
+  const auto value = [&](const std::string& name) {
+    const auto row = std::find_if(rows_.begin(), rows_.end(),
+                                  [&](const Row& each) { return each.name == name; });
+    return std::get<u64>(row->value);
+  };
+  for (Row& row : rows_) {
+    if (!row.mean_per.empty()) row.value = mean_of(row, value);
+  }
+}
+
 void Rows::time() {
   const software::VcpuCounts& vcpus = all_.vcpus;
   cycles("time.cycles", all_.end, "from the start until the last vCPU was done").always = true;
-  cycles("time.first_access", all_.first_access == models::kNever ? 0 : all_.first_access,
-         "from the start until the guest's first access was over; 0 if it was before")
+  state("time.first_access", all_.first_access == models::kNever ? 0 : all_.first_access, "cycles",
+        "from the start until the guest's first access was over; 0 if it was before")
       .at_most = "time.cycles";
   cycles("time.begin", all_.begin.sum(), "before the vCPUs began, to give the guest its memory");
   Row& together =
@@ -179,10 +207,10 @@ void Rows::latencies() {
       "latency.max";
   for (std::size_t n = 0; n < std::size(kPercentiles); ++n) {
     const auto& [name, permille, sentence] = kPercentiles[n];
-    cycles(name, all.percentile(permille), sentence).at_most =
+    state(name, all.percentile(permille), "cycles", sentence).at_most =
         n + 1 == std::size(kPercentiles) ? "latency.max" : kPercentiles[n + 1].name;
   }
-  cycles("latency.max", all.max(), "of the slowest access").always = true;
+  state("latency.max", all.max(), "cycles", "of the slowest access").always = true;
   sum("latency.sum", all.sum() + vcpus.untranslatable_cycles + vcpus.unfinished_cycles, "cycles",
       "of all accesses, those left out included: the sum of the next");
   part("latency.translation", vcpus.translation_cycles, "in TLBs and walks");
@@ -224,9 +252,9 @@ void Rows::translations() {
   add("walk.faults", mmu.faults, "translations", "that ended in a fault");
   add("walk.references", mmu.references, "references",
       "of walks: entries read or updated, and hits that spared some");
-  add("walk.references_mean", mean(mmu.references, mmu.walks()), "references", "of one walk");
+  mean("walk.references_mean", {"walk.references"}, "walk.count", "references", "of one walk");
   const WalkTotals& walks = all_.mmu.walks;
-  add("walk.cycles_mean", mean(walks.cycles(), mmu.walks()), "cycles", "of one walk");
+  mean("walk.cycles_mean", {"translation.walks"}, "walk.count", "cycles", "of one walk");
   sum("translation.cycles", all_.mmu.cycles, "cycles",
       "in all translations, the kernel's touches included: the sum of the next");
   rest("translation.tlbs", "in the TLBs");
@@ -261,10 +289,12 @@ void Rows::reference(u8 guest, u8 nested, bool update) {
     models::add(walks_[source], cell);
     const std::string name = place + "." + kSourceNames[source];
     Row& entries = add(name, cell.references, "references", kReferencesSentence);
-    entries.part_of = "walk.references";
+    entries.part_of = {"walk.references"};
+    if (source >= kFirstCache) entries.part_of.push_back(cache_name(source) + ".walks");
     entries.omitted = cell.references == 0;
     Row& took = cycles(name + ".cycles", cell.cycles, kReferenceCyclesSentence);
-    took.part_of = "translation.walks";
+    took.part_of = {"translation.walks"};
+    if (source >= kFirstCache) took.part_of.push_back(cache_name(source) + ".walks.cycles");
     took.omitted = cell.references == 0;
   }
 }
@@ -287,27 +317,25 @@ void Rows::cache(Served source) {
     const char* name;
     const char* sentence;
     const WalkTotals::Cell& cell;
-    const char* cycles_are_part_of;
+    std::vector<std::string> cycles_are_part_of;
   } users[] = {
-      {"data", "for the guest's data", all_.vcpus.data[0][n], "latency.data"},
-      {"fetches", "for its instructions", all_.vcpus.data[1][n], "latency.data"},
-      {"walks", "for walkers", walks_[n], ""},
-      {"prefetches", "for walks of TLB prefetches", all_.mmu.prefetches.references[n], ""},
-      {"software", "for entries that software read or wrote", all_.entries[n], ""},
+      {"data", "for the guest's data", all_.vcpus.data[0][n], {"latency.data"}},
+      {"fetches", "for its instructions", all_.vcpus.data[1][n], {"latency.data"}},
+      {"walks", "for walkers", walks_[n], {}},
+      {"prefetches", "for walks of TLB prefetches", all_.mmu.prefetches.references[n], {}},
+      {"software", "for entries that software read or wrote", all_.entries[n], {}},
   };
   u64 all = 0;
   for (const auto& user : users) all += user.cell.references;
-  const std::string place = std::string("cache.") + kSourceNames[n];
+  const std::string place = cache_name(n);
   sum(place + ".served", all, "references", "that this had: the sum of the next");
   for (const auto& user : users) {
     const std::string name = place + "." + user.name;
     part(name, user.cell.references, user.sentence);
     cycles(name + ".cycles", user.cell.cycles, "that they took").part_of = user.cycles_are_part_of;
   }
-  const u64 of_tables = walks_[n].references + all_.mmu.prefetches.references[n].references +
-                        all_.entries[n].references;
-  add(place + ".tables_share", mean(of_tables, all), "ratio",
-      "of what it served that were entries of tables");
+  mean(place + ".tables_share", {place + ".walks", place + ".prefetches", place + ".software"},
+       place + ".served", "ratio", "of what it served that were entries of tables");
 }
 
 void Rows::spent(const std::string& whole, const PartCycles& on, const char* sentence,
@@ -318,7 +346,8 @@ void Rows::spent(const std::string& whole, const PartCycles& on, const char* sen
   sum(whole, on.sum(), "cycles", sentence);
   for (const Part each : parts) {
     const auto n = static_cast<std::size_t>(each);
-    part(whole + "." + kNames[n], on[each], software::kPartSteps[n].sentence);
+    Row& row = part(whole + "." + kNames[n], on[each], software::kPartSteps[n].sentence);
+    if (each == Part::Fences && whole != "guest.cycles") row.part_of.push_back("fence.cycles");
   }
 }
 
@@ -369,7 +398,7 @@ void Rows::reservations(const std::string& whose, const models::FrameCounts& cou
       "reserved frames taken by the page they were reserved for");
   add(whose + ".reserved.given_back", counts.given_back, "frames",
       "reserved frames released because no other frame was free");
-  add(whose + ".reserved.unused", unused, "frames", "frames still reserved at the end");
+  state(whose + ".reserved.unused", unused, "frames", "frames still reserved at the end");
 }
 
 void Rows::guest() {
@@ -425,23 +454,26 @@ void Rows::fences() {
   cycles("fence.cycles",
          all_.exits.cycles[Part::Fences] + all_.operations.cycles[Part::Fences] +
              all_.begin[Part::Fences] + all_.schedule.cycles[Part::Fences],
-         "of the hypervisor until its fences were complete");
+         "of the hypervisor until its fences were complete")
+      .has_unsaid_parts = true;
   add("fence.interrupts", fences.interrupts, "interrupts", "of other cores, for their fences");
   sum("fence.lost", vcpus.interrupted_cycles + vcpus.unpaid_cycles, "cycles",
       "that guests lost to interrupts: the sum of the next");
-  part("fence.lost.paid", vcpus.interrupted_cycles, "by vCPUs that went on later");
+  part("fence.lost.paid", vcpus.interrupted_cycles, "by vCPUs that went on later")
+      .part_of.push_back("time.interrupted");
   part("fence.lost.unpaid", vcpus.unpaid_cycles, "by vCPUs that did not go on: that was their end");
   add("fence.refills", all_.mmu.refills, "entries",
       "of translations that fences removed and that were filled again");
 }
 
 void Rows::memory() {
-  add("memory.backed", run_.memory.tables.owned_bytes, "bytes",
-      "of the guest that have host frames");
-  add("memory.tables", run_.memory.tables.table_bytes, "bytes", "of the hypervisor's page tables");
+  state("memory.backed", run_.memory.tables.owned_bytes, "bytes",
+        "of the guest that have host frames");
+  state("memory.tables", run_.memory.tables.table_bytes, "bytes",
+        "of the hypervisor's page tables");
   if (run_.machine) {
-    add("memory.peak", run_.machine->memory_peak, "bytes",
-        "of the host, at most at a time, reserved frames included");
+    state("memory.peak", run_.machine->memory_peak, "bytes",
+          "of the host, at most at a time, reserved frames included");
     reservations("host", run_.machine->frames, run_.machine->reserved_frames);
   }
   const software::WorkCounts& work = run_.work;
@@ -502,6 +534,13 @@ void Measured::take_away(const Measured& before) {
   models::take_away(machine->frames, before.machine->frames);
 }
 
+double mean_of(const Row& row, const std::function<u64(const std::string&)>& value) {
+  u64 sum = 0;
+  for (const std::string& name : row.mean_of) sum += value(name);
+  const u64 count = value(row.mean_per);
+  return count == 0 ? 0.0 : static_cast<double>(sum) / static_cast<double>(count);
+}
+
 std::vector<Row> rows_of(const Measured& run) { return Rows(run).collect(); }
 
 const std::vector<Row>& rows_of_nothing() {
@@ -526,8 +565,8 @@ Statistics statistics_of(const Measured& run) {
 Histogram histogram_of(const Measured& run) {
   return {"latency",      run.totals.latencies.bins(),
           "cycles",       "accesses that took so long, from their begin to their end",
-          "access.total", "latency.max",
-          kPercentiles};
+          "access.total", "latency.mean",
+          "latency.max",  kPercentiles};
 }
 
 // As Rows::reference names them.

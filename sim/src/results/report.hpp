@@ -4,6 +4,8 @@
 // What a run says: every count of its parts by name.
 #pragma once
 
+#include <functional>
+
 #include "nestwalk/software/totals.hpp"
 #include "results/statistics.hpp"
 
@@ -35,12 +37,18 @@ struct Measured {
 /// A statistic, and how it relates to others. Each is declared once, as a row in report.cpp: what a
 /// run says, its schema and the check that sums close are made of the rows.
 struct Row : Statistic {
-  std::string part_of;    ///< name of the row that is the sum of all its parts; empty for none
-  std::string at_most;    ///< name of a row that it does not exceed; empty for none
-  bool omitted = false;   ///< it is 0, and a run says it only where it is not
-  bool of_vcpus = false;  ///< at_most is for each vCPU, and this of all together
-  bool always = false;    ///< no statistics are without it
+  std::vector<std::string> part_of;  ///< names of the rows that are sums of all their parts
+  std::string at_most;               ///< name of a row that it does not exceed; empty for none
+  std::vector<std::string> mean_of;  ///< of a mean: names of the rows whose sum it divides
+  std::string mean_per;              ///< and by which row; empty for all others
+  bool omitted = false;              ///< it is 0, and a run says it only where it is not
+  bool of_vcpus = false;             ///< at_most is for each vCPU, and this of all together
+  bool always = false;               ///< no statistics are without it
+  bool has_unsaid_parts = false;     ///< beside those that are rows
+  bool over_time = true;             ///< a count of which phases have parts
 };
+/// Of a row that is a mean, by the values of the rows that it is made of.
+double mean_of(const Row& row, const std::function<addrspace::u64(const std::string&)>& value);
 std::vector<Row> rows_of(const Measured& run);
 /// Of a run in which nothing happened, without recorded tables.
 const std::vector<Row>& rows_of_nothing();

@@ -39,6 +39,7 @@ struct Histogram {
   const char* unit;  ///< of the values
   const char* sentence;
   const char* count;  ///< name of the statistic that is how many values there are
+  const char* mean;   ///< and of that which is their mean
   const char* max;    ///< and of that which is the largest of them
   std::span<const Percentile> percentiles;
 };

@@ -4,6 +4,7 @@
 #include "results/sums.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
 
@@ -27,10 +28,14 @@ std::string of_both(const std::string& name, const Json& value, const std::strin
   return name + " is " + value.dump() + ", " + how + other + ", " + found.dump();
 }
 
+// Prefixes of the names begin with these.
+constexpr const char* kGuests = "vm";
+constexpr const char* kPhases = "phase.";
+
 /// The statistics of a run, of its guests and of its phases.
 struct Known {
   std::set<std::string> prefixes;  ///< of their names
-  u64 guests = 0;                  ///< that have statistics of their own
+  u64 guests = 0, phases = 0;      ///< that have statistics of their own
   std::optional<std::string> contradiction;
 };
 
@@ -62,7 +67,8 @@ Known known_of(const Json& statistics) {
     if (row == rows.end()) continue;
     const std::string prefix = name.substr(0, name.size() - row->first.size());
     const bool is_new = known.prefixes.insert(prefix).second;
-    if (is_new && prefix.starts_with("vm")) ++known.guests;
+    if (is_new && prefix.starts_with(kGuests)) ++known.guests;
+    if (is_new && prefix.starts_with(kPhases)) ++known.phases;
     if (value.is_number_unsigned() || std::holds_alternative<double>(row->second->value)) continue;
     known.contradiction = name + " is " + value.dump() + ", not a whole number";
     break;
@@ -79,24 +85,51 @@ bool exceeds(const Json& value, const Json& most) {
   return value.get<double>() > most.get<double>() * kRounding;
 }
 
+bool is_near(const Json& value, double expected) {
+  return !exceeds(value, expected) && !exceeds(expected, value);
+}
+
+// A row that is a mean is the sum of some rows by another one.
+std::optional<std::string> contradiction_of_mean(const Json& statistics, const std::string& prefix,
+                                                 const Row& row) {
+  const auto value = statistics.find(prefix + row.name);
+  if (row.mean_per.empty() || value == statistics.end()) return {};
+  bool lacks_rows = false;
+  const double expected = mean_of(row, [&](const std::string& name) {
+    const std::optional<u64> count = count_at(statistics, prefix + name);
+    lacks_rows = lacks_rows || !count;
+    return count.value_or(0);
+  });
+  if (lacks_rows || is_near(*value, expected)) return {};
+  std::string sum;
+  for (const std::string& name : row.mean_of) {
+    sum.append(sum.empty() ? "" : " + ").append(prefix).append(name);
+  }
+  if (row.mean_of.size() > 1) sum = "(" + sum + ")";
+  return of_both(prefix + row.name, *value, "not ", sum + " / " + prefix + row.mean_per, expected);
+}
+
 // Of a run, a guest or a phase, of which at most so many vCPUs are.
 std::optional<std::string> contradiction_of_rows(const Json& statistics, const std::string& prefix,
                                                  u64 vcpus) {
   struct Sum {
     u64 found = 0;
-    bool lacks_parts = false;
+    bool lacks_parts = false, is_least = false;
   };
   std::map<std::string, Sum> sums;
   for (const Row& row : rows_of_nothing()) {
     const auto value = statistics.find(prefix + row.name);
     const bool said = value != statistics.end();
     if (row.always && !said) return "has no " + prefix + row.name;
-    if (!row.part_of.empty()) {
-      Sum& sum = sums[row.part_of];
+    if (row.has_unsaid_parts) sums[row.name].is_least = true;
+    std::vector<std::string> bounds = row.part_of;
+    for (const std::string& whole : row.part_of) {
+      Sum& sum = sums[whole];
       sum.found += said ? value->get<u64>() : 0;
       sum.lacks_parts = sum.lacks_parts || (!said && !row.omitted);
     }
-    for (const std::string& bound : {row.part_of, row.at_most}) {
+    bounds.push_back(row.at_most);
+    for (const std::string& bound : bounds) {
       const auto most = bound.empty() ? statistics.end() : statistics.find(prefix + bound);
       if (!said || most == statistics.end() || !exceeds(*value, *most)) continue;
       const std::string more =
@@ -109,7 +142,13 @@ std::optional<std::string> contradiction_of_rows(const Json& statistics, const s
   for (const auto& [whole, sum] : sums) {
     const std::optional<u64> said = count_at(statistics, prefix + whole);
     if (!said || sum.lacks_parts || *said == sum.found) continue;
-    return of_both(prefix + whole, *said, "not the sum of its parts", "", sum.found);
+    if (sum.is_least && *said > sum.found) continue;
+    return of_both(prefix + whole, *said,
+                   sum.is_least ? "less than the sum of its parts" : "not the sum of its parts", "",
+                   sum.found);
+  }
+  for (const Row& row : rows_of_nothing()) {
+    if (auto found = contradiction_of_mean(statistics, prefix, row)) return found;
   }
   return {};
 }
@@ -124,32 +163,57 @@ Json bin_of_value(const Json& bins, u64 n) {
   return {0, 0, 0};
 }
 
+// Of all values at the first value of their bin, and at the last.
+std::pair<double, double> bounds_of_mean(const Json& bins, u64 values) {
+  double least = 0, most = 0;
+  for (const Json& bin : bins) {
+    least += bin[0].get<double>() * bin[2].get<double>();
+    most += bin[1].get<double>() * bin[2].get<double>();
+  }
+  const double count = static_cast<double>(std::max(values, u64{1}));
+  return {least / count, most / count};
+}
+
 bool is_in(u64 value, const Json& bin) {
   return value >= bin[0].get<u64>() && value <= bin[1].get<u64>();
 }
 
-// What guests did adds up to what the run did, where it is a sum or a part of one.
-std::optional<std::string> contradiction_of_guests(const Json& statistics, const Known& known) {
-  const auto& rows = rows_of_nothing();
-  std::set<std::string> adds_up;
-  for (const Row& row : rows) {
-    if (!row.part_of.empty()) adds_up.insert({row.name, row.part_of});
-  }
-  for (const Row& row : rows) {
+// Such rows of parts of the run, guests or phases, add up to those of all of it.
+std::optional<std::string> contradiction_of_parts(const Json& statistics, const Known& known,
+                                                  const std::string& part, const char* whose,
+                                                  const std::function<bool(const Row&)>& adds_up) {
+  for (const Row& row : rows_of_any()) {
     const std::optional<u64> whole = count_at(statistics, row.name);
-    if (!adds_up.contains(row.name) || !whole) continue;
+    if (!adds_up(row) || (!whole && !row.omitted)) continue;
     u64 found = 0;
     bool all = true;
     for (const std::string& prefix : known.prefixes) {
-      if (!prefix.starts_with("vm")) continue;
-      const std::optional<u64> part = count_at(statistics, prefix + row.name);
-      all = all && (part || row.omitted);
-      found += part.value_or(0);
+      if (!prefix.starts_with(part)) continue;
+      const std::optional<u64> count = count_at(statistics, prefix + row.name);
+      all = all && (count || row.omitted);
+      found += count.value_or(0);
     }
-    if (!all || found == *whole) continue;
-    return of_both(row.name, *whole, "not the sum of its guests' counts", "", found);
+    if (!all || found == whole.value_or(0)) continue;
+    return of_both(row.name, whole.value_or(0), std::string("not the sum of its ") + whose, "",
+                   found);
   }
   return {};
+}
+
+// Of guests, what is a sum or a part of one.
+std::optional<std::string> contradiction_of_guests(const Json& statistics, const Known& known) {
+  std::set<std::string> sums;
+  for (const Row& row : rows_of_nothing()) sums.insert(row.part_of.begin(), row.part_of.end());
+  return contradiction_of_parts(statistics, known, kGuests, "guests' counts", [&](const Row& row) {
+    return !row.part_of.empty() || sums.contains(row.name);
+  });
+}
+
+// Of phases, every count.
+std::optional<std::string> contradiction_of_phases(const Json& statistics, const Known& known) {
+  return contradiction_of_parts(statistics, known, kPhases, "phases' counts", [](const Row& row) {
+    return row.over_time && std::holds_alternative<u64>(row.value);
+  });
 }
 
 // Each access has one latency: bins are [first, last, count], and rise.
@@ -184,6 +248,12 @@ std::optional<std::string> contradiction_of_bins(const Json& bins, const std::st
     return prefix + latency.max + " is " + std::to_string(*max) +
            ", not in the last bin of the histogram " + name + ", " + highest.dump();
   }
+  const auto mean = statistics.find(prefix + latency.mean);
+  const auto [least, most] = bounds_of_mean(bins, sum);
+  if (mean != statistics.end() && (exceeds(least, *mean) || exceeds(*mean, most))) {
+    return prefix + latency.mean + " is " + mean->dump() + ", not from " + Json(least).dump() +
+           " to " + Json(most).dump() + ", as the histogram " + name + " says";
+  }
   for (const Percentile& percentile : latency.percentiles) {
     const auto value = count_at(statistics, prefix + percentile.name);
     const Json bin = bin_of_value(bins, Distribution::values_up_to(percentile.permille, sum));
@@ -201,12 +271,15 @@ std::optional<std::string> contradiction_of(const Json& stats) {
   const Known known = known_of(statistics);
   if (known.contradiction) return known.contradiction;
   for (const std::string& prefix : known.prefixes) {
-    const bool of_one = prefix.starts_with("vm") || known.guests == 0;
+    const bool of_one = prefix.starts_with(kGuests) || known.guests == 0;
     const u64 vcpus = traces::kMaxVcpus * (of_one ? 1 : known.guests);
     if (auto found = contradiction_of_rows(statistics, prefix, vcpus)) return found;
   }
   if (known.guests != 0) {
     if (auto found = contradiction_of_guests(statistics, known)) return found;
+  }
+  if (known.phases != 0) {
+    if (auto found = contradiction_of_phases(statistics, known)) return found;
   }
   const auto histograms = stats.find("histograms");
   if (histograms == stats.end()) return {};
