@@ -587,6 +587,114 @@ TEST(Recording, WhatNoRecordingHasIsRefusedBeforeATraceIsWritten) {
                  "0xfffffffffffff000 on");
 }
 
+// A machine of 1 MiB of memory from 0x40000000 on.
+std::string header_with_memory(u32 flags, u32 vcpus = 1) {
+  return header(kRiscv, flags, vcpus).replace(32, 16, raw<u64>(0x40000000) + raw<u64>(0x100000));
+}
+
+TEST(Recording, AProvenanceThatIsNotTheStreamsIsRefused) {
+  const std::string stream = header_with_memory(1, 2) + last_chunk({.chunks = 0});
+  const std::pair<std::string, std::string> registers{"registers.begin", "satp 0\n"};
+  const auto refused = [&](const std::string& line, const std::string& expected) {
+    expect_refused(stream,
+                   "provenance: expected " + expected + ", as the stream says, found '" +
+                       line.substr(line.find(' ') + 1) + "'",
+                   {registers, {"provenance", line + "\n"}});
+  };
+  refused("vcpus 1", "vcpus 2");
+  refused("vcpus 4294967298", "vcpus 2");
+  refused("vcpus two", "vcpus 2");
+  refused("memory_base 0x0", "memory_base 1073741824");
+  refused("memory_bytes 1048575", "memory_bytes 1048576");
+  refused("memory_bytes 0x200000", "memory_bytes 1048576");
+  refused("nested yes", "nested no");
+  expect_refused(header(kRiscv, 1) + last_chunk({.chunks = 0}),
+                 "provenance: expected memory_bytes 0, as the stream says, found '1048576'",
+                 {registers, {"provenance", "memory_bytes 1048576\n"}});
+  expect_refused(header(kRiscv, 1 | 4) + last_chunk({.chunks = 0}),
+                 "provenance: expected nested yes, as the stream says, found 'no'",
+                 {registers, {"provenance", "nested no\n"}});
+  // As the recorder writes them.
+  const Folder folder;
+  folder.write("stream", stream);
+  folder.write("registers.begin", "satp 0\n");
+  folder.write("provenance",
+               "architecture riscv64\nnested no\nvcpus 2\nmemory_base 0x40000000\n"
+               "memory_bytes 1048576\n");
+  EXPECT_EQ(convert(folder).header.vcpus, 2u);
+}
+
+TEST(Recording, AFrameIsInTheMachinesMemoryUnlessItIsADevices) {
+  const auto varint = [](u64 value) {
+    std::string text;
+    for (; value >= 0x80; value >>= 7) text += static_cast<char>(value | 0x80);
+    return text + static_cast<char>(value);
+  };
+  // A read of 1 byte at 0x1: zigzag 2. The frame is one more than `page << 1 | device`.
+  const auto stream = [&](u64 page, u64 device, u32 flags = 1) {
+    return header_with_memory(flags) +
+           chunk(0, 1, bytes({0x20, 2}) + varint((page << 1 | device) + 1)) +
+           last_chunk({.reads = 1});
+  };
+  const std::map<std::string, std::string> files = {{"registers.begin", "satp 0\n"}};
+  const std::string expected =
+      "at byte 96: expected a frame in the machine's memory, 1048576 bytes from 0x40000000 on, "
+      "found ";
+  // 1 MiB are 256 pages: 0x40000 to 0x400ff.
+  expect_refused(stream(0x3ffff, 0), expected + "0x3ffff000", files);
+  expect_refused(stream(0x40100, 0), expected + "0x40100000", files);
+  expect_refused(stream(0x40100, 0, 1 | 4), expected + "0x40100000", files);
+  expect_refused(stream(u64{1} << 52 | 0x40000, 0), "expected a frame below", files);
+  const Folder folder;
+  folder.write("registers.begin", "satp 0\n");
+  const auto line = [](const std::string& gpa) {
+    return ElementsAre("0 0 0 read gva=0x1 gpa=" + gpa + " size=1 instructions=0");
+  };
+  folder.write("stream", stream(0x40000, 0));
+  EXPECT_THAT(convert(folder).lines, line("0x40000001"));
+  folder.write("stream", stream(0x400ff, 0));
+  EXPECT_THAT(convert(folder).lines, line("0x400ff001"));
+  for (const u64 page : {u64{0x10000}, u64{0x40100}}) {
+    folder.write("stream", stream(page, 1));
+    EXPECT_THAT(convert(folder).lines, line(in_hex(page << 12 | 1)));
+  }
+}
+
+TEST(Recording, TablesAreInTheMachinesMemory) {
+  const std::map<std::string, std::string> files = {{"registers.begin", "satp 0\n"}};
+  const std::string memory = " in the machine's memory, 1048576 bytes from 0x40000000 on, found ";
+  // A table event, kind 5: stage, address (0x40100000 is 0x80 0x80 0xc0 0x80 0x04), level; an
+  // entry event, kind 6: stage, address, value.
+  const auto with = [](u32 flags, const std::string& event) {
+    return header_with_memory(flags) + chunk(0, 1, event) + last_chunk({.events = 1});
+  };
+  const auto table = [&](int stage) {
+    return bytes({0x17, 7, stage, 0x80, 0x80, 0xc0, 0x80, 0x04, 0});
+  };
+  const auto entry = [&](int stage) {
+    return bytes({0x1b, 14, stage, 0x80, 0x80, 0xc0, 0x80, 0x04}) + raw<u64>(1);
+  };
+  expect_refused(with(1, table(0)), "expected a page of tables" + memory + "0x40100000", files);
+  expect_refused(with(1, entry(0)), "expected an entry of a table" + memory + "0x40100000", files);
+  expect_refused(with(1 | 4, table(1)), "expected a page of tables" + memory, files);
+  expect_refused(with(1 | 4, entry(1)), "expected an entry of a table" + memory, files);
+  // Tables of a nested guest have its own addresses.
+  const Folder folder;
+  folder.write("registers.begin", "satp 0\n");
+  folder.write("stream", with(1 | 4, entry(0)));
+  EXPECT_EQ(convert(folder).lines.size(), 1u);
+  for (const std::string moment : {"begin", "end"}) {
+    std::map<std::string, std::string> all = files;
+    all["registers." + moment] = "satp 0\n";
+    all["tables." + moment + ".guest"] = tables({{0x3ffff000, {}}});
+    const std::string stream = header_with_memory(1) + last_chunk({.chunks = 0});
+    expect_refused(
+        stream,
+        "tables." + moment + ".guest: at byte 0: expected a page of tables" + memory + "0x3ffff000",
+        all);
+  }
+}
+
 TEST(Recording, AFileIsNoFolder) {
   MemorySink sink;
   EXPECT_THROW(import_recording("/dev/null", sink, {}), InputError);

@@ -102,7 +102,10 @@ std::vector<std::pair<std::string, u64>> read_registers(const fs::path& path,
   return registers;
 }
 
-std::vector<TablePage> read_tables(const fs::path& path) {
+constexpr const char* kTable = "a page of tables";
+
+// All lie in the memory of the machine, if it is given.
+std::vector<TablePage> read_tables(const fs::path& path, const recording::StreamHeader* machine) {
   struct Head {
     char magic[8];
     u32 version, pages;
@@ -137,6 +140,7 @@ std::vector<TablePage> read_tables(const fs::path& path) {
     }
     const u64 address = from.take<u64>("the address of a page");
     from.check_multiple(address, kPageBytes, "a page's address");
+    if (machine != nullptr) machine->check_in_memory(place, address, kTable);
     if (!addresses.insert(address).second) {
       place.fail("each page of tables once", in_hex(address) + " twice");
     }
@@ -183,12 +187,16 @@ class Converter : public recording::Visitor {
   };
 
   bool nested() const { return (stream_.flags & recording::kGuestOnly) != 0; }
+  /// Whose tables lie in the machine's memory as they are addressed.
+  Stage stage_of_machine() const { return nested() ? Stage::Host : Stage::Guest; }
   bool system() const { return (stream_.flags & recording::kSystem) != 0; }
   Header header() const;
   using RegisterList = std::vector<std::pair<std::string, u64>>;
 
   RegisterList registers_of(u32 vcpu, const std::string& moment) const;
+  void check_provenance(const std::string& name, const std::string& value) const;
   void check_registers() const;
+  std::vector<TablePage> tables_of(Stage stage, const std::string& moment) const;
   void load(When when);
   void forget_translations();
   std::optional<u64> guest_physical(Vcpu& vcpu, u64 address);
@@ -198,8 +206,8 @@ class Converter : public recording::Visitor {
   void on_switch(u32 index, ByteReader& from, const Place& place);
   void on_fence(u32 index, ByteReader& from, const Place& place);
   void on_time(u32 index, u64 clock_before, u64 clock, const Place& place);
-  void on_table(u32 index, ByteReader& from);
-  void on_entry(u32 index, ByteReader& from);
+  void on_table(u32 index, ByteReader& from, const Place& place);
+  void on_entry(u32 index, ByteReader& from, const Place& place);
   void write_exit(u32 index);
   void write_entry(u32 index, Stage stage, u64 address, u64 value);
   void switch_space(u32 index, const std::string& name, const Operand& value);
@@ -230,24 +238,41 @@ Header Converter::header() const {
   if (stream_.vcpus > 1 && !ordered) header.lacks |= kNoOrder;
   header.provenance = read_lines(folder_ / "provenance");
   for (const auto& [name, value] : header.provenance) {
-    if (name == "architecture" && value != addrspace::to_string(stream_.architecture)) {
-      throw InputError(folder_ / "provenance", std::string("expected architecture ") +
-                                                   addrspace::to_string(stream_.architecture) +
-                                                   ", as the stream says, found " +
-                                                   traces::quoted(value));
-    }
+    check_provenance(name, value);
     if (name == "command") header.command = value;
     if (name == "emulator") header.producer = value;
   }
   if (stream_.memory_bytes != 0) {
-    const Stage stage = nested() ? Stage::Host : Stage::Guest;
-    header.memory.push_back({stage, stream_.memory_base, stream_.memory_bytes, "ram"});
+    header.memory.push_back({stage_of_machine(), stream_.memory_base, stream_.memory_bytes, "ram"});
   }
   Registers registers;
   for (const auto& [name, value] : registers_of(0, "begin")) registers[name] = value;
   header.guest_tables = format_name(guest_roots(stream_.architecture, registers).lower);
   if (nested()) header.host_tables = format_name(host_root(stream_.architecture, registers));
   return header;
+}
+
+// What the recorder told the plugin as well. Numbers are decimal or, after 0x, hexadecimal.
+void Converter::check_provenance(const std::string& name, const std::string& value) const {
+  const std::pair<std::string_view, std::string> texts[] = {
+      {"architecture", addrspace::to_string(stream_.architecture)},
+      {"nested", nested() ? "yes" : "no"}};
+  const std::pair<std::string_view, u64> numbers[] = {{"vcpus", stream_.vcpus},
+                                                      {"memory_base", stream_.memory_base},
+                                                      {"memory_bytes", stream_.memory_bytes}};
+  const auto fail = [&](const std::string& expected) {
+    throw InputError(folder_ / "provenance", "expected " + name + " " + expected +
+                                                 ", as the stream says, found " +
+                                                 traces::quoted(value));
+  };
+  for (const auto& [known, expected] : texts) {
+    if (name == known && value != expected) fail(expected);
+  }
+  for (const auto& [known, expected] : numbers) {
+    if (name == known && value != std::to_string(expected) && value != in_hex(expected)) {
+      fail(std::to_string(expected));
+    }
+  }
 }
 
 Converter::Converter(fs::path folder, const recording::StreamHeader& stream, ByteSink& sink,
@@ -297,6 +322,12 @@ void Converter::check_registers() const {
   }
 }
 
+std::vector<TablePage> Converter::tables_of(Stage stage, const std::string& moment) const {
+  const std::string name{kStageNames[static_cast<u8>(stage)]};
+  return read_tables(folder_ / ("tables." + moment + "." + name),
+                     stage == stage_of_machine() ? &stream_ : nullptr);
+}
+
 // Tables and registers of the begin or the end become side data; those of the begin are where the
 // converter's own copy starts.
 void Converter::load(When when) {
@@ -308,20 +339,17 @@ void Converter::load(When when) {
                      "registers, which a recording of a whole machine has", "none");
   }
   if (registers.empty()) return;
-  writer_.append(SideData{when, Stage::Guest, 0, registers,
-                          read_tables(folder_ / ("tables." + moment + ".guest"))});
+  writer_.append(SideData{when, Stage::Guest, 0, registers, tables_of(Stage::Guest, moment)});
   for (u32 index = 1; index < vcpus_.size(); ++index) {
     const auto own = registers_of(index, moment);
     if (!own.empty()) writer_.append(SideData{when, Stage::Guest, index, own, {}});
   }
   if (nested()) {
-    writer_.append(
-        SideData{when, Stage::Host, 0, {}, read_tables(folder_ / ("tables." + moment + ".host"))});
+    writer_.append(SideData{when, Stage::Host, 0, {}, tables_of(Stage::Host, moment)});
   }
   if (when == When::End) return;
   for (const Stage stage : {Stage::Guest, Stage::Host}) {
-    const std::string name{kStageNames[static_cast<u8>(stage)]};
-    for (const TablePage& page : read_tables(folder_ / ("tables.begin." + name))) {
+    for (const TablePage& page : tables_of(stage, moment)) {
       tables_[static_cast<u8>(stage)].put(page);
     }
   }
@@ -429,9 +457,9 @@ void Converter::event(u32 index, const RawEvent& event) {
     case EventKind::Phase:
       return append(index, PhaseMarker{from.take_varint("a phase"), ""});
     case EventKind::Table:
-      return on_table(index, from);
+      return on_table(index, from, place);
     case EventKind::Entry:
-      return on_entry(index, from);
+      return on_entry(index, from, place);
     default:
       ++unknown_events_;
   }
@@ -550,17 +578,19 @@ void Converter::write_entry(u32 index, Stage stage, u64 address, u64 value) {
   append(index, TableWrite{stage, address, value});
 }
 
-void Converter::on_entry(u32 index, ByteReader& from) {
+void Converter::on_entry(u32 index, ByteReader& from, const Place& place) {
   const auto stage = static_cast<Stage>(from.take<u8>("a stage") & 1);
   const u64 address = from.take_varint("the address of an entry");
+  if (stage == stage_of_machine()) stream_.check_in_memory(place, address, "an entry of a table");
   write_entry(index, stage, address & ~u64{7}, from.take<u64>("an entry"));
 }
 
 // Only what differs from before is written: the page may have been a table already.
-void Converter::on_table(u32 index, ByteReader& from) {
+void Converter::on_table(u32 index, ByteReader& from, const Place& place) {
   constexpr u64 kEntries = kPageBytes / 8;
   const auto stage = static_cast<Stage>(from.take<u8>("a stage") & 1);
   const u64 page = from.take_varint("the address of a table") & ~(kPageBytes - 1);
+  if (stage == stage_of_machine()) stream_.check_in_memory(place, page, kTable);
   from.take<u8>("a level");
   u64 entries[kEntries] = {};
   for (u64 entry = 0; from.left() != 0;) {

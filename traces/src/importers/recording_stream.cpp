@@ -42,6 +42,10 @@ std::span<u8> bytes_of(T& value) {
   return {reinterpret_cast<u8*>(&value), sizeof value};
 }
 
+// 0 is none; otherwise one more than the page's number and whether it is a device's.
+constexpr u64 kFrames = u64{2} << (64 - kPageShift);
+constexpr u64 frame_address(u64 frame) { return (frame - 1) >> 1 << kPageShift; }
+
 void expect_same(const Place& place, const char* what, u64 expected, u64 found) {
   if (expected == found) return;
   place.fail(what + std::to_string(expected), std::to_string(found));
@@ -58,6 +62,13 @@ Architecture architecture_of(const Place& place, u32 number) {
 }
 
 }  // namespace
+
+void StreamHeader::check_in_memory(const Place& place, u64 address, const char* what) const {
+  if (memory_bytes == 0 || address - memory_base < memory_bytes) return;
+  place.fail(what + std::string(" in the machine's memory, ") + std::to_string(memory_bytes) +
+                 " bytes from " + in_hex(memory_base) + " on",
+             in_hex(address));
+}
 
 StreamReader::StreamReader(ByteSource& source) : source_(&source) {
   FileHeader file{};
@@ -175,7 +186,7 @@ void StreamReader::visit(Visitor& visitor) {
     ++counts_.records;
     ++(counts_.*kCountOfKind[tag & 3]);
     if ((tag & 3) != kEventTag) {
-      read_access(from, tag, instructions, access);
+      read_access(from, place, tag, instructions, access);
       visitor.access(vcpu_, access);
       continue;
     }
@@ -187,7 +198,8 @@ void StreamReader::visit(Visitor& visitor) {
   from.expect_end("a chunk");
 }
 
-void StreamReader::read_access(ByteReader& from, u8 tag, u64 instructions, RawAccess& access) {
+void StreamReader::read_access(ByteReader& from, const Place& place, u8 tag, u64 instructions,
+                               RawAccess& access) {
   access.instructions = instructions;
   access.kind = static_cast<AccessKind>(tag & 3);
   const unsigned size = tag >> 2 & 7;
@@ -197,9 +209,13 @@ void StreamReader::read_access(ByteReader& from, u8 tag, u64 instructions, RawAc
   last += unzigzag(from.take_varint("an address"));
   access.address = last;
   u64& frame = frames_[last >> kPageShift];
-  if ((tag & kFrameFollows) != 0) frame = from.take_varint("a frame");
+  if ((tag & kFrameFollows) != 0) {
+    frame = from.take_below(kFrames, "a frame");
+    const bool is_memory = (frame & 1) != 0;
+    if (is_memory) header_.check_in_memory(place, frame_address(frame), "a frame");
+  }
   access.physical_known = frame != 0;
-  access.physical = frame == 0 ? 0 : ((frame - 1) >> 1) << kPageShift | (last & (kPageBytes - 1));
+  access.physical = frame == 0 ? 0 : frame_address(frame) | (last & (kPageBytes - 1));
 }
 
 Operand take_operand(ByteReader& from) {

@@ -26,6 +26,9 @@ struct StreamHeader {
   u32 vcpus = 0;
   u64 memory_base = 0;
   u64 memory_bytes = 0;
+
+  /// `what` is in the machine's memory, where that is known.
+  void check_in_memory(const Place& place, u64 address, const char* what) const;
 };
 
 /// Of an instruction, as the stream has it.
@@ -99,7 +102,8 @@ class StreamReader {
  private:
   bool fill(std::span<u8> to);
   void check_end(const Place& place);
-  void read_access(ByteReader& from, u8 tag, u64 instructions, RawAccess& access);
+  void read_access(ByteReader& from, const Place& place, u8 tag, u64 instructions,
+                   RawAccess& access);
 
   ByteSource* source_;
   StreamHeader header_;
