@@ -28,10 +28,10 @@ std::string root_of(const Geometry& shape, u64 root) {
 }
 
 /// The same of its EPTP, VTTBR_EL2 or hgatp, which differs from the engine's in options alone.
-std::string register_of(const models::LogFormat::Made& made, const Vm& vm, bool dirty) {
+std::string register_of(const models::LogFormat::Made& made, const Vm& vm) {
   const models::Extension& extension = made.format->extension();
   const u64 engines = made.root_register(vm.nested.root, vm.vmid);
-  if (extension.may_differ(vm.root_register ^ engines, dirty)) return "";
+  if (extension.may_differ(vm.root_register ^ engines)) return "";
   return "register=" + hex(engines) + extension.register_note;
 }
 
@@ -424,7 +424,7 @@ void LogReader::vm(Line& line, const Moment& when, Events& events) {
   if (given.count("register") == 0) {
     vm.root_register = vm.nested.root;
   } else {
-    const std::string root_register = register_of(*made, vm, machine.hardware_dirty);
+    const std::string root_register = register_of(*made, vm);
     if (!root_register.empty()) line.fail(root_register, Line::quoted(given["register"]));
   }
   if (first_format_ == nullptr) first_format_ = vm.nested.format;

@@ -109,7 +109,7 @@ constexpr LogFormat kLogFormats[] = {{"sv39x4", nullptr, 0, for_log<3>},
                                      {"sv48x4", nullptr, 0, for_log<4>},
                                      {"sv57x4", nullptr, 0, for_log<5>}};
 
-bool may_differ(u64 difference, bool) { return difference == 0; }
+bool may_differ(u64 difference) { return difference == 0; }
 
 // Privileged spec, "Supervisor Cause Register": page faults are VS's to take, guest-page faults
 // HS's.

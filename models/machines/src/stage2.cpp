@@ -181,7 +181,7 @@ constexpr LogFormat kLogFormats[] = {
     {"stage2-64k", "ipa", 40, for_log<addrspace::Stage2<Granule::k64K>>},
 };
 
-bool may_differ(u64 difference, bool) {
+bool may_differ(u64 difference) {
   constexpr u64 kCommonNotPrivate = 1;
   return (difference & ~kCommonNotPrivate) == 0;
 }

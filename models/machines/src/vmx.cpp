@@ -104,13 +104,13 @@ FaultReport report(const Fault& fault) {
                          {"guest-linear address", fault.virtual_address}}}};
 }
 
-// Walks are write-back (6) or uncacheable (0). Accessed and dirty flags are in bit 6, supervisor
-// shadow stacks in bit 7.
-bool may_differ(u64 difference, bool hardware_dirty) {
-  constexpr u64 kMemoryType = 6;
-  const u64 options = kMemoryType | 0x80 | (hardware_dirty ? 0 : 0x40);
+// Walks are write-back (6) or uncacheable (0); bit 7 is for supervisor shadow stacks. Bit 6 is no
+// option: with it the processor sets accessed and dirty flags, without it it ignores them (SDM vol.
+// 3C, "Accessed and Dirty Flags for EPT").
+bool may_differ(u64 difference) {
+  constexpr u64 kMemoryType = 6, kShadowStacks = 0x80;
   const u64 type = difference & kMemoryType;
-  return (difference & ~options) == 0 && (type == 0 || type == kMemoryType);
+  return (difference & ~(kMemoryType | kShadowStacks)) == 0 && (type == 0 || type == kMemoryType);
 }
 
 }  // namespace
@@ -159,7 +159,7 @@ constinit const Extension kVmx = {
     .log_flag = "no-single",
     .flagged = {.invept_single = false},
     .may_differ = may_differ,
-    .register_note = " or another EPTP of this VM",
+    .register_note = " or another EPTP of this VM, with bit 6 if it is dirty",
 };
 
 }  // namespace nestwalk::models

@@ -162,7 +162,7 @@ inline constinit const models::Extension kToy = {
     .log_formats = kLogFormats,
     .log_flag = "toy-flag",
     .flagged = {},
-    .may_differ = [](u64 difference, bool) { return difference == 0; },
+    .may_differ = [](u64 difference) { return difference == 0; },
     .register_note = ", the toy's",
 };
 

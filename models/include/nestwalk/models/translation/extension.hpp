@@ -283,7 +283,7 @@ struct Extension {
   const char* log_flag;  ///< a property of VMs in logs that it alone has
   VmTraits flagged;      ///< the traits of VMs that have it
   /// How a root register may differ from the engine's, and still be this VM's.
-  bool (*may_differ)(u64 difference, bool hardware_dirty);
+  bool (*may_differ)(u64 difference);
   const char* register_note;  ///< after the value that was expected
 };
 
