@@ -198,6 +198,105 @@ TEST(DynamoRioImport, RecordsThatContradictEachOtherAreAnError) {
   EXPECT_THAT(error(kEnd), HasSubstr("expected a header record (type 25)"));
 }
 
+// Chunks of 2 instructions, as raw2trace writes them (clients/drcachesim/tracer/raw2trace.cpp):
+// each but the last ends with a footer (marker 21) that has its number, from 0 on; the next one
+// begins with the ordinal of the record there (22), and the last timestamp (2) and processor (3)
+// again. Ordinals count the markers that tools see, but not what begins a chunk; no headers,
+// threads, processes and encodings.
+const std::string kChunked =
+    kStart + entry(28, 12, 7) + entry(28, 9, 0x40) + entry(22, 0, 5) + entry(24, 0, 50);
+const std::string kSizeOfChunks = entry(28, 20, 2);
+const std::string kTime = entry(28, 2, 100) + entry(28, 3, 1);
+const std::string kInstruction = entry(47, 1, 0x90) + entry(10, 1, 0x1000);
+const std::string kTwo = kInstruction + kInstruction;
+std::string footer(u64 number) { return entry(28, 21, number); }
+std::string ordinal(u64 number) { return entry(28, 22, number) + kTime; }
+const std::string kFinish = entry(23, 0, 5) + kEnd;
+
+TEST(DynamoRioImport, ChunksThatAreAsTheirMarkersSayAreTaken) {
+  // Versions, file type, size, timestamp, processor, two instructions, footer: 8. Then a read, two
+  // instructions and a footer: 12.
+  const std::string first = kChunked + kSizeOfChunks + kTime + kTwo + footer(0);
+  const std::string second = ordinal(8) + entry(0, 8, 0x2000) + kTwo + footer(1);
+  EXPECT_EQ(import_error("dynamorio", first + second + ordinal(12) + kInstruction + kFinish), "");
+  EXPECT_EQ(import_error("dynamorio", first + second + ordinal(12) + kTwo + kFinish), "");
+  EXPECT_EQ(import_error("dynamorio", first + second + kFinish), "");
+  // Without an archive there are no chunks: the size is 0, and need not be there.
+  EXPECT_EQ(import_error("dynamorio", kChunked + entry(28, 20, 0) + kTwo + kTwo + kFinish), "");
+  EXPECT_EQ(import_error("dynamorio", kChunked + kTwo + kTwo + kFinish), "");
+  // One stream after another begins anew.
+  const std::string whole = first + ordinal(8) + kInstruction + kFinish;
+  EXPECT_EQ(import_error("dynamorio", whole + whole), "");
+  // Filters take instructions out: fetches (0x80), or data alone (0x100).
+  const std::string filtered = kStart + entry(28, 9, 0x1c0) + kSizeOfChunks + kInstruction;
+  EXPECT_EQ(import_error("dynamorio", filtered + footer(0) + ordinal(900) + kInstruction + kEnd),
+            "");
+}
+
+TEST(DynamoRioImport, ChunksThatAreNotAsTheirMarkersSayAreAnError) {
+  const std::string start = kChunked + kSizeOfChunks + kTime;
+  const std::string first = start + kTwo + footer(0), second = ordinal(8) + kTwo + footer(1);
+  const std::string third = ordinal(11) + kTwo + footer(2);
+  const std::string last = ordinal(14) + kInstruction + kFinish;
+  const auto error = [](const std::string& trace) { return import_error("dynamorio", trace); };
+  ASSERT_EQ(error(first + second + third + last), "");
+  // A chunk that is missing in the middle, at the begin, before the last; one that is there twice.
+  EXPECT_THAT(error(first + third + last),
+              HasSubstr("expected a record ordinal from 2 to 8, found 11"));
+  EXPECT_THAT(error(first + footer(2)), HasSubstr("expected the footer of chunk 1, found that of "
+                                                  "chunk 2"));
+  EXPECT_THAT(error(start + second + third + last),
+              HasSubstr("expected a record ordinal from 0 to 5, found 8"));
+  EXPECT_THAT(error(start + kTwo + footer(1)),
+              HasSubstr("expected the footer of chunk 0, found that of chunk 1"));
+  // Of seven records since the ordinal 8 the two encodings have none.
+  EXPECT_THAT(error(first + second + last),
+              HasSubstr("expected a record ordinal from 10 to 13, found 14"));
+  EXPECT_THAT(error(first + second + second + last), HasSubstr("expected a record ordinal from "));
+  // Instructions that are missing, or too many.
+  EXPECT_THAT(error(start + kInstruction + footer(0)),
+              HasSubstr("expected 2 instructions in chunk 0, found 1"));
+  EXPECT_THAT(error(start + kTwo + kInstruction + footer(0)),
+              HasSubstr("expected 2 instructions in chunk 0, found 3"));
+  EXPECT_THAT(error(first + ordinal(8) + kTwo + kInstruction + kFinish),
+              HasSubstr("expected at most 2 instructions in chunk 1, found 3"));
+  EXPECT_THAT(error(kChunked + kTwo + footer(0)),
+              HasSubstr("expected the size of chunks before a chunk's footer, found none"));
+  EXPECT_THAT(error(start + kTwo + entry(28, 20, 3)),
+              HasSubstr("expected chunks of one size, 2 instructions, found 3 as well"));
+  // Data accesses, which count as well.
+  const std::string read = entry(0, 8, 0x2000);
+  EXPECT_THAT(error(start + kTwo + read + read + footer(0) + entry(28, 22, 3)),
+              HasSubstr("expected a record ordinal from 4 to "));
+}
+
+TEST(DynamoRioImport, ThreadsThatContradictThemselvesAreAnError) {
+  const auto error = [](const std::string& records) {
+    return import_error("dynamorio", kChunked + records + kInstruction + kFinish);
+  };
+  const auto time = [](u64 value) { return entry(28, 2, value); };
+  const auto window = [](u64 number) { return entry(28, 14, number); };
+  const auto thread = [](u64 number) { return entry(22, 0, number); };
+  // The same time again, and another thread's, which is earlier.
+  EXPECT_EQ(error(time(100) + time(100) + thread(6) + time(50) + thread(5) + time(101)), "");
+  EXPECT_THAT(error(time(100) + thread(6) + thread(5) + time(99)),
+              HasSubstr("expected a timestamp of thread 5 of at least 100, found 99"));
+  // Of 32 bits, after 71 minutes.
+  EXPECT_EQ(import_error("dynamorio", kStart + entry(28, 9, 0x20) + time(0xffffffff) + time(1) +
+                                          kInstruction + kEnd),
+            "");
+  EXPECT_EQ(error(window(0) + window(3) + thread(6) + window(1) + thread(5)), "");
+  EXPECT_THAT(error(window(3) + window(2)),
+              HasSubstr("expected a window of thread 5 of at least 3, found 2"));
+  EXPECT_EQ(error(entry(24, 0, 50)), "");
+  EXPECT_THAT(error(entry(24, 0, 51)),
+              HasSubstr("expected process 50 of thread 5, as before, found 51"));
+  EXPECT_THAT(error(entry(23, 0, 6)),
+              HasSubstr("expected the exit of thread 5, found that of thread 6"));
+  // A number that is used again is another thread's.
+  EXPECT_EQ(error(time(100) + entry(23, 0, 5) + thread(5) + entry(24, 0, 51) + time(7)), "");
+}
+
 TEST(Gem5Import, AFieldOrACommandWithTwoMeaningsIsAnError) {
   const std::string header("gem5\x02\x10\x00", 7);
   // Fields 1 to 4, then field 3, the address, again.

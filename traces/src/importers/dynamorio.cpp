@@ -40,17 +40,23 @@ enum Type : u16 {
 
 enum Marker : u16 {
   kKernelEvent = 0,
+  kTimestamp = 2,
   kFileType = 9,
+  kWindow = 14,
   kPhysicalAddress = 15,
   kPhysicalNotAvailable = 16,
   kVirtualAddress = 17,
   kPageSize = 18,
+  kChunkInstructions = 20,
+  kChunkFooter = 21,
+  kRecordOrdinal = 22,
 };
 
 // OFFLINE_FILE_TYPE_*
 constexpr u64 kInstructionsOnly = 0x04;
 constexpr u64 kAArch64 = 0x08;
 constexpr u64 kX86_64 = 0x40;
+constexpr u64 k32Bits = 0x10 | 0x20;                // Arm, x86: timestamps wrap around
 constexpr u64 kInstructionsFiltered = 0x01 | 0x80;  // all addresses, instructions
 constexpr u64 kFiltered = kInstructionsFiltered | 0x100;
 constexpr u64 kWholeSystem = 0x40000;
@@ -106,6 +112,85 @@ class PhysicalPages {
   std::unordered_map<u64, u64> frames_;
 };
 
+/// The chunks of a stream, which are the members of an archive: each but the last has as many
+/// instructions as the header says, ends with a footer that is numbered from 0 on, and is followed
+/// by the ordinal of the record there. Only records that tools see have ordinals, so they are known
+/// to lie between two bounds.
+class Chunks {
+ public:
+  explicit Chunks(const ImportInput& input) : input_(&input) {}
+
+  void count_record() { ++records_; }
+  void count_access() { ++accesses_; }
+  void count_instruction() { ++instructions_; }
+  /// A filter took records out after the chunks were made.
+  void set_filtered() { filtered_ = true; }
+
+  void set_size(u64 instructions) {
+    if (size_ && *size_ != instructions) {
+      input_->fail("chunks of one size, " + std::to_string(*size_) + " instructions",
+                   std::to_string(instructions) + " as well");
+    }
+    size_ = instructions;
+  }
+
+  void end(u64 number) {
+    if (number != footers_) {
+      input_->fail("the footer of chunk " + std::to_string(footers_),
+                   "that of chunk " + std::to_string(number));
+    }
+    if (!filtered_ && size_.value_or(0) == 0) {
+      input_->fail("the size of chunks before a chunk's footer", "none");
+    }
+    if (!filtered_ && instructions_ != *size_) fail_size("");
+    ++footers_;
+    instructions_ = 0;
+  }
+
+  void start(u64 ordinal) {
+    const u64 least = ordinal_ + (filtered_ ? 0 : accesses_);
+    const u64 most = ordinal_ + records_;
+    if (ordinal < least || (!filtered_ && ordinal > most)) {
+      input_->fail("a record ordinal from " + std::to_string(least) + " to " + std::to_string(most),
+                   std::to_string(ordinal));
+    }
+    ordinal_ = ordinal;
+    records_ = accesses_ = 0;
+  }
+
+  /// The last chunk has no footer.
+  void finish() const {
+    if (!filtered_ && footers_ != 0 && instructions_ > *size_) fail_size("at most ");
+  }
+
+ private:
+  [[noreturn]] void fail_size(const char* how) const {
+    input_->fail(
+        how + std::to_string(*size_) + " instructions in chunk " + std::to_string(footers_),
+        std::to_string(instructions_));
+  }
+
+  const ImportInput* input_;
+  std::optional<u64> size_;  ///< in instructions; 0 where there are no chunks
+  bool filtered_ = false;
+  u64 footers_ = 0;
+  u64 instructions_ = 0;            ///< since the last footer
+  u64 ordinal_ = 0;                 ///< that was told last
+  u64 records_ = 0, accesses_ = 0;  ///< since then; accesses are what tools see
+};
+
+/// Not of what tools never see, so that it has no ordinal.
+bool may_be_seen(const Record& record) {
+  if (record.type == kTypeMarker) return record.size != kRecordOrdinal;
+  return record.type != kTypeEncoding && record.type != kTypeThread && record.type != kTypePid;
+}
+
+/// What one thread of a stream said of itself.
+struct ThreadState {
+  std::optional<u64> process;
+  u64 timestamp = 0, window = 0;
+};
+
 class DynamoRioImporter : public Importer {
  public:
   DynamoRioImporter(ImportInput& input, const ImportValues& values, ImportOutput& output)
@@ -117,6 +202,7 @@ class DynamoRioImporter : public Importer {
     const Record record = record_of(bytes);
     // Before the first header, and after a footer.
     if (ended_ && record.type != kTypeHeader) fail("a header record (type 25)", record);
+    if (may_be_seen(record)) chunks_.count_record();
     switch (record.type) {
       case kTypeRead:
         access(record, AccessKind::Read, 0);
@@ -137,12 +223,15 @@ class DynamoRioImporter : public Importer {
         if (record.address == 0 || record.address > kMaxVersion)
           fail("a version up to 100", record);
         ended_ = false;
+        chunks_ = Chunks(input_);
+        threads_.clear();
         break;
       case kTypeFooter:
+        chunks_.finish();
         ended_ = true;
         break;
       case kTypeThreadExit:
-        exited_ = true;
+        exit_thread(record);
         break;
       default:
         other(record);
@@ -173,7 +262,7 @@ class DynamoRioImporter : public Importer {
       // An iteration of a string instruction fetches once.
       if (record.address != last_fetch_) access(record, AccessKind::Fetch, 1);
     } else if (type == kTypeNoFetch) {
-      return;
+      if (record.size != 0) chunks_.count_access();
     } else if (type >= kTypeFlush && type < kTypeThread) {
       output_.note("cache flushes");
     } else if (type <= kTypePrefetch2 + 14) {
@@ -190,7 +279,9 @@ class DynamoRioImporter : public Importer {
       last_fetch_ = record.address;
       // A filtered trace has the address of instructions whose fetch hit a cache.
       if (record.size == 0) return;
+      chunks_.count_instruction();
     }
+    chunks_.count_access();
     if (record.size > kMaxAccessBytes) {
       input_.fail("an access of at most 16384 bytes", std::to_string(record.size) + " bytes");
     }
@@ -230,12 +321,53 @@ class DynamoRioImporter : public Importer {
       case kVirtualAddress:
         put_page(record);
         break;
+      case kTimestamp:
+        // A chunk begins with the last one again.
+        if (!wraps_) expect_least("a timestamp", thread().timestamp, record.address);
+        break;
+      case kWindow:
+        expect_least("a window", thread().window, record.address);
+        break;
+      case kChunkInstructions:
+        chunks_.set_size(record.address);
+        break;
+      case kChunkFooter:
+        chunks_.end(record.address);
+        break;
+      case kRecordOrdinal:
+        chunks_.start(record.address);
+        break;
       case kKernelEvent:
         output_.note("markers of signals and other kernel events");
         break;
       default:
         break;
     }
+  }
+
+  ThreadState& thread() {
+    if (threads_.size() >= kMaxThreads) input_.fail_for_good("fewer threads", "2^20");
+    return threads_[thread_];
+  }
+
+  void expect_least(const char* what, u64& last, u64 found) const {
+    if (found < last) {
+      input_.fail(what + std::string(" of thread ") + std::to_string(thread_) + " of at least " +
+                      std::to_string(last),
+                  std::to_string(found));
+    }
+    last = found;
+  }
+
+  // Its number can be that of another thread from then on. Where threads of several workloads are
+  // on a core, upper bits of a thread's number say of which.
+  void exit_thread(const Record& record) {
+    if (thread_ != 0 && static_cast<u32>(record.address ^ thread_) != 0) {
+      input_.fail("the exit of thread " + std::to_string(thread_),
+                  "that of thread " + std::to_string(record.address));
+    }
+    threads_.erase(thread_);
+    exited_ = true;
   }
 
   // Frames that are known are of that size.
@@ -267,6 +399,8 @@ class DynamoRioImporter : public Importer {
 
   void describe(u64 file_type) {
     counts_ = (file_type & kInstructionsFiltered) == 0;
+    wraps_ = (file_type & k32Bits) != 0;
+    if ((file_type & kFiltered) != 0) chunks_.set_filtered();
     const bool is_arm = (file_type & kAArch64) != 0, is_x86 = (file_type & kX86_64) != 0;
     if (is_arm && is_x86) {
       input_.fail("a file type of one architecture", in_hex(file_type) + ", of two");
@@ -283,8 +417,14 @@ class DynamoRioImporter : public Importer {
 
   // A thread's process is told once, when the thread begins.
   void change_thread(const Record& record) {
-    if (process_of_thread_.size() >= kMaxThreads) input_.fail_for_good("fewer threads", "2^20");
     if (record.type == kTypePid) {
+      std::optional<u64>& process = thread().process;
+      if (process && *process != record.address) {
+        input_.fail("process " + std::to_string(*process) + " of thread " +
+                        std::to_string(thread_) + ", as before",
+                    std::to_string(record.address));
+      }
+      process = record.address;
       process_of_thread_[thread_] = record.address;
       enter(record.address);
       return;
@@ -314,7 +454,10 @@ class DynamoRioImporter : public Importer {
   u64 page_bytes_ = kPageBytes;
   bool knows_page_bytes_ = false;
   u64 thread_ = 0;
-  std::unordered_map<u64, u64> process_of_thread_;
+  bool wraps_ = false;  ///< timestamps have 32 bits
+  Chunks chunks_{input_};
+  std::unordered_map<u64, ThreadState> threads_;    ///< of this stream, without those that ended
+  std::unordered_map<u64, u64> process_of_thread_;  ///< of all streams
   std::unordered_map<u64, PhysicalPages> pages_of_process_;
   PhysicalPages* pages_ = &pages_of_process_[0];
 };
