@@ -326,6 +326,26 @@ TEST(Rollover, removes_the_translations_of_all_vms) {
             (std::vector<Fence>{{hext::kGvmaAll.at_once}}));
 }
 
+// ASIDs and PCIDs are each virtual processor's own. Intel SDM vol. 3C, "INVVPID": a single context
+// loses its linear and combined mappings, and VPID 0 keeps none beyond VM exits. Arm ARM, "TLBI
+// VMALLE1": stage 1 of the current VMID, on this PE, complete after a DSB. RISC-V, "HFENCE.VVMA":
+// with rs1 = rs2 = x0, all of hgatp's VMID.
+TEST(VcpuSwitch, removes_what_the_guests_own_tables_translated) {
+  const auto fences = [](Architecture architecture, u16 vmid) {
+    std::vector<Fence> found;
+    with_extension(architecture, [&]<class E>(E) {
+      emit_vcpu_switch<E>(full_machine(), {0x501e, 0, vmid},
+                          [&](const Fence& fence) { found.push_back(fence); });
+    });
+    return found;
+  };
+  EXPECT_EQ(fences(Architecture::X86_64, 3), (std::vector<Fence>{{vmx::kInvvpidSingle, 0, 3}}));
+  EXPECT_EQ(fences(Architecture::X86_64, 0), (std::vector<Fence>{}));
+  EXPECT_EQ(fences(Architecture::AArch64, 3),
+            (std::vector<Fence>{{stage2::kVmalle1.local}, {stage2::kDsbIsh}, {stage2::kIsb}}));
+  EXPECT_EQ(fences(Architecture::RiscV64, 3), (std::vector<Fence>{{hext::kVvmaAll.at_once, 3}}));
+}
+
 TEST(Rollover, leaves_what_only_the_vmid_in_use_can_remove_to_its_first_entry) {
   const VmTag tag{0x501e, 0, 3};
   std::vector<Fence> found;

@@ -29,11 +29,12 @@ constexpr u64 kNested = 0x10'0000 * kPage;
 
 class RecordedTablesRun : public Program {
  protected:
-  void begin(std::vector<TablePage> nested) {
+  void begin(std::vector<TablePage> nested, u32 vcpus = 1) {
     sink_ = create_sink((folder() / "t.nwt").string());
     Header header;
     header.architecture = addrspace::Architecture::X86_64;
     header.mode = Mode::Nested;
+    header.vcpus = vcpus;
     writer_ = std::make_unique<Writer>(*sink_, header);
     SideData guest{When::Begin, Stage::Guest, 0, {}, {}};
     guest.registers = {
@@ -71,9 +72,9 @@ class RecordedTablesRun : public Program {
                               AccessKind::Read, kAddressesKnown});
   }
   void event(const EventDetail& detail) { writer_->append(0, Event{1, detail}); }
-  Json statistics() {
+  Json statistics(const std::string& options = {}) {
     writer_->finish();
-    const Result result = run(kCommand + " -o d 2>&1");
+    const Result result = run(kCommand + " -o d " + options + " 2>&1");
     EXPECT_EQ(result.exit_code, 0) << result.output;
     std::ifstream file(folder() / "d/stats.json");
     return Json::parse(file)["statistics"];
@@ -113,6 +114,29 @@ TEST_F(RecordedTablesRun, NestedPagesOfTheSupervisorFault) {
     EXPECT_EQ(values["replay.host_faults"], is_users ? 0 : 1);
     run("rm -r d");
   }
+}
+
+// A second processor whose CR3 has the same PCID, 0, and leads elsewhere: what the first one's
+// tables translated is none of its business where both are put on one core.
+TEST_F(RecordedTablesRun, ProcessorsOnOneCoreHavePcidsOfTheirOwn) {
+  constexpr u64 kOtherTables = 8 * kPage, kOtherPage = 6 * kPage;
+  begin(one_tree(), 2);
+  SideData other{When::Begin, Stage::Guest, 1, {}, {}};
+  other.registers = {{"CR0", 0x8005'0033}, {"CR3", kOtherTables}, {"CR4", 0x20}, {"NCR3", kNested}};
+  for (u64 level = 0; level < 4; ++level) {
+    const u64 to = level == 3 ? kOtherPage : kOtherTables + (level + 1) * kPage;
+    other.pages.push_back(page_of(kOtherTables + level * kPage, {to | kFlags}));
+  }
+  writer_->append(other);
+  for (u64 n = 0; n < 100; ++n) {
+    read();
+    writer_->append(1, Access{Gva(8), Gpa(kOtherPage + 8), Hpa(kPlace + kOtherPage + 8), 1, 8,
+                              AccessKind::Read, kAddressesKnown});
+  }
+  const Json values = statistics("--set host.cores=1 --set host.time_slice=200");
+  EXPECT_GT(values["host.departures"], 2);
+  EXPECT_EQ(values["replay.stale"], 0);
+  EXPECT_EQ(values["replay.agreed"], 200);
 }
 
 // A root takes four of the 16383 tags: of both stages together, with the guest's PCID and without

@@ -28,17 +28,21 @@ class Sharing : public ByHand {
   }
 };
 
-// Two vCPUs on one core, a slice of 100. Linear memory has leaves of 2M: a first read of a page is
-// 1 in the TLB, 30 for the three levels and 10; a later one is 1 and 10.
+// Two vCPUs on one core, a slice of 100. Linear memory has leaves of 2M: a read of a page is 1 in
+// the TLB, 30 for the three levels and 10. An INVVPID of 100 before each entry after the other vCPU
+// lets every read walk.
 //
 //     0  the first one: 60 instructions, 41
 //   101  its slice is over: 500 to leave, 2000 for the switch
-//  2601  the second one, for the first time: 60, 41
-//  2702  leaves: 2500
-//  5202  the first one enters, 500, and its slice begins: 60, 11; 60, 11
-//  5844  its end
-//  5844  the second one enters, 500; 60, 11; 60, 11, and nobody waits any more
-//  6486  its end
+//  2601  the second one enters, 100 and 500, and its slice begins: 60, 41
+//  3302  leaves: 2500
+//  5802  the first one enters, 600: 60, 41
+//  6503  leaves: 2500
+//  9003  the second one enters, 600: 60, 41
+//  9704  leaves: 2500
+// 12204  the first one enters, 600: 60, 41
+// 12905  its end; the second one enters, 600: 60, 41
+// 13606  its end
 TEST_F(Sharing, AVcpuGivesUpItsCoreAfterItsSlice) {
   begin(Architecture::X86_64, Mode::GuestPhysical, 2);
   for (int n = 0; n < 3; ++n) {
@@ -49,17 +53,19 @@ TEST_F(Sharing, AVcpuGivesUpItsCoreAfterItsSlice) {
   const Json run =
       statistics_of("t.nwt", std::string(kLinear) + "--set host.cores=1 --set host.time_slice=100");
   const double begin = run["time.begin"];
-  expect_values(run, {{"time.cycles", begin + 6486},
+  expect_values(run, {{"time.cycles", begin + 13606},
                       {"time.instructions", 6 * 60},
-                      {"time.accesses", 2 * (41 + 11 + 11)},
-                      {"time.scheduling", 2 * (2500 + 500)},
-                      {"time.waiting", 2601 + (5202 - 2601) + (5844 - 5202)},
-                      {"host.departures", 2},
-                      {"host.cycles.exit", 1000},
-                      {"host.cycles.handler", 4000},
-                      {"host.cycles.entry", 1000},
+                      {"time.accesses", 6 * 41},
+                      {"time.scheduling", 4 * 2500 + 5 * (100 + 500)},
+                      {"time.waiting", 2601 + 3 * (5802 - 2601) + (12905 - 12204)},
+                      {"host.departures", 4},
+                      {"host.cycles.exit", 2000},
+                      {"host.cycles.handler", 8000},
+                      {"host.cycles.entry", 2500},
+                      {"host.cycles.fences", 500},
                       {"host.vmid_rollovers", 0},
-                      {"walk.count", 2}});
+                      {"fence.entries", 5},
+                      {"walk.count", 6}});
 }
 
 // The same on two cores, each for itself; the second one later, so that they do not meet in memory.
@@ -95,11 +101,11 @@ TEST_F(Sharing, VmidsRollOverWhereThereAreMoreGuests) {
     const Json shared = statistics_of("a.nwt b.nwt c.nwt", host + "--set host.vmids=2");
     expect_values(shared, {{"access.total", 12},
                            {"host.vmid_rollovers", 6},
-                           {"fence.vmids", row.fences},
+                           {"fence.entries", row.fences},
                            {"walk.count", 12},
                            {"fence.interrupts", 0}});
     const Json own = statistics_of("a.nwt b.nwt c.nwt", host);
-    expect_values(own, {{"host.vmid_rollovers", 0}, {"fence.vmids", 0}, {"walk.count", 3}});
+    expect_values(own, {{"host.vmid_rollovers", 0}, {"fence.entries", 0}, {"walk.count", 3}});
     // Every guest tells of itself: of the core's MMU, what was its own.
     for (const char* const vm : {"vm0.", "vm1.", "vm2."}) {
       EXPECT_EQ(own[std::string(vm) + "walk.count"], 1) << vm;
@@ -163,7 +169,7 @@ TEST_F(Sharing, VcpusKeepTheOrderOfTheTrace) {
   // On one core, who waits gives it up: the first one at 2000, 2500 to leave, and 500 to come back
   // when the second one has ended.
   const Json shared = statistics_of("t.nwt", std::string(kLinear) + "--set host.cores=1");
-  expect_values(shared, {{"host.departures", 1}, {"time.scheduling", 2500 + 500}});
+  expect_values(shared, {{"host.departures", 1}, {"time.scheduling", 2500 + 2 * (100 + 500)}});
 }
 
 // As above, with an operation every 5000 cycles on the first one: 500 to exit and 500 to enter

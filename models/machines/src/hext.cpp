@@ -174,6 +174,7 @@ constinit const Extension kHext = {
     .emit = emit_for<hext::Extension>,
     .emit_rollover = rollover_for<hext::Extension>,
     .emit_first_entry = first_entry_for<hext::Extension>,
+    .emit_vcpu_switch = vcpu_switch_for<hext::Extension>,
     .rules = kRules,
     .entries = {page_of, with_all_flags},
     .report = report,

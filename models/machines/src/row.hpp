@@ -24,6 +24,11 @@ template <class E>
 void first_entry_for(const addrspace::VmTag& tag, FenceSink sink) {
   emit_first_entry<E>(tag, sink);
 }
+template <class E>
+void vcpu_switch_for(const addrspace::Capabilities& machine, const addrspace::VmTag& tag,
+                     FenceSink sink) {
+  emit_vcpu_switch<E>(machine, tag, sink);
+}
 
 /// A format for a log of fences.
 template <class F>

@@ -215,6 +215,7 @@ constinit const Extension kStage2 = {
     .emit = emit_for<stage2::Extension>,
     .emit_rollover = rollover_for<stage2::Extension>,
     .emit_first_entry = first_entry_for<stage2::Extension>,
+    .emit_vcpu_switch = vcpu_switch_for<stage2::Extension>,
     .rules = kRules,
     .entries = {page_in_51_12, with_flags},
     .report = report,

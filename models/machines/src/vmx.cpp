@@ -124,6 +124,7 @@ constinit const Extension kVmx = {
     .emit = emit_for<vmx::Extension>,
     .emit_rollover = rollover_for<vmx::Extension>,
     .emit_first_entry = first_entry_for<vmx::Extension>,
+    .emit_vcpu_switch = vcpu_switch_for<vmx::Extension>,
     // Accessed and dirty flags if EPTP bit 6 is set: an accessed flag whenever the processor uses
     // an entry, for whatever reason (vol. 3C, "Accessed and Dirty Flags for EPT").
     .rules = {{},

@@ -60,6 +60,10 @@ struct Extension {
     sink(Fence{kVm});
   }
   template <class Sink>
+  static void emit_vcpu_switch(const Capabilities&, const VmTag&, Sink&& sink) {
+    sink(Fence{kVm});
+  }
+  template <class Sink>
   static void emit_original_page(u64, Sink&& sink) {
     sink(Fence{kVm});
   }
@@ -128,6 +132,7 @@ inline constinit const models::Extension kToy = {
     .emit = models::emit_for<Extension>,
     .emit_rollover = models::rollover_for<Extension>,
     .emit_first_entry = models::first_entry_for<Extension>,
+    .emit_vcpu_switch = models::vcpu_switch_for<Extension>,
     .rules = {{models::Upkeep::Faults, models::Upkeep::Faults},
               {models::Upkeep::Updated, models::Upkeep::Updated}},
     .entries = {[](u64 entry) { return (entry >> 10 & low_mask(44)) << 12; },

@@ -13,7 +13,7 @@ using addrspace::Backend;
 
 constexpr std::size_t kExitCause = HostOperation::kKinds;
 constexpr std::size_t kBeginCause = HostOperation::kKinds + 1;
-constexpr std::size_t kVmidCause = HostOperation::kKinds + 2;
+constexpr std::size_t kEntryCause = HostOperation::kKinds + 2;
 /// Of FenceCounts, as a watcher is told.
 constexpr const char* kCauses[FenceCounts::kCauses] = {"map",
                                                        "zap",
@@ -25,7 +25,7 @@ constexpr const char* kCauses[FenceCounts::kCauses] = {"map",
                                                        "deflate",
                                                        "fault",
                                                        "begin",
-                                                       "vmids"};
+                                                       "entry"};
 
 // Memory that is there from the start comes in parts, so that the list of what the engine did stays
 // small; linear parts are the largest runs that the host has.
@@ -73,6 +73,7 @@ Hypervisor::Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpac
       vmids_(vmids),
       vmid_(vmid),
       entered_(board.cores(), 0),
+      ran_(board.cores(), kNobody),
       lock_(board.wheel()) {
   for (u32 core = 0; core < board.cores(); ++core) {
     workers_.emplace_back(board, fences, core, recording.extension().entries, costs,
@@ -93,7 +94,8 @@ void Hypervisor::put_place(u32 core, Place place) {
   if (watcher_ == nullptr || was == (place == Place::Guest)) return;
   was ? watcher_->left(core) : watcher_->entered(core);
 }
-void Hypervisor::begin_guest(u32 core) {
+void Hypervisor::begin_guest(u32 core, u32 vcpu) {
+  ran_[core] = vcpu;
   vmids_.put_on(core, &vmid_);
   put_place(core, Place::Guest);
 }
@@ -128,7 +130,7 @@ void Hypervisor::take_vmid(u32 core) {
   vmids_.put_on(core, &vmid_);
 }
 
-models::Task<> Hypervisor::enter_guest(u32 core) {
+models::Task<> Hypervisor::enter_guest(u32 core, u32 vcpu) {
   Meter charges = meter(schedule_.cycles);
   put_place(core, Place::Host);
   while (!vmids_.may_enter(core)) {
@@ -139,27 +141,32 @@ models::Task<> Hypervisor::enter_guest(u32 core) {
     co_await others;
     charges.charge(Part::Lock);
   }
-  if (must_fence_vmid(core)) {
-    charges.add(co_await play(core, kVmidCause));
+  if (must_fence_entry(core, vcpu)) {
+    charges.add(co_await play(core, kEntryCause));
     if (vmids_.owes_fences(core)) vmids_.end_fences(board_.wheel());
   }
   co_await resume_guest(core, charges);
 }
 
-// What has to be invalidated before the guest runs there under its VMID; false if nothing has.
-bool Hypervisor::must_fence_vmid(u32 core) {
+// What has to be invalidated before a vCPU runs there under the guest's VMID; false if nothing has.
+bool Hypervisor::must_fence_entry(u32 core, u32 vcpu) {
   const bool is_first = entered_[core] != renewals_;
   entered_[core] = renewals_;
+  const bool another_ran = is_another(core, vcpu);
+  ran_[core] = vcpu;
   const bool rolls_over = vmids_.owes_fences(core);
-  if (!rolls_over && !is_first) return false;
+  if (!rolls_over && !is_first && !another_ran) return false;
   record(core);
   const models::Extension& extension = recording_.extension();
   if (rolls_over) {
     recording_.fences(
         [&](models::FenceSink sink) { extension.emit_rollover(recording_.machine(), sink); });
   }
-  recording_.own_fences(
-      [&](models::FenceSink sink) { extension.emit_first_entry(space_.tag(), sink); });
+  recording_.own_fences([&](models::FenceSink sink) {
+    // Under a new VMID nothing is cached, whoever ran.
+    if (is_first) return extension.emit_first_entry(space_.tag(), sink);
+    if (another_ran) extension.emit_vcpu_switch(recording_.machine(), space_.tag(), sink);
+  });
   return true;
 }
 

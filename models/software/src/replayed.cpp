@@ -230,6 +230,14 @@ void ReplayedTables::make_room_for_tags() {
 }
 
 void ReplayedTables::put_on(u32 core, u32 vcpu) {
+  if (engine_ == nullptr && on_[core] != vcpu) {
+    // ASIDs are each recorded processor's own. Under the engine's second stage the hypervisor
+    // fences.
+    stages_.for_each([&](const RecordedStage& each) {
+      const models::FenceOp all = each.stage.format->isa().guest_fences.all;
+      apply_fence({all, 0, each.vmid.tag}, *board_.core(core).mmu, board_.tags());
+    });
+  }
   on_[core] = vcpu;
   if (vcpu >= states_.size()) states_.resize(vcpu + 1);
 }

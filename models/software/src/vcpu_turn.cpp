@@ -56,9 +56,9 @@ models::Task<> Vcpu::come_to_core(bool is_first) {
   records_before_ = records_.taken();
   if (guest_ != nullptr) guest_->put_on(number_, vcpu_);
   if (replayed_ != nullptr) replayed_->put_on(number_, vcpu_);
-  if (is_first && hypervisor_.may_begin_at_once()) {
+  if (is_first && hypervisor_.may_begin_at_once(number_, vcpu_)) {
     core_.mmu->set_regime(regime_);
-    hypervisor_.begin_guest(number_);
+    hypervisor_.begin_guest(number_, vcpu_);
     cores_.set_alarm(number_, agenda_.next());
     co_await models::EventAt(board_.wheel(), board_.wheel().now());
     co_return;
@@ -72,7 +72,7 @@ models::Task<> Vcpu::come_to_core(bool is_first) {
     regime_ = regime_.tagged(board_.tags());
   }
   core_.mmu->set_regime(regime_);
-  co_await hypervisor_.enter_guest(number_);
+  co_await hypervisor_.enter_guest(number_, vcpu_);
   end_pause();
   cores_.owe(number_, std::exchange(owed_, 0));
   cores_.begin_slice(number_, board_.wheel().now());

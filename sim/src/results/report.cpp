@@ -446,7 +446,7 @@ void Rows::fences() {
       {"fence.deflate", "for frames that it promised again"},
       {"fence.exits", "for exits"},
       {"fence.begin", "before the guest began"},
-      {"fence.vmids", "since VMIDs were used again"}};
+      {"fence.entries", "before entries, since VMIDs were used again or another vCPU ran"}};
   for (std::size_t n = 0; n < software::FenceCounts::kCauses; ++n) {
     add(kCauses[n][0], fences.by_cause[n], "fences", kCauses[n][1]);
   }

@@ -192,4 +192,12 @@ void emit_first_entry(const VmTag& tag, Sink&& sink) {
   Extension::emit_first_entry(tag, sink);
 }
 
+/// What must come on a processor before it runs a virtual processor of a VM, if the last one of
+/// that VM that it ran was another one with the same VMID: ASIDs and PCIDs are each virtual
+/// processor's own, and so are the address spaces that it uses them for.
+template <class Extension, class Sink>
+void emit_vcpu_switch(const Capabilities& machine, const VmTag& tag, Sink&& sink) {
+  Extension::emit_vcpu_switch(machine, tag, sink);
+}
+
 }  // namespace nestwalk::addrspace

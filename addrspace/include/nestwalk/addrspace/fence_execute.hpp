@@ -297,6 +297,11 @@ inline void execute_rollover(const Capabilities& machine) {
 inline void execute_first_entry(const VmTag& tag) {
   emit_first_entry<Target>(tag, [&](const Fence& fence) { detail::execute_for(tag, fence); });
 }
+/// And before it runs another virtual processor of a VM than last, under the same VMID.
+inline void execute_vcpu_switch(const Capabilities& machine, const VmTag& tag) {
+  emit_vcpu_switch<Target>(machine, tag,
+                           [&](const Fence& fence) { detail::execute_for(tag, fence); });
+}
 
 #endif
 

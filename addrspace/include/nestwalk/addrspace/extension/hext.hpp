@@ -127,6 +127,10 @@ struct Extension {
   static void emit_first_entry(const VmTag& tag, Sink&& sink) {
     sink(Fence{kVvmaAll.at_once, tag.vmid});
   }
+  template <class Sink>
+  static void emit_vcpu_switch(const Capabilities&, const VmTag& tag, Sink&& sink) {
+    sink(Fence{kVvmaAll.at_once, tag.vmid});
+  }
 
   template <class Sink>
   static void emit_original_page(u64, Sink&& sink) {

@@ -196,6 +196,12 @@ struct Extension {
   }
   template <class Sink>
   static void emit_first_entry(const VmTag&, Sink&&) {}
+  template <class Sink>
+  static void emit_vcpu_switch(const Capabilities&, const VmTag&, Sink&& sink) {
+    sink(Fence{kVmalle1.local});
+    sink(Fence{kDsbIsh});
+    sink(Fence{kIsb});
+  }
 
   template <class Sink>
   static void emit_original_page(u64 address, Sink&& sink) {

@@ -102,6 +102,11 @@ struct Extension {
   }
   template <class Sink>
   static void emit_first_entry(const VmTag&, Sink&&) {}
+  /// Entries and exits with VPID 0 leave nothing of the guest.
+  template <class Sink>
+  static void emit_vcpu_switch(const Capabilities& machine, const VmTag& tag, Sink&& sink) {
+    if (tag.vmid != 0 && machine.vmid_bits != 0) sink(Fence{kInvvpidSingle, 0, tag.vmid});
+  }
 
   template <class Sink>
   static void emit_original_page(u64 address, Sink&& sink) {

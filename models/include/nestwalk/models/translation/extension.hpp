@@ -248,6 +248,7 @@ struct Extension {
                const addrspace::Invalidation<addrspace::Gpa>&, FenceSink);
   void (*emit_rollover)(const addrspace::Capabilities&, FenceSink);
   void (*emit_first_entry)(const addrspace::VmTag&, FenceSink);
+  void (*emit_vcpu_switch)(const addrspace::Capabilities&, const addrspace::VmTag&, FenceSink);
 
   // Translations.
   StageRulesPair rules;

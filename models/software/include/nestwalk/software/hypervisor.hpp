@@ -40,7 +40,7 @@ struct OperationCounts {
 /// What the engine's invalidations cost everybody.
 struct FenceCounts {
   static constexpr std::size_t kCauses = HostOperation::kKinds + 3;
-  /// Fences: of HostOperation::Kind, then of exits, of the begin, of VMIDs.
+  /// Fences: of HostOperation::Kind, then of exits, of the begin, of entries.
   u64 by_cause[kCauses] = {};
   u64 interrupts = 0;  ///< of other cores
 };
@@ -59,20 +59,22 @@ class Hypervisor final : private Shootdowns {
              Vmids::Holder vmid, u32 first_core = 0);
 
   /// The guest begins and ends to run on a core.
-  void begin_guest(u32 core);
+  void begin_guest(u32 core, u32 vcpu);
   void end_guest(u32 core);
-  /// Its VMID is its own, and nothing of another guest is left under it anywhere.
-  bool may_begin_at_once() const {
-    return vmids_.is_current(vmid_) && vmids_.may_all_enter() && renewals_ == 0;
+  /// Its VMID is its own, and nothing of another guest is left under it anywhere; nor, on this
+  /// core, of another vCPU.
+  bool may_begin_at_once(u32 core, u32 vcpu) const {
+    return vmids_.is_current(vmid_) && vmids_.may_all_enter() && renewals_ == 0 &&
+           !is_another(core, vcpu);
   }
   /// A vCPU comes to a core: it gets a VMID, if that of its guest was taken back.
   void take_vmid(u32 core);
   u16 vmid() const { return vmid_.tag; }
   /// Hears of new ones.
   void tell_of_vmids(std::function<void(u16)> heard) { heard_ = std::move(heard); }
-  /// Then it enters the guest, once nothing is left there of the VMID's last guest; or leaves it
-  /// again for somebody else.
-  models::Task<> enter_guest(u32 core);
+  /// Then it enters the guest, once nothing is left there of the VMID's last guest, nor of another
+  /// vCPU; or leaves it again for somebody else.
+  models::Task<> enter_guest(u32 core, u32 vcpu);
   models::Task<> leave_guest(u32 core);
   const ScheduleCounts& schedule_counts() const { return schedule_; }
   /// A core faults on one page for ever, though it is permitted: nothing removes what is stale.
@@ -108,6 +110,7 @@ class Hypervisor final : private Shootdowns {
  private:
   enum class Place : u8 { Never, Guest, Host, Over };
   static constexpr u32 kMostRepeats = 1000;
+  static constexpr u32 kNobody = ~u32{0};
   struct Repeats {
     u64 page = 0;
     u32 count = 0;
@@ -130,7 +133,11 @@ class Hypervisor final : private Shootdowns {
   Result<void> carry_out(const HostOperation& operation, const OperationPart& part);
   Result<void> carry_out_on_log(HostOperation::Kind kind, const OperationPart& part);
   void record(u32 core);
-  bool must_fence_vmid(u32 core);
+  bool must_fence_entry(u32 core, u32 vcpu);
+  /// Was it another vCPU that ran last on the core, of those of this guest?
+  bool is_another(u32 core, u32 vcpu) const {
+    return space_.stage().on() && ran_[core] != kNobody && ran_[core] != vcpu;
+  }
   FaultOutcome end_of_repeats(u32 core, Gpa gpa, FaultOutcome outcome);
   models::Task<PartCycles> play(u32 core, std::size_t cause, models::Witness* witness = nullptr);
   void put_place(u32 core, Place place);
@@ -152,6 +159,7 @@ class Hypervisor final : private Shootdowns {
   Vmids::Holder vmid_;
   u32 renewals_ = 0;          ///< of its VMID
   std::vector<u32> entered_;  ///< by core: which of them ran there
+  std::vector<u32> ran_;      ///< by core: the guest's vCPU that ran there last
   std::function<void(u16)> heard_;
   ScheduleCounts schedule_;
   std::vector<models::InterruptTarget> targets_;
