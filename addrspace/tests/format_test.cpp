@@ -102,7 +102,7 @@ class FormatTest : public ::testing::Test {
 };
 
 using AllFormats =
-    ::testing::Types<Ept, GStage, Stage2<Granule::k4K>, Stage2<Granule::k16K>,
+    ::testing::Types<Ept, Npt, GStage, Stage2<Granule::k4K>, Stage2<Granule::k16K>,
                      Stage2<Granule::k64K>, Stage2<Granule::k4K, Width::k52>,
                      Stage2<Granule::k16K, Width::k52>, Stage2<Granule::k64K, Width::k52>, LongMode,
                      Sv, Stage1<Granule::k4K>, Stage1<Granule::k16K>, Stage1<Granule::k64K>,
@@ -113,6 +113,7 @@ struct FormatNames {
   template <class F>
   static std::string GetName(int) {  // NOLINT(readability-identifier-naming): GoogleTest's name
     if constexpr (std::is_same_v<F, Ept>) return "Ept";
+    if constexpr (std::is_same_v<F, Npt>) return "Npt";
     if constexpr (std::is_same_v<F, LongMode>) return "LongMode";
     if constexpr (std::is_same_v<F, GStage>) return "GStage";
     if constexpr (std::is_same_v<F, Sv>) return "Sv";

@@ -113,7 +113,7 @@ TEST(LongModeFormat, refuses_write_or_execute_without_read) {
 TEST(LongModeFormat, refuses_memory_types_that_the_pat_lacks) {
   // After reset: WB, WT, UC-, UC, twice.
   const LongMode after_reset(machine());
-  EXPECT_EQ(LongMode::kResetPat, 0x0007'0406'0007'0406u);
+  EXPECT_EQ(kResetPat, 0x0007'0406'0007'0406u);
   for (const MemoryType type : {MemoryType::WriteCombining, MemoryType::WriteProtected}) {
     EXPECT_EQ(after_reset.check({kRead, type}), Error::UnsupportedFlags);
   }

@@ -47,6 +47,18 @@ TEST(Eptp, does_not_hold_the_vpid) {
   EXPECT_EQ(format.root_config(Hpa(0x1000), shape, {}).control_register, 0u);
 }
 
+// AMD APM vol. 2, "Enabling Nested Paging": nCR3 holds the root like CR3; appendix B, "VMCB
+// Layout": the guest's ASID at 058h, TLB_CONTROL at 05Ch.
+TEST(NestedCr3, holds_the_root_alone_and_the_vmcb_the_asid) {
+  const Npt format(machine(48));
+  for (const unsigned levels : {4u, 5u}) {
+    const RootConfig config =
+        format.root_config(Hpa(0x1234'5000), Npt::geometry(levels).value(), VmId{kWidestId});
+    EXPECT_EQ(config.root_register, 0x1234'5000u);
+    EXPECT_EQ(config.control_register, 0xffffu);  // TLB_CONTROL 0 above: nothing is flushed
+  }
+}
+
 // RISC-V privileged architecture, "Hypervisor Guest Address Translation and Protection (hgatp)":
 // MODE in 63:60 (8 Sv39x4, 9 Sv48x4, 10 Sv57x4), VMID in 57:44, PPN in 43:0.
 TEST(Hgatp, holds_mode_vmid_and_page_number) {

@@ -10,11 +10,14 @@
 
 namespace nestwalk::addrspace {
 
+/// IA32_PAT after reset: WB, WT, UC-, UC, twice.
+inline constexpr u64 kResetPat = 0x0007'0406'0007'0406;
+
 struct Capabilities {
   u8 physical_bits = 32;           ///< x86 MAXPHYADDR; Arm PARange; RISC-V 56
   u8 leaf_levels = 0b0001;         ///< bit n: leaves at level n (EPT: VPID_CAP bits 16 and 17)
   u8 most_levels = 3;              ///< EPT: VPID_CAP bit 7; RISC-V: the deepest mode of hgatp
-  u8 vmid_bits = 0;                ///< x86: 16 with VPID; Arm: 8 or 16; RISC-V: VMIDLEN
+  u8 vmid_bits = 0;                ///< 16 with VPID; AMD's ASIDs; Arm: 8 or 16; RISC-V: VMIDLEN
   u8 granules = 0;                 ///< Arm: bit 0 for 4K, bit 1 for 16K, bit 2 for 64K
   u8 wide_granules = 0;            ///< Arm, the same: those with 52-bit descriptors
   bool execute_only = false;       ///< x86: IA32_VMX_EPT_VPID_CAP bit 0
@@ -24,6 +27,9 @@ struct Capabilities {
   bool caches_no_invalid = false;  ///< RISC-V Svvptc: an invalid entry is not cached for long
   bool tlbi_range = false;         ///< Arm FEAT_TLBIRANGE: TLBI R...
   bool svinval = false;            ///< RISC-V Svinval: HINVAL.GVMA, SFENCE.INVAL.IR
+  bool flush_by_asid = false;      ///< AMD: TLB_CONTROL 3, of one ASID; without it, of all
+  bool invlpgb = false;            ///< AMD: INVLPGB and TLBSYNC
+  u64 host_pat = kResetPat;        ///< AMD: the host's IA32_PAT, which nested tables refer to
 };
 
 /// x86: from the value of IA32_VMX_EPT_VPID_CAP and the MAXPHYADDR of CPUID 80000008H.

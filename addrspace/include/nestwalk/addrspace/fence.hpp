@@ -14,6 +14,7 @@
 
 #include "nestwalk/addrspace/extension/hext.hpp"
 #include "nestwalk/addrspace/extension/stage2.hpp"
+#include "nestwalk/addrspace/extension/svm.hpp"
 #include "nestwalk/addrspace/extension/vmx.hpp"
 
 namespace nestwalk::addrspace {

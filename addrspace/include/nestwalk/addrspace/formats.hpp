@@ -6,12 +6,14 @@
 
 #include "nestwalk/addrspace/format/ept.hpp"
 #include "nestwalk/addrspace/format/long_mode.hpp"
+#include "nestwalk/addrspace/format/npt.hpp"
 #include "nestwalk/addrspace/format/sv.hpp"
 #include "nestwalk/addrspace/format/vmsa.hpp"
 
 namespace nestwalk::addrspace {
 
 static_assert(NestedFormat<Ept>);
+static_assert(NestedFormat<Npt>);
 static_assert(NestedFormat<GStage>);
 static_assert(NestedFormat<Stage2<Granule::k4K>> && NestedFormat<Stage2<Granule::k4K, Width::k52>>);
 static_assert(NestedFormat<Stage2<Granule::k16K>>);

@@ -54,21 +54,8 @@ inline constexpr FenceRow kInvvpidSingleKeepGlobals{
     .structures = fence::kFirst,
     .scope = fence::kVmid,
     .own_title = "invvpid single-context, retaining globals"};
-/// In VMX root operation: of VPID 0.
-inline constexpr FenceRow kInvlpg{
-    .name = "invlpg",
-    .operand = FenceOperand::Linear,
-    .cost = &x86_64::kInvlpgCost,
-    .structures = fence::kFirst,
-    .scope = fence::kHost | fence::kAsid | fence::kGlobals | fence::kForChanges,
-    .by = By::Virtual,
-    .own_title = "invlpg (host)"};
-/// CR3 written with the value that it has: of VPID 0, too.
-inline constexpr FenceRow kMovCr3{.name = "mov cr3",
-                                  .cost = &x86_64::kMovCr3Cost,
-                                  .structures = fence::kFirst,
-                                  .scope = fence::kHost | fence::kAsid | fence::kForChanges,
-                                  .own_title = "mov cr3 (host)"};
+using x86_64::host::kInvlpg;
+using x86_64::host::kMovCr3;
 /// Not an instruction: what VM entries and exits without VPIDs remove.
 inline constexpr FenceRow kEntryWithoutVpid{.name = "vm entry without vpid",
                                             .structures = fence::kFirst,

@@ -45,6 +45,24 @@ inline constexpr FenceRow kInvpcidAllKeepGlobals{.name = "invpcid all-context, r
                                                  .structures = fence::kFirst,
                                                  .scope = fence::kVmid};
 
+// The same instructions of the hypervisor: of VPID 0 in VMX root operation, of AMD's ASID 0.
+namespace host {
+inline constexpr FenceRow kInvlpg{
+    .name = "invlpg",
+    .operand = FenceOperand::Linear,
+    .cost = &kInvlpgCost,
+    .structures = fence::kFirst,
+    .scope = fence::kHost | fence::kAsid | fence::kGlobals | fence::kForChanges,
+    .by = By::Virtual,
+    .own_title = "invlpg (host)"};
+/// CR3 written with the value that it has.
+inline constexpr FenceRow kMovCr3{.name = "mov cr3",
+                                  .cost = &kMovCr3Cost,
+                                  .structures = fence::kFirst,
+                                  .scope = fence::kHost | fence::kAsid | fence::kForChanges,
+                                  .own_title = "mov cr3 (host)"};
+}  // namespace host
+
 inline constexpr FenceOp kFences[] = {kInvlpg,        kMovCr3,     kInvpcidAddress,
                                       kInvpcidSingle, kInvpcidAll, kInvpcidAllKeepGlobals};
 

@@ -1,8 +1,9 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// x86-64 guest page tables: 4-level and 5-level paging (Intel SDM vol. 3A, "4-Level Paging and
-// 5-Level Paging").
+// The entries of x86-64 page tables: 4-level and 5-level paging (Intel SDM vol. 3A, "4-Level Paging
+// and 5-Level Paging"; AMD APM vol. 2, "Long-Mode Page Translation"). Guests have them, and so have
+// AMD's nested tables.
 #pragma once
 
 #include "nestwalk/addrspace/format/format.hpp"
@@ -10,10 +11,10 @@
 
 namespace nestwalk::addrspace {
 
-class LongMode {
+template <class To>
+class LongModeEntry {
  public:
-  using Input = Gva;
-  using Output = Gpa;
+  using Output = To;
 
   static constexpr Architecture kArchitecture = Architecture::X86_64;
   static constexpr unsigned kPageShift = 12;
@@ -33,70 +34,18 @@ class LongMode {
   static constexpr u64 kSoftDirty = detail::bit(10);
   static constexpr u64 kMarker = detail::bit(11);
 
-  /// IA32_PAT after reset: WB, WT, UC-, UC, twice.
-  static constexpr u64 kResetPat = 0x0007'0406'0007'0406;
-
-  static constexpr Result<Geometry> geometry(unsigned levels) {
-    if (levels != 4 && levels != 5) return Error::UnsupportedGeometry;
-    Geometry shape;
-    shape.levels = static_cast<u8>(levels);
-    shape.input_bits = static_cast<u8>(12 + 9 * levels);
-    shape.output_bits = 52;
-    shape.leaf_levels = 0b00111;
-    shape.mode = static_cast<u8>(levels);
-    shape.rule = InputRule::Sign;
-    return shape;
-  }
-
-  constexpr explicit LongMode(const Capabilities& capabilities, u64 pat = kResetPat)
-      : capabilities_(capabilities), pat_(pat) {}
-
-  constexpr Result<void> supports(const Geometry& shape) const {
-    return detail::is_within(shape, geometry(shape.levels));
-  }
-
-  /// A present page is always readable; execute-only and write-only do not exist.
-  constexpr Result<void> check(MappingFlags flags) const {
-    if (flags.access.any_of(addrspace::kWrite | addrspace::kExecute) &&
-        !flags.access.has(addrspace::kRead)) {
-      return Error::UnsupportedFlags;
-    }
-    if (pat_index(flags.memory) == 8) return Error::UnsupportedFlags;
-    return {};
-  }
-
-  constexpr u64 leaf(Gpa address, MappingFlags flags, unsigned level) const {
-    const Access access = flags.access;
-    return address.value() | kPresent | kAccessed | kDirty |
-           (access.has(addrspace::kWrite) ? kWrite : 0) |
-           (access.has(addrspace::kUser) ? kUser : 0) |
-           (access.has(addrspace::kGlobal) ? kGlobal : 0) |
-           (access.has(addrspace::kExecute) ? 0 : kNoExecute) | (level != 0 ? kLarge : 0) |
-           pat_bits(pat_index(flags.memory), level);
-  }
-  static constexpr u64 address_bits(Gpa address) { return address.value(); }
+  static constexpr u64 address_bits(To address) { return address.value(); }
   /// Tables permit everything; the leaf decides.
-  static constexpr u64 table(Gpa address) { return address.value() | kPresent | kWrite | kUser; }
+  static constexpr u64 table(To address) { return address.value() | kPresent | kWrite | kUser; }
 
   static constexpr bool is_valid(u64 entry, unsigned) { return (entry & kPresent) != 0; }
   static constexpr bool is_table(u64 entry, unsigned level) {
     return level != 0 && (entry & kLarge) == 0;
   }
-  static constexpr Gpa address(u64 entry, unsigned level) {
+  static constexpr To address(u64 entry, unsigned level) {
     const unsigned low = is_table(entry, level) ? kPageShift : kPageShift + kIndexBits * level;
-    return Gpa(entry & detail::bits(51, low));
+    return To(entry & detail::bits(51, low));
   }
-  constexpr MappingFlags flags(u64 entry, unsigned level) const {
-    Access access = addrspace::kRead;
-    if ((entry & kWrite) != 0) access = access | addrspace::kWrite;
-    if ((entry & kUser) != 0) access = access | addrspace::kUser;
-    if ((entry & kGlobal) != 0) access = access | addrspace::kGlobal;
-    if ((entry & kNoExecute) == 0) access = access | addrspace::kExecute;
-    const u64 pat_bit = entry >> (level == 0 ? 7 : 12) & 1;
-    const u64 index = pat_bit << 2 | (entry >> 3 & 3);
-    return {access, kMemoryTypes.type(pat_ >> (8 * index) & 0xff)};
-  }
-
   /// Reserved bits, as a page fault with RSVD reports them.
   constexpr bool malformed(u64 entry, unsigned level) const {
     if ((entry & detail::bits(51, capabilities_.physical_bits)) != 0) return true;
@@ -111,10 +60,50 @@ class LongMode {
   static constexpr u64 cleaned(u64 entry) { return entry & ~kDirty; }
   static constexpr u64 dirtied(u64 entry) { return entry | kDirty; }
 
-  static constexpr unsigned id_bits() { return 12; }  // PCID
+ protected:
+  constexpr LongModeEntry(const Capabilities& capabilities, u64 pat)
+      : capabilities_(capabilities), pat_(pat) {}
 
-  /// CR3: root and PCID.
-  static constexpr u64 cr3(Gpa root, u16 pcid) { return root.value() | (pcid & low_mask(12)); }
+  static constexpr Result<Geometry> shape(unsigned levels, InputRule rule) {
+    if (levels != 4 && levels != 5) return Error::UnsupportedGeometry;
+    Geometry shape;
+    shape.levels = static_cast<u8>(levels);
+    shape.input_bits = static_cast<u8>(12 + 9 * levels);
+    shape.output_bits = 52;
+    shape.leaf_levels = 0b00111;
+    shape.mode = static_cast<u8>(levels);
+    shape.rule = rule;
+    return shape;
+  }
+
+  /// A present page is always readable; execute-only and write-only do not exist.
+  constexpr Result<void> check_common(MappingFlags flags) const {
+    if (flags.access.any_of(addrspace::kWrite | addrspace::kExecute) &&
+        !flags.access.has(addrspace::kRead)) {
+      return Error::UnsupportedFlags;
+    }
+    if (pat_index(flags.memory) == 8) return Error::UnsupportedFlags;
+    return {};
+  }
+
+  // A and D are set from the start, so that no machine writes to set them.
+  constexpr u64 leaf_entry(To address, MappingFlags flags, u64 extra, unsigned level) const {
+    const Access access = flags.access;
+    return address.value() | kPresent | kAccessed | kDirty | extra |
+           (access.has(addrspace::kWrite) ? kWrite : 0) |
+           (access.has(addrspace::kExecute) ? 0 : kNoExecute) | (level != 0 ? kLarge : 0) |
+           pat_bits(pat_index(flags.memory), level);
+  }
+  constexpr MappingFlags common_flags(u64 entry, unsigned level) const {
+    Access access = addrspace::kRead;
+    if ((entry & kWrite) != 0) access = access | addrspace::kWrite;
+    if ((entry & kNoExecute) == 0) access = access | addrspace::kExecute;
+    const u64 pat_bit = entry >> (level == 0 ? 7 : 12) & 1;
+    const u64 index = pat_bit << 2 | (entry >> 3 & 3);
+    return {access, kMemoryTypes.type(pat_ >> (8 * index) & 0xff)};
+  }
+
+  Capabilities capabilities_;
 
  private:
   // The codes of IA32_PAT. UC- (7) yields UC unless an MTRR says WC; read back as Device, as UC.
@@ -137,8 +126,41 @@ class LongMode {
     return (index & 3) << 3 | (index >> 2 & 1) << (level == 0 ? 7 : 12);
   }
 
-  Capabilities capabilities_;
   u64 pat_;
+};
+
+/// Guest tables.
+class LongMode : public LongModeEntry<Gpa> {
+ public:
+  using Input = Gva;
+
+  static constexpr Result<Geometry> geometry(unsigned levels) {
+    return shape(levels, InputRule::Sign);
+  }
+
+  constexpr explicit LongMode(const Capabilities& capabilities, u64 pat = kResetPat)
+      : LongModeEntry(capabilities, pat) {}
+
+  constexpr Result<void> supports(const Geometry& shape) const {
+    return detail::is_within(shape, geometry(shape.levels));
+  }
+  constexpr Result<void> check(MappingFlags flags) const { return check_common(flags); }
+  constexpr u64 leaf(Gpa address, MappingFlags flags, unsigned level) const {
+    const u64 user = flags.access.has(addrspace::kUser) ? kUser : 0;
+    const u64 global = flags.access.has(addrspace::kGlobal) ? kGlobal : 0;
+    return leaf_entry(address, flags, user | global, level);
+  }
+  constexpr MappingFlags flags(u64 entry, unsigned level) const {
+    MappingFlags found = common_flags(entry, level);
+    if ((entry & kUser) != 0) found.access = found.access | addrspace::kUser;
+    if ((entry & kGlobal) != 0) found.access = found.access | addrspace::kGlobal;
+    return found;
+  }
+
+  static constexpr unsigned id_bits() { return 12; }  // PCID
+
+  /// CR3: root and PCID.
+  static constexpr u64 cr3(Gpa root, u16 pcid) { return root.value() | (pcid & low_mask(12)); }
 };
 
 }  // namespace nestwalk::addrspace

@@ -1,0 +1,105 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// What AMD's nested tables have of their own (AMD APM vol. 2, 15.25 "Nested Paging"); the bits are
+// those of long mode: P 0, R/W 1, U/S 2, PWT 3, PCD 4, A 5, D 6, PS 7, address 51:12, NX 63, PAT in
+// bit 7 of a 4 KiB page and bit 12 of a larger one.
+#include "full_machine.hpp"
+#include "nestwalk/addrspace/format/npt.hpp"
+
+#include <gtest/gtest.h>
+
+namespace nestwalk::addrspace {
+namespace {
+
+constexpr u64 kNx = 0x8000'0000'0000'0000;
+
+Capabilities machine(u8 physical_bits = 52, u64 pat = kResetPat) {
+  Capabilities found = full_machine();
+  found.physical_bits = physical_bits;
+  found.host_pat = pat;
+  return found;
+}
+
+TEST(NptFormat, encodes_every_entry_for_users) {
+  const Npt format(machine());
+  const auto leaf = [&](Access access, MemoryType type, unsigned level) {
+    return format.leaf(Hpa(0x4000'0000), {access, type}, level);
+  };
+  // P 0x1, U/S 0x4, A 0x20 and D 0x40 always: 0x65; R/W 0x2, PS 0x80; PCD and PWT 0x18.
+  EXPECT_EQ(leaf(kRead, MemoryType::WriteBack, 0), kNx | 0x4000'0065u);
+  EXPECT_EQ(leaf(kRead | kWrite, MemoryType::WriteBack, 0), kNx | 0x4000'0067u);
+  EXPECT_EQ(leaf(kRwx, MemoryType::WriteBack, 1), 0x4000'00e7u);
+  EXPECT_EQ(leaf(kRead | kExecute, MemoryType::Device, 2), 0x4000'00fdu);
+  EXPECT_EQ(Npt::table(Hpa(0x5000)), 0x5007u);
+}
+
+TEST(NptFormat, permits_nothing_without_user_access) {
+  const Npt format(machine());
+  for (unsigned level = 0; level < 5; ++level) {
+    const u64 large = level == 1 || level == 2 ? 0x80 : 0;
+    EXPECT_EQ(format.flags(0x4000'0067 | large, level).access, kRwx) << level;
+    EXPECT_EQ(format.flags(0x4000'0063 | large, level).access, kNoAccess) << level;
+  }
+}
+
+TEST(NptFormat, has_no_page_that_cannot_be_read_and_none_that_is_global) {
+  const Npt format(machine());
+  for (const Access access : {kWrite, kExecute, kWrite | kExecute, kRead | kGlobal}) {
+    EXPECT_EQ(format.check({access, MemoryType::WriteBack}), Error::UnsupportedFlags);
+  }
+}
+
+// "PAT": the host's register. Linux has WB, WC, UC-, UC, WB, WP, UC-, WT: 6, 1, 7, 0, 6, 5, 7, 4.
+TEST(NptFormat, takes_memory_types_from_the_hosts_pat) {
+  const Npt format(machine(52, 0x0407'0506'0007'0106));
+  const auto leaf = [&](MemoryType type, unsigned level) {
+    return format.leaf(Hpa(0x4000'0000), {kRwx, type}, level);
+  };
+  EXPECT_EQ(leaf(MemoryType::WriteCombining, 0), 0x4000'006fu);  // entry 1: PWT
+  EXPECT_EQ(leaf(MemoryType::Uncached, 0), 0x4000'007fu);        // entry 3: PCD, PWT
+  EXPECT_EQ(leaf(MemoryType::WriteProtected, 0), 0x4000'00efu);  // entry 5: PAT, PWT
+  EXPECT_EQ(leaf(MemoryType::WriteThrough, 1), 0x4000'10ffu);    // entry 7: all three, large
+  EXPECT_EQ(format.flags(0x4000'10ff, 1).memory, MemoryType::WriteThrough);
+  // After reset there is no WC.
+  EXPECT_EQ(Npt(machine()).check({kRwx, MemoryType::WriteCombining}), Error::UnsupportedFlags);
+}
+
+TEST(NptFormat, refuses_addresses_beyond_the_machines) {
+  const Npt format(machine(48));
+  EXPECT_FALSE(format.malformed(0x0000'8000'0000'0067, 0));
+  EXPECT_TRUE(format.malformed(0x0001'0000'0000'0067, 0));
+  EXPECT_TRUE(format.malformed(0x0001'0000'0000'0007, 1));
+}
+
+TEST(NptFormat, refuses_reserved_bits) {
+  const Npt format(machine());
+  EXPECT_FALSE(format.malformed(0x20'10e7, 1));   // PAT
+  EXPECT_TRUE(format.malformed(0x20'20e7, 1));    // bit 13 of a 2 MiB page
+  EXPECT_TRUE(format.malformed(0x4020'00e7, 2));  // bit 21 of a 1 GiB page
+  EXPECT_TRUE(format.malformed(0x80'0000'00e7, 3));
+  EXPECT_TRUE(format.malformed(0x5087, 4));
+  // Bit 8 is reserved in a PML4 entry, and ignored in directories.
+  EXPECT_TRUE(format.malformed(0x5107, 3));
+  EXPECT_FALSE(format.malformed(0x5107, 2));
+  EXPECT_FALSE(format.malformed(0x5107, 1));
+}
+
+TEST(NptFormat, has_the_shapes_of_the_hosts_tables) {
+  for (const unsigned levels : {4u, 5u}) {
+    const Geometry shape = *Npt::geometry(levels);
+    EXPECT_EQ(shape.input_bits, 12 + 9 * levels);
+    EXPECT_EQ(shape.rule, InputRule::Zero);
+    EXPECT_TRUE(Npt(machine()).supports(shape));
+  }
+  EXPECT_EQ(Npt::geometry(3), Result<Geometry>(Error::UnsupportedGeometry));
+}
+
+TEST(NptFormat, has_as_many_asids_as_the_machine) {
+  Capabilities found = machine();
+  found.vmid_bits = 15;
+  EXPECT_EQ(Npt(found).id_bits(), 15u);
+}
+
+}  // namespace
+}  // namespace nestwalk::addrspace
