@@ -17,6 +17,7 @@ constexpr Capabilities full_machine() {
   all.granules = all.wide_granules = 0b111;
   all.execute_only = true;
   all.invept_single = true;
+  all.flush_by_asid = true;
   all.page_memory_types = true;
   return all;
 }

@@ -287,9 +287,9 @@ class AddressSpaceModel : public ::testing::Test {
   // Leaves --------------------------------------------------------------------------------------
 
   /// Whether a new leaf counts as dirty for the hardware: Arm's write permission is the dirty
-  /// state, RISC-V leaves are made with D set, EPT entries without.
+  /// state, RISC-V's and AMD's leaves are made with D set, EPT entries without.
   static bool dirty_when_new(MappingFlags flags) {
-    return Rules::kRiscV || (Rules::kArm && flags.access.has(kWrite));
+    return Rules::kRiscV || std::is_same_v<F, Npt> || (Rules::kArm && flags.access.has(kWrite));
   }
   LeafRun fresh(u64 bytes, unsigned level, u64 address, MappingFlags flags, bool owned) const {
     LeafRun run{bytes, level, address, Rules::canonical(flags), owned};
@@ -747,6 +747,7 @@ void add(const std::string& format, std::initializer_list<Case> cases) {
 // Random operations do what the plain model does, in every nested format.
 [[maybe_unused]] const bool kAdded = [] {
   add<Ept>("ept", {{4, kTracks, kMany}, {4, !kTracks, kMany}, {5, kTracks, kMany}});
+  add<Npt>("npt", {{4, kTracks, kMany}, {4, !kTracks, kMany}, {5, kTracks, kMany}});
   add<Stage2<Granule::k4K>>("stage2_4k",
                             {{39, kTracks, kMany}, {40, !kTracks, kMany}, {48, kTracks, kMany}});
   add<Stage2<Granule::k16K>>("stage2_16k", {{40, kTracks, kFewer}, {48, !kTracks, kFewer}});

@@ -60,6 +60,10 @@ struct Shape<Ept> {
   static Geometry geometry() { return *Ept::geometry(4); }
 };
 template <>
+struct Shape<Npt> {
+  static Geometry geometry() { return *Npt::geometry(4); }
+};
+template <>
 struct Shape<Stage2<Granule::k4K>> {
   static Geometry geometry() { return *Stage2<Granule::k4K>::geometry(40); }
 };
@@ -115,7 +119,7 @@ class Readers : public ::testing::Test {
   Space space_;
   std::atomic<u64> wrong_{0};
 };
-using Formats = ::testing::Types<Ept, Stage2<Granule::k4K>, GStage>;
+using Formats = ::testing::Types<Ept, Npt, Stage2<Granule::k4K>, GStage>;
 TYPED_TEST_SUITE(Readers, Formats);
 
 TYPED_TEST(Readers, see_a_page_that_a_fault_backs_either_not_at_all_or_whole) {

@@ -325,13 +325,14 @@ TYPED_TEST(OriginalPolicy, a_fault_flushes_the_address_as_it_came) {
 // A7: what does not reach the other processors says so, and the Hal knows the VM to reach them for.
 TEST(FenceReach, only_the_inner_shareable_instructions_broadcast) {  // A7
   for (const FenceOp op : std::initializer_list<FenceOp>{
-           vmx::kInveptSingle, vmx::kInveptAll, hext::kGvmaAddressVmid.at_once,
-           hext::kGvmaVmid.at_once, hext::kGvmaAll.at_once, stage2::kIsb}) {
+           vmx::kInveptSingle, vmx::kInveptAll, svm::kVmrunAll, svm::kVmrunAsid,
+           hext::kGvmaAddressVmid.at_once, hext::kGvmaVmid.at_once, hext::kGvmaAll.at_once,
+           stage2::kIsb}) {
     EXPECT_FALSE(op.is_broadcast()) << to_text(Fence{op}).c_str();
   }
-  for (const FenceOp op :
-       std::initializer_list<FenceOp>{stage2::kIpas2e1.is, stage2::kIpas2le1.is,
-                                      stage2::kVmalle1.is, stage2::kVmalls12e1.is}) {
+  for (const FenceOp op : std::initializer_list<FenceOp>{
+           svm::kInvlpgb, svm::kInvlpgbNested, stage2::kIpas2e1.is, stage2::kIpas2le1.is,
+           stage2::kVmalle1.is, stage2::kVmalls12e1.is}) {
     EXPECT_TRUE(op.is_broadcast()) << to_text(Fence{op}).c_str();
   }
 }

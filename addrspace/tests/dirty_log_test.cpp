@@ -96,6 +96,7 @@ template <class Shape>
 using ByHardware = Case<Shape, DirtyTracking::Hardware>;
 using Cases =
     ::testing::Types<ByProtection<EptFourLevels>, ByHardware<EptFourLevels>,
+                     ByProtection<NptFourLevels>, ByHardware<NptFourLevels>,
                      ByProtection<Stage2Of40Bits>, ByHardware<Stage2Of40Bits>,
                      ByProtection<Stage2Of48Bits>, ByHardware<Stage2Of48Bits>, ByProtection<Sv39x4>,
                      ByHardware<Sv39x4>, ByProtection<Sv48x4>, ByHardware<Sv48x4>>;
@@ -447,11 +448,12 @@ std::vector<FenceOp> ops_of(Guest& guest) {
   for (const Fence& fence : guest.fences()) ops.push_back(fence.op);
   return ops;
 }
-std::vector<FenceOp> revocation(Architecture architecture, unsigned pages) {
+template <class F>
+std::vector<FenceOp> revocation(unsigned pages) {
   std::vector<FenceOp> ops;
-  switch (architecture) {
+  switch (F::kArchitecture) {
     case Architecture::X86_64:
-      return {vmx::kInveptSingle};
+      return {std::is_same_v<F, Npt> ? FenceOp(svm::kVmrunAsid) : vmx::kInveptSingle};
     case Architecture::AArch64:
       ops.assign(pages, stage2::kIpas2le1.is);
       ops.insert(ops.begin(), stage2::kDsbIshst);
@@ -467,17 +469,16 @@ std::vector<FenceOp> revocation(Architecture architecture, unsigned pages) {
 }
 
 TYPED_TEST(DirtyLog, start_and_harvest_revoke_exactly_what_they_clean) {
-  constexpr Architecture kArchitecture = TypeParam::Shape::Format::kArchitecture;
   this->map(3);
   for (u64 n = 0; n < 3; ++n) this->guest.write(page(n));
   this->guest.fences();
   this->start();
-  EXPECT_EQ(ops_of(this->guest), revocation(kArchitecture, 3));
+  EXPECT_EQ(ops_of(this->guest), revocation<typename TestFixture::F>(3));
   this->guest.write(page(0));
   this->guest.write(page(2));
   this->guest.fences();
   this->guest.harvest();
-  EXPECT_EQ(ops_of(this->guest), revocation(kArchitecture, 2));
+  EXPECT_EQ(ops_of(this->guest), revocation<typename TestFixture::F>(2));
   this->guest.harvest();
   EXPECT_THAT(this->guest.fences(), IsEmpty());
 }
@@ -488,9 +489,9 @@ TYPED_TEST(DirtyLog, stopping_needs_only_the_fences_of_more_permission) {
   this->guest.write(page(1));
   this->guest.fences();
   ASSERT_TRUE(this->space.stop_dirty_log().ok());
-  constexpr Architecture kArchitecture = TypeParam::Shape::Format::kArchitecture;
-  const bool silent = !this->kProtects || kArchitecture == Architecture::X86_64;
-  EXPECT_EQ(ops_of(this->guest), silent ? std::vector<FenceOp>() : revocation(kArchitecture, 2));
+  const bool silent = !this->kProtects || TestFixture::F::kArchitecture == Architecture::X86_64;
+  EXPECT_EQ(ops_of(this->guest),
+            silent ? std::vector<FenceOp>() : revocation<typename TestFixture::F>(2));
 }
 
 TEST(DirtyLogMisuse, hardware_tracking_needs_the_capability) {

@@ -53,8 +53,8 @@ class Workload {
       case Event::Kind::Free:
         return adversary.on_free(event.at, kFrameBytes << event.order);
       case Event::Kind::Invalidate:
-        for (Fence& fence :
-             fences_of(F::kArchitecture, policy_, guest.hal.capabilities(), *event.invalidation)) {
+        for (Fence& fence : fences_of<typename F::Extension>(policy_, guest.hal.capabilities(),
+                                                             *event.invalidation)) {
           if (!tamper_ || tamper_(fence)) adversary.on_fence(fence);
         }
         return;

@@ -43,11 +43,11 @@ Invalidation<Gpa> pages(u64 start, u64 count, unsigned leaf_shift = 12, VmTag ta
 }
 Fences arm(const FencePolicy& policy, const Invalidation<Gpa>& change,
            const Capabilities& machine = newest_machine()) {
-  return fences_of(Architecture::AArch64, policy, machine, change);
+  return fences_of<stage2::Extension>(policy, machine, change);
 }
 Fences riscv(const FencePolicy& policy, const Invalidation<Gpa>& change,
              const Capabilities& machine = newest_machine()) {
-  return fences_of(Architecture::RiscV64, policy, machine, change);
+  return fences_of<hext::Extension>(policy, machine, change);
 }
 Fences arm_around(const Fences& by_address) {
   Fences all = {{stage2::kDsbIshst}};
@@ -234,7 +234,7 @@ TEST_F(OwnRules, know_tables_and_the_operands_of_x86) {
       {.tables = true, .issue = {{vmx::kInveptSingle, vmx::kInvvpidSingle}, 2}}};
   Invalidation<Gpa> change(Cause::Unmap, kTag, Gpa(0));
   change.note_table(Gpa(0), 0x200000, 12);
-  EXPECT_EQ(fences_of(Architecture::X86_64, policy(rules), newest_machine(), change),
+  EXPECT_EQ(fences_of<vmx::Extension>(policy(rules), newest_machine(), change),
             (Fences{{vmx::kInveptSingle, 0, 0x501e}, {vmx::kInvvpidSingle, 0, 5}}));
 }
 
@@ -293,8 +293,8 @@ class DeferredWork {
       if (event.kind == Event::Kind::Free) adversary.on_free(event.at, kFrameBytes << event.order);
       if (event.kind != Event::Kind::Invalidate) return;
       ++invalidations;
-      for (const Fence& fence : fences_of(F::kArchitecture, FencePolicy::Deferred,
-                                          hal.capabilities(), *event.invalidation)) {
+      for (const Fence& fence : fences_of<typename F::Extension>(
+               FencePolicy::Deferred, hal.capabilities(), *event.invalidation)) {
         adversary.on_fence(fence);
       }
     };

@@ -94,6 +94,32 @@ TEST(FenceNecessity, invept_is_needed_for_the_right_eptp) {
   EXPECT_THAT(findings_with<EptFourLevels>(other_eptp), Not(IsEmpty()));
 }
 
+TEST(FenceNecessity, a_flush_is_needed_for_the_right_asid_and_of_all_that_it_tags) {
+  const auto other_asid = [](Fence& fence) {
+    fence.operand ^= 1;
+    return true;
+  };
+  EXPECT_THAT(findings_with<NptFourLevels>(without(svm::kVmrunAsid)), Not(IsEmpty()));
+  EXPECT_THAT(findings_with<NptFourLevels>(other_asid), Not(IsEmpty()));
+  for (const FenceOp op : std::initializer_list<FenceOp>{
+           svm::kVmrunAsidKeepGlobals, svm::kInvlpga, svm::kInvlpgb, svm::kInvlpg, svm::kMovCr3}) {
+    EXPECT_THAT(findings_with<NptFourLevels>(with(svm::kVmrunAsid, op)), Not(IsEmpty()))
+        << to_text(Fence{op}).c_str();
+  }
+}
+TEST(FenceNecessity, invlpgb_is_complete_at_tlbsync) {
+  Capabilities machine = full_machine();
+  machine.invlpgb = true;
+  for (const FenceOp op : std::initializer_list<FenceOp>{svm::kInvlpgbNested, svm::kTlbsync}) {
+    Workload<NptFourLevels> work(FencePolicy::Precise, machine, 1, without(op));
+    work.run(kOperations);
+    EXPECT_THAT(work.adversary.findings, Not(IsEmpty())) << to_text(Fence{op}).c_str();
+  }
+  Workload<NptFourLevels> work(FencePolicy::Precise, machine, 1);
+  work.run(kOperations);
+  EXPECT_THAT(work.adversary.findings, IsEmpty());
+}
+
 TEST(FenceNecessity, each_instruction_of_the_aarch64_sequence_is_needed) {
   for (const FenceOp op : std::initializer_list<FenceOp>{
            stage2::kDsbIshst, stage2::kDsbIsh, stage2::kIsb, stage2::kIpas2e1.is,
@@ -236,8 +262,8 @@ TYPED_TEST(FenceCases, a_moved_page_is_not_found_where_it_was) {
   hal.observer = [&](const Event& event) {
     if (event.kind == Event::Kind::Store) adversary.on_store(event.at, event.before, event.after);
     if (event.kind != Event::Kind::Invalidate) return;
-    for (const Fence& fence : fences_of(Format::kArchitecture, FencePolicy::Precise, full_machine(),
-                                        *event.invalidation)) {
+    for (const Fence& fence : fences_of<typename Format::Extension>(
+             FencePolicy::Precise, full_machine(), *event.invalidation)) {
       adversary.on_fence(fence);
     }
   };
@@ -266,8 +292,8 @@ TEST(FencePrecise, takes_all_contexts_where_invept_of_one_does_not_exist) {
   Invalidation<Gpa> change(Cause::Unmap, VmTag{0x501e, 0, 3}, Gpa(0));
   change.note(Gpa(0), kPage, 12, change::kUnmapped);
   const auto fences = [&](u64 bits) {
-    return fences_of(Architecture::X86_64, FencePolicy::Precise,
-                     capabilities_from_ept_vpid_cap(bits, 46), change);
+    return fences_of<vmx::Extension>(FencePolicy::Precise, capabilities_from_ept_vpid_cap(bits, 46),
+                                     change);
   };
   constexpr u64 kInvept = 1 << 20, kSingle = 1 << 25, kAll = 1 << 26;
   EXPECT_EQ(fences(kInvept | kSingle | kAll),
@@ -275,55 +301,68 @@ TEST(FencePrecise, takes_all_contexts_where_invept_of_one_does_not_exist) {
   EXPECT_EQ(fences(kInvept | kAll), (std::vector<Fence>{{vmx::kInveptAll}}));
 }
 
+// CPUID 8000000AH EDX bit 6: TLB_CONTROL 3 exists.
+TEST(FencePrecise, takes_all_asids_where_no_single_one_can_be_flushed) {
+  Invalidation<Gpa> change(Cause::Unmap, VmTag{0x5000, 3, 3}, Gpa(0));
+  change.note(Gpa(0), kPage, 12, change::kUnmapped);
+  Capabilities machine;
+  EXPECT_EQ(fences_of<svm::Extension>(FencePolicy::Precise, machine, change),
+            (std::vector<Fence>{{svm::kVmrunAll}}));
+  machine.flush_by_asid = true;
+  EXPECT_EQ(fences_of<svm::Extension>(FencePolicy::Precise, machine, change),
+            (std::vector<Fence>{{svm::kVmrunAsid, 0, 3}}));
+  machine.invlpgb = true;
+  EXPECT_EQ(fences_of<svm::Extension>(FencePolicy::Precise, machine, change),
+            (std::vector<Fence>{{svm::kInvlpgbNested, 0, 3}, {svm::kTlbsync}}));
+}
+
 // A VMID in use again: what the guest's own tables left behind goes as well (Intel SDM vol. 3C,
 // "Guidelines for Use of the INVVPID Instruction"; Arm ARM "TLBI VMALLS12E1"; RISC-V HFENCE.VVMA).
 TEST(Retirement, removes_both_stages_of_the_vm) {
   const VmTag tag{0x501e, 0, 3};
-  const auto fences = [](Architecture architecture, const VmTag& vm) {
+  const auto fences = []<class E>(E, const VmTag& vm, const Capabilities& machine) {
     std::vector<Fence> found;
-    with_extension(architecture, [&]<class E>(E) {
-      emit_retirement<E>(full_machine(), vm, [&](const Fence& fence) { found.push_back(fence); });
-    });
+    emit_retirement<E>(machine, vm, [&](const Fence& fence) { found.push_back(fence); });
     return found;
   };
-  EXPECT_EQ(fences(Architecture::X86_64, tag),
+  const Capabilities full = full_machine();
+  EXPECT_EQ(fences(vmx::Extension(), tag, full),
             (std::vector<Fence>{{vmx::kInveptSingle, 0, 0x501e}, {vmx::kInvvpidSingle, 0, 3}}));
   // VPID 0 is the host's: such a guest ran without, and every entry and exit flushed its own.
-  EXPECT_EQ(fences(Architecture::X86_64, {0x501e, 0, 0}),
+  EXPECT_EQ(fences(vmx::Extension(), {0x501e, 0, 0}, full),
             (std::vector<Fence>{{vmx::kInveptSingle, 0, 0x501e}}));
-  EXPECT_EQ(fences(Architecture::AArch64, tag),
+  EXPECT_EQ(fences(stage2::Extension(), tag, full),
             (std::vector<Fence>{
                 {stage2::kDsbIshst}, {stage2::kVmalls12e1.is}, {stage2::kDsbIsh}, {stage2::kIsb}}));
-  EXPECT_EQ(fences(Architecture::RiscV64, tag),
+  EXPECT_EQ(fences(hext::Extension(), tag, full),
             (std::vector<Fence>{{hext::kVvmaAll.at_once, 3}, {hext::kGvmaVmid.at_once, 3}}));
+  // AMD APM vol. 2, "TLB Control": whatever is cached for a guest goes with its ASID.
+  EXPECT_EQ(fences(svm::Extension(), tag, full), (std::vector<Fence>{{svm::kVmrunAsid, 0, 3}}));
   // A processor without INVVPID (EPT_VPID_CAP bit 32) would take an undefined-opcode exception.
-  std::vector<Fence> without_vpid;
-  emit_retirement<vmx::Extension>(capabilities_from_ept_vpid_cap(0, 46), tag,
-                                  [&](const Fence& fence) { without_vpid.push_back(fence); });
-  EXPECT_EQ(without_vpid, (std::vector<Fence>{{vmx::kInveptAll}}));
+  EXPECT_EQ(fences(vmx::Extension(), tag, capabilities_from_ept_vpid_cap(0, 46)),
+            (std::vector<Fence>{{vmx::kInveptAll}}));
 }
 
 // All VMIDs at once. Intel SDM vol. 3C, "Operations that Invalidate Cached Mappings": INVVPID of
 // all contexts removes linear and combined mappings of every VPID but 0, and no guest-physical
 // ones, which are known by a root that nobody else gets. Arm ARM, "TLBI ALLE1IS": both stages of
 // all VMIDs. RISC-V, "HFENCE.GVMA": with rs1 = rs2 = x0, of all virtual machines; HFENCE.VVMA acts
-// on hgatp.VMID alone.
+// on hgatp.VMID alone. AMD APM vol. 2, "TLB Flush": TLB_CONTROL 1 is for all ASIDs.
 TEST(Rollover, removes_the_translations_of_all_vms) {
-  const auto fences = [](Architecture architecture, const Capabilities& machine) {
+  const auto fences = []<class E>(E, const Capabilities& machine) {
     std::vector<Fence> found;
-    with_extension(architecture, [&]<class E>(E) {
-      emit_rollover<E>(machine, [&](const Fence& fence) { found.push_back(fence); });
-    });
+    emit_rollover<E>(machine, [&](const Fence& fence) { found.push_back(fence); });
     return found;
   };
-  EXPECT_EQ(fences(Architecture::X86_64, full_machine()), (std::vector<Fence>{{vmx::kInvvpidAll}}));
-  EXPECT_EQ(fences(Architecture::X86_64, capabilities_from_ept_vpid_cap(0, 46)),
+  EXPECT_EQ(fences(vmx::Extension(), full_machine()), (std::vector<Fence>{{vmx::kInvvpidAll}}));
+  EXPECT_EQ(fences(vmx::Extension(), capabilities_from_ept_vpid_cap(0, 46)),
             (std::vector<Fence>{}));
-  EXPECT_EQ(fences(Architecture::AArch64, full_machine()),
+  EXPECT_EQ(fences(stage2::Extension(), full_machine()),
             (std::vector<Fence>{
                 {stage2::kDsbIshst}, {stage2::kAlle1.is}, {stage2::kDsbIsh}, {stage2::kIsb}}));
-  EXPECT_EQ(fences(Architecture::RiscV64, full_machine()),
+  EXPECT_EQ(fences(hext::Extension(), full_machine()),
             (std::vector<Fence>{{hext::kGvmaAll.at_once}}));
+  EXPECT_EQ(fences(svm::Extension(), full_machine()), (std::vector<Fence>{{svm::kVmrunAll}}));
 }
 
 // ASIDs and PCIDs are each virtual processor's own. Intel SDM vol. 3C, "INVVPID": a single context
@@ -331,30 +370,27 @@ TEST(Rollover, removes_the_translations_of_all_vms) {
 // VMALLE1": stage 1 of the current VMID, on this PE, complete after a DSB. RISC-V, "HFENCE.VVMA":
 // with rs1 = rs2 = x0, all of hgatp's VMID.
 TEST(VcpuSwitch, removes_what_the_guests_own_tables_translated) {
-  const auto fences = [](Architecture architecture, u16 vmid) {
+  const auto fences = []<class E>(E, u16 vmid) {
     std::vector<Fence> found;
-    with_extension(architecture, [&]<class E>(E) {
-      emit_vcpu_switch<E>(full_machine(), {0x501e, 0, vmid},
-                          [&](const Fence& fence) { found.push_back(fence); });
-    });
+    emit_vcpu_switch<E>(full_machine(), {0x501e, 0, vmid},
+                        [&](const Fence& fence) { found.push_back(fence); });
     return found;
   };
-  EXPECT_EQ(fences(Architecture::X86_64, 3), (std::vector<Fence>{{vmx::kInvvpidSingle, 0, 3}}));
-  EXPECT_EQ(fences(Architecture::X86_64, 0), (std::vector<Fence>{}));
-  EXPECT_EQ(fences(Architecture::AArch64, 3),
+  EXPECT_EQ(fences(vmx::Extension(), 3), (std::vector<Fence>{{vmx::kInvvpidSingle, 0, 3}}));
+  EXPECT_EQ(fences(svm::Extension(), 3), (std::vector<Fence>{{svm::kVmrunAsid, 0, 3}}));
+  EXPECT_EQ(fences(vmx::Extension(), 0), (std::vector<Fence>{}));
+  EXPECT_EQ(fences(stage2::Extension(), 3),
             (std::vector<Fence>{{stage2::kVmalle1.local}, {stage2::kDsbIsh}, {stage2::kIsb}}));
-  EXPECT_EQ(fences(Architecture::RiscV64, 3), (std::vector<Fence>{{hext::kVvmaAll.at_once, 3}}));
+  EXPECT_EQ(fences(hext::Extension(), 3), (std::vector<Fence>{{hext::kVvmaAll.at_once, 3}}));
 }
 
 TEST(Rollover, leaves_what_only_the_vmid_in_use_can_remove_to_its_first_entry) {
   const VmTag tag{0x501e, 0, 3};
   std::vector<Fence> found;
-  for (const Architecture architecture :
-       {Architecture::X86_64, Architecture::AArch64, Architecture::RiscV64}) {
-    with_extension(architecture, [&]<class E>(E) {
-      emit_first_entry<E>(tag, [&](const Fence& fence) { found.push_back(fence); });
-    });
-  }
+  const auto add = [&]<class... Extensions>(Extensions...) {
+    (emit_first_entry<Extensions>(tag, [&](const Fence& fence) { found.push_back(fence); }), ...);
+  };
+  add(vmx::Extension(), svm::Extension(), stage2::Extension(), hext::Extension());
   EXPECT_EQ(found, (std::vector<Fence>{{hext::kVvmaAll.at_once, 3}}));
 }
 

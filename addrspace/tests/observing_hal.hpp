@@ -91,32 +91,21 @@ class ObservingHal : public ArenaHal<> {
 
 // The engine over it, compiled once for all tests: observing_hal.cpp.
 extern template class AddressSpace<Ept, ObservingHal>;
+extern template class AddressSpace<Npt, ObservingHal>;
 extern template class AddressSpace<Stage2<Granule::k4K>, ObservingHal>;
 extern template class AddressSpace<GStage, ObservingHal>;
 extern template class PageTable<Ept, ObservingHal>;
+extern template class PageTable<Npt, ObservingHal>;
 extern template class PageTable<Stage2<Granule::k4K>, ObservingHal>;
 extern template class PageTable<GStage, ObservingHal>;
 
-/// Calls with the extension that each architecture has had first.
-template <class Call>
-void with_extension(Architecture architecture, Call&& call) {
-  switch (architecture) {
-    case Architecture::X86_64:
-      return call(vmx::Extension());
-    case Architecture::AArch64:
-      return call(stage2::Extension());
-    case Architecture::RiscV64:
-      return call(hext::Extension());
-  }
-}
-
 /// The instructions that one invalidation becomes.
-inline std::vector<Fence> fences_of(Architecture architecture, const FencePolicy& policy,
-                                    const Capabilities& machine, const Invalidation<Gpa>& change) {
+template <class Extension>
+std::vector<Fence> fences_of(const FencePolicy& policy, const Capabilities& machine,
+                             const Invalidation<Gpa>& change) {
   std::vector<Fence> fences;
-  with_extension(architecture, [&]<class E>(E) {
-    emit_fences<E>(policy, machine, change, [&](const Fence& fence) { fences.push_back(fence); });
-  });
+  emit_fences<Extension>(policy, machine, change,
+                         [&](const Fence& fence) { fences.push_back(fence); });
   return fences;
 }
 
@@ -149,6 +138,10 @@ struct EptFourLevels {
   using Format = Ept;
   static Geometry geometry() { return *Ept::geometry(4); }
 };
+struct NptFourLevels {
+  using Format = Npt;
+  static Geometry geometry() { return *Npt::geometry(4); }
+};
 struct Stage2Of40Bits {
   using Format = Stage2<Granule::k4K>;
   static Geometry geometry() { return *Format::geometry(40); }
@@ -166,7 +159,7 @@ struct Sv48x4 {
   static Geometry geometry() { return *GStage::geometry(4); }
 };
 using NestedFormats =
-    ::testing::Types<EptFourLevels, Stage2Of40Bits, Stage2Of48Bits, Sv39x4, Sv48x4>;
+    ::testing::Types<EptFourLevels, NptFourLevels, Stage2Of40Bits, Stage2Of48Bits, Sv39x4, Sv48x4>;
 
 inline constexpr u64 kPage = 4 * kKiB;
 inline constexpr MappingFlags kReadOnlyMemory{kRead, MemoryType::WriteBack};
@@ -197,7 +190,7 @@ struct Guest {
     std::vector<Fence> all;
     for (const auto& change : hal.invalidations) {
       for (const Fence& fence :
-           fences_of(Format::kArchitecture, policy, hal.capabilities(), change)) {
+           fences_of<typename Format::Extension>(policy, hal.capabilities(), change)) {
         all.push_back(fence);
       }
     }

@@ -111,6 +111,10 @@ struct Shape<Ept> {
   static Geometry geometry() { return *Ept::geometry(4); }
 };
 template <>
+struct Shape<Npt> {
+  static Geometry geometry() { return *Npt::geometry(4); }
+};
+template <>
 struct Shape<Stage2<Granule::k4K>> {
   static Geometry geometry() { return *Stage2<Granule::k4K>::geometry(40); }
 };
@@ -118,7 +122,7 @@ template <>
 struct Shape<GStage> {
   static Geometry geometry() { return *GStage::geometry(3); }
 };
-using Formats = ::testing::Types<Ept, Stage2<Granule::k4K>, GStage>;
+using Formats = ::testing::Types<Ept, Npt, Stage2<Granule::k4K>, GStage>;
 
 GpaRange between(u64 from, u64 to) { return *GpaRange::make(Gpa(from), to - from); }
 

@@ -677,6 +677,7 @@ void add_stage2(const std::string& name, std::initializer_list<Case> cases) {
 [[maybe_unused]] const bool kAdded = [] {
   constexpr VaHalf kUpper = VaHalf::Upper;
   add<Ept>("ept", {{4, kMost}, {5, kMany}});
+  add<Npt>("npt", {{4, kMost}, {5, kMany}});
   add<GStage>("g_stage", {{3, kMost}, {4, kMany}, {5, kMany}});
   add_stage2<Granule::k4K>("stage2_4k", {{39, kMany}, {40, kMany}, {48, kMost}});
   add_stage2<Granule::k16K>("stage2_16k", {{40, kFewer}, {47, kFewer}, {48, kMost}});

@@ -292,7 +292,7 @@ struct Rules {
     if (type == WriteBack || type == Uncached || type == Device) return true;
     if (type == WriteThrough) return !kRiscV;
     // In EPT entries, but not in the PAT as it is after reset.
-    if (type == WriteProtected || type == WriteCombining) return kX86 && kNested;
+    if (type == WriteProtected || type == WriteCombining) return std::is_same_v<F, Ept>;
     return kArm && one_of(type, {DeviceNGnRE, DeviceNGRE, DeviceGRE});
   }
   static bool encodable(MappingFlags flags) {
@@ -302,7 +302,7 @@ struct Rules {
     if (kArm && kNested) return true;  // S2AP and XN are independent
     if (flags.access.has(kWrite) && !readable) return false;
     // Only EPT and RISC-V have pages that can be executed but not read.
-    const bool execute_only = (kX86 && kNested) || kRiscV;
+    const bool execute_only = std::is_same_v<F, Ept> || kRiscV;
     return execute_only || readable || !flags.access.has(kExecute);
   }
   /// As a query reports them.

@@ -7,14 +7,15 @@
 // What the tables say now is therefore always cached, and only what they said before needs to be
 // remembered: each store to a reachable entry leaves the old entry (and what hung below it) behind
 // as stale. Fences remove stale entries by the rules of their scope: Intel SDM vol. 3C,
-// "Operations that Invalidate Cached Mappings" under VMX; Arm ARM D8 "TLB maintenance"; RISC-V
-// privileged spec, "Hypervisor Memory-Management Fence Instructions". A stale entry that is still
-// there when an operation returns, and that the tables contradict, is a stale hit; one that leads
-// to a frame that is given back is a use after free.
+// "Operations that Invalidate Cached Mappings" under VMX; AMD APM vol. 2, "TLB Control"; Arm ARM D8
+// "TLB maintenance"; RISC-V privileged spec, "Hypervisor Memory-Management Fence Instructions". A
+// stale entry that is still there when an operation returns, and that the tables contradict, is a
+// stale hit; one that leads to a frame that is given back is a use after free.
 #pragma once
 
 #include <algorithm>
 #include <string>
+#include <type_traits>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -217,9 +218,22 @@ class TlbAdversary {
     constexpr u64 kEp4ta = ((u64{1} << 52) - 1) & ~(kFrameBytes - 1);  // EPTP bits 51:12
     const bool ours = ((fence.operand ^ tag_.root_register) & kEp4ta) == 0;
     // INVLPG and MOV CR3 do not touch guest-physical mappings, nor what the guest's VPID tags.
-    if (fence.op == vmx::kInveptAll || (fence.op == vmx::kInveptSingle && ours)) {
-      stale_.clear();
+    const FenceOp op = fence.op;
+    if constexpr (std::is_same_v<F, Npt>) {
+      const bool our_asid = fence.operand == tag_.vmid;
+      // What INVLPGB, which broadcasts, takes is gone at TLBSYNC. INVLPGA, and INVLPGB without
+      // nested translations, leave those; TLB_CONTROL 7 what was merged with global pages.
+      const bool asked = op == svm::kInvlpgbNested && our_asid;
+      if (asked) going_ = stale_.size();
+      if (op == svm::kTlbsync) {
+        stale_.erase(stale_.begin(),
+                     stale_.begin() + static_cast<std::ptrdiff_t>(std::min(going_, stale_.size())));
+        going_ = 0;
+      }
+      if (op == svm::kVmrunAll || (op == svm::kVmrunAsid && our_asid)) stale_.clear();
+      return;
     }
+    if (op == vmx::kInveptAll || (op == vmx::kInveptSingle && ours)) stale_.clear();
   }
 
   void on_riscv_fence(const Fence& fence) {
@@ -314,6 +328,7 @@ class TlbAdversary {
   bool unpublished_ = false;     ///< Arm: a new translation was stored, and no barrier came yet
   bool unsynchronised_ = false;  ///< Arm: a barrier came, and no ISB yet
   bool ordered_ = false;         ///< RISC-V: SFENCE.W.INVAL came after the last store
+  std::size_t going_ = 0;        ///< AMD: so many of the stale ones go at TLBSYNC
   std::vector<Fence> parts_;     ///< RISC-V: HINVAL whose SFENCE.INVAL.IR did not come yet
   std::unordered_map<u64, Place> reachable_;  ///< the frames of reachable tables
   std::vector<Cached> stale_;

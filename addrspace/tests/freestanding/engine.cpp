@@ -271,6 +271,7 @@ void use_formats(const Capabilities& machine, FencePolicy policy, unsigned level
   use_frames(guest, tally);
 #ifdef NESTWALK_X86
   use_nested<Ept>(hal, Ept::geometry(levels), numbers, tally);
+  use_nested<Npt>(hal, Npt::geometry(levels), numbers, tally);
   use_table<LongMode>(guest, LongMode::geometry(levels), numbers, tally);
 #endif
 #ifdef NESTWALK_RISCV
@@ -351,6 +352,7 @@ void use_devices(u64 number, Tally& tally) {
 #ifdef NESTWALK_X86
 template class AddressSpace<Ept, KernelHal<Gpa, Hpa, false>>;
 template class PageTable<Ept, KernelHal<Gpa, Hpa, false>>;
+template class AddressSpace<Npt, KernelHal<Gpa, Hpa, false>>;
 template class GuestMemory<AddressSpace<Ept, KernelHal<Gpa, Hpa, false>>>;
 #endif
 #ifdef NESTWALK_ARM
