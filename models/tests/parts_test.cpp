@@ -420,8 +420,10 @@ TEST(Presets, NameAnExtensionOfTheirArchitecture) {
   EXPECT_EQ(parse_preset(machine, "mine.json").shape.extension, &kVmx);
   machine["extension"] = {"vmx", "guess"};
   EXPECT_EQ(parse_preset(machine, "mine.json").shape.extension, &kVmx);
+  machine["extension"] = {"svm", "guess"};
+  EXPECT_EQ(parse_preset(machine, "mine.json").shape.extension, &kSvm);
   machine["extension"] = {"hext", "guess"};
-  EXPECT_EQ(complaint(machine), "mine.json: extension is \"hext\", not one of vmx");
+  EXPECT_EQ(complaint(machine), "mine.json: extension is \"hext\", not one of vmx, svm");
 }
 
 TEST(Presets, ErrorsNameThePlaceAndHelp) {

@@ -99,9 +99,10 @@ TEST_F(Check, ABadLineIsNamedAndExitsWith4) {
              "line 3: expected a table that does not lead to itself, found the one at 0x10000");
   expect_bad(start + "0 0 begin x\n0 0 end now\n",
              "line 4: expected the end of the line, found \"now\"");
-  expect_bad(start + "0 0 vm 2 sv39 root=0\n",
-             "line 3: expected ept, stage2-4k, stage2-16k, stage2-64k, sv39x4, sv48x4 or sv57x4, "
-             "found \"sv39\"");
+  expect_bad(
+      start + "0 0 vm 2 sv39 root=0\n",
+      "line 3: expected ept, npt, stage2-4k, stage2-16k, stage2-64k, sv39x4, sv48x4 or sv57x4, "
+      "found \"sv39\"");
 }
 
 // Flags that a walk set, and memory that was given back and taken again, contradict nothing.

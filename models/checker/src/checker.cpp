@@ -320,8 +320,9 @@ void Checker::look_again(std::vector<Again>& again) {
 bool Checker::apply(const Moment& when, const FenceRequest& request, Obligation& obligation,
                     const Effect& effect, u64 reached) {
   const FenceRow& row = row_of(request);
-  const bool hinval = row.has(fence::kPosted);
-  const bool ordered = !hinval || processors_[when.processor].ordered > obligation.order;
+  const bool posted = row.has(fence::kPosted);
+  const bool ordered =
+      !row.has(fence::kUnordered) || processors_[when.processor].ordered > obligation.order;
   if (!is_visible(obligation) || !ordered) {
     miss(obligation, Failure::TooEarly, request);
     Processor& late = processors_[ordered ? obligation.when.processor : when.processor];
@@ -342,7 +343,7 @@ bool Checker::apply(const Moment& when, const FenceRequest& request, Obligation&
       miss(obligation, waits ? Failure::NotCompleted : Failure::WrongKind, request);
     }
   }
-  const bool waits = hinval || vm_of(obligation).nested.format->extension().needs_barriers;
+  const bool waits = posted || vm_of(obligation).nested.format->extension().needs_barriers;
   const u64 processors[kParts] = {(effect.parts & kNested) != 0 ? reached : 0, merged,
                                   (effect.parts & kLinear) != 0 ? reached : 0};
   bool useful = false;

@@ -20,7 +20,7 @@ Vm vm_of(const software::VirtualMachine& machine) {
   vm.root_register = tag.root_register;
   vm.nested = machine.host_space().stage();
   vm.caches_no_invalid = machine.capabilities().caches_no_invalid;
-  vm.invept_single = machine.capabilities().invept_single;
+  vm.single_vm = machine.capabilities().invept_single || machine.capabilities().flush_by_asid;
   return vm;
 }
 

@@ -181,7 +181,7 @@ bool Checker::is_over_broad(const Issued& issued) const {
   const Vm& any = tables_.vm(0);
   const bool names_addresses = any.nested.format->extension().names_addresses;
   const bool all_vms = !row.has(fence::kRoot) && !row.has(fence::kVmid);
-  if (all_vms) return names_addresses || any.invept_single;
+  if (all_vms) return names_addresses || any.single_vm;
   return names_addresses && !issued.whole && issued.covered != 0 && issued.covered <= kFew;
 }
 

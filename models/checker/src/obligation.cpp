@@ -84,7 +84,9 @@ Effect effect_of(const FenceRequest& request, const Obligation& obligation, cons
   const u8 wanted = obligation.table ? fence::kNestedWalk : fence::kNestedTlb;
   u8 parts = 0;
   if ((row.structures & wanted) != 0) parts |= kNested;
-  const bool all_first = (row.structures & fence::kFirst) == fence::kFirst;
+  // What was merged with a global entry of the guest's is global, too.
+  const bool all_first =
+      (row.structures & fence::kFirst) == fence::kFirst && row.has(fence::kGlobals);
   if (all_first && (parts != 0 || (row.structures & fence::kSecond) == 0)) parts |= kCombined;
   const bool other = (row.structures & fence::kSecond & ~wanted) != 0;
   return {parts, other && obligation.table ? Failure::LeafOnly : Failure::WrongKind};

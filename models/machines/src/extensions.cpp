@@ -11,7 +11,7 @@
 namespace nestwalk::models {
 namespace {
 
-constexpr const Extension* kExtensions[] = {&kVmx, &kStage2, &kHext};
+constexpr const Extension* kExtensions[] = {&kVmx, &kSvm, &kStage2, &kHext};
 
 }  // namespace
 

@@ -39,4 +39,22 @@ std::optional<std::vector<u64>> numbers_after(const Words& words, std::size_t na
   return values;
 }
 
+bool parse_x86(std::span<const FenceOp> fences, const Words& words, addrspace::Fence& fence) {
+  using addrspace::FenceOperand;
+  for (const FenceOp op : fences) {
+    const std::size_t names = words_in_front(words, op->name.c_str());
+    if (names == 0) continue;
+    const bool linear = op->operand == FenceOperand::VpidLinear;
+    const std::size_t operands = op->operand == FenceOperand::None ? 0 : linear ? 2 : 1;
+    const auto values = numbers_after(words, names);
+    if (!values || values->size() != operands) return false;
+    if ((linear || op->operand == FenceOperand::Vpid) && values->front() > 0xffff) return false;
+    fence.op = op;
+    if (linear) fence.vmid = static_cast<u16>(values->front());
+    if (!values->empty()) fence.operand = values->back();
+    return true;
+  }
+  return false;
+}
+
 }  // namespace nestwalk::models

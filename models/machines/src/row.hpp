@@ -74,4 +74,12 @@ std::optional<u64> number_in(const std::string& word);
 /// All the other words; nothing if one of them is no number.
 std::optional<std::vector<u64>> numbers_after(const Words& words, std::size_t names);
 
+/// One of these, with its VPID or ASID and its address. Of names that begin alike, the longer ones
+/// come first.
+bool parse_x86(std::span<const FenceOp> fences, const Words& words, addrspace::Fence& fence);
+template <const auto& kFences>
+bool parse_x86(const Words& words, addrspace::Fence& fence) {
+  return parse_x86(kFences, words, fence);
+}
+
 }  // namespace nestwalk::models

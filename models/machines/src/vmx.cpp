@@ -10,7 +10,6 @@ namespace nestwalk::models {
 namespace {
 
 using addrspace::Ept;
-using addrspace::FenceOperand;
 namespace vmx = addrspace::vmx;
 using Need = Demand::Need;
 
@@ -36,27 +35,6 @@ constexpr Demands kDemands = {
     .retired = {Need::Fence, false, "INVVPID for the VPID and INVEPT for the root", kSdm,
                 "Guidelines for Use of the INVVPID Instruction"},
 };
-
-std::size_t operands_of(FenceOperand operand) {
-  if (operand == FenceOperand::None) return 0;
-  return operand == FenceOperand::VpidLinear ? 2 : 1;
-}
-
-bool parse(const Words& words, addrspace::Fence& fence) {
-  for (const FenceOp op : vmx::kFences) {
-    const std::size_t names = words_in_front(words, op->name.c_str());
-    if (names == 0) continue;
-    const auto values = numbers_after(words, names);
-    if (!values || values->size() != operands_of(op->operand)) return false;
-    const bool linear = op->operand == FenceOperand::VpidLinear;
-    if ((linear || op->operand == FenceOperand::Vpid) && values->front() > 0xffff) return false;
-    fence.op = op;
-    if (linear) fence.vmid = static_cast<u16>(values->front());
-    if (!values->empty()) fence.operand = values->back();
-    return true;
-  }
-  return false;
-}
 
 addrspace::Capabilities capabilities(bool hardware_dirty) {
   addrspace::Capabilities machine = common_capabilities(hardware_dirty);
@@ -120,7 +98,7 @@ constinit const Extension kVmx = {
     .isa = &kX86_64,
     .fences = vmx::kFences,
     .whole_vm = vmx::kInveptSingle,
-    .parse = parse,
+    .parse = parse_x86<vmx::kFences>,
     .emit = emit_for<vmx::Extension>,
     .emit_rollover = rollover_for<vmx::Extension>,
     .emit_first_entry = first_entry_for<vmx::Extension>,
@@ -158,7 +136,7 @@ constinit const Extension kVmx = {
     .vmid_bits = 16,
     .log_formats = kLogFormats,
     .log_flag = "no-single",
-    .flagged = {.invept_single = false},
+    .flagged = {.single_vm = false},
     .may_differ = may_differ,
     .register_note = " or another EPTP of this VM, with bit 6 if it is dirty",
 };

@@ -9,7 +9,9 @@
 
 #include "comparisons/cases.hpp"
 #include "configuration/configuration_options.hpp"
+#include "configuration/fence_rules.hpp"
 #include "nestwalk/checker/checker.hpp"
+#include "nestwalk/machines/extensions.hpp"
 #include "nestwalk/traces/container.hpp"
 #include "nestwalk/traces/error.hpp"
 #include "program/children.hpp"
@@ -25,13 +27,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The machine for an architecture of which only the name was said.
+/// The machine for an extension of which only the name was said.
 struct Machine {
-  const char* architecture;
+  const models::Extension& extension;
   const char* preset;
 };
-constexpr Machine kMachines[] = {
-    {"x86_64", "zen4"}, {"aarch64", "cortex-a76"}, {"riscv64", "kunminghu"}};
+constexpr Machine kMachines[] = {{models::kVmx, "sapphire-rapids"},
+                                 {models::kSvm, "zen4"},
+                                 {models::kStage2, "cortex-a76"},
+                                 {models::kHext, "kunminghu"}};
 
 struct Check {
   std::string machine;
@@ -45,8 +49,9 @@ Words machines_of(const CommandLine& line) {
   Words presets;
   std::string known;
   for (const Machine& machine : kMachines) {
-    if (wanted == "all" || wanted == machine.architecture) presets.push_back(machine.preset);
-    known.append(", ").append(machine.architecture);
+    const char* const name = key_of(machine.extension);
+    if (wanted == "all" || wanted == name) presets.push_back(machine.preset);
+    known.append(", ").append(name);
   }
   if (presets.empty()) throw UsageError("--arch " + wanted + ": not one of all" + known);
   return presets;
@@ -148,7 +153,7 @@ void add_trace_options(CommandLine& line) {
       .option("policy", po::value<Words>()->default_value({"precise"}, "precise"),
               "of fences, for traces; may be repeated; all")
       .option("arch", po::value<std::string>()->default_value("x86_64"),
-              "x86_64, aarch64, riscv64 or all: on a machine of each")
+              "x86_64 (with EPT), svm, aarch64, riscv64 or all: on a machine of each")
       .option("preset,p", po::value<Words>(), "the machine instead; may be repeated")
       .ignores("on logs", {"policy", "arch", "preset", "set", "config", "jobs"})
       .ignores("with --preset", {"arch"})

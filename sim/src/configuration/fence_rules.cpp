@@ -135,13 +135,6 @@ class RulesReader {
   std::vector<std::string> changes_;
 };
 
-/// Rules are by architecture: those of the extension that it has had first. Others have their name.
-const char* key_of(const models::Extension& extension) {
-  const addrspace::Architecture architecture = extension.isa->architecture;
-  const bool first = &models::extension_of(architecture) == &extension;
-  return first ? to_string(architecture) : extension.name;
-}
-
 bool flag(const Json& json, const char* key, bool standard, const std::string& where) {
   const Json found = json.value(key, Json(standard));
   if (!found.is_boolean()) {
@@ -151,6 +144,12 @@ bool flag(const Json& json, const char* key, bool standard, const std::string& w
 }
 
 }  // namespace
+
+const char* key_of(const models::Extension& extension) {
+  const addrspace::Architecture architecture = extension.isa->architecture;
+  const bool first = &models::extension_of(architecture) == &extension;
+  return first ? to_string(architecture) : extension.name;
+}
 
 software::FenceRules parse_fence_rules(const Json& json, const models::Extension& extension,
                                        const std::string& where) {

@@ -10,7 +10,7 @@
 //      {"when": ["unmapped", "less_permission", "table"],
 //       "issue": ["invept single-context"],
 //       "most": 32, "beyond": ["invept all-context"]}],
-//    "aarch64": [...], "riscv64": [...]}
+//    "svm": [...], "aarch64": [...], "riscv64": [...]}
 //
 // Leaves that changed go to the first rule that names what happened to them. Instructions that name
 // an address are issued for each of its leaves, others once; for more leaves than `most`, `beyond`.
@@ -19,6 +19,10 @@
 #include "configuration/parameter.hpp"
 
 namespace nestwalk::sim {
+
+/// Those of the extension that its architecture has had first are named by the architecture.
+/// Others have their name.
+const char* key_of(const models::Extension& extension);
 
 /// Throws UsageError, which begins with `where` and says what was expected.
 software::FenceRules parse_fence_rules(const Json& json, const models::Extension& extension,

@@ -28,19 +28,10 @@ addrspace::Capabilities any_machine() {
   return machine;
 }
 
-// AMD's nested tables have the format of the first stage's; what is kept in them is what EPT keeps
-// (APM vol. 2, "Nested Paging": walks of guest tables count as writes).
-models::StageRules amd_nested_rules() {
-  models::StageRules rules = models::kVmx.rules.of(true);
-  rules.users_only = true;
-  return rules;
-}
-
 const models::EntryFormat& format_of(traces::TableFormat format, bool nested) {
   using addrspace::LongMode;
   static const EntryFormatOf<LongMode> kLongMode(any_machine());
-  static const EntryFormatOf<LongMode> kNested(LongMode(any_machine()), amd_nested_rules(),
-                                               &models::kVmx);
+  static const EntryFormatOf<addrspace::Npt> kNpt(any_machine());
   static const EntryFormatOf<addrspace::Stage1<addrspace::Granule::k4K>> kStage1(any_machine());
   static const EntryFormatOf<addrspace::Stage2<addrspace::Granule::k4K>> kStage2(any_machine());
   static const EntryFormatOf<addrspace::Sv> kSv(any_machine());
@@ -55,7 +46,7 @@ const models::EntryFormat& format_of(traces::TableFormat format, bool nested) {
     case traces::TableFormat::GStage:
       return kGStage;
     default:
-      return nested ? static_cast<const models::EntryFormat&>(kNested) : kLongMode;
+      return nested ? static_cast<const models::EntryFormat&>(kNpt) : kLongMode;
   }
 }
 

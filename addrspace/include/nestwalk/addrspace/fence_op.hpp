@@ -57,8 +57,9 @@ inline constexpr u16 kGuests = 16;   ///< only of other VPIDs than 0
 inline constexpr u16 kAsid = 32;     ///< only of this ASID or PCID; or global
 inline constexpr u16 kGlobals = 64;  ///< global entries, too
 inline constexpr u16 kTables = 128;  ///< walk caches are searched by address as well; else by tags
-inline constexpr u16 kBroadcast = 256;  ///< it reaches the other processors by itself
-inline constexpr u16 kPosted = 512;     ///< the issuer goes on; FenceOrder::End waits
+inline constexpr u16 kBroadcast = 256;   ///< it reaches the other processors by itself
+inline constexpr u16 kPosted = 512;      ///< the issuer goes on; FenceOrder::End waits
+inline constexpr u16 kUnordered = 2048;  ///< stores come before it by FenceOrder::Begin alone
 /// A policy's rules may issue it for changed second-stage entries: its operands follow from these.
 inline constexpr u16 kForChanges = 1024;
 inline constexpr u16 kVm = kVmid | kGlobals;

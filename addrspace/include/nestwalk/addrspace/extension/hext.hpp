@@ -40,7 +40,8 @@ constexpr Hfence hfence(const char* form, const char* name, const char* title,
             .by = by,
             .own_title = own_title};
   };
-  return {row("hfence", title, cost, 0), row("hinval", posted_title, kHinvalCost, fence::kPosted)};
+  return {row("hfence", title, cost, 0),
+          row("hinval", posted_title, kHinvalCost, fence::kPosted | fence::kUnordered)};
 }
 
 // With rs1, only leaf entries are ordered; with rs2, globals stay. The VM is the one that hgatp

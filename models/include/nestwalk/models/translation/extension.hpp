@@ -56,9 +56,6 @@ struct StageRules {
   bool table_reads_are_writes = false;
   /// The flag fault comes before the permission fault (Arm ARM D8, "Prioritization of MMU faults").
   bool flag_before_permission = false;
-  /// AMD's nested tables: every access is a user's, so that without U/S nothing is permitted (APM
-  /// vol. 2, "Nested Page Table Walk").
-  bool users_only = false;
   /// Accessed flags may be set for accesses that are not made in the end.
   bool speculation_sets_accessed = false;
 };
@@ -228,7 +225,7 @@ class FenceSink {
 /// What differs between VMs of one extension, as far as fences depend on it.
 struct VmTraits {
   bool caches_no_invalid = false;  ///< RISC-V Svvptc: an invalid entry is not cached for long
-  bool invept_single = true;       ///< x86: INVEPT of one context exists
+  bool single_vm = true;           ///< x86: INVEPT of one context, TLB_CONTROL 3 exist
   /// AArch64: what IPA operands have besides the IPA: bit 63 (NS) where Secure EL2 serves VMs in
   /// the Non-secure IPA space.
   u64 operand_tag = 0;

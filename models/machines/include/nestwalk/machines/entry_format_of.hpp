@@ -18,7 +18,8 @@ template <class F>
 Access table_limits(const F& format, u64 raw, unsigned level) {
   if constexpr (F::kTablesLimit) {
     // W, U and XD, or R, W and X, count in every level (Intel SDM vol. 3A, "Determination of Access
-    // Rights"; vol. 3C, "EPT Violations"). EPT knows no U.
+    // Rights"; vol. 3C, "EPT Violations"). In nested tables, U counts for
+    // none or for all.
     const Access found = format.flags(raw, level).access & (kRwx | kUser);
     const Access user = addrspace::NestedFormat<F> ? kUser : Access{};
     return found | user | kUserMayExecute | kKernelMayExecute;
@@ -78,9 +79,6 @@ class EntryFormatOf final : public EntryFormat {
   PackedEntry decode_packed(u64 raw, unsigned level) const override {
     return PackedEntry(decoded(raw, level));
   }
-  Access permitted(Access access) const {
-    return rules().users_only && !access.has(kUser) ? Access{} : access;
-  }
   Entry decoded(u64 raw, unsigned level) const {
     Entry entry;
     if (!F::is_valid(raw, level)) return entry;
@@ -92,12 +90,12 @@ class EntryFormatOf final : public EntryFormat {
     entry.accessed = (raw & F::kAccessed) != 0;
     if (F::is_table(raw, level)) {
       entry.kind = EntryKind::Table;
-      entry.access = permitted(detail::table_limits(format_, raw, level));
+      entry.access = detail::table_limits(format_, raw, level);
       return entry;
     }
     const addrspace::MappingFlags flags = format_.flags(raw, level);
     entry.kind = EntryKind::Leaf;
-    entry.access = permitted(detail::leaf_access<F>(flags.access, raw));
+    entry.access = detail::leaf_access<F>(flags.access, raw);
     entry.memory = flags.memory;
     entry.dirty = F::is_dirty(raw);
     return entry;

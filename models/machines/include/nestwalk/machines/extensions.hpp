@@ -9,10 +9,11 @@
 namespace nestwalk::models {
 
 extern const Isa kX86_64, kAArch64, kRiscV64;
-extern const Extension kVmx, kStage2, kHext;
+extern const Extension kVmx, kSvm, kStage2, kHext;
 
 /// The row of the engine's side of an extension. One more needs one more of these.
 inline const Extension& row_of(addrspace::vmx::Extension) { return kVmx; }
+inline const Extension& row_of(addrspace::svm::Extension) { return kSvm; }
 inline const Extension& row_of(addrspace::stage2::Extension) { return kStage2; }
 inline const Extension& row_of(addrspace::hext::Extension) { return kHext; }
 
