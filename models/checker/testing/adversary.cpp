@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <string_view>
 
 namespace nestwalk::checker {
 
@@ -15,6 +16,7 @@ using models::EntryKind;
 using models::FenceOp;
 namespace hext = addrspace::hext;
 namespace stage2 = addrspace::stage2;
+namespace svm = addrspace::svm;
 namespace vmx = addrspace::vmx;
 namespace x86_64 = addrspace::x86_64;
 using models::FenceRequest;
@@ -361,7 +363,8 @@ struct Strike {
   bool by_gpa = false;
   bool broadcast = false;
   bool any_vm = false;
-  bool posted = false;  ///< ends with INVAL.IR
+  bool posted = false;  ///< begins with W.INVAL, ends with INVAL.IR
+  bool waits = false;   ///< ends with TLBSYNC
 };
 
 struct StrikeRow {
@@ -372,6 +375,10 @@ constexpr Strike kBoth{Stage::Both}, kFirst{Stage::First}, kSecond{Stage::Second
     kSecondLeaves{Stage::SecondLeaves, true}, kBothLeaves{Stage::BothLeaves, true};
 constexpr Strike broadcast(Strike strike) {
   strike.broadcast = true;
+  return strike;
+}
+constexpr Strike by_tlbsync(Strike strike) {
+  strike.broadcast = strike.waits = true;
   return strike;
 }
 constexpr Strike of_any_vm(Strike strike) {
@@ -389,6 +396,12 @@ constexpr StrikeRow kStrikes[] = {
     {vmx::kInveptAll, of_any_vm(kBoth)},
     {vmx::kInvvpidSingle, kFirst},
     {vmx::kInvvpidAll, of_any_vm(kFirst)},
+    // "Flush this guest's non-global TLB entries": what was merged with global ones stays.
+    {svm::kVmrunAsidKeepGlobals, {Stage::Second}},
+    {svm::kVmrunAsid, kBoth},
+    {svm::kVmrunAll, of_any_vm(kBoth)},
+    {svm::kInvlpgbNested, by_tlbsync(kBoth)},
+    {svm::kInvlpgb, by_tlbsync(kFirst)},
     {stage2::kIpas2e1.local, kSecond},
     {stage2::kIpas2e1.is, broadcast(kSecond)},
     {stage2::kIpas2e1.os, broadcast(kSecond)},
@@ -421,6 +434,9 @@ constexpr StrikeRow kStrikes[] = {
     {hext::kGvmaAddressVmid.at_once, kBothLeaves},
     {hext::kGvmaAddressVmid.posted, posted(kBothLeaves)},
 };
+
+// Its second-stage translations are known by their root.
+bool is_vmx(const Vm& vm) { return std::string_view(vm.nested.format->extension().name) == "vmx"; }
 
 Strike strike_of(FenceOp op) {
   for (const StrikeRow& row : kStrikes) {
@@ -455,10 +471,9 @@ void Adversary::strike(const Moment& when, const FenceRequest& request, Copy& co
   if (!copy.alive()) return;
   if (!strike.broadcast && copy.processor != when.processor) return;
   const Vm& vm = tables_.vm(copy.vm);
-  const bool x86 = architecture(copy.vm) == Architecture::X86_64;
   if (!strike.any_vm) {
     constexpr u64 kEp4ta = 0x000f'ffff'ffff'f000;
-    const bool by_root = x86 && strike.stage == Stage::Both;
+    const bool by_root = is_vmx(vm) && strike.stage == Stage::Both;
     if (by_root && ((request.root ^ vm.root_register) & kEp4ta) != 0) return;
     if (!by_root && request.vmid != vm.vmid) return;
   }
@@ -473,7 +488,8 @@ void Adversary::strike(const Moment& when, const FenceRequest& request, Copy& co
   }
   // A walker that does not see the store yet caches the old entry again.
   if (!copy.visible || (strike.posted && !copy.ordered)) return;
-  const bool waits = strike.posted || architecture(copy.vm) == Architecture::AArch64;
+  const bool waits =
+      strike.posted || strike.waits || architecture(copy.vm) == Architecture::AArch64;
   const bool table =
       copy.kind == Copy::Kind::Table || (copy.kind == Copy::Kind::Nothing && copy.what.level != 0);
   const bool leaves_only = strike.stage == Stage::SecondLeaves || strike.stage == Stage::BothLeaves;
@@ -495,9 +511,10 @@ void Adversary::strike_merged(const Moment& when, const FenceRequest& request) {
   const auto is_one_of = [&](std::initializer_list<FenceOp> ops) {
     return std::find(ops.begin(), ops.end(), request.op) != ops.end();
   };
-  const bool by_address = is_one_of({hext::kVvmaAddress.at_once, hext::kVvmaAddressAsid.at_once,
-                                     stage2::kVae1.is, stage2::kVae1.local, stage2::kVaae1.is,
-                                     stage2::kVaae1.local, x86_64::kInvlpg, vmx::kInvvpidAddress});
+  const bool by_address =
+      is_one_of({hext::kVvmaAddress.at_once, hext::kVvmaAddressAsid.at_once, stage2::kVae1.is,
+                 stage2::kVae1.local, stage2::kVaae1.is, stage2::kVaae1.local, x86_64::kInvlpg,
+                 vmx::kInvvpidAddress, svm::kInvlpga});
   const bool by_asid = is_one_of({hext::kVvmaAsid.at_once, hext::kVvmaAddressAsid.at_once,
                                   stage2::kVae1.is, stage2::kVae1.local, stage2::kAside1.is,
                                   stage2::kAside1.local, x86_64::kMovCr3, x86_64::kInvlpg});
@@ -523,7 +540,9 @@ void Adversary::fence_issued(const Moment& when, const FenceRequest& request, Cy
     for (Copy& copy : copies_) copy.ordered = copy.ordered || copy.processor == when.processor;
     return;
   }
-  if (request.op == hext::kSfenceInvalIr) return finish(when.processor);
+  if (request.op == hext::kSfenceInvalIr || request.op == svm::kTlbsync) {
+    return finish(when.processor);
+  }
   if (strike_of(request.op).stage != Stage::None) {
     for (Copy& copy : copies_) strike(when, request, copy);
   }
@@ -543,13 +562,12 @@ void Adversary::forget(const Moment& when, const FenceRequest& request) {
   const Strike strike = strike_of(request.op);
   if (strike.stage != Stage::Both || strike.by_gpa) return;
   for (u32 vm = 0; vm < running_.size(); ++vm) {
-    const bool x86 = architecture(vm) == Architecture::X86_64;
     const Vm& shape = tables_.vm(vm);
-    const bool same =
-        x86 ? (request.root ^ shape.root_register) << 12 >> 24 == 0 : request.vmid == shape.vmid;
+    const bool same = is_vmx(shape) ? (request.root ^ shape.root_register) << 12 >> 24 == 0
+                                    : request.vmid == shape.vmid;
     if (!strike.any_vm && !same) continue;
     const u64 reached = strike.broadcast ? ~u64{0} : u64{1} << when.processor;
-    const bool waits = strike.posted || architecture(vm) == Architecture::AArch64;
+    const bool waits = strike.posted || strike.waits || architecture(vm) == Architecture::AArch64;
     waits ? void(forgetting_.push_back({vm, when.processor, reached}))
           : void(running_[vm].ran &= ~reached | running_[vm].inside);
   }

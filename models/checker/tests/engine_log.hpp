@@ -24,21 +24,40 @@ using addrspace::GpaRange;
 using addrspace::Hpa;
 using addrspace::u64;
 
+/// `kBroadcasts`: fences reach the other processors by themselves.
 struct OnEpt {
   using Format = addrspace::Ept;
   static constexpr const char* kName = "ept";
+  static constexpr bool kBroadcasts = false;
   static addrspace::Geometry geometry() { return *Format::geometry(4); }
+};
+struct OnNpt {
+  using Format = addrspace::Npt;
+  static constexpr const char* kName = "npt";
+  static constexpr bool kBroadcasts = false;
+  static addrspace::Geometry geometry() { return *Format::geometry(4); }
+};
+/// The same where the machine has INVLPGB.
+struct OnNptBroadcast : OnNpt {
+  static constexpr const char* kTitle = "npt, invlpgb";
+  static constexpr bool kBroadcasts = true;
 };
 struct OnStage2 {
   using Format = addrspace::Stage2<addrspace::Granule::k4K>;
   static constexpr const char* kName = "stage2-4k";
+  static constexpr bool kBroadcasts = true;
   static addrspace::Geometry geometry() { return *Format::geometry(40); }
 };
 struct OnGStage {
   using Format = addrspace::GStage;
   static constexpr const char* kName = "sv39x4";
+  static constexpr bool kBroadcasts = false;
   static addrspace::Geometry geometry() { return *Format::geometry(3); }
 };
+
+/// All of them.
+template <template <class...> class List>
+using OnEach = List<OnEpt, OnNpt, OnNptBroadcast, OnStage2, OnGStage>;
 
 /// What processor 1 does while processor 0 edits the tables.
 struct Kicks {
@@ -123,6 +142,7 @@ class EngineLog {
     static addrspace::Capabilities newest_machine() {
       addrspace::Capabilities machine = addrspace::full_machine();
       machine.tlbi_range = machine.svinval = true;
+      machine.invlpgb = Shape::kBroadcasts;
       return machine;
     }
     void invalidate(const addrspace::Invalidation<Gpa>& change) { engine_->fences(change); }
@@ -144,9 +164,8 @@ class EngineLog {
   // On the other processor, too, where the instruction does not reach it; unless the fault was
   // spurious: who had it has the stale entry.
   void fences(const addrspace::Invalidation<Gpa>& change) {
-    constexpr auto kArchitecture = Shape::Format::kArchitecture;
     const bool spurious = change.changes() == addrspace::change::kSpurious && !change.tables();
-    const bool alone = spurious || kArchitecture == addrspace::Architecture::AArch64;
+    const bool alone = spurious || Shape::kBroadcasts;
     addrspace::emit_fences<typename Shape::Format::Extension>(
         policy_, hal_.capabilities(), change, [&](const Fence& fence) {
           log_.fence(fence, kVm);

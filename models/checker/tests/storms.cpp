@@ -17,6 +17,12 @@ namespace nestwalk::checker {
 namespace {
 
 template <class Shape>
+const char* title_of() {
+  if constexpr (requires { Shape::kTitle; }) return Shape::kTitle;
+  return Shape::kName;
+}
+
+template <class Shape>
 bool storms(u64 operations, u64 seed, const std::string& wanted) {
   bool good = true;
   for (const FencePolicy* const policy : addrspace::kFencePolicies) {
@@ -25,17 +31,25 @@ bool storms(u64 operations, u64 seed, const std::string& wanted) {
     const StormResult result = StormRun<Shape>(*policy, seed).run(operations);
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
     const bool fine = result.agrees() && result.is_as_known(*policy);
-    std::printf("%-8s  %-14s  %10" PRIu64 "  %9" PRIu64 "  %9" PRIu64 "  %8" PRIu64 "  %11" PRIu64
+    std::printf("%-12s  %-14s  %10" PRIu64 "  %9" PRIu64 "  %9" PRIu64 "  %8" PRIu64 "  %11" PRIu64
                 "  %7.1f  %s\n",
-                to_string(Shape::Format::kArchitecture), policy->name, result.operations,
-                result.errors, result.warnings, result.hits, result.unexplained, taken.count(),
-                fine ? "agree" : "DISAGREE");
+                title_of<Shape>(), policy->name, result.operations, result.errors, result.warnings,
+                result.hits, result.unexplained, taken.count(), fine ? "agree" : "DISAGREE");
     std::fflush(stdout);
     if (!fine) std::fputs(result.findings.c_str(), stderr);
     good = good && fine;
   }
   return good;
 }
+
+template <class... Shapes>
+struct Storms {
+  static bool agree(u64 operations, u64 seed, const std::string& wanted) {
+    bool good = true;
+    ((good = storms<Shapes>(operations, seed, wanted) && good), ...);
+    return good;
+  }
+};
 
 int run(int count, char** arguments) {
   const auto number = [&](int n, u64 standard) {
@@ -52,11 +66,9 @@ int run(int count, char** arguments) {
     return 2;
   }
   std::puts(
-      "           policy          operations     errors   warnings      hits  unexplained  "
+      "               policy          operations     errors   warnings      hits  unexplained  "
       "seconds");
-  bool good = storms<OnEpt>(operations, seed, policy);
-  good = storms<OnStage2>(operations, seed, policy) && good;
-  good = storms<OnGStage>(operations, seed, policy) && good;
+  const bool good = OnEach<Storms>::agree(operations, seed, policy);
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return good ? 0 : 1;
   std::fputs("storms: standard output cannot be written\n", stderr);
   return 1;
