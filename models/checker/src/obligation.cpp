@@ -84,10 +84,10 @@ Effect effect_of(const FenceRequest& request, const Obligation& obligation, cons
   const u8 wanted = obligation.table ? fence::kNestedWalk : fence::kNestedTlb;
   u8 parts = 0;
   if ((row.structures & wanted) != 0) parts |= kNested;
+  const bool all_first = (row.structures & fence::kFirst) == fence::kFirst;
+  const bool first_alone = (row.structures & fence::kSecond) == 0;
   // What was merged with a global entry of the guest's is global, too.
-  const bool all_first =
-      (row.structures & fence::kFirst) == fence::kFirst && row.has(fence::kGlobals);
-  if (all_first && (parts != 0 || (row.structures & fence::kSecond) == 0)) parts |= kCombined;
+  if (all_first && (first_alone || (parts != 0 && row.has(fence::kGlobals)))) parts |= kCombined;
   const bool other = (row.structures & fence::kSecond & ~wanted) != 0;
   return {parts, other && obligation.table ? Failure::LeafOnly : Failure::WrongKind};
 }
