@@ -76,6 +76,7 @@ class Differential {
     build();
     naive::Machine& machine = naive_.machine();
     machine.architecture = G::kArchitecture;
+    machine.npt = kNpt;
     machine.hardware_dirty = hardware_dirty;
     machine.exists = [this](u64 at) { return world_.memory.contains(Hpa(at), 8); };
     machine.load = [this](u64 at) {
@@ -122,6 +123,7 @@ class Differential {
 
  private:
   static constexpr bool kArm = G::kArchitecture == Architecture::AArch64;
+  static constexpr bool kNpt = std::is_same_v<N, Npt>;
 
   Access some_access() {
     Access access = kRead;
@@ -298,6 +300,7 @@ class Differential {
   static std::vector<FenceOp> fences(bool nested, bool narrow) {
     switch (G::kArchitecture) {
       case Architecture::X86_64:
+        if (kNpt) return {nested || !narrow ? svm::kVmrunAsid : svm::kInvlpga};
         if (nested) return {vmx::kInveptSingle};
         return {narrow ? vmx::kInvvpidAddress : vmx::kInvvpidSingle};
       case Architecture::AArch64:
@@ -328,7 +331,8 @@ class Differential {
     EXPECT_EQ(fault.nested, expected.nested);
     EXPECT_EQ(fault.level, expected.level);
     const FaultReport wanted =
-        G::kArchitecture == Architecture::X86_64
+        kNpt ? naive::svm_registers(expected, address, access, user)
+        : G::kArchitecture == Architecture::X86_64
             ? naive::x86_registers(expected, address, access, user, naive_.machine().hardware_dirty)
         : G::kArchitecture == Architecture::AArch64
             ? naive::arm_registers(expected, address, access, user)
@@ -431,8 +435,15 @@ TEST_P(X86Modes, Agree) {
   check_pair<LongMode, Ept>(*LongMode::geometry(guest), *Ept::geometry(nested), 4);
 }
 using Levels = std::pair<unsigned, unsigned>;
-INSTANTIATE_TEST_SUITE_P(Differential, X86Modes,
-                         testing::Values(Levels{4, 4}, Levels{4, 5}, Levels{5, 4}, Levels{5, 5}));
+const auto kX86Levels = testing::Values(Levels{4, 4}, Levels{4, 5}, Levels{5, 4}, Levels{5, 5});
+INSTANTIATE_TEST_SUITE_P(Differential, X86Modes, kX86Levels);
+
+class AmdModes : public testing::TestWithParam<Levels> {};
+TEST_P(AmdModes, Agree) {
+  const auto [guest, nested] = GetParam();
+  check_pair<LongMode, Npt>(*LongMode::geometry(guest), *Npt::geometry(nested), 4);
+}
+INSTANTIATE_TEST_SUITE_P(Differential, AmdModes, kX86Levels);
 
 class RiscVModes : public testing::TestWithParam<Levels> {};
 TEST_P(RiscVModes, Agree) {

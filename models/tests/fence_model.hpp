@@ -4,9 +4,10 @@
 // What fences remove, a second time: written from the manuals as prose, one sentence per operation,
 // sharing no code with the fence unit. The random test holds one against the other.
 //
-// Sources: Intel SDM vol. 3A, "Operations that Invalidate TLBs and Paging-Structure Caches"; vol.
-// 3C, "Operations that Invalidate Cached Mappings"; Arm ARM D8, "TLB maintenance"; RISC-V
-// privileged spec, "SFENCE.VMA", "Hypervisor Memory-Management Fence Instructions", "Svinval".
+// Sources: AMD APM vol. 2, "TLB Control", and vol. 3, INVLPGA, INVLPGB; Intel SDM vol. 3A,
+// "Operations that Invalidate TLBs and Paging-Structure Caches"; vol. 3C, "Operations that
+// Invalidate Cached Mappings"; Arm ARM D8, "TLB maintenance"; RISC-V privileged spec, "SFENCE.VMA",
+// "Hypervisor Memory-Management Fence Instructions", "Svinval".
 #pragma once
 
 #include "fence_names.hpp"
@@ -86,6 +87,29 @@ class Fence {
     }
     if (op == x86_64::kInvpcidAllKeepGlobals) {
       return !second && vm && !global;
+    }
+
+    // "Flushes the TLB for all ASIDs, for both global and non-global pages"; "this guest's TLB
+    // entries"; "this guest's non-global TLB entries".
+    if (op == svm::kVmrunAll) {
+      return true;
+    }
+    if (op == svm::kVmrunAsid) {
+      return vm;
+    }
+    if (op == svm::kVmrunAsidKeepGlobals) {
+      return vm && !global;
+    }
+    // "The TLB mapping for a given virtual page and a given ASID".
+    if (op == svm::kInvlpga) {
+      return !second && vm && of_virtual(e);
+    }
+    // By ASID, globals included; bit 5: "nested translations", too.
+    if (op == svm::kInvlpgb) {
+      return !second && vm;
+    }
+    if (op == svm::kInvlpgbNested) {
+      return vm;
     }
 
     // "Stage 2 only entries of the IPA, of any level" and "of the last level".

@@ -84,10 +84,10 @@ struct Held {
 
 class Semantics {
  public:
-  explicit Semantics(Architecture architecture)
+  explicit Semantics(const Extension& extension)
       : machine_(machine_shape(), addrspace::kGiB),
-        ops_(fences_of(architecture)),
-        x86_(architecture == Architecture::X86_64) {}
+        ops_(fences_of(extension)),
+        by_root_(extension.tags_by_root) {}
 
   void run() {
     std::vector<u64> removed(ops_.size());
@@ -121,7 +121,7 @@ class Semantics {
     return u64{pick(2)} << 39 | u64{pick(3)} << 30 | u64{pick(3)} << 21 | u64{pick(3)} << 12 |
            pick(2) * 0x123u;
   }
-  u64 some_root() { return x86_ ? u64{pick(3)} * 0x5000 : 0; }
+  u64 some_root() { return by_root_ ? u64{pick(3)} * 0x5000 : 0; }
   u16 some_vmid() { return static_cast<u16>(pick(3)); }
   u16 some_asid() { return static_cast<u16>(pick(3)); }
   u8 some_leaf() { return static_cast<u8>(12 + 9 * pick(3)); }
@@ -177,7 +177,7 @@ class Semantics {
     tag.root = some_root();
     tag.vmid = some_vmid();
     if (second) {
-      if (x86_) tag = {tag.root == 0 ? 0x5000 : tag.root, 0, 0, false};
+      if (by_root_) tag = {tag.root == 0 ? 0x5000 : tag.root, 0, 0, false};
     } else {
       tag.global = structure != kGuestTables && pick(4) == 0;
       tag.asid = tag.global ? u16{0} : some_asid();
@@ -202,7 +202,7 @@ class Semantics {
     prose::Entry& entry = held.entry;
     const u64 at = some_address();
     u8 guest = some_leaf();
-    u8 nested = x86_ && entry.tag.root == 0 ? Translation::kUnlimited : some_leaf();
+    u8 nested = by_root_ && entry.tag.root == 0 ? Translation::kUnlimited : some_leaf();
     if (nested != Translation::kUnlimited && pick(8) == 0) guest = Translation::kUnlimited;
     const u8 shift = std::min(guest, nested);
     if (!place(held, shift)) return false;
@@ -241,7 +241,7 @@ class Semantics {
     if (!place(held, covers)) return false;
     const u64 at = some_address();
     const u64 lies_in = down(some_guest_physical(), 12);
-    const u8 nested = x86_ && entry.tag.root == 0 ? Translation::kUnlimited : some_leaf();
+    const u8 nested = by_root_ && entry.tag.root == 0 ? Translation::kUnlimited : some_leaf();
     held.first = down(at, held.shift);
     entry.kept = prose::Kept::GuestTable;
     entry.virtual_first = down(at, covers);
@@ -379,12 +379,13 @@ class Semantics {
   std::vector<Held> list_;
   std::mt19937_64 random_{1};
   u64 stamps_ = 0;
-  bool x86_;
+  bool by_root_;
 };
 
-TEST(FenceSemantics, X86) { Semantics(Architecture::X86_64).run(); }
-TEST(FenceSemantics, Arm) { Semantics(Architecture::AArch64).run(); }
-TEST(FenceSemantics, RiscV) { Semantics(Architecture::RiscV64).run(); }
+TEST(FenceSemantics, Vmx) { Semantics(kVmx).run(); }
+TEST(FenceSemantics, Svm) { Semantics(kSvm).run(); }
+TEST(FenceSemantics, Arm) { Semantics(kStage2).run(); }
+TEST(FenceSemantics, RiscV) { Semantics(kHext).run(); }
 
 }  // namespace
 }  // namespace nestwalk::models

@@ -35,8 +35,14 @@ constexpr Change kChanges[] = {Change::NestedLeaf, Change::NestedTable, Change::
 // The fences that suffice, each list to be executed in order (facts of the manuals: see
 // fence_model.hpp for the sections).
 using Sequences = std::vector<std::vector<FenceOp>>;
-Sequences sufficient(Architecture architecture, Change change) {
-  switch (architecture) {
+template <class N>
+Sequences sufficient(Change change) {
+  if constexpr (std::is_same_v<N, Npt>) {
+    if (change == Change::GuestLeaf) return {{x86_64::kInvlpg}, {svm::kInvlpga}};
+    if (change == Change::GuestTable) return {{x86_64::kInvlpg}, {svm::kInvlpgb}};
+    return {{svm::kVmrunAsid}, {svm::kVmrunAll}, {svm::kInvlpgbNested}};
+  }
+  switch (N::kArchitecture) {
     case Architecture::X86_64:
       if (change == Change::GuestLeaf)
         return {{x86_64::kInvlpg}, {vmx::kInvvpidAddress}, {x86_64::kInvpcidAddress}};
@@ -314,7 +320,7 @@ class Changing {
   }
 
   void issue(Change what, u64 address) {
-    const Sequences sequences = sufficient(G::kArchitecture, what);
+    const Sequences sequences = sufficient<N>(what);
     for (const FenceOp op : sequences[pick(sequences.size())]) {
       const Regime& regime = world_.regime;
       apply_fence({op, regime.nested.root, regime.vmid, regime.asid, address}, mmu_, world_.tags);
@@ -361,6 +367,10 @@ void check_both(const Geometry& guest, const Geometry& nested) {
 TEST(FenceWalks, X86) {
   check_both<LongMode, Ept>(*LongMode::geometry(4), *Ept::geometry(4));
   check_both<LongMode, Ept>(*LongMode::geometry(5), *Ept::geometry(5));
+}
+TEST(FenceWalks, Amd) {
+  check_both<LongMode, Npt>(*LongMode::geometry(4), *Npt::geometry(4));
+  check_both<LongMode, Npt>(*LongMode::geometry(5), *Npt::geometry(5));
 }
 TEST(FenceWalks, Arm) {
   using S1 = Stage1<Granule::k4K>;

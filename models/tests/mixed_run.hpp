@@ -33,7 +33,7 @@ class MixedRun {
         guest_format_(capabilities_),
         nested_format_(capabilities_),
         fences_(machine_),
-        ops_(fences_of(G::kArchitecture)),
+        ops_(fences_of(row_of(typename N::Extension()))),
         random_(seed) {
     for (u16 n = 0; n < 2; ++n) {
       guests_.push_back(*Guest::create(guest_hal_, guest));
@@ -229,6 +229,10 @@ inline std::string mixed_run(const std::string& preset, u64 seed, Quantum quantu
   using namespace addrspace;
   MachineShape shape = load_preset(NESTWALK_PRESETS "/" + preset + ".json").shape;
   shape.cores = 4;
+  if (shape.extension == &kSvm) {
+    return MixedRun<LongMode, Npt>(shape, *LongMode::geometry(4), *Npt::geometry(4), seed)
+        .statistics(quantum);
+  }
   switch (shape.extension->isa->architecture) {
     case Architecture::X86_64:
       return MixedRun<LongMode, Ept>(shape, *LongMode::geometry(4), *Ept::geometry(4), seed)

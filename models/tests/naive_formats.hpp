@@ -97,6 +97,18 @@ inline Seen x86_nested(u64 e, unsigned level) {
   return s;
 }
 
+// AMD APM vol. 2, 5.3 "Long-Mode Page Translation" and 15.25 "Nested Paging": the host's format; a
+// user's access at every level; no global pages; in the PML4 and above, bit 8 is reserved.
+inline Seen amd_nested(u64 e, unsigned level) {
+  Seen s = x86_guest(e, level);
+  if (s.kind == Seen::Nothing) return s;
+  if (level >= 3 && has(e, 8)) s.kind = Seen::Wrong;
+  if (!s.u) s.r = s.w = s.x = s.kernel_x = false;
+  s.u = true;
+  s.global = false;
+  return s;
+}
+
 // RISC-V privileged spec, "Virtual Address Translation Process"; Svpbmt, no Svnapot.
 inline Seen riscv(u64 e, unsigned level, bool nested) {
   Seen s;

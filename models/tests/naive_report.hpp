@@ -42,6 +42,20 @@ inline FaultReport x86_registers(const Answer& a, u64 address, AccessKind access
   return {"page fault", false, {{{"error code", code}, {"CR2", address}}}};
 }
 
+// AMD APM vol. 2, 15.25.6 "Nested versus Guest Page Faults, Fault Ordering".
+inline FaultReport svm_registers(const Answer& a, u64 address, AccessKind access, bool user) {
+  if (!a.nested || a.kind == FaultKind::BusError) {
+    return x86_registers(a, address, access, user, true);
+  }
+  u64 info = 1 << 2;  // always a user's
+  if (a.kind == FaultKind::Permission || a.kind == FaultKind::Malformed) info |= 1 << 0;
+  if (a.for_table || access == AccessKind::Write) info |= 1 << 1;
+  if (a.kind == FaultKind::Malformed) info |= 1 << 3;
+  if (!a.for_table && access == AccessKind::Execute) info |= 1 << 4;
+  info |= a.for_table ? u64{1} << 33 : u64{1} << 32;
+  return {"nested page fault", true, {{{"EXITINFO1", info}, {"EXITINFO2", a.guest_physical}}}};
+}
+
 // Arm ARM D24, "ESR_EL2": EC, IL, and the ISS of instruction and data aborts.
 inline FaultReport arm_registers(const Answer& a, u64 address, AccessKind access, bool user) {
   const bool fetch = access == AccessKind::Execute;

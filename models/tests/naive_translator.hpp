@@ -16,6 +16,7 @@ namespace nestwalk::models::naive {
 struct Machine {
   Architecture architecture;
   Shape guest, nested;
+  bool npt = false;                   ///< x86: AMD's nested tables
   bool hardware_dirty = false;        ///< EPT A/D, FEAT_HAFDBS, Svadu
   bool kernel_touches_user = true;    ///< no SMAP, SUM, no PAN
   bool kernel_executes_user = false;  ///< no SMEP
@@ -96,6 +97,7 @@ class Translator {
   Seen see(u64 entry, unsigned level, bool nested) const {
     switch (m_.architecture) {
       case Architecture::X86_64:
+        if (nested && m_.npt) return amd_nested(entry, level);
         return nested ? x86_nested(entry, level) : x86_guest(entry, level);
       case Architecture::RiscV64:
         return riscv(entry, level, nested);
@@ -124,7 +126,8 @@ class Translator {
   }
   // Does the hardware set flags in this entry?
   bool hardware_keeps(bool nested) const {
-    return m_.hardware_dirty || (m_.architecture == Architecture::X86_64 && !nested);
+    const bool always = m_.architecture == Architecture::X86_64 && (!nested || m_.npt);
+    return m_.hardware_dirty || always;
   }
   bool is_updated(const Seen& s, bool nested, bool write) const {
     if (!hardware_keeps(nested)) return false;
@@ -138,8 +141,8 @@ class Translator {
     host = address;
     if (!m_.nested.on) return true;
     // "When EPT accessed and dirty flags are enabled, accesses to guest paging structures are
-    // treated as writes."
-    if (for_table && m_.architecture == Architecture::X86_64 && m_.hardware_dirty) w = true;
+    // treated as writes." AMD's always are.
+    if (for_table && m_.architecture == Architecture::X86_64 && hardware_keeps(true)) w = true;
     answer_.nested = true;
     answer_.for_table = for_table;
     answer_.table_write = table_write;

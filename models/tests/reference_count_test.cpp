@@ -102,6 +102,10 @@ u32 x86(unsigned guest, unsigned nested, Leaves leaves) {
   return count_references<LongMode, Ept>(*LongMode::geometry(guest), *Ept::geometry(nested),
                                          leaves);
 }
+u32 amd(unsigned guest, unsigned nested, Leaves leaves) {
+  return count_references<LongMode, Npt>(*LongMode::geometry(guest), *Npt::geometry(nested),
+                                         leaves);
+}
 u32 riscv(unsigned guest, unsigned nested, Leaves leaves) {
   return count_references<Sv, GStage>(*Sv::geometry(guest), *GStage::geometry(nested), leaves);
 }
@@ -117,6 +121,13 @@ TEST(ReferenceCount, FiveByFiveLevelsOnX86Read35Entries) { EXPECT_EQ(x86(5, 5, {
 TEST(ReferenceCount, FiveByFourAndFourByFiveRead29Entries) {
   EXPECT_EQ(x86(5, 4, {0, 0, 0}), 29u);
   EXPECT_EQ(x86(4, 5, {0, 0, 0}), 29u);
+}
+// AMD's nested tables have the depth of the host's own.
+TEST(ReferenceCount, AmdsNestedTablesReadAsManyAsEpt) {
+  EXPECT_EQ(amd(4, 4, {0, 0, 0}), 24u);  // 4 * 5 + 4
+  EXPECT_EQ(amd(5, 5, {0, 0, 0}), 35u);  // 5 * 6 + 5
+  EXPECT_EQ(amd(4, 5, {0, 0, 0}), 29u);  // 4 * 6 + 5: a guest without LA57 on a host with it
+  EXPECT_EQ(amd(4, 4, {1, 1, 1}), 15u);
 }
 TEST(ReferenceCount, A2MLeafOnOneSideRead19Entries) {
   EXPECT_EQ(x86(4, 4, {1, 0, 0}), 19u);  // guest 2M over 4K: 3 * 5 + 4
@@ -147,15 +158,19 @@ TEST(ReferenceCount, ArmGranulesWithConcatenatedRoots) {
   EXPECT_EQ(arm<Granule::k16K>(48, 40), 14u);
 }
 
-TEST(ReferenceCount, EveryPairOfDepthsAndLeavesOnX86) {
+template <class N>
+u32 check_all_x86() {
   u32 checked = 0;
   for (unsigned guest : {4u, 5u}) {
     for (unsigned nested : {4u, 5u}) {
-      checked +=
-          check_all_leaves<LongMode, Ept>(*LongMode::geometry(guest), *Ept::geometry(nested));
+      checked += check_all_leaves<LongMode, N>(*LongMode::geometry(guest), *N::geometry(nested));
     }
   }
-  EXPECT_EQ(checked, 4u * 3 * 3 * 3);  // leaves in three levels
+  return checked;
+}
+TEST(ReferenceCount, EveryPairOfDepthsAndLeavesOnX86) {
+  EXPECT_EQ(check_all_x86<Ept>(), 4u * 3 * 3 * 3);  // leaves in three levels
+  EXPECT_EQ(check_all_x86<Npt>(), 4u * 3 * 3 * 3);
 }
 TEST(ReferenceCount, EveryPairOfDepthsAndLeavesOnRiscV) {
   u32 checked = 0;
