@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "fence_coverage.hpp"
+#include "nestwalk/addrspace/vmrun.hpp"
 
 namespace nestwalk::addrspace {
 namespace {
@@ -314,6 +315,28 @@ TEST(FencePrecise, takes_all_asids_where_no_single_one_can_be_flushed) {
   machine.invlpgb = true;
   EXPECT_EQ(fences_of<svm::Extension>(FencePolicy::Precise, machine, change),
             (std::vector<Fence>{{svm::kInvlpgbNested, 0, 3}, {svm::kTlbsync}}));
+}
+
+// VMRUN reads one value: of several requests, the widest.
+TEST(TlbControl, SaysTheWidestOfWhatVmrunHasToFlush) {
+  svm::TlbControl control;
+  EXPECT_EQ(control.value(), 0);
+  EXPECT_TRUE(control.request({svm::kVmrunAsidKeepGlobals, 0, 5}));
+  EXPECT_EQ(control.value(), 7);
+  EXPECT_TRUE(control.request({svm::kVmrunAsid, 0, 5}));
+  EXPECT_EQ(control.value(), 3);
+  EXPECT_TRUE(control.request({svm::kVmrunAsidKeepGlobals, 0, 5}));
+  EXPECT_EQ(control.value(), 3);
+  EXPECT_TRUE(control.request({svm::kVmrunAll}));
+  EXPECT_TRUE(control.request({svm::kVmrunAsid, 0, 5}));
+  EXPECT_EQ(control.value(), 1);
+  control.done();
+  EXPECT_EQ(control.value(), 0);
+  for (const FenceOp op : std::initializer_list<FenceOp>{svm::kInvlpga, svm::kInvlpgb,
+                                                         svm::kInvlpgbNested, svm::kTlbsync}) {
+    EXPECT_FALSE(control.request({op})) << to_text(Fence{op}).c_str();
+  }
+  EXPECT_EQ(control.value(), 0);
 }
 
 // A VMID in use again: what the guest's own tables left behind goes as well (Intel SDM vol. 3C,

@@ -101,5 +101,29 @@ TEST(NptFormat, has_as_many_asids_as_the_machine) {
   EXPECT_EQ(Npt(found).id_bits(), 15u);
 }
 
+// CPUID of a Zen 3: 48 physical bits, 1 GiB pages, 32768 ASIDs, flush by ASID, and INVLPGB, which
+// reaches nested translations where EBX bit 21 says so.
+TEST(SvmCapabilities, AreWhatCpuidSays) {
+  SvmCpuid cpuid;
+  cpuid.extended_features_edx = 1u << 26;
+  cpuid.sizes_eax = 0x3030;
+  cpuid.sizes_ebx = 1u << 3 | 1u << 21;
+  cpuid.asids = 0x8000;
+  cpuid.svm_edx = 1u << 6;
+  const Capabilities found = capabilities_from_svm(cpuid, 4, kResetPat);
+  EXPECT_EQ(found.physical_bits, 48);
+  EXPECT_EQ(found.leaf_levels, 0b0111);
+  EXPECT_EQ(found.most_levels, 4);
+  EXPECT_EQ(found.vmid_bits, 15);
+  EXPECT_TRUE(found.hardware_dirty && found.flush_by_asid && found.invlpgb);
+  cpuid.sizes_ebx = 1u << 3;
+  cpuid.extended_features_edx = cpuid.svm_edx = 0;
+  cpuid.asids = 0x17;  // 23: those below 16
+  const Capabilities less = capabilities_from_svm(cpuid, 5, kResetPat);
+  EXPECT_EQ(less.leaf_levels, 0b0011);
+  EXPECT_EQ(less.vmid_bits, 4);
+  EXPECT_FALSE(less.flush_by_asid || less.invlpgb);
+}
+
 }  // namespace
 }  // namespace nestwalk::addrspace

@@ -12,6 +12,7 @@
 #include "nestwalk/addrspace/guest_memory.hpp"
 #include "nestwalk/addrspace/phys_frame.hpp"
 #include "nestwalk/addrspace/this_machine.hpp"
+#include "nestwalk/addrspace/vmrun.hpp"
 
 #if defined(__x86_64__) || !defined(__OPTIMIZE__)
 #define NESTWALK_X86 1
@@ -386,6 +387,14 @@ extern "C" std::uint64_t nestwalk_use_everything(std::uint64_t ept_vpid_cap, std
   execute_retirement(x86, VmTag{number, number, 1});
   execute_rollover(x86);
   execute_first_entry(VmTag{number, number, 1});
+#ifdef __x86_64__
+  svm::TlbControl next;
+  svm::execute_retirement(x86, VmTag{number, number, 1}, next);
+  svm::execute_rollover(x86, next);
+  const Invalidation<Gpa> change(Cause::Unmap, VmTag{number, number, 1}, Gpa(number));
+  svm::execute_fences(fences, x86, change, next);
+  tally.add(next.value() != 0);
+#endif
   use_formats(x86, fences, levels, numbers, tally);
   use_zeroed_frames(capabilities_from_hgatp(5, 14), fences, levels, numbers, tally);
   use_zeroed_frames(arm, fences, levels, numbers, tally);

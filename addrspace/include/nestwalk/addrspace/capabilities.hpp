@@ -28,7 +28,7 @@ struct Capabilities {
   bool tlbi_range = false;         ///< Arm FEAT_TLBIRANGE: TLBI R...
   bool svinval = false;            ///< RISC-V Svinval: HINVAL.GVMA, SFENCE.INVAL.IR
   bool flush_by_asid = false;      ///< AMD: TLB_CONTROL 3, of one ASID; without it, of all
-  bool invlpgb = false;            ///< AMD: INVLPGB and TLBSYNC
+  bool invlpgb = false;            ///< AMD: INVLPGB, of nested translations as well
   u64 host_pat = kResetPat;        ///< AMD: the host's IA32_PAT, which nested tables refer to
 };
 
@@ -43,6 +43,31 @@ constexpr Capabilities capabilities_from_ept_vpid_cap(u64 ept_vpid_cap, u8 physi
   found.execute_only = bit(0);
   found.invept_single = bit(20) && bit(25);
   found.hardware_dirty = bit(21);
+  return found;
+}
+
+/// AMD: what CPUID says.
+struct SvmCpuid {
+  u32 extended_features_edx = 0;  ///< 80000001H: 1 GiB pages in bit 26
+  u32 sizes_eax = 0;              ///< 80000008H: physical address bits in 7:0
+  u32 sizes_ebx = 0;              ///< INVLPGB in bit 3, of nested translations as well in bit 21
+  u32 asids = 0;                  ///< 8000000AH EBX: how many there are, the host's 0 included
+  u32 svm_edx = 0;                ///< 8000000AH EDX: flush by ASID in bit 6
+};
+
+/// AMD: nested tables are the host's, with as many levels as it uses, and have dirty flags always.
+constexpr Capabilities capabilities_from_svm(const SvmCpuid& cpuid, u8 host_levels, u64 host_pat) {
+  const auto bit = [](u32 value, unsigned n) { return (value >> n & 1) != 0; };
+  Capabilities found;
+  found.physical_bits = static_cast<u8>(cpuid.sizes_eax & 0xff);
+  found.leaf_levels = bit(cpuid.extended_features_edx, 26) ? 0b0111 : 0b0011;
+  found.most_levels = host_levels;
+  // Those below the largest power of two that there are.
+  while (found.vmid_bits < 16 && cpuid.asids >> (found.vmid_bits + 1u) != 0) ++found.vmid_bits;
+  found.hardware_dirty = true;
+  found.flush_by_asid = bit(cpuid.svm_edx, 6);
+  found.invlpgb = bit(cpuid.sizes_ebx, 3) && bit(cpuid.sizes_ebx, 21);
+  found.host_pat = host_pat;
   return found;
 }
 

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // AMD-V's nested page tables: the host's long-mode tables (AMD APM vol. 2, 15.25 "Nested Paging").
+// With memory encryption, the host's addresses have the C-bit where the Hal's have it; then
+// `physical_bits` says how many there are with it.
 #pragma once
 
 #include "nestwalk/addrspace/format/long_mode.hpp"

@@ -1,0 +1,106 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// AMD-V's fences on a real machine: instructions, and what is left to the next VMRUN.
+//
+// VMRUN flushes what the TLB_CONTROL of its VMCB says (byte 05Ch). That is a field, not an
+// instruction, and nobody but the hypervisor writes it: a TlbControl gathers what it has to say.
+// There is one for each VM and each processor that ran it, not for each VMCB, since what has to go
+// is in the processor:
+//
+//   void invalidate(const Invalidation<Gpa>& change) {
+//     for each processor that ran the VM:
+//       svm::execute_fences(policy, machine, change, controls[processor]);
+//     kick those that are in the guest, and wait until they have left it
+//   }
+//   ... on the way in, on a processor:
+//   vmcb.tlb_control = controls[processor].value();
+//   VMRUN
+//   controls[processor].done();
+//
+// After `invalidate` no processor is in the guest that did not flush, so memory may be given back
+// (outside of guests, the current ASID is 0). With INVLPGB, which broadcasts, nothing is left for
+// VMRUN, and it is enough to call it once.
+#pragma once
+
+#include "nestwalk/addrspace/fence.hpp"
+
+namespace nestwalk::addrspace::svm {
+
+class TlbControl {
+ public:
+  /// Notes what VMRUN does. False if the fence is an instruction.
+  [[nodiscard]] bool request(const Fence& fence) {
+    for (const Row& row : kRows) {
+      if (fence.op != row.op) continue;
+      if (width(row.value) > width(value_)) value_ = row.value;
+      return true;
+    }
+    return false;
+  }
+  /// What belongs into the VMCB: the widest of what was requested.
+  constexpr u8 value() const { return value_; }
+  /// VMRUN came. It does not clear the field.
+  constexpr void done() { value_ = 0; }
+
+ private:
+  struct Row {
+    FenceOp op;
+    u8 value;
+  };
+  static constexpr Row kRows[] = {{kVmrunAll, 1}, {kVmrunAsid, 3}, {kVmrunAsidKeepGlobals, 7}};
+  // 1 is of all ASIDs, 3 of the guest's, 7 of its pages that are not global, 0 of nothing.
+  static constexpr unsigned width(u8 value) { return value == 0 ? 0 : 8u - value; }
+
+  u8 value_ = 0;
+};
+
+#if defined(__x86_64__)
+
+/// The instructions, by their encodings: assemblers do not know all of them.
+inline void execute(const Fence& fence) {
+  if (fence.op == kInvlpgbNested || fence.op == kInvlpgb) {
+    constexpr u64 kAsid = 4, kGlobal = 8, kNested = 32;
+    const u64 what = kAsid | kGlobal | (fence.op == kInvlpgbNested ? kNested : 0);
+    asm volatile(".byte 0x0f, 0x01, 0xfe"
+                 :
+                 : "a"(what), "c"(u32{0}), "d"(static_cast<u32>(fence.operand))
+                 : "memory");
+    return;
+  }
+  if (fence.op == kTlbsync) {
+    asm volatile(".byte 0x0f, 0x01, 0xff" : : : "memory");
+    return;
+  }
+  if (fence.op == kInvlpga) {
+    asm volatile(".byte 0x0f, 0x01, 0xdf" : : "a"(fence.operand), "c"(u32{fence.vmid}) : "memory");
+    return;
+  }
+  __builtin_trap();  // a fence of another extension, or one of VMRUN
+}
+
+/// Carries out on this processor what a policy demands, or notes it for the next VMRUN there. Traps
+/// on Original030, which is there to be compared and not to be run.
+inline void execute_fences(const FencePolicy& policy, const Capabilities& machine,
+                           const Invalidation<Gpa>& change, TlbControl& next) {
+  if (policy.source == FencePolicy::Source::Original030) __builtin_trap();
+  emit_fences<Extension>(policy, machine, change, [&](const Fence& fence) {
+    if (!next.request(fence)) execute(fence);
+  });
+}
+/// What must come before a VM's ASID is used again: `next` is of the VM that gets it.
+inline void execute_retirement(const Capabilities& machine, const VmTag& tag, TlbControl& next) {
+  emit_retirement<Extension>(machine, tag, [&](const Fence& fence) {
+    if (!next.request(fence)) execute(fence);
+  });
+}
+/// What must come when ASIDs are taken back.
+inline void execute_rollover(const Capabilities& machine, TlbControl& next) {
+  emit_rollover<Extension>(machine, [&](const Fence& fence) {
+    if (!next.request(fence)) execute(fence);
+  });
+}
+
+#endif
+
+}  // namespace nestwalk::addrspace::svm
