@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// Recorded processors that share a core: each has ASIDs and PCIDs of its own, so that equal ones mean
-// other address spaces.
+// Recorded processors that share a core: each has ASIDs and PCIDs of its own, so that equal ones
+// mean other address spaces.
 
 #include <cstring>
 #include <fstream>
@@ -42,8 +42,7 @@ const Words kX86{addrspace::Architecture::X86_64,
                  [](u64 to) { return to | 0x67; },
                  [](u64 to) { return to | 0x67; },
                  [](u64 root) {
-                   return Registers{
-                       {"CR0", 0x8005'0033}, {"CR3", root | kAsid}, {"CR4", 0x2'0020}};
+                   return Registers{{"CR0", 0x8005'0033}, {"CR3", root | kAsid}, {"CR4", 0x2'0020}};
                  },
                  "skylake-sp"};
 // Arm ARM D8: valid, table or page; AF, inner shareable, user. TCR: 48 bits in TTBR0, no TTBR1.
@@ -54,10 +53,10 @@ const Words kArm{addrspace::Architecture::AArch64,
                  [](u64 to) { return to | 0x743; },
                  [](u64 root) {
                    return Registers{{"MAIR_EL1", 0xff},
-                                                          {"SCTLR", 1},
-                                                          {"TCR_EL1", u64{1} << 23 | 16},
-                                                          {"TTBR0_EL1", kAsid << 48 | root},
-                                                          {"TTBR1_EL1", 0}};
+                                    {"SCTLR", 1},
+                                    {"TCR_EL1", u64{1} << 23 | 16},
+                                    {"TTBR0_EL1", kAsid << 48 | root},
+                                    {"TTBR1_EL1", 0}};
                  },
                  "cortex-a76"};
 // Privileged spec, "Sv39": V, R, W, X, U, A, D.
@@ -67,8 +66,7 @@ const Words kRiscV{addrspace::Architecture::RiscV64,
                    [](u64 to) { return to >> 12 << 10 | 1; },
                    [](u64 to) { return to >> 12 << 10 | 0xdf; },
                    [](u64 root) {
-                     return Registers{
-                         {"satp", u64{8} << 60 | kAsid << 44 | root >> 12}};
+                     return Registers{{"satp", u64{8} << 60 | kAsid << 44 | root >> 12}};
                    },
                    "rocket-h"};
 
