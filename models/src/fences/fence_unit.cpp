@@ -96,10 +96,7 @@ u64 apply_fence(const FenceRequest& fence, Mmu& mmu, const Tags& tags, bool reme
   if ((structures & kGuestWalk) != 0) drop(walker.guest_walk_cache());
   if ((structures & kNestedWalk) != 0) drop(walker.nested_walk_cache());
   if ((structures & kNestedTlb) != 0) drop(walker.nested_tlb());
-  if (structures != 0) {
-    walker.restart_if([](const WalkRequest&) { return true; });
-    mmu.restart_misses();
-  }
+  if (structures != 0) mmu.restart();
   return dropped;
 }
 

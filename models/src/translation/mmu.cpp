@@ -123,7 +123,7 @@ bool Mmu::miss(const Regime& regime, const Request& request, Absent absent, Acto
   miss.changes[0] =
       absent == Absent::Unknown ? kUnknownChanges : first_level(request.access).changes();
   miss.changes[1] = absent == Absent::InBoth ? second_tlb_.changes() : kUnknownChanges;
-  miss.active = true;
+  miss.active = miss.prefetches = true;
   miss.is_settled = miss.has_begun = false;
   return miss.start(owner, what);
 }
@@ -211,7 +211,7 @@ bool Mmu::look_first(Miss& miss) {
   ++counts_.later_hits[static_cast<unsigned>(miss.request.access)];
   set(*miss.outcome, *entry, miss.request.address);
   if (wants_hits_) [[unlikely]]
-    tell_prefetcher(miss.regime, miss.request, *entry, TlbLookup::Found::FirstLevel);
+    tell_prefetcher(miss, *entry, TlbLookup::Found::FirstLevel);
   return true;
 }
 
@@ -232,7 +232,7 @@ void Mmu::take_second(Miss& miss, Look look) {
   enter_in(first_level(miss.request.access), 0, miss, miss.found);
   set(*miss.outcome, miss.found, miss.request.address);
   if (wants_hits_) [[unlikely]]
-    tell_prefetcher(miss.regime, miss.request, miss.found, TlbLookup::Found::SecondLevel);
+    tell_prefetcher(miss, miss.found, TlbLookup::Found::SecondLevel);
 }
 
 // The entry forbids the access: a fault without a walk.
@@ -336,7 +336,7 @@ inline void Mmu::end_walk(Miss& miss, Walker::Walk& walk) {
   } else {
     fill(miss, walk.translation());
     if (prefetcher_ != nullptr) {
-      tell_prefetcher(miss.regime, miss.request, walk.translation(), TlbLookup::Found::ByWalk);
+      tell_prefetcher(miss, walk.translation(), TlbLookup::Found::ByWalk);
     }
   }
   walker_.give_back(walk);
@@ -376,10 +376,23 @@ bool Mmu::take_prefetched(Miss& miss) {
     if (!usable(found, request)) return false;
     prefetches_->count_use();
     fill(miss, found);
-    tell_prefetcher(miss.regime, request, found, TlbLookup::Found::PrefetchBuffer);
+    tell_prefetcher(miss, found, TlbLookup::Found::PrefetchBuffer);
     return true;
   }
   return false;
+}
+
+// Misses of other address spaces go on, but ask for no prefetches.
+void Mmu::leave_other_spaces() {
+  const auto is_left = [&](const Regime& of) { return !of.is_same_space(regime_); };
+  prefetches_->end_if(is_left);
+  for (const std::unique_ptr<Miss>& miss : misses_) {
+    if (miss->active && is_left(miss->regime)) miss->prefetches = false;
+  }
+}
+
+void Mmu::tell_prefetcher(const Miss& miss, const Translation& found, TlbLookup::Found where) {
+  if (miss.prefetches) tell_prefetcher(miss.regime, miss.request, found, where);
 }
 
 void Mmu::tell_prefetcher(const Regime& regime, const Request& request, const Translation& found,

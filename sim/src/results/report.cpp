@@ -241,8 +241,8 @@ void Rows::translations() {
   add("tlb.prefetch.used", prefetches.used, "translations",
       "of these, that a miss of the last TLB level found there, and so needed no walk");
   add("tlb.prefetch.dropped", prefetches.dropped, "translations",
-      "asked for, but not filled: no translation, a flag that a prefetch may not set, a fence, a "
-      "full queue, or a miss that came first");
+      "asked for, but not filled: no translation, a flag that a prefetch may not set, a fence "
+      "or a switch of the address space, a full queue, or a miss that came first");
   sum("walk.count", mmu.walks(), "walks",
       "of the page-table walkers, the kernel's touches included, prefetches not");
   for (unsigned kind = 0; kind < 3; ++kind) {

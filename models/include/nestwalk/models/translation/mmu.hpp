@@ -48,8 +48,10 @@ class Mmu final {
       MemoryHierarchy::PathId walker_path, const MmuShape& shape);
 
   /// The tables and tags that translate from now on. What is cached stays: the tags tell it apart.
+  /// Prefetches for another address space end.
   void set_regime(const Regime& regime) {
     regime_ = regime;
+    if (prefetches_) leave_other_spaces();
     if (!grants_.empty()) revoke_if([](const Grant&) { return true; });
   }
   const Regime& regime() const { return regime_; }
@@ -168,6 +170,13 @@ class Mmu final {
     return fetch_tlb_.refills() + data_tlb_.refills() + second_tlb_.refills() +
            prefetch_buffer_.refills() + walker_.refills();
   }
+  /// What a fence does to whatever is under way: walks and misses forget what they know and begin
+  /// again, prefetches end.
+  void restart() {
+    walker_.restart_if([](const WalkRequest&) { return true; });
+    restart_misses();
+    if (prefetches_) prefetches_->end_if([](const Regime&) { return true; });
+  }
   /// Whatever is between its first lookup and what decides it forgets what it knows and begins
   /// again.
   void restart_misses() {
@@ -225,6 +234,7 @@ class Mmu final {
     bool active = false;
     bool is_settled = false;  ///< by the first level, or the walk has it: no restart of this
     bool has_begun = false;
+    bool prefetches = true;  ///< the processor is still in its address space
   };
 
   TranslationCache<Translation>& first_level(AccessKind access) {
@@ -288,6 +298,9 @@ class Mmu final {
   void fill(const Miss& miss, const Translation& found);
 
   // Prefetches.
+  void leave_other_spaces();
+  [[gnu::noinline]] void tell_prefetcher(const Miss& miss, const Translation& found,
+                                         TlbLookup::Found where);
   [[gnu::noinline]] bool take_prefetched(Miss& miss);
   [[gnu::noinline]] void tell_prefetcher(const Regime& regime, const Request& request,
                                          const Translation& found, TlbLookup::Found where);

@@ -8,6 +8,10 @@
 // buffer, as in Kandiraju and Sivasubramaniam (ISCA 2002), so that wrong guesses evict nothing from
 // the TLB; demand walks come first in later work, too (Vavouliotis et al., "Exploiting Page Table
 // Locality for Agile TLB Prefetching", ISCA 2021).
+//
+// Translations are cached for the tables and ids that the processor has at that time (Intel SDM
+// vol. 3C, "Creating and Using Cached Translation Information"). So a prefetch belongs to the
+// address space that asked for it, and ends when the processor leaves that, or at a fence.
 #pragma once
 
 #include <deque>
@@ -50,6 +54,15 @@ class PrefetchQueue final : private Actor {
   void forget(const Regime& regime, u64 address);
   /// Whom the end of the walk for that page wakes; null if none is under way.
   std::vector<Signal*>* walk_to_join(const Regime& regime, u64 address);
+  /// Ends the prefetches whose regimes match, waiting or under way: they fill nothing.
+  template <class Match>
+  void end_if(Match&& match) {
+    counts_.dropped +=
+        std::erase_if(waiting_, [&](const PrefetchRequest& each) { return match(each.regime); });
+    for (Prefetch& each : under_way_) {
+      if (each.walk != nullptr && match(each.request.regime)) each.walk->request_restart();
+    }
+  }
   /// A slot of the walker may be free.
   void go_on();
   void count_use() { ++counts_.used; }

@@ -22,6 +22,7 @@ struct Stage {
   u64 root = 0;
 
   bool on() const { return format != nullptr; }
+  friend bool operator==(const Stage&, const Stage&) = default;
 };
 
 /// Who may do what beyond the entries' own words: control registers. Software may change them
@@ -87,6 +88,11 @@ struct Regime {
   /// log2 of the smallest page that may translate an address.
   unsigned page_shift_of(u64 address) const {
     return (guest.on() ? guest_of(address) : nested).geometry.page_shift;
+  }
+  /// The same tables and ids; who may do what may differ.
+  bool is_same_space(const Regime& other) const {
+    return vmid == other.vmid && asid == other.asid && guest == other.guest &&
+           guest_upper == other.guest_upper && nested == other.nested;
   }
   static constexpr u32 kTags = 3;
   /// The regime with its tags numbered.
