@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <optional>
 
 #include "nested_world.hpp"
 #include "nestwalk/models/translation/mmu.hpp"
@@ -115,6 +116,89 @@ TEST_F(Permission, AFaultSparesWhatIsOfOtherAddresses) {
   EXPECT_EQ(access(kVirtual + 0x2000, AccessKind::Read), FaultKind::NotPresent);
   EXPECT_EQ(access(kOther, AccessKind::Read), FaultKind::None);
   EXPECT_EQ(mmu.counts().walks(), walks + 1);  // the faulting one
+}
+
+// Pages 0 and 1 of a 2M leaf of the guest, read-only at first, in TLBs and a nested TLB of 4K
+// pages.
+class Parts : public testing::Test, public Actor {
+ protected:
+  static constexpr u64 kVirtual = u64{1} << 40, kData = 4 * kGiB;
+
+  Parts() : world(*LongMode::geometry(4), *Ept::geometry(4)) {}
+  void on_cycle(u32) override {}
+  static CacheShape fully(std::vector<u8> shifts) {
+    return {{{1, 16, std::move(shifts), ReplacementKind::Lru}}, 1};
+  }
+  // Both pages are read: they are in both TLBs.
+  void begin(Access guest, unsigned nested_level, Access nested) {
+    world.map_guest(kVirtual, kData, 1, guest);
+    for (u64 page = 0; page < 2; ++page)
+      world.map_nested(kData + page * kFrameBytes, nested_level, nested);
+    world.map_tables(0);
+    mmu.emplace(world.wheel, world.memory, world.hierarchy, world.hierarchy.add_path({}),
+                MmuShape{{}, fully({12}), fully({12}), {1, fully({21}), fully({21}), fully({12})}});
+    mmu->set_regime(world.regime);
+    for (u64 page = 0; page < 2; ++page) EXPECT_EQ(access(page, AccessKind::Read), FaultKind::None);
+  }
+  FaultKind access(u64 page, AccessKind kind) {
+    Mmu::Outcome outcome;
+    if (!mmu->translate({kVirtual + page * kFrameBytes, kind, true}, *this, 0, outcome)) {
+      world.wheel.run();
+    }
+    return outcome.fault.kind;
+  }
+  // Without a fence.
+  void make_writable(u8 guest_level, u8 nested_level) {
+    world.walk(kVirtual);
+    for (u32 n = 0; n < world.record.count; ++n) {
+      const WalkReference& each = world.record.references[n];
+      if (each.guest_level != guest_level || each.nested_level != nested_level) continue;
+      world.memory.store(Hpa(each.address), world.memory.load(Hpa(each.address)) | 2);
+    }
+  }
+
+  static constexpr u8 kNone = WalkReference::kNoLevel;
+  NestedWorld<LongMode, Ept> world;
+  std::optional<Mmu> mmu;
+};
+
+// Intel SDM vol. 3A 4.10.4.1: where several smaller TLB entries are made of a large page, INVLPG
+// and page faults invalidate all TLB entries of the translation that the paging structures specify.
+TEST_F(Parts, OfAGuestsLargePageAreGoneAfterOneFault) {
+  begin(kRead | kUser, 0, kRwx);
+  make_writable(1, kNone);
+  EXPECT_EQ(access(0, AccessKind::Write), FaultKind::Permission);
+  EXPECT_EQ(access(1, AccessKind::Write), FaultKind::None);
+}
+
+// Both pages are parts of one translation by one leaf of each stage.
+TEST_F(Parts, OfALargePageOfBothStagesAreGoneAfterOneFault) {
+  begin(kRwx | kUser, 1, kRead);
+  make_writable(kNone, 1);
+  EXPECT_EQ(access(0, AccessKind::Write), FaultKind::Permission);
+  EXPECT_EQ(access(1, AccessKind::Write), FaultKind::None);
+}
+
+// Vol. 3C, "Operations that Invalidate Cached Mappings": an EPT violation invalidates
+// guest-physical mappings of its guest-physical address, and combined ones of its linear address.
+// Page 1 has another EPT leaf.
+TEST_F(Parts, WithOtherLeavesOfTheSecondStageStay) {
+  begin(kRwx | kUser, 0, kRead);
+  EXPECT_EQ(access(0, AccessKind::Write), FaultKind::Permission);
+  const u64 walks = mmu->counts().walks();
+  EXPECT_EQ(access(1, AccessKind::Read), FaultKind::None);
+  EXPECT_EQ(mmu->counts().walks(), walks);
+}
+
+// Page 1 is in the nested TLB alone: in a part of the leaf that refused page 0.
+TEST_F(Parts, OfALargeNestedLeafAreGoneAfterOneFault) {
+  begin(kRwx | kUser, 1, kRead);
+  make_writable(kNone, 1);
+  for (auto* const tlb : {&mmu->data_tlb(), &mmu->second_tlb()}) {
+    tlb->drop(kVirtual + kFrameBytes, world.regime.combined);
+  }
+  EXPECT_EQ(access(0, AccessKind::Write), FaultKind::Permission);
+  EXPECT_EQ(access(1, AccessKind::Write), FaultKind::None);
 }
 
 }  // namespace

@@ -36,11 +36,11 @@ class Scope {
     if (tag.global) return row_.has(kGlobals);
     return !row_.has(kAsid) || tag.asid == fence_.asid;
   }
-  // Does the fence name an address in the page of 2^shift bytes that holds this one?
-  bool names(u64 address, unsigned shift) const {
-    const u64 page = address & low_mask(kAddressBits) & ~low_mask(shift);
+  // Does the fence name an address in it?
+  bool names(const TableSpan& span) const {
+    const u64 page = span.address & low_mask(kAddressBits) & ~low_mask(span.shift);
     const u64 first = fence_.address & low_mask(kAddressBits);
-    if (first >= page + (u64{1} << shift)) return false;
+    if (first >= page + (u64{1} << span.shift)) return false;
     return page < first || page - first < fence_.bytes;
   }
 
@@ -49,22 +49,21 @@ class Scope {
     if (row_.by == By::Nothing) return true;
     // A combined entry covers the smaller of two leaves; a fence names any address in its own
     // stage's leaf.
-    const bool first = row_.by == By::Virtual;
-    const u8 leaf = first ? entry.guest_shift : entry.nested_shift;
-    const u8 shift = leaf == Translation::kUnlimited ? where.shift : leaf;
-    return names(first ? where.address : entry.guest_physical, shift);
+    if (row_.by == By::Virtual) return names(span_of(where, entry));
+    const bool nested = entry.nested_shift != Translation::kUnlimited;
+    return names({entry.guest_physical, nested ? entry.nested_shift : where.shift});
   }
   bool reaches(const EntryKey& where, const CachedTable& table) const {
     if (!has_tags(where.tag)) return false;
     if (!row_.has(kTables)) return true;
     // A nested table is known by what it translates; a guest table by where it lies, too.
     const bool by_place = row_.by == By::GuestPhysical && table.nested_shift != 0;
-    return by_place ? names(table.table_guest, table.nested_shift)
-                    : names(where.address, table.covers_shift);
+    return names(by_place ? TableSpan{table.table_guest, table.nested_shift}
+                          : span_of(where, table));
   }
   bool reaches(const EntryKey& where, const CachedNested& entry) const {
     if (!has_tags(where.tag)) return false;
-    return row_.by == By::Nothing || names(where.address, entry.leaf_shift);
+    return row_.by == By::Nothing || names(span_of(where, entry));
   }
 
  private:

@@ -258,9 +258,10 @@ void Mmu::refuse(Miss& miss, const Translation& entry) {
   ++counts_.faults;
 }
 
-// A page fault removes what is cached for its address, tables included (Intel SDM vol. 3A,
-// "Operations that Invalidate TLBs and Paging-Structure Caches"; vol. 3C, "Operations that
-// Invalidate Cached Mappings", for EPT violations).
+// A page fault removes what is cached for its address, tables included, and all parts that a larger
+// page is cached in (Intel SDM vol. 3A, "Operations that Invalidate TLBs and Paging-Structure
+// Caches"). An EPT violation removes what is cached for the guest-physical address and for the
+// linear one (vol. 3C, "Operations that Invalidate Cached Mappings").
 void Mmu::forget_refused(const Miss& miss) {
   const Fault& fault = miss.outcome->fault;
   const Regime& regime = miss.regime;
@@ -272,22 +273,34 @@ void Mmu::forget_refused(const Miss& miss) {
 }
 
 void Mmu::forget(const Regime& regime, u64 address, const Fault& fault) {
-  const auto drop_address = [&](auto& cache) {
-    cache.drop(address, regime.combined);
-    cache.drop(address, regime.global);
+  const auto is_for_address = [&](const EntryKey& where, const auto& entry) {
+    if (where.tag != regime.combined && where.tag != regime.global) return false;
+    TableSpan span = span_of(where, entry);
+    if constexpr (std::is_same_v<decltype(entry), const Translation&>) {
+      // The second stage's leaf is smaller: other pages of the first stage's are other mappings.
+      if (fault.nested) span.shift = std::min(entry.guest_shift, entry.nested_shift);
+    }
+    return span.holds(address);
   };
-  drop_address(fetch_tlb_);
-  drop_address(data_tlb_);
-  drop_address(second_tlb_);
-  drop_address(prefetch_buffer_);
-  drop_address(walker_.guest_walk_cache());
-  revoke_if([&](const Grant& grant) {
-    return (grant.where.tag == regime.combined || grant.where.tag == regime.global) &&
-           same_page(grant.where.address, address, grant.where.shift);
-  });
+  // Without parts, the entries for the address are where it leads to: no search.
+  const bool may_be_split = has_split_leaves_ && !fault.nested;
+  for (TranslationCache<Translation>* const tlb : {&fetch_tlb_, &data_tlb_, &second_tlb_}) {
+    if (may_be_split || tlb->has_parts()) {
+      tlb->drop_if(is_for_address);
+    } else {
+      tlb->drop(address, regime.combined);
+      tlb->drop(address, regime.global);
+    }
+  }
+  prefetch_buffer_.drop_if(is_for_address);
+  walker_.guest_walk_cache().drop_if(is_for_address);
+  revoke_if([&](const Grant& grant) { return is_for_address(grant.where, grant.translation); });
   if (!fault.nested) return;
-  walker_.nested_walk_cache().drop(fault.guest_physical, regime.nested_only);
-  walker_.nested_tlb().drop(fault.guest_physical, regime.nested_only);
+  const auto is_for_guest_physical = [&](const EntryKey& where, const auto& entry) {
+    return where.tag == regime.nested_only && span_of(where, entry).holds(fault.guest_physical);
+  };
+  walker_.nested_walk_cache().drop_if(is_for_guest_physical);
+  walker_.nested_tlb().drop_if(is_for_guest_physical);
 }
 
 // Somebody's walk for the same smallest page of the same address space.
@@ -349,6 +362,8 @@ inline void Mmu::end_walk(Miss& miss, Walker::Walk& walk) {
 // Both levels have it from now on, and the miss.
 inline void Mmu::fill(const Miss& miss, const Translation& found) {
   has_globals_ = has_globals_ || found.global;
+  has_split_leaves_ = has_split_leaves_ || (found.guest_shift > found.nested_shift &&
+                                            found.guest_shift != Translation::kUnlimited);
   if (second_tlb_.present()) enter_in(second_tlb_, 1, miss, found);
   enter_in(first_level(miss.request.access), 0, miss, found);
   set(*miss.outcome, found, miss.request.address);

@@ -319,6 +319,7 @@ class Mmu final {
   std::vector<u64> wanted_;                    ///< by the prefetcher, now
   bool wants_hits_ = false;
   bool has_globals_ = false;
+  bool has_split_leaves_ = false;  ///< of the first stage, over smaller ones of the second
   bool keep_walks_ = false;
   std::vector<std::unique_ptr<Miss>> misses_;  ///< they stay where they are
   std::vector<Miss*> free_;

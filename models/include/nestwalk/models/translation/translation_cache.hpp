@@ -120,6 +120,7 @@ class TranslationCache {
         absent ? array.keys.put(set, key) : array.keys.put_or_use(set, key);
     ++size.entries;
     ++changes_;
+    has_parts_ = has_parts_ || shift > size.shift;
     forget(place.before);
     if (!fenced_.empty()) [[unlikely]]
       refills_ += fenced_.erase(key);
@@ -127,6 +128,8 @@ class TranslationCache {
   }
   /// As long as this is the same, nothing has come.
   u64 changes() const { return changes_; }
+  /// Was anything ever held in a smaller size than its own?
+  bool has_parts() const { return has_parts_; }
   /// The size in which such a translation is held; 0 if it is not.
   u8 held_shift(unsigned shift) const {
     return held_[shift] == kNotHeld ? u8{0} : sizes_[held_[shift]].shift;
@@ -248,6 +251,7 @@ class TranslationCache {
   std::vector<Size> sizes_;         ///< by code
   std::unordered_set<u64> fenced_;  ///< keys that fences removed, and nobody filled again
   u64 refills_ = 0;
+  bool has_parts_ = false;
   std::array<u8, 64> held_{};  ///< by log2 of a translation's size: the code of what holds it
 };
 

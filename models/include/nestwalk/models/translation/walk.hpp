@@ -55,6 +55,20 @@ inline Translation* enter(TranslationCache<Translation>& tlb, u64 address, u16 t
   return place;
 }
 
+/// What one entry of the tables translates. A cached entry may be a part of that: what is said of
+/// any address there concerns it.
+struct TableSpan {
+  u64 address = 0;  ///< in it
+  u8 shift = 0;     ///< log2 of its size
+
+  bool holds(u64 other) const { return same_page(address, other, shift); }
+};
+/// Of the first stage's leaf.
+inline TableSpan span_of(const EntryKey& where, const Translation& entry) {
+  return {where.address,
+          entry.guest_shift == Translation::kUnlimited ? where.shift : entry.guest_shift};
+}
+
 struct WalkRequest {
   const Regime* regime = nullptr;
   u64 address = 0;  ///< virtual; guest-physical where the first stage is off

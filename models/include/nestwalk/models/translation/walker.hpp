@@ -50,6 +50,13 @@ struct CachedNested {
   bool dirty = false;
 };
 
+inline TableSpan span_of(const EntryKey& where, const CachedTable& table) {
+  return {where.address, table.covers_shift};
+}
+inline TableSpan span_of(const EntryKey& where, const CachedNested& entry) {
+  return {where.address, entry.leaf_shift};
+}
+
 class Walker final {
   struct Begin;
 
