@@ -26,7 +26,9 @@ class TimeInterface : public virtual sc_core::sc_interface {
   virtual models::Wheel& wheel() = 0;
   /// How long a cycle is.
   virtual const sc_core::sc_time& cycle() const = 0;
-  sc_core::sc_time time_of(Cycle at) const { return static_cast<double>(at) * cycle(); }
+  sc_core::sc_time time_of(Cycle at) const {
+    return sc_core::sc_time::from_value(at * cycle().value());
+  }
   /// The kernel's time ends a little later: nothing is due after this one.
   Cycle last_cycle() const { return kMostTime / cycle().value(); }
   /// The first cycle that does not begin before then.
