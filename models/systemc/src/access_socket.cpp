@@ -4,6 +4,7 @@
 #include "nestwalk/systemc/access_socket.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace nestwalk::systemc {
 
@@ -28,11 +29,6 @@ tlm::tlm_response_status status_of(FaultKind kind) {
 // Of something that only wants its address translated, at least the byte there.
 u32 length_of(const tlm_generic_payload& payload) {
   return std::max(payload.get_data_length(), 1u);
-}
-
-// An event that is due already gets another delta cycle.
-void notify_at(sc_core::sc_event& event, const sc_time& at) {
-  event.notify(at > sc_time_stamp() ? at - sc_time_stamp() : SC_ZERO_TIME);
 }
 
 // The bytes [done, done + bytes) of the payload, from or to memory.
@@ -62,6 +58,7 @@ AccessSocket::AccessSocket(const char* name, AccessKind read)
 
 void AccessSocket::begin(const AccessTarget& target) {
   target_ = target;
+  port_ = target.time->add_port();
   peek_ = std::make_unique<models::Peek>(*target.memory);
 }
 
@@ -106,7 +103,6 @@ u32 AccessSocket::take(tlm_generic_payload& payload, bool blocking) {
   return number;
 }
 
-// The access takes its turn behind all that is on the wheel for that cycle.
 void AccessSocket::start(u32 number, const sc_time& at) {
   models::Wheel& wheel = target_.time->wheel();
   const Cycle wanted = target_.time->cycle_from(at);
@@ -120,7 +116,11 @@ void AccessSocket::start(u32 number, const sc_time& at) {
 // One access -------------------------------------------------------------------------------------
 
 models::Task<> AccessSocket::play(Transfer& transfer, u32 number) {
-  co_await models::EventAt(target_.time->wheel(), transfer.begin);
+  models::Call turn([&](models::Actor& owner) {
+    target_.time->enter(port_, transfer.begin, owner, 0);
+    return false;
+  });
+  co_await turn;
   const tlm::tlm_response_status status = co_await translate(transfer);
   transfer.translated = target_.time->wheel().now();
   const bool moves = transfer.payload->get_command() != tlm::TLM_IGNORE_COMMAND;
@@ -195,7 +195,7 @@ void AccessSocket::finish(Transfer& transfer, u32 number, tlm::tlm_response_stat
   target_.time->wait_for_outside();
   if (!transfer.blocking) {
     finished_.push_back(number);
-    notify_at(due_, target_.time->time_of(transfer.end));
+    notify_at(target_.time->time_of(transfer.end));
   }
 }
 
@@ -206,13 +206,14 @@ void AccessSocket::b_transport(tlm_generic_payload& payload, sc_time& delay) {
   const u32 number = take(payload, true);
   Transfer& transfer = *transfers_[number];
   start(number, sc_time_stamp() + delay);
-  while (!transfer.finished) {
+  for (;;) {
+    target_.time->run_ahead();
+    if (transfer.finished) break;
     if (target_.time->wheel().next() == models::kNever) {
       SC_REPORT_FATAL("/nestwalk/mmu",
                       "b_transport waits for what an nb_transport to memory has yet to bring: use "
                       "one or the other");
     }
-    target_.time->run_ahead();
   }
   delay = target_.time->time_of(transfer.end) - sc_time_stamp();
   free_.push_back(number);
@@ -230,16 +231,22 @@ tlm::tlm_sync_enum AccessSocket::nb_transport_fw(tlm_generic_payload& payload,
   if (!is_acceptable(payload)) return tlm::TLM_COMPLETED;
   payload.acquire();
   start(take(payload, false), sc_time_stamp() + delay);
-  target_.time->wake();
   phase = tlm::END_REQ;
   return tlm::TLM_UPDATED;
 }
 
+void AccessSocket::notify_at(const sc_time& at) {
+  was_ahead_ = at > sc_time_stamp();
+  due_.notify(was_ahead_ ? at - sc_time_stamp() : SC_ZERO_TIME);
+}
+
+// Responses that were known ahead of their time leave in the delta cycle in which others do.
 void AccessSocket::respond() {
+  if (std::exchange(was_ahead_, false)) return due_.notify(SC_ZERO_TIME);
   while (!finished_.empty() && responding_ == kNobody) {
     const Transfer& transfer = *transfers_[finished_.front()];
     const sc_time from = std::max(target_.time->time_of(transfer.end), free_from_);
-    if (from > sc_time_stamp()) return notify_at(due_, from);
+    if (from > sc_time_stamp()) return notify_at(from);
     responding_ = finished_.front();
     finished_.pop_front();
     tlm::tlm_phase phase = tlm::BEGIN_RESP;
@@ -255,7 +262,7 @@ void AccessSocket::response_is_over(const sc_time& delay) {
   tlm_generic_payload& payload = *transfers_[responding_]->payload;
   responding_ = kNobody;
   free_from_ = sc_time_stamp() + delay;
-  if (!finished_.empty()) notify_at(due_, free_from_);
+  if (!finished_.empty()) notify_at(free_from_);
   payload.release();
 }
 

@@ -135,10 +135,13 @@ void MemorySocket::respond(tlm::tlm_generic_payload& payload, const sc_time& del
     complain(request, request.get_response_string().c_str());
   }
   if (request.owner != nullptr) {
-    models::Wheel& wheel = time_->wheel();
     const Cycle there = time_->cycle_from(sc_time_stamp() + delay);
-    wheel.schedule(std::max(there, wheel.now()), *request.owner, request.what);
-    if (!time_->is_ahead()) time_->wake();
+    if (time_->is_ahead()) {
+      models::Wheel& wheel = time_->wheel();
+      wheel.schedule(std::max(there, wheel.now()), *request.owner, request.what);
+    } else {
+      time_->enter(port_, there, *request.owner, request.what);
+    }
   }
   request.release();
 }

@@ -39,7 +39,38 @@ Cycle Timekeeper::before_others() const {
   return std::max(here, theirs - 1);
 }
 
+// The rest of this delta cycle may bring more for the same cycle.
+void Timekeeper::enter(u32 port, Cycle at, models::Actor& actor, u32 what) {
+  arrived_.push_back({port, at, &actor, what, sc_core::sc_delta_count()});
+  due_.notify(sc_core::SC_ZERO_TIME);
+}
+
+// Whatever came in delta cycles before that one takes its turn.
+void Timekeeper::admit(u64 before_delta) {
+  const auto end = std::find_if(arrived_.begin(), arrived_.end(),
+                                [&](const Arrival& each) { return each.delta >= before_delta; });
+  std::stable_sort(arrived_.begin(), end,
+                   [](const Arrival& a, const Arrival& b) { return a.port < b.port; });
+  for (auto each = arrived_.begin(); each != end; ++each) {
+    const Cycle at = std::max(each->at, wheel_.now());
+    std::vector<Arrival>& others = admitted_[at];
+    if (others.empty()) wheel_.schedule(at, *this, 0);
+    others.push_back(*each);
+  }
+  arrived_.erase(arrived_.begin(), end);
+}
+
+// The models first, and what they have yet to do in this cycle.
+void Timekeeper::on_cycle(u32) {
+  const Cycle now = wheel_.now();
+  if (wheel_.next() == now) return wheel_.schedule(now, *this, 0);
+  for (const Arrival& each : admitted_.extract(now).mapped()) {
+    wheel_.schedule(now, *each.actor, each.what);
+  }
+}
+
 void Timekeeper::run() {
+  admit(sc_core::sc_delta_count());
   const Cycle here = sc_time_stamp().value() / cycle_.value();
   const Cycle farthest = lookahead_ < kUnlimited - here ? here + lookahead_ : kUnlimited;
   wheel_.run_until(std::min(farthest, before_others()));
@@ -53,6 +84,7 @@ void Timekeeper::wake() {
 }
 
 void Timekeeper::run_ahead() {
+  admit(models::kNever);
   ahead_ = true;
   wheel_.run_until(kUnlimited);
   ahead_ = false;

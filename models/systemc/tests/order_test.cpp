@@ -114,12 +114,13 @@ class Scene : public PlatformTest {
 };
 
 // What a child process sees: one elaboration is all that a process can have.
-std::vector<u64> seen_by_a_child(Company company, Cycle lookahead) {
+template <class Run>
+std::vector<u64> seen_by_a_child(Run&& run) {
   int ends[2];
   EXPECT_EQ(pipe(ends), 0);
   const pid_t child = fork();
   if (child == 0) {
-    const std::vector<u64> seen = Scene(lookahead).run(company);
+    const std::vector<u64> seen = run();
     const auto bytes = static_cast<ssize_t>(seen.size() * sizeof(u64));
     _exit(!testing::Test::HasFailure() && write(ends[1], seen.data(), seen.size() * 8) == bytes
               ? 0
@@ -133,6 +134,10 @@ std::vector<u64> seen_by_a_child(Company company, Cycle lookahead) {
   waitpid(child, &status, 0);
   EXPECT_EQ(status, 0);
   return seen;
+}
+
+std::vector<u64> seen_by_a_child(Company company, Cycle lookahead) {
+  return seen_by_a_child([&] { return Scene(lookahead).run(company); });
 }
 
 void expect_the_same_however_far_ahead(Company company) {
@@ -155,6 +160,86 @@ TEST(Order, IsTheSameForWhoeverReactsToWhatTheyDo) {
 TEST(Order, IsTheSameWhoeverElseIsBusy) {
   EXPECT_EQ(seen_by_a_child(Company::InitiatorAndBystander, models::kNever),
             seen_by_a_child(Company::Initiator, models::kNever));
+}
+
+// In one cycle, an event of the models that begets another one, which empties a TLB; and an access
+// that would hit there. The Timekeeper and the initiator are due in one delta cycle, and the kernel
+// runs first whichever was notified first.
+class SameCycle : public PlatformTest, public models::Actor {
+ public:
+  /// How long the access takes.
+  std::vector<u64> run(bool initiator_is_first) {
+    begin();
+    u64 data = 0;
+    const auto send = [&](const sc_core::sc_time& at) {
+      tlm_generic_payload& payload = initiator.pool.take();
+      fill(payload, tlm::TLM_READ_COMMAND, page(0), &data, 8);
+      initiator.send_at(at, payload);
+    };
+    send(ns(0));
+    sc_core::sc_start();  // from here on it is in TLB and cache
+    if (initiator_is_first) send(ns(kAt));
+    platform.time.wheel().schedule(kAt, *this, 0);
+    platform.time.wake();
+    if (!initiator_is_first) send(ns(kAt));
+    sc_core::sc_start();
+    return {(initiator.responses.at(1).at - ns(kAt)).value() / 1000};
+  }
+
+ private:
+  static constexpr u32 kAt = 10'000;
+  void TestBody() override {}
+  void on_cycle(u32 event) override {
+    if (event == 0) return platform.time.wheel().schedule(kAt, *this, 1);
+    mmu().data_tlb().drop_if([](const auto&, const auto&) { return true; });
+  }
+};
+
+TEST(Order, WhatComesFromOutsideIsLastInItsCycle) {
+  for (const bool initiator_is_first : {false, true}) {
+    const std::vector<u64> seen =
+        seen_by_a_child([&] { return SameCycle().run(initiator_is_first); });
+    ASSERT_EQ(seen.size(), 1u);
+    // One cycle in the first TLB, nine in the second, and four in the L1.
+    EXPECT_EQ(seen[0], 1u + 9 + 4);
+  }
+}
+
+// Two initiators send in one delta cycle: the kernel runs first whichever was notified first.
+class SameInstant : public PlatformTest {
+ public:
+  SameInstant() : PlatformTest(2), second("second") { second.out.bind(platform.core[1].data); }
+  standard::Initiator second;
+
+  /// When the responses come.
+  std::vector<u64> run(bool second_is_first) {
+    begin(2);
+    std::vector<u64> data(2);
+    tlm_generic_payload* payloads[2];
+    for (u64 n = 0; n < 2; ++n) {
+      standard::Initiator& from = n == 0 ? initiator : second;
+      payloads[n] = &from.pool.take();
+      fill(*payloads[n], tlm::TLM_READ_COMMAND, page(0, n * 64), &data[n], 8);
+    }
+    if (second_is_first) second.send_at(ns(10), *payloads[1]);
+    initiator.send_at(ns(10), *payloads[0]);
+    if (!second_is_first) second.send_at(ns(10), *payloads[1]);
+    sc_core::sc_start();
+    return {initiator.responses.at(0).at.value(), second.responses.at(0).at.value()};
+  }
+
+ private:
+  void TestBody() override {}
+};
+
+TEST(Order, OfWhatComesInOneDeltaCycleIsThatOfTheSockets) {
+  const auto run = [](bool second_is_first) {
+    return seen_by_a_child([&] { return SameInstant().run(second_is_first); });
+  };
+  const std::vector<u64> seen = run(false);
+  ASSERT_EQ(seen.size(), 2u);
+  EXPECT_LT(seen[0], seen[1]);  // core 0's walk was first at the memory's bank
+  EXPECT_EQ(run(true), seen);
 }
 
 TEST(Order, IsTheSameWithoutAKernel) {

@@ -87,6 +87,7 @@ class AccessSocket final : public tlm::tlm_target_socket<64, tlm::tlm_base_proto
   models::Task<tlm::tlm_response_status> translate(Transfer& transfer);
   models::Task<> move_data(Transfer& transfer);
   void finish(Transfer& transfer, u32 number, tlm::tlm_response_status status);
+  void notify_at(const sc_core::sc_time& at);
   void response_is_over(const sc_core::sc_time& delay);
 
   void b_transport(tlm::tlm_generic_payload& payload, sc_core::sc_time& delay) override;
@@ -97,6 +98,7 @@ class AccessSocket final : public tlm::tlm_target_socket<64, tlm::tlm_base_proto
 
   models::AccessKind read_;
   AccessTarget target_;
+  u32 port_ = 0;
   std::unique_ptr<models::Peek> peek_;
   bool dmi_allowed_ = false;
   u64 late_cycles_ = 0;
@@ -105,6 +107,7 @@ class AccessSocket final : public tlm::tlm_target_socket<64, tlm::tlm_base_proto
   std::deque<u32> finished_;    ///< responses, in the order in which they are due
   u32 responding_ = kNobody;    ///< its response has not been accepted yet
   sc_core::sc_time free_from_;  ///< no response before then
+  bool was_ahead_ = false;      ///< respond() is due in a later cycle than it was planned in
   sc_core::sc_event due_;
 };
 

@@ -25,7 +25,10 @@ class MemorySocket final : public tlm::tlm_initiator_socket<64, tlm::tlm_base_pr
                            private tlm::tlm_mm_interface {
  public:
   MemorySocket(const char* name, u32 line_bytes);
-  void begin(TimeInterface& time) { time_ = &time; }
+  void begin(TimeInterface& time) {
+    time_ = &time;
+    port_ = time.add_port();
+  }
 
   // For the models.
   void fetch(u64 line, models::Actor& owner, u32 what) override;
@@ -59,6 +62,7 @@ class MemorySocket final : public tlm::tlm_initiator_socket<64, tlm::tlm_base_pr
 
   u32 line_bytes_;
   TimeInterface* time_ = nullptr;
+  u32 port_ = 0;
   sc_core::sc_event due_;
   std::deque<Request*> waiting_;
   Request* under_way_ = nullptr;  ///< its request has not been accepted yet
