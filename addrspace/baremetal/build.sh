@@ -2,11 +2,12 @@
 # SPDX-FileCopyrightText: nestwalk contributors
 # SPDX-License-Identifier: Apache-2.0
 
-# build.sh <architecture> <work>
+# build.sh <machine> <work>, a machine is an architecture, or on x86-64 x86_64-vmx or x86_64-svm.
 # Compiles the engine and the payload as a kernel would: <work>/payload.elf, and payload.rom for x86.
 set -euo pipefail
 
-architecture=$1 work=$2
+machine=$1 work=$2
+architecture=${machine%-*}
 here=$(dirname "${BASH_SOURCE[0]}")
 addrspace=$here/..
 compiler=$architecture-linux-gnu-g++
@@ -27,11 +28,18 @@ flags+=(-std=c++20 -Os -ffreestanding -fno-exceptions -fno-rtti -nostdlib -stati
   -fno-threadsafe-statics -fno-stack-protector -fno-asynchronous-unwind-tables
   -I"$addrspace/include" -I"$here")
 
+folders=("$here/$architecture")
+[[ $machine == "$architecture" ]] || folders+=("$here/$architecture/${machine#*-}")
+[[ $machine != x86_64-svm ]] || flags+=(-DNESTWALK_SVM)
+
 mkdir -p "$work"
 sources=("$here"/*.cpp "$addrspace"/src/*.cpp)
+for folder in "${folders[@]}"; do
+  sources+=("$folder"/*.cpp "$folder"/*.S)
+done
 "$compiler" "${flags[@]}" -Wl,--build-id=none,-z,norelro,-z,max-page-size=4096,--no-warn-rwx-segments,-z,noexecstack \
   -T "$here/$architecture/link.ld" \
-  "${sources[@]}" "$here/$architecture"/*.cpp "$here/$architecture"/*.S -o "$work/payload.elf"
+  "${sources[@]}" -o "$work/payload.elf"
 
 if [[ $architecture == x86_64 ]]; then
   objcopy=$("$compiler" -print-prog-name=objcopy)

@@ -9,32 +9,32 @@ skip() {
   exit 77
 }
 
-declare -A emulators=([riscv64]=qemu-system-riscv64 [aarch64]=qemu-system-aarch64 [x86_64]=bochs)
+declare -A emulators=([riscv64]=qemu-system-riscv64 [aarch64]=qemu-system-aarch64 [x86_64-vmx]=bochs)
 
 need_emulator() {
   command -v "${emulators[$1]}" >/dev/null || skip "there is no ${emulators[$1]} on this machine"
 }
 
-# emulate <architecture> <folder with the payload> [<file that is its RAM, or Bochs' ROM>]
+# emulate <machine> <folder with the payload> [<file that is its RAM, or Bochs' ROM>]
 # Prints what the payload prints; the status is the payload's, or 124 when it did not end.
 emulate() {
-  local architecture=$1 work=$2 memory=${3:-} ram=()
-  [[ -z $memory || $architecture == x86_64 ]] ||
+  local machine=$1 work=$2 memory=${3:-} ram=()
+  [[ -z $memory || $machine == x86_64-* ]] ||
     ram=(-machine memory-backend=ram
       -object "memory-backend-file,id=ram,size=256M,mem-path=$memory,share=on")
   # No network card: its ROM is in a package of its own.
   local common=(-m 256M -nographic -nic none -monitor none -serial stdio
     -kernel "$work/payload.elf" "${ram[@]}")
-  case $architecture in
+  case $machine in
     riscv64)
       timeout "$seconds" qemu-system-riscv64 -machine virt -cpu rv64,h=true -bios none \
         "${common[@]}" </dev/null
       ;;
-    x86_64)
+    x86_64-vmx)
       # Debian's Bochs has its debugger in: c goes on, to the payload's end; q quits, with status 0.
       printf 'c\nq\n' >"$work/bochs.commands"
       head -c 512 /dev/zero >"$work/vga.rom"
-      { cat "$here/x86_64/bochsrc"
+      { cat "$here/x86_64/vmx/bochsrc"
         echo "romimage: file=${memory:-$work/payload.rom}"
         echo "vgaromimage: file=$work/vga.rom"
         echo "log: $work/bochs.log"; } >"$work/bochsrc"
@@ -52,11 +52,11 @@ emulate() {
 seconds=60
 here=$(dirname "${BASH_SOURCE[0]}")
 
-# emulator_version <architecture> <folder where it ran>: the first two numbers.
+# emulator_version <machine> <folder where it ran>: the first two numbers.
 emulator_version() {
   local number='s/.*(emulator version|x86 Emulator) ([0-9]+\.[0-9]+).*/\2/p'
   case $1 in
-    x86_64) sed -nE "$number" "$2/bochs.log" | head -n 1 ;;  # it says so only when it runs
+    x86_64-vmx) sed -nE "$number" "$2/bochs.log" | head -n 1 ;;  # it says so only when it runs
     *) "${emulators[$1]}" --version | sed -nE "$number" | head -n 1 ;;
   esac
 }

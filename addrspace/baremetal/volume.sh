@@ -2,14 +2,14 @@
 # SPDX-FileCopyrightText: nestwalk contributors
 # SPDX-License-Identifier: Apache-2.0
 
-# volume.sh <baremetal-volume> <architecture> <work> <format> <seed> [<trial>]
+# volume.sh <baremetal-volume> <machine> <work> <format> <seed> [<trial>]
 # Random tables and probes: made here, answered by the emulator, judged here. A trial (plants=N,
 # one-bit-wrong) passes when the judge finds it.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/emulate.sh"
 
-volume=$1 architecture=$2 work=$3 format=$4 seed=$5 trial=${6:-}
-need_emulator "$architecture"
+volume=$1 machine=$2 work=$3 format=$4 seed=$5 trial=${6:-}
+need_emulator "$machine"
 [[ -f $work/payload.elf ]] || skip "the payload was not built: there is no cross compiler"
 
 scratch=$(mktemp -d "$work/volume.XXXXXX")
@@ -17,26 +17,26 @@ trap 'rm -rf "$scratch"' EXIT
 image=$scratch/image output=$scratch/output
 cp "$work"/payload.* "$scratch"
 "$volume" make "$format" "$seed" "$image" ${trial:+"$trial"}
-if [[ $architecture == x86_64 ]]; then
+if [[ $machine == x86_64-* ]]; then
   cat "$work/payload.rom" >>"$image"
 else
   truncate -s 256M "$image"
 fi
 
 status=0
-emulate "$architecture" "$scratch" "$image" | tr -d '\r' >"$output" || status=$?
+emulate "$machine" "$scratch" "$image" | tr -d '\r' >"$output" || status=$?
 last=$(tail -n 1 "$output")
-if [[ $status -ne 0 || $last != "$architecture: 2 checks, 0 failed" ]]; then
+if [[ $status -ne 0 || $last != "$machine: 2 checks, 0 failed" ]]; then
   grep -v '^=' "$output" >&2 || true
   echo "the emulator ended with status $status" >&2
   exit 1
 fi
 
-version=$(emulator_version "$architecture" "$scratch")
+version=$(emulator_version "$machine" "$scratch")
 answers=$image
-[[ $architecture != x86_64 ]] || answers=$output
+[[ $machine != x86_64-* ]] || answers=$output
 status=0
-"$volume" judge "$format" "$seed" "$answers" "$here/deviations.json" "${emulators[$architecture]}" \
+"$volume" judge "$format" "$seed" "$answers" "$here/deviations.json" "${emulators[$machine]}" \
   "$version" ${trial:+"$trial"} >"$scratch/verdict" || status=$?
 cat "$scratch/verdict"
 [[ -n $trial ]] || exit "$status"

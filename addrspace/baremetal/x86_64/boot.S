@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: nestwalk contributors
 # SPDX-License-Identifier: Apache-2.0
 
-# From reset to long mode, without a BIOS: we are in its place. And VM entry and exit.
+# From reset to long mode, without a BIOS: we are in its place.
 
   .set identity, 0x10000         # our own tables: the first 4 GiB, by 2 MiB
 
@@ -99,45 +99,3 @@ exception:
   movq 8(%rsp), %rdx             # and then the address
   andq $-16, %rsp
   call unexpected_trap
-
-# u64 enter_guest(GuestRegisters*, u64 launched): 0, or what went wrong: 1 VMfailInvalid, 2
-# VMfailValid.
-  .globl enter_guest, leave_guest
-enter_guest:
-  pushq %rbx
-  pushq %rbp
-  pushq %r12
-  pushq %r13
-  pushq %r14
-  pushq %r15
-  pushq %rdi
-  movl $0x6c14, %eax             # host RSP
-  vmwrite %rsp, %rax
-  testq %rsi, %rsi
-  movq 16(%rdi), %rdx
-  movq 8(%rdi), %rsi
-  movq (%rdi), %rdi
-  jnz 1f
-  vmlaunch
-  jmp 2f
-1:vmresume
-2:movl $1, %eax
-  movl $2, %ecx
-  cmovncq %rcx, %rax
-  popq %rdi
-  jmp 3f
-leave_guest:
-  pushq %rax
-  movq 8(%rsp), %rax
-  movq %rdi, (%rax)
-  movq %rsi, 8(%rax)
-  movq %rdx, 16(%rax)
-  addq $16, %rsp
-  xorl %eax, %eax
-3:popq %r15
-  popq %r14
-  popq %r13
-  popq %r12
-  popq %rbp
-  popq %rbx
-  ret

@@ -3,6 +3,12 @@
 
 # machine.hpp says what each does. rdi: address, rsi: value, rdx: other.
 
+#if defined(NESTWALK_SVM)
+#define HYPERCALL vmmcall
+#else
+#define HYPERCALL vmcall
+#endif
+
   .section .rodata.guest, "a"
   .balign 8
   .globl guest_begin, guest_end, guest_count, guest_load, guest_store, guest_jump
@@ -10,25 +16,25 @@
 guest_begin:
 guest_count:
   incq %rsi
-  vmcall
+  HYPERCALL
 guest_load:
   movq (%rdi), %rsi
-  vmcall
+  HYPERCALL
 guest_store:
   movq %rsi, (%rdi)
-  vmcall
+  HYPERCALL
 guest_jump:
   jmp *%rdi
 guest_device:
   movl %esi, (%rdi)
   movl (%rdi), %esi
-  vmcall
+  HYPERCALL
 guest_rewrite:
   movq (%rdi), %rax
   movq %rsi, (%rdx)
   movq (%rdi), %rsi
-  vmcall
+  HYPERCALL
 guest_landing:
   movl $0x5a, %esi
-  vmcall
+  HYPERCALL
 guest_end:

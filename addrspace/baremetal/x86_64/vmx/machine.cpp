@@ -7,40 +7,10 @@
 #include <initializer_list>
 
 #include "machine.hpp"
+#include "x86_64/processor.hpp"
 
 namespace nestwalk::baremetal {
 namespace {
-
-u64 read_msr(u32 number) {
-  u32 low, high;
-  asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(number));
-  return u64{high} << 32 | low;
-}
-void write_msr(u32 number, u64 value) {
-  asm volatile("wrmsr"
-               :
-               : "c"(number), "a"(static_cast<u32>(value)), "d"(static_cast<u32>(value >> 32)));
-}
-u64 read_cr0() {
-  u64 value;
-  asm volatile("mov %%cr0, %0" : "=r"(value));
-  return value;
-}
-u64 read_cr3() {
-  u64 value;
-  asm volatile("mov %%cr3, %0" : "=r"(value));
-  return value;
-}
-u64 read_cr4() {
-  u64 value;
-  asm volatile("mov %%cr4, %0" : "=r"(value));
-  return value;
-}
-void out(u16 port, u8 value) { asm volatile("outb %0, %1" : : "a"(value), "Nd"(port)); }
-
-void must(bool fine) {
-  if (!fine) __builtin_trap();
-}
 
 // VMCS ---------------------------------------------------------------------------------------
 
@@ -98,8 +68,6 @@ void write(u64 field, u64 value) {
   must(!failed);
 }
 
-constexpr u64 kCode = 0x18, kData = 0x10;  // selectors, see boot.S
-
 struct Region {
   alignas(kFrameBytes) u8 bytes[kFrameBytes];
 };
@@ -126,11 +94,6 @@ void write_controls(u64 basic) {
 }
 
 extern "C" void leave_guest();
-extern "C" const u8 gdt[], exceptions[];
-struct Gate {
-  u64 low, high;
-};
-Gate idt[32];
 
 void write_host() {
   for (u64 field = kHostEs; field <= kHostTr; field += 2) {
@@ -141,7 +104,7 @@ void write_host() {
   write(kHostCr4, read_cr4());
   for (u64 field = 0x6c06; field <= 0x6c12; field += 2) write(field, 0);  // bases; SYSENTER
   write(kHostGdtrBase, reinterpret_cast<u64>(gdt));
-  write(kHostIdtrBase, reinterpret_cast<u64>(idt));
+  write(kHostIdtrBase, idt_base());
   write(kHostRip, reinterpret_cast<u64>(leave_guest));
 }
 
@@ -172,18 +135,6 @@ void write_guest() {
   }
 }
 
-void catch_exceptions() {
-  for (u64 n = 0; n < 32; ++n) {
-    const u64 at = reinterpret_cast<u64>(exceptions) + 16 * n;
-    idt[n] = {(at & 0xffff) | kCode << 16 | u64{0x8e} << 40 | (at >> 16 & 0xffff) << 48, at >> 32};
-  }
-  struct [[gnu::packed]] {
-    u16 limit;
-    u64 base;
-  } const where{sizeof(idt) - 1, reinterpret_cast<u64>(idt)};
-  asm volatile("lidt %0" : : "m"(where));
-}
-
 void enter_vmx_operation(u64 basic) {
   constexpr u32 kFeatureControl = 0x3a;
   if ((read_msr(kFeatureControl) & 1) == 0) write_msr(kFeatureControl, 5);  // VMX, and locked
@@ -206,11 +157,7 @@ void enter_vmx_operation(u64 basic) {
 
 }  // namespace
 
-const char kMachineName[] = "x86_64";
-// The local APIC's task priority, which nothing looks at while interrupts are off.
-const DevicePage kDevice{Hpa(0xfee0'0000), 0x80};
-
-void put(char c) { out(0xe9, static_cast<u8>(c)); }
+const char kMachineName[] = "x86_64-vmx";
 
 void stop(bool success) {
   // Bochs stops at the first, and its script goes on with "quit"; the second is a panic.
@@ -260,8 +207,5 @@ Exit run_guest_from(u64& pc, GuestRegisters& registers) {
   }
   return exit;
 }
-
-// Processors see to that themselves.
-void sync_code() {}
 
 }  // namespace nestwalk::baremetal
