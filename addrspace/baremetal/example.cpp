@@ -3,6 +3,8 @@
 
 // The hypervisor that the engine's README shows runs a guest, until its 64 frames are used up.
 
+#if !defined(NESTWALK_SVM)
+
 // The very file that the README shows, not a copy of it.
 #include "../examples/hypervisor.cpp"
 #include "scenario.hpp"
@@ -77,3 +79,5 @@ void run_example() {
 }
 
 }  // namespace nestwalk::baremetal
+
+#endif

@@ -4,9 +4,7 @@
 // A Hal that takes frames back, and can be told to leave out fences.
 #pragma once
 
-#include "machine.hpp"
-#include "nestwalk/addrspace/fence_execute.hpp"
-#include "nestwalk/addrspace/this_machine.hpp"
+#include "nested.hpp"
 
 namespace nestwalk::baremetal {
 
@@ -16,7 +14,7 @@ class FirstFit : public HalBase<FirstFit> {
   static constexpr u8 kPoison = 0xaa;
 
   explicit FirstFit(u8 (&memory)[kFrames * kFrameBytes])
-      : start_(reinterpret_cast<u64>(memory)), machine_(this_machine()) {}
+      : start_(reinterpret_cast<u64>(memory)), machine_(capabilities_here()) {}
 
   Result<Hpa> alloc_run(unsigned order, FrameUse) {
     const u64 count = u64{1} << order;
@@ -36,10 +34,11 @@ class FirstFit : public HalBase<FirstFit> {
   Hva phys_to_virt(Hpa at) const { return Hva(at.value()); }
   Hpa virt_to_phys(Hva at) const { return Hpa(at.value()); }
   void invalidate(const Invalidation<Gpa>& change) {
-    if (issues == nullptr) return execute_fences(FencePolicy::Precise, machine_, change);
-    emit_fences<Target>(FencePolicy::Precise, machine_, change, [&](const Fence& fence) {
-      if (issues(fence.op)) execute(fence);
-    });
+    if (issues == nullptr) return carry_out(machine_, change);
+    emit_fences<NestedTables::Extension>(FencePolicy::Precise, machine_, change,
+                                         [&](const Fence& fence) {
+                                           if (issues(fence.op)) carry_out_one(change.tag(), fence);
+                                         });
   }
   Capabilities capabilities() const { return machine_; }
 

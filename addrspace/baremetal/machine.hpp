@@ -7,6 +7,9 @@
 
 #include "nestwalk/addrspace/address_space.hpp"
 #include "nestwalk/addrspace/formats.hpp"
+#if defined(NESTWALK_SVM)
+#include "nestwalk/addrspace/vmrun.hpp"
+#endif
 
 namespace nestwalk::baremetal {
 
@@ -37,7 +40,8 @@ struct Exit {
   Gpa gpa{};               ///< of a nested fault
   Access access{};         ///< likewise
   bool for_table = false;  ///< the guest's own walk needed it, not the access itself
-  u64 syndrome = 0;        ///< scause, ESR_EL2, or exit reason and qualification << 16
+  u64 syndrome =
+      0;  ///< scause, ESR_EL2, or exit reason and qualification << 16 (AMD: exit code, EXITINFO1)
 };
 
 /// What satp, TTBR0_EL1 or CR3 holds for the guest's own tables.
@@ -58,6 +62,10 @@ void start_hypervisor();
 void select_vm(const VmTag& space, u64 guest_root);
 /// Runs the guest from `pc` until it stops; `pc` is where by then.
 Exit run_guest_from(u64& pc, GuestRegisters& registers);
+#if defined(NESTWALK_SVM)
+/// What the next VMRUN under that ASID has to flush.
+svm::TlbControl& next_vmrun(u16 asid);
+#endif
 #if defined(__riscv)
 /// HLV: a load with the guest's eyes, of what is mapped, without a world switch.
 u64 load_as_guest(u64 address);

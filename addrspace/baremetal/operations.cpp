@@ -119,9 +119,9 @@ void take_back(World& world) {
   check_equal(guest.faults, 1, "after one fault");
 }
 
-// With EPT's accessed and dirty flags a processor that reads a guest's table counts as one that
-// writes to it (Intel SDM vol. 3C, "Accessed and Dirty Flags for EPT"): here PML4 and PDPT, which
-// has the leaf of 1 GiB.
+// On AMD, and with EPT's accessed and dirty flags, a processor that reads a guest's table counts as
+// one that writes to it (APM vol. 2, 15.25.6; Intel SDM vol. 3C, "Accessed and Dirty Flags for
+// EPT"): here PML4 and PDPT, which has the leaf of 1 GiB.
 u64 tables_written_by_walks(World& world) {
   const bool flags = world.hal.capabilities().hardware_dirty;
   return NestedTables::kArchitecture == Architecture::X86_64 && flags ? 2 : 0;

@@ -4,8 +4,7 @@
 // Probes that came with tables from the host: the guest makes each access, and what the machine
 // made of it goes back.
 
-#include "nestwalk/addrspace/fence_execute.hpp"
-#include "nestwalk/addrspace/this_machine.hpp"
+#include "nested.hpp"
 #include "print.hpp"
 #include "scenario.hpp"
 #include "volume/image.hpp"
@@ -27,10 +26,13 @@ void fetch_image() {
 }
 // Text is the only way out.
 void answer(u64 word) { print_line("=", Text<32>().add_hex(word).c_str() + 2); }
-// mov $number, %esi; vmcall
-void write_code(u64* at, u32 number) {
-  at[0] = u64{0xbe} | u64{number} << 8 | u64{0x01'0f} << 40 | u64{0xc1} << 56;
-}
+// mov $number, %esi; vmcall (AMD: vmmcall)
+#if defined(NESTWALK_SVM)
+constexpr u64 kHypercall = 0xd9'01'0f;
+#else
+constexpr u64 kHypercall = 0xc1'01'0f;
+#endif
+void write_code(u64* at, u32 number) { at[0] = u64{0xbe} | u64{number} << 8 | kHypercall << 40; }
 // There is no guest without paging: the second page and those after it map 1 TiB to itself.
 u64 identity_tables() {
   u64* const tables = at_physical(kMap.firmware);
@@ -109,7 +111,7 @@ void report_stores() {
 }
 
 bool made_for_this_machine(const ImageHeader& image) {
-  const Capabilities machine = this_machine();
+  const Capabilities machine = capabilities_here();
   return __builtin_memcmp(&machine, &image.machine, sizeof(machine)) == 0;
 }
 
@@ -122,7 +124,7 @@ void answer_probes() {
   if (!check(made_for_this_machine(image), "the tables are made for this machine")) finish();
   fill_memory();
   select_vm(image.tag, identity_tables());
-  execute_retirement(image.machine, image.tag);
+  retire(image.machine, image.tag);
   const auto* const probes = reinterpret_cast<const Probe*>(&image + 1);
   for (u64 n = 0; n < image.probes; ++n) probe(probes[n], n);
   report_stores();

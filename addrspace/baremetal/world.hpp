@@ -9,17 +9,6 @@
 
 namespace nestwalk::baremetal {
 
-#if defined(__x86_64__)
-using NestedTables = Ept;
-inline constexpr Geometry kNestedShape = *Ept::geometry(4);
-#elif defined(__aarch64__)
-using NestedTables = Stage2<Granule::k4K>;
-inline constexpr Geometry kNestedShape = *NestedTables::geometry(40);
-#elif defined(__riscv)
-using NestedTables = GStage;
-inline constexpr Geometry kNestedShape = *GStage::geometry(3);
-#endif
-
 struct World {
   using Space = AddressSpace<NestedTables, FirstFit>;
   // Where things are for the guest, all below 4 GiB.
@@ -29,7 +18,7 @@ struct World {
   /// Its VMID and its root can be used again.
   ~World() {
     select_vm(VmTag{}, 0);
-    execute_retirement(hal.capabilities(), space.tag());
+    retire(hal.capabilities(), space.tag());
   }
   World(const World&) = delete;
   World& operator=(const World&) = delete;

@@ -21,6 +21,33 @@ inline Capabilities this_machine() {
   return capabilities_from_ept_vpid_cap(u64{high} << 32 | low, static_cast<u8>(eax & 0xff));
 }
 
+namespace svm {
+/// Of AMD: from CPUID, IA32_PAT, and CR4.LA57 as the host has it by now.
+inline Capabilities this_machine() {
+  struct Leaf {
+    u32 eax, ebx, ecx, edx;
+  };
+  const auto cpuid = [](u32 number) {
+    Leaf leaf{number, 0, 0, 0};
+    asm volatile("cpuid" : "+a"(leaf.eax), "=b"(leaf.ebx), "+c"(leaf.ecx), "=d"(leaf.edx));
+    return leaf;
+  };
+  constexpr u32 kPat = 0x277;
+  u32 low, high;
+  asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(kPat));
+  u64 cr4;
+  asm volatile("mov %%cr4, %0" : "=r"(cr4));
+  const Leaf sizes = cpuid(0x8000'0008), virtualization = cpuid(0x8000'000a);
+  const SvmCpuid found{.extended_features_edx = cpuid(0x8000'0001).edx,
+                       .sizes_eax = sizes.eax,
+                       .sizes_ebx = sizes.ebx,
+                       .asids = virtualization.ebx,
+                       .svm_edx = virtualization.edx};
+  const bool five_levels = (cr4 >> 12 & 1) != 0;
+  return capabilities_from_svm(found, five_levels ? 5 : 4, u64{high} << 32 | low);
+}
+}  // namespace svm
+
 #elif defined(__aarch64__)
 
 inline Capabilities this_machine() {

@@ -1,0 +1,129 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+// x86-64 with AMD-V, as the firmware of a machine in QEMU. (AMD APM vol. 2, chapter 15, and appendix
+// B and C for the VMCB and the exit codes.)
+
+#include "machine.hpp"
+#include "x86_64/processor.hpp"
+
+namespace nestwalk::baremetal {
+namespace {
+
+struct [[gnu::packed]] Segment {
+  u16 selector, attributes;
+  u32 limit;
+  u64 base;
+};
+
+// Appendix B, "VMCB, Control Area" and "State Save Area": what is used here.
+struct [[gnu::packed]] Vmcb {
+  u8 unused_000[0x008];
+  u32 exceptions;
+  u32 intercepts, more_intercepts;
+  u8 unused_014[0x058 - 0x014];
+  u32 asid;
+  u8 tlb_control;
+  u8 unused_05d[0x070 - 0x05d];
+  u64 exit_code, exit_info_1, exit_info_2;
+  u8 unused_088[0x090 - 0x088];
+  u64 nested_control;
+  u8 unused_098[0x0b0 - 0x098];
+  u64 nested_cr3;
+  u8 unused_0b8[0x400 - 0x0b8];
+  Segment es, cs, ss, ds, fs, gs, gdtr, ldtr, idtr, tr;
+  u8 unused_4a0[0x4d0 - 0x4a0];
+  u64 efer;
+  u8 unused_4d8[0x548 - 0x4d8];
+  u64 cr4, cr3, cr0, dr7, dr6, rflags, rip;
+  u8 unused_580[0x668 - 0x580];
+  u64 pat;
+  u8 unused_670[kFrameBytes - 0x670];
+};
+static_assert(sizeof(Vmcb) == kFrameBytes);
+
+alignas(kFrameBytes) Vmcb vmcb;
+alignas(kFrameBytes) u8 host_save_area[kFrameBytes];
+
+constexpr u64 kExitVmmcall = 0x81, kExitNestedFault = 0x400;
+
+constexpr u32 kVmCr = 0xc001'0114, kHostSaveArea = 0xc001'0117, kEfer = 0xc000'0080;
+constexpr u64 kSvmDisabled = 1 << 4, kSvmEnable = 1 << 12;
+
+void write_guest() {
+  constexpr u32 kInterceptShutdown = u32{1} << 31, kInterceptVmrun = 1, kInterceptVmmcall = 2;
+  constexpr u16 kCode64 = 0xa9b, kData32 = 0xc93;
+  vmcb.exceptions = 0xffff'ffff;  // every exception of the guest's is unexpected
+  vmcb.intercepts = kInterceptShutdown;
+  vmcb.more_intercepts = kInterceptVmrun | kInterceptVmmcall;
+  vmcb.nested_control = 1;
+  vmcb.es = vmcb.ss = vmcb.ds = {kData, kData32, 0xffff'ffff, 0};
+  vmcb.cs = {kCode, kCode64, 0xffff'ffff, 0};
+  vmcb.efer = read_msr(kEfer);
+  vmcb.cr0 = read_cr0();
+  vmcb.cr4 = read_cr4();
+  vmcb.dr6 = 0xffff'0ff0;
+  vmcb.dr7 = 0x400;
+  vmcb.rflags = 2;
+  vmcb.pat = kResetPat;
+}
+
+// Of each ASID: what its next VMRUN has to flush.
+constexpr u16 kAsids = 4;
+svm::TlbControl controls[kAsids];
+
+}  // namespace
+
+const char kMachineName[] = "x86_64-svm";
+
+svm::TlbControl& next_vmrun(u16 asid) {
+  must(asid < kAsids);
+  return controls[asid];
+}
+
+void stop(bool success) {
+  // QEMU's isa-debug-exit: its status is never 0, so emulate.sh knows what success is.
+  out(0xf4, success ? 0x10 : 0x11);
+  for (;;) asm volatile("cli\n\thlt");
+}
+
+extern "C" void enter_guest(GuestRegisters* registers, u64 vmcb);
+
+void start_hypervisor() {
+  catch_exceptions();
+  must((read_msr(kVmCr) & kSvmDisabled) == 0);
+  write_msr(kEfer, read_msr(kEfer) | kSvmEnable);
+  write_msr(kHostSaveArea, reinterpret_cast<u64>(host_save_area));
+  write_guest();
+}
+
+void select_vm(const VmTag& space, u64 guest_root) {
+  vmcb.nested_cr3 = space.root_register;
+  vmcb.asid = space.vmid;
+  vmcb.cr3 = guest_root;
+}
+
+Exit run_guest_from(u64& pc, GuestRegisters& registers) {
+  vmcb.rip = pc;
+  svm::TlbControl& control = next_vmrun(static_cast<u16>(vmcb.asid));
+  vmcb.tlb_control = control.value();
+  enter_guest(&registers, reinterpret_cast<u64>(&vmcb));
+  control.done();
+  pc = vmcb.rip;
+
+  // EXITINFO1 of a nested page fault, 15.25.6.
+  constexpr u64 kStore = 1 << 1, kFetch = 1 << 4, kOfTable = u64{1} << 33;
+  const u64 info = vmcb.exit_info_1;
+  Exit exit;
+  exit.syndrome = (vmcb.exit_code & 0xffff) | info << 16;
+  if (vmcb.exit_code == kExitVmmcall) exit.why = Exit::Why::Hypercall;
+  if (vmcb.exit_code == kExitNestedFault) {
+    exit.why = Exit::Why::NestedFault;
+    exit.gpa = Gpa(vmcb.exit_info_2);
+    exit.access = (info & kFetch) != 0 ? kExecute : (info & kStore) != 0 ? kWrite : kRead;
+    exit.for_table = (info & kOfTable) != 0;
+  }
+  return exit;
+}
+
+}  // namespace nestwalk::baremetal
