@@ -47,7 +47,7 @@ emulate() {
     x86_64-svm)
       # Its processor has features that QEMU's TCG lacks, and says so.
       local status=0
-      timeout "$seconds" qemu-system-x86_64 -accel tcg -machine pc -cpu EPYC,+svm,+npt -m 256M \
+      timeout "$seconds" qemu-system-x86_64 -accel tcg -machine pc -cpu EPYC,+svm,+npt -smp 2 -m 256M \
         -nodefaults -display none -no-reboot -bios "${memory:-$work/payload.rom}" \
         -debugcon stdio -device isa-debug-exit,iobase=0xf4,iosize=1 \
         </dev/null 2>"$work/qemu.errors" || status=$?

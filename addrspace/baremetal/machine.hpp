@@ -63,13 +63,18 @@ void select_vm(const VmTag& space, u64 guest_root);
 /// Runs the guest from `pc` until it stops; `pc` is where by then.
 Exit run_guest_from(u64& pc, GuestRegisters& registers);
 #if defined(NESTWALK_SVM)
-/// What the next VMRUN under that ASID has to flush.
-svm::TlbControl& next_vmrun(u16 asid);
+inline constexpr unsigned kProcessors = 2;
+/// What that processor's next VMRUN under that ASID has to flush.
+svm::TlbControl& next_vmrun(unsigned processor, u16 asid);
+/// Once it runs: it leaves the guest, and then enters it again.
+void kick_second_processor();
+/// That of the first processor's last VMRUN.
+u8 last_tlb_control();
 #endif
 #if defined(__riscv)
 /// HLV: a load with the guest's eyes, of what is mapped, without a world switch.
 u64 load_as_guest(u64 address);
-#elif defined(__aarch64__)
+#elif defined(__aarch64__) || defined(NESTWALK_SVM)
 /// A second processor runs the same guest from `pc`, for good; it tries again where it faults.
 void start_second_processor(const VmTag& space, u64 guest_root, u64 pc,
                             const GuestRegisters& registers);
@@ -97,7 +102,7 @@ extern const u8 guest_store[];    ///< [address] = value
 extern const u8 guest_jump[];     ///< to address
 extern const u8 guest_device[];   ///< the same as store and load, in the device's width
 extern const u8 guest_rewrite[];  ///< loads [address], stores value to [other]; value = [address]
-extern const u8 guest_watch[];    ///< AArch64: for ever, [other] = [address], ++[other + 8]
+extern const u8 guest_watch[];    ///< for ever, [other] = [address], ++[other + 8]
 extern const u8 guest_landing[];  ///< what is jumped to: value = 0x5a
 }
 inline constexpr u64 kLandingValue = 0x5a;

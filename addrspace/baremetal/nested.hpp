@@ -28,14 +28,22 @@ inline constexpr Geometry kNestedShape = *GStage::geometry(3);
 
 inline Capabilities capabilities_here() { return svm::this_machine(); }
 inline void carry_out(const Capabilities& machine, const Invalidation<Gpa>& change) {
-  svm::execute_fences(FencePolicy::Precise, machine, change, next_vmrun(change.tag().vmid));
+  for (unsigned n = 0; n < kProcessors; ++n) {
+    svm::execute_fences(FencePolicy::Precise, machine, change, next_vmrun(n, change.tag().vmid));
+  }
+  kick_second_processor();
 }
+/// Nobody is kicked.
 inline void carry_out_one(const VmTag& tag, const Fence& fence) {
-  if (!next_vmrun(tag.vmid).request(fence)) svm::execute(fence);
+  for (unsigned n = 0; n < kProcessors; ++n) {
+    if (!next_vmrun(n, tag.vmid).request(fence)) svm::execute(fence);
+  }
 }
 /// Its VMID and its root can be used again.
 inline void retire(const Capabilities& machine, const VmTag& tag) {
-  svm::execute_retirement(machine, tag, next_vmrun(tag.vmid));
+  for (unsigned n = 0; n < kProcessors; ++n) {
+    svm::execute_retirement(machine, tag, next_vmrun(n, tag.vmid));
+  }
 }
 
 #else

@@ -320,23 +320,30 @@ TEST(FencePrecise, takes_all_asids_where_no_single_one_can_be_flushed) {
 // VMRUN reads one value: of several requests, the widest.
 TEST(TlbControl, SaysTheWidestOfWhatVmrunHasToFlush) {
   svm::TlbControl control;
-  EXPECT_EQ(control.value(), 0);
-  EXPECT_TRUE(control.request({svm::kVmrunAsidKeepGlobals, 0, 5}));
-  EXPECT_EQ(control.value(), 7);
-  EXPECT_TRUE(control.request({svm::kVmrunAsid, 0, 5}));
-  EXPECT_EQ(control.value(), 3);
-  EXPECT_TRUE(control.request({svm::kVmrunAsidKeepGlobals, 0, 5}));
-  EXPECT_EQ(control.value(), 3);
-  EXPECT_TRUE(control.request({svm::kVmrunAll}));
-  EXPECT_TRUE(control.request({svm::kVmrunAsid, 0, 5}));
-  EXPECT_EQ(control.value(), 1);
-  control.done();
-  EXPECT_EQ(control.value(), 0);
+  const auto taken_after = [&](std::initializer_list<FenceOp> requests) {
+    for (const FenceOp op : requests) EXPECT_TRUE(control.request({op, 0, 5}));
+    return unsigned{control.take()};
+  };
+  EXPECT_EQ(taken_after({}), 0u);
+  EXPECT_EQ(taken_after({svm::kVmrunAsidKeepGlobals}), 7u);
+  EXPECT_EQ(taken_after({svm::kVmrunAsidKeepGlobals, svm::kVmrunAsid}), 3u);
+  EXPECT_EQ(taken_after({svm::kVmrunAsid, svm::kVmrunAsidKeepGlobals}), 3u);
+  EXPECT_EQ(taken_after({svm::kVmrunAll, svm::kVmrunAsid}), 1u);
   for (const FenceOp op : std::initializer_list<FenceOp>{svm::kInvlpga, svm::kInvlpgb,
                                                          svm::kInvlpgbNested, svm::kTlbsync}) {
     EXPECT_FALSE(control.request({op})) << to_text(Fence{op}).c_str();
   }
-  EXPECT_EQ(control.value(), 0);
+  EXPECT_EQ(control.take(), 0);
+}
+
+// Another processor's request meets a guest that runs already: that VMRUN has read its VMCB.
+TEST(TlbControl, KeepsWhatIsRequestedWhileTheGuestRunsForTheNextVmrun) {
+  svm::TlbControl control;
+  EXPECT_TRUE(control.request({svm::kVmrunAll}));
+  EXPECT_EQ(control.take(), 1);  // and now it runs
+  EXPECT_TRUE(control.request({svm::kVmrunAsid, 0, 5}));
+  EXPECT_EQ(control.take(), 3);
+  EXPECT_EQ(control.take(), 0);
 }
 
 // A VMID in use again: what the guest's own tables left behind goes as well (Intel SDM vol. 3C,

@@ -12,8 +12,10 @@ reset:
   ljmp $0xf000, $(real_mode - 0xf0000)
 
   .section .boot, "ax"
+# A startup IPI of vector 0xff begins here, too.
 real_mode:
-  cli
+  ljmp $0xf000, $(1f - 0xf0000)
+1:cli
   movw %cs, %ax
   movw %ax, %ds
   lgdtl (gdt_register - 0xf0000)
@@ -30,6 +32,12 @@ protected_mode:
   movl %eax, %ss
   movl %eax, %fs
   movl %eax, %gs
+#if defined(NESTWALK_SVM)
+  movl $0x1b, %ecx               # APIC base: bit 8 on the first processor
+  rdmsr
+  testl $0x100, %eax
+  jz second_processor
+#endif
   movl $identity, %edi
   movl $(6 * 4096 / 4), %ecx
   xorl %eax, %eax
@@ -46,6 +54,7 @@ protected_mode:
   addl $0x200000, %eax
   addl $8, %edi
   loop 1b
+second_processor:
   movl $identity, %eax
   movl %eax, %cr3
   movl %cr4, %eax
@@ -62,6 +71,13 @@ protected_mode:
 
   .code64
 long_mode:
+#if defined(NESTWALK_SVM)
+  movl $0x1b, %ecx
+  rdmsr
+  testl $0x100, %eax
+  movq second_stack, %rsp
+  jz second_main
+#endif
   movq $bss_begin, %rdi
   movq $bss_end, %rcx
   subq %rdi, %rcx

@@ -12,7 +12,7 @@
   .section .rodata.guest, "a"
   .balign 8
   .globl guest_begin, guest_end, guest_count, guest_load, guest_store, guest_jump
-  .globl guest_device, guest_rewrite, guest_landing
+  .globl guest_device, guest_rewrite, guest_watch, guest_landing
 guest_begin:
 guest_count:
   incq %rsi
@@ -34,6 +34,11 @@ guest_rewrite:
   movq %rsi, (%rdx)
   movq (%rdi), %rsi
   HYPERCALL
+guest_watch:                     # for ever: what it sees, and how often it looked
+  movq (%rdi), %rsi
+  movq %rsi, (%rdx)
+  incq 8(%rdx)
+  jmp guest_watch
 guest_landing:
   movl $0x5a, %esi
   HYPERCALL

@@ -21,11 +21,14 @@ void put(char c) { out(0xe9, static_cast<u8>(c)); }
 
 u64 idt_base() { return reinterpret_cast<u64>(idt); }
 
+void handle_exception(u64 vector, const u8* handler) {
+  const u64 at = reinterpret_cast<u64>(handler);
+  idt[vector] = {(at & 0xffff) | kCode << 16 | u64{0x8e} << 40 | (at >> 16 & 0xffff) << 48,
+                 at >> 32};
+}
+
 void catch_exceptions() {
-  for (u64 n = 0; n < 32; ++n) {
-    const u64 at = reinterpret_cast<u64>(exceptions) + 16 * n;
-    idt[n] = {(at & 0xffff) | kCode << 16 | u64{0x8e} << 40 | (at >> 16 & 0xffff) << 48, at >> 32};
-  }
+  for (u64 n = 0; n < 32; ++n) handle_exception(n, exceptions + 16 * n);
   struct [[gnu::packed]] {
     u16 limit;
     u64 base;

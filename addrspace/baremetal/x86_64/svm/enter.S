@@ -4,7 +4,7 @@
 # VMRUN and #VMEXIT.
 
   .text
-# void enter_guest(GuestRegisters*, u64 vmcb). VMRUN keeps of our registers RAX and RSP, and of the
+# void enter_guest(GuestRegisters*, u64 vmcb), after CLGI. VMRUN keeps of our registers RAX and RSP, and of the
 # guest's in the VMCB; FS, GS, TR and LDTR stay ours, which the guest does not use.
   .globl enter_guest
 enter_guest:
@@ -19,7 +19,6 @@ enter_guest:
   movq 16(%rdi), %rdx
   movq 8(%rdi), %rsi
   movq (%rdi), %rdi
-  clgi
   vmrun %rax
   stgi
   popq %rax
@@ -33,3 +32,8 @@ enter_guest:
   popq %rbp
   popq %rbx
   ret
+
+# The NMI that kicked the guest, when STGI lets it in.
+  .globl ignore_nmi
+ignore_nmi:
+  iretq

@@ -14,10 +14,12 @@
 //     kick those that are in the guest, and wait until they have left it
 //   }
 //   ... on the way in, on a processor:
-//   vmcb.tlb_control = controls[processor].value();
+//   CLGI
+//   vmcb.tlb_control = controls[processor].take();
 //   VMRUN
-//   controls[processor].done();
 //
+// What is requested while the guest runs is for the VMRUN after, and what is requested after `take`
+// comes with a kick, which CLGI holds back until the guest runs and can be kicked out.
 // After `invalidate` no processor is in the guest that did not flush, so memory may be given back
 // (outside of guests, the current ASID is 0). With INVLPGB, which broadcasts, nothing is left for
 // VMRUN, and it is enough to call it once.
@@ -27,21 +29,25 @@
 
 namespace nestwalk::addrspace::svm {
 
+/// Any processor requests; the one that it is of takes.
 class TlbControl {
  public:
   /// Notes what VMRUN does. False if the fence is an instruction.
   [[nodiscard]] bool request(const Fence& fence) {
     for (const Row& row : kRows) {
       if (fence.op != row.op) continue;
-      if (width(row.value) > width(value_)) value_ = row.value;
+      u8 before = __atomic_load_n(&value_, __ATOMIC_RELAXED);
+      while (width(row.value) > width(before) &&
+             !__atomic_compare_exchange_n(&value_, &before, row.value, false, __ATOMIC_RELEASE,
+                                          __ATOMIC_RELAXED)) {
+      }
       return true;
     }
     return false;
   }
-  /// What belongs into the VMCB: the widest of what was requested.
-  constexpr u8 value() const { return value_; }
-  /// VMRUN came. It does not clear the field.
-  constexpr void done() { value_ = 0; }
+  /// What belongs into the VMCB of the VMRUN that comes now: the widest of what was requested since
+  /// the last one. The processor does not clear the field.
+  [[nodiscard]] u8 take() { return __atomic_exchange_n(&value_, u8{0}, __ATOMIC_ACQUIRE); }
 
  private:
   struct Row {
