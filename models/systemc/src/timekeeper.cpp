@@ -64,7 +64,8 @@ void Timekeeper::admit(u64 before_delta) {
 void Timekeeper::on_cycle(u32) {
   const Cycle now = wheel_.now();
   if (wheel_.next() == now) return wheel_.schedule(now, *this, 0);
-  for (const Arrival& each : admitted_.extract(now).mapped()) {
+  const auto admitted = admitted_.extract(now);
+  for (const Arrival& each : admitted.mapped()) {
     wheel_.schedule(now, *each.actor, each.what);
   }
 }
