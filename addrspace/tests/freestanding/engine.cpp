@@ -387,13 +387,15 @@ extern "C" std::uint64_t nestwalk_use_everything(std::uint64_t ept_vpid_cap, std
   execute_retirement(x86, VmTag{number, number, 1});
   execute_rollover(x86);
   execute_first_entry(VmTag{number, number, 1});
+  execute_vcpu_switch(x86, VmTag{number, number, 1});
 #ifdef __x86_64__
   svm::TlbControl next;
   svm::execute_retirement(x86, VmTag{number, number, 1}, next);
   svm::execute_rollover(x86, next);
+  svm::execute_vcpu_switch(x86, VmTag{number, number, 1}, next);
   const Invalidation<Gpa> change(Cause::Unmap, VmTag{number, number, 1}, Gpa(number));
   svm::execute_fences(fences, x86, change, next);
-  tally.add(next.value() != 0);
+  tally.add(next.take() != 0);
 #endif
   use_formats(x86, fences, levels, numbers, tally);
   use_zeroed_frames(capabilities_from_hgatp(5, 14), fences, levels, numbers, tally);

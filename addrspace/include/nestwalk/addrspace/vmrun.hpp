@@ -91,19 +91,25 @@ inline void execute_fences(const FencePolicy& policy, const Capabilities& machin
                            const Invalidation<Gpa>& change, TlbControl& next) {
   if (policy.source == FencePolicy::Source::Original030) __builtin_trap();
   emit_fences<Extension>(policy, machine, change, [&](const Fence& fence) {
-    if (!next.request(fence)) execute(fence);
+    if (!next.request(fence)) svm::execute(fence);
   });
 }
 /// What must come before a VM's ASID is used again: `next` is of the VM that gets it.
 inline void execute_retirement(const Capabilities& machine, const VmTag& tag, TlbControl& next) {
   emit_retirement<Extension>(machine, tag, [&](const Fence& fence) {
-    if (!next.request(fence)) execute(fence);
+    if (!next.request(fence)) svm::execute(fence);
   });
 }
 /// What must come when ASIDs are taken back.
 inline void execute_rollover(const Capabilities& machine, TlbControl& next) {
   emit_rollover<Extension>(machine, [&](const Fence& fence) {
-    if (!next.request(fence)) execute(fence);
+    if (!next.request(fence)) svm::execute(fence);
+  });
+}
+/// What must come before another virtual processor of a VM than last runs under the same ASID.
+inline void execute_vcpu_switch(const Capabilities& machine, const VmTag& tag, TlbControl& next) {
+  emit_vcpu_switch<Extension>(machine, tag, [&](const Fence& fence) {
+    if (!next.request(fence)) svm::execute(fence);
   });
 }
 
