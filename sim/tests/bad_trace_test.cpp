@@ -264,16 +264,56 @@ TEST_F(BadInput, RegistersBehindRecordsAreComparedWithTheHeader) {
   }
 }
 
-// The header says that the records have guest-physical addresses, and none has one.
+// FORMAT.md, HEAD: of what the source lacks, the records of at least one vCPU have nothing; and
+// accesses of mode guest-physical have no GVA.
+TEST_F(BadInput, ATraceWhoseRecordsHaveWhatTheHeaderLacks) {
+  constexpr addrspace::u8 kBoth = traces::kGvaKnown | traces::kGpaKnown;
+  struct Case {
+    traces::Mode mode;
+    addrspace::u64 lacks;
+    addrspace::u8 facts[2];  ///< of each vCPU's accesses
+    bool is_right;
+  };
+  using traces::Mode;
+  for (const Case& each : {Case{Mode::FullSystem, traces::kNoGva, {kBoth, kBoth}, false},
+                           {Mode::FullSystem, traces::kNoGpa, {kBoth, kBoth}, false},
+                           {Mode::GuestPhysical, 0, {kBoth, kBoth}, false},
+                           {Mode::FullSystem, traces::kNoGpa, {traces::kGvaKnown, kBoth}, true}}) {
+    traces::Header header;
+    header.mode = each.mode;
+    header.lacks = each.lacks;
+    header.vcpus = 2;
+    const auto sink = traces::create_sink((folder() / "more.nwt").string());
+    traces::Writer writer(*sink, header);
+    for (addrspace::u32 vcpu = 0; vcpu < 2; ++vcpu) {
+      writer.append(vcpu, traces::Access{addrspace::Gva(0x7000),
+                                         addrspace::Gpa(0x1000),
+                                         {},
+                                         0,
+                                         0,
+                                         traces::AccessKind::Read,
+                                         each.facts[vcpu]});
+    }
+    writer.finish();
+    for (const char* const command : {"run", "explain --access 0", "check -j 1"}) {
+      const std::string whole = std::string("nestwalk ") + command + " more.nwt";
+      if (each.is_right) {
+        EXPECT_EQ(run(whole).exit_code, 0) << whole;
+      } else {
+        complains(whole, 4, "which the header lacks and all other vCPUs have, found some");
+      }
+    }
+  }
+}
+
+// The header says that the records have virtual addresses, and none has one.
 TEST_F(BadInput, ATraceOfWhichNoAccessCanBeTranslatedIsNoResult) {
-  traces::Header header;
-  header.mode = traces::Mode::GuestPhysical;
   const auto sink = traces::create_sink((folder() / "none.nwt").string());
-  traces::Writer writer(*sink, header);
-  for (const addrspace::u64 gva : {0x7000u, 0x8000u}) {
+  traces::Writer writer(*sink, traces::Header());
+  for (const addrspace::u64 gpa : {0x7000u, 0x8000u}) {
     writer.append(
         0, traces::Access{
-               addrspace::Gva(gva), {}, {}, 1, 8, traces::AccessKind::Read, traces::kGvaKnown});
+               {}, addrspace::Gpa(gpa), {}, 1, 8, traces::AccessKind::Read, traces::kGpaKnown});
   }
   writer.finish();
   complains("nestwalk run none.nwt", 4,

@@ -194,6 +194,17 @@ u64 knowledge_of(const Event& event) {
 void LackRules::add(const Chunk& chunk) {
   const u64 open = lacks_ & ~has_[chunk.vcpu];
   if (open == 0) return;
+  // Nearly always nothing is new, which all accesses together tell soonest.
+  Access all{};
+  for (const Access& access : chunk.accesses) {
+    all.flags |= access.flags;
+    all.instructions |= access.instructions;
+    all.size |= access.size;
+    if (access.kind == AccessKind::Fetch) all.kind = access.kind;
+  }
+  u64 known = knowledge_of(all);
+  if (chunk.event != nullptr) known |= knowledge_of(*chunk.event);
+  if ((known & open) == 0) return;
   u64 record = chunk.first_record;
   for (const Access& access : chunk.accesses) {
     note(knowledge_of(access) & lacks_, chunk.vcpu, record++);

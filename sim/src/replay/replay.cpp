@@ -68,10 +68,11 @@ software::GuestSource source_of(const TraceFile& trace, const software::VmShape&
     });
   };
   const bool physical = shape.guest.tables == software::GuestTables::None;
-  source.open = [&trace, roots, physical](addrspace::u32 vcpu) {
+  const auto lacks = std::make_shared<traces::LackRules>(trace.header);
+  source.open = [&trace, roots, physical, lacks](addrspace::u32 vcpu) {
     std::optional<RecordedRoots> own;
     if (!roots->empty()) own = (*roots)[vcpu];
-    return std::make_unique<TraceStream>(trace.path, stream_of(trace, vcpu), physical,
+    return std::make_unique<TraceStream>(trace.path, stream_of(trace, vcpu), physical, lacks,
                                          std::move(own));
   };
   return source;

@@ -71,6 +71,7 @@ bool TraceStream::read(software::GuestBatch& batch) {
     return true;
   }
   if (!reader_ || !reader_->next(chunk_)) return false;
+  lacks_->check(chunk_, name_, {});
   accesses_.resize(chunk_.accesses.size());
   std::transform(chunk_.accesses.begin(), chunk_.accesses.end(), accesses_.begin(), as_recorded);
   if (physical_) {

@@ -9,6 +9,7 @@
 
 #include "nestwalk/software/stream.hpp"
 #include "nestwalk/traces/reader.hpp"
+#include "nestwalk/traces/rules.hpp"
 #include "replay/replay_tables.hpp"
 
 namespace nestwalk::sim {
@@ -16,11 +17,13 @@ namespace nestwalk::sim {
 class TraceStream final : public software::GuestStream {
  public:
   /// `reader`: none for a vCPU that has no records. `physical`: accesses are at guest-physical
-  /// addresses. `roots`: recorded tables are replayed, and these are the first.
+  /// addresses. `lacks`: of all vCPUs of the trace. `roots`: recorded tables are replayed, and
+  /// these are the first.
   TraceStream(std::string name, std::unique_ptr<traces::StreamReader> reader, bool physical,
-              std::optional<RecordedRoots> roots = {})
+              std::shared_ptr<traces::LackRules> lacks, std::optional<RecordedRoots> roots = {})
       : name_(std::move(name)),
         reader_(std::move(reader)),
+        lacks_(std::move(lacks)),
         physical_(physical),
         roots_(std::move(roots)) {}
 
@@ -37,6 +40,7 @@ class TraceStream final : public software::GuestStream {
   std::string name_;
   std::exception_ptr error_;
   std::unique_ptr<traces::StreamReader> reader_;
+  std::shared_ptr<traces::LackRules> lacks_;
   bool physical_;
   std::optional<RecordedRoots> roots_;
   bool began_ = false;

@@ -58,7 +58,9 @@ class RecordRules {
 /// what any of them does: so of what it lacks, at least one vCPU has nothing.
 class LackRules {
  public:
-  explicit LackRules(const Header& header) : lacks_(header.lacks), has_(header.vcpus) {}
+  explicit LackRules(const Header& header)
+      : lacks_(header.lacks | (header.mode == Mode::GuestPhysical ? u64{kNoGva} : 0)),
+        has_(header.vcpus) {}
 
   void add(const Chunk& chunk);
   /// The same. Throws InputError at the record by which all vCPUs have something, or reports it.
