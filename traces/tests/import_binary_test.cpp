@@ -58,6 +58,9 @@ TEST(Gem5Import, AbsurdPacketsAreNamed) {
   EXPECT_THAT(error("\x02\x0f\x01"sv), HasSubstr("bytes that are no protobuf"));
   EXPECT_THAT(error("\x09\x08\x01\x10\x01\x18\x01\x20\x81\x20"sv),
               HasSubstr("expected a packet of at most 4096 bytes, found 4097"));
+  // Ticks 5 and 4: a read of 8 bytes at address 1 each.
+  EXPECT_THAT(error("\x08\x08\x05\x10\x01\x18\x01\x20\x08\x08\x08\x04\x10\x01\x18\x01\x20\x08"sv),
+              HasSubstr("expected a packet of tick 5 or later, found tick 4"));
   EXPECT_THAT(import_error("gem5", "gem6"), HasSubstr("expected the magic number gem5"));
 }
 

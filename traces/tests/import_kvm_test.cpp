@@ -230,6 +230,20 @@ TEST(KvmImport, LostEventsAreReported) {
               ElementsAre("not in the trace: places where the kernel lost events (1)"));
 }
 
+// Documentation/trace/ftrace.rst: entries-written counts those that were overwritten, too.
+TEST(KvmImport, OverwrittenBuffersAreReported) {
+  const std::string fault =
+      "v-1 [000] 1.0: kvm_page_fault: vcpu 0 address 1000 error_code 100000004\n";
+  const auto reports = [&](const std::string& entries) {
+    return import_text("kvm",
+                       "# entries-in-buffer/entries-written: " + entries + "   #P:2\n" + fault)
+        .reports;
+  };
+  EXPECT_THAT(reports("600/600"), testing::IsEmpty());
+  EXPECT_THAT(reports("600/60000"),
+              ElementsAre("not in the trace: buffers that were overwritten (1)"));
+}
+
 TEST(KvmImport, MalformedLinesAreNamed) {
   const std::string place = "v-1 [000] 1.0: ";
   for (const char* line : {"garbage", "v-1 1.0: kvm_exit: x", "v-1 [000] kvm_exit: x",

@@ -50,6 +50,17 @@ TEST(LackeyImport, MalformedLinesAreNamed) {
   }
 }
 
+// Lackey counts the instructions that it tells of: lk_main.c adds to n_guest_instrs at each of
+// them.
+TEST(LackeyImport, ATotalThatIsNotThatOfTheLinesIsAnError) {
+  const std::string lines = "I  1000,4\n L 2000,8\nI  1004,4\n";
+  EXPECT_EQ(import_error("lackey", lines + "==7==   guest instrs:  2\n"), "");
+  EXPECT_EQ(import_error("lackey", lines + "==7==   guest instrs:  1,002\n"),
+            "input0: line 4: expected as many instructions as lines of them, 2, found 1002");
+  // Only data were kept.
+  EXPECT_EQ(import_error("lackey", " L 2000,8\n==7==   guest instrs:  1,002\n"), "");
+}
+
 TEST(LackeyImport, AccessBeyondTheAddressSpaceIsAnError) {
   EXPECT_EQ(
       import_error("lackey", " L fffffffffffffffc,8\n"),

@@ -132,6 +132,11 @@ class Gem5Importer : public Importer {
   }
 
   void write(const u64 (&fields)[8]) {
+    if (fields[kTick] < tick_) {
+      input_.fail("a packet of tick " + std::to_string(tick_) + " or later",
+                  "tick " + std::to_string(fields[kTick]));
+    }
+    tick_ = fields[kTick];
     const u64 command = std::min(fields[kCommand], kCommands - 1);
     if (!reads_[command] && !writes_[command]) {
       output_.note("packets of command " + std::to_string(command));
@@ -151,6 +156,7 @@ class Gem5Importer : public Importer {
   ImportOutput& output_;
   std::bitset<kCommands> reads_;
   std::bitset<kCommands> writes_;
+  u64 tick_ = 0;  ///< of the packet before: MemTraceProbe writes the time when it sees one
 };
 
 bool detect(std::string_view beginning) { return beginning.starts_with(kMagic); }

@@ -14,6 +14,7 @@
 // paging) has virtual addresses in kvm_page_fault.
 
 #include <algorithm>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -140,9 +141,25 @@ class KvmImporter : public Importer {
       output_.note("places where the kernel lost events");
       return true;
     }
+    if (text.starts_with('#') && has_overwritten(text))
+      output_.note("buffers that were overwritten");
     return text.empty() || text[0] == '#' || text.starts_with("cpus=") ||
            text.starts_with("version =") ||
            (text.starts_with("CPU ") && text.ends_with("is empty"));
+  }
+
+  // ftrace's header: "# entries-in-buffer/entries-written: 600/60000   #P:2".
+  static bool has_overwritten(std::string_view text) {
+    const auto kept = number_after(text, "entries-written: ");
+    const auto written = number_after(text, "/", text.find("entries-written: "));
+    return kept && written && *kept < *written;
+  }
+  static std::optional<u64> number_after(std::string_view text, std::string_view key,
+                                         std::size_t from = 0) {
+    const std::size_t at = text.find(key, from);
+    if (at == text.npos) return {};
+    text.remove_prefix(at + key.size());
+    return take_number(text, 10);
   }
 
   void pass_over(const Line& line) { output_.note(line.event.substr(0, 40)); }

@@ -3,7 +3,8 @@
 
 // valgrind --tool=lackey --trace-mem=yes (valgrind 3.19, lackey/lk_main.c): "I  04017990,3",
 // " L 1ffefff8,8", " S ...", " M ..." (a read and a write of one instruction); addresses in
-// hexadecimal, sizes in decimal. Lines of valgrind itself begin with "==" or, for warnings, "--".
+// hexadecimal, sizes in decimal. Lines of valgrind itself begin with "==" or, for warnings, "--";
+// its summary at the end says how many instructions there were: "==7==   guest instrs:  131,096".
 
 #include "common.hpp"
 #include "fields.hpp"
@@ -43,15 +44,31 @@ class LackeyImporter : public Importer {
     LackeyLine found{};
     if (parse(line, found)) {
       write(found);
-    } else if (!line.starts_with("==") && !line.starts_with("--") && !line.empty()) {
+    } else if (line.starts_with("==")) {
+      compare_total(line);
+    } else if (!line.starts_with("--") && !line.empty()) {
       input_.fail("'I  ADDRESS,SIZE', ' L ...', ' S ...' or ' M ...'", quoted(line));
     }
     return true;
   }
 
  private:
+  // Where the lines of instructions were filtered out, nothing tells whether others are missing.
+  void compare_total(std::string_view line) {
+    constexpr std::string_view kTotal = "guest instrs:";
+    const std::size_t at = line.find(kTotal);
+    if (at == line.npos || instructions_ == 0) return;
+    std::string digits(line.substr(at + kTotal.size()));
+    std::erase_if(digits, [](char letter) { return letter == ' ' || letter == ','; });
+    const auto total = whole_number(digits);
+    if (total && *total != instructions_) {
+      input_.fail("as many instructions as lines of them, " + std::to_string(instructions_),
+                  std::to_string(*total));
+    }
+  }
   void write(const LackeyLine& line) {
     if (line.kind == 'I') {
+      ++instructions_;
       output_.access(gva_access(line.address, line.size, AccessKind::Fetch, 1));
       return;
     }
@@ -61,6 +78,7 @@ class LackeyImporter : public Importer {
 
   ImportInput& input_;
   ImportOutput& output_;
+  u64 instructions_ = 0;
 };
 
 bool detect(std::string_view beginning) {
