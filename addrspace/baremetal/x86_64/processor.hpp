@@ -42,7 +42,8 @@ inline void must(bool fine) {
 inline constexpr u64 kCode = 0x18, kData = 0x10;  // selectors, see boot.S
 extern "C" const u8 gdt[];
 
-/// Exceptions in the hypervisor are reported, but for those that have a handler.
+/// From now on an exception in the hypervisor ends the run with a report, unless its vector has a
+/// handler.
 void catch_exceptions();
 void handle_exception(u64 vector, const u8* handler);
 u64 idt_base();

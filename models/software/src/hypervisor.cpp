@@ -163,7 +163,7 @@ bool Hypervisor::must_fence_entry(u32 core, u32 vcpu) {
         [&](models::FenceSink sink) { extension.emit_rollover(recording_.machine(), sink); });
   }
   recording_.own_fences([&](models::FenceSink sink) {
-    // Under a new VMID nothing is cached, whoever ran.
+    // Nothing is cached under a new VMID, so which vCPU ran last does not matter.
     if (is_first) return extension.emit_first_entry(space_.tag(), sink);
     if (another_ran) extension.emit_vcpu_switch(recording_.machine(), space_.tag(), sink);
   });

@@ -446,7 +446,8 @@ void Rows::fences() {
       {"fence.deflate", "for frames that it promised again"},
       {"fence.exits", "for exits"},
       {"fence.begin", "before the guest began"},
-      {"fence.entries", "before entries, since VMIDs were used again or another vCPU ran"}};
+      {"fence.entries",
+       "before VM entries, since a VMID was reused or another vCPU of the guest ran there last"}};
   for (std::size_t n = 0; n < software::FenceCounts::kCauses; ++n) {
     add(kCauses[n][0], fences.by_cause[n], "fences", kCauses[n][1]);
   }

@@ -11,7 +11,7 @@
 //   void invalidate(const Invalidation<Gpa>& change) {
 //     for each processor that ran the VM:
 //       svm::execute_fences(policy, machine, change, controls[processor]);
-//     kick those that are in the guest, and wait until they have left it
+//     send an interrupt to each processor that is in the guest, and wait for its #VMEXIT
 //   }
 //   ... on the way in, on a processor:
 //   CLGI

@@ -21,7 +21,7 @@ struct FaultReport {
 
   std::string_view event;  ///< such as "EPT violation"
   bool to_hypervisor = false;
-  /// Those that the event writes; the others have no name.
+  /// The registers that the event writes; unused elements have an empty name.
   std::array<Register, 4> registers{};
 
   /// 0 where the event does not write it.
