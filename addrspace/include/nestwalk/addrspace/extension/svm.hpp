@@ -72,7 +72,7 @@ inline constexpr FenceOp kFences[] = {kVmrunAll, kVmrunAsid,     kVmrunAsidKeepG
                                       kInvlpga,  kInvlpgbNested, kInvlpgb,
                                       kTlbsync,  kInvlpg,        kMovCr3};
 
-struct Extension {
+struct Extension : x86_64::host::Original {
   static constexpr Architecture kIsa = Architecture::X86_64;
 
   template <class Sink>
@@ -96,15 +96,6 @@ struct Extension {
   template <class Sink>
   static void emit_vcpu_switch(const Capabilities& machine, const VmTag& tag, Sink&& sink) {
     sink(at_vmrun(machine, tag));
-  }
-
-  template <class Sink>
-  static void emit_original_page(u64 address, Sink&& sink) {
-    sink(Fence{kInvlpg, 0, address});
-  }
-  template <class Sink>
-  static void emit_original_all(Sink&& sink) {
-    sink(Fence{kMovCr3});
   }
 
  private:

@@ -65,7 +65,7 @@ inline constexpr FenceOp kFences[] = {
     kInveptSingle, kInveptAll, kInvvpidAddress, kInvvpidSingle,
     kInvvpidAll,   kInvlpg,    kMovCr3,         kInvvpidSingleKeepGlobals};
 
-struct Extension {
+struct Extension : x86_64::host::Original {
   static constexpr Architecture kIsa = Architecture::X86_64;
 
   template <class Sink>
@@ -93,15 +93,6 @@ struct Extension {
   template <class Sink>
   static void emit_vcpu_switch(const Capabilities& machine, const VmTag& tag, Sink&& sink) {
     if (tag.vmid != 0 && machine.vmid_bits != 0) sink(Fence{kInvvpidSingle, 0, tag.vmid});
-  }
-
-  template <class Sink>
-  static void emit_original_page(u64 address, Sink&& sink) {
-    sink(Fence{kInvlpg, 0, address});
-  }
-  template <class Sink>
-  static void emit_original_all(Sink&& sink) {
-    sink(Fence{kMovCr3});
   }
 
  private:

@@ -61,6 +61,19 @@ inline constexpr FenceRow kMovCr3{.name = "mov cr3",
                                   .structures = fence::kFirst,
                                   .scope = fence::kHost | fence::kAsid | fence::kForChanges,
                                   .own_title = "mov cr3 (host)"};
+
+/// What axaddrspace 0.3.0 issues on x86-64, whatever the extension.
+struct Original {
+  template <class Sink>
+  static void emit_original_page(u64 address, Sink&& sink) {
+    sink(Fence{kInvlpg, 0, address});
+  }
+  template <class Sink>
+  static void emit_original_all(Sink&& sink) {
+    sink(Fence{kMovCr3});
+  }
+};
+
 }  // namespace host
 
 inline constexpr FenceOp kFences[] = {kInvlpg,        kMovCr3,     kInvpcidAddress,
