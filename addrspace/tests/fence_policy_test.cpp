@@ -26,10 +26,9 @@ constexpr unsigned kOperations = 300;
 constexpr unsigned kOperations = 3000;
 #endif
 
-Capabilities newest_machine() {
+Capabilities machine_with(const FenceFeature& feature) {
   Capabilities machine = full_machine();
-  machine.tlbi_range = true;
-  machine.svinval = true;
+  machine.fences = &feature;
   return machine;
 }
 
@@ -42,11 +41,11 @@ Invalidation<Gpa> pages(u64 start, u64 count, unsigned leaf_shift = 12, VmTag ta
   return change;
 }
 Fences arm(const FencePolicy& policy, const Invalidation<Gpa>& change,
-           const Capabilities& machine = newest_machine()) {
+           const Capabilities& machine = machine_with(stage2::kTlbiRange)) {
   return fences_of<stage2::Extension>(policy, machine, change);
 }
 Fences riscv(const FencePolicy& policy, const Invalidation<Gpa>& change,
-             const Capabilities& machine = newest_machine()) {
+             const Capabilities& machine = machine_with(hext::kSvinval)) {
   return fences_of<hext::Extension>(policy, machine, change);
 }
 Fences arm_around(const Fences& by_address) {
@@ -174,7 +173,7 @@ TEST(SvinvalPolicy, takes_the_vm_when_a_table_went) {
             (Fences{{hext::kSfenceWInval}, {hext::kGvmaVmid.posted, 5}, {hext::kSfenceInvalIr}}));
 }
 TEST(SvinvalPolicy, issues_nothing_where_nothing_is_needed) {
-  Capabilities machine = newest_machine();
+  Capabilities machine = machine_with(hext::kSvinval);
   machine.caches_no_invalid = true;
   Invalidation<Gpa> change(Cause::MapLinear, kTag, Gpa(0));
   change.note(Gpa(0), kPage, 12, change::kMadeValid);
@@ -234,7 +233,7 @@ TEST_F(OwnRules, know_tables_and_the_operands_of_x86) {
       {.tables = true, .issue = {{vmx::kInveptSingle, vmx::kInvvpidSingle}, 2}}};
   Invalidation<Gpa> change(Cause::Unmap, kTag, Gpa(0));
   change.note_table(Gpa(0), 0x200000, 12);
-  EXPECT_EQ(fences_of<vmx::Extension>(policy(rules), newest_machine(), change),
+  EXPECT_EQ(fences_of<vmx::Extension>(policy(rules), full_machine(), change),
             (Fences{{vmx::kInveptSingle, 0, 0x501e}, {vmx::kInvvpidSingle, 0, 5}}));
 }
 
@@ -248,27 +247,37 @@ TYPED_TEST(PolicyCoverage, batches_ranges_and_svinval_leave_nothing_stale) {
   u64 seed = 10;
   for (const FencePolicy* const policy :
        {&FencePolicy::Batched, &FencePolicy::Range, &FencePolicy::Svinval}) {
-    Workload<TypeParam> work(*policy, newest_machine(), ++seed);
+    Capabilities machine = full_machine();
+    machine.fences = policy->feature;
+    Workload<TypeParam> work(*policy, machine, ++seed);
     work.run(kOperations);
     EXPECT_THAT(work.adversary.findings, IsEmpty()) << policy->name;
   }
+}
+
+TEST(PolicyCoverageOfInvlpgb, leaves_nothing_stale) {
+  Workload<NptFourLevels> work(FencePolicy::Precise, machine_with(svm::kInvlpgbTlbsync), 14);
+  work.run(kOperations);
+  EXPECT_THAT(work.adversary.findings, IsEmpty());
 }
 
 TEST(PolicyNecessity, each_part_of_svinval_is_needed) {
   for (const FenceOp op :
        std::initializer_list<FenceOp>{hext::kSfenceWInval, hext::kGvmaAddressVmid.posted,
                                       hext::kGvmaVmid.posted, hext::kSfenceInvalIr}) {
-    Workload<Sv39x4> work(FencePolicy::Svinval, newest_machine(), 1,
+    Workload<Sv39x4> work(FencePolicy::Svinval, machine_with(hext::kSvinval), 1,
                           [op](Fence& fence) { return fence.op != op; });
     work.run(kOperations);
     EXPECT_THAT(work.adversary.findings, Not(IsEmpty())) << to_text(Fence{op}).c_str();
   }
 }
 TEST(PolicyNecessity, a_shorter_range_leaves_something) {
-  Workload<Stage2Of40Bits> work(FencePolicy::Range, newest_machine(), 1, [](Fence& fence) {
-    if (fence.op->operand == FenceOperand::IpaRange) fence.operand &= ~(u64{31} << 39);
-    return true;
-  });
+  Workload<Stage2Of40Bits> work(FencePolicy::Range, machine_with(stage2::kTlbiRange), 1,
+                                [](Fence& fence) {
+                                  if (fence.op->operand == FenceOperand::IpaRange)
+                                    fence.operand &= ~(u64{31} << 39);
+                                  return true;
+                                });
   work.run(kOperations);
   EXPECT_THAT(work.adversary.findings, Not(IsEmpty()));
 }

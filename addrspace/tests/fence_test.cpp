@@ -110,7 +110,7 @@ TEST(FenceNecessity, a_flush_is_needed_for_the_right_asid_and_of_all_that_it_tag
 }
 TEST(FenceNecessity, invlpgb_is_complete_at_tlbsync) {
   Capabilities machine = full_machine();
-  machine.invlpgb = true;
+  machine.fences = &svm::kInvlpgbTlbsync;
   for (const FenceOp op : std::initializer_list<FenceOp>{svm::kInvlpgbNested, svm::kTlbsync}) {
     Workload<NptFourLevels> work(FencePolicy::Precise, machine, 1, without(op));
     work.run(kOperations);
@@ -312,7 +312,7 @@ TEST(FencePrecise, takes_all_asids_where_no_single_one_can_be_flushed) {
   machine.flush_by_asid = true;
   EXPECT_EQ(fences_of<svm::Extension>(FencePolicy::Precise, machine, change),
             (std::vector<Fence>{{svm::kVmrunAsid, 0, 3}}));
-  machine.invlpgb = true;
+  machine.fences = &svm::kInvlpgbTlbsync;
   EXPECT_EQ(fences_of<svm::Extension>(FencePolicy::Precise, machine, change),
             (std::vector<Fence>{{svm::kInvlpgbNested, 0, 3}, {svm::kTlbsync}}));
 }

@@ -115,14 +115,16 @@ TEST(SvmCapabilities, AreWhatCpuidSays) {
   EXPECT_EQ(found.leaf_levels, 0b0111);
   EXPECT_EQ(found.most_levels, 4);
   EXPECT_EQ(found.vmid_bits, 15);
-  EXPECT_TRUE(found.hardware_dirty && found.flush_by_asid && found.invlpgb);
+  EXPECT_TRUE(found.hardware_dirty && found.flush_by_asid);
+  EXPECT_EQ(found.fences, &svm::kInvlpgbTlbsync);
   cpuid.sizes_ebx = 1u << 3;
   cpuid.extended_features_edx = cpuid.svm_edx = 0;
   cpuid.asids = 0x17;  // 23: those below 16
   const Capabilities less = capabilities_from_svm(cpuid, 5, kResetPat);
   EXPECT_EQ(less.leaf_levels, 0b0011);
   EXPECT_EQ(less.vmid_bits, 4);
-  EXPECT_FALSE(less.flush_by_asid || less.invlpgb);
+  EXPECT_FALSE(less.flush_by_asid);
+  EXPECT_EQ(less.fences, nullptr);
 }
 
 }  // namespace

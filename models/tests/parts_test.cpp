@@ -426,6 +426,21 @@ TEST(Presets, NameAnExtensionOfTheirArchitecture) {
   EXPECT_EQ(complaint(machine), "mine.json: extension is \"hext\", not one of vmx, svm");
 }
 
+TEST(Presets, HaveFenceInstructionsOfTheirExtension) {
+  Json machine = Json::parse(std::ifstream(NESTWALK_PRESETS "/simple.json"));
+  machine["extension"] = {"svm", "guess"};
+  machine["fence"]["batches"] = {"invlpgb", "guess"};
+  EXPECT_EQ(parse_preset(machine, "mine.json").shape.fence.batches,
+            &addrspace::svm::kInvlpgbTlbsync);
+  machine["extension"] = {"vmx", "guess"};
+  EXPECT_EQ(complaint(machine),
+            "mine.json: fence.batches is invlpgb, which vmx has not; expected none");
+  machine["extension"] = {"svm", "guess"};
+  machine["fence"]["batches"] = {"svinval", "guess"};
+  EXPECT_EQ(complaint(machine),
+            "mine.json: fence.batches is svinval, which svm has not; expected none or invlpgb");
+}
+
 TEST(Presets, ErrorsNameThePlaceAndHelp) {
   const std::string head =
       R"({"name": "a", "about": "b", "architecture": ["x86-64", "guess"], "cores": [1, "guess"],)"

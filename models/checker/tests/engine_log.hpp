@@ -24,34 +24,40 @@ using addrspace::GpaRange;
 using addrspace::Hpa;
 using addrspace::u64;
 
-/// `kBroadcasts`: fences reach the other processors by themselves.
+/// `kBroadcasts`: fences reach the other processors by themselves. `kFeature`: what the machine
+/// has.
 struct OnEpt {
   using Format = addrspace::Ept;
   static constexpr const char* kName = "ept";
   static constexpr bool kBroadcasts = false;
+  static constexpr const addrspace::FenceFeature* kFeature = nullptr;
   static addrspace::Geometry geometry() { return *Format::geometry(4); }
 };
 struct OnNpt {
   using Format = addrspace::Npt;
   static constexpr const char* kName = "npt";
   static constexpr bool kBroadcasts = false;
+  static constexpr const addrspace::FenceFeature* kFeature = nullptr;
   static addrspace::Geometry geometry() { return *Format::geometry(4); }
 };
 /// The same where the machine has INVLPGB.
 struct OnNptBroadcast : OnNpt {
   static constexpr const char* kTitle = "npt, invlpgb";
   static constexpr bool kBroadcasts = true;
+  static constexpr const addrspace::FenceFeature* kFeature = &addrspace::svm::kInvlpgbTlbsync;
 };
 struct OnStage2 {
   using Format = addrspace::Stage2<addrspace::Granule::k4K>;
   static constexpr const char* kName = "stage2-4k";
   static constexpr bool kBroadcasts = true;
+  static constexpr const addrspace::FenceFeature* kFeature = &addrspace::stage2::kTlbiRange;
   static addrspace::Geometry geometry() { return *Format::geometry(40); }
 };
 struct OnGStage {
   using Format = addrspace::GStage;
   static constexpr const char* kName = "sv39x4";
   static constexpr bool kBroadcasts = false;
+  static constexpr const addrspace::FenceFeature* kFeature = &addrspace::hext::kSvinval;
   static addrspace::Geometry geometry() { return *Format::geometry(3); }
 };
 
@@ -141,8 +147,7 @@ class EngineLog {
         : ArenaHal<>(u64{1} << 15, newest_machine()), engine_(&engine) {}
     static addrspace::Capabilities newest_machine() {
       addrspace::Capabilities machine = addrspace::full_machine();
-      machine.tlbi_range = machine.svinval = true;
-      machine.invlpgb = Shape::kBroadcasts;
+      machine.fences = Shape::kFeature;
       return machine;
     }
     void invalidate(const addrspace::Invalidation<Gpa>& change) { engine_->fences(change); }

@@ -169,6 +169,7 @@ constinit const Extension kHext = {
     .name = "hext",
     .isa = &kRiscV64,
     .fences = hext::kFences,
+    .fence_feature = &hext::kSvinval,
     .whole_vm = hext::kGvmaVmid.at_once,
     .parse = parse,
     .emit = emit_for<hext::Extension>,

@@ -95,6 +95,12 @@ void read_fence_costs(PresetReader in, const Extension& extension, FenceShape& f
 FenceShape read_fence(PresetReader in, const Extension& extension) {
   FenceShape fence;
   in.read(fence);
+  const FenceFeature* const own = extension.fence_feature;
+  if (fence.batches != nullptr && fence.batches != own && !in.describes()) {
+    in.fail("batches", "is " + std::string(fence.batches->name) + ", which " + extension.name +
+                           " has not; expected none" +
+                           (own == nullptr ? "" : std::string(" or ") + own->name));
+  }
   if (in.has("cycles")) read_fence_costs(in.object("cycles"), extension, fence);
   in.finish();
   return fence;

@@ -210,6 +210,7 @@ constinit const Extension kStage2 = {
     .name = "stage2",
     .isa = &kAArch64,
     .fences = stage2::kFences,
+    .fence_feature = &stage2::kTlbiRange,
     .whole_vm = stage2::kVmalls12e1.is,
     .parse = parse,
     .emit = emit_for<stage2::Extension>,

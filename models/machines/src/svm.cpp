@@ -91,6 +91,7 @@ constinit const Extension kSvm = {
     .name = "svm",
     .isa = &kX86_64,
     .fences = svm::kFences,
+    .fence_feature = &svm::kInvlpgbTlbsync,
     .whole_vm = svm::kVmrunAsid,
     .parse = parse_x86<svm::kFences>,
     .emit = emit_for<svm::Extension>,

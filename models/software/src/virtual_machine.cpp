@@ -34,8 +34,7 @@ std::vector<MemoryRange> memory_of(const VmShape& vm) {
 
 addrspace::Capabilities capabilities_of(const VmShape& vm, const models::MachineShape& machine) {
   addrspace::Capabilities all = machine.extension->capabilities(vm.hypervisor.hardware_dirty);
-  all.tlbi_range = machine.fence.batches == models::FenceBatches::TlbiRange;
-  all.svinval = machine.fence.batches == models::FenceBatches::Svinval;
+  all.fences = machine.fence.batches;
   return all;
 }
 

@@ -260,7 +260,7 @@ TEST(Parameters, WordsAndValuesAreOneToOne) {
   expect_pairs(software::kFencePolicies);
   expect_pairs(software::kOperations);
   expect_pairs(software::kOrders);
-  expect_pairs(models::kFenceBatches);
+  expect_pairs(models::kFenceFeatures);
   expect_pairs(models::kWalkEntries);
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "nestwalk/addrspace/address.hpp"
+#include "nestwalk/addrspace/extension/features.hpp"
 
 namespace nestwalk::addrspace {
 
@@ -25,11 +26,9 @@ struct Capabilities {
   bool hardware_dirty = false;     ///< EPT A/D; Arm FEAT_HAFDBS; RISC-V Svadu
   bool page_memory_types = false;  ///< RISC-V Svpbmt; without it the platform decides
   bool caches_no_invalid = false;  ///< RISC-V Svvptc: an invalid entry is not cached for long
-  bool tlbi_range = false;         ///< Arm FEAT_TLBIRANGE: TLBI R...
-  bool svinval = false;            ///< RISC-V Svinval: HINVAL.GVMA, SFENCE.INVAL.IR
   bool flush_by_asid = false;      ///< AMD: TLB_CONTROL 3, of one ASID; without it, of all
-  bool invlpgb = false;            ///< AMD: INVLPGB, of nested translations as well
-  u64 host_pat = kResetPat;        ///< AMD: the host's IA32_PAT, which nested tables refer to
+  const FenceFeature* fences = nullptr;  ///< null: none of them
+  u64 host_pat = kResetPat;              ///< AMD: the host's IA32_PAT, which nested tables refer to
 };
 
 /// x86: from the value of IA32_VMX_EPT_VPID_CAP and the MAXPHYADDR of CPUID 80000008H.
@@ -66,7 +65,7 @@ constexpr Capabilities capabilities_from_svm(const SvmCpuid& cpuid, u8 host_leve
   while (found.vmid_bits < 16 && cpuid.asids >> (found.vmid_bits + 1u) != 0) ++found.vmid_bits;
   found.hardware_dirty = true;
   found.flush_by_asid = bit(cpuid.svm_edx, 6);
-  found.invlpgb = bit(cpuid.sizes_ebx, 3) && bit(cpuid.sizes_ebx, 21);
+  if (bit(cpuid.sizes_ebx, 3) && bit(cpuid.sizes_ebx, 21)) found.fences = &svm::kInvlpgbTlbsync;
   found.host_pat = host_pat;
   return found;
 }

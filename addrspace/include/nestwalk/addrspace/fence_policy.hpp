@@ -5,7 +5,7 @@
 // own.
 #pragma once
 
-#include "nestwalk/addrspace/fence_op.hpp"
+#include "nestwalk/addrspace/extension/features.hpp"
 #include "nestwalk/addrspace/invalidation.hpp"
 
 namespace nestwalk::addrspace {
@@ -37,9 +37,8 @@ struct FencePolicy {
   Source source = Source::Manual;
   /// Above so many instructions for one operation: the whole VM. 0: always.
   u32 most_selective = kMostSelectiveFences;
-  bool ranges = false;     ///< AArch64: one instruction for many pages, where the machine has them
-  bool svinval = false;    ///< RISC-V: HINVAL, and one wait for all, where the machine has it
-  bool deferred = false;   ///< not before the next VM entry: deferred.hpp
+  const FenceFeature* feature = nullptr;  ///< used where the machine has it
+  bool deferred = false;                  ///< not before the next VM entry: deferred.hpp
   bool interrupts = true;  ///< what does not broadcast is executed on the other processors, too
   const FenceRule* rules = nullptr;  ///< of Source::Rules; the first that fits a run counts
   u32 rule_count = 0;
@@ -56,8 +55,8 @@ struct FencePolicy {
 inline constexpr FencePolicy FencePolicy::Precise{.name = "precise"};
 inline constexpr FencePolicy FencePolicy::Context{.name = "context", .most_selective = 0};
 inline constexpr FencePolicy FencePolicy::Batched{.name = "batched", .most_selective = 32};
-inline constexpr FencePolicy FencePolicy::Range{.name = "range", .ranges = true};
-inline constexpr FencePolicy FencePolicy::Svinval{.name = "svinval", .svinval = true};
+inline constexpr FencePolicy FencePolicy::Range{.name = "range", .feature = &stage2::kTlbiRange};
+inline constexpr FencePolicy FencePolicy::Svinval{.name = "svinval", .feature = &hext::kSvinval};
 inline constexpr FencePolicy FencePolicy::Deferred{.name = "deferred", .deferred = true};
 inline constexpr FencePolicy FencePolicy::Original030{
     .name = "original-0.3.0", .source = FencePolicy::Source::Original030, .interrupts = false};

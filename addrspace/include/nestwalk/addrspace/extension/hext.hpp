@@ -99,7 +99,7 @@ struct Extension {
   static void emit(const FencePolicy& policy, const Capabilities& machine,
                    const Invalidation<Gpa>& change, Sink&& sink) {
     const bool new_entries_too = !machine.caches_no_invalid;
-    if (!policy.svinval || !machine.svinval) {
+    if (policy.feature != &kSvinval || machine.fences != &kSvinval) {
       return emit_gvma(change, policy, new_entries_too,
                        {kGvmaAddressVmid.at_once, kGvmaVmid.at_once}, sink);
     }

@@ -168,7 +168,7 @@ struct Extension {
       sink(Fence{kIsb});
       return;
     }
-    const bool ranges = policy.ranges && machine.tlbi_range;
+    const bool ranges = policy.feature == &kTlbiRange && machine.fences == &kTlbiRange;
     bool whole_vm = addrspace::detail::takes_whole_vm(policy, change, run_needs_tlbi);
     if (ranges && !change.whole()) {
       u64 instructions = 0;

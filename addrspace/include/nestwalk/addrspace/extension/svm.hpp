@@ -101,7 +101,7 @@ struct Extension : x86_64::host::Original {
  private:
   template <class Sink>
   static void flush(const Capabilities& machine, const VmTag& tag, Sink& sink) {
-    if (machine.invlpgb) {
+    if (machine.fences == &kInvlpgbTlbsync) {
       sink(Fence{kInvlpgbNested, 0, tag.vmid});
       sink(Fence{kTlbsync});
       return;

@@ -4,14 +4,16 @@
 // What fences cost: some general values, and one for each sort of operation that differs from them.
 #pragma once
 
+#include <array>
 #include <map>
 
-#include "nestwalk/addrspace/fence_op.hpp"
+#include "nestwalk/addrspace/extension/features.hpp"
 #include "nestwalk/models/base/parameter.hpp"
 
 namespace nestwalk::models {
 
 using addrspace::FenceCost;
+using addrspace::FenceFeature;
 using addrspace::u32;
 using addrspace::u8;
 
@@ -21,15 +23,13 @@ inline constexpr FenceCost kKickCost{"kick", FenceCost::Like::Nothing};
 /// From there, when it has acted, until the issuer knows.
 inline constexpr FenceCost kAcknowledgeCost{"acknowledge", FenceCost::Like::Nothing};
 
-/// Whether the machine has instructions for many pages.
-enum class FenceBatches : u8 {
-  None,
-  TlbiRange,  ///< FEAT_TLBIRANGE
-  Svinval,
-};
-inline constexpr Word<FenceBatches> kFenceBatches[] = {{"none", FenceBatches::None},
-                                                       {"tlbi-range", FenceBatches::TlbiRange},
-                                                       {"svinval", FenceBatches::Svinval}};
+inline constexpr auto kFenceFeatures = [] {
+  std::array<Word<const FenceFeature*>, std::size(addrspace::kFenceFeatures) + 1> words{
+      {{"none", nullptr}}};
+  std::size_t n = 1;
+  for (const FenceFeature* const each : addrspace::kFenceFeatures) words[n++] = {each->name, each};
+  return words;
+}();
 
 /// What a fence costs the one who issues it, and when it has reached the others.
 struct FenceShape {
@@ -37,7 +37,7 @@ struct FenceShape {
   u32 broadcast_cycles = 0;
   u32 ipi_cycles = 0;
   u32 issue_cycles = 1;
-  FenceBatches batches = FenceBatches::None;
+  const FenceFeature* batches = nullptr;
   std::map<const FenceCost*, u32> own{};  ///< where they differ from those
 
   static constexpr auto parameters() {
@@ -53,8 +53,9 @@ struct FenceShape {
         Row{"issue_cycles", &FenceShape::issue_cycles, Number{0, 1'000'000},
             "cycles to issue a fence that a later one waits for: TLBI before DSB, HINVAL",
             kInCycles},
-        Row{"batches", &FenceShape::batches, OneOf{kFenceBatches},
-            "instructions that invalidate many pages: FEAT_TLBIRANGE, Svinval, or none"}};
+        Row{"batches", &FenceShape::batches, OneOf{kFenceFeatures},
+            "instructions for many pages or all processors: FEAT_TLBIRANGE, Svinval, INVLPGB, or "
+            "none"}};
   }
 
   u32 cycles_or(const FenceCost& cost, u32 general) const {

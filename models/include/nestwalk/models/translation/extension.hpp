@@ -238,6 +238,8 @@ struct Extension {
 
   // Fences.
   std::span<const FenceOp> fences;
+  /// Instructions of it that not every machine has.
+  const addrspace::FenceFeature* fence_feature = nullptr;
   FenceOp whole_vm;  ///< what a hypervisor issues when it takes something away from a guest
   /// An instruction as an assembler listing shows it, in words; false if it is none of `fences`.
   bool (*parse)(const Words& words, addrspace::Fence& fence);
