@@ -47,7 +47,13 @@ const Vm& Checker::vm_of(const Obligation& obligation) const { return tables_.vm
 
 // VMs -------------------------------------------------------------------------------------------
 
-void Checker::vm_created(const Moment& when, const Vm& vm) {
+// What is left on those processors of VMs that ended under one of its tags before it was there.
+void Checker::judge_tags(const Moment& when, u32 number, u64 processors) {
+  Guest& guest = guests_[number];
+  processors &= guest.unjudged;
+  guest.unjudged &= ~processors;
+  if (processors == 0 || retired_.empty()) return;
+  const Vm& vm = tables_.vm(number);
   const bool by_root = vm.nested.format->extension().tags_by_root;
   // Those with the same VMID or VPID, and where roots are tags, those with the same root.
   std::map<u64, Obligation*> alike;
@@ -59,6 +65,7 @@ void Checker::vm_created(const Moment& when, const Vm& vm) {
   look_in(retired_vmids_, vm.vmid);
   if (by_root) look_in(retired_roots_, models::root_of(vm.root_register));
   for (const auto& [order, retired] : alike) {
+    if (order > guest.created) break;
     Obligation& each = *retired;
     const Vm& old = vm_of(each);
     u64 bad = 0;
@@ -67,15 +74,20 @@ void Checker::vm_created(const Moment& when, const Vm& vm) {
     if (by_root && models::root_of(old.root_register) == models::root_of(vm.root_register)) {
       bad |= each.left[0] | each.left[1];
     }
-    if (bad == 0) continue;
+    if ((bad & processors) == 0) continue;
     each.when.cycle = when.cycle;
     report(each, Failure::TagReused, reason(each, bad), bad);
     each.left[0] = each.left[1] = each.left[2] = 0;
     update(each);
   }
+}
+
+void Checker::vm_created(const Moment& when, const Vm& vm) {
+  const bool by_root = vm.nested.format->extension().tags_by_root;
   const u32 number = tables_.add(vm);
   numbers_[vm.id] = number;
   Guest& guest = guests_.emplace_back();
+  guest.created = ++order_;
   vmids_[vm.vmid].insert(number);
   if (by_root) roots_[models::root_of(vm.root_register)].insert(number);
   for (u32 processor = 0; processor < kMostProcessors; ++processor) {
@@ -84,6 +96,7 @@ void Checker::vm_created(const Moment& when, const Vm& vm) {
     ++processors_[processor].guests;
     set_running(number, processor);
   }
+  judge_tags(when, number, vm.processors);
 }
 
 void Checker::set_running(u32 vm, u32 processor) {
@@ -178,6 +191,7 @@ void Checker::vm_entered(const Moment& when, u32 vm) {
   if ((guest.inside & here) == 0) ++processor.guests;
   guest.inside |= here;
   if (guest.ran == 0) check_root(when, number);
+  judge_tags(when, number, here);
   set_running(number, when.processor);
   processor.last_vm = number;
   processor.entered = ++order_;
@@ -435,6 +449,7 @@ bool Checker::discharge(Issued& issued, u64 reached, bool fits) {
     fits = true;
     if (!apply(issued.when, issued.request, *each, effect, reached)) continue;
     issued.useful = true;
+    issued.retired += each->change == Change::Retired ? 1 : 0;
     issued.covered += each->need != Need::Tolerable || !each->settled ? 1 : 0;
     issued.whole = issued.whole || each->table || each->change == Change::Retired;
   }

@@ -27,7 +27,7 @@ Vm vm_of(const software::VirtualMachine& machine) {
 }  // namespace
 
 FenceFeed::FenceFeed(Events& events, models::Board& board, const software::VirtualMachine& machine)
-    : events_(events), board_(board), vm_(vm_of(machine)) {
+    : events_(events), board_(board), vm_(vm_of(machine)), on_(board.cores()) {
   if (!vm_.nested.on()) {
     throw software::ShapeError(
         "fences are checked of a second stage of the engine: hypervisor.backing is none or "
@@ -37,13 +37,35 @@ FenceFeed::FenceFeed(Events& events, models::Board& board, const software::Virtu
     throw software::ShapeError("fences are checked on at most " + std::to_string(kMostProcessors) +
                                " cores, not on " + std::to_string(board.cores()));
   }
-  events_.vm_created(now(0), vm_);
 }
 
-void FenceFeed::entered(u32 core) { events_.vm_entered(now(core), vm_.id); }
-void FenceFeed::left(u32 core) { events_.vm_left(now(core), vm_.id); }
+// vCPUs with tags of their own are so many VMs that share their tables.
+void FenceFeed::entered(u32 core, u32 vcpu, u16 vmid) {
+  on_[core] = vcpu;
+  const auto [found, is_new] = known_.try_emplace(vcpu);
+  Known& known = found->second;
+  if (is_new || known.vmid != vmid) {
+    if (!is_new) events_.vm_destroyed(now(core), known.id);
+    known = {next_id_++, vmid, core};
+    vm_.id = known.id;
+    vm_.vmid = vmid;
+    events_.vm_created(now(core), vm_);
+  }
+  events_.vm_entered(now(core), known.id);
+}
+void FenceFeed::took_vmids_back(u32 core) {
+  for (auto each = known_.begin(); each != known_.end();) {
+    if (each->second.core != core) {
+      ++each;
+      continue;
+    }
+    events_.vm_destroyed(now(core), each->second.id);
+    each = known_.erase(each);
+  }
+}
+void FenceFeed::left(u32 core) { events_.vm_left(now(core), id_on(core)); }
 void FenceFeed::faulted(u32 core, Gpa at, addrspace::Access access) {
-  events_.vm_faulted(now(core), vm_.id, at.value(), access);
+  events_.vm_faulted(now(core), id_on(core), at.value(), access);
 }
 
 void FenceFeed::began(u32 core, const char* operation) {
@@ -73,7 +95,7 @@ void FenceFeed::accessed(u32 core, Gva address, std::optional<Gpa> guest_physica
   const models::Regime& regime = board_.core(core).mmu->regime();
   Access access;
   access.when = now(core);
-  access.vm = vm_.id;
+  access.vm = id_on(core);
   access.position = accesses_;
   access.gva = address.value();
   access.gpa = guest_physical->value();

@@ -173,7 +173,7 @@ void Checker::finish() {
 
 // Fences ----------------------------------------------------------------------------------------
 
-/// All of a VM, or of all VMs, for a few leaves.
+/// All of a VM for a few leaves, or of all VMs, unless several ended.
 bool Checker::is_over_broad(const Issued& issued) const {
   constexpr u64 kFew = 8;
   const FenceRow& row = row_of(issued.request);
@@ -181,7 +181,7 @@ bool Checker::is_over_broad(const Issued& issued) const {
   const Vm& any = tables_.vm(0);
   const bool names_addresses = any.nested.format->extension().names_addresses;
   const bool all_vms = !row.has(fence::kRoot) && !row.has(fence::kVmid);
-  if (all_vms) return names_addresses || any.single_vm;
+  if (all_vms) return issued.retired < 2 && (names_addresses || any.single_vm);
   return names_addresses && !issued.whole && issued.covered != 0 && issued.covered <= kFew;
 }
 

@@ -342,7 +342,7 @@ TEST(Destroy, ClosesWhatIsOpenAndKeepsTheTag) {
     EXPECT_EQ(found_in(architecture, ended), "");
     // The adversary keeps no tags.
     const std::string lines = preamble(architecture) + with_all_entries(architecture, ended);
-    const std::string next = "6 0 vm 2 " + format + " root=0x10000 vmid=5\n";
+    const std::string next = "6 0 vm 2 " + format + " root=0x10000 vmid=5\n7 1 enter 2\n";
     EXPECT_EQ(check_text(lines + next)->names(), "tag reused");
   }
 }
@@ -352,7 +352,7 @@ TEST(Destroy, AFenceThatIsUnderWayCleansTheTag) {
   const std::string ended = preamble(kArm) +
                             "1 1 exit 1\n2 0 fence 1 tlbi vmalls12e1is\n"
                             "3 0 destroy 1\n";
-  const std::string next = "6 0 vm 2 stage2-4k root=0x50000 vmid=5\n";
+  const std::string next = "6 0 vm 2 stage2-4k root=0x50000 vmid=5\n7 0 enter 2\n";
   EXPECT_EQ(check_text(ended + next)->names(), "excess, tag reused");
   EXPECT_EQ(check_text(ended + "4 0 fence 1 dsb ish\n" + next)->names(), "excess");
 }

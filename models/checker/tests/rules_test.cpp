@@ -482,6 +482,7 @@ TEST(Rules, ATagIsUsedAgainOnlyAfterItsFences) {
     std::string text = preamble(row.architecture) + "1 1 exit 1\n1 0 destroy 1\n1 0 begin retire\n";
     for (const std::string& line : row.fences) text += "1 " + line + "\n";
     text += std::string("2 0 end\n3 0 vm 2 ") + row.format + " root=0x10000 vmid=5\n";
+    text += "4 0 enter 2\n5 1 enter 2\n";
     EXPECT_EQ(check_text(text)->names(), row.found);
   }
 }

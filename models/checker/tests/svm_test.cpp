@@ -101,7 +101,17 @@ TEST(Svm, AnAsidIsUsedAgainAfterAFlush) {
             "");
   EXPECT_EQ(check_text(start() + ends + again)->names(), "tag reused");
   // Another root under it is no help, and the same root under another ASID no harm.
-  EXPECT_EQ(check_text(start() + ends + "3 0 vm 2 npt root=0x10000 vmid=6\n")->names(), "");
+  EXPECT_EQ(check_text(start() + ends + "3 0 vm 2 npt root=0x10000 vmid=6\n4 0 enter 2\n")->names(),
+            "");
+}
+
+// KVM and Xen number ASIDs on each processor anew: what one has left under 5, no other one can hit.
+TEST(Svm, AnAsidIsEachProcessorsOwn) {
+  const std::string ended =
+      "1 1 exit 1\n2 0 destroy 1\n2 1 fence - vmrun tlb_control=3, 5\n"
+      "3 0 vm 2 npt root=0x50000 vmid=5\n";
+  EXPECT_EQ(check_text(start() + ended + "4 1 enter 2\n")->names(), "");
+  EXPECT_EQ(check_text(start() + ended + "4 1 enter 2\n5 0 enter 2\n")->names(), "tag reused");
 }
 
 TEST(Svm, ALogMayNameNcr3WithItsCacheBits) {

@@ -113,6 +113,7 @@ constinit const Extension kSvm = {
     .unaccessed_is_not_cached = false,
     .names_addresses = false,
     .whole_vm_includes_linear = true,  // all that is cached under the ASID
+    .vmids_are_vcpus = true,
     .vmid_0_is_the_hosts = true,
     // "The current ASID is 0 when the CPU is not inside a guest context" (15.16.1).
     .walks_outside = WalksOutside::Never,

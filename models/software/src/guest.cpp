@@ -73,7 +73,8 @@ Guest::Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Reco
       current_(board.cores()),
       asids_(most_asids),
       lock_(board.wheel()),
-      vmid_(vmid) {
+      vmid_(vmid),
+      kernel_(board.cores()) {
   std::iota(on_.begin(), on_.end(), 0u);
   const MemoryRange kernel = kernel_memory(shape);
   hypervisor.leave_alone([kernel](const MemoryRange& range) {
@@ -81,10 +82,6 @@ Guest::Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Reco
   });
   first_table_ = next_table_ = Gpa(kernel.start);
   last_table_ = Gpa(kernel.start + kernel.bytes);
-  kernel_.nested = host.stage();
-  kernel_.vmid = vmid;
-  kernel_.asid = kKernelAsid;
-  kernel_ = kernel_.tagged(board.tags());
   for (u32 core = 0; core < board.cores(); ++core) {
     workers_.emplace_back(board, hypervisor.fences(), core, recording.isa().entries, costs);
   }
@@ -95,10 +92,16 @@ void Guest::put_on(u32 core, u32 vcpu) {
   if (vcpu >= current_.size()) current_.resize(vcpu + 1);
 }
 
-void Guest::set_vmid(u16 vmid) {
-  vmid_ = vmid;
-  kernel_.vmid = vmid;
-  kernel_ = kernel_.tagged(board_.tags());
+void Guest::set_vmid(u16 vmid) { vmid_ = vmid; }
+
+const models::Regime& Guest::kernel_on(u32 core) {
+  models::Regime& kernel = kernel_[core];
+  const u16 vmid = hypervisor_.vmid(core, on_[core]);
+  if (kernel.asid == kKernelAsid && kernel.vmid == vmid) return kernel;
+  kernel.nested = host_.stage();
+  kernel.vmid = vmid;
+  kernel.asid = kKernelAsid;
+  return kernel = kernel.tagged(board_.tags());
 }
 
 bool Guest::agrees(u32 core, Gva address, Gpa recorded) const {
@@ -121,7 +124,7 @@ models::Task<GuestOutcome> Guest::enter(u32 core, u64 key) {
     const GuestOutcome stocked = co_await stock_tables(core, charges);
     if (stocked != GuestOutcome::Mapped) co_return stocked;
   }
-  recording_.begin(kernel_);
+  recording_.begin(vmid_, kKernelAsid);
   enter_space(core, key);
   charges.add(co_await workers_[core].play(recording_.take(), charges.witness()));
   co_return GuestOutcome::Mapped;
@@ -156,7 +159,7 @@ models::Task<GuestOutcome> Guest::map_page(u32 core, Gva address, std::optional<
     // Memory that the hypervisor keeps from it is not zeroed, but may be mapped.
     if (!resolved(backed)) break;
   }
-  recording_.begin(kernel_);
+  recording_.begin(vmid_, kKernelAsid);
   map(core, address, page);
   charges.add(co_await workers_[core].play(recording_.take(), charges.witness()));
   co_return GuestOutcome::Mapped;
@@ -203,7 +206,7 @@ models::Task<FaultOutcome> Guest::zero_frame(u32 core, Gpa frame, Meter& charges
 // A write.
 models::Task<models::Fault> Guest::touch(u32 core, Gpa at, models::Witness* witness) {
   models::Mmu::Outcome outcome;
-  if (!kernel_.nested.on()) co_return outcome.fault;  // the direct map is all there is, and a hit
+  if (!host_.stage().on()) co_return outcome.fault;  // the direct map is all there is, and a hit
   if (witness != nullptr) {
     models::WitnessStep told;
     told.kind = &models::step::kTouch;
@@ -212,7 +215,7 @@ models::Task<models::Fault> Guest::touch(u32 core, Gpa at, models::Witness* witn
   }
   models::Call translation([&](models::Actor& owner) {
     return board_.core(core).mmu->translate_in(
-        kernel_, {at.value(), AccessKind::Write, false, witness}, owner, 0, outcome);
+        kernel_on(core), {at.value(), AccessKind::Write, false, witness}, owner, 0, outcome);
   });
   co_await translation;
   co_return outcome.fault;
@@ -266,7 +269,7 @@ models::Task<bool> Guest::end_oldest_space(u32 core, Meter& charges) {
   }
   if (oldest == spaces_.end()) co_return false;
   ++counts_.ended_spaces;
-  recording_.begin(kernel_);
+  recording_.begin(vmid_, kKernelAsid);
   const Space& space = *oldest->second;
   for (const GuestPage& page : space.pages) frames_.give_back(page.gpa, page.bytes);
   recording_.fence({recording_.isa().guest_fences.by_space, 0, vmid_, space.regime.asid, 0, 1});
@@ -314,16 +317,17 @@ void Guest::enter_space(u32 core, u64 key) {
   }
   current(core) = space.get();
   space->entered = ++entries_;
-  if (!asids_.is_current(space->asid)) take_asid(*space);
-  if (space->regime.vmid != vmid_) {
-    space->regime.vmid = vmid_;
+  if (!asids_.is_current(space->asid)) take_asid(core, *space);
+  const u16 vmid = hypervisor_.vmid(core, on_[core]);
+  if (space->regime.vmid != vmid) {
+    space->regime.vmid = vmid;
     space->regime = space->regime.tagged(board_.tags());
   }
   board_.core(core).mmu->set_regime(space->regime);
 }
 
 // Those of the address spaces that its vCPUs are in stay what they are.
-void Guest::take_asid(Space& space) {
+void Guest::take_asid(u32 core, Space& space) {
   std::vector<TagPool::Holder*> running;
   for (Space* const other : current_) {
     if (other != nullptr) running.push_back(&other->asid);
@@ -335,7 +339,7 @@ void Guest::take_asid(Space& space) {
   space.regime.guest = space.tables.space->stage();
   if (upper_.space) space.regime.guest_upper = upper_.space->stage();
   space.regime.nested = host_.stage();
-  space.regime.vmid = vmid_;
+  space.regime.vmid = hypervisor_.vmid(core, on_[core]);
   space.regime.asid = space.asid.tag;
   space.regime = space.regime.tagged(board_.tags());
 }

@@ -92,11 +92,13 @@ void Hypervisor::put_place(u32 core, Place place) {
   places_[core] = place;
   cores_.set_in_guest(core, place == Place::Guest);
   if (watcher_ == nullptr || was == (place == Place::Guest)) return;
-  was ? watcher_->left(core) : watcher_->entered(core);
+  if (was) return watcher_->left(core);
+  watcher_->entered(core, vcpu_tags_ != nullptr ? ran_[core] : 0, vmid(core, ran_[core]));
 }
 void Hypervisor::begin_guest(u32 core, u32 vcpu) {
   ran_[core] = vcpu;
   vmids_.put_on(core, &vmid_);
+  if (vcpu_tags_ != nullptr) vcpu_tags_->put_on(core, vmid_.tag, vcpu);
   put_place(core, Place::Guest);
 }
 void Hypervisor::end_guest(u32 core) {
@@ -115,7 +117,17 @@ models::Task<> Hypervisor::leave_guest(u32 core) {
   vmids_.put_on(core, nullptr);
 }
 
-void Hypervisor::take_vmid(u32 core) {
+void Hypervisor::take_vmid(u32 core, u32 vcpu) {
+  if (vcpu_tags_ != nullptr) {
+    if (vcpu_tags_->renew(core, vcpu)) {
+      if (vcpu_tags_->owes_fences(core)) {
+        ++schedule_.vmid_rollovers;
+        if (watcher_ != nullptr) watcher_->took_vmids_back(core);
+      }
+      if (heard_) heard_(vcpu, vcpu_tags_->tag(core, vcpu));
+    }
+    return vcpu_tags_->put_on(core, vmid_.tag, vcpu);
+  }
   if (!vmids_.is_current(vmid_)) {
     ++renewals_;
     if (vmids_.renew(vmid_)) {
@@ -125,7 +137,7 @@ void Hypervisor::take_vmid(u32 core) {
     const Result<void> named = space_.set_vmid(vmid_.tag);
     models::check(named.ok(), "hypervisor", "a VMID that the tables can have", board_.wheel().now(),
                   vmid_.tag);
-    if (heard_) heard_(vmid_.tag);
+    if (heard_) heard_(std::nullopt, vmid_.tag);
   }
   vmids_.put_on(core, &vmid_);
 }
@@ -144,18 +156,20 @@ models::Task<> Hypervisor::enter_guest(u32 core, u32 vcpu) {
   if (must_fence_entry(core, vcpu)) {
     charges.add(co_await play(core, kEntryCause));
     if (vmids_.owes_fences(core)) vmids_.end_fences(board_.wheel());
+    if (vcpu_tags_ != nullptr) vcpu_tags_->end_fences(core);
   }
   co_await resume_guest(core, charges);
 }
 
 // What has to be invalidated before a vCPU runs there under the guest's VMID; false if nothing has.
 bool Hypervisor::must_fence_entry(u32 core, u32 vcpu) {
+  if (vcpu_tags_ != nullptr) return must_fence_vcpu(core, vcpu);
   const bool is_first = entered_[core] != renewals_;
   entered_[core] = renewals_;
-  const bool another_ran = is_another(core, vcpu);
+  const bool another_vcpu = another_ran(core, vcpu);
   ran_[core] = vcpu;
   const bool rolls_over = vmids_.owes_fences(core);
-  if (!rolls_over && !is_first && !another_ran) return false;
+  if (!rolls_over && !is_first && !another_vcpu) return false;
   record(core);
   const models::Extension& extension = recording_.extension();
   if (rolls_over) {
@@ -165,7 +179,22 @@ bool Hypervisor::must_fence_entry(u32 core, u32 vcpu) {
   recording_.own_fences([&](models::FenceSink sink) {
     // Nothing is cached under a new VMID, so which vCPU ran last does not matter.
     if (is_first) return extension.emit_first_entry(space_.tag(), sink);
-    if (another_ran) extension.emit_vcpu_switch(recording_.machine(), space_.tag(), sink);
+    if (another_vcpu) extension.emit_vcpu_switch(recording_.machine(), space_.tag(), sink);
+  });
+  return true;
+}
+
+// The same where each vCPU has a VMID of its own: what is owed under it, and if that is none of
+// those that the core gave before, what it cached under any.
+bool Hypervisor::must_fence_vcpu(u32 core, u32 vcpu) {
+  ran_[core] = vcpu;
+  const bool rolls_over = vcpu_tags_->owes_fences(core);
+  const std::vector<addrspace::Fence> owed = vcpu_tags_->take_owed(core, vcpu);
+  if (!rolls_over && owed.empty()) return false;
+  record(core);
+  recording_.own_fences([&](models::FenceSink sink) {
+    if (rolls_over) return recording_.extension().emit_rollover(recording_.machine(), sink);
+    for (const addrspace::Fence& fence : owed) sink(fence);
   });
   return true;
 }
@@ -207,7 +236,8 @@ FaultOutcome Hypervisor::end_of_repeats(u32 core, Gpa gpa, FaultOutcome outcome)
 }
 
 void Hypervisor::record(u32 core) {
-  recording_.begin(board_.core(core).mmu->regime());
+  const models::Regime& regime = board_.core(core).mmu->regime();
+  recording_.begin(named(regime.vmid), regime.asid);
   fences_before_ = recording_.counts().fences;
 }
 

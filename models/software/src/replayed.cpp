@@ -28,7 +28,7 @@ ReplayedTables::ReplayedTables(models::Board& board, HostSpace* engine, u16 vmid
       peek_(board.memory()),
       stages_(board.memory()),
       on_(board.cores()),
-      states_(board.cores()),
+      states_(board.cores(), State(vmid)),
       numbers_(most_asids) {
   std::iota(on_.begin(), on_.end(), 0u);
   if (engine != nullptr) nested_ = engine->stage();
@@ -185,7 +185,9 @@ void ReplayedTables::take_number(State& state, u16 asid) {
   if (!numbers_.is_current(holder) &&
       numbers_.renew(holder, running([](const State& each) { return each.asid; }))) {
     const models::FenceOp all = nested_.format->isa().guest_fences.all;
-    if (engine_ != nullptr) invalidate({all, 0, vmid_});
+    if (engine_ != nullptr) {
+      for (const State& each : states_) invalidate({all, 0, each.vmid});
+    }
     stages_.for_each([&](const RecordedStage& each) { invalidate({all, 0, each.vmid.tag}); });
     ++counts_.fences;
   }
@@ -239,13 +241,16 @@ void ReplayedTables::put_on(u32 core, u32 vcpu) {
     });
   }
   on_[core] = vcpu;
-  if (vcpu >= states_.size()) states_.resize(vcpu + 1);
+  if (vcpu >= states_.size()) states_.resize(vcpu + 1, State(vmid_));
 }
 
-void ReplayedTables::set_vmid(u16 vmid) {
+void ReplayedTables::set_vmid(std::optional<u32> vcpu, u16 vmid) {
   if (engine_ == nullptr) return;
-  vmid_ = vmid;
-  for (State& state : states_) {
+  if (!vcpu) vmid_ = vmid;
+  if (vcpu && *vcpu >= states_.size()) states_.resize(*vcpu + 1, State(vmid_));
+  for (u32 n = vcpu.value_or(0); n < (vcpu ? *vcpu + 1 : states_.size()); ++n) {
+    State& state = states_[n];
+    state.vmid = vmid;
     if (!state.known) continue;
     make_room_for_tags();
     for (models::Regime* const regime : {&state.translating, &state.physical}) {
@@ -266,7 +271,7 @@ void ReplayedTables::enter(u32 number, const TableRoots& roots) {
   if (engine_ == nullptr) take_stage(core, roots);
   place_missing(0, ~u64{0});
   core.physical.nested = nested_;
-  core.physical.vmid = engine_ != nullptr ? vmid_ : core.stage->vmid.tag;
+  core.physical.vmid = engine_ != nullptr ? core.vmid : core.stage->vmid.tag;
   core.physical.privilege.not_known = true;
   core.translating = core.physical;
   core.physical = core.physical.tagged(board_.tags());

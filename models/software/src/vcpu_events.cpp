@@ -83,7 +83,7 @@ models::Task<> Vcpu::issue_fence(const GuestFence& fence) {
   const bool by_address = fence.by_address && (in_one || pages <= kMostSingleFences);
   models::FenceRequest request;
   request.op = regime.isa().guest_fences.of(by_address, fence.by_space);
-  request.vmid = regime.vmid;
+  request.vmid = hypervisor_.named(regime.vmid);
   request.asid = replayed_ != nullptr ? replayed_->number_of(fence.asid) : regime.asid;
   request.address = fence.address;
   request.bytes = in_one ? std::max<u64>(bytes, 1) : kFrameBytes;

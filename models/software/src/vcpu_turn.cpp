@@ -64,11 +64,12 @@ models::Task<> Vcpu::come_to_core(bool is_first) {
     co_return;
   }
   begin_pause(&VcpuCounts::scheduling_cycles);
-  hypervisor_.take_vmid(number_);
+  hypervisor_.take_vmid(number_, vcpu_);
   if (replayed_ != nullptr && replayed_->knows_tables(number_)) {
     regime_ = replayed_->regime(number_);
-  } else if (regime_.vmid != hypervisor_.vmid() && (regime_.guest.on() || regime_.nested.on())) {
-    regime_.vmid = hypervisor_.vmid();
+  } else if (const u16 vmid = hypervisor_.vmid(number_, vcpu_);
+             regime_.vmid != vmid && (regime_.guest.on() || regime_.nested.on())) {
+    regime_.vmid = vmid;
     regime_ = regime_.tagged(board_.tags());
   }
   core_.mmu->set_regime(regime_);

@@ -32,9 +32,11 @@ std::vector<MemoryRange> memory_of(const VmShape& vm) {
   return memory;
 }
 
-addrspace::Capabilities capabilities_of(const VmShape& vm, const models::MachineShape& machine) {
+addrspace::Capabilities capabilities_of(const VmShape& vm, const models::MachineShape& machine,
+                                        bool by_core) {
   addrspace::Capabilities all = machine.extension->capabilities(vm.hypervisor.hardware_dirty);
-  all.fences = machine.fence.batches;
+  // What broadcasts names one ASID for all cores.
+  all.fences = by_core ? nullptr : machine.fence.batches;
   return all;
 }
 
@@ -53,15 +55,21 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const PlayShape& play, cons
       first_core_(first_vcpu % host.used_cores),
       memory_(memory_of(shape)),
       recording_(board_.memory(), *host.machine.extension, shape_.hypervisor.policy(),
-                 capabilities_of(shape, host.machine), shape.hypervisor.drop_fence) {
+                 capabilities_of(shape, host.machine, host.vcpu_tags != nullptr),
+                 shape.hypervisor.drop_fence) {
   const models::Extension& extension = *host.machine.extension;
   const models::SoftwareShape& costs = host.machine.software;
   Vmids::Holder holder;
-  host.vmids.renew(holder);
+  if (host.vcpu_tags != nullptr) {
+    holder.tag = host.vcpu_tags->take_guest();
+  } else {
+    host.vmids.renew(holder);
+  }
   const u16 vmid = holder.tag;
   space_ = make_host_space(extension, shape.hypervisor, end_of(memory_), vmid, recording_);
   hypervisor_ = std::make_unique<Hypervisor>(board_, host.fences, *space_, recording_, costs,
                                              host.cores, host.vmids, holder, first_core_);
+  if (host.vcpu_tags != nullptr) hypervisor_->use(*host.vcpu_tags);
   hypervisor_->leave_alone([this](const MemoryRange& range) {
     const std::vector<MemoryRange>& devices = shape_.guest.mmio;
     const auto device = first_beyond(devices, range.start);
@@ -77,8 +85,6 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const PlayShape& play, cons
   }
   models::Regime physical;
   physical.nested = space_->stage();
-  physical.vmid = vmid;
-  physical = physical.tagged(board_.tags());
   if (shape.guest.tables == GuestTables::Replayed) {
     replayed_ = std::make_unique<ReplayedTables>(
         board_, shape.replays_host() ? nullptr : space_.get(), vmid, host.most_asids);
@@ -86,16 +92,20 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const PlayShape& play, cons
     hypervisor_->leave_alone(
         [this](const MemoryRange& range) { return replayed_->lies_in(range); });
   }
-  hypervisor_->tell_of_vmids([this](u16 next) {
-    if (guest_) guest_->set_vmid(next);
-    if (replayed_) replayed_->set_vmid(next);
+  hypervisor_->tell_of_vmids([this](std::optional<u32> vcpu, u16 next) {
+    if (guest_ && !vcpu) guest_->set_vmid(next);
+    if (replayed_) replayed_->set_vmid(vcpu, next);
   });
   for (u32 n = 0; n < shape.vcpus; ++n) {
-    const u32 vcpu = first_vcpu + n;
+    const VcpuPlace place{first_vcpu + n, (first_vcpu + n) % host.used_cores};
+    hypervisor_->add(place);
+    physical.vmid = hypervisor_->vmid(place.core, place.vcpu);
+    physical = physical.tagged(board_.tags());
+    if (replayed_) replayed_->set_vmid(place.vcpu, physical.vmid);
     streams_.push_back(source.open(n));
-    vcpus_.push_back(std::make_unique<Vcpu>(board_, cores_, VcpuPlace{vcpu, vcpu % host.used_cores},
-                                            guest_.get(), *hypervisor_, costs, shape.guest.tables,
-                                            *streams_.back(), play.vcpu));
+    vcpus_.push_back(std::make_unique<Vcpu>(board_, cores_, place, guest_.get(), *hypervisor_,
+                                            costs, shape.guest.tables, *streams_.back(),
+                                            play.vcpu));
     if (!guest_) vcpus_.back()->set_regime(physical);
     if (replayed_) vcpus_.back()->replay(*replayed_);
     if (shape.ordered && shape.vcpus > 1) vcpus_.back()->keep_order(order_);

@@ -94,9 +94,10 @@ void Recording::fenced(const addrspace::Invalidation<Gpa>& change) {
              alone);
 }
 
-void Recording::put(const addrspace::Fence& op) {
-  models::FenceRequest request = models::request_of(op, regime_.vmid, regime_.asid);
+void Recording::put(const addrspace::Fence& op, bool alone) {
+  models::FenceRequest request = models::request_of(op, vmid_, asid_);
   request.engine = true;
+  request.alone = alone;
   const bool counts = !only_orders(request);
   if (counts && fences_to_drop_ != 0 && --fences_to_drop_ == 0) {
     left_out_ = true;

@@ -48,7 +48,7 @@ class FreedFrames : public testing::Test, private models::Actor {
   u64 in_use() { return memory().frames().frames_in_use(); }
   /// Work that begins with an entry, so that it does not free anything in its first cycle.
   void begin() {
-    recording_.begin({});
+    recording_.begin(0, 0);
     write(entry_, memory().load(entry_) + 1);
   }
   /// Plays it; `meanwhile` is what others do in its first cycle.

@@ -19,6 +19,14 @@ bool completes(const FenceRow& row) {
   return row.order == FenceOrder::All || row.order == FenceOrder::End;
 }
 
+/// The same of another VMID.
+FenceRequest under(u16 vmid, FenceRequest fence) {
+  fence.vmid = vmid;
+  if (fence.op->operand == FenceOperand::Vpid) fence.instruction.operand = vmid;
+  if (fence.op->operand == FenceOperand::VpidLinear) fence.instruction.vmid = vmid;
+  return fence;
+}
+
 class Scope {
  public:
   Scope(const FenceRequest& fence, const Tags& tags)
@@ -266,6 +274,20 @@ void FenceUnit::on_cycle(u32 event) {
   const Pending pending = pending_[event / cores];
   const u32 core = event % cores;
   free_.push_back(event / cores);
+  if (tags_ == nullptr || !pending.fence.op->has(kVmid)) return act(core, pending);
+  // The hypervisor's reaches the vCPU that runs; the guest's kernel fences all of its processors.
+  std::span<const u16> tags = tags_->tags_of(core, pending.fence.vmid);
+  if (pending.fence.engine && pending.acts) {
+    const FenceRequest& fence = pending.fence;
+    if (!fence.alone) tags_->put_off(core, fence.vmid, fence.instruction);
+    tags = tags.first(std::min<std::size_t>(tags.size(), 1));
+  }
+  for (const u16 tag : tags) {
+    act(core, {under(tag, pending.fence), pending.acts, pending.tells});
+  }
+}
+
+void FenceUnit::act(u32 core, const Pending& pending) {
   if (pending.acts) {
     dropped_ +=
         apply_fence(pending.fence, *board_.core(core).mmu, board_.tags(), pending.fence.engine);

@@ -35,6 +35,8 @@ struct MeasuredPart {
   }
 };
 
+inline constexpr models::Word<bool> kOwnersOfVmids[] = {{"vcpus", true}, {"guests", false}};
+
 /// What a run is made of.
 struct RunShape {
   models::MachineShape machine;
@@ -44,6 +46,7 @@ struct RunShape {
   models::Cycle slice = 10'000'000;
   models::FramePolicyKind frames{};  ///< of the host
   addrspace::u16 vmids = 1;
+  bool vcpu_tags = false;  ///< VMIDs are vCPUs', on each core its own
   addrspace::u64 host_bytes = 64 * addrspace::kGiB;
   addrspace::u64 limit = 0;
   MeasuredPart part;
@@ -56,7 +59,11 @@ struct RunShape {
         Row{"host.time_slice", &RunShape::slice, Number{1, addrspace::u64{1} << 40},
             "cycles after which a vCPU gives up its core, if another waits for it", kInCycles},
         Row{"host.vmids", &RunShape::vmids, OrAuto{Number{2, 16383}},
-            "VMIDs, or VPIDs, that the host hands out; auto: one for each guest"},
+            "VMIDs, VPIDs or ASIDs that the host hands out, or each of its cores; auto: as many as "
+            "are needed"},
+        Row{"host.vmids_of", &RunShape::vcpu_tags, OrAuto{OneOf{kOwnersOfVmids}},
+            "who has a VMID: each guest one, or each vCPU an ASID of its core's, as KVM and Xen do "
+            "on AMD; auto: vcpus on AMD, guests elsewhere"},
         Row{"host.frames", &RunShape::frames, Registered{},
             "frame allocation policy of the host: next (the lowest free frame) or "
             "reservation (see guest.frames)"},

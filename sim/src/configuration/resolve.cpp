@@ -100,9 +100,17 @@ void check_backing(const software::VmShape& vm, const traces::Header& trace) {
 
 void check_host(const RunShape& shape) {
   // Each core runs one guest at a time, and that keeps its own.
-  if (shape.vmids < shape.vms.size() && shape.vmids < shape.cores) {
+  if (!shape.vcpu_tags && shape.vmids < shape.vms.size() && shape.vmids < shape.cores) {
     throw UsageError("host.vmids is " + std::to_string(shape.vmids) + ", but " +
                      std::to_string(shape.cores) + " cores run as many guests at once");
+  }
+  const models::Extension& extension = *shape.machine.extension;
+  if (shape.vcpu_tags && !extension.vmids_are_vcpus) {
+    throw UsageError(std::string("host.vmids_of is vcpus, which is not supported yet for ") +
+                     extension.name);
+  }
+  if (shape.vcpu_tags && !shape.vms[0].hypervisor.has_second_stage()) {
+    throw UsageError("host.vmids_of=vcpus needs a second stage of the engine");
   }
   // Guest-physical addresses, or those of the recorded host, are the machine's.
   const software::HypervisorShape& hypervisor = shape.vms[0].hypervisor;
@@ -184,7 +192,11 @@ RunShape Configuration::resolve(const std::vector<traces::Header>& traces) {
   }
   document_ = decided;
   decide("host.cores", vcpus);
-  decide("host.vmids", std::max<u64>(shape.vms.size(), 2));
+  const bool by_vcpu =
+      shape.machine.extension->vmids_are_vcpus && shape.vms[0].hypervisor.has_second_stage();
+  decide("host.vmids_of", word_of(kOwnersOfVmids, by_vcpu));
+  const bool vcpus_have_them = value_at("host.vmids_of") == word_of(kOwnersOfVmids, true);
+  decide("host.vmids", std::max<u64>(vcpus_have_them ? vcpus : shape.vms.size(), 2));
   read_parameters(document_, shape);
   read_parameters(document_, shape.vcpu);
   read_parameters(document_, shape.part);

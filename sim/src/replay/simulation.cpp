@@ -46,8 +46,11 @@ constexpr u32 kOwnTags = 8;
 u16 asids_for_each(const RunShape& shape, u32 vcpus) {
   const auto guests = static_cast<u32>(shape.vms.size());
   const bool by_root = shape.machine.extension->tags_by_root;
-  const u32 vmids = std::min<u32>(guests, shape.vmids);
-  const u32 there_are = models::Tags::kMost / (by_root && vmids < guests ? guests * vmids : vmids);
+  // On a core, if that hands them out.
+  const u32 users = shape.vcpu_tags ? (vcpus + shape.cores - 1) / shape.cores : guests;
+  const u32 vmids = std::min<u32>(users, shape.vmids);
+  const bool change_hands = shape.vcpu_tags || vmids < guests;
+  const u32 there_are = models::Tags::kMost / (by_root && change_hands ? guests * vmids : vmids);
   if (there_are < kOwnTags + vcpus + 1) {
     throw software::ShapeError(std::to_string(guests) + " guests under " + std::to_string(vmids) +
                                " VMIDs (host.vmids) have too few ASIDs");
@@ -63,15 +66,24 @@ Simulation::Simulation(const RunShape& shape, const std::vector<software::GuestS
   platform_.board().memory().choose_policy(shape.frames);
   cores_.emplace(platform_.board().cores(), shape.slice);
   vmids_.emplace(shape.vmids, platform_.board().cores());
+  if (shape.vcpu_tags) {
+    vcpu_tags_.emplace(shape.vmids, platform_.board().cores());
+    platform_.fences().know_guests_by(*vcpu_tags_);
+  }
   u32 vcpus = 0;
   for (const software::VmShape& vm : shape.vms) {
     if (vm.vcpus == 0 || shape.cores == 0)
       throw software::ShapeError("a guest has no vCPU or core");
     vcpus += vm.vcpus;
   }
-  const VirtualMachine::Host host{
-      shape.machine, platform_.board(), platform_.fences(),          *cores_,
-      *vmids_,       shape.cores,       asids_for_each(shape, vcpus)};
+  const VirtualMachine::Host host{shape.machine,
+                                  platform_.board(),
+                                  platform_.fences(),
+                                  *cores_,
+                                  *vmids_,
+                                  shape.cores,
+                                  asids_for_each(shape, vcpus),
+                                  vcpu_tags_ ? &*vcpu_tags_ : nullptr};
   const software::PlayShape play{shape.vcpu, shape.limit == 0 ? ~u64{0} : shape.limit,
                                  shape.part.warmup};
   u32 first_vcpu = 0;

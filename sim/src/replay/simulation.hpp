@@ -54,6 +54,7 @@ class Simulation {
   systemc::Platform platform_;
   std::optional<software::Cores> cores_;
   std::optional<software::Vmids> vmids_;
+  std::optional<software::VcpuTags> vcpu_tags_;
   std::vector<std::unique_ptr<software::VirtualMachine>> vms_;
   std::optional<checker::FenceFeed> feed_;
   std::unique_ptr<Measurement> measurement_;

@@ -64,12 +64,12 @@ TEST(Parameters, EveryMemberHasARowOrIsNotTheUsers) {
   expect_rows(part, {&warmup, &from, &to, &phases});
 
   const RunShape run;
-  const auto& [machine, vms, run_vcpu, cores, slice, host_frames, vmids, bytes, limit, run_part] =
-      run;
-  expect_rows(
-      run,
-      {&machine, &vms, &run_vcpu, &cores, &slice, &host_frames, &vmids, &bytes, &limit, &run_part},
-      {&machine, &vms, &run_vcpu, &run_part});
+  const auto& [machine, vms, run_vcpu, cores, slice, host_frames, vmids, vcpu_tags, bytes, limit,
+               run_part] = run;
+  expect_rows(run,
+              {&machine, &vms, &run_vcpu, &cores, &slice, &host_frames, &vmids, &vcpu_tags, &bytes,
+               &limit, &run_part},
+              {&machine, &vms, &run_vcpu, &run_part});
 }
 
 // The parts of machines: what has no row here is a part of its own, or read beside the rows.

@@ -78,9 +78,11 @@ class Checker final : public Events {
   struct Guest {
     Guest();
     ~Guest();
-    u64 inside = 0;  ///< processors that are in it
-    u64 ran = 0;     ///< that may hold something of its second stage
-    u64 linear = 0;  ///< that may hold something of its first stage
+    u64 inside = 0;          ///< processors that are in it
+    u64 ran = 0;             ///< that may hold something of its second stage
+    u64 linear = 0;          ///< that may hold something of its first stage
+    u64 created = 0;         ///< its order
+    u64 unjudged = ~u64{0};  ///< processors whose tags were not looked at since
     std::list<Obligation> live;
     std::list<Obligation> settled;
     u64 flights = 0;  ///< fences that were not waited for
@@ -95,6 +97,7 @@ class Checker final : public Events {
     u64 order;
     u32 operation;    ///< on its processor
     u64 covered = 0;  ///< how many obligations it helped to discharge
+    u64 retired = 0;  ///< of these, for VMs that ended
     bool useful = false;
     bool whole = false;  ///< one of them was for a table, or all of a VM
   };
@@ -167,6 +170,7 @@ class Checker final : public Events {
   void check_used(const Moment& when, u64 first, u64 bytes);
   void report_used(const Moment& when, const Tables::Place& place, u64 entry, u64 processors);
   void check_root(const Moment& when, u32 vm);
+  void judge_tags(const Moment& when, u32 vm, u64 processors);
 
   // Discharging: checker.cpp
   bool is_visible(const Obligation& obligation) const;

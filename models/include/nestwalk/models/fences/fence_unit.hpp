@@ -25,6 +25,7 @@ struct FenceRequest {
   u64 address = 0;      ///< virtual or guest-physical
   u64 bytes = 1;        ///< from there: more for range operations
   bool engine = false;  ///< the engine's: `instruction`
+  bool alone = false;   ///< likewise, of nobody but who runs there
   addrspace::Fence instruction{};
 };
 
@@ -58,6 +59,22 @@ class FenceWitness {
   ~FenceWitness() = default;
 };
 
+/// Where each vCPU of a guest has a tag of its own on each core: fences name the guest.
+class CoreTags {
+ public:
+  /// Those of its vCPUs that ran on the core, the last one's first.
+  virtual std::span<const u16> tags_of(u32 core, u16 guest) const = 0;
+  /// The core executed a fence of the hypervisor's under the first of them: the others need it
+  /// before they are used again.
+  virtual void put_off(u32 core, u16 guest, const addrspace::Fence& fence) = 0;
+
+ protected:
+  CoreTags() = default;
+  CoreTags(const CoreTags&) = default;
+  CoreTags& operator=(const CoreTags&) = default;
+  ~CoreTags() = default;
+};
+
 /// A core to interrupt, and what it does before it answers.
 struct InterruptTarget {
   u32 core = 0;
@@ -86,6 +103,8 @@ class FenceUnit final : public Actor {
   Sequence issue_all(u32 core, std::span<const FenceRequest> fences,
                      std::span<const InterruptTarget> interrupts, Actor& owner, u32 what);
   void watch(FenceWitness* witness) { witness_ = witness; }
+  /// The VMIDs of fences that are issued from here on are numbers of guests.
+  void know_guests_by(CoreTags& tags) { tags_ = &tags; }
   u64 dropped() const { return dropped_; }
 
   void on_cycle(u32 event) override;
@@ -99,6 +118,7 @@ class FenceUnit final : public Actor {
   u32 take_place();
   Cycle& posted(u32 core);
   Cycle run_on(u32 core, Cycle start, bool issuer, std::span<const FenceRequest> fences);
+  void act(u32 core, const Pending& pending);
   void put(const FenceRequest& fence, u32 core, Cycle at, bool acts, bool tells);
 
   Board& board_;
@@ -107,6 +127,7 @@ class FenceUnit final : public Actor {
   std::vector<Cycle> posted_;  ///< by core: until all has acted that nobody waited for
   std::vector<Cycle> each_;    ///< of the last operation
   FenceWitness* witness_ = nullptr;
+  CoreTags* tags_ = nullptr;
   u64 dropped_ = 0;
 };
 

@@ -275,6 +275,8 @@ struct Extension {
   bool names_addresses;           ///< fences of the second stage may name an address
   /// Fences of both stages remove what only the first stage translated, too.
   bool whole_vm_includes_linear;
+  /// Hypervisors give each vCPU one of its own, on each core; else each guest.
+  bool vmids_are_vcpus = false;
   bool vmid_0_is_the_hosts;  ///< entry and exit flush it
   WalksOutside walks_outside;
   u64 accessed_flag, dirty_flag;  ///< of second-stage entries, where the hardware sets them

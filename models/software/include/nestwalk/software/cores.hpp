@@ -13,6 +13,12 @@
 
 namespace nestwalk::software {
 
+/// Which vCPU of the machine it is, and on which core it takes its turns.
+struct VcpuPlace {
+  u32 vcpu;
+  u32 core;
+};
+
 class Cores {
  public:
   static constexpr Cycle kDefaultSlice = 10'000'000;

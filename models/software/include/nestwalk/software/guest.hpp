@@ -125,7 +125,8 @@ class Guest final {
   }
   bool is_upper(Gva address) const { return upper_.space && (address.value() >> 55 & 1) != 0; }
   void enter_space(u32 core, u64 key);
-  void take_asid(Space& space);
+  void take_asid(u32 core, Space& space);
+  const models::Regime& kernel_on(u32 core);
   Space*& current(u32 core) { return current_[on_[core]]; }
   const Space& space_on(u32 core) const { return *current_[on_[core]]; }
 
@@ -140,7 +141,6 @@ class Guest final {
   Gpa first_table_;
   Gpa next_table_;
   Gpa last_table_;
-  models::Regime kernel_;  ///< the direct map
   std::deque<Worker> workers_;
   std::vector<u32> on_;          ///< by core: the vCPU
   std::vector<Space*> current_;  ///< by vCPU
@@ -148,9 +148,10 @@ class Guest final {
   Tables upper_;  ///< AArch64: the half that they share
   TagPool asids_;
   models::Lock lock_;
-  u16 vmid_;
-  u64 entries_ = 0;      ///< into address spaces
-  u64 last_number_ = 0;  ///< of an address space; 0 is the shared half
+  u16 vmid_;                            ///< in fences
+  std::vector<models::Regime> kernel_;  ///< by core: the direct map
+  u64 entries_ = 0;                     ///< into address spaces
+  u64 last_number_ = 0;                 ///< of an address space; 0 is the shared half
   GuestCounts counts_;
 };
 

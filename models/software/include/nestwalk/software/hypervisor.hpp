@@ -15,6 +15,7 @@
 
 #include "nestwalk/software/cores.hpp"
 #include "nestwalk/software/host_space.hpp"
+#include "nestwalk/software/vcpu_tags.hpp"
 #include "nestwalk/software/vmids.hpp"
 
 namespace nestwalk::software {
@@ -57,6 +58,13 @@ class Hypervisor final : private Shootdowns {
   Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpace& space,
              Recording& recording, const models::SoftwareShape& costs, Cores& cores, Vmids& vmids,
              Vmids::Holder vmid, u32 first_core = 0);
+  /// Before its vCPUs begin: each has a VMID of its own on its core, and the guest's is its number
+  /// in fences.
+  void use(VcpuTags& tags) { vcpu_tags_ = &tags; }
+  /// One of its vCPUs, and its core.
+  void add(VcpuPlace vcpu) {
+    if (vcpu_tags_ != nullptr) vcpu_tags_->join(vcpu.core, vcpu.vcpu);
+  }
 
   /// The guest begins and ends to run on a core.
   void begin_guest(u32 core, u32 vcpu);
@@ -64,14 +72,25 @@ class Hypervisor final : private Shootdowns {
   /// Its VMID is its own, and nothing of another guest is left under it anywhere; nor, on this
   /// core, of another vCPU.
   bool may_begin_at_once(u32 core, u32 vcpu) const {
+    if (vcpu_tags_ != nullptr) {
+      return vcpu_tags_->is_current(core, vcpu) && !vcpu_tags_->owes_fences(core) &&
+             !another_ran(core, vcpu);
+    }
     return vmids_.is_current(vmid_) && vmids_.may_all_enter() && renewals_ == 0 &&
-           !is_another(core, vcpu);
+           !another_ran(core, vcpu);
   }
-  /// A vCPU comes to a core: it gets a VMID, if that of its guest was taken back.
-  void take_vmid(u32 core);
-  u16 vmid() const { return vmid_.tag; }
-  /// Hears of new ones.
-  void tell_of_vmids(std::function<void(u16)> heard) { heard_ = std::move(heard); }
+  /// A vCPU comes to a core: it gets a VMID, if its own or that of its guest was taken back.
+  void take_vmid(u32 core, u32 vcpu);
+  /// What a vCPU runs under.
+  u16 vmid(u32 core, u32 vcpu) const {
+    return vcpu_tags_ != nullptr ? vcpu_tags_->tag(core, vcpu) : vmid_.tag;
+  }
+  /// What fences name, of who runs under that.
+  u16 named(u16 vmid) const { return vcpu_tags_ != nullptr ? vmid_.tag : vmid; }
+  /// Hears of new ones: of a vCPU, or of all.
+  void tell_of_vmids(std::function<void(std::optional<u32> vcpu, u16)> heard) {
+    heard_ = std::move(heard);
+  }
   /// Then it enters the guest, once nothing is left there of the VMID's last guest, nor of another
   /// vCPU; or leaves it again for somebody else.
   models::Task<> enter_guest(u32 core, u32 vcpu);
@@ -134,8 +153,9 @@ class Hypervisor final : private Shootdowns {
   Result<void> carry_out_on_log(HostOperation::Kind kind, const OperationPart& part);
   void record(u32 core);
   bool must_fence_entry(u32 core, u32 vcpu);
+  bool must_fence_vcpu(u32 core, u32 vcpu);
   /// Was it another vCPU that ran last on the core, of those of this guest?
-  bool is_another(u32 core, u32 vcpu) const {
+  bool another_ran(u32 core, u32 vcpu) const {
     return space_.stage().on() && ran_[core] != kNobody && ran_[core] != vcpu;
   }
   FaultOutcome end_of_repeats(u32 core, Gpa gpa, FaultOutcome outcome);
@@ -157,10 +177,11 @@ class Hypervisor final : private Shootdowns {
   Cores& cores_;
   Vmids& vmids_;
   Vmids::Holder vmid_;
+  VcpuTags* vcpu_tags_ = nullptr;
   u32 renewals_ = 0;          ///< of its VMID
   std::vector<u32> entered_;  ///< by core: which of them ran there
   std::vector<u32> ran_;      ///< by core: the guest's vCPU that ran there last
-  std::function<void(u16)> heard_;
+  std::function<void(std::optional<u32>, u16)> heard_;
   ScheduleCounts schedule_;
   std::vector<models::InterruptTarget> targets_;
   FenceCounts fence_counts_;

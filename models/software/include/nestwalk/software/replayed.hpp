@@ -68,8 +68,8 @@ class ReplayedTables {
   std::optional<Fences> store(bool nested, u64 address, u64 value);
   /// This vCPU is on the core from now on.
   void put_on(u32 core, u32 vcpu);
-  /// The guest is known to the caches by another VMID, and is on no core.
-  void set_vmid(u16 vmid);
+  /// The guest, or one of its vCPUs, is known to the caches by another VMID, and is on no core.
+  void set_vmid(std::optional<u32> vcpu, u16 vmid);
   /// These tables translate on a core from here on.
   void enter(u32 core, const TableRoots& roots);
   bool knows_tables(u32 core) const { return states_[on_[core]].known; }
@@ -104,6 +104,8 @@ class ReplayedTables {
     u64 host = kNowhere;
   };
   struct State {
+    explicit State(u16 of_guest) : vmid(of_guest) {}
+    u16 vmid;  ///< with the engine's second stage
     models::Regime translating, physical;
     RecordedStage* stage = nullptr;  ///< none where the engine has the second stage
     TagPool::Holder* asid = nullptr;
@@ -130,7 +132,7 @@ class ReplayedTables {
 
   models::Board& board_;
   HostSpace* engine_;
-  u16 vmid_;  ///< with the engine's second stage
+  u16 vmid_;  ///< likewise, of vCPUs that have none of their own
   models::Peek peek_;
   models::Stage nested_;  ///< that a vCPU entered last
   RecordedStages stages_;

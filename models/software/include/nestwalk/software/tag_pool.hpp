@@ -23,6 +23,8 @@ class TagPool {
   explicit TagPool(u16 most) : most_(most) {}
 
   bool is_current(const Holder& holder) const { return holder.generation == generation_; }
+  /// The next one ends the generation.
+  bool is_exhausted() const { return last_ == most_; }
   /// Gives one that does not run a new tag. `running`: pointers to those that do, fewer than there
   /// are tags. True if all others were taken back.
   template <class Running>

@@ -44,12 +44,6 @@ class Pace {
   u64 left_ = 0;  ///< thousandths
 };
 
-/// Which vCPU of the machine it is, and on which core it takes its turns.
-struct VcpuPlace {
-  u32 vcpu;
-  u32 core;
-};
-
 class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
  public:
   /// `guest` is null where the guest does not translate.

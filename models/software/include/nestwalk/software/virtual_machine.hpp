@@ -35,8 +35,9 @@ class VirtualMachine final {
     models::FenceUnit& fences;
     Cores& cores;
     Vmids& vmids;
-    u32 used_cores;  ///< that vCPUs take turns on: the machine may have more
-    u16 most_asids;  ///< of each guest
+    u32 used_cores;                 ///< that vCPUs take turns on: the machine may have more
+    u16 most_asids;                 ///< of each guest
+    VcpuTags* vcpu_tags = nullptr;  ///< none: a VMID is a guest's
   };
   /// Its vCPUs are those of the machine from `first_vcpu` on, and take turns on its cores. Throws
   /// ShapeError where the machine has no such guest.

@@ -14,9 +14,12 @@ namespace nestwalk::software {
 
 class Watcher : public models::FenceWitness {
  public:
-  /// The guest runs on the core from now on, until it left.
-  virtual void entered(u32 core) = 0;
+  /// The guest runs on the core from now on, until it left; one of its vCPUs, if each has a VMID of
+  /// its own, else the first.
+  virtual void entered(u32 core, u32 vcpu, u16 vmid) = 0;
   virtual void left(u32 core) = 0;
+  /// The core has other VMIDs for all vCPUs that ran there.
+  virtual void took_vmids_back(u32 core) = 0;
   /// It left because of such an access there.
   virtual void faulted(u32 core, Gpa at, addrspace::Access access) = 0;
   /// What the hypervisor does between, by name.

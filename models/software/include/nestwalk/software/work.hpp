@@ -91,8 +91,9 @@ class Recording {
         fences_to_drop_(drop_fence) {}
 
   /// From here to take(), everything is recorded.
-  void begin(const models::Regime& regime) {
-    regime_ = regime;
+  void begin(u16 vmid, u16 asid) {
+    vmid_ = vmid;
+    asid_ = asid;
     work_.clear();
     on_ = true;
   }
@@ -167,12 +168,12 @@ class Recording {
   template <class Emit>
   void fence_step(Emit&& emit, bool alone) {
     const u64 first = work_.fences.size();
-    const auto take = [&](const addrspace::Fence& op) { put(op); };
+    const auto take = [&](const addrspace::Fence& op) { put(op, alone); };
     emit(models::FenceSink(take));
     const u64 count = work_.fences.size() - first;
     if (count != 0) work_.steps.push_back(step::Fences{first, count, alone});
   }
-  void put(const addrspace::Fence& op);
+  void put(const addrspace::Fence& op, bool alone);
   void hold_freed();
 
   models::HostMemory& memory_;
@@ -181,7 +182,8 @@ class Recording {
   addrspace::Capabilities machine_;
   u64 fences_to_drop_;
   bool left_out_ = false;
-  models::Regime regime_;
+  u16 vmid_ = 0;
+  u16 asid_ = 0;
   Work work_;
   WorkCounts counts_;
   bool on_ = false;
