@@ -95,8 +95,11 @@ std::string entry(u16 type, u16 size, u64 value) {
   std::memcpy(record.data() + 4, &value, 8);
   return record;
 }
-const std::string kStart = entry(25, 0, 7);
+// A header, and what every stream says next: thread 5, of process 50.
+const std::string kHeader = entry(25, 0, 7), kThread = entry(22, 0, 5), kProcess = entry(24, 0, 50);
+const std::string kStart = kHeader + kThread + kProcess;
 const std::string kEnd = entry(26, 0, 0);
+const Event kSpace = happens(SpaceSwitch{0, 50, Precision::Inferred});
 
 TEST(DynamoRioImport, ThreadsCanBecomeVcpusAndKeepTheirProcess) {
   const std::string trace = kStart + entry(22, 0, 5) + entry(24, 0, 50) + entry(0, 8, 0x1000) +
@@ -129,7 +132,7 @@ TEST(DynamoRioImport, PageWhoseFrameIsNotKnownLosesIt) {
   const std::string markers = entry(28, 15, 0x9000) + entry(28, 17, 0x500000);
   const Imported imported =
       import_text("dynamorio", kStart + markers + entry(10, 10, 0x500ff8) + kEnd);
-  EXPECT_EQ(imported.stream(), (Stream{both(kFetch, 0x500ff8, 0x9ff8, 8, 1),
+  EXPECT_EQ(imported.stream(), (Stream{kSpace, both(kFetch, 0x500ff8, 0x9ff8, 8, 1),
                                        gva(kFetch, 0x501000, 2, 0, kContinues)}));
   EXPECT_THAT(imported.reports,
               ElementsAre(HasSubstr("frames of the second page of accesses that cross pages (1)")));
@@ -141,26 +144,26 @@ TEST(DynamoRioImport, PageThatIsNoLongerAvailableLosesItsFrame) {
   EXPECT_EQ(import_text("dynamorio", kStart + known + entry(0, 8, 0x500008) + gone +
                                          entry(0, 8, 0x500008) + kEnd)
                 .stream(),
-            (Stream{both(kRead, 0x500008, 0x9008, 8), gva(kRead, 0x500008, 8)}));
+            (Stream{kSpace, both(kRead, 0x500008, 0x9008, 8), gva(kRead, 0x500008, 8)}));
 }
 
 TEST(DynamoRioImport, InstructionsOfAFilteredTraceAreNotCounted) {
   const std::string records = entry(10, 4, 0x1000) + entry(0, 8, 0x2000) + kEnd;
   // Bit 7: the fetches were filtered; bit 8: only the data accesses were.
   const Imported filtered = import_text("dynamorio", kStart + entry(28, 9, 0x80) + records);
-  EXPECT_EQ(filtered.stream(), (Stream{gva(kFetch, 0x1000, 4, 0), gva(kRead, 0x2000, 8)}));
+  EXPECT_EQ(filtered.stream(), (Stream{kSpace, gva(kFetch, 0x1000, 4, 0), gva(kRead, 0x2000, 8)}));
   EXPECT_EQ(filtered.header.lacks & kNoInstructions, u64{kNoInstructions});
   const Imported whole = import_text("dynamorio", kStart + entry(28, 9, 0x100) + records);
-  EXPECT_EQ(whole.stream(), (Stream{gva(kFetch, 0x1000, 4, 1), gva(kRead, 0x2000, 8)}));
+  EXPECT_EQ(whole.stream(), (Stream{kSpace, gva(kFetch, 0x1000, 4, 1), gva(kRead, 0x2000, 8)}));
   EXPECT_EQ(whole.header.lacks & kNoInstructions, 0U);
 }
 
 TEST(DynamoRioImport, CutOrAbsurdRecordsAreNamed) {
   const std::string read = entry(0, 8, 0x1000);
   EXPECT_THAT(import_error("dynamorio", kStart + read),
-              HasSubstr("at byte 12: expected a footer record"));
+              HasSubstr("at byte 36: expected a footer record"));
   EXPECT_THAT(import_error("dynamorio", kStart + read + "abc"),
-              HasSubstr("at byte 24: expected a record of 12 bytes"));
+              HasSubstr("at byte 48: expected a record of 12 bytes"));
   EXPECT_THAT(import_error("dynamorio", read), HasSubstr("expected a header record (type 25)"));
   EXPECT_THAT(import_error("dynamorio", entry(25, 0, 101)), HasSubstr("expected a version"));
   EXPECT_THAT(import_error("dynamorio", kStart + entry(50, 0, 0)),
@@ -186,6 +189,17 @@ TEST(DynamoRioImport, RecordsThatContradictEachOtherAreAnError) {
               HasSubstr("expected a physical address before its virtual one"));
   EXPECT_THAT(error(entry(28, 15, 0x5000) + at(0x6000, 0x7000)),
               HasSubstr("expected the virtual address of the physical one before"));
+  // clients/drcachesim/tools/invariant_checker.cpp: a physical address is "immediately prior" to
+  // its virtual one.
+  EXPECT_THAT(
+      error(entry(28, 15, 0x5000) + entry(0, 8, 0x7000) + entry(28, 17, 0x7000)),
+      HasSubstr("expected the virtual address of the physical one before, found type 0 with "
+                "value 28672"));
+  EXPECT_THAT(error(entry(28, 15, 0x5000) + entry(28, 2, 100)),
+              HasSubstr("expected the virtual address of the physical one before, found type 28"));
+  EXPECT_THAT(
+      import_error("dynamorio", kStart + entry(0, 8, 0x7008) + entry(28, 15, 0x5000) + kEnd),
+      HasSubstr("expected the virtual address of the physical one before, found type 26"));
   EXPECT_THAT(error(at(0x55123, 0x7456)),
               HasSubstr("expected a physical address with the offset of 0x7456 in its page, found "
                         "0x55123"));
@@ -206,8 +220,7 @@ TEST(DynamoRioImport, RecordsThatContradictEachOtherAreAnError) {
 // begins with the ordinal of the record there (22), and the last timestamp (2) and processor (3)
 // again. Ordinals count the markers that tools see, but not what begins a chunk; no headers,
 // threads, processes and encodings.
-const std::string kChunked =
-    kStart + entry(28, 12, 7) + entry(28, 9, 0x40) + entry(22, 0, 5) + entry(24, 0, 50);
+const std::string kChunked = kHeader + entry(28, 12, 7) + entry(28, 9, 0x40) + kThread + kProcess;
 const std::string kSizeOfChunks = entry(28, 20, 2);
 const std::string kTime = entry(28, 2, 100) + entry(28, 3, 1);
 const std::string kInstruction = entry(47, 1, 0x90) + entry(10, 1, 0x1000);
@@ -267,10 +280,40 @@ TEST(DynamoRioImport, ChunksThatAreNotAsTheirMarkersSayAreAnError) {
               HasSubstr("expected the size of chunks before a chunk's footer, found none"));
   EXPECT_THAT(error(start + kTwo + entry(28, 20, 3)),
               HasSubstr("expected chunks of one size, 2 instructions, found 3 as well"));
+  // The only footer is lost, alone or with what follows it up to the next instruction.
+  EXPECT_THAT(error(start + kTwo + ordinal(7) + kInstruction + kFinish),
+              HasSubstr("expected the footer of chunk 0 before a record ordinal, found none"));
+  EXPECT_THAT(error(start + kTwo + kInstruction + kFinish),
+              HasSubstr("expected at most 2 instructions in chunk 0, found 3"));
   // Data accesses, which count as well.
   const std::string read = entry(0, 8, 0x2000);
   EXPECT_THAT(error(start + kTwo + read + read + footer(0) + entry(28, 22, 3)),
               HasSubstr("expected a record ordinal from 4 to "));
+}
+
+// Their accesses would be of nobody, or of the process before.
+TEST(DynamoRioImport, AccessesOfAThreadOrProcessThatIsNotToldAreAnError) {
+  const auto error = [](const std::string& records) {
+    return import_error("dynamorio", records + kEnd);
+  };
+  const std::string read = entry(0, 8, 0x1000), other = entry(22, 0, 6), exit = entry(23, 0, 5);
+  ASSERT_EQ(error(kHeader + kThread + kProcess + read + exit), "");
+  EXPECT_THAT(error(kHeader + read + kThread + kProcess + read),
+              HasSubstr("expected the record of a thread (type 22) before accesses, found type 0"));
+  EXPECT_THAT(error(kHeader + kProcess + read),
+              HasSubstr("expected the record of a thread (type 22) before its process"));
+  EXPECT_THAT(error(kHeader + exit),
+              HasSubstr("expected the record of a thread (type 22) before its exit"));
+  EXPECT_THAT(error(kHeader + kThread + read),
+              HasSubstr("expected the process of thread 5 before its accesses, found none"));
+  EXPECT_THAT(error(kHeader + kThread + kProcess + read + other + read),
+              HasSubstr("expected the process of thread 6 before its accesses, found none"));
+  // The number 0 is like others.
+  EXPECT_THAT(error(kHeader + entry(22, 0, 0) + kProcess + read + exit),
+              HasSubstr("expected the exit of thread 0, found that of thread 5"));
+  // One stream's thread is not the next one's.
+  EXPECT_THAT(error(kHeader + kThread + kProcess + read + exit + kEnd + kHeader + read),
+              HasSubstr("expected the record of a thread (type 22) before accesses"));
 }
 
 TEST(DynamoRioImport, ThreadsThatContradictThemselvesAreAnError) {

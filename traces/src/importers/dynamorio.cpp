@@ -121,7 +121,10 @@ class Chunks {
   explicit Chunks(const ImportInput& input) : input_(&input) {}
 
   void count_record() { ++records_; }
-  void count_access() { ++accesses_; }
+  void count_access() {
+    ++accesses_;
+    ended_ = false;
+  }
   void count_instruction() { ++instructions_; }
   /// A filter took records out after the chunks were made.
   void set_filtered() { filtered_ = true; }
@@ -145,6 +148,7 @@ class Chunks {
     if (!filtered_ && instructions_ != *size_) fail_size("");
     ++footers_;
     instructions_ = 0;
+    ended_ = true;
   }
 
   void start(u64 ordinal) {
@@ -154,13 +158,18 @@ class Chunks {
       input_->fail("a record ordinal from " + std::to_string(least) + " to " + std::to_string(most),
                    std::to_string(ordinal));
     }
+    if (!ended_) {
+      input_->fail("the footer of chunk " + std::to_string(footers_) + " before a record ordinal",
+                   "none");
+    }
+    ended_ = false;
     ordinal_ = ordinal;
     records_ = accesses_ = 0;
   }
 
-  /// The last chunk has no footer.
+  /// The last chunk has no footer. Streams that are in no archive have one chunk, of the size 0.
   void finish() const {
-    if (!filtered_ && footers_ != 0 && instructions_ > *size_) fail_size("at most ");
+    if (!filtered_ && size_.value_or(0) != 0 && instructions_ > *size_) fail_size("at most ");
   }
 
  private:
@@ -173,6 +182,7 @@ class Chunks {
   const ImportInput* input_;
   std::optional<u64> size_;  ///< in instructions; 0 where there are no chunks
   bool filtered_ = false;
+  bool ended_ = false;  ///< by a footer, after which no access came yet
   u64 footers_ = 0;
   u64 instructions_ = 0;            ///< since the last footer
   u64 ordinal_ = 0;                 ///< that was told last
@@ -202,6 +212,12 @@ class DynamoRioImporter : public Importer {
     const Record record = record_of(bytes);
     // Before the first header, and after a footer.
     if (ended_ && record.type != kTypeHeader) fail("a header record (type 25)", record);
+    // tools/invariant_checker.cpp: "immediately prior to virtual marker".
+    const bool is_virtual = record.type == kTypeMarker && record.size == kVirtualAddress;
+    if (physical_ && !is_virtual) {
+      physical_.reset();
+      fail("the virtual address of the physical one before", record);
+    }
     if (may_be_seen(record)) chunks_.count_record();
     switch (record.type) {
       case kTypeRead:
@@ -225,6 +241,8 @@ class DynamoRioImporter : public Importer {
         ended_ = false;
         chunks_ = Chunks(input_);
         threads_.clear();
+        thread_.reset();
+        has_process_ = exited_ = false;
         break;
       case kTypeFooter:
         chunks_.finish();
@@ -275,6 +293,7 @@ class DynamoRioImporter : public Importer {
 
   void access(const Record& record, AccessKind kind, u32 instructions) {
     if (exited_) fail("another thread after a thread's exit", record);
+    if (!has_process_) fail_owner(record);
     if (kind == AccessKind::Fetch) {
       last_fetch_ = record.address;
       // A filtered trace has the address of instructions whose fetch hit a cache.
@@ -297,6 +316,14 @@ class DynamoRioImporter : public Importer {
     output_.access(found, both ? &next : nullptr);
   }
 
+  // Every stream tells its thread and the thread's process before anything else of them
+  // (reader/file_reader.h asks for both), and those of a core tell them at each switch.
+  [[noreturn]] void fail_owner(const Record& record) const {
+    if (!thread_) fail("the record of a thread (type 22) before accesses", record);
+    input_.fail("the process of thread " + std::to_string(*thread_) + " before its accesses",
+                "none");
+  }
+
   void marker(const Record& record) {
     switch (record.size) {
       case kFileType:
@@ -310,7 +337,6 @@ class DynamoRioImporter : public Importer {
         set_page_bytes(record);
         break;
       case kPhysicalAddress:
-        if (physical_) fail("the virtual address of the physical one before", record);
         physical_ = record.address;
         if (!output_.begun()) output_.header().lacks &= ~u64{kNoGpa};
         break;
@@ -347,13 +373,13 @@ class DynamoRioImporter : public Importer {
 
   ThreadState& thread() {
     if (threads_.size() >= kMaxThreads) input_.fail_for_good("fewer threads", "2^20");
-    return threads_[thread_];
+    return threads_[thread_.value_or(0)];
   }
 
   void expect_least(const char* what, u64& last, u64 found) const {
     if (found < last) {
-      input_.fail(what + std::string(" of thread ") + std::to_string(thread_) + " of at least " +
-                      std::to_string(last),
+      input_.fail(what + std::string(" of thread ") + std::to_string(thread_.value_or(0)) +
+                      " of at least " + std::to_string(last),
                   std::to_string(found));
     }
     last = found;
@@ -362,11 +388,12 @@ class DynamoRioImporter : public Importer {
   // Its number can be that of another thread from then on. Where threads of several workloads are
   // on a core, upper bits of a thread's number say of which.
   void exit_thread(const Record& record) {
-    if (thread_ != 0 && static_cast<u32>(record.address ^ thread_) != 0) {
-      input_.fail("the exit of thread " + std::to_string(thread_),
+    if (!thread_) fail("the record of a thread (type 22) before its exit", record);
+    if (static_cast<u32>(record.address ^ *thread_) != 0) {
+      input_.fail("the exit of thread " + std::to_string(*thread_),
                   "that of thread " + std::to_string(record.address));
     }
-    threads_.erase(thread_);
+    threads_.erase(*thread_);
     exited_ = true;
   }
 
@@ -418,25 +445,28 @@ class DynamoRioImporter : public Importer {
   // A thread's process is told once, when the thread begins.
   void change_thread(const Record& record) {
     if (record.type == kTypePid) {
+      if (!thread_) fail("the record of a thread (type 22) before its process", record);
       std::optional<u64>& process = thread().process;
       if (process && *process != record.address) {
         input_.fail("process " + std::to_string(*process) + " of thread " +
-                        std::to_string(thread_) + ", as before",
+                        std::to_string(*thread_) + ", as before",
                     std::to_string(record.address));
       }
       process = record.address;
-      process_of_thread_[thread_] = record.address;
+      process_of_thread_[*thread_] = record.address;
       enter(record.address);
       return;
     }
     thread_ = record.address;
     exited_ = false;
-    if (by_thread_) output_.select(output_.number_of(thread_));
-    const auto process = process_of_thread_.find(thread_);
+    if (by_thread_) output_.select(output_.number_of(*thread_));
+    const auto process = process_of_thread_.find(*thread_);
+    has_process_ = false;
     if (process != process_of_thread_.end()) enter(process->second);
   }
 
   void enter(u64 process) {
+    has_process_ = true;
     pages_ = &pages_of_process_[process];
     pages_->set_page_bytes(page_bytes_);
     output_.space({0, process, Precision::Inferred});
@@ -453,8 +483,9 @@ class DynamoRioImporter : public Importer {
   std::optional<u64> physical_;  ///< of the next virtual one
   u64 page_bytes_ = kPageBytes;
   bool knows_page_bytes_ = false;
-  u64 thread_ = 0;
-  bool wraps_ = false;  ///< timestamps have 32 bits
+  std::optional<u64> thread_;  ///< of the records that follow
+  bool has_process_ = false;   ///< that thread
+  bool wraps_ = false;         ///< timestamps have 32 bits
   Chunks chunks_{input_};
   std::unordered_map<u64, ThreadState> threads_;    ///< of this stream, without those that ended
   std::unordered_map<u64, u64> process_of_thread_;  ///< of all streams
