@@ -92,6 +92,122 @@ TEST(KvmImport, EventsThatContradictEachOtherAreAnError) {
       InputError);
 }
 
+// arch/x86/kvm: EXITINFO1 and EXITINFO2 are the code and address of a nested page fault, and the
+// exit qualification is the code of an EPT violation.
+TEST(KvmImport, FaultThatIsNotAsItsExitSaysIsAnError) {
+  const std::string place = "v-1 [000] 1.0: ";
+  const auto error = [&](const std::string& exit, const std::string& fault,
+                         const std::string& between = "") {
+    return import_error("kvm", place + "kvm_exit: vcpu 0 reason " + exit + "\n" + between + place +
+                                   "kvm_page_fault: vcpu 0 " + fault + "\n");
+  };
+  const std::string npf = "npf rip 0x10 info1 0x100000006 info2 0x800000002000";
+  EXPECT_EQ(error(npf, "rip 0x10 address 0x800000002000 error_code 0x100000006"), "");
+  // Cut to 32 bits; without SME's bit, 47; with what KVM adds for private memory, bit 49.
+  EXPECT_EQ(error(npf, "rip 0x10 address 0x2000 error_code 0x6"), "");
+  EXPECT_EQ(error(npf, "rip 0x10 address 0x2000 error_code 0x2000100000006"), "");
+  EXPECT_THAT(error(npf, "rip 0x10 address 0x2000 error_code 0x100000004"),
+              HasSubstr("line 2: expected the error code 0x100000006, as the exit before it, found "
+                        "0x100000004"));
+  EXPECT_THAT(
+      error(npf, "rip 0x10 address 0x3000 error_code 0x100000006"),
+      HasSubstr("expected the address 0x800000002000, as the exit before it, found 0x3000"));
+  EXPECT_THAT(error(npf, "rip 0x14 address 0x2000 error_code 0x100000006"),
+              HasSubstr("expected a fault at 0x10, as the exit before it, found one at 0x14"));
+
+  const std::string ept = "EPT_VIOLATION rip 0x10 info 182 0";
+  EXPECT_EQ(error(ept, "rip 0x10 address 0x2000 error_code 0x182"), "");
+  EXPECT_THAT(error(ept, "rip 0x10 address 0x2000 error_code 0x181"),
+              HasSubstr("expected the error code 0x182, as the exit before it, found 0x181"));
+  // tdx_handle_ept_violation says a write (2) of all private memory.
+  EXPECT_EQ(error(ept, "rip 0x0 address 0x2000 error_code 0x2"), "");
+  EXPECT_THAT(error("EPT_VIOLATION rip 0x10", "rip 0x10 address 0x2000 error_code 0x100000006"),
+              HasSubstr("expected the code of an EPT violation, as the exit before it"));
+  // Where events were lost, the exit may be another one's.
+  EXPECT_EQ(
+      error(npf, "rip 0x14 address 0x3000 error_code 0x100000004", "CPU:0 [LOST 17 EVENTS]\n"), "");
+  EXPECT_EQ(error("hlt rip 0x10 info1 0x0 info2 0x0",
+                  "rip 0x14 address 0x3000 error_code 0x100000004", "CPU:0 [LOST 17 EVENTS]\n"),
+            "");
+}
+
+TEST(KvmImport, AbortOfArmThatIsNotAsItsExitSaysIsAnError) {
+  const std::string place = "v-1 [000] 1.0: ", entry = place + "kvm_entry: PC: 0x4\n";
+  const auto error = [&](const std::string& exit, const std::string& pc) {
+    return import_error("kvm", place + "kvm_exit: " + exit + ", PC: 0x40001000\n" + place +
+                                   "kvm_guest_fault: ipa 0x8000000, hsr 0x92000045, hxfar 0xf8420, "
+                                   "pc " +
+                                   pc + "\n" + entry);
+  };
+  EXPECT_EQ(error("TRAP: HSR_EC: 0x0024 (DABT_LOW)", "0x40001000"), "");
+  // 0x92000045 is of class 0x24.
+  EXPECT_THAT(error("TRAP: HSR_EC: 0x0020 (IABT_LOW)", "0x40001000"),
+              HasSubstr("line 2: expected a syndrome of class 0x20, as the exit before it, found "
+                        "one of class 0x24"));
+  EXPECT_THAT(error("TRAP: HSR_EC: 0x0024 (DABT_LOW)", "0x40001004"),
+              HasSubstr("expected a fault at 0x40001000, as the exit before it"));
+  for (const char* const exit : {"TRAP: HSR_EC: 0x0016 (HVC64)", "IRQ: HSR_EC: 0x0000 (UNKNOWN)"}) {
+    EXPECT_THAT(error(exit, "0x40001000"),
+                HasSubstr("line 3: expected one exit of a thread for each of its faults, found "
+                          "'ipa 0x8000000, hsr 0x92000045"));
+  }
+  // The ipa of a page, or one whose offset is hxfar's.
+  const auto fault = [&](const std::string& ipa) {
+    return import_error(
+        "kvm", place + "kvm_guest_fault: ipa " + ipa + ", hsr 0x92000045, hxfar 0xf8420, pc 0x0\n");
+  };
+  EXPECT_EQ(fault("0x8000420"), "");
+  EXPECT_THAT(fault("0x8000428"),
+              HasSubstr("expected an ipa of a page, or with the offset of hxfar "
+                        "0xf8420 in it, found 0x8000428"));
+}
+
+TEST(KvmImport, FaultThatIsThereTwiceIsAnErrorWhereEntriesAndExitsAreTold) {
+  const std::string place = "v-1 [000] 1.0: ", entry = place + "kvm_entry: vcpu 0\n";
+  const std::string exit = place + "kvm_exit: vcpu 0 reason EPT_VIOLATION rip 0x1 info1 0x182\n";
+  const std::string fault = place + "kvm_page_fault: vcpu 0 address 0x2000 error_code 0x182\n";
+  const std::string lost = "CPU:0 [LOST 17 EVENTS]\n";
+  EXPECT_EQ(import_error("kvm", fault + fault), "");
+  EXPECT_EQ(import_error("kvm", entry + fault + entry + fault + entry), "");
+  EXPECT_EQ(import_error("kvm", exit + fault + exit + fault + exit), "");
+  EXPECT_THAT(
+      import_error("kvm", exit + fault + fault + entry),
+      HasSubstr("line 4: expected one exit of a thread for each of its faults, found 'vcpu 0 "
+                "address 0x2000 error_code 0x182'"));
+  EXPECT_THAT(import_error("kvm", entry + fault + fault + exit), HasSubstr("line 4: expected one"));
+  // Events may be lost, or turned off one after the other; a buffer that was overwritten begins
+  // later than others.
+  EXPECT_EQ(import_error("kvm", exit + fault + "##### CPU 1 buffer started ####\n" + fault + entry),
+            "");
+  EXPECT_EQ(import_error("kvm", exit + fault + lost + fault + entry), "");
+  EXPECT_EQ(import_error("kvm", exit + fault + fault + lost + entry), "");
+  EXPECT_EQ(import_error("kvm", exit + fault + fault + fault), "");
+}
+
+TEST(KvmImport, ExitOfAnotherVcpuThanTheThreadEnteredIsAnError) {
+  const std::string place = "v-1 [000] 1.0: ";
+  const std::string exit = place + "kvm_exit: vcpu 1 reason EPT_VIOLATION rip 0x1 info1 0x182\n" +
+                           place + "kvm_page_fault: vcpu 1 address 0x2000 error_code 0x182\n";
+  const auto entry = [&](const std::string& vcpu) {
+    return place + "kvm_entry: vcpu " + vcpu + "\n";
+  };
+  EXPECT_EQ(import_error("kvm", entry("0") + entry("1") + exit + entry("0")), "");
+  EXPECT_THAT(
+      import_error("kvm", entry("0") + exit),
+      HasSubstr("line 2: expected an exit of vCPU 0, which its thread entered, found one of "
+                "vCPU 1"));
+}
+
+// Two threads that run a vCPU of one number are perhaps of two VMs.
+TEST(KvmImport, VcpuThatSeveralThreadsRunIsReported) {
+  const auto fault = [](const std::string& task) {
+    return task + " [000] 1.0: kvm_page_fault: vcpu 0 address 0x2000 error_code 0x182\n";
+  };
+  EXPECT_THAT(import_text("kvm", fault("v-1") + fault("v-1")).reports, testing::IsEmpty());
+  EXPECT_THAT(import_text("kvm", fault("v-1") + fault("w-2")).reports,
+              ElementsAre("not in the trace: the VM of a vCPU, where several threads ran it (1)"));
+}
+
 TEST(KvmImport, TrapsOfArmAreExitsWithTheirClass) {
   // Arm ARM, ESR_EL2.EC: 0b000001 is a trapped WFI or WFE, 0b010110 an HVC of AArch64. The events
   // have no more of the syndrome. An interrupt has no class.
@@ -242,6 +358,20 @@ TEST(KvmImport, OverwrittenBuffersAreReported) {
   EXPECT_THAT(reports("600/600"), testing::IsEmpty());
   EXPECT_THAT(reports("600/60000"),
               ElementsAre("not in the trace: buffers that were overwritten (1)"));
+}
+
+// What an import says is known before the trace is written, where it counts the vCPUs first.
+TEST(KvmImport, LostEventsAreInTheProvenance) {
+  ImportRequest request = request_for("kvm");
+  const std::string text =
+      "v-1 [000] 1.0: kvm_page_fault: vcpu 0 address 1000 error_code 100000004\n"
+      "CPU:2 [LOST 17 EVENTS]\n";
+  const std::pair<std::string, std::string> lost{"not in the trace",
+                                                 "places where the kernel lost events (1)"};
+  EXPECT_THAT(import_texts(request, {text}).header.provenance, testing::Contains(lost));
+  request.vcpus = 1;
+  EXPECT_THAT(import_texts(request, {text}).header.provenance,
+              testing::Not(testing::Contains(lost)));
 }
 
 TEST(KvmImport, MalformedLinesAreNamed) {

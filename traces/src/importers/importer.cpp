@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 
 #include "common.hpp"
 #include "zip_source.hpp"
@@ -144,6 +145,7 @@ class Import {
     twice_ = true;
     bytes_before_ = count.bytes_before_;
     records_before_ = count.output_->records();
+    notes_before_ = count.output_->notes();
     return vcpus;
   }
 
@@ -175,6 +177,9 @@ class Import {
       header.provenance.emplace_back("option", option);
     }
     for (const std::string& input : request_.inputs) header.provenance.emplace_back("input", input);
+    for (const auto& [what, count] : notes_before_) {
+      header.provenance.emplace_back("not in the trace", what + " (" + std::to_string(count) + ")");
+    }
     return header;
   }
 
@@ -184,6 +189,7 @@ class Import {
   u64 bytes_;               ///< of all inputs
   u64 bytes_before_ = 0;    ///< that were read, before this input
   u64 records_before_ = 0;  ///< in the run before this one
+  std::map<std::string, u64, std::less<>> notes_before_;  ///< likewise
   u32 vcpus_;
   const ImportFormat* format_ = nullptr;
   std::unique_ptr<ImportValues> values_;

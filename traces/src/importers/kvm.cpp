@@ -15,7 +15,9 @@
 
 #include <algorithm>
 #include <optional>
+#include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "common.hpp"
@@ -79,14 +81,24 @@ struct Fault {
   VmExit exit;
 };
 
+/// Of an exit, what its fault repeats; nothing where the event does not say it.
+struct Told {
+  std::optional<u64> info1, info2, pc, exception_class;
+};
+
 enum class Cause : u8 { NotKnown, EptViolation, NestedPageFault, Other };
 
 // What the events of a thread say about its next fault.
 struct Thread {
   std::optional<u32> vcpu;
   Cause left = Cause::NotKnown;  ///< the guest
-  u64 info = 0;                  ///< of that exit
+  Told exit;                     ///< of that exit
   std::optional<u64> abort;      ///< class of arm64's exit, until kvm_guest_fault says all
+  bool inside = false;           ///< the guest, since a kvm_entry
+  bool told = false;             ///< entries or exits
+  bool faulted = false;          ///< since the last of them
+  u64 losses = 0;                ///< of events, before the last of them
+  std::string doubt;             ///< a fault that no event explains, if there are more
 };
 
 // Classes of ESR_EL2 (Arm ARM, D24.2.40): aborts from a lower exception level.
@@ -116,10 +128,14 @@ class KvmImporter : public Importer {
     }
     Thread& thread = follow(line);
     if (line.event == "kvm_page_fault") {
-      write(line, x86_fault(line.text, thread));
+      const Fault fault = x86_fault(line.text, thread);
+      follow_fault(line, thread);
+      write(line, fault);
     } else if (line.event == "kvm_guest_fault") {
+      const Fault fault = arm64_fault(line.text, thread);
+      follow_fault(line, thread);
       thread.abort.reset();
-      write(line, arm64_fault(line.text));
+      write(line, fault);
     } else if (line.event == "kvm_exit" && value_of(line.text, "HSR_EC")) {
       write_abort(line, thread);
       arm64_exit(line, thread);
@@ -139,8 +155,11 @@ class KvmImporter : public Importer {
     // "CPU:2 [LOST 17 EVENTS]" and trace-cmd's "CPU:2 [17 EVENTS DROPPED]".
     if (text.find(" EVENTS]") != text.npos || text.find("EVENTS DROPPED]") != text.npos) {
       output_.note("places where the kernel lost events");
+      ++losses_;
       return true;
     }
+    // The processors' buffers begin at different times where they were overwritten.
+    if (text.starts_with("##### CPU ")) ++losses_;
     if (text.starts_with('#') && has_overwritten(text))
       output_.note("buffers that were overwritten");
     return text.empty() || text[0] == '#' || text.starts_with("cpus=") ||
@@ -182,19 +201,90 @@ class KvmImporter : public Importer {
     Thread& thread = threads_[line.task];
     if (const auto number = value_of(line.text, "vcpu", 10)) {
       if (*number >= kMaxVcpus) input_.fail("a vCPU below 4096", std::to_string(*number));
+      // A guest is left by the processor that entered it.
+      if (line.event == "kvm_exit" && thread.inside && !has_lost(thread) &&
+          thread.vcpu.value_or(static_cast<u32>(*number)) != *number) {
+        input_.fail(
+            "an exit of vCPU " + std::to_string(*thread.vcpu) + ", which its thread entered",
+            "one of vCPU " + std::to_string(*number));
+      }
       // Its thread has just left the vCPU that faulted.
-      if (line.event == "kvm_page_fault" && thread.vcpu && *thread.vcpu != *number) {
+      if (line.event == "kvm_page_fault" && thread.vcpu && *thread.vcpu != *number &&
+          !has_lost(thread)) {
         input_.fail("a fault of vCPU " + std::to_string(*thread.vcpu) + ", as its thread said",
                     "one of vCPU " + std::to_string(*number));
       }
       thread.vcpu = static_cast<u32>(*number);
     }
-    if (line.event == "kvm_entry") thread.left = Cause::NotKnown;
-    if (line.event == "kvm_exit") {
-      thread.left = cause_of(line.text);
-      thread.info = value_of(line.text, "info1").value_or(0);
-    }
+    if (line.event == "kvm_entry") pass_border(thread, Cause::NotKnown, {});
+    if (line.event == "kvm_exit") pass_border(thread, cause_of(line.text), told_by(line.text));
+    thread.inside = line.event == "kvm_entry" || (thread.inside && line.event != "kvm_exit");
     return thread;
+  }
+
+  bool has_lost(const Thread& thread) const { return thread.losses != losses_; }
+
+  // An entry or an exit.
+  void pass_border(Thread& thread, Cause left, const Told& exit) const {
+    const std::string doubt = has_lost(thread) ? "" : std::exchange(thread.doubt, {});
+    thread.left = left;
+    thread.exit = exit;
+    thread.told = true;
+    thread.faulted = false;
+    thread.losses = losses_;
+    thread.doubt.clear();
+    if (!doubt.empty()) input_.fail("one exit of a thread for each of its faults", doubt);
+  }
+
+  // A fault follows its exit, and an entry comes before the next one. Whoever ends a recording
+  // turns off one kind of event after the other: then no entry or exit follows either.
+  void follow_fault(const Line& line, Thread& thread) const {
+    const bool explained = !thread.faulted && (!thread.exit.exception_class || thread.abort);
+    if (thread.told && !has_lost(thread) && !explained) thread.doubt = quoted(line.text);
+    thread.faulted = true;
+  }
+
+  static Told told_by(std::string_view text) {
+    Told told{value_of(text, "info1"), value_of(text, "info2"), value_of(text, "rip"),
+              value_of(text, "HSR_EC")};
+    if (!told.pc) told.pc = value_of(text, "PC");
+    // "info 182 0" of older kernels.
+    const std::size_t info = text.find(" info ");
+    if (info == text.npos) return told;
+    std::string_view rest = text.substr(info + std::string_view(" info ").size());
+    told.info1 = take_hex(rest);
+    skip_any(rest, " ");
+    told.info2 = take_hex(rest);
+    return told;
+  }
+
+  /// Its fault repeats what the exit said; a guest whose registers are hidden has 0.
+  void expect_pc(const Thread& thread, std::optional<u64> found) const {
+    const u64 expected = thread.exit.pc.value_or(0);
+    if (!compares(thread) || expected == 0 || found.value_or(0) == 0 || *found == expected) return;
+    input_.fail("a fault at " + in_hex(expected) + ", as the exit before it",
+                "one at " + in_hex(*found));
+  }
+  bool compares(const Thread& thread) const { return !thread.faulted && !has_lost(thread); }
+
+  // The code is SVM's EXITINFO1 and the address its EXITINFO2, VMX's code is the exit qualification
+  // (npf_interception and handle_ept_violation). KVM adds bits 48 and 49 (PFERR_*), takes SME's bit
+  // out of the address, and says of private memory of TDX that it was written.
+  void expect_info(const Thread& thread, bool npf, u64 error, u64 address) const {
+    constexpr u64 kAdded = u64{3} << 48;
+    constexpr u64 kPrivate = 2;
+    if (!compares(thread)) return;
+    const u64 code = thread.exit.info1.value_or(error);
+    const u64 compared = error >> 32 == 0 ? u64{~u32{0}} : ~(npf ? kAdded : u64{0});
+    if (((code ^ error) & compared) != 0 && (npf || error != kPrivate)) {
+      input_.fail("the error code " + in_hex(code) + ", as the exit before it", in_hex(error));
+    }
+    const u64 whole = thread.exit.info2.value_or(address), taken = whole ^ address;
+    const bool is_sme =
+        addrspace::is_power_of_two(taken) && taken >> 32 != 0 && (address & taken) == 0;
+    if (npf && taken != 0 && !is_sme) {
+      input_.fail("the address " + in_hex(whole) + ", as the exit before it", in_hex(address));
+    }
   }
 
   // "reason EPT_VIOLATION rip 0x1000 info1 ...", as arch/x86/include/uapi/asm/{vmx,svm}.h call
@@ -215,10 +305,15 @@ class KvmImporter : public Importer {
   Cause cause_of(u64 error, const Thread& thread, std::string_view text) const {
     constexpr u64 kNpf = u64{3} << 32;
     constexpr u64 kLinearAddress = 1 << 7;
-    if (thread.left == Cause::Other) {
+    if (thread.left == Cause::Other && !has_lost(thread)) {
       input_.fail("a fault of EPT or NPT", "one of shadow paging, whose address is virtual");
     }
-    if (thread.left != Cause::NotKnown) return thread.left;
+    if (thread.left == Cause::EptViolation && compares(thread) && (error & kNpf) != 0) {
+      input_.fail("the code of an EPT violation, as the exit before it", in_hex(error));
+    }
+    const bool says_which =
+        thread.left == Cause::EptViolation || thread.left == Cause::NestedPageFault;
+    if (says_which) return thread.left;
     if ((error & kNpf) != 0) return Cause::NestedPageFault;
     if ((error & kLinearAddress) != 0) return Cause::EptViolation;
     input_.fail(
@@ -233,7 +328,10 @@ class KvmImporter : public Importer {
     const u64 address = required(text, "address");
     u64 error = required(text, "error_code");
     const bool npf = cause_of(error, thread, text) == Cause::NestedPageFault;
-    if (npf && static_cast<u32>(thread.info) == error) error = thread.info;
+    expect_info(thread, npf, error, address);
+    expect_pc(thread, value_of(text, "rip"));
+    const u64 whole = thread.exit.info1.value_or(0);
+    if (npf && static_cast<u32>(whole) == error) error = whole;
     const bool fetch = (error & (npf ? 1 << 4 : 1 << 2)) != 0;
     const AccessKind kind = (error & 2) != 0 ? AccessKind::Write
                             : fetch          ? AccessKind::Fetch
@@ -246,7 +344,7 @@ class KvmImporter : public Importer {
   // ESR_EL2 (Arm ARM, D24): the class in bits 31:26; for aborts bit 6 WnR, 7 S1PTW, 10 FnV. The IPA
   // is that of a page; the faulting address has the rest, unless it was a stage-1 walk that
   // faulted.
-  Fault arm64_fault(std::string_view text) const {
+  Fault arm64_fault(std::string_view text, const Thread& thread) const {
     constexpr u64 kWrite = 1 << 6;
     constexpr u64 kWalk = 1 << 7;
     constexpr u64 kFarNotValid = 1 << 10;
@@ -257,6 +355,11 @@ class KvmImporter : public Importer {
     if (reason != kInstructionAbort && reason != kDataAbort) {
       input_.fail("a syndrome of an abort (class 0x20 or 0x24)", "one of class " + in_hex(reason));
     }
+    if (thread.abort && compares(thread) && *thread.abort != reason) {
+      input_.fail("a syndrome of class " + in_hex(*thread.abort) + ", as the exit before it",
+                  "one of class " + in_hex(reason));
+    }
+    expect_pc(thread, value_of(text, "pc"));
     const bool walk = (syndrome & kWalk) != 0;
     const AccessKind kind = (syndrome & kWrite) != 0 && reason != kInstructionAbort
                                 ? AccessKind::Write
@@ -264,6 +367,10 @@ class KvmImporter : public Importer {
                                                                    : AccessKind::Read;
     Access access = gpa_access(page, 0, kind);
     if (!walk && (syndrome & kFarNotValid) == 0) {
+      if (page % kPageBytes != 0 && (page ^ address) % kPageBytes != 0) {
+        input_.fail("an ipa of a page, or with the offset of hxfar " + in_hex(address) + " in it",
+                    in_hex(page));
+      }
       access.gpa = Gpa(addrspace::align_down(page, kPageBytes) | address % kPageBytes);
       access.gva = Gva(address);
       access.flags |= kGvaKnown;
@@ -328,6 +435,10 @@ class KvmImporter : public Importer {
     output_.set_architecture(events.architecture);
     if (!output_.begun() && events.name_gvas) output_.header().lacks &= ~u64{kNoGva};
     const u32 vcpu = vcpu_of(line);
+    if (vcpu >= ran_.size()) ran_.resize(vcpu + 1);
+    if (std::exchange(ran_[vcpu], line.task).value_or(line.task) != line.task) {
+      output_.note("the VM of a vCPU, where several threads ran it");
+    }
     output_.select(vcpu, line.time);
     return vcpu;
   }
@@ -375,6 +486,8 @@ class KvmImporter : public Importer {
   ImportOutput& output_;
   bool by_thread_;
   std::unordered_map<u64, Thread> threads_;
+  u64 losses_ = 0;                       ///< places where the kernel lost events
+  std::vector<std::optional<u64>> ran_;  ///< a vCPU: the thread
   std::vector<bool> outside_;  ///< the vCPU has left the guest by an exit that is in the trace
 };
 
