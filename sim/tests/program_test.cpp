@@ -256,10 +256,12 @@ TEST_F(Program, InfoSaysTheSameAsText) {
 }
 
 TEST_F(Program, ImportsFromAPipeAndFindsTheFormat) {
-  expect("printf \"I  1000,4\\n S 2000,8\\n\" | gzip | nestwalk trace import | nestwalk trace cat",
-         0,
-         "0 0 1 fetch gva=0x1000 size=4 instructions=1\n"
-         "0 1 1 write gva=0x2000 size=8 instructions=0\n");
+  expect(
+      "printf \"I  1000,4\\n S 2000,8\\n==7==   guest instrs:  1\\n\" | gzip | "
+      "nestwalk trace import | nestwalk trace cat",
+      0,
+      "0 0 1 fetch gva=0x1000 size=4 instructions=1\n"
+      "0 1 1 write gva=0x2000 size=8 instructions=0\n");
 }
 
 TEST_F(Program, ImportSaysWhereInputMakesNoSenseAndWhatIsLeftOut) {

@@ -23,7 +23,8 @@ TEST(LackeyImport, RealSampleGivesItsRecords) {
   EXPECT_EQ(imported.stream(), lackey_sample());
   EXPECT_EQ(imported.header.lacks, kUserLacks | kNoDependence);
   EXPECT_EQ(imported.header.mode, Mode::User);
-  EXPECT_THAT(imported.reports, testing::IsEmpty());
+  // The sample is the begin of the summary alone.
+  EXPECT_THAT(imported.reports, testing::ElementsAre(HasSubstr("without lackey's summary")));
 }
 
 TEST(LackeyImport, EachInputIsAVcpuAndTheirOrderIsNotKnown) {
@@ -59,6 +60,32 @@ TEST(LackeyImport, ATotalThatIsNotThatOfTheLinesIsAnError) {
             "input0: line 4: expected as many instructions as lines of them, 2, found 1002");
   // Only data were kept.
   EXPECT_EQ(import_error("lackey", " L 2000,8\n==7==   guest instrs:  1,002\n"), "");
+}
+
+// With --trace-children=yes, and without a %p in --log-file.
+TEST(LackeyImport, LinesOfTwoProcessesAreAnError) {
+  const std::string lines = "==7== Lackey, an example Valgrind tool\nI  1000,4\n";
+  EXPECT_EQ(import_error("lackey", lines + "==7== Counted 0 calls to main()\n"), "");
+  EXPECT_EQ(import_error("lackey", lines + "==8== Lackey, an example Valgrind tool\n"),
+            "input0: line 3: expected lines of process 7 (--log-file=NAME.%p has a file for each), "
+            "found one of process 8");
+  // --time-stamp=yes puts the time before it.
+  EXPECT_THAT(import_error("lackey", lines + "==00:00:00:00.417 8== Jccs:\n"),
+              HasSubstr("found one of process 8"));
+}
+
+TEST(LackeyImport, WhatFollowsTheSummaryIsAnError) {
+  EXPECT_EQ(import_error("lackey", "I  1000,4\n==7==   guest instrs:  1\nI  1004,4\n"),
+            "input0: line 3: expected no accesses after lackey's summary, found 'I  1004,4'");
+}
+
+TEST(LackeyImport, InputWithoutItsSummaryIsReported) {
+  const std::string line = "I  1000,4\n";
+  EXPECT_THAT(import_text("lackey", line).reports,
+              testing::ElementsAre("not in the trace: the end: inputs without lackey's summary may "
+                                   "have been cut (1)"));
+  EXPECT_THAT(import_text("lackey", line + "==7==   guest instrs:  1\n").reports,
+              testing::IsEmpty());
 }
 
 TEST(LackeyImport, AccessBeyondTheAddressSpaceIsAnError) {

@@ -82,6 +82,13 @@ TEST(PinImport, InputWithoutItsEndIsReported) {
               ElementsAre(HasSubstr("inputs without #eof may have been cut")));
 }
 
+// pinatrace writes it last, and once.
+TEST(PinImport, RecordsAfterTheEndAreAnError) {
+  EXPECT_EQ(import_error("pin", "0x10: R 0x1000\n#eof\n\n# comment\n"), "");
+  EXPECT_EQ(import_error("pin", "0x10: R 0x1000\n#eof\n0x14: R 0x2000\n"),
+            "input0: line 3: expected nothing after #eof, found '0x14: R 0x2000'");
+}
+
 TEST(PinImport, MalformedLinesAreNamed) {
   expect_malformed("pin", "0x10: R 0x1000", {"0x10: R", "0x10: R 0x1000 8"}, "3 columns");
   expect_malformed("pin", "0x10: R 0x1000", {"0x10: X 0x1000"}, "R or W");
@@ -142,6 +149,37 @@ TEST(PerfImport, ATimeThatGoesBackIsAnError) {
   EXPECT_EQ(import_error("perf", first + first), "");
   // Each input has a clock of its own.
   EXPECT_NO_THROW(import_texts(request_for("perf"), {first, "a 1/1 [000] 1.0: mem-loads: 1000\n"}));
+}
+
+// The lowest five bits of the number are the operation: 1 not available, 2 load, 4 store, 8
+// prefetch (PERF_MEM_OP_* of uapi/linux/perf_event.h).
+TEST(PerfImport, OperationThatDataSourceDoesNotHaveIsAnError) {
+  const auto sample = [](const std::string& number, const std::string& operation) {
+    return "a 1/1 5.000001: mem: 1008 " + number + " |" + operation + "LVL L1 hit|BLK  N/A\n";
+  };
+  const auto error = [&](const std::string& number, const std::string& operation) {
+    return import_error("perf", sample(number, operation), {"columns=addr,data_src", "kind=read"});
+  };
+  EXPECT_EQ(error("68100142", "OP LOAD|"), "");
+  EXPECT_EQ(error("68100144", "OP STORE|"), "");
+  EXPECT_EQ(error("68100141", "OP N/A|"), "");
+  EXPECT_EQ(error("68100148", "OP PFETCH|"), "");
+  EXPECT_EQ(error("68100142", ""), "");  // as older versions print it
+  EXPECT_EQ(error("68100142", "OP STORE|"),
+            "input0: line 1: expected the operation that data_src 0x68100142 says, found OP STORE");
+  EXPECT_THAT(error("68100144", "OP LOAD|"), HasSubstr("0x68100144 says, found OP LOAD"));
+  EXPECT_THAT(error("68100144", "OP N/A|"), HasSubstr("found neither OP LOAD nor OP STORE"));
+  EXPECT_THAT(error("x", "OP LOAD|"), HasSubstr("expected data_src with a hexadecimal number"));
+}
+
+TEST(PerfImport, EventWhoseNameSaysAnotherOperationThanDataSourceIsReported) {
+  const Imported imported = import_text(
+      "perf", "a 1/1 5.000001: mem-loads: 1008 68100144 |OP STORE|LVL L1 hit|BLK  N/A\n",
+      {"columns=addr,data_src"});
+  EXPECT_EQ(imported.stream(),
+            (Stream{happens(SpaceSwitch{0, 1, Precision::Inferred}), gva(kWrite, 0x1008, 0)}));
+  EXPECT_THAT(imported.reports, ElementsAre("not in the trace: names of events that say another "
+                                            "operation than data_src (1)"));
 }
 
 TEST(PerfImport, AddressesThatPerfCouldNotTellAreNoAddresses) {

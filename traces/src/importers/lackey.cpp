@@ -6,6 +6,8 @@
 // hexadecimal, sizes in decimal. Lines of valgrind itself begin with "==" or, for warnings, "--";
 // its summary at the end says how many instructions there were: "==7==   guest instrs:  131,096".
 
+#include <optional>
+
 #include "common.hpp"
 #include "fields.hpp"
 
@@ -40,11 +42,16 @@ class LackeyImporter : public Importer {
 
   bool step() override {
     std::string_view line;
-    if (!input_.take_line(line)) return false;
+    if (!input_.take_line(line)) {
+      if (!ended_) output_.note("the end: inputs without lackey's summary may have been cut");
+      return false;
+    }
     LackeyLine found{};
     if (parse(line, found)) {
+      if (ended_) input_.fail("no accesses after lackey's summary", quoted(line));
       write(found);
     } else if (line.starts_with("==")) {
+      compare_process(line);
       compare_total(line);
     } else if (!line.starts_with("--") && !line.empty()) {
       input_.fail("'I  ADDRESS,SIZE', ' L ...', ' S ...' or ' M ...'", quoted(line));
@@ -53,11 +60,29 @@ class LackeyImporter : public Importer {
   }
 
  private:
+  // "==7== " or, with --time-stamp=yes, "==00:00:00:00.123 7== ". With --trace-children=yes the
+  // lines of several processes are mixed, and nothing says of which one an access is.
+  void compare_process(std::string_view line) {
+    std::string_view head = line.substr(2);
+    head = head.substr(0, head.find("=="));
+    head.remove_prefix(head.rfind(' ') + 1);
+    const auto process = whole_number(head);
+    if (!process) return;
+    if (process_.value_or(*process) != *process) {
+      input_.fail("lines of process " + std::to_string(*process_) +
+                      " (--log-file=NAME.%p has a file for each)",
+                  "one of process " + std::to_string(*process));
+    }
+    process_ = process;
+  }
+
   // Where the lines of instructions were filtered out, nothing tells whether others are missing.
   void compare_total(std::string_view line) {
     constexpr std::string_view kTotal = "guest instrs:";
     const std::size_t at = line.find(kTotal);
-    if (at == line.npos || instructions_ == 0) return;
+    if (at == line.npos) return;
+    ended_ = true;
+    if (instructions_ == 0) return;
     std::string digits(line.substr(at + kTotal.size()));
     std::erase_if(digits, [](char letter) { return letter == ' ' || letter == ','; });
     const auto total = whole_number(digits);
@@ -66,6 +91,7 @@ class LackeyImporter : public Importer {
                   std::to_string(*total));
     }
   }
+
   void write(const LackeyLine& line) {
     if (line.kind == 'I') {
       ++instructions_;
@@ -79,6 +105,8 @@ class LackeyImporter : public Importer {
   ImportInput& input_;
   ImportOutput& output_;
   u64 instructions_ = 0;
+  std::optional<u64> process_;
+  bool ended_ = false;  ///< by the summary
 };
 
 bool detect(std::string_view beginning) {

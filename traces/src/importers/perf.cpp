@@ -108,7 +108,9 @@ class PerfImporter : public Importer {
     Sample sample;
     if (!parse(line, sample)) input_.fail("'COMM PID/TID TIME: EVENT: ...'", quoted(line));
     Access access{};
-    bool kind_found = kind_of_event(sample.event, access.kind);
+    const bool event_says = kind_of_event(sample.event, access.kind);
+    const AccessKind said = access.kind;
+    bool kind_found = event_says;
     for (const Column column : columns_) {
       kind_found = take(column, sample.rest, access) || kind_found;
     }
@@ -120,6 +122,10 @@ class PerfImporter : public Importer {
     if ((access.flags & kAddressesKnown) == 0) {
       output_.note("samples without an address");
       return true;
+    }
+    // Whoever records can give an event any name; perf knows the operation.
+    if (event_says && access.kind != said) {
+      output_.note("names of events that say another operation than data_src");
     }
     output_.select(output_.number_of(sample.cpu), sample.time);
     output_.space({0, sample.pid, Precision::Inferred});
@@ -164,13 +170,32 @@ class PerfImporter : public Importer {
     const std::size_t end = rest.rfind('|');
     if (start == end) input_.fail("data_src as '... |OP LOAD|...'", quoted(rest));
     const std::string_view text = rest.substr(start, end - start);
+    std::string_view before = rest.substr(0, start);
+    const std::string_view number = take_word(before);
     rest.remove_prefix(end + 1);
     take_word(rest);
     take_word(rest);
     const bool store = text.find("OP STORE") != text.npos;
     const bool known = store || text.find("OP LOAD") != text.npos;
+    if (text.find("OP ") != text.npos) expect_operation(number, store, known);
     if (known) access.kind = store ? AccessKind::Write : AccessKind::Read;
     return known;
+  }
+
+  // The number before has the operation in its lowest five bits, PERF_MEM_OP_* of
+  // uapi/linux/perf_event.h: 1 not available, 2 load, 4 store, 8 prefetch, 16 execution.
+  void expect_operation(std::string_view number, bool store, bool known) const {
+    constexpr u64 kLoad = 2, kStore = 4, kAll = 31;
+    const auto value = whole_hex(number);
+    if (!value) input_.fail("data_src with a hexadecimal number", quoted(number));
+    const u64 operation = *value & kAll;
+    const bool agrees = known ? (operation & (store ? kStore : kLoad)) != 0
+                              : operation != kLoad && operation != kStore;
+    if (agrees) return;
+    input_.fail("the operation that data_src " + in_hex(*value) + " says",
+                !known  ? "neither OP LOAD nor OP STORE"
+                : store ? "OP STORE"
+                        : "OP LOAD");
   }
 
   ImportInput& input_;

@@ -64,6 +64,7 @@ class PinImporter : public Importer {
     }
     if (line.starts_with('#')) ended_ = ended_ || line.starts_with("#eof");
     if (line.empty() || line.starts_with('#')) return true;
+    if (ended_) input_.fail("nothing after #eof", quoted(line));
     Access access = gva_access(0, 0, AccessKind::Read);
     u64 thread = 0;
     std::string_view rest = line;
