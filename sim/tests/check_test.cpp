@@ -97,6 +97,9 @@ TEST_F(Check, ABadLineIsNamedAndExitsWith4) {
              "line 3: expected what was stored there, 0x0, found \"0x6007\"");
   expect_bad(start + "0 0 store 0x10000 0 0x10007\n",
              "line 3: expected a table that does not lead to itself, found the one at 0x10000");
+  expect_bad(start + "0 0 begin x\n0 1 begin y\n0 1 begin z\n0 1 end\n0 0 end\n",
+             "line 4: expected an end of the operation that processor 1 begins here, found the end "
+             "of the log");
   expect_bad(start + "0 0 begin x\n0 0 end now\n",
              "line 4: expected the end of the line, found \"now\"");
   expect_bad(

@@ -63,7 +63,8 @@ double rate_of(const Replay& run) {
   return run.host_seconds > 0 ? static_cast<double>(run.accesses) / run.host_seconds : 0;
 }
 
-Json record_of(const CommandLine& line, const Configuration& configuration, const Replay& run) {
+Json record_of(const CommandLine& line, const Configuration& configuration, const Replay& run,
+               const Json& stats) {
   return {{"format", "nestwalk-run"},
           {"version", NESTWALK_VERSION},
           {"command", line.command()},
@@ -72,6 +73,7 @@ Json record_of(const CommandLine& line, const Configuration& configuration, cons
           {"seed", configuration.value_at("guest.seed")},
           {"complete", run.ended_early.empty()},
           {"ended_early", run.ended_early},
+          {"stats_checksum", checksum_of(stats)},
           {"host", host()},
           {"host_seconds", run.host_seconds},
           {"accesses_per_host_second", rate_of(run)}};
@@ -125,13 +127,13 @@ int run(const CommandLine& line) {
     warn("the engine refused " + std::to_string(refused) + " operations of the hypervisor");
   }
   if (!played.ended_early.empty()) warn("the run ended early: " + played.ended_early);
-  const std::string json =
-      json_document(as_json(played.statistics, played.histograms, played.ended_early));
+  const Json stats = as_json(played.statistics, played.histograms, played.ended_early);
+  const std::string json = json_document(stats);
   const std::string text = as_text(played.statistics, played.ended_early);
   if (line.has("json") || !directory) TextOutput().write(line.has("json") ? json : text);
   if (directory) {
     directory->write({json_document(configuration.document()), json, text,
-                      json_document(record_of(line, configuration, played))});
+                      json_document(record_of(line, configuration, played, stats))});
   }
   return played.ended_early.empty() ? kDone : kIncomplete;
 }

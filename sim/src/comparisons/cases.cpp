@@ -121,6 +121,13 @@ Case read_case(const std::string& directory) {
     throw traces::InputError(directory + "/run.json",
                              "and stats.json do not agree whether the run ended early");
   }
+  // Older versions do not say it.
+  const Json checksum = checksum_of(stats);
+  if (record.value("stats_checksum", checksum) != checksum) {
+    throw traces::InputError(
+        directory + "/run.json",
+        "is of another run than stats.json, of which stats_checksum would be " + checksum.dump());
+  }
   return case_of(printable(directory), stats["statistics"], record["ended_early"]);
 }
 

@@ -469,12 +469,14 @@ void Rows::fences() {
 
 void Rows::memory() {
   state("memory.backed", run_.memory.tables.owned_bytes, "bytes",
-        "of the guest that have host frames");
-  state("memory.tables", run_.memory.tables.table_bytes, "bytes",
-        "of the hypervisor's page tables");
+        "of the guest that have host frames")
+      .part_of = {"memory.peak"};
+  state("memory.tables", run_.memory.tables.table_bytes, "bytes", "of the hypervisor's page tables")
+      .part_of = {"memory.peak"};
   if (run_.machine) {
     state("memory.peak", run_.machine->memory_peak, "bytes",
-          "of the host, at most at a time, reserved frames included");
+          "of the host, at most at a time, reserved frames included")
+        .has_unsaid_parts = true;
     reservations("host", run_.machine->frames, run_.machine->reserved_frames);
   }
   const software::WorkCounts& work = run_.work;

@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <stdexcept>
 
+#include "nestwalk/traces/container.hpp"
+
 namespace nestwalk::sim {
 
 using addrspace::u64;
@@ -59,6 +61,11 @@ Json as_json(const Statistics& statistics, const std::vector<Histogram>& histogr
   }
   return {{"format", "nestwalk-stats"}, {"version", 1},         {"complete", ended_early.empty()},
           {"ended_early", ended_early}, {"statistics", values}, {"histograms", bins}};
+}
+
+addrspace::u32 checksum_of(const Json& stats) {
+  const std::string text = stats.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return traces::crc32c({reinterpret_cast<const addrspace::u8*>(text.data()), text.size()});
 }
 
 }  // namespace nestwalk::sim

@@ -53,5 +53,7 @@ std::string text_of(const Json& value);
 std::string as_text(const Statistics& statistics, const std::string& ended_early = "");
 Json as_json(const Statistics& statistics, const std::vector<Histogram>& histograms = {},
              const std::string& ended_early = "");
+/// Of that document, however it is laid out: run.json says of which statistics it is.
+addrspace::u32 checksum_of(const Json& stats);
 
 }  // namespace nestwalk::sim
