@@ -158,6 +158,18 @@ void LogReader::read(std::istream& in, const std::string& name, Events& events) 
     read_line(text, name, events);
   }
   if (line_ == 0) Line(name, 1, {}).fail(Line::quoted(kFirstLine), "the end of the file");
+  expect_ends(name);
+}
+
+/// What an operation owes is judged when it ends: one whose end is lost swallows all after it.
+void LogReader::expect_ends(const std::string& name) const {
+  for (u32 number = 0; number < kMostProcessors; ++number) {
+    const Processor& processor = processors_[number];
+    if (processor.depth == 0) continue;
+    Line(name, processor.begun, {})
+        .fail("an end of the operation that processor " + std::to_string(number) + " begins here",
+              "the end of the log");
+  }
 }
 
 void LogReader::read_line(const std::string& text, const std::string& name, Events& events) {
@@ -252,7 +264,8 @@ void LogReader::store(Line& line, const Moment& when, Events& events) {
 void LogReader::begin(Line& line, const Moment& when, Events& events) {
   const std::string name = line.rest();
   if (name.empty()) line.fail("an operation's name", "the end of the line");
-  ++processors_[when.processor].depth;
+  Processor& processor = processors_[when.processor];
+  if (processor.depth++ == 0) processor.begun = line_;
   events.operation_begun(when, name);
 }
 

@@ -83,6 +83,7 @@ class LogReader {
   void expect_inside(Line& line, u32 processor, const Known& known) const;
   void claim_processors(Line& line, const Vm& vm);
   void add_flags_of(const models::EntryFormat& format);
+  void expect_ends(const std::string& name) const;
 
   /// What the lines before say of a processor.
   struct Processor {
@@ -90,6 +91,7 @@ class LogReader {
     const Vm* may_be_in = nullptr;  ///< by `processors=`, until it is told where it is
     bool told = false;              ///< where it is, or was
     u32 depth = 0;                  ///< of operations
+    u64 begun = 0;                  ///< the outermost: the line
 
     void now_in(const Vm* vm) {
       inside = vm;
