@@ -1,127 +1,15 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// Recordings made by hand, byte for byte after traces/recorder/STREAM.md, and what they convert to.
+// What the stream of a recording says, and what it converts to.
 
-#include "nestwalk/traces/recording.hpp"
-
-#include <gmock/gmock.h>
-#include <unistd.h>
-
-#include <filesystem>
-#include <fstream>
-#include <map>
-#include <sstream>
-
-#include "nestwalk/traces/reader.hpp"
-#include "nestwalk/traces/text.hpp"
+#include "recording_fixture.hpp"
 
 namespace nestwalk::traces {
 namespace {
 
-namespace fs = std::filesystem;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-// A folder that goes away with the test.
-class Folder {
- public:
-  Folder() {
-    const testing::TestInfo* test = testing::UnitTest::GetInstance()->current_test_info();
-    path_ = fs::temp_directory_path() /
-            (std::string("nestwalk-recording-") + test->name() + std::to_string(getpid()));
-    fs::create_directories(path_);
-  }
-  ~Folder() { fs::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-
-  void write(const std::string& name, const std::string& bytes) const {
-    std::ofstream(path_ / name, std::ios::binary) << bytes;
-  }
-  std::string path() const { return path_; }
-
- private:
-  fs::path path_;
-};
-
-template <class T>
-std::string raw(T value) {
-  return {reinterpret_cast<const char*>(&value), sizeof value};
-}
-
-enum Number : u32 { kX86 = 1, kAarch64 = 2, kRiscv = 3 };
-
-std::string header(u32 architecture, u32 flags, u32 vcpus = 1) {
-  return "nwrecord" + raw<u32>(1) + raw<u32>(64) + raw(architecture) + raw(flags) + raw(vcpus) +
-         raw<u32>(12) + raw<u64>(0) + raw<u64>(0) + std::string(16, '\0');
-}
-
-// `number` chunks are before it; the vCPU's count of instructions stands at `instructions`.
-std::string chunk(u32 vcpu, u32 records, const std::string& payload, u64 number = 0,
-                  u64 instructions = 0) {
-  return "NWCK" + raw(vcpu) + raw(static_cast<u32>(payload.size())) + raw(records) + raw(number) +
-         raw(instructions) + payload;
-}
-
-struct Counts {
-  u64 chunks = 1;
-  u64 reads = 0, writes = 0, fetches = 0, events = 0;
-  u64 instructions = 1000;  ///< more than any stream here has
-  u64 not_recorded = 0;     ///< accesses that were seen
-};
-
-std::string last_chunk(const Counts& counts) {
-  const u64 records = counts.reads + counts.writes + counts.fetches + counts.events;
-  std::string payload;
-  for (const u64 count :
-       {records, counts.reads, counts.writes, counts.fetches, counts.events, counts.instructions,
-        counts.reads + counts.writes + counts.not_recorded}) {
-    payload += raw(count);
-  }
-  return chunk(0xffffffff, 0, payload, counts.chunks);
-}
-
-std::string bytes(std::initializer_list<int> values) {
-  std::string text;
-  for (const int value : values) text += static_cast<char>(value);
-  return text;
-}
-
-// One page of tables in the form of tables.begin.guest: entries by index.
-std::string tables(const std::vector<std::pair<u64, std::map<unsigned, u64>>>& pages) {
-  std::string text = "nwtables" + raw<u32>(1) + raw(static_cast<u32>(pages.size()));
-  for (const auto& [address, entries] : pages) {
-    text += raw(address);
-    for (unsigned index = 0; index < 512; ++index) {
-      const auto found = entries.find(index);
-      text += raw<u64>(found == entries.end() ? 0 : found->second);
-    }
-  }
-  return text;
-}
-
-struct Converted {
-  std::vector<std::string> lines;  ///< of `nestwalk trace cat`, without side data
-  Header header;
-  std::vector<std::string> losses;
-};
-
-Converted convert(const Folder& folder) {
-  Converted converted;
-  MemorySink sink;
-  import_recording(folder.path(), sink,
-                   [&](const std::string& line) { converted.losses.push_back(line); });
-  Reader reader(std::make_unique<MemorySource>(sink.bytes()));
-  converted.header = reader.header();
-  std::string text;
-  for (Reader::Item item = reader.next(); item != Reader::Item::End; item = reader.next()) {
-    if (item == Reader::Item::Records) append_text(text, reader.chunk());
-  }
-  std::istringstream lines(text);
-  for (std::string line; std::getline(lines, line);) converted.lines.push_back(line);
-  return converted;
-}
 
 TEST(Recording, AccessesOfAProgramHaveVirtualAddressesOnly) {
   const Folder folder;
@@ -321,12 +209,6 @@ TEST(Recording, AnotherRootOfTheSecondStageIsAControlRecord) {
 // The code of a TLBI is op1:CRn:CRm:op2, and CRn is 8.
 constexpr u64 tlbi(u64 op1, u64 crm, u64 op2) { return op1 << 11 | 8 << 7 | crm << 3 | op2; }
 
-std::string varint(u64 value) {
-  std::string text;
-  for (; value >= 0x80; value >>= 7) text += static_cast<char>(value | 0x80);
-  return text + static_cast<char>(value);
-}
-
 std::string fence(u64 code, const std::string& operand) {
   const std::string payload = varint(code) + operand + bytes({0});
   return bytes({0x07, static_cast<int>(payload.size())}) + payload;
@@ -368,20 +250,6 @@ TEST(Recording, AStreamThatWasCutOffIsGoodUpToItsLastWholeChunk) {
     const Converted converted = convert(folder);
     EXPECT_THAT(converted.lines, ElementsAre("0 0 0 read gva=0x1 size=1 instructions=0"));
     EXPECT_THAT(converted.losses, ElementsAre(HasSubstr("cut off")));
-  }
-}
-
-void expect_refused(const std::string& stream, const std::string& message,
-                    const std::map<std::string, std::string>& files = {}) {
-  const Folder folder;
-  folder.write("stream", stream);
-  for (const auto& [name, bytes] : files) folder.write(name, bytes);
-  MemorySink sink;
-  try {
-    import_recording(folder.path(), sink, [](const std::string&) {});
-    FAIL() << "expected: " << message;
-  } catch (const InputError& error) {
-    EXPECT_THAT(error.what(), HasSubstr(message));
   }
 }
 
@@ -507,129 +375,7 @@ TEST(Recording, RegistersOfAnotherArchitectureAreAnError) {
   }
 }
 
-TEST(Recording, WhatLiesBesideTheStreamIsChecked) {
-  const std::string stream = header(kRiscv, 1) + last_chunk({.chunks = 0});
-  expect_refused(stream, "registers.begin: at byte 0: expected registers");
-  const std::string page = raw<u64>(0x1000) + std::string(kPageBytes, '\0');
-  const std::pair<std::string, std::string> kTables[] = {
-      {"nwtables" + raw<u32>(2) + raw<u32>(1) + page, "expected tables of version 1, found 2"},
-      {"nwtables" + raw<u32>(1) + raw<u32>(2) + page, "expected 2 pages of tables, found 1"},
-      {"nwtables" + raw<u32>(1) + raw<u32>(1) + page.substr(1), "expected a page"},
-      {"nwtableX" + raw<u32>(1) + raw<u32>(1) + page, "expected page tables"}};
-  for (const auto& [file, message] : kTables) {
-    expect_refused(stream, message,
-                   {{"registers.begin", "satp 0\n"}, {"tables.begin.guest", file}});
-  }
-  expect_refused(stream,
-                 "registers.begin: line 1: expected a hexadecimal number for 'satp', found '0x'",
-                 {{"registers.begin", "satp 0x\n"}});
-  expect_refused(stream, "registers.begin: line 2: expected a name and a value, found 'satp'",
-                 {{"registers.begin", "CR3 0\nsatp\n"}});
-}
-
-TEST(Recording, FilesBesideTheStreamThatHaveNoEndAreRefused) {
-  const Folder folder;
-  folder.write("stream", header(kRiscv, 1) + last_chunk({.chunks = 0}));
-  folder.write("registers.begin", "satp 0\n");
-  const auto refused = [&](const std::string& file, const std::string& message) {
-    fs::create_symlink("/dev/zero", fs::path(folder.path()) / file);
-    try {
-      convert(folder);
-      ADD_FAILURE() << file;
-    } catch (const InputError& error) {
-      EXPECT_THAT(error.what(), HasSubstr(file + ": " + message));
-    }
-    fs::remove(fs::path(folder.path()) / file);
-  };
-  refused("provenance", "expected at most 1048576 bytes, found more");
-  refused("registers.end", "expected at most 1048576 bytes, found more");
-  refused("tables.begin.guest", "at byte 0: expected page tables (nwtables), found something else");
-  folder.write("tables.begin.guest", "nwtables" + raw<u32>(1) + raw<u32>((1 << 17) + 1));
-  EXPECT_THROW(convert(folder), InputError);
-}
-
-TEST(Recording, WhatIsSaidTwiceIsAnError) {
-  const std::string stream = header(kRiscv, 1) + last_chunk({.chunks = 0});
-  const std::pair<std::string, std::string> registers{"registers.begin", "satp 0\n"};
-  const auto page = [](u64 address) { return raw(address) + std::string(kPageBytes, '\0'); };
-  const std::string head = "nwtables" + raw<u32>(1) + raw<u32>(2);
-  expect_refused(stream, "registers.begin: line 2: expected each name once, found 'satp' twice",
-                 {{"registers.begin", "satp 0\nsatp 1\n"}});
-  expect_refused(stream, "registers.end: line 2: expected each name once, found 'satp' twice",
-                 {registers, {"registers.end", "satp 0\nsatp 1\n"}});
-  expect_refused(stream, "provenance: line 2: expected each name once, found 'nested' twice",
-                 {registers, {"provenance", "nested no\nnested yes\n"}});
-  expect_refused(stream, "expected each page of tables once, found 0x1000 twice",
-                 {registers, {"tables.begin.guest", head + page(0x1000) + page(0x1000)}});
-}
-
-TEST(Recording, WhatNoRecordingHasIsRefusedBeforeATraceIsWritten) {
-  const std::string stream = header(kRiscv, 1) + last_chunk({.chunks = 0});
-  const std::pair<std::string, std::string> registers{"registers.begin", "satp 0\n"};
-  const std::string tables =
-      "nwtables" + raw<u32>(1) + raw<u32>(1) + raw<u64>(0x1234) + std::string(kPageBytes, '\0');
-  expect_refused(stream, "expected a page's address, a multiple of 4096, found 0x1234",
-                 {registers, {"tables.begin.guest", tables}});
-  expect_refused(stream,
-                 "registers.begin.5: expected registers of one of 1 vCPUs, found those of '5'",
-                 {registers, {"registers.begin.5", "satp 0\n"}});
-  expect_refused(stream,
-                 "provenance: expected architecture riscv64, as the stream says, found "
-                 "'aarch64'",
-                 {registers, {"provenance", "architecture aarch64\n"}});
-  expect_refused(header(kRiscv, 1 | 32), "expected flags below 32, found 33");
-  expect_refused(header(kRiscv, 4), "expected a recording of guests to be of a whole system");
-  // Memory of 0x2000 bytes from the last page on.
-  std::string memory = header(kRiscv, 1);
-  memory.replace(32, 16, raw(~u64{0xfff}) + raw<u64>(0x2000));
-  expect_refused(memory,
-                 "expected memory that ends below 2^64, found 8192 bytes from "
-                 "0xfffffffffffff000 on");
-}
-
-// A machine of 1 MiB of memory from 0x40000000 on.
-std::string header_with_memory(u32 flags, u32 vcpus = 1) {
-  return header(kRiscv, flags, vcpus).replace(32, 16, raw<u64>(0x40000000) + raw<u64>(0x100000));
-}
-
-TEST(Recording, AProvenanceThatIsNotTheStreamsIsRefused) {
-  const std::string stream = header_with_memory(1, 2) + last_chunk({.chunks = 0});
-  const std::pair<std::string, std::string> registers{"registers.begin", "satp 0\n"};
-  const auto refused = [&](const std::string& line, const std::string& expected) {
-    expect_refused(stream,
-                   "provenance: expected " + expected + ", as the stream says, found '" +
-                       line.substr(line.find(' ') + 1) + "'",
-                   {registers, {"provenance", line + "\n"}});
-  };
-  refused("vcpus 1", "vcpus 2");
-  refused("vcpus 4294967298", "vcpus 2");
-  refused("vcpus two", "vcpus 2");
-  refused("memory_base 0x0", "memory_base 1073741824");
-  refused("memory_bytes 1048575", "memory_bytes 1048576");
-  refused("memory_bytes 0x200000", "memory_bytes 1048576");
-  refused("nested yes", "nested no");
-  expect_refused(header(kRiscv, 1) + last_chunk({.chunks = 0}),
-                 "provenance: expected memory_bytes 0, as the stream says, found '1048576'",
-                 {registers, {"provenance", "memory_bytes 1048576\n"}});
-  expect_refused(header(kRiscv, 1 | 4) + last_chunk({.chunks = 0}),
-                 "provenance: expected nested yes, as the stream says, found 'no'",
-                 {registers, {"provenance", "nested no\n"}});
-  // As the recorder writes them.
-  const Folder folder;
-  folder.write("stream", stream);
-  folder.write("registers.begin", "satp 0\n");
-  folder.write("provenance",
-               "architecture riscv64\nnested no\nvcpus 2\nmemory_base 0x40000000\n"
-               "memory_bytes 1048576\n");
-  EXPECT_EQ(convert(folder).header.vcpus, 2u);
-}
-
 TEST(Recording, AFrameIsInTheMachinesMemoryUnlessItIsADevices) {
-  const auto varint = [](u64 value) {
-    std::string text;
-    for (; value >= 0x80; value >>= 7) text += static_cast<char>(value | 0x80);
-    return text + static_cast<char>(value);
-  };
   // A read of 1 byte at 0x1: zigzag 2. The frame is one more than `page << 1 | device`.
   const auto stream = [&](u64 page, u64 device, u32 flags = 1) {
     return header_with_memory(flags) +
@@ -693,11 +439,6 @@ TEST(Recording, TablesAreInTheMachinesMemory) {
         "tables." + moment + ".guest: at byte 0: expected a page of tables" + memory + "0x3ffff000",
         all);
   }
-}
-
-TEST(Recording, AFileIsNoFolder) {
-  MemorySink sink;
-  EXPECT_THROW(import_recording("/dev/null", sink, {}), InputError);
 }
 
 }  // namespace

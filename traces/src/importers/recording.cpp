@@ -4,19 +4,15 @@
 #include "nestwalk/traces/recording.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
-#include <fstream>
 #include <limits>
-#include <set>
-#include <sstream>
 #include <unordered_map>
 
 #include "importers/input.hpp"
+#include "importers/recording_folder.hpp"
 #include "importers/recording_stream.hpp"
 #include "isa/isa.hpp"
 #include "nestwalk/traces/recorded_tables.hpp"
-#include "nestwalk/traces/rules.hpp"
 
 namespace nestwalk::traces {
 namespace {
@@ -26,134 +22,12 @@ using recording::EventKind;
 using recording::Operand;
 using recording::RawAccess;
 using recording::RawEvent;
-using Lines = std::vector<std::pair<std::string, std::string>>;
+using recording::RecordingFolder;
 
 constexpr u64 kMostCodes = 64;  // of registers
 constexpr std::size_t kMostKnownPages = std::size_t{1} << 16;
 constexpr u64 kNoFlush = u64{1} << 63;  // of a value for CR3
 constexpr unsigned kSatpMode = 60;
-
-// ---- the files beside the stream ----
-
-std::string line_number(std::size_t lines_before) {
-  return "line " + std::to_string(lines_before + 1) + ": ";
-}
-
-// Some recordings have no such file; one that is there must not be taken for missing.
-std::optional<std::ifstream> open_if_there(const fs::path& path) {
-  errno = 0;
-  std::ifstream file(path, std::ios::binary);
-  const int number = errno;
-  if (file.is_open()) return file;
-  if (number != ENOENT) throw_cannot_be_opened(path, number);
-  return std::nullopt;
-}
-
-/// Of a file of lines: what recorders write has some kilobytes. What lies there may have no end.
-constexpr std::size_t kMostTextBytes = std::size_t{1} << 20;
-
-// A line for each: name, a space, value.
-Lines read_lines(const fs::path& path) {
-  Lines lines;
-  auto file = open_if_there(path);
-  if (!file) return lines;
-  std::string text(kMostTextBytes + 1, '\0');
-  file->read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(file->gcount()));
-  if (text.size() > kMostTextBytes) {
-    throw InputError(path,
-                     "expected at most " + std::to_string(kMostTextBytes) + " bytes, found more");
-  }
-  std::set<std::string> names;
-  std::istringstream rest(std::move(text));
-  for (std::string line; std::getline(rest, line);) {
-    const std::size_t space = line.find(' ');
-    if (space == std::string::npos) {
-      throw InputError(path, line_number(lines.size()) + "expected a name and a value, found " +
-                                 traces::quoted(line));
-    }
-    lines.emplace_back(line.substr(0, space), line.substr(space + 1));
-    if (!names.insert(lines.back().first).second) {
-      throw InputError(path, line_number(lines.size() - 1) + "expected each name once, found " +
-                                 traces::quoted(lines.back().first) + " twice");
-    }
-  }
-  return lines;
-}
-
-std::vector<std::pair<std::string, u64>> read_registers(const fs::path& path,
-                                                        Architecture architecture) {
-  std::vector<std::pair<std::string, u64>> registers;
-  for (const auto& [name, text] : read_lines(path)) {
-    if (const auto breach = breach_of_register(architecture, name)) {
-      throw InputError(path, line_number(registers.size()) + "expected " + breach->expected +
-                                 ", found " + breach->found);
-    }
-    const std::string digits = text.substr(text.starts_with("0x") ? 2 : 0);
-    u64 value = 0;
-    const char* const last = digits.data() + digits.size();
-    const auto [end, error] = std::from_chars(digits.data(), last, value, 16);
-    if (error != std::errc() || end != last) {
-      throw InputError(path, line_number(registers.size()) + "expected a hexadecimal number for " +
-                                 traces::quoted(name) + ", found " + traces::quoted(text));
-    }
-    registers.emplace_back(name, value);
-  }
-  return registers;
-}
-
-constexpr const char* kTable = "a page of tables";
-
-// All lie in the memory of the machine, if it is given.
-std::vector<TablePage> read_tables(const fs::path& path, const recording::StreamHeader* machine) {
-  struct Head {
-    char magic[8];
-    u32 version, pages;
-  };
-  std::vector<TablePage> pages;
-  auto file = open_if_there(path);
-  if (!file) return pages;
-  const Place place{path, 0};
-  // So much of the file as there is.
-  std::vector<u8> bytes;
-  const auto next = [&](std::size_t most) -> ByteReader {
-    bytes.resize(most);
-    file->read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(most));
-    bytes.resize(static_cast<std::size_t>(file->gcount()));
-    return {bytes, place};
-  };
-  ByteReader from = next(sizeof(Head));
-  const auto head = from.take<Head>("the head of the tables");
-  if (std::memcmp(head.magic, "nwtables", sizeof head.magic) != 0) {
-    place.fail("page tables (nwtables)", "something else");
-  }
-  if (head.version != 1) place.fail("tables of version 1", std::to_string(head.version));
-  if (head.pages > RecordedTables::kMaxPages) {
-    place.fail("at most " + std::to_string(RecordedTables::kMaxPages) + " pages of tables",
-               std::to_string(head.pages));
-  }
-  std::set<u64> addresses;
-  for (from = next(sizeof(u64) + kPageBytes); from.left() != 0;
-       from = next(sizeof(u64) + kPageBytes)) {
-    if (pages.size() == head.pages) {
-      place.fail(std::to_string(head.pages) + " pages of tables", "more");
-    }
-    const u64 address = from.take<u64>("the address of a page");
-    from.check_multiple(address, kPageBytes, "a page's address");
-    if (machine != nullptr) machine->check_in_memory(place, address, kTable);
-    if (!addresses.insert(address).second) {
-      place.fail("each page of tables once", in_hex(address) + " twice");
-    }
-    const std::span<const u8> page = from.take_bytes(kPageBytes, "a page");
-    pages.push_back({address, {page.begin(), page.end()}});
-  }
-  if (head.pages != pages.size()) {
-    place.fail(std::to_string(head.pages) + " pages of tables", std::to_string(pages.size()));
-  }
-  return pages;
-}
-
-// ---- the conversion ----
 
 // Fences are not among them: a program may execute a barrier.
 bool is_of_machine(EventKind kind) {
@@ -177,7 +51,6 @@ class Converter : public recording::Visitor {
   struct Vcpu {
     Registers registers;
     StageRoots roots;
-    std::optional<TableRoot> host;
     u64 clock = 0;               ///< of its last record, in the stream
     u64 passed = 0;              ///< instructions since the last record that was written
     bool in_guest = true;        ///< what is recorded is the guest's
@@ -186,17 +59,7 @@ class Converter : public recording::Visitor {
     std::unordered_map<u64, std::optional<u64>> known;  ///< guest-physical pages
   };
 
-  bool nested() const { return (stream_.flags & recording::kGuestOnly) != 0; }
-  /// Whose tables lie in the machine's memory as they are addressed.
-  Stage stage_of_machine() const { return nested() ? Stage::Host : Stage::Guest; }
-  bool system() const { return (stream_.flags & recording::kSystem) != 0; }
   Header header() const;
-  using RegisterList = std::vector<std::pair<std::string, u64>>;
-
-  RegisterList registers_of(u32 vcpu, const std::string& moment) const;
-  void check_provenance(const std::string& name, const std::string& value) const;
-  void check_registers() const;
-  std::vector<TablePage> tables_of(Stage stage, const std::string& moment) const;
   void load(When when);
   void forget_translations();
   std::optional<u64> guest_physical(Vcpu& vcpu, u64 address);
@@ -214,10 +77,10 @@ class Converter : public recording::Visitor {
   void control_host(u32 index, const std::string& name, const Operand& value);
   void flush_by_register(u32 index, const std::string& name, u64 before, u64 value);
 
-  fs::path folder_;
   const TracedIsa& isa() const { return traced(stream_.architecture); }
 
   recording::StreamHeader stream_;
+  RecordingFolder folder_;
   std::vector<Vcpu> vcpus_;
   RecordedTables tables_[2];  ///< by stage
   u64 unknown_events_ = 0;
@@ -227,138 +90,71 @@ class Converter : public recording::Visitor {
 Header Converter::header() const {
   Header header;
   header.architecture = stream_.architecture;
-  header.mode = nested() ? Mode::Nested : system() ? Mode::FullSystem : Mode::User;
+  header.mode = stream_.nested() ? Mode::Nested : stream_.system() ? Mode::FullSystem : Mode::User;
   header.vcpus = stream_.vcpus;
   // What a hypervisor does to the second stage are table writes; its calls and fences are not seen.
   header.lacks = kNoDependence | kNoHypervisor;
   if ((stream_.flags & recording::kFetches) == 0) header.lacks |= kNoFetches;
-  if (!system()) header.lacks |= kNoGpa | kNoSpaces | kNoFences;
-  if (!nested()) header.lacks |= kNoHpa;
+  if (!stream_.system()) header.lacks |= kNoGpa | kNoSpaces | kNoFences;
+  if (!stream_.nested()) header.lacks |= kNoHpa;
   const bool ordered = (stream_.flags & recording::kOrdered) != 0;
   if (stream_.vcpus > 1 && !ordered) header.lacks |= kNoOrder;
-  header.provenance = read_lines(folder_ / "provenance");
+  header.provenance = folder_.provenance();
   for (const auto& [name, value] : header.provenance) {
-    check_provenance(name, value);
     if (name == "command") header.command = value;
     if (name == "emulator") header.producer = value;
   }
   if (stream_.memory_bytes != 0) {
-    header.memory.push_back({stage_of_machine(), stream_.memory_base, stream_.memory_bytes, "ram"});
+    header.memory.push_back(
+        {stream_.stage_of_machine(), stream_.memory_base, stream_.memory_bytes, "ram"});
   }
   Registers registers;
-  for (const auto& [name, value] : registers_of(0, "begin")) registers[name] = value;
+  for (const auto& [name, value] : folder_.registers(When::Begin, 0)) registers[name] = value;
   header.guest_tables = format_name(guest_roots(stream_.architecture, registers).lower);
-  if (nested()) header.host_tables = format_name(host_root(stream_.architecture, registers));
+  if (stream_.nested())
+    header.host_tables = format_name(host_root(stream_.architecture, registers));
   return header;
-}
-
-// What the recorder told the plugin as well. Numbers are decimal or, after 0x, hexadecimal.
-void Converter::check_provenance(const std::string& name, const std::string& value) const {
-  const std::pair<std::string_view, std::string> texts[] = {
-      {"architecture", addrspace::to_string(stream_.architecture)},
-      {"nested", nested() ? "yes" : "no"}};
-  const std::pair<std::string_view, u64> numbers[] = {{"vcpus", stream_.vcpus},
-                                                      {"memory_base", stream_.memory_base},
-                                                      {"memory_bytes", stream_.memory_bytes}};
-  const auto fail = [&](const std::string& expected) {
-    throw InputError(folder_ / "provenance", "expected " + name + " " + expected +
-                                                 ", as the stream says, found " +
-                                                 traces::quoted(value));
-  };
-  for (const auto& [known, expected] : texts) {
-    if (name == known && value != expected) fail(expected);
-  }
-  for (const auto& [known, expected] : numbers) {
-    if (name == known && value != std::to_string(expected) && value != in_hex(expected)) {
-      fail(std::to_string(expected));
-    }
-  }
 }
 
 Converter::Converter(fs::path folder, const recording::StreamHeader& stream, ByteSink& sink,
                      const Writer::Options& options)
-    : folder_(std::move(folder)),
-      stream_(stream),
+    : stream_(stream),
+      folder_(std::move(folder), stream),
       vcpus_(stream.vcpus),
-      tables_{RecordedTables(folder_ / "stream"), RecordedTables(folder_ / "stream")},
+      tables_{RecordedTables(folder_.stream_name()), RecordedTables(folder_.stream_name())},
       writer_(sink, header(), options) {
   load(When::Begin);
-}
-
-Converter::RegisterList Converter::registers_of(u32 vcpu, const std::string& moment) const {
-  const std::string name = "registers." + moment;
-  return read_registers(folder_ / (vcpu == 0 ? name : name + "." + std::to_string(vcpu)),
-                        stream_.architecture);
-}
-
-// Registers of a vCPU that the stream does not have are of another recording, and so are all
-// registers beside the stream of a program.
-void Converter::check_registers() const {
-  std::error_code none;
-  for (const auto& entry : fs::directory_iterator(folder_, none)) {
-    const std::string name = entry.path().filename();
-    for (const std::string_view moment : kWhenNames) {
-      const std::string first = "registers." + std::string(moment);
-      const std::string begin = first + ".";
-      if (name != first && !name.starts_with(begin)) continue;
-      if (!system()) {
-        const auto found = read_registers(entry.path(), stream_.architecture);
-        if (found.empty()) continue;
-        throw InputError(entry.path(),
-                         line_number(0) +
-                             "expected the recording of a program, without registers, found " +
-                             traces::quoted(found.front().first));
-      }
-      if (name == first) continue;
-      const std::string number = name.substr(begin.size());
-      u32 vcpu = 0;
-      const char* const last = number.data() + number.size();
-      const auto [end, error] = std::from_chars(number.data(), last, vcpu);
-      if (end == last && error == std::errc() && vcpu > 0 && vcpu < vcpus_.size()) continue;
-      throw InputError(entry.path(), "expected registers of one of " +
-                                         std::to_string(vcpus_.size()) + " vCPUs, found those of " +
-                                         traces::quoted(number));
-    }
-  }
-}
-
-std::vector<TablePage> Converter::tables_of(Stage stage, const std::string& moment) const {
-  const std::string name{kStageNames[static_cast<u8>(stage)]};
-  return read_tables(folder_ / ("tables." + moment + "." + name),
-                     stage == stage_of_machine() ? &stream_ : nullptr);
 }
 
 // Tables and registers of the begin or the end become side data; those of the begin are where the
 // converter's own copy starts.
 void Converter::load(When when) {
-  check_registers();
-  const std::string moment{kWhenNames[static_cast<u8>(when)]};
-  const auto registers = registers_of(0, moment);
-  if (registers.empty() && system() && when == When::Begin) {
-    throw InputError(folder_ / "registers.begin", 0,
+  folder_.check_registers();
+  const auto registers = folder_.registers(when, 0);
+  if (registers.empty() && stream_.system() && when == When::Begin) {
+    throw InputError(folder_.path() / "registers.begin", 0,
                      "registers, which a recording of a whole machine has", "none");
   }
   if (registers.empty()) return;
-  writer_.append(SideData{when, Stage::Guest, 0, registers, tables_of(Stage::Guest, moment)});
+  writer_.append(SideData{when, Stage::Guest, 0, registers, folder_.tables(when, Stage::Guest)});
   for (u32 index = 1; index < vcpus_.size(); ++index) {
-    const auto own = registers_of(index, moment);
+    const auto own = folder_.registers(when, index);
     if (!own.empty()) writer_.append(SideData{when, Stage::Guest, index, own, {}});
   }
-  if (nested()) {
-    writer_.append(SideData{when, Stage::Host, 0, {}, tables_of(Stage::Host, moment)});
+  if (stream_.nested()) {
+    writer_.append(SideData{when, Stage::Host, 0, {}, folder_.tables(when, Stage::Host)});
   }
   if (when == When::End) return;
   for (const Stage stage : {Stage::Guest, Stage::Host}) {
-    for (const TablePage& page : tables_of(stage, moment)) {
+    for (const TablePage& page : folder_.tables(when, stage)) {
       tables_[static_cast<u8>(stage)].put(page);
     }
   }
   for (u32 index = 0; index < vcpus_.size(); ++index) {
     Vcpu& vcpu = vcpus_[index];
-    const auto own = index == 0 ? registers : registers_of(index, moment);
+    const auto own = index == 0 ? registers : folder_.registers(when, index);
     vcpu.registers = {own.begin(), own.end()};
     vcpu.roots = guest_roots(stream_.architecture, vcpu.registers);
-    vcpu.host = host_root(stream_.architecture, vcpu.registers);
   }
 }
 
@@ -384,13 +180,14 @@ void Converter::append_piece(u32 index, const RawAccess& access, u64 bytes, bool
   piece.size = static_cast<u16>(bytes);
   piece.kind = access.kind;
   piece.flags = static_cast<u8>(kGvaKnown | (continues ? kContinues : 0));
-  const std::optional<u64> walked =
-      nested() || !access.physical_known ? guest_physical(vcpu, access.address) : std::nullopt;
-  if (nested() && access.physical_known) {
+  const std::optional<u64> walked = stream_.nested() || !access.physical_known
+                                        ? guest_physical(vcpu, access.address)
+                                        : std::nullopt;
+  if (stream_.nested() && access.physical_known) {
     piece.hpa = Hpa(access.physical);
     piece.flags |= kHpaKnown;
   }
-  if (walked || (!nested() && access.physical_known)) {
+  if (walked || (!stream_.nested() && access.physical_known)) {
     piece.gpa = Gpa(walked.value_or(access.physical));
     piece.flags |= kGpaKnown;
   }
@@ -422,12 +219,12 @@ void Converter::append(u32 index, EventDetail detail) {
 
 void Converter::event(u32 index, const RawEvent& event) {
   Vcpu& vcpu = vcpus_[index];
-  const Place place{folder_ / "stream", event.offset};
+  const Place place{folder_.stream_name(), event.offset};
   ByteReader from(event.payload, place);
   const u64 clock_before = vcpu.clock;
   vcpu.passed += event.instructions;
   vcpu.clock += event.instructions;
-  if (!system() && is_of_machine(event.kind)) {
+  if (!stream_.system() && is_of_machine(event.kind)) {
     place.fail(
         "the recording of a program",
         "an event of a machine (kind " + std::to_string(static_cast<unsigned>(event.kind)) + ")");
@@ -502,7 +299,7 @@ void Converter::on_switch(u32 index, ByteReader& from, const Place& place) {
 // Between guests a hypervisor has no second stage, or leaves the last one there.
 void Converter::control_host(u32 index, const std::string& name, const Operand& value) {
   Vcpu& vcpu = vcpus_[index];
-  if (!nested() || !value.exact() || value.value == 0) return;
+  if (!stream_.nested() || !value.exact() || value.value == 0) return;
   if (std::exchange(vcpu.registers[name], value.value) == value.value) return;
   append(index, ControlWrite{name, value.value});
 }
@@ -557,7 +354,7 @@ void Converter::on_fence(u32 index, ByteReader& from, const Place& place) {
   const u64 asid = isa().space(vcpus_[index].registers).asid;
   const std::optional<GuestFence> fence = isa().fence(code, first, second, asid);
   if (!fence) return;
-  if (!system()) place.fail("the recording of a program", "a fence of a kernel");
+  if (!stream_.system()) place.fail("the recording of a program", "a fence of a kernel");
   append(index, *fence);
 }
 
@@ -581,7 +378,8 @@ void Converter::write_entry(u32 index, Stage stage, u64 address, u64 value) {
 void Converter::on_entry(u32 index, ByteReader& from, const Place& place) {
   const auto stage = static_cast<Stage>(from.take<u8>("a stage") & 1);
   const u64 address = from.take_varint("the address of an entry");
-  if (stage == stage_of_machine()) stream_.check_in_memory(place, address, "an entry of a table");
+  if (stage == stream_.stage_of_machine())
+    stream_.check_in_memory(place, address, "an entry of a table");
   write_entry(index, stage, address & ~u64{7}, from.take<u64>("an entry"));
 }
 
@@ -590,7 +388,8 @@ void Converter::on_table(u32 index, ByteReader& from, const Place& place) {
   constexpr u64 kEntries = kPageBytes / 8;
   const auto stage = static_cast<Stage>(from.take<u8>("a stage") & 1);
   const u64 page = from.take_varint("the address of a table") & ~(kPageBytes - 1);
-  if (stage == stage_of_machine()) stream_.check_in_memory(place, page, kTable);
+  if (stage == stream_.stage_of_machine())
+    stream_.check_in_memory(place, page, recording::kTablePage);
   from.take<u8>("a level");
   u64 entries[kEntries] = {};
   for (u64 entry = 0; from.left() != 0;) {

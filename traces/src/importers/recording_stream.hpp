@@ -20,6 +20,9 @@ inline constexpr u32 kMaxStreamVcpus = 4096;
 
 enum Flag : u32 { kSystem = 1, kFetches = 2, kGuestOnly = 4, kTables = 8, kOrdered = 16 };
 
+/// In messages.
+inline constexpr const char* kTablePage = "a page of tables";
+
 struct StreamHeader {
   Architecture architecture{};
   u32 flags = 0;
@@ -27,6 +30,10 @@ struct StreamHeader {
   u64 memory_base = 0;
   u64 memory_bytes = 0;
 
+  bool system() const { return (flags & kSystem) != 0; }
+  bool nested() const { return (flags & kGuestOnly) != 0; }
+  /// Whose tables lie in the machine's memory as they are addressed.
+  Stage stage_of_machine() const { return nested() ? Stage::Host : Stage::Guest; }
   /// `what` is in the machine's memory, where that is known.
   void check_in_memory(const Place& place, u64 address, const char* what) const;
 };
