@@ -26,8 +26,6 @@ using recording::RecordingFolder;
 
 constexpr u64 kMostCodes = 64;  // of registers
 constexpr std::size_t kMostKnownPages = std::size_t{1} << 16;
-constexpr u64 kNoFlush = u64{1} << 63;  // of a value for CR3
-constexpr unsigned kSatpMode = 60;
 
 // Fences are not among them: a program may execute a barrier.
 bool is_of_machine(EventKind kind) {
@@ -75,7 +73,6 @@ class Converter : public recording::Visitor {
   void write_entry(u32 index, Stage stage, u64 address, u64 value);
   void switch_space(u32 index, const std::string& name, const Operand& value);
   void control_host(u32 index, const std::string& name, const Operand& value);
-  void flush_by_register(u32 index, const std::string& name, u64 before, u64 value);
 
   const TracedIsa& isa() const { return traced(stream_.architecture); }
 
@@ -312,38 +309,17 @@ void Converter::switch_space(u32 index, const std::string& name, const Operand& 
     return append(index, SpaceSwitch{0, 0, Precision::Widened});
   }
   const AddressSpaceTag before = isa().space(vcpu.registers);
-  const u64 register_before =
-      std::exchange(vcpu.registers[name], name == "CR3" ? value.value & ~kNoFlush : value.value);
+  const u64 value_before = vcpu.registers[name];
+  const RegisterWrite written = isa().write(vcpu.registers, name, value.value);
   vcpu.roots = guest_roots(stream_.architecture, vcpu.registers);
   vcpu.known.clear();
   const AddressSpaceTag space = isa().space(vcpu.registers);
-  // What a space record says is a root, not whether and how it is used.
-  const u64 changed = register_before ^ vcpu.registers[name];
-  const bool in_space =
-      name == "CR3" || name == "TTBR0_EL1" || (name == "satp" && changed >> kSatpMode == 0);
-  if (changed != 0 && !in_space) append(index, ControlWrite{name, vcpu.registers[name]});
-  // A write of CR3 counts even when it changes nothing: it is a flush.
-  if (space != before || name == "CR3") {
+  const u64 value_now = vcpu.registers[name];
+  if (value_now != value_before && !written.in_space) append(index, ControlWrite{name, value_now});
+  if (space != before || written.switches) {
     append(index, SpaceSwitch{space.root, space.asid, Precision::Exact});
   }
-  flush_by_register(index, name, register_before, value.value);
-}
-
-// x86-64: what writing a control register flushes. Intel SDM vol. 3A, "Operations that Invalidate
-// TLBs and Paging-Structure Caches".
-void Converter::flush_by_register(u32 index, const std::string& name, u64 before, u64 value) {
-  const AddressSpaceTag space = isa().space(vcpus_[index].registers);
-  if (name == "CR3" && (value & kNoFlush) == 0) {
-    append(index, GuestFence{FenceScope::Asid, 0, {}, 0, space.asid, Precision::Exact});
-  }
-  constexpr u64 kPaging = u64{1} << 31;  // of CR0
-  constexpr u64 kPse = 1 << 4, kPae = 1 << 5, kPge = 1 << 7, kPcide = 1 << 17, kSmep = 1 << 20;
-  const u64 flushing = name == "CR0"   ? kPaging
-                       : name == "CR4" ? kPse | kPae | kPge | kPcide | kSmep
-                                       : 0;
-  if (((before ^ value) & flushing) != 0) {
-    append(index, GuestFence{FenceScope::All, kFenceGlobal, {}, 0, 0, Precision::Exact});
-  }
+  if (written.flush) append(index, *written.flush);
 }
 
 void Converter::on_fence(u32 index, ByteReader& from, const Place& place) {

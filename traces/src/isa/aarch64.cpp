@@ -61,6 +61,11 @@ AddressSpaceTag space(const Registers& registers) {
           value_of(registers, upper ? "TTBR1_EL1" : "TTBR0_EL1") >> 48};
 }
 
+RegisterWrite write(Registers& registers, const std::string& name, u64 value) {
+  registers[name] = value;
+  return {.in_space = name == "TTBR0_EL1", .switches = false, .flush = {}};
+}
+
 u64 vmid(const Registers& registers) { return value_of(registers, "VTTBR_EL2") >> 48; }
 
 // Fences: Arm ARM, "TLB maintenance instructions" ------------------------------------------------
@@ -150,6 +155,7 @@ constinit const TracedIsa kTracedAArch64 = {
     .space_register = "TTBR0_EL1",
     .replaces_space = "",
     .registers = kRegisters,
+    .write = write,
     .vmid = vmid,
     .fence = fence_of,
     .exit = exit_of,

@@ -1,14 +1,14 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// What registers and codes of each architecture mean, in traces and recordings: one row each. Which
-// writes of control registers switch or flush an address space is in the importer of recordings,
-// by the registers' names.
+// What registers and codes of each architecture mean, in traces and recordings: one row each.
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 
 #include "importers/recording_stream.hpp"
 #include "nestwalk/traces/recorded_tables.hpp"
@@ -20,6 +20,13 @@ struct StreamRegister {
   u64 code;
   std::string_view name;
   std::optional<Stage> stage{};  ///< whose translation it controls, if writes become records
+};
+
+/// What a guest does by writing a register that controls its translation.
+struct RegisterWrite {
+  bool in_space = false;  ///< a space record says all that changed
+  bool switches = false;  ///< to an address space, even if it is the same one
+  std::optional<GuestFence> flush;
 };
 
 struct TracedIsa {
@@ -46,6 +53,8 @@ struct TracedIsa {
 
   // Recordings: numbers of STREAM.md.
   std::span<const StreamRegister> registers;
+  /// Writes one of the guest's.
+  RegisterWrite (*write)(Registers&, const std::string& name, u64 value);
   u64 (*vmid)(const Registers&);
   /// The fence of the guest's first stage that an instruction is; nothing for those that only order
   /// or are the hypervisor's. `asid` is the current one, which some imply.

@@ -35,6 +35,13 @@ AddressSpaceTag space(const Registers& registers) {
   return {field(satp, 0, 44) << kPageShift, field(satp, 44, 16)};
 }
 
+// A space record says satp's root and ASID, not its mode.
+RegisterWrite write(Registers& registers, const std::string& name, u64 value) {
+  constexpr unsigned kMode = 60;
+  const u64 changed = std::exchange(registers[name], value) ^ value;
+  return {.in_space = changed >> kMode == 0, .switches = false, .flush = {}};
+}
+
 u64 vmid(const Registers& registers) { return field(value_of(registers, "hgatp"), 44, 14); }
 
 // Privileged manual, "SFENCE.VMA".
@@ -93,6 +100,7 @@ constinit const TracedIsa kTracedRiscV64 = {
     .space_register = "satp",
     .replaces_space = "satp",
     .registers = kRegisters,
+    .write = write,
     .vmid = vmid,
     .fence = fence_of,
     .exit = exit_of,

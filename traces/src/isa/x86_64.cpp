@@ -36,6 +36,27 @@ AddressSpaceTag space(const Registers& registers) {
   return {cr3 & 0x000f'ffff'ffff'f000, tagged ? field(cr3, 0, 12) : 0};
 }
 
+// What flushes: Intel SDM vol. 3A, "Operations that Invalidate TLBs and Paging-Structure Caches".
+RegisterWrite write(Registers& registers, const std::string& name, u64 value) {
+  constexpr u64 kNoFlush = u64{1} << 63;  // of a value for CR3, which does not keep it
+  constexpr u64 kPaging = u64{1} << 31;   // of CR0
+  constexpr u64 kPse = 1 << 4, kPae = 1 << 5, kPge = 1 << 7, kPcide = 1 << 17, kSmep = 1 << 20;
+  if (name == "CR3") {
+    registers[name] = value & ~kNoFlush;
+    RegisterWrite written{.in_space = true, .switches = true, .flush = {}};
+    if ((value & kNoFlush) == 0) {
+      written.flush =
+          GuestFence{FenceScope::Asid, 0, {}, 0, space(registers).asid, Precision::Exact};
+    }
+    return written;
+  }
+  const u64 changed = std::exchange(registers[name], value) ^ value;
+  const u64 flushing = name == "CR0" ? kPaging : kPse | kPae | kPge | kPcide | kSmep;
+  RegisterWrite written;
+  if ((changed & flushing) != 0) written.flush = everything(Precision::Exact);
+  return written;
+}
+
 u64 vmid(const Registers& registers) { return value_of(registers, "ASID"); }
 
 std::optional<GuestFence> fence_of(u64 code, const Operand& first, const Operand& second,
@@ -90,6 +111,7 @@ constinit const TracedIsa kTracedX86_64 = {
     .space_register = "CR3",
     .replaces_space = "",
     .registers = kRegisters,
+    .write = write,
     .vmid = vmid,
     .fence = fence_of,
     .exit = exit_of,
