@@ -71,6 +71,27 @@ std::optional<Breach> breach_of_memory(std::vector<MemoryRange> ranges) {
   return {};
 }
 
+using Note = std::pair<std::string, std::string>;
+
+// What the header says, as notes. Numbers are decimal; of a note they may be hexadecimal, too.
+std::vector<std::pair<std::string_view, std::string>> notes_of(const Header& header) {
+  std::vector<std::pair<std::string_view, std::string>> notes = {
+      {"nested", header.mode == Mode::Nested ? "yes" : "no"}};
+  if (header.architecture) {
+    notes.emplace_back("architecture", addrspace::to_string(*header.architecture));
+  }
+  return notes;
+}
+
+std::vector<std::pair<std::string_view, u64>> numbers_of(const Header& header) {
+  std::vector<std::pair<std::string_view, u64>> numbers = {{"vcpus", header.vcpus}};
+  if (header.memory.size() > 1) return numbers;
+  const MemoryRange memory = header.memory.empty() ? MemoryRange{} : header.memory.front();
+  numbers.emplace_back("memory_base", memory.start);
+  numbers.emplace_back("memory_bytes", memory.bytes);
+  return numbers;
+}
+
 bool by_address(FenceScope scope) {
   return scope == FenceScope::Address || scope == FenceScope::AddressAsid;
 }
@@ -89,7 +110,32 @@ std::optional<Breach> breach_of(const Header& header) {
     return Breach{"at most " + std::to_string(kMaxMemoryRanges) + " memory ranges",
                   std::to_string(header.memory.size())};
   }
-  return breach_of_memory(header.memory);
+  if (auto breach = breach_of_memory(header.memory)) return breach;
+  auto breach = breach_of_notes(header);
+  if (breach) breach->expected = "a note on provenance, " + breach->expected + ", as the header";
+  return breach;
+}
+
+std::optional<Breach> breach_of_notes(const Header& header) {
+  const auto& all = header.provenance;
+  const auto others = std::find_if(all.rbegin(), all.rend(), [](const Note& note) {
+    return note.first == "merge" || note.first == "split";
+  });
+  const auto texts = notes_of(header);
+  const auto numbers = numbers_of(header);
+  for (auto note = others.base(); note != all.end(); ++note) {
+    const auto& [name, value] = *note;
+    for (const auto& [known, expected] : texts) {
+      if (name == known && value != expected)
+        return Breach{name + " " + expected, in_quotes(value)};
+    }
+    for (const auto& [known, expected] : numbers) {
+      const std::string decimal = std::to_string(expected);
+      if (name != known || value == decimal || value == in_hex(expected)) continue;
+      return Breach{name + " " + decimal, in_quotes(value)};
+    }
+  }
+  return {};
 }
 
 std::optional<Breach> breach_of_register(const std::optional<Architecture>& architecture,

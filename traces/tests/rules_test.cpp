@@ -402,6 +402,43 @@ TEST(HeaderRules, PageTablesAreOfTheArchitecture) {
   expect_refused(file_of_header(header), "a format of page tables, found 'x86_64-9'");
 }
 
+TEST(HeaderRules, NotesOnProvenanceSayWhatTheHeaderDoes) {
+  Header header;
+  header.architecture = Architecture::RiscV64;
+  header.mode = Mode::FullSystem;
+  header.vcpus = 2;
+  header.memory = {{Stage::Guest, 0x80000000, 0x1000, "ram"}};
+  // What the header says of each, and the note.
+  const std::pair<std::string, std::pair<std::string, std::string>> contradictions[] = {
+      {"2", {"vcpus", "1"}},
+      {"riscv64", {"architecture", "x86_64"}},
+      {"no", {"nested", "yes"}},
+      {"2147483648", {"memory_base", "0x1000"}},
+      {"4096", {"memory_bytes", "8192"}}};
+  const std::vector<std::pair<std::string, std::string>> right = {{"architecture", "riscv64"},
+                                                                  {"nested", "no"},
+                                                                  {"vcpus", "2"},
+                                                                  {"memory_base", "0x80000000"},
+                                                                  {"memory_bytes", "4096"}};
+  header.provenance = right;
+  EXPECT_EQ(read_all(file_of_header(header)).error, "");
+  for (const auto& [said, note] : contradictions) {
+    const std::string message = "a note on provenance, " + note.first + " " + said +
+                                ", as the header, found '" + note.second + "'";
+    header.provenance = right;
+    header.provenance.push_back(note);
+    expect_refused(file_of_header(header), message);
+    // They are those of its inputs.
+    for (const std::string edit : {"merge", "split"}) {
+      header.provenance.emplace_back(edit, "");
+      EXPECT_EQ(read_all(file_of_header(header)).error, "");
+      header.provenance.pop_back();
+    }
+    header.provenance.emplace_back("cut", "");
+    expect_refused(file_of_header(header), message);
+  }
+}
+
 // A section of 64 MiB has room for 16 million ranges, which would be 900 MB in memory.
 TEST(HeaderRules, CountsAreJudgedBeforeTheyTakeMemory) {
   const auto file = [](u64 ranges, u64 notes) {

@@ -22,6 +22,10 @@ struct Chunk;
 /// A header by itself.
 std::optional<Breach> breach_of(const Header& header);
 
+/// Notes on provenance that repeat what the header says, as recorders leave them. Those before a
+/// note of a merge or a split are of its inputs.
+std::optional<Breach> breach_of_notes(const Header& header);
+
 /// A register in side data. One that no architecture has for the translation of addresses says
 /// nothing here, and may have any name.
 std::optional<Breach> breach_of_register(const std::optional<Architecture>& architecture,
