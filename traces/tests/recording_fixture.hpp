@@ -45,6 +45,11 @@ std::string raw(T value) {
   return {reinterpret_cast<const char*>(&value), sizeof value};
 }
 
+// Registers of machines that do not translate.
+inline const std::string kX86Registers = "CR0 0x10\nCR3 0\nCR4 0\nNCR3 0\n";
+inline const std::string kAarch64Registers = "SCTLR 0\nTCR_EL1 0\nTTBR0_EL1 0\nTTBR1_EL1 0\n";
+inline const std::string kRiscvRegisters = "satp 0\nhgatp 0\n";
+
 enum Number : u32 { kX86 = 1, kAarch64 = 2, kRiscv = 3 };
 
 inline std::string header(u32 architecture, u32 flags, u32 vcpus = 1) {

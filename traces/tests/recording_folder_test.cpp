@@ -12,7 +12,7 @@ namespace fs = std::filesystem;
 using testing::HasSubstr;
 
 TEST(RecordingFolder, WhatLiesBesideTheStreamIsChecked) {
-  const std::string stream = header(kRiscv, 1) + last_chunk({.chunks = 0});
+  const std::string stream = header(kRiscv, 1 | 8) + last_chunk({.chunks = 0});
   expect_refused(stream, "registers.begin: at byte 0: expected registers");
   const std::string page = raw<u64>(0x1000) + std::string(kPageBytes, '\0');
   const std::pair<std::string, std::string> kTables[] = {
@@ -47,6 +47,7 @@ TEST(RecordingFolder, FilesBesideTheStreamThatHaveNoEndAreRefused) {
   };
   refused("provenance", "expected at most 1048576 bytes, found more");
   refused("registers.end", "expected at most 1048576 bytes, found more");
+  folder.write("stream", header(kRiscv, 1 | 8) + last_chunk({.chunks = 0}));
   refused("tables.begin.guest", "at byte 0: expected page tables (nwtables), found something else");
   folder.write("tables.begin.guest", "nwtables" + raw<u32>(1) + raw<u32>((1 << 17) + 1));
   EXPECT_THROW(convert(folder), InputError);
@@ -63,7 +64,8 @@ TEST(RecordingFolder, WhatIsSaidTwiceIsAnError) {
                  {registers, {"registers.end", "satp 0\nsatp 1\n"}});
   expect_refused(stream, "provenance: line 2: expected each name once, found 'nested' twice",
                  {registers, {"provenance", "nested no\nnested yes\n"}});
-  expect_refused(stream, "expected each page of tables once, found 0x1000 twice",
+  expect_refused(header(kRiscv, 1 | 8) + last_chunk({.chunks = 0}),
+                 "expected each page of tables once, found 0x1000 twice",
                  {registers, {"tables.begin.guest", head + page(0x1000) + page(0x1000)}});
 }
 
@@ -72,7 +74,8 @@ TEST(RecordingFolder, WhatNoRecordingHasIsRefusedBeforeATraceIsWritten) {
   const std::pair<std::string, std::string> registers{"registers.begin", "satp 0\n"};
   const std::string tables =
       "nwtables" + raw<u32>(1) + raw<u32>(1) + raw<u64>(0x1234) + std::string(kPageBytes, '\0');
-  expect_refused(stream, "expected a page's address, a multiple of 4096, found 0x1234",
+  expect_refused(header(kRiscv, 1 | 8) + last_chunk({.chunks = 0}),
+                 "expected a page's address, a multiple of 4096, found 0x1234",
                  {registers, {"tables.begin.guest", tables}});
   expect_refused(stream,
                  "registers.begin.5: expected registers of one of 1 vCPUs, found those of '5'",
@@ -117,10 +120,100 @@ TEST(RecordingFolder, AProvenanceThatIsNotTheStreamsIsRefused) {
   const Folder folder;
   folder.write("stream", stream);
   folder.write("registers.begin", "satp 0\n");
+  folder.write("registers.begin.1", "satp 0\n");
   folder.write("provenance",
                "architecture riscv64\nnested no\nvcpus 2\nmemory_base 0x40000000\n"
                "memory_bytes 1048576\n");
   EXPECT_EQ(convert(folder).header.vcpus, 2u);
+}
+
+TEST(RecordingFolder, WhatTheHeaderSaysIsThere) {
+  const std::string end = last_chunk({.chunks = 0});
+  const std::pair<std::string, std::string> registers{"registers.begin", kRiscvRegisters};
+  const std::pair<std::string, std::string> guest{"tables.begin.guest", tables({})};
+  const std::pair<std::string, std::string> host{"tables.begin.host", tables({})};
+  const std::string no_tables =
+      ": at byte 0: expected page tables, which a stream that follows them has, found no file";
+  const std::string no_registers =
+      ": at byte 0: expected registers, which a recording of a whole machine has, found none";
+  expect_refused(header(kRiscv, 1 | 8) + end, "tables.begin.guest" + no_tables, {registers});
+  expect_refused(header(kRiscv, 1 | 4 | 8) + end, "tables.begin.host" + no_tables,
+                 {registers, guest});
+  expect_refused(header(kRiscv, 1, 2) + end, "registers.begin.1" + no_registers, {registers});
+  expect_refused(header(kRiscv, 1, 2) + end, "registers.begin.1" + no_registers,
+                 {registers, {"registers.begin.1", ""}});
+  // Of the end there is all or nothing.
+  const std::pair<std::string, std::string> at_end{"registers.end", kRiscvRegisters};
+  expect_refused(header(kRiscv, 1 | 8) + end, "tables.end.guest" + no_tables,
+                 {registers, guest, at_end});
+  expect_refused(header(kRiscv, 1 | 8) + end, "registers.end" + no_registers,
+                 {registers, guest, {"tables.end.guest", tables({})}});
+  expect_refused(header(kRiscv, 1 | 4 | 8) + end, "tables.end.host" + no_tables,
+                 {registers, guest, host, at_end, {"tables.end.guest", tables({})}});
+  const Folder folder;
+  folder.write("stream", header(kRiscv, 1 | 4 | 8) + end);
+  for (const auto& [name, text] : {registers, guest, host}) folder.write(name, text);
+  EXPECT_TRUE(convert(folder).losses.empty());
+}
+
+TEST(RecordingFolder, WhatTheHeaderSaysIsNotThereIsRefused) {
+  const std::string end = last_chunk({.chunks = 0});
+  for (const std::string moment : {"begin", "end"}) {
+    const auto with = [&](const std::string& name) {
+      return std::map<std::string, std::string>{{"registers.begin", kRiscvRegisters},
+                                                {"tables.begin.guest", tables({})},
+                                                {"tables." + moment + "." + name, tables({})}};
+    };
+    auto files = with("guest");
+    if (moment == "end") files.erase("tables.begin.guest");
+    expect_refused(header(kRiscv, 1) + end,
+                   "tables." + moment +
+                       ".guest: at byte 0: expected flag 8 (page tables) in the stream's header, "
+                       "for page tables, found flags 1",
+                   files);
+    expect_refused(header(kRiscv, 1 | 8) + end,
+                   "tables." + moment +
+                       ".host: at byte 0: expected flag 4 (nested guests) in the stream's header, "
+                       "for tables of a second stage, found flags 9",
+                   with("host"));
+    files.erase("registers.begin");
+    expect_refused(header(kRiscv, 0) + end, "found flags 0", files);
+  }
+}
+
+TEST(RecordingFolder, RegistersThatTranslationDependsOnAreThere) {
+  const auto refused = [](u32 architecture, u32 flags, const std::string& registers,
+                          const std::string& missing) {
+    expect_refused(header(architecture, flags) + last_chunk({.chunks = 0}),
+                   "registers.begin: at byte 0: expected the register " + missing +
+                       ", which translation depends on, found none",
+                   {{"registers.begin", registers}});
+  };
+  refused(kX86, 1, "CR0 0x80000011\nCR3 0x1000\n", "CR4");
+  refused(kX86, 1, "CR3 0x1000\nCR4 0x20\n", "CR0");
+  refused(kX86, 1 | 4, "CR0 0x80000011\nCR3 0x1000\nCR4 0x20\n", "NCR3");
+  refused(kAarch64, 1, "SCTLR 1\nTTBR0_EL1 0\nTTBR1_EL1 0\n", "TCR_EL1");
+  refused(kAarch64, 1 | 4, kAarch64Registers + "VTTBR_EL2 0\n", "VTCR_EL2");
+  refused(kRiscv, 1 | 4, "satp 0\n", "hgatp");
+}
+
+TEST(RecordingFolder, RegistersOfAllVcpusSayTheSameFormat) {
+  // Sv39 is mode 8, Sv48 9.
+  expect_refused(header(kRiscv, 1, 2) + last_chunk({.chunks = 0}),
+                 "expected registers of vCPU 1 to say what the header does, 'riscv64-3' for the "
+                 "guest's page tables, found 'riscv64-4'",
+                 {{"registers.begin", "satp 0x8000000000000001\n"},
+                  {"registers.begin.1", "satp 0x9000000000000001\n"}});
+}
+
+TEST(RecordingFolder, AStreamThatWasCutOffEndsBeforeTheEnd) {
+  const Folder folder;
+  folder.write("stream", header(kRiscv, 1));
+  folder.write("registers.begin", "satp 0\n");
+  folder.write("registers.end", "satp 1\n");
+  EXPECT_THAT(
+      convert(folder).losses,
+      testing::ElementsAre(HasSubstr("cut off"), HasSubstr("of the end are of a later moment")));
 }
 
 TEST(RecordingFolder, AFileIsNoFolder) {

@@ -36,7 +36,7 @@ TEST(Recording, AFrameHoldsForItsPageUntilTheChunkEnds) {
   const Folder folder;
   // Reads of 1 byte at 0x1000 and 0x1001; page number 5 in memory: (5 << 1) + 1 is 11.
   const std::string payload = bytes({0x20, 0x80, 0x40, 11, 0x00, 2});
-  folder.write("registers.begin", "CR0 0x10\n");
+  folder.write("registers.begin", kX86Registers);
   // In the next chunk addresses begin at 0 again.
   folder.write("stream", header(kX86, 1) + chunk(0, 2, payload) +
                              chunk(0, 1, bytes({0x20, 0x80, 0x40, 0}), 1) +
@@ -60,7 +60,8 @@ TEST(Recording, AnAccessAcrossPagesGetsItsSecondFrameFromTheTables) {
                        {0x101000, {{0, table_of(0x102)}}},
                        {0x102000, {{1, leaf_of(0x200)}, {2, leaf_of(0x300)}}}}));
   // A read of 8 bytes at 0x1ffc, which lies at 0x200ffc: (0x200 << 1) + 1 is 0x401: 0x81 0x08.
-  folder.write("stream", header(kRiscv, 1) + chunk(0, 1, bytes({0x2c, 0xf8, 0x7f, 0x81, 0x08})) +
+  folder.write("stream", header(kRiscv, 1 | 8) +
+                             chunk(0, 1, bytes({0x2c, 0xf8, 0x7f, 0x81, 0x08})) +
                              last_chunk({.reads = 1}));
   const Converted converted = convert(folder);
   EXPECT_THAT(converted.lines,
@@ -75,12 +76,13 @@ TEST(Recording, ANestedAccessGetsItsGuestPhysicalAddressFromTheTables) {
   folder.write("tables.begin.guest", tables({{0x100000, {{0, table_of(0x101)}}},
                                              {0x101000, {{0, table_of(0x102)}}},
                                              {0x102000, {{1, leaf_of(0x200)}}}}));
+  folder.write("tables.begin.host", tables({}));
   // Entry, a read at 0x1008 that ends at host page 9, the leaf's change to 0x201 (the address of
   // the entry is 0x102008: 0x88 0xc0 0x40), the read again, and the exit.
   const std::string read = bytes({0x2c, 0x90, 0x40, 19}), again = bytes({0x0c, 0});
   const std::string entry = bytes({0x1b, 12, 0, 0x88, 0xc0, 0x40}) + raw(leaf_of(0x201));
   folder.write("stream",
-               header(kRiscv, 1 | 4) +
+               header(kRiscv, 1 | 4 | 8) +
                    chunk(0, 5, bytes({0x0b, 1, 0}) + read + entry + again + bytes({0x0f, 0})) +
                    last_chunk({.reads = 2, .events = 3}));
   const Converted converted = convert(folder);
@@ -96,14 +98,13 @@ TEST(Recording, ANestedAccessGetsItsGuestPhysicalAddressFromTheTables) {
 
 TEST(Recording, AnExitTellsWhatTheHypervisorFound) {
   const Folder folder;
-  folder.write("registers.begin", "hgatp 0x8000000000000000\n");
+  folder.write("registers.begin", "satp 0\nhgatp 0x8000000000000000\n");
   const std::string entry = bytes({0x0b, 1, 0}), exit = bytes({0x0f, 0});
   // A guest-page fault of a load (21) at 0x5000: scause is 51, htval 52 has the address >> 2, and
   // htinst 53 is 0x2003. Then one of which nothing is known.
   const std::string states = bytes({0x1f, 2, 51, 21}) + bytes({0x1f, 3, 52, 0x80, 0x28}) +
                              bytes({0x1f, 3, 53, 0x83, 0x40});
-  folder.write("stream", header(kRiscv, 1 | 4 | 8) +
-                             chunk(0, 7, entry + exit + states + entry + exit) +
+  folder.write("stream", header(kRiscv, 1 | 4) + chunk(0, 7, entry + exit + states + entry + exit) +
                              last_chunk({.events = 7}));
   EXPECT_THAT(convert(folder).lines,
               ElementsAre("0 0 0 entry vmid=0x0 instructions=0",
@@ -216,7 +217,7 @@ std::string fence(u64 code, const std::string& operand) {
 
 TEST(Recording, FencesOfAArch64) {
   const Folder folder;
-  folder.write("registers.begin", "SCTLR 0\n");
+  folder.write("registers.begin", kAarch64Registers);
   const std::string exact = bytes({1}), none = bytes({0});
   // vae1is of ASID 5 and address 0xffff'8000'0000'1000: bits 55:12 are 0xff8'0000'0001.
   const std::string page = exact + varint(u64{5} << 48 | 0xff8'0000'0001);
@@ -302,7 +303,7 @@ TEST(Recording, AStreamThatHoldsMoreThanItsLastChunkSaysWasSeenIsAnError) {
                  "at byte 103: expected at least 10 instructions in all, found 9");
 
   const Folder folder;
-  folder.write("registers.begin", "CR0 0x10\n");
+  folder.write("registers.begin", kX86Registers);
   Counts more = counts;
   more.not_recorded = 5;
   folder.write("stream", stream(1) + last_chunk(more));
@@ -335,14 +336,9 @@ TEST(Recording, AProgramHasNoRegistersOfItsMachine) {
                        "'CR0'",
                    {{name, "CR0 0x80000011\n"}});
   }
-  // CR3 = 0x2003; invlpg of 0x2000; an entry and an exit.
-  const std::string events[] = {bytes({0x03, 4, 3, 1, 0x83, 0x40}),
-                                bytes({0x07, 5, 1, 1, 0x80, 0x40, 0}), bytes({0x0b, 1, 0}),
-                                bytes({0x0f, 0})};
-  for (const std::string& event : events) {
-    expect_refused(header(kX86, 0) + chunk(0, 1, event) + last_chunk({.events = 1}),
-                   "at byte 98: expected the recording of a program, found ");
-  }
+  // invlpg of 0x2000.
+  expect_refused(header(kX86, 0) + chunk(0, 1, bytes({0x07, 5, 1, 1, 0x80, 0x40, 0})),
+                 "at byte 98: expected the recording of a program, found a fence of a kernel");
   // A program on AArch64 can wait for its stores: dsb is 0x8000 and its option.
   const Folder folder;
   folder.write("registers.begin", "");
@@ -359,7 +355,7 @@ TEST(Recording, RegistersOfAnotherArchitectureAreAnError) {
                  {{"registers.begin", "CR0 0\nTCR_EL1 0x10\n"}});
   expect_refused(header(kAarch64, 1) + nothing,
                  "registers.end: line 1: expected a register of aarch64, found 'satp'",
-                 {{"registers.begin", "SCTLR 0\n"}, {"registers.end", "satp 0\n"}});
+                 {{"registers.begin", kAarch64Registers}, {"registers.end", "satp 0\n"}});
   expect_refused(header(kRiscv, 1, 2) + nothing,
                  "registers.begin.1: line 1: expected a register of riscv64, found 'CR3'",
                  {{"registers.begin", "satp 0\n"}, {"registers.begin.1", "CR3 0x1000\n"}});
@@ -371,7 +367,7 @@ TEST(Recording, RegistersOfAnotherArchitectureAreAnError) {
   for (const auto& [event, found] : events) {
     expect_refused(header(kX86, 1 | 4) + chunk(0, 1, event) + last_chunk({.events = 1}),
                    "at byte 98: expected a register of x86_64, " + found,
-                   {{"registers.begin", "CR0 0x10\n"}});
+                   {{"registers.begin", kX86Registers}});
   }
 }
 
@@ -382,7 +378,7 @@ TEST(Recording, AFrameIsInTheMachinesMemoryUnlessItIsADevices) {
            chunk(0, 1, bytes({0x20, 2}) + varint((page << 1 | device) + 1)) +
            last_chunk({.reads = 1});
   };
-  const std::map<std::string, std::string> files = {{"registers.begin", "satp 0\n"}};
+  const std::map<std::string, std::string> files = {{"registers.begin", kRiscvRegisters}};
   const std::string expected =
       "at byte 96: expected a frame in the machine's memory, 1048576 bytes from 0x40000000 on, "
       "found ";
@@ -392,7 +388,7 @@ TEST(Recording, AFrameIsInTheMachinesMemoryUnlessItIsADevices) {
   expect_refused(stream(0x40100, 0, 1 | 4), expected + "0x40100000", files);
   expect_refused(stream(u64{1} << 52 | 0x40000, 0), "expected a frame below", files);
   const Folder folder;
-  folder.write("registers.begin", "satp 0\n");
+  folder.write("registers.begin", kRiscvRegisters);
   const auto line = [](const std::string& gpa) {
     return ElementsAre("0 0 0 read gva=0x1 gpa=" + gpa + " size=1 instructions=0");
   };
@@ -407,7 +403,10 @@ TEST(Recording, AFrameIsInTheMachinesMemoryUnlessItIsADevices) {
 }
 
 TEST(Recording, TablesAreInTheMachinesMemory) {
-  const std::map<std::string, std::string> files = {{"registers.begin", "satp 0\n"}};
+  const std::map<std::string, std::string> files = {{"registers.begin", kRiscvRegisters},
+                                                    {"tables.begin.guest", tables({})}};
+  std::map<std::string, std::string> nested = files;
+  nested["tables.begin.host"] = tables({});
   const std::string memory = " in the machine's memory, 1048576 bytes from 0x40000000 on, found ";
   // A table event, kind 5: stage, address (0x40100000 is 0x80 0x80 0xc0 0x80 0x04), level; an
   // entry event, kind 6: stage, address, value.
@@ -420,25 +419,195 @@ TEST(Recording, TablesAreInTheMachinesMemory) {
   const auto entry = [&](int stage) {
     return bytes({0x1b, 14, stage, 0x80, 0x80, 0xc0, 0x80, 0x04}) + raw<u64>(1);
   };
-  expect_refused(with(1, table(0)), "expected a page of tables" + memory + "0x40100000", files);
-  expect_refused(with(1, entry(0)), "expected an entry of a table" + memory + "0x40100000", files);
-  expect_refused(with(1 | 4, table(1)), "expected a page of tables" + memory, files);
-  expect_refused(with(1 | 4, entry(1)), "expected an entry of a table" + memory, files);
+  const std::string of_table = "expected a page of tables" + memory + "0x40100000";
+  const std::string of_entry = "expected an entry of a table" + memory + "0x40100000";
+  expect_refused(with(1 | 8, table(0)), of_table, files);
+  expect_refused(with(1 | 8, entry(0)), of_entry, files);
+  expect_refused(with(1 | 4 | 8, table(1)), of_table, nested);
+  expect_refused(with(1 | 4 | 8, entry(1)), of_entry, nested);
   // Tables of a nested guest have its own addresses.
-  const Folder folder;
-  folder.write("registers.begin", "satp 0\n");
-  folder.write("stream", with(1 | 4, entry(0)));
-  EXPECT_EQ(convert(folder).lines.size(), 1u);
+  {
+    const Folder folder;
+    for (const auto& [name, text] : nested) folder.write(name, text);
+    folder.write("stream", with(1 | 4 | 8, entry(0)));
+    EXPECT_EQ(convert(folder).lines.size(), 1u);
+  }
   for (const std::string moment : {"begin", "end"}) {
     std::map<std::string, std::string> all = files;
-    all["registers." + moment] = "satp 0\n";
+    all["registers." + moment] = kRiscvRegisters;
     all["tables." + moment + ".guest"] = tables({{0x3ffff000, {}}});
-    const std::string stream = header_with_memory(1) + last_chunk({.chunks = 0});
+    const std::string stream = header_with_memory(1 | 8) + last_chunk({.chunks = 0});
     expect_refused(
         stream,
         "tables." + moment + ".guest: at byte 0: expected a page of tables" + memory + "0x3ffff000",
         all);
   }
+}
+
+// What a recorder cannot write.
+
+const std::string kEntry = bytes({0x0b, 1, 0}), kExit = bytes({0x0f, 0});
+// A read of 1 byte at 0x1, and a phase.
+const std::string kRead = bytes({0x20, 2, 0}), kPhase = bytes({0x13, 1, 3});
+// The exit states scause (51) = 21 and satp, which is none.
+const std::string kScause = bytes({0x1f, 2, 51, 21}), kNoState = bytes({0x1f, 2, 32, 0});
+
+void expect_events_refused(u32 architecture, u32 flags, const std::vector<std::string>& records,
+                           const std::string& message, u32 vcpus = 1) {
+  std::string payload;
+  for (const std::string& record : records) payload += record;
+  const std::string registers[] = {kX86Registers, kAarch64Registers, kRiscvRegisters};
+  std::map<std::string, std::string> files;
+  if ((flags & 1) != 0) files["registers.begin"] = registers[architecture - 1];
+  if ((flags & 8) != 0) files["tables.begin.guest"] = tables({});
+  if ((flags & 12) == 12) files["tables.begin.host"] = tables({});
+  expect_refused(
+      header(architecture, flags, vcpus) + chunk(0, static_cast<u32>(records.size()), payload),
+      message, files);
+}
+
+TEST(Recording, GuestsAreEnteredAndLeftInTurns) {
+  const auto refused = [](const std::vector<std::string>& records, const std::string& message) {
+    expect_events_refused(kRiscv, 1 | 4, records, message);
+  };
+  // The payload begins at 96; an exit has 2 bytes, an entry and a read have 3.
+  refused({kExit, kRead}, "at byte 98: expected a guest entry before an access, found none");
+  refused({kExit, kPhase}, "at byte 100: expected a guest entry before a phase, found none");
+  refused({kExit, kExit}, "at byte 100: expected a guest entry before another guest exit");
+  refused({kEntry, kEntry}, "at byte 101: expected a guest exit before another guest entry");
+  refused({kRead, kEntry}, "at byte 101: expected a guest exit before another guest entry");
+  refused({kRead, kScause}, "at byte 101: expected a guest exit before an exit state");
+  refused({kExit, kScause, kScause}, "at byte 104: expected the exit state scause once, found two");
+  refused({kExit, kNoState}, "expected a register that explains an exit, found 'satp'");
+  refused({bytes({0x03, 3, 51, 1, 0})}, "expected a register that is written, found 'scause'");
+  refused({bytes({0x03, 2, 32, 0})}, "expected the value that satp gets, found none");
+  // A recording may begin on either side, and does not say which.
+  for (const std::string& first : {kEntry + kExit + kEntry, kExit + kEntry + kExit}) {
+    const Folder folder;
+    folder.write("registers.begin", kRiscvRegisters);
+    folder.write("stream", header(kRiscv, 1 | 4) + chunk(0, 3, first) + last_chunk({.events = 3}));
+    EXPECT_EQ(convert(folder).lines.size(), 3u);
+  }
+}
+
+TEST(Recording, AnEventNeedsItsFlagInTheHeader) {
+  const std::string table = bytes({0x17, 3, 0, 0, 0});
+  const std::string entry = bytes({0x1b, 10, 0, 8}) + raw<u64>(1);
+  const std::string time = bytes({0x23, 1, 5});
+  // A fetch of 1 byte at 0x1: kind 2.
+  const std::string fetch = bytes({0x22, 2, 0});
+  const auto refused = [](u32 flags, const std::string& record, const std::string& expected,
+                          u32 vcpus = 1) {
+    expect_events_refused(kRiscv, flags, {record},
+                          "expected " + expected + ", found flags " + std::to_string(flags), vcpus);
+  };
+  const std::string guests = "flag 4 (nested guests) in the stream's header, for ";
+  refused(1, kEntry, guests + "a guest entry");
+  refused(1, kExit, guests + "a guest exit");
+  refused(1, kScause, guests + "an exit state");
+  refused(1 | 8, bytes({0x17, 3, 1, 0, 0}), guests + "tables of a second stage");
+  const std::string followed = "flag 8 (page tables) in the stream's header, for ";
+  refused(1, table, followed + "a table");
+  refused(1 | 4, entry, followed + "an entry of a table");
+  refused(0, bytes({0x03, 3, 32, 1, 0}),
+          "flag 1 (whole system) in the stream's header, for a switch");
+  refused(0, bytes({0x20, 2, 11}), "flag 1 (whole system) in the stream's header, for a frame");
+  refused(0, time, "flag 16 (order of vCPUs) in the stream's header, for a time", 2);
+  refused(1, fetch, "flag 2 (fetches) in the stream's header, for a fetch");
+  expect_events_refused(kRiscv, 16, {time}, "expected several vCPUs, which times order, found one");
+}
+
+TEST(Recording, AnEventHasNothingBehindIt) {
+  // As they are, of which the byte before the payload is its size; and with one more byte.
+  const std::string events[] = {
+      bytes({0x03, 3, 32, 1, 0}), bytes({0x07, 3, 16, 0, 0}),           kEntry, kExit, kPhase,
+      bytes({0x17, 3, 0, 0, 0}),  bytes({0x1b, 10, 0, 8}) + raw<u64>(1)};
+  for (std::string event : events) {
+    ++event[1];
+    event += '\0';
+    const bool table = event[0] == 0x17;  // it takes the byte for an index
+    expect_events_refused(kRiscv, 1 | 4 | 8, {event},
+                          table ? "expected an entry" : "expected the end of an event");
+  }
+  expect_events_refused(kRiscv, 1 | 4, {kExit, bytes({0x1f, 3, 51, 21, 0})},
+                        "expected the end of an event");
+  expect_events_refused(kRiscv, 16, {bytes({0x23, 2, 5, 0})}, "expected the end of an event", 2);
+}
+
+TEST(Recording, TablesAreChecked) {
+  const auto refused = [](const std::string& event, const std::string& message) {
+    expect_events_refused(kRiscv, 1 | 4 | 8, {event}, message);
+  };
+  const auto table = [](const std::string& payload) {
+    return bytes({0x17, static_cast<int>(payload.size())}) + payload;
+  };
+  refused(table(bytes({2, 0, 0})), "expected a stage below 2, found 2");
+  refused(bytes({0x1b, 10, 3, 8}) + raw<u64>(1), "expected a stage below 2, found 3");
+  refused(bytes({0x1b, 10, 0, 12}) + raw<u64>(1),
+          "expected the address of an entry, a multiple of 8, found 0xc");
+  // 0x1008 is 0x88 0x20.
+  refused(table(bytes({0, 0x88, 0x20, 0})),
+          "expected the address of a table, a multiple of 4096, found 0x1008");
+  // Of Sv57, level 4 is the highest from the leaves.
+  refused(table(bytes({0, 0, 5})), "expected a level below 5, found 5");
+  // Index 7, then a step of 0.
+  refused(table(bytes({0, 0, 0, 7}) + raw<u64>(1) + bytes({0}) + raw<u64>(2)),
+          "expected each index of a table once, found 7 twice");
+}
+
+TEST(Recording, FencesAreTheArchitectures) {
+  const auto refused = [](u32 architecture, const std::string& event, const std::string& message) {
+    expect_events_refused(architecture, 1, {event}, message);
+  };
+  const std::string none = bytes({0});
+  refused(kX86, fence(16, none), "expected a fence of x86_64, found 0x10");
+  refused(kX86, fence(tlbi(0, 3, 0), none), "expected a fence of x86_64, found 0x418");
+  refused(kAarch64, fence(1, none), "expected a fence of aarch64, found 0x1");
+  refused(kRiscv, fence(0x800b, none), "expected a fence of riscv64, found 0x800b");
+  // invlpg of 0 with a second operand; sfence.w.inval with one; a dsb with one.
+  refused(kX86, bytes({0x07, 5, 1, 1, 0, 1, 0}), "expected at most 1 operands of fence 1, found 2");
+  refused(kRiscv, fence(22, bytes({1, 0})), "expected at most 0 operands of fence 22, found 1");
+  refused(kAarch64, fence(0x800b, bytes({2})), "expected at most 0 operands of fence 32779");
+}
+
+TEST(Recording, AccessesAreWhole) {
+  // Size 7 says that the size follows: 0 and 8192. 8192 is 0x80 0x40.
+  const std::string sizes = "expected the size of an access from 1 to 8191, found ";
+  expect_events_refused(kRiscv, 0, {bytes({0x3c, 0, 2, 0})}, sizes + "0");
+  expect_events_refused(kRiscv, 0, {bytes({0x3c, 0x80, 0x40, 2, 0})}, sizes + "8192");
+  // Nothing is said about the frame of 0x2000 (zigzag of a step of 0x2000 - 1: 0xfe 0x7f).
+  expect_events_refused(kRiscv, 0, {kRead, bytes({0x00, 0xfe, 0x7f})},
+                        "at byte 96: expected the frame of the page at 0x2000 at its first access "
+                        "in the chunk, found none");
+}
+
+TEST(Recording, AHeaderThatContradictsItselfIsRefused) {
+  expect_refused(header(kRiscv, 8), "expected page tables to be those of a whole system");
+  expect_refused(header(kRiscv, 1).replace(56, 1, "x"),
+                 "expected zeros in the header's last 16 bytes");
+  expect_refused(header(kRiscv, 1).replace(32, 16, raw<u64>(0x1000) + raw<u64>(0x1800)),
+                 "expected memory of whole pages, found 6144 bytes from 0x1000 on");
+}
+
+TEST(Recording, WhatHasNoPlaceInTheTraceIsCounted) {
+  const Folder folder;
+  folder.write("registers.begin", kRiscvRegisters);
+  // Register 60 and fence 99 are a newer recorder's. hgatp (34) is lost. scause stands behind the
+  // record of a switch.
+  const std::string newer = bytes({0x03, 3, 60, 1, 0}) + bytes({0x07, 3, 99, 0, 0});
+  const std::string lost = bytes({0x03, 2, 34, 2});
+  const std::string hgatp = bytes({0x03, 3, 34, 1, 1});
+  folder.write("stream", header(kRiscv, 1 | 4) +
+                             chunk(0, 6, newer + kExit + lost + hgatp + kScause) +
+                             last_chunk({.events = 6}));
+  const Converted converted = convert(folder);
+  EXPECT_THAT(converted.losses,
+              ElementsAre(HasSubstr("events about unknown registers or fences: 2"),
+                          HasSubstr("exit states that do not follow their exit: 1"),
+                          HasSubstr("writes of second-stage registers whose value is lost: 1")));
+  EXPECT_THAT(converted.lines,
+              ElementsAre("0 0 0 exit reason=0x0 info=0x0 gpa=0x0 instructions=0",
+                          "0 1 0 control name=\"hgatp\" value=0x1 instructions=0"));
 }
 
 }  // namespace

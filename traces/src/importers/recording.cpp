@@ -8,11 +8,11 @@
 #include <limits>
 #include <unordered_map>
 
-#include "importers/input.hpp"
 #include "importers/recording_folder.hpp"
 #include "importers/recording_stream.hpp"
 #include "isa/isa.hpp"
 #include "nestwalk/traces/recorded_tables.hpp"
+#include "nestwalk/traces/rules.hpp"
 
 namespace nestwalk::traces {
 namespace {
@@ -24,15 +24,32 @@ using recording::RawAccess;
 using recording::RawEvent;
 using recording::RecordingFolder;
 
-constexpr u64 kMostCodes = 64;  // of registers
 constexpr std::size_t kMostKnownPages = std::size_t{1} << 16;
 
-// Fences are not among them: a program may execute a barrier.
-bool is_of_machine(EventKind kind) {
-  return kind == EventKind::Switch || kind == EventKind::GuestEntry ||
-         kind == EventKind::GuestExit || kind == EventKind::ExitState || kind == EventKind::Table ||
-         kind == EventKind::Entry;
-}
+// What the header of a stream says there is, by the events that need it. Fences are not among them:
+// a program may execute a barrier.
+constexpr struct {
+  EventKind kind;
+  recording::Flag flag;
+  const char* name;
+} kNeeds[] = {{EventKind::Switch, recording::kSystem, "a switch"},
+              {EventKind::GuestEntry, recording::kGuestOnly, "a guest entry"},
+              {EventKind::GuestExit, recording::kGuestOnly, "a guest exit"},
+              {EventKind::ExitState, recording::kGuestOnly, "an exit state"},
+              {EventKind::Table, recording::kTables, "a table"},
+              {EventKind::Entry, recording::kTables, "an entry of a table"},
+              {EventKind::Time, recording::kOrdered, "a time"}};
+
+// What a vCPU runs. Where it was when the recording began follows from what it does first.
+enum class World : u8 { Unknown, Guest, Hypervisor };
+
+/// What was read and has no place in the trace.
+struct Dropped {
+  u64 events = 0;       ///< of kinds that only a newer recorder writes
+  u64 codes = 0;        ///< events about registers or fences that only a newer recorder writes
+  u64 exit_states = 0;  ///< behind a record that follows their exit
+  u64 host_writes = 0;  ///< of registers of the second stage, of which the value is lost
+};
 
 class Converter : public recording::Visitor {
  public:
@@ -41,32 +58,39 @@ class Converter : public recording::Visitor {
 
   void access(u32 vcpu, const RawAccess& access) override;
   void event(u32 vcpu, const RawEvent& event) override;
-  Totals finish();
-  /// That only a newer recorder writes.
-  u64 unknown_events() const { return unknown_events_; }
+  /// A stream that was cut off ends before the moment of which the folder has registers and tables.
+  Totals finish(bool cut_off, const recording::OnCut& lose);
 
  private:
   struct Vcpu {
     Registers registers;
     StageRoots roots;
-    u64 clock = 0;               ///< of its last record, in the stream
-    u64 passed = 0;              ///< instructions since the last record that was written
-    bool in_guest = true;        ///< what is recorded is the guest's
-    std::optional<VmExit> exit;  ///< not written yet: what explains it may follow
+    u64 clock = 0;   ///< of its last record, in the stream
+    u64 passed = 0;  ///< instructions since the last record that was written
+    World world = World::Unknown;
+    bool left = false;  ///< by an exit that is not written yet: what explains it may follow
     std::unordered_map<u64, u64> exit_state;
     std::unordered_map<u64, std::optional<u64>> known;  ///< guest-physical pages
   };
 
   Header header() const;
+  bool followed() const { return stream_.has(recording::kTables); }
   void load(When when);
+  void append_side(const SideData& side);
+  void expect_guest(Vcpu& vcpu, const char* what, u64 offset) const;
   void forget_translations();
   std::optional<u64> guest_physical(Vcpu& vcpu, u64 address);
   void append_piece(u32 index, const RawAccess& access, u64 bytes, bool continues);
   void append(u32 index, EventDetail detail);
-  const StreamRegister* find_register(u64 code, const Place& place) const;
+  template <class Row>
+  const Row* find_row(std::span<const Row> TracedIsa::*rows, u64 code, const Place& place);
   void on_switch(u32 index, ByteReader& from, const Place& place);
+  void on_guest_entry(u32 index, ByteReader& from, const Place& place);
+  void on_guest_exit(u32 index, const Place& place);
+  void on_exit_state(u32 index, ByteReader& from, const Place& place);
   void on_fence(u32 index, ByteReader& from, const Place& place);
   void on_time(u32 index, u64 clock_before, u64 clock, const Place& place);
+  Stage take_stage(ByteReader& from, const Place& place) const;
   void on_table(u32 index, ByteReader& from, const Place& place);
   void on_entry(u32 index, ByteReader& from, const Place& place);
   void write_exit(u32 index);
@@ -80,7 +104,9 @@ class Converter : public recording::Visitor {
   RecordingFolder folder_;
   std::vector<Vcpu> vcpus_;
   RecordedTables tables_[2];  ///< by stage
-  u64 unknown_events_ = 0;
+  Dropped dropped_;
+  const Header header_;
+  SideRules rules_;
   Writer writer_;
 };
 
@@ -105,8 +131,14 @@ Header Converter::header() const {
     header.memory.push_back(
         {stream_.stage_of_machine(), stream_.memory_base, stream_.memory_bytes, "ram"});
   }
-  Registers registers;
-  for (const auto& [name, value] : folder_.registers(When::Begin, 0)) registers[name] = value;
+  if (const auto breach = breach_of_notes(header)) {
+    throw InputError(
+        folder_.path() / "provenance",
+        "expected " + breach->expected + ", as the stream says, found " + breach->found);
+  }
+  if (!stream_.system()) return header;
+  const auto list = folder_.registers(When::Begin, 0);
+  const Registers registers(list.begin(), list.end());
   header.guest_tables = format_name(guest_roots(stream_.architecture, registers).lower);
   if (stream_.nested())
     header.host_tables = format_name(host_root(stream_.architecture, registers));
@@ -119,40 +151,38 @@ Converter::Converter(fs::path folder, const recording::StreamHeader& stream, Byt
       folder_(std::move(folder), stream),
       vcpus_(stream.vcpus),
       tables_{RecordedTables(folder_.stream_name()), RecordedTables(folder_.stream_name())},
-      writer_(sink, header(), options) {
+      header_(header()),
+      rules_(header_),
+      writer_(sink, header_, options) {
   load(When::Begin);
 }
 
 // Tables and registers of the begin or the end become side data; those of the begin are where the
 // converter's own copy starts.
 void Converter::load(When when) {
-  folder_.check_registers();
-  const auto registers = folder_.registers(when, 0);
-  if (registers.empty() && stream_.system() && when == When::Begin) {
-    throw InputError(folder_.path() / "registers.begin", 0,
-                     "registers, which a recording of a whole machine has", "none");
-  }
-  if (registers.empty()) return;
-  writer_.append(SideData{when, Stage::Guest, 0, registers, folder_.tables(when, Stage::Guest)});
-  for (u32 index = 1; index < vcpus_.size(); ++index) {
-    const auto own = folder_.registers(when, index);
-    if (!own.empty()) writer_.append(SideData{when, Stage::Guest, index, own, {}});
-  }
-  if (stream_.nested()) {
-    writer_.append(SideData{when, Stage::Host, 0, {}, folder_.tables(when, Stage::Host)});
-  }
-  if (when == When::End) return;
-  for (const Stage stage : {Stage::Guest, Stage::Host}) {
-    for (const TablePage& page : folder_.tables(when, stage)) {
-      tables_[static_cast<u8>(stage)].put(page);
-    }
-  }
+  folder_.check();
+  if (!stream_.system()) return;
   for (u32 index = 0; index < vcpus_.size(); ++index) {
+    SideData side{when, Stage::Guest, index, folder_.registers(when, index), {}};
+    if (index == 0 && followed()) side.pages = folder_.tables(when, Stage::Guest);
+    append_side(side);
+    if (when == When::End) continue;
     Vcpu& vcpu = vcpus_[index];
-    const auto own = index == 0 ? registers : folder_.registers(when, index);
-    vcpu.registers = {own.begin(), own.end()};
+    vcpu.registers = {side.registers.begin(), side.registers.end()};
     vcpu.roots = guest_roots(stream_.architecture, vcpu.registers);
   }
+  if (stream_.nested() && followed()) {
+    append_side({when, Stage::Host, 0, {}, folder_.tables(when, Stage::Host)});
+  }
+}
+
+void Converter::append_side(const SideData& side) {
+  if (const auto breach = rules_.add(side)) {
+    throw InputError(folder_.path(), "expected " + breach->expected + ", found " + breach->found);
+  }
+  writer_.append(side);
+  if (side.when == When::End) return;
+  for (const TablePage& page : side.pages) tables_[static_cast<u8>(side.stage)].put(page);
 }
 
 void Converter::forget_translations() {
@@ -196,6 +226,7 @@ void Converter::append_piece(u32 index, const RawAccess& access, u64 bytes, bool
 
 // The frame that the stream has is that of the first page; the tables have that of the second.
 void Converter::access(u32 index, const RawAccess& access) {
+  expect_guest(vcpus_[index], "an access", access.offset);
   vcpus_[index].passed += access.instructions;
   vcpus_[index].clock += access.instructions;
   const u64 offset = access.address % kPageBytes;
@@ -207,6 +238,14 @@ void Converter::access(u32 index, const RawAccess& access) {
     rest.physical_known = false;
     append_piece(index, rest, std::min(access.bytes - done, kPageBytes), true);
   }
+}
+
+// What a hypervisor does is not recorded.
+void Converter::expect_guest(Vcpu& vcpu, const char* what, u64 offset) const {
+  if (vcpu.world == World::Hypervisor) [[unlikely]] {
+    Place{folder_.stream_name(), offset}.fail(std::string("a guest entry before ") + what, "none");
+  }
+  vcpu.world = World::Guest;
 }
 
 void Converter::append(u32 index, EventDetail detail) {
@@ -221,81 +260,127 @@ void Converter::event(u32 index, const RawEvent& event) {
   const u64 clock_before = vcpu.clock;
   vcpu.passed += event.instructions;
   vcpu.clock += event.instructions;
-  if (!stream_.system() && is_of_machine(event.kind)) {
-    place.fail(
-        "the recording of a program",
-        "an event of a machine (kind " + std::to_string(static_cast<unsigned>(event.kind)) + ")");
+  for (const auto& [kind, flag, name] : kNeeds) {
+    if (kind == event.kind) place.expect_no(stream_.breach_without(flag, name));
   }
   switch (event.kind) {
     case EventKind::Switch:
-      return on_switch(index, from, place);
+      on_switch(index, from, place);
+      break;
     case EventKind::Fence:
-      return on_fence(index, from, place);
+      on_fence(index, from, place);
+      break;
     case EventKind::GuestEntry:
-      vcpu.in_guest = true;
-      return append(index, VmEntry{isa().vmid(vcpu.registers)});
+      on_guest_entry(index, from, place);
+      break;
     case EventKind::GuestExit:
-      write_exit(index);
-      vcpu.in_guest = false;
-      vcpu.exit.emplace();
-      return vcpu.exit_state.clear();
-    case EventKind::ExitState: {
-      const u64 code = from.take_varint("a register");
-      const u64 value = from.take_varint("its value");
-      find_register(code, place);
-      if (code < kMostCodes) vcpu.exit_state[code] = value;
-      return;
-    }
+      on_guest_exit(index, place);
+      break;
+    case EventKind::ExitState:
+      on_exit_state(index, from, place);
+      break;
     case EventKind::Time:
-      return on_time(index, clock_before, from.take_varint("a clock"), place);
+      on_time(index, clock_before, from.take_varint("a clock"), place);
+      break;
     case EventKind::Phase:
-      return append(index, PhaseMarker{from.take_varint("a phase"), ""});
+      expect_guest(vcpu, "a phase", event.offset);
+      append(index, PhaseMarker{from.take_varint("a phase"), ""});
+      break;
     case EventKind::Table:
-      return on_table(index, from, place);
+      on_table(index, from, place);
+      break;
     case EventKind::Entry:
-      return on_entry(index, from, place);
+      on_entry(index, from, place);
+      break;
     default:
-      ++unknown_events_;
+      ++dropped_.events;
+      return;
+  }
+  from.expect_end("an event");
+}
+
+// ---- guests ----
+
+void Converter::on_guest_entry(u32 index, ByteReader& from, const Place& place) {
+  Vcpu& vcpu = vcpus_[index];
+  recording::take_operand(from);
+  if (vcpu.world == World::Guest) place.fail("a guest exit before another guest entry", "none");
+  vcpu.world = World::Guest;
+  append(index, VmEntry{isa().vmid(vcpu.registers)});
+}
+
+void Converter::on_guest_exit(u32 index, const Place& place) {
+  Vcpu& vcpu = vcpus_[index];
+  if (vcpu.world == World::Hypervisor) {
+    place.fail("a guest entry before another guest exit", "none");
+  }
+  vcpu.world = World::Hypervisor;
+  vcpu.left = true;
+  vcpu.exit_state.clear();
+}
+
+void Converter::on_exit_state(u32 index, ByteReader& from, const Place& place) {
+  Vcpu& vcpu = vcpus_[index];
+  const u64 code = from.take_varint("a register");
+  const u64 value = from.take_varint("its value");
+  if (vcpu.world == World::Guest) place.fail("a guest exit before an exit state", "none");
+  const StreamRegister* const found = find_row(&TracedIsa::registers, code, place);
+  if (found == nullptr) return;
+  const std::string name(found->name);
+  if (!found->explains_exit) place.fail("a register that explains an exit", found->text(code));
+  if (!vcpu.left) {
+    ++dropped_.exit_states;
+  } else if (!vcpu.exit_state.emplace(code, value).second) {
+    place.fail("the exit state " + name + " once", "two");
   }
 }
 
 // An exit, when everything that explains it was read: before the vCPU's next record.
 void Converter::write_exit(u32 index) {
   Vcpu& vcpu = vcpus_[index];
-  if (!vcpu.exit) return;
-  vcpu.exit.reset();
-  append(index, isa().exit(vcpu.exit_state));
+  if (std::exchange(vcpu.left, false)) append(index, isa().exit(vcpu.exit_state));
 }
 
 // ---- address spaces ----
 
 // Null where only a newer recorder knows it.
-const StreamRegister* Converter::find_register(u64 code, const Place& place) const {
+template <class Row>
+const Row* Converter::find_row(std::span<const Row> TracedIsa::*rows, u64 code,
+                               const Place& place) {
+  const auto row_in = [&](const TracedIsa& of) {
+    const std::span<const Row> all = of.*rows;
+    const auto found =
+        std::find_if(all.begin(), all.end(), [&](const Row& row) { return row.has(code); });
+    return found == all.end() ? nullptr : &*found;
+  };
+  if (const Row* const found = row_in(isa())) return found;
   for (const TracedIsa* const of : traced_isas()) {
-    const auto found = std::find_if(of->registers.begin(), of->registers.end(),
-                                    [&](const StreamRegister& row) { return row.code == code; });
-    if (found == of->registers.end()) continue;
-    if (of != &isa()) {
-      place.fail("a register of " + std::string(isa().name), traces::quoted(found->name));
+    if (const Row* const found = row_in(*of)) {
+      place.fail(Row::kWhat + std::string(" of ") + std::string(isa().name), found->text(code));
     }
-    return &*found;
   }
+  ++dropped_.codes;
   return nullptr;
 }
 
 void Converter::on_switch(u32 index, ByteReader& from, const Place& place) {
   const u64 code = from.take_varint("a register");
   const Operand value = recording::take_operand(from);
-  const StreamRegister* const found = find_register(code, place);
-  if (found == nullptr || !found->stage) return;
-  if (found->stage == Stage::Host) return control_host(index, std::string(found->name), value);
+  const StreamRegister* const found = find_row(&TracedIsa::registers, code, place);
+  if (found == nullptr) return;
+  const std::string name(found->name);
+  if (found->explains_exit) place.fail("a register that is written", found->text(code));
+  if (value.absent()) place.fail("the value that " + name + " gets", "none");
+  if (!found->stage) return;
+  if (found->stage == Stage::Host) return control_host(index, name, value);
   // A hypervisor has registers of the same names.
-  if (vcpus_[index].in_guest) switch_space(index, std::string(found->name), value);
+  if (vcpus_[index].world != World::Hypervisor) switch_space(index, name, value);
 }
 
 // Between guests a hypervisor has no second stage, or leaves the last one there.
 void Converter::control_host(u32 index, const std::string& name, const Operand& value) {
   Vcpu& vcpu = vcpus_[index];
+  if (stream_.nested() && value.lost()) ++dropped_.host_writes;
   if (!stream_.nested() || !value.exact() || value.value == 0) return;
   if (std::exchange(vcpu.registers[name], value.value) == value.value) return;
   append(index, ControlWrite{name, value.value});
@@ -326,7 +411,15 @@ void Converter::on_fence(u32 index, ByteReader& from, const Place& place) {
   const u64 code = from.take_varint("a fence");
   const Operand first = recording::take_operand(from);
   const Operand second = recording::take_operand(from);
-  if (!vcpus_[index].in_guest) return;
+  const StreamFence* const found = find_row(&TracedIsa::fences, code, place);
+  if (found == nullptr) return;
+  const unsigned operands = second.absent() ? (first.absent() ? 0 : 1) : 2;
+  if (operands > found->operands) {
+    place.fail(
+        "at most " + std::to_string(found->operands) + " operands of fence " + std::to_string(code),
+        std::to_string(operands));
+  }
+  if (vcpus_[index].world == World::Hypervisor) return;
   const u64 asid = isa().space(vcpus_[index].registers).asid;
   const std::optional<GuestFence> fence = isa().fence(code, first, second, asid);
   if (!fence) return;
@@ -336,6 +429,7 @@ void Converter::on_fence(u32 index, ByteReader& from, const Place& place) {
 
 // The instructions of the event itself may have passed while another vCPU ran.
 void Converter::on_time(u32 index, u64 clock_before, u64 clock, const Place& place) {
+  if (stream_.vcpus == 1) place.fail("several vCPUs, which times order", "one");
   if (clock < clock_before) {
     place.fail("a clock of at least " + std::to_string(clock_before), std::to_string(clock));
   }
@@ -351,26 +445,41 @@ void Converter::write_entry(u32 index, Stage stage, u64 address, u64 value) {
   append(index, TableWrite{stage, address, value});
 }
 
+Stage Converter::take_stage(ByteReader& from, const Place& place) const {
+  const u8 stage = from.take<u8>("a stage");
+  from.check_below(stage, std::size(kStageNames), "a stage");
+  if (stage != 0) {
+    place.expect_no(stream_.breach_without(recording::kGuestOnly, "tables of a second stage"));
+  }
+  return static_cast<Stage>(stage);
+}
+
 void Converter::on_entry(u32 index, ByteReader& from, const Place& place) {
-  const auto stage = static_cast<Stage>(from.take<u8>("a stage") & 1);
+  const Stage stage = take_stage(from, place);
   const u64 address = from.take_varint("the address of an entry");
-  if (stage == stream_.stage_of_machine())
+  from.check_multiple(address, sizeof(u64), "the address of an entry");
+  if (stage == stream_.stage_of_machine()) {
     stream_.check_in_memory(place, address, "an entry of a table");
-  write_entry(index, stage, address & ~u64{7}, from.take<u64>("an entry"));
+  }
+  write_entry(index, stage, address, from.take<u64>("an entry"));
 }
 
 // Only what differs from before is written: the page may have been a table already.
 void Converter::on_table(u32 index, ByteReader& from, const Place& place) {
   constexpr u64 kEntries = kPageBytes / 8;
-  const auto stage = static_cast<Stage>(from.take<u8>("a stage") & 1);
-  const u64 page = from.take_varint("the address of a table") & ~(kPageBytes - 1);
-  if (stage == stream_.stage_of_machine())
+  const Stage stage = take_stage(from, place);
+  const u64 page = from.take_varint("the address of a table");
+  from.check_multiple(page, kPageBytes, "the address of a table");
+  if (stage == stream_.stage_of_machine()) {
     stream_.check_in_memory(place, page, recording::kTablePage);
-  from.take<u8>("a level");
+  }
+  from.check_below(from.take<u8>("a level"), isa().most_levels, "a level");
   u64 entries[kEntries] = {};
-  for (u64 entry = 0; from.left() != 0;) {
+  u64 next = 0;  // the first index that can follow
+  for (u64 entry = 0; from.left() != 0; next = entry + 1) {
     entry += from.take_below(kEntries, "an index");
     from.check_below(entry, kEntries, "an index");
+    if (entry < next) place.fail("each index of a table once", std::to_string(entry) + " twice");
     entries[entry] = from.take<u64>("an entry");
   }
   for (u64 entry = 0; entry < kEntries; ++entry) {
@@ -378,9 +487,25 @@ void Converter::on_table(u32 index, ByteReader& from, const Place& place) {
   }
 }
 
-Totals Converter::finish() {
+Totals Converter::finish(bool cut_off, const recording::OnCut& lose) {
+  const std::pair<const char*, u64> drops[] = {
+      {"events of unknown kinds: ", dropped_.events},
+      {"events about unknown registers or fences: ", dropped_.codes},
+      {"exit states that do not follow their exit: ", dropped_.exit_states},
+      {"writes of second-stage registers whose value is lost: ", dropped_.host_writes}};
+  for (const auto& [what, count] : drops) {
+    if (count != 0) lose(what + std::to_string(count));
+  }
   for (u32 index = 0; index < vcpus_.size(); ++index) write_exit(index);
-  load(When::End);
+  const bool has_end = folder_.has(When::End);
+  if (cut_off && has_end) {
+    lose("the registers and page tables of the end are of a later moment: they are left out");
+  }
+  if (cut_off || !has_end) {
+    folder_.check();
+  } else {
+    load(When::End);
+  }
   writer_.finish();
   return writer_.totals();
 }
@@ -404,17 +529,19 @@ Totals import_recording(const std::string& folder, ByteSource& stream, ByteSink&
   const auto lose = [&](const std::string& line) { on_loss(stream.name() + ": " + line); };
   recording::StreamReader reader(stream);
   // Of a recording that is still made, the other files are there when the first chunk is.
-  bool more = reader.next(lose);
+  bool cut_off = false;
+  const auto on_cut = [&](const std::string& line) {
+    cut_off = true;
+    lose(line);
+  };
+  bool more = reader.next(on_cut);
   Converter converter(folder, reader.header(), sink, options);
   const u64 size = stream.seekable_size();
-  for (; more; more = reader.next(lose)) {
+  for (; more; more = reader.next(on_cut)) {
     reader.visit(converter);
     progress(stream.bytes_read(), size, reader.counts().records);
   }
-  if (converter.unknown_events() != 0) {
-    lose("events of unknown kinds: " + std::to_string(converter.unknown_events()));
-  }
-  return converter.finish();
+  return converter.finish(cut_off, lose);
 }
 
 }  // namespace nestwalk::traces

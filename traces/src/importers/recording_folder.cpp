@@ -3,6 +3,7 @@
 
 #include "importers/recording_folder.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -12,6 +13,7 @@
 #include <sstream>
 
 #include "importers/input.hpp"
+#include "isa/isa.hpp"
 #include "nestwalk/traces/recorded_tables.hpp"
 #include "nestwalk/traces/rules.hpp"
 
@@ -95,9 +97,9 @@ std::vector<TablePage> read_tables(const fs::path& path, const StreamHeader* mac
     u32 version, pages;
   };
   std::vector<TablePage> pages;
-  auto file = open_if_there(path);
-  if (!file) return pages;
   const Place place{path, 0};
+  auto file = open_if_there(path);
+  if (!file) place.fail("page tables, which a stream that follows them has", "no file");
   // So much of the file as there is.
   std::vector<u8> bytes;
   const auto next = [&](std::size_t most) -> ByteReader {
@@ -137,80 +139,99 @@ std::vector<TablePage> read_tables(const fs::path& path, const StreamHeader* mac
   return pages;
 }
 
-std::string name_of(When when) { return std::string(kWhenNames[static_cast<u8>(when)]); }
+std::string register_file(When when, u32 vcpu) {
+  const std::string first = "registers." + std::string(kWhenNames[static_cast<u8>(when)]);
+  return vcpu == 0 ? first : first + "." + std::to_string(vcpu);
+}
+
+std::string table_file(When when, Stage stage) {
+  return "tables." + std::string(kWhenNames[static_cast<u8>(when)]) + "." +
+         std::string(kStageNames[static_cast<u8>(stage)]);
+}
 
 }  // namespace
 
-Notes RecordingFolder::provenance() const {
-  Notes notes = read_lines(path_ / "provenance");
-  for (const auto& [name, value] : notes) check_note(name, value);
-  return notes;
-}
-
-// What the recorder told the plugin as well. Numbers are decimal or, after 0x, hexadecimal.
-void RecordingFolder::check_note(const std::string& name, const std::string& value) const {
-  const std::pair<std::string_view, std::string> texts[] = {
-      {"architecture", addrspace::to_string(stream_.architecture)},
-      {"nested", stream_.nested() ? "yes" : "no"}};
-  const std::pair<std::string_view, u64> numbers[] = {{"vcpus", stream_.vcpus},
-                                                      {"memory_base", stream_.memory_base},
-                                                      {"memory_bytes", stream_.memory_bytes}};
-  const auto fail = [&](const std::string& expected) {
-    throw InputError(path_ / "provenance", "expected " + name + " " + expected +
-                                               ", as the stream says, found " +
-                                               traces::quoted(value));
-  };
-  for (const auto& [known, expected] : texts) {
-    if (name == known && value != expected) fail(expected);
-  }
-  for (const auto& [known, expected] : numbers) {
-    if (name == known && value != std::to_string(expected) && value != in_hex(expected)) {
-      fail(std::to_string(expected));
-    }
-  }
-}
+Notes RecordingFolder::provenance() const { return read_lines(path_ / "provenance"); }
 
 RegisterList RecordingFolder::registers(When when, u32 vcpu) const {
-  const std::string name = "registers." + name_of(when);
-  return read_registers(path_ / (vcpu == 0 ? name : name + "." + std::to_string(vcpu)),
-                        stream_.architecture);
+  const fs::path file = path_ / register_file(when, vcpu);
+  const RegisterList registers = read_registers(file, stream_.architecture);
+  const Place place{file, 0};
+  if (registers.empty()) place.fail("registers, which a recording of a whole machine has", "none");
+  for (const StreamRegister& row : traced(stream_.architecture).registers) {
+    // The second stage is that of one guest with one vCPU.
+    const bool needed =
+        row.stage == Stage::Guest || (row.stage == Stage::Host && stream_.nested() && vcpu == 0);
+    if (!needed || std::any_of(registers.begin(), registers.end(),
+                               [&](const auto& each) { return each.first == row.name; })) {
+      continue;
+    }
+    place.fail("the register " + std::string(row.name) + ", which translation depends on", "none");
+  }
+  return registers;
+}
+
+std::vector<TablePage> RecordingFolder::tables(When when, Stage stage) const {
+  return read_tables(path_ / table_file(when, stage),
+                     stage == stream_.stage_of_machine() ? &stream_ : nullptr);
+}
+
+bool RecordingFolder::has(When when) const {
+  const auto there = [&](const std::string& name) {
+    std::error_code none;
+    return fs::exists(fs::symlink_status(path_ / name, none));
+  };
+  for (u32 vcpu = 0; vcpu < stream_.vcpus; ++vcpu) {
+    if (there(register_file(when, vcpu))) return true;
+  }
+  return there(table_file(when, Stage::Guest)) || there(table_file(when, Stage::Host));
+}
+
+void RecordingFolder::check() const {
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(path_, none)) {
+    check_registers(entry.path());
+    check_tables(entry.path());
+  }
 }
 
 // Registers of a vCPU that the stream does not have are of another recording, and so are all
 // registers beside the stream of a program.
-void RecordingFolder::check_registers() const {
-  std::error_code none;
-  for (const auto& entry : fs::directory_iterator(path_, none)) {
-    const std::string name = entry.path().filename();
-    for (const std::string_view moment : kWhenNames) {
-      const std::string first = "registers." + std::string(moment);
-      const std::string begin = first + ".";
-      if (name != first && !name.starts_with(begin)) continue;
-      if (!stream_.system()) {
-        const auto found = read_registers(entry.path(), stream_.architecture);
-        if (found.empty()) continue;
-        throw InputError(entry.path(),
-                         line_number(0) +
-                             "expected the recording of a program, without registers, found " +
-                             traces::quoted(found.front().first));
-      }
-      if (name == first) continue;
-      const std::string number = name.substr(begin.size());
-      u32 vcpu = 0;
-      const char* const last = number.data() + number.size();
-      const auto [end, error] = std::from_chars(number.data(), last, vcpu);
-      if (end == last && error == std::errc() && vcpu > 0 && vcpu < stream_.vcpus) continue;
-      throw InputError(entry.path(), "expected registers of one of " +
-                                         std::to_string(stream_.vcpus) + " vCPUs, found those of " +
-                                         traces::quoted(number));
+void RecordingFolder::check_registers(const fs::path& file) const {
+  const std::string name = file.filename();
+  for (const When when : {When::Begin, When::End}) {
+    const std::string first = register_file(when, 0);
+    const std::string begin = first + ".";
+    if (name != first && !name.starts_with(begin)) continue;
+    if (!stream_.system()) {
+      const auto found = read_registers(file, stream_.architecture);
+      if (found.empty()) continue;
+      throw InputError(file, line_number(0) +
+                                 "expected the recording of a program, without registers, found " +
+                                 traces::quoted(found.front().first));
     }
+    if (name == first) continue;
+    const std::string number = name.substr(begin.size());
+    u32 vcpu = 0;
+    const char* const last = number.data() + number.size();
+    const auto [end, error] = std::from_chars(number.data(), last, vcpu);
+    if (end == last && error == std::errc() && vcpu > 0 && vcpu < stream_.vcpus) continue;
+    throw InputError(file, "expected registers of one of " + std::to_string(stream_.vcpus) +
+                               " vCPUs, found those of " + traces::quoted(number));
   }
 }
 
-std::vector<TablePage> RecordingFolder::tables(When when, Stage stage) const {
-  const std::string name{kStageNames[static_cast<u8>(stage)]};
-  return read_tables(path_ / ("tables." + name_of(when) + "." + name),
-                     stage == stream_.stage_of_machine() ? &stream_ : nullptr);
+void RecordingFolder::check_tables(const fs::path& file) const {
+  const std::string name = file.filename();
+  for (const When when : {When::Begin, When::End}) {
+    for (const Stage stage : {Stage::Guest, Stage::Host}) {
+      if (name != table_file(when, stage)) continue;
+      const Place place{file, 0};
+      place.expect_no(stream_.breach_without(kTables, "page tables"));
+      if (stage == Stage::Guest) continue;
+      place.expect_no(stream_.breach_without(kGuestOnly, "tables of a second stage"));
+    }
+  }
 }
 
 }  // namespace nestwalk::traces::recording

@@ -25,15 +25,19 @@ class RecordingFolder {
   const std::filesystem::path& path() const { return path_; }
   std::string stream_name() const { return path_ / "stream"; }
   Notes provenance() const;
-  /// Throws InputError at registers of vCPUs that the stream does not have, and at those of a
-  /// program.
-  void check_registers() const;
-  /// None where there is no such file.
+  /// Throws InputError at registers and page tables that a recording with this stream does not
+  /// have.
+  void check() const;
+  /// The stream goes on until a moment of which anything is here.
+  bool has(When when) const;
+  /// Of a whole machine. Throws InputError where one that translation depends on is missing.
   RegisterList registers(When when, u32 vcpu) const;
+  /// Of a stream in which page tables are followed. Throws InputError where there are none.
   std::vector<TablePage> tables(When when, Stage stage) const;
 
  private:
-  void check_note(const std::string& name, const std::string& value) const;
+  void check_registers(const std::filesystem::path& file) const;
+  void check_tables(const std::filesystem::path& file) const;
 
   std::filesystem::path path_;
   StreamHeader stream_;

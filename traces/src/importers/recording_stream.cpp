@@ -3,6 +3,7 @@
 
 #include "importers/recording_stream.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <numeric>
 
@@ -12,7 +13,8 @@ namespace {
 constexpr u32 kVersion = 1;
 constexpr u32 kEndOfStream = 0xffffffff;
 constexpr u32 kMaxPayloadBytes = 1 << 24;
-constexpr unsigned kEventTag = 3, kInstructionsFollow = 3, kSizeFollows = 7, kFrameFollows = 0x20;
+constexpr unsigned kFetchTag = 2, kEventTag = 3, kInstructionsFollow = 3, kSizeFollows = 7,
+                   kFrameFollows = 0x20;
 
 struct FileHeader {
   char magic[8];
@@ -36,6 +38,11 @@ struct LastChunk {
 static_assert(sizeof(LastChunk) == 56);
 
 constexpr u32 kFlags = kSystem | kFetches | kGuestOnly | kTables | kOrdered;
+constexpr std::pair<Flag, const char*> kFlagNames[] = {{kSystem, "whole system"},
+                                                       {kFetches, "fetches"},
+                                                       {kGuestOnly, "nested guests"},
+                                                       {kTables, "page tables"},
+                                                       {kOrdered, "order of vCPUs"}};
 
 template <class T>
 std::span<u8> bytes_of(T& value) {
@@ -63,6 +70,15 @@ Architecture architecture_of(const Place& place, u32 number) {
 
 }  // namespace
 
+std::optional<Breach> StreamHeader::breach_without(Flag flag, const char* what) const {
+  if (has(flag)) return {};
+  const auto* const row = std::find_if(std::begin(kFlagNames), std::end(kFlagNames),
+                                       [&](const auto& each) { return each.first == flag; });
+  return Breach{
+      "flag " + std::to_string(flag) + " (" + row->second + ") in the stream's header, for " + what,
+      "flags " + std::to_string(flags)};
+}
+
 void StreamHeader::check_in_memory(const Place& place, u64 address, const char* what) const {
   if (memory_bytes == 0 || address - memory_base < memory_bytes) return;
   place.fail(what + std::string(" in the machine's memory, ") + std::to_string(memory_bytes) +
@@ -88,6 +104,16 @@ StreamReader::StreamReader(ByteSource& source) : source_(&source) {
   }
   if ((file.flags & (kGuestOnly | kSystem)) == kGuestOnly) {
     place.fail("a recording of guests to be of a whole system", "flags without 1");
+  }
+  if ((file.flags & (kTables | kSystem)) == kTables) {
+    place.fail("page tables to be those of a whole system", "flags without 1");
+  }
+  if ((file.reserved[0] | file.reserved[1]) != 0) {
+    place.fail("zeros in the header's last 16 bytes", "others");
+  }
+  if ((file.memory_base | file.memory_bytes) % kPageBytes != 0) {
+    place.fail("memory of whole pages", std::to_string(file.memory_bytes) + " bytes from " +
+                                            in_hex(file.memory_base) + " on");
   }
   if (file.memory_bytes > ~file.memory_base) {
     place.fail("memory that ends below 2^64", std::to_string(file.memory_bytes) + " bytes from " +
@@ -179,12 +205,16 @@ void StreamReader::visit(Visitor& visitor) {
   last_address_[0] = last_address_[1] = 0;
   RawAccess access;
   for (u32 n = 0; n < records_; ++n) {
+    access.offset = place.offset + payload_.size() - from.left();
     const u8 tag = from.take<u8>("a record");
     u64 instructions = tag >> 6;
     if (instructions == kInstructionsFollow) instructions = from.take_varint("instructions");
     instructions_[vcpu_] += instructions;
     ++counts_.records;
     ++(counts_.*kCountOfKind[tag & 3]);
+    if ((tag & 3) == kFetchTag && !header_.has(kFetches)) {
+      place.expect_no(header_.breach_without(kFetches, "a fetch"));
+    }
     if ((tag & 3) != kEventTag) {
       read_access(from, place, tag, instructions, access);
       visitor.access(vcpu_, access);
@@ -203,16 +233,23 @@ void StreamReader::read_access(ByteReader& from, const Place& place, u8 tag, u64
   access.instructions = instructions;
   access.kind = static_cast<AccessKind>(tag & 3);
   const unsigned size = tag >> 2 & 7;
-  access.bytes = size == kSizeFollows ? from.take_varint("a size") : u64{1} << size;
-  from.check_below(access.bytes, 2 * kPageBytes, "the size of an access");
+  access.bytes = size == kSizeFollows
+                     ? from.take_from(1, 2 * kPageBytes - 1, "the size of an access")
+                     : u64{1} << size;
   u64& last = last_address_[access.kind == AccessKind::Fetch];
   last += unzigzag(from.take_varint("an address"));
   access.address = last;
-  u64& frame = frames_[last >> kPageShift];
+  const auto [known, is_new] = frames_.try_emplace(last >> kPageShift);
+  u64& frame = known->second;
   if ((tag & kFrameFollows) != 0) {
     frame = from.take_below(kFrames, "a frame");
+    if (frame != 0) place.expect_no(header_.breach_without(kSystem, "a frame"));
     const bool is_memory = (frame & 1) != 0;
     if (is_memory) header_.check_in_memory(place, frame_address(frame), "a frame");
+  } else if (is_new) {
+    place.fail("the frame of the page at " + in_hex(last & ~(kPageBytes - 1)) +
+                   " at its first access in the chunk",
+               "none");
   }
   access.physical_known = frame != 0;
   access.physical = frame == 0 ? 0 : frame_address(frame) | (last & (kPageBytes - 1));

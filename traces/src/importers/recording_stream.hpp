@@ -30,8 +30,11 @@ struct StreamHeader {
   u64 memory_base = 0;
   u64 memory_bytes = 0;
 
-  bool system() const { return (flags & kSystem) != 0; }
-  bool nested() const { return (flags & kGuestOnly) != 0; }
+  bool system() const { return has(kSystem); }
+  bool nested() const { return has(kGuestOnly); }
+  bool has(Flag flag) const { return (flags & flag) != 0; }
+  /// Nothing, if this stream has `flag`, without which there is no `what`.
+  std::optional<Breach> breach_without(Flag flag, const char* what) const;
   /// Whose tables lie in the machine's memory as they are addressed.
   Stage stage_of_machine() const { return nested() ? Stage::Host : Stage::Guest; }
   /// `what` is in the machine's memory, where that is known.
@@ -45,6 +48,7 @@ struct Operand {
   u64 value = 0;
 
   bool exact() const { return state == State::Exact; }
+  bool absent() const { return state == State::Absent; }
   bool lost() const { return state == State::Lost; }
 };
 Operand take_operand(ByteReader& from);
@@ -56,6 +60,7 @@ struct RawAccess {
   u64 bytes = 0;
   AccessKind kind = AccessKind::Read;
   bool physical_known = false;
+  u64 offset = 0;  ///< of the record in the file
 };
 
 enum class EventKind : u8 {

@@ -132,6 +132,8 @@ constexpr StreamRegister kRegisters[] = {
     {16, "TTBR0_EL1", Stage::Guest}, {17, "TTBR1_EL1", Stage::Guest}, {18, "TTBR0_EL2"},
     {19, "VTTBR_EL2", Stage::Host},  {20, "TCR_EL1", Stage::Guest},   {21, "SCTLR", Stage::Guest},
     {22, "VTCR_EL2", Stage::Host}};
+// TLBI, whose CRn is 8, or 9 with FEAT_XS's nXS; DSB.
+constexpr StreamFence kFences[] = {{8 << 7, 7 << 11 | 1 << 7 | 0x7f, 1}, {0x8000, 15, 0}};
 constexpr std::string_view kControls[] = {"SCTLR",   "TCR_EL1",  "TTBR0_EL1", "TTBR1_EL1",
                                           "HCR_EL2", "VTCR_EL2", "VTTBR_EL2"};
 constexpr std::string_view kOfGuest[] = {"SCTLR", "TCR_EL1"};
@@ -155,6 +157,7 @@ constinit const TracedIsa kTracedAArch64 = {
     .space_register = "TTBR0_EL1",
     .replaces_space = "",
     .registers = kRegisters,
+    .fences = kFences,
     .write = write,
     .vmid = vmid,
     .fence = fence_of,

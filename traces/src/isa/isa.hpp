@@ -17,9 +17,27 @@ namespace nestwalk::traces {
 
 /// A register by its number in a recording's stream (STREAM.md).
 struct StreamRegister {
+  static constexpr const char* kWhat = "a register";
+
   u64 code;
   std::string_view name;
   std::optional<Stage> stage{};  ///< whose translation it controls, if writes become records
+  bool explains_exit = false;    ///< it is what exit states are about, and never written
+
+  bool has(u64 number) const { return number == code; }
+  std::string text(u64) const { return std::string("'").append(name) + "'"; }
+};
+
+/// A kind of fences by its numbers in a recording's stream.
+struct StreamFence {
+  static constexpr const char* kWhat = "a fence";
+
+  u64 code;
+  u64 variants = 0;  ///< bits that may be others
+  unsigned operands = 0;
+
+  bool has(u64 number) const { return (number & ~variants) == code; }
+  std::string text(u64 number) const { return in_hex(number); }
 };
 
 /// What a guest does by writing a register that controls its translation.
@@ -53,6 +71,7 @@ struct TracedIsa {
 
   // Recordings: numbers of STREAM.md.
   std::span<const StreamRegister> registers;
+  std::span<const StreamFence> fences;
   /// Writes one of the guest's.
   RegisterWrite (*write)(Registers&, const std::string& name, u64 value);
   u64 (*vmid)(const Registers&);

@@ -70,12 +70,11 @@ VmExit exit_of(const std::unordered_map<u64, u64>& state) {
   return exit;
 }
 
-constexpr StreamRegister kRegisters[] = {{32, "satp", Stage::Guest},
-                                         {33, "vsatp"},
-                                         {34, "hgatp", Stage::Host},
-                                         {51, "scause"},
-                                         {52, "htval"},
-                                         {53, "htinst"}};
+constexpr StreamRegister kRegisters[] = {{32, "satp", Stage::Guest}, {33, "vsatp"},
+                                         {34, "hgatp", Stage::Host}, {51, "scause", {}, true},
+                                         {52, "htval", {}, true},    {53, "htinst", {}, true}};
+constexpr StreamFence kFences[] = {{16, 0, 2}, {17, 0, 2}, {18, 0, 2}, {19, 0, 2},
+                                   {20, 0, 2}, {21, 0, 2}, {22},       {23}};
 constexpr std::string_view kControls[] = {"satp", "vsatp", "hgatp"};
 constexpr std::string_view kOfGuest[] = {"satp"};
 constexpr std::string_view kOfHost[] = {"hgatp"};
@@ -100,6 +99,7 @@ constinit const TracedIsa kTracedRiscV64 = {
     .space_register = "satp",
     .replaces_space = "satp",
     .registers = kRegisters,
+    .fences = kFences,
     .write = write,
     .vmid = vmid,
     .fence = fence_of,

@@ -86,10 +86,11 @@ VmExit exit_of(const std::unordered_map<u64, u64>& state) {
   return exit;
 }
 
-constexpr StreamRegister kRegisters[] = {{0, "CR0", Stage::Guest}, {3, "CR3", Stage::Guest},
-                                         {4, "CR4", Stage::Guest}, {5, "NCR3", Stage::Host},
-                                         {48, "EXITCODE"},         {49, "EXITINFO1"},
-                                         {50, "EXITINFO2"}};
+constexpr StreamRegister kRegisters[] = {{0, "CR0", Stage::Guest},   {3, "CR3", Stage::Guest},
+                                         {4, "CR4", Stage::Guest},   {5, "NCR3", Stage::Host},
+                                         {48, "EXITCODE", {}, true}, {49, "EXITINFO1", {}, true},
+                                         {50, "EXITINFO2", {}, true}};
+constexpr StreamFence kFences[] = {{1, 0, 1}, {2, 0, 2}, {3, 0, 2}, {4, 0, 2}, {5, 0, 1}};
 constexpr std::string_view kControls[] = {"CR0", "CR3", "CR4", "EFER", "NCR3"};
 constexpr std::string_view kOfGuest[] = {"CR0", "CR4"};
 
@@ -111,6 +112,7 @@ constinit const TracedIsa kTracedX86_64 = {
     .space_register = "CR3",
     .replaces_space = "",
     .registers = kRegisters,
+    .fences = kFences,
     .write = write,
     .vmid = vmid,
     .fence = fence_of,
