@@ -3,24 +3,18 @@
 
 # VM entry and exit.
 
+#include "x86_64/switch.inc"
+
   .text
 # u64 enter_guest(GuestRegisters*, u64 launched): 0, or what went wrong: 1 VMfailInvalid, 2
 # VMfailValid.
   .globl enter_guest, leave_guest
 enter_guest:
-  pushq %rbx
-  pushq %rbp
-  pushq %r12
-  pushq %r13
-  pushq %r14
-  pushq %r15
-  pushq %rdi
+  keep_ours
   movl $0x6c14, %eax             # host RSP
   vmwrite %rsp, %rax
   testq %rsi, %rsi
-  movq 16(%rdi), %rdx
-  movq 8(%rdi), %rsi
-  movq (%rdi), %rdi
+  load_guest
   jnz 1f
   vmlaunch
   jmp 2f
@@ -33,15 +27,7 @@ enter_guest:
 leave_guest:
   pushq %rax
   movq 8(%rsp), %rax
-  movq %rdi, (%rax)
-  movq %rsi, 8(%rax)
-  movq %rdx, 16(%rax)
+  store_guest
   addq $16, %rsp
   xorl %eax, %eax
-3:popq %r15
-  popq %r14
-  popq %r13
-  popq %r12
-  popq %rbp
-  popq %rbx
-  ret
+3:return_with_ours
