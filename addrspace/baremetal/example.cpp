@@ -59,10 +59,10 @@ void run_example() {
 
   check(!guest.store(kFirmware, 1), "a write to firmware is not for the guest");
   check(space.handle_fault(kFirmware, kWrite) == FaultOutcome::NoPermission, "no permission");
-  check_equal(guest.last.gpa.value(), kFirmware.value(), "and the fault says where");
+  check_equal(guest.last.fault.gpa.value(), kFirmware.value(), "and the fault says where");
   check_equal(guest.load(Gpa(0x3000'0008)), guest.kStuck, "nothing is where nothing is promised");
-  check(space.handle_fault(guest.last.gpa, kRead) == FaultOutcome::NoArea, "no area");
-  check_equal(guest.last.gpa.value(), 0x3000'0008, "and the fault says where, to the byte");
+  check(space.handle_fault(guest.last.fault.gpa, kRead) == FaultOutcome::NoArea, "no area");
+  check_equal(guest.last.fault.gpa.value(), 0x3000'0008, "and the fault says where, to the byte");
 
   // Every group takes at least one frame of 64, so that 64 more must be too many.
   u64 groups = 3;
@@ -75,7 +75,8 @@ void run_example() {
 
   space.clear();
   check(!guest.store(kMemory + 2 * kAround, 1), "after clear the guest has nothing");
-  check(space.handle_fault(guest.last.gpa, guest.last.access) == FaultOutcome::NoArea, "at all");
+  check(space.handle_fault(guest.last.fault.gpa, guest.last.fault.access) == FaultOutcome::NoArea,
+        "at all");
 }
 
 }  // namespace nestwalk::baremetal

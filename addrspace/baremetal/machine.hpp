@@ -7,6 +7,7 @@
 
 #include "nestwalk/addrspace/address_space.hpp"
 #include "nestwalk/addrspace/formats.hpp"
+#include "nestwalk/addrspace/nested_fault.hpp"
 #if defined(NESTWALK_SVM)
 #include "nestwalk/addrspace/vmrun.hpp"
 #endif
@@ -37,11 +38,9 @@ struct GuestRegisters {
 struct Exit {
   enum class Why : u8 { Hypercall, NestedFault, Unexpected };
   Why why = Why::Unexpected;
-  Gpa gpa{};               ///< of a nested fault
-  Access access{};         ///< likewise
-  bool for_table = false;  ///< the guest's own walk needed it, not the access itself
-  u64 syndrome =
-      0;  ///< scause, ESR_EL2, or exit reason and qualification << 16 (AMD: exit code, EXITINFO1)
+  NestedFault fault{};
+  /// scause, ESR_EL2, or exit reason and qualification << 16 (AMD: exit code, EXITINFO1)
+  u64 syndrome = 0;
 };
 
 /// What satp, TTBR0_EL1 or CR3 holds for the guest's own tables.

@@ -94,7 +94,7 @@ void probe(Probe probe, u64 number) {
   const Exit exit = run_guest_from(pc, registers);
   const bool done = exit.why == Exit::Why::Hypercall;
   answer(done ? 0 : exit.syndrome);
-  answer(done ? registers.value : exit.gpa.value());
+  answer(done ? registers.value : exit.fault.gpa.value());
 }
 
 void report_stores() {

@@ -91,7 +91,7 @@ class Vm {
         return false;
       }
       ++faults;
-      if (!handler_(last.gpa, last.access)) return false;
+      if (!handler_(last.fault.gpa, last.fault.access)) return false;
       // Repeated faults at one place are an engine that does not help.
       if (faults > kMostFaults) return check(false, "faults come to an end");
     }

@@ -66,7 +66,8 @@ Result<Space> make_guest(PoolHal& hal, Hpa firmware, Hpa uart) {
   return space;  // space->config() has EPTP, VTTBR and VTCR, or hgatp
 }
 
-/// An EPT violation, a stage-2 data or instruction abort, a guest-page fault. True: let it retry.
+/// An EPT violation, a stage-2 data or instruction abort, a guest-page fault: nested_fault.hpp
+/// decodes their registers. True: let it retry.
 bool on_nested_fault(Space& space, Gpa at, Access access) {
   return resolved(space.handle_fault(at, access));
 }

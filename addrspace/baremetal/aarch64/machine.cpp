@@ -24,7 +24,6 @@ constexpr u64 kTcr = (64 - 39) | u64{1} << 8 | u64{1} << 10 | u64{3} << 12 | u64
 constexpr u64 kSpsrEl1h = 0x3c5;  // EL1 on its own stack pointer, interrupts masked
 
 constexpr u64 kHypercall = 0x16, kFetchAbort = 0x20, kDataAbort = 0x24;
-constexpr u64 kWrites = u64{1} << 6, kTableWalk = u64{1} << 7;  // ESR: WnR, S1PTW
 
 volatile u32* uart() { return reinterpret_cast<volatile u32*>(kDevice.page.value()); }
 
@@ -81,12 +80,7 @@ Exit run_guest_from(u64& pc, GuestRegisters& registers) {
     exit.why = Exit::Why::Hypercall;
   } else if (what == kFetchAbort || what == kDataAbort) {
     exit.why = Exit::Why::NestedFault;
-    exit.for_table = (exit.syndrome & kTableWalk) != 0;
-    const u64 page = READ(hpfar_el2) >> 4 << 12;
-    // FAR is the virtual address: its offset is that of the access, not of the table's entry.
-    exit.gpa = Gpa(page | (exit.for_table ? 0 : READ(far_el2) & low_mask(12)));
-    exit.access = what == kFetchAbort ? kExecute : (exit.syndrome & kWrites) != 0 ? kWrite : kRead;
-    if (exit.for_table) exit.access = kRead;
+    exit.fault = stage2::nested_abort(exit.syndrome, READ(hpfar_el2), READ(far_el2));
   }
   return exit;
 }

@@ -35,9 +35,6 @@ constexpr u64 kSpp = u64{1} << 8, kSpie = u64{1} << 5;  // sstatus
 constexpr u64 kEcallFromGuest = 10;
 constexpr u64 kFetchFault = 20, kLoadFault = 21, kStoreFault = 23;
 
-// htinst of implicit accesses: a pseudoinstruction, 0x3000 for a read, 0x3020 for a write.
-constexpr u64 kTableRead = 0x3000, kTableWrite = 0x3020;
-
 volatile u8* uart() { return reinterpret_cast<volatile u8*>(kDevice.page.value()); }
 
 }  // namespace
@@ -82,27 +79,20 @@ Exit run_guest_from(u64& pc, GuestRegisters& registers) {
 
   Exit exit;
   exit.syndrome = read_csr<kScause>();
-  exit.gpa = Gpa(read_csr<kHtval>() << 2 | (read_csr<kStval>() & 3));
-  const u64 instruction = read_csr<kHtinst>();
-  exit.for_table = instruction == kTableRead || instruction == kTableWrite;
-  exit.why = Exit::Why::NestedFault;
   switch (exit.syndrome) {
     case kEcallFromGuest:
       exit.why = Exit::Why::Hypercall;
       break;
     case kFetchFault:
-      exit.access = kExecute;
-      break;
     case kLoadFault:
-      exit.access = kRead;
-      break;
     case kStoreFault:
-      exit.access = kWrite;
+      exit.why = Exit::Why::NestedFault;
+      exit.fault = hext::guest_page_fault(exit.syndrome, read_csr<kHtval>(), read_csr<kStval>(),
+                                          read_csr<kHtinst>());
       break;
     default:
-      exit.why = Exit::Why::Unexpected;
+      break;
   }
-  if (exit.for_table) exit.access = instruction == kTableWrite ? kWrite : kRead;
   return exit;
 }
 

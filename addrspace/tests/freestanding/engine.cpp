@@ -10,6 +10,7 @@
 #include "nestwalk/addrspace/fence_execute.hpp"
 #include "nestwalk/addrspace/formats.hpp"
 #include "nestwalk/addrspace/guest_memory.hpp"
+#include "nestwalk/addrspace/nested_fault.hpp"
 #include "nestwalk/addrspace/phys_frame.hpp"
 #include "nestwalk/addrspace/this_machine.hpp"
 #include "nestwalk/addrspace/vmrun.hpp"
@@ -328,6 +329,14 @@ void print_the_rest(u64 number, Tally& tally) {
   tally.add(fence.op.is_broadcast());
 }
 
+void decode_faults(u64 number, Tally& tally) {
+  const NestedFault decoded[] = {
+      vmx::ept_violation(number, number), vmx::ept_misconfiguration(number),
+      svm::nested_page_fault(number, number), stage2::nested_abort(number, number, number),
+      hext::guest_page_fault(number, number, number, number)};
+  for (const NestedFault& fault : decoded) tally.add(fault == decoded[0]);
+}
+
 void use_devices(u64 number, Tally& tally) {
   const Port port(static_cast<u16>(number));
   const SysRegAddr reg(number);
@@ -402,6 +411,7 @@ extern "C" std::uint64_t nestwalk_use_everything(std::uint64_t ept_vpid_cap, std
   use_zeroed_frames(arm, fences, levels, numbers, tally);
   print_addresses(numbers, tally);
   print_the_rest(number, tally);
+  decode_faults(number, tally);
   use_devices(number, tally);
   return tally.done();
 }

@@ -101,17 +101,12 @@ Exit run(unsigned processor, u64& pc, GuestRegisters& registers) {
   enter_guest(&registers, reinterpret_cast<u64>(&vmcb));
   pc = vmcb.rip;
 
-  // EXITINFO1 of a nested page fault, 15.25.6.
-  constexpr u64 kStore = 1 << 1, kFetch = 1 << 4, kOfTable = u64{1} << 33;
-  const u64 info = vmcb.exit_info_1;
   Exit exit;
-  exit.syndrome = (vmcb.exit_code & 0xffff) | info << 16;
+  exit.syndrome = (vmcb.exit_code & 0xffff) | vmcb.exit_info_1 << 16;
   if (vmcb.exit_code == kExitVmmcall) exit.why = Exit::Why::Hypercall;
   if (vmcb.exit_code == kExitNestedFault) {
     exit.why = Exit::Why::NestedFault;
-    exit.gpa = Gpa(vmcb.exit_info_2);
-    exit.access = (info & kFetch) != 0 ? kExecute : (info & kStore) != 0 ? kWrite : kRead;
-    exit.for_table = (info & kOfTable) != 0;
+    exit.fault = svm::nested_page_fault(vmcb.exit_info_1, vmcb.exit_info_2);
   }
   return exit;
 }

@@ -197,13 +197,10 @@ Exit run_guest_from(u64& pc, GuestRegisters& registers) {
   exit.syndrome = reason | qualification << 16;
   if (reason == kVmcall) exit.why = Exit::Why::Hypercall;
   if (reason == kEptViolation || reason == kEptMisconfiguration) {
+    const u64 gpa = read(kGuestPhysical);
     exit.why = Exit::Why::NestedFault;
-    exit.gpa = Gpa(read(kGuestPhysical));
-  }
-  if (reason == kEptViolation) {
-    exit.access = Access(static_cast<u8>(qualification & 7));
-    // Bit 7: there is a linear address; bit 8: and the access was to what it translates to.
-    exit.for_table = (qualification >> 7 & 3) == 1;
+    exit.fault = reason == kEptViolation ? vmx::ept_violation(qualification, gpa)
+                                         : vmx::ept_misconfiguration(gpa);
   }
   return exit;
 }
