@@ -8,8 +8,9 @@
 // change that takes something away flushes the ASID. That is done by VMRUN, as the VMCB's
 // TLB_CONTROL says, on each processor before it runs the guest again; or by INVLPGB everywhere,
 // where the machine has it. Nothing for new entries, which are not cached while not present, nor
-// for more permission: the hardware looks at the tables again before it faults (5.5 "TLB
-// Management").
+// for more permission: before it faults, the processor drops what is cached and walks the tables
+// again (5.5.3 "TLB Management", "Invalidation of Table Entry Upgrades" and "Use of Cached Entries
+// When Reporting a Page Fault Exception").
 #pragma once
 
 #include "nestwalk/addrspace/extension/emit.hpp"
@@ -24,7 +25,9 @@ inline constexpr FenceCost kInvlpgbCost{"invlpgb", FenceCost::Like::Broadcast};
 inline constexpr FenceCost kTlbsyncCost{"tlbsync", FenceCost::Like::Nothing};
 
 // VMRUN, by the TLB_CONTROL of the VMCB that it runs. Of all ASIDs, the host's as well; of the
-// guest's; of the guest's but for global pages.
+// guest's; of the guest's but for global pages. Global is what the guest's tables say (15.25.7), so
+// the last one keeps translations that a change of the nested tables made stale: after that it is 3
+// or 1 (15.16.1).
 inline constexpr FenceRow kVmrunAll{.name = "vmrun tlb_control=1",
                                     .cost = &kVmrunAllCost,
                                     .structures = fence::kFirst | fence::kSecond,
@@ -39,7 +42,8 @@ inline constexpr FenceRow kVmrunAsidKeepGlobals{.name = "vmrun tlb_control=7",
                                                 .cost = &kVmrunAsidCost,
                                                 .structures = fence::kFirst | fence::kSecond,
                                                 .scope = fence::kVmid | fence::kForChanges};
-/// ECX: the ASID, rAX: a linear address.
+/// ECX: the ASID, rAX: a linear address. It is not for nested translations (15.16.2). It may flush
+/// all cached entries of upper levels (5.5.3), but nothing says that it must: they stay.
 inline constexpr FenceRow kInvlpga{.name = "invlpga",
                                    .operand = FenceOperand::VpidLinear,
                                    .cost = &kInvlpgaCost,
