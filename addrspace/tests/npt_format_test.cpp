@@ -4,10 +4,11 @@
 // What AMD's nested tables have of their own (AMD APM vol. 2, 15.25 "Nested Paging"); the bits are
 // those of long mode: P 0, R/W 1, U/S 2, PWT 3, PCD 4, A 5, D 6, PS 7, address 51:12, NX 63, PAT in
 // bit 7 of a 4 KiB page and bit 12 of a larger one.
-#include "full_machine.hpp"
-#include "nestwalk/addrspace/format/npt.hpp"
-
 #include <gtest/gtest.h>
+
+#include "arena_hal.hpp"
+#include "nestwalk/addrspace/format/npt.hpp"
+#include "nestwalk/addrspace/page_table.hpp"
 
 namespace nestwalk::addrspace {
 namespace {
@@ -101,6 +102,97 @@ TEST(NptFormat, has_as_many_asids_as_the_machine) {
   EXPECT_EQ(Npt(found).id_bits(), 15u);
 }
 
+// The C-bit in bit 47, with 48 bits less 5 of address (Zen, Zen 2): 43.
+class EncryptedNpt : public ::testing::Test {
+ protected:
+  using Format = NptOf<47>;
+  static constexpr u64 kC = u64{1} << 47;
+  static constexpr u64 kHighest = u64{1} << 42;
+
+  static Capabilities encrypting(u8 bit = 47) {
+    Capabilities found = machine(43);
+    found.encryption_bit = bit;
+    return found;
+  }
+  const Format format{encrypting()};
+};
+
+TEST_F(EncryptedNpt, HasTheCBitInTablesAndInLeavesOfMemory) {
+  const auto leaf = [&](MemoryType type, unsigned level) {
+    return format.leaf(Hpa(0x4000'0000), {kRwx, type}, level);
+  };
+  EXPECT_EQ(Format::table(Hpa(0x5000)), kC | 0x5007u);
+  EXPECT_EQ(leaf(MemoryType::WriteBack, 0), kC | 0x4000'0067u);
+  EXPECT_EQ(leaf(MemoryType::WriteBack, 2), kC | 0x4000'00e7u);
+  EXPECT_EQ(leaf(MemoryType::Uncached, 0), kC | 0x4000'007fu);
+  EXPECT_EQ(leaf(MemoryType::Device, 0), 0x4000'007fu);
+  EXPECT_EQ(Format::root_config(Hpa(0x5000), *Format::geometry(4), {}).root_register, kC | 0x5000u);
+}
+
+TEST_F(EncryptedNpt, KeepsTheCBitOutOfAddresses) {
+  EXPECT_EQ(Format::address(kC | 0x4000'0067, 0), Hpa(0x4000'0000));
+  EXPECT_EQ(Format::address(kC | 0x4000'00e7, 2), Hpa(0x4000'0000));
+  EXPECT_EQ(Format::address(kC | 0x5007, 1), Hpa(0x5000));
+  EXPECT_EQ(Format::geometry(4)->output_bits, 47);
+}
+
+TEST_F(EncryptedNpt, TellsUncachedMemoryFromDevices) {
+  EXPECT_EQ(format.flags(kC | 0x4000'007f, 0).memory, MemoryType::Uncached);
+  EXPECT_EQ(format.flags(0x4000'007f, 0).memory, MemoryType::Device);
+  EXPECT_EQ(format.flags(kC | 0x4000'0067, 0).memory, MemoryType::WriteBack);
+}
+
+// 7.10.1: "the upper physical address bits are treated as reserved when the feature is enabled".
+TEST_F(EncryptedNpt, RefusesAddressesBeyondTheReducedWidth) {
+  for (unsigned level = 0; level < 4; ++level) {
+    const u64 low = level == 1 || level == 2 ? 0xe7 : 0x07;
+    EXPECT_FALSE(format.malformed(kC | kHighest | low, level)) << level;
+    EXPECT_FALSE(format.malformed(kHighest | low, level)) << level;
+    for (const unsigned reserved : {43u, 46u, 48u, 51u}) {
+      EXPECT_TRUE(format.malformed(kC | u64{1} << reserved | low, level)) << level << reserved;
+    }
+  }
+  // Without encryption bit 47 is an address's, and here beyond it.
+  EXPECT_TRUE(Npt(encrypting()).malformed(kC | 0x07, 0));
+}
+
+TEST_F(EncryptedNpt, IsOfMachinesThatHaveItThere) {
+  const Geometry shape = *Format::geometry(4);
+  EXPECT_TRUE(format.supports(shape));
+  EXPECT_EQ(Format(encrypting(51)).supports(shape), Error::UnsupportedGeometry);
+  EXPECT_EQ(Format(encrypting(0)).supports(shape), Error::UnsupportedGeometry);
+  // A host that encrypts nothing.
+  EXPECT_TRUE(Npt(encrypting()).supports(*Npt::geometry(4)));
+}
+
+// With Linux' PAT, which has WC.
+TEST_F(EncryptedNpt, RefusesWriteCombiningWhichMayBeADevices) {
+  Capabilities found = encrypting();
+  found.host_pat = 0x0407'0506'0007'0106;
+  EXPECT_EQ(Format(found).check({kRwx, MemoryType::WriteCombining}), Error::UnsupportedFlags);
+  EXPECT_TRUE(Npt(found).check({kRwx, MemoryType::WriteCombining}));
+}
+
+// Pages, tables and parts of a split leaf: walked by the addresses in their entries.
+TEST_F(EncryptedNpt, TablesAreBuiltSplitAndGivenBack) {
+  ArenaHal<> hal(1024, encrypting());
+  const u64 before = hal.arena().frames_in_use();
+  {
+    auto table = *PageTable<Format, ArenaHal<>>::create(hal, *Format::geometry(4), 1);
+    const GpaRange large = *GpaRange::make(Gpa(0x4000'0000), 2 * kMiB);
+    ASSERT_TRUE(table.map_region(large, Hpa(0x800'0000), {kRwx}));
+    ASSERT_TRUE(table.unmap_region(*GpaRange::make(Gpa(0x4000'1000), kFrameBytes)));
+    EXPECT_EQ(*table.translate(Gpa(0x4000'2008)), Hpa(0x800'2008));
+    EXPECT_EQ(table.entry(Gpa(0x4000'2000))->entry & kC, kC);
+    ASSERT_TRUE(table.map_owned_region(*GpaRange::make(Gpa(0), kFrameBytes), {kRwx}));
+    EXPECT_TRUE(hal.arena().is_allocated(table.translate(Gpa(0))->value()));
+    // 2^43 is the first address beyond the machine's.
+    EXPECT_FALSE(table.map(Gpa(0x1000), Hpa(kHighest << 1), kFrameBytes, {kRwx}));
+    EXPECT_TRUE(table.map(Gpa(0x1000), Hpa(kHighest), kFrameBytes, {kRwx}));
+  }
+  EXPECT_EQ(hal.arena().frames_in_use(), before);
+}
+
 // CPUID of a Zen 3: 48 physical bits, 1 GiB pages, 32768 ASIDs, flush by ASID, and INVLPGB, which
 // reaches nested translations where EBX bit 21 says so.
 TEST(SvmCapabilities, AreWhatCpuidSays) {
@@ -125,6 +217,22 @@ TEST(SvmCapabilities, AreWhatCpuidSays) {
   EXPECT_EQ(less.vmid_bits, 4);
   EXPECT_FALSE(less.flush_by_asid);
   EXPECT_EQ(less.fences, nullptr);
+}
+
+// 8000001FH of a Zen 2: SME, the C-bit in 47 (0x2f), 5 bits less (5 << 6 is 0x140). Addresses get
+// shorter when SYSCFG says so, whoever sets the C-bit.
+TEST(SvmCapabilities, HaveShorterAddressesWithMemoryEncryption) {
+  SvmCpuid cpuid;
+  cpuid.sizes_eax = 0x3030;
+  cpuid.encryption_eax = 1;
+  cpuid.encryption_ebx = 0x16f;
+  EXPECT_EQ(capabilities_from_svm(cpuid, 4, kResetPat).physical_bits, 48);
+  EXPECT_EQ(capabilities_from_svm(cpuid, 4, kResetPat).encryption_bit, 0);
+  cpuid.encryption_enabled = true;
+  EXPECT_EQ(capabilities_from_svm(cpuid, 4, kResetPat).physical_bits, 43);
+  EXPECT_EQ(capabilities_from_svm(cpuid, 4, kResetPat).encryption_bit, 47);
+  cpuid.encryption_eax = 0;
+  EXPECT_EQ(capabilities_from_svm(cpuid, 4, kResetPat).physical_bits, 48);
 }
 
 }  // namespace

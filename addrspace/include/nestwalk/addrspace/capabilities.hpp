@@ -27,6 +27,7 @@ struct Capabilities {
   bool page_memory_types = false;  ///< RISC-V Svpbmt; without it the platform decides
   bool caches_no_invalid = false;  ///< RISC-V Svvptc: an invalid entry is not cached for long
   bool flush_by_asid = false;      ///< AMD: TLB_CONTROL 3, of one ASID; without it, of all
+  u8 encryption_bit = 0;           ///< AMD: the C-bit, where entries may have it; else 0
   const FenceFeature* fences = nullptr;  ///< null: none of them
   u64 host_pat = kResetPat;              ///< AMD: the host's IA32_PAT, which nested tables refer to
 };
@@ -47,11 +48,14 @@ constexpr Capabilities capabilities_from_ept_vpid_cap(u64 ept_vpid_cap, u8 physi
 
 /// AMD: what CPUID says.
 struct SvmCpuid {
-  u32 extended_features_edx = 0;  ///< 80000001H: 1 GiB pages in bit 26
-  u32 sizes_eax = 0;              ///< 80000008H: physical address bits in 7:0
-  u32 sizes_ebx = 0;              ///< INVLPGB in bit 3, of nested translations as well in bit 21
-  u32 asids = 0;                  ///< 8000000AH EBX: how many there are, the host's 0 included
-  u32 svm_edx = 0;                ///< 8000000AH EDX: flush by ASID in bit 6
+  u32 extended_features_edx = 0;    ///< 80000001H: 1 GiB pages in bit 26
+  u32 sizes_eax = 0;                ///< 80000008H: physical address bits in 7:0
+  u32 sizes_ebx = 0;                ///< INVLPGB in bit 3, of nested translations as well in bit 21
+  u32 asids = 0;                    ///< 8000000AH EBX: how many there are, the host's 0 included
+  u32 svm_edx = 0;                  ///< 8000000AH EDX: flush by ASID in bit 6
+  u32 encryption_eax = 0;           ///< 8000001FH: SME in bit 0
+  u32 encryption_ebx = 0;           ///< the C-bit in 5:0, by how much addresses get shorter in 11:6
+  bool encryption_enabled = false;  ///< not of CPUID: SYSCFG (MSR C0010010H), bit 23
 };
 
 /// AMD: nested tables are the host's, with as many levels as it uses, and have dirty flags always.
@@ -59,6 +63,12 @@ constexpr Capabilities capabilities_from_svm(const SvmCpuid& cpuid, u8 host_leve
   const auto bit = [](u32 value, unsigned n) { return (value >> n & 1) != 0; };
   Capabilities found;
   found.physical_bits = static_cast<u8>(cpuid.sizes_eax & 0xff);
+  // Whether software sets the C-bit or not ("Secure Memory Encryption", 7.10.1).
+  if (bit(cpuid.encryption_eax, 0) && cpuid.encryption_enabled) {
+    found.encryption_bit = static_cast<u8>(cpuid.encryption_ebx & 0x3f);
+    const u32 lost = cpuid.encryption_ebx >> 6 & 0x3f;
+    found.physical_bits = static_cast<u8>(found.physical_bits - lost);
+  }
   found.leaf_levels = bit(cpuid.extended_features_edx, 26) ? 0b0111 : 0b0011;
   found.most_levels = host_levels;
   // Those below the largest power of two that there are.

@@ -13,7 +13,7 @@
 namespace nestwalk::addrspace {
 
 static_assert(NestedFormat<Ept>);
-static_assert(NestedFormat<Npt>);
+static_assert(NestedFormat<Npt> && NestedFormat<NptOf<51>>);
 static_assert(NestedFormat<GStage>);
 static_assert(NestedFormat<Stage2<Granule::k4K>> && NestedFormat<Stage2<Granule::k4K, Width::k52>>);
 static_assert(NestedFormat<Stage2<Granule::k16K>>);

@@ -22,7 +22,7 @@ inline Capabilities this_machine() {
 }
 
 namespace svm {
-/// Of AMD: from CPUID, IA32_PAT, and CR4.LA57 as the host has it by now.
+/// Of AMD: from CPUID, IA32_PAT, SYSCFG, and CR4.LA57 as the host has it by now.
 inline Capabilities this_machine() {
   struct Leaf {
     u32 eax, ebx, ecx, edx;
@@ -32,19 +32,28 @@ inline Capabilities this_machine() {
     asm volatile("cpuid" : "+a"(leaf.eax), "=b"(leaf.ebx), "+c"(leaf.ecx), "=d"(leaf.edx));
     return leaf;
   };
-  constexpr u32 kPat = 0x277;
-  u32 low, high;
-  asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(kPat));
+  const auto read_msr = [](u32 number) {
+    u32 low, high;
+    asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(number));
+    return u64{high} << 32 | low;
+  };
+  constexpr u32 kPat = 0x277, kSyscfg = 0xc001'0010, kEncryption = 0x8000'001f;
   u64 cr4;
   asm volatile("mov %%cr4, %0" : "=r"(cr4));
   const Leaf sizes = cpuid(0x8000'0008), virtualization = cpuid(0x8000'000a);
+  Leaf encryption{};
+  if (cpuid(0x8000'0000).eax >= kEncryption) encryption = cpuid(kEncryption);
+  const bool may_encrypt = (encryption.eax & 1) != 0;
   const SvmCpuid found{.extended_features_edx = cpuid(0x8000'0001).edx,
                        .sizes_eax = sizes.eax,
                        .sizes_ebx = sizes.ebx,
                        .asids = virtualization.ebx,
-                       .svm_edx = virtualization.edx};
+                       .svm_edx = virtualization.edx,
+                       .encryption_eax = encryption.eax,
+                       .encryption_ebx = encryption.ebx,
+                       .encryption_enabled = may_encrypt && (read_msr(kSyscfg) >> 23 & 1) != 0};
   const bool five_levels = (cr4 >> 12 & 1) != 0;
-  return capabilities_from_svm(found, five_levels ? 5 : 4, u64{high} << 32 | low);
+  return capabilities_from_svm(found, five_levels ? 5 : 4, read_msr(kPat));
 }
 }  // namespace svm
 
