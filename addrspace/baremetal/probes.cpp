@@ -111,8 +111,7 @@ void report_stores() {
 }
 
 bool made_for_this_machine(const ImageHeader& image) {
-  const Capabilities machine = capabilities_here();
-  return __builtin_memcmp(&machine, &image.machine, sizeof(machine)) == 0;
+  return capabilities_here() == image.machine;
 }
 
 }  // namespace

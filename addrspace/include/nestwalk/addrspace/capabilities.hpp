@@ -30,6 +30,8 @@ struct Capabilities {
   u8 encryption_bit = 0;           ///< AMD: the C-bit, where entries may have it; else 0
   const FenceFeature* fences = nullptr;  ///< null: none of them
   u64 host_pat = kResetPat;              ///< AMD: the host's IA32_PAT, which nested tables refer to
+
+  friend constexpr bool operator==(const Capabilities&, const Capabilities&) = default;
 };
 
 /// x86: from the value of IA32_VMX_EPT_VPID_CAP and the MAXPHYADDR of CPUID 80000008H.
