@@ -18,6 +18,14 @@ const Machine kArm{kArmMap, capabilities_from_id_registers(0x323'1020'1126, 0x11
 // name more than that.
 const Machine kX86{kX86Map, capabilities_from_ept_vpid_cap(0xf01'0633'4141, 40), 40};
 
+// qemu-system-x86_64 7.2, -cpu EPYC: 1 GiB pages, 40 bits of address, 16 ASIDs. As with VMX, the
+// guest's own tables name no more.
+const Machine kAmd{
+    kX86Map,
+    capabilities_from_svm({.extended_features_edx = u32{1} << 26, .sizes_eax = 0x3028, .asids = 16},
+                          4, kResetPat),
+    40};
+
 template <class F>
 std::unique_ptr<Trial> make(const Machine& machine, const Geometry& shape,
                             const TrialOptions& options) {
@@ -40,6 +48,9 @@ std::unique_ptr<Trial> make_arm(const TrialOptions& options) {
 std::unique_ptr<Trial> make_ept(const TrialOptions& options) {
   return make<Ept>(kX86, *Ept::geometry(4), options);
 }
+std::unique_ptr<Trial> make_npt(const TrialOptions& options) {
+  return make<Npt>(kAmd, *Npt::geometry(4), options);
+}
 
 constexpr Architecture kA = Architecture::AArch64, kR = Architecture::RiscV64;
 constexpr FormatRow kFormats[] = {
@@ -57,6 +68,7 @@ constexpr FormatRow kFormats[] = {
     {"stage2-16k-wide-48", kA, make_arm<Granule::k16K, Width::k52, 48>},
     {"stage2-64k-52", kA, make_arm<Granule::k64K, Width::k52, 52>},
     {"ept", Architecture::X86_64, make_ept},
+    {"npt", Architecture::X86_64, make_npt},
 };
 
 }  // namespace

@@ -51,7 +51,10 @@ class Walk {
     const models::FaultReport report = regime_.report_of(fault);
     switch (architecture_) {
       case Architecture::X86_64: {
-        constexpr u64 kViolation = 48, kMisconfiguration = 49;
+        constexpr u64 kViolation = 48, kMisconfiguration = 49, kNestedPageFault = 0x400;
+        if (report.event == "nested page fault") {
+          return kNestedPageFault | report["EXITINFO1"] << 16;
+        }
         return report.event == "EPT violation" ? kViolation | report["exit qualification"] << 16
                                                : kMisconfiguration;
       }
@@ -78,6 +81,8 @@ u64 compared(Architecture architecture, u64 syndrome) {
     case Architecture::X86_64:
       // A misconfiguration leaves the qualification undefined. Of a violation: the access, what is
       // permitted, whether there is a linear address and whether it was translated to this one.
+      // Of a nested page fault, all.
+      if ((syndrome & 0xffff) == 0x400) return syndrome;
       return (syndrome & 0xffff) == 49 ? 49 : syndrome & 0x1bf'ffff;
     case Architecture::AArch64:
       return syndrome & (u64{0x3f} << 26 | 0x7f | 1 << 7);  // EC; S1PTW, WnR, fault status

@@ -62,9 +62,10 @@ template <class F>
 class OneBitWrong : public F {
  public:
   using F::F;
-  // RISC-V: U, without which every access faults. Arm: S2AP[1], so that writes are permitted where
-  // they are not. EPT: write-back becomes a memory type that is reserved.
-  static constexpr u64 kBit = F::kArchitecture == Architecture::RiscV64   ? u64{1} << 4
+  // RISC-V and AMD: U, without which every access faults. Arm: S2AP[1], so that writes are
+  // permitted where they are not. EPT: write-back becomes a memory type that is reserved.
+  static constexpr u64 kBit = std::same_as<F, Npt>                        ? Npt::kUser
+                              : F::kArchitecture == Architecture::RiscV64 ? u64{1} << 4
                               : F::kArchitecture == Architecture::AArch64 ? u64{1} << 7
                                                                           : u64{1} << 5;
   constexpr u64 leaf(Hpa address, MappingFlags flags, unsigned level) const {
