@@ -33,6 +33,10 @@ struct X86 {
   using F = Ept;
   static Geometry geometry() { return *Ept::geometry(4); }
 };
+struct Svm {
+  using F = Npt;
+  static Geometry geometry() { return *Npt::geometry(4); }
+};
 struct Arm {
   using F = Stage2<Granule::k4K>;
   static Geometry geometry() { return *F::geometry(48); }
@@ -323,6 +327,7 @@ void floor_of_populate(benchmark::State& state) {
 
 #define NESTWALK_BENCH(name)                                            \
   BENCHMARK(name<X86>)->UseManualTime()->Unit(benchmark::kMicrosecond); \
+  BENCHMARK(name<Svm>)->UseManualTime()->Unit(benchmark::kMicrosecond); \
   BENCHMARK(name<Arm>)->UseManualTime()->Unit(benchmark::kMicrosecond); \
   BENCHMARK(name<RiscV>)->UseManualTime()->Unit(benchmark::kMicrosecond)
 

@@ -47,6 +47,7 @@ extern "C" {
   require(space.map_alloc(kStart, kBytes, kRw, Backend::lazy()).ok());
 }
 [[gnu::noinline]] void cost_of_lazy_faults(Space& space) { fault_all(space); }
+[[gnu::noinline]] void cost_of_lazy_faults_svm(SpaceOf<Npt>& space) { fault_all(space); }
 [[gnu::noinline]] void cost_of_lazy_faults_aarch64(SpaceOf<Stage2<Granule::k4K>>& space) {
   fault_all(space);
 }
@@ -101,6 +102,11 @@ void run_all() {
   const auto lazily = [](auto& space) {
     require(space.map_alloc(kStart, kBytes, kRw, Backend::lazy()).ok());
   };
+  in_a_space<Npt>(*Npt::geometry(4), [&](auto& space) {
+    lazily(space);
+    cost_of_lazy_faults_svm(space);
+    space.clear();
+  });
   in_a_space<Stage2<Granule::k4K>>(*Stage2<Granule::k4K>::geometry(48), [&](auto& space) {
     lazily(space);
     cost_of_lazy_faults_aarch64(space);

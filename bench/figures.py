@@ -16,7 +16,7 @@ import statistics
 import subprocess
 
 UNIT = "floor_of_populate<X86>"
-ARCHITECTURES = ("X86", "Arm", "RiscV")
+EXTENSIONS = {"X86": "VMX", "Svm": "AMD-V", "Arm": "AArch64", "RiscV": "RISC-V"}
 
 
 def turn_of(program, least_seconds):
@@ -56,11 +56,12 @@ def main():
 
     print(f"{machine()}, {datetime.date.today()}, medians of {options.turns} turns")
     print()
-    print("| | in units | | | base : new | | |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
-    print("| | x86-64 | AArch64 | RISC-V | x86-64 | AArch64 | RISC-V |")
+    columns = len(EXTENSIONS)
+    print(f"| | in units {'| ' * columns}| base : new {'| ' * columns}".rstrip())
+    print(f"|---{'|---:' * 2 * columns}|")
+    print(f"| | {' | '.join(2 * list(EXTENSIONS.values()))} |")
     for operation in dict.fromkeys(name.split("<")[0] for name in turns[0][0]):
-        names = [f"{operation}<{each}>" for each in ARCHITECTURES]
+        names = [f"{operation}<{each}>" for each in EXTENSIONS]
         cells = [median(lambda new, _, name=name: new[name] / new[UNIT]) for name in names]
         cells += [median(lambda new, base, name=name: base[name] / new[name])
                   if name in turns[0][1] else "" for name in names]

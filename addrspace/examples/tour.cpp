@@ -142,6 +142,7 @@ class Tour {
 
 void run() {
   Tour<Ept>("x86-64, EPT", *Ept::geometry(4)).run();
+  Tour<Npt>("x86-64, AMD's nested tables", *Npt::geometry(4)).run();
   Tour<Stage2<Granule::k4K>>("AArch64, stage 2, 4K granule", *Stage2<Granule::k4K>::geometry(40))
       .run();
   Tour<Stage2<Granule::k64K>>("AArch64, stage 2, 64K granule", *Stage2<Granule::k64K>::geometry(42))

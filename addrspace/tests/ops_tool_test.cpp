@@ -95,6 +95,7 @@ TEST(OpsSpaceOperation, makes_spaces_with_the_levels_that_an_architecture_has) {
     return found;
   };
   EXPECT_EQ(levels_of("x86_64"), "45");
+  EXPECT_EQ(levels_of("x86_64-svm"), "45");
   EXPECT_EQ(levels_of("aarch64"), "34");
   EXPECT_EQ(levels_of("riscv64"), "345");
 }
@@ -104,9 +105,9 @@ TEST(OpsSpaceOperation, reaches_as_far_as_the_guest_physical_addresses_of_the_le
     const char* architecture_and_levels;
     unsigned gpa_bits;
   };
-  for (const Case& row :
-       {Case{"x86_64 4", 48}, Case{"x86_64 5", 57}, Case{"aarch64 3", 39}, Case{"aarch64 4", 48},
-        Case{"riscv64 3", 41}, Case{"riscv64 4", 50}, Case{"riscv64 5", 59}}) {
+  for (const Case& row : {Case{"x86_64 4", 48}, Case{"x86_64 5", 57}, Case{"x86_64-svm 4", 48},
+                          Case{"x86_64-svm 5", 57}, Case{"aarch64 3", 39}, Case{"aarch64 4", 48},
+                          Case{"riscv64 3", 41}, Case{"riscv64 4", 50}, Case{"riscv64 5", 59}}) {
     SCOPED_TRACE(row.architecture_and_levels);
     const u64 limit = u64{1} << row.gpa_bits;
     const std::string last_page = hex(limit - 0x1000);
@@ -324,7 +325,7 @@ TEST(OpsMalformed, missing_operands_are_named) {
     EXPECT_EQ(complaint(line), "expected " + what + ", found the end of the line") << line;
   };
   const std::string number = " (a 64-bit number in hexadecimal, with 0x)";
-  missing("space", "x86_64, aarch64 or riscv64");
+  missing("space", "x86_64, x86_64-svm, aarch64 or riscv64");
   missing("space x86_64", "a number of levels");
   missing("space x86_64 4", "a guest-physical address" + number);
   missing("space x86_64 4 0x0", "a size" + number);
@@ -349,7 +350,7 @@ TEST(OpsMalformed, operands_too_many_are_shown) {
 
 TEST(OpsMalformed, words_that_are_none_of_the_choices_are_shown) {
   EXPECT_EQ(complaint("space mips 4 0x0 0x1000"),
-            "expected x86_64, aarch64 or riscv64, found 'mips'");
+            "expected x86_64, x86_64-svm, aarch64 or riscv64, found 'mips'");
   EXPECT_EQ(complaint("space x86_64 four 0x0 0x1000"), "expected a number of levels, found 'four'");
   EXPECT_EQ(complaint("space x86_64 99999999999 0x0 0x1000"),
             "expected a number of levels, found '99999999999'");

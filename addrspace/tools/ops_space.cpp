@@ -124,7 +124,7 @@ Result<std::unique_ptr<OpsSpace>> made(unsigned levels, Gpa base, u64 size, u64 
   return SpaceOf<F>::create(kGeometry(levels), base, size, frames);
 }
 constexpr Result<std::unique_ptr<OpsSpace>> (*kOfMachines[])(unsigned, Gpa, u64, u64) = {
-    made<Ept, Ept::geometry>, made<Stage2<Granule::k4K>, stage2_geometry>,
+    made<Ept, Ept::geometry>, made<Npt, Npt::geometry>, made<Stage2<Granule::k4K>, stage2_geometry>,
     made<GStage, GStage::geometry>};
 static_assert(std::size(kOfMachines) == std::size(OpsSpace::kMachines));
 

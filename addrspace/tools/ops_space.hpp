@@ -28,7 +28,7 @@ struct MemoryUse {
 
 class OpsSpace {
  public:
-  static constexpr const char* kMachines[] = {"x86_64", "aarch64", "riscv64"};
+  static constexpr const char* kMachines[] = {"x86_64", "x86_64-svm", "aarch64", "riscv64"};
   /// A machine of that number with `frames` frames, and an empty space on it. AArch64 has the
   /// 4 KiB granule, with 39-bit intermediate physical addresses for 3 levels, 48-bit ones for 4.
   static Result<std::unique_ptr<OpsSpace>> create(unsigned machine, unsigned levels, Gpa base,

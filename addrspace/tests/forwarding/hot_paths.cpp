@@ -42,6 +42,9 @@ Result<void> error_alone(OpaqueHal& hal) {
   return {};
 }
 
+/// The leaves of AMD-V depend on the host's PAT, which is looked up.
+using SvmSpace = AddressSpace<Npt, OpaqueHal>;
+
 FaultOutcome handle_fault(Space& space, Gpa at) { return space.handle_fault(at, kWrite); }
 Result<Hpa> translate(const Space& space, Gpa at) { return space.translate(at); }
 Result<Space::Table::Leaf> query(const Space& space, Gpa at) { return space.query(at); }
@@ -54,5 +57,13 @@ Result<void> map_linear(Space& space, Gpa at, u64 size) {
   return space.map_linear(at, Hpa(0), size, {kRead});
 }
 Result<void> unmap(Space& space, Gpa at, u64 size) { return space.unmap(at, size); }
+
+FaultOutcome handle_fault(SvmSpace& space, Gpa at) { return space.handle_fault(at, kWrite); }
+Result<Hpa> translate(const SvmSpace& space, Gpa at) { return space.translate(at); }
+Result<Window> window(const SvmSpace& space, Gpa at) { return space.window(at, kRead); }
+Result<void> map_alloc(SvmSpace& space, Gpa at, u64 size) {
+  return space.map_alloc(at, size, {kRead}, Backend::eager());
+}
+Result<void> unmap(SvmSpace& space, Gpa at, u64 size) { return space.unmap(at, size); }
 
 }  // namespace nestwalk::addrspace

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # check_encodings.sh <addrspace> <work> <tools prefix> <assembler flags> <lines...>
-# The instructions that fence_execute.hpp says by their encodings are those that the assembler makes
-# of the lines: each line's word is in the compiled engine.
+# The instructions that fence_execute.hpp and vmrun.hpp say by their encodings are those that the
+# assembler makes of the lines: each line's word, on x86-64 its bytes, is in the compiled engine.
 set -euo pipefail
 
 addrspace=$1 work=$2 prefix=$3 flags=$4
@@ -16,13 +16,18 @@ if ! command -v "$prefix-g++" >/dev/null; then
 fi
 
 mkdir -p "$work"
-words() { "$prefix-objdump" -d "$1" | sed -nE 's/^ +[0-9a-f]+:\s+([0-9a-f]{8})\s.*/\1/p'; }
+words() { "$prefix-objdump" -d "$1" | sed -nE 's/^ +[0-9a-f]+:\s+([0-9a-f]{8}|([0-9a-f]{2} )+)\s.*/\1/p'; }
 
 # Every operand in the registers that the lines name: x0 or a0, and a1 for the VMID.
 cat >"$work/ops.cpp" <<'CPP'
 #include "nestwalk/addrspace/fence_execute.hpp"
+#include "nestwalk/addrspace/vmrun.hpp"
 using namespace nestwalk::addrspace;
-#if defined(__aarch64__)
+#if defined(__x86_64__)
+#define OP(row) \
+  extern "C" void use_##row(u64 operand, u16 asid) { svm::execute(Fence{svm::row, asid, operand}); }
+OP(kInvlpgbNested) OP(kInvlpgb) OP(kTlbsync) OP(kInvlpga)
+#elif defined(__aarch64__)
 using namespace stage2;
 #define OP(form, domain)                              \
   extern "C" void use_##form##_##domain(u64 operand) { \
@@ -55,6 +60,6 @@ words "$work/lines.o" | sort -u >"$work/theirs"
 [[ $(wc -l <"$work/theirs") -eq $# ]]
 
 if missing=$(comm -13 "$work/ours" "$work/theirs" | grep .); then
-  echo "not among the instructions of fence_execute.hpp: $missing" >&2
+  echo "not among the instructions of fence_execute.hpp and vmrun.hpp: $missing" >&2
   exit 1
 fi
