@@ -398,6 +398,7 @@ extern "C" std::uint64_t nestwalk_use_everything(std::uint64_t ept_vpid_cap, std
   execute_first_entry(VmTag{number, number, 1});
   execute_vcpu_switch(x86, VmTag{number, number, 1});
 #ifdef __x86_64__
+  tally.add(svm::this_machine().flush_by_asid);
   svm::TlbControl next;
   svm::execute_retirement(x86, VmTag{number, number, 1}, next);
   svm::execute_rollover(x86, next);

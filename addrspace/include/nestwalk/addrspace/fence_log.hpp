@@ -34,8 +34,8 @@ class FenceLog {
     sink_("nestwalk-fence-log 1\n");
   }
 
-  /// `format` is "ept", "stage2-4k", "sv39x4", ...; `more` further properties: "levels=5 dirty".
-  /// `root_register` is the EPTP, VTTBR_EL2 or hgatp.
+  /// `format` is "ept", "npt", "stage2-4k", "sv39x4", ...; `more` further properties: "levels=5
+  /// dirty". `root_register` is the EPTP, nCR3, VTTBR_EL2 or hgatp.
   void vm(u32 id, const char* format, Hpa root, u16 vmid, u64 root_register,
           const char* more = "") {
     Line line = begun("vm");

@@ -53,7 +53,7 @@ enum class Cause : u8 { MapLinear, MapAllocated, Fault, Unmap, Protect, Remap, D
 
 /// Which translations are meant: the tags that the hardware puts on what it caches.
 struct VmTag {
-  u64 root_register = 0;     ///< EPTP, VTTBR_EL2 or hgatp
+  u64 root_register = 0;     ///< EPTP, nCR3, VTTBR_EL2 or hgatp
   u64 control_register = 0;  ///< VTCR_EL2; 0 where there is none
   u16 vmid = 0;
 };

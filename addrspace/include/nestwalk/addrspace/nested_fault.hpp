@@ -57,7 +57,9 @@ constexpr NestedFault nested_page_fault(u64 exit_info_1, u64 exit_info_2) {
   const auto bit = [&](unsigned n) { return fault_bit(exit_info_1, n); };
   // 31: refused by the reverse map table (15.36.10 "RMP and VMPL Access Checks").
   return {.gpa = Gpa(exit_info_2),
-          .access = bit(4) ? kExecute : bit(1) ? kWrite : kRead,
+          .access = bit(4)   ? kExecute
+                    : bit(1) ? kWrite
+                             : kRead,
           .for_table = bit(33),
           .cause = bit(31)  ? Cause::Other
                    : bit(3) ? Cause::Malformed
@@ -83,20 +85,19 @@ constexpr NestedFault nested_abort(u64 esr, u64 hpfar, u64 far) {
   const bool access_flag = status >> 2 == 0b0010;
   const bool permission = status >> 2 == 0b0011;
   const bool fetch = esr >> 26 == kFetchAbort;
-  return {
-      // FAR is the virtual address: its offset is that of the access, not of the table's entry.
-      .gpa = Gpa(hpfar >> 4 << 12 | (for_table ? 0 : far & kPageMask)),
-      .access = for_table                   ? kRead
-                : fetch                     ? kExecute
-                : fault_bit(esr, 6) ? kWrite  // WnR
-                                            : kRead,
-      .for_table = for_table,
-      // HPFAR is not written for a permission fault of the access itself.
-      .located = size || translation || access_flag || (permission && for_table),
-      .cause = translation                 ? Cause::NotPresent
-               : permission || access_flag ? Cause::Permission
-               : size                      ? Cause::Malformed
-                                           : Cause::Other};
+  return {// FAR is the virtual address: its offset is that of the access, not of the table's entry.
+          .gpa = Gpa(hpfar >> 4 << 12 | (for_table ? 0 : far & kPageMask)),
+          .access = for_table           ? kRead
+                    : fetch             ? kExecute
+                    : fault_bit(esr, 6) ? kWrite  // WnR
+                                        : kRead,
+          .for_table = for_table,
+          // HPFAR is not written for a permission fault of the access itself.
+          .located = size || translation || access_flag || (permission && for_table),
+          .cause = translation                 ? Cause::NotPresent
+                   : permission || access_flag ? Cause::Permission
+                   : size                      ? Cause::Malformed
+                                               : Cause::Other};
 }
 
 }  // namespace stage2
@@ -113,11 +114,11 @@ constexpr NestedFault guest_page_fault(u64 scause, u64 htval, u64 stval, u64 hti
   const bool for_table = htinst == kTableRead || htinst == kTableWrite;
   // Entries are aligned.
   return {.gpa = Gpa(htval << 2 | (for_table ? 0 : stval & 3)),
-          .access = htinst == kTableWrite  ? kWrite
-                    : for_table            ? kRead
-                    : scause == kFetch     ? kExecute
-                    : scause == kStore     ? kWrite
-                                           : kRead,
+          .access = htinst == kTableWrite ? kWrite
+                    : for_table           ? kRead
+                    : scause == kFetch    ? kExecute
+                    : scause == kStore    ? kWrite
+                                          : kRead,
           .for_table = for_table};
 }
 

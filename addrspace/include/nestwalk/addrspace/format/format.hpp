@@ -80,13 +80,13 @@ concept NestedFormat = Format<F> && std::same_as<typename F::Input, Gpa> &&
 
 /// What a nested table's root register needs besides the root.
 struct VmId {
-  u16 vmid = 0;  ///< VMID or VPID
+  u16 vmid = 0;  ///< VMID, VPID or ASID
 };
 
 /// What the hardware must be given for an address space.
 struct RootConfig {
-  u64 root_register = 0;     ///< EPTP, VTTBR_EL2 or hgatp
-  u64 control_register = 0;  ///< VTCR_EL2; 0 where there is none
+  u64 root_register = 0;     ///< EPTP, nCR3, VTTBR_EL2 or hgatp
+  u64 control_register = 0;  ///< VTCR_EL2; AMD: ASID of the VMCB; 0 where there is none
 };
 
 namespace detail {
