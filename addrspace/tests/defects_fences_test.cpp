@@ -255,26 +255,30 @@ TEST(ContextPolicy, new_entries_still_cost_no_more_than_they_must) {
   EXPECT_EQ(arm.fences(FencePolicy::Context), arm_publish());
 }
 
-/// What axaddrspace 0.3.0 issues for one address or for all.
+/// What a version of axaddrspace issues for one address or for all.
 template <class Shape>
 class OriginalPolicy : public ::testing::Test {
  protected:
   static constexpr Architecture kArchitecture = Shape::Format::kArchitecture;
 
-  static Fences original(FenceOp x86, FenceOp arm_op, u64 operand) {
+  explicit OriginalPolicy(const FencePolicy& policy = FencePolicy::Original030,
+                          FenceOp riscv = hext::kVvmaAll.at_once)
+      : policy_(policy), riscv_(riscv) {}
+
+  Fences original(FenceOp x86, FenceOp arm_op, u64 operand) const {
     switch (kArchitecture) {
       case Architecture::X86_64:
         return {{x86, 0, operand}};
       case Architecture::AArch64:  // the operand is not shifted
         return {{arm_op, 0, operand}, arm(stage2::kDsbSy), arm(stage2::kIsb)};
       case Architecture::RiscV64:
-        return {{hext::kVvmaAll.at_once, 0, 0}};
+        return {{riscv_, 0, 0}};
     }
     return {};
   }
-  static Fences one(u64 at) { return original(vmx::kInvlpg, stage2::kVae2.is, at); }
-  static Fences all() { return original(vmx::kMovCr3, stage2::kAlle2.is, 0); }
-  static Fences each(u64 first, u64 pages) {
+  Fences one(u64 at) const { return original(vmx::kInvlpg, stage2::kVae2.is, at); }
+  Fences all() const { return original(vmx::kMovCr3, stage2::kAlle2.is, 0); }
+  Fences each(u64 first, u64 pages) const {
     Fences fences;
     for (u64 n = 0; n < pages; ++n) {
       for (const Fence& fence : one(first + n * kPage)) fences.push_back(fence);
@@ -283,13 +287,17 @@ class OriginalPolicy : public ::testing::Test {
   }
   Fences after(const Result<void>& done) {
     EXPECT_TRUE(done.ok());
-    return guest.fences(FencePolicy::Original030);
+    return guest.fences(policy_);
   }
   Result<void> linear(u64 pages) {
     return guest.space.map_linear(Gpa(0x10000), Hpa(0x10000), pages * kPage, kMemory);
   }
 
   Guest<Shape> guest;
+
+ private:
+  const FencePolicy& policy_;
+  const FenceOp riscv_;
 };
 TYPED_TEST_SUITE(OriginalPolicy, NestedFormats);
 
@@ -320,6 +328,40 @@ TYPED_TEST(OriginalPolicy, a_fault_flushes_the_address_as_it_came) {
   this->guest.hal.invalidations.clear();
   EXPECT_EQ(this->guest.space.handle_fault(Gpa(0x10008), kWrite), FaultOutcome::Mapped);
   EXPECT_EQ(this->guest.fences(FencePolicy::Original030), this->one(0x10008));
+}
+
+// page_table_generic flushes after each leaf that it stores or clears; so does axvm's fault, at the
+// page's address. What it flushes with: HFENCE.GVMA with rs1 = rs2 = x0; else as ever.
+template <class Shape>
+class LaterOriginalPolicy : public OriginalPolicy<Shape> {
+ protected:
+  LaterOriginalPolicy()
+      : OriginalPolicy<Shape>(FencePolicy::Original0517, hext::kGvmaAll.at_once) {}
+};
+TYPED_TEST_SUITE(LaterOriginalPolicy, NestedFormats);
+
+TYPED_TEST(LaterOriginalPolicy, leaves_go_one_by_one_however_many) {
+  EXPECT_EQ(this->after(this->linear(33)), this->each(0x10000, 33));
+  EXPECT_EQ(this->after(this->guest.space.unmap(Gpa(0x10000), 33 * kPage)),
+            this->each(0x10000, 33));
+  EXPECT_EQ(
+      this->after(this->guest.space.map_alloc(Gpa(0x10000), 40 * kPage, kMemory, Backend::eager())),
+      this->each(0x10000, 40));
+  EXPECT_EQ(this->after(this->guest.space.protect(Gpa(0x12000), kPage, kReadOnlyMemory)),
+            this->each(0x12000, 1));
+}
+TYPED_TEST(LaterOriginalPolicy, a_lazy_promise_flushes_nothing_and_its_fault_the_page) {
+  EXPECT_THAT(
+      this->after(this->guest.space.map_alloc(Gpa(0x10000), 3 * kPage, kMemory, Backend::lazy())),
+      IsEmpty());
+  EXPECT_EQ(this->guest.space.handle_fault(Gpa(0x11008), kWrite), FaultOutcome::Mapped);
+  EXPECT_EQ(this->guest.fences(FencePolicy::Original0517), this->one(0x11000));
+}
+// The table's own entry is cleared after its leaves are flushed, and no flush follows.
+TYPED_TEST(LaterOriginalPolicy, a_table_that_goes_has_no_flush_of_its_own) {
+  ASSERT_TRUE(this->linear(2).ok());
+  this->guest.fences();
+  EXPECT_EQ(this->after(this->guest.space.unmap(Gpa(0), 2 * kMiB)), this->each(0x10000, 2));
 }
 
 // A7: what does not reach the other processors says so, and the Hal knows the VM to reach them for.

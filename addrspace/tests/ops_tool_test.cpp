@@ -282,6 +282,7 @@ TEST(OpsLook, shows_the_fences_of_the_last_change_under_each_policy) {
             "dsb ishst; tlbi ipas2le1is, 0x5; dsb ish; tlbi vmalle1is; dsb ish; isb");
   EXPECT_EQ(fences("context"), "dsb ishst; tlbi vmalls12e1is; dsb ish; isb");
   EXPECT_EQ(fences("original-0.3.0"), "tlbi vae2is, 0x5000; dsb sy; isb");
+  EXPECT_EQ(fences("original-0.5.17"), "tlbi vae2is, 0x5000; dsb sy; isb");
 }
 
 TEST(OpsLook, shows_no_fences_of_an_operation_that_was_refused) {
@@ -301,7 +302,7 @@ TEST(OpsLook, tells_why_the_last_operation_failed) {
 // Malformed lines --------------------------------------------------------------------------------
 
 constexpr const char* kPolicies =
-    "precise, context, batched, range, svinval, deferred or original-0.3.0";
+    "precise, context, batched, range, svinval, deferred, original-0.3.0 or original-0.5.17";
 
 TEST(OpsMalformed, unknown_operations_are_named_beside_the_known_ones) {
   EXPECT_EQ(complaint("frob 0x1"),

@@ -166,11 +166,11 @@ class EngineLog {
     body();
     processor_ = 0;
   }
-  // On the other processor, too, where the instruction does not reach it; unless the fault was
-  // spurious: who had it has the stale entry.
+  // On the other processor, too, where the instruction does not reach it and the policy interrupts
+  // it; unless the fault was spurious: who had it has the stale entry.
   void fences(const addrspace::Invalidation<Gpa>& change) {
     const bool spurious = change.changes() == addrspace::change::kSpurious && !change.tables();
-    const bool alone = spurious || Shape::kBroadcasts;
+    const bool alone = spurious || Shape::kBroadcasts || !policy_.interrupts;
     addrspace::emit_fences<typename Shape::Format::Extension>(
         policy_, hal_.capabilities(), change, [&](const Fence& fence) {
           log_.fence(fence, kVm);

@@ -24,7 +24,7 @@ struct StormResult {
   bool agrees() const { return unexplained == 0 && harmed == (errors != 0); }
   /// They say what is known of the policy.
   bool is_as_known(const FencePolicy& policy) const {
-    const bool wrong = policy.source == FencePolicy::Source::Original030;
+    const bool wrong = policy.is_original();
     const bool narrow = &policy == &FencePolicy::Precise;
     return wrong == (errors != 0) && wrong == (hits != 0) && (!narrow || excess == 0);
   }

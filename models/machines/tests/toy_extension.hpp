@@ -64,11 +64,11 @@ struct Extension {
     sink(Fence{kVm});
   }
   template <class Sink>
-  static void emit_original_page(u64, Sink&& sink) {
+  static void emit_original_page(const FencePolicy&, u64, Sink&& sink) {
     sink(Fence{kVm});
   }
   template <class Sink>
-  static void emit_original_all(Sink&& sink) {
+  static void emit_original_all(const FencePolicy&, Sink&& sink) {
     sink(Fence{kVm});
   }
 };

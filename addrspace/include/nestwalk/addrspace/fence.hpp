@@ -124,34 +124,48 @@ class OwnRules {
   Sink& sink_;
 };
 
-// axaddrspace 0.3.0: one flush per address up to 32 of a batch, else a full one; per page, without
-// a limit, for allocated memory; the operand as the caller had it.
+// axaddrspace, the operand as the caller had it. 0.3.0: one flush per address up to 32 of a batch,
+// else a full one; per page, without a limit, for allocated memory. 0.5.17: one for each leaf that
+// is stored, whatever comes of it; none for a lazy promise, nor for a table that goes. (Of itself
+// it never flushes all; here it does where which leaves were stored is not known any more.)
 template <class Extension, class Sink>
-class Original030 {
+class Original {
  public:
-  explicit Original030(Sink& sink) : sink_(sink) {}
+  Original(const FencePolicy& policy, Sink& sink) : policy_(policy), sink_(sink) {}
 
   void emit(const Invalidation<Gpa>& change) {
+    if (policy_.source == FencePolicy::Source::Original030) return emit_batch(change);
+    if (!change.exact()) return all();
+    for (const auto& run : change) {
+      if (run.changes != change::kReserved && !run.changes.empty()) each(run);
+    }
+  }
+
+ private:
+  using Run = typename Invalidation<Gpa>::Run;
+
+  void emit_batch(const Invalidation<Gpa>& change) {
     if (change.cause() == Cause::Fault) return one(change.subject().value());
     // It has no dirty log: as for any large batch.
     if (change.cause() == Cause::DirtyLog) return all();
     constexpr u64 kBatch = 32;
     u64 batched = 0;
-    for (const auto& run : change) batched += in_batch(run) ? run.leaves() : 0;
-    for (const auto& run : change) {
-      if (in_batch(run) && batched > kBatch) continue;
-      for (u64 n = 0; n < run.leaves(); ++n) one(run.start.value() + (n << run.leaf_shift));
+    for (const Run& run : change) batched += in_batch(run) ? run.leaves() : 0;
+    for (const Run& run : change) {
+      if (!in_batch(run) || batched <= kBatch) each(run);
     }
     if (batched > kBatch) all();
   }
-
- private:
-  static bool in_batch(const typename Invalidation<Gpa>::Run& run) {
+  static bool in_batch(const Run& run) {
     return !run.owned || run.changes.any_of(change::kReserved);
   }
-  void one(u64 address) { Extension::emit_original_page(address, sink_); }
-  void all() { Extension::emit_original_all(sink_); }
+  void each(const Run& run) {
+    for (u64 n = 0; n < run.leaves(); ++n) one(run.start.value() + (n << run.leaf_shift));
+  }
+  void one(u64 address) { Extension::emit_original_page(policy_, address, sink_); }
+  void all() { Extension::emit_original_all(policy_, sink_); }
 
+  const FencePolicy& policy_;
   Sink& sink_;
 };
 
@@ -164,7 +178,8 @@ void emit_fences(const FencePolicy& policy, const Capabilities& machine,
   using To = std::remove_reference_t<Sink>;
   switch (policy.source) {
     case FencePolicy::Source::Original030:
-      return detail::Original030<Extension, To>(sink).emit(change);
+    case FencePolicy::Source::Original0517:
+      return detail::Original<Extension, To>(policy, sink).emit(change);
     case FencePolicy::Source::Rules:
       return detail::OwnRules<To>(policy, change, sink).emit();
     case FencePolicy::Source::Manual:

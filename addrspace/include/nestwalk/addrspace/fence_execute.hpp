@@ -255,10 +255,10 @@ class VmSelected {
 };
 
 /// Carries out on this processor what a policy demands: the body of a Hal's `invalidate`. Traps on
-/// Original030, which is there to be compared and not to be run.
+/// the fences of axaddrspace, which are there to be compared and not to be run.
 inline void execute_fences(const FencePolicy& policy, const Capabilities& machine,
                            const Invalidation<Gpa>& change) {
-  if (policy.source == FencePolicy::Source::Original030) __builtin_trap();
+  if (policy.is_original()) __builtin_trap();
   const auto run = [&] {
     emit_fences<Target>(policy, machine, change, [](const Fence& fence) { execute(fence); });
   };

@@ -32,7 +32,7 @@ struct FenceRule {
 };
 
 struct FencePolicy {
-  enum class Source : u8 { Manual, Original030, Rules };
+  enum class Source : u8 { Manual, Original030, Rules, Original0517 };
   const char* name = "";
   Source source = Source::Manual;
   /// Above so many instructions for one operation: the whole VM. 0: always.
@@ -43,14 +43,22 @@ struct FencePolicy {
   const FenceRule* rules = nullptr;  ///< of Source::Rules; the first that fits a run counts
   u32 rule_count = 0;
 
+  /// Some version of axaddrspace: to be compared, and not to be run.
+  constexpr bool is_original() const {
+    return source == Source::Original030 || source == Source::Original0517;
+  }
+
   static const FencePolicy Precise;   ///< as narrow as the rules allow
   static const FencePolicy Context;   ///< the whole VM, whenever anything is needed
   static const FencePolicy Batched;   ///< Precise for a few pages
   static const FencePolicy Range;     ///< Precise, by range instructions
   static const FencePolicy Svinval;   ///< Precise, by Svinval
   static const FencePolicy Deferred;  ///< Precise, at the next VM entry
-  /// What axaddrspace 0.3.0 issues, for comparison: the wrong kind everywhere, here only.
+  /// What axaddrspace 0.3.0 issues, for comparison: the wrong kind everywhere.
   static const FencePolicy Original030;
+  /// What axaddrspace 0.5.17 issues with axvm: of the right kind on RISC-V alone, and there on one
+  /// hart.
+  static const FencePolicy Original0517;
 };
 inline constexpr FencePolicy FencePolicy::Precise{.name = "precise"};
 inline constexpr FencePolicy FencePolicy::Context{.name = "context", .most_selective = 0};
@@ -60,10 +68,13 @@ inline constexpr FencePolicy FencePolicy::Svinval{.name = "svinval", .feature = 
 inline constexpr FencePolicy FencePolicy::Deferred{.name = "deferred", .deferred = true};
 inline constexpr FencePolicy FencePolicy::Original030{
     .name = "original-0.3.0", .source = FencePolicy::Source::Original030, .interrupts = false};
+inline constexpr FencePolicy FencePolicy::Original0517{
+    .name = "original-0.5.17", .source = FencePolicy::Source::Original0517, .interrupts = false};
 
 inline constexpr const FencePolicy* kFencePolicies[] = {
-    &FencePolicy::Precise, &FencePolicy::Context,  &FencePolicy::Batched,    &FencePolicy::Range,
-    &FencePolicy::Svinval, &FencePolicy::Deferred, &FencePolicy::Original030};
+    &FencePolicy::Precise,     &FencePolicy::Context,     &FencePolicy::Batched,
+    &FencePolicy::Range,       &FencePolicy::Svinval,     &FencePolicy::Deferred,
+    &FencePolicy::Original030, &FencePolicy::Original0517};
 
 inline const char* to_string(const FencePolicy& policy) { return policy.name; }
 

@@ -86,10 +86,10 @@ inline void execute(const Fence& fence) {
 }
 
 /// Carries out on this processor what a policy demands, or notes it for the next VMRUN there. Traps
-/// on Original030, which is there to be compared and not to be run.
+/// on the fences of axaddrspace, which are there to be compared and not to be run.
 inline void execute_fences(const FencePolicy& policy, const Capabilities& machine,
                            const Invalidation<Gpa>& change, TlbControl& next) {
-  if (policy.source == FencePolicy::Source::Original030) __builtin_trap();
+  if (policy.is_original()) __builtin_trap();
   emit_fences<Extension>(policy, machine, change, [&](const Fence& fence) {
     if (!next.request(fence)) svm::execute(fence);
   });

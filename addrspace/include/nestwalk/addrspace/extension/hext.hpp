@@ -134,12 +134,13 @@ struct Extension {
   }
 
   template <class Sink>
-  static void emit_original_page(u64, Sink&& sink) {
-    emit_original_all(sink);
+  static void emit_original_page(const FencePolicy& policy, u64, Sink&& sink) {
+    emit_original_all(policy, sink);
   }
   template <class Sink>
-  static void emit_original_all(Sink&& sink) {
-    sink(Fence{kVvmaAll.at_once});
+  static void emit_original_all(const FencePolicy& policy, Sink&& sink) {
+    const bool first_stage = policy.source == FencePolicy::Source::Original030;
+    sink(Fence{first_stage ? kVvmaAll.at_once : kGvmaAll.at_once});
   }
 
  private:

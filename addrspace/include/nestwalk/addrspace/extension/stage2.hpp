@@ -204,12 +204,12 @@ struct Extension {
   }
 
   template <class Sink>
-  static void emit_original_page(u64 address, Sink&& sink) {
+  static void emit_original_page(const FencePolicy&, u64 address, Sink&& sink) {
     sink(Fence{kVae2.is, 0, address});
     emit_original_barriers(sink);
   }
   template <class Sink>
-  static void emit_original_all(Sink&& sink) {
+  static void emit_original_all(const FencePolicy&, Sink&& sink) {
     sink(Fence{kAlle2.is});
     emit_original_barriers(sink);
   }

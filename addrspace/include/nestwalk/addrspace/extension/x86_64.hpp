@@ -62,14 +62,14 @@ inline constexpr FenceRow kMovCr3{.name = "mov cr3",
                                   .scope = fence::kHost | fence::kAsid | fence::kForChanges,
                                   .own_title = "mov cr3 (host)"};
 
-/// What axaddrspace 0.3.0 issues on x86-64, whatever the extension.
+/// What axaddrspace issues on x86-64, whatever the extension.
 struct Original {
   template <class Sink>
-  static void emit_original_page(u64 address, Sink&& sink) {
+  static void emit_original_page(const FencePolicy&, u64 address, Sink&& sink) {
     sink(Fence{kInvlpg, 0, address});
   }
   template <class Sink>
-  static void emit_original_all(Sink&& sink) {
+  static void emit_original_all(const FencePolicy&, Sink&& sink) {
     sink(Fence{kMovCr3});
   }
 };

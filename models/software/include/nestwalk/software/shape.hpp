@@ -249,7 +249,7 @@ struct HypervisorShape {
         Row{"hypervisor.fences", &HypervisorShape::fences, OneOf{kFencePolicies},
             "which invalidations the engine issues: as few as the rules allow; the whole VM; pages "
             "up to a threshold, then the VM; by range instructions or Svinval where the machine "
-            "has them; gathered until the VM entry; what axaddrspace 0.3.0 issues; or "
+            "has them; gathered until the VM entry; what axaddrspace 0.3.0 or 0.5.17 issues; or "
             "hypervisor.fence_rules"},
         Row{"hypervisor.fence_threshold", &HypervisorShape::fence_threshold, Number{0, 1'000'000},
             "batched: above so many instructions for one operation, the whole VM"},
