@@ -68,6 +68,32 @@ TEST_F(CheckStorm, FindsTheWrongKindUnderTheOriginalsEverywhere) {
   }
 }
 
+// axaddrspace 0.5.17 issues the same, and HFENCE.GVMA, on the hart that edits: right for one vCPU.
+// With two, the other one's copies stay: at each return, and when the memory is given back.
+TEST_F(CheckStorm, FindsTheOtherHartUnderTheLaterOriginals) {
+  for (const unsigned vcpus : {1u, 2u}) {
+    const Result outcome = run(std::string(kStorm) + " vcpus=" + std::to_string(vcpus) +
+                               " --policy original-0.5.17 2>/dev/null");
+    const auto runs = runs_of(outcome);
+    ASSERT_EQ(runs.size(), 4u);
+    for (const auto& each : runs) {
+      const bool riscv = each["machine"] == "kunminghu";
+      std::set<std::string> errors;
+      for (const auto& finding : each["findings"]) {
+        if (finding["severity"] == "error") errors.insert(finding["finding"].get<std::string>());
+      }
+      SCOPED_TRACE(each["machine"].get<std::string>() + ", vCPUs: " + std::to_string(vcpus));
+      if (!riscv) {
+        EXPECT_THAT(errors, testing::IsSupersetOf({"wrong kind", "use after free"}));
+      } else if (vcpus == 1) {
+        EXPECT_THAT(errors, testing::IsEmpty());
+      } else {
+        EXPECT_THAT(errors, testing::ElementsAre("use after free", "wrong processors"));
+      }
+    }
+  }
+}
+
 // Few pages and many operations: accesses of one vCPU are under way, with translations that were
 // right when they were used, while another one's operation and its fences end.
 TEST_F(CheckStorm, AccessesMayEndAfterTheFencesThatTheyWereBefore) {

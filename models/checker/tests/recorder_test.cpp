@@ -69,5 +69,54 @@ TYPED_TEST(Recorder, TheOriginalsFencesAreOfTheWrongKind) {
   }
 }
 
+// axaddrspace 0.5.17 maps four pages and unmaps one; processor 1 is in the guest meanwhile.
+template <class Shape>
+std::string unmapped_by_the_later_original() {
+  std::string text;
+  std::size_t end = 0;
+  {
+    EngineLog<Shape> engine(FencePolicy::Original0517, [&](const char* part) { text += part; });
+    const addrspace::MappingFlags flags{addrspace::kRead | addrspace::kWrite};
+    engine.operation("map", [&](auto& space) {
+      ASSERT_TRUE(space.map_alloc(Gpa(0x5000), 0x4000, flags, addrspace::Backend::eager(0)));
+    });
+    engine.operation("unmap", [&](auto& space) { ASSERT_TRUE(space.unmap(Gpa(0x5000), 0x1000)); });
+    end = text.size();
+  }
+  return text.substr(0, end) + "9 0 enter 1\n";
+}
+// Where the other processor does not exist.
+std::string without_processor_1(const std::string& text) {
+  std::istringstream in(text);
+  std::string left;
+  for (std::string line; std::getline(in, line);) {
+    if (line.find(" 1 ") != line.find(' ')) left += line + "\n";
+  }
+  return left;
+}
+
+// x86: INVLPG of the host reaches nothing of the guest, so each is excess, and the frame goes
+// before any INVEPT, or VMRUN that flushes. AArch64: TLBI VAE2IS is of EL2's own regime; its
+// operand, not shifted, and the missing DSB ISHST would come next. RISC-V: HFENCE.GVMA with rs1 =
+// rs2 = x0 is right, but hart 1 has none. The first of them is for all new pages at once, so the
+// next three are excess, and each is of all VMs, though one page changed.
+TYPED_TEST(Recorder, TheLaterOriginalIsRightOnRiscVAloneAndNotOnItsOtherHarts) {
+  const bool riscv = TypeParam::Format::kArchitecture == Architecture::RiscV64;
+  const auto checked = check_text(unmapped_by_the_later_original<TypeParam>());
+  EXPECT_EQ(checked->names(), riscv ? "excess, over-broad, use after free, wrong processors"
+                                    : "excess, use after free, wrong kind");
+  for (const Finding& finding : checked->checker.findings()) {
+    if (finding.failure != Failure::UseAfterFree) continue;
+    EXPECT_EQ(finding.because, riscv ? Failure::WrongProcessors : Failure::WrongKind);
+  }
+}
+
+// The processor itself is outside while it edits, and owes its fence until it enters.
+TYPED_TEST(Recorder, TheLaterOriginalIsRightOnOneHart) {
+  const bool riscv = TypeParam::Format::kArchitecture == Architecture::RiscV64;
+  const auto checked = check_text(without_processor_1(unmapped_by_the_later_original<TypeParam>()));
+  EXPECT_EQ(checked->names(), riscv ? "excess, over-broad" : "excess, use after free, wrong kind");
+}
+
 }  // namespace
 }  // namespace nestwalk::checker
