@@ -96,6 +96,20 @@ Lines other_tag(Lines lines, std::size_t at) {
                   {"nested, 0x5", "nested, 0x6"},
                   {", 5", ", 6"}});
 }
+Lines of_the_host(Lines lines, std::size_t at) {
+  for (const char* const of_the_guest : {"invept", "vmrun", "invlpgb"}) {
+    const std::size_t found = lines[at].find(of_the_guest);
+    if (found == std::string::npos) continue;
+    lines[at].replace(found, std::string::npos, "mov cr3");
+    return lines;
+  }
+  return {};
+}
+Lines by_linear_address(Lines lines, std::size_t at) {
+  return replace(std::move(lines), at,
+                 {{"vmrun tlb_control=3, 0x5", "invlpga 0x5, 0x5000"},
+                  {"invlpgb asid nested, 0x5", "invlpga 0x5, 0x5000"}});
+}
 Lines unshifted(Lines lines, std::size_t at) {
   const std::size_t zero = lines[at].rfind("0x");
   if (zero == std::string::npos || lines[at].find("ept") != std::string::npos) return {};
@@ -148,6 +162,14 @@ Lines after_the_free(Lines lines, std::size_t at) {
   lines.insert(lines.begin() + static_cast<std::ptrdiff_t>(end), fence);
   return drop(std::move(lines), at);
 }
+// Behind the end of its operation: who is in the guest then has not flushed.
+Lines after_the_return(Lines lines, std::size_t at) {
+  std::size_t end = at;
+  while (lines[end].find(" end") == std::string::npos) ++end;
+  const std::string fence = lines[at];
+  lines.insert(lines.begin() + static_cast<std::ptrdiff_t>(end) + 1, fence);
+  return drop(std::move(lines), at);
+}
 Lines wider(Lines lines, std::size_t at) {
   return replace(std::move(lines), at,
                  {{"vmrun tlb_control=3, 0x5", "vmrun tlb_control=1"},
@@ -164,6 +186,8 @@ Lines but_for_globals(Lines lines, std::size_t at) {
 constexpr Mutation kMutations[] = {
     {"drop", drop},
     {"other kind", other_kind},
+    {"of the host", of_the_host},
+    {"by linear address", by_linear_address},
     {"other tag", other_tag},
     {"unshifted", unshifted},
     {"local", local},
@@ -172,6 +196,7 @@ constexpr Mutation kMutations[] = {
     {"leaf only", leaf_only},
     {"before the store", before_the_store},
     {"after the free", after_the_free},
+    {"after the return", after_the_return},
     {"wider", wider},
     {"but for globals", but_for_globals},
 };

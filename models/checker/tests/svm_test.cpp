@@ -72,6 +72,38 @@ TEST(Svm, ProcessorsInsideTheGuestHaveToLeaveItForAVmrun) {
   EXPECT_EQ(found_in(start() + stays + "4 0 enter 1\n"), "wrong processors");
 }
 
+// A processor that has left the guest translates nothing for it until its VMRUN, which flushes; one
+// that stays inside uses what it keeps, whatever it does later.
+TEST(Svm, MemoryMayGoBeforeTheVmrunOfAProcessorThatHasLeft) {
+  const std::string left = "1 1 exit 1\n";
+  const std::string flushes = "4 1 fence - vmrun tlb_control=3, 5\n4 1 enter 1\n";
+  const auto freed = [](const std::string& before, const std::string& after) {
+    return found_in(start() + before +
+                    "1 0 begin unmap\n1 0 store 0x23028 0x95067 0\n"
+                    "1 0 free 0x95000 0x1000\n2 0 end\n" +
+                    after);
+  };
+  EXPECT_EQ(freed(left, flushes), "");
+  EXPECT_EQ(freed(left, "4 1 enter 1\n"), "missing, use after free");
+  EXPECT_EQ(freed(left, "4 1 fence - invlpga 5, 0x5000\n4 1 enter 1\n"),
+            "excess, use after free, wrong kind");
+  EXPECT_EQ(freed("", left + flushes), "missing, use after free");
+}
+
+// By INVLPGB, all processors are done at TLBSYNC, and not before.
+TEST(Svm, MemoryGoesAfterTlbsync) {
+  const std::string fence = "1 0 fence - invlpgb asid nested, 5\n";
+  const std::string sync = "1 0 fence - tlbsync\n";
+  const std::string free = "1 0 free 0x95000 0x1000\n";
+  const auto freed = [](const std::string& rest) {
+    return found_in(start() + "1 0 begin unmap\n1 0 store 0x23028 0x95067 0\n" + rest +
+                    "2 0 end\n");
+  };
+  EXPECT_EQ(freed(fence + sync + free), "");
+  EXPECT_EQ(freed(fence + free + sync), "use after free");
+  EXPECT_EQ(freed(free + fence + sync), "use after free");
+}
+
 TEST(Svm, InvlpgbReachesTheProcessorsInsideAndIsCompleteAtTlbsync) {
   const auto broadcast = [](const std::string& fences) {
     return found_in(start() + "1 0 begin unmap\n1 0 store 0x23028 0x95067 0\n" + fences +
