@@ -57,23 +57,33 @@ constexpr std::span<const unsigned> flag_bits(Architecture architecture) {
   return kRiscvBits;
 }
 
-CacheShape small_tlb(const Geometry& shape) {
+/// May an entry be for several pages?
+enum class Coalescing : bool { No, Yes };
+
+std::vector<u8> coalesced(u8 page, Coalescing coalescing) {
+  if (coalescing == Coalescing::No) return {};
+  return {static_cast<u8>(page + 2), static_cast<u8>(page + 3)};
+}
+CacheShape small_tlb(const Geometry& shape, Coalescing coalescing) {
   const u8 page = shape.page_shift, large = static_cast<u8>(shape.shift(1));
-  return {{{2, 2, {page}, ReplacementKind::Lru}, {1, 4, {large}, ReplacementKind::Lru}}, 1};
+  return {{{2, 2, {page}, ReplacementKind::Lru, coalesced(page, coalescing)},
+           {1, 4, {large}, ReplacementKind::Lru}},
+          1};
 }
 
 template <class G, class N>
 class Differential {
  public:
   Differential(const Geometry& guest, const Geometry& nested, const WalkerShape& shape,
-               bool hardware_dirty, u64 seed)
+               bool hardware_dirty, u64 seed, Coalescing coalescing = Coalescing::No)
       : wide_(guest.output_bits == 52),
         world_(guest, nested, shape, hardware_dirty),
         mmu_(world_.wheel, world_.memory, world_.hierarchy, world_.hierarchy.add_path({}),
-             {{}, small_tlb(guest), small_tlb(guest), shape}),
+             {{}, small_tlb(guest, coalescing), small_tlb(guest, coalescing), shape}),
         random_(seed),
         naive_({}) {
-    build();
+    coalescing == Coalescing::Yes ? build_runs() : build();
+    build_tables();
     naive::Machine& machine = naive_.machine();
     machine.architecture = G::kArchitecture;
     machine.npt = kNpt;
@@ -162,6 +172,40 @@ class Differential {
         physical_.push_back(to + (page - at));
       }
     }
+  }
+  // Eight neighbouring pages each, of the same rights, in the guest and in the second stage; now
+  // and then one differs, or is elsewhere.
+  void build_runs() {
+    const Geometry& guest = world_.guest.geometry();
+    const Geometry& nested = world_.nested.geometry();
+    const u64 half = guest.rule == InputRule::Ones ? ~low_mask(guest.input_bits) : 0;
+    const u64 bytes = guest.page_bytes();
+    for (u64 run = 0; run < 6; ++run) {
+      const u64 at = half | align_down(random_() & low_mask(guest.input_bits - 1u), 8 * bytes);
+      const u64 to = align_down(2 * kGiB + random_() % (60 * kGiB), 8 * bytes) +
+                     (random_() % 4 == 0 ? bytes : 0);
+      const MappingFlags flags{some_access(), some_memory()};
+      const MappingFlags nested_flags{some_access().without(kUser), some_memory()};
+      const unsigned level = nested.may_be_leaf(1) && random_() % 3 == 0 ? 1 : 0;
+      for (u64 n = 0; n < 8; ++n) {
+        const bool differs = random_() % 24 == 0;
+        const u64 page = to + (random_() % 24 == 0 ? 8 : n) * bytes;
+        (void)world_.guest.map(Gva(at + n * bytes), Gpa(page), bytes,
+                               differs ? MappingFlags{some_access(), some_memory()} : flags);
+        pages_.push_back(at + n * bytes);
+        physical_.push_back(page);
+        const bool nested_differs = random_() % 24 == 0;
+        for (u64 part = 0; part < bytes; part += nested.page_bytes()) {
+          const u64 start = align_down(page + part, nested.leaf_bytes(level));
+          (void)world_.nested.map(Gpa(start), Hpa(start), nested.leaf_bytes(level),
+                                  nested_differs
+                                      ? MappingFlags{some_access().without(kUser), some_memory()}
+                                      : nested_flags);
+        }
+      }
+    }
+  }
+  void build_tables() {
     for (u64 n = 0; n < 6; ++n) pages_.push_back(random_());
     // Arm: what is beyond the physical address stops in the first stage, which is simplified away.
     const u64 beyond = kArm ? 16 : 0;
@@ -386,7 +430,8 @@ class Differential {
   std::vector<Changed> changed_;
 };
 
-WalkerShape all_caches(const Geometry& guest, const Geometry& nested) {
+WalkerShape all_caches(const Geometry& guest, const Geometry& nested,
+                       Coalescing coalescing = Coalescing::No) {
   const auto tables = [](const Geometry& shape) {
     ArrayShape array{4, 2, {}, ReplacementKind::Lru};
     for (unsigned level = 1; level < shape.levels; ++level) {
@@ -397,8 +442,34 @@ WalkerShape all_caches(const Geometry& guest, const Geometry& nested) {
   WalkerShape shape;
   shape.guest_walk_cache = tables(guest);
   shape.nested_walk_cache = tables(nested);
-  shape.nested_tlb = {{{4, 4, {nested.page_shift}, ReplacementKind::TreePlru}}, 1};
+  shape.nested_tlb = {{{4,
+                        4,
+                        {nested.page_shift},
+                        ReplacementKind::TreePlru,
+                        coalesced(nested.page_shift, coalescing)}},
+                      1};
   return shape;
+}
+
+// The same by way of TLBs that coalesce, and of walk caches in the second of them.
+template <class G, class N>
+void check_coalescing(const Geometry& guest, const Geometry& nested, u32 cases) {
+  SCOPED_TRACE(testing::Message() << int{guest.levels} << " by " << int{nested.levels});
+  using World = Differential<G, N>;
+  WalkerShape shape = all_caches(guest, nested, Coalescing::Yes);
+  for (CacheShape* const cache : {&shape.guest_walk_cache, &shape.nested_walk_cache}) {
+    auto& own = cache->arrays.front().shifts;
+    cache->in_second_tlb = {own.front()};
+    own.erase(own.begin());
+  }
+  u32 faults = 0;
+  const u32 worlds = cases / kCasesPerWorld + 1;
+  for (u32 seed = 0; seed < worlds && !testing::Test::HasFailure(); ++seed) {
+    World world(guest, nested, shape, seed % 2 != 0, seed + 3000, Coalescing::Yes);
+    faults += world.run(World::By::Tlbs);
+  }
+  EXPECT_GT(faults, worlds * kCasesPerWorld / 20);
+  EXPECT_LT(faults, worlds * kCasesPerWorld - worlds * kCasesPerWorld / 12);
 }
 
 // A test's part of all cases: `share` pairs of modes have them together.
@@ -444,6 +515,25 @@ TEST_P(AmdModes, Agree) {
   check_pair<LongMode, Npt>(*LongMode::geometry(guest), *Npt::geometry(nested), 4);
 }
 INSTANTIATE_TEST_SUITE_P(Differential, AmdModes, kX86Levels);
+
+// A million in all.
+TEST(DifferentialCoalescing, Amd) {
+  for (const unsigned guest : {4, 5}) {
+    for (const unsigned nested : {4, 5}) {
+      check_coalescing<LongMode, Npt>(*LongMode::geometry(guest), *Npt::geometry(nested),
+                                      kCases / 8);
+    }
+  }
+}
+TEST(DifferentialCoalescing, Others) {
+  check_coalescing<LongMode, Ept>(*LongMode::geometry(4), *Ept::geometry(4), kCases / 8);
+  check_coalescing<Sv, GStage>(*Sv::geometry(3), *GStage::geometry(3), kCases / 8);
+  using S1 = Stage1<Granule::k4K>;
+  check_coalescing<S1, Stage2<Granule::k4K>>(*S1::geometry(48), *Stage2<Granule::k4K>::geometry(48),
+                                             kCases / 8);
+  check_coalescing<S1, Stage2<Granule::k16K>>(*S1::geometry(39),
+                                              *Stage2<Granule::k16K>::geometry(40), kCases / 8);
+}
 
 class RiscVModes : public testing::TestWithParam<Levels> {};
 TEST_P(RiscVModes, Agree) {

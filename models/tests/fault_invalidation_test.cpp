@@ -19,14 +19,15 @@ namespace {
 
 using namespace addrspace;
 
-class Permission : public testing::Test, public Actor, private GrantHolder {
+template <class N>
+class PermissionBy : public testing::Test, public Actor, private GrantHolder {
  protected:
   static constexpr u64 kVirtual = 0x40'3000, kOther = kVirtual + 0x1000;
   static constexpr u64 kData = 2 * kGiB + 0x5000;
-  static constexpr u64 kWritable = 2;  ///< the bit of a guest's entry and of an EPT entry alike
+  static constexpr u64 kWritable = 2;  ///< the bit of a guest's, an EPT and an NPT entry alike
 
-  Permission()
-      : world(*LongMode::geometry(4), *Ept::geometry(4)),
+  PermissionBy()
+      : world(*LongMode::geometry(4), *N::geometry(4)),
         mmu(world.wheel, world.memory, world.hierarchy, world.hierarchy.add_path({}), shape()) {
     for (const u64 offset : {u64{0}, u64{0x1000}}) {
       world.map_guest(kVirtual + offset, kData + offset, 0);
@@ -62,8 +63,8 @@ class Permission : public testing::Test, public Actor, private GrantHolder {
     }
     return Hpa(0);
   }
-  // Once the entry permits writes, one write may still be refused, and no other.
-  void expect_one_refusal(Hpa at) {
+  // The entry permits writes, which it did not when both pages were read.
+  void permit(Hpa at) {
     const u64 allowed = world.memory.load(at);
     world.memory.store(at, allowed & ~kWritable);
     EXPECT_EQ(access(kVirtual, AccessKind::Read), FaultKind::None);
@@ -73,16 +74,21 @@ class Permission : public testing::Test, public Actor, private GrantHolder {
     for (const u64 address : {kVirtual, kOther}) {
       EXPECT_NE(mmu.grant({address, AccessKind::Read, true}), nullptr);
     }
+  }
+  // One write may still be refused, and no other.
+  void expect_one_refusal(Hpa at) {
+    permit(at);
     EXPECT_EQ(access(kVirtual, AccessKind::Write), FaultKind::Permission);
     EXPECT_EQ(revoked, std::vector{kVirtual});
     EXPECT_EQ(access(kVirtual, AccessKind::Write), FaultKind::None);
   }
 
   static constexpr u8 kNone = WalkReference::kNoLevel;
-  NestedWorld<LongMode, Ept> world;
+  NestedWorld<LongMode, N> world;
   Mmu mmu;
   std::vector<u64> revoked;
 };
+using Permission = PermissionBy<Ept>;
 
 TEST_F(Permission, OfAGuestsLeaf) { expect_one_refusal(entry(0, kNone)); }
 TEST_F(Permission, OfAGuestsTable) { expect_one_refusal(entry(1, kNone)); }
@@ -116,6 +122,92 @@ TEST_F(Permission, AFaultSparesWhatIsOfOtherAddresses) {
   EXPECT_EQ(access(kVirtual + 0x2000, AccessKind::Read), FaultKind::NotPresent);
   EXPECT_EQ(access(kOther, AccessKind::Read), FaultKind::None);
   EXPECT_EQ(mmu.counts().walks(), walks + 1);  // the faulting one
+}
+
+// AMD APM vol. 2, 5.5.2, "Use of Cached Entries When Reporting a Page Fault Exception": before a
+// fault is reported, what is cached for its address is flushed, and the table walk is repeated.
+class Confirmed : public PermissionBy<Npt> {
+ protected:
+  // No write is refused. One walk, which the entry of the TLB made necessary.
+  void expect_no_refusal(Hpa at) {
+    permit(at);
+    const u64 walks = mmu.counts().walks();
+    EXPECT_EQ(access(kVirtual, AccessKind::Write), FaultKind::None);
+    EXPECT_EQ(mmu.counts().walks(), walks + 1);
+    EXPECT_EQ(mmu.counts().faults, 0u);
+    EXPECT_EQ(revoked, std::vector{kVirtual});
+  }
+  // Entries of the first stage that the last walk read, by level.
+  std::vector<unsigned> guest_levels_read() {
+    std::vector<unsigned> levels;
+    const WalkRecord& record = mmu.last_walk();
+    for (u32 n = 0; n < record.count; ++n) {
+      const WalkReference& each = record.references[n];
+      if (each.nested_level == kNone && each.served != Served::WalkCache) {
+        levels.push_back(each.guest_level);
+      }
+    }
+    return levels;
+  }
+};
+TEST_F(Confirmed, MorePermissionOfAGuestsLeafIsNoFault) { expect_no_refusal(entry(0, kNone)); }
+TEST_F(Confirmed, MorePermissionOfAGuestsTableIsNoFault) { expect_no_refusal(entry(1, kNone)); }
+TEST_F(Confirmed, MorePermissionOfANestedLeafIsNoFault) { expect_no_refusal(entry(kNone, 0)); }
+TEST_F(Confirmed, MorePermissionOfANestedTableIsNoFault) { expect_no_refusal(entry(kNone, 1)); }
+
+// First TLB 1, and the walk: what refused is gone from the second TLB, which is not looked up. The
+// guest walk cache, 1, has lost both tables: all levels are read, 100 each; before each, and before
+// the data's address is known, the nested TLB, 1, which has all of these.
+TEST_F(Confirmed, ARefusalByATlbCostsAWalkOfTheGuestsTables) {
+  permit(entry(0, kNone));
+  mmu.keep_walks(true);
+  const Cycle start = world.wheel.now();
+  EXPECT_EQ(access(kVirtual, AccessKind::Write), FaultKind::None);
+  EXPECT_EQ(guest_levels_read(), (std::vector{3u, 2u, 1u, 0u}));
+  EXPECT_EQ(world.wheel.now() - start, 1u + 1u + 4 * (1 + 100) + 1);
+}
+
+// A miss that stops where a cached table led: that is flushed, and the walk repeated, once.
+TEST_F(Confirmed, AFaultThatCachedTablesLedToIsWalkedTwice) {
+  EXPECT_EQ(access(kVirtual, AccessKind::Read), FaultKind::None);
+  mmu.keep_walks(true);
+  EXPECT_EQ(access(kVirtual + 0x2000, AccessKind::Read), FaultKind::NotPresent);
+  EXPECT_EQ(mmu.counts().faults, 1u);
+  EXPECT_EQ(guest_levels_read(), (std::vector{0u, 3u, 2u, 1u, 0u}));
+}
+
+// A table that is cached and was replaced without a fence leads nowhere: the tables in memory
+// count.
+TEST_F(Confirmed, APageThatIsThereByNowIsNoFault) {
+  EXPECT_EQ(access(kVirtual, AccessKind::Read), FaultKind::None);
+  const Hpa table = entry(1, kNone);
+  // Another table, with the entries of the first and one more.
+  constexpr u64 kTable = 0x000f'ffff'ffff'f000;
+  const u64 from = world.memory.load(table) & kTable;
+  const u64 to = world.guest_hal.alloc_run(0)->value();
+  world.map_tables(0);
+  for (u64 at = 0; at < 4096; at += 8) {
+    world.memory.store(Hpa(to + at), world.memory.load(Hpa(from + at)));
+  }
+  const u64 slot = (kVirtual + 0x2000) >> 12 & 511;
+  world.memory.store(Hpa(to + slot * 8), world.memory.load(Hpa(to + (slot - 1) * 8)));
+  world.memory.store(table, (world.memory.load(table) & ~kTable) | to);
+  EXPECT_EQ(access(kVirtual + 0x2000, AccessKind::Read), FaultKind::None);
+  world.memory.store(table, (world.memory.load(table) & ~kTable) | from);  // which the engine frees
+}
+
+// Nothing cached led there: the walk has just read what another would read. Four levels, each after
+// four of the second stage.
+TEST_F(Confirmed, AColdWalkIsItsOwnConfirmation) {
+  Mmu cold(world.wheel, world.memory, world.hierarchy, world.hierarchy.add_path({}),
+           {{}, shape().data_tlb, {}, {}});
+  cold.set_regime(world.regime);
+  Mmu::Outcome outcome;
+  if (!cold.translate({kVirtual + 0x2000, AccessKind::Read, true}, *this, 0, outcome)) {
+    world.wheel.run();
+  }
+  EXPECT_EQ(outcome.fault.kind, FaultKind::NotPresent);
+  EXPECT_EQ(cold.counts().references, 20u);
 }
 
 // Pages 0 and 1 of a 2M leaf of the guest, read-only at first, in TLBs and a nested TLB of 4K

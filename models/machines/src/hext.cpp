@@ -181,6 +181,7 @@ constinit const Extension kHext = {
     .report = report,
     .tags_by_root = false,
     .fault_forgets = false,
+    .confirms_faults = false,
     .first_stage_type_counts = true,
     .capabilities = capabilities,
     .host_space = host_space,

@@ -3,6 +3,7 @@
 
 #include "nestwalk/machines/preset.hpp"
 
+#include <algorithm>
 #include <filesystem>
 #include <set>
 
@@ -22,13 +23,31 @@ Shape read_rows(PresetReader in) {
   return shape;
 }
 
-CacheShape read_translations(PresetReader in) {
+enum class WalkCache : bool { No, Yes };
+
+// A coalesced entry is for neighbouring pages of the array's smallest size.
+void check_coalesced(const PresetReader& in, const ArrayShape& array) {
+  if (array.coalesced.empty() || in.describes()) return;
+  const u8 page = *std::min_element(array.shifts.begin(), array.shifts.end());
+  const unsigned most = page + ArrayShape::kMostDoubled;
+  for (const u8 shift : array.coalesced) {
+    if (shift > page && shift <= most) continue;
+    in.fail("coalesced", "has a size of " + std::to_string(u64{1} << shift) +
+                             " bytes; expected from two to eight times the smallest page, " +
+                             std::to_string(u64{1} << page) + " bytes");
+  }
+}
+
+CacheShape read_translations(PresetReader in, WalkCache walk_cache) {
   CacheShape shape;
   in.read(shape);
-  std::set<u8> sizes;
+  if (walk_cache == WalkCache::Yes) in.read(shape, "walk_cache.");
+  std::set<u8> sizes(shape.in_second_tlb.begin(), shape.in_second_tlb.end());
   for (PresetReader& array : in.objects("arrays")) {
     shape.arrays.push_back(read_rows<ArrayShape>(array));
-    sizes.insert(shape.arrays.back().shifts.begin(), shape.arrays.back().shifts.end());
+    const ArrayShape& read = shape.arrays.back();
+    read.for_each_size([&](u8 shift) { sizes.insert(shift); });
+    check_coalesced(array, read);
   }
   if (sizes.size() > CacheShape::kMostSizes) {
     in.fail("arrays", "have " + std::to_string(sizes.size()) +
@@ -40,13 +59,27 @@ CacheShape read_translations(PresetReader in) {
 }
 
 // A structure that a core may lack: no key, no structure.
-CacheShape read_if_there(PresetReader& in, const char* key) {
-  return in.has(key) ? read_translations(in.object(key)) : CacheShape{};
+CacheShape read_if_there(PresetReader& in, const char* key, WalkCache walk_cache = WalkCache::No) {
+  return in.has(key) ? read_translations(in.object(key), walk_cache) : CacheShape{};
+}
+
+// What it has in the second-level TLB needs one, and its entries are of tables.
+CacheShape read_walk_cache(PresetReader& in, const char* key, const CacheShape& second_tlb) {
+  CacheShape shape = read_if_there(in, key, WalkCache::Yes);
+  const std::string place = key;
+  if (in.describes()) return shape;
+  if (!shape.in_second_tlb.empty() && !second_tlb.present()) {
+    in.fail(place + ".in_second_tlb", "needs tlb.second, which is not there");
+  }
+  if (coalesced_sizes_of(shape) != 0) {
+    in.fail(place + ".arrays", "have coalesced sizes, which only TLBs have");
+  }
+  return shape;
 }
 
 void read_tlbs(PresetReader in, MmuShape& mmu) {
   mmu.fetch_tlb = read_if_there(in, "fetch");
-  mmu.data_tlb = read_translations(in.object("data"));
+  mmu.data_tlb = read_translations(in.object("data"), WalkCache::No);
   mmu.second_tlb = read_if_there(in, "second");
   mmu.prefetch = read_rows<TlbPrefetchShape>(in.object("prefetcher"));
   in.finish();
@@ -55,8 +88,9 @@ void read_tlbs(PresetReader in, MmuShape& mmu) {
 void read_walker(PresetReader in, MachineShape& shape) {
   WalkerShape& walker = shape.mmu.walker;
   in.read(walker);
-  walker.guest_walk_cache = read_if_there(in, "guest_walk_cache");
-  walker.nested_walk_cache = read_if_there(in, "nested_walk_cache");
+  const CacheShape& second_tlb = shape.mmu.second_tlb;
+  walker.guest_walk_cache = read_walk_cache(in, "guest_walk_cache", second_tlb);
+  walker.nested_walk_cache = read_walk_cache(in, "nested_walk_cache", second_tlb);
   walker.nested_tlb = read_if_there(in, "nested_tlb");
   in.read(shape, "walker.");
   in.finish();

@@ -80,7 +80,7 @@ class PresetReader {
     return *row;
   }
   /// Page sizes such as ["4K", "2M"], with their source.
-  void read(const parameter::PageSizes&, Field field, std::vector<u8>& value);
+  void read(const parameter::PageSizes& rule, Field field, std::vector<u8>& value);
 
   const Json& claim(const char* key);
   const Json& sourced(const char* key);

@@ -222,6 +222,7 @@ constinit const Extension kStage2 = {
     .report = report,
     .tags_by_root = false,
     .fault_forgets = false,
+    .confirms_faults = false,
     .first_stage_type_counts = false,
     .capabilities = capabilities,
     .host_space = host_space,

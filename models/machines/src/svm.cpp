@@ -102,8 +102,12 @@ constinit const Extension kSvm = {
     .entries = {page_in_51_12, with_all_flags},
     .report = report,
     .tags_by_root = false,
-    // An entry that refuses what the tables permit by now is looked up again ("TLB Management").
+    // "any cached upper-level entries that lead to the faulting entry are flushed (along with the
+    // TLB entry, if already cached) and the table walk is repeated to confirm the page fault"; what
+    // the repetition cached is flushed, too (5.5.2 "TLB Management", "Use of Cached Entries When
+    // Reporting a Page Fault Exception").
     .fault_forgets = true,
+    .confirms_faults = true,
     .first_stage_type_counts = false,
     .capabilities = capabilities,
     .host_space = host_space,

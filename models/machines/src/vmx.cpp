@@ -118,6 +118,7 @@ constinit const Extension kVmx = {
     .tags_by_root = true,
     // "Operations that Invalidate Cached Mappings".
     .fault_forgets = true,
+    .confirms_faults = false,
     .first_stage_type_counts = false,
     .capabilities = capabilities,
     .host_space = host_space,

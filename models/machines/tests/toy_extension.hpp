@@ -145,6 +145,7 @@ inline constinit const models::Extension kToy = {
         },
     .tags_by_root = false,
     .fault_forgets = true,
+    .confirms_faults = false,
     .first_stage_type_counts = false,
     .capabilities = models::common_capabilities,
     .host_space =

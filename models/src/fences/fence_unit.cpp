@@ -58,8 +58,7 @@ class Scope {
     // A combined entry covers the smaller of two leaves; a fence names any address in its own
     // stage's leaf.
     if (row_.by == By::Virtual) return names(span_of(where, entry));
-    const bool nested = entry.nested_shift != Translation::kUnlimited;
-    return names({entry.guest_physical, nested ? entry.nested_shift : where.shift});
+    return names(nested_span_of(where, entry));
   }
   bool reaches(const EntryKey& where, const CachedTable& table) const {
     if (!has_tags(where.tag)) return false;

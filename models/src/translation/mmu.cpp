@@ -16,6 +16,7 @@ CacheShape prefetch_buffer_of(const MmuShape& shape) {
   const CacheShape& last = shape.second_tlb.present() ? shape.second_tlb : shape.data_tlb;
   for (const ArrayShape& array : last.arrays) {
     buffer.shifts.insert(buffer.shifts.end(), array.shifts.begin(), array.shifts.end());
+    buffer.coalesced.insert(buffer.coalesced.end(), array.coalesced.begin(), array.coalesced.end());
   }
   return {{buffer}, 0};
 }
@@ -29,7 +30,10 @@ Mmu::Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
       data_tlb_(shape.data_tlb),
       second_tlb_(shape.second_tlb),
       prefetch_buffer_(prefetch_buffer_of(shape)),
-      walker_(wheel, memory, hierarchy, walker_path, shape.walker) {
+      walker_(wheel, memory, hierarchy, walker_path, shape.walker,
+              {second_tlb_.first_array(), coalesced_sizes_of(shape.fetch_tlb) |
+                                              coalesced_sizes_of(shape.data_tlb) |
+                                              coalesced_sizes_of(shape.second_tlb)}) {
   if (!shape.prefetch.policy.present()) return;
   prefetcher_ = shape.prefetch.policy.make(shape.prefetch);
   prefetches_.emplace(wheel, walker_, prefetch_buffer_, shape.prefetch.buffer_entries);
@@ -124,7 +128,7 @@ bool Mmu::miss(const Regime& regime, const Request& request, Absent absent, Acto
       absent == Absent::Unknown ? kUnknownChanges : first_level(request.access).changes();
   miss.changes[1] = absent == Absent::InBoth ? second_tlb_.changes() : kUnknownChanges;
   miss.active = miss.prefetches = true;
-  miss.is_settled = miss.has_begun = false;
+  miss.is_settled = miss.has_begun = miss.refused = false;
   return miss.start(owner, what);
 }
 
@@ -144,17 +148,14 @@ Task<> Mmu::serve(Miss& miss) {
         co_await spend(miss, Doing::FirstTlb, first.latency_cycles());
         account(miss, is_over);
         if (is_over) break;
-        if (second_tlb_.present()) {
+        if (second_tlb_.present() && !miss.refused) {
           const Look look = look_second(miss);
           co_await spend(miss, Doing::SecondTlb, second_tlb_.latency_cycles());
           account(miss, look != Look::Absent);
-          if (look != Look::Absent) {
-            take_second(miss, look);
-            break;
-          }
+          if (look != Look::Absent && take_second(miss, look)) break;
         }
       }
-      if (prefetcher_ != nullptr && take_prefetched(miss)) break;
+      if (prefetcher_ != nullptr && !miss.refused && take_prefetched(miss)) break;
       if (std::vector<Signal*>* const joining = walk_to_join(miss)) {
         ++counts_.merged;
         joining->push_back(&miss.joined);
@@ -201,12 +202,10 @@ inline void Mmu::account(Miss& miss, bool hit) {
 bool Mmu::look_first(Miss& miss) {
   TranslationCache<Translation>& first = first_level(miss.request.access);
   const Translation* const entry = find(first, miss.request.address, miss.regime);
+  miss.refused = false;
   miss.changes[0] = entry == nullptr ? first.changes() : kUnknownChanges;
   if (entry == nullptr) return false;
-  if (refuses(*entry, miss.request)) {
-    refuse(miss, *entry);
-    return true;
-  }
+  if (refuses(*entry, miss.request)) return refuse(miss, *entry);
   if (!usable(*entry, miss.request)) return false;
   ++counts_.later_hits[static_cast<unsigned>(miss.request.access)];
   set(*miss.outcome, *entry, miss.request.address);
@@ -226,17 +225,20 @@ inline Mmu::Look Mmu::look_second(Miss& miss) {
   return usable(*entry, miss.request) ? Look::Found : Look::Absent;
 }
 
-void Mmu::take_second(Miss& miss, Look look) {
+// True if it says what becomes of the access.
+bool Mmu::take_second(Miss& miss, Look look) {
   if (look == Look::Refused) return refuse(miss, miss.found);
   ++counts_.second_hits_of[static_cast<unsigned>(miss.request.access)];
   enter_in(first_level(miss.request.access), 0, miss, miss.found);
   set(*miss.outcome, miss.found, miss.request.address);
   if (wants_hits_) [[unlikely]]
     tell_prefetcher(miss, miss.found, TlbLookup::Found::SecondLevel);
+  return true;
 }
 
-// The entry forbids the access: a fault without a walk.
-void Mmu::refuse(Miss& miss, const Translation& entry) {
+// The entry forbids the access: a fault without a walk, true; or first a walk without what is
+// cached for the address.
+bool Mmu::refuse(Miss& miss, const Translation& entry) {
   const Rights needed = Rights::needed(miss.request.access, miss.request.user);
   Fault& fault = miss.outcome->fault;
   fault = {};
@@ -254,8 +256,15 @@ void Mmu::refuse(Miss& miss, const Translation& entry) {
     fault.granted = Access(entry.nested.bits() & 7);
     fault.guest_physical = entry.guest_physical_of(miss.request.address);
   }
+  if (miss.regime.confirms_faults()) {
+    forget(miss.regime, miss.request.address, fault);
+    fault.kind = FaultKind::None;
+    miss.refused = true;
+    return false;
+  }
   forget_refused(miss);
   ++counts_.faults;
+  return true;
 }
 
 // A page fault removes what is cached for its address, tables included, and all parts that a larger
@@ -273,12 +282,12 @@ void Mmu::forget_refused(const Miss& miss) {
 }
 
 void Mmu::forget(const Regime& regime, u64 address, const Fault& fault) {
-  const auto is_for_address = [&](const EntryKey& where, const auto& entry) {
+  const auto is_for_address = [&](const EntryKey& where, const Translation& entry) {
     if (where.tag != regime.combined && where.tag != regime.global) return false;
     TableSpan span = span_of(where, entry);
-    if constexpr (std::is_same_v<decltype(entry), const Translation&>) {
-      // The second stage's leaf is smaller: other pages of the first stage's are other mappings.
-      if (fault.nested) span.shift = std::min(entry.guest_shift, entry.nested_shift);
+    // The second stage's leaf is smaller: other pages of the first stage's are other mappings.
+    if (fault.nested) {
+      span.shift = std::max(where.shift, std::min(entry.guest_shift, entry.nested_shift));
     }
     return span.holds(address);
   };
@@ -293,14 +302,8 @@ void Mmu::forget(const Regime& regime, u64 address, const Fault& fault) {
     }
   }
   prefetch_buffer_.drop_if(is_for_address);
-  walker_.guest_walk_cache().drop_if(is_for_address);
   revoke_if([&](const Grant& grant) { return is_for_address(grant.where, grant.translation); });
-  if (!fault.nested) return;
-  const auto is_for_guest_physical = [&](const EntryKey& where, const auto& entry) {
-    return where.tag == regime.nested_only && span_of(where, entry).holds(fault.guest_physical);
-  };
-  walker_.nested_walk_cache().drop_if(is_for_guest_physical);
-  walker_.nested_tlb().drop_if(is_for_guest_physical);
+  walker_.forget(regime, address, fault);
 }
 
 // Somebody's walk for the same smallest page of the same address space.
@@ -330,8 +333,8 @@ inline Walker::Walk& Mmu::begin_walk(Miss& miss) {
   const Request& request = miss.request;
   if (prefetches_) prefetches_->forget(miss.regime, request.address);
   if (request.upcoming != nullptr) walker_.foresee(miss.regime, *request.upcoming);
-  return walker_.take(
-      {&miss.regime, request.address, request.access, request.user, false, request.witness});
+  return walker_.take({&miss.regime, request.address, request.access, request.user, false,
+                       request.witness, false, miss.refused});
 }
 
 inline void Mmu::end_walk(Miss& miss, Walker::Walk& walk) {

@@ -50,7 +50,7 @@ class Walker::Reference final : public Waiter {
   bool await_ready() {
     WalkRecord& record = walk_.record_;
     const Cycle now = walker_.wheel_.now();
-    check(record.count < WalkRecord::kMost, "walker", "at most 128 references in a walk", now,
+    check(record.count < WalkRecord::kMost, "walker", "at most 160 references in a walk", now,
           address_);
     const bool for_data = nested_ && walk_.purpose_ == Purpose::Data;
     WalkReference& made = record.references[record.count++];
@@ -81,15 +81,16 @@ class Walker::Reference final : public Waiter {
 };
 
 Walker::Walker(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
-               MemoryHierarchy::PathId path, const WalkerShape& shape)
+               MemoryHierarchy::PathId path, const WalkerShape& shape, const TlbsOfWalker& tlbs)
     : wheel_(wheel),
       memory_(memory),
       hierarchy_(hierarchy),
       path_(path),
       slots_(wheel, shape.slots),
-      guest_cache_(shape.guest_walk_cache),
-      nested_cache_(shape.nested_walk_cache),
-      nested_tlb_(shape.nested_tlb) {
+      guest_cache_(shape.guest_walk_cache, 1, tlbs.second),
+      nested_cache_(shape.nested_walk_cache, 1, tlbs.second),
+      nested_tlb_(shape.nested_tlb),
+      coalesced_(tlbs.coalesced | coalesced_sizes_of(shape.nested_tlb)) {
   static_assert(std::is_trivially_destructible_v<Reference>);  // GCC bug 99576: process.hpp
 }
 
@@ -130,42 +131,46 @@ Task<> Walker::serve(Walk& walk) {
     walk.has_begun_ = true;
     co_await walk.slot_;
     Next next = walk.is_fenced_off() ? Next::End : begin(walk);
-    if (next == Next::Table) {
-      co_await after(guest_cache_.latency_cycles());
-      next = look_into_guest_cache(walk);
-    }
-    while (next != Next::End) {
-      // The second stage: where a table or the data lie, or whether an entry may be written.
-      if (wants_translation(walk, next)) {
-        Next found = begin_nested(walk);
-        if (found == Next::Table) {
-          co_await after(nested_tlb_.latency_cycles());
-          found = look_into_nested_tlb(walk);
-        }
-        if (found == Next::Table) {
-          co_await after(nested_cache_.latency_cycles());
-          found = look_into_nested_cache(walk);
-        }
-        while (found != Next::Leaf && found != Next::End) {
-          if (found == Next::Update) {
-            co_await update(walk, walk.nested_slot_, true);
-            found = update_nested_entry(walk);
-          } else {
-            co_await read(walk, walk.nested_slot_, true);
-            found = take_nested_entry(walk);
+    for (;; next = confirm(walk)) {
+      if (next == Next::Table) {
+        co_await after(guest_cache_.latency_cycles());
+        next = look_into_guest_cache(walk);
+      }
+      while (next != Next::End) {
+        // The second stage: where a table or the data lie, or whether an entry may be written.
+        if (wants_translation(walk, next)) {
+          Next found = begin_nested(walk);
+          if (found == Next::Table) {
+            co_await after(nested_tlb_.latency_cycles());
+            found = look_into_nested_tlb(walk);
           }
+          if (found == Next::Table) {
+            co_await after(nested_cache_.latency_cycles());
+            found = look_into_nested_cache(walk);
+          }
+          while (found != Next::Leaf && found != Next::End) {
+            if (found == Next::Update) {
+              co_await update(walk, walk.nested_slot_, true);
+              found = update_nested_entry(walk);
+            } else {
+              co_await read(walk, walk.nested_slot_, true);
+              found = take_nested_entry(walk);
+            }
+          }
+          next = found == Next::Leaf ? translated(walk, next) : Next::End;
+          if (next == Next::End) break;
         }
-        next = found == Next::Leaf ? translated(walk, next) : Next::End;
-        if (next == Next::End) break;
+        // The first stage.
+        if (next == Next::Update) {
+          co_await update(walk, walk.guest_slot_, false);
+          next = update_guest_entry(walk);
+        } else {
+          co_await read(walk, walk.guest_slot_, false);
+          next = take_guest_entry(walk);
+        }
       }
-      // The first stage.
-      if (next == Next::Update) {
-        co_await update(walk, walk.guest_slot_, false);
-        next = update_guest_entry(walk);
-      } else {
-        co_await read(walk, walk.guest_slot_, false);
-        next = take_guest_entry(walk);
-      }
+      if (!wants_to_confirm(walk)) [[likely]]
+        break;
     }
     walk.record_.end = wheel_.now();
     co_await walk.over();
@@ -225,17 +230,22 @@ Walker::Reference Walker::update(Walk& walk, u64 slot, bool nested) {
 
 // Table, if there is a first stage.
 inline Walker::Next Walker::begin(Walk& walk) {
-  const Stage& guest = walk.request_.regime->guest_of(walk.request_.address);
-  walk.guest_ = &guest;
   if (walk.record_.restarts == 0) looked(walk, step::kQueued, 0, false);
   walk.record_.begin = wheel_.now();
   walk.record_.count = 0;
+  walk.confirms_ = walk.request_.confirms;
+  return begin_at_root(walk);
+}
+
+inline Walker::Next Walker::begin_at_root(Walk& walk) {
+  const Stage& guest = walk.request_.regime->guest_of(walk.request_.address);
+  walk.guest_ = &guest;
   walk.fault_ = {};
   walk.result_ = {};
   walk.fill_guest_cache_ = false;
   if (!guest.on()) {
     walk.result_.guest = Rights::all();
-    walk.result_.guest_shift = Translation::kUnlimited;
+    walk.result_.guest_shift = walk.guest_covers_ = Translation::kUnlimited;
     walk.result_.dirty = walk.result_.guest_dirty = true;
     walk.data_ = walk.request_.address;
     return Next::Leaf;
@@ -267,7 +277,7 @@ inline Walker::Next Walker::look_into_guest_cache(Walk& walk) {
 // The host address of a first-stage entry is known.
 inline void Walker::enter_table(Walk& walk) {
   const u64 offset = walk.nested_input_ - walk.guest_table_;
-  walk.guest_slot_ = walk.nested_.host + (walk.nested_input_ & low_mask(walk.nested_.leaf_shift));
+  walk.guest_slot_ = walk.nested_.host_of(walk.nested_input_);
   const Rights write = Rights::needed(AccessKind::Write, true);
   const unsigned covers = walk.guest_->geometry.shift(walk.guest_level_ + 1u);
   const auto known_to = [&](CachedTable& table) {
@@ -335,6 +345,7 @@ inline Walker::Next Walker::take_guest(Walk& walk, const Entry& entry) {
   Translation& result = walk.result_;
   result.guest = rights;
   result.guest_shift = static_cast<u8>(walk.guest_->geometry.shift(walk.guest_level_));
+  walk.guest_covers_ = coalesced(*walk.guest_->format, walk.guest_slot_, entry, result.guest_shift);
   result.memory = entry.memory;
   result.dirty = result.guest_dirty = is_settled(entry, rules);
   result.global = entry.access.has(kGlobal);
@@ -359,7 +370,8 @@ Walker::Next Walker::update_guest_entry(Walk& walk) {
 inline Walker::Next Walker::begin_nested(Walk& walk) {
   const Stage& nested = walk.request_.regime->nested;
   if (!nested.on()) {
-    walk.nested_ = {0, Rights::all(), MemoryType::WriteBack, Translation::kUnlimited, true};
+    constexpr u8 kAll = Translation::kUnlimited;
+    walk.nested_ = {0, Rights::all(), MemoryType::WriteBack, kAll, true, kAll};
     return Next::Leaf;
   }
   const bool for_table = walk.purpose_ != Purpose::Data;
@@ -496,15 +508,21 @@ inline Walker::Next Walker::enter_nested_leaf(Walk& walk, const Entry& entry) {
   const Rights rights = Rights::nested(entry.access & walk.nested_limits_);
   const bool settled = is_settled(entry, regime.nested.format->rules());
   const bool absent = nested_tlb_.changes() == walk.nested_changes_;
+  const u8 covers =
+      coalesced(*regime.nested.format, walk.nested_slot_, entry, static_cast<u8>(shift));
   CachedNested* const place =
-      nested_tlb_.make_place(walk.nested_input_, shift, regime.nested_only, absent);
+      nested_tlb_.make_place(walk.nested_input_, covers, regime.nested_only, absent);
   for (CachedNested* const leaf : {&walk.nested_, place}) {
     if (leaf == nullptr) continue;
     leaf->host = entry.address;
     leaf->rights = rights;
     leaf->memory = entry.memory;
-    leaf->leaf_shift = static_cast<u8>(shift);
+    leaf->leaf_shift = leaf->covers_shift = static_cast<u8>(shift);
     leaf->dirty = settled;
+    if (covers == shift) continue;
+    leaf->covers_shift =
+        leaf == place ? std::max(leaf->leaf_shift, nested_tlb_.held_shift(covers)) : covers;
+    leaf->host -= walk.nested_input_ & low_mask(leaf->covers_shift) & ~low_mask(shift);
   }
   return Next::Leaf;
 }
@@ -523,13 +541,13 @@ inline void Walker::found_data(Walk& walk) {
   Translation& result = walk.result_;
   result.nested = nested_rights(walk, walk.nested_.rights);
   result.nested_shift = walk.nested_.leaf_shift;
-  result.held_shift = std::min(result.guest_shift, result.nested_shift);
+  result.held_shift = std::min(walk.guest_covers_, walk.nested_.covers_shift);
   const Stage& nested = walk.request_.regime->nested;
   if (nested.on()) {
     result.memory = combine(nested.format->extension(), result.memory, walk.nested_.memory);
   }
   result.dirty = result.dirty && walk.nested_.dirty;
-  const u64 host = walk.nested_.host + (walk.nested_input_ & low_mask(walk.nested_.leaf_shift));
+  const u64 host = walk.nested_.host_of(walk.nested_input_);
   hierarchy_.prefetch(path_, Hpa(host));  // whoever asks will most likely go on to the data
   const u64 offset = walk.request_.address & low_mask(result.shift());
   result.host = host - offset;
@@ -539,10 +557,41 @@ inline void Walker::found_data(Walk& walk) {
 void Walker::spared(Walk& walk, u64 address, Served served, u8 guest_level, u8 nested_level,
                     u32 cycles) {
   WalkRecord& record = walk.record_;
-  check(record.count < WalkRecord::kMost, "walker", "at most 128 references in a walk",
+  check(record.count < WalkRecord::kMost, "walker", "at most 160 references in a walk",
         wheel_.now(), address);
   record.references[record.count++] = {
       address, wheel_.now() - cycles, cycles, guest_level, nested_level, served, false};
+}
+
+// Neighbours that are in the same line of memory as the leaf are at hand with it.
+inline u8 Walker::coalesced(const EntryFormat& format, u64 slot, const Entry& leaf,
+                            u8 page_shift) const {
+  u64 sizes = coalesced_ >> page_shift;
+  // Not a large page, for which the table's entries are no pages, either.
+  if (sizes <= 1) [[likely]]
+    return page_shift;
+  for (unsigned doubled = ArrayShape::kMostDoubled; doubled != 0; --doubled) {
+    if ((sizes >> doubled & 1) != 0 && are_alike(format, slot, leaf, page_shift, 1u << doubled)) {
+      return static_cast<u8>(page_shift + doubled);
+    }
+  }
+  return page_shift;
+}
+
+// All that the entries say is the same, flags included, but for their addresses: these are
+// contiguous, and aligned as the entries are.
+bool Walker::are_alike(const EntryFormat& format, u64 slot, const Entry& leaf, unsigned page_shift,
+                       unsigned count) const {
+  const u64 first = slot & ~(count * sizeof(u64) - 1);
+  const u64 index = (slot - first) / sizeof(u64);
+  if ((leaf.address >> page_shift & (count - 1)) != index) return false;
+  Entry expected = leaf;
+  expected.address -= index << page_shift;
+  for (unsigned n = 0; n < count; ++n, expected.address += u64{1} << page_shift) {
+    if (n == index) continue;
+    if (format.decode(memory_.load(Hpa(first + n * sizeof(u64))), 0) != expected) return false;
+  }
+  return true;
 }
 
 // For a witness ----------------------------------------------------------------------------------
@@ -577,6 +626,47 @@ void Walker::witness_entry(const Walk& walk, const StepKind& kind, u64 before, u
   told.nested_level = last.nested_level;
   told.served = last.served;
   walk.request_.witness->tell(wheel_.now(), told);
+}
+
+// Does the machine look again before it reports the fault? Without anything cached, it has just
+// seen what it would see.
+inline bool Walker::wants_to_confirm(const Walk& walk) const {
+  if (!walk.fault_) [[likely]]
+    return false;
+  const WalkRequest& request = walk.request_;
+  if (walk.confirms_ || request.peek || request.speculative) return false;
+  if (!request.regime->confirms_faults()) return false;
+  const auto& references = walk.record_.references;
+  return std::any_of(references.begin(), references.begin() + walk.record_.count,
+                     [](const WalkReference& each) {
+                       return each.served == Served::WalkCache || each.served == Served::NestedTlb;
+                     });
+}
+
+Walker::Next Walker::confirm(Walk& walk) {
+  if (Witness* const witness = walk.request_.witness) {
+    witness->tell(wheel_.now(), {.kind = &step::kConfirm, .address = walk.request_.address});
+  }
+  forget(*walk.request_.regime, walk.request_.address, walk.fault_);
+  walk.confirms_ = true;
+  return begin_at_root(walk);
+}
+
+void Walker::forget(const Regime& regime, u64 address, const Fault& fault) {
+  const auto forget_in = [](auto& cache, u64 refused, std::initializer_list<u16> tags) {
+    if (!cache.has_parts()) {
+      for (const u16 tag : tags) cache.drop(refused, tag);
+      return;
+    }
+    cache.drop_if([&](const EntryKey& where, const auto& entry) {
+      return std::find(tags.begin(), tags.end(), where.tag) != tags.end() &&
+             span_of(where, entry).holds(refused);
+    });
+  };
+  forget_in(guest_cache_, address, {regime.combined, regime.global});
+  if (!fault.nested) return;
+  forget_in(nested_cache_, fault.guest_physical, {regime.nested_only});
+  forget_in(nested_tlb_, fault.guest_physical, {regime.nested_only});
 }
 
 // Faults -----------------------------------------------------------------------------------------

@@ -75,12 +75,12 @@ TEST(Parameters, EveryMemberHasARowOrIsNotTheUsers) {
 // The parts of machines: what has no row here is a part of its own, or read beside the rows.
 TEST(Parameters, EveryNumberOfAMachineHasARow) {
   const models::ArrayShape array;
-  const auto& [sets, ways, shifts, replacement] = array;
-  expect_rows(array, {&sets, &ways, &shifts, &replacement});
+  const auto& [sets, ways, shifts, replacement, coalesced] = array;
+  expect_rows(array, {&sets, &ways, &shifts, &replacement, &coalesced});
 
   const models::CacheShape cache;
-  const auto& [arrays, latency] = cache;
-  expect_rows(cache, {&arrays, &latency}, {&arrays});
+  const auto& [arrays, latency, in_second_tlb] = cache;
+  expect_rows(cache, {&arrays, &latency, &in_second_tlb}, {&arrays});
 
   const models::WalkerShape walker;
   const auto& [slots, guest_cache, nested_cache, nested_tlb] = walker;

@@ -56,7 +56,9 @@ struct PowerOfTwo {
 /// One of Value::all(), by its name.
 struct Registered {};
 /// A list of page sizes, stored as log2.
-struct PageSizes {};
+struct PageSizes {
+  bool may_be_left_out = false;  ///< none then
+};
 /// In bytes; users may write 64M.
 struct Size {
   u64 least, most;

@@ -38,6 +38,8 @@ struct Entry {
   EntryKind kind = EntryKind::Invalid;
   bool accessed = false;
   bool dirty = false;
+
+  friend bool operator==(const Entry&, const Entry&) = default;
 };
 
 /// An entry in two registers, as the calling conventions of Unix return it. Through memory its

@@ -258,6 +258,9 @@ struct Extension {
   bool tags_by_root;
   /// A second-stage fault removes what would translate its address.
   bool fault_forgets;
+  /// Before a fault of either stage is reported, what is cached for its address is removed, and a
+  /// walk repeated: what the tables permit by now is no fault.
+  bool confirms_faults;
   /// The first stage's memory type counts, unless it is write-back: Svpbmt. Else the stricter does.
   bool first_stage_type_counts;
 

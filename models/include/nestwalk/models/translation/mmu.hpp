@@ -234,6 +234,7 @@ class Mmu final {
     bool active = false;
     bool is_settled = false;  ///< by the first level, or the walk has it: no restart of this
     bool has_begun = false;
+    bool refused = false;    ///< by an entry that is gone: a walk says whether it is a fault
     bool prefetches = true;  ///< the processor is still in its address space
   };
 
@@ -285,14 +286,14 @@ class Mmu final {
   bool look_first(Miss& miss);
   enum class Look : u8 { Absent, Found, Refused };
   [[gnu::always_inline]] Look look_second(Miss& miss);
-  void take_second(Miss& miss, Look look);
+  bool take_second(Miss& miss, Look look);
   Miss* walk_for(const Regime& regime, u64 address) const;
   [[gnu::always_inline]] std::vector<Signal*>* walk_to_join(const Miss& miss);
   [[gnu::always_inline]] Walker::Walk& begin_walk(Miss& miss);
   [[gnu::always_inline]] void end_walk(Miss& miss, Walker::Walk& walk);
   [[gnu::always_inline]] Until spend(Miss& miss, Doing doing, u32 cycles);
   [[gnu::always_inline]] void account(Miss& miss, bool hit);
-  [[gnu::noinline]] void refuse(Miss& miss, const Translation& entry);
+  [[gnu::noinline]] bool refuse(Miss& miss, const Translation& entry);
   [[gnu::always_inline]] void enter_in(TranslationCache<Translation>& tlb, unsigned level,
                                        const Miss& miss, const Translation& entry);
   void fill(const Miss& miss, const Translation& found);

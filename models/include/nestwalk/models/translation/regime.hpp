@@ -100,6 +100,8 @@ struct Regime {
   void note_tags(std::vector<bool>& in_use) const {
     for (const u16 number : {combined, global, nested_only}) in_use[number] = true;
   }
+  /// Only with a second stage: the first stage's format is that of all extensions.
+  bool confirms_faults() const { return nested.on() && nested.format->extension().confirms_faults; }
   const Isa& isa() const { return (guest.on() ? guest : nested).format->isa(); }
   /// What the processor's registers say of a fault.
   FaultReport report_of(const Fault& fault) const;

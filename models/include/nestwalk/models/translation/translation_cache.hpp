@@ -5,7 +5,10 @@
 // stage, the nested TLB. They differ in what an entry holds and in which sizes each array takes.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <bit>
+#include <memory>
 #include <unordered_set>
 #include <vector>
 
@@ -16,10 +19,14 @@
 namespace nestwalk::models {
 
 struct ArrayShape {
+  /// A coalesced entry is for at most so many pages, in log2: their table entries are in one line.
+  static constexpr unsigned kMostDoubled = 3;
+
   u32 sets = 1;
   u32 ways = 1;
   std::vector<u8> shifts;  ///< log2 of the sizes
   ReplacementKind replacement = ReplacementKind::Lru;
+  std::vector<u8> coalesced{};  ///< log2 of sizes, too
 
   static constexpr auto parameters() {
     using namespace parameter;
@@ -30,7 +37,16 @@ struct ArrayShape {
         Row{"sizes", &ArrayShape::shifts, PageSizes{},
             "sizes that its entries have; in a walk cache, what an entry of the cached level maps"},
         Row{"replacement", &ArrayShape::replacement, Registered{},
-            "which entry of a full set is replaced"}};
+            "which entry of a full set is replaced"},
+        Row{"coalesced", &ArrayShape::coalesced, PageSizes{.may_be_left_out = true},
+            "of a TLB: sizes of entries for neighbouring pages that are contiguous, aligned and "
+            "alike"}};
+  }
+  /// Calls visit(u8 shift) for each size, of pages and of coalesced entries.
+  template <class Visit>
+  void for_each_size(Visit&& visit) const {
+    for (const u8 shift : shifts) visit(shift);
+    for (const u8 shift : coalesced) visit(shift);
   }
 };
 
@@ -39,14 +55,28 @@ struct CacheShape {
 
   std::vector<ArrayShape> arrays;
   u32 latency_cycles = 0;
+  std::vector<u8> in_second_tlb{};  ///< of a walk cache: log2 of sizes
 
   static constexpr auto parameters() {
     using namespace parameter;
     return std::tuple{Row{"latency_cycles", &CacheShape::latency_cycles, Number{0, 1000},
-                          "cycles of a lookup", kInCycles}};
+                          "cycles of a lookup", kInCycles},
+                      Row{"walk_cache.in_second_tlb", &CacheShape::in_second_tlb,
+                          PageSizes{.may_be_left_out = true},
+                          "sizes whose entries are in the first array of the second-level TLB, "
+                          "where they compete with its translations"}};
   }
-  bool present() const { return !arrays.empty(); }
+  bool present() const { return !arrays.empty() || !in_second_tlb.empty(); }
 };
+
+/// A bit for each log2.
+inline u64 coalesced_sizes_of(const CacheShape& shape) {
+  u64 sizes = 0;
+  for (const ArrayShape& array : shape.arrays) {
+    for (const u8 shift : array.coalesced) sizes |= u64{1} << shift;
+  }
+  return sizes;
+}
 
 constexpr bool same_page(u64 a, u64 b, unsigned shift) {
   return ((a ^ b) & addrspace::low_mask(kAddressBits)) >> shift == 0;
@@ -62,18 +92,39 @@ struct EntryKey {
 /// Instead of a count of changes that was not taken: no count is ever equal to it.
 inline constexpr u64 kUnknownChanges = ~u64{0};
 
+/// The keys of one array, which several structures may share, and how many each has of each size.
+struct KeySpace {
+  KeySpace(const ArrayShape& shape, u64 seed)
+      : keys(shape.sets, shape.ways, shape.replacement, seed) {}
+
+  KeyArray keys;
+  std::array<u32*, CacheShape::kMostSizes> entries{};  ///< by the number of the size
+};
+
 template <class Payload>
 class TranslationCache {
  public:
-  explicit TranslationCache(const CacheShape& shape, u64 seed = 1)
+  /// `second_tlb`: the array that the shape's `in_second_tlb` names.
+  explicit TranslationCache(const CacheShape& shape, u64 seed = 1,
+                            std::shared_ptr<KeySpace> second_tlb = nullptr)
       : latency_(shape.present() ? shape.latency_cycles : 0) {
-    arrays_.reserve(shape.arrays.size());
+    check(shape.in_second_tlb.empty() || second_tlb != nullptr, "translation cache",
+          "a second-level TLB that it is a part of", 0, shape.arrays.size());
+    arrays_.reserve(shape.arrays.size() + 1);
+    sizes_.reserve(CacheShape::kMostSizes);
+    if (!shape.in_second_tlb.empty()) {
+      arrays_.emplace_back(std::move(second_tlb));
+      for (const u8 shift : shape.in_second_tlb) add_size(arrays_.back(), shift);
+    }
     for (const ArrayShape& array : shape.arrays) {
-      arrays_.push_back(Array(array, seed++));
-      for (const u8 shift : array.shifts) add_size(arrays_.back(), shift);
+      arrays_.emplace_back(std::make_shared<KeySpace>(array, seed++));
+      array.for_each_size([&](u8 shift) { add_size(arrays_.back(), shift); });
+      for (const u8 shift : array.coalesced) most_coalesced_ = std::max(most_coalesced_, shift);
     }
     for (unsigned shift = 0; shift < held_.size(); ++shift) held_[shift] = largest_within(shift);
   }
+  TranslationCache(const TranslationCache&) = delete;
+  TranslationCache& operator=(const TranslationCache&) = delete;
 
   bool present() const { return !arrays_.empty(); }
   u32 latency_cycles() const { return latency_; }
@@ -82,10 +133,9 @@ class TranslationCache {
   Payload* find(u64 address, u16 tag) {
     for (const Size& size : sizes_) {
       if (size.entries == 0) continue;
-      Array& array = *size.array;
-      const u32 set = array.keys.set_of(address >> size.shift);
-      const u32 way = array.keys.use_again(set, size.key(address, tag));
-      if (way != KeyArray::kNone) return &array.payload(set, way);
+      const u32 set = size.keys->set_of(address >> size.shift);
+      const u32 way = size.keys->use_again(set, size.key(address, tag));
+      if (way != KeyArray::kNone) return &size.payload(set, way);
     }
     return nullptr;
   }
@@ -94,7 +144,7 @@ class TranslationCache {
   bool holds(u64 address, u16 tag) const {
     for (const Size& size : sizes_) {
       if (size.entries == 0) continue;
-      const KeyArray& keys = size.array->keys;
+      const KeyArray& keys = *size.keys;
       if (keys.find(keys.set_of(address >> size.shift), size.key(address, tag)) != KeyArray::kNone)
         return true;
     }
@@ -113,18 +163,19 @@ class TranslationCache {
   Payload* make_place(u64 address, unsigned shift, u16 tag, bool absent = false) {
     if (held_[shift] == kNotHeld) return nullptr;
     Size& size = sizes_[held_[shift]];
-    Array& array = *size.array;
-    const u32 set = array.keys.set_of(address >> size.shift);
+    if (size.shift <= most_coalesced_) [[unlikely]]
+      drop_other_sizes(size, address, tag);
+    const u32 set = size.keys->set_of(address >> size.shift);
     const u64 key = size.key(address, tag);
     const KeyArray::Place place =
-        absent ? array.keys.put(set, key) : array.keys.put_or_use(set, key);
+        absent ? size.keys->put(set, key) : size.keys->put_or_use(set, key);
     ++size.entries;
     ++changes_;
     has_parts_ = has_parts_ || shift > size.shift;
-    forget(place.before);
+    if (place.before != KeyArray::kEmpty) --*size.counts[code_of(place.before)];
     if (!fenced_.empty()) [[unlikely]]
       refills_ += fenced_.erase(key);
-    return &array.payload(set, place.way);
+    return &size.payload(set, place.way);
   }
   /// As long as this is the same, nothing has come.
   u64 changes() const { return changes_; }
@@ -137,15 +188,7 @@ class TranslationCache {
 
   /// Removes what is held for the address, in every size.
   void drop(u64 address, u16 tag) {
-    for (Size& size : sizes_) {
-      if (size.entries == 0) continue;
-      KeyArray& keys = size.array->keys;
-      const u32 set = keys.set_of(address >> size.shift);
-      const u32 way = keys.find(set, size.key(address, tag));
-      if (way == KeyArray::kNone) continue;
-      keys.erase(set, way);
-      --size.entries;
-    }
+    for (Size& size : sizes_) drop(size, address, tag);
   }
   /// Removes the entries for which drop(EntryKey, const Payload&) holds, and says how many.
   template <class Drop>
@@ -158,22 +201,24 @@ class TranslationCache {
     return drop_with(drop, [&](u64 key) { fenced_.insert(key); });
   }
   u64 refills() const { return refills_; }
+  /// For walk caches whose entries are there, too.
+  std::shared_ptr<KeySpace> first_array() const {
+    return arrays_.empty() ? nullptr : arrays_.front().space;
+  }
   /// Calls visit(EntryKey, const Payload&) for every entry.
   template <class Visit>
   void for_each(Visit&& visit) {
-    for_each_way([&](Array& array, u32 set, u32 way, u64 key) {
-      visit(where(key), array.payload(set, way));
+    for_each_way([&](const Size& size, u32 set, u32 way, u64 key) {
+      visit(where(key, size.shift), size.payload(set, way));
     });
   }
 
  private:
   struct Array {
-    Array(const ArrayShape& shape, u64 seed)
-        : keys(shape.sets, shape.ways, shape.replacement, seed),
-          payloads(u64{shape.sets} * shape.ways) {}
-    Payload& payload(u32 set, u32 way) { return payloads[u64{set} * keys.ways() + way]; }
+    explicit Array(std::shared_ptr<KeySpace> shared)
+        : space(std::move(shared)), payloads(u64{space->keys.sets()} * space->keys.ways()) {}
 
-    KeyArray keys;
+    std::shared_ptr<KeySpace> space;
     std::vector<Payload> payloads;
   };
 
@@ -182,52 +227,77 @@ class TranslationCache {
   static constexpr unsigned kCodeBits = 3, kTagBits = 14;
   static constexpr unsigned kPageAt = kCodeBits + kTagBits;
   struct Size {
-    Array* array;
+    KeyArray* keys;
+    Payload* payloads;
+    u32* const* counts;  ///< of entries in the array, by code, whoever's
     u64 page_mask;
     u64 code_bits;
     u32 entries;  ///< what none has need not be looked up
     u8 shift;
-    u8 code;
 
+    Payload& payload(u32 set, u32 way) const { return payloads[u64{set} * keys->ways() + way]; }
     u64 key(u64 address, u16 tag) const {
       return (address & page_mask) << (kPageAt - 12) | code_bits | tag;
     }
   };
   static constexpr u8 kNotHeld = 0xff;
 
-  u64 code_of(u64 key) const { return key >> kTagBits & addrspace::low_mask(kCodeBits); }
-  EntryKey where(u64 key) const {
-    return {key >> kPageAt << 12, sizes_[code_of(key)].shift,
-            static_cast<u16>(key & addrspace::low_mask(kTagBits))};
+  static u64 code_of(u64 key) { return key >> kTagBits & addrspace::low_mask(kCodeBits); }
+  EntryKey where(u64 key, u8 shift) const {
+    return {key >> kPageAt << 12, shift, static_cast<u16>(key & addrspace::low_mask(kTagBits))};
   }
-  void forget(u64 key) {
-    if (key != KeyArray::kEmpty) --sizes_[code_of(key)].entries;
-  }
-  // A size is held in the first array that takes it.
+  // A size is held in the first array that takes it. Its code is none of those in the array, and
+  // none of this structure's.
   void add_size(Array& array, u8 shift) {
+    u32 used = 0;
     for (const Size& size : sizes_) {
       if (size.shift == shift) return;
+      used |= 1u << (size.code_bits >> kTagBits);
     }
+    auto& counts = array.space->entries;
+    for (u32 code = 0; code < counts.size(); ++code) used |= u32{counts[code] != nullptr} << code;
+    const u32 code = static_cast<u32>(std::countr_one(used));
     static_assert(CacheShape::kMostSizes == 1u << kCodeBits);
-    check(sizes_.size() < CacheShape::kMostSizes, "translation cache", "at most eight sizes", 0,
-          shift);
-    const u8 code = static_cast<u8>(sizes_.size());
-    sizes_.push_back({&array, ~addrspace::low_mask(shift), u64{code} << kTagBits, 0, shift, code});
+    check(code < CacheShape::kMostSizes, "translation cache", "at most eight sizes", 0, shift);
+    sizes_.push_back({&array.space->keys, array.payloads.data(), counts.data(),
+                      ~addrspace::low_mask(shift), u64{code} << kTagBits, 0, shift});
+    counts[code] = &sizes_.back().entries;
   }
   u8 largest_within(unsigned shift) const {
     const Size* best = nullptr;
     for (const Size& size : sizes_) {
       if (size.shift <= shift && (best == nullptr || size.shift > best->shift)) best = &size;
     }
-    return best == nullptr ? kNotHeld : best->code;
+    return best == nullptr ? kNotHeld : static_cast<u8>(best - sizes_.data());
+  }
+  void drop(Size& size, u64 address, u16 tag) {
+    if (size.entries == 0) return;
+    const u32 set = size.keys->set_of(address >> size.shift);
+    const u32 way = size.keys->find(set, size.key(address, tag));
+    if (way == KeyArray::kNone) return;
+    size.keys->erase(set, way);
+    --size.entries;
+  }
+  // A page is in one entry, coalesced or not: what is entered takes the place of all that the
+  // structure holds for its pages.
+  [[gnu::noinline]] void drop_other_sizes(const Size& entered, u64 address, u16 tag) {
+    const u64 first = address & entered.page_mask;
+    for (Size& size : sizes_) {
+      if (&size == &entered || size.shift > most_coalesced_) continue;
+      u64 part = 0;
+      do {
+        drop(size, first + part, tag);
+        part += u64{1} << size.shift;
+      } while (part < u64{1} << entered.shift);
+    }
   }
   template <class Drop, class Note>
   u32 drop_with(Drop&& drop, Note&& note) {
     u32 dropped = 0;
-    for_each_way([&](Array& array, u32 set, u32 way, u64 key) {
-      if (!drop(where(key), array.payload(set, way))) return;
-      array.keys.erase(set, way);
-      forget(key);
+    for_each_way([&](Size& size, u32 set, u32 way, u64 key) {
+      if (!drop(where(key, size.shift), size.payload(set, way))) return;
+      size.keys->erase(set, way);
+      --size.entries;
       note(key);
       ++dropped;
     });
@@ -236,10 +306,16 @@ class TranslationCache {
   template <class Visit>
   void for_each_way(Visit&& visit) {
     for (Array& array : arrays_) {
-      for (u32 set = 0; set < array.keys.sets(); ++set) {
-        for (u32 way = 0; way < array.keys.ways(); ++way) {
-          const u64 key = array.keys.key(set, way);
-          if (key != KeyArray::kEmpty) visit(array, set, way, key);
+      KeyArray& keys = array.space->keys;
+      std::array<Size*, CacheShape::kMostSizes> own{};  // of all that are in the array
+      for (Size& size : sizes_) {
+        if (size.keys == &keys) own[size.code_bits >> kTagBits] = &size;
+      }
+      for (u32 set = 0; set < keys.sets(); ++set) {
+        for (u32 way = 0; way < keys.ways(); ++way) {
+          const u64 key = keys.key(set, way);
+          if (key == KeyArray::kEmpty || own[code_of(key)] == nullptr) continue;
+          visit(*own[code_of(key)], set, way, key);
         }
       }
     }
@@ -248,11 +324,12 @@ class TranslationCache {
   u32 latency_;
   u64 changes_ = 0;
   std::vector<Array> arrays_;
-  std::vector<Size> sizes_;         ///< by code
+  std::vector<Size> sizes_;         ///< they stay where they are
   std::unordered_set<u64> fenced_;  ///< keys that fences removed, and nobody filled again
   u64 refills_ = 0;
   bool has_parts_ = false;
-  std::array<u8, 64> held_{};  ///< by log2 of a translation's size: the code of what holds it
+  u8 most_coalesced_ = 0;      ///< log2 of the largest coalesced size
+  std::array<u8, 64> held_{};  ///< by log2 of a translation's size: the index of what holds it
 };
 
 }  // namespace nestwalk::models

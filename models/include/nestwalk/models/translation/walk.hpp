@@ -4,6 +4,7 @@
 // One translation by the tables: what is asked, what it found, and every reference on the way.
 #pragma once
 
+#include <algorithm>
 #include <array>
 
 #include "nestwalk/models/memory/memory_hierarchy.hpp"
@@ -20,10 +21,12 @@ struct Translation {
   Rights guest{};
   Rights nested{};
   MemoryType memory = MemoryType::WriteBack;
-  u8 guest_shift = 0;      ///< log2 of the first stage's leaf; kUnlimited if it is off
-  u8 nested_shift = 0;     ///< and of the second's
-  u8 held_shift = 0;       ///< of what `host` is the first byte of: the smaller, or what a TLB has
-  bool dirty : 1 = false;  ///< a write needs no update of flags
+  u8 guest_shift = 0;   ///< log2 of the first stage's leaf; kUnlimited if it is off
+  u8 nested_shift = 0;  ///< and of the second's
+  /// log2 of what `host` is the first byte of, and it is good for: the smaller leaf, several of
+  /// them that a TLB may hold in one entry, or what a TLB has.
+  u8 held_shift = 0;
+  bool dirty : 1 = false;        ///< a write needs no update of flags
   bool guest_dirty : 1 = false;  ///< it needs none in the first stage
   bool global = false;
 
@@ -63,10 +66,15 @@ struct TableSpan {
 
   bool holds(u64 other) const { return same_page(address, other, shift); }
 };
-/// Of the first stage's leaf.
+/// Of the first stage's leaf, or of all leaves that the entry is for.
 inline TableSpan span_of(const EntryKey& where, const Translation& entry) {
-  return {where.address,
-          entry.guest_shift == Translation::kUnlimited ? where.shift : entry.guest_shift};
+  const bool on = entry.guest_shift != Translation::kUnlimited;
+  return {where.address, on ? std::max(where.shift, entry.guest_shift) : where.shift};
+}
+/// Of the second stage's.
+inline TableSpan nested_span_of(const EntryKey& where, const Translation& entry) {
+  const bool on = entry.nested_shift != Translation::kUnlimited;
+  return {entry.guest_physical, on ? std::max(where.shift, entry.nested_shift) : where.shift};
 }
 
 struct WalkRequest {
@@ -79,6 +87,8 @@ struct WalkRequest {
   /// A prefetch: a fence ends it, it sets no dirty flag, and accessed flags only where speculation
   /// may.
   bool speculative = false;
+  /// What was cached for the address is gone: what it finds is no fault of a cached entry.
+  bool confirms = false;
 
   Rights needed() const { return Rights::needed(access, user); }
   /// An accessed flag, or a dirty flag, too.
@@ -103,7 +113,8 @@ struct WalkReference {
 struct WalkRecord {
   // Cold 5x5 reads 35 entries. If every one needs its flags set, each guest step takes up to two
   // nested walks of five reads and five updates, and the data's another: 5 * (20 + 2) + 10 = 120.
-  static constexpr u32 kMost = 128;
+  // What confirms a fault reads 35 once more.
+  static constexpr u32 kMost = 160;
 
   std::array<WalkReference, kMost> references;
   u32 count = 0;

@@ -41,28 +41,37 @@ struct CachedTable {
 };
 
 /// A second-stage leaf, as the nested TLB keeps it: whole, even if it is held in parts, so that a
-/// fence for any address of the leaf finds them.
+/// fence for any address of the leaf finds them; or several leaves in one entry.
 struct CachedNested {
-  u64 host = 0;  ///< of the first byte of the leaf
+  u64 host = 0;  ///< of the first byte that it covers
   Rights rights{};
   MemoryType memory = MemoryType::WriteBack;
   u8 leaf_shift = 0;
   bool dirty = false;
+  u8 covers_shift = 0;  ///< log2: the leaf's, or of several
+
+  u64 host_of(u64 address) const { return host + (address & addrspace::low_mask(covers_shift)); }
 };
 
 inline TableSpan span_of(const EntryKey& where, const CachedTable& table) {
   return {where.address, table.covers_shift};
 }
 inline TableSpan span_of(const EntryKey& where, const CachedNested& entry) {
-  return {where.address, entry.leaf_shift};
+  return {where.address, std::max(where.shift, entry.leaf_shift)};
 }
+
+/// What TLBs lend the walker, and want of it.
+struct TlbsOfWalker {
+  std::shared_ptr<KeySpace> second{};  ///< for walk caches: `in_second_tlb`
+  u64 coalesced = 0;                   ///< sizes of entries that they hold, a bit for each log2
+};
 
 class Walker final {
   struct Begin;
 
  public:
   Walker(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy, MemoryHierarchy::PathId path,
-         const WalkerShape& shape);
+         const WalkerShape& shape, const TlbsOfWalker& tlbs = {});
   Walker(const Walker&) = delete;
   Walker& operator=(const Walker&) = delete;
 
@@ -76,6 +85,8 @@ class Walker final {
   /// Tells the host's caches what coming walks will need.
   void foresee(const Regime& regime, const Upcoming& upcoming) const;
 
+  /// Removes what is cached for an address that was refused, tables included.
+  void forget(const Regime& regime, u64 address, const Fault& fault);
   /// Makes the walks in flight that match forget what they know. They begin again; prefetches end.
   template <class Match>
   void restart_if(Match&& match);
@@ -108,6 +119,9 @@ class Walker final {
 
   // What it does between its waits.
   [[gnu::always_inline]] Next begin(Walk& walk);
+  [[gnu::always_inline]] Next begin_at_root(Walk& walk);
+  [[gnu::always_inline]] bool wants_to_confirm(const Walk& walk) const;
+  [[gnu::noinline]] Next confirm(Walk& walk);
   [[gnu::always_inline]] bool wants_translation(Walk& walk, Next next);
   [[gnu::always_inline]] Next translated(Walk& walk, Next next);
   [[gnu::always_inline]] Next look_into_guest_cache(Walk& walk);
@@ -126,6 +140,11 @@ class Walker final {
   [[gnu::always_inline]] void found_data(Walk& walk);
   /// What a leaf of the second stage permits to what the walk translates for.
   static Rights nested_rights(const Walk& walk, Rights of_leaf);
+
+  /// log2 of what the leaf and its neighbours translate together, as one entry.
+  u8 coalesced(const EntryFormat& format, u64 slot, const Entry& leaf, u8 page_shift) const;
+  [[gnu::noinline]] bool are_alike(const EntryFormat& format, u64 slot, const Entry& leaf,
+                                   unsigned page_shift, unsigned count) const;
 
   void spared(Walk& walk, u64 address, Served served, u8 guest_level, u8 nested_level, u32 cycles);
   /// Soon this address will be read.
@@ -153,6 +172,7 @@ class Walker final {
   TranslationCache<CachedTable> guest_cache_;
   TranslationCache<CachedTable> nested_cache_;
   TranslationCache<CachedNested> nested_tlb_;
+  u64 coalesced_;  ///< sizes that some structure holds
   LeafTables guest_tables_;
   LeafTables nested_tables_;
   std::vector<std::unique_ptr<Walk>> walks_;  ///< they stay where they are
@@ -187,10 +207,12 @@ class Walker::Walk final : public Job<Begin> {
   Lock::Turn slot_;
   bool active_ = false;
   bool has_begun_ = false;
+  bool confirms_ = false;  ///< a fault that it finds is reported
 
   // First stage.
   const Stage* guest_ = nullptr;
   u8 guest_level_ = 0;
+  u8 guest_covers_ = 0;  ///< log2 of what its leaf translates, together with its neighbours
   Access guest_limits_{};
   u64 guest_table_ = 0;
   u64 guest_slot_ = 0;  ///< host address of the entry
