@@ -71,13 +71,21 @@ CacheShape small_tlb(const Geometry& shape, Coalescing coalescing) {
           1};
 }
 
+/// For a walker alone.
+WalkerShape without_second_tlb(WalkerShape shape) {
+  for (CacheShape* const cache : {&shape.guest_walk_cache, &shape.nested_walk_cache}) {
+    cache->in_second_tlb.clear();
+  }
+  return shape;
+}
+
 template <class G, class N>
 class Differential {
  public:
   Differential(const Geometry& guest, const Geometry& nested, const WalkerShape& shape,
                bool hardware_dirty, u64 seed, Coalescing coalescing = Coalescing::No)
       : wide_(guest.output_bits == 52),
-        world_(guest, nested, shape, hardware_dirty),
+        world_(guest, nested, without_second_tlb(shape), hardware_dirty),
         mmu_(world_.wheel, world_.memory, world_.hierarchy, world_.hierarchy.add_path({}),
              {{}, small_tlb(guest, coalescing), small_tlb(guest, coalescing), shape}),
         random_(seed),

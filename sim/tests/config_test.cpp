@@ -56,7 +56,8 @@ TEST_F(Config, ExplainsAMachinesValueWithItsSource) {
          "  source: guess of the user\n");
   expect("nestwalk config explain -p rocket-h machine.tlb.data.arrays.1.sizes", 0,
          "machine.tlb.data.arrays.1.sizes = [\"2M\",\"1G\"]\n"
-         "  range: a list, each one of 4K, 16K, 64K, 2M, 32M, 512M, 1G, 64G, 512G, 4T, 256T\n"
+         "  range: a list, each one of 4K, 8K, 16K, 32K, 64K, 128K, 2M, 32M, 512M, 1G, 64G, 512G, "
+         "4T, 256T\n"
          "  source: manual rocket-chip HellaCache.scala, ICache.scala, RocketCore.scala, "
          "PTW.scala\n");
 }

@@ -295,7 +295,7 @@ TEST_F(Run, TheKernelsMemoryIsNoDevices) {
 // A structure without arrays is none, on every way that accesses are played.
 TEST_F(Run, StructuresWithoutArraysTakeNoTime) {
   must("nestwalk trace gen random accesses=5000 bytes=4M -o t.nwt");
-  std::ifstream in(NESTWALK_PRESETS "/zen3.json");
+  std::ifstream in(NESTWALK_PRESETS "/skylake-sp.json");
   const Json whole = Json::parse(in);
   for (const auto& [group, structure] : {std::pair("tlb", "second"),
                                          {"walker", "guest_walk_cache"},
@@ -305,8 +305,8 @@ TEST_F(Run, StructuresWithoutArraysTakeNoTime) {
     ASSERT_EQ(preset[group].erase(structure), 1u);
     std::ofstream(folder() / "without.json") << preset;
     must("nestwalk run t.nwt -p ./without.json -o without --force");
-    must(std::string("nestwalk run t.nwt -p zen3 -o empty --force --set machine.") + group + "." +
-         structure + ".arrays=[]");
+    must(std::string("nestwalk run t.nwt -p skylake-sp -o empty --force --set machine.") + group +
+         "." + structure + ".arrays=[]");
     EXPECT_EQ(statistics("without")["time.cycles"], statistics("empty")["time.cycles"])
         << structure;
   }

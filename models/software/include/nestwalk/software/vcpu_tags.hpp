@@ -25,10 +25,12 @@ class VcpuTags final : public models::CoreTags {
   void join(u32 core, u32 vcpu) {
     Core& here = cores_[core];
     TagPool::Holder& holder = here.holders[vcpu];
-    if (!here.pool.is_exhausted()) here.pool.renew(holder, std::initializer_list<TagPool::Holder*>{});
+    if (!here.pool.is_exhausted())
+      here.pool.renew(holder, std::initializer_list<TagPool::Holder*>{});
   }
   /// Before a vCPU runs on a core: it gets a tag if it has none, or that was taken back. True if it
-  /// has another one than before: nothing is cached under it, once the core has fenced what it owes.
+  /// has another one than before: nothing is cached under it, once the core has fenced what it
+  /// owes.
   bool renew(u32 core, u32 vcpu) {
     Core& here = cores_[core];
     TagPool::Holder& holder = here.holders[vcpu];
@@ -86,8 +88,8 @@ class VcpuTags final : public models::CoreTags {
   struct Core {
     explicit Core(u16 most) : pool(most) {}
     TagPool pool;
-    std::map<u32, TagPool::Holder> holders;  ///< by vCPU
-    std::map<u16, std::vector<u16>> tags;    ///< by guest, since they were taken back
+    std::map<u32, TagPool::Holder> holders;             ///< by vCPU
+    std::map<u16, std::vector<u16>> tags;               ///< by guest, since they were taken back
     std::map<u16, std::vector<addrspace::Fence>> owed;  ///< by tag
     bool owes_fences = false;
   };
