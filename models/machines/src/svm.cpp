@@ -92,6 +92,7 @@ constinit const Extension kSvm = {
     .isa = &kX86_64,
     .fences = svm::kFences,
     .fence_feature = &svm::kInvlpgbTlbsync,
+    .fresh_vmid = svm::kVmrunFreshAsid,
     .whole_vm = svm::kVmrunAsid,
     .parse = parse_x86<svm::kFences>,
     .emit = emit_for<svm::Extension>,

@@ -199,6 +199,35 @@ bool Hypervisor::must_fence_vcpu(u32 core, u32 vcpu) {
   return true;
 }
 
+// Of the vCPU that an interrupt took out of the guest for a moment. One that is out already gets
+// it on its way in.
+void Hypervisor::replace_vmid(u32 core) {
+  if (places_[core] != Place::Guest) return;
+  put_place(core, Place::Host);
+  take_vmid(core, ran_[core]);
+  if (vcpu_tags_->owes_fences(core)) {
+    const auto execute = [&](const addrspace::Fence& fence) {
+      models::FenceRequest request = models::request_of(fence, vmid_.tag, 0);
+      request.engine = true;
+      fences_.execute(core, request);
+      cores_.take_time(core, board_.fence().cycles(fence.op->cost));
+    };
+    recording_.extension().emit_rollover(recording_.machine(), models::FenceSink(execute));
+    vcpu_tags_->end_fences(core);
+  }
+  put_vmid(core);
+  put_place(core, Place::Guest);
+}
+
+// The vCPU that is on the core goes on under the VMID that it has now.
+void Hypervisor::put_vmid(u32 core) {
+  models::Mmu& mmu = *board_.core(core).mmu;
+  models::Regime regime = mmu.regime();
+  regime.vmid = vmid(core, ran_[core]);
+  mmu.set_regime(regime.tagged(board_.tags()));
+  mmu.restart();
+}
+
 // Fences ------------------------------------------------------------------------------------------
 
 Cycle Hypervisor::kick_cycles() const {
@@ -325,6 +354,14 @@ models::Task<> Hypervisor::leave_for_engine(models::Lock::Turn& turn, Meter& cha
 }
 
 models::Task<> Hypervisor::resume_guest(u32 core, Meter& charges) {
+  if (vcpu_tags_ != nullptr && !vcpu_tags_->is_current(core, ran_[core])) {
+    take_vmid(core, ran_[core]);
+    if (must_fence_vcpu(core, ran_[core])) {
+      charges.add(co_await play(core, kEntryCause));
+      vcpu_tags_->end_fences(core);
+    }
+    put_vmid(core);
+  }
   co_await charges.spend_as_event(Part::Entry, costs_.entry_cycles);
   put_place(core, Place::Guest);
 }

@@ -56,7 +56,7 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const PlayShape& play, cons
       memory_(memory_of(shape)),
       recording_(board_.memory(), *host.machine.extension, shape_.hypervisor.policy(),
                  capabilities_of(shape, host.machine, host.vcpu_tags != nullptr),
-                 shape.hypervisor.drop_fence) {
+                 shape.hypervisor.drop_fence, shape.hypervisor.fences == &kFreshVmid) {
   const models::Extension& extension = *host.machine.extension;
   const models::SoftwareShape& costs = host.machine.software;
   Vmids::Holder holder;

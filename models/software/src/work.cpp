@@ -90,8 +90,18 @@ void Recording::fenced(const addrspace::Invalidation<Gpa>& change) {
   if (!on_) return;
   // A fault on an entry that permits the access: only who had it has the stale copy.
   const bool alone = change.changes() == addrspace::change::kSpurious && !change.tables();
-  fence_step([&](models::FenceSink sink) { extension_->emit(policy_, machine_, change, sink); },
-             alone);
+  fence_step(
+      [&](models::FenceSink sink) {
+        const auto take = [&](const addrspace::Fence& op) { sink(instead_of(op)); };
+        extension_->emit(policy_, machine_, change, models::FenceSink(take));
+      },
+      alone);
+}
+
+// Nothing is cached under a VMID that was not used yet.
+addrspace::Fence Recording::instead_of(const addrspace::Fence& op) const {
+  if (!fresh_vmids_ || op.op->orders_only()) return op;
+  return {extension_->fresh_vmid, vmid_, vmid_};
 }
 
 void Recording::put(const addrspace::Fence& op, bool alone) {

@@ -274,6 +274,10 @@ void FenceUnit::on_cycle(u32 event) {
   const u32 core = event % cores;
   free_.push_back(event / cores);
   if (tags_ == nullptr || !pending.fence.op->has(kVmid)) return act(core, pending);
+  if (pending.fence.op->structures == 0) {
+    if (pending.acts) tags_->replace(core, pending.fence.vmid);
+    return;
+  }
   // The hypervisor's reaches the vCPU that runs; the guest's kernel fences all of its processors.
   std::span<const u16> tags = tags_->tags_of(core, pending.fence.vmid);
   if (pending.fence.engine && pending.acts) {

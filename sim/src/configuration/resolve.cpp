@@ -109,6 +109,11 @@ void check_host(const RunShape& shape) {
     throw UsageError(std::string("host.vmids_of is vcpus, which is not supported yet for ") +
                      extension.name);
   }
+  for (const software::VmShape& vm : shape.vms) {
+    if (vm.hypervisor.fences == &software::kFreshVmid && !shape.vcpu_tags) {
+      throw UsageError("hypervisor.fences is fresh-vmid, which needs host.vmids_of=vcpus");
+    }
+  }
   if (shape.vcpu_tags && !shape.vms[0].hypervisor.has_second_stage()) {
     throw UsageError("host.vmids_of=vcpus needs a second stage of the engine");
   }

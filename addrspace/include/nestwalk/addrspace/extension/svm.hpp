@@ -42,6 +42,9 @@ inline constexpr FenceRow kVmrunAsidKeepGlobals{.name = "vmrun tlb_control=7",
                                                 .cost = &kVmrunAsidCost,
                                                 .structures = fence::kFirst | fence::kSecond,
                                                 .scope = fence::kVmid | fence::kForChanges};
+/// VMRUN with another ASID than the VM had: what is cached under that one is not used any more.
+inline constexpr FenceRow kVmrunFreshAsid{
+    .name = "vmrun another asid", .operand = FenceOperand::Vpid, .scope = fence::kVmid};
 /// ECX: the ASID, rAX: a linear address. It is not for nested translations (15.16.2). It may flush
 /// all cached entries of upper levels (5.5.3), but nothing says that it must: they stay.
 inline constexpr FenceRow kInvlpga{.name = "invlpga",

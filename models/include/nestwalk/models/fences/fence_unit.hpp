@@ -67,6 +67,8 @@ class CoreTags {
   /// The core executed a fence of the hypervisor's under the first of them: the others need it
   /// before they are used again.
   virtual void put_off(u32 core, u16 guest, const addrspace::Fence& fence) = 0;
+  /// All of them have to be others before they are used again, and that of who runs there now.
+  virtual void replace(u32 core, u16 guest) = 0;
 
  protected:
   CoreTags() = default;
@@ -106,6 +108,8 @@ class FenceUnit final : public Actor {
   /// The VMIDs of fences that are issued from here on are numbers of guests.
   void know_guests_by(CoreTags& tags) { tags_ = &tags; }
   u64 dropped() const { return dropped_; }
+  /// The core executes it now.
+  void execute(u32 core, const FenceRequest& fence) { act(core, {fence, true, true}); }
 
   void on_cycle(u32 event) override;
 

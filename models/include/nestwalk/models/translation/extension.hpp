@@ -240,6 +240,8 @@ struct Extension {
   std::span<const FenceOp> fences;
   /// Instructions of it that not every machine has.
   const addrspace::FenceFeature* fence_feature = nullptr;
+  /// Another VMID instead of a flush; none where hypervisors do not do that.
+  FenceOp fresh_vmid{};
   FenceOp whole_vm;  ///< what a hypervisor issues when it takes something away from a guest
   /// An instruction as an assembler listing shows it, in words; false if it is none of `fences`.
   bool (*parse)(const Words& words, addrspace::Fence& fence);
@@ -278,7 +280,7 @@ struct Extension {
   bool names_addresses;           ///< fences of the second stage may name an address
   /// Fences of both stages remove what only the first stage translated, too.
   bool whole_vm_includes_linear;
-  /// Hypervisors give each vCPU one of its own, on each core; else each guest.
+  /// Hypervisors give each vCPU a VMID of its own, on each core; else each guest.
   bool vmids_are_vcpus = false;
   bool vmid_0_is_the_hosts;  ///< entry and exit flush it
   WalksOutside walks_outside;

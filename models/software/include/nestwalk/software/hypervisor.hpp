@@ -60,7 +60,10 @@ class Hypervisor final : private Shootdowns {
              Vmids::Holder vmid, u32 first_core = 0);
   /// Before its vCPUs begin: each has a VMID of its own on its core, and the guest's is its number
   /// in fences.
-  void use(VcpuTags& tags) { vcpu_tags_ = &tags; }
+  void use(VcpuTags& tags) {
+    vcpu_tags_ = &tags;
+    tags.tell(vmid_.tag, [this](u32 core) { replace_vmid(core); });
+  }
   /// One of its vCPUs, and its core.
   void add(VcpuPlace vcpu) {
     if (vcpu_tags_ != nullptr) vcpu_tags_->join(vcpu.core, vcpu.vcpu);
@@ -154,6 +157,8 @@ class Hypervisor final : private Shootdowns {
   void record(u32 core);
   bool must_fence_entry(u32 core, u32 vcpu);
   bool must_fence_vcpu(u32 core, u32 vcpu);
+  void replace_vmid(u32 core);
+  void put_vmid(u32 core);
   /// Was it another vCPU that ran last on the core, of those of this guest?
   bool another_ran(u32 core, u32 vcpu) const {
     return space_.stage().on() && ran_[core] != kNobody && ran_[core] != vcpu;

@@ -188,11 +188,14 @@ struct FenceRules {
 /// Stands for them among the policies.
 inline constexpr addrspace::FencePolicy kOwnRules{.name = "rules",
                                                   .source = addrspace::FencePolicy::Source::Rules};
+/// Where vCPUs have VMIDs: as Precise, but who would be flushed gets another one instead.
+inline constexpr addrspace::FencePolicy kFreshVmid{.name = "fresh-vmid"};
 inline constexpr auto kFencePolicies = [] {
-  std::array<models::Word<const addrspace::FencePolicy*>, std::size(addrspace::kFencePolicies) + 1>
+  std::array<models::Word<const addrspace::FencePolicy*>, std::size(addrspace::kFencePolicies) + 2>
       words{};
   std::size_t n = 0;
   for (const auto* const each : addrspace::kFencePolicies) words[n++] = {each->name, each};
+  words[n++] = {kFreshVmid.name, &kFreshVmid};
   words[n] = {kOwnRules.name, &kOwnRules};
   return words;
 }();
@@ -249,7 +252,8 @@ struct HypervisorShape {
         Row{"hypervisor.fences", &HypervisorShape::fences, OneOf{kFencePolicies},
             "which invalidations the engine issues: as few as the rules allow; the whole VM; pages "
             "up to a threshold, then the VM; by range instructions or Svinval where the machine "
-            "has them; gathered until the VM entry; what axaddrspace 0.3.0 or 0.5.17 issues; or "
+            "has them; gathered until the VM entry; another ASID instead of a flush, on AMD; what "
+            "axaddrspace 0.3.0 or 0.5.17 issues; or "
             "hypervisor.fence_rules"},
         Row{"hypervisor.fence_threshold", &HypervisorShape::fence_threshold, Number{0, 1'000'000},
             "batched: above so many instructions for one operation, the whole VM"},

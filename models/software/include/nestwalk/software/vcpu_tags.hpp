@@ -5,6 +5,7 @@
 // its own, gives one to each vCPU that comes there, and takes all back when none is left.
 #pragma once
 
+#include <functional>
 #include <map>
 
 #include "nestwalk/models/fences/fence_unit.hpp"
@@ -20,6 +21,10 @@ class VcpuTags final : public models::CoreTags {
 
   /// Numbers guests, for fences: those who execute them ask what that means on a core.
   u16 take_guest() { return ++guests_; }
+  /// Hears when the tags of a guest have to be others, on a core.
+  void tell(u16 guest, std::function<void(u32 core)> replaced) {
+    replaced_[guest] = std::move(replaced);
+  }
 
   /// Before any vCPU runs: this one will do so there, and has a tag as long as there are any.
   void join(u32 core, u32 vcpu) {
@@ -79,6 +84,17 @@ class VcpuTags final : public models::CoreTags {
     }
   }
 
+  void replace(u32 core, u16 guest) override {
+    Core& here = cores_[core];
+    std::vector<u16>& tags = here.tags[guest];
+    for (auto& [vcpu, holder] : here.holders) {
+      if (std::find(tags.begin(), tags.end(), holder.tag) != tags.end()) holder.generation = 0;
+    }
+    for (const u16 tag : tags) here.owed.erase(tag);
+    tags.clear();
+    replaced_.at(guest)(core);
+  }
+
   std::span<const u16> tags_of(u32 core, u16 guest) const override {
     const auto found = cores_[core].tags.find(guest);
     return found == cores_[core].tags.end() ? std::span<const u16>() : std::span(found->second);
@@ -95,6 +111,7 @@ class VcpuTags final : public models::CoreTags {
   };
   std::vector<Core> cores_;
   u16 guests_ = 0;
+  std::map<u16, std::function<void(u32 core)>> replaced_;
 };
 
 }  // namespace nestwalk::software

@@ -83,12 +83,13 @@ class Recording {
   /// `drop_fence`: the instruction that is left out, from 1, as a mistake for a checker to find.
   Recording(models::HostMemory& memory, const models::Extension& extension,
             addrspace::FencePolicy policy, const addrspace::Capabilities& machine,
-            u64 drop_fence = 0)
+            u64 drop_fence = 0, bool fresh_vmids = false)
       : memory_(memory),
         extension_(&extension),
         policy_(policy),
         machine_(machine),
-        fences_to_drop_(drop_fence) {}
+        fences_to_drop_(drop_fence),
+        fresh_vmids_(fresh_vmids) {}
 
   /// From here to take(), everything is recorded.
   void begin(u16 vmid, u16 asid) {
@@ -174,6 +175,7 @@ class Recording {
     if (count != 0) work_.steps.push_back(step::Fences{first, count, alone});
   }
   void put(const addrspace::Fence& op, bool alone);
+  addrspace::Fence instead_of(const addrspace::Fence& op) const;
   void hold_freed();
 
   models::HostMemory& memory_;
@@ -181,6 +183,7 @@ class Recording {
   addrspace::FencePolicy policy_;
   addrspace::Capabilities machine_;
   u64 fences_to_drop_;
+  bool fresh_vmids_;
   bool left_out_ = false;
   u16 vmid_ = 0;
   u16 asid_ = 0;
