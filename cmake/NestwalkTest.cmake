@@ -4,17 +4,18 @@
 find_package(GTest REQUIRED)
 include(GoogleTest)
 
-# nestwalk_test(<name> [LONG] <sources...>): a GoogleTest executable; each of its cases is a ctest.
-# NESTWALK_TEST_LIBRARIES is what all tests of a folder link besides, NESTWALK_TEST_HEADERS what most
-# of them include, which is compiled once. Most tests take longer to compile than to run, so that
-# only LONG ones are optimised, and none with sanitizers, which let them do less. LONG ones are started
-# first, so that no processor is left to finish one.
+# nestwalk_test(<name> [LONG] <sources...>): a GoogleTest executable; each of its cases is a ctest. Up to
+# twelve sources are compiled as one: each has a namespace with the name of its file.
+# NESTWALK_TEST_LIBRARIES is what all tests of a folder link besides; NESTWALK_TEST_HEADERS, in a folder
+# of several tests, what most of them include, which is compiled once. Most tests take longer to compile
+# than to run, so that only LONG ones are optimised, and none with sanitizers, which let them do less.
+# LONG ones are started first, so that no processor is left to finish one.
 function(nestwalk_test name)
   cmake_parse_arguments(PARSE_ARGV 1 test LONG "" "")
   add_executable(${name} ${test_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE
     ${NESTWALK_TEST_LIBRARIES} nestwalk_warnings GTest::gmock GTest::gtest_main)
-  set_target_properties(${name} PROPERTIES UNITY_BUILD OFF)  # tests name their parts alike
+  set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 12)
   set(properties TIMEOUT 600)
   if(test_LONG)
     list(APPEND properties COST 10)

@@ -13,7 +13,7 @@
 #include "arena_hal.hpp"
 #include "nestwalk/addrspace/formats.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::address_space_test {
 namespace {
 
 constexpr u64 kPage = 4 * kKiB;
@@ -657,4 +657,4 @@ TEST(TopOfASpace, is_like_any_other_place) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::address_space_test

@@ -12,7 +12,7 @@
 
 #include "nestwalk/addrspace/text.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::address_test {
 namespace {
 
 constexpr u64 kLastByte = std::numeric_limits<u64>::max();  // 2^64 - 1
@@ -319,4 +319,4 @@ TEST(Text, prints_numbers_of_all_lengths) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::address_test

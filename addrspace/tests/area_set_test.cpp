@@ -6,7 +6,7 @@
 
 #include "reference_model.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::area_set_test {
 namespace {
 
 using Areas = AreaSet<ArenaHal<>>;
@@ -412,4 +412,4 @@ TEST_F(AreaSetModel, random_steps_do_what_one_flag_per_page_does) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::area_set_test

@@ -13,7 +13,7 @@
 
 #include "observing_hal.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::break_before_make_test {
 namespace {
 
 using ::testing::IsEmpty;
@@ -293,4 +293,4 @@ TYPED_TEST(TableLinks, a_new_table_is_zeroed_whatever_its_frame_held) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::break_before_make_test

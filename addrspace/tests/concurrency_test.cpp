@@ -14,7 +14,7 @@
 #include "nestwalk/addrspace/address_space.hpp"
 #include "nestwalk/addrspace/formats.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::concurrency_test {
 namespace {
 
 constexpr MappingFlags kRw{kRead | kWrite};
@@ -200,4 +200,4 @@ TYPED_TEST(Readers, find_the_pages_around_a_fault) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::concurrency_test

@@ -8,7 +8,7 @@
 
 #include "observing_hal.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::defects_areas_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -183,4 +183,4 @@ TYPED_TEST(Areas, a_tree_can_be_looked_at) {  // H7
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::defects_areas_test

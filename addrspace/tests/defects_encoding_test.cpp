@@ -7,7 +7,7 @@
 
 #include "observing_hal.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::defects_encoding_test {
 namespace {
 
 constexpr Gpa kBase(kGiB);
@@ -227,4 +227,4 @@ TEST(GStageEncoding, every_leaf_is_a_user_page) {  // C9
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::defects_encoding_test

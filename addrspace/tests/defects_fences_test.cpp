@@ -13,7 +13,7 @@
 
 #include "observing_hal.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::defects_fences_test {
 namespace {
 
 using ::testing::IsEmpty;
@@ -502,4 +502,4 @@ TYPED_TEST(EveryChange, keeps_what_the_hardware_recorded) {  // A13
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::defects_fences_test

@@ -8,7 +8,7 @@
 
 #include "observing_hal.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::defects_geometry_test {
 namespace {
 
 constexpr Hpa kTarget(8 * kGiB);
@@ -147,4 +147,4 @@ TEST(RootConfiguration, eptp_names_the_length_of_the_walk) {  // B5
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::defects_geometry_test

@@ -11,7 +11,7 @@
 #include "nestwalk/addrspace/guest_memory.hpp"
 #include "observing_hal.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::defects_guest_memory_test {
 namespace {
 
 constexpr Gpa kBase(kGiB);
@@ -124,4 +124,4 @@ TYPED_TEST(GuestAccess, a_value_is_stored_as_a_whole_or_not_at_all) {  // G10
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::defects_guest_memory_test

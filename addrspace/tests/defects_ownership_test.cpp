@@ -10,7 +10,7 @@
 
 #include "observing_hal.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::defects_ownership_test {
 namespace {
 
 constexpr Gpa kBase(kGiB);
@@ -192,4 +192,4 @@ TYPED_TEST(FaultOwnership, frames_of_the_caller_are_never_freed) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::defects_ownership_test

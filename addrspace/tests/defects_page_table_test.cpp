@@ -7,7 +7,7 @@
 
 #include "observing_hal.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::defects_page_table_test {
 namespace {
 
 constexpr Gpa kBase(kGiB);
@@ -175,4 +175,4 @@ TEST(TreeEnd, every_table_of_every_level_is_freed) {  // D12
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::defects_page_table_test

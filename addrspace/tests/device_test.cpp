@@ -7,7 +7,7 @@
 
 #include <limits>
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::device_test {
 namespace {
 
 constexpr AccessWidth kWidths[] = {AccessWidth::Byte, AccessWidth::Word, AccessWidth::Dword,
@@ -225,4 +225,4 @@ static_assert(!DeviceAddressRange<InclusiveRange<Hpa>> && !DeviceAddressRange<Po
 static_assert(!std::same_as<PortRange, SysRegRange>);
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::device_test

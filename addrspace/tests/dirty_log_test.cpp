@@ -12,7 +12,7 @@
 #include "nestwalk/addrspace/guest_memory.hpp"
 #include "observing_hal.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::dirty_log_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -599,4 +599,4 @@ TYPED_TEST(DirtyRace, a_write_while_the_hypervisor_notes_its_own_is_recorded_onc
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::dirty_log_test

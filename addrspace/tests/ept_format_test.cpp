@@ -9,7 +9,7 @@
 
 #include <gtest/gtest.h>
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::ept_format_test {
 namespace {
 
 constexpr Access kNone = kNoAccess;
@@ -307,4 +307,4 @@ TEST(EptCapabilities, come_from_the_msr) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::ept_format_test

@@ -11,7 +11,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::error_test {
 namespace {
 
 struct ErrorCase {
@@ -230,4 +230,4 @@ constexpr Result<int> half(int number) {
 static_assert(half(8).value() == 4 && half(7).error() == Error::Unaligned);
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::error_test

@@ -12,7 +12,7 @@
 #include "fence_coverage.hpp"
 #include "nestwalk/addrspace/deferred.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::fence_policy_test {
 namespace {
 
 using ::testing::IsEmpty;
@@ -439,4 +439,4 @@ TEST(PrecisePolicy, names_no_page_that_did_not_change) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::fence_policy_test

@@ -10,7 +10,7 @@
 #include "fence_coverage.hpp"
 #include "nestwalk/addrspace/vmrun.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::fence_test {
 namespace {
 
 using ::testing::IsEmpty;
@@ -425,4 +425,4 @@ TEST(Rollover, leaves_what_only_the_vmid_in_use_can_remove_to_its_first_entry) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::fence_test

@@ -13,7 +13,7 @@
 #include "full_machine.hpp"
 #include "nestwalk/addrspace/formats.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::format_test {
 namespace {
 
 template <class F>
@@ -327,4 +327,4 @@ TEST(Access, is_a_set) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::format_test

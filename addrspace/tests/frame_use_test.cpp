@@ -11,7 +11,7 @@
 #include "nestwalk/addrspace/deferred.hpp"
 #include "observing_hal.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::frame_use_test {
 namespace {
 
 // A table of level 2 answers to 512 GiB, of level 1 to 1 GiB, of level 0 to 2 MiB: it is asked for
@@ -75,4 +75,4 @@ TEST(FrameUses, come_through_a_hal_that_defers_fences) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::frame_use_test

@@ -10,7 +10,7 @@
 
 #include "nestwalk/addrspace/formats.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::geometry_test {
 namespace {
 
 constexpr u64 kLastByte = std::numeric_limits<u64>::max();
@@ -491,4 +491,4 @@ TEST(Geometry, translates_the_low_bits) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::geometry_test

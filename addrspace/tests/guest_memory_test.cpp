@@ -14,7 +14,7 @@
 #include "arena_hal.hpp"
 #include "nestwalk/addrspace/formats.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::guest_memory_test {
 namespace {
 
 constexpr u64 kPage = 4 * kKiB;
@@ -31,10 +31,14 @@ struct Descriptor {
 };
 
 }  // namespace
+}  // namespace nestwalk::addrspace::guest_memory_test
 
 template <>
-inline constexpr bool kAnyBytesAreAValue<Descriptor> = true;
+inline constexpr bool
+    nestwalk::addrspace::kAnyBytesAreAValue<nestwalk::addrspace::guest_memory_test::Descriptor> =
+        true;
 
+namespace nestwalk::addrspace::guest_memory_test {
 namespace {
 
 class GuestMemoryTest : public ::testing::Test {
@@ -381,4 +385,4 @@ INSTANTIATE_TEST_SUITE_P(Methods, GuestMemoryLog,
                                            DirtyTracking::Hardware));
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::guest_memory_test

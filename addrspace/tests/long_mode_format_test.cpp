@@ -10,7 +10,7 @@
 
 #include <gtest/gtest.h>
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::long_mode_format_test {
 namespace {
 
 constexpr unsigned kTopLevel = 4;  // the PML5E
@@ -240,4 +240,4 @@ TEST(LongModeFormat, has_the_dirty_flag_in_bit_6) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::long_mode_format_test

@@ -10,7 +10,7 @@
 #include "nestwalk/addrspace/format/npt.hpp"
 #include "nestwalk/addrspace/page_table.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::npt_format_test {
 namespace {
 
 constexpr u64 kNx = 0x8000'0000'0000'0000;
@@ -236,4 +236,4 @@ TEST(SvmCapabilities, HaveShorterAddressesWithMemoryEncryption) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::npt_format_test

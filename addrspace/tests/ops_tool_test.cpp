@@ -17,7 +17,7 @@
 
 #include "ops_interpreter.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::ops_tool_test {
 namespace {
 
 using testing::AllOf;
@@ -519,4 +519,4 @@ TEST_F(OpsProgram, exits_with_1_when_nobody_can_have_its_output) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::ops_tool_test

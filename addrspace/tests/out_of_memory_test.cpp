@@ -9,7 +9,7 @@
 #include "nestwalk/addrspace/address_space.hpp"
 #include "reference_model.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::out_of_memory_test {
 namespace {
 
 constexpr u64 kPage = 4 * kKiB;
@@ -550,4 +550,4 @@ TYPED_TEST(SpaceOutOfMemory, the_dirty_log_permits_a_whole_leaf_when_it_cannot_s
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::out_of_memory_test

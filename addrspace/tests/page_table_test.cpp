@@ -12,7 +12,7 @@
 #include "arena_hal.hpp"
 #include "nestwalk/addrspace/formats.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::page_table_test {
 namespace {
 
 constexpr u64 kPage = 4 * kKiB;
@@ -554,4 +554,4 @@ TEST_F(GuestTableTest, the_upper_half_of_arm_begins_with_ones) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::page_table_test

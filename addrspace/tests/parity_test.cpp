@@ -20,7 +20,7 @@
 
 #include "ops_interpreter.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::parity_test {
 namespace {
 
 class FrameChecker {
@@ -249,4 +249,4 @@ TEST(Parity, is_checked_on_eight_scripts_for_each_of_five_geometries) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::parity_test

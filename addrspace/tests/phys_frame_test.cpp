@@ -11,7 +11,7 @@
 
 #include "arena_hal.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::phys_frame_test {
 namespace {
 
 using Frame = PhysFrame<ArenaHal<>>;
@@ -138,4 +138,4 @@ TEST_F(PhysFrameDeathTest, an_empty_one_has_no_address) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::phys_frame_test

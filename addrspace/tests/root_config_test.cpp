@@ -7,7 +7,7 @@
 #include "full_machine.hpp"
 #include "nestwalk/addrspace/formats.hpp"
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::root_config_test {
 namespace {
 
 Capabilities machine(u8 physical_bits) {
@@ -222,4 +222,4 @@ TEST(Vtcr, turns_on_what_the_machine_has) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::root_config_test

@@ -9,7 +9,7 @@
 
 #include <gtest/gtest.h>
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::sv_format_test {
 namespace {
 
 constexpr Access kNone = kNoAccess;
@@ -276,4 +276,4 @@ TEST(SvFormat, has_the_dirty_flag_in_bit_7) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::sv_format_test

@@ -10,7 +10,7 @@
 
 #include <gtest/gtest.h>
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::vmsa_format_test {
 namespace {
 
 using S2x4K = Stage2<Granule::k4K>;
@@ -517,4 +517,4 @@ TEST(Stage2Format, has_8_bits_of_vmid_or_16) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::vmsa_format_test

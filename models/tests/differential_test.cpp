@@ -17,7 +17,7 @@
 #include "nested_world.hpp"
 #include "nestwalk/models/fences/fence_unit.hpp"
 
-namespace nestwalk::models {
+namespace nestwalk::models::differential_test {
 namespace {
 
 using namespace addrspace;
@@ -592,4 +592,4 @@ TEST(DifferentialArm, FiftyTwoBits) {
 }
 
 }  // namespace
-}  // namespace nestwalk::models
+}  // namespace nestwalk::models::differential_test

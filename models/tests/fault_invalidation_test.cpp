@@ -14,7 +14,7 @@
 #include "nested_world.hpp"
 #include "nestwalk/models/translation/mmu.hpp"
 
-namespace nestwalk::models {
+namespace nestwalk::models::fault_invalidation_test {
 namespace {
 
 using namespace addrspace;
@@ -296,4 +296,4 @@ TEST_F(Parts, OfALargeNestedLeafAreGoneAfterOneFault) {
 }
 
 }  // namespace
-}  // namespace nestwalk::models
+}  // namespace nestwalk::models::fault_invalidation_test

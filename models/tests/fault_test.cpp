@@ -10,7 +10,7 @@
 #include "nestwalk/models/translation/fault_report.hpp"
 #include "nestwalk/models/translation/mmu.hpp"
 
-namespace nestwalk::models {
+namespace nestwalk::models::fault_test {
 namespace {
 
 using namespace addrspace;
@@ -281,4 +281,4 @@ TEST(BusError, ATableOutsideMemory) {
 }
 
 }  // namespace
-}  // namespace nestwalk::models
+}  // namespace nestwalk::models::fault_test

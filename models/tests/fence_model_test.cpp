@@ -13,7 +13,7 @@
 #include "fence_names.hpp"
 #include "nestwalk/models/machine/machine.hpp"
 
-namespace nestwalk::models {
+namespace nestwalk::models::fence_model_test {
 namespace {
 
 using addrspace::low_mask;
@@ -388,4 +388,4 @@ TEST(FenceSemantics, Arm) { Semantics(kStage2).run(); }
 TEST(FenceSemantics, RiscV) { Semantics(kHext).run(); }
 
 }  // namespace
-}  // namespace nestwalk::models
+}  // namespace nestwalk::models::fence_model_test

@@ -15,7 +15,7 @@
 #include "nestwalk/models/machine/machine.hpp"
 #include "nestwalk/models/machine/player.hpp"
 
-namespace nestwalk::models {
+namespace nestwalk::models::fence_unit_test {
 namespace {
 
 MachineShape simple(u32 cores = 1) {
@@ -441,4 +441,4 @@ TEST(FenceUnit, ReachesOtherCoresOnlyByBroadcastOrInterrupt) {
 }
 
 }  // namespace
-}  // namespace nestwalk::models
+}  // namespace nestwalk::models::fence_unit_test

@@ -16,7 +16,7 @@
 #include "nested_world.hpp"
 #include "nestwalk/models/fences/fence_unit.hpp"
 
-namespace nestwalk::models {
+namespace nestwalk::models::fence_walk_test {
 namespace {
 
 using namespace addrspace;
@@ -384,4 +384,4 @@ TEST(FenceWalks, RiscV) {
 }
 
 }  // namespace
-}  // namespace nestwalk::models
+}  // namespace nestwalk::models::fence_walk_test

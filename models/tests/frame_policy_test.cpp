@@ -14,7 +14,7 @@
 #include "nestwalk/addrspace/formats.hpp"
 #include "nestwalk/models/memory/sim_hal.hpp"
 
-namespace nestwalk::models {
+namespace nestwalk::models::frame_policy_test {
 namespace {
 
 using addrspace::Access;
@@ -210,4 +210,4 @@ TEST(Reservations, AreKnownByWhatTheEngineSaysOfAFrame) {
 }
 
 }  // namespace
-}  // namespace nestwalk::models
+}  // namespace nestwalk::models::frame_policy_test

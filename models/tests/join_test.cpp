@@ -12,7 +12,7 @@
 #include "nestwalk/machines/entry_format_of.hpp"
 #include "nestwalk/models/translation/mmu.hpp"
 
-namespace nestwalk::models {
+namespace nestwalk::models::join_test {
 namespace {
 
 using addrspace::Gpa;
@@ -150,4 +150,4 @@ TEST(Misses, CountAHitInTheSecondLevelOnceWhereAFenceComesWithinIt) {
 }
 
 }  // namespace
-}  // namespace nestwalk::models
+}  // namespace nestwalk::models::join_test

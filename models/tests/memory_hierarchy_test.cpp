@@ -10,7 +10,7 @@
 
 #include "nestwalk/models/memory/memory_hierarchy.hpp"
 
-namespace nestwalk::models {
+namespace nestwalk::models::memory_hierarchy_test {
 namespace {
 
 // One cache of 2 sets and 2 ways, latency 10, two MSHRs; memory: 2 banks, rows of 256 bytes (four
@@ -343,4 +343,4 @@ TEST(Divisor, DividesAsTheHostDoes) {
 }
 
 }  // namespace
-}  // namespace nestwalk::models
+}  // namespace nestwalk::models::memory_hierarchy_test

@@ -24,7 +24,7 @@
 #include "nestwalk/models/translation/regime.hpp"
 #include "nestwalk/models/translation/translation_cache.hpp"
 
-namespace nestwalk::models {
+namespace nestwalk::models::parts_test {
 namespace {
 
 // One set of one array as a list, the last used in front.
@@ -511,4 +511,4 @@ TEST(Presets, KnowWhichOperationsThereAre) {
 }
 
 }  // namespace
-}  // namespace nestwalk::models
+}  // namespace nestwalk::models::parts_test

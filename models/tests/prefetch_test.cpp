@@ -12,7 +12,7 @@
 #include "nestwalk/models/fences/fence_unit.hpp"
 #include "nestwalk/models/translation/mmu.hpp"
 
-namespace nestwalk::models {
+namespace nestwalk::models::prefetch_test {
 namespace {
 
 using namespace addrspace;
@@ -517,4 +517,4 @@ TEST(TlbPrefetchers, AreToldOfHitsIfTheyWantThem) {
 }
 
 }  // namespace
-}  // namespace nestwalk::models
+}  // namespace nestwalk::models::prefetch_test

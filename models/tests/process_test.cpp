@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace nestwalk::models {
+namespace nestwalk::models::process_test {
 namespace {
 
 class Processes : public testing::Test, public Actor {
@@ -504,4 +504,4 @@ TEST_F(Processes, WaitForASignal) {
 }
 
 }  // namespace
-}  // namespace nestwalk::models
+}  // namespace nestwalk::models::process_test

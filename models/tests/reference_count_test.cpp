@@ -9,7 +9,7 @@
 
 #include "nested_world.hpp"
 
-namespace nestwalk::models {
+namespace nestwalk::models::reference_count_test {
 namespace {
 
 using namespace addrspace;
@@ -284,4 +284,4 @@ TEST(ReferenceCount, OneStageOfRiscVOrArmReadsItsOwnLevelsOnly) {
 }
 
 }  // namespace
-}  // namespace nestwalk::models
+}  // namespace nestwalk::models::reference_count_test

@@ -8,7 +8,7 @@
 
 #include "mixed_run.hpp"
 
-namespace nestwalk::models {
+namespace nestwalk::models::same_results_test {
 namespace {
 
 class SameResults : public testing::TestWithParam<const char*> {};
@@ -27,4 +27,4 @@ INSTANTIATE_TEST_SUITE_P(Presets, SameResults,
                                          "rocket-h", "kunminghu"));
 
 }  // namespace
-}  // namespace nestwalk::models
+}  // namespace nestwalk::models::same_results_test

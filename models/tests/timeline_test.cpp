@@ -23,7 +23,7 @@
 #include "nestwalk/models/machine/machine.hpp"
 #include "nestwalk/models/machine/player.hpp"
 
-namespace nestwalk::models {
+namespace nestwalk::models::timeline_test {
 namespace {
 
 using addrspace::LongMode;
@@ -390,4 +390,4 @@ TEST(Quantum, DoesNotChangeAnything) {
 }
 
 }  // namespace
-}  // namespace nestwalk::models
+}  // namespace nestwalk::models::timeline_test

@@ -12,7 +12,7 @@
 #include "nested_world.hpp"
 #include "nestwalk/models/translation/mmu.hpp"
 
-namespace nestwalk::models {
+namespace nestwalk::models::walk_timeline_test {
 namespace {
 
 using namespace addrspace;
@@ -183,4 +183,4 @@ TEST_F(WalkTimeline, AWriteThroughACleanTlbEntryWalksAgain) {
 }
 
 }  // namespace
-}  // namespace nestwalk::models
+}  // namespace nestwalk::models::walk_timeline_test

@@ -10,7 +10,7 @@
 
 #include "bad_input.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::bad_input_test {
 namespace {
 
 using testing::HasSubstr;
@@ -458,4 +458,4 @@ TEST_F(BadInput, AbsurdNumbers) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::bad_input_test

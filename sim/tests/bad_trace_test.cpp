@@ -11,7 +11,7 @@
 #include "nestwalk/traces/reader.hpp"
 #include "nestwalk/traces/writer.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::bad_trace_test {
 namespace {
 
 using testing::HasSubstr;
@@ -333,4 +333,4 @@ TEST_F(BadInput, ATraceOfWhichNoAccessCanBeTranslatedIsNoResult) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::bad_trace_test

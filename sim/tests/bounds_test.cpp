@@ -9,7 +9,7 @@
 #include "nestwalk/traces/writer.hpp"
 #include "program.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::bounds_test {
 namespace {
 
 using namespace traces;
@@ -247,4 +247,4 @@ TEST_F(Bounds, NamesOfPhasesThatNobodyAskedForAreNotKept) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::bounds_test

@@ -6,7 +6,7 @@
 
 #include "by_hand.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::by_hand_test {
 namespace {
 
 // Pages of 4K that the host has backed: a walk reads four entries, 40. The prefetch of the next
@@ -428,4 +428,4 @@ TEST_F(ByHand, BreakEvenSaysWhatItNeedsAndWhenThereIsNone) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::by_hand_test

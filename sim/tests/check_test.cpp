@@ -8,7 +8,7 @@
 
 #include "program.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::check_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -119,4 +119,4 @@ TEST_F(Check, WhatTheHardwareSetsMayBeInAnEntryBefore) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::check_test

@@ -10,7 +10,7 @@
 
 #include "program.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::check_trace_test {
 namespace {
 
 constexpr const char* kStorm =
@@ -181,4 +181,4 @@ TEST_F(CheckTrace, PagesOfReplayedTablesAreWhereTheTraceSays) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::check_trace_test

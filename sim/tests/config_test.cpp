@@ -8,7 +8,7 @@
 
 #include "program.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::config_test {
 namespace {
 
 using testing::HasSubstr;
@@ -207,4 +207,4 @@ TEST_F(Config, SchemasRefuseWhatTheProgramRefuses) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::config_test

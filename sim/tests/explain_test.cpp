@@ -7,7 +7,7 @@
 
 #include "program.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::explain_test {
 namespace {
 
 using Json = nlohmann::json;
@@ -114,4 +114,4 @@ TEST_F(Explain, SaysWhatItCannotTell) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::explain_test

@@ -9,7 +9,7 @@
 
 #include "program.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::gate_test {
 namespace {
 
 using testing::HasSubstr;
@@ -220,4 +220,4 @@ TEST_F(Gate, SaysWhatIsWrongWithASuite) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::gate_test

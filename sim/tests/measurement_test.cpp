@@ -10,7 +10,7 @@
 #include "nestwalk/traces/writer.hpp"
 #include "program.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::measurement_test {
 namespace {
 
 using namespace traces;
@@ -196,4 +196,4 @@ TEST_F(MeasuredPart, AMeasurementThatNeverBeginsIsAnError) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::measurement_test

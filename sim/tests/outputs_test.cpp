@@ -11,7 +11,7 @@
 
 #include "program.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::outputs_test {
 namespace {
 
 using testing::HasSubstr;
@@ -320,4 +320,4 @@ TEST_F(Outputs, ExitCodesAreThoseOfTheManual) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::outputs_test

@@ -9,7 +9,7 @@
 #include "nestwalk/traces/writer.hpp"
 #include "program.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::program_test {
 namespace {
 
 using testing::HasSubstr;
@@ -337,4 +337,4 @@ TEST_F(Program, VerifyExitsWith4WhereThereIsNothingToWalk) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::program_test

@@ -11,7 +11,7 @@
 
 #include "../../traces/tests/random_trace.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::reader_test {
 namespace {
 
 using namespace traces;
@@ -49,4 +49,4 @@ TEST(IndependentReader, PrintsMoreShapesThanTokens) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::reader_test

@@ -11,7 +11,7 @@
 #include "nestwalk/traces/writer.hpp"
 #include "program.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::recorded_tables_test {
 namespace {
 
 using namespace traces;
@@ -226,4 +226,4 @@ TEST_F(RecordedTablesRun, WhatIsLeftOutAfterAWarmUpIsPlayed) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::recorded_tables_test

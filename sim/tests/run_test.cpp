@@ -10,7 +10,7 @@
 #include "nestwalk/traces/writer.hpp"
 #include "program.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::run_test {
 namespace {
 
 using testing::HasSubstr;
@@ -497,4 +497,4 @@ TEST_F(Run, ADeviceUpToTheEndOfAllAddressesIsNamed) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::run_test

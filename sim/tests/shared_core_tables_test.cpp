@@ -11,7 +11,7 @@
 #include "nestwalk/traces/writer.hpp"
 #include "program.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::shared_core_tables_test {
 namespace {
 
 using namespace traces;
@@ -135,4 +135,4 @@ TEST_F(SharedCoreTables, AreNotReachedByWhatTheOtherOneTranslated) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::shared_core_tables_test

@@ -6,7 +6,7 @@
 
 #include "by_hand.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::sharing_test {
 namespace {
 
 // Without accessed flags, which the first walk would have to set.
@@ -451,4 +451,4 @@ TEST_F(Sharing, VcpusWithoutOrderBetweenThemAreNotToldToKeepIt) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::sharing_test

@@ -11,7 +11,7 @@
 
 #include "program.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::sums_test {
 namespace {
 
 using Json = nlohmann::json;
@@ -146,4 +146,4 @@ TEST_F(Sums, CloseForEveryGenerator) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::sums_test

@@ -13,7 +13,7 @@
 #include "nestwalk/traces/writer.hpp"
 #include "program.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::trace_edit_test {
 namespace {
 
 using namespace traces;
@@ -544,4 +544,4 @@ TEST_F(TraceEdit, WhatVerifiedBeforeACutOrASplitVerifiesAfterIt) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::trace_edit_test

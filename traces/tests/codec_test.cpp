@@ -7,7 +7,7 @@
 
 #include "random_trace.hpp"
 
-namespace nestwalk::traces {
+namespace nestwalk::traces::codec_test {
 namespace {
 
 using testing::HasSubstr;
@@ -201,4 +201,4 @@ TEST(Codec, CompressionLevelsOutsideOfZstdAreRefused) {
 }
 
 }  // namespace
-}  // namespace nestwalk::traces
+}  // namespace nestwalk::traces::codec_test

@@ -13,7 +13,7 @@
 
 #include "random_trace.hpp"
 
-namespace nestwalk::traces {
+namespace nestwalk::traces::container_test {
 namespace {
 
 using testing::HasSubstr;
@@ -344,4 +344,4 @@ TEST(Container, PipeIsRead) {
 }
 
 }  // namespace
-}  // namespace nestwalk::traces
+}  // namespace nestwalk::traces::container_test

@@ -9,7 +9,7 @@
 #include "../testing/container_parts.hpp"
 #include "random_trace.hpp"
 
-namespace nestwalk::traces {
+namespace nestwalk::traces::contradiction_test {
 namespace {
 
 using testing::HasSubstr;
@@ -311,4 +311,4 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& test) { return std::string(test.param.name); });
 
 }  // namespace
-}  // namespace nestwalk::traces
+}  // namespace nestwalk::traces::contradiction_test

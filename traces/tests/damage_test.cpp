@@ -7,7 +7,7 @@
 
 #include "random_trace.hpp"
 
-namespace nestwalk::traces {
+namespace nestwalk::traces::damage_test {
 namespace {
 
 using testing::HasSubstr;
@@ -275,4 +275,4 @@ TEST(Damage, AbsurdSideDataSizeIsRefusedBeforeItIsAllocated) {
 }
 
 }  // namespace
-}  // namespace nestwalk::traces
+}  // namespace nestwalk::traces::damage_test

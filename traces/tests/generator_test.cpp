@@ -11,7 +11,7 @@
 
 #include "random_trace.hpp"
 
-namespace nestwalk::traces {
+namespace nestwalk::traces::generator_test {
 namespace {
 
 using testing::HasSubstr;
@@ -264,4 +264,4 @@ TEST(Generators, ForkSharesAFrameUntilOneOfBothWrites) {
 }
 
 }  // namespace
-}  // namespace nestwalk::traces
+}  // namespace nestwalk::traces::generator_test

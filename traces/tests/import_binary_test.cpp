@@ -8,7 +8,7 @@
 
 #include "import_fixture.hpp"
 
-namespace nestwalk::traces {
+namespace nestwalk::traces::import_binary_test {
 namespace {
 
 using testing::ElementsAre;
@@ -395,4 +395,4 @@ TEST(ZipSource, DirectoryThatContradictsTheMembersIsAnError) {
 }
 
 }  // namespace
-}  // namespace nestwalk::traces
+}  // namespace nestwalk::traces::import_binary_test

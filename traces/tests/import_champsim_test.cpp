@@ -5,7 +5,7 @@
 
 #include "import_fixture.hpp"
 
-namespace nestwalk::traces {
+namespace nestwalk::traces::import_champsim_test {
 namespace {
 
 using testing::ElementsAre;
@@ -99,4 +99,4 @@ TEST(ChampSimImport, TruncatedOrAbsurdRecordsAreNamed) {
 }
 
 }  // namespace
-}  // namespace nestwalk::traces
+}  // namespace nestwalk::traces::import_champsim_test

@@ -5,7 +5,7 @@
 
 #include "import_fixture.hpp"
 
-namespace nestwalk::traces {
+namespace nestwalk::traces::import_kvm_test {
 namespace {
 
 using testing::ElementsAre;
@@ -392,4 +392,4 @@ TEST(KvmImport, MalformedLinesAreNamed) {
 }
 
 }  // namespace
-}  // namespace nestwalk::traces
+}  // namespace nestwalk::traces::import_kvm_test

@@ -5,7 +5,7 @@
 
 #include "import_fixture.hpp"
 
-namespace nestwalk::traces {
+namespace nestwalk::traces::import_lackey_test {
 namespace {
 
 using testing::HasSubstr;
@@ -96,4 +96,4 @@ TEST(LackeyImport, AccessBeyondTheAddressSpaceIsAnError) {
 }
 
 }  // namespace
-}  // namespace nestwalk::traces
+}  // namespace nestwalk::traces::import_lackey_test

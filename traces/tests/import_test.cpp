@@ -10,7 +10,7 @@
 
 #include "import_fixture.hpp"
 
-namespace nestwalk::traces {
+namespace nestwalk::traces::import_test {
 namespace {
 
 using testing::AllOf;
@@ -181,4 +181,4 @@ TEST(Import, LineWithoutAnEndIsAnError) {
 }
 
 }  // namespace
-}  // namespace nestwalk::traces
+}  // namespace nestwalk::traces::import_test

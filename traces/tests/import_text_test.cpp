@@ -5,7 +5,7 @@
 
 #include "import_fixture.hpp"
 
-namespace nestwalk::traces {
+namespace nestwalk::traces::import_text_test {
 namespace {
 
 using testing::ElementsAre;
@@ -284,4 +284,4 @@ TEST(CsvImport, SpacesThatTheArchitectureDoesNotHaveAreErrors) {
 }
 
 }  // namespace
-}  // namespace nestwalk::traces
+}  // namespace nestwalk::traces::import_text_test

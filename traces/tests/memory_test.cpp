@@ -36,7 +36,7 @@ void operator delete(void* pointer) noexcept {
 }
 void operator delete(void* pointer, std::size_t) noexcept { operator delete(pointer); }
 
-namespace nestwalk::traces {
+namespace nestwalk::traces::memory_test {
 namespace {
 
 constexpr u32 kBlockRecords = 20'000;
@@ -69,4 +69,4 @@ TEST(Memory, LongTraceTakesNoMoreThanAShortOne) {
 }
 
 }  // namespace
-}  // namespace nestwalk::traces
+}  // namespace nestwalk::traces::memory_test

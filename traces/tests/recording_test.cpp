@@ -5,7 +5,7 @@
 
 #include "recording_fixture.hpp"
 
-namespace nestwalk::traces {
+namespace nestwalk::traces::recording_test {
 namespace {
 
 using testing::ElementsAre;
@@ -611,4 +611,4 @@ TEST(Recording, WhatHasNoPlaceInTheTraceIsCounted) {
 }
 
 }  // namespace
-}  // namespace nestwalk::traces
+}  // namespace nestwalk::traces::recording_test

@@ -11,7 +11,7 @@
 #include "../testing/container_parts.hpp"
 #include "random_trace.hpp"
 
-namespace nestwalk::traces {
+namespace nestwalk::traces::rules_test {
 namespace {
 
 using testing::EndsWith;
@@ -509,4 +509,4 @@ TEST(SectionRules, FlagsAreDefined) {
 }
 
 }  // namespace
-}  // namespace nestwalk::traces
+}  // namespace nestwalk::traces::rules_test

@@ -10,7 +10,7 @@
 
 #include "nestwalk/traces/random.hpp"
 
-namespace nestwalk::traces {
+namespace nestwalk::traces::summary_test {
 namespace {
 
 TEST(PageReuse, CountsTheOtherPagesInBetween) {
@@ -108,4 +108,4 @@ TEST(Summary, WorkingSetCountsThePagesOfEachWindow) {
 }
 
 }  // namespace
-}  // namespace nestwalk::traces
+}  // namespace nestwalk::traces::summary_test

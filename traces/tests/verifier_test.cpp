@@ -12,7 +12,7 @@
 
 #include "nestwalk/traces/writer.hpp"
 
-namespace nestwalk::traces {
+namespace nestwalk::traces::verifier_test {
 namespace {
 
 using testing::HasSubstr;
@@ -615,4 +615,4 @@ TEST(Verifier, ASpaceThatWasInferredContradictsNoHeader) {
 }
 
 }  // namespace
-}  // namespace nestwalk::traces
+}  // namespace nestwalk::traces::verifier_test

@@ -10,7 +10,7 @@
 
 #include "log_world.hpp"
 
-namespace nestwalk::checker {
+namespace nestwalk::checker::cases_test {
 namespace {
 
 std::vector<std::filesystem::path> logs() {
@@ -43,4 +43,4 @@ TEST_P(PublicCases, AreFound) {
 }
 
 }  // namespace
-}  // namespace nestwalk::checker
+}  // namespace nestwalk::checker::cases_test

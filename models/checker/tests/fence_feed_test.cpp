@@ -10,7 +10,7 @@
 #include "nestwalk/checker/checker.hpp"
 #include "world.hpp"
 
-namespace nestwalk::checker {
+namespace nestwalk::checker::fence_feed_test {
 namespace {
 
 using software::Backing;
@@ -74,4 +74,4 @@ TEST(FenceFeed, HasToBeOfFewEnoughCores) {
 }
 
 }  // namespace
-}  // namespace nestwalk::checker
+}  // namespace nestwalk::checker::fence_feed_test

@@ -11,7 +11,7 @@
 
 #include "log_world.hpp"
 
-namespace nestwalk::checker {
+namespace nestwalk::checker::linear_test {
 namespace {
 
 constexpr Architecture kX86 = Architecture::X86_64;
@@ -390,4 +390,4 @@ TEST_P(Linear, TimeGrowsWithTheLog) {
 }
 
 }  // namespace
-}  // namespace nestwalk::checker
+}  // namespace nestwalk::checker::linear_test

@@ -11,7 +11,7 @@
 #include "both.hpp"
 #include "log_world.hpp"
 
-namespace nestwalk::checker {
+namespace nestwalk::checker::log_test {
 namespace {
 
 constexpr Architecture kX86 = Architecture::X86_64;
@@ -579,4 +579,4 @@ TEST(Log, GivesAResultOrOneLineWhateverItSays) {
 }
 
 }  // namespace
-}  // namespace nestwalk::checker
+}  // namespace nestwalk::checker::log_test

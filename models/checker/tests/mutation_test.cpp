@@ -10,7 +10,7 @@
 #include "engine_log.hpp"
 #include "log_world.hpp"
 
-namespace nestwalk::checker {
+namespace nestwalk::checker::mutation_test {
 namespace {
 
 using Lines = std::vector<std::string>;
@@ -277,4 +277,4 @@ TYPED_TEST(Mutations, WastedOnesAreFound) {
 }
 
 }  // namespace
-}  // namespace nestwalk::checker
+}  // namespace nestwalk::checker::mutation_test

@@ -8,7 +8,7 @@
 #include "engine_log.hpp"
 #include "log_world.hpp"
 
-namespace nestwalk::checker {
+namespace nestwalk::checker::recorder_test {
 namespace {
 
 template <class Shape>
@@ -119,4 +119,4 @@ TYPED_TEST(Recorder, TheLaterOriginalIsRightOnOneHart) {
 }
 
 }  // namespace
-}  // namespace nestwalk::checker
+}  // namespace nestwalk::checker::recorder_test

@@ -5,7 +5,7 @@
 
 #include "log_world.hpp"
 
-namespace nestwalk::checker {
+namespace nestwalk::checker::rules_test {
 namespace {
 
 using Lines = std::vector<std::string>;
@@ -509,4 +509,4 @@ TEST(Rules, AFindingSaysAllThereIsToSay) {
 }
 
 }  // namespace
-}  // namespace nestwalk::checker
+}  // namespace nestwalk::checker::rules_test

@@ -8,7 +8,7 @@
 
 #include "storm_run.hpp"
 
-namespace nestwalk::checker {
+namespace nestwalk::checker::storm_test {
 namespace {
 
 #ifdef NESTWALK_SANITIZED
@@ -54,4 +54,4 @@ TYPED_TEST(Storms, CheckerAndAdversaryAgreeAboutProcessorsThatAreKicked) {
 }
 
 }  // namespace
-}  // namespace nestwalk::checker
+}  // namespace nestwalk::checker::storm_test

@@ -7,7 +7,7 @@
 #include "both.hpp"
 #include "log_world.hpp"
 
-namespace nestwalk::checker {
+namespace nestwalk::checker::svm_test {
 namespace {
 
 // P, R/W, U/S, A and D: 0x67. GPA 0x5000 is at 0x95000. Both processors ran the guest, and
@@ -152,4 +152,4 @@ TEST(Svm, ALogMayNameNcr3WithItsCacheBits) {
 }
 
 }  // namespace
-}  // namespace nestwalk::checker
+}  // namespace nestwalk::checker::svm_test

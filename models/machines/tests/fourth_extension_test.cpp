@@ -11,7 +11,7 @@
 #include "toy_extension.hpp"
 #include "world.hpp"
 
-namespace nestwalk::software {
+namespace nestwalk::software::fourth_extension_test {
 namespace {
 
 models::MachineShape toy_machine(u32 cores) {
@@ -126,4 +126,4 @@ TEST(FourthExtensionsLog, IsJudgedByItsOwnRules) {
 }
 
 }  // namespace
-}  // namespace nestwalk::software
+}  // namespace nestwalk::software::fourth_extension_test

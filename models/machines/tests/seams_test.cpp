@@ -11,7 +11,7 @@
 #include <regex>
 #include <set>
 
-namespace nestwalk {
+namespace nestwalk::seams_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -135,4 +135,4 @@ TEST(Seams, FoldersIncludeOnlyThoseBelow) {
 }
 
 }  // namespace
-}  // namespace nestwalk
+}  // namespace nestwalk::seams_test

@@ -10,7 +10,7 @@
 
 #include "world.hpp"
 
-namespace nestwalk::software {
+namespace nestwalk::software::at_once_test {
 namespace {
 
 using models::ReplacementKind;
@@ -147,4 +147,4 @@ INSTANTIATE_TEST_SUITE_P(
         testing::Values(1u, 2u)));
 
 }  // namespace
-}  // namespace nestwalk::software
+}  // namespace nestwalk::software::at_once_test

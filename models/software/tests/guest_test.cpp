@@ -9,7 +9,7 @@
 
 #include "world.hpp"
 
-namespace nestwalk::software {
+namespace nestwalk::software::guest_test {
 namespace {
 
 constexpr u64 kBase = u64{1} << 30;
@@ -657,4 +657,4 @@ TEST(Distribution, HasPercentilesThatOccurred) {
 }
 
 }  // namespace
-}  // namespace nestwalk::software
+}  // namespace nestwalk::software::guest_test

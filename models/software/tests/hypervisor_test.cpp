@@ -5,7 +5,7 @@
 
 #include "world.hpp"
 
-namespace nestwalk::software {
+namespace nestwalk::software::hypervisor_test {
 namespace {
 
 GuestShape physical(u64 bytes = u64{64} << 20) {
@@ -515,4 +515,4 @@ TEST(Vmids, ThatAreTakenBackTwiceAreFencedTwiceBeforeAnybodyEnters) {
 }
 
 }  // namespace
-}  // namespace nestwalk::software
+}  // namespace nestwalk::software::hypervisor_test

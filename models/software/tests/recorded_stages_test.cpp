@@ -9,7 +9,7 @@
 #include "nestwalk/machines/entry_format_of.hpp"
 #include "world.hpp"
 
-namespace nestwalk::software {
+namespace nestwalk::software::recorded_stages_test {
 namespace {
 
 using addrspace::Geometry;
@@ -418,4 +418,4 @@ INSTANTIATE_TEST_SUITE_P(All, Recorded, kAll);
 INSTANTIATE_TEST_SUITE_P(All, RecordedOnTwoCores, kAll);
 
 }  // namespace
-}  // namespace nestwalk::software
+}  // namespace nestwalk::software::recorded_stages_test

@@ -7,7 +7,7 @@
 #include "nestwalk/machines/entry_format_of.hpp"
 #include "world.hpp"
 
-namespace nestwalk::software {
+namespace nestwalk::software::replayed_test {
 namespace {
 
 using models::EntryFormatOf;
@@ -203,4 +203,4 @@ TEST_F(Replay, LeavesOutWhatNoTablesAreKnownFor) {
 }
 
 }  // namespace
-}  // namespace nestwalk::software
+}  // namespace nestwalk::software::replayed_test

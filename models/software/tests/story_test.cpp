@@ -8,7 +8,7 @@
 
 #include "world.hpp"
 
-namespace nestwalk::software {
+namespace nestwalk::software::story_test {
 namespace {
 
 using models::WitnessStep;
@@ -140,4 +140,4 @@ INSTANTIATE_TEST_SUITE_P(All, Stories,
                                           testing::Values(1u, 4u)));
 
 }  // namespace
-}  // namespace nestwalk::software
+}  // namespace nestwalk::software::story_test

@@ -10,7 +10,7 @@
 #include "nestwalk/software/recorded_order.hpp"
 #include "nestwalk/software/tag_pool.hpp"
 
-namespace nestwalk::software {
+namespace nestwalk::software::turns_test {
 namespace {
 
 using Running = std::vector<TagPool::Holder*>;
@@ -179,4 +179,4 @@ TEST(Cores, AskForAttentionWhenAnAlarmIsDue) {
 }
 
 }  // namespace
-}  // namespace nestwalk::software
+}  // namespace nestwalk::software::turns_test

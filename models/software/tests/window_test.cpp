@@ -12,7 +12,7 @@
 #include "nestwalk/machines/preset.hpp"
 #include "world.hpp"
 
-namespace nestwalk::software {
+namespace nestwalk::software::window_test {
 namespace {
 
 /// A page whose data lie in a bank of their own.
@@ -402,4 +402,4 @@ TEST(Window, OfAnySizeCompletesWithAnyNumberOfMshrs) {
 }
 
 }  // namespace
-}  // namespace nestwalk::software
+}  // namespace nestwalk::software::window_test

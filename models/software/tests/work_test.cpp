@@ -15,7 +15,7 @@
 
 #include "world.hpp"
 
-namespace nestwalk::software {
+namespace nestwalk::software::work_test {
 namespace {
 
 class FreedFrames : public testing::Test, private models::Actor {
@@ -149,4 +149,4 @@ TEST_F(FreedFrames, InUseBeforeStayInUseWhateverTheOrder) {
 }
 
 }  // namespace
-}  // namespace nestwalk::software
+}  // namespace nestwalk::software::work_test

@@ -7,7 +7,7 @@
 #include "nestwalk/models/translation/fault_report.hpp"
 #include "platform_fixture.hpp"
 
-namespace nestwalk::systemc {
+namespace nestwalk::systemc::access_test {
 namespace {
 
 using models::AccessKind;
@@ -254,4 +254,4 @@ TEST_F(AccessWithFetches, TheFetchSocketFetches) {
 }
 
 }  // namespace
-}  // namespace nestwalk::systemc
+}  // namespace nestwalk::systemc::access_test

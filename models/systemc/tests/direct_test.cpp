@@ -6,7 +6,7 @@
 
 #include "platform_fixture.hpp"
 
-namespace nestwalk::systemc {
+namespace nestwalk::systemc::direct_test {
 namespace {
 
 namespace vmx = addrspace::vmx;
@@ -201,4 +201,4 @@ TEST_F(Direct, WithoutLeaveThereIsNoDmi) {
 }
 
 }  // namespace
-}  // namespace nestwalk::systemc
+}  // namespace nestwalk::systemc::direct_test

@@ -7,7 +7,7 @@
 
 #include "platform_fixture.hpp"
 
-namespace nestwalk::systemc {
+namespace nestwalk::systemc::late_time_test {
 namespace {
 
 using sc_core::sc_time;
@@ -88,4 +88,4 @@ TEST_P(LateTime, AnAccessTakesAsLongAsEver) {
 INSTANTIATE_TEST_SUITE_P(OfSeveralLengths, LateTime, testing::Values(333, 250, 1000));
 
 }  // namespace
-}  // namespace nestwalk::systemc
+}  // namespace nestwalk::systemc::late_time_test

@@ -6,7 +6,7 @@
 #include "nestwalk/models/machine/player.hpp"
 #include "platform_fixture.hpp"
 
-namespace nestwalk::systemc {
+namespace nestwalk::systemc::memory_socket_test {
 namespace {
 
 using models::AccessKind;
@@ -208,4 +208,4 @@ INSTANTIATE_TEST_SUITE_P(AllAnswers, MemoryOutsideOfFewMshrs,
                          name_of);
 
 }  // namespace
-}  // namespace nestwalk::systemc
+}  // namespace nestwalk::systemc::memory_socket_test

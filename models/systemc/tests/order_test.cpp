@@ -10,7 +10,7 @@
 #include "nestwalk/models/machine/player.hpp"
 #include "platform_fixture.hpp"
 
-namespace nestwalk::systemc {
+namespace nestwalk::systemc::order_test {
 namespace {
 
 using models::AccessKind;
@@ -256,4 +256,4 @@ TEST(Order, IsTheSameWithoutAKernel) {
 }
 
 }  // namespace
-}  // namespace nestwalk::systemc
+}  // namespace nestwalk::systemc::order_test

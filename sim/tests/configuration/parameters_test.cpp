@@ -10,7 +10,7 @@
 #include "configuration/configuration.hpp"
 #include "configuration/parameter_rows.hpp"
 
-namespace nestwalk::sim {
+namespace nestwalk::sim::parameters_test {
 namespace {
 
 namespace rule = models::parameter;
@@ -265,7 +265,7 @@ TEST(Parameters, WordsAndValuesAreOneToOne) {
 }
 
 }  // namespace
-}  // namespace nestwalk::sim
+}  // namespace nestwalk::sim::parameters_test
 
 // SystemC's library wants one; nothing is simulated here.
 extern "C" int sc_main(int, char**) { return 0; }
