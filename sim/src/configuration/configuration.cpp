@@ -55,6 +55,13 @@ const Json& below(const Json& schema, const std::string& part) {
   return parts != schema.end() && parts->contains(part) ? (*parts)[part] : kNothing;
 }
 
+const Json& schema_at(const std::string& path) {
+  const Json* schema = &schema_of_document();
+  std::istringstream parts(path);
+  for (std::string part; std::getline(parts, part, '.');) schema = &below(*schema, part);
+  return *schema;
+}
+
 std::string nearest_key(const Json& object, const Json& schema, const std::string& key) {
   std::vector<std::string> known;
   for (const auto& [name, value] : object.items()) known.push_back(name);
@@ -129,29 +136,30 @@ Configuration::Configuration(const std::string& file)
 // What a machine leaves out, but could have, is made: an empty object, or a value that is null.
 Json& Configuration::at(const std::string& path, const std::string& where, bool make) {
   Json* place = &document_;
-  const Json* schema = &schema_of_document();
   std::string so_far;
   std::istringstream parts(path);
   for (std::string part; std::getline(parts, part, '.');) {
     std::string label = so_far;
     if (!label.empty()) label += '.';
     label += part;
-    const Json& inner = below(*schema, part);
     if (place->is_array() && !part.empty() && part.find_first_not_of("0123456789") == part.npos &&
         part.size() < 6 && std::stoul(part) < place->size()) {
       place = &(*place)[std::stoul(part)];
-    } else if (place->is_object() && (place->contains(part) || (make && !inner.empty()))) {
-      const bool made = !place->contains(part);
+    } else if (place->is_object() && place->contains(part)) {
       place = &(*place)[part];
-      if (made && inner.contains("properties")) *place = Json::object();
     } else {
-      if (!inner.empty()) throw UsageError(where + ": the preset has no " + label);
-      std::string hint;
-      const std::string near = place->is_object() ? nearest_key(*place, *schema, part) : "";
-      if (!near.empty()) hint.append("; did you mean ").append(near) += '?';
-      throw UsageError(where + ": " + label + " is unknown" + hint);
+      const Json& parent = schema_at(so_far);
+      const Json& schema = below(parent, part);
+      if (!place->is_object() || !make || schema.empty()) {
+        if (!schema.empty()) throw UsageError(where + ": the preset has no " + label);
+        std::string hint;
+        const std::string near = place->is_object() ? nearest_key(*place, parent, part) : "";
+        if (!near.empty()) hint.append("; did you mean ").append(near) += '?';
+        throw UsageError(where + ": " + label + " is unknown" + hint);
+      }
+      place = &(*place)[part];
+      if (schema.contains("properties")) *place = Json::object();
     }
-    schema = &inner;
     so_far = label;
   }
   return *place;
