@@ -6,7 +6,12 @@
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_FLAGS MATCHES "fsanitize=address")
   set(NESTWALK_FUZZ ON)
 endif()
-set(NESTWALK_FUZZ_REPLAY ${CMAKE_CURRENT_LIST_DIR}/fuzz_replay.cpp)
+if(NESTWALK_BUILD_TESTS AND NOT NESTWALK_FUZZ)
+  add_library(nestwalk_fuzz_replay STATIC ${CMAKE_CURRENT_LIST_DIR}/fuzz_replay.cpp)
+  target_compile_options(nestwalk_fuzz_replay PRIVATE -O0)
+  target_compile_features(nestwalk_fuzz_replay PRIVATE cxx_std_20)
+  target_link_libraries(nestwalk_fuzz_replay PRIVATE nestwalk_warnings)
+endif()
 
 # nestwalk_fuzzed(<target>): fuzzers learn which of its code was reached. Only of readers: a simulation
 # would be slower.
@@ -32,7 +37,8 @@ function(nestwalk_fuzz name corpus runs largest)
       COMMAND ${name} -runs=${runs} -max_total_time=20 -timeout=20 -rss_limit_mb=1024
         -malloc_limit_mb=256 -max_len=${largest} -print_final_stats=1 ${found} ${corpus})
   else()
-    target_sources(${name} PRIVATE ${NESTWALK_FUZZ_REPLAY})
+    target_compile_options(${name} PRIVATE -O0)
+    target_link_libraries(${name} PRIVATE nestwalk_fuzz_replay)
     add_test(NAME ${name}.NothingCrashes COMMAND ${name} ${corpus})
   endif()
   set_tests_properties(${name}.NothingCrashes PROPERTIES TIMEOUT 600)
