@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-namespace nestwalk::addrspace {
+namespace nestwalk::addrspace::nested_fault_test {
 namespace {
 
 using Cause = NestedFault::Cause;
@@ -125,4 +125,4 @@ TEST(GuestPageFault, OfAWalkIsAnAlignedReadOrWrite) {
 }
 
 }  // namespace
-}  // namespace nestwalk::addrspace
+}  // namespace nestwalk::addrspace::nested_fault_test

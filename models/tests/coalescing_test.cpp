@@ -16,7 +16,7 @@
 #include "nested_world.hpp"
 #include "nestwalk/models/fences/fence_unit.hpp"
 
-namespace nestwalk::models {
+namespace nestwalk::models::coalescing_test {
 namespace {
 
 using namespace addrspace;
@@ -355,4 +355,4 @@ TEST(InSecondTlb, TablesOfFewRegionsStay) {
 }
 
 }  // namespace
-}  // namespace nestwalk::models
+}  // namespace nestwalk::models::coalescing_test

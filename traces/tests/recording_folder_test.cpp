@@ -5,7 +5,7 @@
 
 #include "recording_fixture.hpp"
 
-namespace nestwalk::traces {
+namespace nestwalk::traces::recording_folder_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -222,4 +222,4 @@ TEST(RecordingFolder, AFileIsNoFolder) {
 }
 
 }  // namespace
-}  // namespace nestwalk::traces
+}  // namespace nestwalk::traces::recording_folder_test
