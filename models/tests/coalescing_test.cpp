@@ -128,7 +128,7 @@ TEST_F(Coalescing, SmallLeavesOfTheSecondStageLimitALargePage) {
   EXPECT_EQ(walks_of(all(8)), 2u);
 }
 TEST_F(Coalescing, ALeafElsewhereLeavesItsNeighboursAlone) {
-  for (const u64 page : {0, 1, 3}) map(page, page);
+  for (const u64 page : std::initializer_list<u64>{0, 1, 3}) map(page, page);
   map(2, 6);
   begin(fully(8, {12}, {k16K}));
   EXPECT_EQ(walks_of(all(4)), 4u);
@@ -139,7 +139,7 @@ TEST_F(Coalescing, APlaceThatIsNotAlignedIsNone) {
   EXPECT_EQ(walks_of(all(4)), 4u);
 }
 TEST_F(Coalescing, AHoleLeavesItsNeighboursAlone) {
-  for (const u64 page : {0, 1, 3}) map(page, page);
+  for (const u64 page : std::initializer_list<u64>{0, 1, 3}) map(page, page);
   begin(fully(8, {12}, {k16K}));
   EXPECT_EQ(walks_of({0, 1, 3}), 3u);
   EXPECT_EQ(access(2), FaultKind::NotPresent);
@@ -318,7 +318,7 @@ TEST(InSecondTlb, AllCompeteForTheWays) {
 // of the guest's, each after one entry of the second stage's; and four of these for the data: 12.
 TEST(InSecondTlb, TablesOfFewRegionsStay) {
   constexpr u64 kVirtual = u64{1} << 40, kData = 4 * kGiB, kLarge = 2 * kMiB;
-  for (const u64 regions : {10, 12}) {
+  for (const u64 regions : std::initializer_list<u64>{10, 12}) {
     NestedWorld<LongMode, Npt> world(*LongMode::geometry(4), *Npt::geometry(4));
     constexpr u64 kPages = 4;
     for (u64 n = 0; n < regions; ++n) {
