@@ -23,6 +23,7 @@ COSTS = {
     "linear_32_gib": (1150, 1),
     "lazy_map": (330, 1),
     "lazy_faults": (96, PAGES),
+    "lazy_faults_svm": (96, PAGES),
     "lazy_faults_aarch64": (107, PAGES),
     "lazy_faults_riscv64": (143, PAGES),
     "translate": (28, PAGES),

@@ -526,8 +526,8 @@ INSTANTIATE_TEST_SUITE_P(Differential, AmdModes, kX86Levels);
 
 // A million in all.
 TEST(DifferentialCoalescing, Amd) {
-  for (const unsigned guest : {4, 5}) {
-    for (const unsigned nested : {4, 5}) {
+  for (const unsigned guest : {4u, 5u}) {
+    for (const unsigned nested : {4u, 5u}) {
       check_coalescing<LongMode, Npt>(*LongMode::geometry(guest), *Npt::geometry(nested),
                                       kCases / 8);
     }
