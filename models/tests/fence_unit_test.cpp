@@ -77,6 +77,57 @@ class Fences : public testing::Test {
 
 constexpr auto kAny = [](const Tag&) { return true; };
 
+/// vCPUs of guest 9 have the VMIDs 2 and 1 on every core; the one that has 2 runs.
+struct TwoVcpus : CoreTags, Actor {
+  std::span<const u16> tags_of(u32, u16 guest) const override {
+    return guest == 9 ? std::span<const u16>(tags) : std::span<const u16>();
+  }
+  void put_off(u32, u16 guest, const addrspace::Fence&) override { put_off_for.push_back(guest); }
+  void replace(u32, u16 guest) override { replaced.push_back(guest); }
+  void on_cycle(u32) override {}
+  u16 tags[2] = {2, 1};
+  std::vector<u16> put_off_for, replaced;
+};
+
+// A vCPU's INVLPG is of its own ASID, the kernel's to all of its processors of all; a hypervisor's
+// flush is of the one that runs, and the other one owes it, unless it was what an entry owed.
+TEST_F(Fences, NameGuestsWhereVcpusHaveTags) {
+  TwoVcpus vcpus;
+  FenceUnit unit(machine);
+  unit.know_guests_by(vcpus);
+  const auto left = [&](u16 vmid) {
+    return count(mmu().second_tlb(), [&](const Tag& tag) { return tag.vmid == vmid; });
+  };
+  const auto issue = [&](const FenceRequest& fence, Reach reach) {
+    unit.issue(0, fence, reach, vcpus, 0);
+    machine.wheel().run();
+  };
+  issue({svm::kVmrunAsid, 0, 2}, Reach::Own);  // no guest has that number
+  EXPECT_EQ(left(1) + left(2), 6u);
+  issue({x86_64::kInvpcidSingle, 0, 9, 5}, Reach::Own);
+  EXPECT_EQ(left(2), 2u);
+  EXPECT_EQ(left(1), 3u);
+  issue({x86_64::kInvpcidSingle, 0, 9, 5}, Reach::Interrupts);
+  EXPECT_EQ(left(1), 2u);
+  FenceRequest flush = request_of({svm::kVmrunAsid, 0, 9}, 9, 0);
+  flush.engine = true;
+  unit.issue_all(0, {&flush, 1}, {}, vcpus, 0);
+  machine.wheel().run();
+  EXPECT_EQ(left(2), 0u);
+  EXPECT_EQ(left(1), 2u);
+  EXPECT_EQ(vcpus.put_off_for, (std::vector<u16>{9}));
+  flush.alone = true;
+  unit.issue_all(0, {&flush, 1}, {}, vcpus, 0);
+  machine.wheel().run();
+  EXPECT_EQ(vcpus.put_off_for.size(), 1u);
+  FenceRequest fresh = request_of({svm::kVmrunFreshAsid, 0, 9}, 9, 0);
+  fresh.engine = true;
+  unit.issue_all(0, {&fresh, 1}, {}, vcpus, 0);
+  machine.wheel().run();
+  EXPECT_EQ(vcpus.replaced, (std::vector<u16>{9}));
+  EXPECT_EQ(left(1), 2u);
+}
+
 TEST_F(Fences, InveptSparesOtherRootsAndLinearMappings) {
   apply({vmx::kInveptSingle, 0x1000 | 0x5e});      // the low bits of an EPTP are no address
   EXPECT_EQ(count(mmu().second_tlb(), kAny), 4u);  // VM 2: three; the host: one

@@ -200,13 +200,15 @@ void FenceUnit::issue(u32 core, const FenceRequest& fence, Reach reach, Actor& o
   const FenceRow& row = *fence.op;
   const bool broadcast = row.has(kBroadcast);
   const Cycle now = board_.wheel().now();
+  FenceRequest here = fence;
+  here.alone = reach == Reach::Own;
   Cycle own = now + shape.cycles(row.cost);
   if (completes(row)) own = std::max(own, posted(core));
   if (row.has(kPosted)) posted(core) = std::max(own, posted(core));
   Cycle end = own;
   for (u32 n = 0; n < board_.cores(); ++n) {
     if (n == core || broadcast) {
-      put(fence, n, own, true, false);
+      put(here, n, own, true, false);
     } else if (reach == Reach::Interrupts) {
       const Cycle there = own + shape.ipi_cycles;
       put(fence, n, there, true, false);
@@ -278,13 +280,14 @@ void FenceUnit::on_cycle(u32 event) {
     if (pending.acts) tags_->replace(core, pending.fence.vmid);
     return;
   }
-  // The hypervisor's reaches the vCPU that runs; the guest's kernel fences all of its processors.
+  // Those of the hypervisor, and of a vCPU for itself, are under the tag that runs; a guest's
+  // kernel fences all of its processors.
   std::span<const u16> tags = tags_->tags_of(core, pending.fence.vmid);
-  if (pending.fence.engine && pending.acts) {
-    const FenceRequest& fence = pending.fence;
-    if (!fence.alone) tags_->put_off(core, fence.vmid, fence.instruction);
-    tags = tags.first(std::min<std::size_t>(tags.size(), 1));
+  const FenceRequest& fence = pending.fence;
+  if (fence.engine && pending.acts && !fence.alone) {
+    tags_->put_off(core, fence.vmid, fence.instruction);
   }
+  if (fence.engine || fence.alone) tags = tags.first(std::min<std::size_t>(tags.size(), 1));
   for (const u16 tag : tags) {
     act(core, {under(tag, pending.fence), pending.acts, pending.tells});
   }

@@ -25,7 +25,7 @@ struct FenceRequest {
   u64 address = 0;      ///< virtual or guest-physical
   u64 bytes = 1;        ///< from there: more for range operations
   bool engine = false;  ///< the engine's: `instruction`
-  bool alone = false;   ///< likewise, of nobody but who runs there
+  bool alone = false;   ///< of nobody but who runs there
   addrspace::Fence instruction{};
 };
 
