@@ -89,7 +89,8 @@ class Differential {
         mmu_(world_.wheel, world_.memory, world_.hierarchy, world_.hierarchy.add_path({}),
              {{}, small_tlb(guest, coalescing), small_tlb(guest, coalescing), shape}),
         random_(seed),
-        naive_({}) {
+        naive_({}),
+        unfenced_grants_(kNpt && coalescing == Coalescing::Yes) {
     coalescing == Coalescing::Yes ? build_runs() : build();
     build_tables();
     naive::Machine& machine = naive_.machine();
@@ -234,7 +235,7 @@ class Differential {
     regime = whole_;
     const u64 mode = random_() % 8;
     if (mode == 0) regime.guest = {};
-    if (mode == 1) regime.nested = {};
+    if (mode == 1 && !unfenced_grants_) regime.nested = {};
     regime.vmid = static_cast<u16>(1 + mode);
     naive::Machine& machine = naive_.machine();
     machine.guest = shape_of(world_.guest.geometry(), wide_, world_.guest.root().value());
@@ -324,9 +325,16 @@ class Differential {
     }
     const u64 before = world_.memory.load(Hpa(victim.at));
     const auto bits = flag_bits(G::kArchitecture);
-    world_.memory.store(Hpa(victim.at), before ^ u64{1} << bits[random_() % bits.size()]);
+    u64 flipped = u64{1} << bits[random_() % bits.size()];
+    bool is_grant = false;
+    if (unfenced_grants_ && random_() % 2 == 0) {
+      constexpr u64 kWritable = 1 << 1, kNoExecute = u64{1} << 63;
+      flipped = random_() % 2 == 0 ? kWritable : kNoExecute;
+      is_grant = (flipped == kWritable) == ((before & flipped) == 0);
+    }
+    world_.memory.store(Hpa(victim.at), before ^ flipped);
     changed_.push_back({victim.at, before, victim.nested});
-    fence(victim);
+    if (!is_grant) fence(victim);
   }
   void take_back() {
     const auto [at, before, nested] = changed_.back();
@@ -430,6 +438,8 @@ class Differential {
   Mmu mmu_;
   std::mt19937_64 random_;
   naive::Translator naive_;
+  /// AMD: what gives rights is not fenced, and no fault of it.
+  bool unfenced_grants_;
   Regime whole_;
   std::vector<u64> pages_;     ///< virtual
   std::vector<u64> physical_;  ///< guest-physical

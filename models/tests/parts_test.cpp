@@ -469,14 +469,19 @@ Json simple_with_sizes(const std::string& one, const std::string& other) {
   return machine;
 }
 
-// Eight fit: what both arrays have is one size.
+// An entry has one place.
+TEST(Presets, HaveEachSizeOnceInAStructure) {
+  EXPECT_EQ(complaint(simple_with_sizes(R"(["4K", "2M"])", R"(["2M", "1G"])")),
+            "mine.json: tlb.data.arrays have the size of 2097152 bytes twice; expected each size "
+            "once");
+}
 TEST(Presets, HaveAtMostEightSizesInOneStructure) {
-  const std::string four = R"(["4K", "16K", "64K", "2M"])";
+  const std::string four = R"(["4K", "16K", "64K"])";
   const Preset preset =
       parse_preset(simple_with_sizes(four, R"(["2M", "32M", "512M", "1G", "64G"])"), "mine.json");
   const TranslationCache<int> built(preset.shape.mmu.data_tlb);
   EXPECT_EQ(built.held_shift(36), 36);
-  EXPECT_EQ(complaint(simple_with_sizes(four, R"(["32M", "512M", "1G", "64G", "512G"])")),
+  EXPECT_EQ(complaint(simple_with_sizes(four, R"(["2M", "32M", "512M", "1G", "64G", "512G"])")),
             "mine.json: tlb.data.arrays have 9 sizes together, and a structure at most 8");
 }
 

@@ -122,6 +122,21 @@ constexpr std::pair<const char*, const char*> kCoresAndAsids[] = {
     {"1", "8"}, {"2", "2"}, {"3", "8"}, {"4", "3"},
 #endif
 };
+// Fences that come while a core is on its way in: the entry is long, and interrupts are fast.
+TEST_F(Sharing, AnAsidThatIsReplacedOnTheWayInIsNotUsed) {
+  for (const char* const machine :
+       {"",
+        "--set machine.software.entry_cycles=20000 "
+        "--set machine.fence.ipi_cycles=10 ",
+        "--set host.vmids=3 --set host.cores=2 --set host.time_slice=100"}) {
+    const Result result =
+        run(std::string("nestwalk check --storm -p zen4 --policy fresh-vmid vcpus=4 "
+                        "accesses=1500 bytes=256K period=10 burst=8 seed=1 ") +
+            machine + " | tail -1");
+    EXPECT_THAT(result.output, testing::HasSubstr("nothing")) << machine;
+  }
+}
+
 // A flush is of the ASID that runs; the other vCPUs of the guest owe theirs until they enter.
 TEST_F(Sharing, TagsOfVcpusAreFlushedBeforeTheyAreUsedAgain) {
   ASSERT_EQ(run("nestwalk trace gen smp vcpus=4 accesses=1500 bytes=1M -o s.nwt").exit_code, 0);
@@ -384,6 +399,26 @@ TEST_F(Sharing, GuestsThatPassFramesToEachOtherKeepTheirTables) {
           {"operation":"map","at":10000,"gpa":4096,"bytes":"4M"}]' 2>&1 >out)");
     EXPECT_EQ(result.exit_code, 0) << at << ": " << result.output;
   }
+}
+
+// Each of two guests has an operation of some 2600 cycles every 3000: alone on the core, it can do
+// them; together they wait longer for each other each turn.
+TEST_F(Sharing, SchedulesThatTogetherTakeMoreThanACoreAreTold) {
+  for (const char* const seed : {"1", "2"}) {
+    ASSERT_EQ(run(std::string("nestwalk trace gen zipf accesses=6000 bytes=2M seed=") + seed +
+                  " -o z" + seed + ".nwt")
+                  .exit_code,
+              0);
+  }
+  const std::string schedule =
+      " -p zen4 --set host.cores=1 --set host.time_slice=1000000 --set 'hypervisor.schedule=[{"
+      R"("operation":"inflate","at":1000,"every":3000,"gpa":0,"bytes":"2M"}]' 2>&1 >/dev/null)";
+  const Result result = run("nestwalk run z1.nwt z2.nwt" + schedule);
+  EXPECT_EQ(result.exit_code, 5);
+  EXPECT_THAT(
+      result.output,
+      testing::HasSubstr("the schedule's inflate every 3000 cycles takes longer than that, so "
+                         "the guest never goes on"));
 }
 
 TEST_F(Sharing, TooFewVmidsForTheCoresAreRefused) {

@@ -105,6 +105,7 @@ Reader::Item Reader::next_item() {
     case kFooterSection:
       ended_ = true;
       inventory_.add_footer(place_of(section), section.payload, index);
+      place_of(section).expect_no(side_rules_.breach_at_end());
       expect_end(sections_);
       return Item::End;
     case kHeaderSection:

@@ -4,6 +4,8 @@
 #include "nestwalk/traces/rules.hpp"
 
 #include <algorithm>
+#include <set>
+#include <span>
 #include <string_view>
 #include <tuple>
 #include <vector>
@@ -150,8 +152,32 @@ std::optional<Breach> breach_of_register(const std::optional<Architecture>& arch
   return Breach{"a register of " + std::string(traced(*architecture).name), in_quotes(name)};
 }
 
+MemoryMap::MemoryMap(const Header& header) {
+  for (const MemoryRange& range : header.memory) {
+    auto& ranges = ranges_[static_cast<u8>(range.stage)];
+    if (range.kind == "mmio" || range.bytes == 0) continue;
+    u64 start = range.start, end = range.start + range.bytes;
+    if (end < start) end = ~u64{0};
+    auto at = ranges.upper_bound(start);
+    if (at != ranges.begin() && std::prev(at)->second >= start) --at;
+    while (at != ranges.end() && at->first <= end) {
+      start = std::min(start, at->first);
+      end = std::max(end, at->second);
+      at = ranges.erase(at);
+    }
+    ranges[start] = end;
+  }
+}
+
+bool MemoryMap::holds(Stage stage, u64 address) const {
+  const auto& ranges = ranges_[static_cast<u8>(stage)];
+  if (ranges.empty()) return true;
+  const auto after = ranges.upper_bound(address);
+  return after != ranges.begin() && address < std::prev(after)->second;
+}
+
 RecordRules::RecordRules(const Header& header)
-    : architecture_(header.architecture), system_(header.mode != Mode::User) {}
+    : architecture_(header.architecture), memory_(header), system_(header.mode != Mode::User) {}
 
 std::optional<Breach> RecordRules::breach(const Event& event) const {
   return std::visit([&](const auto& detail) { return breach_of(detail); }, event.detail);
@@ -207,8 +233,12 @@ std::optional<Breach> RecordRules::breach_of(const ControlWrite& write) const {
 }
 
 std::optional<Breach> RecordRules::breach_of(const TableWrite& write) const {
-  if (write.address % 8 == 0) return {};
-  return Breach{"the address of an entry, a multiple of 8", in_hex(write.address)};
+  if (write.address % 8 != 0) {
+    return Breach{"the address of an entry, a multiple of 8", in_hex(write.address)};
+  }
+  if (memory_.holds(write.stage, write.address)) return {};
+  return Breach{"the address of an entry in the memory that the header tells of",
+                in_hex(write.address)};
 }
 
 namespace {
@@ -313,6 +343,27 @@ std::optional<Breach> SideRules::breach_of_formats(u32 vcpu) const {
   return {};
 }
 
+std::optional<Breach> SideRules::breach_at_end() const {
+  if (!architecture_) return {};
+  const std::span<const std::string_view> controls = traced(*architecture_).controls;
+  const auto controls_translation = [&](const std::string& name) {
+    return std::find(controls.begin(), controls.end(), name) != controls.end();
+  };
+  const auto& begin = registers_[static_cast<u8>(When::Begin)];
+  std::set<u32> known;
+  for (const auto& [key, value] : begin) {
+    if (controls_translation(key.second)) known.insert(key.first);
+  }
+  for (const auto& [key, value] : registers_[static_cast<u8>(When::End)]) {
+    const auto& [vcpu, name] = key;
+    if (!known.contains(vcpu) || !controls_translation(name) || begin.contains(key)) continue;
+    return Breach{"the register " + name + " of vCPU " + std::to_string(vcpu) +
+                      " at the begin, as there is at the end",
+                  "none"};
+  }
+  return {};
+}
+
 std::optional<Breach> SideRules::add(const SideData& side) {
   const auto when = static_cast<u8>(side.when);
   const auto stage = static_cast<u8>(side.stage);
@@ -329,6 +380,11 @@ std::optional<Breach> SideRules::add(const SideData& side) {
     if (auto breach = breach_of_formats(side.vcpu)) return breach;
   }
   for (const TablePage& page : side.pages) {
+    if (!memory_.holds(side.stage, page.address)) {
+      return Breach{"a page of the " + std::string(kStageNames[stage]) +
+                        "'s tables in the memory that the header tells of",
+                    in_hex(page.address)};
+    }
     const std::string_view bytes(reinterpret_cast<const char*>(page.bytes.data()),
                                  page.bytes.size());
     const std::size_t hash = std::hash<std::string_view>()(bytes);

@@ -128,6 +128,21 @@ TEST(DynamoRioImport, FileTypeTellsMachineAndMode) {
   EXPECT_THAT(imported.reports, ElementsAre(HasSubstr("the tracer filtered some out")));
 }
 
+TEST(DynamoRioImport, FileTypeIsTheSameAgain) {
+  const std::string access = entry(0, 8, 0x1000);
+  // 0x200 says nothing of what is read.
+  EXPECT_EQ(
+      import_text("dynamorio", kStart + entry(28, 9, 0x40) + entry(28, 9, 0x240) + access + kEnd)
+          .stream(),
+      (Stream{kSpace, gva(kRead, 0x1000, 8)}));
+  for (const u64 other : std::initializer_list<u64>{0xc0, 0x50, 0x140, 0x40040}) {
+    EXPECT_THAT(
+        import_error("dynamorio",
+                     kStart + entry(28, 9, 0x40) + access + entry(28, 9, other) + kEnd),
+        testing::EndsWith("expected the file type 0x40, as before, found " + in_hex(other)));
+  }
+}
+
 TEST(DynamoRioImport, PageWhoseFrameIsNotKnownLosesIt) {
   const std::string markers = entry(28, 15, 0x9000) + entry(28, 17, 0x500000);
   const Imported imported =

@@ -77,6 +77,71 @@ TEST(SideDataRules, RegisterOfOneVcpuAndMomentHasTheSameValueAgain) {
             "");
 }
 
+// Otherwise who reads the begin alone takes the header's word for what the end says otherwise.
+TEST(SideDataRules, VcpusHaveTheSameRegistersAtBothMoments) {
+  const auto message = [](const std::string& what) {
+    return "the register " + what + " at the begin, as there is at the end, found none";
+  };
+  const auto file = [](const std::vector<SideData>& side) {
+    Header header;
+    header.architecture = Architecture::X86_64;
+    header.mode = Mode::FullSystem;
+    header.vcpus = 2;
+    MemorySink sink;
+    Writer writer(sink, header);
+    for (const SideData& data : side) writer.append(data);
+    writer.finish();
+    return sink.bytes();
+  };
+  const SideData end = registers(1, {{"CR3", 0x1000}, {"CR4", 0x20}}, When::End);
+  expect_refused(file({registers(1, {{"CR3", 0x1000}}), end}), message("CR4 of vCPU 1"));
+  // Nothing is known of the begin, or it is in another section; others do not control translation.
+  EXPECT_EQ(read_all(file({end})).error, "");
+  EXPECT_EQ(read_all(file({registers(0, {{"CR3", 0x1000}}), end})).error, "");
+  EXPECT_EQ(
+      read_all(file({registers(1, {{"CR3", 0x1000}}), end, registers(1, {{"CR4", 0}})})).error, "");
+  EXPECT_EQ(read_all(file({registers(1, {{"CR3", 0x1000}, {"CR4", 0}}),
+                           registers(1, {{"RIP", 5}}, When::End)}))
+                .error,
+            "");
+}
+
+// Two ranges of memory, one after the other, and a device.
+TEST(MemoryRules, PageTablesAreInMemory) {
+  const auto file = [](Stage stage, const Stream& stream, const std::vector<SideData>& side) {
+    Header header;
+    header.memory = {{stage, 0x10000, 0x2000, "ram"},
+                     {stage, 0x12000, 0x1000, "rom"},
+                     {stage, 0x20000, 0x1000, "mmio"}};
+    MemorySink sink;
+    Writer writer(sink, header);
+    for (const SideData& data : side) writer.append(data);
+    for (const auto& item : stream) writer.append(0, std::get<Event>(item));
+    writer.finish();
+    return sink.bytes();
+  };
+  for (const Stage stage : {Stage::Guest, Stage::Host}) {
+    const Stage other = stage == Stage::Guest ? Stage::Host : Stage::Guest;
+    const std::string whose = stage == Stage::Guest ? "guest" : "host";
+    for (const u64 page : std::initializer_list<u64>{0x10000, 0x11000, 0x12000}) {
+      EXPECT_EQ(read_all(file(stage, {{Event{1, TableWrite{stage, page + 0xff8, 7}}}},
+                              {pages({page_of(page, 1)}, When::Begin, stage)}))
+                    .error,
+                "");
+    }
+    for (const u64 page : std::initializer_list<u64>{0xf000, 0x13000, 0x20000}) {
+      const SideData side = pages({page_of(page, 1)}, When::Begin, stage);
+      expect_refused(file(stage, {}, {side}),
+                     "a page of the " + whose +
+                         "'s tables in the memory that the header tells of, found " + in_hex(page));
+      expect_refused(
+          file(stage, {{Event{1, TableWrite{stage, page, 7}}}}, {}),
+          "the address of an entry in the memory that the header tells of, found " + in_hex(page));
+      EXPECT_EQ(read_all(file(other, {}, {side})).error, "");  // nothing is told of that stage's
+    }
+  }
+}
+
 std::vector<u8> file_of_tables(Architecture architecture, const std::string& guest,
                                const std::string& host, const std::vector<SideData>& side) {
   Header header;

@@ -43,10 +43,16 @@ CacheShape read_translations(PresetReader in, WalkCache walk_cache) {
   in.read(shape);
   if (walk_cache == WalkCache::Yes) in.read(shape, "walk_cache.");
   std::set<u8> sizes(shape.in_second_tlb.begin(), shape.in_second_tlb.end());
+  const auto add = [&](u8 shift) {
+    if (!sizes.insert(shift).second && !in.describes()) {
+      in.fail("arrays", "have the size of " + std::to_string(u64{1} << shift) +
+                            " bytes twice; expected each size once");
+    }
+  };
   for (PresetReader& array : in.objects("arrays")) {
     shape.arrays.push_back(read_rows<ArrayShape>(array));
     const ArrayShape& read = shape.arrays.back();
-    read.for_each_size([&](u8 shift) { sizes.insert(shift); });
+    read.for_each_size(add);
     check_coalesced(array, read);
   }
   if (sizes.size() > CacheShape::kMostSizes) {

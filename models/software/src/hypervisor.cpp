@@ -354,15 +354,22 @@ models::Task<> Hypervisor::leave_for_engine(models::Lock::Turn& turn, Meter& cha
 }
 
 models::Task<> Hypervisor::resume_guest(u32 core, Meter& charges) {
-  if (vcpu_tags_ != nullptr && !vcpu_tags_->is_current(core, ran_[core])) {
-    take_vmid(core, ran_[core]);
-    if (must_fence_vcpu(core, ran_[core])) {
-      charges.add(co_await play(core, kEntryCause));
-      vcpu_tags_->end_fences(core);
+  const u32 vcpu = ran_[core];
+  const auto lacks_vmid = [&] {
+    return vcpu_tags_ != nullptr && !vcpu_tags_->is_current(core, vcpu);
+  };
+  // An interrupt on the way in takes effect before the guest runs: the entry is made again.
+  do {
+    while (lacks_vmid()) {
+      take_vmid(core, vcpu);
+      if (must_fence_vcpu(core, vcpu)) {
+        charges.add(co_await play(core, kEntryCause));
+        vcpu_tags_->end_fences(core);
+      }
+      put_vmid(core);
     }
-    put_vmid(core);
-  }
-  co_await charges.spend_as_event(Part::Entry, costs_.entry_cycles);
+    co_await charges.spend_as_event(Part::Entry, costs_.entry_cycles);
+  } while (lacks_vmid());
   put_place(core, Place::Guest);
 }
 

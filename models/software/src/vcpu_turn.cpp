@@ -42,10 +42,17 @@ models::Task<> Vcpu::attend() {
 // operations end later than they began, and as many are to come, the guest waits for ever.
 bool Vcpu::falls_behind(Cycle now) {
   const Cycle late = now - agenda_.next();
+  const bool endless = agenda_.due().times > kMostInARow;
+  if (std::exchange(begins_turn_, false)) {
+    // Within a turn it may catch up, while others that do as well make it wait longer each time.
+    later_turns_ = late > std::exchange(late_in_turn_, late) ? later_turns_ + 1 : 0;
+    if (later_turns_ == 1) late_at_first_ = late;
+    if (endless && later_turns_ > 1 && late / kMostGrowth >= late_at_first_) return true;
+  }
   if (operations_in_a_row_ == 0) late_before_ = late;
   if (++operations_in_a_row_ <= kMostInARow) return false;
   operations_in_a_row_ = 1;
-  return late >= std::exchange(late_before_, late) && agenda_.due().times > kMostInARow;
+  return late >= std::exchange(late_before_, late) && endless;
 }
 
 // The vCPU has the core. What the core's MMU has counted until now is another vCPU's.
@@ -77,6 +84,7 @@ models::Task<> Vcpu::come_to_core(bool is_first) {
   end_pause();
   cores_.owe(number_, std::exchange(owed_, 0));
   cores_.begin_slice(number_, board_.wheel().now());
+  begins_turn_ = true;
   cores_.set_alarm(number_, agenda_.next());
 }
 

@@ -260,7 +260,8 @@ inline Walker::Next Walker::begin_at_root(Walk& walk) {
 // Read, if the host address of the entry is known.
 inline Walker::Next Walker::look_into_guest_cache(Walk& walk) {
   const CachedTable* const known =
-      guest_cache_.find(walk.request_.address, walk.request_.regime->combined);
+      walk.confirms_ ? nullptr
+                     : guest_cache_.find(walk.request_.address, walk.request_.regime->combined);
   looked(walk, step::kGuestCache, walk.request_.address, known != nullptr);
   if (known == nullptr) return Next::Table;
   walk.guest_known_ = *known;
@@ -400,11 +401,13 @@ Rights Walker::nested_rights(const Walk& walk, Rights of_leaf) {
 // Table, if it does not say what the walk wants to know.
 inline Walker::Next Walker::look_into_nested_tlb(Walk& walk) {
   const CachedNested* const known =
-      nested_tlb_.find(walk.nested_input_, walk.request_.regime->nested_only);
+      walk.confirms_ ? nullptr
+                     : nested_tlb_.find(walk.nested_input_, walk.request_.regime->nested_only);
   const bool missed = known == nullptr || (walk.nested_writes_ && !known->dirty);
   looked(walk, step::kNestedTlb, walk.nested_input_, !missed);
   if (missed) {
-    walk.nested_changes_ = known == nullptr ? nested_tlb_.changes() : kUnknownChanges;
+    const bool is_absent = known == nullptr && !walk.confirms_;
+    walk.nested_changes_ = is_absent ? nested_tlb_.changes() : kUnknownChanges;
     return Next::Table;
   }
   const Geometry& shape = walk.request_.regime->nested.geometry;
@@ -422,7 +425,8 @@ inline Walker::Next Walker::look_into_nested_tlb(Walk& walk) {
 
 inline Walker::Next Walker::look_into_nested_cache(Walk& walk) {
   const Regime& regime = *walk.request_.regime;
-  const CachedTable* const known = nested_cache_.find(walk.nested_input_, regime.nested_only);
+  const CachedTable* const known =
+      walk.confirms_ ? nullptr : nested_cache_.find(walk.nested_input_, regime.nested_only);
   looked(walk, step::kNestedCache, walk.nested_input_, known != nullptr);
   if (known == nullptr) {
     look_into(walk, regime.nested.root);

@@ -425,6 +425,12 @@ class DynamoRioImporter : public Importer {
   }
 
   void describe(u64 file_type) {
+    constexpr u64 kRead = kFiltered | k32Bits | kWholeSystem | kInstructionsOnly;
+    if (((file_type_.value_or(file_type) ^ file_type) & kRead) != 0) {
+      input_.fail_for_good("the file type " + in_hex(*file_type_) + ", as before",
+                           in_hex(file_type));
+    }
+    file_type_ = file_type;
     counts_ = (file_type & kInstructionsFiltered) == 0;
     wraps_ = (file_type & k32Bits) != 0;
     if ((file_type & kFiltered) != 0) chunks_.set_filtered();
@@ -485,7 +491,8 @@ class DynamoRioImporter : public Importer {
   bool knows_page_bytes_ = false;
   std::optional<u64> thread_;  ///< of the records that follow
   bool has_process_ = false;   ///< that thread
-  bool wraps_ = false;         ///< timestamps have 32 bits
+  std::optional<u64> file_type_;
+  bool wraps_ = false;  ///< timestamps have 32 bits
   Chunks chunks_{input_};
   std::unordered_map<u64, ThreadState> threads_;    ///< of this stream, without those that ended
   std::unordered_map<u64, u64> process_of_thread_;  ///< of all streams

@@ -31,6 +31,18 @@ std::optional<Breach> breach_of_notes(const Header& header);
 std::optional<Breach> breach_of_register(const std::optional<Architecture>& architecture,
                                          const std::string& name);
 
+/// Where page tables can be: the memory that the header tells of; everywhere, if it tells of none.
+class MemoryMap {
+ public:
+  MemoryMap() = default;
+  explicit MemoryMap(const Header& header);
+  bool holds(Stage stage, u64 address) const;
+
+ private:
+  /// Ends by starts, apart from each other.
+  std::map<u64, u64> ranges_[std::size(kStageNames)];
+};
+
 /// Of the records of a trace with this header.
 class RecordRules {
  public:
@@ -55,6 +67,7 @@ class RecordRules {
   }
 
   std::optional<Architecture> architecture_;
+  MemoryMap memory_;
   bool system_ = false;  ///< of a kernel, too: ASIDs are the architecture's, not just names
 };
 
@@ -90,16 +103,20 @@ class SideRules {
   SideRules() = default;
   explicit SideRules(const Header& header)
       : architecture_(header.architecture),
+        memory_(header),
         guest_tables_(header.guest_tables),
         host_tables_(header.host_tables) {}
 
   /// The first thing that `side` says otherwise than before.
   std::optional<Breach> add(const SideData& side);
+  /// Once all were added.
+  std::optional<Breach> breach_at_end() const;
 
  private:
   std::optional<Breach> breach_of_formats(u32 vcpu) const;
 
   std::optional<Architecture> architecture_;
+  MemoryMap memory_;
   std::string guest_tables_, host_tables_;
   /// Of registers by vCPU, and of pages, at one moment.
   std::map<std::pair<u32, std::string>, u64> registers_[std::size(kWhenNames)];

@@ -87,7 +87,7 @@ struct WalkRequest {
   /// A prefetch: a fence ends it, it sets no dirty flag, and accessed flags only where speculation
   /// may.
   bool speculative = false;
-  /// What was cached for the address is gone: what it finds is no fault of a cached entry.
+  /// By the tables alone: what it finds is no fault of a cached entry.
   bool confirms = false;
 
   Rights needed() const { return Rights::needed(access, user); }

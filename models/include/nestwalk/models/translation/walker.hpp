@@ -207,7 +207,7 @@ class Walker::Walk final : public Job<Begin> {
   Lock::Turn slot_;
   bool active_ = false;
   bool has_begun_ = false;
-  bool confirms_ = false;  ///< a fault that it finds is reported
+  bool confirms_ = false;  ///< it reads the tables alone: a fault that it finds is reported
 
   // First stage.
   const Stage* guest_ = nullptr;

@@ -68,8 +68,7 @@ inline constexpr StepKind kSecondTlb{"second TLB", "looked into the second-level
 inline constexpr StepKind kJoined{"joined walk", "waited for a walk to the same page"};
 inline constexpr StepKind kQueued{"walker", "waited for a free walker"};
 inline constexpr StepKind kAgain{"walk again", "a fence came: the walk begins again"};
-inline constexpr StepKind kConfirm{"confirm",
-                                   "a fault: the walk is repeated without what was cached"};
+inline constexpr StepKind kConfirm{"confirm", "a fault: the walk is repeated by the tables alone"};
 inline constexpr StepKind kGuestCache{"guest walk cache", "looked for a first-stage table"};
 inline constexpr StepKind kNestedTlb{"nested TLB", "looked for a second-stage leaf"};
 inline constexpr StepKind kNestedCache{"nested walk cache", "looked for a second-stage table"};

@@ -93,6 +93,7 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
  private:
   static constexpr u64 kNever = ~u64{0};
   static constexpr u64 kMostInARow = 10'000;
+  static constexpr Cycle kMostGrowth = 64;
   static constexpr u32 kMostKernelCalls = 1000;  ///< for one access
   static constexpr Cycle kLittleTime = 16;       ///< not worth it: some three hits
   enum class Life : u8 { Idle, Begun, Finished };
@@ -330,6 +331,10 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   Agenda agenda_{{}};
   u64 operations_in_a_row_ = 0;  ///< of the agenda, with no record of the stream in between
   Cycle late_before_ = 0;        ///< how late the first of them was
+  bool begins_turn_ = false;     ///< on a shared core
+  Cycle late_in_turn_ = 0;       ///< how late the first of a turn was
+  u32 later_turns_ = 0;          ///< in a row, each later than the one before
+  Cycle late_at_first_ = 0;      ///< of these
   std::vector<std::unique_ptr<Slot>> slots_;  ///< they stay where they are
   Pace pace_;
   u64 next_told_ = kNever;  ///< access that the listener wants to hear of
