@@ -103,10 +103,10 @@ TEST_F(BadInput, TracesThatAreMergedAndContradictEachOther) {
     return TablePage{0x4000, std::vector<u8>(traces::kPageBytes, fill)};
   };
   write_side(folder() / "a.nwt", {When::Begin, Stage::Guest, 0, {{"CR3", 1}}, {page_of(1)}},
-             {{Stage::Guest, 0, 0x4000, "ram"}});
+             {{Stage::Guest, 0, 0x8000, "ram"}});
   // Registers are those of another vCPU in the merged trace.
   write_side(folder() / "b.nwt", {When::Begin, Stage::Guest, 0, {{"CR3", 2}}, {page_of(1)}},
-             {{Stage::Guest, 0, 0x4000, "ram"}, {Stage::Guest, 0x4000, 0x1000, "rom"}});
+             {{Stage::Guest, 0, 0x8000, "ram"}, {Stage::Guest, 0x8000, 0x1000, "rom"}});
   write_side(folder() / "page.nwt", {When::Begin, Stage::Guest, 0, {}, {page_of(2)}});
   write_side(folder() / "rom.nwt", {When::Begin, Stage::Guest, 0, {}, {page_of(1)}},
              {{Stage::Guest, 0x1000, 0x1000, "rom"}});
@@ -115,13 +115,13 @@ TEST_F(BadInput, TracesThatAreMergedAndContradictEachOther) {
             "page.nwt: at byte 58: expected the page at 0x4000 of the guest's tables at the begin, "
             "as it was given before, found other contents");
   complains("nestwalk trace merge a.nwt b.nwt rom.nwt -o out.nwt", 4,
-            "rom.nwt: at byte 16: expected one kind of memory at 0x1000 of the guest, found 16384 "
+            "rom.nwt: at byte 16: expected one kind of memory at 0x1000 of the guest, found 32768 "
             "bytes of ");
   EXPECT_FALSE(there("out.nwt"));
   EXPECT_EQ(run("nestwalk trace merge a.nwt b.nwt -o out.nwt").exit_code, 0);
   const auto header = Reader(open_source((folder() / "out.nwt").string())).header();
-  EXPECT_EQ(header.memory, (std::vector<MemoryRange>{{Stage::Guest, 0, 0x4000, "ram"},
-                                                     {Stage::Guest, 0x4000, 0x1000, "rom"}}));
+  EXPECT_EQ(header.memory, (std::vector<MemoryRange>{{Stage::Guest, 0, 0x8000, "ram"},
+                                                     {Stage::Guest, 0x8000, 0x1000, "rom"}}));
 }
 
 // The rest would continue nothing.

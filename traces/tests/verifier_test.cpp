@@ -300,7 +300,7 @@ TEST(Verifier, BehindASwitchToNobodyKnowsWhereNothingIsKnown) {
 
 TEST(Verifier, WhatLiesOutsideOfMemoryIsADevice) {
   Tiny tiny = riscv();
-  tiny.memory = {{Stage::Guest, 0x8000'0000, 0x1000, "ram"}};
+  tiny.memory = {{Stage::Guest, 0x1000, 0x3000, "ram"}, {Stage::Guest, 0x8000'0000, 0x1000, "ram"}};
   tiny.guest[0x3010] = leaf(0x8000'0000);
   tiny.records = {access(0x40'1000, 0x5000), access(0x40'2000, 0x8000'0000)};
   const Verification found = verify(tiny);
