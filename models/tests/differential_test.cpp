@@ -324,23 +324,27 @@ class Differential {
       if (!other.nested && !other.table && random_() % 2 == 0) victim = other;
     }
     const u64 before = world_.memory.load(Hpa(victim.at));
-    const auto bits = flag_bits(G::kArchitecture);
-    u64 flipped = u64{1} << bits[random_() % bits.size()];
-    bool is_grant = false;
-    if (unfenced_grants_ && random_() % 2 == 0) {
-      constexpr u64 kWritable = 1 << 1, kNoExecute = u64{1} << 63;
-      flipped = random_() % 2 == 0 ? kWritable : kNoExecute;
-      is_grant = (flipped == kWritable) == ((before & flipped) == 0);
-    }
-    world_.memory.store(Hpa(victim.at), before ^ flipped);
+    const std::span<const unsigned> bits =
+        unfenced_grants_ ? std::span(kRightsOfNpt) : flag_bits(G::kArchitecture);
+    const u64 after = before ^ u64 { 1 } << bits[random_() % bits.size()];
+    world_.memory.store(Hpa(victim.at), after);
     changed_.push_back({victim.at, before, victim.nested});
-    if (!is_grant) fence(victim);
+    if (!only_grants(before, after)) fence(victim);
   }
   void take_back() {
     const auto [at, before, nested] = changed_.back();
     changed_.pop_back();
+    const u64 was = world_.memory.load(Hpa(at));
     world_.memory.store(Hpa(at), before);
-    fence({at, 0, 0, nested, true, false});
+    if (!only_grants(was, before)) fence({at, 0, 0, nested, true, false});
+  }
+  // R/W and XD; hardware sets others.
+  static constexpr unsigned kRightsOfNpt[] = {1, 1, 63};
+  bool only_grants(u64 before, u64 after) const {
+    constexpr u64 kWritable = 1 << 1, kNoExecute = u64{1} << 63, kFlags = 0x60;
+    const u64 flipped = (before ^ after) & ~kFlags;
+    return unfenced_grants_ && (flipped & ~(kWritable | kNoExecute)) == 0 &&
+           ((flipped & kWritable) & before) == 0 && ((flipped & kNoExecute) & after) == 0;
   }
   // What software owes for a change: all of a table's reach, or often no more than a leaf's own. A
   // page of the guest's tables is no leaf's own: what was found with its help names another page.
