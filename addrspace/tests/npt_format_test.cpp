@@ -220,7 +220,7 @@ TEST(SvmCapabilities, AreWhatCpuidSays) {
 }
 
 // 8000001FH of a Zen 2: SME, the C-bit in 47 (0x2f), 5 bits less (5 << 6 is 0x140). Addresses get
-// shorter when SYSCFG says so, whoever sets the C-bit.
+// shorter when SYSCFG says so, whether or not an entry has the C-bit.
 TEST(SvmCapabilities, HaveShorterAddressesWithMemoryEncryption) {
   SvmCpuid cpuid;
   cpuid.sizes_eax = 0x3030;

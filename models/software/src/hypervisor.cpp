@@ -184,8 +184,8 @@ bool Hypervisor::must_fence_entry(u32 core, u32 vcpu) {
   return true;
 }
 
-// The same where each vCPU has a VMID of its own: what is owed under it, and if that is none of
-// those that the core gave before, what it cached under any.
+// The same where each vCPU has an ASID of its own: the flushes that were put off while it did not
+// run; or, when the core had no ASID left, a flush of all.
 bool Hypervisor::must_fence_vcpu(u32 core, u32 vcpu) {
   ran_[core] = vcpu;
   const bool rolls_over = vcpu_tags_->owes_fences(core);

@@ -59,15 +59,17 @@ class FenceWitness {
   ~FenceWitness() = default;
 };
 
-/// Where each vCPU of a guest has a tag of its own on each core: fences name the guest.
+/// On machines whose vCPUs have ASIDs of their own: fences name a guest by a number, and this says
+/// which ASIDs it has on a core.
 class CoreTags {
  public:
-  /// Those of its vCPUs that ran on the core, the last one's first.
+  /// The ASIDs of the guest's vCPUs that ran on the core. The first is that of the vCPU that ran
+  /// last.
   virtual std::span<const u16> tags_of(u32 core, u16 guest) const = 0;
-  /// The core executed a fence of the hypervisor's under the first of them: the others need it
-  /// before they are used again.
+  /// The core executed a fence of the hypervisor under the first of them. It has to execute it
+  /// under each of the others before a vCPU runs under that one.
   virtual void put_off(u32 core, u16 guest, const addrspace::Fence& fence) = 0;
-  /// All of them have to be others before they are used again, and that of who runs there now.
+  /// None of them may be used any more: each vCPU, the one that is running included, gets another.
   virtual void replace(u32 core, u16 guest) = 0;
 
  protected:
@@ -105,7 +107,7 @@ class FenceUnit final : public Actor {
   Sequence issue_all(u32 core, std::span<const FenceRequest> fences,
                      std::span<const InterruptTarget> interrupts, Actor& owner, u32 what);
   void watch(FenceWitness* witness) { witness_ = witness; }
-  /// The VMIDs of fences that are issued from here on are numbers of guests.
+  /// From here on, the VMID of a fence is the number of a guest, as in CoreTags.
   void know_guests_by(CoreTags& tags) { tags_ = &tags; }
   u64 dropped() const { return dropped_; }
   /// The core executes it now.

@@ -280,7 +280,7 @@ struct Extension {
   bool names_addresses;           ///< fences of the second stage may name an address
   /// Fences of both stages remove what only the first stage translated, too.
   bool whole_vm_includes_linear;
-  /// Hypervisors give each vCPU a VMID of its own, on each core; else each guest.
+  /// Hypervisors number vCPUs, on each core separately (AMD's ASIDs); otherwise they number guests.
   bool vmids_are_vcpus = false;
   bool vmid_0_is_the_hosts;  ///< entry and exit flush it
   WalksOutside walks_outside;

@@ -229,7 +229,7 @@ class TranslationCache {
   struct Size {
     KeyArray* keys;
     Payload* payloads;
-    u32* const* counts;  ///< of entries in the array, by code, whoever's
+    u32* const* counts;  ///< of entries in the array, by code, of all structures
     u64 page_mask;
     u64 code_bits;
     u32 entries;  ///< what none has need not be looked up

@@ -58,8 +58,8 @@ class Hypervisor final : private Shootdowns {
   Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpace& space,
              Recording& recording, const models::SoftwareShape& costs, Cores& cores, Vmids& vmids,
              Vmids::Holder vmid, u32 first_core = 0);
-  /// Before its vCPUs begin: each has a VMID of its own on its core, and the guest's is its number
-  /// in fences.
+  /// Before its vCPUs begin. From here on each vCPU has an ASID of its core's, and the guest's VMID
+  /// is only the number by which fences name the guest.
   void use(VcpuTags& tags) {
     vcpu_tags_ = &tags;
     tags.tell(vmid_.tag, [this](u32 core) { replace_vmid(core); });
@@ -88,7 +88,7 @@ class Hypervisor final : private Shootdowns {
   u16 vmid(u32 core, u32 vcpu) const {
     return vcpu_tags_ != nullptr ? vcpu_tags_->tag(core, vcpu) : vmid_.tag;
   }
-  /// What fences name, of who runs under that.
+  /// How fences name the guest that runs under this VMID.
   u16 named(u16 vmid) const { return vcpu_tags_ != nullptr ? vmid_.tag : vmid; }
   /// Hears of new ones: of a vCPU, or of all.
   void tell_of_vmids(std::function<void(std::optional<u32> vcpu, u16)> heard) {

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// VPIDs and ASIDs of vCPUs, as KVM and Xen hand them out on AMD, and Xen on Intel: each core has
-// its own, gives one to each vCPU that comes there, and takes all back when none is left.
+// ASIDs of vCPUs, as KVM and Xen hand them out on AMD: each core numbers the vCPUs that run on it,
+// and when it has no ASID left, all of its ASIDs are flushed and handed out anew.
 #pragma once
 
 #include <functional>
@@ -19,14 +19,15 @@ class VcpuTags final : public models::CoreTags {
     for (u32 core = 0; core < cores; ++core) cores_.emplace_back(most);
   }
 
-  /// Numbers guests, for fences: those who execute them ask what that means on a core.
+  /// A number for a guest. Fences name the guest by it; on each core, `tags_of` says which ASIDs
+  /// that means.
   u16 take_guest() { return ++guests_; }
-  /// Hears when the tags of a guest have to be others, on a core.
+  /// `replaced` is called when the guest's ASIDs on a core are no longer to be used.
   void tell(u16 guest, std::function<void(u32 core)> replaced) {
     replaced_[guest] = std::move(replaced);
   }
 
-  /// Before any vCPU runs: this one will do so there, and has a tag as long as there are any.
+  /// Before any vCPU runs: assigns a vCPU to a core. It has an ASID if the core has one left.
   void join(u32 core, u32 vcpu) {
     Core& here = cores_[core];
     TagPool::Holder& holder = here.holders[vcpu];
