@@ -28,7 +28,16 @@ MachineShape server() {
   shape.l1d = DataCacheShape{64, 8, 4, 10};
   shape.l2 = DataCacheShape{1024, 16, 14, 16};
   shape.l3 = DataCacheShape{32768, 11, 54, 32};
-  shape.memory = {6, 16, 8192, 150, 200, 250};
+  shape.memory = {.channels = 6,
+                  .banks = 16,
+                  .bank_groups = 4,
+                  .controller_ps = 100'000,
+                  .tcl_ps = 42'000,
+                  .trcd_ps = 42'000,
+                  .trp_ps = 42'000,
+                  .tras_ps = 96'000,
+                  .tccd_ps = 15'000,
+                  .tburst_ps = 8'000};
   return shape;
 }
 

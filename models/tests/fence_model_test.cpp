@@ -68,7 +68,7 @@ MachineShape machine_shape() {
   shape.mmu.walker.guest_walk_cache = cache_shape(kGuestTables);
   shape.mmu.walker.nested_walk_cache = cache_shape(kNestedTables);
   shape.mmu.walker.nested_tlb = cache_shape(kNestedLeaves);
-  shape.memory = {1, 1, 4096, 1, 1, 1};
+  shape.memory = {.controller_ps = 1000};
   return shape;
 }
 

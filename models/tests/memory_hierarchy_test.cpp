@@ -14,12 +14,22 @@ namespace nestwalk::models::memory_hierarchy_test {
 namespace {
 
 // One cache of 2 sets and 2 ways, latency 10, two MSHRs; memory: 2 banks, rows of 256 bytes (four
-// lines), 100 for the open row, 150 for none, 200 for another.
+// lines), 100 for the open row (controller 40, tCL 60), tRCD 50 more for none, tRP 50 more for
+// another. The bus takes no time.
+constexpr DramShape kDram = {.banks = 2,
+                             .row_bytes = 256,
+                             .controller_ps = 40'000,
+                             .tcl_ps = 60'000,
+                             .trcd_ps = 50'000,
+                             .trp_ps = 50'000,
+                             .tras_ps = 100'000,
+                             .tccd_ps = 30'000};
 class Hierarchy : public testing::Test, public Actor {
  protected:
-  Hierarchy() : hierarchy(wheel, {1, 2, 256, 100, 150, 200}, 64) {
+  Hierarchy() : hierarchy(wheel, kDram, 64) {
     memory = hierarchy.add_path({});
-    const auto cache = hierarchy.add_cache({2, 2, 10, 2, ReplacementKind::Lru}, Served::L1, memory);
+    const auto cache =
+        hierarchy.add_cache({2, 2, 10, 2, ReplacementKind::Lru}, 10, Served::L1, memory);
     path = hierarchy.add_path({&cache, 1});
   }
   struct Access {
@@ -97,13 +107,14 @@ TEST_F(Hierarchy, TwoMissesToOneLineAreOne) {
   EXPECT_EQ(accesses[1]->done, 160u);
   EXPECT_EQ(alone(1), 110u);  // the bank was used once, and is free
 }
-TEST_F(Hierarchy, TheSecondInABankWaits) {
+// Their columns follow each other by tCCD: at 10 + 40 + 50, and 30 later.
+TEST_F(Hierarchy, TheSecondInARowFollows) {
   hold_now();
   start(0);
   start(1);
   wheel.run();
   EXPECT_EQ(accesses[0]->done, 160u);
-  EXPECT_EQ(accesses[1]->done, 260u);  // the row is open then
+  EXPECT_EQ(accesses[1]->done, 190u);
 }
 TEST_F(Hierarchy, WithoutAnMshrAMissLooksAgainWhenOneIsFree) {
   hold_now();
@@ -129,13 +140,14 @@ TEST_F(Hierarchy, AStalledMissThatJoinsAnotherPassesItsMshrOnInTheSameCycle) {
 // As above:
 //
 //   160  0 and 4 are there; the first access to 1, and 8, take their MSHRs, and look until 170
-//   170  bank 0 has 1 in its open row, until 270; then 8 in another row, until 470
+//   170  bank 0 has 1 in its open row: its column at 210, its data at 270. 8 is in another row: it
+//        is closed at 210 + tCCD 30, and open 100 later, at 340: 400
 //   270  1 is there. The MSHR goes to the second access to 1, which hits: 280; in the same cycle to
 //        the third one: 280; in the same cycle to 5, which takes it
 //   280  5 is in the open row of bank 1: 380
 TEST_F(Hierarchy, StalledMissesThatHitPassTheirMshrOnInTheSameCycle) {
   together({0, 4, 1, 8, 1, 1, 5});
-  expect_done({160, 160, 270, 470, 280, 280, 380});
+  expect_done({160, 160, 270, 400, 280, 280, 380});
 }
 
 // The last ones that wait need no MSHR: it is free again, for the two misses that begin then.
@@ -149,16 +161,16 @@ TEST_F(Hierarchy, AnMshrThatNoStalledMissNeedsIsFree) {
   expect_done({160, 160, 270, 270, 270, 380, 380});
 }
 
-// Lines 0 and 1 follow each other in bank 0.
+// Lines 0 and 1 follow each other in bank 0, by tCCD.
 //
 //   160  0 is there, and its MSHR is for 4, which has waited; 8 begins in this cycle, and waits
 //   170  4 finds no open row in bank 1: 320
-//   260  1 is there, and its MSHR is for 8
-//   270  8 finds another row in bank 0: 470
+//   190  1 is there, and its MSHR is for 8
+//   200  8 finds another row in bank 0: 400
 TEST_F(Hierarchy, NoMissOvertakesOneThatIsStalled) {
   after[0] = {8};
   together({0, 1, 4});
-  expect_done({160, 260, 320, 470});
+  expect_done({160, 190, 320, 400});
 }
 
 // 0 and 4 are there in one cycle: one MSHR is for 8, the other is free, and 5 takes it. 6 begins
@@ -187,12 +199,12 @@ TEST_F(Hierarchy, AnEvictedLineThatWasWrittenOccupiesItsBank) {
   alone(0, true);
   alone(2);
   // In the same set, from bank 1: 10 + 150. In that cycle the dirty line 0 goes back to bank 0,
-  // whose row is open: 100.
+  // whose row is open: its column 40 later.
   EXPECT_EQ(alone(4), 160u);
   const Cycle written = wheel.now();
-  start(1);  // bank 0: looks for 10, waits until the write-back is over, 100
+  start(1);  // bank 0: looks for 10, and could read at 50, but reads tCCD after that column
   wheel.run();
-  EXPECT_EQ(accesses.back()->done, written + 100 + 100);
+  EXPECT_EQ(accesses.back()->done, written + 40 + 30 + 60);
 }
 TEST_F(Hierarchy, AWriteToALineOnItsWayMarksIt) {
   hold_now();
@@ -204,24 +216,24 @@ TEST_F(Hierarchy, AWriteToALineOnItsWayMarksIt) {
   const Cycle written = wheel.now();
   start(1);
   wheel.run();
-  EXPECT_EQ(accesses.back()->done, written + 200);
+  EXPECT_EQ(accesses.back()->done, written + 130);
 }
 
 // Two cores with caches of their own (latencies 4 and 10), a shared one (40), the memory from above
 // (two lines to a row's bank are eight apart).
 class TwoCores : public testing::Test, public Actor {
  protected:
-  TwoCores() : hierarchy(wheel, {1, 2, 256, 100, 150, 200}, 64) {
+  TwoCores() : hierarchy(wheel, kDram, 64) {
     const MemoryHierarchy::PathId memory = hierarchy.add_path({});
     const DataCacheShape small{1, 1, 4, 4, ReplacementKind::Lru};
     const auto shared =
-        hierarchy.add_cache({1, 8, 40, 8, ReplacementKind::Lru}, Served::L3, memory);
+        hierarchy.add_cache({1, 8, 40, 8, ReplacementKind::Lru}, 40, Served::L3, memory);
     const MemoryHierarchy::PathId from_shared = hierarchy.add_path({&shared, 1});
     for (MemoryHierarchy::PathId& path : paths) {
       const auto second =
-          hierarchy.add_cache({1, 2, 10, 4, ReplacementKind::Lru}, Served::L2, from_shared);
+          hierarchy.add_cache({1, 2, 10, 4, ReplacementKind::Lru}, 10, Served::L2, from_shared);
       const MemoryHierarchy::CacheId both[] = {second, shared};
-      const auto first = hierarchy.add_cache(small, Served::L1, hierarchy.add_path(both));
+      const auto first = hierarchy.add_cache(small, 4, Served::L1, hierarchy.add_path(both));
       const MemoryHierarchy::CacheId all[] = {first, second, shared};
       path = hierarchy.add_path(all);
     }
@@ -269,11 +281,13 @@ TEST_F(TwoCores, RowsInTheLastStep) {
   expect_takes(0, 8, 54 + 200, Served::Memory);  // another one in that bank
   expect_takes(0, 4, 54 + 150, Served::Memory);  // the other bank
 }
-TEST_F(TwoCores, OneBankServesOneAfterTheOther) {
+// Another row of the same bank, asked for in the same cycle: the first one is opened at 54 + 40,
+// and stays open for tRAS, 100.
+TEST_F(TwoCores, ABankHasOneRowAfterTheOther) {
   start(0, 0);
-  start(1, 8);  // another row of the same bank, asked for in the same cycle
+  start(1, 8);
   expect_done(0, 54 + 150);
-  expect_done(1, 54 + 150 + 200);
+  expect_done(1, 54 + 40 + 100 + 50 + 50 + 60);
   const Cycle begin = wheel.now();
   start(0, 1);  // row 0 again, of bank 0; and the other bank, without a row
   start(1, 4);
@@ -291,15 +305,15 @@ TEST(Mshrs, OfAnyNumberLetEveryAccessComplete) {
   for (u32 mshrs = 1; mshrs <= 4; ++mshrs) {
     for (u32 seed = 0; seed < 50; ++seed) {
       Wheel wheel;
-      MemoryHierarchy hierarchy(wheel, {1, 2, 256, 100, 150, 200}, 64);
+      MemoryHierarchy hierarchy(wheel, kDram, 64);
       const auto memory = hierarchy.add_path({});
       const auto shared =
-          hierarchy.add_cache({2, 4, 7, mshrs, ReplacementKind::Lru}, Served::L2, memory);
+          hierarchy.add_cache({2, 4, 7, mshrs, ReplacementKind::Lru}, 7, Served::L2, memory);
       const auto below = hierarchy.add_path({&shared, 1});
       MemoryHierarchy::PathId paths[3];
       for (MemoryHierarchy::PathId& path : paths) {
-        const auto own =
-            hierarchy.add_cache({1, 2, 3, 1 + mshrs / 2, ReplacementKind::Lru}, Served::L1, below);
+        const auto own = hierarchy.add_cache({1, 2, 3, 1 + mshrs / 2, ReplacementKind::Lru}, 3,
+                                             Served::L1, below);
         const MemoryHierarchy::CacheId both[] = {own, shared};
         path = hierarchy.add_path(both);
       }

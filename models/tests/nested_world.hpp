@@ -70,7 +70,7 @@ class NestedWorld : public Actor {
         guest(*addrspace::PageTable<G, GuestHal>::create(guest_hal, guest_shape)),
         guest_format(machine),
         nested_format(machine),
-        hierarchy(wheel, {1, 64, 8192, kMemoryCycles, kMemoryCycles, kMemoryCycles}, 64),
+        hierarchy(wheel, {.controller_ps = kMemoryCycles * 1000}, 64),
         walker(wheel, memory, hierarchy, hierarchy.add_path({}), shape) {
     regime.guest = {&guest_format, guest.geometry(), guest.root().value()};
     regime.nested = {&nested_format, nested.geometry(), nested.root().value()};

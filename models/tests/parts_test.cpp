@@ -444,6 +444,7 @@ TEST(Presets, HaveFenceInstructionsOfTheirExtension) {
 TEST(Presets, ErrorsNameThePlaceAndHelp) {
   const std::string head =
       R"({"name": "a", "about": "b", "architecture": ["x86-64", "guess"], "cores": [1, "guess"],)"
+      R"( "clock_mhz": [1000, "guess"],)"
       R"( "tlb": {"data": {"latency_cycles": [1, "guess"], "arrays": [{"sets": )";
   EXPECT_EQ(complaint(head + R"([3, "guess"], "ways": [4, "guess"]}]}}})"),
             "mine.json: tlb.data.arrays[0].sets is 3, not a power of two");
@@ -457,6 +458,53 @@ TEST(Presets, ErrorsNameThePlaceAndHelp) {
   EXPECT_EQ(complaint(head + R"([4, "guess"], "ways": [4, "guess"], "sizes": [["4K"], "guess"], )"
                              R"("replacement": ["lru", "guess"], "replacment": 1}]}}})"),
             "mine.json: tlb.data.arrays[0].replacment is unknown; did you mean \"replacement\"?");
+}
+
+TEST(Presets, SayHowSureAGuessIs) {
+  Json machine = Json::parse(std::ifstream(NESTWALK_PRESETS "/simple.json"));
+  Json& slots = machine["walker"]["slots"];
+  const auto path = [](const PresetSource& each) { return each.path == "walker.slots"; };
+  slots = Json::parse(R"([4, "guess of a similar core", 2, 6])");
+  const Preset preset = parse_preset(machine, "mine.json");
+  EXPECT_EQ(preset.shape.mmu.walker.slots, 4u);
+  const auto source = std::find_if(preset.sources.begin(), preset.sources.end(), path);
+  ASSERT_NE(source, preset.sources.end());
+  ASSERT_TRUE(source->range.has_value());
+  EXPECT_EQ(source->range->least, 2u);
+  EXPECT_EQ(source->range->most, 6u);
+
+  const std::string at = "mine.json: walker.slots is ";
+  const std::string order =
+      "; expected [number, \"guess\", least, most] with the number from least to most";
+  for (const auto& [value, what] : {
+           std::pair(R"([4,"guess",5,6])", order),
+           std::pair(R"([4,"guess",2,3])", order),
+           std::pair(R"([4,"guess",2,"six"])", order),
+           std::pair(R"([4,"guess",2])", std::string(", not [value, \"source\"]")),
+           std::pair(R"([4,"manual",2,6])", std::string("; expected a range only of a guess")),
+       }) {
+    slots = Json::parse(value);
+    EXPECT_EQ(complaint(machine), at + value + what);
+  }
+  slots = Json::parse(R"([4,"guess",2,65])");  // as the value itself
+  EXPECT_EQ(complaint(machine), at + "65, not a number from 1 to 64");
+}
+
+TEST(Presets, HaveLatenciesThatGrowFromLevelToLevel) {
+  Json machine = Json::parse(std::ifstream(NESTWALK_PRESETS "/simple.json"));
+  machine["caches"]["l2"]["latency_cycles"][0] = 4u;
+  EXPECT_EQ(
+      complaint(machine),
+      "mine.json: caches.l2.latency_cycles is 4; expected more than that of l1d, 4: it counts "
+      "from the first lookup of a load");
+  machine["caches"].erase("l1d");
+  EXPECT_EQ(complaint(machine), "");
+}
+TEST(Presets, HaveGroupsOfAsManyBanks) {
+  Json machine = Json::parse(std::ifstream(NESTWALK_PRESETS "/simple.json"));
+  machine["memory"]["bank_groups"][0] = 5u;
+  EXPECT_EQ(complaint(machine),
+            "mine.json: memory.banks is 16; expected a multiple of bank_groups, 5");
 }
 
 // `simple`, with two arrays of the data TLB for pages of these sizes.

@@ -37,9 +37,12 @@ class ByHand : public Program {
     for (const char* const cache : {"l1i", "l1d", "l2", "l3"}) machine["caches"].erase(cache);
     machine["tlb"].erase("second");
     machine["tlb"]["data"]["arrays"].erase(1);
-    for (const char* const row : {"row_hit_cycles", "row_empty_cycles", "row_conflict_cycles"}) {
-      machine["memory"][row][0] = 10;
+    // A bank has an access each ten cycles, and takes ten, whatever the row.
+    for (const char* const time : {"controller", "trcd", "trp", "tras", "tburst"}) {
+      machine["memory"][std::string(time) + "_ps"][0] = 0;
     }
+    machine["memory"]["tcl_ps"][0] = 10'000;
+    machine["memory"]["tccd_ps"][0] = 10'000;
     std::ofstream(folder() / "machine.json") << machine;
   }
 

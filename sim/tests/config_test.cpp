@@ -106,6 +106,14 @@ TEST_F(Config, PrintsWhatRunTakes) {
       "nestwalk config print -p zen4 --set guest.memory=64M > c.json; "
       "nestwalk config print --config c.json | cmp - c.json",
       0, "");
+  // A guess with its range is a value, too.
+  const std::string ranged = "nestwalk config print -p zen3 --set machine.memory.controller_ps=";
+  EXPECT_EQ(Json::parse(run(ranged + "7").output)["machine"]["memory"]["controller_ps"],
+            Json::array({7, "guess of the user"}));
+  const Json own = {7, "guess of mine", 5, 9};
+  EXPECT_EQ(Json::parse(
+                run(ranged + "'" + own.dump() + "'").output)["machine"]["memory"]["controller_ps"],
+            own);
   const Result bad = run("nestwalk config print --set machine.walker.slots=0 2>&1");
   EXPECT_EQ(bad.exit_code, 2);
   EXPECT_THAT(bad.output, HasSubstr("walker.slots is 0, not a number from 1 to 64"));

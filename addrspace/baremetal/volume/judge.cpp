@@ -29,7 +29,7 @@ class Walk {
   Walk(const Trial& trial, Architecture architecture)
       : architecture_(architecture),
         memory_(kGiB, Hpa(trial.machine().map.ram)),
-        hierarchy_(wheel_, {1, 1, 8192, 0, 0, 0}, 64),
+        hierarchy_(wheel_, models::DramShape{}, 64),
         walker_(wheel_, memory_, hierarchy_, hierarchy_.add_path({}), {}) {
     const std::vector<u8> image = trial.image();
     memory_.write(Hpa(trial.machine().map.image), image.data(), image.size());

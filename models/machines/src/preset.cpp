@@ -107,6 +107,26 @@ std::optional<DataCacheShape> read_cache(PresetReader& parent, const char* key) 
   return read_rows<DataCacheShape>(parent.object(key));
 }
 
+// A latency counts from a load's first lookup, so it grows from level to level.
+void check_latencies(const PresetReader& in, const MachineShape& shape) {
+  if (in.describes()) return;
+  const std::pair<const char*, const std::optional<DataCacheShape>&> levels[] = {
+      {"l1d", shape.l1d}, {"l2", shape.l2}, {"l3", shape.l3}};
+  std::string above;
+  u32 latency = 0;
+  for (const auto& [name, cache] : levels) {
+    if (!cache) continue;
+    if (cache->latency_cycles <= latency) {
+      in.fail(std::string(name) + ".latency_cycles",
+              "is " + std::to_string(cache->latency_cycles) + "; expected more than that of " +
+                  above + ", " + std::to_string(latency) +
+                  ": it counts from the first lookup of a load");
+    }
+    above = name;
+    latency = cache->latency_cycles;
+  }
+}
+
 void read_caches(PresetReader in, MachineShape& shape) {
   in.read(shape, "caches.");
   shape.l1i = read_cache(in, "l1i");
@@ -114,6 +134,18 @@ void read_caches(PresetReader in, MachineShape& shape) {
   shape.l2 = read_cache(in, "l2");
   shape.l3 = read_cache(in, "l3");
   in.finish();
+  check_latencies(in, shape);
+}
+
+DramShape read_memory(PresetReader in) {
+  const DramShape memory = read_rows<DramShape>(in);
+  if (in.describes()) return memory;
+  if (memory.banks % memory.bank_groups != 0) {
+    in.fail("banks", "is " + std::to_string(memory.banks) +
+                         "; expected a multiple of bank_groups, " +
+                         std::to_string(memory.bank_groups));
+  }
+  return memory;
 }
 
 // Only operations that the machine has.
@@ -173,7 +205,7 @@ MachineShape read_machine(PresetReader in) {
   read_tlbs(in.object("tlb"), shape.mmu);
   read_walker(in.object("walker"), shape);
   read_caches(in.object("caches"), shape);
-  shape.memory = read_rows<DramShape>(in.object("memory"));
+  shape.memory = read_memory(in.object("memory"));
   shape.fence = read_fence(in.object("fence"), *shape.extension);
   shape.software = read_rows<SoftwareShape>(in.object("software"));
   in.finish();
@@ -240,6 +272,7 @@ Json preset_schema(SchemaOf what) {
   Json schema;
   (void)read_machine(PresetReader(schema, what));
   schema["$defs"]["source"] = PresetReader::schema_of_sources();
+  schema["$defs"]["range"] = PresetReader::schema_of_ranges();
   return schema;
 }
 

@@ -46,8 +46,13 @@ void PresetReader::describe_plain(Field field, const Json& value) {
   schema.update(value);
 }
 
-void PresetReader::describe(Field field, const Json& value) {
-  const Json pair = pair_of(value);
+void PresetReader::describe(Field field, const Json& value, MayHaveRange may_have_range) {
+  Json pair = pair_of(value);
+  if (may_have_range == MayHaveRange::Yes) {
+    pair.erase("items");
+    pair["maxItems"] = 4;
+    pair["$ref"] = "#/$defs/range";
+  }
   describe_plain(field, what_ == SchemaOf::Machine ? pair : Json{{"anyOf", {value, pair}}});
 }
 
@@ -56,6 +61,14 @@ Json PresetReader::pair_of(const Json& value) {
           {"prefixItems", {value, {{"$ref", "#/$defs/source"}}}},
           {"items", false},
           {"minItems", 2}};
+}
+
+Json PresetReader::schema_of_ranges() {
+  const Json bound = {{"type", "integer"}};
+  return {{"description", "what comes behind a guess: the least and the most that is likely"},
+          {"if", {{"minItems", 3}}},
+          {"then",
+           {{"minItems", 4}, {"prefixItems", {true, {{"pattern", "^guess( |$)"}}, bound, bound}}}}};
 }
 
 Json PresetReader::schema_of_sources() {
@@ -91,7 +104,8 @@ const Json& PresetReader::claim(const char* key) {
 
 const Json& PresetReader::sourced(const char* key) {
   const Json& pair = claim(key);
-  if (!pair.is_array() || pair.size() != 2 || !pair[1].is_string()) {
+  const bool has_range = pair.is_array() && pair.size() == 4;
+  if (!pair.is_array() || (pair.size() != 2 && !has_range) || !pair[1].is_string()) {
     fail(key, "is " + pair.dump() + ", not [value, \"source\"]");
   }
   const std::string source = pair[1];
@@ -100,8 +114,23 @@ const Json& PresetReader::sourced(const char* key) {
     fail(key,
          "has the source \"" + source + "\", which begins with none of " + listed(kKinds, ", "));
   }
-  sources_->push_back({path_of(key), source});
+  sources_->push_back({path_of(key), source, {}});
+  if (has_range) sources_->back().range = range_of(key, pair);
   return pair[0];
+}
+
+PresetSource::Range PresetReader::range_of(const char* key, const Json& guess) const {
+  const Json &value = guess[0], &source = guess[1], &least = guess[2], &most = guess[3];
+  if (!source.get<std::string>().starts_with("guess")) {
+    fail(key, "is " + guess.dump() + "; expected a range only of a guess");
+  }
+  if (!value.is_number_unsigned() || !least.is_number_unsigned() || !most.is_number_unsigned() ||
+      least > value || value > most) {
+    fail(key, "is " + guess.dump() +
+                  "; expected [number, \"guess\", least, most] with the number "
+                  "from least to most");
+  }
+  return {least, most};
 }
 
 std::string PresetReader::text(Field field) {
@@ -116,13 +145,21 @@ std::string PresetReader::text(Field field) {
 
 u32 PresetReader::number(Field field, u64 least, u64 most) {
   if (schema_ != nullptr) {
-    describe(field, {{"type", "integer"}, {"minimum", least}, {"maximum", most}});
+    describe(field, {{"type", "integer"}, {"minimum", least}, {"maximum", most}},
+             MayHaveRange::Yes);
     return static_cast<u32>(least);
   }
   const Json& value = sourced(field.key);
-  if (!value.is_number_unsigned() || value.get<u64>() < least || value.get<u64>() > most) {
-    fail(field.key, "is " + value.dump() + ", not a number from " + std::to_string(least) + " to " +
-                        std::to_string(most));
+  const auto expect = [&](const Json& number) {
+    if (number.is_number_unsigned() && number.get<u64>() >= least && number.get<u64>() <= most)
+      return;
+    fail(field.key, "is " + number.dump() + ", not a number from " + std::to_string(least) +
+                        " to " + std::to_string(most));
+  };
+  expect(value);
+  if (const auto& range = sources_->back().range) {
+    expect(range->least);
+    expect(range->most);
   }
   return value.get<u32>();
 }

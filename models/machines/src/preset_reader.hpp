@@ -37,7 +37,7 @@ class PresetReader {
     parameter::Unit unit = parameter::kNoUnit;
   };
   std::string text(Field field);
-  /// A number in [least, most], with its source.
+  /// A number in [least, most], with its source; a guess may have a range.
   u32 number(Field field, u64 least, u64 most);
   /// The index of one of the words, with its source.
   unsigned choice(Field field, const std::vector<std::string>& words);
@@ -52,6 +52,7 @@ class PresetReader {
   [[noreturn]] void fail(const std::string& key, const std::string& what) const;
 
   static Json schema_of_sources();
+  static Json schema_of_ranges();
 
  private:
   void read(const parameter::Number& rule, Field field, u32& value) {
@@ -86,8 +87,10 @@ class PresetReader {
   const Json& sourced(const char* key);
   std::string path_of(const std::string& key) const;
   Json& described(const char* key);
-  /// A value that stands beside its source.
-  void describe(Field field, const Json& value);
+  PresetSource::Range range_of(const char* key, const Json& guess) const;
+  enum class MayHaveRange : bool { No, Yes };
+  /// A value that stands beside its source; a guess of a number may have a range.
+  void describe(Field field, const Json& value, MayHaveRange may_have_range = MayHaveRange::No);
   void describe_plain(Field field, const Json& value);
   static Json pair_of(const Json& value);
 

@@ -37,7 +37,17 @@ models::MachineShape machine(Architecture architecture, u32 cores, ReplacementKi
   shape.l2 = models::DataCacheShape{32, 4, 11, 8, replacement};
   shape.l3 = models::DataCacheShape{64, 20, 31, 8, replacement};
   shape.walks_enter_at = models::Served::L2;
-  shape.memory = {2, 4, 4096, 60, 80, 100};
+  shape.memory = {.channels = 2,
+                  .banks = 4,
+                  .bank_groups = 2,
+                  .row_bytes = 4096,
+                  .controller_ps = 30'000,
+                  .tcl_ps = 26'000,
+                  .trcd_ps = 20'000,
+                  .trp_ps = 20'000,
+                  .tras_ps = 40'000,
+                  .tccd_ps = 8'000,
+                  .tburst_ps = 4'000};
   shape.software.instructions_per_1000_cycles = 700;
   return shape;
 }

@@ -31,7 +31,7 @@ inline models::MachineShape easy(Architecture architecture, u32 cores, bool seco
   shape.extension = &models::extension_of(architecture);
   shape.cores = cores;
   shape.mmu.data_tlb = {{{4, 4, {12}}, {1, 4, {21}}}, kTlb};
-  shape.memory = {1, 4096, 8192, kReference, kReference, kReference};
+  shape.memory = {.banks = 4096, .controller_ps = kReference * 1000};
   shape.fence = fence;
   shape.software = {1000,   kExit, kEntry,      kHandler,    kEmulation,
                     kFrame, kZero, kGuestFault, kGuestSwitch};

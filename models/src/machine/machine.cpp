@@ -7,7 +7,7 @@ namespace nestwalk::models {
 
 detail::MachineParts::MachineParts(const MachineShape& shape, u64 host_bytes)
     : own_memory(host_bytes, Hpa(shape.memory_base)),
-      own_hierarchy(own_wheel, shape.memory, shape.line_bytes) {}
+      own_hierarchy(own_wheel, shape.memory, shape.line_bytes, shape.clock()) {}
 
 Machine::Machine(const MachineShape& shape, u64 host_bytes)
     : MachineParts(shape, host_bytes), Board(own_wheel, own_memory, own_hierarchy, shape.fence) {

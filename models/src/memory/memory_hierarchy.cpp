@@ -7,9 +7,10 @@
 
 namespace nestwalk::models {
 
-MemoryHierarchy::Cache::Cache(const DataCacheShape& shape, Served served_as, PathId path_below)
+MemoryHierarchy::Cache::Cache(const DataCacheShape& shape, Cycle lookup, Served served_as,
+                              PathId path_below)
     : keys(shape.sets, shape.ways, shape.replacement, 1),
-      latency(shape.latency_cycles),
+      latency(static_cast<u32>(lookup)),
       most_mshrs(shape.mshrs),
       served(served_as),
       below(path_below) {
@@ -24,16 +25,17 @@ u32 MemoryHierarchy::Cache::pending(u64 line) const {
   return kNone;
 }
 
-MemoryHierarchy::MemoryHierarchy(Wheel& wheel, const DramShape& dram, u32 line_bytes)
+MemoryHierarchy::MemoryHierarchy(Wheel& wheel, const DramShape& dram, u32 line_bytes,
+                                 ClockRate clock)
     : wheel_(wheel),
-      dram_(dram, line_bytes),
+      dram_(dram, line_bytes, clock),
       line_shift_(static_cast<u32>(std::countr_zero(line_bytes))) {
   flights_.reserve(256);
 }
 
-MemoryHierarchy::CacheId MemoryHierarchy::add_cache(const DataCacheShape& shape, Served served,
-                                                    PathId below) {
-  caches_.emplace_back(shape, served, below);
+MemoryHierarchy::CacheId MemoryHierarchy::add_cache(const DataCacheShape& shape, Cycle lookup,
+                                                    Served served, PathId below) {
+  caches_.emplace_back(shape, lookup, served, below);
   return static_cast<CacheId>(caches_.size() - 1);
 }
 

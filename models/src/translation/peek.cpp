@@ -9,7 +9,7 @@ namespace nestwalk::models {
 namespace {
 
 // Every read arrives in the cycle in which it begins.
-constexpr DramShape kImmediate = {1, 1, 8192, 0, 0, 0};
+constexpr DramShape kImmediate{};
 
 }  // namespace
 

@@ -20,7 +20,7 @@ MemoryHierarchy::MemoryHierarchy(const sc_core::sc_module_name& name,
 // Made when it is first asked for: ports are bound by then, in whichever order modules elaborate.
 models::MemoryHierarchy& MemoryHierarchy::hierarchy() {
   if (!hierarchy_) {
-    hierarchy_.emplace(time->wheel(), shape_.memory, shape_.line_bytes);
+    hierarchy_.emplace(time->wheel(), shape_.memory, shape_.line_bytes, shape_.clock());
     caches_.emplace(*hierarchy_, shape_);
     if (memory.size() != 0) {
       memory.begin(*time[0]);

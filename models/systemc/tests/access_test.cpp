@@ -69,7 +69,9 @@ TEST_F(Access, NonBlockingRespondsInTheVeryCycle) {
 // The second finds the walk of the first, waits for it, looks again and waits for the bank:
 //   2001  the walk ends
 //   2002  first TLB; then L1 4, L2 10, L3 40
-//   2056  at the bank, which serves the first until 2205; the row is open then: 100
+//   2056  to memory: there at 2096, after the first, whose column is at 2145. Its own follows by
+//   tCCD,
+//         10, and so do its data
 TEST_F(Access, TwoToOnePageAreUnderWayAtATime) {
   begin();
   u64 data[2] = {};
@@ -78,7 +80,7 @@ TEST_F(Access, TwoToOnePageAreUnderWayAtATime) {
   sc_core::sc_start();
   ASSERT_EQ(initiator.responses.size(), 2u);
   EXPECT_EQ(initiator.responses[0].at, ns(2205));
-  EXPECT_EQ(initiator.responses[1].at, ns(2305));
+  EXPECT_EQ(initiator.responses[1].at, ns(2215));
   EXPECT_EQ(mmu().counts().walks(), 1u);
   EXPECT_EQ(mmu().counts().merged, 1u);
 }

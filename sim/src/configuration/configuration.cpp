@@ -176,10 +176,12 @@ void Configuration::put(const std::string& path, const Json& value, const std::s
     throw UsageError(where + ": " + path + " is not a value");
   }
   // Values of a machine stand beside their source.
-  const bool sourced = place.is_array() && place.size() == 2 && place[1].is_string();
-  const bool with_source = value.is_array() && value.size() == 2 && value[1].is_string();
-  place = (sourced || place.is_null()) && !with_source ? Json::array({value, "guess of the user"})
-                                                       : value;
+  const auto has_source = [](const Json& pair) {
+    if (!pair.is_array() || pair.size() < 2 || !pair[1].is_string()) return false;
+    return pair.size() == 2 || (pair.size() == 4 && pair[0].is_number());  // a guess with its range
+  };
+  const bool may_lack_it = (has_source(place) || place.is_null()) && !has_source(value);
+  place = may_lack_it ? Json::array({value, "guess of the user"}) : value;
 }
 
 void Configuration::set(const std::string& assignment) { set(assignment, "--set " + assignment); }

@@ -268,23 +268,19 @@ std::string Storyteller::waited(const WitnessStep& step,
   const bool fetch =
       step.kind == &models::step::kData && access.kind == models::AccessKind::Execute;
   const bool walks = is_entry(step);
-  const std::pair<Served, const std::optional<models::DataCacheShape>&> caches[] = {
-      {Served::L1, fetch ? machine.l1i : machine.l1d},
-      {Served::L2, machine.l2},
-      {Served::L3, machine.l3}};
   Cycle alone = 0;
-  for (const auto& [level, shape] : caches) {
+  for (const Served level : {Served::L1, Served::L2, Served::L3}) {
     const bool entered = !walks || level >= machine.walks_enter_at;
-    if (shape && entered && level <= step.served) alone += shape->latency_cycles;
+    if (entered && level <= step.served) alone += machine.lookup_cycles(level, fetch);
   }
   const Cycle rest = step.cycles - std::min(alone, step.cycles);
   if (step.served != Served::Memory) {
     return rest == 0 ? "" : "after waiting " + std::to_string(rest) + " for the line";
   }
-  const models::DramShape& dram = machine.memory;
-  if (rest == dram.row_hit_cycles) return "open row";
-  if (rest == dram.row_empty_cycles) return "no row open";
-  if (rest == dram.row_conflict_cycles) return "another row open";
+  const models::DramTimes dram(machine.memory, machine.clock());
+  if (rest == dram.row_hit()) return "open row";
+  if (rest == dram.row_empty()) return "no row open";
+  if (rest == dram.row_conflict()) return "another row open";
   return "after waiting for the bank or the line";
 }
 

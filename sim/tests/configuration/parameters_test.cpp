@@ -96,8 +96,10 @@ TEST(Parameters, EveryNumberOfAMachineHasARow) {
   expect_rows(data, {&data_sets, &data_ways, &data_latency, &mshrs, &data_replacement});
 
   const models::DramShape dram;
-  const auto& [channels, banks, row_bytes, hit, empty, conflict] = dram;
-  expect_rows(dram, {&channels, &banks, &row_bytes, &hit, &empty, &conflict});
+  const auto& [channels, banks, groups, row_bytes, controller, cl, rcd, rp, ras, ccd, burst,
+               timeout] = dram;
+  expect_rows(dram, {&channels, &banks, &groups, &row_bytes, &controller, &cl, &rcd, &rp, &ras,
+                     &ccd, &burst, &timeout});
 
   const models::FenceShape fence;
   const auto& [local, broadcast, ipi, issue, batches, own] = fence;
@@ -110,12 +112,12 @@ TEST(Parameters, EveryNumberOfAMachineHasARow) {
                          &guest_switch, &host_switch});
 
   const models::MachineShape machine;
-  const auto& [name, about, extension, cores, mmu, line_bytes, l1i, l1d, l2, l3, enters_at, memory,
-               base, fences, costs] = machine;
+  const auto& [name, about, extension, cores, clock, mmu, line_bytes, l1i, l1d, l2, l3, enters_at,
+               memory, base, fences, costs] = machine;
   expect_rows(
       machine,
-      {&name, &about, &extension, &cores, &mmu, &line_bytes, &l1i, &l1d, &l2, &l3, &enters_at,
-       &memory, &base, &fences, &costs},
+      {&name, &about, &extension, &cores, &clock, &mmu, &line_bytes, &l1i, &l1d, &l2, &l3,
+       &enters_at, &memory, &base, &fences, &costs},
       {&name, &about, &extension, &mmu, &l1i, &l1d, &l2, &l3, &memory, &base, &fences, &costs});
 }
 
@@ -227,6 +229,8 @@ TEST(Parameters, SayTheUnitOfTheirValues) {
     if (name.starts_with("instructions_per")) return;
     EXPECT_EQ(name.ends_with("_cycles"), std::string_view(row.unit.name) == "cycles") << name;
     EXPECT_EQ(name.ends_with("_bytes"), std::string_view(row.unit.name) == "bytes") << name;
+    EXPECT_EQ(name.ends_with("_ps"), std::string_view(row.unit.name) == "picoseconds") << name;
+    EXPECT_EQ(name.ends_with("_mhz"), std::string_view(row.unit.name) == "MHz") << name;
   };
   rule::for_each_row<models::CacheShape>(expect_units);
   rule::for_each_row<models::DataCacheShape>(expect_units);

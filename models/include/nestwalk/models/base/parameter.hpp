@@ -98,6 +98,8 @@ struct Unit {
 };
 inline constexpr Unit kNoUnit{""};
 inline constexpr Unit kInCycles{"cycles"};
+inline constexpr Unit kInMegahertz{"MHz"};
+inline constexpr Unit kInPicoseconds{"picoseconds"};
 inline constexpr Unit kInBytes{"bytes"};
 inline constexpr Unit kInPages{"pages"};
 inline constexpr Unit kInEntries{"entries"};

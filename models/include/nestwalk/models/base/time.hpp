@@ -16,4 +16,15 @@ using addrspace::u8;
 using Cycle = u64;
 inline constexpr Cycle kNever = ~Cycle{0};
 
+/// How long a cycle is.
+struct ClockRate {
+  u32 mhz = 1000;
+
+  /// The nearest number of cycles.
+  constexpr Cycle cycles(u64 picoseconds) const {
+    return (picoseconds * mhz + 500'000) / 1'000'000;
+  }
+  constexpr double nanoseconds(double cycles) const { return cycles * 1000 / mhz; }
+};
+
 }  // namespace nestwalk::models

@@ -56,6 +56,7 @@ struct MachineShape {
   std::string about;
   const Extension* extension = nullptr;  ///< of virtualization; says the instruction set, too
   u32 cores = 1;
+  u32 clock_mhz = 1000;
   MmuShape mmu;
   u32 line_bytes = 64;
   std::optional<DataCacheShape> l1i, l1d, l2;  ///< of each core
@@ -69,11 +70,17 @@ struct MachineShape {
   static constexpr auto parameters() {
     using namespace parameter;
     return std::tuple{Row{"cores", &MachineShape::cores, Number{1, 1024}, "cores of the machine"},
+                      Row{"clock_mhz", &MachineShape::clock_mhz, Number{1, 100'000},
+                          "the cores' clock, in which all cycles are counted", kInMegahertz},
                       Row{"caches.line_bytes", &MachineShape::line_bytes, PowerOfTwo{16, 256},
                           "bytes of a line of all data caches", kInBytes},
                       Row{"walker.enters_at", &MachineShape::walks_enter_at, OneOf{kWalkEntries},
                           "the data cache in which reads of page tables look first"}};
   }
+  ClockRate clock() const { return {clock_mhz}; }
+  /// What a lookup adds to an access: a latency is a load's from its first lookup, so it holds
+  /// those of the levels above.
+  Cycle lookup_cycles(Served level, bool fetch = false) const;
 };
 
 }  // namespace nestwalk::models

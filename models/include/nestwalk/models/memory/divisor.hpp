@@ -18,6 +18,7 @@ class Divisor {
         most_(value > 0 ? ~u64{0} / value : 0) {
     check(value != 0, "divisor", "another number than 0", 0, value);
   }
+  u64 value() const { return value_; }
   struct Parts {
     u64 quotient;
     u64 remainder;

@@ -4,10 +4,10 @@
 // Data caches and main memory: where an access goes, and when its data are there.
 //
 // An access has a path: the caches from where it enters to the last one before memory. It looks
-// into one after the other, each for that cache's latency, and its data are there when the cache
-// that has the line, or memory, has taken its own latency: a hit in the third costs l1 + l2 + l3.
-// All caches on the way that missed are filled in that cycle. Every lookup happens in its own
-// cycle, in the one order of the wheel, so that cores meet in shared caches as they would.
+// into one after the other, each for that cache's lookup time, and its data are there when the
+// cache that has the line, or memory, has taken its own time. All caches on the way that missed are
+// filled in that cycle. Every lookup happens in its own cycle, in the one order of the wheel, so
+// that cores meet in shared caches as they would.
 #pragma once
 
 #include <deque>
@@ -40,7 +40,8 @@ struct DataCacheShape {
         Row{"sets", &DataCacheShape::sets, PowerOfTwo{1, 1 << 20}, "sets of the cache"},
         Row{"ways", &DataCacheShape::ways, Number{1, 64}, "lines of each set"},
         Row{"latency_cycles", &DataCacheShape::latency_cycles, Number{1, 10'000},
-            "cycles of a lookup", kInCycles},
+            "cycles from a load's first lookup, in the first level, to its data in this one",
+            kInCycles},
         Row{"mshrs", &DataCacheShape::mshrs, Number{1, 1024}, "misses outstanding at a time"},
         Row{"replacement", &DataCacheShape::replacement, Registered{},
             "which line of a full set is replaced"}};
@@ -69,10 +70,11 @@ class MemoryHierarchy final : public Actor {
   using CacheId = u32;
   using PathId = u32;
 
-  MemoryHierarchy(Wheel& wheel, const DramShape& dram, u32 line_bytes);
+  MemoryHierarchy(Wheel& wheel, const DramShape& dram, u32 line_bytes, ClockRate clock = {});
 
-  /// `served` is what its hits are called; `below` is the path of what it misses, for write-backs.
-  CacheId add_cache(const DataCacheShape& shape, Served served, PathId below);
+  /// `lookup` is the time that it adds to an access; `served` is what its hits are called; `below`
+  /// is the path of what it misses, for write-backs.
+  CacheId add_cache(const DataCacheShape& shape, Cycle lookup, Served served, PathId below);
   /// From the first cache looked at to the last; none is a way straight to memory.
   PathId add_path(std::span<const CacheId> caches);
 
@@ -139,7 +141,7 @@ class MemoryHierarchy final : public Actor {
     List waiting;
   };
   struct Cache {
-    Cache(const DataCacheShape& shape, Served served_as, PathId path_below);
+    Cache(const DataCacheShape& shape, Cycle lookup, Served served_as, PathId path_below);
     /// Looks for a line, uses it, and marks it for a write.
     bool hit(u64 line, bool write) {
       const u32 set = keys.set_of(line);
@@ -162,7 +164,7 @@ class MemoryHierarchy final : public Actor {
     std::vector<Mshr> mshrs;
     List stalled;      ///< flights that found all MSHRs taken
     u32 promised = 0;  ///< free MSHRs, each kept for a flight that was stalled and has yet to look
-    u32 latency;
+    u32 latency;       ///< of a lookup
     u32 most_mshrs;
     Served served;
     PathId below;

@@ -5,9 +5,11 @@
 //
 //   "ways": [8, "cpuid 18H"]
 //
-// Sources begin with one of: cpuid, manual, measured, paper, guess.
+// Sources begin with one of: cpuid, manual, measured, paper, guess. A number that is a guess may
+// say in what range it is likely to be: [46, "guess of a similar core", 40, 55].
 #pragma once
 
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -25,6 +27,10 @@ class PresetError : public std::runtime_error {
 struct PresetSource {
   std::string path;  ///< of the value: `tlb.data.arrays[0].ways`
   std::string source;
+  struct Range {
+    u64 least, most;
+  };
+  std::optional<Range> range{};  ///< of a guess
 };
 
 struct Preset {
