@@ -46,8 +46,8 @@ constexpr DramShape kDdr5{.channels = 2,
                           .tburst_ps = 3'333};
 
 // Lines of kDdr4: group = line mod 4; then 128 lines fill the rows of all four groups' banks.
-constexpr u64 kNextInBank = 4;        // the same bank and row
-constexpr u64 kNextBank = 4 * 128;    // of the same group
+constexpr u64 kNextInBank = 4;         // the same bank and row
+constexpr u64 kNextBank = 4 * 128;     // of the same group
 constexpr u64 kNextRow = 4 * 4 * 128;  // of the same bank
 
 TEST(Dram, OneAccessTakesWhatTheStandardSays) {
@@ -135,8 +135,8 @@ TEST(Dram, AStreamReachesTheBandwidth) {
     EXPECT_GE(bytes_per_ns, gigabytes * 0.95);
   }
 }
-// With all neighbouring lines in one bank, tCCD_L is the limit, 64 bytes in 5 ns: the first RD is at
-// 43750, the last of a row 127 times 5000 later.
+// With all neighbouring lines in one bank, tCCD_L is the limit, 64 bytes in 5 ns: the first RD is
+// at 43750, the last of a row 127 times 5000 later.
 TEST(Dram, WithoutBankGroupsAStreamIsBoundByTccd) {
   DramShape shape = kDdr4;
   shape.bank_groups = 1;
@@ -145,8 +145,8 @@ TEST(Dram, WithoutBankGroupsAStreamIsBoundByTccd) {
   for (u64 line = 0; line < 128; ++line) end = dram.access(line, 0);
   EXPECT_EQ(end, 43'750u + 127 * 5'000 + 13'750 + 2'500);
 }
-// Random rows of one bank, each asked for when the one before is there: it is opened 73750 ps before
-// the next one arrives, so tRAS is over: tRP + tRCD + CL + burst + controller.
+// Random rows of one bank, each asked for when the one before is there: it is opened 73750 ps
+// before the next one arrives, so tRAS is over: tRP + tRCD + CL + burst + controller.
 TEST(Dram, AChaseHasTheLatency) {
   Dram dram(kDdr4, 64, kPicoseconds);
   Cycle now = dram.access(0, 0);

@@ -102,9 +102,16 @@ void read_walker(PresetReader in, MachineShape& shape) {
   in.finish();
 }
 
-std::optional<DataCacheShape> read_cache(PresetReader& parent, const char* key) {
+enum class IsFirst : bool { No, Yes };
+
+std::optional<DataCacheShape> read_cache(PresetReader& parent, const char* key, IsFirst is_first) {
   if (!parent.has(key)) return std::nullopt;
-  return read_rows<DataCacheShape>(parent.object(key));
+  PresetReader in = parent.object(key);
+  DataCacheShape shape;
+  in.read(shape);
+  if (is_first == IsFirst::No) in.read(shape, "lower.");
+  in.finish();
+  return shape;
 }
 
 // A latency counts from a load's first lookup, so it grows from level to level.
@@ -129,10 +136,10 @@ void check_latencies(const PresetReader& in, const MachineShape& shape) {
 
 void read_caches(PresetReader in, MachineShape& shape) {
   in.read(shape, "caches.");
-  shape.l1i = read_cache(in, "l1i");
-  shape.l1d = read_cache(in, "l1d");
-  shape.l2 = read_cache(in, "l2");
-  shape.l3 = read_cache(in, "l3");
+  shape.l1i = read_cache(in, "l1i", IsFirst::Yes);
+  shape.l1d = read_cache(in, "l1d", IsFirst::Yes);
+  shape.l2 = read_cache(in, "l2", IsFirst::No);
+  shape.l3 = read_cache(in, "l3", IsFirst::No);
   in.finish();
   check_latencies(in, shape);
 }

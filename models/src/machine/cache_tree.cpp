@@ -19,7 +19,9 @@ CorePaths CacheTree::add_core() {
   if (l3_) below.push_back(*l3_);
   const auto add = [&](const DataCacheShape& cache, Served level, MemoryHierarchy::PathId next,
                        bool fetch = false) {
-    return hierarchy_.add_cache(cache, shape_.lookup_cycles(level, fetch), level, next);
+    using Holds = MemoryHierarchy::Holds;
+    return hierarchy_.add_cache(cache, shape_.lookup_cycles(level, fetch), level, next,
+                                fetch ? Holds::Instructions : Holds::Data);
   };
   if (shape_.l2) below.insert(below.begin(), add(*shape_.l2, Served::L2, from_l3_));
   const MemoryHierarchy::PathId from_l2 = hierarchy_.add_path(below);

@@ -13,7 +13,8 @@ MemoryHierarchy::Cache::Cache(const DataCacheShape& shape, Cycle lookup, Served 
       latency(static_cast<u32>(lookup)),
       most_mshrs(shape.mshrs),
       served(served_as),
-      below(path_below) {
+      below(path_below),
+      inclusion(*shape.inclusion) {
   check(shape.ways <= 64, "memory hierarchy", "at most 64 ways", 0, shape.ways);
   mshrs.reserve(shape.mshrs);
 }
@@ -34,8 +35,18 @@ MemoryHierarchy::MemoryHierarchy(Wheel& wheel, const DramShape& dram, u32 line_b
 }
 
 MemoryHierarchy::CacheId MemoryHierarchy::add_cache(const DataCacheShape& shape, Cycle lookup,
-                                                    Served served, PathId below) {
-  caches_.emplace_back(shape, lookup, served, below);
+                                                    Served served, PathId below, Holds holds) {
+  Cache& cache = caches_.emplace_back(shape, lookup, served, below);
+  const Path& way = paths_[below];
+  cache.follows_victims = cache.inclusion.evicts_above != Inclusion::Of::Nothing ||
+                          (way.count != 0 && way.caches[0]->inclusion.takes_victims);
+  for (unsigned step = 0; step < way.count; ++step) {
+    const Inclusion::Of includes = way.caches[step]->inclusion.evicts_above;
+    if (includes == Inclusion::Of::All ||
+        (includes == Inclusion::Of::Data && holds == Holds::Data)) {
+      way.caches[step]->included.push_back(&cache);
+    }
+  }
   return static_cast<CacheId>(caches_.size() - 1);
 }
 
@@ -85,9 +96,9 @@ bool MemoryHierarchy::descend(const Path& path, Flight& flight, u64 line) {
   }
   flight.phase = Phase::Respond;
   if (!wheel_.advance(due)) return wait(path, flight, due);
-  for (unsigned step = flight.step; step-- != 0;) {
-    insert(*path.caches[step], line, flight.write && step == 0);
-  }
+  fill_above(path, flight, [&](Cache& cache, bool takes, bool dirty) {
+    if (takes) insert(cache, line, dirty);
+  });
   return true;
 }
 
@@ -179,11 +190,33 @@ bool MemoryHierarchy::arrive(u32 number) {
 void MemoryHierarchy::respond(u32 number) {
   const Flight flight = flights_[number];
   const Path& path = paths_[flight.path];
-  for (unsigned step = flight.step; step-- != 0;) {
-    Cache& cache = *path.caches[step];
-    fill(cache, flight.line, flight.write && step == 0);
+  fill_above(path, flight, [&](Cache& cache, bool takes, bool dirty) {
+    if (takes) fill(cache, flight.line, dirty);
     release(cache, flight.line, *flight.served);
+  });
+}
+
+// All caches above the one that has the line, the lowest first; where a flight begins, the line
+// stays in any case.
+template <class Put>
+void MemoryHierarchy::fill_above(const Path& path, const Flight& flight, Put&& put) {
+  bool was_dirty = give(path, flight.step, flight.line);
+  for (unsigned step = flight.step; step-- != 0;) {
+    const bool takes = path.caches[step]->inclusion.takes_fills || step == 0;
+    const bool dirty = (flight.write && step == 0) || was_dirty;
+    if (takes) was_dirty = false;
+    put(*path.caches[step], takes, dirty);
   }
+}
+
+// The line goes to the caches above. True if its only copy was dirty, which theirs is then.
+bool MemoryHierarchy::give(const Path& path, unsigned step, u64 line) {
+  if (step == 0 || step == path.count) return false;
+  Cache& cache = *path.caches[step];
+  if (cache.inclusion.gives_up_hits) return take_away(cache, line);
+  // What it no longer holds, no cache above may.
+  if (!cache.included.empty()) fill(cache, line, false);
+  return false;
 }
 
 // The line may be there: a write-back from above may have been faster.
@@ -194,17 +227,32 @@ void MemoryHierarchy::fill(Cache& cache, u64 line, bool dirty) {
   if (dirty) cache.keys.mark(set, way);
 }
 
-// Nobody waits for a write-back: it changes the next cache in this cycle, or occupies a bank.
-void MemoryHierarchy::write_back(PathId below, u64 line) {
-  const Path& path = paths_[below];
-  if (path.count == 0) {
+// The line has no place in the cache any more. Nobody waits for what becomes of it: it changes the
+// next cache in this cycle, or occupies a bank.
+void MemoryHierarchy::put_out(Cache& cache, u64 line, bool dirty) {
+  if (line == KeyArray::kEmpty) return;
+  for (Cache* const above : cache.included) dirty |= take_away(*above, line);
+  const Path& below = paths_[cache.below];
+  if (below.count != 0) {
+    Cache& next = *below.caches[0];
+    if (dirty || next.inclusion.takes_victims) fill(next, line, dirty);
+  } else if (dirty) {
     if (outside_ == nullptr)
       dram_.write_back(line, wheel_.now());
     else
       outside_->write_back(line);
-    return;
   }
-  fill(*path.caches[0], line, true);
+}
+
+// True if it was there, and dirty.
+bool MemoryHierarchy::take_away(Cache& cache, u64 line) {
+  const u32 set = cache.keys.set_of(line);
+  const u32 way = cache.keys.find(set, line);
+  if (way == KeyArray::kNone) return false;
+  const bool dirty = cache.keys.marked(set, way);
+  cache.keys.unmark(set, way);
+  cache.keys.erase(set, way);
+  return dirty;
 }
 
 // Whoever waited for the line has it now, too, and the first that waited for an MSHR looks again;

@@ -92,8 +92,8 @@ TEST(Parameters, EveryNumberOfAMachineHasARow) {
   expect_rows(prefetch, {&policy, &degree, &buffer_entries, &table_rows});
 
   const models::DataCacheShape data;
-  const auto& [data_sets, data_ways, data_latency, mshrs, data_replacement] = data;
-  expect_rows(data, {&data_sets, &data_ways, &data_latency, &mshrs, &data_replacement});
+  const auto& [data_sets, data_ways, data_latency, mshrs, data_replacement, inclusion] = data;
+  expect_rows(data, {&data_sets, &data_ways, &data_latency, &mshrs, &data_replacement, &inclusion});
 
   const models::DramShape dram;
   const auto& [channels, banks, groups, row_bytes, controller, cl, rcd, rp, ras, ccd, burst,

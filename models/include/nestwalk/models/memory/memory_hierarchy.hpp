@@ -16,6 +16,7 @@
 
 #include "nestwalk/models/memory/dram.hpp"
 #include "nestwalk/models/memory/host_memory.hpp"
+#include "nestwalk/models/memory/inclusion.hpp"
 #include "nestwalk/models/memory/key_array.hpp"
 #include "nestwalk/models/time/wheel.hpp"
 
@@ -33,6 +34,7 @@ struct DataCacheShape {
   u32 latency_cycles = 4;
   u32 mshrs = 10;
   ReplacementKind replacement = ReplacementKind::Lru;
+  const Inclusion* inclusion = &kNonInclusive;
 
   static constexpr auto parameters() {
     using namespace parameter;
@@ -44,7 +46,12 @@ struct DataCacheShape {
             kInCycles},
         Row{"mshrs", &DataCacheShape::mshrs, Number{1, 1024}, "misses outstanding at a time"},
         Row{"replacement", &DataCacheShape::replacement, Registered{},
-            "which line of a full set is replaced"}};
+            "which line of a full set is replaced"},
+        Row{"lower.inclusion", &DataCacheShape::inclusion, OneOf{kInclusions},
+            "of a cache below the first level: what it holds of what the caches above hold. "
+            "non-inclusive: every line that was fetched through it; inclusive (inclusive-of-data: "
+            "but for the instruction cache): all of it, for what goes from here goes above, too; "
+            "victim: only what had to go above; exclusive: so, and a line that is used goes up"}};
   }
 };
 
@@ -68,13 +75,15 @@ class MemoryHierarchy final : public Actor {
  public:
   static constexpr unsigned kMostLevels = 3;
   using CacheId = u32;
+  enum class Holds : u8 { Data, Instructions };
   using PathId = u32;
 
   MemoryHierarchy(Wheel& wheel, const DramShape& dram, u32 line_bytes, ClockRate clock = {});
 
   /// `lookup` is the time that it adds to an access; `served` is what its hits are called; `below`
   /// is the path of what it misses, for write-backs.
-  CacheId add_cache(const DataCacheShape& shape, Cycle lookup, Served served, PathId below);
+  CacheId add_cache(const DataCacheShape& shape, Cycle lookup, Served served, PathId below,
+                    Holds holds = Holds::Data);
   /// From the first cache looked at to the last; none is a way straight to memory.
   PathId add_path(std::span<const CacheId> caches);
 
@@ -110,6 +119,11 @@ class MemoryHierarchy final : public Actor {
     if (way.count == 0) return;
     const KeyArray& keys = way.caches[way.count - 1]->keys;
     keys.prefetch(keys.set_of(at.value() >> line_shift_));
+  }
+  /// That is no use.
+  bool holds(CacheId cache, u64 line) const {
+    const KeyArray& keys = caches_[cache].keys;
+    return keys.find(keys.set_of(line), line) != KeyArray::kNone;
   }
   const DramCounts& dram_counts() const { return dram_.counts(); }
   void use(OutsideMemory& outside) { outside_ = &outside; }
@@ -168,6 +182,9 @@ class MemoryHierarchy final : public Actor {
     u32 most_mshrs;
     Served served;
     PathId below;
+    Inclusion inclusion;
+    bool follows_victims = false;  ///< all that go are of interest to others, not only dirty ones
+    std::vector<Cache*> included;  ///< caches above that hold only what this one holds
   };
   struct Path {
     Cache* caches[kMostLevels];
@@ -182,18 +199,22 @@ class MemoryHierarchy final : public Actor {
   bool arrive(u32 flight);
   bool go_on(u32 flight, Cycle at);
   void respond(u32 flight);
+  bool give(const Path& path, unsigned step, u64 line);
+  template <class Put>
+  void fill_above(const Path& path, const Flight& flight, Put&& put);
   void fill(Cache& cache, u64 line, bool dirty);
   void insert(Cache& cache, u64 line, bool dirty) {  // that is not there
     KeyArray& keys = cache.keys;
     const u32 set = keys.set_of(line);
     const KeyArray::Place place = keys.put(set, line);
-    if (keys.marked(set, place.way)) [[unlikely]] {
-      keys.unmark(set, place.way);
-      write_back(cache.below, place.before);
-    }
+    const bool was_dirty = keys.marked(set, place.way);
+    if (was_dirty) keys.unmark(set, place.way);
     if (dirty) keys.mark(set, place.way);
+    if (was_dirty || cache.follows_victims) [[unlikely]]
+      put_out(cache, place.before, was_dirty);
   }
-  void write_back(PathId below, u64 line);
+  void put_out(Cache& cache, u64 line, bool dirty);
+  static bool take_away(Cache& cache, u64 line);
   void release(Cache& cache, u64 line, Served served);
   /// A free MSHR is kept for the first that waits for one, until that has looked: nobody overtakes
   /// it. If it then needs none, the next has its turn. So flights wait only while none is free.
