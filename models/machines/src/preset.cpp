@@ -110,6 +110,15 @@ std::optional<DataCacheShape> read_cache(PresetReader& parent, const char* key, 
   DataCacheShape shape;
   in.read(shape);
   if (is_first == IsFirst::No) in.read(shape, "lower.");
+  if (in.has("prefetchers")) {
+    for (PresetReader& each : in.objects("prefetchers")) {
+      shape.prefetchers.push_back(read_rows<DataPrefetchShape>(each));
+    }
+  }
+  if (!shape.prefetchers.empty() && shape.ways > 32 && !in.describes()) {
+    in.fail("ways", "is " + std::to_string(shape.ways) +
+                        "; a cache with prefetchers has at most 32, so expected fewer");
+  }
   in.finish();
   return shape;
 }
@@ -142,6 +151,11 @@ void read_caches(PresetReader in, MachineShape& shape) {
   shape.l3 = read_cache(in, "l3", IsFirst::No);
   in.finish();
   check_latencies(in, shape);
+  for (std::optional<DataCacheShape>* const cache :
+       {&shape.l1i, &shape.l1d, &shape.l2, &shape.l3}) {
+    if (!*cache) continue;
+    for (DataPrefetchShape& each : (*cache)->prefetchers) each.page_lines = 4096 / shape.line_bytes;
+  }
 }
 
 DramShape read_memory(PresetReader in) {

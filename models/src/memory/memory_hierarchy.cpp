@@ -15,7 +15,12 @@ MemoryHierarchy::Cache::Cache(const DataCacheShape& shape, Cycle lookup, Served 
       served(served_as),
       below(path_below),
       inclusion(*shape.inclusion) {
-  check(shape.ways <= 64, "memory hierarchy", "at most 64 ways", 0, shape.ways);
+  check(shape.ways <= (shape.prefetchers.empty() ? 64 : kPrefetched), "memory hierarchy",
+        "at most 64 ways, or 32 with prefetchers", 0, shape.ways);
+  for (const DataPrefetchShape& each : shape.prefetchers) {
+    prefetches = true;
+    prefetchers.push_back(each.policy.make(each));
+  }
   mshrs.reserve(shape.mshrs);
 }
 
@@ -47,14 +52,36 @@ MemoryHierarchy::CacheId MemoryHierarchy::add_cache(const DataCacheShape& shape,
       way.caches[step]->included.push_back(&cache);
     }
   }
-  return static_cast<CacheId>(caches_.size() - 1);
+  const CacheId number = static_cast<CacheId>(caches_.size() - 1);
+  if (cache.prefetches) {
+    Path from_here{{&cache}, 1, true};
+    for (unsigned step = 0; step < way.count; ++step) {
+      from_here.caches[from_here.count++] = way.caches[step];
+    }
+    cache.from_here = static_cast<PathId>(paths_.size());
+    paths_.push_back(from_here);
+  }
+  return number;
+}
+
+// True if it is there: a prefetched line that nobody used before.
+bool MemoryHierarchy::Cache::first_use(u64 line, bool write) {
+  const u32 set = keys.set_of(line);
+  const u32 way = keys.use(set, line);
+  if (way == KeyArray::kNone) return false;
+  keys.unmark(set, way + kPrefetched);
+  keys.mark(set, way, write);
+  return true;
 }
 
 MemoryHierarchy::PathId MemoryHierarchy::add_path(std::span<const CacheId> caches) {
   check(caches.size() <= kMostLevels, "memory hierarchy", "at most three caches in a path", 0,
         caches.size());
   Path path{};
-  for (const CacheId cache : caches) path.caches[path.count++] = &caches_[cache];
+  for (const CacheId cache : caches) {
+    path.caches[path.count++] = &caches_[cache];
+    path.prefetches = path.prefetches || caches_[cache].prefetches;
+  }
   paths_.push_back(path);
   return static_cast<PathId>(paths_.size() - 1);
 }
@@ -64,7 +91,7 @@ bool MemoryHierarchy::miss(PathId path, u64 line, bool write, Actor& owner, u32 
                            Served& served) {
   const Path& way = paths_[path];
   Flight flight{line, &owner, &served, what, kNone, path, 0, write, Phase::Arrive};
-  const bool quiet = mshrs_taken_ == 0 && outside_ == nullptr;
+  const bool quiet = mshrs_taken_ == 0 && outside_ == nullptr && !way.prefetches;
   if (way.count != 0 && quiet) return descend(way, flight, line);
   const u32 number = take_flight();
   flights_[number] = flight;
@@ -137,12 +164,20 @@ bool MemoryHierarchy::fly(u32 flight) {
 void MemoryHierarchy::on_cycle(u32 flight) {
   Actor* const owner = flights_[flight].owner;
   const u32 what = flights_[flight].what;
-  if (fly(flight)) owner->on_cycle(what);
+  if (fly(flight) && owner != nullptr) owner->on_cycle(what);
 }
 
 bool MemoryHierarchy::go_on(u32 flight, Cycle at) {
   if (wheel_.advance(at)) return true;
   wheel_.schedule(at, *this, flight);
+  return false;
+}
+
+// The same, after a miss or a first use: whatever its prefetchers ask for comes after it.
+bool MemoryHierarchy::go_on(u32 flight, Cycle at, Cache& told) {
+  if (!told.prefetches) return go_on(flight, at);
+  wheel_.schedule(at, *this, flight);
+  ask_prefetchers(told, flights_[flight].line);
   return false;
 }
 
@@ -154,6 +189,7 @@ bool MemoryHierarchy::arrive(u32 number) {
   if (flight.step == path.count) {
     *flight.served = Served::Memory;
     flight.phase = Phase::Respond;
+    if (flight.owner == nullptr) ++counts_of(*path.caches[0]).from_memory;
     if (outside_ == nullptr) return go_on(number, dram_.access(flight.line, now));
     outside_->fetch(flight.line, *this, number);
     return false;
@@ -164,16 +200,21 @@ bool MemoryHierarchy::arrive(u32 number) {
     --cache.promised;
     --mshrs_taken_;
   }
-  if (cache.hit(flight.line, flight.write && flight.step == 0)) {
+  const bool write = flight.write && flight.step == 0;
+  const bool again = cache.hit(flight.line, write);
+  if (again || (cache.prefetches && cache.first_use(flight.line, write))) {
     *flight.served = cache.served;
     flight.phase = Phase::Respond;
     wake_stalled(cache);
-    return go_on(number, now + cache.latency);
+    if (again) return go_on(number, now + cache.latency);
+    ++counts_of(cache).used;
+    return go_on(number, now + cache.latency, cache);
   }
   const u32 pending = cache.pending(flight.line);
   if (pending != kNone) {
     append(cache.mshrs[pending].waiting, number);
     wake_stalled(cache);
+    if (cache.prefetches) ask_prefetchers(cache, flight.line);
     return false;
   }
   if (!cache.has_free_mshr()) {
@@ -183,7 +224,35 @@ bool MemoryHierarchy::arrive(u32 number) {
   cache.mshrs.push_back({flight.line, {}});
   ++mshrs_taken_;
   ++flight.step;
-  return go_on(number, now + cache.latency);
+  return go_on(number, now + cache.latency, cache);
+}
+
+void MemoryHierarchy::ask_prefetchers(Cache& cache, u64 line) {
+  const u32 page = 12 - line_shift_;
+  for (const auto& prefetcher : cache.prefetchers) {
+    wanted_.clear();
+    prefetcher->look(line, wanted_);
+    for (const u64 wanted : wanted_) {
+      if (wanted >> page == line >> page) prefetch_line(cache, wanted);
+    }
+  }
+}
+
+// A prefetch has looked here already, and takes an MSHR at once, or is dropped.
+void MemoryHierarchy::prefetch_line(Cache& cache, u64 line) {
+  if (cache.keys.find(cache.keys.set_of(line), line) != KeyArray::kNone) return;
+  if (cache.pending(line) != kNone) return;
+  if (!cache.has_free_mshr()) {
+    ++counts_of(cache).dropped;
+    return;
+  }
+  ++counts_of(cache).issued;
+  cache.mshrs.push_back({line, {}});
+  ++mshrs_taken_;
+  const u32 number = take_flight();
+  flights_[number] = {line, nullptr, &by_prefetch_, 0, kNone, cache.from_here,
+                      1,    false,   Phase::Arrive};
+  wheel_.schedule(wheel_.now() + cache.latency, *this, number);
 }
 
 // The data are at `step`: everything above that missed gets the line.
@@ -192,8 +261,21 @@ void MemoryHierarchy::respond(u32 number) {
   const Path& path = paths_[flight.path];
   fill_above(path, flight, [&](Cache& cache, bool takes, bool dirty) {
     if (takes) fill(cache, flight.line, dirty);
-    release(cache, flight.line, *flight.served);
+    const bool is_wanted = release(cache, flight.line, *flight.served);
+    if (flight.owner == nullptr && &cache == path.caches[0]) end_prefetch(flight, is_wanted);
   });
+}
+
+void MemoryHierarchy::end_prefetch(const Flight& flight, bool is_wanted) {
+  Cache& cache = *paths_[flight.path].caches[0];
+  DataPrefetchCounts& counts = counts_of(cache);
+  if (is_wanted) {
+    ++counts.late;
+    return;
+  }
+  const u32 set = cache.keys.set_of(flight.line);
+  const u32 way = cache.keys.find(set, flight.line);
+  if (way != KeyArray::kNone) cache.keys.mark(set, way + kPrefetched);
 }
 
 // All caches above the one that has the line, the lowest first; where a flight begins, the line
@@ -251,16 +333,18 @@ bool MemoryHierarchy::take_away(Cache& cache, u64 line) {
   if (way == KeyArray::kNone) return false;
   const bool dirty = cache.keys.marked(set, way);
   cache.keys.unmark(set, way);
+  if (cache.prefetches) cache.keys.unmark(set, way + kPrefetched);
   cache.keys.erase(set, way);
   return dirty;
 }
 
 // Whoever waited for the line has it now, too, and the first that waited for an MSHR looks again;
-// in this cycle, after what is going on.
-void MemoryHierarchy::release(Cache& cache, u64 line, Served served) {
+// in this cycle, after what is going on. True if somebody waited for the line.
+bool MemoryHierarchy::release(Cache& cache, u64 line, Served served) {
   const u32 index = cache.pending(line);
   check(index != kNone, "memory hierarchy", "a pending miss for the line", wheel_.now(), line);
   List waiting = cache.mshrs[index].waiting;
+  const bool is_wanted = waiting.first != kNone;
   cache.mshrs.erase(cache.mshrs.begin() + index);
   --mshrs_taken_;
   while (waiting.first != kNone) {
@@ -272,6 +356,7 @@ void MemoryHierarchy::release(Cache& cache, u64 line, Served served) {
     wheel_.schedule(wheel_.now(), *this, flight);
   }
   wake_stalled(cache);
+  return is_wanted;
 }
 
 void MemoryHierarchy::give_turn(Cache& cache) {

@@ -197,8 +197,14 @@ Measurement::Snapshot Simulation::look() {
   Measurement::Snapshot now = {measured(all)};
   models::Board& board = platform_.board();
   const models::HostMemory& memory = board.memory();
-  now[0].machine = {board.hierarchy().dram_counts(), memory.policy().counts(),
-                    memory.frames().peak() * addrspace::kFrameBytes, memory.policy().reserved()};
+  const models::MemoryHierarchy& caches = board.hierarchy();
+  using models::Served;
+  now[0].machine = {caches.dram_counts(),
+                    {caches.prefetch_counts(Served::L1), caches.prefetch_counts(Served::L2),
+                     caches.prefetch_counts(Served::L3)},
+                    memory.policy().counts(),
+                    memory.frames().peak() * addrspace::kFrameBytes,
+                    memory.policy().reserved()};
   if (all.size() == 1) return now;
   for (const VirtualMachine* const vm : all) now.push_back(measured({vm}));
   return now;

@@ -114,6 +114,7 @@ class Rows {
   void reference(u8 guest, u8 nested, bool update);
   void caches();
   void cache(Served source);
+  void data_prefetches(unsigned level);
   void spent(const std::string& whole, const PartCycles& on, const char* sentence,
              std::initializer_list<Part> parts);
   void exits();
@@ -307,7 +308,24 @@ void Rows::caches() {
   add("dram.row_empty", dram.row_empty, "accesses", "that found no row open");
   add("dram.row_conflicts", dram.row_conflicts, "accesses", "that found another row open");
   add("dram.write_backs", dram.write_backs, "accesses", "of these, for lines that caches gave up");
-  cycles("dram.waiting", dram.waiting, "for banks that were busy");
+  cycles("dram.waiting", dram.waiting, "for banks and buses that were busy");
+  for (unsigned level = 0; level < run_.machine->prefetches.size(); ++level) {
+    data_prefetches(level);
+  }
+}
+
+// Of the caches of one level.
+void Rows::data_prefetches(unsigned level) {
+  const models::DataPrefetchCounts& counts = run_.machine->prefetches[level];
+  const std::string place = "prefetch.l" + std::to_string(level + 1);
+  const auto row = [&](const char* name, u64 value, const char* sentence) -> Row& {
+    return add(place + name, value, "lines", sentence);
+  };
+  row(".issued", counts.issued, "that prefetchers of caches fetched");
+  row(".used", counts.used, "likewise, that were used after they had come");
+  row(".late", counts.late, "likewise, that were wanted while they were on their way");
+  row(".from_memory", counts.from_memory, "likewise, that memory had");
+  row(".dropped", counts.dropped, "not fetched, because all MSHRs were taken");
 }
 
 // Who had what: data, instructions, the walkers' entries and the software's.
@@ -523,6 +541,7 @@ void Measured::add(const Measured& later) {
   if (!later.machine) return;
   if (!machine) machine.emplace();
   models::add(machine->dram, later.machine->dram);
+  models::add(machine->prefetches, later.machine->prefetches);
   models::add(machine->frames, later.machine->frames);
   machine->memory_peak = later.machine->memory_peak;
   machine->reserved_frames = later.machine->reserved_frames;
@@ -534,6 +553,7 @@ void Measured::take_away(const Measured& before) {
   if (before.replayed) models::take_away(*replayed, *before.replayed);
   if (!before.machine) return;
   models::take_away(machine->dram, before.machine->dram);
+  models::take_away(machine->prefetches, before.machine->prefetches);
   models::take_away(machine->frames, before.machine->frames);
 }
 

@@ -14,6 +14,7 @@ namespace nestwalk::sim {
 /// What belongs to no guest.
 struct MachineMeasured {
   models::DramCounts dram;
+  std::array<models::DataPrefetchCounts, 3> prefetches;  ///< of the first, second and third level
   models::FrameCounts frames;
   addrspace::u64 memory_peak = 0;
   addrspace::u64 reserved_frames = 0;

@@ -92,8 +92,17 @@ TEST(Parameters, EveryNumberOfAMachineHasARow) {
   expect_rows(prefetch, {&policy, &degree, &buffer_entries, &table_rows});
 
   const models::DataCacheShape data;
-  const auto& [data_sets, data_ways, data_latency, mshrs, data_replacement, inclusion] = data;
-  expect_rows(data, {&data_sets, &data_ways, &data_latency, &mshrs, &data_replacement, &inclusion});
+  const auto& [data_sets, data_ways, data_latency, mshrs, data_replacement, inclusion,
+               prefetchers] = data;
+  expect_rows(
+      data,
+      {&data_sets, &data_ways, &data_latency, &mshrs, &data_replacement, &inclusion, &prefetchers},
+      {&prefetchers});
+
+  const models::DataPrefetchShape data_prefetch;
+  const auto& [data_policy, data_degree, distance, rows, page_lines] = data_prefetch;
+  expect_rows(data_prefetch, {&data_policy, &data_degree, &distance, &rows, &page_lines},
+              {&page_lines});
 
   const models::DramShape dram;
   const auto& [channels, banks, groups, row_bytes, controller, cl, rcd, rp, ras, ccd, burst,

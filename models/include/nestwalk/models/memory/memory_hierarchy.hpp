@@ -10,10 +10,13 @@
 // that cores meet in shared caches as they would.
 #pragma once
 
+#include <array>
 #include <deque>
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "nestwalk/models/memory/data_prefetcher.hpp"
 #include "nestwalk/models/memory/dram.hpp"
 #include "nestwalk/models/memory/host_memory.hpp"
 #include "nestwalk/models/memory/inclusion.hpp"
@@ -24,6 +27,7 @@ namespace nestwalk::models {
 
 /// Which structure had what was asked for.
 enum class Served : u8 { None, WalkCache, NestedTlb, L1, L2, L3, Memory };
+inline constexpr std::size_t kServed = 7;
 /// Where reads of page tables may look first; L1 is the data cache.
 inline constexpr Word<Served> kWalkEntries[] = {
     {"l1d", Served::L1}, {"l2", Served::L2}, {"l3", Served::L3}, {"memory", Served::Memory}};
@@ -35,6 +39,7 @@ struct DataCacheShape {
   u32 mshrs = 10;
   ReplacementKind replacement = ReplacementKind::Lru;
   const Inclusion* inclusion = &kNonInclusive;
+  std::vector<DataPrefetchShape> prefetchers{};
 
   static constexpr auto parameters() {
     using namespace parameter;
@@ -53,6 +58,15 @@ struct DataCacheShape {
             "but for the instruction cache): all of it, for what goes from here goes above, too; "
             "victim: only what had to go above; exclusive: so, and a line that is used goes up"}};
   }
+};
+
+/// Of the caches of one level together, in lines.
+struct DataPrefetchCounts {
+  u64 issued = 0;       ///< asked for from the next level
+  u64 used = 0;         ///< of these, used after they had come
+  u64 late = 0;         ///< of these, wanted while they were on their way
+  u64 dropped = 0;      ///< not asked for: all MSHRs were taken
+  u64 from_memory = 0;  ///< of those that were issued
 };
 
 /// A memory outside of the models, in the place of the banks behind the last cache.
@@ -127,12 +141,17 @@ class MemoryHierarchy final : public Actor {
   }
   const DramCounts& dram_counts() const { return dram_.counts(); }
   void use(OutsideMemory& outside) { outside_ = &outside; }
+  const DataPrefetchCounts& prefetch_counts(Served level) const {
+    return prefetches_[static_cast<std::size_t>(level)];
+  }
   u32 line_bytes() const { return u32{1} << line_shift_; }
 
   void on_cycle(u32 flight) override;
 
  private:
   static constexpr u32 kNone = ~u32{0};
+  /// Of the marks of a set, which the ways' dirty ones are: prefetched, and not used yet.
+  static constexpr u32 kPrefetched = 32;
   /// Turn: it looks once more where all MSHRs were taken, and one is kept for it.
   enum class Phase : u8 { Arrive, Turn, Respond };
   struct List {
@@ -141,7 +160,7 @@ class MemoryHierarchy final : public Actor {
   };
   struct Flight {
     u64 line;
-    Actor* owner;
+    Actor* owner;  ///< null: a prefetch
     Served* served;
     u32 what;
     u32 next;
@@ -166,15 +185,20 @@ class MemoryHierarchy final : public Actor {
       const u32 set = keys.set_of(line);
       return mark(set, keys.use_again(set, line), write);
     }
+    /// A line that was prefetched and not used yet is no hit here, but a first use.
     bool mark(u32 set, u32 way, bool write) {
       if (way == KeyArray::kNone) return false;
+      if (prefetches && keys.marked(set, way + kPrefetched)) [[unlikely]]
+        return false;
       keys.mark(set, way, write);
       return true;
     }
+    bool first_use(u64 line, bool write);
     u32 pending(u64 line) const;
     bool has_free_mshr() const { return mshrs.size() + promised < most_mshrs; }
 
     KeyArray keys;  ///< of lines; dirty ones are marked
+    bool prefetches = false;
     std::vector<Mshr> mshrs;
     List stalled;      ///< flights that found all MSHRs taken
     u32 promised = 0;  ///< free MSHRs, each kept for a flight that was stalled and has yet to look
@@ -185,10 +209,13 @@ class MemoryHierarchy final : public Actor {
     Inclusion inclusion;
     bool follows_victims = false;  ///< all that go are of interest to others, not only dirty ones
     std::vector<Cache*> included;  ///< caches above that hold only what this one holds
+    std::vector<std::unique_ptr<DataPrefetcher>> prefetchers{};
+    PathId from_here = 0;  ///< of prefetches
   };
   struct Path {
     Cache* caches[kMostLevels];
     u8 count;
+    bool prefetches;  ///< one of them does
   };
 
   bool miss(PathId path, u64 line, bool write, Actor& owner, u32 what, Served& served);
@@ -198,6 +225,9 @@ class MemoryHierarchy final : public Actor {
   bool fly(u32 flight);
   bool arrive(u32 flight);
   bool go_on(u32 flight, Cycle at);
+  bool go_on(u32 flight, Cycle at, Cache& told);
+  void ask_prefetchers(Cache& cache, u64 line);
+  void prefetch_line(Cache& cache, u64 line);
   void respond(u32 flight);
   bool give(const Path& path, unsigned step, u64 line);
   template <class Put>
@@ -209,13 +239,18 @@ class MemoryHierarchy final : public Actor {
     const KeyArray::Place place = keys.put(set, line);
     const bool was_dirty = keys.marked(set, place.way);
     if (was_dirty) keys.unmark(set, place.way);
+    if (cache.prefetches) keys.unmark(set, place.way + kPrefetched);
     if (dirty) keys.mark(set, place.way);
     if (was_dirty || cache.follows_victims) [[unlikely]]
       put_out(cache, place.before, was_dirty);
   }
   void put_out(Cache& cache, u64 line, bool dirty);
   static bool take_away(Cache& cache, u64 line);
-  void release(Cache& cache, u64 line, Served served);
+  bool release(Cache& cache, u64 line, Served served);
+  void end_prefetch(const Flight& flight, bool is_wanted);
+  DataPrefetchCounts& counts_of(const Cache& cache) {
+    return prefetches_[static_cast<std::size_t>(cache.served)];
+  }
   /// A free MSHR is kept for the first that waits for one, until that has looked: nobody overtakes
   /// it. If it then needs none, the next has its turn. So flights wait only while none is free.
   void wake_stalled(Cache& cache) {
@@ -235,6 +270,9 @@ class MemoryHierarchy final : public Actor {
   std::vector<Flight> flights_;
   std::deque<Cache> caches_;  ///< they stay where they are
   std::vector<Path> paths_;
+  std::array<DataPrefetchCounts, kServed> prefetches_{};
+  std::vector<u64> wanted_;  ///< by prefetchers, at one lookup
+  Served by_prefetch_ = Served::None;
 };
 
 }  // namespace nestwalk::models
