@@ -23,8 +23,6 @@ Shape read_rows(PresetReader in) {
   return shape;
 }
 
-enum class WalkCache : bool { No, Yes };
-
 // A coalesced entry is for neighbouring pages of the array's smallest size.
 void check_coalesced(const PresetReader& in, const ArrayShape& array) {
   if (array.coalesced.empty() || in.describes()) return;
@@ -38,10 +36,14 @@ void check_coalesced(const PresetReader& in, const ArrayShape& array) {
   }
 }
 
-CacheShape read_translations(PresetReader in, WalkCache walk_cache) {
+constexpr auto kNoMore = [](PresetReader&, CacheShape&) {};
+
+// `more`: reads what only this structure has.
+template <class More = decltype(kNoMore)>
+CacheShape read_translations(PresetReader in, More more = kNoMore) {
   CacheShape shape;
   in.read(shape);
-  if (walk_cache == WalkCache::Yes) in.read(shape, "walk_cache.");
+  more(in, shape);
   std::set<u8> sizes(shape.in_second_tlb.begin(), shape.in_second_tlb.end());
   const auto add = [&](u8 shift) {
     if (!sizes.insert(shift).second && !in.describes()) {
@@ -65,17 +67,27 @@ CacheShape read_translations(PresetReader in, WalkCache walk_cache) {
 }
 
 // A structure that a core may lack: no key, no structure.
-CacheShape read_if_there(PresetReader& in, const char* key, WalkCache walk_cache = WalkCache::No) {
-  return in.has(key) ? read_translations(in.object(key), walk_cache) : CacheShape{};
+template <class More = decltype(kNoMore)>
+CacheShape read_if_there(PresetReader& in, const char* key, More more = kNoMore) {
+  return in.has(key) ? read_translations(in.object(key), more) : CacheShape{};
 }
 
 // What it has in the second-level TLB needs one, and its entries are of tables.
-CacheShape read_walk_cache(PresetReader& in, const char* key, const CacheShape& second_tlb) {
-  CacheShape shape = read_if_there(in, key, WalkCache::Yes);
+CacheShape read_walk_cache(PresetReader& in, const char* key, WalkerShape& walker, IndexBy& index,
+                           const CacheShape& second_tlb) {
   const std::string place = key;
+  const auto policy = [&](PresetReader& cache, CacheShape& shape) {
+    cache.read(shape, "walk_cache.");
+    cache.read(walker, place + ".");
+  };
+  CacheShape shape = read_if_there(in, key, policy);
   if (in.describes()) return shape;
   if (!shape.in_second_tlb.empty() && !second_tlb.present()) {
     in.fail(place + ".in_second_tlb", "needs tlb.second, which is not there");
+  }
+  if (!shape.in_second_tlb.empty() && index != IndexBy::Address) {
+    in.fail(place + ".in_second_tlb", "is of a TLB, which is looked up by addresses; index_by is " +
+                                          std::string(word_of(kIndexes, index)));
   }
   if (coalesced_sizes_of(shape) != 0) {
     in.fail(place + ".arrays", "have coalesced sizes, which only TLBs have");
@@ -85,7 +97,7 @@ CacheShape read_walk_cache(PresetReader& in, const char* key, const CacheShape& 
 
 void read_tlbs(PresetReader in, MmuShape& mmu) {
   mmu.fetch_tlb = read_if_there(in, "fetch");
-  mmu.data_tlb = read_translations(in.object("data"), WalkCache::No);
+  mmu.data_tlb = read_translations(in.object("data"));
   mmu.second_tlb = read_if_there(in, "second");
   mmu.prefetch = read_rows<TlbPrefetchShape>(in.object("prefetcher"));
   in.finish();
@@ -95,8 +107,17 @@ void read_walker(PresetReader in, MachineShape& shape) {
   WalkerShape& walker = shape.mmu.walker;
   in.read(walker);
   const CacheShape& second_tlb = shape.mmu.second_tlb;
-  walker.guest_walk_cache = read_walk_cache(in, "guest_walk_cache", second_tlb);
-  walker.nested_walk_cache = read_walk_cache(in, "nested_walk_cache", second_tlb);
+  walker.guest_walk_cache =
+      read_walk_cache(in, "guest_walk_cache", walker, walker.guest_index_by, second_tlb);
+  walker.nested_walk_cache =
+      read_walk_cache(in, "nested_walk_cache", walker, walker.nested_index_by, second_tlb);
+  if (!in.describes() && walker.guest_index_by != IndexBy::Address &&
+      walker.guest_yields != Yields::Guest) {
+    in.fail("guest_walk_cache.yields",
+            "is host; expected guest, which is what the entries hold "
+            "that index_by " +
+                std::string(word_of(kIndexes, walker.guest_index_by)) + " names");
+  }
   walker.nested_tlb = read_if_there(in, "nested_tlb");
   in.read(shape, "walker.");
   in.finish();

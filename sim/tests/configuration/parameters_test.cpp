@@ -83,8 +83,11 @@ TEST(Parameters, EveryNumberOfAMachineHasARow) {
   expect_rows(cache, {&arrays, &latency, &in_second_tlb}, {&arrays});
 
   const models::WalkerShape walker;
-  const auto& [slots, guest_cache, nested_cache, nested_tlb] = walker;
-  expect_rows(walker, {&slots, &guest_cache, &nested_cache, &nested_tlb},
+  const auto& [slots, guest_cache, nested_cache, nested_tlb, guest_index, yields, nested_index,
+               step, assist, nested_slots] = walker;
+  expect_rows(walker,
+              {&slots, &guest_cache, &nested_cache, &nested_tlb, &guest_index, &yields,
+               &nested_index, &step, &assist, &nested_slots},
               {&guest_cache, &nested_cache, &nested_tlb});
 
   const models::TlbPrefetchShape prefetch;

@@ -140,6 +140,16 @@ class TranslationCache {
     return nullptr;
   }
 
+  /// The same in one size, if there is such a size.
+  Payload* find_in(unsigned shift, u64 address, u16 tag) {
+    if (held_[shift] == kNotHeld) return nullptr;
+    const Size& size = sizes_[held_[shift]];
+    if (size.shift != shift || size.entries == 0) return nullptr;
+    const u32 set = size.keys->set_of(address >> size.shift);
+    const u32 way = size.keys->use_again(set, size.key(address, tag));
+    return way == KeyArray::kNone ? nullptr : &size.payload(set, way);
+  }
+
   /// Is there one? That is no use.
   bool holds(u64 address, u16 tag) const {
     for (const Size& size : sizes_) {
