@@ -73,7 +73,8 @@ CacheShape small_tlb(const Geometry& shape, Coalescing coalescing) {
 
 /// For a walker alone.
 WalkerShape without_second_tlb(WalkerShape shape) {
-  for (CacheShape* const cache : {&shape.guest_walk_cache, &shape.nested_walk_cache}) {
+  for (CacheShape* const cache :
+       {&shape.guest_walk_cache, &shape.nested_walk_cache, &shape.nested_tlb}) {
     cache->in_second_tlb.clear();
   }
   return shape;
@@ -484,7 +485,8 @@ WalkerShape with_policy(WalkerShape shape, u32 which) {
   return shape;
 }
 
-// The same by way of TLBs that coalesce, and of walk caches in the second of them.
+// The same by way of TLBs that coalesce, and of walk caches and pages of the nested TLB in the
+// second of them.
 template <class G, class N>
 void check_coalescing(const Geometry& guest, const Geometry& nested, u32 cases) {
   SCOPED_TRACE(testing::Message() << int{guest.levels} << " by " << int{nested.levels});
@@ -495,6 +497,7 @@ void check_coalescing(const Geometry& guest, const Geometry& nested, u32 cases) 
     cache->in_second_tlb = {own.front()};
     own.erase(own.begin());
   }
+  shape.nested_tlb.in_second_tlb = std::exchange(shape.nested_tlb.arrays.front().shifts, {});
   u32 faults = 0;
   const u32 worlds = cases / kCasesPerWorld + 1;
   for (u32 seed = 0; seed < worlds && !testing::Test::HasFailure(); ++seed) {

@@ -42,6 +42,17 @@ class Walks {
     world.wheel.run();
     EXPECT_FALSE(walk->fault());
   }
+  // The guest's root gets another frame: its entries' host addresses are not their guest-physical
+  // ones any more.
+  void move_root() {
+    const Gpa root = world.guest.root();
+    const Hpa frame = *world.memory.allocate(0);
+    for (u64 at = 0; at < kFrameBytes; at += 8) {
+      world.memory.store(frame + at, world.memory.load(Hpa(root.value()) + at));
+    }
+    EXPECT_TRUE(world.nested.unmap(root).ok());
+    EXPECT_TRUE(world.nested.map(root, frame, kFrameBytes, {kRwx}).ok());
+  }
   // Not done a cycle before, but then.
   WalkRecord expect_walk_takes(Cycle cycles, u64 at, AccessKind access = AccessKind::Read) {
     Wheel& wheel = world.wheel;
@@ -97,9 +108,8 @@ TEST(WalkCacheYields, AGuestPhysicalAddressIsTranslatedAgain) {
   walks.expect_walk_takes(kGuestCache + kColdBySecondStage, kVirtual);
   // The last table is known. Its address is in the nested TLB; then its entry, and the data's page.
   walks.expect_walk_takes(kGuestCache + kNestedTlb + kEntry + kNestedTlb, kVirtual);
-  walks.expect_walk_takes(
-      kGuestCache + kNestedTlb + kEntry + (kNestedTlb + kNestedCache + kEntry),
-      kVirtual + kFrameBytes);
+  walks.expect_walk_takes(kGuestCache + kNestedTlb + kEntry + (kNestedTlb + kNestedCache + kEntry),
+                          kVirtual + kFrameBytes);
 }
 
 // Without a nested TLB the second stage's own tables say where the guest's is.
@@ -123,8 +133,8 @@ TEST(WalkCacheYields, AGuestPhysicalAddressNamesTablesOfSeveralPages) {
     WalkerShape shape;
     shape.guest_walk_cache = fully({25, 36}, kGuestCache);
     shape.guest_yields = yields;
-    Walks<Guest, Stage2<Granule::k4K>> walks(*Guest::geometry(47), *Stage2<Granule::k4K>::geometry(40),
-                                             shape, true);
+    Walks<Guest, Stage2<Granule::k4K>> walks(*Guest::geometry(47),
+                                             *Stage2<Granule::k4K>::geometry(40), shape, true);
     walks.map(kVirtual, kData);
     // Three levels over three: (3 + 1) * 3 + 3. Then the last level alone, or all again.
     walks.expect_walk_takes(kGuestCache + 15 * kEntry, kVirtual);
@@ -143,9 +153,8 @@ TEST(WalkCacheIndex, NestedEntriesAreFoundOneByOne) {
   walks.map(kVirtual, kData);
   // The first table: 4 entries and its own. Three more: 3 hits, the last entry, and their own. The
   // data: a hit in the root, whose entry is for 512G, and 3 entries.
-  walks.expect_walk_takes(5 * kEntry + 3 * (3 * kNestedCache + 2 * kEntry) +
-                              (kNestedCache + 3 * kEntry),
-                          kVirtual);
+  walks.expect_walk_takes(
+      5 * kEntry + 3 * (3 * kNestedCache + 2 * kEntry) + (kNestedCache + 3 * kEntry), kVirtual);
   // All tables are known: 5 times 3 hits and the leaf, and 4 entries of the guest's.
   walks.expect_walk_takes(5 * (3 * kNestedCache + kEntry) + 4 * kEntry, kVirtual);
 }
@@ -183,6 +192,7 @@ TEST(WalkCacheIndex, GuestEntriesAreFoundBeforeOrAfterTheirAddressIsTranslated) 
     shape.guest_yields = Yields::Guest;
     X86 walks(shape);
     walks.map(kVirtual, kData);
+    walks.move_root();
     walks.expect_walk_takes(kColdBySecondStage, kVirtual);
     const Cycle tables = by == IndexBy::Entry ? 3 * (kNestedTlb + kGuestCache) : 3 * kGuestCache;
     walks.expect_walk_takes(tables + kNestedTlb + kEntry + kNestedTlb, kVirtual);
@@ -231,10 +241,10 @@ TEST(WalkerTime, EachUpdateOfFlagsTakesAnAssist) {
   const Hpa leaf(cold.references[cold.count - 5].address);
   walks.world.memory.store(leaf, walks.world.memory.load(leaf) & ~LongMode::kDirty);
   // A write: the guest's dirty flag, and EPT's: two reads, two assists, two updates.
-  const WalkRecord record = walks.expect_walk_takes(
-      kGuestCache + (kEntry + kAssist + kEntry) +
-          (kNestedTlb + kNestedCache + kEntry + kAssist + kEntry),
-      kVirtual, AccessKind::Write);
+  const WalkRecord record =
+      walks.expect_walk_takes(kGuestCache + (kEntry + kAssist + kEntry) +
+                                  (kNestedTlb + kNestedCache + kEntry + kAssist + kEntry),
+                              kVirtual, AccessKind::Write);
   EXPECT_EQ(record.assist_cycles, 2 * kAssist);
   WalkTotals totals;
   totals.add(record);

@@ -72,19 +72,16 @@ CacheShape read_if_there(PresetReader& in, const char* key, More more = kNoMore)
   return in.has(key) ? read_translations(in.object(key), more) : CacheShape{};
 }
 
-// What it has in the second-level TLB needs one, and its entries are of tables.
-CacheShape read_walk_cache(PresetReader& in, const char* key, WalkerShape& walker, IndexBy& index,
-                           const CacheShape& second_tlb) {
+// Its entries are of tables. `index`: what it is looked up by, a member of the walker's.
+CacheShape read_walk_cache(PresetReader& in, const char* key, WalkerShape& walker,
+                           const IndexBy& index) {
   const std::string place = key;
   const auto policy = [&](PresetReader& cache, CacheShape& shape) {
-    cache.read(shape, "walk_cache.");
+    cache.read(shape, "walker.");
     cache.read(walker, place + ".");
   };
   CacheShape shape = read_if_there(in, key, policy);
   if (in.describes()) return shape;
-  if (!shape.in_second_tlb.empty() && !second_tlb.present()) {
-    in.fail(place + ".in_second_tlb", "needs tlb.second, which is not there");
-  }
   if (!shape.in_second_tlb.empty() && index != IndexBy::Address) {
     in.fail(place + ".in_second_tlb", "is of a TLB, which is looked up by addresses; index_by is " +
                                           std::string(word_of(kIndexes, index)));
@@ -103,14 +100,33 @@ void read_tlbs(PresetReader in, MmuShape& mmu) {
   in.finish();
 }
 
+// What has entries there needs it, and its array tells no more sizes apart than any structure.
+void check_second_tlb(const PresetReader& in, const CacheShape& second_tlb,
+                      const WalkerShape& walker) {
+  const std::pair<const char*, const CacheShape&> guests[] = {
+      {"guest_walk_cache.in_second_tlb", walker.guest_walk_cache},
+      {"nested_walk_cache.in_second_tlb", walker.nested_walk_cache},
+      {"nested_tlb.in_second_tlb", walker.nested_tlb}};
+  std::size_t sizes = 0;
+  if (!second_tlb.arrays.empty()) second_tlb.arrays.front().for_each_size([&](u8) { ++sizes; });
+  for (const auto& [place, shape] : guests) {
+    if (shape.in_second_tlb.empty()) continue;
+    if (!second_tlb.present()) in.fail(place, "needs tlb.second, which is not there");
+    sizes += shape.in_second_tlb.size();
+    if (sizes <= CacheShape::kMostSizes) continue;
+    in.fail(place, "makes " + std::to_string(sizes) +
+                       " sizes in the first array of tlb.second; expected at most " +
+                       std::to_string(CacheShape::kMostSizes) + " with that array's own");
+  }
+}
+
 void read_walker(PresetReader in, MachineShape& shape) {
   WalkerShape& walker = shape.mmu.walker;
   in.read(walker);
   const CacheShape& second_tlb = shape.mmu.second_tlb;
-  walker.guest_walk_cache =
-      read_walk_cache(in, "guest_walk_cache", walker, walker.guest_index_by, second_tlb);
+  walker.guest_walk_cache = read_walk_cache(in, "guest_walk_cache", walker, walker.guest_index_by);
   walker.nested_walk_cache =
-      read_walk_cache(in, "nested_walk_cache", walker, walker.nested_index_by, second_tlb);
+      read_walk_cache(in, "nested_walk_cache", walker, walker.nested_index_by);
   if (!in.describes() && walker.guest_index_by != IndexBy::Address &&
       walker.guest_yields != Yields::Guest) {
     in.fail("guest_walk_cache.yields",
@@ -118,9 +134,19 @@ void read_walker(PresetReader in, MachineShape& shape) {
             "that index_by " +
                 std::string(word_of(kIndexes, walker.guest_index_by)) + " names");
   }
-  walker.nested_tlb = read_if_there(in, "nested_tlb");
+  walker.nested_tlb = read_if_there(
+      in, "nested_tlb", [](PresetReader& tlb, CacheShape& nested) { tlb.read(nested, "walker."); });
+  if (!in.describes()) check_second_tlb(in, second_tlb, walker);
   in.read(shape, "walker.");
   in.finish();
+}
+
+// The machine's rows of one object, if that is there.
+void read_own(PresetReader& in, const std::string& key, MachineShape& shape) {
+  if (!in.has(key.c_str())) return;
+  PresetReader object = in.object(key.c_str());
+  object.read(shape, key + ".");
+  object.finish();
 }
 
 enum class IsFirst : bool { No, Yes };
@@ -236,6 +262,8 @@ MachineShape read_machine(PresetReader in) {
   shape.memory = read_memory(in.object("memory"));
   shape.fence = read_fence(in.object("fence"), *shape.extension);
   shape.software = read_rows<SoftwareShape>(in.object("software"));
+  read_own(in, "paging", shape);
+  read_own(in, "tags", shape);
   in.finish();
   return shape;
 }

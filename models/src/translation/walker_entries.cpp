@@ -11,9 +11,8 @@ namespace nestwalk::models {
 // Does the walk cache know the table that this entry names?
 bool Walker::knows_guest_entry(Walk& walk, u64 entry) {
   if (walk.confirms_ || walk.guest_level_ == 0) return false;
-  const CachedTable* const known =
-      guest_cache_.find_named_by(entry, walk.guest_->geometry.shift(walk.guest_level_),
-                                 walk.request_.regime->combined);
+  const CachedTable* const known = guest_cache_.find_named_by(
+      entry, walk.guest_->geometry.shift(walk.guest_level_), walk.request_.regime->combined);
   if (known != nullptr) walk.named_ = *known;
   return known != nullptr;
 }

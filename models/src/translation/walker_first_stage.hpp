@@ -43,9 +43,9 @@ inline Walker::Next Walker::begin_at_root(Walk& walk) {
 // Read, if the host address of the entry is known; Table, if at most the guest-physical one is.
 inline Walker::Next Walker::look_into_guest_cache(Walk& walk) {
   const CachedTable* const known =
-      walk.confirms_ ? nullptr
-                     : guest_cache_.tables().find(walk.request_.address,
-                                                  walk.request_.regime->combined);
+      walk.confirms_
+          ? nullptr
+          : guest_cache_.tables().find(walk.request_.address, walk.request_.regime->combined);
   looked(walk, step::kGuestCache, walk.request_.address, known != nullptr);
   if (known == nullptr) return Next::Table;
   walk.guest_level_ = known->level;
@@ -85,8 +85,8 @@ inline void Walker::enter_table(Walk& walk) {
   }
   // A table may lie in several pages of the second stage: then one host address does not name it.
   if (walk.fill_guest_cache_ && walk.nested_.leaf_shift >= walk.guest_->geometry.page_shift) {
-    CachedTable* const place = guest_cache_.tables().make_place(
-        walk.request_.address, covers, walk.request_.regime->combined);
+    CachedTable* const place = guest_cache_.tables().make_place(walk.request_.address, covers,
+                                                                walk.request_.regime->combined);
     if (place != nullptr) known_to(*place);
   }
   walk.fill_guest_cache_ = false;

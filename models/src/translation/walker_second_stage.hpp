@@ -151,9 +151,8 @@ inline Walker::Next Walker::enter_nested_table(Walk& walk, const Entry& entry) {
   if (nested_cache_.present()) {
     const bool by_entry = nested_cache_.is_by_entry();
     CachedTable* const place =
-        by_entry
-            ? nested_cache_.place_named_by(named_by, shift, regime.nested_only)
-            : nested_cache_.tables().make_place(walk.nested_input_, shift, regime.nested_only);
+        by_entry ? nested_cache_.place_named_by(named_by, shift, regime.nested_only)
+                 : nested_cache_.tables().make_place(walk.nested_input_, shift, regime.nested_only);
     if (place != nullptr) {
       place->table_host = entry.address;
       place->limits = by_entry ? entry.access : walk.nested_limits_;
@@ -184,7 +183,8 @@ inline Walker::Next Walker::enter_nested_leaf(Walk& walk, const Entry& entry) {
     if (covers == shift) continue;
     leaf->covers_shift =
         leaf == place ? std::max(leaf->leaf_shift, nested_tlb_.held_shift(covers)) : covers;
-    leaf->host -= walk.nested_input_ & addrspace::low_mask(leaf->covers_shift) & ~addrspace::low_mask(shift);
+    leaf->host -=
+        walk.nested_input_ & addrspace::low_mask(leaf->covers_shift) & ~addrspace::low_mask(shift);
   }
   return Next::Leaf;
 }

@@ -116,11 +116,11 @@ TEST(Parameters, EveryNumberOfAMachineHasARow) {
 
   const models::MachineShape machine;
   const auto& [name, about, extension, cores, clock, mmu, line_bytes, l1i, l1d, l2, l3, enters_at,
-               memory, base, fences, costs] = machine;
+               memory, base, fences, costs, sets_flags, asid_bits, vmid_bits] = machine;
   expect_rows(
       machine,
       {&name, &about, &extension, &cores, &clock, &mmu, &line_bytes, &l1i, &l1d, &l2, &l3,
-       &enters_at, &memory, &base, &fences, &costs},
+       &enters_at, &memory, &base, &fences, &costs, &sets_flags, &asid_bits, &vmid_bits},
       {&name, &about, &extension, &mmu, &l1i, &l1d, &l2, &l3, &memory, &base, &fences, &costs});
 }
 

@@ -16,9 +16,8 @@ enum class IndexBy : u8 {
   Entry,       ///< where the table entry is in host memory: a lookup before each read of one
   GuestEntry,  ///< where it is in guest-physical memory, before the second stage translates that
 };
-inline constexpr Word<IndexBy> kIndexes[] = {{"address", IndexBy::Address},
-                                             {"entry", IndexBy::Entry},
-                                             {"guest-entry", IndexBy::GuestEntry}};
+inline constexpr Word<IndexBy> kIndexes[] = {
+    {"address", IndexBy::Address}, {"entry", IndexBy::Entry}, {"guest-entry", IndexBy::GuestEntry}};
 
 /// How a guest walk cache names a table.
 enum class Yields : u8 {
@@ -29,11 +28,11 @@ inline constexpr Word<Yields> kYields[] = {{"host", Yields::Host}, {"guest", Yie
 
 /// A pointer to a table.
 struct CachedTable {
-  u64 table_guest = 0;  ///< guest-physical; guest walk cache only
-  u64 table_host = 0;   ///< unless the guest walk cache yields guest-physical addresses
-  Access limits{};      ///< of all tables on the way, or, looked up by entries, of this one
-  u8 level = 0;         ///< of the entries in that table
-  u8 nested_shift = 0;  ///< of the nested leaf that maps the table
+  u64 table_guest = 0;    ///< guest-physical; guest walk cache only
+  u64 table_host = 0;     ///< unless the guest walk cache yields guest-physical addresses
+  Access limits{};        ///< of all tables on the way, or, looked up by entries, of this one
+  u8 level = 0;           ///< of the entries in that table
+  u8 nested_shift = 0;    ///< of the nested leaf that maps the table
   bool writable = false;  ///< the second stage lets the walker update entries there, as it is now
   u8 covers_shift = 0;    ///< log2 of what it translates; it may be held in parts
 
@@ -45,8 +44,8 @@ class WalkCache {
  public:
   WalkCache(const CacheShape& shape, IndexBy index_by,
             const std::shared_ptr<KeySpace>& second_tlb = nullptr)
-      : index_by_(index_by), tables_(index_by == IndexBy::Address ? shape : keyed(shape), 1,
-                                     second_tlb) {}
+      : index_by_(index_by),
+        tables_(index_by == IndexBy::Address ? shape : keyed(shape), 1, second_tlb) {}
 
   bool is_by_entry() const { return index_by_ != IndexBy::Address; }
   bool present() const { return tables_.present(); }
