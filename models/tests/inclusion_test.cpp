@@ -16,8 +16,8 @@ namespace {
 using CacheId = MemoryHierarchy::CacheId;
 using PathId = MemoryHierarchy::PathId;
 
-// A first level of one set, 4 cycles, for data and for instructions, over a second one of one set, 10
-// cycles, and memory, 100.
+// A first level of one set, 4 cycles, for data and for instructions, over a second one of one set,
+// 10 cycles, and memory, 100.
 class TwoLevels : public Actor {
  public:
   TwoLevels(u32 first_ways, u32 second_ways, const Inclusion& inclusion)
@@ -128,8 +128,8 @@ TEST(Inclusion, WhereAnAccessEntersItsLineStays) {
   EXPECT_EQ(caches.access(caches.below, 0), Served::Memory);
   EXPECT_EQ(caches.access(caches.below, 0), Served::L2);
 }
-// Line 0 is on its way up until 1113, when line 1 has taken its place in the second level at 1110: it
-// comes back there, since the first level has it.
+// Line 0 is on its way up until 1113, when line 1 has taken its place in the second level at 1110:
+// it comes back there, since the first level has it.
 TEST(Inclusion, HoldsForLinesOnTheirWay) {
   TwoLevels caches(2, 1, kInclusive);
   caches.fetch(0);
@@ -160,8 +160,8 @@ void at_random(const Inclusion& inclusion, u64 fetches, Check&& check) {
       const u64 line = random() % 12;
       const bool is_fetch = fetches != 0 && random() % fetches == 0;
       const bool write = !is_fetch && random() % 3 == 0;
-      caches.hierarchy.access(is_fetch ? caches.code_path : caches.data_path,
-                              Hpa(line * 64), write, caches, 0, served.emplace_back());
+      caches.hierarchy.access(is_fetch ? caches.code_path : caches.data_path, Hpa(line * 64), write,
+                              caches, 0, served.emplace_back());
       for (u64 each = 0; each < 12; ++each) check(caches, each);
     }
     caches.wheel.run();

@@ -298,7 +298,7 @@ TEST(Rocket, AWarmWalkOfBothStagesTakesThreeReadsAnd18Cycles) {
   Walks<Sv, GStage> walks(*Sv::geometry(3), *GStage::geometry(3), {});
   ASSERT_EQ(rocket.walks_enter_at, Served::L1);
   const u32 hit = rocket.l1d->latency_cycles;
-  MemoryHierarchy cached(walks.world.wheel, {1, 64, 8192, hit, hit, hit}, 64);
+  MemoryHierarchy cached(walks.world.wheel, {.controller_ps = hit * 1000}, 64);
   Walker walker(walks.world.wheel, walks.world.memory, cached, cached.add_path({}),
                 rocket.mmu.walker);
   walks.map(u64{1} << 37, kData);
