@@ -73,7 +73,8 @@ CacheShape small_tlb(const Geometry& shape, Coalescing coalescing) {
 
 /// For a walker alone.
 WalkerShape without_second_tlb(WalkerShape shape) {
-  for (CacheShape* const cache : {&shape.guest_walk_cache, &shape.nested_walk_cache}) {
+  for (CacheShape* const cache :
+       {&shape.guest_walk_cache, &shape.nested_walk_cache, &shape.nested_tlb}) {
     cache->in_second_tlb.clear();
   }
   return shape;
@@ -473,7 +474,19 @@ WalkerShape all_caches(const Geometry& guest, const Geometry& nested,
   return shape;
 }
 
-// The same by way of TLBs that coalesce, and of walk caches in the second of them.
+// The same caches, looked up by entries, or yielding what is translated again: what they keep, and
+// forget, is another matter, what is found is not.
+WalkerShape with_policy(WalkerShape shape, u32 which) {
+  constexpr IndexBy kGuest[] = {IndexBy::Address, IndexBy::Address, IndexBy::Entry,
+                                IndexBy::GuestEntry};
+  shape.guest_index_by = kGuest[which % 4];
+  shape.guest_yields = which % 4 == 0 ? Yields::Host : Yields::Guest;
+  shape.nested_index_by = which % 4 < 2 ? IndexBy::Address : IndexBy::Entry;
+  return shape;
+}
+
+// The same by way of TLBs that coalesce, and of walk caches and pages of the nested TLB in the
+// second of them.
 template <class G, class N>
 void check_coalescing(const Geometry& guest, const Geometry& nested, u32 cases) {
   SCOPED_TRACE(testing::Message() << int{guest.levels} << " by " << int{nested.levels});
@@ -484,6 +497,7 @@ void check_coalescing(const Geometry& guest, const Geometry& nested, u32 cases) 
     cache->in_second_tlb = {own.front()};
     own.erase(own.begin());
   }
+  shape.nested_tlb.in_second_tlb = std::exchange(shape.nested_tlb.arrays.front().shifts, {});
   u32 faults = 0;
   const u32 worlds = cases / kCasesPerWorld + 1;
   for (u32 seed = 0; seed < worlds && !testing::Test::HasFailure(); ++seed) {
@@ -504,7 +518,8 @@ void check_pair(const Geometry& guest, const Geometry& nested, u32 share) {
   u32 faults[3] = {0, 0, 0};
   for (u32 seed = 0; seed < worlds && !testing::Test::HasFailure(); ++seed) {
     for (const bool hardware_dirty : {false, true}) {
-      const WalkerShape caches = all_caches(guest, nested);
+      const WalkerShape caches =
+          with_policy(all_caches(guest, nested), seed + 2u * guest.levels + nested.levels);
       faults[0] += World(guest, nested, {}, hardware_dirty, seed).run(World::By::DamagedWalks);
       faults[2] += World(guest, nested, caches, hardware_dirty, seed + 2000).run(World::By::Tlbs);
       if (seed % 2 != 0) continue;

@@ -201,7 +201,7 @@ TEST_F(Run, ReplaysTheSamplesOfEachArchitecture) {
 }
 
 // Every access arrives where it was recorded, in both stages. On AArch64 and RISC-V the recorded
-// guest gives an ASID to another root without a fence: what TLBs still hold then is told apart.
+// guest gives an ASID to another root without a fence: what TLBs may still hold then is told apart.
 TEST_F(Run, ReplaysTheTablesOfATrace) {
   const std::string samples = NESTWALK_TRACE_SAMPLES;
   for (const auto& [sample, preset] :
@@ -211,7 +211,9 @@ TEST_F(Run, ReplaysTheTablesOfATrace) {
     const Json values = statistics(sample);
     const unsigned stale = values["replay.stale"];
     const unsigned total = values["access.total"];
-    EXPECT_EQ(stale == 0, std::string(sample) == "x86_64");
+    if (std::string(sample) == "x86_64") {
+      EXPECT_EQ(stale, 0u);
+    }
     EXPECT_LT(stale, total / 100);
     EXPECT_EQ(values["replay.agreed"], total - stale) << sample;
     EXPECT_EQ(values["access.untranslatable"], 0) << sample;

@@ -213,6 +213,28 @@ TEST_F(Sharing, VmidsRollOverWhereThereAreMoreGuests) {
   }
 }
 
+// Without VMIDs, each of the twelve arrivals fences all of the second stage and, as under a new
+// VMID, the guest's own translations. No number is taken from anybody.
+TEST_F(Sharing, WithoutVmidsEachArrivalFencesAll) {
+  for (const char* const name : {"a.nwt", "b.nwt", "c.nwt"}) guest(Architecture::RiscV64, name, 4);
+  const Json run =
+      statistics_of("a.nwt b.nwt c.nwt", std::string(kLinear) +
+                                             "--set host.cores=1 --set host.time_slice=1 "
+                                             "--set machine.tags.vmid_bits=0");
+  expect_values(run, {{"access.total", 12},
+                      {"host.vmid_rollovers", 0},
+                      {"fence.entries", 2 * 12},
+                      {"walk.count", 12}});
+}
+
+TEST_F(Sharing, MoreVmidsThanTheMachineHasAreRefused) {
+  guest(Architecture::AArch64, "a.nwt", 4);
+  expect(
+      "nestwalk run a.nwt -p machine.json --set machine.tags.vmid_bits=8 --set host.vmids=256", 2,
+      "host.vmids is 256, but the machine has 8 bits for them (tags.vmid_bits): expected at most "
+      "255\n");
+}
+
 // Two cores, three guests of which the first has a core for itself: what takes the VMIDs back
 // reaches that core, too, where an x86 guest is interrupted for it, and a broadcast is not noticed.
 TEST_F(Sharing, ARolloverReachesCoresWhereOthersRun) {

@@ -23,8 +23,6 @@ Shape read_rows(PresetReader in) {
   return shape;
 }
 
-enum class WalkCache : bool { No, Yes };
-
 // A coalesced entry is for neighbouring pages of the array's smallest size.
 void check_coalesced(const PresetReader& in, const ArrayShape& array) {
   if (array.coalesced.empty() || in.describes()) return;
@@ -38,10 +36,14 @@ void check_coalesced(const PresetReader& in, const ArrayShape& array) {
   }
 }
 
-CacheShape read_translations(PresetReader in, WalkCache walk_cache) {
+constexpr auto kNoMore = [](PresetReader&, CacheShape&) {};
+
+// `more`: reads what only this structure has.
+template <class More = decltype(kNoMore)>
+CacheShape read_translations(PresetReader in, More more = kNoMore) {
   CacheShape shape;
   in.read(shape);
-  if (walk_cache == WalkCache::Yes) in.read(shape, "walk_cache.");
+  more(in, shape);
   std::set<u8> sizes(shape.in_second_tlb.begin(), shape.in_second_tlb.end());
   const auto add = [&](u8 shift) {
     if (!sizes.insert(shift).second && !in.describes()) {
@@ -65,17 +67,24 @@ CacheShape read_translations(PresetReader in, WalkCache walk_cache) {
 }
 
 // A structure that a core may lack: no key, no structure.
-CacheShape read_if_there(PresetReader& in, const char* key, WalkCache walk_cache = WalkCache::No) {
-  return in.has(key) ? read_translations(in.object(key), walk_cache) : CacheShape{};
+template <class More = decltype(kNoMore)>
+CacheShape read_if_there(PresetReader& in, const char* key, More more = kNoMore) {
+  return in.has(key) ? read_translations(in.object(key), more) : CacheShape{};
 }
 
-// What it has in the second-level TLB needs one, and its entries are of tables.
-CacheShape read_walk_cache(PresetReader& in, const char* key, const CacheShape& second_tlb) {
-  CacheShape shape = read_if_there(in, key, WalkCache::Yes);
+// Its entries are of tables. `index`: what it is looked up by, a member of the walker's.
+CacheShape read_walk_cache(PresetReader& in, const char* key, WalkerShape& walker,
+                           const IndexBy& index) {
   const std::string place = key;
+  const auto policy = [&](PresetReader& cache, CacheShape& shape) {
+    cache.read(shape, "walker.");
+    cache.read(walker, place + ".");
+  };
+  CacheShape shape = read_if_there(in, key, policy);
   if (in.describes()) return shape;
-  if (!shape.in_second_tlb.empty() && !second_tlb.present()) {
-    in.fail(place + ".in_second_tlb", "needs tlb.second, which is not there");
+  if (!shape.in_second_tlb.empty() && index != IndexBy::Address) {
+    in.fail(place + ".in_second_tlb", "is of a TLB, which is looked up by addresses; index_by is " +
+                                          std::string(word_of(kIndexes, index)));
   }
   if (coalesced_sizes_of(shape) != 0) {
     in.fail(place + ".arrays", "have coalesced sizes, which only TLBs have");
@@ -85,21 +94,59 @@ CacheShape read_walk_cache(PresetReader& in, const char* key, const CacheShape& 
 
 void read_tlbs(PresetReader in, MmuShape& mmu) {
   mmu.fetch_tlb = read_if_there(in, "fetch");
-  mmu.data_tlb = read_translations(in.object("data"), WalkCache::No);
+  mmu.data_tlb = read_translations(in.object("data"));
   mmu.second_tlb = read_if_there(in, "second");
   mmu.prefetch = read_rows<TlbPrefetchShape>(in.object("prefetcher"));
   in.finish();
+}
+
+// What has entries there needs it, and its array tells no more sizes apart than any structure.
+void check_second_tlb(const PresetReader& in, const CacheShape& second_tlb,
+                      const WalkerShape& walker) {
+  const std::pair<const char*, const CacheShape&> guests[] = {
+      {"guest_walk_cache.in_second_tlb", walker.guest_walk_cache},
+      {"nested_walk_cache.in_second_tlb", walker.nested_walk_cache},
+      {"nested_tlb.in_second_tlb", walker.nested_tlb}};
+  std::size_t sizes = 0;
+  if (!second_tlb.arrays.empty()) second_tlb.arrays.front().for_each_size([&](u8) { ++sizes; });
+  for (const auto& [place, shape] : guests) {
+    if (shape.in_second_tlb.empty()) continue;
+    if (!second_tlb.present()) in.fail(place, "needs tlb.second, which is not there");
+    sizes += shape.in_second_tlb.size();
+    if (sizes <= CacheShape::kMostSizes) continue;
+    in.fail(place, "makes " + std::to_string(sizes) +
+                       " sizes in the first array of tlb.second; expected at most " +
+                       std::to_string(CacheShape::kMostSizes) + " with that array's own");
+  }
 }
 
 void read_walker(PresetReader in, MachineShape& shape) {
   WalkerShape& walker = shape.mmu.walker;
   in.read(walker);
   const CacheShape& second_tlb = shape.mmu.second_tlb;
-  walker.guest_walk_cache = read_walk_cache(in, "guest_walk_cache", second_tlb);
-  walker.nested_walk_cache = read_walk_cache(in, "nested_walk_cache", second_tlb);
-  walker.nested_tlb = read_if_there(in, "nested_tlb");
+  walker.guest_walk_cache = read_walk_cache(in, "guest_walk_cache", walker, walker.guest_index_by);
+  walker.nested_walk_cache =
+      read_walk_cache(in, "nested_walk_cache", walker, walker.nested_index_by);
+  if (!in.describes() && walker.guest_index_by != IndexBy::Address &&
+      walker.guest_yields != Yields::Guest) {
+    in.fail("guest_walk_cache.yields",
+            "is host; expected guest, which is what the entries hold "
+            "that index_by " +
+                std::string(word_of(kIndexes, walker.guest_index_by)) + " names");
+  }
+  walker.nested_tlb = read_if_there(
+      in, "nested_tlb", [](PresetReader& tlb, CacheShape& nested) { tlb.read(nested, "walker."); });
+  if (!in.describes()) check_second_tlb(in, second_tlb, walker);
   in.read(shape, "walker.");
   in.finish();
+}
+
+// The machine's rows of one object, if that is there.
+void read_own(PresetReader& in, const std::string& key, MachineShape& shape) {
+  if (!in.has(key.c_str())) return;
+  PresetReader object = in.object(key.c_str());
+  object.read(shape, key + ".");
+  object.finish();
 }
 
 enum class IsFirst : bool { No, Yes };
@@ -229,6 +276,8 @@ MachineShape read_machine(PresetReader in) {
   shape.memory = read_memory(in.object("memory"));
   shape.fence = read_fence(in.object("fence"), *shape.extension);
   shape.software = read_rows<SoftwareShape>(in.object("software"));
+  read_own(in, "paging", shape);
+  read_own(in, "tags", shape);
   in.finish();
   return shape;
 }

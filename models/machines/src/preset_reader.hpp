@@ -58,6 +58,10 @@ class PresetReader {
   void read(const parameter::Number& rule, Field field, u32& value) {
     value = number(field, rule.least, rule.most);
   }
+  template <class Rule, class Value>
+  void read(const parameter::MayBeLeftOut<Rule>& rule, Field field, Value& value) {
+    if (has(field.key)) read(static_cast<const Rule&>(rule), field, value);
+  }
   void read(const parameter::PowerOfTwo& rule, Field field, u32& value);
   template <class Value>
   void read(const parameter::OneOf<Value>& rule, Field field, Value& value) {

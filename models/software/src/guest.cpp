@@ -315,6 +315,9 @@ void Guest::enter_space(u32 core, u64 key) {
     ++counts_.spaces;
     space->tables.number = ++last_number_;
   }
+  if (!has_asids_ && current(core) != nullptr && current(core) != space.get()) {
+    recording_.fence({recording_.isa().guest_fences.all, 0, vmid_, 0, 0, 1});
+  }
   current(core) = space.get();
   space->entered = ++entries_;
   if (!asids_.is_current(space->asid)) take_asid(core, *space);

@@ -169,16 +169,17 @@ bool Hypervisor::must_fence_entry(u32 core, u32 vcpu) {
   const bool another_vcpu = another_ran(core, vcpu);
   ran_[core] = vcpu;
   const bool rolls_over = vmids_.owes_fences(core);
-  if (!rolls_over && !is_first && !another_vcpu) return false;
+  if (has_vmids_ && !rolls_over && !is_first && !another_vcpu) return false;
   record(core);
   const models::Extension& extension = recording_.extension();
-  if (rolls_over) {
+  if (rolls_over || !has_vmids_) {
     recording_.fences(
         [&](models::FenceSink sink) { extension.emit_rollover(recording_.machine(), sink); });
   }
   recording_.own_fences([&](models::FenceSink sink) {
-    // Nothing is cached under a new VMID, so which vCPU ran last does not matter.
-    if (is_first) return extension.emit_first_entry(space_.tag(), sink);
+    // Nothing is cached under a new VMID, so which vCPU ran last does not matter. Without any, as
+    // KVM on RISC-V does for each vCPU that it loads (kvm_riscv_mmu_update_hgatp), and VS with it.
+    if (is_first || !has_vmids_) return extension.emit_first_entry(space_.tag(), sink);
     if (another_vcpu) extension.emit_vcpu_switch(recording_.machine(), space_.tag(), sink);
   });
   return true;

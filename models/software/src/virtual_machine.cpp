@@ -70,6 +70,9 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const PlayShape& play, cons
   hypervisor_ = std::make_unique<Hypervisor>(board_, host.fences, *space_, recording_, costs,
                                              host.cores, host.vmids, holder, first_core_);
   if (host.vcpu_tags != nullptr) hypervisor_->use(*host.vcpu_tags);
+  if (host.machine.vmid_bits == 0 && shape.hypervisor.has_second_stage()) {
+    hypervisor_->has_no_vmids();
+  }
   hypervisor_->leave_alone([this](const MemoryRange& range) {
     const std::vector<MemoryRange>& devices = shape_.guest.mmio;
     const auto device = first_beyond(devices, range.start);
@@ -82,6 +85,7 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const PlayShape& play, cons
     }
     guest_ = std::make_unique<Guest>(board_, *space_, *hypervisor_, recording_, shape.guest, costs,
                                      vmid, host.most_asids);
+    if (host.machine.asid_bits == 0) guest_->has_no_asids();
   }
   models::Regime physical;
   physical.nested = space_->stage();

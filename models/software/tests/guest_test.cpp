@@ -362,6 +362,33 @@ TEST_P(EveryArchitecture, ThereIsNoEndOfProcesses) {
   EXPECT_LE(world.vm.guest()->counts().table_frames, u64{16384});
 }
 
+// Two processes take turns, each with a page of its own under the same address, and read it twice.
+// After the first turn of each, with ASIDs, the TLB has both pages: no turn walks. Where each
+// switch fences all, each turn walks once.
+TEST(Asids, WithoutAnyEachSwitchFencesAll) {
+  constexpr u64 kFence = 3;
+  for (const bool has_asids : {true, false}) {
+    u64 walks[2], faults[2];
+    Cycle switches[2];
+    for (const u64 turns : {2u, 8u}) {
+      models::MachineShape shape = easy(Architecture::RiscV64, 1, true, {kFence, 5, 40});
+      shape.asid_bits = has_asids ? 16 : 0;
+      World world(guest(), policy(), shape);
+      for (u64 turn = 0; turn < turns; ++turn) {
+        world.streams[0].add(switch_to(1 + turn % 2));
+        for (int n = 0; n < 2; ++n) world.streams[0].read(kBase);
+      }
+      world.run();
+      walks[turns == 8] = world.totals().mmu.counts.walks();
+      faults[turns == 8] = world.counts().guest_faults;
+      switches[turns == 8] = world.counts().switch_cycles;
+    }
+    EXPECT_EQ(faults[1], faults[0]);
+    EXPECT_EQ(walks[1] - walks[0], has_asids ? 0u : 6u);
+    EXPECT_EQ(switches[1] - switches[0], 6 * (kGuestSwitch + (has_asids ? 0 : kFence)));
+  }
+}
+
 TEST(Asids, StartAgainWhenNoneIsLeft) {
   GuestShape shape = guest();
   shape.memory = {{0, u64{16} << 30}};  // its kernel has a 64th of that for tables

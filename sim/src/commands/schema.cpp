@@ -3,6 +3,9 @@
 
 #include "commands/schema.hpp"
 
+#include <algorithm>
+#include <regex>
+
 #include "nestwalk/machines/preset.hpp"
 #include "results/report.hpp"
 
@@ -61,9 +64,13 @@ Json statistics_schema() {
   Json& values = parts["statistics"];
   values = {{"type", "object"}, {"additionalProperties", false}, {"required", Json::array()}};
   for (const Row& row : rows_of_nothing()) {
-    if (row.omitted) continue;
+    const bool is_of_family =
+        std::ranges::any_of(statistic_families(), [&](const StatisticFamily& family) {
+          return std::regex_search(row.name, std::regex(family.pattern));
+        });
+    if (row.omitted && is_of_family) continue;
     const char* const type = std::holds_alternative<double>(row.value) ? "number" : "integer";
-    values["required"].push_back(row.name);
+    if (!row.omitted) values["required"].push_back(row.name);
     values["properties"][row.name] = schema_of(type, row.unit, row.sentence);
   }
   for (const StatisticFamily& family : statistic_families()) {

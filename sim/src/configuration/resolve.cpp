@@ -104,6 +104,12 @@ void check_host(const RunShape& shape) {
     throw UsageError("host.vmids is " + std::to_string(shape.vmids) + ", but " +
                      std::to_string(shape.cores) + " cores run as many guests at once");
   }
+  const u64 most = addrspace::low_mask(shape.machine.vmid_bits);
+  if (most != 0 && shape.vmids > most) {
+    throw UsageError("host.vmids is " + std::to_string(shape.vmids) + ", but the machine has " +
+                     std::to_string(shape.machine.vmid_bits) +
+                     " bits for them (tags.vmid_bits): expected at most " + std::to_string(most));
+  }
   const models::Extension& extension = *shape.machine.extension;
   if (shape.vcpu_tags && !extension.vmids_are_vcpus) {
     throw UsageError(std::string("host.vmids_of is vcpus, which is not supported yet for ") +
@@ -166,6 +172,7 @@ software::VmShape Configuration::resolve_vm(const traces::Header& trace,
   software::VmShape vm;
   vm.vcpus = trace.vcpus;
   decide_guest(trace, machine);
+  decide("hypervisor.hardware_dirty", machine.sets_flags);
   decide("vcpu.order", word_of(software::kOrders, !lacks(trace, traces::kNoOrder)));
   read_parameters(document_, vm);
   read_parameters(document_, vm.guest);
@@ -201,7 +208,9 @@ RunShape Configuration::resolve(const std::vector<traces::Header>& traces) {
       shape.machine.extension->vmids_are_vcpus && shape.vms[0].hypervisor.has_second_stage();
   decide("host.vmids_of", word_of(kOwnersOfVmids, by_vcpu));
   const bool vcpus_have_them = value_at("host.vmids_of") == word_of(kOwnersOfVmids, true);
-  decide("host.vmids", std::max<u64>(vcpus_have_them ? vcpus : shape.vms.size(), 2));
+  const u64 users = std::max<u64>(vcpus_have_them ? vcpus : shape.vms.size(), 2);
+  const u64 most = addrspace::low_mask(shape.machine.vmid_bits);
+  decide("host.vmids", most == 0 ? users : std::min(users, most));
   read_parameters(document_, shape);
   read_parameters(document_, shape.vcpu);
   read_parameters(document_, shape.part);

@@ -55,7 +55,10 @@ u16 asids_for_each(const RunShape& shape, u32 vcpus) {
     throw software::ShapeError(std::to_string(guests) + " guests under " + std::to_string(vmids) +
                                " VMIDs (host.vmids) have too few ASIDs");
   }
-  return std::min(shape.machine.extension->isa->most_asids, static_cast<u16>(there_are - kOwnTags));
+  // A machine without ASIDs forgets all when it switches: which numbers there are is no matter.
+  const u64 of_machine = addrspace::low_mask(shape.machine.asid_bits);
+  return std::min({shape.machine.extension->isa->most_asids, static_cast<u16>(there_are - kOwnTags),
+                   static_cast<u16>(of_machine == 0 ? 0xffff : of_machine)});
 }
 
 }  // namespace

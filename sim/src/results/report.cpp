@@ -260,11 +260,21 @@ void Rows::translations() {
       "in all translations, the kernel's touches included: the sum of the next");
   rest("translation.tlbs", "in the TLBs");
   part("translation.merged", mmu.merged_cycles, "waiting for the walk of another one");
-  part("translation.walks", walks.cycles(), "in walks: the sum of the next two and the references");
+  part("translation.walks", walks.cycles(),
+       "in walks: the sum of the rows walk.* that follow and the references");
   begin_parts();
   part("walk.waiting", walks.waiting(), "for a free walker, or lost to a fence");
   part("walk.missing", walks.missing(),
        "in walk caches and nested TLBs that did not have what was wanted");
+  const auto part_that_was = [&](const char* name, Cycle cycles, const char* sentence) {
+    part(name, cycles, sentence).omitted = cycles == 0;
+  };
+  part_that_was("walk.steps", walks.steps(),
+                "in walkers themselves, for the entries that they read");
+  part_that_was("walk.assists", walks.assists(),
+                "in microcode that sets accessed and dirty flags of entries");
+  part_that_was("walk.nested_waiting", walks.nested_waiting(),
+                "for the walker of the second stage, which another walk had");
 }
 
 // The references of walks, by what they were for and who had them; those that there were.

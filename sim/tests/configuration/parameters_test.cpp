@@ -83,8 +83,11 @@ TEST(Parameters, EveryNumberOfAMachineHasARow) {
   expect_rows(cache, {&arrays, &latency, &in_second_tlb}, {&arrays});
 
   const models::WalkerShape walker;
-  const auto& [slots, guest_cache, nested_cache, nested_tlb] = walker;
-  expect_rows(walker, {&slots, &guest_cache, &nested_cache, &nested_tlb},
+  const auto& [slots, guest_cache, nested_cache, nested_tlb, guest_index, yields, nested_index,
+               step, assist, nested_slots] = walker;
+  expect_rows(walker,
+              {&slots, &guest_cache, &nested_cache, &nested_tlb, &guest_index, &yields,
+               &nested_index, &step, &assist, &nested_slots},
               {&guest_cache, &nested_cache, &nested_tlb});
 
   const models::TlbPrefetchShape prefetch;
@@ -122,11 +125,11 @@ TEST(Parameters, EveryNumberOfAMachineHasARow) {
 
   const models::MachineShape machine;
   const auto& [name, about, extension, cores, clock, mmu, line_bytes, l1i, l1d, l2, l3, enters_at,
-               memory, base, fences, costs] = machine;
+               memory, base, fences, costs, sets_flags, asid_bits, vmid_bits] = machine;
   expect_rows(
       machine,
       {&name, &about, &extension, &cores, &clock, &mmu, &line_bytes, &l1i, &l1d, &l2, &l3,
-       &enters_at, &memory, &base, &fences, &costs},
+       &enters_at, &memory, &base, &fences, &costs, &sets_flags, &asid_bits, &vmid_bits},
       {&name, &about, &extension, &mmu, &l1i, &l1d, &l2, &l3, &memory, &base, &fences, &costs});
 }
 

@@ -92,6 +92,12 @@ inline constexpr bool kMayBeAuto = false;
 template <class Rule>
 inline constexpr bool kMayBeAuto<OrAuto<Rule>> = true;
 
+/// Of a machine: a preset need not have it. The default is the member's initialiser.
+template <class Rule>
+struct MayBeLeftOut : Rule {};
+template <class Rule>
+MayBeLeftOut(Rule) -> MayBeLeftOut<Rule>;
+
 /// What values are counted in, as users read it.
 struct Unit {
   const char* name;

@@ -51,6 +51,9 @@ struct SoftwareShape {
   }
 };
 
+/// Who sets accessed and dirty flags.
+inline constexpr Word<bool> kFlagKeepers[] = {{"hardware", true}, {"trap", false}};
+
 struct MachineShape {
   std::string name;
   std::string about;
@@ -66,16 +69,29 @@ struct MachineShape {
   u64 memory_base = u64{1} << 32;  ///< where it begins
   FenceShape fence;
   SoftwareShape software;
+  bool sets_flags = true;
+  u32 asid_bits = 16;
+  u32 vmid_bits = 16;
 
   static constexpr auto parameters() {
     using namespace parameter;
-    return std::tuple{Row{"cores", &MachineShape::cores, Number{1, 1024}, "cores of the machine"},
-                      Row{"clock_mhz", &MachineShape::clock_mhz, Number{1, 100'000},
-                          "the cores' clock, in which all cycles are counted", kInMegahertz},
-                      Row{"caches.line_bytes", &MachineShape::line_bytes, PowerOfTwo{16, 256},
-                          "bytes of a line of all data caches", kInBytes},
-                      Row{"walker.enters_at", &MachineShape::walks_enter_at, OneOf{kWalkEntries},
-                          "the data cache in which reads of page tables look first"}};
+    return std::tuple{
+        Row{"cores", &MachineShape::cores, Number{1, 1024}, "cores of the machine"},
+        Row{"clock_mhz", &MachineShape::clock_mhz, Number{1, 100'000},
+            "the cores' clock, in which all cycles are counted", kInMegahertz},
+        Row{"caches.line_bytes", &MachineShape::line_bytes, PowerOfTwo{16, 256},
+            "bytes of a line of all data caches", kInBytes},
+        Row{"walker.enters_at", &MachineShape::walks_enter_at, OneOf{kWalkEntries},
+            "the data cache in which reads of page tables look first"},
+        Row{"paging.accessed_dirty", &MachineShape::sets_flags, MayBeLeftOut{OneOf{kFlagKeepers}},
+            "what becomes of a clear accessed or dirty flag that an access needs: the hardware "
+            "sets it, or software takes a fault; x86 has no choice in the first stage"},
+        Row{"tags.asid_bits", &MachineShape::asid_bits, MayBeLeftOut{Number{0, 16}},
+            "bits of ASIDs or PCIDs; 0: a guest's kernel fences all when it switches to another "
+            "address space"},
+        Row{"tags.vmid_bits", &MachineShape::vmid_bits, MayBeLeftOut{Number{0, 16}},
+            "bits of VMIDs, VPIDs or AMD's ASIDs; 0: the hypervisor fences all when a vCPU comes "
+            "to a core"}};
   }
   ClockRate clock() const { return {clock_mhz}; }
   /// What a lookup adds to an access: a latency is a load's from its first lookup, so it holds

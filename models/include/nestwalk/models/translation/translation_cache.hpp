@@ -55,16 +55,16 @@ struct CacheShape {
 
   std::vector<ArrayShape> arrays;
   u32 latency_cycles = 0;
-  std::vector<u8> in_second_tlb{};  ///< of a walk cache: log2 of sizes
+  std::vector<u8> in_second_tlb{};  ///< of a walk cache or nested TLB: log2 of sizes
 
   static constexpr auto parameters() {
     using namespace parameter;
-    return std::tuple{Row{"latency_cycles", &CacheShape::latency_cycles, Number{0, 1000},
-                          "cycles of a lookup", kInCycles},
-                      Row{"walk_cache.in_second_tlb", &CacheShape::in_second_tlb,
-                          PageSizes{.may_be_left_out = true},
-                          "sizes whose entries are in the first array of the second-level TLB, "
-                          "where they compete with its translations"}};
+    return std::tuple{
+        Row{"latency_cycles", &CacheShape::latency_cycles, Number{0, 1000}, "cycles of a lookup",
+            kInCycles},
+        Row{"walker.in_second_tlb", &CacheShape::in_second_tlb, PageSizes{.may_be_left_out = true},
+            "sizes whose entries are in the first array of the second-level TLB, "
+            "where they compete with its translations"}};
   }
   bool present() const { return !arrays.empty() || !in_second_tlb.empty(); }
 };
@@ -138,6 +138,16 @@ class TranslationCache {
       if (way != KeyArray::kNone) return &size.payload(set, way);
     }
     return nullptr;
+  }
+
+  /// The same in one size, if there is such a size.
+  Payload* find_in(unsigned shift, u64 address, u16 tag) {
+    if (held_[shift] == kNotHeld) return nullptr;
+    const Size& size = sizes_[held_[shift]];
+    if (size.shift != shift || size.entries == 0) return nullptr;
+    const u32 set = size.keys->set_of(address >> size.shift);
+    const u32 way = size.keys->use_again(set, size.key(address, tag));
+    return way == KeyArray::kNone ? nullptr : &size.payload(set, way);
   }
 
   /// Is there one? That is no use.

@@ -122,6 +122,10 @@ struct WalkRecord {
   Cycle begin = 0;  ///< when it got a walker
   Cycle end = 0;
   u32 restarts = 0;  ///< fences that made it begin again
+  // Of the cycles since `begin`:
+  Cycle step_cycles = 0;     ///< in the walker itself
+  Cycle assist_cycles = 0;   ///< in microcode that sets flags
+  Cycle nested_waiting = 0;  ///< for the walker of the second stage
 };
 
 /// What the references of many walks were, and where the cycles of the walks went.
@@ -144,6 +148,10 @@ class WalkTotals {
       cell.cycles += each.cycles;
       known += each.cycles;
     }
+    steps_ += record.step_cycles;
+    assists_ += record.assist_cycles;
+    nested_waiting_ += record.nested_waiting;
+    known += record.step_cycles + record.assist_cycles + record.nested_waiting;
     missing_ += record.end - record.begin - known;
   }
   /// kNoLevel as `guest_level`: for the data; as `nested_level`: the first stage's own entry.
@@ -154,8 +162,14 @@ class WalkTotals {
   Cycle waiting() const { return waiting_; }
   /// In walk caches and nested TLBs that did not have what was looked for.
   Cycle missing() const { return missing_; }
+  /// In the walker itself, for each entry that it reads.
+  Cycle steps() const { return steps_; }
+  /// In microcode that sets accessed and dirty flags.
+  Cycle assists() const { return assists_; }
+  /// For the walker of the second stage.
+  Cycle nested_waiting() const { return nested_waiting_; }
   Cycle cycles() const {
-    Cycle sum = waiting_ + missing_;
+    Cycle sum = waiting_ + missing_ + steps_ + assists_ + nested_waiting_;
     for (const Cell& cell : cells_) sum += cell.cycles;
     return sum;
   }
@@ -171,6 +185,9 @@ class WalkTotals {
   std::array<Cell, 8 * 8 * 8 * 2> cells_{};
   Cycle waiting_ = 0;
   Cycle missing_ = 0;
+  Cycle steps_ = 0;
+  Cycle assists_ = 0;
+  Cycle nested_waiting_ = 0;
 };
 
 }  // namespace nestwalk::models

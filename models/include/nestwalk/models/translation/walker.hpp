@@ -12,8 +12,8 @@
 
 #include "nestwalk/models/time/process.hpp"
 #include "nestwalk/models/translation/foresight.hpp"
-#include "nestwalk/models/translation/translation_cache.hpp"
 #include "nestwalk/models/translation/walk.hpp"
+#include "nestwalk/models/translation/walk_cache.hpp"
 
 namespace nestwalk::models {
 
@@ -22,22 +22,38 @@ struct WalkerShape {
   CacheShape guest_walk_cache;  ///< sizes: what one entry of the cached level translates
   CacheShape nested_walk_cache;
   CacheShape nested_tlb;
+  IndexBy guest_index_by = IndexBy::Address;
+  Yields guest_yields = Yields::Host;
+  IndexBy nested_index_by = IndexBy::Address;
+  u32 step_cycles = 0;
+  u32 assist_cycles = 0;
+  u32 nested_slots = 64;
 
   static constexpr auto parameters() {
     using namespace parameter;
-    return std::tuple{Row{"slots", &WalkerShape::slots, Number{1, 64}, "page walks at a time"}};
+    constexpr Number kCycles{0, 10'000};
+    return std::tuple{
+        Row{"slots", &WalkerShape::slots, Number{1, 64}, "page walks at a time"},
+        Row{"guest_walk_cache.index_by", &WalkerShape::guest_index_by,
+            MayBeLeftOut{OneOf{kIndexes}},
+            "what it is looked up by: the address that is translated, once; or, before each read "
+            "of a table's entry, the host or guest-physical address of that entry"},
+        Row{"guest_walk_cache.yields", &WalkerShape::guest_yields, MayBeLeftOut{OneOf{kYields}},
+            "what a hit names: the table's host address, or the guest-physical one, which the "
+            "second stage translates again"},
+        Row{"nested_walk_cache.index_by", &WalkerShape::nested_index_by,
+            MayBeLeftOut{OneOf{std::span(kIndexes).first(2)}},
+            "what it is looked up by: the guest-physical address that is translated, once; or, "
+            "before each read of a table's entry, the host address of that entry"},
+        Row{"step_cycles", &WalkerShape::step_cycles, MayBeLeftOut{kCycles},
+            "cycles of the walker itself for each entry that it reads", kInCycles},
+        Row{"assist_cycles", &WalkerShape::assist_cycles, MayBeLeftOut{kCycles},
+            "cycles of microcode for each entry whose accessed or dirty flag it sets, beside the "
+            "access itself",
+            kInCycles},
+        Row{"nested_slots", &WalkerShape::nested_slots, MayBeLeftOut{Number{1, 64}},
+            "translations by the second stage's tables at a time"}};
   }
-};
-
-/// A pointer to a table, as the walk caches keep it.
-struct CachedTable {
-  u64 table_guest = 0;  ///< guest-physical; guest walk cache only
-  u64 table_host = 0;
-  Access limits{};
-  u8 level = 0;           ///< of the entries in that table
-  u8 nested_shift = 0;    ///< of the nested leaf that maps the table
-  bool writable = false;  ///< the second stage lets the walker update entries there, as it is now
-  u8 covers_shift = 0;    ///< log2 of what it translates; it may be held in parts
 };
 
 /// A second-stage leaf, as the nested TLB keeps it: whole, even if it is held in parts, so that a
@@ -91,11 +107,12 @@ class Walker final {
   template <class Match>
   void restart_if(Match&& match);
 
-  TranslationCache<CachedTable>& guest_walk_cache() { return guest_cache_; }
-  TranslationCache<CachedTable>& nested_walk_cache() { return nested_cache_; }
+  TranslationCache<CachedTable>& guest_walk_cache() { return guest_cache_.tables(); }
+  TranslationCache<CachedTable>& nested_walk_cache() { return nested_cache_.tables(); }
   TranslationCache<CachedNested>& nested_tlb() { return nested_tlb_; }
   u64 refills() const {
-    return guest_cache_.refills() + nested_cache_.refills() + nested_tlb_.refills();
+    return guest_cache_.tables().refills() + nested_cache_.tables().refills() +
+           nested_tlb_.refills();
   }
 
  private:
@@ -115,6 +132,9 @@ class Walker final {
   Task<> serve(Walk& walk);
   Reference read(Walk& walk, u64 slot, bool nested);
   Reference update(Walk& walk, u64 slot, bool nested);
+  [[gnu::always_inline]] Until step(Walk& walk);
+  [[gnu::always_inline]] Until assist(Walk& walk);
+  [[gnu::always_inline]] static u64 guest_entry(const Walk& walk);
   Until after(u32 cycles) { return Until(wheel_, wheel_.now() + cycles); }
 
   // What it does between its waits.
@@ -126,6 +146,9 @@ class Walker final {
   [[gnu::always_inline]] Next translated(Walk& walk, Next next);
   [[gnu::always_inline]] Next look_into_guest_cache(Walk& walk);
   [[gnu::always_inline]] void enter_table(Walk& walk);
+  [[gnu::noinline]] bool knows_guest_entry(Walk& walk, u64 entry);
+  [[gnu::noinline]] Next take_known_guest_entry(Walk& walk);
+  [[gnu::noinline]] void remember_guest_table(const Walk& walk, const Entry& entry);
   [[gnu::always_inline]] Next take_guest_entry(Walk& walk);
   [[gnu::always_inline]] Next take_guest(Walk& walk, const Entry& entry);
   Next update_guest_entry(Walk& walk);
@@ -133,6 +156,8 @@ class Walker final {
   [[gnu::always_inline]] Next look_into_nested_tlb(Walk& walk);
   [[gnu::always_inline]] Next look_into_nested_cache(Walk& walk);
   [[gnu::always_inline]] void look_into(Walk& walk, u64 table);
+  [[gnu::noinline]] bool knows_nested_entry(Walk& walk);
+  [[gnu::noinline]] Next take_known_nested_entry(Walk& walk);
   [[gnu::always_inline]] Next take_nested_entry(Walk& walk);
   [[gnu::always_inline]] Next enter_nested_table(Walk& walk, const Entry& entry);
   [[gnu::always_inline]] Next enter_nested_leaf(Walk& walk, const Entry& entry);
@@ -142,7 +167,13 @@ class Walker final {
   static Rights nested_rights(const Walk& walk, Rights of_leaf);
 
   /// log2 of what the leaf and its neighbours translate together, as one entry.
-  u8 coalesced(const EntryFormat& format, u64 slot, const Entry& leaf, u8 page_shift) const;
+  u8 coalesced(const EntryFormat& format, u64 slot, const Entry& leaf, u8 page_shift) const {
+    // Not a large page, for which the table's entries are no pages, either.
+    return coalesced_ >> page_shift <= 1 ? page_shift
+                                         : most_coalesced(format, slot, leaf, page_shift);
+  }
+  [[gnu::noinline]] u8 most_coalesced(const EntryFormat& format, u64 slot, const Entry& leaf,
+                                      u8 page_shift) const;
   [[gnu::noinline]] bool are_alike(const EntryFormat& format, u64 slot, const Entry& leaf,
                                    unsigned page_shift, unsigned count) const;
 
@@ -169,10 +200,16 @@ class Walker final {
   MemoryHierarchy& hierarchy_;
   MemoryHierarchy::PathId path_;
   Lock slots_;
-  TranslationCache<CachedTable> guest_cache_;
-  TranslationCache<CachedTable> nested_cache_;
+  Lock nested_slots_;
+  WalkCache guest_cache_;
+  WalkCache nested_cache_;
   TranslationCache<CachedNested> nested_tlb_;
   u64 coalesced_;  ///< sizes that some structure holds
+  IndexBy guest_index_by_;
+  Yields guest_yields_;
+  bool shares_nested_slots_;  ///< there are fewer than walks
+  u32 step_cycles_;
+  u32 assist_cycles_;
   LeafTables guest_tables_;
   LeafTables nested_tables_;
   std::vector<std::unique_ptr<Walk>> walks_;  ///< they stay where they are
@@ -188,7 +225,8 @@ struct Walker::Begin {
 /// `co_await walk;`
 class Walker::Walk final : public Job<Begin> {
  public:
-  explicit Walk(Walker& walker) : Job(Begin{walker, *this}), slot_(walker.slots_) {}
+  explicit Walk(Walker& walker)
+      : Job(Begin{walker, *this}), slot_(walker.slots_), nested_slot_turn_(walker.nested_slots_) {}
 
   const Fault& fault() const { return fault_; }
   /// Without a fault.
@@ -205,6 +243,7 @@ class Walker::Walk final : public Job<Begin> {
   Translation result_;
   WalkRecord record_;
   Lock::Turn slot_;
+  Lock::Turn nested_slot_turn_;
   bool active_ = false;
   bool has_begun_ = false;
   bool confirms_ = false;  ///< it reads the tables alone: a fault that it finds is reported
@@ -219,6 +258,7 @@ class Walker::Walk final : public Job<Begin> {
   u64 guest_raw_ = 0;
   CachedTable guest_known_{};      ///< the table that guest_slot_ lies in
   bool fill_guest_cache_ = false;  ///< once the host address of the table is known
+  CachedTable named_{};            ///< what a walk cache knows of the entry that is to be read
   u64 data_ = 0;                   ///< what the first stage leads to
 
   // Second stage.

@@ -63,6 +63,8 @@ class Guest final {
   void put_on(u32 core, u32 vcpu);
   /// The guest is known to the caches by another VMID, and is on no core.
   void set_vmid(u16 vmid);
+  /// The machine has none: nothing of an address space may be left for the next one.
+  void has_no_asids() { has_asids_ = false; }
   /// The core goes on in the address space that has this key; it is made when it is new.
   models::Task<GuestOutcome> enter(u32 core, u64 key);
   /// A page fault of the first stage at an address of the core's space. `recorded` is where the
@@ -147,6 +149,7 @@ class Guest final {
   std::unordered_map<u64, std::unique_ptr<Space>> spaces_;
   Tables upper_;  ///< AArch64: the half that they share
   TagPool asids_;
+  bool has_asids_ = true;
   models::Lock lock_;
   u16 vmid_;                            ///< in fences
   std::vector<models::Regime> kernel_;  ///< by core: the direct map

@@ -64,6 +64,8 @@ class Hypervisor final : private Shootdowns {
     vcpu_tags_ = &tags;
     tags.tell(vmid_.tag, [this](u32 core) { replace_vmid(core); });
   }
+  /// The machine has none: whatever ran on a core before, nothing of it may be left there.
+  void has_no_vmids() { has_vmids_ = false; }
   /// One of its vCPUs, and its core.
   void add(VcpuPlace vcpu) {
     if (vcpu_tags_ != nullptr) vcpu_tags_->join(vcpu.core, vcpu.vcpu);
@@ -75,6 +77,7 @@ class Hypervisor final : private Shootdowns {
   /// Its VMID is its own, and nothing of another guest is left under it anywhere; nor, on this
   /// core, of another vCPU.
   bool may_begin_at_once(u32 core, u32 vcpu) const {
+    if (!has_vmids_) return false;
     if (vcpu_tags_ != nullptr) {
       return vcpu_tags_->is_current(core, vcpu) && !vcpu_tags_->owes_fences(core) &&
              !another_ran(core, vcpu);
@@ -183,7 +186,8 @@ class Hypervisor final : private Shootdowns {
   Vmids& vmids_;
   Vmids::Holder vmid_;
   VcpuTags* vcpu_tags_ = nullptr;
-  u32 renewals_ = 0;          ///< of its VMID
+  u32 renewals_ = 0;  ///< of its VMID
+  bool has_vmids_ = true;
   std::vector<u32> entered_;  ///< by core: which of them ran there
   std::vector<u32> ran_;      ///< by core: the guest's vCPU that ran there last
   std::function<void(std::optional<u32>, u16)> heard_;

@@ -247,8 +247,9 @@ struct HypervisorShape {
         Row{"hypervisor.levels", &HypervisorShape::levels, Number{2, 5},
             "of the hypervisor's page tables, which a walk reads; AArch64: 2 for an IPA of 32 to "
             "34 bits, 3 for 40 to 43, 4 for 44 to 48, as the guest's memory needs"},
-        Row{"hypervisor.hardware_dirty", &HypervisorShape::hardware_dirty, Flag{},
-            "the walker sets accessed and dirty flags in the hypervisor's tables"},
+        Row{"hypervisor.hardware_dirty", &HypervisorShape::hardware_dirty, OrAuto{Flag{}},
+            "the walker sets accessed and dirty flags in the hypervisor's tables; auto: if the "
+            "machine does (paging.accessed_dirty)"},
         Row{"hypervisor.fences", &HypervisorShape::fences, OneOf{kFencePolicies},
             "which invalidations the engine issues: as few as the rules allow; the whole VM; pages "
             "up to a threshold, then the VM; by range instructions or Svinval where the machine "
