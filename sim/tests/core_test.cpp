@@ -37,9 +37,9 @@ TEST_F(Core, IsNamedInEveryResult) {
   EXPECT_EQ(json("cat run/stats.json")["core"], kZen4);
   EXPECT_EQ(json("cat run/run.json")["core"], kZen4);
   EXPECT_THAT(run("nestwalk compare run run").output, StartsWith(line));
-  EXPECT_THAT(run("nestwalk compare t.nwt -p simple -p zen4 --policy lazy").output,
-              StartsWith("core of simple: in order, width 1\ncore of zen4: " +
-                         std::string(kZen4) + "\n"));
+  EXPECT_THAT(
+      run("nestwalk compare t.nwt -p simple -p zen4 --policy lazy").output,
+      StartsWith("core of simple: in order, width 1\ncore of zen4: " + std::string(kZen4) + "\n"));
 }
 
 TEST_F(Core, IsChosenByAShortPathOrTheWholeOne) {
@@ -69,8 +69,7 @@ TEST_F(Core, TakesNothingThatItsKindDoesNotHave) {
 
 // Updates at random that do not depend on each other: as the trace says, they overlap.
 TEST_F(Core, HasTwoBounds) {
-  const Json cases =
-      json("nestwalk compare t.nwt -p zen4 --policy lazy --bounds --json")["cases"];
+  const Json cases = json("nestwalk compare t.nwt -p zen4 --policy lazy --bounds --json")["cases"];
   ASSERT_EQ(cases.size(), 2u);
   EXPECT_EQ(cases[0]["name"], "lazy, trace");
   EXPECT_EQ(cases[1]["name"], "lazy, all");

@@ -34,7 +34,7 @@ void Vcpu::begin(Slot& slot) {
   }
   if (has_stores() && slot.access->kind == AccessKind::Write) {
     store_ports_.use(slot.issued);
-    slot.store = stores_.take(slot.place);
+    slot.store = stores_.take(slot.place, slot.issued);
   }
   if (!slot.access->is(GuestAccess::kAddress)) [[unlikely]]
     leave_out(slot);

@@ -101,7 +101,7 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
       if (hierarchy.hits_first(path, Hpa(host), write)) {
         if (write && buffers) {
           store_ports_.use(issued);
-          stores_.post_hit(stores_.take(place), host, access.bytes, known);
+          stores_.post_hit(stores_.take(place, issued), host, access.bytes, known);
           stores_.retire(known);
           stalled += stall;
         }
@@ -112,7 +112,7 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
         continue;
       }
     }
-    if (write && buffers) break;
+    if ((write && buffers) || issued + mmu.first_latency(access.kind) >= end) break;
     slot.outcome.fault.kind = models::FaultKind::None;
     Cycle translated = issued + mmu.first_latency(access.kind);
     bool over = true;

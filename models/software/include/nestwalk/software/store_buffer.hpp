@@ -4,9 +4,9 @@
 // Stores that nobody waits for.
 //
 // A store takes an entry when it begins. When it is translated, it asks the data caches for its
-// line. The entry is free when the line is there, the store and all accesses before it are over, and
-// the entries of all stores before it are free: the stores become visible in order. A younger load
-// that finds its bytes in an entry has them from there.
+// line. The entry is free when the line is there, the store and all accesses before it are over,
+// and the entries of all stores before it are free: the stores become visible in order. A younger
+// load that finds its bytes in an entry has them from there.
 #pragma once
 
 #include <vector>
@@ -44,8 +44,9 @@ class StoreBuffer final : private models::Actor {
     if (taken_ != entries_.size()) return now;
     return retired_ == 0 ? models::kNever : entries_[oldest_].line_at;
   }
-  /// An entry for access `number`; there is one.
-  u32 take(u64 number) {
+  /// An entry for access `number`; one is free at `now`.
+  u32 take(u64 number, Cycle now) {
+    free_entries(now);
     const u32 entry = index(taken_++);
     entries_[entry].number = number;
     entries_[entry].state = State::Untranslated;
@@ -71,8 +72,8 @@ class StoreBuffer final : private models::Actor {
     free_entries(now);
     for (u32 n = taken_; n != 0; --n) {
       const Entry& entry = entries_[index(n - 1)];
-      if (entry.state == State::Posted && entry.number < number && host < entry.host + entry.bytes &&
-          entry.host < host + bytes) {
+      if (entry.state == State::Posted && entry.number < number &&
+          host < entry.host + entry.bytes && entry.host < host + bytes) {
         return true;
       }
     }
