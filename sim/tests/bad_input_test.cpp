@@ -309,8 +309,9 @@ TEST_F(BadInput, GateWritesOverNothingThatItReads) {
 TEST_F(BadInput, WhatIsSetTwiceIsRefused) {
   complains("nestwalk run t.nwt --limit 5 --set run.limit=10", 2,
             "--limit 5: run.limit is set already, by --set run.limit=10");
-  complains("nestwalk run t.nwt --set vcpu.window=2 --set vcpu.window=4", 2,
-            "--set vcpu.window=4: vcpu.window is set already, by --set vcpu.window=2");
+  complains("nestwalk run t.nwt --set core.dependences=all --set core.dependences=trace", 2,
+            "--set core.dependences=trace: core.dependences is set already, by "
+            "--set core.dependences=all");
   complains("nestwalk compare t.nwt --policy eager --set hypervisor.backing=lazy", 2,
             "--policy eager: hypervisor.backing is set already, by --set hypervisor.backing=lazy");
   std::ofstream(folder() / "rules.json") << R"({"interrupts": true, "x86_64": []})";
@@ -329,9 +330,9 @@ TEST_F(BadInput, WhatIsSetTwiceIsRefused) {
   std::ofstream(folder() / "s.json")
       << R"({"format": "nestwalk-suite", "version": 1, "baseline": "b.json",
              "tolerances_percent": {"latency.mean": 1}, "cases": [{"name": "a", "trace": "t.nwt",
-             "preset": "simple", "set": ["vcpu.window=2", "vcpu.window=4"]}]})";
-  complains("nestwalk gate s.json --update", 2, "vcpu.window is set already");
-  run("sed -i 's/, \"vcpu.window=4\"//' s.json; nestwalk gate s.json --update");
+             "preset": "simple", "set": ["core.dependences=all", "core.dependences=trace"]}]})";
+  complains("nestwalk gate s.json --update", 2, "core.dependences is set already");
+  run("sed -i 's/, \"core.dependences=trace\"//' s.json; nestwalk gate s.json --update");
   complains("nestwalk gate s.json --tolerance latency.mean=1 --tolerance latency.mean=2", 2,
             "--tolerance latency.mean=2: latency.mean is there twice");
   EXPECT_EQ(run("nestwalk gate s.json --tolerance latency.mean=2").exit_code, 0);

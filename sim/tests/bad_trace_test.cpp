@@ -206,7 +206,8 @@ TEST_F(BadInput, FilesThatContradictThemselves) {
   write("keys.json", suite + R"(], "tolerance_percent": {}})");
   complains("nestwalk gate keys.json --update", 4,
             "keys.json: there is no key \"tolerance_percent\" in suites");
-  write("set.json", suite.substr(0, suite.size() - 1) + R"(, "set": {"x": "vcpu.window=4"}}]})");
+  write("set.json",
+        suite.substr(0, suite.size() - 1) + R"(, "set": {"x": "core.dependences=all"}}]})");
   complains("nestwalk gate set.json --update", 4, "set.json: a: \"set\" is not a list of texts");
   write("s.json", suite + "]}");
   EXPECT_EQ(run("nestwalk gate s.json --update").exit_code, 0);

@@ -31,7 +31,7 @@ class Explain : public Program {
 TEST_F(Explain, AllStoriesTogetherAreTheLatencies) {
   ASSERT_EQ(run("nestwalk trace gen gups bytes=64K updates=20 -o t.nwt").exit_code, 0);
   for (const std::string window : {"1", "8"}) {
-    const std::string how = "t.nwt -p zen4 --set vcpu.window=" + window;
+    const std::string how = "t.nwt -p zen4 --set core.window=" + window;
     ASSERT_EQ(run("nestwalk run " + how + " -o run --force").exit_code, 0);
     const Json stats = Json::parse(run("cat run/stats.json").output)["statistics"];
     std::string numbers;

@@ -74,7 +74,7 @@ class MeasuredPart : public Program {
 // The sums of a run, less those of its beginning.
 TEST_F(MeasuredPart, AWarmUpIsTheDifferenceOfTwoRuns) {
   ASSERT_EQ(run("nestwalk trace gen zipf bytes=32M accesses=20000 -o t.nwt").exit_code, 0);
-  for (const std::string machine : {"-p zen4", "-p rocket-h --set vcpu.window=8"}) {
+  for (const std::string machine : {"-p rocket-h", "-p skylake-sp --set core.window=8"}) {
     const Json all = values(machine);
     const Json begin = values(machine + " --limit 5000");
     const Json rest = values(machine + " --warmup 5000");
@@ -95,7 +95,7 @@ TEST_F(MeasuredPart, AWarmUpIsTheDifferenceOfTwoRuns) {
 // Whatever is under way when a phase ends is split to the cycle: nothing is lost or counted twice.
 TEST_F(MeasuredPart, PhasesAddUpToTheWhole) {
   two_vcpus(4000);
-  for (const std::string options : {"", "--set vcpu.window=6"}) {
+  for (const std::string options : {"", "--set core.window=6"}) {
     const Json all = values(options + " --phases -p skylake-sp");
     Json sums = Json::object();
     std::set<std::string> phases;

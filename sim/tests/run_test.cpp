@@ -73,9 +73,9 @@ TEST_F(Run, RefusesAddressesThatLookLikeCachedOnes) {
     const std::string from =
         std::string("nestwalk trace import --from csv --architecture ") + architecture + " ";
     must(from + "a.csv -o a.nwt");
-    for (const char* const window : {"1", "4"}) {
+    for (const char* const kind : {"in-order", "out-of-order"}) {
       must(std::string("nestwalk run a.nwt --force -o a -p ") + preset +
-           " --set vcpu.window=" + window);
+           " --set core.kind=" + kind);
       EXPECT_EQ(statistics("a")["access.total"], 1) << architecture;
       EXPECT_EQ(statistics("a")["access.untranslatable"], 2) << architecture;
     }
@@ -381,7 +381,9 @@ TEST_F(Run, PlaysAllVcpusOfATrace) {
 // waited behind them has its turn.
 TEST_F(Run, PlaysToTheEndWithFewMshrs) {
   must("nestwalk trace gen sequential accesses=1000 -o q.nwt");
-  must("nestwalk run q.nwt -p rocket-h --set vcpu.window=18 -o a");
+  must(
+      "nestwalk run q.nwt -p rocket-h --set core.kind=out-of-order --set core.window=18 "
+      "--set core.load_queue=18 -o a");
   EXPECT_EQ(statistics("a")["access.total"], 1000);
   must(
       "nestwalk trace gen smp vcpus=32 accesses=300 bytes=4096 shared=4K shared_percent=100 "

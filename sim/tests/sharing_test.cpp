@@ -280,7 +280,10 @@ TEST_F(Sharing, VcpusKeepTheOrderOfTheTrace) {
   // With a window, instructions go on meanwhile: the first comes to 2000 when its second access,
   // from 1000 to 1011, is over; the second's next record is at 2050 when its first access begins,
   // at 1711.
-  const Json window = statistics_of("t.nwt", std::string(kLinear) + "--set vcpu.window=4");
+  const Json window =
+      statistics_of("t.nwt", std::string(kLinear) +
+                                 "--set core.kind=out-of-order --set core.window=1024 "
+                                 "--set core.load_queue=8");
   expect_values(window, {{"time.ordered", 1011 + (1711 - 1011)}});
 
   const Json free = statistics_of("t.nwt", std::string(kLinear) + "--set vcpu.order=free");

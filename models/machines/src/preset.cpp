@@ -270,6 +270,7 @@ MachineShape read_machine(PresetReader in) {
   shape.about = in.text({"about", "what it is a model of"});
   shape.extension = &read_extension(in);
   in.read(shape);
+  shape.core = read_rows<CoreShape>(in.object("core"));
   read_tlbs(in.object("tlb"), shape.mmu);
   read_walker(in.object("walker"), shape);
   read_caches(in.object("caches"), shape);

@@ -70,7 +70,8 @@ std::optional<std::string> Totals::contradiction() const {
       {"switches", switches.sum(), vcpus.switch_cycles},
       {"turns on cores", schedule.cycles.sum(), vcpus.scheduling_cycles},
       {"translations", mmu.cycles,
-       vcpus.translation_cycles + faults[Part::Translation] + switches[Part::Translation]},
+       vcpus.translation_cycles + vcpus.hidden_cycles + faults[Part::Translation] +
+           switches[Part::Translation]},
   };
   for (const auto& pair : kPairs) {
     if (pair.inside == pair.outside) continue;

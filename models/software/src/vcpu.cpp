@@ -8,8 +8,8 @@
 
 namespace nestwalk::software {
 Vcpu::Vcpu(models::Board& board, Cores& cores, VcpuPlace place, Guest* guest,
-           Hypervisor& hypervisor, const models::SoftwareShape& costs, GuestTables tables,
-           GuestStream& stream, const VcpuShape& shape)
+           Hypervisor& hypervisor, const models::MachineShape& machine, GuestTables tables,
+           GuestStream& stream, const ProgramShape& program)
     : board_(board),
       cores_(cores),
       core_(board.core(place.core)),
@@ -18,11 +18,17 @@ Vcpu::Vcpu(models::Board& board, Cores& cores, VcpuPlace place, Guest* guest,
       number_(place.core),
       guest_(guest),
       hypervisor_(hypervisor),
-      costs_(costs),
+      costs_(machine.software),
+      core_shape_(machine.core),
+      program_(program),
       records_(stream),
-      pace_(costs.instructions_per_1000_cycles),
+      pace_(std::min(costs_.instructions_per_1000_cycles, 1000 * core_shape_.width)),
+      load_ports_(core_shape_.load_ports),
+      store_ports_(core_shape_.store_ports),
+      stores_(board.wheel(), board.hierarchy(), core_.paths.data, core_shape_.store_buffer, *this),
       compares_(tables == GuestTables::Recorded) {
-  for (u32 n = 0; n < shape.window; ++n) slots_.push_back(std::make_unique<Slot>(*this));
+  const u32 slots = has_window() ? core_shape_.window : 1;
+  for (u32 n = 0; n < slots; ++n) slots_.push_back(std::make_unique<Slot>(*this));
   cores.join(place.core);
 }
 
@@ -66,7 +72,11 @@ models::Task<> Vcpu::play_in_order() {
         if (has_stopped()) co_return;
         continue;
       }
-      slot.number = records_.accesses();
+      if (core_shape_.hides_fetch_hits && take_hidden_fetch()) continue;
+      if (has_stores() && records_.access().kind == models::AccessKind::Write) {
+        co_await wait_for_port();
+      }
+      slot.number = slot.place = records_.accesses();
       slot.access = &records_.take_access();
       begin(slot);
     }
@@ -80,15 +90,19 @@ models::Task<> Vcpu::play_in_order() {
 
 // What the instructions before the next access or event take.
 Cycle Vcpu::gap() {
+  const Cycle cycles = pace_.cycles(count_instructions());
+  counts_.instruction_cycles += cycles;
+  return cycles + gap_lost_;
+}
+
+u64 Vcpu::count_instructions() {
   const u64 instructions = records_.instructions();
   counts_.instructions += instructions;
   if (counts_.instructions >= watched_) [[unlikely]]
     order_->moved();
-  const Cycle cycles = pace_.cycles(instructions);
-  counts_.instruction_cycles += cycles;
   gap_lost_ = cores_.lost(number_);
   counts_.interrupted_cycles += gap_lost_;
-  return cycles + gap_lost_;
+  return instructions;
 }
 
 // Nothing more begins.
@@ -142,18 +156,18 @@ void Vcpu::charge_under_way(VcpuCounts& counts, Cycle now) const {
     cycles_of(counts, *slot) += until - slot->mark;
   }
   // Instructions are counted when they begin.
-  const auto take_ahead = [&](Cycle end) {
+  const auto take_ahead = [&](Cycle end, Cycle most_lost) {
     const Cycle ahead = std::max(end, now) - now;
-    const Cycle of_lost = std::min(ahead, gap_lost_);
+    const Cycle of_lost = std::min(ahead, most_lost);
     counts.interrupted_cycles -= of_lost;
     counts.instruction_cycles -= ahead - of_lost;
   };
   if (!has_window()) {
-    take_ahead(gap_end_);
+    take_ahead(gap_end_, gap_lost_);
   } else if (life_ == Life::Finished) {
     counts.stalled_cycles += now - counts_.end;
   } else if (turn_.is_awaited()) {
-    take_ahead(ready_at_);
+    take_ahead(ready_at_, std::max(lost_until_, now) - now);
     counts.stalled_cycles += std::max(ready_at_, now) - ready_at_;
   }
 }
@@ -179,7 +193,7 @@ std::optional<std::string> Vcpu::contradiction() const {
   };
   if (in_parts != in_accesses) return differ("the parts of accesses", in_parts, in_accesses);
   if (has_window() && stopped_) return std::nullopt;  // whatever had to begin then
-  const Cycle waited = has_window() ? all.stalled_cycles : in_accesses;
+  const Cycle waited = all.stalled_cycles + (has_window() ? 0 : in_accesses);
   const Cycle sum = all.instruction_cycles + all.interrupted_cycles + waited + all.switch_cycles +
                     all.fence_cycles + all.operation_cycles + all.scheduling_cycles +
                     all.waiting_cycles + all.ordered_cycles;

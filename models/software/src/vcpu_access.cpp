@@ -32,6 +32,10 @@ void Vcpu::begin(Slot& slot) {
     slot.witness->begin(slot.issued);
     next_told_ = listener_->next_wanted(slot.number + 1);
   }
+  if (has_stores() && slot.access->kind == AccessKind::Write) {
+    store_ports_.use(slot.issued);
+    slot.store = stores_.take(slot.place, slot.issued);
+  }
   if (!slot.access->is(GuestAccess::kAddress)) [[unlikely]]
     leave_out(slot);
 }
@@ -41,7 +45,7 @@ void Vcpu::begin(Slot& slot) {
 models::Task<> Vcpu::play_accesses(Slot& slot) {
   for (;;) {
     while (slot.state == State::Translates) {
-      if (compares_ && !slot.has_begun && disagrees(slot)) {
+      if (compares_ && !slot.has_begun && disagrees(*slot.access)) {
         co_await call_kernel(slot);
         if (has_stopped()) co_return;
         continue;
@@ -60,6 +64,7 @@ models::Task<> Vcpu::play_accesses(Slot& slot) {
       if (!slot.outcome.fault) [[likely]] {
         use_translation(slot);
         slot.state = State::HasAddress;
+        if (has_stores() && slot.access->kind == AccessKind::Write) post_store(slot);
         break;
       }
       co_await take_fault(slot);
@@ -80,7 +85,7 @@ models::Task<> Vcpu::play_accesses(Slot& slot) {
 bool Vcpu::translate(Slot& slot, models::Actor& owner) {
   if (std::exchange(slot.has_begun, false)) return slot.is_over;
   const GuestAccess& access = *slot.access;
-  slot.told = hypervisor_.watcher() != nullptr && tell_of_hit(slot);
+  slot.told = hypervisor_.watcher() != nullptr && tell_of_hit(access);
   return core_.mmu->translate({access.address, access.kind, true, slot.witness, this}, owner, 0,
                               slot.outcome);
 }
@@ -100,16 +105,43 @@ void Vcpu::use_translation(Slot& slot) {
     turn_.wake_by_wheel();
   }
   if (hypervisor_.watcher() != nullptr && !slot.told) [[unlikely]]
-    tell(slot, slot.outcome.host);
+    tell(*slot.access, slot.outcome.host);
   if (replayed_ != nullptr) [[unlikely]]
     replayed_->judge(number_, slot.number, *slot.access, slot.outcome);
 }
 
 bool Vcpu::access_memory(Slot& slot, models::Actor& owner) {
   if (std::exchange(slot.has_begun, false)) return slot.is_over;
-  const AccessKind kind = slot.access->kind;
-  return board_.hierarchy().access(path_of(kind == AccessKind::Execute), Hpa(slot.outcome.host),
-                                   kind == AccessKind::Write, owner, 0, slot.served);
+  return begin_data(slot, *slot.access, owner);
+}
+
+// A load that the store buffer has bytes of has them from there, whoever has the others.
+bool Vcpu::begin_data(Slot& slot, const GuestAccess& access, models::Actor& owner) {
+  models::Wheel& wheel = board_.wheel();
+  const bool is_load = access.kind == AccessKind::Read;
+  if (is_load && stores_.has(slot.outcome.host, access.bytes, slot.place, wheel.now())) {
+    slot.served = models::Served::None;
+    const Cycle ready = wheel.now() + core_shape_.forward_cycles;
+    if (wheel.advance(ready)) return true;
+    wheel.schedule(ready, owner, 0);
+    return false;
+  }
+  return board_.hierarchy().access(path_of(access.kind == AccessKind::Execute),
+                                   Hpa(slot.outcome.host), access.kind == AccessKind::Write, owner,
+                                   0, slot.served);
+}
+
+// It is over: the store buffer waits for the line.
+void Vcpu::post_store(Slot& slot) {
+  ++counts_.buffered_stores;
+  stores_.post(slot.store, slot.outcome.host, slot.access->bytes);
+  slot.state = State::Over;
+}
+
+void Vcpu::on_line(models::Served served, bool was_known) {
+  count_data(AccessKind::Write, served, 0);
+  if (was_known) return;
+  has_window() ? turn_.wake() : port_.wake(board_.wheel());
 }
 
 void Vcpu::leave_out(Slot& slot) {
@@ -119,17 +151,15 @@ void Vcpu::leave_out(Slot& slot) {
 }
 
 // The first TLB has its translation at once: a fence within its latency comes too late for it.
-bool Vcpu::tell_of_hit(const Slot& slot) const {
-  const GuestAccess& access = *slot.access;
+bool Vcpu::tell_of_hit(const GuestAccess& access) const {
   const models::Translation* const hit = core_.mmu->in_first(access.address, access.kind);
   if (hit == nullptr || !models::Mmu::usable(*hit, access.kind, true)) return false;
-  tell(slot, hit->host_of(access.address));
+  tell(access, hit->host_of(access.address));
   return true;
 }
 
 // In the cycle in which the translation is used: the data may come later than a fence.
-void Vcpu::tell(const Slot& slot, u64 host) const {
-  const GuestAccess& access = *slot.access;
+void Vcpu::tell(const GuestAccess& access, u64 host) const {
   hypervisor_.watcher()->accessed(number_, Gva(access.address), place_of(access), Hpa(host),
                                   access.kind == AccessKind::Write);
 }
@@ -146,6 +176,7 @@ void Vcpu::retire(Slot& slot) {
   slot.done = true;
   const Cycle now = board_.wheel().now();
   const Cycle latency = now - slot.issued;
+  if (has_stores() && !has_window() && slot.access->kind == AccessKind::Write) stores_.retire(now);
   if (slot.witness != nullptr) [[unlikely]]
     listener_->on_story({slot.number, *slot.access, slot.issued, latency, slot.witness->steps()});
   if (slot.left_out) [[unlikely]] {
@@ -159,8 +190,7 @@ void Vcpu::retire(Slot& slot) {
 
 // The guest's tables have another page for the address than the trace says: its kernel changed them
 // meanwhile, and does so now.
-bool Vcpu::disagrees(const Slot& slot) {
-  const GuestAccess& access = *slot.access;
+bool Vcpu::disagrees(const GuestAccess& access) {
   if (known_to_agree(access)) return false;
   if (!guest_->agrees(number_, Gva(access.address), Gpa(access.guest_physical))) return true;
   known_.add(access, guest_->moves());

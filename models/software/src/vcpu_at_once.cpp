@@ -31,10 +31,17 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
   Slot& slot = *slots_[0];
   const auto quiet_until = [&] { return std::min(wheel.quiet_until(), attention_); };
   constexpr AccessKind kKinds[] = {AccessKind::Read, AccessKind::Write, AccessKind::Execute};
-  Cycle first_cycles[std::size(kKinds)];  // of what the first TLB and the first cache have
+  const bool hides_fetches = core_shape_.hides_fetch_hits;
+  const bool buffers = has_stores();
+  // Of what the first TLB and the first cache have.
+  Cycle data_cycles[std::size(kKinds)];
+  Cycle first_cycles[std::size(kKinds)];
   for (const AccessKind kind : kKinds) {
+    const bool fetch = kind == AccessKind::Execute;
+    const bool waits = !(fetch && hides_fetches) && !(kind == AccessKind::Write && buffers);
+    data_cycles[index(kind)] = waits ? hierarchy.first_latency(path_of(fetch)) : 0;
     first_cycles[index(kind)] =
-        mmu.first_latency(kind) + hierarchy.first_latency(path_of(kind == AccessKind::Execute));
+        fetch && hides_fetches ? 0 : mmu.first_latency(kind) + data_cycles[index(kind)];
   }
   const u64 number = records_.accesses();
   const std::span<const GuestAccess> at_hand = records_.at_hand();
@@ -49,6 +56,7 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
   Cycle now = began;
   Cycle end = quiet_until();
   Cycle in_accesses = 0;
+  Cycle stalled = 0;
   Pace pace = pace_;
   u64 instructions = counts_.instructions;
   u64 hits[std::size(kKinds)] = {};
@@ -57,7 +65,14 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
     const auto path = path_of(access.kind == AccessKind::Execute);
     const bool write = access.kind == AccessKind::Write;
     Pace then = pace;
-    const Cycle issued = now + then.cycles(access.instructions);
+    Cycle issued = now + then.cycles(access.instructions);
+    Cycle stall = 0;
+    if (write && buffers) {
+      const Cycle free = port_free_at(access.kind, issued);
+      if (free >= end) break;
+      stall = free - issued;
+      issued = free;
+    }
     const u64 passed = instructions + access.instructions;
     if (issued + first_cycles[index(access.kind)] >= end || passed >= watched_ ||
         !access.is(GuestAccess::kAddress) || (compares && !known_to_agree(access))) {
@@ -66,7 +81,30 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
     const models::Translation* found = mmu.in_first(access.address, access.kind);
     if (found != nullptr) [[likely]] {
       if (!models::Mmu::usable(*found, access.kind, true)) break;
-      if (hierarchy.hits_first(path, Hpa(found->host_of(access.address)), write)) {
+      const u64 host = found->host_of(access.address);
+      const u64 place = number + static_cast<u64>(next - first);
+      const bool is_load = access.kind == AccessKind::Read;
+      const Cycle known = issued + mmu.first_latency(access.kind);
+      if (buffers && is_load && stores_.has(host, access.bytes, place, known)) {
+        const Cycle there = known + core_shape_.forward_cycles;
+        if (there >= end) break;
+        pace = then;
+        instructions = passed;
+        now = there;
+        mmu.count_first_hits(access.kind, 1);
+        counts_.translation_cycles += known - issued;
+        count_data(access.kind, models::Served::None, there - known);
+        count_access(access.kind, there - issued);
+        in_accesses += there - issued;
+        continue;
+      }
+      if (hierarchy.hits_first(path, Hpa(host), write)) {
+        if (write && buffers) {
+          store_ports_.use(issued);
+          stores_.post_hit(stores_.take(place, issued), host, access.bytes, known);
+          stores_.retire(known);
+          stalled += stall;
+        }
         pace = then;
         instructions = passed;
         now = issued + first_cycles[index(access.kind)];
@@ -74,6 +112,7 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
         continue;
       }
     }
+    if ((write && buffers) || issued + mmu.first_latency(access.kind) >= end) break;
     slot.outcome.fault.kind = models::FaultKind::None;
     Cycle translated = issued + mmu.first_latency(access.kind);
     bool over = true;
@@ -104,11 +143,12 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
       counts_.translation_cycles += translated - issued;
       slot.state = State::HasAddress;
       slot.mark = translated;
-      over = hierarchy.access(path, Hpa(slot.outcome.host), write, slot.data, 0, slot.served);
+      slot.place = number + static_cast<u64>(next - first);
+      over = begin_data(slot, access, slot.data);
     }
     if (!over || slot.outcome.fault) {
       slot.access = &access;
-      slot.number = number + static_cast<u64>(next - first);
+      slot.number = slot.place = number + static_cast<u64>(next - first);
       slot.issued = now = issued;
       slot.witness = nullptr;
       slot.done = slot.left_out = false;
@@ -133,13 +173,17 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
     if (of_kind == 0) continue;
     const auto path = path_of(kind == AccessKind::Execute);
     mmu.count_first_hits(kind, of_kind);
-    counts_.translation_cycles += of_kind * mmu.first_latency(kind);
-    count_data(kind, hierarchy.first_served(path), of_kind * hierarchy.first_latency(path),
-               of_kind);
+    const bool is_hidden = kind == AccessKind::Execute && hides_fetches;
+    Cycle& lookups = is_hidden ? counts_.hidden_cycles : counts_.translation_cycles;
+    lookups += of_kind * mmu.first_latency(kind);
+    count_data(kind, hierarchy.first_served(path), of_kind * data_cycles[index(kind)], of_kind);
     count_access(kind, first_cycles[index(kind)], of_kind);
     in_accesses += of_kind * first_cycles[index(kind)];
   }
-  counts_.instruction_cycles += now - began - in_accesses;
+  if (hides_fetches) counts_.hidden_fetches += hits[index(AccessKind::Execute)];
+  if (buffers) counts_.buffered_stores += hits[index(AccessKind::Write)];
+  counts_.stalled_cycles += stalled;
+  counts_.instruction_cycles += now - began - in_accesses - stalled;
 }
 
 }  // namespace nestwalk::software

@@ -1,9 +1,10 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// With a window: several accesses are under way. Accesses that are issued have numbers; those
-// before `oldest_` are over.
+// Out of order: several accesses are under way, each in a slot. Slots are taken and freed in order,
+// by accesses whose places are counted; those before `oldest_` are over.
 
+#include <algorithm>
 #include <utility>
 
 #include "nestwalk/software/vcpu.hpp"
@@ -13,18 +14,17 @@ namespace nestwalk::software {
 // A record begins as soon as it may.
 models::Task<> Vcpu::play_window() {
   while (records_.fetch()) {
-    ready_at_ += gap();
+    begin_gap();
     while (turn_.has_issued() || !is_due()) {
       co_await turn_;
       if (has_stopped()) co_return;
+      issue_instructions();
     }
-    const Cycle now = board_.wheel().now();
-    counts_.stalled_cycles += now - ready_at_;
-    ready_at_ = now;
+    stall_until(board_.wheel().now());
     if (needs_attention()) co_await attend();
     if (has_stopped()) co_return;
     if (!records_.is_event()) {
-      issue();
+      if (!core_shape_.hides_fetch_hits || !take_hidden_fetch()) issue();
       continue;
     }
     co_await play_event();
@@ -34,29 +34,67 @@ models::Task<> Vcpu::play_window() {
   turn_.begin_issued();
 }
 
-// May the next record begin, and is it its time?
-bool Vcpu::is_due() const { return may_begin() && board_.wheel().now() >= ready_at_; }
-
-bool Vcpu::may_begin() const {
-  const u64 under_way = records_.accesses() - oldest_;
-  if (records_.is_event() || needs_attention()) return under_way == 0;
-  const GuestAccess& access = records_.access();
-  return faulting_ == 0 && under_way < slots_.size() && is_over(last_fetch_) &&
-         (!access.is(GuestAccess::kDependent) || is_over(last_read_));
+void Vcpu::begin_gap() {
+  unissued_ = count_instructions();
+  lost_until_ = ready_at_ += gap_lost_;
+  issue_instructions();
 }
 
-bool Vcpu::is_over(u64 number) const {
-  return number == kNever || number < oldest_ || slots_[number % slots_.size()]->done;
+// Those for which the window has room: with the oldest access that is not over.
+void Vcpu::issue_instructions() {
+  if (unissued_ == 0) return;
+  u64 room = unissued_;
+  if (oldest_ != begun_) {
+    room = std::min(room, slot_of(oldest_).position + core_shape_.window - 1 - position_);
+  }
+  if (room == 0) return;
+  stall_until(std::max(ready_at_, board_.wheel().now()));
+  const Cycle cycles = pace_.cycles(room);
+  counts_.instruction_cycles += cycles;
+  ready_at_ += cycles;
+  position_ += room;
+  unissued_ -= room;
+}
+
+void Vcpu::stall_until(Cycle at) {
+  counts_.stalled_cycles += at - ready_at_;
+  ready_at_ = at;
+}
+
+// Is it the next record's time?
+bool Vcpu::is_due() { return begins_at() <= board_.wheel().now(); }
+
+// When the next record may begin, if no more has to be over for that; else kNever.
+Cycle Vcpu::begins_at() {
+  const u64 under_way = begun_ - oldest_;
+  if (unissued_ != 0) return models::kNever;
+  if (records_.is_event() || needs_attention()) return under_way == 0 ? ready_at_ : models::kNever;
+  const GuestAccess& access = records_.access();
+  if (faulting_ != 0 || under_way == slots_.size() || !is_over(last_fetch_) ||
+      (waits_for_read(access) && !is_over(last_read_))) {
+    return models::kNever;
+  }
+  return port_free_at(access.kind, std::max(ready_at_, board_.wheel().now()));
+}
+
+bool Vcpu::is_over(u64 place) const {
+  return place == kNever || place < oldest_ || slot_of(place).done;
 }
 
 void Vcpu::issue() {
-  Slot& slot = slot_of(records_.accesses());
+  Slot& slot = slot_of(begun_);
+  slot.place = begun_++;
+  slot.position = position_;
   slot.number = records_.accesses();
   slot.own = records_.take_access();
   slot.access = &slot.own;
   begin(slot);
-  if (slot.own.kind == models::AccessKind::Read) last_read_ = slot.number;
-  if (slot.own.kind == models::AccessKind::Execute) last_fetch_ = slot.number;
+  if (slot.own.kind == models::AccessKind::Read) {
+    last_read_ = slot.place;
+    load_ports_.use(slot.issued);
+    ++loads_;
+  }
+  if (slot.own.kind == models::AccessKind::Execute) last_fetch_ = slot.place;
   turn_.issue(slot);
 }
 
@@ -66,7 +104,11 @@ void Vcpu::on_over() {
 }
 
 void Vcpu::pass_done() {
-  while (draining() && slot_of(oldest_).done) ++oldest_;
+  for (; draining() && slot_of(oldest_).done; ++oldest_) {
+    const models::AccessKind kind = slot_of(oldest_).own.kind;
+    if (kind == models::AccessKind::Read) --loads_;
+    if (kind == models::AccessKind::Write && has_stores()) stores_.retire(board_.wheel().now());
+  }
 }
 
 // In order; then whoever waited for that goes on.
@@ -78,7 +120,7 @@ void Vcpu::free_slots() {
     counts_.end = now;
     if (!draining()) return end();
   }
-  if (oldest_ != records_.accesses()) slot_of(oldest_).turn.wake(board_.wheel());
+  if (oldest_ != begun_) slot_of(oldest_).turn.wake(board_.wheel());
 }
 
 // Its turn ---------------------------------------------------------------------------------------
@@ -87,8 +129,9 @@ void Vcpu::free_slots() {
 bool Vcpu::Turn::wait() {
   is_awaited_ = true;
   models::Wheel& wheel = vcpu_.board_.wheel();
-  waits_ = !vcpu_.has_window() || !vcpu_.may_begin();
-  if (!waits_) wheel.schedule(std::max(wheel.now(), vcpu_.ready_at_), *this, 0);
+  const Cycle begins_at = vcpu_.has_window() ? vcpu_.begins_at() : models::kNever;
+  waits_ = begins_at == models::kNever;
+  if (!waits_) wheel.schedule(std::max(wheel.now(), begins_at), *this, 0);
   begins_ = true;
   begin_issued();
   begins_ = false;

@@ -108,8 +108,8 @@ VirtualMachine::VirtualMachine(const VmShape& shape, const PlayShape& play, cons
     if (replayed_) replayed_->set_vmid(place.vcpu, physical.vmid);
     streams_.push_back(source.open(n));
     vcpus_.push_back(std::make_unique<Vcpu>(board_, cores_, place, guest_.get(), *hypervisor_,
-                                            costs, shape.guest.tables, *streams_.back(),
-                                            play.vcpu));
+                                            host.machine, shape.guest.tables, *streams_.back(),
+                                            play.program));
     if (!guest_) vcpus_.back()->set_regime(physical);
     if (replayed_) vcpus_.back()->replay(*replayed_);
     if (shape.ordered && shape.vcpus > 1) vcpus_.back()->keep_order(order_);

@@ -110,17 +110,28 @@ bool same(const Distribution& left, const Distribution& right) {
                     same<Distribution::Bin>);
 }
 
-class AtOnce : public testing::TestWithParam<std::tuple<Architecture, GuestTables, u32>> {};
+/// In order: as plain as can be; fetches that run ahead, and a store buffer that is often full.
+models::CoreShape core(bool has_buffers) {
+  models::CoreShape core;
+  if (!has_buffers) return core;
+  core.store_buffer = 3;
+  core.forward_cycles = 2;
+  core.hides_fetch_hits = true;
+  return core;
+}
+
+class AtOnce : public testing::TestWithParam<std::tuple<Architecture, GuestTables, u32, bool>> {};
 
 TEST_P(AtOnce, ChangesNothing) {
-  const auto [architecture, tables, cores] = GetParam();
+  const auto [architecture, tables, cores, has_buffers] = GetParam();
   unsigned seed = 0;
   for (const auto replacement :
        {ReplacementKind::Lru, ReplacementKind::TreePlru, ReplacementKind::Random}) {
     for (const bool eager : {false, true}) {
       HypervisorShape policy;
       policy.backing = eager ? Backing::Eager : Backing::Lazy;
-      const models::MachineShape shape = machine(architecture, cores, replacement);
+      const models::MachineShape shape =
+          with_core(machine(architecture, cores, replacement), core(has_buffers));
       ++seed;
       World usual(guest(tables), policy, shape);
       World at_once(guest(tables), policy, shape);
@@ -154,7 +165,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Combine(
         testing::Values(Architecture::X86_64, Architecture::AArch64, Architecture::RiscV64),
         testing::Values(GuestTables::None, GuestTables::FirstTouch, GuestTables::Recorded),
-        testing::Values(1u, 2u)));
+        testing::Values(1u, 2u), testing::Bool()));
 
 }  // namespace
 }  // namespace nestwalk::software::at_once_test

@@ -28,7 +28,8 @@ class Replay : public testing::Test {
       : format_(machine_capabilities()),
         nested_format_(addrspace::LongMode(machine_capabilities()), models::kX86_64.rules.of(true),
                        &models::kVmx),
-        world(guest(), hypervisor(), easy(Architecture::X86_64, 1), {window}) {
+        world(guest(), hypervisor(),
+              with_core(easy(Architecture::X86_64, 1), overlapping(window))) {
     const u64 first = kTables;
     for (u64 level = 0; level < 3; ++level) {
       put(true, first + level * kFrameBytes, 0, first + (level + 1) * kFrameBytes);

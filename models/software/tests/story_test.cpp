@@ -107,7 +107,7 @@ class Stories : public testing::TestWithParam<std::tuple<Architecture, u32>> {};
 TEST_P(Stories, AddUp) {
   const auto [architecture, window] = GetParam();
   for (const GuestTables tables : {GuestTables::None, GuestTables::FirstTouch}) {
-    World world(guest(tables), lazy(), architecture, 2, {window});
+    World world(guest(tables), lazy(), architecture, 2, overlapping(window));
     std::mt19937_64 random(2);
     Listener listeners[2];
     for (u32 n = 0; n < 2; ++n) {

@@ -38,6 +38,22 @@ inline models::MachineShape easy(Architecture architecture, u32 cores, bool seco
   return shape;
 }
 
+/// So many instructions and accesses, and nothing else that bounds what overlaps.
+inline models::CoreShape overlapping(u32 window) {
+  models::CoreShape core;
+  core.kind = models::CoreKind::OutOfOrder;
+  core.width = 32;
+  core.window = window;
+  core.load_queue = 1024;
+  core.load_ports = core.store_ports = 16;
+  return core;
+}
+
+inline models::MachineShape with_core(models::MachineShape shape, const models::CoreShape& core) {
+  shape.core = core;
+  return shape;
+}
+
 /// Copies share their records, and each begins with the first one.
 class ListStream final : public GuestStream {
  public:
@@ -46,7 +62,10 @@ class ListStream final : public GuestStream {
     runs_->back().accesses.push_back(access);
   }
   void read(u64 address, u32 instructions = 0) { add({address, 0, 0, instructions}); }
-  void write(u64 address) { add({address, 0, 0, 0, AccessKind::Write}); }
+  void write(u64 address, u32 instructions = 0) {
+    add({address, 0, 0, instructions, AccessKind::Write});
+  }
+  void fetch(u64 address) { add({address, 0, 0, 0, AccessKind::Execute}); }
   void recorded(u64 address, u64 guest_physical) {
     add({address, guest_physical, 0, 0, AccessKind::Read,
          GuestAccess::kAddress | GuestAccess::kGuestPhysical});
@@ -87,19 +106,19 @@ inline Vmids& with_other_guests(Vmids& vmids) {
 class World {
  public:
   World(const GuestShape& guest, const HypervisorShape& hypervisor,
-        Architecture architecture = Architecture::X86_64, u32 cores = 1, const VcpuShape& vcpu = {},
-        const models::FenceShape& fence = {3, 5, 40})
-      : World(guest, hypervisor, easy(architecture, cores, hypervisor.has_second_stage(), fence),
-              vcpu) {}
+        Architecture architecture = Architecture::X86_64, u32 cores = 1,
+        const models::CoreShape& core = {}, const models::FenceShape& fence = {3, 5, 40})
+      : World(guest, hypervisor,
+              with_core(easy(architecture, cores, hypervisor.has_second_stage(), fence), core)) {}
   World(const GuestShape& guest, const HypervisorShape& hypervisor,
-        const models::MachineShape& shape, const VcpuShape& vcpu = {},
+        const models::MachineShape& shape, const ProgramShape& program = {},
         models::FramePolicyKind frames = {})
       : machine(shape, 2 * addrspace::kGiB),
         fences(with_policy(machine, frames)),
         turns(shape.cores),
         vmids(0xffff, shape.cores),
         streams(shape.cores),
-        vm({guest, hypervisor, shape.cores}, {vcpu},
+        vm({guest, hypervisor, shape.cores}, {program},
            {shape, machine, fences, turns, with_other_guests(vmids), shape.cores,
             shape.extension->isa->most_asids},
            0, {[this](u32 n) { return std::make_unique<ListStream>(streams[n]); }, [](auto&) {}}) {}

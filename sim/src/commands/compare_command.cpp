@@ -114,7 +114,15 @@ std::vector<Plan> plans_of(const CommandLine& line, const std::string& trace) {
       Configuration configuration = configuration_of(line, preset);
       for (const std::string& setting : settings_of(policy))
         configuration.set(setting, "--policy " + policy);
-      plans.push_back({name, trace, std::move(configuration)});
+      if (!line.has("bounds")) {
+        plans.push_back({name, trace, std::move(configuration)});
+        continue;
+      }
+      for (const auto& [word, dependences] : software::kDependences) {
+        Configuration bound = configuration;
+        bound.set(std::string("core.dependences=") + word, "--bounds");
+        plans.push_back({name + ", " + word, trace, std::move(bound)});
+      }
     }
   }
   return plans;
@@ -176,13 +184,35 @@ std::vector<Cell> outcomes_of(const std::vector<Case>& cases) {
   return row;
 }
 
-Table table_of(const std::vector<Case>& cases, bool all) {
+std::string core_of(const Case& run) { return run.core.empty() ? "-" : run.core; }
+
+// Before a table: a line for each model of a core, or one if all have the same.
+std::string cores_of(const std::vector<Case>& cases) {
+  const bool one = std::all_of(cases.begin(), cases.end(),
+                               [&](const Case& each) { return each.core == cases[0].core; });
+  if (one) return "core: " + core_of(cases[0]) + "\n";
+  std::string text;
+  for (const Case& each : cases) text += "core of " + each.name + ": " + core_of(each) + "\n";
+  return text;
+}
+
+std::vector<Cell> core_row(const std::vector<Case>& cases) {
+  std::vector<Cell> row = {{"core"}};
+  for (std::size_t n = 0; n < cases.size(); ++n) {
+    row.push_back({core_of(cases[n])});
+    if (n != 0) row.push_back({""});
+  }
+  return row;
+}
+
+Table table_of(const std::vector<Case>& cases, bool all, bool says_core) {
   Table table(1);
   table[0].push_back({"statistic"});
   for (std::size_t n = 0; n < cases.size(); ++n) {
     table[0].push_back({cases[n].name});
     if (n != 0) table[0].push_back({"ratio"});
   }
+  if (says_core) table.push_back(core_row(cases));
   if (std::any_of(cases.begin(), cases.end(), [](const Case& each) { return !is_whole(each); })) {
     table.push_back(outcomes_of(cases));
   }
@@ -203,6 +233,7 @@ std::string as_json_text(const std::vector<Case>& cases) {
                    {"complete", each.ended_early.empty() && each.failure.empty()},
                    {"ended_early", each.ended_early},
                    {"failure", each.failure},
+                   {"core", each.core},
                    {"statistics", each.statistics}});
   }
   return json_document({{"format", "nestwalk-comparison"}, {"version", 1}, {"cases", all}});
@@ -236,13 +267,16 @@ void declare(CommandLine& line) {
       .flag("json", "--format json")
       .flag("all", "all statistics, not only the main ones")
       .flag("break-even", "the part of the memory at which two policies cost the same")
+      .flag("bounds",
+            "each case twice: with the dependences of the trace, and as if each load "
+            "depended on the one before")
       .flag("storm", "what fences cost in a trace that is generated, with these parameters")
       .option("vcpus", po::value<std::string>()->default_value("1,2,4,8,16")->value_name("N,..."),
               "of the storm: one run for each of these numbers")
       .operand("inputs", "[TRACE|DIR...|KEY=VALUE...]", po::value<Words>(), -1)
-      .ignores("on directories", {"preset", "policy", "set", "config", "jobs"})
-      .ignores("with --break-even", {"all"})
-      .ignores("with --storm", {"all", "break-even"})
+      .ignores("on directories", {"preset", "policy", "set", "config", "jobs", "bounds"})
+      .ignores("with --break-even", {"all", "bounds"})
+      .ignores("with --storm", {"all", "break-even", "bounds"})
       .ignores("without --storm", {"vcpus"})
       .ignores("with --json", {"format", "all"})
       .ignores("with --format json", {"all"});
@@ -321,8 +355,13 @@ int run(const CommandLine& line) {
     cases = run_cases(plans_of(line, inputs[0]), jobs_of(line));
   }
   const ExitCode code = report_trouble(cases);
-  TextOutput().write(format == "json" ? as_json_text(cases)
-                                      : formatted(table_of(cases, line.has("all")), format));
+  if (format == "json") {
+    TextOutput().write(as_json_text(cases));
+    return code;
+  }
+  const bool is_table = format == "table";
+  const std::string before = is_table ? cores_of(cases) : "";
+  TextOutput().write(before + formatted(table_of(cases, line.has("all"), !is_table), format));
   return code;
 }
 

@@ -67,7 +67,8 @@ void collect(const std::string& path, const Json& place, const Json& schema,
   }
 }
 
-std::vector<Entry> entries_at(const Configuration& configuration, const std::string& path) {
+std::vector<Entry> entries_at(const Configuration& configuration, const std::string& named) {
+  const std::string path = whole_path(named);
   const Json& place = configuration.value_at(path);
   Json schema = configuration_schema();
   schema["properties"]["machine"] = Json(schema["$defs"]["machine"]);

@@ -73,13 +73,15 @@ int run(const CommandLine& line) {
     throw UsageError("nestwalk explain: --access " + std::to_string(numbers.back()) + ": vCPU " +
                      std::to_string(vcpu) + " has no such access");
   }
-  std::string text;
+  std::string text = "core: " + played.core + "\n\n";
   Json all = Json::array();
+  std::size_t all_told = 0;
   for (const Story& story : teller->stories()) {
     if (line.has("json")) {
       all.push_back(as_json(story));
+      all.back()["core"] = played.core;
     } else {
-      text.append(text.empty() ? "" : "\n").append(as_text(story));
+      text.append(all_told++ == 0 ? "" : "\n").append(as_text(story));
     }
   }
   TextOutput().write(line.has("json") ? json_document(all) : text);

@@ -70,6 +70,7 @@ Json record_of(const CommandLine& line, const Configuration& configuration, cons
           {"command", line.command()},
           {"trace", line.get<Words>("traces").size() == 1 ? Json(line.get<Words>("traces")[0])
                                                           : Json(line.get<Words>("traces"))},
+          {"core", run.core},
           {"seed", configuration.value_at("guest.seed")},
           {"complete", run.ended_early.empty()},
           {"ended_early", run.ended_early},
@@ -127,9 +128,9 @@ int run(const CommandLine& line) {
     warn("the engine refused " + std::to_string(refused) + " operations of the hypervisor");
   }
   if (!played.ended_early.empty()) warn("the run ended early: " + played.ended_early);
-  const Json stats = as_json(played.statistics, played.histograms, played.ended_early);
+  const Json stats = as_json(played.statistics, played.histograms, played.core, played.ended_early);
   const std::string json = json_document(stats);
-  const std::string text = as_text(played.statistics, played.ended_early);
+  const std::string text = as_text(played.statistics, played.core, played.ended_early);
   if (line.has("json") || !directory) TextOutput().write(line.has("json") ? json : text);
   if (directory) {
     directory->write({json_document(configuration.document()), json, text,

@@ -55,12 +55,14 @@ Json configuration_schema() {
 
 Json statistics_schema() {
   Json schema = document("nestwalk statistics", "What a run says: stats.json.");
-  schema["required"] = {"format", "version", "complete", "ended_early", "statistics", "histograms"};
+  schema["required"] = {"format", "version",    "complete",  "ended_early",
+                        "core",   "statistics", "histograms"};
   Json& parts = schema["properties"];
   parts["format"]["const"] = "nestwalk-stats";
   parts["version"]["const"] = 1;
   parts["complete"] = {{"description", "did the run get to its end?"}, {"type", "boolean"}};
   parts["ended_early"] = {{"description", "why it did not; empty if it did"}, {"type", "string"}};
+  parts["core"] = {{"description", "the model of the core, in words"}, {"type", "string"}};
   Json& values = parts["statistics"];
   values = {{"type", "object"}, {"additionalProperties", false}, {"required", Json::array()}};
   for (const Row& row : rows_of_nothing()) {

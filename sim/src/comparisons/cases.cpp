@@ -16,9 +16,10 @@
 namespace nestwalk::sim {
 namespace {
 
-Case case_of(std::string name, Json statistics, std::string ended_early) {
+Case case_of(std::string name, Json statistics, std::string ended_early, std::string core = "") {
   const ExitCode code = ended_early.empty() ? kDone : kIncomplete;
-  return {std::move(name), std::move(statistics), std::move(ended_early), "", code};
+  return {std::move(name), std::move(statistics), std::move(ended_early), "", code,
+          std::move(core)};
 }
 
 }  // namespace
@@ -47,6 +48,7 @@ std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time) {
     work.push_back([&plan] {
       const Replay run = replay({plan.trace}, plan.configuration, [](addrspace::u64) {});
       return json_document({{"statistics", as_json(run.statistics)["statistics"]},
+                            {"core", run.core},
                             {"ended_early", run.ended_early}});
     });
   }
@@ -56,11 +58,12 @@ std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time) {
     const auto& [code, output] = results[n];
     if (code == kDone) {
       const Json json = Json::parse(output);
-      cases.push_back(case_of(plans[n].name, json["statistics"], json["ended_early"]));
+      cases.push_back(
+          case_of(plans[n].name, json["statistics"], json["ended_early"], json["core"]));
     } else if (code == kIncomplete) {
       cases.push_back(case_of(plans[n].name, Json::object(), output));
     } else {
-      cases.push_back({plans[n].name, Json::object(), "", output, code});
+      cases.push_back({plans[n].name, Json::object(), "", output, code, ""});
     }
   }
   return cases;
@@ -121,14 +124,19 @@ Case read_case(const std::string& directory) {
     throw traces::InputError(directory + "/run.json",
                              "and stats.json do not agree whether the run ended early");
   }
-  // Older versions do not say it.
+  // Older versions do not say these.
+  const Json core = stats.value("core", Json(""));
+  if (!core.is_string()) {
+    throw traces::InputError(file, "core: expected words, found " + core.dump());
+  }
   const Json checksum = checksum_of(stats);
   if (record.value("stats_checksum", checksum) != checksum) {
     throw traces::InputError(
         directory + "/run.json",
         "is of another run than stats.json, of which stats_checksum would be " + checksum.dump());
   }
-  return case_of(printable(directory), stats["statistics"], record["ended_early"]);
+  return case_of(printable(directory), stats["statistics"], record["ended_early"],
+                 core.get<std::string>());
 }
 
 ExitCode report_trouble(const std::vector<Case>& cases) {

@@ -86,10 +86,16 @@ Json typed(const std::string& text, const std::string& where) {
 
 }  // namespace
 
+std::string whole_path(const std::string& path) {
+  const std::string of_machine = "machine." + path;
+  const bool is_machines = parameter_at(path) == nullptr && !schema_at(of_machine).empty();
+  return is_machines ? of_machine : path;
+}
+
 const std::vector<Parameter>& parameters() {
   static const std::vector<Parameter> kAll = [] {
     std::vector<Parameter> all;
-    add_parameters_of<software::VcpuShape>(all);
+    add_parameters_of<software::ProgramShape>(all);
     add_parameters_of<software::VmShape>(all);
     add_parameters_of<software::GuestShape>(all);
     add_parameters_of<software::HypervisorShape>(all);
@@ -134,7 +140,8 @@ Configuration::Configuration(const std::string& file)
 }
 
 // What a machine leaves out, but could have, is made: an empty object, or a value that is null.
-Json& Configuration::at(const std::string& path, const std::string& where, bool make) {
+Json& Configuration::at(const std::string& named, const std::string& where, bool make) {
+  const std::string path = whole_path(named);
   Json* place = &document_;
   std::string so_far;
   std::istringstream parts(path);
@@ -165,7 +172,8 @@ Json& Configuration::at(const std::string& path, const std::string& where, bool 
   return *place;
 }
 
-void Configuration::put(const std::string& path, const Json& value, const std::string& where) {
+void Configuration::put(const std::string& named, const Json& value, const std::string& where) {
+  const std::string path = whole_path(named);
   Json& place = at(path, where, true);
   if (const Parameter* const row = parameter_at(path)) {
     check(*row, value, where);
@@ -189,7 +197,7 @@ void Configuration::set(const std::string& assignment) { set(assignment, "--set 
 void Configuration::set(const std::string& assignment, const std::string& where) {
   const std::size_t equals = assignment.find('=');
   if (equals == std::string::npos) throw UsageError(where + ": not PATH=VALUE");
-  const std::string path = assignment.substr(0, equals);
+  const std::string path = whole_path(assignment.substr(0, equals));
   claim(path, where);
   put(path, typed(assignment.substr(equals + 1), where), where);
 }

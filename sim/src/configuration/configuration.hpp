@@ -41,7 +41,9 @@ inline constexpr models::Word<bool> kOwnersOfVmids[] = {{"vcpus", true}, {"guest
 struct RunShape {
   models::MachineShape machine;
   std::vector<software::VmShape> vms;
-  software::VcpuShape vcpu;
+  software::ProgramShape program;
+  /// What results say of how accesses overlap: "out of order, window 320, width 6".
+  std::string core() const { return to_text(machine.core) + note_of(program.dependences); }
   addrspace::u32 cores = 1;  ///< the machine may have more
   models::Cycle slice = 10'000'000;
   models::FramePolicyKind frames{};  ///< of the host
@@ -107,10 +109,11 @@ class Configuration {
   void expect_whole_run(const std::string& who) const;
 
  private:
-  Json& at(const std::string& path, const std::string& where, bool make = false);
-  void put(const std::string& path, const Json& value, const std::string& where);
+  Json& at(const std::string& named, const std::string& where, bool make = false);
+  void put(const std::string& named, const Json& value, const std::string& where);
   void merge(const Json& from, const std::string& path, const std::string& where);
   void resolve_host(RunShape& shape, addrspace::u32 vcpus);
+  void check_core(const models::CoreShape& core) const;
   software::VmShape resolve_vm(const traces::Header& trace, const models::MachineShape& machine);
   /// What is left to the trace.
   void decide(const char* path, const Json& value);
@@ -125,6 +128,8 @@ class Configuration {
   Json document_;
 };
 
+/// A path within the machine may leave out "machine."; this has it.
+std::string whole_path(const std::string& path);
 /// Of the presets that are installed, or in the source tree.
 std::vector<std::string> preset_names();
 /// A preset by its name (one that is installed or in the source tree) or its file.

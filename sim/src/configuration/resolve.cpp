@@ -189,9 +189,25 @@ software::VmShape Configuration::resolve_vm(const traces::Header& trace,
   return vm;
 }
 
+// What the core does not have is not set in vain.
+void Configuration::check_core(const models::CoreShape& core) const {
+  const auto expect = [&](bool used, const char* key, const char* why) {
+    const auto found = set_.find(std::string("machine.core.") + key);
+    if (used || found == set_.end()) return;
+    throw UsageError(found->second + ": has no effect: " + why);
+  };
+  for (const char* const key : {"window", "load_queue", "load_ports"}) {
+    expect(core.is_out_of_order(), key, "core.kind is in-order");
+  }
+  for (const char* const key : {"store_ports", "forward_cycles"}) {
+    expect(core.store_buffer != 0, key, "core.store_buffer is 0");
+  }
+}
+
 RunShape Configuration::resolve(const std::vector<traces::Header>& traces) {
   RunShape shape;
   shape.machine = models::parse_preset(document_["machine"], preset_file_).shape;
+  check_core(shape.machine.core);
   const Json asked = document_;
   Json decided;
   u32 vcpus = 0;
@@ -212,7 +228,7 @@ RunShape Configuration::resolve(const std::vector<traces::Header>& traces) {
   const u64 most = addrspace::low_mask(shape.machine.vmid_bits);
   decide("host.vmids", most == 0 ? users : std::min(users, most));
   read_parameters(document_, shape);
-  read_parameters(document_, shape.vcpu);
+  read_parameters(document_, shape.program);
   read_parameters(document_, shape.part);
   check_host(shape);
   check_part(shape);

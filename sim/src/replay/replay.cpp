@@ -117,7 +117,8 @@ Replay replay(const std::vector<std::string>& traces, Configuration& configurati
     expect_addresses(simulation, traces);
   }
   if (conclude) conclude();
-  Replay run{simulation.statistics(),
+  Replay run{shape.core(),
+             simulation.statistics(),
              simulation.histograms(),
              simulation.accesses(),
              simulation.ended_early(),

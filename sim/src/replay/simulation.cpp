@@ -87,7 +87,7 @@ Simulation::Simulation(const RunShape& shape, const std::vector<software::GuestS
                                   shape.cores,
                                   asids_for_each(shape, vcpus),
                                   vcpu_tags_ ? &*vcpu_tags_ : nullptr};
-  const software::PlayShape play{shape.vcpu, shape.limit == 0 ? ~u64{0} : shape.limit,
+  const software::PlayShape play{shape.program, shape.limit == 0 ? ~u64{0} : shape.limit,
                                  shape.part.warmup};
   u32 first_vcpu = 0;
   for (std::size_t n = 0; n < shape.vms.size(); ++n) {

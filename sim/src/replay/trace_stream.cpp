@@ -36,13 +36,17 @@ static_assert(GuestAccess::kGuestPhysical == +traces::kGpaKnown);
 static_assert(GuestAccess::kHost == +traces::kHpaKnown);
 static_assert(GuestAccess::kDependent == +traces::kDependent);
 
+// Where the source did not say.
+constexpr addrspace::u16 kUsualBytes = GuestAccess{}.bytes;
+
 GuestAccess as_recorded(const traces::Access& access) {
   return {access.gva.value(),
           access.gpa.value(),
           access.hpa.value(),
           access.instructions,
           static_cast<models::AccessKind>(access.kind),
-          static_cast<u8>(access.flags & kFacts)};
+          static_cast<u8>(access.flags & kFacts),
+          access.size == 0 ? kUsualBytes : access.size};
 }
 
 void make_physical(GuestAccess& access) {

@@ -178,7 +178,7 @@ void Rows::time() {
   together.at_most = "time.cycles";
   together.of_vcpus = true;
   part("time.instructions", vcpus.instruction_cycles, "in the instructions between accesses");
-  rest("time.accesses", "waiting for accesses");
+  rest("time.accesses", "waiting for accesses, or for room in a store buffer");
   part("time.switches", vcpus.switch_cycles, "in switches of the guest's address space");
   part("time.fences", vcpus.fence_cycles, "in fences of the guest");
   part("time.operations", vcpus.operation_cycles, "in operations of the hypervisor");
@@ -194,6 +194,12 @@ void Rows::accesses() {
   part("access.reads", vcpus.accesses[0], "that read");
   part("access.writes", vcpus.accesses[1], "that wrote");
   part("access.fetches", vcpus.accesses[2], "that fetched instructions");
+  add("access.fetches.hidden", vcpus.hidden_fetches, "accesses",
+      "of these, that took no time: instruction fetch runs ahead")
+      .at_most = "access.fetches";
+  add("access.writes.buffered", vcpus.buffered_stores, "accesses",
+      "of the writes, that went into a store buffer: their lines are not waited for")
+      .at_most = "access.writes";
   add("access.instructions", vcpus.instructions, "instructions", "between the accesses");
   add("access.emulated", vcpus.emulated, "accesses", "outside of the guest's memory: a device's");
   add("access.forbidden", vcpus.forbidden, "accesses", "that the hypervisor does not permit");
@@ -258,7 +264,7 @@ void Rows::translations() {
   mean("walk.cycles_mean", {"translation.walks"}, "walk.count", "cycles", "of one walk");
   sum("translation.cycles", all_.mmu.cycles, "cycles",
       "in all translations, the kernel's touches included: the sum of the next");
-  rest("translation.tlbs", "in the TLBs");
+  rest("translation.tlbs", "in the TLBs, of hidden fetches as well");
   part("translation.merged", mmu.merged_cycles, "waiting for the walk of another one");
   part("translation.walks", walks.cycles(),
        "in walks: the sum of the rows walk.* that follow and the references");
@@ -311,6 +317,12 @@ void Rows::reference(u8 guest, u8 nested, bool update) {
 }
 
 void Rows::caches() {
+  const WalkTotals::Cell& forwarded = all_.vcpus.data[0][static_cast<unsigned>(Served::None)];
+  add("store_buffer.forwarded", forwarded.references, "references",
+      "of reads, that the store buffer had")
+      .at_most = "access.reads";
+  cycles("store_buffer.forwarded.cycles", forwarded.cycles, "that they took").part_of = {
+      "latency.data"};
   for (const Served source : {Served::L1, Served::L2, Served::L3, Served::Memory}) cache(source);
   if (!run_.machine) return;
   const models::DramCounts& dram = run_.machine->dram;

@@ -33,11 +33,13 @@ std::string text_of(const Json& value) {
   return value.is_number() ? text_of(Value(value.get<double>())) : value.dump();
 }
 
-std::string as_text(const Statistics& statistics, const std::string& ended_early) {
+std::string as_text(const Statistics& statistics, const std::string& core,
+                    const std::string& ended_early) {
   std::size_t widest = 0;
   for (const Statistic& row : statistics) widest = std::max(widest, row.name.size());
   std::string text;
   if (!ended_early.empty()) text += "# incomplete: the run ended early: " + ended_early + "\n";
+  text += "# core: " + core + "\n";
   for (const Statistic& row : statistics) {
     std::string line = row.name;
     line.resize(widest + 2, ' ');
@@ -49,7 +51,7 @@ std::string as_text(const Statistics& statistics, const std::string& ended_early
 }
 
 Json as_json(const Statistics& statistics, const std::vector<Histogram>& histograms,
-             const std::string& ended_early) {
+             const std::string& core, const std::string& ended_early) {
   Json values = Json::object();
   for (const Statistic& row : statistics) {
     std::visit([&](const auto value) { values[row.name] = value; }, row.value);
@@ -59,8 +61,9 @@ Json as_json(const Statistics& statistics, const std::vector<Histogram>& histogr
     Json& list = bins[each.name] = Json::array();
     for (const auto& bin : each.bins) list.push_back({bin.first, bin.last, bin.count});
   }
-  return {{"format", "nestwalk-stats"}, {"version", 1},         {"complete", ended_early.empty()},
-          {"ended_early", ended_early}, {"statistics", values}, {"histograms", bins}};
+  return {{"format", "nestwalk-stats"}, {"version", 1}, {"complete", ended_early.empty()},
+          {"ended_early", ended_early}, {"core", core}, {"statistics", values},
+          {"histograms", bins}};
 }
 
 addrspace::u32 checksum_of(const Json& stats) {

@@ -36,9 +36,9 @@ void expect_rows(const Shape& shape, const std::set<const void*>& members,
 
 // Who adds a member has to add it here, too: these bindings name all of them, or do not compile.
 TEST(Parameters, EveryMemberHasARowOrIsNotTheUsers) {
-  const software::VcpuShape vcpu;
-  const auto& [window] = vcpu;
-  expect_rows(vcpu, {&window});
+  const software::ProgramShape program;
+  const auto& [dependences] = program;
+  expect_rows(program, {&dependences});
 
   const software::GuestShape guest;
   const auto& [tables, placement, frames, fragmentation, guest_large, guest_levels, memory, seed,
@@ -64,12 +64,12 @@ TEST(Parameters, EveryMemberHasARowOrIsNotTheUsers) {
   expect_rows(part, {&warmup, &from, &to, &phases});
 
   const RunShape run;
-  const auto& [machine, vms, run_vcpu, cores, slice, host_frames, vmids, vcpu_tags, bytes, limit,
+  const auto& [machine, vms, run_program, cores, slice, host_frames, vmids, vcpu_tags, bytes, limit,
                run_part] = run;
   expect_rows(run,
-              {&machine, &vms, &run_vcpu, &cores, &slice, &host_frames, &vmids, &vcpu_tags, &bytes,
-               &limit, &run_part},
-              {&machine, &vms, &run_vcpu, &run_part});
+              {&machine, &vms, &run_program, &cores, &slice, &host_frames, &vmids, &vcpu_tags,
+               &bytes, &limit, &run_part},
+              {&machine, &vms, &run_program, &run_part});
 }
 
 // The parts of machines: what has no row here is a part of its own, or read beside the rows.
@@ -123,14 +123,20 @@ TEST(Parameters, EveryNumberOfAMachineHasARow) {
   expect_rows(software, {&instructions, &exit, &entry, &handler, &emulation, &frame, &zero, &fault,
                          &guest_switch, &host_switch});
 
+  const models::CoreShape core_shape;
+  const auto& [kind, width, window, load_queue, load_ports, store_buffer, store_ports, forward,
+               fetch_hits] = core_shape;
+  expect_rows(core_shape, {&kind, &width, &window, &load_queue, &load_ports, &store_buffer,
+                           &store_ports, &forward, &fetch_hits});
+
   const models::MachineShape machine;
-  const auto& [name, about, extension, cores, clock, mmu, line_bytes, l1i, l1d, l2, l3, enters_at,
-               memory, base, fences, costs, sets_flags, asid_bits, vmid_bits] = machine;
-  expect_rows(
-      machine,
-      {&name, &about, &extension, &cores, &clock, &mmu, &line_bytes, &l1i, &l1d, &l2, &l3,
-       &enters_at, &memory, &base, &fences, &costs, &sets_flags, &asid_bits, &vmid_bits},
-      {&name, &about, &extension, &mmu, &l1i, &l1d, &l2, &l3, &memory, &base, &fences, &costs});
+  const auto& [name, about, extension, cores, clock, core, mmu, line_bytes, l1i, l1d, l2, l3,
+               enters_at, memory, base, fences, costs, sets_flags, asid_bits, vmid_bits] = machine;
+  expect_rows(machine,
+              {&name, &about, &extension, &cores, &clock, &core, &mmu, &line_bytes, &l1i, &l1d, &l2,
+               &l3, &enters_at, &memory, &base, &fences, &costs, &sets_flags, &asid_bits, &vmid_bits},
+              {&name, &about, &extension, &core, &mmu, &l1i, &l1d, &l2, &l3, &memory, &base, &fences,
+               &costs});
 }
 
 // ---- values ----
@@ -184,8 +190,9 @@ std::string text_of(const Row& row, const Shape& shape) {
 
 template <class Shape>
 class OfStruct : public testing::Test {};
-using Structs = testing::Types<software::VcpuShape, software::GuestShape, software::HypervisorShape,
-                               software::VmShape, RunShape, MeasuredPart>;
+using Structs =
+    testing::Types<software::ProgramShape, software::GuestShape, software::HypervisorShape,
+                   software::VmShape, RunShape, MeasuredPart>;
 TYPED_TEST_SUITE(OfStruct, Structs);
 
 TYPED_TEST(OfStruct, AValueThatNobodySetsIsTheMembersInitialiser) {

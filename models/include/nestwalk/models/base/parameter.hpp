@@ -5,12 +5,12 @@
 // a sentence, and perhaps the unit of its values. The default is the member's initialiser; presets
 // have no defaults.
 //
-//   struct VcpuShape {
-//     u32 window = 1;
+//   struct SliceShape {
+//     u64 slice = 1000;
 //
 //     static constexpr auto parameters() {
 //       using namespace models::parameter;
-//       return std::tuple{Row{"vcpu.window", &VcpuShape::window, Number{1, 1024}, "accesses ..."}};
+//       return std::tuple{Row{"host.slice", &SliceShape::slice, Number{1, 1000}, "cycles ..."}};
 //     }
 //   };
 #pragma once

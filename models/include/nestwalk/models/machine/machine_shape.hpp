@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "nestwalk/models/machine/core_shape.hpp"
 #include "nestwalk/models/machine/fence_shape.hpp"
 #include "nestwalk/models/translation/mmu.hpp"
 
@@ -60,6 +61,7 @@ struct MachineShape {
   const Extension* extension = nullptr;  ///< of virtualization; says the instruction set, too
   u32 cores = 1;
   u32 clock_mhz = 1000;
+  CoreShape core;  ///< of each
   MmuShape mmu;
   u32 line_bytes = 64;
   std::optional<DataCacheShape> l1i, l1d, l2;  ///< of each core

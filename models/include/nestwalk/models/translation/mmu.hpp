@@ -100,6 +100,12 @@ class Mmu final {
   const Translation* in_first(u64 address, AccessKind access) {
     return find(first_level(access), address, regime_);
   }
+  /// The same at once, for any prefetcher: uses that entry, for an access whose time is hidden.
+  void use_first(const Request& request, const Translation& entry) {
+    count_first_hits(request.access, 1);
+    if (wants_hits_) [[unlikely]]
+      tell_prefetcher(regime_, request, entry, TlbLookup::Found::FirstLevel);
+  }
   void count_first_hits(AccessKind access, u64 hits) {
     counts_.inline_hits[static_cast<unsigned>(access)] += hits;
   }

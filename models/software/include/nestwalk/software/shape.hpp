@@ -118,14 +118,29 @@ struct GuestShape {
   }
 };
 
-struct VcpuShape {
-  u32 window = 1;
+/// Which loads have addresses that came out of the load before them.
+enum class Dependences : u8 {
+  Trace,  ///< those of which the trace says so
+  All,
+};
+inline constexpr models::Word<Dependences> kDependences[] = {{"trace", Dependences::Trace},
+                                                             {"all", Dependences::All}};
+
+/// For results, beside the core's own words.
+constexpr const char* note_of(Dependences dependences) {
+  return dependences == Dependences::All ? ", all loads dependent" : "";
+}
+
+/// What is assumed of the guest's program, as the trace cannot say it.
+struct ProgramShape {
+  Dependences dependences = Dependences::Trace;
 
   static constexpr auto parameters() {
     using namespace models::parameter;
-    return std::tuple{Row{"vcpu.window", &VcpuShape::window, Number{1, 1024},
-                          "accesses under way at a time; 1: each begins when the one before it is "
-                          "over; more: as the trace's dependences allow"}};
+    return std::tuple{
+        Row{"core.dependences", &ProgramShape::dependences, OneOf{kDependences},
+            "which loads wait for the load before them: those that the trace says depend on it, or "
+            "all. Where a trace says it of none, these are the bounds of what overlaps"}};
   }
 };
 

@@ -30,6 +30,7 @@ struct GuestAccess {
   u32 instructions = 0;    ///< since what came before
   models::AccessKind kind = models::AccessKind::Read;
   u8 facts = kAddress;
+  u16 bytes = 8;
 
   bool is(Fact fact) const { return (facts & fact) != 0; }
 };

@@ -5,11 +5,11 @@
 // through the caches. An access that faults is handled, and translated again.
 //
 // In order, instructions take what the machine's shape says and an access begins when all before it
-// is over. With a window, an access begins as soon as the instructions before it have been issued,
-// and: a slot of the window is free (slots are freed in order); a fetch, once the fetch before it
-// is over; anything else, once the fetch before it is; a dependent access, once the read before it
-// is. What faults waits until all before it is over, and nothing begins until it is handled.
-// Events wait for an empty window.
+// is over. Out of order, an access begins as soon as the instructions before it have been issued,
+// the fetch before it is over, a dependent one's read before it is, and a port and an entry of its
+// queue are free. An instruction is issued when it is in the window, with the oldest access that is
+// not over. What faults waits until all before it is over, and nothing begins until it is handled.
+// Events wait until nothing is under way.
 //
 // One process, the front, plays the records of the stream, one after the other. Each slot of the
 // window has a process for its accesses.
@@ -21,10 +21,12 @@
 #include "nestwalk/software/cores.hpp"
 #include "nestwalk/software/distribution.hpp"
 #include "nestwalk/software/guest.hpp"
+#include "nestwalk/software/issue_ports.hpp"
 #include "nestwalk/software/known_pages.hpp"
 #include "nestwalk/software/recorded_order.hpp"
 #include "nestwalk/software/records.hpp"
 #include "nestwalk/software/replayed.hpp"
+#include "nestwalk/software/store_buffer.hpp"
 #include "nestwalk/software/vcpu_counts.hpp"
 
 namespace nestwalk::software {
@@ -44,12 +46,14 @@ class Pace {
   u64 left_ = 0;  ///< thousandths
 };
 
-class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
+class Vcpu final : private models::Upcoming,
+                   private RecordedOrder::Member,
+                   private StoreBuffer::Owner {
  public:
   /// `guest` is null where the guest does not translate.
   Vcpu(models::Board& board, Cores& cores, VcpuPlace place, Guest* guest, Hypervisor& hypervisor,
-       const models::SoftwareShape& costs, GuestTables tables, GuestStream& stream,
-       const VcpuShape& shape = {});
+       const models::MachineShape& machine, GuestTables tables, GuestStream& stream,
+       const ProgramShape& program = {});
 
   /// Begins as soon as it has its core; plays at most `limit` accesses. The first `warmup` of them
   /// are no more than that.
@@ -137,8 +141,11 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
     };
 
     const GuestAccess* access = nullptr;
-    GuestAccess own;  ///< with a window: the batch may be gone
+    GuestAccess own;  ///< out of order: the batch may be gone
     u64 number = 0;
+    u64 place = 0;     ///< among the accesses that have a slot
+    u64 position = 0;  ///< out of order: instructions before it
+    u32 store = 0;     ///< its entry, if stores have some
     Cycle issued = 0;
     Cycle mark = 0;
     models::Mmu::Outcome outcome;
@@ -215,18 +222,32 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
            latencies_.count() != 0 && !core_.mmu->wants_hits();
   }
   [[gnu::noinline]] void play_at_once();
-  bool has_window() const { return slots_.size() > 1; }
-  Slot& slot_of(u64 number) { return *slots_[number % slots_.size()]; }
-  bool is_due() const;
-  bool may_begin() const;
-  bool is_over(u64 number) const;
+  bool has_window() const { return core_shape_.is_out_of_order(); }
+  bool has_stores() const { return core_shape_.store_buffer != 0; }
+  Slot& slot_of(u64 place) { return *slots_[place % slots_.size()]; }
+  const Slot& slot_of(u64 place) const { return *slots_[place % slots_.size()]; }
+  bool is_due();
+  Cycle begins_at();
+  Cycle port_free_at(models::AccessKind kind, Cycle now);
+  bool waits_for_read(const GuestAccess& access) const {
+    return access.is(GuestAccess::kDependent) ||
+           (program_.dependences == Dependences::All && access.kind == models::AccessKind::Read);
+  }
+  bool is_over(u64 place) const;
+  void begin_gap();
+  void issue_instructions();
+  void stall_until(Cycle at);
   void issue();
+  models::Task<> wait_for_port();
+  bool take_hidden_fetch();
+  void hide_fetch(const models::Translation& found, u64 host);
   void on_over();
   void free_slots();
   void pass_done();
-  bool draining() const { return has_window() && oldest_ != records_.accesses(); }
+  bool draining() const { return has_window() && oldest_ != begun_; }
 
   Cycle gap();
+  u64 count_instructions();
   void finish();
   void end();
   void stop(std::string why);
@@ -257,6 +278,9 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   models::Task<> play_accesses(Slot& slot);
   bool translate(Slot& slot, models::Actor& owner);
   bool access_memory(Slot& slot, models::Actor& owner);
+  bool begin_data(Slot& slot, const GuestAccess& access, models::Actor& owner);
+  void post_store(Slot& slot);
+  void on_line(models::Served served, bool was_known) override;
   void end_translation(Slot& slot);
   void use_translation(Slot& slot);
   models::MemoryHierarchy::PathId path_of(bool fetch) const {
@@ -278,9 +302,9 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   bool known_to_agree(const GuestAccess& access) const {
     return !access.is(GuestAccess::kGuestPhysical) || known_.agree(access, guest_->moves());
   }
-  [[gnu::noinline]] bool disagrees(const Slot& slot);
-  [[gnu::noinline]] bool tell_of_hit(const Slot& slot) const;
-  void tell(const Slot& slot, u64 host) const;
+  [[gnu::noinline]] bool disagrees(const GuestAccess& access);
+  [[gnu::noinline]] bool tell_of_hit(const GuestAccess& access) const;
+  void tell(const GuestAccess& access, u64 host) const;
   std::optional<Gpa> place_of(const GuestAccess& access) const;
 
   // Its faults.
@@ -289,7 +313,7 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   models::Task<> call_kernel(Slot& slot);
   const char* why_again(const GuestAccess& access) const;
   models::Task<> hold(Slot& slot);
-  bool is_early(const Slot& slot) const { return has_window() && slot.number != oldest_; }
+  bool is_early(const Slot& slot) const { return has_window() && slot.place != oldest_; }
   void begin_handling(Slot& slot, State state);
   void end_handling(Slot& slot, Cycle& cycles);
   void begin_fault(Slot& slot);
@@ -311,6 +335,8 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   ReplayedTables* replayed_ = nullptr;
   Hypervisor& hypervisor_;
   models::SoftwareShape costs_;
+  models::CoreShape core_shape_;
+  ProgramShape program_;
   Records records_;
 
   Life life_ = Life::Idle;
@@ -337,15 +363,23 @@ class Vcpu final : private models::Upcoming, private RecordedOrder::Member {
   Cycle late_at_first_ = 0;      ///< of these
   std::vector<std::unique_ptr<Slot>> slots_;  ///< they stay where they are
   Pace pace_;
+  IssuePorts load_ports_, store_ports_;
+  StoreBuffer stores_;
+  models::Signal port_;     ///< in order: waits here for an entry of the store buffer
   u64 next_told_ = kNever;  ///< access that the listener wants to hear of
   AccessListener* listener_ = nullptr;
   Milestones* milestones_ = nullptr;
 
-  // With a window.
-  u64 oldest_ = 0;  ///< access that is not over, or the next one
+  // Out of order.
+  u64 begun_ = 0;         ///< accesses that have a slot, or had one: places, as the next two
+  u64 oldest_ = 0;        ///< access that is not over, or the next one
+  u64 position_ = 0;      ///< instructions issued
+  u64 unissued_ = 0;      ///< instructions before the next record that are not in the window
+  u32 loads_ = 0;         ///< from the oldest access on
+  Cycle lost_until_ = 0;  ///< what interrupts took, before the instructions
   u64 last_read_ = kNever;
   u64 last_fetch_ = kNever;
-  Cycle ready_at_ = 0;  ///< the instructions before the next record are issued
+  Cycle ready_at_ = 0;  ///< the instructions before the next record that have room are issued
   u32 faulting_ = 0;    ///< accesses whose faults wait or are handled
 
   bool compares_;       ///< what the guest maps with what the trace says

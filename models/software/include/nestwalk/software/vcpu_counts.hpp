@@ -17,6 +17,8 @@ struct VcpuCounts {
 
   u64 accesses[3] = {};  ///< by AccessKind
   u64 instructions = 0;
+  u64 hidden_fetches = 0;  ///< that took no time
+  u64 buffered_stores = 0;
   u64 switches = 0;
   u64 fences = 0;  ///< of the guest
   u64 guest_faults = 0;
@@ -34,7 +36,7 @@ struct VcpuCounts {
   Cycle scheduling_cycles = 0;   ///< to leave its core to another vCPU, and to come back
   Cycle waiting_cycles = 0;      ///< for its core
   Cycle ordered_cycles = 0;      ///< for vCPUs that the trace has before it
-  Cycle stalled_cycles = 0;      ///< with a window: nothing could begin
+  Cycle stalled_cycles = 0;      ///< nothing could begin: out of order, or a store buffer is full
   Cycle switch_cycles = 0;
   Cycle fence_cycles = 0;
   Cycle operation_cycles = 0;
@@ -49,6 +51,7 @@ struct VcpuCounts {
     return data[kind == models::AccessKind::Execute ? 1 : 0][static_cast<unsigned>(served)];
   }
 
+  Cycle hidden_cycles = 0;  ///< of TLB lookups that took no time: of hidden fetches
   Cycle untranslatable_cycles = 0;
   Cycle unfinished_cycles = 0;  ///< of accesses under way when it had to stop, data excepted
   Cycle unpaid_cycles = 0;      ///< that interrupts took, when nothing came after them

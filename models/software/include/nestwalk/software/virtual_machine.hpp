@@ -21,7 +21,7 @@ struct GuestSource {
 
 /// How vCPUs play their streams.
 struct PlayShape {
-  VcpuShape vcpu;
+  ProgramShape program;
   u64 limit = ~u64{0};  ///< accesses of each vCPU
   u64 warmup = 0;       ///< the first of them that are no more than that
 };
