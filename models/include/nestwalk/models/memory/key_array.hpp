@@ -60,6 +60,7 @@ class KeyArray {
     // Whatever the policy, a second use in a row changes nothing.
     return words[keys_ + latest] == key ? latest : use(words, key);
   }
+  bool has_empty_way(u32 set) const { return empty_ != 0 && empty_way(block(set)) != kNone; }
   struct Place {
     u32 way;
     u64 before;  ///< the key that was there

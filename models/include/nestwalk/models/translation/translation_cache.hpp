@@ -111,7 +111,7 @@ class TranslationCache {
     check(shape.in_second_tlb.empty() || second_tlb != nullptr, "translation cache",
           "a second-level TLB that it is a part of", 0, shape.arrays.size());
     arrays_.reserve(shape.arrays.size() + 1);
-    sizes_.reserve(CacheShape::kMostSizes);
+    sizes_.reserve(CacheShape::kMostSizes * (shape.arrays.size() + 1));
     if (!shape.in_second_tlb.empty()) {
       arrays_.emplace_back(std::move(second_tlb));
       for (const u8 shift : shape.in_second_tlb) add_size(arrays_.back(), shift);
@@ -121,6 +121,7 @@ class TranslationCache {
       array.for_each_size([&](u8 shift) { add_size(arrays_.back(), shift); });
       for (const u8 shift : array.coalesced) most_coalesced_ = std::max(most_coalesced_, shift);
     }
+    find_rivals();
     for (unsigned shift = 0; shift < held_.size(); ++shift) held_[shift] = largest_within(shift);
   }
   TranslationCache(const TranslationCache&) = delete;
@@ -152,7 +153,9 @@ class TranslationCache {
   }
 
   /// Enters a translation that is good for 2^shift bytes. It is held in the largest size that some
-  /// array takes and that is not larger; if there is none, not at all. Null then.
+  /// array takes and that is not larger; if there is none, not at all. Null then. Of several arrays
+  /// that take the size, it is in one: where the page is already, else in the first whose set has
+  /// an empty way, else in the one whose turn it is.
   Payload* fill(u64 address, unsigned shift, u16 tag, const Payload& payload) {
     Payload* const place = make_place(address, shift, tag);
     if (place != nullptr) *place = payload;
@@ -162,7 +165,10 @@ class TranslationCache {
   /// held for the address and the tag, so it need not be looked for.
   Payload* make_place(u64 address, unsigned shift, u16 tag, bool absent = false) {
     if (held_[shift] == kNotHeld) return nullptr;
-    Size& size = sizes_[held_[shift]];
+    Size* chosen = &sizes_[held_[shift]];
+    if (chosen->rivals != 0) [[unlikely]]
+      chosen = &choose(*chosen, address, tag, absent);
+    Size& size = *chosen;
     if (size.shift <= most_coalesced_) [[unlikely]]
       drop_other_sizes(size, address, tag);
     const u32 set = size.keys->set_of(address >> size.shift);
@@ -226,6 +232,7 @@ class TranslationCache {
   // the size's number (3 bits) and the tags' (14 bits).
   static constexpr unsigned kCodeBits = 3, kTagBits = 14;
   static constexpr unsigned kPageAt = kCodeBits + kTagBits;
+  /// One size in one array.
   struct Size {
     KeyArray* keys;
     Payload* payloads;
@@ -234,6 +241,7 @@ class TranslationCache {
     u64 code_bits;
     u32 entries;  ///< what none has need not be looked up
     u8 shift;
+    u8 rivals = 0;  ///< other arrays that take the size
 
     Payload& payload(u32 set, u32 way) const { return payloads[u64{set} * keys->ways() + way]; }
     u64 key(u64 address, u16 tag) const {
@@ -246,22 +254,53 @@ class TranslationCache {
   EntryKey where(u64 key, u8 shift) const {
     return {key >> kPageAt << 12, shift, static_cast<u16>(key & addrspace::low_mask(kTagBits))};
   }
-  // A size is held in the first array that takes it. Its code is none of those in the array, and
-  // none of this structure's.
+  // A size has one code, in all arrays that take it: none that another size has in them.
   void add_size(Array& array, u8 shift) {
-    u32 used = 0;
-    for (const Size& size : sizes_) {
-      if (size.shift == shift) return;
-      used |= 1u << (size.code_bits >> kTagBits);
-    }
     auto& counts = array.space->entries;
+    u32 used = 0;
     for (u32 code = 0; code < counts.size(); ++code) used |= u32{counts[code] != nullptr} << code;
-    const u32 code = static_cast<u32>(std::countr_one(used));
+    u32 code = CacheShape::kMostSizes;
+    for (const Size& size : sizes_) {
+      const u32 its_own = static_cast<u32>(size.code_bits >> kTagBits);
+      if (size.shift == shift && size.keys == &array.space->keys) return;
+      if (size.shift == shift) code = its_own;
+      used |= 1u << its_own;
+    }
+    if (code == CacheShape::kMostSizes) code = static_cast<u32>(std::countr_one(used));
     static_assert(CacheShape::kMostSizes == 1u << kCodeBits);
-    check(code < CacheShape::kMostSizes, "translation cache", "at most eight sizes", 0, shift);
+    check(code < CacheShape::kMostSizes && counts[code] == nullptr, "translation cache",
+          "at most eight sizes", 0, shift);
     sizes_.push_back({&array.space->keys, array.payloads.data(), counts.data(),
                       ~addrspace::low_mask(shift), u64{code} << kTagBits, 0, shift});
     counts[code] = &sizes_.back().entries;
+  }
+  void find_rivals() {
+    for (Size& size : sizes_) {
+      const auto same = [&](const Size& other) { return other.shift == size.shift; };
+      size.rivals = static_cast<u8>(std::count_if(sizes_.begin(), sizes_.end(), same) - 1);
+      if (size.rivals != 0) turns_.resize(std::max<std::size_t>(turns_.size(), size.keys->sets()));
+    }
+  }
+  // Of the arrays that take the size of `first`, which is the first of them. That they take turns,
+  // for each of its sets, is a guess.
+  [[gnu::noinline]] Size& choose(Size& first, u64 address, u16 tag, bool absent) {
+    Size* const end = sizes_.data() + sizes_.size();
+    Size* with_room = nullptr;
+    for (Size* size = &first; size != end; ++size) {
+      if (size->shift != first.shift) continue;
+      const u32 set = size->keys->set_of(address >> size->shift);
+      if (!absent && size->keys->find(set, size->key(address, tag)) != KeyArray::kNone) {
+        return *size;
+      }
+      if (with_room == nullptr && size->keys->has_empty_way(set)) with_room = size;
+    }
+    if (with_room != nullptr) return *with_room;
+    u8& turn = turns_[first.keys->set_of(address >> first.shift)];
+    u8 skipped = turn;
+    turn = turn == first.rivals ? u8{0} : static_cast<u8>(turn + 1);
+    Size* size = &first;
+    while (size->shift != first.shift || skipped-- != 0) ++size;
+    return *size;
   }
   u8 largest_within(unsigned shift) const {
     const Size* best = nullptr;
@@ -325,6 +364,7 @@ class TranslationCache {
   u64 changes_ = 0;
   std::vector<Array> arrays_;
   std::vector<Size> sizes_;         ///< they stay where they are
+  std::vector<u8> turns_;           ///< of arrays with a size in common, by sets of the first
   std::unordered_set<u64> fenced_;  ///< keys that fences removed, and nobody filled again
   u64 refills_ = 0;
   bool has_parts_ = false;
