@@ -527,6 +527,17 @@ TEST(Presets, HaveEachSizeOnceInAnArray) {
   cache["in_second_tlb"] = cache["arrays"][0]["sizes"];
   EXPECT_THAT(complaint(machine), testing::HasSubstr("guest_walk_cache.arrays[0].sizes have the"));
 }
+TEST(Presets, NameTheIndexOfAnArray) {
+  Json machine = Json::parse(std::ifstream(NESTWALK_PRESETS "/simple.json"));
+  Json& array = machine["tlb"]["data"]["arrays"][0];
+  EXPECT_EQ(parse_preset(machine, "mine.json").shape.mmu.data_tlb.arrays[0].index,
+            SetIndex::Linear);
+  array["index"] = {"xor", "guess"};
+  EXPECT_EQ(parse_preset(machine, "mine.json").shape.mmu.data_tlb.arrays[0].index, SetIndex::Xor);
+  array["index"] = {"crc", "guess"};
+  EXPECT_EQ(complaint(machine),
+            "mine.json: tlb.data.arrays[0].index is \"crc\", not one of linear, xor");
+}
 TEST(Presets, HaveAtMostEightSizesInOneStructure) {
   const std::string four = R"(["4K", "16K", "64K"])";
   const Preset preset =

@@ -142,6 +142,47 @@ TEST(TwoArrays, CountRefillsInEither) {
   EXPECT_EQ(tlb.refills(), 1u);
 }
 
+// Skylake's second level: set = page[6:0] ^ page[13:7] (TLB;DR, USENIX Security 2022: XOR-7). Pages
+// that are 128 apart share a set of a linear index, and are in different ones here: of page n * 128
+// the set is n. So 13 of them all stay, where 12 ways hold no more than 12. Pages n * 128 + n are
+// all in set 0: of the thirteen, page 0 having been used again, the last takes the place of n = 1.
+TEST(XorIndex, FoldsAsManyBitsAsItHas) {
+  ArrayShape array{128, 12, {12, 21}};
+  array.index = SetIndex::Xor;
+  TranslationCache<u64> tlb({{array}, 1});
+  TranslationCache<u64> linear({{{128, 12, {12, 21}}}, 1});
+  for (u64 n = 0; n < 13; ++n) {
+    fill(tlb, n * 128);
+    fill(linear, n * 128);
+  }
+  EXPECT_FALSE(use(linear, 0));
+  for (u64 n = 0; n < 13; ++n) EXPECT_TRUE(use(tlb, n * 128)) << n;
+  for (u64 n = 1; n < 12; ++n) fill(tlb, n * 129);
+  EXPECT_TRUE(use(tlb, 0));
+  fill(tlb, 12 * 129);
+  EXPECT_FALSE(tlb.holds(at(129), 1));
+  // Bits above the fourteen are in no set's number: 2^14 pages further is the same set.
+  EXPECT_TRUE(use(tlb, 2 * 129));
+  for (u64 n = 1; n <= 12; ++n) fill(tlb, n << 14);
+  EXPECT_FALSE(tlb.holds(at(2 * 129), 1));
+}
+TEST(XorIndex, OneSetHasNothingToFold) {
+  ArrayShape array{1, 2, {12}};
+  array.index = SetIndex::Xor;
+  TranslationCache<u64> tlb({{array}, 1});
+  fill(tlb, 1);
+  fill(tlb, 2);
+  EXPECT_TRUE(use(tlb, 1));
+  tlb.drop(at(1), 1);
+  EXPECT_FALSE(use(tlb, 1));
+  EXPECT_TRUE(use(tlb, 2));
+}
+TEST(XorIndex, DropsAndKeepsWhatAListWould) {
+  ArrayShape array{16, 3, {12, 21}};
+  array.index = SetIndex::Xor;
+  keep_one_entry_of_each_page({{array, {8, 2, {12}}}, 1}, false);
+}
+
 // Least recently used, fully associative: what fewer ways hold, more ways hold, too (Mattson et
 // al., "Evaluation Techniques for Storage Hierarchies"). So a larger TLB never misses more.
 TEST(OneSet, NeverMissesMoreWithMoreWays) {

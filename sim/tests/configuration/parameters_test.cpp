@@ -75,8 +75,8 @@ TEST(Parameters, EveryMemberHasARowOrIsNotTheUsers) {
 // The parts of machines: what has no row here is a part of its own, or read beside the rows.
 TEST(Parameters, EveryNumberOfAMachineHasARow) {
   const models::ArrayShape array;
-  const auto& [sets, ways, shifts, replacement, coalesced] = array;
-  expect_rows(array, {&sets, &ways, &shifts, &replacement, &coalesced});
+  const auto& [sets, ways, shifts, replacement, coalesced, index] = array;
+  expect_rows(array, {&sets, &ways, &shifts, &replacement, &coalesced, &index});
 
   const models::CacheShape cache;
   const auto& [arrays, latency, in_second_tlb] = cache;
