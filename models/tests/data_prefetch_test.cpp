@@ -70,14 +70,14 @@ TEST(DataPrefetchers, StreamRunsAhead) {
   EXPECT_THAT(wants(prefetcher, 3), ElementsAre(5, 6));
   EXPECT_THAT(wants(prefetcher, 4), ElementsAre(7, 8));
   EXPECT_THAT(wants(prefetcher, 5), ElementsAre(9, 10));
-  EXPECT_THAT(wants(prefetcher, 6), ElementsAre(11));      // five ahead
+  EXPECT_THAT(wants(prefetcher, 6), ElementsAre(11));       // five ahead
   EXPECT_THAT(wants(prefetcher, 20), ElementsAre(21, 22));  // overtaken
-  EXPECT_THAT(wants(prefetcher, 10), IsEmpty());           // another direction
+  EXPECT_THAT(wants(prefetcher, 10), IsEmpty());            // another direction
   EXPECT_THAT(wants(prefetcher, 9), ElementsAre(8, 7));
 }
 
-// A first level of one set, 4 cycles, that asks for the next line, over a second one, 10, and memory,
-// 100.
+// A first level of one set, 4 cycles, that asks for the next line, over a second one, 10, and
+// memory, 100.
 class Prefetching : public testing::Test, public Actor {
  protected:
   Prefetching() : hierarchy(wheel, {.controller_ps = 100'000}, 64) {
@@ -114,8 +114,8 @@ class Prefetching : public testing::Test, public Actor {
   std::deque<Served> served;
 };
 
-// 0 misses at 0 and is there at 114; so is 1, which was asked for in the same cycle, and is used at 200:
-// a hit, of 4 cycles, that asks for 2, there at 200 + 114.
+// 0 misses at 0 and is there at 114; so is 1, which was asked for in the same cycle, and is used at
+// 200: a hit, of 4 cycles, that asks for 2, there at 200 + 114.
 TEST_F(Prefetching, ComesAsALineThatMissesDoes) {
   start(0);
   wheel.run();
@@ -193,8 +193,8 @@ TEST_F(Prefetching, AStreamHitsWhatItWouldHaveMissed) {
   for (u64 line = 1; line < 60; ++line) EXPECT_EQ(served[line], Served::L1);
 }
 
-// Whatever prefetchers do, every access ends, each line that is issued is used, late or never wanted,
-// and MSHRs are free in the end.
+// Whatever prefetchers do, every access ends, each line that is issued is used, late or never
+// wanted, and MSHRs are free in the end.
 TEST(DataPrefetch, EveryAccessCompletes) {
   struct Core final : Actor {
     void on_cycle(u32) override { ++done; }

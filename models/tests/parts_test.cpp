@@ -517,11 +517,26 @@ Json simple_with_sizes(const std::string& one, const std::string& other) {
   return machine;
 }
 
-// An entry has one place.
-TEST(Presets, HaveEachSizeOnceInAStructure) {
-  EXPECT_EQ(complaint(simple_with_sizes(R"(["4K", "2M"])", R"(["2M", "1G"])")),
-            "mine.json: tlb.data.arrays have the size of 2097152 bytes twice; expected each size "
-            "once");
+TEST(Presets, HaveEachSizeOnceInAnArray) {
+  EXPECT_EQ(complaint(simple_with_sizes(R"(["4K", "2M"])", R"(["2M", "1G"])")), "");
+  EXPECT_EQ(complaint(simple_with_sizes(R"(["4K", "2M"])", R"(["2M", "2M"])")),
+            "mine.json: tlb.data.arrays[1].sizes have the size of 2097152 bytes twice; expected "
+            "each size once, in_second_tlb included");
+  Json machine = simple_with_sizes(R"(["4K"])", R"(["2M"])");
+  Json& cache = machine["walker"]["guest_walk_cache"];
+  cache["in_second_tlb"] = cache["arrays"][0]["sizes"];
+  EXPECT_THAT(complaint(machine), testing::HasSubstr("guest_walk_cache.arrays[0].sizes have the"));
+}
+TEST(Presets, NameTheIndexOfAnArray) {
+  Json machine = Json::parse(std::ifstream(NESTWALK_PRESETS "/simple.json"));
+  Json& array = machine["tlb"]["data"]["arrays"][0];
+  EXPECT_EQ(parse_preset(machine, "mine.json").shape.mmu.data_tlb.arrays[0].index,
+            SetIndex::Linear);
+  array["index"] = {"xor", "guess"};
+  EXPECT_EQ(parse_preset(machine, "mine.json").shape.mmu.data_tlb.arrays[0].index, SetIndex::Xor);
+  array["index"] = {"crc", "guess"};
+  EXPECT_EQ(complaint(machine),
+            "mine.json: tlb.data.arrays[0].index is \"crc\", not one of linear, xor");
 }
 TEST(Presets, HaveAtMostEightSizesInOneStructure) {
   const std::string four = R"(["4K", "16K", "64K"])";

@@ -36,6 +36,16 @@ void check_coalesced(const PresetReader& in, const ArrayShape& array) {
   }
 }
 
+// Several arrays may take a size, but not those of the second-level TLB as well.
+void check_sizes(const PresetReader& in, const ArrayShape& array, std::set<u8> taken) {
+  if (in.describes()) return;
+  array.for_each_size([&](u8 shift) {
+    if (taken.insert(shift).second) return;
+    in.fail("sizes", "have the size of " + std::to_string(u64{1} << shift) +
+                         " bytes twice; expected each size once, in_second_tlb included");
+  });
+}
+
 constexpr auto kNoMore = [](PresetReader&, CacheShape&) {};
 
 // `more`: reads what only this structure has.
@@ -44,17 +54,13 @@ CacheShape read_translations(PresetReader in, More more = kNoMore) {
   CacheShape shape;
   in.read(shape);
   more(in, shape);
-  std::set<u8> sizes(shape.in_second_tlb.begin(), shape.in_second_tlb.end());
-  const auto add = [&](u8 shift) {
-    if (!sizes.insert(shift).second && !in.describes()) {
-      in.fail("arrays", "have the size of " + std::to_string(u64{1} << shift) +
-                            " bytes twice; expected each size once");
-    }
-  };
+  const std::set<u8> elsewhere(shape.in_second_tlb.begin(), shape.in_second_tlb.end());
+  std::set<u8> sizes = elsewhere;
   for (PresetReader& array : in.objects("arrays")) {
     shape.arrays.push_back(read_rows<ArrayShape>(array));
     const ArrayShape& read = shape.arrays.back();
-    read.for_each_size(add);
+    check_sizes(array, read, elsewhere);
+    read.for_each_size([&](u8 shift) { sizes.insert(shift); });
     check_coalesced(array, read);
   }
   if (sizes.size() > CacheShape::kMostSizes) {

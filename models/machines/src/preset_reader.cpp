@@ -190,12 +190,11 @@ void PresetReader::read(const parameter::PowerOfTwo& rule, Field field, u32& val
   }
 }
 
-void PresetReader::read(const parameter::PageSizes& rule, Field field, std::vector<u8>& value) {
+void PresetReader::read(const parameter::PageSizes&, Field field, std::vector<u8>& value) {
   static constexpr Word<u8> kSizes[] = {{"4K", 12},   {"8K", 13},   {"16K", 14}, {"32K", 15},
                                         {"64K", 16},  {"128K", 17}, {"2M", 21},  {"32M", 25},
                                         {"512M", 29}, {"1G", 30},   {"64G", 36}, {"512G", 39},
                                         {"4T", 42},   {"256T", 48}};
-  if (rule.may_be_left_out && !has(field.key)) return;
   if (schema_ != nullptr) {
     Json names = Json::array();
     for (const auto& size : kSizes) names.push_back(size.word);

@@ -59,7 +59,7 @@ class PresetReader {
     value = number(field, rule.least, rule.most);
   }
   template <class Rule, class Value>
-  void read(const parameter::MayBeLeftOut<Rule>& rule, Field field, Value& value) {
+  void read(const parameter::OrLeftOut<Rule>& rule, Field field, Value& value) {
     if (has(field.key)) read(static_cast<const Rule&>(rule), field, value);
   }
   void read(const parameter::PowerOfTwo& rule, Field field, u32& value);
@@ -85,7 +85,7 @@ class PresetReader {
     return *row;
   }
   /// Page sizes such as ["4K", "2M"], with their source.
-  void read(const parameter::PageSizes& rule, Field field, std::vector<u8>& value);
+  void read(const parameter::PageSizes&, Field field, std::vector<u8>& value);
 
   const Json& claim(const char* key);
   const Json& sourced(const char* key);

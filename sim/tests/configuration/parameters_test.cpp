@@ -75,8 +75,8 @@ TEST(Parameters, EveryMemberHasARowOrIsNotTheUsers) {
 // The parts of machines: what has no row here is a part of its own, or read beside the rows.
 TEST(Parameters, EveryNumberOfAMachineHasARow) {
   const models::ArrayShape array;
-  const auto& [sets, ways, shifts, replacement, coalesced] = array;
-  expect_rows(array, {&sets, &ways, &shifts, &replacement, &coalesced});
+  const auto& [sets, ways, shifts, replacement, coalesced, index] = array;
+  expect_rows(array, {&sets, &ways, &shifts, &replacement, &coalesced, &index});
 
   const models::CacheShape cache;
   const auto& [arrays, latency, in_second_tlb] = cache;
@@ -133,10 +133,11 @@ TEST(Parameters, EveryNumberOfAMachineHasARow) {
   const auto& [name, about, extension, cores, clock, core, mmu, line_bytes, l1i, l1d, l2, l3,
                enters_at, memory, base, fences, costs, sets_flags, asid_bits, vmid_bits] = machine;
   expect_rows(machine,
-              {&name, &about, &extension, &cores, &clock, &core, &mmu, &line_bytes, &l1i, &l1d, &l2,
-               &l3, &enters_at, &memory, &base, &fences, &costs, &sets_flags, &asid_bits, &vmid_bits},
-              {&name, &about, &extension, &core, &mmu, &l1i, &l1d, &l2, &l3, &memory, &base, &fences,
-               &costs});
+              {&name,       &about,  &extension, &cores,      &clock,     &core,      &mmu,
+               &line_bytes, &l1i,    &l1d,       &l2,         &l3,        &enters_at, &memory,
+               &base,       &fences, &costs,     &sets_flags, &asid_bits, &vmid_bits},
+              {&name, &about, &extension, &core, &mmu, &l1i, &l1d, &l2, &l3, &memory, &base,
+               &fences, &costs});
 }
 
 // ---- values ----

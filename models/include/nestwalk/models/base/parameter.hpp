@@ -56,9 +56,7 @@ struct PowerOfTwo {
 /// One of Value::all(), by its name.
 struct Registered {};
 /// A list of page sizes, stored as log2.
-struct PageSizes {
-  bool may_be_left_out = false;  ///< none then
-};
+struct PageSizes {};
 /// In bytes; users may write 64M.
 struct Size {
   u64 least, most;
@@ -82,6 +80,11 @@ struct Name {};
 struct Object {};
 struct List {};
 
+/// Of presets: the key may be left out, and the member keeps its initialiser.
+template <class Rule>
+struct OrLeftOut : Rule {};
+template <class Rule>
+OrLeftOut(Rule) -> OrLeftOut<Rule>;
 /// Or "auto", the default: decided from the trace.
 template <class Rule>
 struct OrAuto : Rule {};
@@ -91,12 +94,6 @@ template <class Rule>
 inline constexpr bool kMayBeAuto = false;
 template <class Rule>
 inline constexpr bool kMayBeAuto<OrAuto<Rule>> = true;
-
-/// Of a machine: a preset need not have it. The default is the member's initialiser.
-template <class Rule>
-struct MayBeLeftOut : Rule {};
-template <class Rule>
-MayBeLeftOut(Rule) -> MayBeLeftOut<Rule>;
 
 /// What values are counted in, as users read it.
 struct Unit {

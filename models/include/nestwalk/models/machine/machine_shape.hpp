@@ -85,13 +85,13 @@ struct MachineShape {
             "bytes of a line of all data caches", kInBytes},
         Row{"walker.enters_at", &MachineShape::walks_enter_at, OneOf{kWalkEntries},
             "the data cache in which reads of page tables look first"},
-        Row{"paging.accessed_dirty", &MachineShape::sets_flags, MayBeLeftOut{OneOf{kFlagKeepers}},
+        Row{"paging.accessed_dirty", &MachineShape::sets_flags, OrLeftOut{OneOf{kFlagKeepers}},
             "what becomes of a clear accessed or dirty flag that an access needs: the hardware "
             "sets it, or software takes a fault; x86 has no choice in the first stage"},
-        Row{"tags.asid_bits", &MachineShape::asid_bits, MayBeLeftOut{Number{0, 16}},
+        Row{"tags.asid_bits", &MachineShape::asid_bits, OrLeftOut{Number{0, 16}},
             "bits of ASIDs or PCIDs; 0: a guest's kernel fences all when it switches to another "
             "address space"},
-        Row{"tags.vmid_bits", &MachineShape::vmid_bits, MayBeLeftOut{Number{0, 16}},
+        Row{"tags.vmid_bits", &MachineShape::vmid_bits, OrLeftOut{Number{0, 16}},
             "bits of VMIDs, VPIDs or AMD's ASIDs; 0: the hypervisor fences all when a vCPU comes "
             "to a core"}};
   }

@@ -68,7 +68,8 @@ struct DataPrefetchShape {
         Row{"distance", &DataPrefetchShape::distance, Number{1, 64},
             "how many lines (strides) ahead of the access they are, at most"},
         Row{"table_rows", &DataPrefetchShape::table_rows, Number{1, 4096},
-            "pages of 4 KiB that the prefetcher follows at a time, the least recently used of which "
+            "pages of 4 KiB that the prefetcher follows at a time, the least recently used of "
+            "which "
             "it forgets first"}};
   }
 };

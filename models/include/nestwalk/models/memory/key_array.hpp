@@ -38,7 +38,7 @@ class KeyArray {
         empty_(sets * ways),
         words_(u64{sets} * stride_) {
     for (u32 set = 0; set < sets; ++set) {
-      policy_->prepare(block(set) + turns_);
+      policy_->prepare(block(set) + turns_, set, sets);
       std::fill_n(block(set) + keys_, ways, kEmpty);
     }
   }
@@ -53,13 +53,14 @@ class KeyArray {
   /// The same, as a use.
   u32 use(u32 set, u64 key) { return use(block(set), key); }
   /// The same. The way that was used last is looked at first: in most programs it has most hits of
-  /// what is looked up first. Where it seldom has, it costs another line of the host's cache.
+  /// what is looked up first. Where it seldom has, it costs another line of the host's cache. A
+  /// policy of which no way's use changes nothing says so with a way before the first: kNone.
   u32 use_again(u32 set, u64 key) {
     u64* const words = block(set);
     const u32 latest = static_cast<u32>(words[turns_] & latest_);
-    // Whatever the policy, a second use in a row changes nothing.
     return words[keys_ + latest] == key ? latest : use(words, key);
   }
+  bool has_empty_way(u32 set) const { return empty_ != 0 && empty_way(block(set)) != kNone; }
   struct Place {
     u32 way;
     u64 before;  ///< the key that was there
@@ -169,7 +170,8 @@ class KeyArray {
       way = lru_ != nullptr ? lru_->take_turn(turns) : policy_->take_turn(turns);
     } else {
       --empty_;
-      touch(words, way);
+      u64* const turns = words + turns_;
+      lru_ != nullptr ? lru_->touch(turns, way) : policy_->fill(turns, way);
     }
     const u64 before = words[keys_ + way];
     write(words, way, key, signature(key));

@@ -3,12 +3,14 @@
 
 // How the entries of one set take turns. A policy is one file in replacement/, and its row in
 // replacement.cpp. What it remembers of a set is some words
-// that lie beside the keys of the set; the lowest bits of the first one are the way that was used
-// last, whatever the policy.
+// that lie beside the keys of the set. The lowest bits of the first one are a way whose use would
+// change nothing: whatever the policy, the one that was used last, unless that was its fill and the
+// policy tells fills and hits apart.
 #pragma once
 
 #include <memory>
 #include <span>
+#include <string_view>
 
 #include "nestwalk/models/base/time.hpp"
 
@@ -19,13 +21,15 @@ class Replacement {
   virtual ~Replacement() = default;
   /// For each set.
   u32 words() const { return words_; }
-  /// Of the first word, where the way is that was used last.
+  /// Of the first word, where the way is whose use would change nothing.
   u32 latest_mask() const { return latest_mask_; }
-  /// The words of a new set; they are zero.
-  virtual void prepare(u64* /*turns*/) const {}
-  /// The entry was used, or just filled.
+  /// The words of a new set, which are zero. Sets are made in their order.
+  virtual void prepare(u64* /*turns*/, u32 /*set*/, u32 /*sets*/) const {}
+  /// The entry was used.
   virtual void touch(u64* turns, u32 way) const = 0;
-  /// Whose turn it is, all being in use. That is a use, too: something takes its place.
+  /// An empty way was filled.
+  virtual void fill(u64* turns, u32 way) { touch(turns, way); }
+  /// Whose turn it is, all being in use. Something takes its place at once.
   virtual u32 take_turn(u64* turns) = 0;
 
  protected:
@@ -47,6 +51,7 @@ class ReplacementKind {
     std::unique_ptr<Replacement> (*make)(u32 ways, u64 seed);
   };
   static const ReplacementKind Lru, TreePlru, Random;
+  static ReplacementKind called(std::string_view name);
 
   constexpr explicit ReplacementKind(const Row& row) : row_(&row) {}
   static std::span<const Row* const> all();

@@ -34,24 +34,23 @@ struct WalkerShape {
     constexpr Number kCycles{0, 10'000};
     return std::tuple{
         Row{"slots", &WalkerShape::slots, Number{1, 64}, "page walks at a time"},
-        Row{"guest_walk_cache.index_by", &WalkerShape::guest_index_by,
-            MayBeLeftOut{OneOf{kIndexes}},
+        Row{"guest_walk_cache.index_by", &WalkerShape::guest_index_by, OrLeftOut{OneOf{kIndexes}},
             "what it is looked up by: the address that is translated, once; or, before each read "
             "of a table's entry, the host or guest-physical address of that entry"},
-        Row{"guest_walk_cache.yields", &WalkerShape::guest_yields, MayBeLeftOut{OneOf{kYields}},
+        Row{"guest_walk_cache.yields", &WalkerShape::guest_yields, OrLeftOut{OneOf{kYields}},
             "what a hit names: the table's host address, or the guest-physical one, which the "
             "second stage translates again"},
         Row{"nested_walk_cache.index_by", &WalkerShape::nested_index_by,
-            MayBeLeftOut{OneOf{std::span(kIndexes).first(2)}},
+            OrLeftOut{OneOf{std::span(kIndexes).first(2)}},
             "what it is looked up by: the guest-physical address that is translated, once; or, "
             "before each read of a table's entry, the host address of that entry"},
-        Row{"step_cycles", &WalkerShape::step_cycles, MayBeLeftOut{kCycles},
+        Row{"step_cycles", &WalkerShape::step_cycles, OrLeftOut{kCycles},
             "cycles of the walker itself for each entry that it reads", kInCycles},
-        Row{"assist_cycles", &WalkerShape::assist_cycles, MayBeLeftOut{kCycles},
+        Row{"assist_cycles", &WalkerShape::assist_cycles, OrLeftOut{kCycles},
             "cycles of microcode for each entry whose accessed or dirty flag it sets, beside the "
             "access itself",
             kInCycles},
-        Row{"nested_slots", &WalkerShape::nested_slots, MayBeLeftOut{Number{1, 64}},
+        Row{"nested_slots", &WalkerShape::nested_slots, OrLeftOut{Number{1, 64}},
             "translations by the second stage's tables at a time"}};
   }
 };

@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// The lines that follow (Smith, "Sequential Program Prefetching in Memory Hierarchies", Computer 1978).
+// The lines that follow (Smith, "Sequential Program Prefetching in Memory Hierarchies", Computer
+// 1978).
 #pragma once
 
 #include "nestwalk/models/memory/data_prefetcher.hpp"

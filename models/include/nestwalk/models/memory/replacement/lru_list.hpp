@@ -18,7 +18,7 @@ class LruList final : public Replacement {
     check(ways <= 1u << 16, "lru list", "at most 65536 ways", 0, ways);
   }
 
-  void prepare(u64* turns) const override {
+  void prepare(u64* turns, u32, u32) const override {
     for (u32 way = 0; way < ways_; ++way) link(turns, way, (way + 1) % ways_);
   }
   void touch(u64* turns, u32 way) const override {

@@ -18,7 +18,7 @@ class LruWord final : public Replacement {
         last_shift_((ways - 1) * 4),
         lanes_(kLane << last_shift_ | ((u64{1} << last_shift_) - 1)) {}
 
-  void prepare(u64* turns) const override { *turns = 0xfedc'ba98'7654'3210; }
+  void prepare(u64* turns, u32, u32) const override { *turns = 0xfedc'ba98'7654'3210; }
   // The way moves to the front, those before it by one lane.
   void touch(u64* turns, u32 way) const override {
     const u64 word = *turns;
