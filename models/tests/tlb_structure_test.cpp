@@ -9,6 +9,7 @@
 #include <random>
 #include <vector>
 
+#include "nestwalk/models/translation/regime.hpp"
 #include "nestwalk/models/translation/translation_cache.hpp"
 
 namespace nestwalk::models::tlb_structure_test {
@@ -61,7 +62,7 @@ TEST(TwoArrays, AreFilledOneAfterTheOtherAndThenTakeTurns) {
     }
     return true;
   };
-  for (const u64 page : {1, 2, 3, 4}) fill(tlb, page);
+  for (const u64 page : {1u, 2u, 3u, 4u}) fill(tlb, page);
   EXPECT_TRUE(use(tlb, 1));
   EXPECT_TRUE(use(tlb, 3));
   fill(tlb, 5);
@@ -74,7 +75,7 @@ TEST(TwoArrays, AreFilledOneAfterTheOtherAndThenTakeTurns) {
   // A way that a fence emptied comes before anybody's turn.
   tlb.drop(at(3), 1);
   fill(tlb, 8);
-  for (const u64 page : {5, 6, 7, 8}) EXPECT_TRUE(use(tlb, page)) << page;
+  for (const u64 page : {5u, 6u, 7u, 8u}) EXPECT_TRUE(use(tlb, page)) << page;
 }
 
 // The turn is a set's: 16 pages in each of two sets, then each set takes another page. Both take
