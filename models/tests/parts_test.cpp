@@ -444,7 +444,9 @@ TEST(Presets, HaveFenceInstructionsOfTheirExtension) {
 TEST(Presets, ErrorsNameThePlaceAndHelp) {
   const std::string head =
       R"({"name": "a", "about": "b", "architecture": ["x86-64", "guess"], "cores": [1, "guess"],)"
-      R"( "clock_mhz": [1000, "guess"],)"
+      R"( "clock_mhz": [1000, "guess"], "core": )" +
+      Json::parse(std::ifstream(NESTWALK_PRESETS "/simple.json"))["core"].dump() +
+      R"(,)"
       R"( "tlb": {"data": {"latency_cycles": [1, "guess"], "arrays": [{"sets": )";
   EXPECT_EQ(complaint(head + R"([3, "guess"], "ways": [4, "guess"]}]}}})"),
             "mine.json: tlb.data.arrays[0].sets is 3, not a power of two");

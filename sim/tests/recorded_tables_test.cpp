@@ -82,6 +82,7 @@ class RecordedTablesRun : public Program {
   const std::string kCommand =
       "nestwalk run t.nwt -p zen4 --set guest.tables=replayed --set hypervisor.backing=replayed "
       "--set host.memory=8G";
+  const std::string kInOrder = " --set core.kind=in-order";
   std::unique_ptr<ByteSink> sink_;
   std::unique_ptr<Writer> writer_;
 };
@@ -133,7 +134,7 @@ TEST_F(RecordedTablesRun, ProcessorsOnOneCoreHavePcidsOfTheirOwn) {
     writer_->append(1, Access{Gva(8), Gpa(kOtherPage + 8), Hpa(kPlace + kOtherPage + 8), 1, 8,
                               AccessKind::Read, kAddressesKnown});
   }
-  const Json values = statistics("--set host.cores=1 --set host.time_slice=200");
+  const Json values = statistics(kInOrder + " --set host.cores=1 --set host.time_slice=200");
   EXPECT_GT(values["host.departures"], 2);
   EXPECT_EQ(values["replay.stale"], 0);
   EXPECT_EQ(values["replay.agreed"], 200);
@@ -215,11 +216,11 @@ TEST_F(RecordedTablesRun, WhatIsLeftOutAfterAWarmUpIsPlayed) {
   begin(one_tree(kFlags, 0));
   for (int n = 0; n < 3; ++n) read();
   writer_->finish();
-  const Result part = run(kCommand + " --warmup 1 -o d 2>&1");
+  const Result part = run(kCommand + kInOrder + " --warmup 1 -o d 2>&1");
   EXPECT_EQ(part.exit_code, 0) << part.output;
   std::ifstream file(folder() / "d/stats.json");
   EXPECT_EQ(Json::parse(file)["statistics"]["access.untranslatable"], 2);
-  const Result none = run(kCommand + " --warmup 3 2>&1");
+  const Result none = run(kCommand + kInOrder + " --warmup 3 2>&1");
   EXPECT_EQ(none.exit_code, 2);
   EXPECT_THAT(none.output,
               testing::HasSubstr("run.warmup is 3, and no vCPU plays more accesses than that\n"));

@@ -123,7 +123,7 @@ TEST_F(SharedCoreTables, AreNotReachedByWhatTheOtherOneTranslated) {
     write(*words);
     const Result result =
         run(std::string("nestwalk run t.nwt --set guest.tables=replayed --set host.cores=1 "
-                        "--set host.time_slice=2000 --force -o d -p ") +
+                        "--set host.time_slice=2000 --set core.kind=in-order --force -o d -p ") +
             words->preset + " 2>&1");
     ASSERT_EQ(result.exit_code, 0) << result.output;
     std::ifstream file(folder() / "d/stats.json");

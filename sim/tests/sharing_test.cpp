@@ -141,9 +141,10 @@ TEST_F(Sharing, AnAsidThatIsReplacedOnTheWayInIsNotUsed) {
 TEST_F(Sharing, TagsOfVcpusAreFlushedBeforeTheyAreUsedAgain) {
   ASSERT_EQ(run("nestwalk trace gen smp vcpus=4 accesses=1500 bytes=1M -o s.nwt").exit_code, 0);
   const auto check = [&](const std::string& options) {
-    return run(R"(nestwalk check -p zen4 s.nwt --set host.time_slice=50000)" + options +
-               R"( --set 'hypervisor.schedule=[{"operation":"zap","at":100000,"every":100000,)" +
-               R"("times":10,"gpa":0,"bytes":"2M"}]' | tail -1)");
+    return run(
+        R"(nestwalk check -p zen4 --set core.kind=in-order s.nwt --set host.time_slice=50000)" +
+        options + R"( --set 'hypervisor.schedule=[{"operation":"zap","at":100000,"every":100000,)" +
+        R"("times":10,"gpa":0,"bytes":"2M"}]' | tail -1)");
   };
   for (const char* const policy : {"precise", "fresh-vmid"}) {
     for (const auto& [cores, asids] : kCoresAndAsids) {

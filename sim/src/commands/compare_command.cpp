@@ -190,7 +190,7 @@ std::string core_of(const Case& run) { return run.core.empty() ? "-" : run.core;
 std::string cores_of(const std::vector<Case>& cases) {
   const bool one = std::all_of(cases.begin(), cases.end(),
                                [&](const Case& each) { return each.core == cases[0].core; });
-  if (one) return "core: " + core_of(cases[0]) + "\n";
+  if (one) return cases[0].core.empty() ? "" : "core: " + core_of(cases[0]) + "\n";
   std::string text;
   for (const Case& each : cases) text += "core of " + each.name + ": " + core_of(each) + "\n";
   return text;
@@ -212,7 +212,9 @@ Table table_of(const std::vector<Case>& cases, bool all, bool says_core) {
     table[0].push_back({cases[n].name});
     if (n != 0) table[0].push_back({"ratio"});
   }
-  if (says_core) table.push_back(core_row(cases));
+  const bool has_cores =
+      std::any_of(cases.begin(), cases.end(), [](const Case& each) { return !each.core.empty(); });
+  if (says_core && has_cores) table.push_back(core_row(cases));
   if (std::any_of(cases.begin(), cases.end(), [](const Case& each) { return !is_whole(each); })) {
     table.push_back(outcomes_of(cases));
   }

@@ -146,7 +146,7 @@ Json other_than(const Json& standard, const Parameter& row) {
   using Kind = Parameter::Kind;
   switch (row.kind) {
     case Kind::Flag:
-      return !standard.get<bool>();
+      return standard == Json(false);
     case Kind::Choice:
       for (const char* const word : row.choices) {
         if (word != standard && word != Json(kAuto)) return word;
