@@ -56,7 +56,8 @@ TEST(DataPrefetchers, StrideAfterTwoEqualOnes) {
 // Two pages are followed; a third one takes the row of the one that was used longer ago.
 TEST(DataPrefetchers, FollowsSomePages) {
   StridePrefetcher prefetcher({.degree = 1, .distance = 4, .table_rows = 2});
-  for (const u64 line : {0, 1, 64, 65}) EXPECT_THAT(wants(prefetcher, line), IsEmpty());
+  for (const u64 line : {u64{0}, u64{1}, u64{64}, u64{65}})
+    EXPECT_THAT(wants(prefetcher, line), IsEmpty());
   EXPECT_THAT(wants(prefetcher, 2), ElementsAre(3));
   EXPECT_THAT(wants(prefetcher, 128), IsEmpty());
   EXPECT_THAT(wants(prefetcher, 66), IsEmpty());  // forgotten

@@ -118,7 +118,7 @@ TEST(Inclusion, ALineStaysDirtyOnItsWayUpAndDown) {
   caches.write(0);
   caches.read(1);
   caches.read(0);
-  for (const u64 line : {1, 2, 3}) caches.read(line);
+  for (const u64 line : {u64{1}, u64{2}, u64{3}}) caches.read(line);
   EXPECT_EQ(caches.write_backs(), 1u);
   EXPECT_FALSE(caches.in_second(0));
 }

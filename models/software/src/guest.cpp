@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "nestwalk/software/clearing.hpp"
+
 namespace nestwalk::software {
 namespace {
 
@@ -186,10 +188,15 @@ models::Task<GuestOutcome> Guest::stock_tables(u32 core, Meter& charges) {
 
 // Through the direct map. What the hypervisor does not resolve stays as it is.
 models::Task<FaultOutcome> Guest::zero_frame(u32 core, Gpa frame, Meter& charges) {
+  Hpa at;
   while (true) {
-    const models::Fault fault = co_await touch(core, frame, charges.witness());
+    const models::Mmu::Outcome touched = co_await touch(core, frame, charges.witness());
+    const models::Fault& fault = touched.fault;
     charges.charge(Part::Translation);
-    if (!fault) break;
+    if (!fault) {
+      at = host_.stage().on() ? Hpa(touched.host) : Hpa(frame.value());
+      break;
+    }
     if (charges.witness() != nullptr) {
       charges.witness()->tell(board_.wheel().now(), models::step_of(fault));
     }
@@ -199,14 +206,15 @@ models::Task<FaultOutcome> Guest::zero_frame(u32 core, Gpa frame, Meter& charges
     if (!resolved(backed)) co_return backed;
   }
   counts_.bytes_zeroed += kFrameBytes;
-  co_await charges.spend(Part::Zeroing, costs_.zero_cycles);
+  co_await clear(board_, core, costs_, at, kFrameBytes);
+  charges.charge(Part::Zeroing);
   co_return FaultOutcome::Mapped;
 }
 
 // A write.
-models::Task<models::Fault> Guest::touch(u32 core, Gpa at, models::Witness* witness) {
+models::Task<models::Mmu::Outcome> Guest::touch(u32 core, Gpa at, models::Witness* witness) {
   models::Mmu::Outcome outcome;
-  if (!host_.stage().on()) co_return outcome.fault;  // the direct map is all there is, and a hit
+  if (!host_.stage().on()) co_return outcome;  // the direct map is all there is, and a hit
   if (witness != nullptr) {
     models::WitnessStep told;
     told.kind = &models::step::kTouch;
@@ -218,7 +226,7 @@ models::Task<models::Fault> Guest::touch(u32 core, Gpa at, models::Witness* witn
         kernel_on(core), {at.value(), AccessKind::Write, false, witness}, owner, 0, outcome);
   });
   co_await translation;
-  co_return outcome.fault;
+  co_return outcome;
 }
 
 Guest::Choice Guest::choose_page(u32 core, Gva address, std::optional<Gpa> recorded) {

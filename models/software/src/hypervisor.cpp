@@ -276,7 +276,9 @@ models::Task<PartCycles> Hypervisor::play(u32 core, std::size_t cause, models::W
   space_.flush();
   fence_counts_.by_cause[cause] += recording_.counts().fences - fences_before_;
   if (watcher_ != nullptr) watcher_->began(core, kCauses[cause]);
-  const PartCycles cycles = co_await workers_[core].play(recording_.take(), witness);
+  const PartCycles cycles = co_await workers_[core].play(
+      recording_.take(), witness,
+      cause == kBeginCause ? Worker::Clears::AtOnce : Worker::Clears::ByLine);
   if (watcher_ != nullptr) watcher_->ended(core);
   co_return cycles;
 }

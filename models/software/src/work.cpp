@@ -7,6 +7,8 @@
 #include <bit>
 #include <map>
 
+#include "nestwalk/software/clearing.hpp"
+
 namespace nestwalk::software {
 namespace {
 
@@ -124,7 +126,7 @@ void Recording::fence(const models::FenceRequest& request) {
   work_.fences.push_back(request);
 }
 
-models::Task<PartCycles> Worker::play(const Work& work, models::Witness* witness) {
+models::Task<PartCycles> Worker::play(const Work& work, models::Witness* witness, Clears clears) {
   work_.steps.assign(work.steps.begin(), work.steps.end());
   work_.fences.assign(work.fences.begin(), work.fences.end());
   work_.held.assign(work.held.begin(), work.held.end());
@@ -145,7 +147,11 @@ models::Task<PartCycles> Worker::play(const Work& work, models::Witness* witness
       if (write != nullptr) store(*write, n);
     } else if (const auto* const zero = std::get_if<step::Zero>(&step)) {
       board_.memory().zero(Hpa(zero->start), zero->bytes);
-      co_await models::Until(wheel, wheel.now() + zero->bytes / kFrameBytes * costs_.zero_cycles);
+      if (clears == Clears::AtOnce) {
+        co_await models::Until(wheel, wheel.now() + clearing_cycles(costs_, zero->bytes));
+      } else {
+        co_await clear(board_, core_, costs_, Hpa(zero->start), zero->bytes);
+      }
     } else if (const auto* const fences = std::get_if<step::Fences>(&step)) {
       models::Call fence([&](models::Actor& owner) {
         issue(*fences, owner);

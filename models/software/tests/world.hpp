@@ -33,8 +33,15 @@ inline models::MachineShape easy(Architecture architecture, u32 cores, bool seco
   shape.mmu.data_tlb = {{{4, 4, {12}}, {1, 4, {21}}}, kTlb};
   shape.memory = {.banks = 4096, .controller_ps = kReference * 1000};
   shape.fence = fence;
-  shape.software = {1000,   kExit, kEntry,      kHandler,    kEmulation,
-                    kFrame, kZero, kGuestFault, kGuestSwitch};
+  shape.software = {.instructions_per_1000_cycles = 1000,
+                    .exit_cycles = kExit,
+                    .entry_cycles = kEntry,
+                    .handler_cycles = kHandler,
+                    .emulation_cycles = kEmulation,
+                    .frame_cycles = kFrame,
+                    .zero_cycles = kZero,
+                    .guest_fault_cycles = kGuestFault,
+                    .guest_switch_cycles = kGuestSwitch};
   return shape;
 }
 

@@ -319,11 +319,25 @@ void MemoryHierarchy::put_out(Cache& cache, u64 line, bool dirty) {
     Cache& next = *below.caches[0];
     if (dirty || next.inclusion.takes_victims) fill(next, line, dirty);
   } else if (dirty) {
-    if (outside_ == nullptr)
-      dram_.write_back(line, wheel_.now());
-    else
-      outside_->write_back(line);
+    to_memory(line);
   }
+}
+
+void MemoryHierarchy::to_memory(u64 line) {
+  if (outside_ == nullptr)
+    dram_.write_back(line, wheel_.now());
+  else
+    outside_->write_back(line);
+}
+
+void MemoryHierarchy::store_around(PathId path, Hpa at) {
+  const u64 line = at.value() >> line_shift_;
+  const Path& way = paths_[path];
+  for (unsigned step = 0; step < way.count; ++step) {
+    take_away(*way.caches[step], line);
+    for (Cache* const above : way.caches[step]->included) take_away(*above, line);
+  }
+  to_memory(line);
 }
 
 // True if it was there, and dirty.

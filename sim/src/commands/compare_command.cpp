@@ -68,7 +68,8 @@ constexpr struct {
   const char* name;
   Better better;
 } kMainRows[] = {{"access.total", Better::Neither},      {"time.first_access", Better::Less},
-                 {"time.cycles", Better::Less},          {"latency.mean", Better::Less},
+                 {"time.cycles", Better::Less},          {"time.ns", Better::Less},
+                 {"latency.mean", Better::Less},         {"latency.mean_ns", Better::Less},
                  {"latency.p50", Better::Less},          {"latency.p99", Better::Less},
                  {"latency.p99.9", Better::Less},        {"latency.max", Better::Less},
                  {"latency.translation", Better::Less},  {"latency.data", Better::Less},

@@ -177,6 +177,7 @@ software::Totals Simulation::totals() {
 
 Measured Simulation::measured(const std::vector<const VirtualMachine*>& vms) {
   Measured run;
+  run.clock = machine().clock();
   for (const VirtualMachine* const vm : vms) {
     vm->add_to(run.totals, platform_.time.wheel().now());
     const addrspace::SpaceUsage usage = vm->host_space().usage();

@@ -27,7 +27,8 @@ struct Measured {
   software::WorkCounts work;
   std::optional<software::ReplayCounts> replayed;  ///< where recorded tables are
   std::optional<MachineMeasured> machine;          ///< of all together
-  addrspace::u64 reserved_frames = 0;              ///< of guest-physical memory
+  models::ClockRate clock{};
+  addrspace::u64 reserved_frames = 0;  ///< of guest-physical memory
 
   /// Another time of the same run; a later one, for what is not counted but is as it is.
   void add(const Measured& later);

@@ -118,10 +118,10 @@ TEST(Parameters, EveryNumberOfAMachineHasARow) {
   expect_rows(fence, {&local, &broadcast, &ipi, &issue, &batches, &own}, {&own});
 
   const models::SoftwareShape software;
-  const auto& [instructions, exit, entry, handler, emulation, frame, zero, fault, guest_switch,
-               host_switch] = software;
-  expect_rows(software, {&instructions, &exit, &entry, &handler, &emulation, &frame, &zero, &fault,
-                         &guest_switch, &host_switch});
+  const auto& [instructions, exit, entry, handler, emulation, frame, zero, clearing, fault,
+               guest_switch, host_switch] = software;
+  expect_rows(software, {&instructions, &exit, &entry, &handler, &emulation, &frame, &zero,
+                         &clearing, &fault, &guest_switch, &host_switch});
 
   const models::CoreShape core_shape;
   const auto& [kind, width, window, load_queue, load_ports, store_buffer, store_ports, forward,

@@ -13,6 +13,12 @@
 
 namespace nestwalk::models {
 
+/// How frames are zeroed.
+enum class Clearing : u8 { Constant, Cached, NonTemporal };
+inline constexpr Word<Clearing> kClearings[] = {{"constant", Clearing::Constant},
+                                                {"cached", Clearing::Cached},
+                                                {"non-temporal", Clearing::NonTemporal}};
+
 /// What software costs beside the memory that it touches.
 struct SoftwareShape {
   u32 instructions_per_1000_cycles = 1000;
@@ -22,6 +28,7 @@ struct SoftwareShape {
   u32 emulation_cycles = 0;
   u32 frame_cycles = 0;
   u32 zero_cycles = 0;
+  Clearing clearing = Clearing::Constant;
   u32 guest_fault_cycles = 0;
   u32 guest_switch_cycles = 0;
   u32 host_switch_cycles = 0;
@@ -42,7 +49,12 @@ struct SoftwareShape {
             "cycles of an access that a device model answers", kInCycles},
         Row{"frame_cycles", &SoftwareShape::frame_cycles, kCycles,
             "cycles to allocate or free a run of frames", kInCycles},
-        Row{"zero_cycles", &SoftwareShape::zero_cycles, kCycles, "cycles to zero 4 KiB", kInCycles},
+        Row{"zero_cycles", &SoftwareShape::zero_cycles, kCycles,
+            "cycles to zero 4 KiB, without waiting for caches", kInCycles},
+        Row{"clearing", &SoftwareShape::clearing, OneOf{kClearings},
+            "how frames are zeroed. constant: in zero_cycles, and caches stay as they are; cached: "
+            "line by line through the core's caches, at the pace of zero_cycles, and as fast as "
+            "these take it; non-temporal: line by line to memory"},
         Row{"guest_fault_cycles", &SoftwareShape::guest_fault_cycles, kCycles,
             "cycles of the guest's own page fault handler, there and back", kInCycles},
         Row{"guest_switch_cycles", &SoftwareShape::guest_switch_cycles, kCycles,

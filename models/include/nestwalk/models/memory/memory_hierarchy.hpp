@@ -114,6 +114,8 @@ class MemoryHierarchy final : public Actor {
     wheel_.schedule(ready, owner, what);
     return false;
   }
+  /// A whole line goes to memory, now, and no cache of the path keeps it. Nobody waits for that.
+  void store_around(PathId path, Hpa at);
   /// Is it in the path's first cache? If so, this is the access, but for the time that it takes.
   bool hits_first(PathId path, Hpa at, bool write) {
     const Path& way = paths_[path];
@@ -246,6 +248,7 @@ class MemoryHierarchy final : public Actor {
   }
   void put_out(Cache& cache, u64 line, bool dirty);
   static bool take_away(Cache& cache, u64 line);
+  void to_memory(u64 line);
   bool release(Cache& cache, u64 line, Served served);
   void end_prefetch(const Flight& flight, bool is_wanted);
   DataPrefetchCounts& counts_of(const Cache& cache) {

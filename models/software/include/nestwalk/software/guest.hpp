@@ -113,7 +113,7 @@ class Guest final {
                                       Meter& charges);
   models::Task<GuestOutcome> stock_tables(u32 core, Meter& charges);
   models::Task<FaultOutcome> zero_frame(u32 core, Gpa frame, Meter& charges);
-  models::Task<models::Fault> touch(u32 core, Gpa at, models::Witness* witness);
+  models::Task<models::Mmu::Outcome> touch(u32 core, Gpa at, models::Witness* witness);
   models::Task<bool> end_oldest_space(u32 core, Meter& charges);
   Choice choose_page(u32 core, Gva address, std::optional<Gpa> recorded);
   bool is_memory(Gpa at) const;

@@ -232,9 +232,12 @@ class Worker {
         shootdowns_(shootdowns) {}
   void watch(Watcher* watcher) { watcher_ = watcher; }
 
+  /// Before a guest runs, its memory is cleared without looking at each line of it.
+  enum class Clears : bool { ByLine, AtOnce };
   /// What it took, by Tables, Frames, Zeroing and Fences. Its end is an event. `work` may change
   /// once it has begun.
-  models::Task<PartCycles> play(const Work& work, models::Witness* witness = nullptr);
+  models::Task<PartCycles> play(const Work& work, models::Witness* witness = nullptr,
+                                Clears clears = Clears::ByLine);
   /// Of all that it played.
   const EntryCells& entries() const { return entries_; }
 
