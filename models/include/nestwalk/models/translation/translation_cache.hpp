@@ -412,7 +412,7 @@ class TranslationCache {
   std::unordered_set<u64> fenced_;  ///< keys that fences removed, and nobody filled again
   u64 refills_ = 0;
   bool has_parts_ = false;
-  bool folds_ = false;  ///< the index of some array does
+  bool folds_ = false;         ///< the index of some array does
   u8 most_coalesced_ = 0;      ///< log2 of the largest coalesced size
   std::array<u8, 64> held_{};  ///< by log2 of a translation's size: the index of what holds it
 };
