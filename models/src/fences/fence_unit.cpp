@@ -94,6 +94,7 @@ u64 apply_fence(const FenceRequest& fence, Mmu& mmu, const Tags& tags, bool reme
   if ((structures & kTlb) != 0) {
     drop(mmu.fetch_tlb());
     drop(mmu.data_tlb());
+    drop(mmu.store_tlb());
     drop(mmu.second_tlb());
     drop(mmu.prefetch_buffer());
     mmu.revoke_if([&](const Grant& grant) { return reached(grant.where, grant.translation); });

@@ -22,6 +22,7 @@ struct MmuShape {
   CacheShape second_tlb;  ///< none: misses go to the walker
   WalkerShape walker;
   TlbPrefetchShape prefetch{};
+  CacheShape store_tlb{};  ///< none: stores use the data TLB
 };
 
 /// A translation that somebody outside goes on to use without asking: a pointer of direct memory
@@ -46,6 +47,8 @@ class Mmu final {
  public:
   Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
       MemoryHierarchy::PathId walker_path, const MmuShape& shape);
+  Mmu(const Mmu&) = delete;
+  Mmu& operator=(const Mmu&) = delete;
 
   /// The tables and tags that translate from now on. What is cached stays: the tags tell it apart.
   /// Prefetches for another address space end.
@@ -166,6 +169,8 @@ class Mmu final {
   // For fences and for looking.
   TranslationCache<Translation>& fetch_tlb() { return fetch_tlb_; }
   TranslationCache<Translation>& data_tlb() { return data_tlb_; }
+  /// Empty, if stores use the data TLB.
+  TranslationCache<Translation>& store_tlb() { return store_tlb_; }
   TranslationCache<Translation>& second_tlb() { return second_tlb_; }
   /// What prefetches found, until a miss uses it; empty without a prefetcher.
   TranslationCache<Translation>& prefetch_buffer() { return prefetch_buffer_; }
@@ -173,8 +178,8 @@ class Mmu final {
   const Walker& walker() const { return walker_; }
   /// Entries of any kind that fences for the engine removed, and that were filled again.
   u64 refills() const {
-    return fetch_tlb_.refills() + data_tlb_.refills() + second_tlb_.refills() +
-           prefetch_buffer_.refills() + walker_.refills();
+    return fetch_tlb_.refills() + data_tlb_.refills() + store_tlb_.refills() +
+           second_tlb_.refills() + prefetch_buffer_.refills() + walker_.refills();
   }
   /// What a fence does to whatever is under way: walks and misses forget what they know and begin
   /// again, prefetches end.
@@ -245,10 +250,10 @@ class Mmu final {
   };
 
   TranslationCache<Translation>& first_level(AccessKind access) {
-    return const_cast<TranslationCache<Translation>&>(std::as_const(*this).first_level(access));
+    return *first_level_[static_cast<unsigned>(access)];
   }
   const TranslationCache<Translation>& first_level(AccessKind access) const {
-    return access == AccessKind::Execute && fetch_tlb_.present() ? fetch_tlb_ : data_tlb_;
+    return *first_level_[static_cast<unsigned>(access)];
   }
   /// Bits 63:59 are in no key: if they are not the sign of the rest, no entry is the address's own.
   static bool has_sign(u64 address, const Regime& regime) {
@@ -302,7 +307,9 @@ class Mmu final {
   [[gnu::noinline]] bool refuse(Miss& miss, const Translation& entry);
   [[gnu::always_inline]] void enter_in(TranslationCache<Translation>& tlb, unsigned level,
                                        const Miss& miss, const Translation& entry);
+  [[gnu::always_inline]] void enter_in_first(const Miss& miss, const Translation& entry);
   void fill(const Miss& miss, const Translation& found);
+  void enter_for_loads(AccessKind access, u64 address, u16 tag, const Translation& entry);
 
   // Prefetches.
   void leave_other_spaces();
@@ -318,6 +325,8 @@ class Mmu final {
   Regime regime_;
   TranslationCache<Translation> fetch_tlb_;
   TranslationCache<Translation> data_tlb_;
+  TranslationCache<Translation> store_tlb_;
+  TranslationCache<Translation>* first_level_[Counts::kKinds];  ///< by AccessKind
   TranslationCache<Translation> second_tlb_;
   TranslationCache<Translation> prefetch_buffer_;
   Walker walker_;
