@@ -141,8 +141,10 @@ void read_walker(PresetReader in, MachineShape& shape) {
             "that index_by " +
                 std::string(word_of(kIndexes, walker.guest_index_by)) + " names");
   }
-  walker.nested_tlb = read_if_there(
-      in, "nested_tlb", [](PresetReader& tlb, CacheShape& nested) { tlb.read(nested, "walker."); });
+  walker.nested_tlb = read_if_there(in, "nested_tlb", [&](PresetReader& tlb, CacheShape& nested) {
+    tlb.read(nested, "walker.");
+    tlb.read(walker, "nested_tlb.");
+  });
   if (!in.describes()) check_second_tlb(in, second_tlb, walker);
   in.read(shape, "walker.");
   in.finish();

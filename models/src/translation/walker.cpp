@@ -64,6 +64,7 @@ Walker::Walker(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
       coalesced_(tlbs.coalesced | coalesced_sizes_of(shape.nested_tlb)),
       guest_index_by_(shape.guest_index_by),
       guest_yields_(shape.guest_yields),
+      nested_tlb_holds_data_(shape.nested_tlb_holds_data),
       shares_nested_slots_(shape.nested_slots < shape.slots),
       step_cycles_(shape.step_cycles),
       assist_cycles_(shape.assist_cycles) {
