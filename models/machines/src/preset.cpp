@@ -99,6 +99,7 @@ CacheShape read_walk_cache(PresetReader& in, const char* key, WalkerShape& walke
 }
 
 void read_tlbs(PresetReader in, MmuShape& mmu) {
+  in.read(mmu);
   mmu.fetch_tlb = read_if_there(in, "fetch");
   mmu.data_tlb = read_translations(in.object("data"));
   mmu.store_tlb = read_if_there(in, "store");

@@ -37,6 +37,7 @@ Mmu::Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
               {second_tlb_.first_array(),
                coalesced_sizes_of(shape.fetch_tlb) | coalesced_sizes_of(shape.data_tlb) |
                    coalesced_sizes_of(shape.store_tlb) | coalesced_sizes_of(shape.second_tlb)}) {
+  fractured_flushes_ = shape.fractured_flushes;
   if (!shape.prefetch.policy.present()) return;
   prefetcher_ = shape.prefetch.policy.make(shape.prefetch);
   prefetches_.emplace(wheel, walker_, prefetch_buffer_, shape.prefetch.buffer_entries);
@@ -377,8 +378,7 @@ inline void Mmu::end_walk(Miss& miss, Walker::Walk& walk) {
 // Both levels have it from now on, and the miss.
 inline void Mmu::fill(const Miss& miss, const Translation& found) {
   has_globals_ = has_globals_ || found.global;
-  has_split_leaves_ = has_split_leaves_ || (found.guest_shift > found.nested_shift &&
-                                            found.guest_shift != Translation::kUnlimited);
+  has_split_leaves_ = has_split_leaves_ || found.is_part();
   if (second_tlb_.present()) enter_in(second_tlb_, 1, miss, found);
   enter_in_first(miss, found);
   set(*miss.outcome, found, miss.request.address);

@@ -16,6 +16,10 @@
 
 namespace nestwalk::models {
 
+/// What a fence that names a virtual address removes where a TLB holds parts of a larger page of
+/// the first stage over smaller ones of the second.
+inline constexpr Word<bool> kFracturedFences[] = {{"parts", false}, {"all", true}};
+
 struct MmuShape {
   CacheShape fetch_tlb;  ///< none: fetches use the data TLB
   CacheShape data_tlb;
@@ -23,6 +27,16 @@ struct MmuShape {
   WalkerShape walker;
   TlbPrefetchShape prefetch{};
   CacheShape store_tlb{};  ///< none: stores use the data TLB
+  bool fractured_flushes = false;
+
+  static constexpr auto parameters() {
+    using namespace parameter;
+    return std::tuple{
+        Row{"fractured_fences", &MmuShape::fractured_flushes, OrLeftOut{OneOf{kFracturedFences}},
+            "what a fence for one virtual address removes from TLBs that hold parts of a large "
+            "page of the first stage over smaller ones of the second: the parts of the page that "
+            "it names (parts, the default), or all of its address space (all)"}};
+  }
 };
 
 /// A translation that somebody outside goes on to use without asking: a pointer of direct memory
@@ -172,6 +186,18 @@ class Mmu final {
   /// Empty, if stores use the data TLB.
   TranslationCache<Translation>& store_tlb() { return store_tlb_; }
   TranslationCache<Translation>& second_tlb() { return second_tlb_; }
+  /// Does a fence for an address remove all, for parts of pages under such tags?
+  template <class Match>
+  bool flushes_for_parts(Match&& match) {
+    bool found = false;
+    if (!fractured_flushes_) return found;
+    for (auto* const tlb : {&fetch_tlb_, &data_tlb_, &store_tlb_, &second_tlb_}) {
+      tlb->for_each([&](const EntryKey& where, const Translation& entry) {
+        found = found || (entry.is_part() && match(where.tag));
+      });
+    }
+    return found;
+  }
   /// What prefetches found, until a miss uses it; empty without a prefetcher.
   TranslationCache<Translation>& prefetch_buffer() { return prefetch_buffer_; }
   Walker& walker() { return walker_; }
@@ -336,6 +362,7 @@ class Mmu final {
   bool wants_hits_ = false;
   bool has_globals_ = false;
   bool has_split_leaves_ = false;  ///< of the first stage, over smaller ones of the second
+  bool fractured_flushes_ = false;
   bool keep_walks_ = false;
   std::vector<std::unique_ptr<Miss>> misses_;  ///< they stay where they are
   std::vector<Miss*> free_;
