@@ -27,13 +27,14 @@ constexpr u32 kSteps = 300'000;
 enum Structure : u8 {
   kFetch,
   kData,
+  kStore,
   kSecondLevel,
   kPrefetched,
   kGuestTables,
   kNestedTables,
   kNestedLeaves
 };
-constexpr unsigned kStructures = 7;
+constexpr unsigned kStructures = 8;
 constexpr u32 kPrefetchEntries = 5;
 
 struct ModelArray {
@@ -43,9 +44,13 @@ struct ModelArray {
 // Some sizes are missing everywhere, so that entries are held in parts. The prefetch buffer has the
 // sizes of the second level.
 const std::vector<ModelArray> kArrays[kStructures] = {
-    {{1, 6, {12}}, {1, 4, {21}}}, {{2, 3, {12}}, {1, 6, {30, 21}}},
-    {{4, 3, {12, 21}}},           {{1, kPrefetchEntries, {12, 21}}},
-    {{1, 8, {21}}, {1, 4, {39}}}, {{2, 4, {21}}, {1, 4, {30}}},
+    {{1, 6, {12}}, {1, 4, {21}}},
+    {{2, 3, {12}}, {1, 6, {30, 21}}},
+    {{1, 5, {12, 30}}},
+    {{4, 3, {12, 21}}},
+    {{1, kPrefetchEntries, {12, 21}}},
+    {{1, 8, {21}}, {1, 4, {39}}},
+    {{2, 4, {21}}, {1, 4, {30}}},
     {{1, 8, {12, 30}}},
 };
 
@@ -62,6 +67,7 @@ MachineShape machine_shape() {
   MachineShape shape;
   shape.mmu.fetch_tlb = cache_shape(kFetch);
   shape.mmu.data_tlb = cache_shape(kData);
+  shape.mmu.store_tlb = cache_shape(kStore);
   shape.mmu.second_tlb = cache_shape(kSecondLevel);
   shape.mmu.prefetch.policy = TlbPrefetcherKind::called("next_page");
   shape.mmu.prefetch.buffer_entries = kPrefetchEntries;
@@ -138,6 +144,8 @@ class Semantics {
         return use(mmu().fetch_tlb());
       case kData:
         return use(mmu().data_tlb());
+      case kStore:
+        return use(mmu().store_tlb());
       case kSecondLevel:
         return use(mmu().second_tlb());
       case kPrefetched:

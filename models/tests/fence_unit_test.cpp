@@ -128,6 +128,36 @@ TEST_F(Fences, NameGuestsWhereVcpusHaveTags) {
   EXPECT_EQ(left(1), 2u);
 }
 
+// A page of 4K that is a part of a guest's page of 2M, or is one itself; another page of the same
+// address space, and one of another ASID. The fence names a third page.
+TEST(FracturedFences, RemoveAllOfTheAddressSpaceWhereATlbHoldsParts) {
+  for (const bool flushes : {false, true}) {
+    for (const u8 guest_shift : {u8{12}, u8{21}}) {
+      MachineShape shape = simple();
+      shape.mmu.fractured_flushes = flushes;
+      Machine machine(shape, addrspace::kGiB);
+      Mmu& mmu = *machine.core(0).mmu;
+      const u16 own = machine.tags().number({0x1000, 1, 5, false});
+      const u16 other = machine.tags().number({0x1000, 1, 6, false});
+      const auto fill = [&](u64 at, u8 leaf, u16 tag) {
+        Translation entry;
+        entry.guest_shift = leaf;
+        entry.nested_shift = entry.held_shift = 12;
+        mmu.second_tlb().fill(at, 12, tag, entry);
+      };
+      fill(0x40'0000, guest_shift, own);
+      fill(0x80'0000, 12, own);
+      fill(0x80'0000, 12, other);
+      const u64 removed = apply_fence({x86_64::kInvlpg, 0, 1, 5, 0x100'0000}, mmu, machine.tags());
+      EXPECT_EQ(removed, flushes && guest_shift == 21 ? 2u : 0u);
+      EXPECT_TRUE(mmu.second_tlb().holds(0x80'0000, other));
+      // The parts of the page that it names go in any case.
+      EXPECT_EQ(apply_fence({x86_64::kInvlpg, 0, 1, 5, 0x40'0000}, mmu, machine.tags()),
+                removed == 2 ? 0u : 1u);
+    }
+  }
+}
+
 TEST_F(Fences, InveptSparesOtherRootsAndLinearMappings) {
   apply({vmx::kInveptSingle, 0x1000 | 0x5e});      // the low bits of an EPTP are no address
   EXPECT_EQ(count(mmu().second_tlb(), kAny), 4u);  // VM 2: three; the host: one

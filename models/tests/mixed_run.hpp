@@ -186,6 +186,7 @@ class MixedRun {
       };
       mmu_.fetch_tlb().for_each(add);
       mmu_.data_tlb().for_each(add);
+      mmu_.store_tlb().for_each(add);
       mmu_.second_tlb().for_each(add);
       mmu_.walker().guest_walk_cache().for_each(add);
       mmu_.walker().nested_walk_cache().for_each(add);

@@ -135,6 +135,84 @@ TEST_F(Timeline, AHitInTheSecondLevelCostsBoth) {
   expect_finished_at(player, 3011);
 }
 
+// `simple`, with a TLB of two entries for stores, 2 cycles. The data TLB, for loads, takes 1, the
+// second level 9. All pages are in the second level, dirty, and in neither of the first.
+class StoreTlb : public testing::Test {
+ protected:
+  StoreTlb() : machine(shape(), addrspace::kGiB), tables(machine, 4) {
+    mmu().set_regime(tables.regime);
+    for (u64 page = 0; page < 4; ++page) write(page);
+    for (auto* const tlb : {&mmu().data_tlb(), &mmu().store_tlb()}) {
+      tlb->drop_if([](const EntryKey&, const Translation&) { return true; });
+    }
+  }
+  static MachineShape shape() {
+    MachineShape simple = load_preset(NESTWALK_PRESETS "/simple.json").shape;
+    simple.mmu.store_tlb = {{{1, 2, {12}}}, 2};
+    return simple;
+  }
+  static u64 at(u64 page) { return GuestTables::kBase + page * kFrameBytes; }
+  Cycle access(u64 page, AccessKind kind) {
+    Player player(machine, 0, Player::Data::Skip);
+    const Mmu::Request one[] = {{at(page), kind, true}};
+    const Cycle began = machine.wheel().now() + 1;
+    player.play(one, began);
+    machine.wheel().run();
+    return player.finished_at() - began;
+  }
+  Cycle read(u64 page) { return access(page, AccessKind::Read); }
+  Cycle write(u64 page) { return access(page, AccessKind::Write); }
+  Mmu& mmu() { return *machine.core(0).mmu; }
+
+  Machine machine;
+  GuestTables tables;
+};
+
+TEST_F(StoreTlb, IsFilledByStoresAlone) {
+  EXPECT_EQ(read(0), 1u + 9u);
+  EXPECT_EQ(write(0), 2u + 9u);
+  EXPECT_EQ(write(0), 2u);
+  EXPECT_EQ(read(0), 1u);
+}
+TEST_F(StoreTlb, IsFilledTogetherWithTheOneForLoads) {
+  EXPECT_EQ(write(0), 2u + 9u);
+  EXPECT_EQ(read(0), 1u);
+  // By a walk as well.
+  for (auto* const tlb : {&mmu().data_tlb(), &mmu().store_tlb(), &mmu().second_tlb()}) {
+    tlb->drop_if([](const EntryKey&, const Translation&) { return true; });
+  }
+  EXPECT_GT(write(0), 2u + 9u);
+  EXPECT_EQ(write(0), 2u);
+  EXPECT_EQ(read(0), 1u);
+}
+// The third page takes the place of the first: it holds two. That of loads has all of them.
+TEST_F(StoreTlb, HasItsOwnSize) {
+  for (const u64 page : {0u, 1u, 2u}) EXPECT_EQ(write(page), 2u + 9u);
+  EXPECT_EQ(write(1), 2u);
+  EXPECT_EQ(write(2), 2u);
+  EXPECT_EQ(read(0), 1u);
+  EXPECT_EQ(write(0), 2u + 9u);
+}
+// All cycles of translations are in some sum.
+TEST_F(StoreTlb, ItsHitsAndCyclesAreThoseOfStores) {
+  const Mmu::Counts before = mmu().counts();
+  const Cycle cycles = mmu().cycles();
+  const Cycle spent = write(0) + write(0) + read(0) + read(1) + read(1);
+  EXPECT_EQ(spent, 11u + 2u + 1u + 10u + 1u);
+  EXPECT_EQ(mmu().cycles() - cycles, spent);
+  EXPECT_EQ(mmu().counts().inline_hits[1] - before.inline_hits[1], 1u);
+  EXPECT_EQ(mmu().counts().inline_hits[0] - before.inline_hits[0], 2u);
+  EXPECT_EQ(mmu().counts().second_hits() - before.second_hits(), 2u);
+}
+TEST_F(StoreTlb, LosesWhatFaultsForget) {
+  write(0);
+  write(1);
+  ASSERT_TRUE(mmu().store_tlb().holds(at(0), tables.regime.combined));
+  mmu().forget(tables.regime, at(0), Fault{});
+  EXPECT_FALSE(mmu().store_tlb().holds(at(0), tables.regime.combined));
+  EXPECT_TRUE(mmu().store_tlb().holds(at(1), tables.regime.combined));
+}
+
 // The neighbour's walk: first and second TLB 10, guest walk cache 1 knows guest level 0, its entry
 // is in a line of L2: 10. Nested TLB 1, nested walk cache 1 knows EPT level 0, and that line: 10.
 constexpr Cycle kNeighboursWalk = 1 + 10 + 1 + 1 + 10;

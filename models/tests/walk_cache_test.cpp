@@ -142,6 +142,26 @@ TEST(WalkCacheYields, AGuestPhysicalAddressNamesTablesOfSeveralPages) {
   }
 }
 
+// What the nested TLB holds
+// ------------------------------------------------------------------------
+
+// Four entries: the guest's four tables. With the data's page, the least recently used is the one
+// that is wanted next, each time.
+TEST(NestedTlb, HoldsAddressesOfTablesAlone) {
+  for (const bool holds_data : {true, false}) {
+    WalkerShape shape = all_caches();
+    shape.guest_walk_cache = {};
+    shape.nested_tlb = {{{1, 4, {12}, ReplacementKind::Lru}}, static_cast<u32>(kNestedTlb)};
+    shape.nested_tlb_holds_data = holds_data;
+    X86 walks(shape);
+    walks.map(kVirtual, kData);
+    walks.expect_walk_takes(kColdBySecondStage, kVirtual);
+    const Cycle missed = kNestedTlb + kNestedCache + kEntry;
+    const Cycle table = holds_data ? missed : kNestedTlb;
+    walks.expect_walk_takes(4 * (table + kEntry) + missed, kVirtual);
+  }
+}
+
 // What a walk cache is looked up by ---------------------------------------------------------------
 
 // Each table's entry is looked for when it is to be read: a miss takes no time beside the read.

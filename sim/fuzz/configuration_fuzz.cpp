@@ -52,8 +52,8 @@ bool makes_sense(Work&& work) {
 void build(models::MachineShape shape) {
   models::WalkerShape& walker = shape.mmu.walker;
   for (models::CacheShape* const each :
-       {&shape.mmu.fetch_tlb, &shape.mmu.data_tlb, &shape.mmu.second_tlb, &walker.guest_walk_cache,
-        &walker.nested_walk_cache, &walker.nested_tlb}) {
+       {&shape.mmu.fetch_tlb, &shape.mmu.data_tlb, &shape.mmu.store_tlb, &shape.mmu.second_tlb,
+        &walker.guest_walk_cache, &walker.nested_walk_cache, &walker.nested_tlb}) {
     for (models::ArrayShape& array : each->arrays) array.sets = array.ways = 1;
   }
   for (auto* const each : {&shape.l1i, &shape.l1d, &shape.l2, &shape.l3}) {

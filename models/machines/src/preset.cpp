@@ -99,8 +99,10 @@ CacheShape read_walk_cache(PresetReader& in, const char* key, WalkerShape& walke
 }
 
 void read_tlbs(PresetReader in, MmuShape& mmu) {
+  in.read(mmu);
   mmu.fetch_tlb = read_if_there(in, "fetch");
   mmu.data_tlb = read_translations(in.object("data"));
+  mmu.store_tlb = read_if_there(in, "store");
   mmu.second_tlb = read_if_there(in, "second");
   mmu.prefetch = read_rows<TlbPrefetchShape>(in.object("prefetcher"));
   in.finish();
@@ -140,8 +142,10 @@ void read_walker(PresetReader in, MachineShape& shape) {
             "that index_by " +
                 std::string(word_of(kIndexes, walker.guest_index_by)) + " names");
   }
-  walker.nested_tlb = read_if_there(
-      in, "nested_tlb", [](PresetReader& tlb, CacheShape& nested) { tlb.read(nested, "walker."); });
+  walker.nested_tlb = read_if_there(in, "nested_tlb", [&](PresetReader& tlb, CacheShape& nested) {
+    tlb.read(nested, "walker.");
+    tlb.read(walker, "nested_tlb.");
+  });
   if (!in.describes()) check_second_tlb(in, second_tlb, walker);
   in.read(shape, "walker.");
   in.finish();

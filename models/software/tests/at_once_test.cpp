@@ -28,6 +28,7 @@ models::MachineShape machine(Architecture architecture, u32 cores, ReplacementKi
   models::MachineShape shape = easy(architecture, cores);
   shape.mmu.data_tlb = {{{2, 4, {12}, replacement}, {1, 24, {21, 30}, replacement}}, 1};
   shape.mmu.fetch_tlb = {{{1, 6, {12, 21, 30}, replacement}}, 2};
+  shape.mmu.store_tlb = {{{1, 5, {12, 21, 30}, replacement}}, 3};
   shape.mmu.second_tlb = {{{8, 4, {12, 21}, replacement}}, 6};
   shape.mmu.walker.guest_walk_cache = {{{1, 4, {21}}, {1, 2, {30, 39}}}, 1};
   shape.mmu.walker.nested_walk_cache = {{{1, 4, {21}}, {1, 2, {30, 39}}}, 1};

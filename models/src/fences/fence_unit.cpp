@@ -29,8 +29,12 @@ FenceRequest under(u16 vmid, FenceRequest fence) {
 
 class Scope {
  public:
-  Scope(const FenceRequest& fence, const Tags& tags)
-      : fence_(fence), row_(*fence.op), tags_(tags) {}
+  Scope(const FenceRequest& fence, const Tags& tags, Mmu& mmu)
+      : fence_(fence),
+        row_(*fence.op),
+        tags_(tags),
+        takes_all_(row_.by == By::Virtual &&
+                   mmu.flushes_for_parts([&](u16 tag) { return has_tags(tag); })) {}
 
   const FenceRow& row() const { return row_; }
 
@@ -54,7 +58,7 @@ class Scope {
 
   bool reaches(const EntryKey& where, const Translation& entry) const {
     if (!has_tags(where.tag)) return false;
-    if (row_.by == By::Nothing) return true;
+    if (row_.by == By::Nothing || takes_all_) return true;
     // A combined entry covers the smaller of two leaves; a fence names any address in its own
     // stage's leaf.
     if (row_.by == By::Virtual) return names(span_of(where, entry));
@@ -77,12 +81,13 @@ class Scope {
   const FenceRequest& fence_;
   const FenceRow& row_;
   const Tags& tags_;
+  bool takes_all_;  ///< of TLBs, whatever it names
 };
 
 }  // namespace
 
 u64 apply_fence(const FenceRequest& fence, Mmu& mmu, const Tags& tags, bool remember) {
-  const Scope scope(fence, tags);
+  const Scope scope(fence, tags, mmu);
   const u8 structures = scope.row().structures;
   const auto reached = [&](const EntryKey& where, const auto& entry) {
     return scope.reaches(where, entry);
@@ -94,6 +99,7 @@ u64 apply_fence(const FenceRequest& fence, Mmu& mmu, const Tags& tags, bool reme
   if ((structures & kTlb) != 0) {
     drop(mmu.fetch_tlb());
     drop(mmu.data_tlb());
+    drop(mmu.store_tlb());
     drop(mmu.second_tlb());
     drop(mmu.prefetch_buffer());
     mmu.revoke_if([&](const Grant& grant) { return reached(grant.where, grant.translation); });

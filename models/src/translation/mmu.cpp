@@ -28,12 +28,16 @@ Mmu::Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
     : wheel_(wheel),
       fetch_tlb_(shape.fetch_tlb),
       data_tlb_(shape.data_tlb),
+      store_tlb_(shape.store_tlb),
+      first_level_{&data_tlb_, store_tlb_.present() ? &store_tlb_ : &data_tlb_,
+                   fetch_tlb_.present() ? &fetch_tlb_ : &data_tlb_},
       second_tlb_(shape.second_tlb),
       prefetch_buffer_(prefetch_buffer_of(shape)),
       walker_(wheel, memory, hierarchy, walker_path, shape.walker,
-              {second_tlb_.first_array(), coalesced_sizes_of(shape.fetch_tlb) |
-                                              coalesced_sizes_of(shape.data_tlb) |
-                                              coalesced_sizes_of(shape.second_tlb)}) {
+              {second_tlb_.first_array(),
+               coalesced_sizes_of(shape.fetch_tlb) | coalesced_sizes_of(shape.data_tlb) |
+                   coalesced_sizes_of(shape.store_tlb) | coalesced_sizes_of(shape.second_tlb)}) {
+  fractured_flushes_ = shape.fractured_flushes;
   if (!shape.prefetch.policy.present()) return;
   prefetcher_ = shape.prefetch.policy.make(shape.prefetch);
   prefetches_.emplace(wheel, walker_, prefetch_buffer_, shape.prefetch.buffer_entries);
@@ -41,12 +45,10 @@ Mmu::Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
 }
 
 Cycle Mmu::cycles() const {
-  const TranslationCache<Translation>& fetch = fetch_tlb_.present() ? fetch_tlb_ : data_tlb_;
   constexpr AccessKind kKinds[] = {AccessKind::Read, AccessKind::Write, AccessKind::Execute};
   Cycle inline_cycles = 0;
   for (const AccessKind kind : kKinds) {
-    const auto& tlb = kind == AccessKind::Execute ? fetch : data_tlb_;
-    inline_cycles += counts_.inline_hits[static_cast<unsigned>(kind)] * tlb.latency_cycles();
+    inline_cycles += counts_.inline_hits[static_cast<unsigned>(kind)] * first_latency(kind);
   }
   return inline_cycles + counts_.lookup_cycles[0] + counts_.lookup_cycles[1] +
          counts_.merged_cycles + walk_totals_.cycles();
@@ -65,8 +67,8 @@ void Mmu::drop_other_tags(const std::vector<bool>& in_use) {
     const auto is_other = [&](const EntryKey& where, const auto&) { return !in_use[where.tag]; };
     (caches.drop_if(is_other), ...);
   };
-  drop_from(fetch_tlb_, data_tlb_, second_tlb_, prefetch_buffer_, walker_.guest_walk_cache(),
-            walker_.nested_walk_cache(), walker_.nested_tlb());
+  drop_from(fetch_tlb_, data_tlb_, store_tlb_, second_tlb_, prefetch_buffer_,
+            walker_.guest_walk_cache(), walker_.nested_walk_cache(), walker_.nested_tlb());
   revoke_if([&](const Grant& grant) { return !in_use[grant.where.tag]; });
 }
 
@@ -105,8 +107,18 @@ const Grant* Mmu::grant(const Request& request) {
   counts_.lookup_cycles[1] += second_tlb_.latency_cycles();
   if (found == nullptr) return {nullptr, true};
   ++counts_.second_hits_of[static_cast<unsigned>(access)];
-  enter(first, address, found->global ? regime_.global : regime_.combined, !found->global, *found);
+  const u16 tag = found->global ? regime_.global : regime_.combined;
+  enter(first, address, tag, !found->global, *found);
+  enter_for_loads(access, address, tag, *found);
   return {found, false};
+}
+
+// Of two first-level TLBs for data, the one for loads is filled by loads and stores (Intel SDM
+// vol. 2A, CPUID leaf 18H: load-only and store-only TLBs).
+inline void Mmu::enter_for_loads(AccessKind access, u64 address, u16 tag,
+                                 const Translation& entry) {
+  if (access != AccessKind::Write || !store_tlb_.present()) return;
+  enter(data_tlb_, address, tag, false, entry);
 }
 
 bool Mmu::miss(const Regime& regime, const Request& request, Absent absent, Actor& owner, u32 what,
@@ -229,7 +241,7 @@ inline Mmu::Look Mmu::look_second(Miss& miss) {
 bool Mmu::take_second(Miss& miss, Look look) {
   if (look == Look::Refused) return refuse(miss, miss.found);
   ++counts_.second_hits_of[static_cast<unsigned>(miss.request.access)];
-  enter_in(first_level(miss.request.access), 0, miss, miss.found);
+  enter_in_first(miss, miss.found);
   set(*miss.outcome, miss.found, miss.request.address);
   if (wants_hits_) [[unlikely]]
     tell_prefetcher(miss, miss.found, TlbLookup::Found::SecondLevel);
@@ -293,7 +305,8 @@ void Mmu::forget(const Regime& regime, u64 address, const Fault& fault) {
   };
   // Without parts, the entries for the address are where it leads to: no search.
   const bool may_be_split = has_split_leaves_ && !fault.nested;
-  for (TranslationCache<Translation>* const tlb : {&fetch_tlb_, &data_tlb_, &second_tlb_}) {
+  for (TranslationCache<Translation>* const tlb :
+       {&fetch_tlb_, &data_tlb_, &store_tlb_, &second_tlb_}) {
     if (may_be_split || tlb->has_parts()) {
       tlb->drop_if(is_for_address);
     } else {
@@ -365,10 +378,9 @@ inline void Mmu::end_walk(Miss& miss, Walker::Walk& walk) {
 // Both levels have it from now on, and the miss.
 inline void Mmu::fill(const Miss& miss, const Translation& found) {
   has_globals_ = has_globals_ || found.global;
-  has_split_leaves_ = has_split_leaves_ || (found.guest_shift > found.nested_shift &&
-                                            found.guest_shift != Translation::kUnlimited);
+  has_split_leaves_ = has_split_leaves_ || found.is_part();
   if (second_tlb_.present()) enter_in(second_tlb_, 1, miss, found);
-  enter_in(first_level(miss.request.access), 0, miss, found);
+  enter_in_first(miss, found);
   set(*miss.outcome, found, miss.request.address);
 }
 
@@ -377,6 +389,13 @@ inline void Mmu::enter_in(TranslationCache<Translation>& tlb, unsigned level, co
   const u16 tag = entry.global ? miss.regime.global : miss.regime.combined;
   const bool absent = !entry.global && tlb.changes() == miss.changes[level];
   enter(tlb, miss.request.address, tag, absent, entry);
+}
+
+inline void Mmu::enter_in_first(const Miss& miss, const Translation& entry) {
+  const Request& request = miss.request;
+  enter_in(first_level(request.access), 0, miss, entry);
+  enter_for_loads(request.access, request.address,
+                  entry.global ? miss.regime.global : miss.regime.combined, entry);
 }
 
 // Prefetches -------------------------------------------------------------------------------------

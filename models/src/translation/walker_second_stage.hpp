@@ -171,8 +171,10 @@ inline Walker::Next Walker::enter_nested_leaf(Walk& walk, const Entry& entry) {
   const bool absent = nested_tlb_.changes() == walk.nested_changes_;
   const u8 covers =
       coalesced(*regime.nested.format, walk.nested_slot_, entry, static_cast<u8>(shift));
+  const bool is_held = walk.purpose_ != Purpose::Data || nested_tlb_holds_data_;
   CachedNested* const place =
-      nested_tlb_.make_place(walk.nested_input_, covers, regime.nested_only, absent);
+      is_held ? nested_tlb_.make_place(walk.nested_input_, covers, regime.nested_only, absent)
+              : nullptr;
   for (CachedNested* const leaf : {&walk.nested_, place}) {
     if (leaf == nullptr) continue;
     leaf->host = entry.address;

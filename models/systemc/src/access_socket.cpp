@@ -318,7 +318,10 @@ bool AccessSocket::get_direct_mem_ptr(tlm_generic_payload& payload, tlm::tlm_dmi
                                          : tlm::tlm_dmi::DMI_ACCESS_READ);
   const sc_time latency = target_.time->time_of(target_.first_latency_cycles);
   dmi.set_read_latency(latency);
-  dmi.set_write_latency(latency);
+  // In a data TLB, or one of stores.
+  const u32 write = target_.first_latency_cycles + target_.mmu->first_latency(AccessKind::Write) -
+                    target_.mmu->first_latency(AccessKind::Read);
+  dmi.set_write_latency(writes ? target_.time->time_of(write) : latency);
   return true;
 }
 

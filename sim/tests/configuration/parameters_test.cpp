@@ -84,11 +84,19 @@ TEST(Parameters, EveryNumberOfAMachineHasARow) {
 
   const models::WalkerShape walker;
   const auto& [slots, guest_cache, nested_cache, nested_tlb, guest_index, yields, nested_index,
-               step, assist, nested_slots] = walker;
+               step, assist, nested_slots, nested_tlb_holds] = walker;
   expect_rows(walker,
               {&slots, &guest_cache, &nested_cache, &nested_tlb, &guest_index, &yields,
-               &nested_index, &step, &assist, &nested_slots},
+               &nested_index, &step, &assist, &nested_slots, &nested_tlb_holds},
               {&guest_cache, &nested_cache, &nested_tlb});
+
+  const models::MmuShape mmu_shape;
+  const auto& [fetch_tlb, data_tlb, second_tlb, mmu_walker, mmu_prefetch, store_tlb, fractured] =
+      mmu_shape;
+  expect_rows(
+      mmu_shape,
+      {&fetch_tlb, &data_tlb, &second_tlb, &mmu_walker, &mmu_prefetch, &store_tlb, &fractured},
+      {&fetch_tlb, &data_tlb, &second_tlb, &mmu_walker, &mmu_prefetch, &store_tlb});
 
   const models::TlbPrefetchShape prefetch;
   const auto& [policy, degree, buffer_entries, table_rows] = prefetch;

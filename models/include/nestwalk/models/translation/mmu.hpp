@@ -16,12 +16,27 @@
 
 namespace nestwalk::models {
 
+/// What a fence that names a virtual address removes where a TLB holds parts of a larger page of
+/// the first stage over smaller ones of the second.
+inline constexpr Word<bool> kFracturedFences[] = {{"parts", false}, {"all", true}};
+
 struct MmuShape {
   CacheShape fetch_tlb;  ///< none: fetches use the data TLB
   CacheShape data_tlb;
   CacheShape second_tlb;  ///< none: misses go to the walker
   WalkerShape walker;
   TlbPrefetchShape prefetch{};
+  CacheShape store_tlb{};  ///< none: stores use the data TLB
+  bool fractured_flushes = false;
+
+  static constexpr auto parameters() {
+    using namespace parameter;
+    return std::tuple{
+        Row{"fractured_fences", &MmuShape::fractured_flushes, OrLeftOut{OneOf{kFracturedFences}},
+            "what a fence for one virtual address removes from TLBs that hold parts of a large "
+            "page of the first stage over smaller ones of the second: the parts of the page that "
+            "it names (parts, the default), or all of its address space (all)"}};
+  }
 };
 
 /// A translation that somebody outside goes on to use without asking: a pointer of direct memory
@@ -46,6 +61,8 @@ class Mmu final {
  public:
   Mmu(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
       MemoryHierarchy::PathId walker_path, const MmuShape& shape);
+  Mmu(const Mmu&) = delete;
+  Mmu& operator=(const Mmu&) = delete;
 
   /// The tables and tags that translate from now on. What is cached stays: the tags tell it apart.
   /// Prefetches for another address space end.
@@ -166,15 +183,29 @@ class Mmu final {
   // For fences and for looking.
   TranslationCache<Translation>& fetch_tlb() { return fetch_tlb_; }
   TranslationCache<Translation>& data_tlb() { return data_tlb_; }
+  /// Empty, if stores use the data TLB.
+  TranslationCache<Translation>& store_tlb() { return store_tlb_; }
   TranslationCache<Translation>& second_tlb() { return second_tlb_; }
+  /// Does a fence for an address remove all, for parts of pages under such tags?
+  template <class Match>
+  bool flushes_for_parts(Match&& match) {
+    bool found = false;
+    if (!fractured_flushes_) return found;
+    for (auto* const tlb : {&fetch_tlb_, &data_tlb_, &store_tlb_, &second_tlb_}) {
+      tlb->for_each([&](const EntryKey& where, const Translation& entry) {
+        found = found || (entry.is_part() && match(where.tag));
+      });
+    }
+    return found;
+  }
   /// What prefetches found, until a miss uses it; empty without a prefetcher.
   TranslationCache<Translation>& prefetch_buffer() { return prefetch_buffer_; }
   Walker& walker() { return walker_; }
   const Walker& walker() const { return walker_; }
   /// Entries of any kind that fences for the engine removed, and that were filled again.
   u64 refills() const {
-    return fetch_tlb_.refills() + data_tlb_.refills() + second_tlb_.refills() +
-           prefetch_buffer_.refills() + walker_.refills();
+    return fetch_tlb_.refills() + data_tlb_.refills() + store_tlb_.refills() +
+           second_tlb_.refills() + prefetch_buffer_.refills() + walker_.refills();
   }
   /// What a fence does to whatever is under way: walks and misses forget what they know and begin
   /// again, prefetches end.
@@ -245,10 +276,10 @@ class Mmu final {
   };
 
   TranslationCache<Translation>& first_level(AccessKind access) {
-    return const_cast<TranslationCache<Translation>&>(std::as_const(*this).first_level(access));
+    return *first_level_[static_cast<unsigned>(access)];
   }
   const TranslationCache<Translation>& first_level(AccessKind access) const {
-    return access == AccessKind::Execute && fetch_tlb_.present() ? fetch_tlb_ : data_tlb_;
+    return *first_level_[static_cast<unsigned>(access)];
   }
   /// Bits 63:59 are in no key: if they are not the sign of the rest, no entry is the address's own.
   static bool has_sign(u64 address, const Regime& regime) {
@@ -302,7 +333,9 @@ class Mmu final {
   [[gnu::noinline]] bool refuse(Miss& miss, const Translation& entry);
   [[gnu::always_inline]] void enter_in(TranslationCache<Translation>& tlb, unsigned level,
                                        const Miss& miss, const Translation& entry);
+  [[gnu::always_inline]] void enter_in_first(const Miss& miss, const Translation& entry);
   void fill(const Miss& miss, const Translation& found);
+  void enter_for_loads(AccessKind access, u64 address, u16 tag, const Translation& entry);
 
   // Prefetches.
   void leave_other_spaces();
@@ -318,6 +351,8 @@ class Mmu final {
   Regime regime_;
   TranslationCache<Translation> fetch_tlb_;
   TranslationCache<Translation> data_tlb_;
+  TranslationCache<Translation> store_tlb_;
+  TranslationCache<Translation>* first_level_[Counts::kKinds];  ///< by AccessKind
   TranslationCache<Translation> second_tlb_;
   TranslationCache<Translation> prefetch_buffer_;
   Walker walker_;
@@ -327,6 +362,7 @@ class Mmu final {
   bool wants_hits_ = false;
   bool has_globals_ = false;
   bool has_split_leaves_ = false;  ///< of the first stage, over smaller ones of the second
+  bool fractured_flushes_ = false;
   bool keep_walks_ = false;
   std::vector<std::unique_ptr<Miss>> misses_;  ///< they stay where they are
   std::vector<Miss*> free_;

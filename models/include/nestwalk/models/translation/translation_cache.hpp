@@ -145,20 +145,16 @@ class TranslationCache {
   bool present() const { return !arrays_.empty(); }
   u32 latency_cycles() const { return latency_; }
 
-  /// The entry for an address, arrays and sizes in the order of the shape. Counts as a use.
+  /// The entry for an address, arrays and sizes in the order of the shape, those whose index folds
+  /// after all others. Counts as a use.
   Payload* find(u64 address, u16 tag) {
     for (const Size& size : sizes_) {
-      if (static_cast<std::int32_t>(size.entries) <= 0) {
-        if (size.entries <= kFolds) continue;
-        Payload* const found = find_folded(size, address, tag);
-        if (found != nullptr) return found;
-        continue;
-      }
+      if (static_cast<std::int32_t>(size.entries) <= 0) continue;
       const u32 set = size.keys->set_of(address >> size.shift);
       const u32 way = size.keys->use_again(set, size.key(address, tag));
       if (way != KeyArray::kNone) return &size.payload(set, way);
     }
-    return nullptr;
+    return folds_ ? find_folded(address, tag) : nullptr;
   }
 
   /// The same in one size, if there is such a size.
@@ -261,8 +257,7 @@ class TranslationCache {
   // the size's number (3 bits) and the tags' (14 bits).
   static constexpr unsigned kCodeBits = 3, kTagBits = 14;
   static constexpr unsigned kPageAt = kCodeBits + kTagBits;
-  // Linear indices are by far the most: whether a size has another, and whether it has entries, are
-  // one comparison.
+  // Linear indices are by far the most: whether a size has one, and entries, is one comparison.
   static constexpr u32 kFolds = u32{1} << 31;
   /// One size in one array.
   struct Size {
@@ -288,10 +283,14 @@ class TranslationCache {
   };
   static constexpr u8 kNotHeld = 0xff;
 
-  [[gnu::noinline]] static Payload* find_folded(const Size& size, u64 address, u16 tag) {
-    const u32 set = size.set_of(address);
-    const u32 way = size.keys->use_again(set, size.key(address, tag));
-    return way != KeyArray::kNone ? &size.payload(set, way) : nullptr;
+  [[gnu::noinline]] Payload* find_folded(u64 address, u16 tag) const {
+    for (const Size& size : sizes_) {
+      if (size.entries <= kFolds) continue;
+      const u32 set = size.set_of(address);
+      const u32 way = size.keys->use_again(set, size.key(address, tag));
+      if (way != KeyArray::kNone) return &size.payload(set, way);
+    }
+    return nullptr;
   }
   static u64 code_of(u64 key) { return key >> kTagBits & addrspace::low_mask(kCodeBits); }
   EntryKey where(u64 key, u8 shift) const {
@@ -317,6 +316,7 @@ class TranslationCache {
                       ~addrspace::low_mask(shift), u64{code} << kTagBits,
                       array.space->index_bits == 0 ? 0 : kFolds, shift, array.space->index_bits});
     counts[code] = &sizes_.back().entries;
+    folds_ = folds_ || sizes_.back().index_bits != 0;
   }
   void find_rivals() {
     for (Size& size : sizes_) {
@@ -412,6 +412,7 @@ class TranslationCache {
   std::unordered_set<u64> fenced_;  ///< keys that fences removed, and nobody filled again
   u64 refills_ = 0;
   bool has_parts_ = false;
+  bool folds_ = false;         ///< the index of some array does
   u8 most_coalesced_ = 0;      ///< log2 of the largest coalesced size
   std::array<u8, 64> held_{};  ///< by log2 of a translation's size: the index of what holds it
 };

@@ -32,6 +32,8 @@ struct Translation {
 
   static constexpr u8 kUnlimited = 63;
   u8 shift() const { return held_shift; }
+  /// Of a larger page of the first stage.
+  bool is_part() const { return guest_shift > nested_shift && guest_shift != kUnlimited; }
   /// Of an address in the page.
   u64 host_of(u64 address) const { return host + (address & addrspace::low_mask(held_shift)); }
   u64 guest_physical_of(u64 address) const {

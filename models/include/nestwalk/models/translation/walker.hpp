@@ -17,6 +17,9 @@
 
 namespace nestwalk::models {
 
+/// Whether translations of data addresses are entered in the nested TLB.
+inline constexpr Word<bool> kNestedTlbHolds[] = {{"all", true}, {"tables", false}};
+
 struct WalkerShape {
   u32 slots = 1;
   CacheShape guest_walk_cache;  ///< sizes: what one entry of the cached level translates
@@ -28,6 +31,7 @@ struct WalkerShape {
   u32 step_cycles = 0;
   u32 assist_cycles = 0;
   u32 nested_slots = 64;
+  bool nested_tlb_holds_data = true;
 
   static constexpr auto parameters() {
     using namespace parameter;
@@ -44,6 +48,11 @@ struct WalkerShape {
             OrLeftOut{OneOf{std::span(kIndexes).first(2)}},
             "what it is looked up by: the guest-physical address that is translated, once; or, "
             "before each read of a table's entry, the host address of that entry"},
+        Row{"nested_tlb.holds", &WalkerShape::nested_tlb_holds_data,
+            OrLeftOut{OneOf{kNestedTlbHolds}},
+            "what is entered: all translations of the second stage (all, the default), or those of "
+            "addresses of the first stage's tables alone (tables), which data at random then do "
+            "not replace"},
         Row{"step_cycles", &WalkerShape::step_cycles, OrLeftOut{kCycles},
             "cycles of the walker itself for each entry that it reads", kInCycles},
         Row{"assist_cycles", &WalkerShape::assist_cycles, OrLeftOut{kCycles},
@@ -206,6 +215,7 @@ class Walker final {
   u64 coalesced_;  ///< sizes that some structure holds
   IndexBy guest_index_by_;
   Yields guest_yields_;
+  bool nested_tlb_holds_data_;
   bool shares_nested_slots_;  ///< there are fewer than walks
   u32 step_cycles_;
   u32 assist_cycles_;
