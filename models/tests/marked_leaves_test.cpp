@@ -194,8 +194,7 @@ TEST_F(Napot, ReservedEncodingsFault) {
 
 class Contiguous : public Marked<Stage1<Granule::k4K>, Stage2<Granule::k4K>> {
  protected:
-  Contiguous()
-      : Marked(*Stage1<Granule::k4K>::geometry(48), *Stage2<Granule::k4K>::geometry(48)) {}
+  Contiguous() : Marked(*Stage1<Granule::k4K>::geometry(48), *Stage2<Granule::k4K>::geometry(48)) {}
 };
 
 TEST_F(Contiguous, OneFillAndFifteenHits) {
