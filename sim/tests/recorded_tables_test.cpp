@@ -128,7 +128,7 @@ TEST_F(RecordedTablesRun, NapotPagesAreOneTranslation) {
                            {page_of(kNested, {table(kNested + 4 * kPage)}),
                             page_of(kNested + 4 * kPage, {table(kNested + 5 * kPage)}),
                             page_of(kNested + 5 * kPage, leaves)}});
-  for (const u64 page : {5, 3, 0, 15, 8, 7}) {
+  for (const u64 page : std::initializer_list<u64>{5, 3, 0, 15, 8, 7}) {
     const u64 at = page * kPage + 8;
     writer_->append(0, Access{Gva(at), Gpa(kGuestGroup + at), Hpa(kHostGroup + at), 1, 8,
                               AccessKind::Read, kAddressesKnown});
