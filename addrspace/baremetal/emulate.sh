@@ -28,7 +28,7 @@ emulate() {
     -kernel "$work/payload.elf" "${ram[@]}")
   case $machine in
     riscv64)
-      timeout "$seconds" qemu-system-riscv64 -machine virt -cpu rv64,h=true -bios none \
+      timeout "$seconds" qemu-system-riscv64 -machine virt -cpu rv64,h=true,svnapot=true -bios none \
         "${common[@]}" </dev/null
       ;;
     x86_64-vmx)

@@ -19,6 +19,7 @@ constexpr Capabilities full_machine() {
   all.invept_single = true;
   all.flush_by_asid = true;
   all.page_memory_types = true;
+  all.napot_pages = true;
   return all;
 }
 

@@ -5,7 +5,7 @@
 // Virtual-Memory System": V 0, R 1, W 2, X 3, U 4, G 5, A 6, D 7, RSW 9:8, PPN 53:10, reserved
 // 60:54, PBMT 62:61, N 63.
 #include "full_machine.hpp"
-#include "nestwalk/addrspace/format/sv.hpp"
+#include "nestwalk/addrspace/formats.hpp"
 
 #include <gtest/gtest.h>
 
@@ -240,6 +240,37 @@ TEST(SvFormat, is_malformed_with_a_reserved_high_bit) {
     }
     EXPECT_TRUE(format.malformed(0x40d3 | u64{3} << 61, 0));
     EXPECT_FALSE(format.malformed(0x40d3, 0));
+  }
+}
+
+// "Svnapot", "Page table entry encodings when pte.N=1": of pages, x xxxx 1000; all others are
+// reserved.
+TEST(SvFormat, knows_one_encoding_of_napot_pages) {
+  Capabilities machine = with_svpbmt();
+  constexpr u64 kN = u64{1} << 63;
+  for (const bool svnapot : {false, true}) {
+    machine.napot_pages = svnapot;
+    for (u64 code = 0; code < 32; ++code) {
+      const u64 page = kN | 0x400'00df | code << 10;
+      EXPECT_EQ(Sv(machine).malformed(page, 0), !svnapot || code % 16 != 8) << code;
+      EXPECT_EQ(GStage(machine).malformed(page, 0), !svnapot || code % 16 != 8) << code;
+    }
+    EXPECT_TRUE(Sv(machine).malformed(kN | 0x8'00df, 1));
+    EXPECT_TRUE(Sv(machine).malformed(kN | 0x8'20df, 1));
+    EXPECT_TRUE(Sv(machine).malformed(kN | 0x2001, 1));  // a pointer
+  }
+}
+// "Implicit reads of a NAPOT PTE return a copy of pte in which pte.ppn[i][pte.napot_bits-1:0] is
+// replaced by vpn[i][pte.napot_bits-1:0]".
+TEST(SvFormat, takes_the_lowest_bits_of_a_napot_page_from_its_place) {
+  constexpr u64 kNapot = u64{1} << 63 | 0x1234'5678'0000 >> 2 | 0x8000 >> 2 | 0xdf;
+  static_assert(neighbours<Sv>(kNapot, 0) == 4);
+  static_assert(neighbours<Sv>(0x40df, 0) == 0);
+  static_assert(neighbours<Ept>(kNapot, 0) == 0);
+  for (u64 index = 0; index < 512; ++index) {
+    EXPECT_EQ(Sv::address(entry_at<Sv>(index, kNapot), 0),
+              Gpa(0x1234'5678'0000 | index % 16 << 12));
+    EXPECT_EQ(entry_at<GStage>(index, 0x40df), 0x40dfu);
   }
 }
 

@@ -516,5 +516,20 @@ TEST(Stage2Format, has_8_bits_of_vmid_or_16) {
   EXPECT_EQ(S2x4K(found).id_bits(), 16u);
 }
 
+// Arm ARM D8, "The Contiguous bit": bit 52. 4K: 16 pages, 16 of 2M, 16 of 1G; 16K: 128 pages, 32 of
+// 32M; 64K: 32 pages, 32 of 512M. It changes nothing of what the entry itself says.
+TEST(VmsaFormat, has_a_hint_on_neighbours_in_bit_52) {
+  constexpr u64 kHint = u64{1} << 52;
+  constexpr unsigned k4K[] = {4, 4, 4, 0}, k16K[] = {7, 5, 0, 0}, k64K[] = {5, 5, 0, 0};
+  for (unsigned level = 0; level < 4; ++level) {
+    EXPECT_EQ(neighbours<Stage1<Granule::k4K>>(kHint | 3, level), k4K[level]) << level;
+    EXPECT_EQ(neighbours<Stage2<Granule::k4K>>(kHint | 3, level), k4K[level]) << level;
+    EXPECT_EQ(neighbours<Stage2<Granule::k16K>>(kHint | 3, level), k16K[level]) << level;
+    EXPECT_EQ(neighbours<Stage1<Granule::k64K>>(kHint | 3, level), k64K[level]) << level;
+    EXPECT_EQ(neighbours<Stage1<Granule::k4K>>(~kHint, level), 0u) << level;
+  }
+  EXPECT_EQ((entry_at<Stage1<Granule::k4K>>(3, kHint | 0x8703)), kHint | 0x8703);
+}
+
 }  // namespace
 }  // namespace nestwalk::addrspace::vmsa_format_test

@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <set>
 
 #include "fence_names.hpp"
 #include "naive_report.hpp"
@@ -57,16 +58,22 @@ constexpr std::span<const unsigned> flag_bits(Architecture architecture) {
   return kRiscvBits;
 }
 
-/// May an entry be for several pages?
-enum class Coalescing : bool { No, Yes };
+/// May an entry be for several pages? Since they are alike; or since their leaves say so, too.
+enum class Coalescing : u8 { No, Yes, Marked };
 
 std::vector<u8> coalesced(u8 page, Coalescing coalescing) {
-  if (coalescing == Coalescing::No) return {};
+  if (coalescing != Coalescing::Yes) return {};
   return {static_cast<u8>(page + 2), static_cast<u8>(page + 3)};
+}
+std::vector<u8> sizes(u8 page, Coalescing coalescing) {
+  if (coalescing != Coalescing::Marked) return {page};
+  // Groups of 16 pages of 4K, 128 of 16K, 32 of 64K.
+  const unsigned doubled = page == 12 ? 4 : page == 14 ? 7 : 5;
+  return {page, static_cast<u8>(page + doubled)};
 }
 CacheShape small_tlb(const Geometry& shape, Coalescing coalescing) {
   const u8 page = shape.page_shift, large = static_cast<u8>(shape.shift(1));
-  return {{{2, 2, {page}, ReplacementKind::Lru, coalesced(page, coalescing)},
+  return {{{2, 2, sizes(page, coalescing), ReplacementKind::Lru, coalesced(page, coalescing)},
            {1, 4, {large}, ReplacementKind::Lru}},
           1};
 }
@@ -92,7 +99,9 @@ class Differential {
         random_(seed),
         naive_({}),
         unfenced_grants_(kNpt && coalescing == Coalescing::Yes) {
-    coalescing == Coalescing::Yes ? build_runs() : build();
+    if (coalescing == Coalescing::No) build();
+    if (coalescing == Coalescing::Yes) build_runs();
+    if (coalescing == Coalescing::Marked) build_marked();
     build_tables();
     naive::Machine& machine = naive_.machine();
     machine.architecture = G::kArchitecture;
@@ -215,6 +224,45 @@ class Differential {
       }
     }
   }
+  // Groups that are marked in the guest, in the second stage, in both or in neither.
+  void build_marked() {
+    const Geometry& guest = world_.guest.geometry();
+    const Geometry& nested = world_.nested.geometry();
+    const u64 half = guest.rule == InputRule::Ones ? ~low_mask(guest.input_bits) : 0;
+    const u64 page = guest.page_bytes();
+    const u64 bytes = std::max(page * world_.most_marked(guest.page_shift, 0),
+                               nested.page_bytes() * world_.most_marked(nested.page_shift, 0));
+    for (u64 group = 0; group < 8; ++group) {
+      const u64 at = half | align_down(random_() & low_mask(guest.input_bits - 1u), bytes);
+      const u64 to = align_down(2 * kGiB + random_() % (60 * kGiB), bytes);
+      const MappingFlags flags{some_access(), some_memory()};
+      const MappingFlags nested_flags{some_access().without(kUser), some_memory()};
+      if (!map_pages(world_.guest, Gva(at), Gpa(to), bytes, flags)) continue;
+      if (group % 4 != 0) mark_all(world_.guest, at, bytes);
+      for (u64 n = 0; n < 6; ++n) pages_.push_back(at + random_() % (bytes / page) * page);
+      physical_.push_back(to + random_() % bytes);
+      if (random_() % 8 == 0) continue;
+      if (!map_pages(world_.nested, Gpa(to), Hpa(to), bytes, nested_flags)) continue;
+      if (group % 4 != 1) mark_all(world_.nested, to, bytes);
+    }
+  }
+  template <class Table, class From, class To>
+  static bool map_pages(Table& table, From at, To to, u64 bytes, MappingFlags flags) {
+    const u64 page = table.geometry().page_bytes();
+    for (u64 n = 0; n < bytes; n += page) {
+      if (!table.map(at + n, to + n, page, flags)) return false;
+    }
+    return true;
+  }
+  template <class Table>
+  void mark_all(const Table& table, u64 at, u64 bytes) {
+    const Geometry& shape = table.geometry();
+    const u64 group = shape.page_bytes() * world_.most_marked(shape.page_shift, 0);
+    for (u64 n = 0; n < bytes; n += group) world_.mark(table, at + n, 0);
+    for (u64 n = 0; n < bytes; n += shape.page_bytes()) {
+      marked_.insert(world_.slot(table, at + n, 0));
+    }
+  }
   void build_tables() {
     for (u64 n = 0; n < 6; ++n) pages_.push_back(random_());
     // Arm: what is beyond the physical address stops in the first stage, which is simplified away.
@@ -324,6 +372,7 @@ class Differential {
       // Often the first stage's leaf.
       if (!other.nested && !other.table && random_() % 2 == 0) victim = other;
     }
+    if (marked_.count(victim.at) != 0) return;  // software has to change all of a group
     const u64 before = world_.memory.load(Hpa(victim.at));
     const std::span<const unsigned> bits =
         unfenced_grants_ ? std::span(kRightsOfNpt) : flag_bits(G::kArchitecture);
@@ -381,7 +430,7 @@ class Differential {
   void compare_results(const naive::Answer& expected, u64 address) {
     const Translation& found = world_.translation;
     EXPECT_EQ(found.host + (address & low_mask(found.shift())), expected.host);
-    EXPECT_EQ(found.shift(), std::min(expected.guest_shift, expected.nested_shift));
+    EXPECT_EQ(found.shift(), std::min(expected.guest_good_for, expected.nested_good_for));
     EXPECT_EQ(found.guest_shift, expected.guest_shift);
     EXPECT_EQ(found.nested_shift, expected.nested_shift);
     EXPECT_EQ(found.guest.bits(), expected.user_rights | expected.kernel_rights << 3);
@@ -451,6 +500,7 @@ class Differential {
   std::vector<u64> read_;      ///< where a walk read
   std::map<u64, u64> loaded_;  ///< what the naive translator read
   std::vector<Changed> changed_;
+  std::set<u64> marked_;  ///< leaves of marked groups
 };
 
 WalkerShape all_caches(const Geometry& guest, const Geometry& nested,
@@ -465,10 +515,7 @@ WalkerShape all_caches(const Geometry& guest, const Geometry& nested,
   WalkerShape shape;
   shape.guest_walk_cache = tables(guest);
   shape.nested_walk_cache = tables(nested);
-  shape.nested_tlb = {{{4,
-                        4,
-                        {nested.page_shift},
-                        ReplacementKind::TreePlru,
+  shape.nested_tlb = {{{4, 4, sizes(nested.page_shift, coalescing), ReplacementKind::TreePlru,
                         coalesced(nested.page_shift, coalescing)}},
                       1};
   return shape;
@@ -506,6 +553,43 @@ void check_coalescing(const Geometry& guest, const Geometry& nested, u32 cases) 
   }
   EXPECT_GT(faults, worlds * kCasesPerWorld / 20);
   EXPECT_LT(faults, worlds * kCasesPerWorld - worlds * kCasesPerWorld / 12);
+}
+
+// Leaves that say that their neighbours are the same translation.
+template <class G, class N>
+void check_marked(const Geometry& guest, const Geometry& nested, u32 cases) {
+  SCOPED_TRACE(testing::Message() << int{guest.levels} << " by " << int{nested.levels});
+  using World = Differential<G, N>;
+  const WalkerShape caches = all_caches(guest, nested, Coalescing::Marked);
+  u32 faults = 0;
+  const u32 worlds = cases / kCasesPerWorld / 2 + 1;
+  for (u32 seed = 0; seed < worlds && !testing::Test::HasFailure(); ++seed) {
+    const auto world = [&](const WalkerShape& shape) {
+      return World(guest, nested, shape, seed % 2 != 0, seed + 4000, Coalescing::Marked);
+    };
+    faults += world({}).run(World::By::DamagedWalks);
+    faults += world(caches).run(World::By::Tlbs);
+  }
+  EXPECT_GT(faults, 2 * worlds * kCasesPerWorld / 20);
+  EXPECT_LT(faults, 2 * worlds * kCasesPerWorld - worlds * kCasesPerWorld / 6);
+}
+TEST(DifferentialMarked, RiscV) {
+  for (const unsigned guest : {3u, 4u, 5u}) {
+    for (const unsigned nested : {3u, 4u, 5u}) {
+      check_marked<Sv, GStage>(*Sv::geometry(guest), *GStage::geometry(nested), kCases / 18);
+    }
+  }
+}
+TEST(DifferentialMarked, Arm) {
+  using G4 = Stage1<Granule::k4K>;
+  using N4 = Stage2<Granule::k4K>;
+  using G16 = Stage1<Granule::k16K>;
+  using N16 = Stage2<Granule::k16K>;
+  check_marked<G4, N4>(*G4::geometry(48), *N4::geometry(48), kCases / 8);
+  check_marked<G4, N16>(*G4::geometry(39), *N16::geometry(40), kCases / 8);
+  check_marked<G16, N4>(*G16::geometry(48), *N4::geometry(40), kCases / 8);
+  check_marked<Stage1<Granule::k64K>, Stage2<Granule::k64K>>(
+      *Stage1<Granule::k64K>::geometry(48), *Stage2<Granule::k64K>::geometry(48), kCases / 8);
 }
 
 // A test's part of all cases: `share` pairs of modes have them together.

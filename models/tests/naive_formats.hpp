@@ -35,8 +35,9 @@ struct Seen {
   bool global = false;
   MemoryType memory = MemoryType::WriteBack;
   bool memory_is_modelled = true;
-  u64 accessed = 0;  ///< the entry once its accessed flag is set
-  u64 dirtied = 0;   ///< and for a write
+  u64 accessed = 0;      ///< the entry once its accessed flag is set
+  u64 dirtied = 0;       ///< and for a write
+  unsigned doubled = 0;  ///< log2 of the pages for which a TLB may keep it
 };
 
 // Intel SDM vol. 3A, tables 4-14 to 4-20; 48 physical bits; IA32_PAT as after reset.
@@ -109,8 +110,8 @@ inline Seen amd_nested(u64 e, unsigned level) {
   return s;
 }
 
-// RISC-V privileged spec, "Virtual Address Translation Process"; Svpbmt, no Svnapot.
-inline Seen riscv(u64 e, unsigned level, bool nested) {
+// RISC-V privileged spec, "Virtual Address Translation Process"; Svpbmt; Svnapot.
+inline Seen riscv(u64 e, unsigned level, bool nested, u64 address) {
   Seen s;
   if (!has(e, 0)) return s;
   s.kind = Seen::Wrong;
@@ -125,15 +126,22 @@ inline Seen riscv(u64 e, unsigned level, bool nested) {
   s.dirtied = s.accessed | 1u << 7;
   const u64 number = field(e, 53, 10);
   s.next = number << 12;
-  if ((s.w && !s.r) || field(e, 60, 54) != 0 || has(e, 63) || field(e, 62, 61) == 3) return s;
+  if ((s.w && !s.r) || field(e, 60, 54) != 0 || field(e, 62, 61) == 3) return s;
   if (!s.r && !s.x) {
-    if (level == 0 || s.u || s.a || s.d || field(e, 62, 61) != 0) return s;
+    if (level == 0 || s.u || s.a || s.d || field(e, 63, 61) != 0) return s;
     s = Seen{};
     s.kind = Seen::Table;
     s.next = number << 12;
     return s;
   }
   if (level > 0 && (number & ((u64{1} << 9 * level) - 1)) != 0) return s;
+  // Table "Page table entry encodings when pte.N=1": i = 0, ppn[0] = x xxxx 1000, 64 KiB; all
+  // others are reserved. "ppn[i][napot_bits-1:0] is replaced by vpn[i][napot_bits-1:0]."
+  if (has(e, 63)) {
+    if (level != 0 || number % 16 != 8) return s;
+    s.next = (number - 8 + field(address, 15, 12)) << 12;
+    s.doubled = 4;
+  }
   s.kind = Seen::Leaf;
   if (nested && !s.u) s.r = s.w = s.x = s.kernel_x = false;
   if (nested) s.u = true;
@@ -169,7 +177,8 @@ inline MemoryType arm_memory(u64 e, bool nested) {
   }
 }
 // Arm ARM D8, "VMSAv8-64 descriptor formats"; 48 physical bits.
-inline Seen arm(u64 e, unsigned level, bool nested, const Shape& shape, bool hardware_dirty) {
+inline Seen arm(u64 e, unsigned level, bool nested, const Shape& shape, bool hardware_dirty,
+                u64 address) {
   Seen s;
   if (!has(e, 0)) return s;
   const bool block = !has(e, 1);
@@ -194,6 +203,15 @@ inline Seen arm(u64 e, unsigned level, bool nested, const Shape& shape, bool har
     s.x = !has(e, 60);
     s.kernel_x = !has(e, 59);
     return s;
+  }
+  // "The Contiguous bit": 4K: 16 pages, 16 of 2M, 16 of 1G; 16K: 128 pages, 32 of 32M; 64K: 32
+  // pages, 32 of 512M. Without input and output aligned alike, it is wrong, and a hint not taken.
+  if (has(e, 52)) {
+    if (shape.page_shift == 12 && level <= 2) s.doubled = 4;
+    if (shape.page_shift == 14 && level <= 1) s.doubled = level == 0 ? 7 : 5;
+    if (shape.page_shift == 16 && level <= 1) s.doubled = 5;
+    const u64 all = (u64{1} << (low + s.doubled)) - (u64{1} << low);
+    if ((s.next & all) != (address & all)) s.doubled = 0;
   }
   s.a = has(e, 10);
   s.accessed = s.dirtied = e | 1u << 10;

@@ -35,7 +35,8 @@ struct Answer {
   // Without a fault:
   u64 host = 0;
   unsigned guest_shift = 63, nested_shift = 63;
-  unsigned user_rights = 7, kernel_rights = 7;  ///< of the first stage: 1 r, 2 w, 4 x
+  unsigned guest_good_for = 63, nested_good_for = 63;  ///< with neighbours that are one translation
+  unsigned user_rights = 7, kernel_rights = 7;         ///< of the first stage: 1 r, 2 w, 4 x
   unsigned nested_rights = 7;
   bool global = false;
   MemoryType memory = MemoryType::WriteBack;
@@ -94,15 +95,15 @@ class Translator {
     const auto found = updated_.find(at);
     return found == updated_.end() ? m_.load(at) : found->second;
   }
-  Seen see(u64 entry, unsigned level, bool nested) const {
+  Seen see(u64 entry, unsigned level, bool nested, u64 address) const {
     switch (m_.architecture) {
       case Architecture::X86_64:
         if (nested && m_.npt) return amd_nested(entry, level);
         return nested ? x86_nested(entry, level) : x86_guest(entry, level);
       case Architecture::RiscV64:
-        return riscv(entry, level, nested);
+        return riscv(entry, level, nested, address);
       case Architecture::AArch64:
-        return arm(entry, level, nested, nested ? m_.nested : m_.guest, m_.hardware_dirty);
+        return arm(entry, level, nested, nested ? m_.nested : m_.guest, m_.hardware_dirty, address);
     }
     return {};
   }
@@ -155,7 +156,7 @@ class Translator {
       const unsigned level = answer_.level;
       const u64 slot = table + 8 * index(m_.nested, address, level);
       if (!m_.exists(slot)) return stop(FaultKind::BusError), false;
-      const Seen s = below(above, see(load(slot), level, true));
+      const Seen s = below(above, see(load(slot), level, true, address));
       readings_.push_back({slot, address, level, true, s.kind == Seen::Table, for_table});
       if (s.kind == Seen::Nothing) return stop(FaultKind::NotPresent), false;
       if (s.kind == Seen::Wrong) return stop(FaultKind::Malformed), false;
@@ -179,6 +180,7 @@ class Translator {
       host = s.next + (address & ((u64{1} << shift) - 1));
       if (!for_table) {
         answer_.nested_shift = shift;
+        answer_.nested_good_for = shift + s.doubled;
         answer_.nested_rights = rwx(readable, s.w, s.x);
         combine(s);
       }
@@ -226,7 +228,7 @@ class Translator {
     if (!nested(place, true, false, false, true, false, slot)) return;
     answer_.level = level;
     if (!m_.exists(slot)) return void(stop(FaultKind::BusError));
-    const Seen s = below(above, see(load(slot), level, false));
+    const Seen s = below(above, see(load(slot), level, false, address));
     if (s.kind == Seen::Nothing) return void(stop(FaultKind::NotPresent));
     if (s.kind == Seen::Wrong) return void(stop(FaultKind::Malformed));
     readings_.push_back({slot, address, level, false, s.kind == Seen::Table, false});
@@ -244,6 +246,7 @@ class Translator {
     }
     if (s.kind == Seen::Table) return guest(address, s.next, level - 1, s);
     answer_.guest_shift = m_.guest.page_shift + m_.guest.index_bits * level;
+    answer_.guest_good_for = answer_.guest_shift + s.doubled;
     answer_.user_rights = of_user;
     answer_.kernel_rights = of_kernel;
     answer_.global = s.global;

@@ -100,6 +100,36 @@ class NestedWorld : public Actor {
     check(mapped.ok(), "test", "a guest mapping", 0, at);
   }
 
+  /// Where the entry of that level is.
+  template <class Table>
+  u64 slot(const Table& table, u64 address, unsigned wanted) {
+    u64 found = 0;
+    addrspace::descend(table.geometry(), table.root().value(), address,
+                       [&](u64 at, unsigned level, u64& next) {
+                         found = at;
+                         next = table.format().address(memory.load(Hpa(at)), level).value();
+                         return level != wanted;
+                       });
+    return found;
+  }
+  /// Pages, or blocks, of which RISC-V's N bit or Arm's contiguous bit makes one translation.
+  static constexpr u64 most_marked(unsigned page_shift, unsigned level) {
+    if (page_shift == 14) return level == 0 ? 128 : 32;
+    return page_shift == 16 ? 32 : 16;
+  }
+  /// Says so in the leaves of a group, whose first address is `at`.
+  template <class Table>
+  void mark(const Table& table, u64 at, unsigned level) {
+    const Geometry& shape = table.geometry();
+    for (u64 n = 0; n < most_marked(shape.page_shift, level); ++n) {
+      const Hpa place(slot(table, at + n * shape.leaf_bytes(level), level));
+      const u64 entry = memory.load(place);
+      const u64 napot = (entry & ~(u64{15} << 10)) | u64{8} << 10 | u64{1} << 63;
+      const bool riscv = G::kArchitecture == Architecture::RiscV64;
+      memory.store(place, riscv ? napot : entry | u64{1} << 52);
+    }
+  }
+
   /// Walks now, alone, to the end. Read the outcome with fault(), translation() and record().
   void walk(u64 address, AccessKind access = AccessKind::Read, bool user = true) {
     const LoneWalk walk(walker, {&regime, address, access, user, false, nullptr});

@@ -100,6 +100,52 @@ TEST_F(RecordedTablesRun, StoresOfTheHostMayGoAnywhere) {
   EXPECT_EQ(values["replay.host_stores"], 64);
 }
 
+// RISC-V privileged spec, "Svnapot": in both stages, 16 pages whose entries say that they are one.
+// Kunminghu holds these in one entry: one walk, in the order of the accesses.
+TEST_F(RecordedTablesRun, NapotPagesAreOneTranslation) {
+  constexpr u64 kGuestGroup = 16 * kPage, kHostGroup = kPlace + kGuestGroup;
+  constexpr u64 kMode = u64{8} << 60;  // Sv39, Sv39x4
+  const auto table = [](u64 at) { return at >> 2 | 1; };
+  const auto napot = [](u64 at) { return u64{1} << 63 | at >> 2 | u64{8} << 10 | 0xdf; };
+  sink_ = create_sink((folder() / "t.nwt").string());
+  Header header;
+  header.architecture = addrspace::Architecture::RiscV64;
+  header.mode = Mode::Nested;
+  header.vcpus = 1;
+  writer_ = std::make_unique<Writer>(*sink_, header);
+  SideData guest{When::Begin, Stage::Guest, 0, {}, {}};
+  guest.registers = {{"satp", kMode | kGuestTables / kPage}, {"hgatp", kMode | kNested / kPage}};
+  guest.pages = {page_of(kGuestTables, {table(kGuestTables + kPage)}),
+                 page_of(kGuestTables + kPage, {table(kGuestTables + 2 * kPage)}),
+                 page_of(kGuestTables + 2 * kPage, std::vector<u64>(16, napot(kGuestGroup)))};
+  writer_->append(guest);
+  std::vector<u64> leaves(16, napot(kPlace));
+  leaves.insert(leaves.end(), 16, napot(kHostGroup));
+  writer_->append(SideData{When::Begin,
+                           Stage::Host,
+                           0,
+                           {},
+                           {page_of(kNested, {table(kNested + 4 * kPage)}),
+                            page_of(kNested + 4 * kPage, {table(kNested + 5 * kPage)}),
+                            page_of(kNested + 5 * kPage, leaves)}});
+  for (const u64 page : std::initializer_list<u64>{5, 3, 0, 15, 8, 7}) {
+    const u64 at = page * kPage + 8;
+    writer_->append(0, Access{Gva(at), Gpa(kGuestGroup + at), Hpa(kHostGroup + at), 1, 8,
+                              AccessKind::Read, kAddressesKnown});
+  }
+  writer_->finish();
+  const Result result =
+      run("nestwalk run t.nwt -p kunminghu --set guest.tables=replayed "
+          "--set hypervisor.backing=replayed --set host.memory=8G --set tlb.prefetcher.policy=none "
+          "-o d" +
+          kInOrder + " 2>&1");
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  std::ifstream file(folder() / "d/stats.json");
+  const Json values = Json::parse(file)["statistics"];
+  EXPECT_EQ(values["replay.agreed"], 6);
+  EXPECT_EQ(values["walk.count"], 1);
+}
+
 // Every access of a nested walk is a user's: what U/S does not permit, at any level, faults (APM
 // vol. 2, "Nested Page Table Walk").
 TEST_F(RecordedTablesRun, NestedPagesOfTheSupervisorFault) {

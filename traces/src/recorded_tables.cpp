@@ -29,6 +29,7 @@ constexpr addrspace::Capabilities any_machine() {
   capabilities.physical_bits = 52;
   capabilities.leaf_levels = 0b11111;
   capabilities.page_memory_types = true;
+  capabilities.napot_pages = true;
   return capabilities;
 }
 
@@ -144,7 +145,8 @@ RecordedWalk RecordedTables::walk_as(const F& format, const TableRoot& root, u64
     walk.level = level;
     const u64 found = entry(slot);
     if (!F::is_valid(found, level) || format.malformed(found, level)) return false;
-    table = F::address(found, level).value();
+    const u64 here = addrspace::entry_at<F>(slot / kEntryBytes, found);
+    table = F::address(here, level).value();
     if (F::is_table(found, level)) return true;
     if (shape.may_be_leaf(level)) {
       walk.address = table | (address & (shape.leaf_bytes(level) - 1));

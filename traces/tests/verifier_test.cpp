@@ -10,6 +10,7 @@
 
 #include <map>
 
+#include "nestwalk/addrspace/formats.hpp"
 #include "nestwalk/traces/writer.hpp"
 
 namespace nestwalk::traces::verifier_test {
@@ -273,6 +274,23 @@ TEST(RecordedTables, MorePagesThanMemoryIsThereForAreAnError) {
   EXPECT_THAT([&] { tables.put(0x3000, 1); },
               testing::ThrowsMessage<InputError>(
                   "a.nwt: expected at most 2 pages of tables of one stage, found more"));
+}
+
+// RISC-V privileged spec, "Svnapot": N in bit 63, a page number that ends in 1000, in whose place
+// the address has its own. 0x5000 is the entry at 0x3028, 0xb000 the one at 0x3058.
+TEST(RecordedTables, NapotPagesTranslateBySixteens) {
+  RecordedTables tables("a.nwt");
+  tables.put(0x4000, 0x2000 >> 2 | 1);
+  tables.put(0x2000, 0x3000 >> 2 | 1);
+  for (u64 n = 0; n < 16; ++n) {
+    tables.put(0x3000 + n * 8, u64{1} << 63 | 0x9'8000 >> 2 | 0xdf);
+  }
+  for (const TableRoot& root :
+       {TableRoot{TableFormat::Sv, 0x4000, *addrspace::Sv::geometry(3)},
+        TableRoot{TableFormat::GStage, 0x4000, *addrspace::GStage::geometry(3)}}) {
+    EXPECT_EQ(tables.walk(root, 0x5123).address, 0x9'5123u);
+    EXPECT_EQ(tables.walk(root, 0xb123).address, 0x9'b123u);
+  }
 }
 
 TEST(Verifier, AGuestThatDoesNotTranslateHasEqualAddresses) {

@@ -9,8 +9,14 @@ namespace nestwalk::baremetal {
 namespace {
 
 // The payload refuses tables that were made for another machine than it finds.
-// qemu-system-riscv64 7.2, -cpu rv64: up to Sv57x4, 14 bits of VMID; any 64 bits are an address.
-const Machine kRiscV{kRiscVMap, capabilities_from_hgatp(5, 14), 64};
+// qemu-system-riscv64 7.2, -cpu rv64 with Svnapot: up to Sv57x4, 14 bits of VMID; any 64 bits are
+// an address.
+constexpr Capabilities riscv_capabilities() {
+  Capabilities found = capabilities_from_hgatp(5, 14);
+  found.napot_pages = true;
+  return found;
+}
+const Machine kRiscV{kRiscVMap, riscv_capabilities(), 64};
 // qemu-system-aarch64 7.2, -cpu max: ID_AA64MMFR0_EL1 and ID_AA64MMFR1_EL1. With stage 1 off an
 // address beyond the physical size, 52 bits, is stage 1's fault.
 const Machine kArm{kArmMap, capabilities_from_id_registers(0x323'1020'1126, 0x110'1021'1122), 52};

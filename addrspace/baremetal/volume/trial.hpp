@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <random>
 #include <span>
@@ -106,8 +107,12 @@ class TrialOf final : public Trial {
 
   std::vector<u8> image() const override {
     std::vector<u8> bytes = hal_.bytes();
+    mark_groups(bytes);
     mend_firmware(bytes);
-    const ImageHeader header{ImageHeader::kMagic, tag(), probes_.size(), machine_.capabilities};
+    // A hypervisor learns of Svnapot from the device tree, which the payload does not read.
+    Capabilities told = machine_.capabilities;
+    told.napot_pages = false;
+    const ImageHeader header{ImageHeader::kMagic, tag(), probes_.size(), told};
     std::memcpy(bytes.data(), &header, sizeof(header));
     std::memcpy(bytes.data() + sizeof(header), probes_.data(), probes_.size() * sizeof(Probe));
     return bytes;
@@ -115,6 +120,7 @@ class TrialOf final : public Trial {
 
  private:
   static constexpr unsigned kOperations = 1'200, kNeighbourhoods = 12;
+  static constexpr u64 kGroupBytes = 64 * kKiB;
 
   u64 tables_at(unsigned probes) const {
     const u64 end = machine_.map.image + sizeof(ImageHeader) + probes * sizeof(Probe);
@@ -153,6 +159,7 @@ class TrialOf final : public Trial {
   }
   void operate() {
     const u64 at = pages_.empty() || below(2) == 0 ? some_address() : pages_[below(pages_.size())];
+    if (machine_.capabilities.napot_pages && below(8) == 0) return map_group(at);
     switch (below(8)) {
       case 0:
         return change(at, [&](GpaRange range) { return table_.unmap_region(range); });
@@ -181,6 +188,38 @@ class TrialOf final : public Trial {
     if (!table_.map(Gpa(start), to, size, some_flags())) return;
     for (unsigned n = 0; n < 1 + 3 * level; ++n) {
       pages_.push_back(align_down(start + below(size), page()));
+    }
+  }
+
+  // Pages of which Svnapot can make one of 64 KiB, see mark_groups.
+  void map_group(u64 at) {
+    const u64 start = align_down(at, kGroupBytes);
+    if (start < kFirmwareBytes) return;
+    const auto range = GpaRange::make(Gpa(start), kGroupBytes);
+    const Hpa to(align_down(some_data(), kGroupBytes));
+    if (!range || !table_.map_region(*range, to, some_flags())) return;
+    groups_.push_back(start);
+    for (unsigned n = 0; n < 4; ++n)
+      pages_.push_back(start + align_down(below(kGroupBytes), page()));
+  }
+  // The engine writes no NAPOT pages. What it has made of a group is marked as one where it still
+  // is one, and translates as before.
+  void mark_groups(std::vector<u8>& bytes) const {
+    for (const u64 start : groups_) {
+      std::array<u64, kGroupBytes / kFrameBytes> slots{};
+      const auto first = table_.entry(Gpa(start));
+      bool alike = true;
+      for (u64 n = 0; n < slots.size(); ++n) {
+        const auto leaf = table_.entry(Gpa(start + n * kFrameBytes));
+        alike = alike && leaf && leaf->level == 0 && F::is_valid(leaf->entry, 0) &&
+                leaf->entry == first->entry + F::address_bits(Hpa(n * kFrameBytes));
+        if (alike) slots[n] = leaf->slot.value();
+      }
+      if (!alike || !is_aligned(F::address(first->entry, 0).value(), kGroupBytes)) continue;
+      const u64 marked = first->entry | F::address_bits(Hpa(kGroupBytes / 2)) | u64{1} << 63;
+      for (const u64 slot : slots) {
+        std::memcpy(&bytes[slot - machine_.map.image], &marked, sizeof(marked));
+      }
     }
   }
 
@@ -267,6 +306,7 @@ class TrialOf final : public Trial {
   models::EntryFormatOf<Real> real_;
   std::vector<u64> centres_;
   std::vector<u64> pages_;
+  std::vector<u64> groups_;  ///< where they begin
 };
 
 }  // namespace nestwalk::baremetal

@@ -73,7 +73,7 @@ const FailureText& text_of(Failure failure) { return kFailures[static_cast<unsig
 
 std::string describe(const models::EntryFormat& format, const addrspace::Geometry& geometry,
                      u64 entry, unsigned level) {
-  const models::Entry decoded = format.decode(entry, level);
+  const models::Entry decoded = format.decode(entry, level, 0);
   switch (decoded.kind) {
     case models::EntryKind::Invalid:
       return "invalid";

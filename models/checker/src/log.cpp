@@ -382,6 +382,7 @@ void LogReader::vm(Line& line, const Moment& when, Events& events) {
   Capabilities machine;
   machine.physical_bits = 52;
   machine.page_memory_types = true;
+  machine.napot_pages = true;
   machine.leaf_levels = 0b11111;
   machine.most_levels = 5;
   u64 size = row->size;

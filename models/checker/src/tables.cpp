@@ -189,6 +189,11 @@ void Tables::reach_entry(const Place& place, u64 slot, u64 entry, bool reachable
     reach(place.vm, decoded.address, place.level - 1u, place.start, reachable);
   }
   if (decoded.kind != EntryKind::Leaf) return;
+  const models::EntryFormat& format = *vms_[place.vm].nested.format;
+  if (format.decode(entry, place.level, sizeof(u64)).address != decoded.address) {
+    throw TableError("leaves without RISC-V's N bit, since NAPOT pages are not checked",
+                     "a NAPOT page at " + hex(decoded.address));
+  }
   auto& leaves = leaves_[bytes_of(place.vm, place.level)];
   const Leaf leaf{decoded.address, slot, place};
   reachable ? void(leaves.insert(leaf)) : void(leaves.erase(leaf));

@@ -104,6 +104,18 @@ TEST(Refusal, FlagsThatNoHardwareSet) {
             "log: line 3: expected what was stored there, 0x0, found \"0x300\"");
 }
 
+// Of NAPOT pages, a change concerns more than the entry. Root, 0x22000, 0x23000: GPA 0x5000. The
+// page's number ends in 1000, and the group of 64 KiB begins at 0x90000.
+TEST(Refusal, NapotPages) {
+  const std::string start =
+      "nestwalk-fence-log 1\n0 0 vm 1 sv39x4 root=0x10000\n0 0 store 0x10000 0 0x8801\n"
+      "0 0 store 0x22000 0 0x8c01\n";
+  EXPECT_EQ(refusal_of(start + "0 0 store 0x23028 0 0x240df\n"), "");
+  EXPECT_EQ(refusal_of(start + "0 0 store 0x23028 0 0x80000000000260df\n"),
+            "log: line 5: expected leaves without RISC-V's N bit, since NAPOT pages are not "
+            "checked, found a NAPOT page at 0x90000");
+}
+
 // What a VM does is told where it runs.
 TEST(Refusal, AccessesAndFaultsOfAnotherVm) {
   const std::string start =

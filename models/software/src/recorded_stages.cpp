@@ -18,7 +18,7 @@ constexpr u64 kWord = sizeof(u64);
 constexpr u64 frame_of(u64 address) { return address & ~(kFrameBytes - 1); }
 
 std::optional<u64> table_in(const EntryFormat& format, u64 value, unsigned level) {
-  const Entry entry = format.decode(value, level);
+  const Entry entry = format.decode(value, level, 0);
   if (entry.kind != EntryKind::Table || level == 0) return std::nullopt;
   return frame_of(entry.address);
 }
@@ -29,9 +29,9 @@ bool translates(const Entry& entry) {
 
 // Flags that the hardware sets are no other translation. More permission needs no fence: the
 // access that finds less in a TLB faults, and then it is gone.
-bool takes_away(const EntryFormat& format, unsigned level, u64 before, u64 value) {
-  const Entry was = format.decode(before, level);
-  const Entry is = format.decode(value, level);
+bool takes_away(const EntryFormat& format, unsigned level, u64 slot, u64 before, u64 value) {
+  const Entry was = format.decode(before, level, slot);
+  const Entry is = format.decode(value, level, slot);
   if (!translates(was)) return false;
   if (format.updated(before, true) == format.updated(value, true)) return false;
   const bool only_more =
@@ -113,7 +113,7 @@ std::vector<const RecordedStage*> RecordedStages::store(u64 address, u64 value) 
   std::erase_if(places, [&](const Place& place) { return !has_entry(place, address); });
   for (const Place& place : places) {
     const bool is_known = std::find(changed.begin(), changed.end(), place.stage) != changed.end();
-    if (!is_known && takes_away(*place.stage->stage.format, place.level, before, value)) {
+    if (!is_known && takes_away(*place.stage->stage.format, place.level, address, before, value)) {
       changed.push_back(place.stage);
     }
   }

@@ -98,7 +98,8 @@ inline Walker::Next Walker::take_guest_entry(Walk& walk) {
   }
   walk.guest_raw_ = memory_.load(Hpa(walk.guest_slot_));
   tell(walk, step::kGuestEntry, walk.guest_raw_, walk.guest_raw_);
-  return take_guest(walk, walk.guest_->format->decode(walk.guest_raw_, walk.guest_level_));
+  return take_guest(
+      walk, walk.guest_->format->decode(walk.guest_raw_, walk.guest_level_, walk.guest_slot_));
 }
 
 inline Walker::Next Walker::take_guest(Walk& walk, const Entry& entry) {
@@ -146,13 +147,13 @@ inline Walker::Next Walker::take_guest(Walk& walk, const Entry& entry) {
 
 inline Walker::Next Walker::update_guest_entry(Walk& walk) {
   const EntryFormat& format = *walk.guest_->format;
-  const Entry entry = format.decode(walk.guest_raw_, walk.guest_level_);
+  const Entry entry = format.decode(walk.guest_raw_, walk.guest_level_, walk.guest_slot_);
   const bool write = entry.kind == EntryKind::Leaf && walk.request_.access == AccessKind::Write;
   const u64 next = format.updated(walk.guest_raw_, write);
   tell(walk, step::kGuestUpdate, walk.guest_raw_, next);
   if (!memory_.compare_exchange(Hpa(walk.guest_slot_), walk.guest_raw_, next)) return Next::Read;
   walk.guest_raw_ = next;
-  return take_guest(walk, format.decode(next, walk.guest_level_));
+  return take_guest(walk, format.decode(next, walk.guest_level_, walk.guest_slot_));
 }
 
 }  // namespace nestwalk::models

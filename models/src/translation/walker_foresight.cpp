@@ -25,7 +25,7 @@ u64 Walker::nested_slot(const Regime& regime, u64 address) const {
   if (const Stage& guest = regime.guest_of(address); guest.on()) {
     const u64 slot = guest_slot(regime, address);
     if (!memory_.contains(Hpa(slot), sizeof(u64))) return 0;
-    const Entry leaf = guest.format->decode(memory_.load(Hpa(slot)), 0);
+    const Entry leaf = guest.format->decode(memory_.load(Hpa(slot)), 0, slot);
     if (leaf.kind != EntryKind::Leaf) return 0;
     input = leaf.address;
   }

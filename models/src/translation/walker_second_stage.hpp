@@ -107,7 +107,7 @@ inline Walker::Next Walker::take_nested_entry(Walk& walk) {
   walk.nested_raw_ = memory_.load(Hpa(walk.nested_slot_));
   tell(walk, step::kNestedEntry, walk.nested_raw_, walk.nested_raw_);
   const EntryFormat& format = *walk.request_.regime->nested.format;
-  const Entry entry = format.decode(walk.nested_raw_, walk.nested_level_);
+  const Entry entry = format.decode(walk.nested_raw_, walk.nested_level_, walk.nested_slot_);
   const bool peek = walk.request_.peek;
   switch (entry.kind) {
     case EntryKind::Invalid:
@@ -193,11 +193,12 @@ inline Walker::Next Walker::enter_nested_leaf(Walk& walk, const Entry& entry) {
 
 inline Walker::Next Walker::update_nested_entry(Walk& walk) {
   const EntryFormat& format = *walk.request_.regime->nested.format;
-  const bool leaf = format.decode(walk.nested_raw_, walk.nested_level_).kind == EntryKind::Leaf;
+  const bool leaf = format.decode(walk.nested_raw_, walk.nested_level_, walk.nested_slot_).kind ==
+                    EntryKind::Leaf;
   const u64 next = format.updated(walk.nested_raw_, leaf && walk.nested_writes_);
   tell(walk, step::kNestedUpdate, walk.nested_raw_, next);
   if (!memory_.compare_exchange(Hpa(walk.nested_slot_), walk.nested_raw_, next)) return Next::Read;
-  const Entry now = format.decode(next, walk.nested_level_);
+  const Entry now = format.decode(next, walk.nested_level_, walk.nested_slot_);
   return leaf ? enter_nested_leaf(walk, now) : enter_nested_table(walk, now);
 }
 

@@ -24,6 +24,7 @@ addrspace::Capabilities any_machine() {
   machine.most_levels = 5;
   machine.granules = 0b111;
   machine.page_memory_types = true;
+  machine.napot_pages = true;
   machine.hardware_dirty = true;
   return machine;
 }

@@ -41,8 +41,8 @@ std::string rights_of(models::Access access) {
   return text;
 }
 
-std::string words_of(const models::Stage& stage, u8 level, u64 raw) {
-  const models::Entry entry = stage.format->decode(raw, level);
+std::string words_of(const models::Stage& stage, u8 level, u64 slot, u64 raw) {
+  const models::Entry entry = stage.format->decode(raw, level, slot);
   switch (entry.kind) {
     case models::EntryKind::Invalid:
       return "not present";
@@ -56,6 +56,7 @@ std::string words_of(const models::Stage& stage, u8 level, u64 raw) {
   std::string text = "page of ";
   text.append(size_name(stage.geometry.shift(level))).append(" at ").append(hex(entry.address));
   text.append(", ").append(rights_of(entry.access));
+  if (entry.neighbours != 0) text += ", one of " + std::to_string(1u << entry.neighbours);
   if (entry.accessed) text += ", accessed";
   if (entry.dirty) text += ", dirty";
   return text;
@@ -228,19 +229,20 @@ void Storyteller::find_places(const models::Stage& stage, bool nested, u64 addre
   models::Regime second = regime();
   second.guest = second.guest_upper = {};
   models::Peek peek(memory);
-  addrspace::descend(
-      stage.geometry, stage.root, address, [&](u64 slot, unsigned level, u64& table) {
-        if (!nested && second.nested.on()) {
-          const models::Peek::Found found = peek.translate(second, {slot});
-          if (found.fault) return false;
-          slot = found.translation.host_of(slot);
-        }
-        if (!memory.contains(addrspace::Hpa(slot), sizeof(u64))) return false;
-        places[slot] = {nested, static_cast<u8>(level)};
-        const models::Entry entry = stage.format->decode(memory.load(addrspace::Hpa(slot)), level);
-        table = entry.address;
-        return entry.kind == models::EntryKind::Table;
-      });
+  addrspace::descend(stage.geometry, stage.root, address,
+                     [&](u64 slot, unsigned level, u64& table) {
+                       if (!nested && second.nested.on()) {
+                         const models::Peek::Found found = peek.translate(second, {slot});
+                         if (found.fault) return false;
+                         slot = found.translation.host_of(slot);
+                       }
+                       if (!memory.contains(addrspace::Hpa(slot), sizeof(u64))) return false;
+                       places[slot] = {nested, static_cast<u8>(level)};
+                       const models::Entry entry =
+                           stage.format->decode(memory.load(addrspace::Hpa(slot)), level, slot);
+                       table = entry.address;
+                       return entry.kind == models::EntryKind::Table;
+                     });
 }
 
 std::string Storyteller::meaning(const WitnessStep& step, const Places& places) const {
@@ -248,16 +250,16 @@ std::string Storyteller::meaning(const WitnessStep& step, const Places& places) 
   if (step.fault) return to_text(stages.report_of(*step.fault));
   if (is_entry(step)) {
     if (step.nested_level != WitnessStep::kNoLevel) {
-      return words_of(stages.nested, step.nested_level, step.value);
+      return words_of(stages.nested, step.nested_level, step.address, step.value);
     }
-    return words_of(stages.guest, step.guest_level, step.value);
+    return words_of(stages.guest, step.guest_level, step.address, step.value);
   }
   if (!is_software_entry(step)) return {};
   const auto place = places.find(step.address);
   if (place == places.end()) return {};
   const auto [nested, level] = place->second;
   return std::string(nested ? "second" : "first") + " stage, level " + std::to_string(level) +
-         ": " + words_of(nested ? stages.nested : stages.guest, level, step.value);
+         ": " + words_of(nested ? stages.nested : stages.guest, level, step.address, step.value);
 }
 
 // What its source takes alone is known; the rest it waited for others.

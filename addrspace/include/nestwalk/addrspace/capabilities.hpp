@@ -25,6 +25,7 @@ struct Capabilities {
   bool invept_single = false;      ///< x86: INVEPT of one context; without it, of all
   bool hardware_dirty = false;     ///< EPT A/D; Arm FEAT_HAFDBS; RISC-V Svadu
   bool page_memory_types = false;  ///< RISC-V Svpbmt; without it the platform decides
+  bool napot_pages = false;        ///< RISC-V Svnapot: 16 pages may be one of 64 KiB
   bool caches_no_invalid = false;  ///< RISC-V Svvptc: an invalid entry is not cached for long
   bool flush_by_asid = false;      ///< AMD: TLB_CONTROL 3, of one ASID; without it, of all
   u8 encryption_bit = 0;           ///< AMD: the C-bit, where entries may have it; else 0
@@ -113,7 +114,8 @@ constexpr Capabilities capabilities_from_id_registers(u64 mmfr0, u64 mmfr1) {
 }
 
 /// RISC-V: `most_levels` is the deepest mode, and `vmid_bits` the VMID, that hgatp keeps when they
-/// are written to it. The extensions (Svpbmt, Svadu, Svvptc) stand in the device tree: set them.
+/// are written to it. The extensions (Svpbmt, Svnapot, Svadu, Svvptc) stand in the device tree:
+/// set them.
 constexpr Capabilities capabilities_from_hgatp(u8 most_levels, u8 vmid_bits) {
   Capabilities found;
   found.physical_bits = 56;

@@ -89,6 +89,26 @@ struct RootConfig {
   u64 control_register = 0;  ///< VTCR_EL2; AMD: ASID of the VMCB; 0 where there is none
 };
 
+/// log2 of how many leaves, this one included, it says make one translation: RISC-V's NAPOT pages,
+/// Arm's contiguous bit. The engine writes no such leaves.
+template <Format F>
+constexpr unsigned neighbours([[maybe_unused]] u64 leaf, [[maybe_unused]] unsigned level) {
+  if constexpr (requires { F::neighbours(leaf, level); }) {
+    return F::neighbours(leaf, level);
+  } else {
+    return 0;
+  }
+}
+/// The entry as a walk reads it at this place of its table.
+template <Format F>
+constexpr u64 entry_at([[maybe_unused]] u64 index, u64 entry) {
+  if constexpr (requires { F::entry_at(index, entry); }) {
+    return F::entry_at(index, entry);
+  } else {
+    return entry;
+  }
+}
+
 namespace detail {
 constexpr u64 bits(unsigned high, unsigned low) { return low_mask(high + 1) & ~low_mask(low); }
 constexpr u64 bit(unsigned n) { return u64{1} << n; }

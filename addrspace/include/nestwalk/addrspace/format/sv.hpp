@@ -25,7 +25,9 @@ class SvEntry {
   static constexpr bool kTablesLimit = false;
 
   static constexpr u64 kV = 1, kR = 2, kW = 4, kX = 8, kU = 16, kG = 32, kA = 64, kD = 128;
-  static constexpr unsigned kPbmtShift = 61;
+  static constexpr unsigned kPpnShift = 10, kPbmtShift = 61;
+  static constexpr u64 kNapot = detail::bit(63);
+  static constexpr unsigned kNapotBits = 4;
 
   // Bits 9:8 are RSW. An invalid entry leaves G to software as well.
   static constexpr u64 kValid = kV;
@@ -46,9 +48,20 @@ class SvEntry {
   static constexpr u64 cleaned(u64 entry) { return entry & ~kD; }
   static constexpr u64 dirtied(u64 entry) { return entry | kD; }
 
+  // "Svnapot": of all encodings, one is not reserved, which makes 64 KiB of pages.
+  static constexpr unsigned neighbours(u64 leaf, unsigned) {
+    return (leaf & kNapot) != 0 ? kNapotBits : 0;
+  }
+  /// "Implicit reads of a NAPOT PTE return a copy" with the lowest bits of the page's number in the
+  /// place of the encoding.
+  static constexpr u64 entry_at(u64 index, u64 entry) {
+    if ((entry & kNapot) == 0) return entry;
+    return (entry & ~kNapotEncoding) | (index << kPpnShift & kNapotEncoding);
+  }
+
   constexpr bool malformed(u64 entry, unsigned level) const {
     if ((entry & detail::bits(60, 54)) != 0) return true;
-    if ((entry & detail::bit(63)) != 0) return true;  // N: Svnapot is not offered
+    if ((entry & kNapot) != 0 && !is_napot(entry, level)) return true;
     const u64 pbmt = entry >> kPbmtShift & 3;
     if (pbmt == 3 || (pbmt != 0 && !capabilities_.page_memory_types)) return true;
     if ((entry & (kR | kW | kX)) == 0) {  // a pointer, which level 0 cannot have
@@ -108,6 +121,12 @@ class SvEntry {
   Capabilities capabilities_;
 
  private:
+  static constexpr u64 kNapotEncoding = low_mask(kNapotBits) << kPpnShift;
+  constexpr bool is_napot(u64 entry, unsigned level) const {
+    return capabilities_.napot_pages && level == 0 &&
+           (entry & kNapotEncoding) == u64{0b1000} << kPpnShift;
+  }
+
   // Svpbmt: 0 leaves the type to the physical memory attributes.
   static constexpr MemoryTypeTable kMemoryTypes = MemoryTypeTable(
       {{MemoryType::WriteBack, 0}, {MemoryType::Uncached, 1}, {MemoryType::Device, 2}});

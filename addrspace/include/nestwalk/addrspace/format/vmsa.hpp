@@ -42,6 +42,7 @@ class VmsaEntry {
   static constexpr u64 kTableOrPage = detail::bit(1);
   static constexpr u64 kAccessed = detail::bit(10);
   static constexpr u64 kDirtyModifier = detail::bit(51);
+  static constexpr u64 kContiguous = detail::bit(52);
 
   /// At level 0 (Arm's level 3), 0b01 is reserved and faults; above, it is a block where the
   /// granule has blocks.
@@ -51,6 +52,15 @@ class VmsaEntry {
   }
   static constexpr bool is_table(u64 entry, unsigned level) {
     return level != 0 && (entry & kTableOrPage) != 0;
+  }
+
+  /// "The Contiguous bit": a hint, which does not change what the leaf itself translates. Of the
+  /// block sizes that 52-bit descriptors add, no number of neighbours is defined.
+  static constexpr unsigned neighbours(u64 leaf, unsigned level) {
+    if ((leaf & kContiguous) == 0) return 0;
+    if constexpr (kGranule == Granule::k4K) return level <= 2 ? 4 : 0;
+    if constexpr (kGranule == Granule::k16K) return level == 0 ? 7 : level == 1 ? 5 : 0;
+    return level <= 1 ? 5 : 0;
   }
 
   /// An output address beyond the implemented size is an Address size fault.

@@ -65,8 +65,11 @@ class Tables {
   template <class Visit>
   void for_each_use(u64 first, u64 bytes, Visit&& visit) const;
 
+  /// Each leaf for itself: a TLB that takes Arm's contiguous bit as a hint is left out of account.
   models::Entry decode(u32 vm, u64 entry, unsigned level) const {
-    return vms_[vm].nested.format->decode(entry, level);
+    models::Entry decoded = vms_[vm].nested.format->decode(entry, level, 0);
+    decoded.neighbours = 0;
+    return decoded;
   }
   u64 bytes_of(u32 vm, unsigned level) const { return vms_[vm].nested.geometry.leaf_bytes(level); }
 

@@ -38,6 +38,7 @@ struct Entry {
   EntryKind kind = EntryKind::Invalid;
   bool accessed = false;
   bool dirty = false;
+  u8 neighbours = 0;  ///< log2 of the leaves, itself included, that it says are one translation
 
   friend bool operator==(const Entry&, const Entry&) = default;
 };
@@ -54,20 +55,24 @@ struct PackedEntry {
       : address(entry.address),
         rest(u64{entry.access.bits()} | static_cast<u64>(entry.memory) << 8 |
              static_cast<u64>(entry.kind) << 16 | u64{entry.accessed} << 24 |
-             u64{entry.dirty} << 32) {}
+             u64{entry.dirty} << 32 | u64{entry.neighbours} << 40) {}
   Entry unpacked() const {
     return {address,
             Access(static_cast<u8>(rest)),
             static_cast<MemoryType>(rest >> 8 & 0xff),
             static_cast<EntryKind>(rest >> 16 & 0xff),
             (rest >> 24 & 1) != 0,
-            (rest >> 32 & 1) != 0};
+            (rest >> 32 & 1) != 0,
+            static_cast<u8>(rest >> 40 & 0xff)};
   }
 };
 
 class EntryFormat {
  public:
-  Entry decode(u64 raw, unsigned level) const { return decode_packed(raw, level).unpacked(); }
+  /// `slot`: where it was read. A leaf's address may depend on its place in the table.
+  Entry decode(u64 raw, unsigned level, u64 slot) const {
+    return decode_packed(raw, level, slot).unpacked();
+  }
   /// The entry after the hardware's update: accessed, and for a write dirty.
   virtual u64 updated(u64 raw, bool write) const = 0;
 
@@ -84,7 +89,7 @@ class EntryFormat {
   ~EntryFormat() = default;
 
  private:
-  virtual PackedEntry decode_packed(u64 raw, unsigned level) const = 0;
+  virtual PackedEntry decode_packed(u64 raw, unsigned level, u64 slot) const = 0;
 
   const Isa* isa_;
   const Extension* extension_;

@@ -177,11 +177,13 @@ class Walker final {
   /// log2 of what the leaf and its neighbours translate together, as one entry.
   u8 coalesced(const EntryFormat& format, u64 slot, const Entry& leaf, u8 page_shift) const {
     // Not a large page, for which the table's entries are no pages, either.
-    return coalesced_ >> page_shift <= 1 ? page_shift
-                                         : most_coalesced(format, slot, leaf, page_shift);
+    return coalesced_ >> page_shift <= 1 && leaf.neighbours == 0
+               ? page_shift
+               : most_coalesced(format, slot, leaf, page_shift);
   }
   [[gnu::noinline]] u8 most_coalesced(const EntryFormat& format, u64 slot, const Entry& leaf,
                                       u8 page_shift) const;
+  static bool is_in_place(u64 slot, const Entry& leaf, unsigned page_shift, unsigned doubled);
   [[gnu::noinline]] bool are_alike(const EntryFormat& format, u64 slot, const Entry& leaf,
                                    unsigned page_shift, unsigned count) const;
 

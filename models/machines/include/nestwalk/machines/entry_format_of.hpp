@@ -76,17 +76,17 @@ class EntryFormatOf final : public EntryFormat {
   static const StageRulesPair& own_rules() {
     return own() != nullptr ? own()->rules : isa_of(F::kArchitecture).rules;
   }
-  PackedEntry decode_packed(u64 raw, unsigned level) const override {
-    return PackedEntry(decoded(raw, level));
+  PackedEntry decode_packed(u64 raw, unsigned level, u64 slot) const override {
+    return PackedEntry(decoded(raw, level, slot));
   }
-  Entry decoded(u64 raw, unsigned level) const {
+  Entry decoded(u64 raw, unsigned level, u64 slot) const {
     Entry entry;
     if (!F::is_valid(raw, level)) return entry;
     if (format_.malformed(raw, level)) {
       entry.kind = EntryKind::Malformed;
       return entry;
     }
-    entry.address = F::address(raw, level).value();
+    entry.address = F::address(addrspace::entry_at<F>(slot / sizeof(u64), raw), level).value();
     entry.accessed = (raw & F::kAccessed) != 0;
     if (F::is_table(raw, level)) {
       entry.kind = EntryKind::Table;
@@ -98,6 +98,7 @@ class EntryFormatOf final : public EntryFormat {
     entry.access = detail::leaf_access<F>(flags.access, raw);
     entry.memory = flags.memory;
     entry.dirty = F::is_dirty(raw);
+    entry.neighbours = static_cast<u8>(addrspace::neighbours<F>(raw, level));
     return entry;
   }
 
