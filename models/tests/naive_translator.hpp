@@ -98,7 +98,7 @@ class Translator {
     switch (m_.architecture) {
       case Architecture::X86_64:
         if (nested && m_.npt) return amd_nested(entry, level);
-        return nested ? x86_nested(entry, level) : x86_guest(entry, level);
+        return nested ? x86_nested(entry, level) : x86_guest(entry, level, m_.npt);
       case Architecture::RiscV64:
         return riscv(entry, level, nested);
       case Architecture::AArch64:

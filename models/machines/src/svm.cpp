@@ -42,6 +42,7 @@ addrspace::Capabilities capabilities(bool hardware_dirty) {
   addrspace::Capabilities machine = common_capabilities(hardware_dirty);
   machine.vmid_bits = 15;  // CPUID 8000000AH EBX: 32768 ASIDs
   machine.flush_by_asid = true;
+  machine.upper_bit_8_reserved = true;
   return machine;
 }
 
