@@ -95,7 +95,7 @@ inline Seen x86_nested(u64 e, unsigned level) {
                                           MemoryType::WriteThrough, MemoryType::WriteProtected,
                                           MemoryType::WriteBack,    MemoryType::Other};
   s.memory = kTypes[type];
-  s.memory_is_modelled = type != 5 && !has(e, 6);  // WP; "ignore PAT"
+  s.memory_is_modelled = !has(e, 6);  // "ignore PAT"
   return s;
 }
 

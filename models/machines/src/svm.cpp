@@ -110,7 +110,8 @@ constinit const Extension kSvm = {
     // Reporting a Page Fault Exception").
     .fault_forgets = true,
     .confirms_faults = true,
-    .first_stage_type_counts = false,
+    // A guess: the APM has a table ("Combining Guest and Host PAT Types", 15.25.8).
+    .combine = stricter_type,
     .capabilities = capabilities,
     .host_space = host_space,
     .demands = kDemands,
