@@ -221,6 +221,22 @@ TEST(LongModeFormat, is_not_malformed_by_bits_that_are_flags_or_ignored) {
   }
 }
 
+// AMD APM vol. 2, 5.3.3, figures of PML5E, PML4E, PDPE and PDE: bit 8 is MBZ in the first two, and
+// ignored in the others; of leaves it is G. KVM corrected the same ("KVM: x86: bit 8 of non-leaf
+// PDPEs is not reserved").
+TEST(LongModeFormat, is_malformed_on_amd_by_bit_8_of_the_two_upper_levels) {
+  Capabilities amd = machine();
+  amd.upper_bit_8_reserved = true;
+  for (unsigned level = 1; level <= kTopLevel; ++level) {
+    EXPECT_EQ(LongMode(amd).malformed(0x5107, level), level >= 3) << level;
+    EXPECT_FALSE(LongMode(amd).malformed(0x5007, level)) << level;
+    EXPECT_FALSE(LongMode(machine()).malformed(0x5107, level)) << level;
+  }
+  EXPECT_FALSE(LongMode(amd).malformed(0x5167, 0));
+  EXPECT_FALSE(LongMode(amd).malformed(0x20'01e7, 1));
+  EXPECT_FALSE(LongMode(amd).malformed(0x4000'01e7, 2));
+}
+
 // Ignored in every present entry: 11:9 and 58:52. Of an entry that is not present, all but bit 0.
 TEST(LongModeFormat, keeps_its_own_bits_where_the_processor_ignores_them) {
   const u64 ignored = 0xe00 | u64{0x7f} << 52;

@@ -207,7 +207,7 @@ TEST(SvmCapabilities, AreWhatCpuidSays) {
   EXPECT_EQ(found.leaf_levels, 0b0111);
   EXPECT_EQ(found.most_levels, 4);
   EXPECT_EQ(found.vmid_bits, 15);
-  EXPECT_TRUE(found.hardware_dirty && found.flush_by_asid);
+  EXPECT_TRUE(found.hardware_dirty && found.flush_by_asid && found.upper_bit_8_reserved);
   EXPECT_EQ(found.fences, &svm::kInvlpgbTlbsync);
   cpuid.sizes_ebx = 1u << 3;
   cpuid.extended_features_edx = cpuid.svm_edx = 0;

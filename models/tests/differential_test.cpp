@@ -167,6 +167,14 @@ class Differential {
                                 riscv ? MemoryType::Uncached : MemoryType::WriteThrough};
     return types[random_() % 4];
   }
+  // EPT has every type of x86.
+  MemoryType some_nested_memory() {
+    if (!std::is_same_v<N, Ept>) return some_memory();
+    constexpr MemoryType kTypes[] = {MemoryType::WriteBack,      MemoryType::WriteBack,
+                                     MemoryType::WriteThrough,   MemoryType::WriteProtected,
+                                     MemoryType::WriteCombining, MemoryType::Device};
+    return kTypes[random_() % std::size(kTypes)];
+  }
   void build() {
     const Geometry& guest = world_.guest.geometry();
     const Geometry& nested = world_.nested.geometry();
@@ -187,7 +195,7 @@ class Differential {
       for (u64 page : {pages_[pages_.size() - 1], pages_[pages_.size() - 2]}) {
         const u64 start = align_down(to + (page - at), nested.leaf_bytes(data_level));
         (void)world_.nested.map(Gpa(start), Hpa(start), nested.leaf_bytes(data_level),
-                                {some_access().without(kUser), some_memory()});
+                                {some_access().without(kUser), some_nested_memory()});
         physical_.push_back(to + (page - at));
       }
     }
@@ -204,7 +212,7 @@ class Differential {
       const u64 to = align_down(2 * kGiB + random_() % (60 * kGiB), 8 * bytes) +
                      (random_() % 4 == 0 ? bytes : 0);
       const MappingFlags flags{some_access(), some_memory()};
-      const MappingFlags nested_flags{some_access().without(kUser), some_memory()};
+      const MappingFlags nested_flags{some_access().without(kUser), some_nested_memory()};
       const unsigned level = nested.may_be_leaf(1) && random_() % 3 == 0 ? 1 : 0;
       for (u64 n = 0; n < 8; ++n) {
         const bool differs = random_() % 24 == 0;
@@ -216,10 +224,10 @@ class Differential {
         const bool nested_differs = random_() % 24 == 0;
         for (u64 part = 0; part < bytes; part += nested.page_bytes()) {
           const u64 start = align_down(page + part, nested.leaf_bytes(level));
-          (void)world_.nested.map(Gpa(start), Hpa(start), nested.leaf_bytes(level),
-                                  nested_differs
-                                      ? MappingFlags{some_access().without(kUser), some_memory()}
-                                      : nested_flags);
+          (void)world_.nested.map(
+              Gpa(start), Hpa(start), nested.leaf_bytes(level),
+              nested_differs ? MappingFlags{some_access().without(kUser), some_nested_memory()}
+                             : nested_flags);
         }
       }
     }

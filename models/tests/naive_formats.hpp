@@ -40,8 +40,9 @@ struct Seen {
   unsigned doubled = 0;  ///< log2 of the pages for which a TLB may keep it
 };
 
-// Intel SDM vol. 3A, tables 4-14 to 4-20; 48 physical bits; IA32_PAT as after reset.
-inline Seen x86_guest(u64 e, unsigned level) {
+// Intel SDM vol. 3A, tables 4-14 to 4-20; AMD APM vol. 2, 5.3.3, where bit 8 is MBZ in the PML4 and
+// above; 48 physical bits; IA32_PAT as after reset.
+inline Seen x86_guest(u64 e, unsigned level, bool amd) {
   Seen s;
   if (!has(e, 0)) return s;
   s.w = has(e, 1);
@@ -57,6 +58,7 @@ inline Seen x86_guest(u64 e, unsigned level) {
   s.accessed = e | 1u << 5;
   s.dirtied = s.accessed | 1u << 6;
   if (field(e, 51, 48) != 0 || (large && level > 2)) s.kind = Seen::Wrong;
+  if (amd && level >= 3 && has(e, 8)) s.kind = Seen::Wrong;
   if (large && level == 1 && field(e, 20, 13) != 0) s.kind = Seen::Wrong;
   if (large && level == 2 && field(e, 29, 13) != 0) s.kind = Seen::Wrong;
   if (large) s.next &= ~u64{0x1000};  // PAT
@@ -94,16 +96,15 @@ inline Seen x86_nested(u64 e, unsigned level) {
                                           MemoryType::WriteThrough, MemoryType::WriteProtected,
                                           MemoryType::WriteBack,    MemoryType::Other};
   s.memory = kTypes[type];
-  s.memory_is_modelled = type != 5 && !has(e, 6);  // WP; "ignore PAT"
+  s.memory_is_modelled = !has(e, 6);  // "ignore PAT"
   return s;
 }
 
 // AMD APM vol. 2, 5.3 "Long-Mode Page Translation" and 15.25 "Nested Paging": the host's format; a
-// user's access at every level; no global pages; in the PML4 and above, bit 8 is reserved.
+// user's access at every level; no global pages.
 inline Seen amd_nested(u64 e, unsigned level) {
-  Seen s = x86_guest(e, level);
+  Seen s = x86_guest(e, level, true);
   if (s.kind == Seen::Nothing) return s;
-  if (level >= 3 && has(e, 8)) s.kind = Seen::Wrong;
   if (!s.u) s.r = s.w = s.x = s.kernel_x = false;
   s.u = true;
   s.global = false;

@@ -99,7 +99,7 @@ class Translator {
     switch (m_.architecture) {
       case Architecture::X86_64:
         if (nested && m_.npt) return amd_nested(entry, level);
-        return nested ? x86_nested(entry, level) : x86_guest(entry, level);
+        return nested ? x86_nested(entry, level) : x86_guest(entry, level, m_.npt);
       case Architecture::RiscV64:
         return riscv(entry, level, nested, address);
       case Architecture::AArch64:
@@ -189,14 +189,27 @@ class Translator {
       return true;
     }
   }
-  // x86: vol. 3A, "Selecting Memory Types", the EPT's in the place of the MTRR's; Arm ARM D8,
-  // "Combining stage 1 and stage 2 memory type attributes": the stricter of the two. RISC-V,
-  // "Svpbmt": the first stage overrides the second.
+  // Intel SDM vol. 3A, table 11-7 "Effective Page-Level Memory Types for Pentium III and More
+  // Recent Processor Families", with EPT's type as that of the MTRRs (vol. 3C, "Memory Type Used
+  // for Translated Guest-Physical Addresses"), row by row.
+  static MemoryType effective(MemoryType pat, MemoryType ept) {
+    using enum MemoryType;
+    if (pat == Device || pat == WriteCombining) return pat;
+    if (ept == Device) return Device;
+    if (ept == WriteCombining) return pat == WriteBack ? WriteCombining : Device;
+    return pat == WriteBack ? ept : pat;
+  }
+  // Arm ARM D8, "Combining stage 1 and stage 2 memory type attributes": the stricter of the two.
+  // RISC-V, "Svpbmt": the first stage overrides the second. AMD: a guess.
   void combine(const Seen& s) {
     MemoryType& memory = answer_.memory;
     answer_.memory_is_modelled = answer_.memory_is_modelled && s.memory_is_modelled;
     if (m_.architecture == Architecture::RiscV64) {
       if (memory == MemoryType::WriteBack) memory = s.memory;
+      return;
+    }
+    if (m_.architecture == Architecture::X86_64 && !m_.npt) {
+      memory = effective(memory, s.memory);
       return;
     }
     static constexpr MemoryType kStrictestLast[] = {

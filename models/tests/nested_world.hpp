@@ -46,11 +46,13 @@ class GuestHal : public addrspace::HalBase<GuestHal, Gpa> {
   addrspace::Capabilities machine_;
 };
 
-constexpr addrspace::Capabilities test_machine(Architecture architecture, bool hardware_dirty) {
+constexpr addrspace::Capabilities test_machine(Architecture architecture, bool hardware_dirty,
+                                               bool svm = false) {
   addrspace::Capabilities machine = addrspace::full_machine();
   machine.leaf_levels = architecture == Architecture::X86_64 ? 0b00111 : 0b11111;
   machine.physical_bits = architecture == Architecture::RiscV64 ? 56 : 48;
   machine.hardware_dirty = hardware_dirty;
+  machine.upper_bit_8_reserved = svm;
   return machine;
 }
 
@@ -62,7 +64,7 @@ class NestedWorld : public Actor {
 
   NestedWorld(const Geometry& guest_shape, const Geometry& nested_shape,
               const WalkerShape& shape = {}, bool hardware_dirty = false)
-      : machine(test_machine(G::kArchitecture, hardware_dirty)),
+      : machine(test_machine(G::kArchitecture, hardware_dirty, std::is_same_v<N, addrspace::Npt>)),
         memory(addrspace::kGiB, Hpa(kBase)),
         hal(memory, machine),
         guest_hal(memory, machine),

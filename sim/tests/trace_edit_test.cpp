@@ -322,6 +322,36 @@ TEST_F(TraceEdit, CutOfAPipeHoldsSoManyTableWritesOfSeveralVcpus) {
   expect("nestwalk trace cat pipe.nwt >pipe; nestwalk trace cat file.nwt | cmp - pipe", 0, "");
 }
 
+// At the begin vCPU 1 has not started, so its part has no format that its registers contradict.
+TEST_F(TraceEdit, PartOfAVcpuThatDoesNotTranslateYetNamesNoFormat) {
+  const auto sink = create("a.nwt");
+  Header header = riscv(2);
+  header.guest_tables = "riscv64-3";
+  Writer writer(*sink, header);
+  begin(writer, 1);
+  writer.append(SideData{When::Begin, Stage::Guest, 1, {{"satp", 0}}, {}});
+  writer.append(0, read_of(0x7008, 0x80000008));
+  writer.append(1, ControlWrite{"satp", satp(0x1000)});
+  writer.append(1, read_of(0x7008, 0x80000008));
+  writer.finish();
+  expect_all_match("a.nwt", 2);
+  const auto format = [&](const std::string& name) {
+    return run("nestwalk trace info " + name + " 2>&1 | grep -e guest_tables -e nestwalk:").output;
+  };
+  edit("split --prefix part a.nwt");
+  EXPECT_EQ(format("part.0.nwt"), "  guest_tables: riscv64-3\n");
+  EXPECT_EQ(format("part.1.nwt"), "  guest_tables: \n");
+  for (const char* const part : {"part.0.nwt", "part.1.nwt"}) expect_all_match(part, 1);
+  for (const char* const parts : {"part.0.nwt part.1.nwt", "part.1.nwt part.0.nwt"}) {
+    edit(std::string("merge -o again.nwt ") + parts);
+    EXPECT_EQ(format("again.nwt"), "  guest_tables: riscv64-3\n");
+    expect_all_match("again.nwt", 2);
+  }
+  expect("cat a.nwt | nestwalk trace split --prefix pipe", 4,
+         "nestwalk: <stdin>: has vCPUs that do not translate at the begin: only a file that is not "
+         "compressed can be split\n");
+}
+
 // Such a vCPU is known from its first switch on, by the registers of vCPU 0.
 TEST_F(TraceEdit, VcpuWithoutRegistersKeepsTheFormOfItsTables) {
   const auto sink = create("a.nwt");

@@ -181,6 +181,9 @@ void Reader::check_side_data() {
     sections_.next(section);
     (void)take_side_data_of(section);
   }
+  if (section.type == kFooterSection) {
+    place_of(section).expect_no(side_rules_.breach_at_end());
+  }
   sections_.seek(here);
 }
 

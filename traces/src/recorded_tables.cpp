@@ -62,6 +62,10 @@ StageRoots guest_roots(Architecture architecture, const Registers& registers) {
   return traced(architecture).guest_roots(registers);
 }
 
+StageTables stage_tables(Architecture architecture, Stage stage, const Registers& registers) {
+  return traced(architecture).tables[static_cast<u8>(stage)](registers);
+}
+
 StageRoots with_root(StageRoots roots, u64 root) {
   const bool halves = roots.lower && roots.lower->format == TableFormat::Stage1;
   if (root == 0 && !halves) return {};

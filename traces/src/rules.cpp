@@ -311,9 +311,8 @@ void LackRules::check(const Chunk& chunk, const std::string& name, const OnLoss&
   on_loss(error.what());
 }
 
-// Registers that do not say that there are tables leave it to the header. They may be spread over
-// several sections: only all that decide a format do.
-std::optional<Breach> SideRules::breach_of_formats(u32 vcpu) const {
+// Registers may be spread over several sections: only all that decide a format do.
+std::optional<StageTables> SideRules::tables_of(u32 vcpu, Stage stage) const {
   if (!architecture_) return {};
   const auto& known = registers_[static_cast<u8>(When::Begin)];
   Registers registers;
@@ -321,30 +320,67 @@ std::optional<Breach> SideRules::breach_of_formats(u32 vcpu) const {
     const auto found = known.find({vcpu, std::string(name)});
     if (found != known.end()) registers.emplace(name, found->second);
   }
-  const auto decided = [&](Stage stage) {
-    const auto& deciding = traced(*architecture_).deciding[static_cast<u8>(stage)];
-    return !deciding.empty() &&
-           std::all_of(deciding.begin(), deciding.end(), [&](std::string_view name) {
-             return registers.contains(std::string(name));
-           });
-  };
+  const auto& deciding = traced(*architecture_).deciding[static_cast<u8>(stage)];
+  const bool decided = !deciding.empty() &&
+                       std::all_of(deciding.begin(), deciding.end(), [&](std::string_view name) {
+                         return registers.contains(std::string(name));
+                       });
+  if (!decided) return {};
+  return stage_tables(*architecture_, stage, registers);
+}
+
+bool SideRules::not_in_use(u32 vcpu, Stage stage) const {
+  const auto& known = registers_[static_cast<u8>(When::Begin)];
+  const auto own = known.lower_bound({vcpu, ""});
+  const bool has_own = own != known.end() && own->first.first == vcpu;
+  const std::optional<StageTables> tables = tables_of(has_own ? vcpu : 0, stage);
+  return tables && !tables->in_use;
+}
+
+namespace {
+
+std::string tables_text(const std::string& format, Stage stage) {
+  return in_quotes(format) + " for the " + std::string(kStageNames[static_cast<u8>(stage)]) +
+         "'s page tables";
+}
+
+}  // namespace
+
+// Of a vCPU that has not started a stage does not translate yet, which leaves its format open.
+std::optional<Breach> SideRules::breach_of_formats(u32 vcpu) const {
   for (const Stage stage : {Stage::Guest, Stage::Host}) {
-    const bool guests = stage == Stage::Guest;
-    const std::string& tables = guests ? guest_tables_ : host_tables_;
-    if (tables.empty() || !decided(stage)) continue;
-    const std::optional<TableRoot> root = guests ? guest_roots(*architecture_, registers).lower
-                                                 : host_root(*architecture_, registers);
-    if (!root || format_name(root) == tables) continue;
+    const std::string& format = format_of(stage);
+    if (format.empty()) continue;
+    const std::optional<StageTables> tables = tables_of(vcpu, stage);
+    if (!tables || !tables->in_use || format_name(tables->root) == format) continue;
     return Breach{"registers of vCPU " + std::to_string(vcpu) + " to say what the header does, " +
-                      in_quotes(tables) + " for the " +
-                      std::string(kStageNames[static_cast<u8>(stage)]) + "'s page tables",
-                  in_quotes(format_name(root))};
+                      tables_text(format, stage),
+                  tables->root ? in_quotes(format_name(tables->root)) : "a format without a name"};
+  }
+  return {};
+}
+
+std::optional<Breach> SideRules::breach_of_use() const {
+  std::set<u32> vcpus;
+  for (const auto& [key, value] : registers_[static_cast<u8>(When::Begin)]) vcpus.insert(key.first);
+  for (const Stage stage : {Stage::Guest, Stage::Host}) {
+    if (format_of(stage).empty()) continue;
+    bool off = false, on = false;
+    for (const u32 vcpu : vcpus) {
+      const std::optional<StageTables> tables = tables_of(vcpu, stage);
+      if (tables) (tables->in_use ? on : off) = true;
+    }
+    if (on || !off) continue;
+    return Breach{"a vCPU that translates at the begin, as the header has " +
+                      tables_text(format_of(stage), stage),
+                  "none"};
   }
   return {};
 }
 
 std::optional<Breach> SideRules::breach_at_end() const {
   if (!architecture_) return {};
+  if (auto breach = breach_of_use()) return breach;
   const std::span<const std::string_view> controls = traced(*architecture_).controls;
   const auto controls_translation = [&](const std::string& name) {
     return std::find(controls.begin(), controls.end(), name) != controls.end();

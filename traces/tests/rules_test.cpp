@@ -197,6 +197,121 @@ TEST(SideDataRules, RegistersOfTheBeginSayTheFormatThatTheHeaderDoes) {
   expect_refused(arm(25), message("0", "aarch64-4", "guest", "aarch64-3"));
 }
 
+// What is in use, but of no format that a header can name, contradicts every header that names one.
+TEST(SideDataRules, RegistersOfTheBeginSayAFormatThatHasAName) {
+  using Values = std::vector<std::pair<std::string, u64>>;
+  const auto expect = [](Architecture architecture, const std::string& guest,
+                         const std::string& host, const Values& values, const std::string& stage) {
+    const auto file = file_of_tables(architecture, guest, host, {registers(0, values)});
+    if (stage.empty()) {
+      EXPECT_EQ(read_all(file).error, "");
+      return;
+    }
+    expect_refused(file, "registers of vCPU 0 to say what the header does, '" +
+                             (stage == "guest" ? guest : host) + "' for the " + stage +
+                             "'s page tables, found a format without a name");
+  };
+  // Privileged manual, satp: modes 1 to 7 and 12 to 13 are reserved, 11 is for Sv64, and 14 and 15
+  // are for custom use; of hgatp 1 to 7 and 11 to 13 are reserved.
+  const auto riscv = [&](u64 satp, u64 hgatp, const std::string& stage) {
+    SCOPED_TRACE(testing::Message() << satp << " " << hgatp);
+    expect(Architecture::RiscV64, "riscv64-4", "riscv64-3",
+           {{"satp", satp << 60}, {"hgatp", hgatp << 60}}, stage);
+  };
+  riscv(9, 8, "");
+  for (const u64 mode : {1u, 5u, 7u, 11u, 12u, 15u}) {
+    riscv(mode, 8, "guest");
+    riscv(9, mode, "host");
+  }
+  // Arm ARM, TCR_EL1: T0SZ of 16 is 48 bits, TG0 (15:14) of 1 is 64 KiB; EPD0 is bit 7. T1SZ is
+  // 21:16, EPD1 bit 23, TG1 (31:30) of 2 is 4 KiB and of 3 64 KiB.
+  constexpr u64 kLower = 16, kEpd0 = 1 << 7, kEpd1 = 1 << 23, kLower64K = 1 << 14;
+  constexpr u64 kUpper = 16 << 16 | u64{2} << 30, kUpper64K = 16 << 16 | u64{3} << 30;
+  constexpr u64 kUpper39Bits = 25 << 16 | u64{2} << 30;
+  const auto arm = [&](u64 tcr, const std::string& stage) {
+    SCOPED_TRACE(testing::Message() << std::hex << tcr);
+    expect(Architecture::AArch64, "aarch64-4", "", {{"SCTLR", 1}, {"TCR_EL1", tcr}}, stage);
+  };
+  arm(kLower, "");
+  arm(kLower | kUpper39Bits, "");  // the format is the lower half's
+  arm(kLower | kLower64K | kUpper, "guest");
+  arm(kLower | kLower64K | kUpper | kEpd0, "");
+  arm(kUpper64K | kEpd0, "guest");
+  arm(kLower | kUpper64K | kEpd1, "");
+  expect_refused(file_of_tables(Architecture::AArch64, "aarch64-4", "",
+                                {registers(0, {{"SCTLR", 1}, {"TCR_EL1", kUpper39Bits | kEpd0}})}),
+                 "registers of vCPU 0 to say what the header does, 'aarch64-4' for the guest's "
+                 "page tables, found 'aarch64-3'");
+  // VTCR_EL2: T0SZ of 24 is 40 bits; SL0 (7:6) of 1 starts at level 1, which is three levels, and 3
+  // is reserved; TG0 (15:14) of 1 is 64 KiB. HCR_EL2.VM is bit 0.
+  constexpr u64 kStage2 = u64{1} << 31 | 24 | 1 << 6;
+  const auto stage2 = [&](u64 vtcr, u64 hcr, const std::string& stage) {
+    SCOPED_TRACE(testing::Message() << std::hex << vtcr);
+    expect(Architecture::AArch64, "", "aarch64-3", {{"VTCR_EL2", vtcr}, {"HCR_EL2", hcr}}, stage);
+  };
+  stage2(kStage2, 1, "");
+  stage2(kStage2 | 1 << 14, 1, "host");
+  stage2(kStage2 | 3 << 6, 1, "host");
+  expect(Architecture::AArch64, "", "aarch64-3", {{"VTCR_EL2", kStage2 | 1 << 14}}, "host");
+}
+
+// vCPUs that have not started translate nothing; but nothing is replayed where all are like that.
+TEST(SideDataRules, SomeVcpuTranslatesAsTheHeaderSays) {
+  const auto file = [](Architecture architecture, const std::string& tables, bool host,
+                       const std::vector<SideData>& side) {
+    return file_of_tables(architecture, host ? "" : tables, host ? tables : "", side);
+  };
+  const auto message = [](const std::string& tables, const std::string& stage) {
+    return "a vCPU that translates at the begin, as the header has '" + tables + "' for the " +
+           stage + "'s page tables, found none";
+  };
+  constexpr u64 kPaging = u64{1} << 31, kStage2 = u64{1} << 31 | 24 | 1 << 6;
+  struct Case {
+    Architecture architecture;
+    std::string tables, stage;
+    std::vector<std::pair<std::string, u64>> off, on;
+  };
+  const Case cases[] = {
+      {Architecture::X86_64,
+       "x86_64-4",
+       "guest",
+       {{"CR0", 1}, {"CR4", 0}},
+       {{"CR0", kPaging}, {"CR4", 0}}},
+      {Architecture::RiscV64, "riscv64-3", "guest", {{"satp", 0}}, {{"satp", u64{8} << 60}}},
+      {Architecture::RiscV64, "riscv64-3", "host", {{"hgatp", 0}}, {{"hgatp", u64{8} << 60}}},
+      {Architecture::AArch64,
+       "aarch64-4",
+       "guest",
+       {{"SCTLR", 0}, {"TCR_EL1", 16}},
+       {{"SCTLR", 1}, {"TCR_EL1", 16}}},
+      // Both halves are switched off.
+      {Architecture::AArch64,
+       "aarch64-4",
+       "guest",
+       {{"SCTLR", 1}, {"TCR_EL1", 16 | 1 << 7 | 1 << 23}},
+       {{"SCTLR", 1}, {"TCR_EL1", 16}}},
+      {Architecture::AArch64, "aarch64-3", "host", {{"VTCR_EL2", 0}}, {{"VTCR_EL2", kStage2}}},
+      {Architecture::AArch64,
+       "aarch64-3",
+       "host",
+       {{"HCR_EL2", 0}, {"VTCR_EL2", kStage2}},
+       {{"VTCR_EL2", kStage2}}},
+  };
+  for (const Case& each : cases) {
+    SCOPED_TRACE(each.tables + " " + each.stage);
+    const bool host = each.stage == "host";
+    const auto with = [&](const std::vector<SideData>& side) {
+      return file(each.architecture, each.tables, host, side);
+    };
+    expect_refused(with({registers(0, each.off)}), message(each.tables, each.stage));
+    expect_refused(with({registers(0, each.off), registers(1, each.off)}),
+                   message(each.tables, each.stage));
+    EXPECT_EQ(read_all(with({registers(0, each.off), registers(1, each.on)})).error, "");
+    EXPECT_EQ(read_all(with({registers(0, each.on), registers(1, each.off)})).error, "");
+    EXPECT_EQ(read_all(file(each.architecture, "", host, {registers(0, each.off)})).error, "");
+  }
+}
+
 TEST(SideDataRules, RegistersThatControlTranslationAreThoseOfTheArchitecture) {
   for (const When when : {When::Begin, When::End}) {
     expect_refused(file_of_tables(Architecture::X86_64, "", "",

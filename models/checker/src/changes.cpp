@@ -110,6 +110,7 @@ void Checker::entry_stored(const Moment& when, u64 slot, u64 before, u64 after) 
     tables_.collect(place.vm, before, place.level, place.start, below[n]);
   }
   tables_.store(slot, after);
+  check_free_tables(when);
   if (before == after) return;
   for (std::size_t n = 0; n < places.size(); ++n) {
     const Tables::Place& place = places[n];
@@ -276,11 +277,12 @@ void Checker::check_broken(const Moment& when, u32 vm, const Found& old, const F
 void Checker::check_used(const Moment& when, u64 first, u64 bytes) {
   tables_.for_each_use(first, bytes, [&](const Tables::Place& place, u64 entry) {
     const u64 ran = guests_[place.vm].ran;
-    if (ran != 0) report_used(when, place, entry, ran);
+    const Change change = entry == 0 ? Change::Table : Change::Unmapped;
+    if (ran != 0) report_used(when, place, entry, change, ran);
   });
 }
 
-void Checker::report_used(const Moment& when, const Tables::Place& place, u64 entry,
+void Checker::report_used(const Moment& when, const Tables::Place& place, u64 entry, Change change,
                           u64 processors) {
   Obligation live;
   live.vm = place.vm;
@@ -288,21 +290,39 @@ void Checker::report_used(const Moment& when, const Tables::Place& place, u64 en
   live.start = place.start;
   live.bytes = tables_.bytes_of(place.vm, place.level);
   live.before = live.after = entry;
-  live.change = entry == 0 ? Change::Table : Change::Unmapped;
+  live.change = change;
   live.when = when;
   live.operation = operation_on(when.processor);
   report(live, Failure::UseAfterFree, Failure::TooEarly, processors);
 }
 
-/// Given back before anybody ran the VM: it is used from now on.
+/// Linked although they are in memory that was given back, and not taken since.
+void Checker::check_free_tables(const Moment& when) {
+  for (const auto& [place, frame] : tables_.take_uses_of_free()) {
+    const u64 ran = guests_[place.vm].ran;
+    if (freed_tables_.insert(frame).second && ran != 0) {
+      report_used(when, place, 0, Change::MadeValid, ran);
+    }
+  }
+}
+
+/// Given back before anybody ran the VM: it is used from now on. Memory that may have been taken
+/// since is no table's of it, unless it is the root's.
 void Checker::check_root(const Moment& when, u32 vm) {
   const models::Stage& nested = tables_.vm(vm).nested;
   const u8 level = static_cast<u8>(nested.geometry.root_level());
+  for (const u64 frame : freed_tables_) {
+    if (!tables_.is_free(frame)) continue;
+    for (const Tables::Place& place : tables_.places_of(frame << addrspace::kFrameShift)) {
+      if (place.vm != vm || place.level == level) continue;
+      report_used(when, place, 0, Change::MadeValid, bit(when.processor));
+    }
+  }
   const u64 first = nested.root >> addrspace::kFrameShift;
   const u64 frames = std::max<u64>(nested.geometry.entries(level) * 8 / addrspace::kFrameBytes, 1);
   const auto freed = freed_tables_.lower_bound(first);
   if (freed == freed_tables_.end() || *freed - first >= frames) return;
-  report_used(when, {vm, level, 0}, 0, bit(when.processor));
+  report_used(when, {vm, level, 0}, 0, Change::Table, bit(when.processor));
 }
 
 /// May a processor outside the guest walk its tables?
@@ -359,6 +379,7 @@ void Checker::frames_freed(const Moment& when, u64 first, u64 bytes) {
 }
 
 void Checker::frames_allocated(const Moment&, u64 first, u64 bytes) {
+  tables_.take(first, bytes);
   for (const u64 frame : tables_.linked_frames(first, bytes)) {
     if (freed_tables_.erase(frame) != 0) continue;
     throw TableError("memory without a table that is linked",

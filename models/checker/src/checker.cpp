@@ -96,6 +96,7 @@ void Checker::vm_created(const Moment& when, const Vm& vm) {
     ++processors_[processor].guests;
     set_running(number, processor);
   }
+  check_free_tables(when);
   judge_tags(when, number, vm.processors);
 }
 

@@ -51,26 +51,6 @@ constexpr const char* kFirstLine = "nestwalk-fence-log 1";
 
 }  // namespace
 
-void AddressSet::remove(u64 first, u64 bytes) {
-  const u64 last = first + (bytes - 1);
-  auto range = last_.upper_bound(last);
-  while (range != last_.begin() && std::prev(range)->second >= first) {
-    --range;
-    const u64 from = range->first, to = range->second;
-    range = last_.erase(range);
-    if (to > last) range = last_.emplace(last + 1, to).first;
-    if (from < first) range = last_.emplace(from, first - 1).first;
-  }
-}
-
-std::optional<u64> AddressSet::find(u64 first, u64 bytes) const {
-  const u64 last = first + (bytes - 1);
-  auto range = last_.upper_bound(first);
-  if (range != last_.begin() && std::prev(range)->second >= first) return first;
-  if (range != last_.end() && range->first <= last) return range->first;
-  return std::nullopt;
-}
-
 /// The words of one line, from left to right.
 class LogReader::Line {
  public:
@@ -248,6 +228,7 @@ void LogReader::add_flags_of(const models::EntryFormat& format) {
 
 void LogReader::store(Line& line, const Moment& when, Events& events) {
   const u64 slot = line.multiple(8, "an entry's address, a multiple of 8");
+  expect_host(line, slot);
   const u64 before = line.number("the entry before");
   const std::string said = line.last();
   const u64 after = line.number("the entry after");
@@ -351,11 +332,18 @@ void LogReader::alloc(Line& line, const Moment& when, Events& events) {
   events.frames_allocated(when, first, bytes);
 }
 
+void LogReader::expect_host(Line& line, u64 last) {
+  last_host_ = std::max(last_host_, last);
+  if ((last & ~addrspace::low_mask(host_bits_)) == 0) return;
+  line.fail("host memory of " + std::to_string(host_bits_) + " bits", hex(last));
+}
+
 /// Whose contents are not known any more.
 LogReader::Frames LogReader::frames(Line& line) {
   const u64 first = line.multiple(4096, "an address, a multiple of 4096");
   const u64 bytes = line.multiple(4096, "a size, a multiple of 4096");
   if (bytes == 0 || first + (bytes - 1) < first) line.fail("a size", Line::quoted(line.last()));
+  expect_host(line, first + (bytes - 1));
   line.end();
   const auto from = entries_.lower_bound(first);
   entries_.erase(from, entries_.upper_bound(first + (bytes - 1)));
@@ -441,7 +429,11 @@ void LogReader::vm(Line& line, const Moment& when, Events& events) {
     const std::string root_register = register_of(*made, vm);
     if (!root_register.empty()) line.fail(root_register, Line::quoted(given["register"]));
   }
-  if (first_format_ == nullptr) first_format_ = vm.nested.format;
+  if (first_format_ == nullptr) {
+    first_format_ = vm.nested.format;
+    host_bits_ = vm.nested.geometry.output_bits;
+    expect_host(line, last_host_);
+  }
   add_flags_of(*vm.nested.format);
   claim_processors(line, vms_.emplace(vm.id, Known{vm}).first->second.vm);
   events.vm_created(when, vm);

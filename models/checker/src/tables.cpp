@@ -90,6 +90,12 @@ void Tables::enter_path(u64 table, u64 frames) {
 
 void Tables::free(u64 first, u64 bytes) {
   for (const u64 frame : frames_in(memory_, first, bytes)) forget(frame);
+  free_.add(first, bytes);
+}
+
+void Tables::take(u64 first, u64 bytes) {
+  tells_of_taken_ = true;
+  free_.remove(first, bytes);
 }
 
 std::vector<std::pair<u64, u64>> Tables::linked_entries(u64 first, u64 bytes) const {
@@ -167,7 +173,10 @@ void Tables::reach_frame(const Place& first, u64 frame, bool reachable) {
     throw TableError("a table that is linked at most 1024 times",
                      "the one at " + hex(frame << addrspace::kFrameShift));
   }
-  if (changes && reachable) places.push_back(first);
+  if (changes && reachable) {
+    places.push_back(first);
+    if (is_free(frame)) uses_of_free_.push_back({first, frame});
+  }
   if (changes && !reachable) places.erase(known);
   if (places.empty()) reachable_.erase(frame);
   if (!changes) return;

@@ -417,6 +417,44 @@ TEST(Refusal, MemoryThatIsTakenOrFreedTwice) {
   EXPECT_EQ(refusal_of(start + "0 0 free 0x20000 0x1000\n0 0 free 0x20000 0x1000\n"), "");
 }
 
+// 52 bits on x86, 48 on AArch64 and 56 on RISC-V, as of roots and of where an access was.
+TEST(Refusal, HostAddressesThatAreTooWide) {
+  struct Case {
+    const char* format;
+    unsigned bits;
+  };
+  constexpr Case kCases[] = {{"ept", 52}, {"npt", 52}, {"stage2-4k", 48}, {"sv39x4", 56}};
+  for (const Case& each : kCases) {
+    SCOPED_TRACE(each.format);
+    const unsigned bits = each.bits;
+    const std::string header = "nestwalk-fence-log 1\n";
+    const std::string vm = std::string("0 0 vm 1 ") + each.format + " root=0x10000\n";
+    const u64 beyond = u64{1} << bits;
+    const auto message = [&](int line, u64 found) {
+      return "log: line " + std::to_string(line) + ": expected host memory of " +
+             std::to_string(bits) + " bits, found " + models::hex(found);
+    };
+    const auto events = [](u64 last_frame) {
+      const std::string frame = models::hex(last_frame);
+      return std::vector<std::pair<std::string, u64>>{
+          {"0 0 store " + models::hex(last_frame + 0xff8) + " 0 0\n", last_frame + 0xff8},
+          {"0 0 free " + frame + " 0x1000\n", last_frame + 0xfff},
+          {"0 0 alloc " + frame + " 0x1000\n", last_frame + 0xfff}};
+    };
+    for (const auto& [event, last] : events(beyond - 0x1000)) {
+      EXPECT_EQ(refusal_of(header + vm + event), "");
+      EXPECT_EQ(refusal_of(header + event + vm), "");
+    }
+    for (const auto& [event, last] : events(beyond)) {
+      EXPECT_EQ(refusal_of(header + vm + event), message(3, last));
+      // The VM says which machine it was.
+      EXPECT_EQ(refusal_of(header + event + vm), message(3, last));
+    }
+    EXPECT_EQ(refusal_of(header + vm + "0 0 free " + models::hex(beyond - 0x1000) + " 0x2000\n"),
+              message(3, beyond + 0xfff));
+  }
+}
+
 // Against one flag for each of 256 addresses.
 TEST(AddressSet, IsASetOfAddresses) {
   std::mt19937_64 random(2026);

@@ -240,6 +240,38 @@ TEST(UseAfterFree, AVmThatIsEnteredWithoutItsRoot) {
   EXPECT_EQ(check_text(text + "2 0 free 0x11000 0x1000\n" + enter)->names(), "");
 }
 
+// What was freed is the host's until it is taken, in a log that says when that is.
+TEST(UseAfterFree, ATableInMemoryThatIsFree) {
+  const std::string start =
+      "nestwalk-fence-log 1\n0 0 vm 1 ept root=0x10000\n0 0 store 0x10000 0 0x21007\n"
+      "0 0 store 0x21000 0 0x22007\n";
+  const std::string enter = "1 1 enter 1\n";
+  const std::string taken = "1 0 alloc 0x30000 0x2000\n", freed = "2 0 free 0x30000 0x1000\n";
+  const std::string again = "2 0 alloc 0x30000 0x1000\n";
+  const std::string fill = "3 0 store 0x30000 0 0x99037\n";
+  const std::string link = "4 0 store 0x22008 0 0x30007\n";
+  const auto names = [&](const std::string& text) { return check_text(start + text)->names(); };
+  EXPECT_EQ(names(enter + taken + fill + link), "");
+  EXPECT_EQ(names(enter + taken + freed + fill + link), "use after free");
+  EXPECT_EQ(names(enter + taken + freed + again + fill + link), "");
+  EXPECT_EQ(names(enter + freed + taken + fill + link), "");
+  // This log does not tell of what is taken.
+  EXPECT_EQ(names(enter + freed + fill + link), "");
+  // A table below the one that is linked; and one that is linked before the VM runs.
+  const std::string above = "3 0 store 0x23000 0 0x30007\n4 0 store 0x21008 0 0x23007\n";
+  EXPECT_EQ(names(enter + taken + freed + above), "use after free");
+  EXPECT_EQ(names(taken + freed + fill + link + enter), "use after free");
+  EXPECT_EQ(names(taken + freed + fill + link + "5 0 store 0x22008 0x30007 0\n" + enter), "");
+  // It was found once; the rest follows from that.
+  const auto found = check_text(start + enter + taken + freed + fill + link + again +
+                                "5 1 access 1 0x200000 0x200000 read 0x99000\n");
+  EXPECT_EQ(found->names(), "use after free");
+  EXPECT_EQ(found->checker.findings().size(), 1u);
+  // The root, of a VM that runs when the log begins.
+  EXPECT_EQ(names(taken + freed + "5 0 vm 2 ept root=0x30000 processors=4\n"), "use after free");
+  EXPECT_EQ(names(taken + freed + "5 0 vm 2 ept root=0x30000\n5 2 enter 2\n"), "use after free");
+}
+
 // While the processor that faulted is in another guest, nothing of this one faults.
 TEST(MorePermission, TheFenceIsDueWhenTheSameGuestIsEnteredAgain) {
   constexpr const char* kOthers[] = {"ept", "stage2-4k", "sv39x4"};

@@ -182,7 +182,9 @@ constinit const Extension kHext = {
     .tags_by_root = false,
     .fault_forgets = false,
     .confirms_faults = false,
-    .first_stage_type_counts = true,
+    // The first stage overrides the second, unless it leaves the type open (Svpbmt).
+    .combine = [](MemoryType first,
+                  MemoryType second) { return first == MemoryType::WriteBack ? second : first; },
     .capabilities = capabilities,
     .host_space = host_space,
     .demands = kDemands,

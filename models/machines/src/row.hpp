@@ -4,6 +4,8 @@
 // What the rows have in common.
 #pragma once
 
+#include <algorithm>
+
 #include "engine_space.hpp"
 #include "kernel_space.hpp"
 #include "nestwalk/models/translation/fault_report.hpp"
@@ -54,6 +56,12 @@ constexpr addrspace::Capabilities common_capabilities(bool hardware_dirty) {
 }
 
 // Entries.
+
+/// Arm's of both stages without FWB, for the types that guests use (Arm ARM D8, "Combining stage 1
+/// and stage 2 memory type attributes").
+constexpr MemoryType stricter_type(MemoryType first, MemoryType second) {
+  return is_device(first) && is_device(second) ? std::min(first, second) : std::max(first, second);
+}
 
 /// Bits 51:12: x86-64 and AArch64.
 inline u64 page_in_51_12(u64 entry) {

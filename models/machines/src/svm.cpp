@@ -42,6 +42,7 @@ addrspace::Capabilities capabilities(bool hardware_dirty) {
   addrspace::Capabilities machine = common_capabilities(hardware_dirty);
   machine.vmid_bits = 15;  // CPUID 8000000AH EBX: 32768 ASIDs
   machine.flush_by_asid = true;
+  machine.upper_bit_8_reserved = true;
   return machine;
 }
 
@@ -109,7 +110,8 @@ constinit const Extension kSvm = {
     // Reporting a Page Fault Exception").
     .fault_forgets = true,
     .confirms_faults = true,
-    .first_stage_type_counts = false,
+    // A guess: the APM has a table ("Combining Guest and Host PAT Types", 15.25.8).
+    .combine = stricter_type,
     .capabilities = capabilities,
     .host_space = host_space,
     .demands = kDemands,

@@ -82,6 +82,27 @@ FaultReport report(const Fault& fault) {
                          {"guest-linear address", fault.virtual_address}}}};
 }
 
+// Intel SDM vol. 3A, table 11-7 "Effective Page-Level Memory Types for Pentium III and More Recent
+// Processor Families", where EPT's type takes the place of the MTRRs' (vol. 3C, "Memory Type Used
+// for Translated Guest-Physical Addresses"). UC- is read as UC, which it is unless EPT says WC or
+// WP.
+MemoryType effective_type(MemoryType pat, MemoryType ept) {
+  using enum MemoryType;
+  constexpr MemoryType kWb = WriteBack, kWt = WriteThrough, kWp = WriteProtected;
+  constexpr MemoryType kWc = WriteCombining, kUc = Device;
+  // Both in the order WB, WT, WP, WC, UC.
+  constexpr MemoryType kByEptAndPat[5][5] = {{kWb, kWt, kWp, kWc, kUc},
+                                             {kWt, kWt, kWp, kWc, kUc},
+                                             {kWp, kWt, kWp, kWc, kUc},
+                                             {kWc, kUc, kUc, kWc, kUc},
+                                             {kUc, kUc, kUc, kWc, kUc}};
+  static_assert(WriteBack < WriteThrough && WriteThrough < WriteProtected &&
+                WriteProtected < WriteCombining && WriteCombining < Uncached && Uncached < Device);
+  if (pat > Device || ept > Device) return Other;  // a reserved code in the PAT
+  const auto index = [](MemoryType type) { return std::min(static_cast<unsigned>(type), 4u); };
+  return kByEptAndPat[index(ept)][index(pat)];
+}
+
 // Walks are write-back (6) or uncacheable (0); bit 7 is for supervisor shadow stacks. Bit 6 is no
 // option: with it the processor sets accessed and dirty flags, without it it ignores them (SDM vol.
 // 3C, "Accessed and Dirty Flags for EPT").
@@ -119,7 +140,7 @@ constinit const Extension kVmx = {
     // "Operations that Invalidate Cached Mappings".
     .fault_forgets = true,
     .confirms_faults = false,
-    .first_stage_type_counts = false,
+    .combine = effective_type,
     .capabilities = capabilities,
     .host_space = host_space,
     .demands = kDemands,

@@ -146,7 +146,7 @@ inline constinit const models::Extension kToy = {
     .tags_by_root = false,
     .fault_forgets = true,
     .confirms_faults = false,
-    .first_stage_type_counts = false,
+    .combine = models::stricter_type,
     .capabilities = models::common_capabilities,
     .host_space =
         [](const software::HypervisorShape& shape, u64 bytes, u16 vmid,

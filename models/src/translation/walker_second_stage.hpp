@@ -10,16 +10,6 @@
 
 namespace nestwalk::models {
 
-// The stricter of the two: x86's combination of EPT and PAT, Arm's of both stages without FWB, for
-// the types that guests use (Arm ARM D8, "Combining stage 1 and stage 2 memory type attributes").
-// RISC-V's first stage overrides the second, unless it leaves the type open (Svpbmt).
-inline MemoryType combine(const Extension& extension, MemoryType guest, MemoryType nested) {
-  if (extension.first_stage_type_counts) {
-    return guest == MemoryType::WriteBack ? nested : guest;
-  }
-  return is_device(guest) && is_device(nested) ? std::min(guest, nested) : std::max(guest, nested);
-}
-
 // Table, if there is a second stage.
 inline Walker::Next Walker::begin_nested(Walk& walk) {
   const Stage& nested = walk.request_.regime->nested;
@@ -209,7 +199,7 @@ inline void Walker::found_data(Walk& walk) {
   result.held_shift = std::min(walk.guest_covers_, walk.nested_.covers_shift);
   const Stage& nested = walk.request_.regime->nested;
   if (nested.on()) {
-    result.memory = combine(nested.format->extension(), result.memory, walk.nested_.memory);
+    result.memory = nested.format->extension().combine(result.memory, walk.nested_.memory);
   }
   result.dirty = result.dirty && walk.nested_.dirty;
   const u64 host = walk.nested_.host_of(walk.nested_input_);

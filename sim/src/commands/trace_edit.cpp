@@ -30,6 +30,10 @@ using traces::Reader;
 using traces::SideData;
 using traces::Writer;
 
+/// Formats of page tables in the header.
+constexpr std::pair<traces::Stage, std::string Header::*> kFormats[] = {
+    {traces::Stage::Guest, &Header::guest_tables}, {traces::Stage::Host, &Header::host_tables}};
+
 // Reads all of a trace; calls on_chunk(chunk) and on_side(side data).
 template <class OnChunk, class OnSide>
 void for_each_item(Reader& reader, OnChunk&& on_chunk, OnSide&& on_side) {
@@ -297,8 +301,13 @@ int run_merge(const CommandLine& line) {
         std::make_unique<Reader>(traces::open_source(file), on_loss_when(line.has("salvage"))));
     const Header& first = readers.front()->header();
     const Header& own = readers.back()->header();
-    if (own.architecture != first.architecture || own.mode != first.mode ||
-        own.guest_tables != first.guest_tables || own.host_tables != first.host_tables) {
+    const bool same_tables =
+        std::all_of(std::begin(kFormats), std::end(kFormats), [&](const auto& format) {
+          std::string& tables = header.*format.second;
+          if (tables.empty()) tables = own.*format.second;
+          return (own.*format.second).empty() || own.*format.second == tables;
+        });
+    if (own.architecture != first.architecture || own.mode != first.mode || !same_tables) {
       throw UsageError("nestwalk trace merge: " + file + " is of another kind than " + files[0] +
                        " (architecture, mode or page tables)");
     }
@@ -312,11 +321,11 @@ int run_merge(const CommandLine& line) {
   }
   // Nobody ever saw those clocks side by side.
   if (files.size() > 1) lacks |= traces::kNoOrder;
-  std::vector<traces::MemoryRange> memory = std::move(header.memory);
-  header = readers.front()->header();
+  const Header together = std::exchange(header, readers.front()->header());
   header.vcpus = static_cast<u32>(vcpus);
   header.lacks = lacks;
-  header.memory = std::move(memory);
+  header.memory = together.memory;
+  for (const auto& [stage, format] : kFormats) header.*format = together.*format;
   header.provenance.emplace_back("merge", line.command());
   const auto sink = create_trace(line.get<std::string>("output"), files);
   Writer writer(*sink, header);
@@ -464,8 +473,9 @@ void declare_split(CommandLine& line) {
   line.about(
       "Makes a trace for each vCPU: PREFIX.0.nwt, PREFIX.1.nwt, ... Each has the page\n"
       "tables of all, the writes of all to them in the order of time, and the registers\n"
-      "of its own. A trace of several vCPUs is read more than once; if they write page\n"
-      "tables, it has to be a file.");
+      "of its own; of a vCPU that does not translate at the begin, the header names no\n"
+      "format of page tables. A trace of several vCPUs is read more than once; if they\n"
+      "write page tables, or do not translate, it has to be a file.");
   TraceInput::declare(line);
   line.option("prefix", po::value<std::string>()->required()->value_name("PREFIX"),
               "how the names of the files begin");
@@ -475,32 +485,47 @@ void declare_split(CommandLine& line) {
 struct Outline {
   bool has_writes = false;  ///< to page tables, of several vCPUs
   traces::LackRules lacks;
+  traces::SideRules sides;
 
-  explicit Outline(const Header& header) : lacks(header) {}
+  explicit Outline(const Header& header) : lacks(header), sides(header) {}
   void add(const Chunk& chunk, bool several) {
     has_writes = has_writes || (several && Parts::written_by(chunk) != nullptr);
     lacks.add(chunk);
   }
+  // The reader has judged it.
+  void add(const SideData& side) { (void)sides.add(side); }
 };
 
+bool lacks_a_stage(const Header& header, const Outline& outline, u32 vcpu) {
+  return std::any_of(std::begin(kFormats), std::end(kFormats), [&](const auto& format) {
+    return !(header.*format.second).empty() && outline.sides.not_in_use(vcpu, format.first);
+  });
+}
+
 // From a pipe, parts are written before all is known.
-void expect_to_be_split(const Outline& outline, u32 vcpu, const std::string& name) {
+void expect_to_be_split(const Header& header, const Outline& outline, u32 vcpu,
+                        const std::string& name) {
   const char* what = nullptr;
   if (outline.has_writes) what = "has several vCPUs and writes to page tables";
   if (outline.lacks.found(vcpu) != 0) what = "has vCPUs that know more than its header says";
+  if (lacks_a_stage(header, outline, vcpu)) what = "has vCPUs that do not translate at the begin";
   if (what == nullptr) return;
   throw traces::InputError(name,
                            std::string(what) + ": only a file that is not compressed can be split");
 }
 
-Parts create_parts(const CommandLine& line, const TraceInput& input, Header header,
+Parts create_parts(const CommandLine& line, const TraceInput& input, const Header& whole,
                    const Outline& outline) {
-  header.provenance.emplace_back("split", line.command());
-  const u64 lacks = header.lacks;
-  std::vector<std::unique_ptr<Part>> parts(std::exchange(header.vcpus, 1));
+  std::vector<std::unique_ptr<Part>> parts(whole.vcpus);
   for (u32 vcpu = 0; vcpu < parts.size(); ++vcpu) {
     if (!input.wants(vcpu)) continue;
-    header.lacks = lacks & ~outline.lacks.found(vcpu);
+    Header header = whole;
+    header.provenance.emplace_back("split", line.command());
+    header.vcpus = 1;
+    header.lacks &= ~outline.lacks.found(vcpu);
+    for (const auto& [stage, format] : kFormats) {
+      if (outline.sides.not_in_use(vcpu, stage)) (header.*format).clear();
+    }
     auto sink = create_trace(line.get<std::string>("prefix") + "." + std::to_string(vcpu) + ".nwt",
                              std::span(&input.path(), 1));
     parts[vcpu] = std::make_unique<Part>(std::move(sink), header, vcpu);
@@ -520,7 +545,8 @@ int run_split(const CommandLine& line) {
   Outline outline(header);
   if (twice) {
     for_each_item(
-        *reader, [&](const Chunk& chunk) { outline.add(chunk, several); }, [](const SideData&) {});
+        *reader, [&](const Chunk& chunk) { outline.add(chunk, several); },
+        [&](const SideData& side) { outline.add(side); });
     reader = open_again(input);
   }
   Parts parts = create_parts(line, input, header, outline);
@@ -531,9 +557,15 @@ int run_split(const CommandLine& line) {
         if (!ordered) parts.add(chunk);
         if (!several || twice) return;
         outline.add(chunk, several);
-        expect_to_be_split(outline, chunk.vcpu, name);
+        expect_to_be_split(header, outline, chunk.vcpu, name);
       },
-      [&](const SideData& side) { reader->side_data_place().expect_no(parts.add(side)); });
+      [&](const SideData& side) {
+        reader->side_data_place().expect_no(parts.add(side));
+        if (several && !twice) outline.add(side);
+      });
+  for (u32 vcpu = 0; several && !twice && vcpu < header.vcpus; ++vcpu) {
+    if (input.wants(vcpu)) expect_to_be_split(header, outline, vcpu, name);
+  }
   if (ordered) {
     traces::TimeOrderedReader records([&] { return input.open(); }, on_known_loss(input));
     parts.add(records, reader->totals().accesses);

@@ -139,9 +139,12 @@ Header Converter::header() const {
   if (!stream_.system()) return header;
   const auto list = folder_.registers(When::Begin, 0);
   const Registers registers(list.begin(), list.end());
-  header.guest_tables = format_name(guest_roots(stream_.architecture, registers).lower);
-  if (stream_.nested())
-    header.host_tables = format_name(host_root(stream_.architecture, registers));
+  const auto format = [&](Stage stage) {
+    const StageTables tables = stage_tables(stream_.architecture, stage, registers);
+    return tables.in_use ? format_name(tables.root) : "";
+  };
+  header.guest_tables = format(Stage::Guest);
+  if (stream_.nested()) header.host_tables = format(Stage::Host);
   return header;
 }
 

@@ -23,16 +23,25 @@ std::optional<TableRoot> aarch64_half(u64 table, u64 size_field, addrspace::VaHa
   return root_of(TableFormat::Stage1, table & kRoot48, Stage1::geometry(bits, half));
 }
 
+// SCTLR.M and TCR_EL1.EPD: which halves are translated.
+bool lower_in_use(const Registers& registers) {
+  return (value_of(registers, "SCTLR") & 1) != 0 &&
+         field(value_of(registers, "TCR_EL1"), 7, 1) == 0;
+}
+bool upper_in_use(const Registers& registers) {
+  return (value_of(registers, "SCTLR") & 1) != 0 &&
+         field(value_of(registers, "TCR_EL1"), 23, 1) == 0;
+}
+
 StageRoots guest_roots(const Registers& registers) {
   StageRoots roots;
-  if ((value_of(registers, "SCTLR") & 1) == 0) return roots;
   const u64 control = value_of(registers, "TCR_EL1");
-  // EPD and the granule of 4 KiB, which the halves encode differently.
-  if (field(control, 7, 1) == 0 && field(control, 14, 2) == 0) {
+  // The granule of 4 KiB, which the halves encode differently.
+  if (lower_in_use(registers) && field(control, 14, 2) == 0) {
     roots.lower = aarch64_half(value_of(registers, "TTBR0_EL1"), field(control, 0, 6),
                                addrspace::VaHalf::Lower);
   }
-  if (field(control, 23, 1) == 0 && field(control, 30, 2) == 2) {
+  if (upper_in_use(registers) && field(control, 30, 2) == 2) {
     roots.upper = aarch64_half(value_of(registers, "TTBR1_EL1"), field(control, 16, 6),
                                addrspace::VaHalf::Upper);
   }
@@ -53,6 +62,20 @@ std::optional<TableRoot> host_root(const Registers& registers) {
   if (chosen.input_bits <= below || chosen.input_bits - below > kMaxRootBits) return {};
   chosen.root_index_bits = static_cast<u8>(chosen.input_bits - below);
   return TableRoot{TableFormat::Stage2, value_of(registers, "VTTBR_EL2") & kRoot48, chosen};
+}
+
+StageTables guest_tables(const Registers& registers) {
+  const StageRoots roots = guest_roots(registers);
+  if (lower_in_use(registers)) return {true, roots.lower};
+  return {upper_in_use(registers), roots.upper};
+}
+
+// HCR_EL2.VM; where HCR_EL2 is not known, whether VTCR_EL2, which has a bit that is 1, was written.
+StageTables host_tables(const Registers& registers) {
+  const bool known = registers.contains("HCR_EL2");
+  const bool in_use =
+      known ? (value_of(registers, "HCR_EL2") & 1) != 0 : value_of(registers, "VTCR_EL2") != 0;
+  return {in_use, host_root(registers)};
 }
 
 AddressSpaceTag space(const Registers& registers) {
@@ -153,6 +176,7 @@ constinit const TracedIsa kTracedAArch64 = {
     .firmware_is_recorded = false,
     .guest_roots = guest_roots,
     .host_root = host_root,
+    .tables = {guest_tables, host_tables},
     .space = space,
     .space_register = "TTBR0_EL1",
     .replaces_space = "",

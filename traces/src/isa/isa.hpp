@@ -63,6 +63,8 @@ struct TracedIsa {
 
   StageRoots (*guest_roots)(const Registers&);
   std::optional<TableRoot> (*host_root)(const Registers&);
+  /// By stage.
+  StageTables (*tables[2])(const Registers&);
   AddressSpaceTag (*space)(const Registers&);  ///< that the guest is in
 
   std::string_view space_register;  ///< that holds what a space record says

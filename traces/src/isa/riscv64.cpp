@@ -30,6 +30,14 @@ std::optional<TableRoot> host_root(const Registers& registers) {
   return riscv_root<GStage>(TableFormat::GStage, value_of(registers, "hgatp"));
 }
 
+// MODE 0 is Bare.
+StageTables guest_tables(const Registers& registers) {
+  return {value_of(registers, "satp") >> 60 != 0, guest_roots(registers).lower};
+}
+StageTables host_tables(const Registers& registers) {
+  return {value_of(registers, "hgatp") >> 60 != 0, host_root(registers)};
+}
+
 AddressSpaceTag space(const Registers& registers) {
   const u64 satp = value_of(registers, "satp");
   return {field(satp, 0, 44) << kPageShift, field(satp, 44, 16)};
@@ -95,6 +103,7 @@ constinit const TracedIsa kTracedRiscV64 = {
     .firmware_is_recorded = true,
     .guest_roots = guest_roots,
     .host_root = host_root,
+    .tables = {guest_tables, host_tables},
     .space = space,
     .space_register = "satp",
     .replaces_space = "satp",

@@ -16,8 +16,10 @@ std::optional<TableRoot> x86_root(u64 root, unsigned levels) {
   return root_of(TableFormat::LongMode, root & 0x000f'ffff'ffff'f000, LongMode::geometry(levels));
 }
 
+bool pages(const Registers& registers) { return value_of(registers, "CR0") >> 31 != 0; }
+
 StageRoots guest_roots(const Registers& registers) {
-  if (value_of(registers, "CR0") >> 31 == 0) return {};
+  if (!pages(registers)) return {};
   const unsigned levels = field(value_of(registers, "CR4"), 12, 1) != 0 ? 5 : 4;
   const auto root = x86_root(value_of(registers, "CR3"), levels);
   return {root, root};
@@ -29,6 +31,11 @@ std::optional<TableRoot> host_root(const Registers& registers) {
   root->shape.rule = addrspace::InputRule::Zero;
   return root;
 }
+
+StageTables guest_tables(const Registers& registers) {
+  return {pages(registers), guest_roots(registers).lower};
+}
+StageTables host_tables(const Registers& registers) { return {true, host_root(registers)}; }
 
 AddressSpaceTag space(const Registers& registers) {
   const u64 cr3 = value_of(registers, "CR3");
@@ -108,6 +115,7 @@ constinit const TracedIsa kTracedX86_64 = {
     .firmware_is_recorded = false,
     .guest_roots = guest_roots,
     .host_root = host_root,
+    .tables = {guest_tables, host_tables},
     .space = space,
     .space_register = "CR3",
     .replaces_space = "",

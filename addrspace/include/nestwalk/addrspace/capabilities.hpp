@@ -15,20 +15,21 @@ namespace nestwalk::addrspace {
 inline constexpr u64 kResetPat = 0x0007'0406'0007'0406;
 
 struct Capabilities {
-  u8 physical_bits = 32;           ///< x86 MAXPHYADDR; Arm PARange; RISC-V 56
-  u8 leaf_levels = 0b0001;         ///< bit n: leaves at level n (EPT: VPID_CAP bits 16 and 17)
-  u8 most_levels = 3;              ///< EPT: VPID_CAP bit 7; RISC-V: the deepest mode of hgatp
-  u8 vmid_bits = 0;                ///< 16 with VPID; AMD's ASIDs; Arm: 8 or 16; RISC-V: VMIDLEN
-  u8 granules = 0;                 ///< Arm: bit 0 for 4K, bit 1 for 16K, bit 2 for 64K
-  u8 wide_granules = 0;            ///< Arm, the same: those with 52-bit descriptors
-  bool execute_only = false;       ///< x86: IA32_VMX_EPT_VPID_CAP bit 0
-  bool invept_single = false;      ///< x86: INVEPT of one context; without it, of all
-  bool hardware_dirty = false;     ///< EPT A/D; Arm FEAT_HAFDBS; RISC-V Svadu
-  bool page_memory_types = false;  ///< RISC-V Svpbmt; without it the platform decides
-  bool napot_pages = false;        ///< RISC-V Svnapot: 16 pages may be one of 64 KiB
-  bool caches_no_invalid = false;  ///< RISC-V Svvptc: an invalid entry is not cached for long
-  bool flush_by_asid = false;      ///< AMD: TLB_CONTROL 3, of one ASID; without it, of all
-  u8 encryption_bit = 0;           ///< AMD: the C-bit, where entries may have it; else 0
+  u8 physical_bits = 32;              ///< x86 MAXPHYADDR; Arm PARange; RISC-V 56
+  u8 leaf_levels = 0b0001;            ///< bit n: leaves at level n (EPT: VPID_CAP bits 16 and 17)
+  u8 most_levels = 3;                 ///< EPT: VPID_CAP bit 7; RISC-V: the deepest mode of hgatp
+  u8 vmid_bits = 0;                   ///< 16 with VPID; AMD's ASIDs; Arm: 8 or 16; RISC-V: VMIDLEN
+  u8 granules = 0;                    ///< Arm: bit 0 for 4K, bit 1 for 16K, bit 2 for 64K
+  u8 wide_granules = 0;               ///< Arm, the same: those with 52-bit descriptors
+  bool execute_only = false;          ///< x86: IA32_VMX_EPT_VPID_CAP bit 0
+  bool invept_single = false;         ///< x86: INVEPT of one context; without it, of all
+  bool hardware_dirty = false;        ///< EPT A/D; Arm FEAT_HAFDBS; RISC-V Svadu
+  bool page_memory_types = false;     ///< RISC-V Svpbmt; without it the platform decides
+  bool napot_pages = false;           ///< RISC-V Svnapot: 16 pages may be one of 64 KiB
+  bool caches_no_invalid = false;     ///< RISC-V Svvptc: an invalid entry is not cached for long
+  bool flush_by_asid = false;         ///< AMD: TLB_CONTROL 3, of one ASID; without it, of all
+  bool upper_bit_8_reserved = false;  ///< AMD: in PML4 and PML5 entries
+  u8 encryption_bit = 0;              ///< AMD: the C-bit, where entries may have it; else 0
   const FenceFeature* fences = nullptr;  ///< null: none of them
   u64 host_pat = kResetPat;              ///< AMD: the host's IA32_PAT, which nested tables refer to
 
@@ -77,6 +78,7 @@ constexpr Capabilities capabilities_from_svm(const SvmCpuid& cpuid, u8 host_leve
   // Those below the largest power of two that there are.
   while (found.vmid_bits < 16 && cpuid.asids >> (found.vmid_bits + 1u) != 0) ++found.vmid_bits;
   found.hardware_dirty = true;
+  found.upper_bit_8_reserved = true;
   found.flush_by_asid = bit(cpuid.svm_edx, 6);
   if (bit(cpuid.sizes_ebx, 3) && bit(cpuid.sizes_ebx, 21)) found.fences = &svm::kInvlpgbTlbsync;
   found.host_pat = host_pat;

@@ -40,6 +40,13 @@ struct StageRoots {
   }
 };
 StageRoots guest_roots(Architecture architecture, const Registers& registers);
+/// The tables of a stage as registers describe them.
+struct StageTables {
+  bool in_use = false;            ///< the stage translates
+  std::optional<TableRoot> root;  ///< none, too, where the format is none that is known here
+};
+/// Of AArch64's halves, the lower one if it is in use.
+StageTables stage_tables(Architecture architecture, Stage stage, const Registers& registers);
 /// The roots when the guest's root table is another one; 0 says that it does not translate.
 StageRoots with_root(StageRoots roots, u64 root);
 /// Of nCR3, VTTBR_EL2 or hgatp.

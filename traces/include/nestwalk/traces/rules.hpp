@@ -14,6 +14,7 @@
 #include "nestwalk/traces/bytes.hpp"
 #include "nestwalk/traces/container.hpp"
 #include "nestwalk/traces/header.hpp"
+#include "nestwalk/traces/recorded_tables.hpp"
 
 namespace nestwalk::traces {
 
@@ -111,9 +112,18 @@ class SideRules {
   std::optional<Breach> add(const SideData& side);
   /// Once all were added.
   std::optional<Breach> breach_at_end() const;
+  /// Registers of the begin say that the stage does not translate for this vCPU yet. A vCPU without
+  /// registers has those of the first.
+  bool not_in_use(u32 vcpu, Stage stage) const;
 
  private:
+  const std::string& format_of(Stage stage) const {
+    return stage == Stage::Guest ? guest_tables_ : host_tables_;
+  }
+  /// Nothing where too few registers are known.
+  std::optional<StageTables> tables_of(u32 vcpu, Stage stage) const;
   std::optional<Breach> breach_of_formats(u32 vcpu) const;
+  std::optional<Breach> breach_of_use() const;
 
   std::optional<Architecture> architecture_;
   MemoryMap memory_;

@@ -39,7 +39,7 @@ class NptOf : public LongModeEntry<Hpa> {
   }
 
   constexpr explicit NptOf(const Capabilities& capabilities)
-      : LongModeEntry(capabilities, capabilities.host_pat) {}
+      : LongModeEntry(of_amd(capabilities), capabilities.host_pat) {}
 
   constexpr Result<void> supports(const Geometry& shape) const {
     if (kEncrypted != 0 && capabilities_.encryption_bit != kEncryptionBit) {
@@ -74,11 +74,8 @@ class NptOf : public LongModeEntry<Hpa> {
     return found;
   }
 
-  /// And bit 8, where leaves have G, is reserved in PML4 and PML5 entries, and ignored in tables
-  /// below (5.3.3 "4-Kbyte Page Translation").
   constexpr bool malformed(u64 entry, unsigned level) const {
-    return LongModeEntry::malformed(entry & ~kEncrypted, level) ||
-           (level >= 3 && (entry & kGlobal) != 0);
+    return LongModeEntry::malformed(entry & ~kEncrypted, level);
   }
 
   constexpr unsigned id_bits() const { return capabilities_.vmid_bits; }
@@ -89,6 +86,12 @@ class NptOf : public LongModeEntry<Hpa> {
   /// (svm::TlbControl).
   static constexpr RootConfig root_config(Hpa root, const Geometry&, VmId id) {
     return {root.value() | kEncrypted, id.vmid};
+  }
+
+ private:
+  static constexpr Capabilities of_amd(Capabilities capabilities) {
+    capabilities.upper_bit_8_reserved = true;
+    return capabilities;
   }
 };
 

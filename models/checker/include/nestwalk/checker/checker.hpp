@@ -168,8 +168,10 @@ class Checker final : public Events {
   bool may_walk_outside(u32 processor, u32 vm) const;
   void judge_freed(const Moment& when, Obligation& obligation);
   void check_used(const Moment& when, u64 first, u64 bytes);
-  void report_used(const Moment& when, const Tables::Place& place, u64 entry, u64 processors);
+  void report_used(const Moment& when, const Tables::Place& place, u64 entry, Change change,
+                   u64 processors);
   void check_root(const Moment& when, u32 vm);
+  void check_free_tables(const Moment& when);
   void judge_tags(const Moment& when, u32 vm, u64 processors);
 
   // Discharging: checker.cpp
@@ -245,7 +247,8 @@ class Checker final : public Events {
   /// Closed, and outside of any operation: the last ones, by order.
   std::map<u64, Obligation*> closed_;
   std::unique_ptr<RangeIndex<Obligation>> targets_;  ///< by host address
-  std::set<u64> freed_tables_;  ///< frames that were given back while walks reached them
+  /// Frames that walks reached when, or after, they were given back.
+  std::set<u64> freed_tables_;
   std::unique_ptr<Attempts> attempts_;
   std::vector<Obligation*> met_;  ///< by the fence at hand
 

@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "nestwalk/checker/address_set.hpp"
 #include "nestwalk/checker/events.hpp"
 #include "nestwalk/models/base/text_file.hpp"
 
@@ -25,21 +26,6 @@ class LogError : public models::TextError {
 
 /// Of a line, without its end.
 inline constexpr std::size_t kMostLineBytes = 4096;
-
-/// Ranges of addresses that do not overlap, by first address.
-class AddressSet {
- public:
-  void add(u64 first, u64 bytes) {
-    remove(first, bytes);
-    last_[first] = first + (bytes - 1);
-  }
-  void remove(u64 first, u64 bytes);
-  /// The lowest address of the range that is in the set.
-  std::optional<u64> find(u64 first, u64 bytes) const;
-
- private:
-  std::map<u64, u64> last_;
-};
 
 /// Keeps what the VMs that it told of need: outlives the checker that it feeds.
 class LogReader {
@@ -73,6 +59,7 @@ class LogReader {
     u64 first, bytes;
   };
   Frames frames(Line& line);
+  void expect_host(Line& line, u64 last);
   /// A VM that was told of.
   struct Known {
     Vm vm;
@@ -104,6 +91,8 @@ class LogReader {
   std::vector<std::shared_ptr<const models::EntryFormat>> formats_;
   std::unordered_map<u32, Known> vms_;
   const models::EntryFormat* first_format_ = nullptr;
+  unsigned host_bits_ = 64;  ///< of host addresses; until there is a VM, any
+  u64 last_host_ = 0;        ///< the highest host address that was told of
   u64 set_by_hardware_ = 0;  ///< flags, of any VM
   std::array<Processor, kMostProcessors> processors_{};
   std::map<u64, u64> entries_;  ///< by slot

@@ -11,8 +11,10 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "nestwalk/checker/address_set.hpp"
 #include "nestwalk/checker/events.hpp"
 
 namespace nestwalk::checker {
@@ -54,6 +56,18 @@ class Tables {
   void store(u64 slot, u64 entry);
   /// Forgets what tables were there.
   void free(u64 first, u64 bytes);
+  /// From now on, what was freed is the host's until it is taken.
+  void take(u64 first, u64 bytes);
+  /// Is it the host's?
+  bool is_free(u64 frame) const {
+    return tells_of_taken_ && free_.find(frame << addrspace::kFrameShift, 1).has_value();
+  }
+  struct Use {
+    Place place;
+    u64 frame;
+  };
+  /// Tables in free memory that walks have come to reach since the last call.
+  std::vector<Use> take_uses_of_free() { return std::exchange(uses_of_free_, {}); }
   /// Frames of tables in a range that walks reach.
   std::vector<u64> linked_frames(u64 first, u64 bytes) const {
     return frames_in(reachable_, first, bytes);
@@ -105,6 +119,9 @@ class Tables {
   std::map<u64, std::vector<Place>> reachable_;
   /// That walks reach, by size.
   std::map<u64, std::set<Leaf>> leaves_;
+  AddressSet free_;
+  bool tells_of_taken_ = false;
+  std::vector<Use> uses_of_free_;
   std::vector<std::pair<u64, u64>> path_;  ///< of tables from a root: first frame, frames
 };
 

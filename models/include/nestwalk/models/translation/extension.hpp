@@ -15,6 +15,7 @@
 #include "nestwalk/addrspace/capabilities.hpp"
 #include "nestwalk/addrspace/error.hpp"
 #include "nestwalk/addrspace/fence.hpp"
+#include "nestwalk/addrspace/flags.hpp"
 #include "nestwalk/addrspace/geometry.hpp"
 
 namespace nestwalk::software {
@@ -263,8 +264,8 @@ struct Extension {
   /// Before a fault of either stage is reported, what is cached for its address is removed, and a
   /// walk repeated: what the tables permit by now is no fault.
   bool confirms_faults;
-  /// The first stage's memory type counts, unless it is write-back: Svpbmt. Else the stricter does.
-  bool first_stage_type_counts;
+  /// Of both stages' memory types, the one that accesses have.
+  addrspace::MemoryType (*combine)(addrspace::MemoryType first, addrspace::MemoryType second);
 
   // Machines and software.
   addrspace::Capabilities (*capabilities)(bool hardware_dirty);
