@@ -313,9 +313,14 @@ TEST(WalkerTime, WalksTakeTurnsInTheSecondStage) {
 //   s_req s_req                       pte_cache: the G stage's tables for the data
 //   s_req s_wait1 s_wait2 s_wait3     its leaf: 3rd read
 // 18 cycles. s_ready, in which the TLB's request is accepted, is the 19th, and not the walk's.
-TEST(Rocket, AWarmWalkOfBothStagesTakesThreeReadsAnd18Cycles) {
+// With a fourth level, the caches know one more entry of each of the three walks (PTE_CACHE_HIT_L0
+// to L2 in makePTECache): three more s_req.
+class RocketLevels : public testing::TestWithParam<std::pair<unsigned, Cycle>> {};
+
+TEST_P(RocketLevels, AWarmWalkOfBothStagesTakesThreeReadsAndACycleForEachHit) {
+  const unsigned levels = GetParam().first;
   const MachineShape rocket = load_preset(NESTWALK_PRESETS "/rocket-h.json").shape;
-  Walks<Sv, GStage> walks(*Sv::geometry(3), *GStage::geometry(3), {});
+  Walks<Sv, GStage> walks(*Sv::geometry(levels), *GStage::geometry(levels), {});
   ASSERT_EQ(rocket.walks_enter_at, Served::L1);
   const u32 hit = rocket.l1d->latency_cycles;
   MemoryHierarchy cached(walks.world.wheel, {.controller_ps = hit * 1000}, 64);
@@ -331,7 +336,25 @@ TEST(Rocket, AWarmWalkOfBothStagesTakesThreeReadsAnd18Cycles) {
     record = walk->record();
   }
   EXPECT_EQ(walks.reads(record), 3u);
-  EXPECT_EQ(record.end - record.begin, 18u);
+  EXPECT_EQ(record.end - record.begin, GetParam().second);
+}
+
+INSTANTIATE_TEST_SUITE_P(Sv39AndSv48, RocketLevels,
+                         testing::Values(std::pair{3u, Cycle{18}}, std::pair{4u, Cycle{21}}));
+
+// Kunminghu --------------------------------------------------------------------------------------
+
+// XiangShan's Design-Doc, MMU/L2TLB/PageCache: l3 has 16 entries of Sv48's root; each maps 512G.
+TEST(Kunminghu, WalkCachesHaveSixteenEntriesOfTheRootOfSv48) {
+  const MachineShape kunminghu = load_preset(NESTWALK_PRESETS "/kunminghu.json").shape;
+  const WalkerShape& walker = kunminghu.mmu.walker;
+  for (const CacheShape* cache : {&walker.guest_walk_cache, &walker.nested_walk_cache}) {
+    unsigned entries = 0;
+    for (const ArrayShape& array : cache->arrays) {
+      for (const u8 shift : array.shifts) entries += shift == 39 ? array.sets * array.ways : 0;
+    }
+    EXPECT_EQ(entries, 16u);
+  }
 }
 
 }  // namespace
