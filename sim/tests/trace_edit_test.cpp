@@ -331,7 +331,7 @@ TEST_F(TraceEdit, PartOfAVcpuThatDoesNotTranslateYetNamesNoFormat) {
   begin(writer, 1);
   writer.append(SideData{When::Begin, Stage::Guest, 1, {{"satp", 0}}, {}});
   writer.append(0, read_of(0x7008, 0x80000008));
-  writer.append(1, ControlWrite{"satp", satp(0x1000)});
+  writer.append(1, Event{0, ControlWrite{"satp", satp(0x1000)}});
   writer.append(1, read_of(0x7008, 0x80000008));
   writer.finish();
   expect_all_match("a.nwt", 2);

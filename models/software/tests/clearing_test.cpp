@@ -1,14 +1,14 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// How frames are cleared: one of 64 lines, with a first cache of 4 cycles and four MSHRs over a memory
-// of 100.
+// How frames are cleared: one of 64 lines, with a first cache of 4 cycles and four MSHRs over a
+// memory of 100.
 
 #include <gtest/gtest.h>
 
 #include "nestwalk/models/machine/machine.hpp"
-#include "nestwalk/software/clearing.hpp"
 #include "nestwalk/models/time/process.hpp"
+#include "nestwalk/software/clearing.hpp"
 
 namespace nestwalk::software::clearing_test {
 namespace {
@@ -41,7 +41,8 @@ class Clears : public testing::Test {
     return machine.wheel().now() - begin;
   }
   bool is_cached(addrspace::u64 line) {
-    return machine.hierarchy().hits_first(machine.core(0).paths.data, Hpa(kBase + line * 64), false);
+    return machine.hierarchy().hits_first(machine.core(0).paths.data, Hpa(kBase + line * 64),
+                                          false);
   }
 
   models::Machine machine{shape(), addrspace::kGiB};
@@ -52,12 +53,14 @@ TEST_F(Clears, AtAConstantCost) {
   EXPECT_EQ(clears(Clearing::Constant, 77, 8192), 154u);
   EXPECT_FALSE(is_cached(0));
 }
-// A line each cycle, but four at a time: those that begin at 0 to 3 are there at 104 to 107, and the next
-// four, which have waited for their MSHRs, 104 later. The last of sixteen such groups: 16 * 104 + 3.
+// A line each cycle, but four at a time: those that begin at 0 to 3 are there at 104 to 107, and
+// the next four, which have waited for their MSHRs, 104 later. The last of sixteen such groups: 16
+// * 104 + 3.
 TEST_F(Clears, ThroughCachesAsFastAsTheseTakeIt) {
   EXPECT_EQ(clears(Clearing::Cached, 64), 16u * 104 + 3);
   for (addrspace::u64 line = 0; line < 64; ++line) EXPECT_TRUE(is_cached(line));
-  // What it finds there takes no more than the pace: the last line begins at 63, and is there at 67.
+  // What it finds there takes no more than the pace: the last line begins at 63, and is there
+  // at 67.
   EXPECT_EQ(clears(Clearing::Cached, 64), 67u);
   EXPECT_EQ(clears(Clearing::Cached, 640), 640u);
 }
