@@ -20,7 +20,7 @@ using i64 = std::int64_t;
 // Not a sum over time: how things are, or one value of a distribution.
 bool is_sum(const std::string& name, const Json& value) {
   return value.is_number_integer() && !name.starts_with("memory.") && name != "time.first_access" &&
-         name != "latency.max" && !name.starts_with("latency.p");
+         name != "time.ns" && name != "latency.max" && !name.starts_with("latency.p");
 }
 
 class MeasuredPart : public Program {
