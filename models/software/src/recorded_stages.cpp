@@ -13,7 +13,7 @@ using models::Entry;
 using models::EntryFormat;
 using models::EntryKind;
 
-constexpr u64 kWord = sizeof(u64);
+constexpr u64 kEntryBytes = sizeof(u64);
 
 constexpr u64 frame_of(u64 address) { return address & ~(kFrameBytes - 1); }
 
@@ -75,7 +75,7 @@ void RecordedStages::for_each_table(const RecordedStage& stage, u64 frame, unsig
                                     Follow&& follow) const {
   if (level == 0) return;
   const Place place{&stage, level, 0};
-  for (u64 at = frame; at != frame + kFrameBytes; at += kWord) {
+  for (u64 at = frame; at != frame + kFrameBytes; at += kEntryBytes) {
     if (!has_entry(place, at)) continue;
     if (const auto table = table_in(*stage.stage.format, memory_.load(Hpa(at)), level)) {
       follow(*table);
