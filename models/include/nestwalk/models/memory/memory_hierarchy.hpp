@@ -102,8 +102,10 @@ class MemoryHierarchy final : public Actor {
   PathId add_path(std::span<const CacheId> caches);
 
   /// An access that arrives now. True if its data are there, at now(), which may be later than it
-  /// was; else `owner` runs with `what` when they are. `served` is written by then.
-  bool access(PathId path, Hpa at, bool write, Actor& owner, u32 what, Served& served) {
+  /// was; else `owner` runs with `what` when they are. `served` is written by then. (Inline by
+  /// force: as a call it makes walks 5 % longer, in instructions.)
+  [[gnu::always_inline]] bool access(PathId path, Hpa at, bool write, Actor& owner, u32 what,
+                                     Served& served) {
     const u64 line = at.value() >> line_shift_;
     const Path& way = paths_[path];
     if (way.count == 0 || !way.caches[0]->hit(line, write)) [[unlikely]]
