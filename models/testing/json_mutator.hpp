@@ -64,11 +64,14 @@ class JsonMutator {
   // Through $ref, and into one of several schemas.
   const Json& resolved(const Json& schema) {
     if (!schema.is_object()) return any();  // "items": false
-    if (schema.contains("$ref")) {
+    // Beside the items of a pair, it only says what may follow them.
+    if (schema.contains("$ref") && !schema.contains("prefixItems")) {
       const std::string path = schema["$ref"];
       return resolved(root_.at(Json::json_pointer(path.substr(1))));
     }
-    if (schema.contains("then")) return resolved(schema[one_of(4) == 0 ? "then" : "else"]);
+    if (schema.contains("then")) {
+      return resolved(part_of(schema, one_of(4) == 0 ? "then" : "else"));
+    }
     for (const char* const key : {"anyOf", "oneOf"}) {
       if (schema.contains(key)) return resolved(schema[key][one_of(schema[key].size())]);
     }
@@ -138,6 +141,12 @@ class JsonMutator {
     Json made = Json::array();
     for (const Json& each : part_of(schema, "prefixItems")) {
       made.push_back(made_of(each, depth + 1));
+    }
+    if (schema.contains("maxItems") && made.size() == 2 && one_of(3) == 0) {
+      made[1] = "guess";  // with its range
+      for (int bound = 0; bound < 2; ++bound) {
+        made.push_back(made_of(part_of(schema, "prefixItems")[0], depth + 1));
+      }
     }
     if (!made.empty()) return made;
     for (std::size_t count = 1 + one_of(2); count != 0; --count) {
