@@ -20,21 +20,16 @@ class StreamPrefetcher final : public DataPrefetcher {
 
   void look(u64 line, std::vector<u64>& wanted) override {
     Row& row = pages_.row_of(line);
-    if (row.is_new || line == row.line) {
-      if (row.is_new) row = {line, line, 0, 0, false};
-      return;
-    }
+    if (row.is_new) row = {line, line, 0, false};
+    if (line == row.line) return;
     const u64 step = line > row.line ? 1 : ~u64{0};
     const bool goes_on = step == row.step;
     row.line = line;
     if (!goes_on) {
       row.step = step;
       row.ahead = line;
-      row.steps = 1;
       return;
     }
-    if (row.steps < 2) ++row.steps;
-    if (row.steps < 2) return;
     // Where the accesses have overtaken it, it begins before them again.
     if (distance_to(row) > distance_) row.ahead = line;
     for (u64 n = 0; n < degree_ && distance_to(row) < distance_; ++n) {
@@ -47,8 +42,7 @@ class StreamPrefetcher final : public DataPrefetcher {
   struct Row {
     u64 line = 0;
     u64 ahead = 0;  ///< the last one that was wanted
-    u64 step = 0;   ///< 1 or -1
-    u32 steps = 0;
+    u64 step = 0;   ///< 1 or -1, after the first one
     bool is_new = true;
   };
   /// In the direction of the stream; a huge number if it is behind.
