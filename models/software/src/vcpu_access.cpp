@@ -115,7 +115,7 @@ bool Vcpu::access_memory(Slot& slot, models::Actor& owner) {
   return begin_data(slot, *slot.access, owner);
 }
 
-// A load that the store buffer has bytes of has them from there, whoever has the others.
+// A load that overlaps a buffered store is served by the store buffer, all of it.
 bool Vcpu::begin_data(Slot& slot, const GuestAccess& access, models::Actor& owner) {
   models::Wheel& wheel = board_.wheel();
   const bool is_load = access.kind == AccessKind::Read;

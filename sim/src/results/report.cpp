@@ -266,7 +266,8 @@ void Rows::translations() {
       "of walks: entries read or updated, and hits that spared some");
   mean("walk.references_mean", {"walk.references"}, "walk.count", "references", "of one walk");
   const WalkTotals& walks = all_.mmu.walks;
-  mean("walk.cycles_mean", {"translation.walks"}, "walk.count", "cycles", "of one walk");
+  mean("walk.cycles_mean", {"translation.walks"}, "walk.count", "cycles",
+       "of one walk, with its wait for a free walker");
   sum("translation.cycles", all_.mmu.cycles, "cycles",
       "in all translations, the kernel's touches included: the sum of the next");
   rest("translation.tlbs", "in the TLBs, of hidden fetches as well");

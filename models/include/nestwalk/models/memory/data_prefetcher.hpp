@@ -18,9 +18,9 @@ struct DataPrefetchShape;
 class DataPrefetcher {
  public:
   virtual ~DataPrefetcher() = default;
-  /// Of a miss of the cache, or the first use of a line that was prefetched. Appends the lines that
-  /// it wants, most wanted first. Those that the cache has are left out by it, and those of other
-  /// pages of 4 KiB.
+  /// Called for each miss of the cache, and for the first use of a prefetched line. Appends the
+  /// lines to fetch, most wanted first; the cache ignores lines that it has, and lines outside the
+  /// same page of 4 KiB.
   virtual void look(u64 line, std::vector<u64>& wanted) = 0;
 
  protected:

@@ -139,8 +139,8 @@ struct ProgramShape {
     using namespace models::parameter;
     return std::tuple{
         Row{"core.dependences", &ProgramShape::dependences, OneOf{kDependences},
-            "which loads wait for the load before them: those that the trace says depend on it, or "
-            "all. Where a trace says it of none, these are the bounds of what overlaps"}};
+            "trace: a load waits for the one before it where the trace has a dependence; all: every "
+            "load does. Of a trace without dependences, these bound how much overlaps"}};
   }
 };
 
