@@ -137,10 +137,10 @@ struct ProgramShape {
 
   static constexpr auto parameters() {
     using namespace models::parameter;
-    return std::tuple{
-        Row{"core.dependences", &ProgramShape::dependences, OneOf{kDependences},
-            "trace: a load waits for the one before it where the trace has a dependence; all: every "
-            "load does. Of a trace without dependences, these bound how much overlaps"}};
+    return std::tuple{Row{
+        "core.dependences", &ProgramShape::dependences, OneOf{kDependences},
+        "trace: a load waits for the one before it where the trace has a dependence; all: every "
+        "load does. Of a trace without dependences, these bound how much overlaps"}};
   }
 };
 
