@@ -90,7 +90,7 @@ models::Task<> Vcpu::play_in_order() {
 
 // What the instructions before the next access or event take.
 Cycle Vcpu::gap() {
-  const Cycle cycles = pace_.cycles(count_instructions());
+  const Cycle cycles = pace_.cycles(count_instructions(), left_of_cycle_);
   counts_.instruction_cycles += cycles;
   return cycles + gap_lost_;
 }

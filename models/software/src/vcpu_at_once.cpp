@@ -33,11 +33,13 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
   constexpr AccessKind kKinds[] = {AccessKind::Read, AccessKind::Write, AccessKind::Execute};
   const bool hides_fetches = core_shape_.hides_fetch_hits;
   const bool buffers = has_stores();
+  models::MemoryHierarchy::PathId paths[std::size(kKinds)];
   // Of what the first TLB and the first cache have.
   Cycle data_cycles[std::size(kKinds)];
   Cycle first_cycles[std::size(kKinds)];
   for (const AccessKind kind : kKinds) {
     const bool fetch = kind == AccessKind::Execute;
+    paths[index(kind)] = path_of(fetch);
     const bool waits = !(fetch && hides_fetches) && !(kind == AccessKind::Write && buffers);
     data_cycles[index(kind)] = waits ? hierarchy.first_latency(path_of(fetch)) : 0;
     first_cycles[index(kind)] =
@@ -49,23 +51,25 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
   const GuestAccess* const last = first + std::min<u64>(at_hand.size(), next_told_ - number);
   const GuestAccess* next = first;
   const bool compares = compares_;
+  const auto place_of = [&](const GuestAccess* access) {
+    return number + static_cast<u64>(access - first);
+  };
   const auto take_up_to = [&](const GuestAccess* end_of_them) {
-    records_.take(number + static_cast<u64>(end_of_them - first) - records_.accesses());
+    records_.take(place_of(end_of_them) - records_.accesses());
   };
   const Cycle began = wheel.now();
   Cycle now = began;
   Cycle end = quiet_until();
   Cycle in_accesses = 0;
   Cycle stalled = 0;
-  Pace pace = pace_;
+  u64 left = left_of_cycle_;
   u64 instructions = counts_.instructions;
   u64 hits[std::size(kKinds)] = {};
   for (; next != last; ++next) {
     const GuestAccess& access = *next;
-    const auto path = path_of(access.kind == AccessKind::Execute);
     const bool write = access.kind == AccessKind::Write;
-    Pace then = pace;
-    Cycle issued = now + then.cycles(access.instructions);
+    u64 left_then = left;
+    Cycle issued = now + pace_.cycles(access.instructions, left_then);
     Cycle stall = 0;
     if (write && buffers) {
       const Cycle free = port_free_at(access.kind, issued);
@@ -82,30 +86,31 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
     if (found != nullptr) [[likely]] {
       if (!models::Mmu::usable(*found, access.kind, true)) break;
       const u64 host = found->host_of(access.address);
-      const u64 place = number + static_cast<u64>(next - first);
-      const bool is_load = access.kind == AccessKind::Read;
-      const Cycle known = issued + mmu.first_latency(access.kind);
-      if (buffers && is_load && stores_.has(host, access.bytes, place, known)) {
-        const Cycle there = known + core_shape_.forward_cycles;
-        if (there >= end) break;
-        pace = then;
-        instructions = passed;
-        now = there;
-        mmu.count_first_hits(access.kind, 1);
-        counts_.translation_cycles += known - issued;
-        count_data(access.kind, models::Served::None, there - known);
-        count_access(access.kind, there - issued);
-        in_accesses += there - issued;
-        continue;
+      if (buffers && access.kind == AccessKind::Read) {
+        const Cycle known = issued + mmu.first_latency(access.kind);
+        if (stores_.has(host, access.bytes, place_of(next), known)) {
+          const Cycle there = known + core_shape_.forward_cycles;
+          if (there >= end) break;
+          left = left_then;
+          instructions = passed;
+          now = there;
+          mmu.count_first_hits(access.kind, 1);
+          counts_.translation_cycles += known - issued;
+          count_data(access.kind, models::Served::None, there - known);
+          count_access(access.kind, there - issued);
+          in_accesses += there - issued;
+          continue;
+        }
       }
-      if (hierarchy.hits_first(path, Hpa(host), write)) {
+      if (hierarchy.hits_first(paths[index(access.kind)], Hpa(host), write)) {
         if (write && buffers) {
+          const Cycle known = issued + mmu.first_latency(access.kind);
           store_ports_.use(issued);
-          stores_.post_hit(stores_.take(place, issued), host, access.bytes, known);
+          stores_.post_hit(stores_.take(place_of(next), issued), host, access.bytes, known);
           stores_.retire(known);
           stalled += stall;
         }
-        pace = then;
+        left = left_then;
         instructions = passed;
         now = issued + first_cycles[index(access.kind)];
         ++hits[index(access.kind)];
@@ -135,7 +140,7 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
         translated = wheel.now();
       }
     }
-    pace = then;
+    left = left_then;
     instructions = passed;
     slot.state = State::Translates;
     slot.mark = issued;
@@ -143,12 +148,12 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
       counts_.translation_cycles += translated - issued;
       slot.state = State::HasAddress;
       slot.mark = translated;
-      slot.place = number + static_cast<u64>(next - first);
+      slot.place = place_of(next);
       over = begin_data(slot, access, slot.data);
     }
     if (!over || slot.outcome.fault) {
       slot.access = &access;
-      slot.number = slot.place = number + static_cast<u64>(next - first);
+      slot.number = slot.place = place_of(next);
       slot.issued = now = issued;
       slot.witness = nullptr;
       slot.done = slot.left_out = false;
@@ -165,18 +170,18 @@ constexpr unsigned index(AccessKind kind) { return static_cast<unsigned>(kind); 
     in_accesses += now - issued;
   }
   take_up_to(next);
-  pace_ = pace;
+  left_of_cycle_ = left;
   counts_.instructions = instructions;
   if (slot.done) wheel.advance(now);
   for (const AccessKind kind : kKinds) {
     const u64 of_kind = hits[index(kind)];
     if (of_kind == 0) continue;
-    const auto path = path_of(kind == AccessKind::Execute);
     mmu.count_first_hits(kind, of_kind);
     const bool is_hidden = kind == AccessKind::Execute && hides_fetches;
     Cycle& lookups = is_hidden ? counts_.hidden_cycles : counts_.translation_cycles;
     lookups += of_kind * mmu.first_latency(kind);
-    count_data(kind, hierarchy.first_served(path), of_kind * data_cycles[index(kind)], of_kind);
+    count_data(kind, hierarchy.first_served(paths[index(kind)]), of_kind * data_cycles[index(kind)],
+               of_kind);
     count_access(kind, first_cycles[index(kind)], of_kind);
     in_accesses += of_kind * first_cycles[index(kind)];
   }

@@ -49,7 +49,7 @@ void Vcpu::issue_instructions() {
   }
   if (room == 0) return;
   stall_until(std::max(ready_at_, board_.wheel().now()));
-  const Cycle cycles = pace_.cycles(room);
+  const Cycle cycles = pace_.cycles(room, left_of_cycle_);
   counts_.instruction_cycles += cycles;
   ready_at_ += cycles;
   position_ += room;

@@ -197,7 +197,6 @@ class MemoryHierarchy final : public Actor {
       keys.mark(set, way, write);
       return true;
     }
-    bool first_use(u64 line, bool write);
     u32 pending(u64 line) const;
     bool has_free_mshr() const { return mshrs.size() + promised < most_mshrs; }
 
@@ -219,18 +218,19 @@ class MemoryHierarchy final : public Actor {
   struct Path {
     Cache* caches[kMostLevels];
     u8 count;
-    bool prefetches;  ///< one of them does
   };
 
   bool miss(PathId path, u64 line, bool write, Actor& owner, u32 what, Served& served);
-  bool descend(const Path& path, Flight& flight, u64 line);
+  bool descend(const Path& path, Flight& flight);
+  bool use_first(Cache& cache, const Flight& flight);
   bool wait(const Path& path, const Flight& flight, Cycle due);
   u32 take_flight();
   bool fly(u32 flight);
   bool arrive(u32 flight);
   bool go_on(u32 flight, Cycle at);
   bool go_on(u32 flight, Cycle at, Cache& told);
-  void ask_prefetchers(Cache& cache, u64 line);
+  bool look_ahead(Cache& cache, u64 line);
+  void prefetch_wanted(Cache& cache);
   void prefetch_line(Cache& cache, u64 line);
   void respond(u32 flight);
   bool give(const Path& path, unsigned step, u64 line);

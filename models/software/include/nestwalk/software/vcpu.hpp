@@ -31,19 +31,23 @@
 
 namespace nestwalk::software {
 
-/// How long instructions take. What is less than a cycle is kept for the next ones.
+/// How long instructions take.
 class Pace {
  public:
-  explicit Pace(u32 per_1000_cycles) : per_1000_cycles_(per_1000_cycles) {}
-  Cycle cycles(u64 instructions) {
-    const models::Divisor::Parts parts = per_1000_cycles_.divide(left_ + instructions * 1000);
-    left_ = parts.remainder;
+  explicit Pace(u32 per_1000_cycles)
+      : per_1000_cycles_(per_1000_cycles),
+        each_(1000 % per_1000_cycles == 0 ? 1000 / per_1000_cycles : 0) {}
+  /// `left`: what is less than a cycle, kept from instruction to instruction.
+  Cycle cycles(u64 instructions, u64& left) const {
+    if (each_ != 0) return instructions * each_;
+    const models::Divisor::Parts parts = per_1000_cycles_.divide(left + instructions * 1000);
+    left = parts.remainder;
     return parts.quotient;
   }
 
  private:
   models::Divisor per_1000_cycles_;
-  u64 left_ = 0;  ///< thousandths
+  u32 each_;  ///< cycles, where nothing is ever left
 };
 
 class Vcpu final : private models::Upcoming,
@@ -362,7 +366,8 @@ class Vcpu final : private models::Upcoming,
   u32 later_turns_ = 0;          ///< in a row, each later than the one before
   Cycle late_at_first_ = 0;      ///< of these
   std::vector<std::unique_ptr<Slot>> slots_;  ///< they stay where they are
-  Pace pace_;
+  const Pace pace_;
+  u64 left_of_cycle_ = 0;
   IssuePorts load_ports_, store_ports_;
   StoreBuffer stores_;
   models::Signal port_;     ///< in order: waits here for an entry of the store buffer
