@@ -12,6 +12,7 @@
 #include "comparisons/break_even.hpp"
 #include "comparisons/cases.hpp"
 #include "comparisons/fence_costs.hpp"
+#include "comparisons/sure.hpp"
 #include "configuration/configuration_options.hpp"
 #include "nestwalk/traces/reader.hpp"
 #include "program/output.hpp"
@@ -273,14 +274,22 @@ void declare(CommandLine& line) {
       .flag("bounds",
             "each case twice: with the dependences of the trace, and as if each load "
             "depended on the one before")
+      .flag("sure", "how sure the results are: each case also with other values for the guesses of "
+                    "the presets")
+      .option("draws", po::value<unsigned>()->default_value(200)->value_name("N"),
+              "of --sure: how often other values are drawn")
+      .option("seed", po::value<addrspace::u64>()->default_value(1)->value_name("N"),
+              "of --sure: other values for another number")
       .flag("storm", "what fences cost in a trace that is generated, with these parameters")
       .option("vcpus", po::value<std::string>()->default_value("1,2,4,8,16")->value_name("N,..."),
               "of the storm: one run for each of these numbers")
       .operand("inputs", "[TRACE|DIR...|KEY=VALUE...]", po::value<Words>(), -1)
-      .ignores("on directories", {"preset", "policy", "set", "config", "jobs", "bounds"})
-      .ignores("with --break-even", {"all", "bounds"})
-      .ignores("with --storm", {"all", "break-even", "bounds"})
+      .ignores("on directories", {"preset", "policy", "set", "config", "jobs", "bounds", "sure"})
+      .ignores("with --break-even", {"all", "bounds", "sure"})
+      .ignores("with --storm", {"all", "break-even", "bounds", "sure"})
+      .ignores("with --sure", {"bounds"})
       .ignores("without --storm", {"vcpus"})
+      .ignores("without --sure", {"draws", "seed"})
       .ignores("with --json", {"format", "all"})
       .ignores("with --format json", {"all"});
   declare_settings(line);
@@ -341,10 +350,45 @@ int run_storm(const CommandLine& line, const std::string& format) {
   return code;
 }
 
+int run_sure(const CommandLine& line, const std::string& format) {
+  const unsigned draws = line.get<unsigned>("draws");
+  if (draws == 0 || draws > kMostDraws) {
+    throw UsageError("nestwalk compare: --draws " + std::to_string(draws) +
+                     ": not a number from 1 to " + std::to_string(kMostDraws));
+  }
+  const Words inputs = line.all("inputs");
+  if (inputs.size() != 1) throw UsageError("nestwalk compare: --sure takes one trace");
+  (void)traces::Reader(traces::open_source(inputs[0]));  // is it one?
+  SureWanted wanted{{}, {}, draws, line.get<addrspace::u64>("seed")};
+  const std::vector<Plan> plans = plans_of(line, inputs[0]);
+  const Words& presets = line.get<Words>("preset");
+  const auto policies = static_cast<std::ptrdiff_t>(plans.size() / presets.size());
+  auto first = plans.begin();
+  for (const std::string& preset : presets) {
+    const Configuration configuration = configuration_of(line, preset);
+    wanted.machines.push_back(
+        {configuration.machine_name(), configuration, {first, first + policies}});
+    first += policies;
+  }
+  if (!line.has("all")) {
+    for (const auto& row : kMainRows) wanted.statistics.emplace_back(row.name);
+  }
+  const Sure found = find_how_sure(wanted, jobs_of(line));
+  if (format == "json") {
+    TextOutput().write(json_document(as_json(found)));
+    return kDone;
+  }
+  std::vector<Case> own;
+  for (const Sure::Runs& each : found.runs) own.push_back(each.own);
+  TextOutput().write((format == "table" ? cores_of(own) : "") + formatted(found, format));
+  return kDone;
+}
+
 int run(const CommandLine& line) {
   const std::string format = line.has("json") ? "json" : line.get<std::string>("format");
   if (line.has("break-even")) return run_break_even(line, format);
   if (line.has("storm")) return run_storm(line, format);
+  if (line.has("sure")) return run_sure(line, format);
   const Words inputs = line.all("inputs");
   if (inputs.empty()) throw UsageError("nestwalk compare: a trace, or directories of runs");
   std::vector<Case> cases;

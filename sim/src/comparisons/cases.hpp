@@ -27,6 +27,10 @@ struct Case {
 };
 
 bool is_whole(const Case& run);
+/// Of one that is not whole, in words.
+std::string trouble_of(const Case& run);
+/// Throws NoResult otherwise.
+void expect_whole(const Case& run);
 /// "whole", "failed" or "ended early".
 const char* outcome_of(const Case& run);
 
@@ -37,6 +41,11 @@ unsigned jobs_of(const CommandLine& line);
 /// Makes the runs, some at a time, each in a process of its own. A plan that cannot be run takes
 /// nothing with it: its case says why.
 std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time);
+/// The same for plans that are not kept: each is made where it is run. `progress` is told how many
+/// runs are over.
+std::vector<Case> run_cases(const std::vector<std::string>& names,
+                            const std::function<Plan(std::size_t)>& plan_of, unsigned at_a_time,
+                            const std::function<void(std::size_t ended)>& progress = {});
 /// What `nestwalk run -o` wrote.
 Case read_case(const std::string& directory);
 

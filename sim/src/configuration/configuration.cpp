@@ -17,6 +17,8 @@ namespace nestwalk::sim {
 
 namespace fs = std::filesystem;
 
+using addrspace::u64;
+
 namespace {
 
 // An installed program has them beside it, one that was just built in the source tree.
@@ -82,6 +84,16 @@ Json typed(const std::string& text, const std::string& where) {
   }
   Json value = Json::parse(text, nullptr, false);
   return value.is_discarded() ? Json(text) : value;
+}
+
+// Of `tlb.data.arrays[0].ways`, beside its source; null if the machine has no such value.
+Json* number_at(Json& machine, const std::string& path) {
+  std::string pointer = "/";
+  for (const char letter : path) {
+    if (letter != ']') pointer += letter == '.' || letter == '[' ? '/' : letter;
+  }
+  const Json::json_pointer place(pointer + "/0");
+  return machine.contains(place) ? &machine[place] : nullptr;
 }
 
 }  // namespace
@@ -189,7 +201,7 @@ void Configuration::put(const std::string& named, const Json& value, const std::
     return pair.size() == 2 || (pair.size() == 4 && pair[0].is_number());  // a guess with its range
   };
   const bool may_lack_it = (has_source(place) || place.is_null()) && !has_source(value);
-  place = may_lack_it ? Json::array({value, "guess of the user"}) : value;
+  place = may_lack_it ? Json::array({value, kGuessOfUser}) : value;
 }
 
 void Configuration::set(const std::string& assignment) { set(assignment, "--set " + assignment); }
@@ -254,6 +266,43 @@ const Json& Configuration::value_at(const std::string& path) const {
 
 void Configuration::check_machine() const {
   (void)models::parse_preset(document_["machine"], preset_file_);
+}
+
+std::vector<models::PresetSource> Configuration::machine_values() const {
+  return models::parse_preset(document_["machine"], preset_file_).sources;
+}
+
+std::vector<u64> Configuration::vary_machine(const std::vector<VariedNumber>& wanted) {
+  Json& machine = document_["machine"];
+  const Json before = machine;
+  const auto is_allowed = [&] {
+    try {
+      check_machine();
+      return true;
+    } catch (const models::PresetError&) {
+      return false;
+    }
+  };
+  std::vector<u64> values;
+  for (const VariedNumber& each : wanted) {
+    Json* const number = number_at(machine, each.path);
+    if (number == nullptr || *number != each.own) {
+      values.push_back(each.own);
+      continue;
+    }
+    *number = each.value;
+    values.push_back(each.value);
+  }
+  if (is_allowed()) return values;
+  machine = before;
+  for (std::size_t n = 0; n < wanted.size(); ++n) {
+    Json* const number = number_at(machine, wanted[n].path);
+    if (number == nullptr || values[n] == wanted[n].own) continue;
+    for (*number = values[n]; values[n] != wanted[n].own && !is_allowed(); *number = values[n]) {
+      values[n] += values[n] < wanted[n].own ? 1 : u64{0} - 1;
+    }
+  }
+  return values;
 }
 
 void Configuration::expect_whole_run(const std::string& who) const {

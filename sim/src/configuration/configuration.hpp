@@ -76,6 +76,16 @@ struct RunShape {
   }
 };
 
+/// A number of a machine that is to have another value.
+struct VariedNumber {
+  std::string path;  ///< as in models::PresetSource
+  addrspace::u64 own;
+  addrspace::u64 value;
+};
+
+/// Where a value of a machine comes from if it was set without a source.
+inline constexpr const char* kGuessOfUser = "guess of the user";
+
 class Configuration {
  public:
   /// All standard values, on a machine that a file describes.
@@ -105,6 +115,12 @@ class Configuration {
   const Json& value_at(const std::string& path) const;
   /// Throws models::PresetError.
   void check_machine() const;
+  /// The machine's values, and where they come from. Throws models::PresetError.
+  std::vector<models::PresetSource> machine_values() const;
+  /// Gives numbers of the machine other values. Where the machine would be refused, each in turn
+  /// gets the value nearest to the wanted one, on the way from its own, with which it is not. A
+  /// number that is not `own` any more stays. Returns the values, in the order of `wanted`.
+  std::vector<addrspace::u64> vary_machine(const std::vector<VariedNumber>& wanted);
   /// For what looks at the whole of a run: throws UsageError if only a part is measured.
   void expect_whole_run(const std::string& who) const;
 
