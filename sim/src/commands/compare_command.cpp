@@ -19,6 +19,7 @@
 #include "replay/storm.hpp"
 #include "results/statistics.hpp"
 #include "results/table.hpp"
+#include "results/used_values.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -186,37 +187,57 @@ std::vector<Cell> outcomes_of(const std::vector<Case>& cases) {
   return row;
 }
 
-std::string core_of(const Case& run) { return run.core.empty() ? "-" : run.core; }
+// What is said of runs beside their statistics; "-": not known.
+struct Note {
+  const char* label;
+  std::string (*text_of)(const Case& run);
+};
+constexpr const char* kUnknown = "-";
+const Note kNotes[] = {
+    {"core", [](const Case& run) { return run.core.empty() ? kUnknown : run.core; }},
+    {"guesses", [](const Case& run) { return run.values ? text_of(*run.values) : kUnknown; }}};
 
-// Before a table: a line for each model of a core, or one if all have the same.
-std::string cores_of(const std::vector<Case>& cases) {
-  const bool one = std::all_of(cases.begin(), cases.end(),
-                               [&](const Case& each) { return each.core == cases[0].core; });
-  if (one) return cases[0].core.empty() ? "" : "core: " + core_of(cases[0]) + "\n";
+bool is_known(const Note& note, const std::vector<Case>& cases) {
+  return std::ranges::any_of(cases,
+                             [&](const Case& each) { return note.text_of(each) != kUnknown; });
+}
+
+// Before a table: of each note a line for each run, or one if all have the same.
+std::string notes_of(const std::vector<Case>& cases) {
   std::string text;
-  for (const Case& each : cases) text += "core of " + each.name + ": " + core_of(each) + "\n";
+  for (const Note& note : kNotes) {
+    if (!is_known(note, cases)) continue;
+    const std::string first = note.text_of(cases[0]);
+    if (std::ranges::all_of(cases, [&](const Case& each) { return note.text_of(each) == first; })) {
+      text += std::string(note.label) + ": " + first + "\n";
+      continue;
+    }
+    for (const Case& each : cases) {
+      text += std::string(note.label) + " of " + each.name + ": " + note.text_of(each) + "\n";
+    }
+  }
   return text;
 }
 
-std::vector<Cell> core_row(const std::vector<Case>& cases) {
-  std::vector<Cell> row = {{"core"}};
+std::vector<Cell> row_of(const std::vector<Case>& cases, const Note& note) {
+  std::vector<Cell> row = {{note.label}};
   for (std::size_t n = 0; n < cases.size(); ++n) {
-    row.push_back({core_of(cases[n])});
+    row.push_back({note.text_of(cases[n])});
     if (n != 0) row.push_back({""});
   }
   return row;
 }
 
-Table table_of(const std::vector<Case>& cases, bool all, bool says_core) {
+Table table_of(const std::vector<Case>& cases, bool all, bool has_notes) {
   Table table(1);
   table[0].push_back({"statistic"});
   for (std::size_t n = 0; n < cases.size(); ++n) {
     table[0].push_back({cases[n].name});
     if (n != 0) table[0].push_back({"ratio"});
   }
-  const bool has_cores =
-      std::any_of(cases.begin(), cases.end(), [](const Case& each) { return !each.core.empty(); });
-  if (says_core && has_cores) table.push_back(core_row(cases));
+  for (const Note& note : kNotes) {
+    if (has_notes && is_known(note, cases)) table.push_back(row_of(cases, note));
+  }
   if (std::any_of(cases.begin(), cases.end(), [](const Case& each) { return !is_whole(each); })) {
     table.push_back(outcomes_of(cases));
   }
@@ -238,6 +259,7 @@ std::string as_json_text(const std::vector<Case>& cases) {
                    {"ended_early", each.ended_early},
                    {"failure", each.failure},
                    {"core", each.core},
+                   {"values", each.values ? as_json(*each.values) : Json()},
                    {"statistics", each.statistics}});
   }
   return json_document({{"format", "nestwalk-comparison"}, {"version", 1}, {"cases", all}});
@@ -380,7 +402,7 @@ int run_sure(const CommandLine& line, const std::string& format) {
   }
   std::vector<Case> own;
   for (const Sure::Runs& each : found.runs) own.push_back(each.own);
-  TextOutput().write((format == "table" ? cores_of(own) : "") + formatted(found, format));
+  TextOutput().write((format == "table" ? notes_of(own) : "") + formatted(found, format));
   return kDone;
 }
 
@@ -407,7 +429,7 @@ int run(const CommandLine& line) {
     return code;
   }
   const bool is_table = format == "table";
-  const std::string before = is_table ? cores_of(cases) : "";
+  const std::string before = is_table ? notes_of(cases) : "";
   TextOutput().write(before + formatted(table_of(cases, line.has("all"), !is_table), format));
   return code;
 }

@@ -12,14 +12,16 @@
 #include "program/output.hpp"
 #include "replay/replay.hpp"
 #include "results/sums.hpp"
+#include "results/used_values.hpp"
 
 namespace nestwalk::sim {
 namespace {
 
-Case case_of(std::string name, Json statistics, std::string ended_early, std::string core = "") {
+Case case_of(std::string name, Json statistics, std::string ended_early, std::string core = "",
+             std::optional<UsedValues> values = {}) {
   const ExitCode code = ended_early.empty() ? kDone : kIncomplete;
   return {std::move(name), std::move(statistics), std::move(ended_early), "", code,
-          std::move(core)};
+          std::move(core), values};
 }
 
 }  // namespace
@@ -67,6 +69,7 @@ std::vector<Case> run_cases(const std::vector<std::string>& names,
       const Replay run = replay({plan.trace}, plan.configuration, [](addrspace::u64) {});
       return json_document({{"statistics", as_json(run.statistics)["statistics"]},
                             {"core", run.core},
+                            {"values", as_json(run.values)},
                             {"ended_early", run.ended_early}});
     });
   }
@@ -77,11 +80,12 @@ std::vector<Case> run_cases(const std::vector<std::string>& names,
     if (code == kDone) {
       const Json json = Json::parse(output);
       cases.push_back(
-          case_of(names[n], json["statistics"], json["ended_early"], json["core"]));
+          case_of(names[n], json["statistics"], json["ended_early"], json["core"],
+                              used_values_from(json["values"])));
     } else if (code == kIncomplete) {
       cases.push_back(case_of(names[n], Json::object(), output));
     } else {
-      cases.push_back({names[n], Json::object(), "", output, code, ""});
+      cases.push_back({names[n], Json::object(), "", output, code, "", {}});
     }
   }
   return cases;
@@ -147,6 +151,12 @@ Case read_case(const std::string& directory) {
   if (!core.is_string()) {
     throw traces::InputError(file, "core: expected words, found " + core.dump());
   }
+  const auto values = used_values_from(stats.value("values", Json()));
+  if (stats.contains("values") && !values) {
+    throw traces::InputError(file, "values: expected how many were used, how many of these are "
+                                   "guesses, and how many of those have a range, found " +
+                                       stats["values"].dump());
+  }
   const Json checksum = checksum_of(stats);
   if (record.value("stats_checksum", checksum) != checksum) {
     throw traces::InputError(
@@ -154,7 +164,7 @@ Case read_case(const std::string& directory) {
         "is of another run than stats.json, of which stats_checksum would be " + checksum.dump());
   }
   return case_of(printable(directory), stats["statistics"], record["ended_early"],
-                 core.get<std::string>());
+                 core.get<std::string>(), values);
 }
 
 ExitCode report_trouble(const std::vector<Case>& cases) {

@@ -6,6 +6,7 @@
 
 #include "configuration/configuration.hpp"
 #include "program/command_line.hpp"
+#include "results/statistics.hpp"
 
 namespace nestwalk::sim {
 
@@ -24,6 +25,7 @@ struct Case {
   std::string failure = {};  ///< why there are no statistics; empty if there are
   ExitCode exit_code = kDone;
   std::string core = {};  ///< its model in words; empty if that is not known
+  std::optional<UsedValues> values = {};  ///< of the machine; nothing if that is not known
 };
 
 bool is_whole(const Case& run);

@@ -61,16 +61,16 @@ unsigned Guesses::with_range() const {
 
 Guesses guesses_of(const Configuration& configuration) {
   Guesses all;
-  for (const models::PresetSource& source : configuration.machine_values()) {
+  for (const models::PresetSource& source : configuration.machine().sources) {
     if (!source.is_guess()) continue;
     if (!source.number) {
       ++all.words;
     } else if (source.source == kGuessOfUser && !source.range) {
       ++all.of_user;
-    } else if (const Guess guess = guess_of(source); guess.least == guess.most) {
-      ++all.fixed;
+    } else if (source.number->value == 0 && !source.range) {
+      ++all.zeros;
     } else {
-      all.varied.push_back(guess);
+      all.varied.push_back(guess_of(source));
     }
   }
   return all;

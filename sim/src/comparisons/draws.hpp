@@ -21,11 +21,11 @@ struct Guesses {
   std::vector<Guess> varied;
   unsigned words = 0;
   unsigned of_user = 0;  ///< set without a range: somebody decided it
-  unsigned fixed = 0;    ///< numbers whose half and double are what they are, such as 0
+  unsigned zeros = 0;    ///< without a range: half of it and twice it are 0
 
   unsigned with_range() const;
   unsigned total() const {
-    return static_cast<unsigned>(varied.size()) + words + of_user + fixed;
+    return static_cast<unsigned>(varied.size()) + words + of_user + zeros;
   }
 };
 

@@ -54,7 +54,7 @@ double rank_correlation(const std::vector<double>& one, const std::vector<double
 }
 
 double noise_of_correlations(std::size_t draws) {
-  return draws < 2 ? 1 : std::min(1.0, 3 / std::sqrt(static_cast<double>(draws - 1)));
+  return draws < 2 ? 1 : std::min(1.0, 3.5 / std::sqrt(static_cast<double>(draws - 1)));
 }
 
 }  // namespace nestwalk::sim

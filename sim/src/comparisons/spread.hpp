@@ -20,7 +20,7 @@ Spread spread_of(double own, const std::vector<double>& draws);
 /// all values of a list are equal.
 double rank_correlation(const std::vector<double>& one, const std::vector<double>& other);
 
-/// Correlations of numbers that have nothing to do with each other are below it but for one in 370.
+/// Of numbers that have nothing to do with each other, about one correlation in 2000 is beyond it.
 double noise_of_correlations(std::size_t draws);
 
 }  // namespace nestwalk::sim

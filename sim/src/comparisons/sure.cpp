@@ -11,6 +11,7 @@
 #include "program/progress.hpp"
 #include "results/statistics.hpp"
 #include "results/table.hpp"
+#include "results/used_values.hpp"
 
 namespace nestwalk::sim {
 
@@ -259,7 +260,7 @@ Json json_of(const Sure& found, const Sure::Machine& machine) {
           {"with_range", guesses.with_range()},
           {"half_to_twice", guesses.varied.size() - guesses.with_range()},
           {"not_varied",
-           {{"words", guesses.words}, {"fixed", guesses.fixed}, {"of_user", guesses.of_user}}},
+           {{"words", guesses.words}, {"zeros", guesses.zeros}, {"of_user", guesses.of_user}}},
           {"varied", varied}};
 }
 
@@ -273,15 +274,22 @@ std::string fixed(double value, int digits) {
 
 std::string guesses_text(const Sure& found, const Sure::Machine& machine) {
   const Guesses& guesses = machine.guesses;
-  const std::size_t without = guesses.varied.size() - guesses.with_range();
-  std::string text = machine.name + ": " + std::to_string(guesses.total()) + " guesses; " +
-                     std::to_string(found.draws) + " draws vary " +
-                     std::to_string(guesses.with_range()) + " within the preset's range, and " +
-                     std::to_string(without) + " numbers without one from half to twice; " +
-                     std::to_string(guesses.words) + " words";
-  if (guesses.fixed != 0) text += ", " + std::to_string(guesses.fixed) + " numbers such as 0";
-  if (guesses.of_user != 0) text += ", " + std::to_string(guesses.of_user) + " set by the user";
-  return text + " stay\n";
+  const auto counted = [](std::size_t count, const char* what) {
+    return count == 0 ? std::string() : ", " + std::to_string(count) + what;
+  };
+  const std::string varied =
+      counted(guesses.with_range(), " within the range that the preset gives") +
+      counted(guesses.varied.size() - guesses.with_range(),
+              " numbers without a range from half to twice");
+  const std::string stay = counted(guesses.words, " that are words") +
+                           counted(guesses.zeros, " that are 0") +
+                           counted(guesses.of_user, " set by the user");
+  std::string text = std::to_string(guesses.total()) + " guesses of " + machine.name;
+  if (!varied.empty()) {
+    text += "; " + std::to_string(found.draws) + " draws vary " + varied.substr(2);
+  }
+  if (!stay.empty()) text += "; not varied: " + stay.substr(2);
+  return text + "\n";
 }
 
 std::string sentence_of(const Sure& found, const Sure::Order& order) {
@@ -431,6 +439,7 @@ Json as_json(const Sure& found) {
     cases.push_back({{"name", run.own.name},
                      {"machine", found.machines[run.machine].name},
                      {"core", run.own.core},
+                     {"values", as_json(*run.own.values)},
                      {"statistics", statistics}});
   }
   for (const Sure::Order& order : found.orders) {
@@ -458,19 +467,21 @@ std::string formatted(const Sure& found, const std::string& format) {
   for (const Sure::Machine& machine : found.machines) {
     text += guesses_text(found, machine) + paragraph;
   }
-  text += formatted(statistics_table(found), format) + "\n";
+  text += std::string("each with the least, median and most of the preset itself and the draws:\n") +
+          paragraph + formatted(statistics_table(found), format) + "\n";
   for (const Sure::Order& order : found.orders) text += sentence_of(found, order) + paragraph;
   const std::string noise = fixed(noise_of_correlations(found.draws), 2);
   for (std::size_t n = 0; n < found.machines.size(); ++n) {
     const Table table = guesses_table(found, n);
     text += *paragraph == '\0' ? "\n" : "";
+    const std::string beyond =
+        noise + ", the noise of " + std::to_string(found.draws) + " draws";
     if (table.size() == 1) {
-      text += "no guess of " + found.machines[n].name + " matters more than " + noise +
-              " (rank correlation), which is noise of " + std::to_string(found.draws) +
-              " draws\n" + paragraph;
+      text += "no guess of " + found.machines[n].name + " has a rank correlation beyond " + beyond +
+              "\n" + paragraph;
     } else {
-      text += "rank correlations above " + noise + ", the noise of " + std::to_string(found.draws) +
-              " draws:\n" + paragraph + formatted(table, format) + paragraph;
+      text += "rank correlations beyond " + beyond + ":\n" + paragraph +
+              formatted(table, format) + paragraph;
     }
   }
   return text;

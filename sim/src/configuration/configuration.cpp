@@ -264,17 +264,13 @@ const Json& Configuration::value_at(const std::string& path) const {
   return const_cast<Configuration*>(this)->at(path, path);
 }
 
-void Configuration::check_machine() const {
-  (void)models::parse_preset(document_["machine"], preset_file_);
-}
-
-std::vector<models::PresetSource> Configuration::machine_values() const {
-  return models::parse_preset(document_["machine"], preset_file_).sources;
+models::Preset Configuration::machine() const {
+  return models::parse_preset(document_["machine"], preset_file_);
 }
 
 std::vector<u64> Configuration::vary_machine(const std::vector<VariedNumber>& wanted) {
-  Json& machine = document_["machine"];
-  const Json before = machine;
+  Json& varied = document_["machine"];
+  const Json before = varied;
   const auto is_allowed = [&] {
     try {
       check_machine();
@@ -285,7 +281,7 @@ std::vector<u64> Configuration::vary_machine(const std::vector<VariedNumber>& wa
   };
   std::vector<u64> values;
   for (const VariedNumber& each : wanted) {
-    Json* const number = number_at(machine, each.path);
+    Json* const number = number_at(varied, each.path);
     if (number == nullptr || *number != each.own) {
       values.push_back(each.own);
       continue;
@@ -294,9 +290,9 @@ std::vector<u64> Configuration::vary_machine(const std::vector<VariedNumber>& wa
     values.push_back(each.value);
   }
   if (is_allowed()) return values;
-  machine = before;
+  varied = before;
   for (std::size_t n = 0; n < wanted.size(); ++n) {
-    Json* const number = number_at(machine, wanted[n].path);
+    Json* const number = number_at(varied, wanted[n].path);
     if (number == nullptr || values[n] == wanted[n].own) continue;
     for (*number = values[n]; values[n] != wanted[n].own && !is_allowed(); *number = values[n]) {
       values[n] += values[n] < wanted[n].own ? 1 : u64{0} - 1;

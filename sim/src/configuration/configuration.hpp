@@ -114,9 +114,8 @@ class Configuration {
   /// Throws UsageError.
   const Json& value_at(const std::string& path) const;
   /// Throws models::PresetError.
-  void check_machine() const;
-  /// The machine's values, and where they come from. Throws models::PresetError.
-  std::vector<models::PresetSource> machine_values() const;
+  models::Preset machine() const;
+  void check_machine() const { (void)machine(); }
   /// Gives numbers of the machine other values. Where the machine would be refused, each in turn
   /// gets the value nearest to the wanted one, on the way from its own, with which it is not. A
   /// number that is not `own` any more stays. Returns the values, in the order of `wanted`.
