@@ -296,8 +296,9 @@ void declare(CommandLine& line) {
       .flag("bounds",
             "each case twice: with the dependences of the trace, and as if each load "
             "depended on the one before")
-      .flag("sure", "how sure the results are: each case also with other values for the guesses of "
-                    "the presets")
+      .flag("sure",
+            "how sure the results are: each case also with other values for the guesses of "
+            "the presets")
       .option("draws", po::value<unsigned>()->default_value(200)->value_name("N"),
               "of --sure: how often other values are drawn")
       .option("seed", po::value<addrspace::u64>()->default_value(1)->value_name("N"),
@@ -379,6 +380,8 @@ int run_sure(const CommandLine& line, const std::string& format) {
                      ": not a number from 1 to " + std::to_string(kMostDraws));
   }
   const Words inputs = line.all("inputs");
+  std::error_code none;
+  if (!inputs.empty() && fs::is_directory(inputs[0], none)) line.found("on directories");
   if (inputs.size() != 1) throw UsageError("nestwalk compare: --sure takes one trace");
   (void)traces::Reader(traces::open_source(inputs[0]));  // is it one?
   SureWanted wanted{{}, {}, draws, line.get<addrspace::u64>("seed")};
@@ -392,7 +395,7 @@ int run_sure(const CommandLine& line, const std::string& format) {
         {configuration.machine_name(), configuration, {first, first + policies}});
     first += policies;
   }
-  if (!line.has("all")) {
+  if (!line.has("all") && format != "json") {
     for (const auto& row : kMainRows) wanted.statistics.emplace_back(row.name);
   }
   const Sure found = find_how_sure(wanted, jobs_of(line));

@@ -20,8 +20,8 @@ namespace {
 Case case_of(std::string name, Json statistics, std::string ended_early, std::string core = "",
              std::optional<UsedValues> values = {}) {
   const ExitCode code = ended_early.empty() ? kDone : kIncomplete;
-  return {std::move(name), std::move(statistics), std::move(ended_early), "", code,
-          std::move(core), values};
+  return {std::move(name), std::move(statistics), std::move(ended_early), "", code, std::move(core),
+          values};
 }
 
 }  // namespace
@@ -29,8 +29,8 @@ Case case_of(std::string name, Json statistics, std::string ended_early, std::st
 bool is_whole(const Case& run) { return run.failure.empty() && run.ended_early.empty(); }
 
 std::string trouble_of(const Case& run) {
-  return run.name + (run.failure.empty() ? " ended early: " + run.ended_early
-                                         : " failed: " + run.failure);
+  return run.name +
+         (run.failure.empty() ? " ended early: " + run.ended_early : " failed: " + run.failure);
 }
 
 void expect_whole(const Case& run) {
@@ -56,7 +56,8 @@ unsigned jobs_of(const CommandLine& line) { return std::max(1u, line.get<unsigne
 std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time) {
   std::vector<std::string> names;
   for (const Plan& plan : plans) names.push_back(plan.name);
-  return run_cases(names, [&](std::size_t n) { return std::move(plans[n]); }, at_a_time);
+  return run_cases(
+      names, [&](std::size_t n) { return std::move(plans[n]); }, at_a_time);
 }
 
 std::vector<Case> run_cases(const std::vector<std::string>& names,
@@ -79,8 +80,7 @@ std::vector<Case> run_cases(const std::vector<std::string>& names,
     const auto& [code, output] = results[n];
     if (code == kDone) {
       const Json json = Json::parse(output);
-      cases.push_back(
-          case_of(names[n], json["statistics"], json["ended_early"], json["core"],
+      cases.push_back(case_of(names[n], json["statistics"], json["ended_early"], json["core"],
                               used_values_from(json["values"])));
     } else if (code == kIncomplete) {
       cases.push_back(case_of(names[n], Json::object(), output));
@@ -153,9 +153,10 @@ Case read_case(const std::string& directory) {
   }
   const auto values = used_values_from(stats.value("values", Json()));
   if (stats.contains("values") && !values) {
-    throw traces::InputError(file, "values: expected how many were used, how many of these are "
-                                   "guesses, and how many of those have a range, found " +
-                                       stats["values"].dump());
+    throw traces::InputError(file,
+                             "values: expected how many were used, how many of these are "
+                             "guesses, and how many of those have a range, found " +
+                                 stats["values"].dump());
   }
   const Json checksum = checksum_of(stats);
   if (record.value("stats_checksum", checksum) != checksum) {

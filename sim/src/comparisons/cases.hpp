@@ -24,7 +24,7 @@ struct Case {
   std::string ended_early;   ///< why; empty if it did not: interrupted ones may lack statistics
   std::string failure = {};  ///< why there are no statistics; empty if there are
   ExitCode exit_code = kDone;
-  std::string core = {};  ///< its model in words; empty if that is not known
+  std::string core = {};                  ///< its model in words; empty if that is not known
   std::optional<UsedValues> values = {};  ///< of the machine; nothing if that is not known
 };
 

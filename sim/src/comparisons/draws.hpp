@@ -24,9 +24,7 @@ struct Guesses {
   unsigned zeros = 0;    ///< without a range: half of it and twice it are 0
 
   unsigned with_range() const;
-  unsigned total() const {
-    return static_cast<unsigned>(varied.size()) + words + of_user + zeros;
-  }
+  unsigned total() const { return static_cast<unsigned>(varied.size()) + words + of_user + zeros; }
 };
 
 /// Throws models::PresetError.

@@ -93,12 +93,14 @@ class Bench {
 // A draw without a result is no smaller number of draws.
 void expect_all_whole(const std::vector<Case>& cases, std::size_t own) {
   for (std::size_t n = 0; n < own; ++n) expect_whole(cases[n]);
-  const auto broken = std::ranges::count_if(cases, [](const Case& each) { return !is_whole(each); });
+  const auto broken =
+      std::ranges::count_if(cases, [](const Case& each) { return !is_whole(each); });
   if (broken == 0) return;
-  const Case& first = *std::ranges::find_if(cases, [](const Case& each) { return !is_whole(each); });
-  throw NoResult(kIncomplete, std::to_string(broken) + " of " + std::to_string(cases.size()) +
-                                  " runs have no result, so there is none; the first: " +
-                                  trouble_of(first));
+  const Case& first =
+      *std::ranges::find_if(cases, [](const Case& each) { return !is_whole(each); });
+  throw NoResult(kIncomplete,
+                 std::to_string(broken) + " of " + std::to_string(cases.size()) +
+                     " runs have no result, so there is none; the first: " + trouble_of(first));
 }
 
 // ---- what they say ----
@@ -153,8 +155,8 @@ Sure::Order order_of(const Values& values, std::size_t one, std::size_t other,
   const std::vector<double> ratios =
       ratios_of(values.drawn(other, statistic), values.drawn(one, statistic));
   const bool is_tie = less == more;
-  const auto holds = std::ranges::count_if(
-      ratios, [&](double ratio) { return is_tie ? ratio == 1 : ratio > 1; });
+  const auto holds =
+      std::ranges::count_if(ratios, [&](double ratio) { return is_tie ? ratio == 1 : ratio > 1; });
   return {one,
           other,
           is_tie,
@@ -187,8 +189,8 @@ std::vector<Sure::Effect> effects_of(const Sure& found, const Values& values) {
   std::vector<Sure::Effect> effects;
   for (std::size_t n = 0; n < found.runs.size(); ++n) {
     const Sure::Runs& run = found.runs[n];
-    effects.push_back({std::string(kTime) + " of " + run.own.name, values.drawn(n, kTime),
-                       {run.machine}});
+    effects.push_back(
+        {std::string(kTime) + " of " + run.own.name, values.drawn(n, kTime), {run.machine}});
   }
   for (const Sure::Order& order : found.orders) {
     effects.push_back({ratio_name(found, order),
@@ -230,9 +232,9 @@ bool is_whole_number(const Spread& spread) {
 
 Json json_of(const Spread& spread) {
   const bool whole = is_whole_number(spread);
-  return {{"preset", number_of(spread.own, whole)},   {"least", number_of(spread.least, whole)},
-          {"p5", number_of(spread.p5, whole)},        {"median", number_of(spread.median, whole)},
-          {"p95", number_of(spread.p95, whole)},      {"most", number_of(spread.most, whole)}};
+  return {{"preset", number_of(spread.own, whole)}, {"least", number_of(spread.least, whole)},
+          {"p5", number_of(spread.p5, whole)},      {"median", number_of(spread.median, whole)},
+          {"p95", number_of(spread.p95, whole)},    {"most", number_of(spread.most, whole)}};
 }
 
 const char* range_name(const Guess& guess) {
@@ -306,8 +308,8 @@ std::string sentence_of(const Sure& found, const Sure::Order& order) {
 Table statistics_table(const Sure& found) {
   Table table = {{"statistic"}};
   for (const Sure::Runs& run : found.runs) {
-    for (const std::string& column : {run.own.name, std::string("least"), std::string("median"),
-                                      std::string("most")}) {
+    for (const std::string& column :
+         {run.own.name, std::string("least"), std::string("median"), std::string("most")}) {
       table[0].push_back({column});
     }
   }
@@ -350,7 +352,8 @@ std::vector<const Sure::Varied*> top_of(const Sure& found, const Sure::Machine& 
   for (const Sure::Varied& each : machine.varied) {
     if (weight(&each) > noise_of_correlations(found.draws)) top.push_back(&each);
   }
-  std::ranges::stable_sort(top, [&](const auto* a, const auto* b) { return weight(a) > weight(b); });
+  std::ranges::stable_sort(top,
+                           [&](const auto* a, const auto* b) { return weight(a) > weight(b); });
   top.resize(std::min(top.size(), kMostShown));
   return top;
 }
@@ -420,8 +423,8 @@ Sure find_how_sure(const SureWanted& wanted, unsigned at_a_time) {
   for (std::size_t n = 0; n < bench.count(); ++n) {
     found.runs.push_back({cases[n], bench.machine_of(n), {}});
     for (const std::string& name : names) {
-      found.runs[n].statistics.emplace_back(
-          name, spread_of(values.own(n, name), values.drawn(n, name)));
+      found.runs[n].statistics.emplace_back(name,
+                                            spread_of(values.own(n, name), values.drawn(n, name)));
     }
   }
   found.orders = orders_of(values, found.machines.size(), bench.count() / found.machines.size());
@@ -467,21 +470,21 @@ std::string formatted(const Sure& found, const std::string& format) {
   for (const Sure::Machine& machine : found.machines) {
     text += guesses_text(found, machine) + paragraph;
   }
-  text += std::string("each with the least, median and most of the preset itself and the draws:\n") +
-          paragraph + formatted(statistics_table(found), format) + "\n";
+  text +=
+      std::string("each with the least, median and most of the preset itself and the draws:\n") +
+      paragraph + formatted(statistics_table(found), format) + "\n";
   for (const Sure::Order& order : found.orders) text += sentence_of(found, order) + paragraph;
   const std::string noise = fixed(noise_of_correlations(found.draws), 2);
   for (std::size_t n = 0; n < found.machines.size(); ++n) {
     const Table table = guesses_table(found, n);
     text += *paragraph == '\0' ? "\n" : "";
-    const std::string beyond =
-        noise + ", the noise of " + std::to_string(found.draws) + " draws";
+    const std::string beyond = noise + ", the noise of " + std::to_string(found.draws) + " draws";
     if (table.size() == 1) {
       text += "no guess of " + found.machines[n].name + " has a rank correlation beyond " + beyond +
               "\n" + paragraph;
     } else {
-      text += "rank correlations beyond " + beyond + ":\n" + paragraph +
-              formatted(table, format) + paragraph;
+      text += "rank correlations beyond " + beyond + ":\n" + paragraph + formatted(table, format) +
+              paragraph;
     }
   }
   return text;

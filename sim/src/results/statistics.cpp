@@ -63,9 +63,9 @@ Json as_json(const Statistics& statistics, const std::vector<Histogram>& histogr
     Json& list = bins[each.name] = Json::array();
     for (const auto& bin : each.bins) list.push_back({bin.first, bin.last, bin.count});
   }
-  return {{"format", "nestwalk-stats"}, {"version", 1}, {"complete", ended_early.empty()},
-          {"ended_early", ended_early}, {"core", core}, {"values", as_json(used)},
-          {"statistics", values}, {"histograms", bins}};
+  return {{"format", "nestwalk-stats"}, {"version", 1},      {"complete", ended_early.empty()},
+          {"ended_early", ended_early}, {"core", core},      {"values", as_json(used)},
+          {"statistics", values},       {"histograms", bins}};
 }
 
 addrspace::u32 checksum_of(const Json& stats) {

@@ -29,13 +29,13 @@ const Names kWalks = {"walk.count", "walk.faults", "walk.merged", "tlb.prefetch.
 const Names kNestedWalks = {"reference.*nested*"};
 // What caches are filled from. Zeroing goes through them, too.
 const Names kMemory = {"cache.memory.served", "dram.row_*", "prefetch.*.from_memory"};
-const Names kBelowFirst = {"cache.l2.served",    "cache.l3.served", "cache.memory.served",
-                           "dram.row_*",         "prefetch.*.issued"};
-const Names kExits = {"exit.total", "operation.cycles", "host.departures", "fence.interrupts"};
-const Names kFrames = {"exit.total",  "operation.cycles",   "time.begin", "guest.table_frames",
-                       "guest.faults", "engine.entries_written"};
+const Names kBelowFirst = {"cache.l2.served", "cache.l3.served", "cache.memory.served",
+                           "dram.row_*", "prefetch.*.issued"};
+const Names kExits = {"exit.total", "operation.cycles", "host.cycles", "fence.interrupts"};
+const Names kFrames = {"exit.total",         "operation.cycles", "time.begin",
+                       "guest.table_frames", "guest.faults",     "engine.entries_written"};
 const Names kZeros = {"engine.bytes_zeroed", "guest.bytes_zeroed"};
-const Names kSecondStage = {"reference.*nested*", "exit.total", "host.departures"};
+const Names kSecondStage = {"reference.*nested*", "exit.total", "host.cycles"};
 
 }  // namespace
 
@@ -86,8 +86,8 @@ const std::vector<UseRow>& use_rows() {
       {"software.zero_cycles", kZeros},
       {"software.clearing", kZeros},
       {"software.guest_fault_cycles", {"guest.faults"}},
-      {"software.guest_switch_cycles", {"guest.switches"}},
-      {"software.host_switch_cycles", {"host.departures"}},
+      {"software.guest_switch_cycles", {"time.switches"}},
+      {"software.host_switch_cycles", {"host.cycles"}},
       {"paging.accessed_dirty", kAlways},
       {"tags.asid_bits", {"guest.switches", "guest.asid_rollovers"}},
       {"tags.vmid_bits", kSecondStage},
@@ -100,8 +100,8 @@ const UseRow* use_row_of(const std::string& path) {
   std::size_t length = 0;
   for (const UseRow& row : use_rows()) {
     const std::string_view begin = row.path;
-    const bool fits = path.starts_with(begin) &&
-                      (path.size() == begin.size() || path[begin.size()] == '.');
+    const bool fits =
+        path.starts_with(begin) && (path.size() == begin.size() || path[begin.size()] == '.');
     if (!fits || begin.size() < length) continue;
     longest = &row;
     length = begin.size();
@@ -138,9 +138,8 @@ class Uses {
   bool is_in_use(const UseRow& row) const {
     if (row.applies != nullptr && !row.applies(machine_.shape)) return false;
     return std::ranges::any_of(row.statistics, [&](const char* pattern) {
-      return std::ranges::any_of(there_, [&](const std::string& name) {
-        return fnmatch(pattern, name.c_str(), 0) == 0;
-      });
+      return std::ranges::any_of(
+          there_, [&](const std::string& name) { return fnmatch(pattern, name.c_str(), 0) == 0; });
     });
   }
 

@@ -9,8 +9,8 @@
 
 namespace nestwalk::sim {
 
-/// When the value at a path is used: always, or where one of the statistics is not 0. A value counts
-/// as used where what it is a part of was looked at, though another value might have made no
+/// When the value at a path is used: always, or where one of the statistics is not 0. A value
+/// counts as used where what it is a part of was looked at, though another value might have made no
 /// difference; one that does not count made none.
 struct UseRow {
   const char* path;  ///< of a value, or the begin of several

@@ -21,8 +21,7 @@ std::vector<u64> values_of(const Guess& guess, u64 parts) {
 
 TEST(Draws, HalfOfARangeIsUpToTheGuess) {
   // 6 to 10 in steps of one, 10 to 18 in steps of two.
-  EXPECT_THAT(values_of({"a", 10, 6, 18, false, true}, 8),
-              ElementsAre(6, 7, 8, 9, 10, 12, 14, 16));
+  EXPECT_THAT(values_of({"a", 10, 6, 18, false, true}, 8), ElementsAre(6, 7, 8, 9, 10, 12, 14, 16));
   // At the end of its range there is no other half.
   EXPECT_THAT(values_of({"a", 0, 0, 1, false, true}, 4), ElementsAre(0, 0, 1, 1));
   EXPECT_THAT(values_of({"a", 12, 10, 12, false, true}, 6), ElementsAre(10, 10, 11, 11, 12, 12));
@@ -63,8 +62,8 @@ TEST(Draws, DependOnTheSeedAndTheNames) {
   EXPECT_NE(places_of("zen4", other, 20, 1), places);
 }
 
-// By a program in another language: FNV-1a of "zen4/walker.slots" (0x42417ea1f78eee12) and the seed fill
-// SplitMix64, that xoshiro256**; a shuffle from the end, then 16 bits for each.
+// By a program in another language: FNV-1a of "zen4/walker.slots" (0x42417ea1f78eee12) and the seed
+// fill SplitMix64, that xoshiro256**; a shuffle from the end, then 16 bits for each.
 TEST(Draws, AreTheSameOnEveryMachine) {
   EXPECT_THAT(places_of("zen4", {"walker.slots", 2, 1, 4, false, false}, 4, 1),
               ElementsAre(194482, 74305, 30418, 240547));
