@@ -100,8 +100,9 @@ TEST_F(Sure, FindsTheGuessThatMattersMost) {
     }
   }
   const std::string text = run(command("--draws 40 --policy lazy --policy eager")).output;
-  EXPECT_THAT(text, HasSubstr("3 guesses of machine; 40 draws vary 2 within the range that the "
-                              "preset gives, 1 numbers without a range from half to twice\n"));
+  EXPECT_THAT(text,
+              HasSubstr("3 guesses of machine; 40 draws vary 2 within the preset's range, 1 that "
+                        "have none from half to twice\n"));
   EXPECT_THAT(text, testing::ContainsRegex("software.guest_fault_cycles +1000 +100 +10000 +1.00 +-"
                                            "1.00\n$"));
 }

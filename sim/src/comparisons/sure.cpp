@@ -280,13 +280,12 @@ std::string guesses_text(const Sure& found, const Sure::Machine& machine) {
     return count == 0 ? std::string() : ", " + std::to_string(count) + what;
   };
   const std::string varied =
-      counted(guesses.with_range(), " within the range that the preset gives") +
-      counted(guesses.varied.size() - guesses.with_range(),
-              " numbers without a range from half to twice");
-  const std::string stay = counted(guesses.words, " that are words") +
-                           counted(guesses.zeros, " that are 0") +
+      counted(guesses.with_range(), " within the preset's range") +
+      counted(guesses.varied.size() - guesses.with_range(), " that have none from half to twice");
+  const std::string stay = counted(guesses.words, " words") +
+                           counted(guesses.zeros, " of value 0") +
                            counted(guesses.of_user, " set by the user");
-  std::string text = std::to_string(guesses.total()) + " guesses of " + machine.name;
+  std::string text = std::to_string(guesses.total()) + " guesses of " + printable(machine.name);
   if (!varied.empty()) {
     text += "; " + std::to_string(found.draws) + " draws vary " + varied.substr(2);
   }
@@ -295,8 +294,8 @@ std::string guesses_text(const Sure& found, const Sure::Machine& machine) {
 }
 
 std::string sentence_of(const Sure& found, const Sure::Order& order) {
-  const std::string& less = found.runs[order.less].own.name;
-  const std::string& more = found.runs[order.more].own.name;
+  const std::string less = printable(found.runs[order.less].own.name);
+  const std::string more = printable(found.runs[order.more].own.name);
   std::string text = order.is_tie ? less + " and " + more + " take the same time"
                                   : less + " takes less time than " + more;
   text += " in " + std::to_string(order.holds) + " of " + std::to_string(found.draws) +
@@ -470,18 +469,18 @@ std::string formatted(const Sure& found, const std::string& format) {
   for (const Sure::Machine& machine : found.machines) {
     text += guesses_text(found, machine) + paragraph;
   }
-  text +=
-      std::string("each with the least, median and most of the preset itself and the draws:\n") +
-      paragraph + formatted(statistics_table(found), format) + "\n";
   for (const Sure::Order& order : found.orders) text += sentence_of(found, order) + paragraph;
+  text += std::string(*paragraph == '\0' ? "\n" : "") +
+          "each with the least, median and most of the preset itself and the draws:\n" + paragraph +
+          formatted(statistics_table(found), format) + paragraph;
   const std::string noise = fixed(noise_of_correlations(found.draws), 2);
   for (std::size_t n = 0; n < found.machines.size(); ++n) {
     const Table table = guesses_table(found, n);
     text += *paragraph == '\0' ? "\n" : "";
     const std::string beyond = noise + ", the noise of " + std::to_string(found.draws) + " draws";
     if (table.size() == 1) {
-      text += "no guess of " + found.machines[n].name + " has a rank correlation beyond " + beyond +
-              "\n" + paragraph;
+      text += "no guess of " + printable(found.machines[n].name) +
+              " has a rank correlation beyond " + beyond + "\n" + paragraph;
     } else {
       text += "rank correlations beyond " + beyond + ":\n" + paragraph + formatted(table, format) +
               paragraph;

@@ -122,6 +122,10 @@ TEST_F(UsedValuesOfRuns, ResultsSayHowManyAreGuesses) {
   EXPECT_EQ(both["cases"][1]["values"], stats["values"]);
   EXPECT_THAT(run("nestwalk compare d d").output,
               HasSubstr("\nguesses: " + text_of(values) + "\n"));
+  run("sed -i 's/\"with_range\": [0-9]*/\"with_range\": -1/' d/stats.json");
+  const Result damaged = run("nestwalk compare d d 2>&1");
+  EXPECT_EQ(damaged.exit_code, 4);
+  EXPECT_THAT(damaged.output, HasSubstr("d/stats.json: values: expected how many were used, "));
   EXPECT_FALSE(used_values_from({{"used", 3}, {"guesses", 4}, {"with_range", 0}}));
   EXPECT_FALSE(used_values_from({{"used", 3}, {"guesses", "all"}, {"with_range", 0}}));
 }
