@@ -57,9 +57,9 @@ Plan plan_of_draw(const Plan& plan, const Sure::Machine& machine, unsigned draw)
 }
 
 /// The runs of the presets themselves, then those of each draw.
-class Bench {
+class DrawnRuns {
  public:
-  Bench(const SureWanted& wanted, const std::vector<Sure::Machine>& machines) {
+  DrawnRuns(const SureWanted& wanted, const std::vector<Sure::Machine>& machines) {
     for (std::size_t n = 0; n < machines.size(); ++n) {
       for (const Plan& plan : wanted.machines[n].policies) each_.push_back({plan, n});
     }
@@ -413,20 +413,21 @@ Sure find_how_sure(const SureWanted& wanted, unsigned at_a_time) {
   for (const SureWanted::Machine& machine : wanted.machines) {
     found.machines.push_back(drawn(machine, wanted.draws, wanted.seed));
   }
-  const Bench bench(wanted, found.machines);
-  const std::vector<Case> cases = bench.run(at_a_time);
-  expect_all_whole(cases, bench.count());
-  const Values values(cases, bench.count(), wanted.draws);
+  const DrawnRuns drawn_runs(wanted, found.machines);
+  const std::vector<Case> cases = drawn_runs.run(at_a_time);
+  expect_all_whole(cases, drawn_runs.count());
+  const Values values(cases, drawn_runs.count(), wanted.draws);
   const std::vector<std::string> names =
       wanted.statistics.empty() ? values.names() : wanted.statistics;
-  for (std::size_t n = 0; n < bench.count(); ++n) {
-    found.runs.push_back({cases[n], bench.machine_of(n), {}});
+  for (std::size_t n = 0; n < drawn_runs.count(); ++n) {
+    found.runs.push_back({cases[n], drawn_runs.machine_of(n), {}});
     for (const std::string& name : names) {
       found.runs[n].statistics.emplace_back(name,
                                             spread_of(values.own(n, name), values.drawn(n, name)));
     }
   }
-  found.orders = orders_of(values, found.machines.size(), bench.count() / found.machines.size());
+  found.orders =
+      orders_of(values, found.machines.size(), drawn_runs.count() / found.machines.size());
   found.effects = effects_of(found, values);
   correlate(found);
   return found;
