@@ -191,7 +191,7 @@ TEST_F(Sure, IsIncompleteWhenItIsInterrupted) {
                             "kill -INT $!; wait $!");
   EXPECT_EQ(result.exit_code, 5);
   EXPECT_EQ(result.output, "");
-  EXPECT_THAT(run("cat error").output, HasSubstr("lazy ended early: interrupted\n"));
+  EXPECT_THAT(run("cat error").output, HasSubstr("interrupted\n"));
 }
 
 TEST_F(Sure, SaysWhatIsWrong) {

@@ -269,9 +269,19 @@ models::Preset Configuration::machine() const {
 }
 
 std::vector<u64> Configuration::vary_machine(const std::vector<VariedNumber>& wanted) {
-  Json& varied = document_["machine"];
-  const Json before = varied;
-  const auto is_allowed = [&] {
+  std::vector<Json*> numbers;
+  std::vector<u64> values;
+  for (const VariedNumber& each : wanted) {
+    Json* const number = number_at(document_["machine"], each.path);
+    const bool is_own = number != nullptr && *number == each.own;
+    numbers.push_back(is_own ? number : nullptr);
+    values.push_back(is_own ? each.value : each.own);
+  }
+  // With so many of the values, and its own ones for the others.
+  const auto is_allowed = [&](std::size_t count) {
+    for (std::size_t n = 0; n < numbers.size(); ++n) {
+      if (numbers[n] != nullptr) *numbers[n] = n < count ? values[n] : wanted[n].own;
+    }
     try {
       check_machine();
       return true;
@@ -279,24 +289,16 @@ std::vector<u64> Configuration::vary_machine(const std::vector<VariedNumber>& wa
       return false;
     }
   };
-  std::vector<u64> values;
-  for (const VariedNumber& each : wanted) {
-    Json* const number = number_at(varied, each.path);
-    if (number == nullptr || *number != each.own) {
-      values.push_back(each.own);
-      continue;
+  for (std::size_t allowed = 0; !is_allowed(values.size()) && allowed < values.size();) {
+    std::size_t refused = values.size();
+    while (refused - allowed > 1) {
+      const std::size_t middle = allowed + (refused - allowed) / 2;
+      (is_allowed(middle) ? allowed : refused) = middle;
     }
-    *number = each.value;
-    values.push_back(each.value);
-  }
-  if (is_allowed()) return values;
-  varied = before;
-  for (std::size_t n = 0; n < wanted.size(); ++n) {
-    Json* const number = number_at(varied, wanted[n].path);
-    if (number == nullptr || values[n] == wanted[n].own) continue;
-    for (*number = values[n]; values[n] != wanted[n].own && !is_allowed(); *number = values[n]) {
-      values[n] += values[n] < wanted[n].own ? 1 : u64{0} - 1;
-    }
+    allowed = refused;
+    u64& value = values[refused - 1];
+    const u64 own = wanted[refused - 1].own;
+    while (value != own && !is_allowed(refused)) value += value < own ? 1 : ~u64{0};
   }
   return values;
 }

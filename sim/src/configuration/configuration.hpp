@@ -116,9 +116,9 @@ class Configuration {
   /// Throws models::PresetError.
   models::Preset machine() const;
   void check_machine() const { (void)machine(); }
-  /// Gives numbers of the machine other values. Where the machine would be refused, each in turn
-  /// gets the value nearest to the wanted one, on the way from its own, with which it is not. A
-  /// number that is not `own` any more stays. Returns the values, in the order of `wanted`.
+  /// Gives numbers of the machine other values. A value with which the machine would be refused,
+  /// but not with those before it alone, becomes the nearest on the way to its own with which it is
+  /// not. A number that is not `own` any more stays. Returns the values, in the order of `wanted`.
   std::vector<addrspace::u64> vary_machine(const std::vector<VariedNumber>& wanted);
   /// For what looks at the whole of a run: throws UsageError if only a part is measured.
   void expect_whole_run(const std::string& who) const;

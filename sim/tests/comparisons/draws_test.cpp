@@ -131,8 +131,8 @@ TEST(Draws, AMachineThatIsRefusedBecomesOneThatIsNot) {
   ASSERT_EQ(value("machine.caches.l3.latency_cycles"), 54);
   ASSERT_EQ(value("machine.memory.banks"), 16);
   configuration.set("memory.bank_groups=4");
-  // The second level comes first, and is less than the third one's 54; that is free then. A
-  // multiple of four towards 16.
+  // The second level comes first, and with it alone has to be less than 54, the third one's. Banks
+  // have to be a multiple of four: towards 16.
   EXPECT_THAT(configuration.vary_machine({{"caches.l2.latency_cycles", 14, 60},
                                           {"caches.l3.latency_cycles", 54, 55},
                                           {"memory.banks", 16, 9},
