@@ -454,8 +454,10 @@ TEST_F(BadInput, AbsurdNumbers) {
             "slots is 1e+99, not a number");
   complains("nestwalk run t.nwt --set machine.caches.l1d.sets=48", 2, "not a power of two");
   complains("nestwalk trace info t.nwt --window 0", 2, "--window is at least 1");
-  expect("nestwalk compare t.nwt --jobs 4294967295 --policy lazy --format csv | head -n 3", 0,
-         "statistic,lazy\ncore,\"in order, width 1\"\naccess.total,20000\n");
+  expect(
+      "nestwalk compare t.nwt --jobs 4294967295 --policy lazy --format csv | grep -v "
+      "^guesses | head -n 3",
+      0, "statistic,lazy\ncore,\"in order, width 1\"\naccess.total,20000\n");
 }
 
 }  // namespace

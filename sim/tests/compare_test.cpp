@@ -116,7 +116,8 @@ TEST_F(Compare, DoesNotDependOnHowManyRunAtATime) {
 TEST_F(Compare, PrintsTablesOfEachKind) {
   const std::string command = "nestwalk compare t.nwt --set guest.memory=16M ";
   const std::string table = run(command).output;
-  EXPECT_THAT(table, StartsWith("core: in order, width 1\nstatistic"));
+  EXPECT_THAT(table, StartsWith("core: in order, width 1\nguesses of lazy: "));
+  EXPECT_THAT(table, HasSubstr(" values that were used\nstatistic"));
   EXPECT_THAT(table, testing::ContainsRegex("guest.faults +512 +512 +1.00\n"));
   EXPECT_THAT(run(command + "--format csv").output, HasSubstr("\nguest.faults,512,512,1.00\n"));
   const std::string markdown = run(command + "--format markdown").output;
@@ -146,8 +147,8 @@ TEST_F(Compare, FailingCaseTakesNothingWithIt) {
   const Result both = run(command + " --format csv 2>error");
   EXPECT_EQ(both.exit_code, 2);
   EXPECT_THAT(both.output, StartsWith("statistic,hypervisor.levels=3,lazy,ratio\n"
-                                      "core,-,\"in order, width 1\",\noutcome,failed,whole,\n"
-                                      "access.total,-,5000,\n"));
+                                      "core,-,\"in order, width 1\",\nguesses,-,"));
+  EXPECT_THAT(both.output, HasSubstr(" used,\noutcome,failed,whole,\naccess.total,-,5000,\n"));
   EXPECT_EQ(run("cat error").output,
             "nestwalk: hypervisor.levels=3 failed: there are no host tables with 3 levels\n");
   const Result as_json = run(command + " --json 2>/dev/null");

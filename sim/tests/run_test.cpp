@@ -148,9 +148,11 @@ TEST_F(Run, WritesADirectoryThatMakesItAgain) {
   EXPECT_EQ(values["access.total"], 20000);
   EXPECT_THAT(text_of("a/stats.txt"), HasSubstr("access.total"));
   std::istringstream lines(text_of("a/stats.txt"));
-  std::string core;
+  std::string core, guesses;
   std::getline(lines, core);
   EXPECT_THAT(core, testing::StartsWith("# core: out of order, window "));
+  std::getline(lines, guesses);
+  EXPECT_THAT(guesses, testing::StartsWith("# guesses: "));
   std::size_t count = 0;
   for (std::string line; std::getline(lines, line); ++count) {
     EXPECT_THAT(line, testing::ContainsRegex("^[a-z0-9._]+ +[0-9.]+  # .+ \\([a-z]+\\)$"));

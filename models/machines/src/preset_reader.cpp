@@ -114,7 +114,7 @@ const Json& PresetReader::sourced(const char* key) {
     fail(key,
          "has the source \"" + source + "\", which begins with none of " + listed(kKinds, ", "));
   }
-  sources_->push_back({path_of(key), source, {}});
+  sources_->push_back({path_of(key), source, {}, {}});
   if (has_range) sources_->back().range = range_of(key, pair);
   return pair[0];
 }
@@ -161,6 +161,7 @@ u32 PresetReader::number(Field field, u64 least, u64 most) {
     expect(range->least);
     expect(range->most);
   }
+  sources_->back().number = {value.get<u64>(), least, most, false};
   return value.get<u32>();
 }
 
@@ -188,6 +189,7 @@ void PresetReader::read(const parameter::PowerOfTwo& rule, Field field, u32& val
   if (!std::has_single_bit(value)) {
     fail(field.key, "is " + std::to_string(value) + ", not a power of two");
   }
+  sources_->back().number->power_of_two = true;
 }
 
 void PresetReader::read(const parameter::PageSizes&, Field field, std::vector<u8>& value) {

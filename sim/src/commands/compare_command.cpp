@@ -12,12 +12,14 @@
 #include "comparisons/break_even.hpp"
 #include "comparisons/cases.hpp"
 #include "comparisons/fence_costs.hpp"
+#include "comparisons/sure.hpp"
 #include "configuration/configuration_options.hpp"
 #include "nestwalk/traces/reader.hpp"
 #include "program/output.hpp"
 #include "replay/storm.hpp"
 #include "results/statistics.hpp"
 #include "results/table.hpp"
+#include "results/used_values.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -30,6 +32,13 @@ constexpr const char* kText =
     "side; or compares directories that nestwalk run wrote. A policy is a word, or parameters "
     "with\n"
     "commas between them: hypervisor.fault_around=4,guest.large_pages=true\n"
+    "With --sure, each run is made again with other values for the guesses of the presets, the "
+    "same "
+    "ones\n"
+    "under each policy: in how many draws the order of two runs stays, how far each statistic "
+    "goes, "
+    "and\n"
+    "which guesses that depends on (sim/README.md).\n"
     "With --break-even there is no trace: a guest writes once to each page of a part of its "
     "memory, "
     "and\n"
@@ -185,37 +194,57 @@ std::vector<Cell> outcomes_of(const std::vector<Case>& cases) {
   return row;
 }
 
-std::string core_of(const Case& run) { return run.core.empty() ? "-" : run.core; }
+// What is said of runs beside their statistics; "-": not known.
+struct Note {
+  const char* label;
+  std::string (*text_of)(const Case& run);
+};
+constexpr const char* kUnknown = "-";
+const Note kNotes[] = {
+    {"core", [](const Case& run) { return run.core.empty() ? kUnknown : run.core; }},
+    {"guesses", [](const Case& run) { return run.values ? text_of(*run.values) : kUnknown; }}};
 
-// Before a table: a line for each model of a core, or one if all have the same.
-std::string cores_of(const std::vector<Case>& cases) {
-  const bool one = std::all_of(cases.begin(), cases.end(),
-                               [&](const Case& each) { return each.core == cases[0].core; });
-  if (one) return cases[0].core.empty() ? "" : "core: " + core_of(cases[0]) + "\n";
+bool is_known(const Note& note, const std::vector<Case>& cases) {
+  return std::ranges::any_of(cases,
+                             [&](const Case& each) { return note.text_of(each) != kUnknown; });
+}
+
+// Before a table: of each note a line for each run, or one if all have the same.
+std::string notes_of(const std::vector<Case>& cases) {
   std::string text;
-  for (const Case& each : cases) text += "core of " + each.name + ": " + core_of(each) + "\n";
+  for (const Note& note : kNotes) {
+    if (!is_known(note, cases)) continue;
+    const std::string first = note.text_of(cases[0]);
+    if (std::ranges::all_of(cases, [&](const Case& each) { return note.text_of(each) == first; })) {
+      text += std::string(note.label) + ": " + first + "\n";
+      continue;
+    }
+    for (const Case& each : cases) {
+      text += std::string(note.label) + " of " + each.name + ": " + note.text_of(each) + "\n";
+    }
+  }
   return text;
 }
 
-std::vector<Cell> core_row(const std::vector<Case>& cases) {
-  std::vector<Cell> row = {{"core"}};
+std::vector<Cell> row_of(const std::vector<Case>& cases, const Note& note) {
+  std::vector<Cell> row = {{note.label}};
   for (std::size_t n = 0; n < cases.size(); ++n) {
-    row.push_back({core_of(cases[n])});
+    row.push_back({note.text_of(cases[n])});
     if (n != 0) row.push_back({""});
   }
   return row;
 }
 
-Table table_of(const std::vector<Case>& cases, bool all, bool says_core) {
+Table table_of(const std::vector<Case>& cases, bool all, bool has_notes) {
   Table table(1);
   table[0].push_back({"statistic"});
   for (std::size_t n = 0; n < cases.size(); ++n) {
     table[0].push_back({cases[n].name});
     if (n != 0) table[0].push_back({"ratio"});
   }
-  const bool has_cores =
-      std::any_of(cases.begin(), cases.end(), [](const Case& each) { return !each.core.empty(); });
-  if (says_core && has_cores) table.push_back(core_row(cases));
+  for (const Note& note : kNotes) {
+    if (has_notes && is_known(note, cases)) table.push_back(row_of(cases, note));
+  }
   if (std::any_of(cases.begin(), cases.end(), [](const Case& each) { return !is_whole(each); })) {
     table.push_back(outcomes_of(cases));
   }
@@ -237,6 +266,7 @@ std::string as_json_text(const std::vector<Case>& cases) {
                    {"ended_early", each.ended_early},
                    {"failure", each.failure},
                    {"core", each.core},
+                   {"values", each.values ? as_json(*each.values) : Json()},
                    {"statistics", each.statistics}});
   }
   return json_document({{"format", "nestwalk-comparison"}, {"version", 1}, {"cases", all}});
@@ -273,14 +303,23 @@ void declare(CommandLine& line) {
       .flag("bounds",
             "each case twice: with the dependences of the trace, and as if each load "
             "depended on the one before")
+      .flag("sure",
+            "how sure the results are: each case also with other values for the guesses of "
+            "the presets")
+      .option("draws", po::value<unsigned>()->default_value(200)->value_name("N"),
+              "of --sure: how often other values are drawn")
+      .option("seed", po::value<addrspace::u64>()->default_value(1)->value_name("N"),
+              "of --sure: other values for another number")
       .flag("storm", "what fences cost in a trace that is generated, with these parameters")
       .option("vcpus", po::value<std::string>()->default_value("1,2,4,8,16")->value_name("N,..."),
               "of the storm: one run for each of these numbers")
       .operand("inputs", "[TRACE|DIR...|KEY=VALUE...]", po::value<Words>(), -1)
-      .ignores("on directories", {"preset", "policy", "set", "config", "jobs", "bounds"})
-      .ignores("with --break-even", {"all", "bounds"})
-      .ignores("with --storm", {"all", "break-even", "bounds"})
+      .ignores("on directories", {"preset", "policy", "set", "config", "jobs", "bounds", "sure"})
+      .ignores("with --break-even", {"all", "bounds", "sure"})
+      .ignores("with --storm", {"all", "break-even", "bounds", "sure"})
+      .ignores("with --sure", {"bounds"})
       .ignores("without --storm", {"vcpus"})
+      .ignores("without --sure", {"draws", "seed"})
       .ignores("with --json", {"format", "all"})
       .ignores("with --format json", {"all"});
   declare_settings(line);
@@ -341,10 +380,47 @@ int run_storm(const CommandLine& line, const std::string& format) {
   return code;
 }
 
+int run_sure(const CommandLine& line, const std::string& format) {
+  const unsigned draws = line.get<unsigned>("draws");
+  if (draws == 0 || draws > kMostDraws) {
+    throw UsageError("nestwalk compare: --draws " + std::to_string(draws) +
+                     ": not a number from 1 to " + std::to_string(kMostDraws));
+  }
+  const Words inputs = line.all("inputs");
+  std::error_code none;
+  if (!inputs.empty() && fs::is_directory(inputs[0], none)) line.found("on directories");
+  if (inputs.size() != 1) throw UsageError("nestwalk compare: --sure takes one trace");
+  (void)traces::Reader(traces::open_source(inputs[0]));  // is it one?
+  SureWanted wanted{{}, {}, draws, line.get<addrspace::u64>("seed")};
+  const std::vector<Plan> plans = plans_of(line, inputs[0]);
+  const Words& presets = line.get<Words>("preset");
+  const auto policies = static_cast<std::ptrdiff_t>(plans.size() / presets.size());
+  auto first = plans.begin();
+  for (const std::string& preset : presets) {
+    const Configuration configuration = configuration_of(line, preset);
+    wanted.machines.push_back(
+        {configuration.machine_name(), configuration, {first, first + policies}});
+    first += policies;
+  }
+  if (!line.has("all") && format != "json") {
+    for (const auto& row : kMainRows) wanted.statistics.emplace_back(row.name);
+  }
+  const Sure found = find_how_sure(wanted, jobs_of(line));
+  if (format == "json") {
+    TextOutput().write(json_document(as_json(found)));
+    return kDone;
+  }
+  std::vector<Case> own;
+  for (const Sure::Runs& each : found.runs) own.push_back(each.own);
+  TextOutput().write((format == "table" ? notes_of(own) : "") + formatted(found, format));
+  return kDone;
+}
+
 int run(const CommandLine& line) {
   const std::string format = line.has("json") ? "json" : line.get<std::string>("format");
   if (line.has("break-even")) return run_break_even(line, format);
   if (line.has("storm")) return run_storm(line, format);
+  if (line.has("sure")) return run_sure(line, format);
   const Words inputs = line.all("inputs");
   if (inputs.empty()) throw UsageError("nestwalk compare: a trace, or directories of runs");
   std::vector<Case> cases;
@@ -363,7 +439,7 @@ int run(const CommandLine& line) {
     return code;
   }
   const bool is_table = format == "table";
-  const std::string before = is_table ? cores_of(cases) : "";
+  const std::string before = is_table ? notes_of(cases) : "";
   TextOutput().write(before + formatted(table_of(cases, line.has("all"), !is_table), format));
   return code;
 }

@@ -128,9 +128,11 @@ int run(const CommandLine& line) {
     warn("the engine refused " + std::to_string(refused) + " operations of the hypervisor");
   }
   if (!played.ended_early.empty()) warn("the run ended early: " + played.ended_early);
-  const Json stats = as_json(played.statistics, played.histograms, played.core, played.ended_early);
+  const Json stats =
+      as_json(played.statistics, played.histograms, played.core, played.values, played.ended_early);
   const std::string json = json_document(stats);
-  const std::string text = as_text(played.statistics, played.core, played.ended_early);
+  const std::string text =
+      as_text(played.statistics, played.core, played.values, played.ended_early);
   if (line.has("json") || !directory) TextOutput().write(line.has("json") ? json : text);
   if (directory) {
     directory->write({json_document(configuration.document()), json, text,

@@ -55,14 +55,28 @@ Json configuration_schema() {
 
 Json statistics_schema() {
   Json schema = document("nestwalk statistics", "What a run says: stats.json.");
-  schema["required"] = {"format", "version",    "complete",  "ended_early",
-                        "core",   "statistics", "histograms"};
+  schema["required"] = {"format", "version", "complete",   "ended_early",
+                        "core",   "values",  "statistics", "histograms"};
   Json& parts = schema["properties"];
   parts["format"]["const"] = "nestwalk-stats";
   parts["version"]["const"] = 1;
   parts["complete"] = {{"description", "did the run get to its end?"}, {"type", "boolean"}};
   parts["ended_early"] = {{"description", "why it did not; empty if it did"}, {"type", "string"}};
   parts["core"] = {{"description", "the model of the core, in words"}, {"type", "string"}};
+  const Json count = {{"type", "integer"}, {"minimum", 0}};
+  const auto counted = [&](const char* description) {
+    Json one = count;
+    one["description"] = description;
+    return one;
+  };
+  parts["values"] = {{"description", "of the machine, that the run used"},
+                     {"type", "object"},
+                     {"additionalProperties", false},
+                     {"required", {"used", "guesses", "with_range"}},
+                     {"properties",
+                      {{"used", counted("how many there are")},
+                       {"guesses", counted("of these, whose source is a guess")},
+                       {"with_range", counted("of the guesses, that have a range")}}}};
   Json& values = parts["statistics"];
   values = {{"type", "object"}, {"additionalProperties", false}, {"required", Json::array()}};
   for (const Row& row : rows_of_nothing()) {
@@ -80,10 +94,9 @@ Json statistics_schema() {
         schema_of(family.type, family.unit, family.sentence);
   }
   const Histogram latency = histogram_of({});
-  const Json number = {{"type", "integer"}, {"minimum", 0}};
   const Json bin = {{"description", "the least and the largest value, and how many there are"},
                     {"type", "array"},
-                    {"items", number},
+                    {"items", count},
                     {"minItems", 3},
                     {"maxItems", 3}};
   parts["histograms"] = {

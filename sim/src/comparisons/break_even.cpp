@@ -53,11 +53,7 @@ class Bench {
     return trace->path();
   }
   static u64 cycles_of(const Case& run) {
-    if (!is_whole(run)) {
-      const bool early = run.failure.empty();
-      throw NoResult(run.exit_code, run.name + (early ? " ended early: " + run.ended_early
-                                                      : " failed: " + run.failure));
-    }
+    expect_whole(run);
     return run.statistics["time.cycles"].get<u64>();
   }
 

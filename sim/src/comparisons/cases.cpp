@@ -12,19 +12,30 @@
 #include "program/output.hpp"
 #include "replay/replay.hpp"
 #include "results/sums.hpp"
+#include "results/used_values.hpp"
 
 namespace nestwalk::sim {
 namespace {
 
-Case case_of(std::string name, Json statistics, std::string ended_early, std::string core = "") {
+Case case_of(std::string name, Json statistics, std::string ended_early, std::string core = "",
+             std::optional<UsedValues> values = {}) {
   const ExitCode code = ended_early.empty() ? kDone : kIncomplete;
-  return {std::move(name), std::move(statistics), std::move(ended_early), "", code,
-          std::move(core)};
+  return {std::move(name), std::move(statistics), std::move(ended_early), "", code, std::move(core),
+          values};
 }
 
 }  // namespace
 
 bool is_whole(const Case& run) { return run.failure.empty() && run.ended_early.empty(); }
+
+std::string trouble_of(const Case& run) {
+  return run.name +
+         (run.failure.empty() ? " ended early: " + run.ended_early : " failed: " + run.failure);
+}
+
+void expect_whole(const Case& run) {
+  if (!is_whole(run)) throw NoResult(run.exit_code, trouble_of(run));
+}
 
 const char* outcome_of(const Case& run) {
   if (!run.failure.empty()) return "failed";
@@ -43,27 +54,38 @@ void declare_jobs(CommandLine& line) {
 unsigned jobs_of(const CommandLine& line) { return std::max(1u, line.get<unsigned>("jobs")); }
 
 std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time) {
+  std::vector<std::string> names;
+  for (const Plan& plan : plans) names.push_back(plan.name);
+  return run_cases(
+      names, [&](std::size_t n) { return std::move(plans[n]); }, at_a_time);
+}
+
+std::vector<Case> run_cases(const std::vector<std::string>& names,
+                            const std::function<Plan(std::size_t)>& plan_of, unsigned at_a_time,
+                            const std::function<void(std::size_t)>& progress) {
   std::vector<std::function<std::string()>> work;
-  for (Plan& plan : plans) {
-    work.push_back([&plan] {
+  for (std::size_t n = 0; n < names.size(); ++n) {
+    work.push_back([&plan_of, n] {
+      Plan plan = plan_of(n);
       const Replay run = replay({plan.trace}, plan.configuration, [](addrspace::u64) {});
       return json_document({{"statistics", as_json(run.statistics)["statistics"]},
                             {"core", run.core},
+                            {"values", as_json(run.values)},
                             {"ended_early", run.ended_early}});
     });
   }
   std::vector<Case> cases;
-  const std::vector<ChildResult> results = run_children(work, at_a_time);
-  for (std::size_t n = 0; n < plans.size(); ++n) {
+  const std::vector<ChildResult> results = run_children(work, at_a_time, progress);
+  for (std::size_t n = 0; n < names.size(); ++n) {
     const auto& [code, output] = results[n];
     if (code == kDone) {
       const Json json = Json::parse(output);
-      cases.push_back(
-          case_of(plans[n].name, json["statistics"], json["ended_early"], json["core"]));
+      cases.push_back(case_of(names[n], json["statistics"], json["ended_early"], json["core"],
+                              used_values_from(json["values"])));
     } else if (code == kIncomplete) {
-      cases.push_back(case_of(plans[n].name, Json::object(), output));
+      cases.push_back(case_of(names[n], Json::object(), output));
     } else {
-      cases.push_back({plans[n].name, Json::object(), "", output, code, ""});
+      cases.push_back({names[n], Json::object(), "", output, code, "", {}});
     }
   }
   return cases;
@@ -129,6 +151,13 @@ Case read_case(const std::string& directory) {
   if (!core.is_string()) {
     throw traces::InputError(file, "core: expected words, found " + core.dump());
   }
+  const auto values = used_values_from(stats.value("values", Json()));
+  if (stats.contains("values") && !values) {
+    throw traces::InputError(file,
+                             "values: expected how many were used, how many of these are "
+                             "guesses, and how many of those have a range, found " +
+                                 stats["values"].dump());
+  }
   const Json checksum = checksum_of(stats);
   if (record.value("stats_checksum", checksum) != checksum) {
     throw traces::InputError(
@@ -136,14 +165,13 @@ Case read_case(const std::string& directory) {
         "is of another run than stats.json, of which stats_checksum would be " + checksum.dump());
   }
   return case_of(printable(directory), stats["statistics"], record["ended_early"],
-                 core.get<std::string>());
+                 core.get<std::string>(), values);
 }
 
 ExitCode report_trouble(const std::vector<Case>& cases) {
   ExitCode code = kDone;
   for (const Case& each : cases) {
-    if (!each.ended_early.empty()) warn(each.name + " ended early: " + each.ended_early);
-    if (!each.failure.empty()) warn(each.name + " failed: " + each.failure);
+    if (!is_whole(each)) warn(trouble_of(each));
     code = worse_of(code, each.exit_code);
   }
   return code;

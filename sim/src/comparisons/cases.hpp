@@ -6,6 +6,7 @@
 
 #include "configuration/configuration.hpp"
 #include "program/command_line.hpp"
+#include "results/statistics.hpp"
 
 namespace nestwalk::sim {
 
@@ -23,10 +24,15 @@ struct Case {
   std::string ended_early;   ///< why; empty if it did not: interrupted ones may lack statistics
   std::string failure = {};  ///< why there are no statistics; empty if there are
   ExitCode exit_code = kDone;
-  std::string core = {};  ///< its model in words; empty if that is not known
+  std::string core = {};                  ///< its model in words; empty if that is not known
+  std::optional<UsedValues> values = {};  ///< of the machine; nothing if that is not known
 };
 
 bool is_whole(const Case& run);
+/// Of one that is not whole, in words.
+std::string trouble_of(const Case& run);
+/// Throws NoResult otherwise.
+void expect_whole(const Case& run);
 /// "whole", "failed" or "ended early".
 const char* outcome_of(const Case& run);
 
@@ -37,6 +43,11 @@ unsigned jobs_of(const CommandLine& line);
 /// Makes the runs, some at a time, each in a process of its own. A plan that cannot be run takes
 /// nothing with it: its case says why.
 std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time);
+/// The same for plans that are not kept: each is made where it is run. `progress` is told how many
+/// runs are over.
+std::vector<Case> run_cases(const std::vector<std::string>& names,
+                            const std::function<Plan(std::size_t)>& plan_of, unsigned at_a_time,
+                            const std::function<void(std::size_t ended)>& progress = {});
 /// What `nestwalk run -o` wrote.
 Case read_case(const std::string& directory);
 

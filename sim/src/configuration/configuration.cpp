@@ -17,6 +17,8 @@ namespace nestwalk::sim {
 
 namespace fs = std::filesystem;
 
+using addrspace::u64;
+
 namespace {
 
 // An installed program has them beside it, one that was just built in the source tree.
@@ -82,6 +84,16 @@ Json typed(const std::string& text, const std::string& where) {
   }
   Json value = Json::parse(text, nullptr, false);
   return value.is_discarded() ? Json(text) : value;
+}
+
+// Of `tlb.data.arrays[0].ways`, beside its source; null if the machine has no such value.
+Json* number_at(Json& machine, const std::string& path) {
+  std::string pointer = "/";
+  for (const char letter : path) {
+    if (letter != ']') pointer += letter == '.' || letter == '[' ? '/' : letter;
+  }
+  const Json::json_pointer place(pointer + "/0");
+  return machine.contains(place) ? &machine[place] : nullptr;
 }
 
 }  // namespace
@@ -189,7 +201,7 @@ void Configuration::put(const std::string& named, const Json& value, const std::
     return pair.size() == 2 || (pair.size() == 4 && pair[0].is_number());  // a guess with its range
   };
   const bool may_lack_it = (has_source(place) || place.is_null()) && !has_source(value);
-  place = may_lack_it ? Json::array({value, "guess of the user"}) : value;
+  place = may_lack_it ? Json::array({value, kGuessOfUser}) : value;
 }
 
 void Configuration::set(const std::string& assignment) { set(assignment, "--set " + assignment); }
@@ -252,8 +264,43 @@ const Json& Configuration::value_at(const std::string& path) const {
   return const_cast<Configuration*>(this)->at(path, path);
 }
 
-void Configuration::check_machine() const {
-  (void)models::parse_preset(document_["machine"], preset_file_);
+models::Preset Configuration::machine() const {
+  return models::parse_preset(document_["machine"], preset_file_);
+}
+
+std::vector<u64> Configuration::vary_machine(const std::vector<VariedNumber>& wanted) {
+  std::vector<Json*> numbers;
+  std::vector<u64> values;
+  for (const VariedNumber& each : wanted) {
+    Json* const number = number_at(document_["machine"], each.path);
+    const bool is_own = number != nullptr && *number == each.own;
+    numbers.push_back(is_own ? number : nullptr);
+    values.push_back(is_own ? each.value : each.own);
+  }
+  // With so many of the values, and its own ones for the others.
+  const auto is_allowed = [&](std::size_t count) {
+    for (std::size_t n = 0; n < numbers.size(); ++n) {
+      if (numbers[n] != nullptr) *numbers[n] = n < count ? values[n] : wanted[n].own;
+    }
+    try {
+      check_machine();
+      return true;
+    } catch (const models::PresetError&) {
+      return false;
+    }
+  };
+  for (std::size_t allowed = 0; !is_allowed(values.size()) && allowed < values.size();) {
+    std::size_t refused = values.size();
+    while (refused - allowed > 1) {
+      const std::size_t middle = allowed + (refused - allowed) / 2;
+      (is_allowed(middle) ? allowed : refused) = middle;
+    }
+    allowed = refused;
+    u64& value = values[refused - 1];
+    const u64 own = wanted[refused - 1].own;
+    while (value != own && !is_allowed(refused)) value += value < own ? 1 : ~u64{0};
+  }
+  return values;
 }
 
 void Configuration::expect_whole_run(const std::string& who) const {

@@ -76,6 +76,16 @@ struct RunShape {
   }
 };
 
+/// A number of a machine that is to have another value.
+struct VariedNumber {
+  std::string path;  ///< as in models::PresetSource
+  addrspace::u64 own;
+  addrspace::u64 value;
+};
+
+/// Where a value of a machine comes from if it was set without a source.
+inline constexpr const char* kGuessOfUser = "guess of the user";
+
 class Configuration {
  public:
   /// All standard values, on a machine that a file describes.
@@ -104,7 +114,12 @@ class Configuration {
   /// Throws UsageError.
   const Json& value_at(const std::string& path) const;
   /// Throws models::PresetError.
-  void check_machine() const;
+  models::Preset machine() const;
+  void check_machine() const { (void)machine(); }
+  /// Gives numbers of the machine other values. A value with which the machine would be refused,
+  /// but not with those before it alone, becomes the nearest on the way to its own with which it is
+  /// not. A number that is not `own` any more stays. Returns the values, in the order of `wanted`.
+  std::vector<addrspace::u64> vary_machine(const std::vector<VariedNumber>& wanted);
   /// For what looks at the whole of a run: throws UsageError if only a part is measured.
   void expect_whole_run(const std::string& who) const;
 

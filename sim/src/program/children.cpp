@@ -86,8 +86,10 @@ ChildResult result_of(const Child& child, const std::string& output) {
 /// Work in progress.
 class Children {
  public:
-  explicit Children(const std::vector<std::function<std::string()>>& work)
+  Children(const std::vector<std::function<std::string()>>& work,
+           const std::function<void(std::size_t)>& progress)
       : work_(work),
+        progress_(progress),
         results_(work.size(), ChildResult{kIncomplete, "interrupted"}),
         outputs_(work.size()) {}
 
@@ -117,10 +119,12 @@ class Children {
       if (waiting[n].revents == 0 || !drain(child, outputs_[child.number])) continue;
       results_[child.number] = result_of(child, outputs_[child.number]);
       children_.erase(children_.begin() + static_cast<std::ptrdiff_t>(n));
+      if (progress_) progress_(next_ - children_.size());
     }
   }
 
   const std::vector<std::function<std::string()>>& work_;
+  const std::function<void(std::size_t)>& progress_;
   std::vector<ChildResult> results_;
   std::vector<std::string> outputs_;
   std::vector<Child> children_;
@@ -131,9 +135,10 @@ class Children {
 }  // namespace
 
 std::vector<ChildResult> run_children(const std::vector<std::function<std::string()>>& work,
-                                      unsigned at_a_time) {
+                                      unsigned at_a_time,
+                                      const std::function<void(std::size_t)>& progress) {
   const Interruptible guard;
-  return Children(work).run(at_a_time);
+  return Children(work, progress).run(at_a_time);
 }
 
 }  // namespace nestwalk::sim

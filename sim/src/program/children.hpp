@@ -19,8 +19,9 @@ struct ChildResult {
 
 /// Runs each piece of work in a child; the results are in its order. A child that dies takes
 /// nothing with it but its own result. When this process is interrupted, its children are, and no
-/// others start: work that did not start is kIncomplete.
+/// others start: work that did not start is kIncomplete. `progress` is told how many have ended.
 std::vector<ChildResult> run_children(const std::vector<std::function<std::string()>>& work,
-                                      unsigned at_a_time);
+                                      unsigned at_a_time,
+                                      const std::function<void(std::size_t ended)>& progress = {});
 
 }  // namespace nestwalk::sim

@@ -17,18 +17,37 @@ Progress::~Progress() {
   if (on_line_) std::fputs("\r\x1b[K", stderr);
 }
 
-void Progress::update(u64 done, u64 total, u64 records) {
-  if (!shown_) return;
+bool Progress::is_due() {
+  if (!shown_) return false;
   const Clock::time_point now = Clock::now();
-  if (now < next_) return;
+  if (now < next_) return false;
   next_ = now + std::chrono::milliseconds(200);
   on_line_ = true;
-  const double seconds = std::chrono::duration<double>(now - start_).count();
+  return true;
+}
+
+double Progress::seconds() const {
+  return std::chrono::duration<double>(Clock::now() - start_).count();
+}
+
+void Progress::update(u64 done, u64 total, u64 records) {
+  if (!is_due()) return;
   const double millions = static_cast<double>(records) / 1e6;
-  std::fprintf(stderr, "\r\x1b[K%.1f M records, %.1f M/s", millions, millions / seconds);
+  std::fprintf(stderr, "\r\x1b[K%.1f M records, %.1f M/s", millions, millions / seconds());
+  show_time_left(done, total);
+}
+
+void Progress::runs(u64 done, u64 total) {
+  if (!is_due()) return;
+  std::fprintf(stderr, "\r\x1b[K%llu of %llu runs", static_cast<unsigned long long>(done),
+               static_cast<unsigned long long>(total));
+  show_time_left(done, total);
+}
+
+void Progress::show_time_left(u64 done, u64 total) const {
   if (total == 0 || done == 0) return;
   const double part = static_cast<double>(done) / static_cast<double>(total);
-  std::fprintf(stderr, ", %.0f %%, %.0f s left", 100 * part, seconds * (1 / part - 1));
+  std::fprintf(stderr, ", %.0f %%, %.0f s left", 100 * part, seconds() * (1 / part - 1));
 }
 
 }  // namespace nestwalk::sim

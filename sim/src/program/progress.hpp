@@ -21,8 +21,15 @@ class Progress {
   bool shown() const { return shown_; }
   /// `done` of the total (0: nobody knows it), and how many records that were.
   void update(addrspace::u64 done, addrspace::u64 total, addrspace::u64 records);
+  /// How many runs of several are over.
+  void runs(addrspace::u64 done, addrspace::u64 total);
 
  private:
+  /// Is it time to show something?
+  bool is_due();
+  void show_time_left(addrspace::u64 done, addrspace::u64 total) const;
+  double seconds() const;
+
   using Clock = std::chrono::steady_clock;
 
   bool shown_;

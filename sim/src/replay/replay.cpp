@@ -13,6 +13,7 @@
 #include "program/signals.hpp"
 #include "replay/trace_stream.hpp"
 #include "results/sums.hpp"
+#include "results/used_values.hpp"
 
 namespace nestwalk::sim {
 
@@ -117,8 +118,11 @@ Replay replay(const std::vector<std::string>& traces, Configuration& configurati
     expect_addresses(simulation, traces);
   }
   if (conclude) conclude();
+  Statistics statistics = simulation.statistics();
+  const UsedValues values = used_values_of(configuration.machine(), statistics);
   Replay run{shape.core(),
-             simulation.statistics(),
+             values,
+             std::move(statistics),
              simulation.histograms(),
              simulation.accesses(),
              simulation.ended_early(),

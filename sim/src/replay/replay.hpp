@@ -13,7 +13,8 @@
 namespace nestwalk::sim {
 
 struct Replay {
-  std::string core;  ///< its model, in words
+  std::string core;   ///< its model, in words
+  UsedValues values;  ///< of the machine
   Statistics statistics;
   std::vector<Histogram> histograms;
   addrspace::u64 accesses = 0;  ///< that were played, measured or not

@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "nestwalk/traces/container.hpp"
+#include "results/used_values.hpp"
 
 namespace nestwalk::sim {
 
@@ -33,13 +34,14 @@ std::string text_of(const Json& value) {
   return value.is_number() ? text_of(Value(value.get<double>())) : value.dump();
 }
 
-std::string as_text(const Statistics& statistics, const std::string& core,
+std::string as_text(const Statistics& statistics, const std::string& core, const UsedValues& values,
                     const std::string& ended_early) {
   std::size_t widest = 0;
   for (const Statistic& row : statistics) widest = std::max(widest, row.name.size());
   std::string text;
   if (!ended_early.empty()) text += "# incomplete: the run ended early: " + ended_early + "\n";
   text += "# core: " + core + "\n";
+  text += "# guesses: " + text_of(values) + "\n";
   for (const Statistic& row : statistics) {
     std::string line = row.name;
     line.resize(widest + 2, ' ');
@@ -51,7 +53,7 @@ std::string as_text(const Statistics& statistics, const std::string& core,
 }
 
 Json as_json(const Statistics& statistics, const std::vector<Histogram>& histograms,
-             const std::string& core, const std::string& ended_early) {
+             const std::string& core, const UsedValues& used, const std::string& ended_early) {
   Json values = Json::object();
   for (const Statistic& row : statistics) {
     std::visit([&](const auto value) { values[row.name] = value; }, row.value);
@@ -61,9 +63,9 @@ Json as_json(const Statistics& statistics, const std::vector<Histogram>& histogr
     Json& list = bins[each.name] = Json::array();
     for (const auto& bin : each.bins) list.push_back({bin.first, bin.last, bin.count});
   }
-  return {{"format", "nestwalk-stats"}, {"version", 1}, {"complete", ended_early.empty()},
-          {"ended_early", ended_early}, {"core", core}, {"statistics", values},
-          {"histograms", bins}};
+  return {{"format", "nestwalk-stats"}, {"version", 1},      {"complete", ended_early.empty()},
+          {"ended_early", ended_early}, {"core", core},      {"values", as_json(used)},
+          {"statistics", values},       {"histograms", bins}};
 }
 
 addrspace::u32 checksum_of(const Json& stats) {

@@ -44,17 +44,25 @@ struct Histogram {
   std::span<const Percentile> percentiles;
 };
 
+/// Of the machine's values, those that a run used (results/used_values.hpp).
+struct UsedValues {
+  unsigned used = 0;
+  unsigned guesses = 0;     ///< of these
+  unsigned with_range = 0;  ///< of the guesses
+};
+
 /// Of a statistic that there is.
 Value value_of(const Statistics& statistics, const std::string& name);
 std::string text_of(const Value& value);
 /// Of one that was read; "-" for none.
 std::string text_of(const Json& value);
 /// `name value # sentence (unit)`, a line for each; before them, why the run ended early, and the
-/// model of the core.
-std::string as_text(const Statistics& statistics, const std::string& core,
+/// model of the core, and how many of the machine's values are guesses.
+std::string as_text(const Statistics& statistics, const std::string& core, const UsedValues& values,
                     const std::string& ended_early = "");
 Json as_json(const Statistics& statistics, const std::vector<Histogram>& histograms = {},
-             const std::string& core = "", const std::string& ended_early = "");
+             const std::string& core = "", const UsedValues& values = {},
+             const std::string& ended_early = "");
 /// Of that document, however it is laid out: run.json says of which statistics it is.
 addrspace::u32 checksum_of(const Json& stats);
 

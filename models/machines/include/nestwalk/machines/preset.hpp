@@ -31,6 +31,14 @@ struct PresetSource {
     u64 least, most;
   };
   std::optional<Range> range{};  ///< of a guess
+  /// Of a number: its value, and what it may be.
+  struct Number {
+    u64 value, least, most;
+    bool power_of_two;
+  };
+  std::optional<Number> number{};
+
+  bool is_guess() const { return source == "guess" || source.starts_with("guess "); }
 };
 
 struct Preset {
