@@ -84,10 +84,10 @@ TEST(Parameters, EveryNumberOfAMachineHasARow) {
 
   const models::WalkerShape walker;
   const auto& [slots, guest_cache, nested_cache, nested_tlb, guest_index, yields, nested_index,
-               step, assist, nested_slots, nested_tlb_holds] = walker;
+               step, assist, nested_slots, nested_tlb_holds, table_prefetch] = walker;
   expect_rows(walker,
               {&slots, &guest_cache, &nested_cache, &nested_tlb, &guest_index, &yields,
-               &nested_index, &step, &assist, &nested_slots, &nested_tlb_holds},
+               &nested_index, &step, &assist, &nested_slots, &nested_tlb_holds, &table_prefetch},
               {&guest_cache, &nested_cache, &nested_tlb});
 
   const models::MmuShape mmu_shape;

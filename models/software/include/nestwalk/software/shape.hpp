@@ -98,8 +98,9 @@ struct GuestShape {
             "block"},
         Row{"guest.frames", &GuestShape::frames, Registered{},
             "frame allocation policy: next (the next free frame, in the order of guest.placement), "
-            "or reservation (the first fault in 8 neighbouring pages reserves 8 contiguous frames, "
-            "as PTEMagnet)"},
+            "reservation (the first fault in 8 neighbouring pages reserves 8 contiguous frames, as "
+            "PTEMagnet), or contiguous-tables (the page tables of each 1 GiB lie beside each "
+            "other, in the order of its pages, as ASAP)"},
         Row{"guest.fragmentation", &GuestShape::fragmentation, Number{0, 100},
             "buddy: of 100 blocks of 2M, so many have a frame that is somebody else's", kInPerCent},
         Row{"guest.large_pages", &GuestShape::large_pages, Flag{},
