@@ -29,7 +29,8 @@ class TablePrefetch : public testing::Test {
     DataCacheShape cache;
     cache.latency_cycles = kHit;
     cache.mshrs = mshrs;
-    const auto l1 = world.hierarchy.add_cache(cache, kHit, Served::L1, world.hierarchy.add_path({}));
+    const auto l1 =
+        world.hierarchy.add_cache(cache, kHit, Served::L1, world.hierarchy.add_path({}));
     WalkerShape shape;
     shape.prefetches_tables = prefetches;
     walker.emplace(world.wheel, world.memory, world.hierarchy, world.hierarchy.add_path({&l1, 1}),
@@ -129,9 +130,10 @@ TEST_F(OneStage, AWrongRegisterCostsNothing) {
   EXPECT_EQ(walker->fetched_ahead(), 1u);
 }
 
-// A guest's table is found by three entries that all its tables share, and by one of a line of eight
-// entries: frames 0 to 7 are the two roots, EPT's tables and the guest's, as they were made. EPT's
-// two upper entries for the data lie in the lines of those for the tables, its two lower ones do not.
+// A guest's table is found by three entries that all its tables share, and by one of a line of
+// eight entries: frames 0 to 7 are the two roots, EPT's tables and the guest's, as they were made.
+// EPT's two upper entries for the data lie in the lines of those for the tables, its two lower ones
+// do not.
 struct Stages {
   const char* name;
   bool guest;
@@ -152,15 +154,13 @@ TEST_P(BothStages, HideTheirLowerLevels) {
 }
 INSTANTIATE_TEST_SUITE_P(
     TablePrefetch, BothStages,
-    testing::Values(Stages{"None", false, false,
-                           kRoot + kMiss + 3 * (kAgain + kMiss) + kLast},
-                    Stages{"Guest", true, false,
-                           kRoot + kMiss + (kAgain + kMiss) + 2 * (kAgain + kHit) + kLast},
-                    Stages{"Nested", false, true,
-                           kRootAhead + kMiss + 3 * (kAgain + kMiss) + kLastAhead},
-                    Stages{"Both", true, true,
-                           kRootAhead + kMiss + (kAgain + kMiss) + 2 * (kAgain + kHit) +
-                               kLastAhead}),
+    testing::Values(
+        Stages{"None", false, false, kRoot + kMiss + 3 * (kAgain + kMiss) + kLast},
+        Stages{"Guest", true, false,
+               kRoot + kMiss + (kAgain + kMiss) + 2 * (kAgain + kHit) + kLast},
+        Stages{"Nested", false, true, kRootAhead + kMiss + 3 * (kAgain + kMiss) + kLastAhead},
+        Stages{"Both", true, true,
+               kRootAhead + kMiss + (kAgain + kMiss) + 2 * (kAgain + kHit) + kLastAhead}),
     [](const auto& row) { return row.param.name; });
 
 }  // namespace

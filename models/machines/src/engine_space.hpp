@@ -60,6 +60,7 @@ class HostSpaceOf final : public HostSpace {
   Result<void> release_log(const GpaRange& part) override { return space_.release_dirty_log(part); }
   Result<void> stop_log(const GpaRange& part) override { return space_.stop_dirty_log(part); }
   void flush() override { hal_.flush(); }
+  Result<void> form_groups() override { return space_.form_groups(true); }
   void keep_together(Gpa start) override {
     inner_.memory().keep_together(inner_.space(), start.value());
   }
