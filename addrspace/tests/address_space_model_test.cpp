@@ -20,6 +20,7 @@ struct Case {
   unsigned shape;
   bool tracks_dirty;
   u64 operations;
+  bool groups = false;
 };
 
 Capabilities machine_of(const Case& which) {
@@ -129,6 +130,9 @@ class AddressSpaceModel : public ::testing::Test {
     start_ = kPage;
     end_ = tree_.end() - kPage;
     space_.emplace(*Space::create(hal_, geometry_, *GpaRange::make(Gpa(start_), end_ - start_), 3));
+    if (case_.groups) {
+      EXPECT_TRUE(space_->form_groups(true).ok());
+    }
     const unsigned root = geometry_.root_level();
     anchors_ = {0, tree_.end(), tree_.end() / 2};
     if (root >= 1) anchors_.push_back(3 * size(1));
@@ -153,6 +157,10 @@ class AddressSpaceModel : public ::testing::Test {
       }
     }
     sweep();
+    // A short run may have seen none.
+    if (!case_.groups || wanted >= 10'000) {
+      EXPECT_EQ(groups_ != 0, case_.groups);
+    }
     begin("destroy", false);
     space_.reset();
     EXPECT_EQ(hal_.arena().frames_in_use(), 0u);
@@ -280,6 +288,8 @@ class AddressSpaceModel : public ::testing::Test {
       EXPECT_EQ(change.cause(), cause);
       EXPECT_EQ(change.subject(), Gpa(subject));
     }
+    // What dissolves a group says that of all its pages; fence_test has the fences.
+    if (case_.groups) return;
     model::InvalidationCheck<Gpa>(hal_.invalidations, tree_, ~u64{0}, F::kBreakBeforeMake).run();
   }
   void check_nothing_said() { EXPECT_TRUE(hal_.invalidations.empty()); }
@@ -332,7 +342,10 @@ class AddressSpaceModel : public ::testing::Test {
 
   /// Fresh memory: from the Hal, nobody else's, and zero. Then the guest writes into it.
   void own(u64 start, LeafRun run) {
-    run.address = F::address(space_->page_table().entry(Gpa(start))->entry, run.level).value();
+    const auto found = *space_->page_table().entry(Gpa(start));
+    const u64 entry = alone<F>(start / kPage, found.entry, run.level);
+    if (entry != found.entry) ++groups_;
+    run.address = F::address(entry, run.level).value();
     for (u64 at = 0; at < run.size; at += kFrameBytes) {
       const u64 frame = run.address + at;
       ASSERT_TRUE(hal_.arena().is_allocated(frame)) << std::hex << start;
@@ -727,17 +740,20 @@ class AddressSpaceModel : public ::testing::Test {
   const char* operation_ = "";
   bool adds_ = false;
   u64 frees_before_ = 0;
+  u64 groups_ = 0;  ///< owned pages that were made in groups
 };
 
 constexpr u64 kMany = 100'000;
 constexpr u64 kFewer = 20'000;
 constexpr bool kTracks = true;
+constexpr bool kGroups = true;
 
 template <class F>
 void add(const std::string& format, std::initializer_list<Case> cases) {
   for (const Case& which : cases) {
     const std::string tracks = which.tracks_dirty ? "_with_dirty_bits" : "";
-    const std::string name = format + "_" + std::to_string(which.shape) + tracks;
+    const std::string groups = which.groups ? "_with_groups" : "";
+    const std::string name = format + "_" + std::to_string(which.shape) + tracks + groups;
     ::testing::RegisterTest(
         "AddressSpaceModel", name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
         [which]() -> ::testing::Test* { return new AddressSpaceModel<F>(which); });
@@ -748,12 +764,19 @@ void add(const std::string& format, std::initializer_list<Case> cases) {
 [[maybe_unused]] const bool kAdded = [] {
   add<Ept>("ept", {{4, kTracks, kMany}, {4, !kTracks, kMany}, {5, kTracks, kMany}});
   add<Npt>("npt", {{4, kTracks, kMany}, {4, !kTracks, kMany}, {5, kTracks, kMany}});
-  add<Stage2<Granule::k4K>>("stage2_4k",
-                            {{39, kTracks, kMany}, {40, !kTracks, kMany}, {48, kTracks, kMany}});
+  add<Stage2<Granule::k4K>>("stage2_4k", {{39, kTracks, kMany},
+                                          {40, !kTracks, kMany},
+                                          {48, kTracks, kMany},
+                                          {40, kTracks, kFewer, kGroups},
+                                          {48, !kTracks, kFewer, kGroups}});
   add<Stage2<Granule::k16K>>("stage2_16k", {{40, kTracks, kFewer}, {48, !kTracks, kFewer}});
   add<Stage2<Granule::k64K>>("stage2_64k", {{42, kTracks, kFewer}, {48, !kTracks, kFewer}});
   add<Stage2<Granule::k4K, Width::k52>>("stage2_4k_wide", {{52, kTracks, kMany}});
-  add<GStage>("g_stage", {{3, kTracks, kMany}, {4, !kTracks, kMany}, {5, kTracks, kMany}});
+  add<GStage>("g_stage", {{3, kTracks, kMany},
+                          {4, !kTracks, kMany},
+                          {5, kTracks, kMany},
+                          {3, kTracks, kFewer, kGroups},
+                          {4, !kTracks, kFewer, kGroups}});
   return true;
 }();
 

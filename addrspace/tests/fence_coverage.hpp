@@ -29,6 +29,9 @@ class Workload {
   }
   ~Workload() { guest.hal.observer = nullptr; }
 
+  /// Pages are made in groups where they may be.
+  void form_groups() { groups_ = guest.space.form_groups(true).ok(); }
+
   /// Stops early once something was found, unless everything is wanted.
   void run(unsigned operations, bool to_the_end = false) {
     for (unsigned n = 0; n < operations; ++n) {
@@ -135,7 +138,7 @@ class Workload {
   }
   void map_lazy() {
     const GpaRange range = part();
-    const auto backend = Backend::lazy(one_in(3) ? 2 : 0, one_in(6) ? 1 : 0);
+    const auto backend = Backend::lazy(groups_ ? 4 : one_in(3) ? 2 : 0, one_in(6) ? 1 : 0);
     (void)guest.space.map_alloc(range.start(), range.size(), flags(), backend);
   }
   void unmap() {
@@ -173,6 +176,7 @@ class Workload {
   FencePolicy policy_;
   Tamper tamper_;
   std::mt19937_64 random_;
+  bool groups_ = false;
 };
 
 }  // namespace nestwalk::addrspace

@@ -60,6 +60,40 @@ TYPED_TEST(FenceCoverage, whole_vm_fences_leave_nothing_stale) {
   EXPECT_THAT(work.adversary.findings, IsEmpty());
 }
 
+// Groups of pages: RISC-V's NAPOT pages, Arm's contiguous bit.
+using FormatsWithGroups = ::testing::Types<Stage2Of40Bits, Stage2Of48Bits, Sv39x4, Sv48x4>;
+template <class Shape>
+class GroupCoverage : public ::testing::Test {};
+TYPED_TEST_SUITE(GroupCoverage, FormatsWithGroups);
+
+TYPED_TEST(GroupCoverage, fences_leave_nothing_stale_and_no_group_in_part) {
+  u64 seed = 0;
+  for (const bool tracks : {false, true}) {
+    for (const FencePolicy policy : {FencePolicy::Precise, FencePolicy::Context}) {
+      Workload<TypeParam> work(policy, tracks ? tracking_machine() : full_machine(), ++seed);
+      work.form_groups();
+      work.run(kOperations);
+      EXPECT_THAT(work.adversary.findings, IsEmpty()) << "seed " << seed;
+      EXPECT_GT(work.adversary.groups_seen, 0u);
+    }
+  }
+}
+// Each fence is as necessary as without groups.
+TYPED_TEST(GroupCoverage, without_fences_something_is_stale) {
+  constexpr bool kRiscV = TypeParam::Format::kArchitecture == Architecture::RiscV64;
+  const std::initializer_list<FenceOp> arm = {stage2::kIpas2le1.is, stage2::kVmalle1.is,
+                                              stage2::kVmalls12e1.is};
+  const std::initializer_list<FenceOp> riscv = {hext::kGvmaAddressVmid.at_once,
+                                                hext::kGvmaVmid.at_once};
+  for (const FenceOp op : kRiscV ? riscv : arm) {
+    Workload<TypeParam> work(FencePolicy::Precise, full_machine(), 1,
+                             [op](Fence& fence) { return fence.op != op; });
+    work.form_groups();
+    work.run(kOperations);
+    EXPECT_THAT(work.adversary.findings, Not(IsEmpty())) << to_text(Fence{op}).c_str();
+  }
+}
+
 // The fences of axaddrspace 0.3.0 are of the wrong kind everywhere: A1, A3, A6.
 TYPED_TEST(FenceCoverage, the_fences_of_the_original_leave_stale_translations) {
   Workload<TypeParam> work(FencePolicy::Original030, full_machine(), 6);
@@ -187,6 +221,27 @@ TYPED_TEST(FenceCases, tables_below_a_table_that_goes_as_a_whole_are_reached) {
   EXPECT_EQ(this->space.handle_fault(Gpa(kGiB), kRead), FaultOutcome::Mapped);
   EXPECT_EQ(this->space.handle_fault(Gpa(kGiB + 512 * kMiB), kRead), FaultOutcome::Mapped);
   EXPECT_THAT(this->after(this->space.unmap(Gpa(kGiB), kGiB)), IsEmpty());
+}
+
+// The group is broken: all of its pages go, are fenced, and 16 come back; then page 3 goes. With
+// the fences for page 3 alone, what was cached of the group is there when the first page comes
+// back.
+TEST(GroupCases, a_change_of_a_part_breaks_the_group_before_it_makes_pages) {
+  for (const bool tampers : {false, true}) {
+    Workload<Stage2Of40Bits> work(FencePolicy::Precise, full_machine(), 0, [&](Fence& fence) {
+      const bool by_page = fence.op == stage2::kIpas2le1.is;
+      return !tampers || !by_page || fence.operand == (kGiB >> 12) + 3;
+    });
+    work.form_groups();
+    auto& space = work.guest.space;
+    ASSERT_TRUE(space.map_linear(Gpa(kGiB), Hpa(9 * kGiB), 16 * kPage, kMemory).ok());
+    work.adversary.settle();
+    EXPECT_EQ(work.adversary.groups_seen, 16u);
+    ASSERT_TRUE(space.unmap(Gpa(kGiB + 3 * kPage), kPage).ok());
+    work.adversary.settle();
+    EXPECT_EQ(work.adversary.groups_seen, 16u);
+    EXPECT_EQ(work.adversary.findings.empty(), !tampers);
+  }
 }
 
 TYPED_TEST(FenceCases, a_larger_leaf_after_a_split_smaller_one_is_reached) {

@@ -274,6 +274,22 @@ TEST(SvFormat, takes_the_lowest_bits_of_a_napot_page_from_its_place) {
   }
 }
 
+// Of page 5 of a group at 0x1234'5678'0000: PPN[3:0] becomes 1000, and N is set. The page alone has
+// its own number again.
+TEST(SvFormat, makes_a_napot_page_of_a_page) {
+  constexpr u64 kPage5 = 0x1234'5678'5000 >> 2 | 0xdf;
+  constexpr u64 kNapot = u64{1} << 63 | 0x1234'5678'8000 >> 2 | 0xdf;
+  static_assert(Sv::grouped(kPage5) == kNapot);
+  static_assert(alone<Sv>(16 + 5, kNapot, 0) == kPage5);
+  static_assert(alone<GStage>(5, kPage5, 0) == kPage5);
+  Capabilities machine = with_svpbmt();
+  machine.napot_pages = true;
+  EXPECT_TRUE(GStage(machine).has_groups());
+  EXPECT_FALSE(GStage(machine).malformed(kNapot, 0));
+  machine.napot_pages = false;
+  EXPECT_FALSE(GStage(machine).has_groups());
+}
+
 TEST(SvFormat, is_malformed_as_a_misaligned_superpage) {
   const Sv format(with_svpbmt());
   constexpr unsigned kAlignment[kLevels] = {12, 21, 30, 39, 48};

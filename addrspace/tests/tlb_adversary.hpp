@@ -14,6 +14,7 @@
 #pragma once
 
 #include <algorithm>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <unordered_map>
@@ -48,6 +49,9 @@ class TlbAdversary {
     if (found == reachable_.end() || before == after) return;
     const unsigned level = found->second.level;
     const u64 index = slot.offset_in(kFrameBytes) / sizeof(u64);
+    before = entry_at<F>(index, before);
+    after = entry_at<F>(index, after);
+    if (level == 0) changed_.insert(slot.aligned_down(kFrameBytes).value());
     const u64 start = found->second.start + (index << geometry_.shift(level));
     const bool makes_valid = F::is_valid(after, level);
     ordered_ = false;
@@ -93,6 +97,8 @@ class TlbAdversary {
 
   /// The operation returned.
   void settle() {
+    for (const u64 table : changed_) check_groups(Hpa(table));
+    changed_.clear();
     for (const Cached& item : stale_) {
       if (!contradicted(item)) continue;
       ++stale_hits;
@@ -110,6 +116,7 @@ class TlbAdversary {
 
   std::vector<std::string> findings;
   u64 stale_hits = 0;
+  u64 groups_seen = 0;  ///< leaves of groups, after operations
   u64 uses_after_free = 0;
 
  private:
@@ -133,10 +140,39 @@ class TlbAdversary {
 
   u64 size_of(const Cached& item) const { return geometry_.leaf_bytes(item.level); }
   bool covers(const Cached& item, u64 gpa) const { return gpa - item.start < size_of(item); }
-  u64 load(Hpa table, u64 n) const { return memory_.read_entry(table + n * sizeof(u64)); }
+  u64 load(Hpa table, u64 n) const {
+    return entry_at<F>(n, memory_.read_entry(table + n * sizeof(u64)));
+  }
+
+  // A leaf of a group speaks for the others.
+  void check_groups(Hpa table) {
+    const auto found = reachable_.find(table.value());
+    if (found == reachable_.end() || found->second.level != 0) return;
+    for (u64 n = 0; n < kSlots; ++n) {
+      const u64 entry = load(table, n);
+      if (!F::is_valid(entry, 0) || neighbours<F>(entry, 0) == 0) continue;
+      const u64 first = align_down(n, u64{1} << neighbours<F>(entry, 0));
+      const u64 begin = load(table, first);
+      const u64 page = geometry_.page_bytes();
+      const bool alike = F::is_valid(begin, 0) && neighbours<F>(begin, 0) != 0 &&
+                         F::address(entry, 0) == F::address(begin, 0) + (n - first) * page &&
+                         F::address(begin, 0).is_aligned(page << neighbours<F>(entry, 0)) &&
+                         format_.flags(entry, 0) == format_.flags(begin, 0);
+      ++groups_seen;
+      if (!alike)
+        find("a group of different leaves",
+             {Cached::Kind::Leaf, found->second.start + n * page, 0, entry});
+      for (u64 other = 0; n == first && other < u64{1} << neighbours<F>(entry, 0); ++other) {
+        const u64 member = load(table, first + other);
+        if (F::is_valid(member, 0) && neighbours<F>(member, 0) != 0) continue;
+        find("a group with a gap", {Cached::Kind::Leaf, found->second.start + n * page, 0, entry});
+      }
+    }
+  }
 
   void reach(Hpa table, unsigned level, u64 start) {
     reachable_[table.value()] = {start, level};
+    if (level == 0) changed_.insert(table.value());
     for (u64 n = 0; n < kSlots && level != 0; ++n) {
       const u64 entry = load(table, n);
       if (!F::is_valid(entry, level) || !F::is_table(entry, level)) continue;
@@ -160,9 +196,15 @@ class TlbAdversary {
   void check_broken_before(u64 start, unsigned level, u64 entry) {
     const u64 size = geometry_.leaf_bytes(level);
     for (const Cached& item : stale_) {
-      if (item.start >= start + size || start >= item.start + size_of(item)) continue;
+      // What was of a group may be cached as the whole of it.
+      const unsigned spoke_for =
+          item.kind == Cached::Kind::Leaf ? neighbours<F>(item.entry, item.level) : 0;
+      const u64 whole = size_of(item) << spoke_for;
+      const u64 first = align_down(item.start, whole);
+      if (first >= start + size || start >= first + whole) continue;
       const bool same =
-          item.level == level && item.kind == kind_of(entry, level) &&
+          item.start == start && spoke_for == 0 && item.level == level &&
+          item.kind == kind_of(entry, level) &&
           F::address(item.entry, level) == F::address(entry, level) &&
           format_.flags(item.entry, level).memory == format_.flags(entry, level).memory;
       if (!same) find("made before it was broken", item);
@@ -332,6 +374,7 @@ class TlbAdversary {
   std::vector<Fence> parts_;     ///< RISC-V: HINVAL whose SFENCE.INVAL.IR did not come yet
   std::unordered_map<u64, Place> reachable_;  ///< the frames of reachable tables
   std::vector<Cached> stale_;
+  std::set<u64> changed_;  ///< tables of pages, since the last operation
 };
 
 }  // namespace nestwalk::addrspace

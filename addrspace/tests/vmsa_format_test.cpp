@@ -529,6 +529,9 @@ TEST(VmsaFormat, has_a_hint_on_neighbours_in_bit_52) {
     EXPECT_EQ(neighbours<Stage1<Granule::k4K>>(~kHint, level), 0u) << level;
   }
   EXPECT_EQ((entry_at<Stage1<Granule::k4K>>(3, kHint | 0x8703)), kHint | 0x8703);
+  EXPECT_EQ(S2x4K::grouped(0x8703), kHint | 0x8703);
+  EXPECT_EQ(alone<S2x4K>(3, kHint | 0x8703, 0), 0x8703u);
+  EXPECT_EQ(alone<S2x4K>(3, kHint | 0x8701, 1), kHint | 0x8701);  // the engine makes none of blocks
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "full_machine.hpp"
 #include "nestwalk/addrspace/address_space.hpp"
 #include "nestwalk/addrspace/formats.hpp"
+#include "nestwalk/addrspace/page_table.hpp"
 #include "nestwalk/models/memory/sim_hal.hpp"
 
 namespace nestwalk::models::frame_policy_test {
@@ -20,6 +21,7 @@ namespace {
 using addrspace::Access;
 using addrspace::Backend;
 using addrspace::GpaRange;
+using addrspace::kGiB;
 
 constexpr u64 kPages = 8;  // that are reserved together
 
@@ -206,6 +208,79 @@ TEST(Reservations, AreKnownByWhatTheEngineSaysOfAFrame) {
     EXPECT_EQ(memory.policy().reserved(), 0u);
     spaces.clear();
     EXPECT_EQ(memory.frames().frames_in_use(), 0u);
+  }
+}
+
+class ContiguousTables : public testing::Test {
+ protected:
+  u64 take(const FrameRequest& wanted) { return *policy_->allocate(wanted); }
+  static FrameRequest table(u64 input, unsigned level, u64 space = 0) {
+    return {0, FrameUse::table(input, level), space};
+  }
+
+  FrameAllocator frames_{4096};
+  std::unique_ptr<FramePolicy> policy_ = FramePolicyKind::called("contiguous-tables").make(frames_);
+};
+
+// The table of the 6 MiB from 1 GiB on is the fourth of that GiB: of the first 512 frames that are
+// free and aligned, as 512 to 1023 are once another frame was taken, it has the fourth.
+TEST_F(ContiguousTables, OfOneGibLieInTheOrderOfWhatTheyTranslate) {
+  constexpr u64 k2M = u64{2} << 20;
+  EXPECT_EQ(take(table(0, 2)), 0u);
+  EXPECT_EQ(take(table(kGiB + 3 * k2M, 0)), 512u + 3);
+  EXPECT_EQ(take(page(7)), 1u);
+  EXPECT_EQ(take(table(kGiB, 1)), 2u);  // one for each GiB needs no neighbours
+  EXPECT_EQ(take(table(2 * kGiB - k2M, 0)), 512u + 511);
+  EXPECT_EQ(take(table(kGiB + 3 * k2M, 0, 1)), 1024u + 3);  // another address space
+  EXPECT_EQ(policy_->reserved(), 510u + 511);
+  EXPECT_EQ(policy_->reserved_run(table(kGiB + k2M, 0)), 512u);
+  EXPECT_EQ(policy_->reserved_run(table(kGiB, 0, 1)), 1024u);
+  EXPECT_EQ(policy_->reserved_run(table(2 * kGiB, 0)), std::nullopt);
+  policy_->free(512 + 511, 0);
+  policy_->free(512 + 3, 0);
+  EXPECT_EQ(policy_->reserved_run(table(kGiB, 0)), std::nullopt);
+  EXPECT_EQ(policy_->reserved(), 511u);
+}
+
+// The second 2 MiB of an address space are to lie together: page 512 + 5 has the sixth of 512
+// frames.
+TEST_F(ContiguousTables, AreBackedTogetherIfAGuestAsksForIt) {
+  policy_->keep_together(1, u64{2} << 20);
+  EXPECT_EQ(take(page(512 + 5, 1)), 5u);
+  EXPECT_EQ(take(page(512 + 5, 0)), 512u);
+  EXPECT_EQ(take(page(5, 1)), 513u);
+  EXPECT_EQ(take(page(512 + 6, 1)), 6u);
+}
+
+// Arm's granule of 64K: a table of 16 frames translates 8192 pages, 512 MiB; 512 tables lie
+// together.
+TEST_F(ContiguousTables, MayBeOfMoreFrames) {
+  FrameAllocator frames(u64{1} << 15);
+  const auto policy = FramePolicyKind::called("contiguous-tables").make(frames);
+  const FrameRequest second{4, FrameUse::table(u64{512} << 20, 0), 0};
+  EXPECT_EQ(*policy->allocate(second), 16u);
+  EXPECT_EQ(policy->reserved_run(second), 0u);
+}
+
+// What the second stage's tables are made of is what a walker is told of them.
+TEST(ContiguousTablesOfAnAddressSpace, AreWhereTheAreasSay) {
+  HostMemory memory(kGiB);
+  memory.choose_policy(FramePolicyKind::called("contiguous-tables"));
+  SimHal<> hal(memory, addrspace::full_machine());
+  const auto geometry = *addrspace::Ept::geometry(4);
+  auto table = *addrspace::PageTable<addrspace::Ept, SimHal<>>::create(hal, geometry);
+  const TableAreas& areas = *memory.table_areas(hal.space());
+  for (const u64 at : {u64{0}, 5 * kGiB + 0x3000, 5 * kGiB + (u64{9} << 21), u64{1} << 46}) {
+    ASSERT_TRUE(table.map(Gpa(at), Hpa(kGiB), kFrameBytes, {addrspace::kRwx}).ok());
+    for (unsigned level = 0; level < 2; ++level) {
+      u64 found = 0;
+      addrspace::descend(geometry, table.root().value(), at, [&](u64 slot, unsigned of, u64& next) {
+        found = slot;
+        next = table.format().address(memory.load(Hpa(slot)), of).value();
+        return of != level;
+      });
+      EXPECT_EQ(areas.slot(at, level, geometry), found);
+    }
   }
 }
 

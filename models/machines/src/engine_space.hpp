@@ -26,7 +26,8 @@ class HostSpaceOf final : public HostSpace {
         format_(recording.machine()) {}
 
   models::Stage stage() const override {
-    return {&format_, space_.page_table().geometry(), space_.page_table().root().value()};
+    return {&format_, space_.page_table().geometry(), space_.page_table().root().value(),
+            inner_.memory().table_areas(inner_.space())};
   }
   addrspace::VmTag tag() const override { return space_.tag(); }
   Result<void> set_vmid(u16 vmid) override { return space_.set_vmid(vmid); }
@@ -59,6 +60,10 @@ class HostSpaceOf final : public HostSpace {
   Result<void> release_log(const GpaRange& part) override { return space_.release_dirty_log(part); }
   Result<void> stop_log(const GpaRange& part) override { return space_.stop_dirty_log(part); }
   void flush() override { hal_.flush(); }
+  Result<void> form_groups() override { return space_.form_groups(true); }
+  void keep_together(Gpa start) override {
+    inner_.memory().keep_together(inner_.space(), start.value());
+  }
   addrspace::GpaRange range() const override { return space_.range(); }
   Result<Hpa> translate(Gpa gpa) const override { return space_.translate(gpa); }
   addrspace::SpaceUsage usage() const override { return space_.usage(); }

@@ -21,13 +21,13 @@ class GuestHal {
   using Physical = Gpa;
   static constexpr bool kFramesComeZeroed = true;
 
-  explicit GuestHal(TableFrames& frames) : frames_(&frames) {}
+  explicit GuestHal(TableFrames& frames) : frames_(&frames), space_(frames.new_space()) {}
 
-  Result<Gpa> alloc_frame(addrspace::FrameUse) { return frames_->take(); }
+  Result<Gpa> alloc_frame(addrspace::FrameUse use) { return frames_->take(use, space_); }
   void free_frame(Gpa frame) { frames_->give_back(frame); }
-  Result<Gpa> alloc_run(unsigned order, addrspace::FrameUse) {
+  Result<Gpa> alloc_run(unsigned order, addrspace::FrameUse use) {
     if (order != 0) return addrspace::Error::UnsupportedFeature;
-    return frames_->take();
+    return alloc_frame(use);
   }
   void free_run(Gpa first, unsigned) { frames_->give_back(first); }
   void zero(Gpa start, u64 bytes) { memory().zero(frames_->host_of(start), bytes); }
@@ -52,10 +52,13 @@ class GuestHal {
   }
   void invalidate(const addrspace::Invalidation<Gva>&) {}  // the trace has the guest's fences
   addrspace::Capabilities capabilities() const { return frames_->recording().machine(); }
+  TableFrames& frames() const { return *frames_; }
+  u64 space() const { return space_; }
 
  private:
   models::HostMemory& memory() const { return frames_->recording().memory(); }
   TableFrames* frames_;
+  u64 space_;
 };
 
 template <class F>
@@ -65,8 +68,9 @@ class GuestSpaceOf final : public GuestSpace {
       : hal_(frames), table_(made(hal_, geometry)), format_(frames.recording().machine()) {}
 
   models::Stage stage() const override {
-    return {&format_, table_.geometry(), table_.root().value()};
+    return {&format_, table_.geometry(), table_.root().value(), hal_.frames().areas(number())};
   }
+  u64 number() const override { return hal_.space(); }
   Result<void> map(Gva gva, Gpa gpa, u64 bytes) override {
     return table_.map(gva, gpa, bytes, {kRwx | kUser});
   }

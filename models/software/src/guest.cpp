@@ -69,7 +69,7 @@ Guest::Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Reco
       recording_(recording),
       shape_(shape),
       costs_(costs),
-      tables_(host, recording),
+      tables_(host, recording, shape.frames, kernel_memory(shape)),
       frames_(shape),
       on_(board.cores()),
       current_(board.cores()),
@@ -82,8 +82,6 @@ Guest::Guest(models::Board& board, HostSpace& host, Hypervisor& hypervisor, Reco
   hypervisor.leave_alone([kernel](const MemoryRange& range) {
     return range.start < kernel.start + kernel.bytes && range.start + range.bytes > kernel.start;
   });
-  first_table_ = next_table_ = Gpa(kernel.start);
-  last_table_ = Gpa(kernel.start + kernel.bytes);
   for (u32 core = 0; core < board.cores(); ++core) {
     workers_.emplace_back(board, hypervisor.fences(), core, recording.isa().entries, costs);
   }
@@ -161,6 +159,10 @@ models::Task<GuestOutcome> Guest::map_page(u32 core, Gva address, std::optional<
     // Memory that the hypervisor keeps from it is not zeroed, but may be mapped.
     if (!resolved(backed)) break;
   }
+  if (page.bytes == kFrameBytes) {
+    const GuestOutcome stocked_table = co_await stock_table_for(core, address, charges);
+    if (stocked_table != GuestOutcome::Mapped) co_return stocked_table;
+  }
   recording_.begin(vmid_, kKernelAsid);
   map(core, address, page);
   charges.add(co_await workers_[core].play(recording_.take(), charges.witness()));
@@ -170,20 +172,46 @@ models::Task<GuestOutcome> Guest::map_page(u32 core, Gva address, std::optional<
 // So many frames for tables that nothing can run out of them half-way.
 models::Task<GuestOutcome> Guest::stock_tables(u32 core, Meter& charges) {
   while (tables_.in_stock() < kMostTableFrames) {
-    if (next_table_ == last_table_) {
+    const std::optional<Gpa> frame = tables_.next();
+    if (!frame) {
       const bool ended = co_await end_oldest_space(core, charges);
       if (!ended) co_return GuestOutcome::OutOfMemory;
       continue;
     }
-    const FaultOutcome backed = co_await zero_frame(core, next_table_, charges);
-    if (backed == FaultOutcome::OutOfMemory) co_return GuestOutcome::Failed;
-    if (!resolved(backed)) co_return GuestOutcome::TakenAway;
-    if (!tables_.is_backed(next_table_)) co_return GuestOutcome::Stale;
-    tables_.stock(next_table_);
-    next_table_ = next_table_ + kFrameBytes;
-    ++counts_.table_frames;
+    const GuestOutcome backed = co_await back_table(core, *frame, charges);
+    if (backed != GuestOutcome::Mapped) co_return backed;
+    tables_.stock(*frame);
   }
   co_return GuestOutcome::Mapped;
+}
+
+// The table that a small page needs, where that has a place of its own.
+models::Task<GuestOutcome> Guest::stock_table_for(u32 core, Gva address, Meter& charges) {
+  const GuestSpace& space = *tables_for(*current(core), address).space;
+  const Gva translated(space.stage().geometry.translated(address.value()));
+  const std::optional<Gpa> frame = tables_.next_for(translated, space.number());
+  if (!frame) co_return GuestOutcome::Mapped;
+  const GuestOutcome backed = co_await back_table(core, *frame, charges);
+  if (backed == GuestOutcome::Mapped) tables_.stock_for(translated, space.number(), *frame);
+  co_return backed;
+}
+
+models::Task<GuestOutcome> Guest::back_table(u32 core, Gpa frame, Meter& charges) {
+  const FaultOutcome backed = co_await zero_frame(core, frame, charges);
+  GuestOutcome outcome = GuestOutcome::Mapped;
+  if (backed == FaultOutcome::OutOfMemory) {
+    outcome = GuestOutcome::Failed;
+  } else if (!resolved(backed)) {
+    outcome = GuestOutcome::TakenAway;
+  } else if (!tables_.is_backed(frame)) {
+    outcome = GuestOutcome::Stale;
+  }
+  if (outcome == GuestOutcome::Mapped) {
+    ++counts_.table_frames;
+  } else {
+    tables_.drop(frame);
+  }
+  co_return outcome;
 }
 
 // Through the direct map. What the hypervisor does not resolve stays as it is.
@@ -243,7 +271,7 @@ Guest::Choice Guest::choose_page(u32 core, Gva address, std::optional<Gpa> recor
   if (mapped && (!follows || mapped->gpa == *recorded)) return GuestOutcome::Mapped;
   if (follows) {
     const Gpa page = recorded->aligned_down(kFrameBytes);
-    if (page >= first_table_ && page < last_table_) return GuestOutcome::InKernel;
+    if (tables_.owns(page)) return GuestOutcome::InKernel;
     return ChosenPage{{page, kFrameBytes}, is_memory(page)};  // else a device
   }
   GuestPage page{Gpa(), kFrameBytes};

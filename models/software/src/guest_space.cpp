@@ -5,17 +5,90 @@
 
 namespace nestwalk::software {
 
-Result<Gpa> TableFrames::take() {
-  if (stock_.empty()) return addrspace::Error::NoMemory;
-  const Gpa frame = stock_.back();
-  stock_.pop_back();
-  guest_frame_[host_of(frame).value() / kFrameBytes] = frame.value();
+TableFrames::TableFrames(HostSpace& host, Recording& recording, models::FramePolicyKind policy,
+                         const MemoryRange& memory)
+    : host_(host),
+      recording_(recording),
+      first_(memory.start),
+      frames_(memory.bytes / kFrameBytes),
+      policy_(policy.make(*this)) {}
+
+// The next run that nobody has had; single frames are left over where it is to be aligned.
+Result<u64> TableFrames::allocate(unsigned order) {
+  std::vector<u64>& free = free_[order];
+  if (!free.empty()) {
+    const u64 first = free.back();
+    free.pop_back();
+    return first;
+  }
+  const u64 first = addrspace::align_down(next_ + (u64{1} << order) - 1, u64{1} << order);
+  if (first + (u64{1} << order) <= frames_) {
+    while (next_ < first) free_[0].push_back(next_++);
+    next_ = first + (u64{1} << order);
+    return first;
+  }
+  if (order == kMostOrder) return addrspace::Error::NoMemory;
+  const Result<u64> whole = allocate(order + 1);
+  if (whole) free.push_back(*whole + (u64{1} << order));
+  return whole;
+}
+
+std::optional<Gpa> TableFrames::next() {
+  const Result<u64> number = policy_->allocate({});
+  return number ? std::optional(frame(*number)) : std::nullopt;
+}
+
+std::optional<Gpa> TableFrames::next_for(Gva address, u64 space) {
+  if (!policy_->places_tables() || places_.contains(place_of(address, space))) return std::nullopt;
+  const models::FrameRequest wanted = request_for(address, space);
+  const bool is_new = !policy_->reserved_run(wanted);
+  const Result<u64> number = policy_->allocate(wanted);
+  if (!number) return std::nullopt;
+  const std::optional<u64> run = policy_->reserved_run(wanted);
+  if (!run) {  // none is free
+    policy_->free(*number, 0);
+    return std::nullopt;
+  }
+  if (is_new) host_.keep_together(frame(*run));
+  return frame(*number);
+}
+
+Result<Gpa> TableFrames::take(addrspace::FrameUse use, u64 space) {
+  const Place place = place_of(Gva(use.input), space);
+  const auto own = use.level == 0 ? places_.find(place) : places_.end();
+  const bool has_place = own != places_.end() && !placed_.contains(own->second.value());
+  if (!has_place && stock_.empty()) return addrspace::Error::NoMemory;
+  const Gpa frame = has_place ? own->second : stock_.back();
+  if (has_place) {
+    placed_[frame.value()] = place;
+  } else {
+    stock_.pop_back();
+  }
+  const Hpa host = host_of(frame);
+  guest_frame_[host.value() / kFrameBytes] = frame.value();
+  if (policy_->places_tables()) note_table(use, space, number_of(frame), host);
   return frame;
+}
+
+// Of the lowest level, those that have their place in a run. Whether the hypervisor backs it all by
+// contiguous frames is its matter: else what is fetched ahead there is of no use.
+void TableFrames::note_table(const addrspace::FrameUse& use, u64 space, u64 number, Hpa host) {
+  u64 first = host.value();
+  if (use.level == 0) {
+    const std::optional<u64> run = policy_->reserved_run(request_for(Gva(use.input), space));
+    if (!run || number - *run >= u64{1} << kMostOrder) return;
+    first -= (number - *run) * kFrameBytes;
+  }
+  areas_[space].note(use, 0, first);
 }
 
 void TableFrames::give_back(Gpa frame) {
   recording_.memory().zero(host_of(frame), kFrameBytes);
-  stock_.push_back(frame);
+  const auto place = placed_.find(frame.value());
+  if (place == placed_.end()) return stock_.push_back(frame);
+  places_.erase(place->second);
+  placed_.erase(place);
+  drop(frame);
 }
 
 bool TableFrames::is_backed(Gpa at) {

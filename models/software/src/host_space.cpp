@@ -42,7 +42,13 @@ std::unique_ptr<HostSpace> make_host_space(const models::Extension& extension,
                                            const HypervisorShape& shape, u64 bytes, u16 vmid,
                                            Recording& recording) {
   if (!shape.has_second_stage()) return std::make_unique<NativeSpace>(recording.memory());
-  return extension.host_space(shape, bytes, vmid, recording);
+  std::unique_ptr<HostSpace> space = extension.host_space(shape, bytes, vmid, recording);
+  if (shape.contiguous && !space->form_groups()) {
+    throw ShapeError(
+        "hypervisor.contiguous: the machine's tables have no groups of pages, which AArch64's and "
+        "RISC-V's with Svnapot have");
+  }
+  return space;
 }
 
 }  // namespace nestwalk::software

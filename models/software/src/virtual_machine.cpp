@@ -35,6 +35,7 @@ std::vector<MemoryRange> memory_of(const VmShape& vm) {
 addrspace::Capabilities capabilities_of(const VmShape& vm, const models::MachineShape& machine,
                                         bool by_core) {
   addrspace::Capabilities all = machine.extension->capabilities(vm.hypervisor.hardware_dirty);
+  all.napot_pages = machine.napot_pages;
   // What broadcasts names one ASID for all cores.
   all.fences = by_core ? nullptr : machine.fence.batches;
   return all;

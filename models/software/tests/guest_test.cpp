@@ -103,6 +103,62 @@ TEST_P(EveryArchitecture, NeighboursShareALineOfTheSecondStageIfTheirFramesAreRe
   }
 }
 
+/// Of the lowest level's table in the regime that the guest's core is in.
+u64 leaf_in_areas(World& world, const models::Stage& stage, u64 address) {
+  const std::optional<u64> slot = stage.areas->slot(address, 0, stage.geometry);
+  if (!slot) return ~u64{0};
+  const models::Entry entry =
+      stage.format->decode(world.machine.memory().load(Hpa(*slot)), 0, *slot);
+  return entry.kind == models::EntryKind::Leaf ? entry.address : ~u64{0};
+}
+
+// Three processes touch a page in each of four 2M, in turns, so their tables are made in turns.
+// From the range registers a walker knows where all leaves are, in host memory: the hypervisor
+// backs the run of guest tables by a run of frames. And so for the leaves of the second stage.
+TEST_P(EveryArchitecture, TablesLieWhereRangeRegistersSay) {
+  GuestShape shape = guest();
+  shape.frames = models::FramePolicyKind::called("contiguous-tables");
+  World world(shape, policy(), easy(GetParam(), 1), {}, shape.frames);
+  constexpr u64 kStep = u64{3} << 21;
+  for (u64 n = 0; n < 4; ++n) {
+    for (u64 key = 1; key <= 3; ++key) {
+      world.streams[0].add(switch_to(key));
+      world.streams[0].read(kBase + (3 - n) * kStep);
+    }
+  }
+  world.run();
+  const models::Regime& regime = world.machine.core(0).mmu->regime();
+  for (u64 n = 0; n < 4; ++n) {
+    const Gva page(kBase + n * kStep);
+    const Gpa lies = *world.vm.guest()->where(0, page);
+    EXPECT_EQ(leaf_in_areas(world, regime.guest, page.value()), lies.value());
+    EXPECT_EQ(leaf_in_areas(world, regime.nested, lies.value()),
+              world.vm.host_space().translate(lies)->value());
+  }
+}
+
+// Without a hypervisor. A process that ends gives its run back.
+TEST_P(EveryArchitecture, PlacesOfTablesGoWithTheirProcess) {
+  GuestShape shape = guest();
+  shape.memory = {{0, u64{4} << 20}};
+  shape.frames = models::FramePolicyKind::called("contiguous-tables");
+  World world(shape, policy(Backing::None), easy(GetParam(), 1, false), {}, {});
+  // 1024 frames, of which each process takes 512: the third takes the place of the first. Of the
+  // tables' 64 MiB, each has a run of 2 MiB.
+  for (u64 key = 1; key <= 100; ++key) {
+    world.streams[0].add(switch_to(key));
+    for (u64 page = 0; page < 512; ++page) world.streams[0].read(kBase + page * kFrameBytes);
+  }
+  world.run();
+  const models::Regime& regime = world.machine.core(0).mmu->regime();
+  for (u64 page = 0; page < 512; ++page) {
+    const Gva at(kBase + page * kFrameBytes);
+    EXPECT_EQ(leaf_in_areas(world, regime.guest, at.value()),
+              world.vm.guest()->where(0, at)->value());
+  }
+  EXPECT_GE(world.vm.guest()->counts().ended_spaces, 98u);
+}
+
 // Of 4 MiB, 1024 frames are 128 groups of eight. 200 processes touch a page each: the 129th finds
 // nothing but reserved frames, 128 times seven, and all of these are given back.
 TEST_P(EveryArchitecture, WhatIsReservedIsGivenBackWhenNothingElseIsFree) {

@@ -210,6 +210,44 @@ TEST_P(Operation, ZappedNeighboursComeBackToTheirReservedFrames) {
   EXPECT_EQ(world.machine.memory().policy().counts().given_back, 0u);
 }
 
+// One fault brings in sixteen pages, which walk one by one: the first twice, as it faulted. As a
+// group they are one entry of a TLB that has 64K, so nobody walks for the other fifteen. The page
+// that is zapped makes pages of the others, which stay where they are: sixteen walks, and two for
+// the page that comes back.
+TEST_P(Operation, AGroupOfPagesIsOneEntryOfATlbUntilAPartOfItChanges) {
+  models::MachineShape machine = easy(GetParam(), 1);
+  machine.mmu.data_tlb = {{{1, 1, {12}}, {1, 1, {16}}}, kTlb};
+  machine.napot_pages = true;
+  const auto gpa = [](u64 page) { return 64 * kFrameBytes + page * kFrameBytes; };
+  for (const bool contiguous : {false, true}) {
+    HypervisorShape shape = policy(Backing::Lazy, 4);
+    shape.contiguous = contiguous;
+    if (contiguous && GetParam() == Architecture::X86_64) {
+      EXPECT_THROW(World(physical(), shape, machine), ShapeError);
+      continue;
+    }
+    for (const bool zaps : {false, true}) {
+      World world(physical(), shape, machine);
+      for (u64 page = 0; page < 16; ++page) world.streams[0].read(gpa(page));
+      if (zaps) {
+        world.streams[0].add(event(Kind::Zap, gpa(3), kFrameBytes));
+        for (u64 page = 0; page < 16; ++page) world.streams[0].read(gpa(page));
+      }
+      world.run();
+      EXPECT_EQ(world.counts().total(), zaps ? 32u : 16u);
+      EXPECT_EQ(exits(world, FaultOutcome::Mapped), zaps ? 2u : 1u);
+      EXPECT_EQ(world.machine.core(0).mmu->counts().walks(),
+                (contiguous ? 2u : 17u) + (zaps ? 17u : 0u));
+      const HostSpace& host = world.vm.host_space();
+      for (u64 page = 0; page < 16; ++page) {
+        if (page == 3 && zaps) continue;
+        EXPECT_EQ(*host.translate(Gpa(gpa(page))),
+                  *host.translate(Gpa(gpa(0))) + page * kFrameBytes);
+      }
+    }
+  }
+}
+
 TEST_P(Operation, MappedPagesNeedNoExit) {
   World world(physical(), policy(Backing::Lazy), GetParam());
   world.streams[0].read(0x5000);

@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "nestwalk/models/base/check.hpp"
+#include "nestwalk/models/memory/frames/contiguous_tables.hpp"
 #include "nestwalk/models/memory/frames/next.hpp"
 #include "nestwalk/models/memory/frames/reservation.hpp"
 
@@ -21,7 +22,8 @@ constexpr FramePolicyKind::Row row() {
 }
 
 /// Add new policies at the end.
-constexpr FramePolicyKind::Row kFramePolicies[] = {row<NextFrames>(), row<ReservedFrames>()};
+constexpr FramePolicyKind::Row kFramePolicies[] = {row<NextFrames>(), row<ReservedFrames>(),
+                                                   row<ContiguousTables>()};
 
 }  // namespace
 

@@ -29,7 +29,17 @@ void HostMemory::choose_policy(FramePolicyKind kind) {
 Result<Hpa> HostMemory::allocate(const FrameRequest& wanted) {
   const Result<u64> first = policy_->allocate(wanted);
   if (!first) return first.error();
+  if (policy_->places_tables() && wanted.use.kind == FrameUse::Kind::Table)
+    note_table(wanted, *first);
   return base_ + (*first << kFrameShift);
+}
+
+// Of the lowest level, those that have their place in a run.
+void HostMemory::note_table(const FrameRequest& table, u64 frame) {
+  const std::optional<u64> run = policy_->reserved_run(table);
+  if (!run && table.use.level == 0) return;
+  const Hpa first = base_ + (run.value_or(frame) << kFrameShift);
+  table_areas_[table.space].note(table.use, table.order, first.value());
 }
 
 void HostMemory::free(Hpa first, unsigned order) {

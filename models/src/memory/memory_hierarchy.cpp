@@ -256,11 +256,26 @@ void MemoryHierarchy::prefetch_line(Cache& cache, u64 line) {
     return;
   }
   ++counts_of(cache).issued;
+  begin_fetch(cache, cache.from_here, line, nullptr);
+}
+
+bool MemoryHierarchy::fetch_ahead(PathId path, Hpa at) {
+  const Path& way = paths_[path];
+  if (way.count == 0) return false;
+  const u64 line = at.value() >> line_shift_;
+  Cache& cache = *way.caches[0];
+  if (cache.keys.find(cache.keys.set_of(line), line) != KeyArray::kNone) return false;
+  if (cache.pending(line) != kNone || !cache.has_free_mshr()) return false;
+  begin_fetch(cache, path, line, &nobody_);
+  return true;
+}
+
+// It has looked into the path's first cache already.
+void MemoryHierarchy::begin_fetch(Cache& cache, PathId path, u64 line, Actor* owner) {
   cache.mshrs.push_back({line, {}});
   ++mshrs_taken_;
   const u32 number = take_flight();
-  flights_[number] = {line, nullptr, &by_prefetch_, 0, kNone, cache.from_here,
-                      1,    false,   Phase::Arrive};
+  flights_[number] = {line, owner, &by_prefetch_, 0, kNone, path, 1, false, Phase::Arrive};
   wheel_.schedule(wheel_.now() + cache.latency, *this, number);
 }
 

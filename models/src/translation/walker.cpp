@@ -66,6 +66,7 @@ Walker::Walker(Wheel& wheel, HostMemory& memory, MemoryHierarchy& hierarchy,
       guest_yields_(shape.guest_yields),
       nested_tlb_holds_data_(shape.nested_tlb_holds_data),
       shares_nested_slots_(shape.nested_slots < shape.slots),
+      prefetches_tables_(shape.prefetches_tables),
       step_cycles_(shape.step_cycles),
       assist_cycles_(shape.assist_cycles) {
   static_assert(std::is_trivially_destructible_v<Reference>);  // GCC bug 99576: process.hpp
@@ -130,6 +131,8 @@ Task<> Walker::serve(Walk& walk) {
             found = look_into_nested_tlb(walk);
           }
           if (found == Next::Table) {
+            if (prefetches_tables_) [[unlikely]]
+              fetch_ahead(walk.request_.regime->nested, walk.nested_input_);
             if (!nested_cache_.is_by_entry()) co_await after(nested_cache_.latency_cycles());
             found = look_into_nested_cache(walk);
           }

@@ -36,8 +36,12 @@ inline Walker::Next Walker::begin_at_root(Walk& walk) {
   walk.guest_level_ = static_cast<u8>(guest.geometry.root_level());
   walk.guest_limits_ = kNoLimits;
   walk.guest_table_ = guest.root;
-  return guest.geometry.accepts(walk.request_.address) ? Next::Table
-                                                       : stop_guest(walk, FaultKind::BadAddress);
+  if (!guest.geometry.accepts(walk.request_.address)) {
+    return stop_guest(walk, FaultKind::BadAddress);
+  }
+  if (prefetches_tables_) [[unlikely]]
+    fetch_ahead(guest, walk.request_.address);
+  return Next::Table;
 }
 
 // Read, if the host address of the entry is known; Table, if at most the guest-physical one is.

@@ -1,7 +1,9 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// What a walker tells the host's caches of the walks to come.
+// What a walker tells the host's caches of the walks to come, and fetches ahead itself.
+
+#include <algorithm>
 
 #include "nestwalk/models/translation/walker.hpp"
 
@@ -13,6 +15,17 @@ void Walker::foresee(const Regime& regime, const Upcoming& upcoming) const {
   if (!memory_.has_pointers()) return;
   expect(guest_slot(regime, upcoming.upcoming(1)));
   if (regime.nested.on()) expect(nested_slot(regime, upcoming.upcoming(0)));
+}
+
+// The lines of the entries of the lowest levels, the upper first; the walk will tell whether they
+// are the right ones. Of the root's level there is nothing to fetch ahead: it is read first.
+void Walker::fetch_ahead(const Stage& stage, u64 input) {
+  if (stage.areas == nullptr) return;
+  for (unsigned level = std::min(TableAreas::kLevels, stage.geometry.root_level()); level-- != 0;) {
+    const std::optional<u64> slot = stage.areas->slot(input, level, stage.geometry);
+    if (!slot || !memory_.contains(Hpa(*slot), sizeof(u64))) continue;
+    if (hierarchy_.fetch_ahead(path_, Hpa(*slot))) ++fetched_ahead_;
+  }
 }
 
 u64 Walker::guest_slot(const Regime& regime, u64 address) const {

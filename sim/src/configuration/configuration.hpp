@@ -67,8 +67,8 @@ struct RunShape {
             "who has a VMID: each guest one, or each vCPU an ASID of its core's, as KVM and Xen do "
             "on AMD; auto: vcpus on AMD, guests elsewhere"},
         Row{"host.frames", &RunShape::frames, Registered{},
-            "frame allocation policy of the host: next (the lowest free frame) or "
-            "reservation (see guest.frames)"},
+            "frame allocation policy of the host: next (the lowest free frame), "
+            "reservation or contiguous-tables (see guest.frames)"},
         Row{"host.memory", &RunShape::host_bytes, Size{addrspace::kGiB, addrspace::u64{1} << 45},
             "of the host", kInBytes},
         Row{"run.limit", &RunShape::limit, Number{0, ~addrspace::u64{0}},

@@ -264,6 +264,8 @@ void Rows::translations() {
   add("walk.faults", mmu.faults, "translations", "that ended in a fault");
   add("walk.references", mmu.references, "references",
       "of walks: entries read or updated, and hits that spared some");
+  add("walk.fetched_ahead", all_.mmu.fetched_ahead, "entries",
+      "of the two lowest levels, whose lines a walk asked for before it came to them");
   mean("walk.references_mean", {"walk.references"}, "walk.count", "references", "of one walk");
   const WalkTotals& walks = all_.mmu.walks;
   mean("walk.cycles_mean", {"translation.walks"}, "walk.count", "cycles",

@@ -49,10 +49,10 @@ TEST(Parameters, EveryMemberHasARowOrIsNotTheUsers) {
               {&devices});  // the trace's
 
   const software::HypervisorShape hypervisor;
-  const auto& [backing, around, large, levels, dirty, fences, threshold, rules, drop, schedule] =
-      hypervisor;
-  expect_rows(hypervisor, {&backing, &around, &large, &levels, &dirty, &fences, &threshold, &rules,
-                           &drop, &schedule});
+  const auto& [backing, around, large, levels, dirty, contiguous, fences, threshold, rules, drop,
+               schedule] = hypervisor;
+  expect_rows(hypervisor, {&backing, &around, &large, &levels, &dirty, &contiguous, &fences,
+                           &threshold, &rules, &drop, &schedule});
 
   const software::VmShape vm;
   const auto& [vm_guest, vm_hypervisor, vcpus, ordered] = vm;
@@ -84,10 +84,10 @@ TEST(Parameters, EveryNumberOfAMachineHasARow) {
 
   const models::WalkerShape walker;
   const auto& [slots, guest_cache, nested_cache, nested_tlb, guest_index, yields, nested_index,
-               step, assist, nested_slots, nested_tlb_holds] = walker;
+               step, assist, nested_slots, nested_tlb_holds, table_prefetch] = walker;
   expect_rows(walker,
               {&slots, &guest_cache, &nested_cache, &nested_tlb, &guest_index, &yields,
-               &nested_index, &step, &assist, &nested_slots, &nested_tlb_holds},
+               &nested_index, &step, &assist, &nested_slots, &nested_tlb_holds, &table_prefetch},
               {&guest_cache, &nested_cache, &nested_tlb});
 
   const models::MmuShape mmu_shape;
@@ -139,11 +139,12 @@ TEST(Parameters, EveryNumberOfAMachineHasARow) {
 
   const models::MachineShape machine;
   const auto& [name, about, extension, cores, clock, core, mmu, line_bytes, l1i, l1d, l2, l3,
-               enters_at, memory, base, fences, costs, sets_flags, asid_bits, vmid_bits] = machine;
+               enters_at, memory, base, fences, costs, sets_flags, napot, asid_bits, vmid_bits] =
+      machine;
   expect_rows(machine,
-              {&name,       &about,  &extension, &cores,      &clock,     &core,      &mmu,
-               &line_bytes, &l1i,    &l1d,       &l2,         &l3,        &enters_at, &memory,
-               &base,       &fences, &costs,     &sets_flags, &asid_bits, &vmid_bits},
+              {&name,       &about,  &extension, &cores,      &clock, &core,      &mmu,
+               &line_bytes, &l1i,    &l1d,       &l2,         &l3,    &enters_at, &memory,
+               &base,       &fences, &costs,     &sets_flags, &napot, &asid_bits, &vmid_bits},
               {&name, &about, &extension, &core, &mmu, &l1i, &l1d, &l2, &l3, &memory, &base,
                &fences, &costs});
 }

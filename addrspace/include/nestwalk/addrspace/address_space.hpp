@@ -106,6 +106,16 @@ class AddressSpace {
   /// on. Where VMIDs are used again: fence.hpp, `emit_rollover`.
   Result<void> set_vmid(u16 vmid) { return table_.set_id(vmid); }
   static constexpr u64 kPageBytes = Table::kPageBytes;
+  /// Groups of pages, which the hardware may hold as one translation: page_table.hpp,
+  /// `form_groups`. Lazy areas have them where a fault brings in a whole one
+  /// (`fault_around_order`). Not while a dirty log runs, which dissolves those that there are.
+  Result<void> form_groups(bool on) {
+    usual_ = {};
+    if (const Result<void> done = table_.form_groups(on); !done) return done;
+    forms_groups_ = on;
+    if (tracking_ != DirtyTracking::Off) (void)table_.form_groups(false);
+    return {};
+  }
 
   // Areas ---------------------------------------------------------------------------------------
 
@@ -172,7 +182,7 @@ class AddressSpace {
     (void)table_.unmap_region(range_);  // whole areas only: nothing to split, so it cannot fail
     areas_.clear();
     usual_ = {};
-    tracking_ = DirtyTracking::Off;
+    end_tracking();
   }
 
   const Area* area_at(Gpa gpa) const { return areas_.find(gpa); }
@@ -261,6 +271,8 @@ class AddressSpace {
       return Error::UnsupportedFeature;
     }
     usual_ = {};
+    table_.dissolve_groups(range_, Cause::DirtyLog);
+    (void)table_.form_groups(false);
     tracking_ = how;
     edit_leaves(part,
                 [&](const Area& area, u64 entry, unsigned, Gpa) { return as_clean(area, entry); });
@@ -290,7 +302,7 @@ class AddressSpace {
   /// The same where all other parts have been released.
   Result<void> stop_dirty_log(GpaRange part) {
     if (const Result<void> released = release_dirty_log(part); !released) return released;
-    tracking_ = DirtyTracking::Off;
+    end_tracking();
     areas_.forget_log();
     return {};
   }
@@ -347,6 +359,11 @@ class AddressSpace {
   Result<void> add(const Area& area, InTable&& in_table) {
     if (areas_.overlaps(area.range)) return Error::AlreadyMapped;
     return change(1, in_table, [&] { areas_.insert(area); });
+  }
+
+  void end_tracking() {
+    tracking_ = DirtyTracking::Off;
+    (void)table_.form_groups(forms_groups_);
   }
 
   // Faults --------------------------------------------------------------------------------------
@@ -512,6 +529,7 @@ class AddressSpace {
   AreaSet<H> areas_;
   Usual usual_;
   DirtyTracking tracking_ = DirtyTracking::Off;
+  bool forms_groups_ = false;  ///< unless a log runs
 };
 
 }  // namespace nestwalk::addrspace

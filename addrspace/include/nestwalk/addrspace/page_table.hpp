@@ -94,6 +94,19 @@ class PageTable {
   /// False once the tree was moved away.
   bool alive() const { return alive_; }
   bool hardware_tracks_dirty() const { return tables_.hardware_tracks_dirty(); }
+  /// From now on, aligned groups of pages that one operation maps to contiguous, equally aligned
+  /// memory tell the hardware that they may be one translation: RISC-V's NAPOT pages (Svnapot),
+  /// Arm's contiguous bit. Owned memory is asked for in such runs, and given back page by page.
+  /// What changes a part of a group makes pages of all of it first. Off, it changes no group that
+  /// is.
+  Result<void> form_groups(bool on) {
+    if (!on || has_groups(format())) {
+      tables_.form_groups(on);
+      return {};
+    }
+    return Error::UnsupportedFeature;
+  }
+  bool forms_groups() const { return tables_.forms_groups(); }
   static constexpr u64 kPageBytes = u64{1} << F::kPageShift;
 
   /// What translates this address, as the hardware would find it.
@@ -253,6 +266,13 @@ class PageTable {
     const unsigned with_pages = leaf_levels | 1;
     return static_cast<u8>(with_pages & ~(with_pages + 1));
   }
+  static bool has_groups([[maybe_unused]] const F& format) {
+    if constexpr (kHasGroups<F>) {
+      return format.has_groups();
+    } else {
+      return false;
+    }
+  }
   static Result<Output> alloc_zeroed(H& hal, const Geometry& shape, unsigned order, FrameUse use) {
     const Result<Output> run = hal.alloc_run(order, use);
     if (!run) return run;
@@ -316,6 +336,10 @@ class PageTable {
       const bool fits = level <= end.level && geometry().may_be_leaf(level) && start >= room.from &&
                         room.to - start >= Entries::size(level);
       if (fits && put_owned(end, start, level, upper, encode, gather)) return true;
+    }
+    if (tables_.forms_groups() && how.fault_around_order >= kGroupBits<F> &&
+        put_group(end, wanted, room, upper, encode, gather)) {
+      return true;
     }
     const u64 page = align_down(wanted, kPageBytes);
     const Result<void> done = put_owned(end, page, 0, upper, encode, gather);
@@ -398,7 +422,8 @@ class PageTable {
     return address(found, at);
   }
   Output address(const Position& found, Input at) const {
-    return F::address(found.entry, found.level) + at.offset_in(Entries::size(found.level));
+    const u64 entry = Entries::alone(found.slot, found.entry, found.level);
+    return F::address(entry, found.level) + at.offset_in(Entries::size(found.level));
   }
   Leaf leaf(const Position& found, Input at) const {
     return {address(found, at), format().flags(found.entry, found.level),
@@ -417,6 +442,41 @@ class PageTable {
       }
       return true;
     });
+  }
+
+  // Groups of pages -----------------------------------------------------------------------------
+
+  /// Those that reach across an end of the span become pages.
+  void dissolve_across(Span span, Cause cause, Input subject) {
+    if (!tables_.may_have_groups()) return;
+    const u64 ends[] = {span.from, span.to};
+    for (const u64 boundary : ends) {
+      const u64 start = align_down(boundary, Entries::kGroupBytes);
+      if (start == boundary) continue;
+      const Position found = tables_.find(boundary);
+      if (!is_of_group<F>(found.entry, found.level)) continue;
+      dissolve({start, start + Entries::kGroupBytes}, cause, subject);
+    }
+  }
+  void dissolve_groups(InputRange range, Cause cause) {
+    if (tables_.may_have_groups() && !range.empty()) dissolve(span_of(range), cause, range.start());
+  }
+  void dissolve(Span span, Cause cause, Input subject) {
+    // What the first pass parked is made valid again; a page without access stays parked.
+    const auto keep = [this](u64 entry, unsigned level, u64) {
+      const bool was_broken = F::kBreakBeforeMake && !F::is_valid(entry, level) &&
+                              format().flags(entry, level).access.any_of(kRwx);
+      return was_broken ? (entry & ~F::kMarker) | F::kValid : entry;
+    };
+    Splits<F, H> none(tables_);
+    Gather gather(cause, tag_, subject);
+    Rewrite<F, H, decltype(keep)> pass(tables_, none, upper_bits(subject), keep);
+    pass.dissolve_groups();
+    pass.run(span, gather);
+    if (!gather.empty()) hal().invalidate(gather);
+    if (pass.broke_leaves()) {
+      make(none, cause, subject, [&](Gather& made) { pass.remake(span, made); });
+    }
   }
 
   // Changing ------------------------------------------------------------------------------------
@@ -438,6 +498,7 @@ class PageTable {
   }
 
   Result<void> take_away(Span span, Cause cause, Input subject) {
+    dissolve_across(span, cause, subject);
     // (1) Prepare all that can fail.
     Splits<F, H> splits(tables_);
     if (const Result<void> ready = splits.prepare(span); !ready) return ready;
@@ -462,6 +523,7 @@ class PageTable {
     if (range.empty()) return {};
     const Span span = span_of(range);
     const u64 upper = upper_bits(range.start());
+    dissolve_across(span, cause, range.start());
     // (1) Prepare all that can fail.
     Splits<F, H> splits(tables_);
     if (const Result<void> ready = splits.prepare(span); !ready) return ready;
@@ -529,6 +591,29 @@ class PageTable {
     gather.note(Input(start | upper), Entries::size(level), Entries::shift(level),
                 change::kMadeValid, true);
     return {};
+  }
+
+  // The group that the page belongs to, if nothing of it is there yet.
+  template <class Encode>
+  bool put_group(const Position& end, u64 wanted, Span room, u64 upper, const Encode& encode,
+                 Gather& gather) {
+    const u64 start = align_down(wanted, Entries::kGroupBytes);
+    const bool fits = start >= room.from && start + Entries::kGroupBytes <= room.to;
+    const u64 bits = encode(0) | F::kOwned;
+    if (!fits || !Entries::suits_group(bits)) return false;
+    Path<F, H> path(tables_);
+    const Result<Output> page = path.extend(end, wanted, 0);
+    if (!page) return false;
+    const Output slot = *page - (wanted - start) / kPageBytes * sizeof(u64);
+    if (end.level == 0 && !tables_.is_room_for_group(slot)) return false;
+    const Result<Output> memory = tables_.new_group_memory(start);
+    if (!memory) return false;
+    tables_.count_owned(Entries::kGroupBytes);
+    tables_.store_group(slot, bits, *memory);
+    path.link();
+    gather.note(Input(start | upper), Entries::kGroupBytes, F::kPageShift, change::kMadeValid,
+                true);
+    return true;
   }
 
   // Neighbours are a favour: what cannot be had is left for its own fault.

@@ -66,6 +66,51 @@ class Tables {
   unsigned root_level() const { return geometry_.root_level(); }
   bool hardware_tracks_dirty() const { return tracks_dirty_; }
 
+  // Groups of pages that the hardware may hold as one translation.
+  void form_groups(bool on) {
+    forms_groups_ = on;
+    may_have_groups_ = may_have_groups_ || on;
+  }
+  bool forms_groups() const { return kHasGroups<F> && forms_groups_; }
+  bool may_have_groups() const { return kHasGroups<F> && may_have_groups_; }
+  static constexpr u64 kGroupPages = u64{1} << kGroupBits<F>;
+  static constexpr u64 kGroupBytes = kGroupPages << F::kPageShift;
+  /// An entry as if it were in no group.
+  static constexpr u64 alone(Output slot, u64 entry, unsigned level) {
+    return addrspace::alone<F>(slot.value() / sizeof(u64), entry, level);
+  }
+  /// Can pages with these bits, made in one operation, be a group? What is not accessible is no
+  /// translation, and a log would have to know which of them was written.
+  static constexpr bool suits_group(u64 bits) {
+    return F::is_valid(bits, 0) && (bits & F::kSoftDirty) == 0;
+  }
+  bool is_room_for_group(Output slot) const {
+    for (u64 n = 0; n < kGroupPages; ++n) {
+      if (load(slot + n * sizeof(u64)) != 0) return false;
+    }
+    return true;
+  }
+  /// Where nothing is yet. `memory` is aligned as a group is.
+  void store_group(Output slot, u64 bits, Output memory) {
+    if constexpr (kHasGroups<F>) {
+      for (u64 n = 0; n < kGroupPages; ++n) {
+        const u64 page = bits | F::address_bits(memory + (n << F::kPageShift));
+        store(slot + n * sizeof(u64), F::grouped(page));
+      }
+    }
+  }
+  /// Zeroed guest memory for one, which the caller counts.
+  Result<Output> new_group_memory(u64 offset) {
+    const Result<Output> memory = alloc(kPageOrder + kGroupBits<F>, FrameUse::memory(offset, 0));
+    if constexpr (!H::kFramesComeZeroed) {
+      if (memory) {
+        hal_->zero(*memory, kGroupBytes);
+        hal_->publish(*memory, kGroupBytes);
+      }
+    }
+    return memory;
+  }
+
   static constexpr unsigned shift(unsigned level) { return F::kPageShift + level * F::kIndexBits; }
   static constexpr u64 size(unsigned level) { return u64{1} << shift(level); }
   static constexpr unsigned order(unsigned level) { return shift(level) - kFrameShift; }
@@ -197,7 +242,8 @@ class Tables {
     H& hal = *hal_;
     u64 freed = 0;
     for (u64 n = 0; n < count; ++n) {
-      const u64 entry = hal.read_entry(slot + n * sizeof(u64));
+      const Output at = slot + n * sizeof(u64);
+      const u64 entry = alone(at, hal.read_entry(at), 0);
       if ((entry & F::kOwned) == 0) continue;
       release(hal, F::address(entry, 0), kPageOrder);
       ++freed;
@@ -287,6 +333,8 @@ class Tables {
   Usage usage_;
   Shortcuts<Output, F::kPageShift + F::kIndexBits> shortcuts_;
   bool tracks_dirty_ = false;
+  bool forms_groups_ = false;
+  bool may_have_groups_ = false;
 };
 
 }  // namespace nestwalk::addrspace

@@ -90,7 +90,7 @@ struct RootConfig {
 };
 
 /// log2 of how many leaves, this one included, it says make one translation: RISC-V's NAPOT pages,
-/// Arm's contiguous bit. The engine writes no such leaves.
+/// Arm's contiguous bit.
 template <Format F>
 constexpr unsigned neighbours([[maybe_unused]] u64 leaf, [[maybe_unused]] unsigned level) {
   if constexpr (requires { F::neighbours(leaf, level); }) {
@@ -104,6 +104,39 @@ template <Format F>
 constexpr u64 entry_at([[maybe_unused]] u64 index, u64 entry) {
   if constexpr (requires { F::entry_at(index, entry); }) {
     return F::entry_at(index, entry);
+  } else {
+    return entry;
+  }
+}
+
+// Groups of pages. The engine writes them if it is told to (`PageTable::form_groups`), of pages
+// alone: `F::kGroup` is the bit that says so.
+template <class F>
+inline constexpr bool kHasGroups = requires {
+  F::kGroup;
+};
+/// log2 of the pages of a group.
+template <Format F>
+inline constexpr unsigned kGroupBits = [] {
+  if constexpr (kHasGroups<F>) {
+    return F::neighbours(F::kGroup, 0);
+  } else {
+    return 0u;
+  }
+}();
+template <Format F>
+constexpr bool is_of_group([[maybe_unused]] u64 entry, [[maybe_unused]] unsigned level) {
+  if constexpr (kHasGroups<F>) {
+    return level == 0 && (entry & F::kGroup) != 0;
+  } else {
+    return false;
+  }
+}
+/// What the entry at this place of its table is without its group: a page for itself.
+template <Format F>
+constexpr u64 alone(u64 index, u64 entry, unsigned level) {
+  if constexpr (kHasGroups<F>) {
+    return is_of_group<F>(entry, level) ? entry_at<F>(index, entry) & ~F::kGroup : entry;
   } else {
     return entry;
   }

@@ -28,6 +28,7 @@ class SvEntry {
   static constexpr unsigned kPpnShift = 10, kPbmtShift = 61;
   static constexpr u64 kNapot = detail::bit(63);
   static constexpr unsigned kNapotBits = 4;
+  static constexpr u64 kGroup = kNapot;
 
   // Bits 9:8 are RSW. An invalid entry leaves G to software as well.
   static constexpr u64 kValid = kV;
@@ -58,6 +59,9 @@ class SvEntry {
     if ((entry & kNapot) == 0) return entry;
     return (entry & ~kNapotEncoding) | (index << kPpnShift & kNapotEncoding);
   }
+
+  constexpr bool has_groups() const { return capabilities_.napot_pages; }
+  static constexpr u64 grouped(u64 page) { return (page & ~kNapotEncoding) | kNapotOf64K | kNapot; }
 
   constexpr bool malformed(u64 entry, unsigned level) const {
     if ((entry & detail::bits(60, 54)) != 0) return true;
@@ -122,9 +126,9 @@ class SvEntry {
 
  private:
   static constexpr u64 kNapotEncoding = low_mask(kNapotBits) << kPpnShift;
+  static constexpr u64 kNapotOf64K = u64{0b1000} << kPpnShift;
   constexpr bool is_napot(u64 entry, unsigned level) const {
-    return capabilities_.napot_pages && level == 0 &&
-           (entry & kNapotEncoding) == u64{0b1000} << kPpnShift;
+    return capabilities_.napot_pages && level == 0 && (entry & kNapotEncoding) == kNapotOf64K;
   }
 
   // Svpbmt: 0 leaves the type to the physical memory attributes.

@@ -43,6 +43,7 @@ class VmsaEntry {
   static constexpr u64 kAccessed = detail::bit(10);
   static constexpr u64 kDirtyModifier = detail::bit(51);
   static constexpr u64 kContiguous = detail::bit(52);
+  static constexpr u64 kGroup = kContiguous;
 
   /// At level 0 (Arm's level 3), 0b01 is reserved and faults; above, it is a block where the
   /// granule has blocks.
@@ -62,6 +63,9 @@ class VmsaEntry {
     if constexpr (kGranule == Granule::k16K) return level == 0 ? 7 : level == 1 ? 5 : 0;
     return level <= 1 ? 5 : 0;
   }
+
+  constexpr bool has_groups() const { return true; }
+  static constexpr u64 grouped(u64 page) { return page | kContiguous; }
 
   /// An output address beyond the implemented size is an Address size fault.
   constexpr bool malformed(u64 entry, unsigned level) const {

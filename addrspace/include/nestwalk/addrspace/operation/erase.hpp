@@ -62,7 +62,7 @@ class Erase {
   void condemn_leaf(Output slot, u64 entry, unsigned level, u64 start) {
     if (!F::is_valid(entry, level)) return;  // parked before: invisible already
     note_leaf(entry, level, start);
-    tables_.store(slot, Entries::parked(entry));
+    tables_.store(slot, Entries::parked(Entries::alone(slot, entry, level)));
   }
 
   void note_leaves(Output table, unsigned level, u64 start) {

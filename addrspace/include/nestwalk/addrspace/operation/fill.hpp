@@ -25,6 +25,12 @@ class LinearSource {
   Result<typename F::Output> take(Entries&, u64 offset, unsigned) const {
     return base_ + offset;
   }
+  template <class Entries>
+  Result<typename F::Output> take_group(Entries&, u64 offset) const {
+    const typename F::Output memory = base_ + offset;
+    if (!memory.is_aligned(Entries::kGroupBytes)) return Error::Unaligned;
+    return memory;
+  }
 
  private:
   typename F::Output base_;  ///< what would answer to offset 0
@@ -45,6 +51,10 @@ class OwnedSource {
   template <class Entries>
   Result<typename F::Output> take(Entries& tables, u64 offset, unsigned level) const {
     return tables.new_leaf_memory(level, offset);
+  }
+  template <class Entries>
+  Result<typename F::Output> take_group(Entries& tables, u64 offset) const {
+    return tables.new_group_memory(offset);
   }
 
  private:
@@ -86,7 +96,7 @@ class Fill {
     const u64 step = Entries::size(level);
     Output slot = tables_.slot(table, span.from, level);
     for (u64 at = span.from; at < span.to;) {
-      const u64 put = level == 0 ? put_leaves<true>(slot, 0, {at, span.to}, age)
+      const u64 put = level == 0 ? put_pages(slot, {at, span.to}, age)
                                  : put_leaves<false>(slot, level, {at, span.to}, age);
       note(at, put, level);
       if (put == span.to) break;
@@ -99,6 +109,36 @@ class Fill {
     }
     if (level == 0) tables_.remember(span.from, table);
     return {};
+  }
+
+  u64 put_pages(Output slot, Span span, Table age) {
+    if (tables_.forms_groups() && Entries::suits_group(leaf_bits_[0])) [[unlikely]]
+      return put_groups(slot, span, age);
+    return put_leaves<true>(slot, 0, span, age);
+  }
+
+  // Whole groups where they fit, and there is room and memory for them; pages elsewhere.
+  [[gnu::noinline]] u64 put_groups(Output slot, Span span, Table age) {
+    constexpr u64 kGroup = Entries::kGroupBytes;
+    u64 at = span.from;
+    while (at < span.to) {
+      u64 end = align_down(at, kGroup) + kGroup;
+      if (end > span.to) end = span.to;
+      const bool is_whole = end - at == kGroup;
+      if (!is_whole || !put_group(slot, at, age)) {
+        const u64 put = put_leaves<true>(slot, 0, {at, end}, age);
+        if (put != end) return put;
+      }
+      slot += (end - at) / Entries::size(0) * sizeof(u64);
+      at = end;
+    }
+    return at;
+  }
+  bool put_group(Output slot, u64 at, Table age) {
+    if (age == Table::Old && !tables_.is_room_for_group(slot)) return false;
+    const Result<Output> memory = source_.take_group(tables_, at);
+    if (memory) tables_.store_group(slot, leaf_bits_[0], *memory);
+    return memory.ok();
   }
 
   // Puts leaves side by side as long as that is possible, and says where it ends. Nearly all the

@@ -7,6 +7,11 @@
 // needs break-before-make, the first pass parks the leaf and the second, after the invalidation,
 // makes it anew; a transform must therefore give the same result for a parked leaf as for a valid
 // one, and leave a parked leaf alone that it made itself.
+//
+// A transform is told of a page of a group as if it were alone, and what it changes is in no group
+// any more. Where break-before-make rules, that needs it, too (Arm ARM D8, "Using break-before-make
+// when updating translation table entries": a change of the Contiguous bit). Elsewhere either may
+// be cached until the invalidation, as of a large leaf that is split: they translate alike.
 #pragma once
 
 #include "nestwalk/addrspace/splits.hpp"
@@ -26,6 +31,8 @@ class Rewrite {
   void run(Span span, Invalidation<Input>& invalidation) {
     walk(tables_.root(), tables_.root_level(), span, invalidation);
   }
+  /// Groups become pages, whatever the transform says.
+  void dissolve_groups() { dissolves_ = true; }
   /// Did the first pass leave leaves to be made anew?
   bool broke_leaves() const { return broke_leaves_; }
   /// The second pass. What is valid is as it should be.
@@ -51,14 +58,18 @@ class Rewrite {
   void edit(Output slot, u64 entry, unsigned level, u64 start, Invalidation<Input>& invalidation) {
     if (remaking_ && F::is_valid(entry, level)) return;
     for (;;) {
-      const u64 next = transform_(entry, level, start);
-      if (next == entry) return;
-      const Changes changes = classify(entry, next, level);
+      const u64 page = Entries::alone(slot, entry, level);
+      const u64 next = transform_(page, level, start);
+      const bool was_grouped = page != entry;
+      if (next == page && !(was_grouped && dissolves_)) return;
+      Changes changes = classify(page, next, level);
+      if (was_grouped) changes = changes | change::kResized;
       const bool broken =
           F::kBreakBeforeMake &&
-          changes.any_of(change::kMoved | change::kMemoryType | change::kMadeGlobal);
+          (changes.any_of(change::kMoved | change::kMemoryType | change::kMadeGlobal) ||
+           (was_grouped && F::is_valid(next, level)));
       const bool owned = (entry & F::kOwned) != 0;
-      if (!tables_.replace(slot, entry, broken ? Entries::parked(entry) : next)) continue;
+      if (!tables_.replace(slot, entry, broken ? Entries::parked(page) : next)) continue;
       broke_leaves_ = broke_leaves_ || broken;
       if (!changes.empty()) {
         invalidation.note(Input(start | upper_), Entries::size(level), Entries::shift(level),
@@ -93,6 +104,7 @@ class Rewrite {
   Transform& transform_;
   bool broke_leaves_ = false;
   bool remaking_ = false;
+  bool dissolves_ = false;
 };
 
 }  // namespace nestwalk::addrspace

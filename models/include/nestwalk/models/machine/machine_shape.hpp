@@ -67,6 +67,9 @@ struct SoftwareShape {
 /// Who sets accessed and dirty flags.
 inline constexpr Word<bool> kFlagKeepers[] = {{"hardware", true}, {"trap", false}};
 
+/// RISC-V: which pages may be one translation.
+inline constexpr Word<bool> kNapotPages[] = {{"none", false}, {"64K", true}};
+
 struct MachineShape {
   std::string name;
   std::string about;
@@ -84,6 +87,7 @@ struct MachineShape {
   FenceShape fence;
   SoftwareShape software;
   bool sets_flags = true;
+  bool napot_pages = false;
   u32 asid_bits = 16;
   u32 vmid_bits = 16;
 
@@ -100,6 +104,8 @@ struct MachineShape {
         Row{"paging.accessed_dirty", &MachineShape::sets_flags, OrLeftOut{OneOf{kFlagKeepers}},
             "what becomes of a clear accessed or dirty flag that an access needs: the hardware "
             "sets it, or software takes a fault; x86 has no choice in the first stage"},
+        Row{"paging.napot", &MachineShape::napot_pages, OrLeftOut{OneOf{kNapotPages}},
+            "RISC-V: groups of pages that tables may say are one translation, of 64K (Svnapot)"},
         Row{"tags.asid_bits", &MachineShape::asid_bits, OrLeftOut{Number{0, 16}},
             "bits of ASIDs or PCIDs; 0: a guest's kernel fences all when it switches to another "
             "address space"},

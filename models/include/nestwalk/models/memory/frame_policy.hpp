@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -58,6 +59,15 @@ class FramePolicy {
   /// Freed frames stay allocated until a fence is complete; then free() is called again. True if
   /// they belong to a reservation, and are in use again; else the caller has to take them.
   virtual bool hold(u64 /*first*/, unsigned /*order*/) { return false; }
+
+  /// The first frame of the contiguous run that these frames have their place in, if they have one.
+  virtual std::optional<u64> reserved_run(const FrameRequest& /*wanted*/) const {
+    return std::nullopt;
+  }
+  /// Does where a table lies follow from what it translates?
+  virtual bool places_tables() const { return false; }
+  /// The 2 MiB of an address space that have this address are to be backed by contiguous frames.
+  virtual void keep_together(u64 /*space*/, u64 /*input*/) {}
 
   /// Reserved and not allocated.
   u64 reserved() const { return reserved_; }

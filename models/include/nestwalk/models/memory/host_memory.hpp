@@ -5,7 +5,10 @@
 // nobody looks at costs nothing, however large the memory is.
 #pragma once
 
+#include <map>
+
 #include "nestwalk/models/memory/frame_allocator.hpp"
+#include "nestwalk/models/memory/table_areas.hpp"
 
 namespace nestwalk::models {
 
@@ -46,6 +49,12 @@ class HostMemory {
   const FramePolicy& policy() const { return *policy_; }
   /// The number of another address space that asks for frames.
   u64 new_space() { return spaces_++; }
+  /// Where an address space's tables lie; null if that does not follow from what they translate.
+  const TableAreas* table_areas(u64 space) {
+    return policy_->places_tables() ? &table_areas_[space] : nullptr;
+  }
+  /// The 2 MiB that have this address of the space are to be backed by contiguous frames.
+  void keep_together(u64 space, u64 input) { policy_->keep_together(space, input); }
 
   Result<Hpa> allocate(const FrameRequest& wanted);
   Result<Hpa> allocate(unsigned order) { return allocate(FrameRequest{order}); }
@@ -103,6 +112,8 @@ class HostMemory {
     word |= bit;
   }
 
+  void note_table(const FrameRequest& table, u64 frame);
+
   Hpa base_;
   u64 bytes_;
   ByteStore* elsewhere_ = nullptr;
@@ -111,6 +122,7 @@ class HostMemory {
   FrameAllocator frames_;
   std::unique_ptr<FramePolicy> policy_ = FramePolicyKind().make(frames_);
   u64 spaces_ = 0;
+  std::map<u64, TableAreas> table_areas_;  ///< by spaces; they stay where they are
   u64 touched_count_ = 0;
 };
 

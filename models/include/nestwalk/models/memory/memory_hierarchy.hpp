@@ -116,6 +116,9 @@ class MemoryHierarchy final : public Actor {
     wheel_.schedule(ready, owner, what);
     return false;
   }
+  /// Wants a line in the path's first cache, now, for an access to come. Nobody waits for it; true
+  /// if it is on its way then: it was not yet, and an MSHR was free.
+  bool fetch_ahead(PathId path, Hpa at);
   /// A whole line goes to memory, now, and no cache of the path keeps it. Nobody waits for that.
   void store_around(PathId path, Hpa at);
   /// Is it in the path's first cache? If so, this is the access, but for the time that it takes.
@@ -232,6 +235,7 @@ class MemoryHierarchy final : public Actor {
   bool look_ahead(Cache& cache, u64 line);
   void prefetch_wanted(Cache& cache);
   void prefetch_line(Cache& cache, u64 line);
+  void begin_fetch(Cache& cache, PathId path, u64 line, Actor* owner);
   void respond(u32 flight);
   bool give(const Path& path, unsigned step, u64 line);
   template <class Put>
@@ -266,7 +270,12 @@ class MemoryHierarchy final : public Actor {
   void append(List& list, u32 flight);
   u32 take_first(List& list);
 
+  struct Nobody final : Actor {
+    void on_cycle(u32) override {}
+  };
+
   Wheel& wheel_;
+  Nobody nobody_;
   Dram dram_;
   OutsideMemory* outside_ = nullptr;
   u32 line_shift_;

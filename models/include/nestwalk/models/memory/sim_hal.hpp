@@ -75,6 +75,8 @@ class SimHal {
 
   Observer& observer() const { return observer_; }
   HostMemory& memory() const { return *memory_; }
+  /// Names the address space to the memory.
+  u64 space() const { return space_; }
 
  private:
   HostMemory* memory_;

@@ -172,8 +172,11 @@ class Mmu final {
     Cycle cycles = 0;
     u64 refills = 0;
     PrefetchCounts prefetches;
+    u64 fetched_ahead = 0;
   };
-  Totals totals() const { return {counts_, walk_totals_, cycles(), refills(), prefetch_counts()}; }
+  Totals totals() const {
+    return {counts_, walk_totals_, cycles(), refills(), prefetch_counts(), walker_.fetched_ahead()};
+  }
   const WalkTotals& walk_totals() const { return walk_totals_; }
   const Counts& counts() const { return counts_; }
   PrefetchCounts prefetch_counts() const {

@@ -8,6 +8,7 @@
 #include <map>
 #include <vector>
 
+#include "nestwalk/models/memory/table_areas.hpp"
 #include "nestwalk/models/translation/entry_format.hpp"
 
 namespace nestwalk::models {
@@ -20,6 +21,7 @@ struct Stage {
   const EntryFormat* format = nullptr;
   Geometry geometry{};
   u64 root = 0;
+  const TableAreas* areas = nullptr;  ///< range registers; null: software fills none
 
   bool on() const { return format != nullptr; }
   friend bool operator==(const Stage&, const Stage&) = default;

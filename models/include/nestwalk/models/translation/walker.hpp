@@ -19,6 +19,8 @@ namespace nestwalk::models {
 
 /// Whether translations of data addresses are entered in the nested TLB.
 inline constexpr Word<bool> kNestedTlbHolds[] = {{"all", true}, {"tables", false}};
+/// Whether the walker fetches entries of the last levels ahead (ASAP: memory/table_areas.hpp).
+inline constexpr Word<bool> kTablePrefetches[] = {{"none", false}, {"asap", true}};
 
 struct WalkerShape {
   u32 slots = 1;
@@ -32,6 +34,7 @@ struct WalkerShape {
   u32 assist_cycles = 0;
   u32 nested_slots = 64;
   bool nested_tlb_holds_data = true;
+  bool prefetches_tables = false;
 
   static constexpr auto parameters() {
     using namespace parameter;
@@ -60,7 +63,12 @@ struct WalkerShape {
             "access itself",
             kInCycles},
         Row{"nested_slots", &WalkerShape::nested_slots, OrLeftOut{Number{1, 64}},
-            "translations by the second stage's tables at a time"}};
+            "translations by the second stage's tables at a time"},
+        Row{"table_prefetch", &WalkerShape::prefetches_tables, OrLeftOut{OneOf{kTablePrefetches}},
+            "which entries a walk fetches into the first cache of its path before it comes to "
+            "them: none (the default), or asap: those of the two lowest levels, of either stage "
+            "whose tables lie where range registers say (guest.frames and host.frames "
+            "contiguous-tables)"}};
   }
 };
 
@@ -114,6 +122,8 @@ class Walker final {
   /// Makes the walks in flight that match forget what they know. They begin again; prefetches end.
   template <class Match>
   void restart_if(Match&& match);
+  /// Entries that were fetched ahead.
+  u64 fetched_ahead() const { return fetched_ahead_; }
 
   TranslationCache<CachedTable>& guest_walk_cache() { return guest_cache_.tables(); }
   TranslationCache<CachedTable>& nested_walk_cache() { return nested_cache_.tables(); }
@@ -194,6 +204,7 @@ class Walker final {
     memory_.prefetch(Hpa(address));
     hierarchy_.prefetch(path_, Hpa(address));
   }
+  [[gnu::noinline]] void fetch_ahead(const Stage& stage, u64 input);
   u64 guest_slot(const Regime& regime, u64 address) const;
   u64 nested_slot(const Regime& regime, u64 address) const;
   void looked(const Walk& walk, const StepKind& kind, u64 address, bool hit) const;
@@ -219,8 +230,10 @@ class Walker final {
   Yields guest_yields_;
   bool nested_tlb_holds_data_;
   bool shares_nested_slots_;  ///< there are fewer than walks
+  bool prefetches_tables_;
   u32 step_cycles_;
   u32 assist_cycles_;
+  u64 fetched_ahead_ = 0;
   LeafTables guest_tables_;
   LeafTables nested_tables_;
   std::vector<std::unique_ptr<Walk>> walks_;  ///< they stay where they are

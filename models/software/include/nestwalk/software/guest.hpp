@@ -112,6 +112,8 @@ class Guest final {
   models::Task<GuestOutcome> map_page(u32 core, Gva address, std::optional<Gpa> recorded,
                                       Meter& charges);
   models::Task<GuestOutcome> stock_tables(u32 core, Meter& charges);
+  models::Task<GuestOutcome> stock_table_for(u32 core, Gva address, Meter& charges);
+  models::Task<GuestOutcome> back_table(u32 core, Gpa frame, Meter& charges);
   models::Task<FaultOutcome> zero_frame(u32 core, Gpa frame, Meter& charges);
   models::Task<models::Mmu::Outcome> touch(u32 core, Gpa at, models::Witness* witness);
   models::Task<bool> end_oldest_space(u32 core, Meter& charges);
@@ -140,9 +142,6 @@ class Guest final {
   models::SoftwareShape costs_;
   TableFrames tables_;
   GuestFrames frames_;
-  Gpa first_table_;
-  Gpa next_table_;
-  Gpa last_table_;
   std::deque<Worker> workers_;
   std::vector<u32> on_;          ///< by core: the vCPU
   std::vector<Space*> current_;  ///< by vCPU

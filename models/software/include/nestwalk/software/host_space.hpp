@@ -42,6 +42,10 @@ class HostSpace {
   virtual Result<void> stop_log(const addrspace::GpaRange& part) = 0;
   /// With deferred fences: what the operations since the last call need, and their frames.
   virtual void flush() = 0;
+  /// From now on, pages that may be one translation say so.
+  virtual Result<void> form_groups() { return addrspace::Error::UnsupportedFeature; }
+  /// The guest asks for contiguous frames behind these 2 MiB.
+  virtual void keep_together(Gpa /*start*/) {}
   /// Of guest-physical addresses; operations outside of it are refused.
   virtual addrspace::GpaRange range() const = 0;
   virtual Result<Hpa> translate(Gpa gpa) const = 0;

@@ -98,8 +98,9 @@ struct GuestShape {
             "block"},
         Row{"guest.frames", &GuestShape::frames, Registered{},
             "frame allocation policy: next (the next free frame, in the order of guest.placement), "
-            "or reservation (the first fault in 8 neighbouring pages reserves 8 contiguous frames, "
-            "as PTEMagnet)"},
+            "reservation (the first fault in 8 neighbouring pages reserves 8 contiguous frames, as "
+            "PTEMagnet), or contiguous-tables (the page tables of each 1 GiB lie beside each "
+            "other, in the order of its pages, as ASAP)"},
         Row{"guest.fragmentation", &GuestShape::fragmentation, Number{0, 100},
             "buddy: of 100 blocks of 2M, so many have a frame that is somebody else's", kInPerCent},
         Row{"guest.large_pages", &GuestShape::large_pages, Flag{},
@@ -221,6 +222,7 @@ struct HypervisorShape {
   bool large_pages = false;
   u8 levels = 4;
   bool hardware_dirty = true;
+  bool contiguous = false;
   const addrspace::FencePolicy* fences = &addrspace::FencePolicy::Precise;
   u32 fence_threshold = addrspace::FencePolicy::Batched.most_selective;
   FenceRules fence_rules;
@@ -259,6 +261,12 @@ struct HypervisorShape {
             "lazy: 2^n pages for one fault"},
         Row{"hypervisor.large_pages", &HypervisorShape::large_pages, Flag{},
             "eager and lazy: 2M leaves where a whole 2M is free"},
+        Row{"hypervisor.contiguous", &HypervisorShape::contiguous, Flag{},
+            "aligned groups of 16 pages (4K granule) whose memory is contiguous say so in the "
+            "hypervisor's tables, and a TLB may hold each as one entry of 64K: AArch64's "
+            "contiguous "
+            "bit, RISC-V's NAPOT pages. Eager memory is asked for in such runs; lazy memory where "
+            "hypervisor.fault_around is 4 or more"},
         Row{"hypervisor.levels", &HypervisorShape::levels, Number{2, 5},
             "of the hypervisor's page tables, which a walk reads; AArch64: 2 for an IPA of 32 to "
             "34 bits, 3 for 40 to 43, 4 for 44 to 48, as the guest's memory needs"},
