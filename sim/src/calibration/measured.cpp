@@ -148,7 +148,17 @@ const MeasuredPoint* MeasuredMachine::find(const Point& wanted) const {
   return found == points.end() ? nullptr : &*found;
 }
 
+const KnownCache* MeasuredMachine::cache(const std::string& wanted) const {
+  const auto found = std::find_if(caches.begin(), caches.end(),
+                                  [&](const KnownCache& each) { return each.name == wanted; });
+  return found == caches.end() ? nullptr : &*found;
+}
+
 Json as_json(const MeasuredMachine& machine) {
+  Json caches = Json::array();
+  for (const KnownCache& each : machine.caches) {
+    caches.push_back({{"name", each.name}, {"sets", each.sets}, {"ways", each.ways}});
+  }
   Json points = Json::array();
   for (const MeasuredPoint& each : machine.points) {
     Json point = {{"probe", name_of(each.point.probe)},
@@ -178,6 +188,7 @@ Json as_json(const MeasuredMachine& machine) {
           {"date", machine.date},
           {"load", machine.load},
           {"notes", machine.notes},
+          {"caches", caches},
           {"points", points}};
 }
 
@@ -204,6 +215,14 @@ MeasuredMachine read_measured(const std::string& file) {
   if (json.contains("notes")) {
     for (const Json& note : from.list("notes")) {
       if (note.is_string()) machine.notes.push_back(note.get<std::string>());
+    }
+  }
+  if (json.contains("caches")) {
+    for (const Json& cache : from.list("caches")) {
+      const std::string place = "caches[" + std::to_string(machine.caches.size()) + "].";
+      const Members members(cache, file, place);
+      machine.caches.push_back({members.text("name"), members.number("sets", 1, 1 << 20),
+                                members.number("ways", 1, 1024)});
     }
   }
   for (const Json& point : from.list("points")) {

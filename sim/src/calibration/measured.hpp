@@ -54,6 +54,12 @@ struct MeasuredPoint {
   std::optional<double> tlb_misses;  ///< of a load, as the kernel counts them
 };
 
+/// A cache, as the processor itself describes it.
+struct KnownCache {
+  std::string name;  ///< as in presets: l1d, l2, l3
+  u64 sets = 0, ways = 0;
+};
+
 struct MeasuredMachine {
   std::string name;
   std::string cpu;
@@ -66,9 +72,12 @@ struct MeasuredMachine {
   std::string date;
   std::string load;                ///< of the machine meanwhile
   std::vector<std::string> notes;  ///< what was left out, and why
+  std::vector<KnownCache> caches;
   std::vector<MeasuredPoint> points;
 
   const MeasuredPoint* find(const Point& point) const;
+  /// Null if it is not known.
+  const KnownCache* cache(const std::string& wanted) const;
 };
 
 Json as_json(const MeasuredMachine& machine);

@@ -34,6 +34,7 @@ namespace {
 using addrspace::kGiB;
 using addrspace::kKiB;
 using addrspace::kMiB;
+using addrspace::u32;
 
 constexpr u64 kLine = 64;
 constexpr u64 kSmallPage = 4 * kKiB;
@@ -285,6 +286,35 @@ u64 number_in(const std::map<std::string, std::string>& info, const char* key) {
   return found == info.end() ? 0 : std::strtoull(found->second.c_str(), nullptr, 10);
 }
 
+std::vector<KnownCache> known_caches() {
+  std::vector<KnownCache> caches;
+  for (int n = 0; n < 8; ++n) {
+    const std::string folder =
+        "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(n) + "/";
+    const auto read = [&](const char* name) { return first_line((folder + name).c_str()); };
+    const std::string level = read("level"), type = read("type");
+    if (level.empty() || type == "Instruction") continue;
+    KnownCache cache{"l" + level + (type == "Data" ? "d" : ""),
+                     std::strtoull(read("number_of_sets").c_str(), nullptr, 10),
+                     std::strtoull(read("ways_of_associativity").c_str(), nullptr, 10)};
+    if (cache.sets != 0 && cache.ways != 0) caches.push_back(std::move(cache));
+  }
+  return caches;
+}
+
+// Of a VM, by a leaf of CPUID that is the hypervisor's.
+std::string hypervisor_name() {
+#if defined(__x86_64__)
+  u32 a = 0x40000000, words[3] = {0, 0, 0};
+  asm volatile("cpuid" : "+a"(a), "=b"(words[0]), "+c"(words[1]), "=d"(words[2]));
+  char name[sizeof words + 1] = {};
+  std::memcpy(name, words, sizeof words);
+  return printable(name);
+#else
+  return first_line("/sys/hypervisor/type");
+#endif
+}
+
 u64 available_bytes() {
   std::ifstream in("/proc/meminfo");
   for (std::string line; std::getline(in, line);) {
@@ -504,7 +534,8 @@ MeasuredMachine this_machine() {
   machine.family = number_in(info, "cpu family");
   machine.model = number_in(info, "model");
   machine.is_virtual = has_word(text("flags"), "hypervisor");
-  if (machine.is_virtual) machine.hypervisor = first_line("/sys/class/dmi/id/sys_vendor");
+  if (machine.is_virtual) machine.hypervisor = hypervisor_name();
+  machine.caches = known_caches();
   machine.date = today();
   machine.load = first_line("/proc/loadavg");
   return machine;

@@ -21,8 +21,8 @@ constexpr u64 kLine = 64;
 constexpr u64 kBase = u64{1} << 36;
 constexpr u64 kLargePage = 2 * kMiB;
 /// A list is followed once, or so far that caches and tables are as they stay.
-constexpr u64 kMostWarm = 400'000;
-constexpr u64 kLoads = 40'000;
+constexpr u64 kMostWarm = 300'000;
+constexpr u64 kLoads = 30'000;
 
 u64 node_bytes(const Point& point) { return point.probe == Probe::Pages ? point.page_bytes : kLine; }
 u64 nodes_of(const Point& point) { return point.bytes / node_bytes(point); }
@@ -62,6 +62,7 @@ Configuration configuration_for(Configuration machine, const Surroundings& surro
   const auto set = [&](const std::string& assignment) { machine.set(assignment, who); };
   const bool large = point.page_bytes == kLargePage;
   set(std::string("guest.large_pages=") + (large ? "true" : "false"));
+  if (surroundings.scattered && !large) set("guest.placement=random");
   // Room for tables, and for a block of 2M that begins anywhere.
   set("guest.memory=" + std::to_string(std::max<u64>(2 * point.bytes, 64 * kMiB)));
   set(std::string("hypervisor.backing=") + (surroundings.nested ? "eager" : "none"));

@@ -31,6 +31,7 @@ struct Cost {
 struct Surroundings {
   bool nested = false;
   u64 host_page_bytes = 4096;
+  bool scattered = false;  ///< the guest's small pages lie in any free frames
 };
 
 /// Is it of a kind that is simulated?

@@ -15,6 +15,15 @@ namespace {
 
 constexpr u64 kLeastMost = addrspace::kMiB;
 
+}  // namespace
+
+void declare_probes(CommandLine& line) {
+  line.option("seconds", po::value<unsigned>()->default_value(60)->value_name("N"),
+              "measure for so long at most, once the lists are laid out")
+      .option("most", po::value<std::string>()->default_value("4G")->value_name("BYTES"),
+              "the largest footprint");
+}
+
 u64 most_of(const CommandLine& line) {
   const std::string text = line.get<std::string>("most");
   const std::optional<u64> size = size_of(text);
@@ -23,15 +32,6 @@ u64 most_of(const CommandLine& line) {
                      printable(text));
   }
   return *size;
-}
-
-}  // namespace
-
-void declare_probes(CommandLine& line) {
-  line.option("seconds", po::value<unsigned>()->default_value(60)->value_name("N"),
-              "measure for so long at most, once the lists are laid out")
-      .option("most", po::value<std::string>()->default_value("4G")->value_name("BYTES"),
-              "the largest footprint");
 }
 
 MeasuredMachine measured_now(const CommandLine& line) {
@@ -55,12 +55,9 @@ MeasuredMachine measured_now(const CommandLine& line) {
   return result.machine;
 }
 
-std::vector<Point> wanted_points(const CommandLine& line, const MeasuredMachine& machine) {
+std::vector<Point> wanted_points(const CommandLine& line, std::vector<Point> points) {
   const u64 most = most_of(line);
-  std::vector<Point> points;
-  for (const Point& point : simulated_points(machine)) {
-    if (point.bytes <= most) points.push_back(point);
-  }
+  std::erase_if(points, [&](const Point& each) { return !is_simulated(each) || each.bytes > most; });
   if (points.empty()) {
     throw UsageError(line.path() + ": none of the points that were measured is simulated");
   }

@@ -14,8 +14,10 @@ namespace nestwalk::sim {
 void declare_probes(CommandLine& line);
 /// Measures this machine. Throws NoResult where that did not become stable.
 MeasuredMachine measured_now(const CommandLine& line);
+/// Of --most.
+u64 most_of(const CommandLine& line);
 /// Those that are simulated, up to --most. Throws UsageError if there are none.
-std::vector<Point> wanted_points(const CommandLine& line, const MeasuredMachine& machine);
+std::vector<Point> wanted_points(const CommandLine& line, std::vector<Point> points);
 
 /// Adds --host-pages.
 void declare_surroundings(CommandLine& line);

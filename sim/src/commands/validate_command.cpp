@@ -36,7 +36,7 @@ int run(const CommandLine& line) {
   machine.check_machine();
   const MeasuredMachine measured =
       line.has("against") ? read_measured(line.get<std::string>("against")) : measured_now(line);
-  const std::vector<Point> points = wanted_points(line, measured);
+  const std::vector<Point> points = wanted_points(line, simulated_points(measured));
   const Interruptible guard;
   SimulatedProbes probes(jobs_of(line));
   const Agreement agreement =
