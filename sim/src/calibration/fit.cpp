@@ -3,7 +3,7 @@
 
 #include "calibration/fit.hpp"
 
-#include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "calibration/latencies.hpp"
@@ -17,8 +17,10 @@ namespace {
 constexpr double kGain = 0.004;
 /// A candidate that changes less than this is no candidate.
 constexpr double kNothing = 1e-4;
-/// In the search, points with more pages than these are left out: to touch them all takes long.
-constexpr u64 kMostPagesSought = 1 << 18;
+/// In the search, points with more pages than these are left out: to touch them all takes long. Of
+/// many points, every second footprint will do.
+constexpr u64 kMostPagesSought = 1 << 17;
+constexpr std::size_t kManyPoints = 30;
 
 struct State {
   Structures structures;
@@ -30,14 +32,11 @@ struct State {
 class Search {
  public:
   Search(const MeasuredMachine& measured, const Configuration& base,
-         const std::vector<Point>& points,
-         const FitOptions& options)
-      : measured_(measured),
-        base_(base),
-        all_(points),
-        options_(options),
-        probes_(options.jobs) {
+         const std::vector<Point>& points, const FitOptions& options)
+      : measured_(measured), base_(base), all_(points), options_(options), probes_(options.jobs) {
     for (const Point& point : all_) {
+      const bool is_second = std::countr_zero(point.bytes) % 2 != 0;
+      if (all_.size() > kManyPoints && is_second) continue;
       if (point.bytes / point.page_bytes <= kMostPagesSought) points_.push_back(point);
     }
     if (points_.empty()) points_ = all_;
@@ -199,8 +198,8 @@ Json preset_of(const Fit& fit, const MeasuredMachine& measured, const Configurat
   const std::string source = "measured " + measured.date + ": " + measured.cpu +
                              (measured.is_virtual ? ", VM" : ", native");
   Json preset = {{"name", name}, {"like", base.machine_name()}};
-  preset["about"] = measured.cpu + ", as measured " + (measured.is_virtual ? "in a VM" : "") +
-                    ": " + sentence_of(fit.agreement);
+  preset["about"] = measured.cpu + (measured.is_virtual ? ", as measured in a VM: " : ": ") +
+                    sentence_of(fit.agreement) + "; nestwalk validate " + text_of(fit.surroundings);
   const Json& machine = base.document()["machine"];
   for (const FittedValue& each : fit.values) {
     if (each.value == each.before) continue;

@@ -22,7 +22,7 @@ namespace nestwalk::sim {
 struct FitOptions {
   unsigned jobs = 1;
   u64 seed = 1;         ///< of the latencies that the search starts again from
-  unsigned passes = 2;  ///< over all structures
+  unsigned passes = 2;  ///< over all structures; 0: latencies only
   std::function<void(const std::string&)> progress = [](const std::string&) {};
 };
 

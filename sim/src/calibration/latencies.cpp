@@ -15,15 +15,14 @@ namespace {
 /// What a value has to move the objective by to be determined by the points.
 constexpr double kNoise = 0.004;
 constexpr int kRestarts = 12;
-constexpr Term kAll[] = {Term::L1,     Term::L2,        Term::L3,
-                         Term::Memory, Term::SecondTlb, Term::Walk};
+constexpr Term kAll[] = {Term::L1, Term::L2, Term::L3, Term::Memory, Term::SecondTlb, Term::Walk};
 
 constexpr struct {
   Term term;
   const char* path;
   long unit;
-  /// The bounds, as parts of the preset's value, where it has no range of its own. What a VM gets of
-  /// a last level and of a memory that others use as well is no property of the processor: there
+  /// The bounds, as parts of the preset's value, where it has no range of its own. What a VM gets
+  /// of a last level and of a memory that others use as well is no property of the processor: there
   /// the range of a guess does not bind.
   double least, most;
   bool is_shared;
@@ -122,8 +121,7 @@ double objective(const std::vector<Cost>& costs, const std::vector<double>& targ
 }
 
 Latencies fitted(const Latencies& ran, const std::vector<Cost>& costs,
-                 const std::vector<double>& targets, double ns, u64 seed,
-                 Terms fixed) {
+                 const std::vector<double>& targets, double ns, u64 seed, Terms fixed) {
   const auto judged = [&](const Latencies& some) {
     return objective(predicted(costs, ran, some), targets, ns);
   };
@@ -175,8 +173,8 @@ Latencies sparse(const Latencies& ran, const std::vector<Cost>& costs,
   for (const Term term : kAll) {
     Latencies start = best;
     start.reset(term);
-    const Latencies other = fitted(start, predicted(costs, ran, start), targets, ns, seed,
-                                   fixed | bit_of(term));
+    const Latencies other =
+        fitted(start, predicted(costs, ran, start), targets, ns, seed, fixed | bit_of(term));
     if (judged(other) > judged(best) + kNoise) continue;
     best = other;
     fixed |= bit_of(term);

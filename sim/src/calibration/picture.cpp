@@ -59,10 +59,14 @@ std::string line(double x1, double y1, double x2, double y2, const std::string& 
 std::string escaped(const std::string& text) {
   std::string result;
   for (const char letter : printable(text)) {
-    if (letter == '<') result += "&lt;";
-    else if (letter == '>') result += "&gt;";
-    else if (letter == '&') result += "&amp;";
-    else result += letter;
+    if (letter == '<')
+      result += "&lt;";
+    else if (letter == '>')
+      result += "&gt;";
+    else if (letter == '&')
+      result += "&amp;";
+    else
+      result += letter;
   }
   return result;
 }
@@ -124,8 +128,7 @@ std::string as_picture(const Agreement& agreement, const std::string& title) {
   std::vector<std::string> names;
   for (const Agreement::Row& row : agreement.rows) {
     const std::string name =
-        std::string(row.point.probe == Probe::Pages ? "a line of each page, "
-                                                    : "all lines, ") +
+        std::string(row.point.probe == Probe::Pages ? "a line of each page, " : "all lines, ") +
         size_text(row.point.page_bytes);
     if (kinds[name].empty()) names.push_back(name);
     kinds[name].push_back(row);
@@ -137,8 +140,9 @@ std::string as_picture(const Agreement& agreement, const std::string& title) {
     svg += line(x, y, x + 22, y, std::string("stroke-width=\"2\" stroke=\"") + colour + "\"");
     svg += words(x + 28, y + 4, names[n]);
   }
-  return svg + words(kWidth - kRight + 16, kTop + 30 + 20 * static_cast<double>(names.size()),
-                     "mean error " + number(100 * agreement.mean_error()) + " %") +
+  return svg +
+         words(kWidth - kRight + 16, kTop + 30 + 20 * static_cast<double>(names.size()),
+               "mean error " + number(100 * agreement.mean_error()) + " %") +
          "</svg>\n";
 }
 

@@ -102,12 +102,18 @@ NESTWALK_MEASURED void follow_all(void** nodes, u64 steps) {
 
 void follow_chains(u64 chains, void** nodes, u64 steps) {
   switch (chains) {
-    case 2: return follow_all<2>(nodes, steps);
-    case 4: return follow_all<4>(nodes, steps);
-    case 8: return follow_all<8>(nodes, steps);
-    case 16: return follow_all<16>(nodes, steps);
-    case 32: return follow_all<32>(nodes, steps);
-    default: return follow_all<64>(nodes, steps);
+    case 2:
+      return follow_all<2>(nodes, steps);
+    case 4:
+      return follow_all<4>(nodes, steps);
+    case 8:
+      return follow_all<8>(nodes, steps);
+    case 16:
+      return follow_all<16>(nodes, steps);
+    case 32:
+      return follow_all<32>(nodes, steps);
+    default:
+      return follow_all<64>(nodes, steps);
   }
 }
 
@@ -289,8 +295,7 @@ u64 number_in(const std::map<std::string, std::string>& info, const char* key) {
 std::vector<KnownCache> known_caches() {
   std::vector<KnownCache> caches;
   for (int n = 0; n < 8; ++n) {
-    const std::string folder =
-        "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(n) + "/";
+    const std::string folder = "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(n) + "/";
     const auto read = [&](const char* name) { return first_line((folder + name).c_str()); };
     const std::string level = read("level"), type = read("type");
     if (level.empty() || type == "Instruction") continue;
@@ -424,17 +429,20 @@ class Session {
 
   void run(ProbeResult& result) {
     const double start = now_ns();
-    double cycle = cycle_ns();
+    Series cycle;
     while (!interrupted()) {
       for (Series& each : series_) {
         if (interrupted()) break;
         each.add(sample(each));
-        cycle = std::min(cycle, cycle_ns());
+        cycle.add(cycle_ns());
       }
       ++result.rounds;
       if (is_stable() || now_ns() - start >= limits_.seconds * 1e9) break;
     }
-    machine_.clock_mhz = static_cast<u64>(std::lround(1e3 / cycle));
+    // A processor that is faster for a moment is not so for a whole sample of a list.
+    if (!cycle.samples.empty()) {
+      machine_.clock_mhz = static_cast<u64>(std::lround(1e3 / cycle.result().quantiles->p25));
+    }
     for (const Series& each : series_) {
       if (each.samples.empty()) continue;
       machine_.points.push_back(each.result());
@@ -498,8 +506,10 @@ class Session {
   void count_misses() {
     const TlbCounter counter;
     if (!counter.why_not().empty()) {
-      machine_.notes.push_back("misses of the TLB left out: the kernel does not let users count "
-                               "them (perf_event_open: " + counter.why_not() + ")");
+      machine_.notes.push_back(
+          "misses of the TLB left out: the kernel does not let users count "
+          "them (perf_event_open: " +
+          counter.why_not() + ")");
       return;
     }
     for (MeasuredPoint& each : machine_.points) {

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "calibration/list_order.hpp"
+#include "calibration/preset_value.hpp"
 #include "comparisons/cases.hpp"
 #include "nestwalk/traces/writer.hpp"
 
@@ -21,14 +22,28 @@ constexpr u64 kLine = 64;
 constexpr u64 kBase = u64{1} << 36;
 constexpr u64 kLargePage = 2 * kMiB;
 /// A list is followed once, or so far that caches and tables are as they stay.
-constexpr u64 kMostWarm = 300'000;
-constexpr u64 kLoads = 30'000;
+constexpr u64 kLeastWarm = 100'000;
+constexpr u64 kMostWarm = 1'000'000;
+constexpr u64 kLoads = 20'000;
 
-u64 node_bytes(const Point& point) { return point.probe == Probe::Pages ? point.page_bytes : kLine; }
+u64 node_bytes(const Point& point) {
+  return point.probe == Probe::Pages ? point.page_bytes : kLine;
+}
 u64 nodes_of(const Point& point) { return point.bytes / node_bytes(point); }
 // All of the guest's pages are there, as on the machine.
 u64 touches_of(const Point& point) { return std::max<u64>(point.bytes / point.page_bytes, 1); }
-u64 warm_of(const Point& point) { return std::min(2 * nodes_of(point), kMostWarm); }
+u64 most_warm_of(const Point& point) { return std::min(nodes_of(point) * 9 / 8, kMostWarm); }
+
+// All lines that the last level has, and some more.
+u64 warm_of(const Point& point, const Configuration& machine) {
+  u64 lines = 0;
+  for (const std::string level : {"caches.l2", "caches.l3"}) {
+    const auto sets = preset_value(machine, level + ".sets");
+    const auto ways = preset_value(machine, level + ".ways");
+    if (sets && ways) lines += sets->value.get<u64>() * ways->value.get<u64>();
+  }
+  return std::min(most_warm_of(point), std::max(lines + lines / 8, kLeastWarm));
+}
 
 void write_list(const Point& point, traces::ByteSink& sink) {
   traces::Header header;
@@ -45,12 +60,12 @@ void write_list(const Point& point, traces::ByteSink& sink) {
   access.kind = traces::AccessKind::Read;
   access.flags |= traces::kDependent;
   const ListOrder order(static_cast<unsigned>(std::countr_zero(nodes_of(point))));
-  const u64 loads = warm_of(point) + kLoads;
+  const u64 loads = most_warm_of(point) + kLoads;
   for (u64 n = 0; n < loads; ++n) {
     const u64 place = order.place_of(n);
     const bool pages = point.probe == Probe::Pages;
-    access.gva = addrspace::Gva(
-        kBase + (pages ? spread_line(place, point.page_bytes) : place * kLine));
+    access.gva =
+        addrspace::Gva(kBase + (pages ? spread_line(place, point.page_bytes) : place * kLine));
     writer.append(0, access);
   }
   writer.finish();
@@ -70,7 +85,9 @@ Configuration configuration_for(Configuration machine, const Surroundings& surro
     const bool host_large = surroundings.host_page_bytes == kLargePage;
     set(std::string("hypervisor.large_pages=") + (host_large ? "true" : "false"));
   }
-  set("run.warmup=" + std::to_string(touches_of(point) + warm_of(point)));
+  const u64 before = touches_of(point) + warm_of(point, machine);
+  set("run.warmup=" + std::to_string(before));
+  set("run.limit=" + std::to_string(before + kLoads));
   // Only the touches before the statistics clear pages: how does not matter, and this is quick.
   set("machine.software.clearing=constant");
   return machine;
@@ -83,16 +100,19 @@ Cost cost_of(const Json& statistics) {
   const double loads = number("access.total");
   Cost cost;
   cost.cycles = (number("time.accesses") - number("guest.cycles")) / loads;
-  cost.counts = {number("cache.l1.served") / loads,
-                 number("cache.l2.served") / loads,
-                 number("cache.l3.served") / loads,
-                 number("cache.memory.served") / loads,
-                 (loads - number("tlb.first_hits")) / loads,
-                 number("walk.count") / loads};
+  cost.counts = {number("cache.l1.served") / loads,          number("cache.l2.served") / loads,
+                 number("cache.l3.served") / loads,          number("cache.memory.served") / loads,
+                 (loads - number("tlb.first_hits")) / loads, number("walk.count") / loads};
   return cost;
 }
 
 }  // namespace
+
+std::string text_of(const Surroundings& surroundings) {
+  const bool large = surroundings.host_page_bytes == kLargePage;
+  return std::string(surroundings.nested ? (large ? "--host-pages 2M " : "--host-pages 4K ") : "") +
+         "--guest-frames " + (surroundings.scattered ? "scattered" : "side-by-side");
+}
 
 bool is_simulated(const Point& point) {
   return is_chase(point) && point.page_bytes <= kLargePage && std::has_single_bit(point.bytes) &&
@@ -102,8 +122,8 @@ bool is_simulated(const Point& point) {
 const std::string& SimulatedProbes::trace_of(const Point& point) {
   std::unique_ptr<GeneratedTrace>& trace = traces_[text_of(point)];
   if (!trace) {
-    trace = std::make_unique<GeneratedTrace>(
-        [&](traces::ByteSink& sink) { write_list(point, sink); });
+    trace =
+        std::make_unique<GeneratedTrace>([&](traces::ByteSink& sink) { write_list(point, sink); });
   }
   return trace->path();
 }

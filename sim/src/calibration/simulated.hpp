@@ -34,6 +34,9 @@ struct Surroundings {
   bool scattered = false;  ///< the guest's small pages lie in any free frames
 };
 
+/// As the options of `nestwalk validate`.
+std::string text_of(const Surroundings& surroundings);
+
 /// Is it of a kind that is simulated?
 bool is_simulated(const Point& point);
 

@@ -25,11 +25,25 @@ std::optional<u64> number_at(const Configuration& base, const std::string& path)
   return found->value.get<u64>();
 }
 
+// Lines of which most are cached: up to them, a load takes less than half of what it takes at 64
+// MiB. 0 if no point shows it.
+u64 cached_bytes(const MeasuredMachine& measured) {
+  const MeasuredPoint* const far =
+      measured.find({Probe::Lines, 2 * addrspace::kMiB, 64 * addrspace::kMiB, 1});
+  u64 bytes = 0;
+  for (const MeasuredPoint& each : measured.points) {
+    if (far == nullptr || each.point.probe != Probe::Lines) continue;
+    if (each.point.page_bytes != far->point.page_bytes || each.ns > far->ns / 2) continue;
+    bytes = std::max(bytes, each.point.bytes);
+  }
+  return bytes;
+}
+
 }  // namespace
 
 bool Structure::moves(const Point& point) const {
   const u64 lines = lines_of(point), pages = point.bytes / point.page_bytes;
-  return lines >= least_lines && lines <= most_lines && pages >= least_pages;
+  return lines >= least_lines && lines <= most_lines && pages >= least_pages && pages <= most_pages;
 }
 
 Structures::Structures(const Configuration& base, const MeasuredMachine& measured)
@@ -46,9 +60,12 @@ Structures::Structures(const Configuration& base, const MeasuredMachine& measure
   const bool has_third = number_at(base, "caches.l3.sets").has_value();
   if (has_third) add_cache(base, "l3", 1 << 12, ~u64{0}, 5, 2);
   if (has_third) add_words(base, "caches.l3.replacement", {"lru", "random", "srrip"}, 1 << 12);
-  add_ways(base, "tlb.data.arrays.0", 8);
-  add_ways(base, "tlb.second.arrays.0", 256);
-  add_ways(base, "walker.nested_tlb.arrays.0", 256);
+  if (const u64 bytes = cached_bytes(measured); has_third && bytes != 0) {
+    start_at("caches.l3", bytes);
+  }
+  add_ways(base, "tlb.data.arrays.0", 8, 1 << 11);
+  add_ways(base, "tlb.second.arrays.0", 256, 1 << 15);
+  add_ways(base, "walker.nested_tlb.arrays.0", 256, 1 << 16);
 }
 
 void Structures::add(const Configuration& base, Row row) {
@@ -72,6 +89,15 @@ void Structures::add(const Configuration& base, Row row) {
   }
   possible.structure.row = rows_.size();
   rows_.push_back(std::move(possible));
+}
+
+void Structures::start_at(const std::string& path, u64 bytes) {
+  for (Row& row : rows_) {
+    if (row.structure.name != path) continue;
+    for (std::size_t n = 0; n < row.candidates.size(); ++n) {
+      if (row.texts[n] == std::to_string(bytes / 1024) + "K") row.chosen = n;
+    }
+  }
 }
 
 // The preset's is the first candidate, the machine's own the second.
@@ -123,10 +149,11 @@ void Structures::add_cache(const Configuration& base, const std::string& name, u
 }
 
 // Numbers of ways from a half to twice as many, by eighths of what it is.
-void Structures::add_ways(const Configuration& base, const std::string& path, u64 least_pages) {
+void Structures::add_ways(const Configuration& base, const std::string& path, u64 least_pages,
+                          u64 most_pages) {
   const auto ways = number_at(base, path + ".ways"), sets = number_at(base, path + ".sets");
   if (!ways || !sets) return;
-  Row row{{path, 0, 0, ~u64{0}, least_pages}, {}, {}};
+  Row row{{path, 0, 0, ~u64{0}, least_pages, most_pages}, {}, {}};
   const u64 step = std::max<u64>(*ways / 8, 1);
   std::vector<u64> all;
   for (u64 each = *ways % step + step; each <= 2 * *ways; each += step) {

@@ -19,13 +19,15 @@ struct Structure {
   std::string name;
   std::size_t row = 0;
   u64 least_lines = 0, most_lines = ~u64{0};
-  u64 least_pages = 0;
+  u64 least_pages = 0, most_pages = ~u64{0};
 
   bool moves(const Point& point) const;
 };
 
 class Structures {
  public:
+  /// Those of the preset; what the processor says of its caches; and of the last level's size what
+  /// the curve of lines shows.
   Structures(const Configuration& base, const MeasuredMachine& measured);
 
   std::vector<Structure> all() const;
@@ -50,13 +52,16 @@ class Structures {
     std::string note = {};
   };
 
-  void add_around(const Configuration& base, const char* name, const std::vector<std::string>& texts);
+  void add_around(const Configuration& base, const char* name,
+                  const std::vector<std::string>& texts);
   void add_cache(const Configuration& base, const std::string& name, u64 least_lines,
                  u64 most_lines, unsigned octaves_down, unsigned octaves_up);
   void add_known(const Configuration& base, const KnownCache& cache);
-  void add_ways(const Configuration& base, const std::string& path, u64 least_pages);
+  void add_ways(const Configuration& base, const std::string& path, u64 least_pages,
+                u64 most_pages);
   void add_words(const Configuration& base, const std::string& path,
                  const std::vector<std::string>& words, u64 least_lines);
+  void start_at(const std::string& path, u64 bytes);
   /// Without candidates that no machine can have.
   void add(const Configuration& base, Row row);
 

@@ -13,7 +13,8 @@ namespace nestwalk::sim {
 namespace {
 
 constexpr const char* kText =
-    "Measures the machine that it runs on, native or in a VM, as any user can: dependent loads over\n"
+    "Measures the machine that it runs on, native or in a VM, as any user can: dependent loads "
+    "over\n"
     "footprints in pages of 4K, 2M and 1G, how many lists overlap, streams. Then runs the same "
     "loads on\n"
     "a simulated machine, fits the values that they depend on, and writes a preset that is `like` "
@@ -34,6 +35,8 @@ void declare(CommandLine& line) {
       .option("name", po::value<std::string>()->value_name("NAME"), "what the machine is called")
       .option("seed", po::value<u64>()->default_value(1)->value_name("N"),
               "of the latencies that the search starts again from");
+  line.choice("fit", {"all", "latencies"},
+              "what is fitted: structures and latencies, or these alone");
   declare_probes(line);
   declare_surroundings(line);
   declare_jobs(line);
@@ -42,8 +45,8 @@ void declare(CommandLine& line) {
       .words("preset", preset_names())
       .ignores("with --measured", {"seconds"})
       .ignores("with --simulate", {"seconds"})
-      .ignores("with --only-measure", {"preset", "seed", "json"})
-      .ignores("without --simulate", {"host-pages"});
+      .ignores("with --only-measure", {"preset", "seed", "json", "fit"})
+      .ignores("without --simulate", {"host-pages", "guest-frames"});
 }
 
 // Its own loads, as if they had been measured.
@@ -57,8 +60,8 @@ MeasuredMachine simulated_now(const CommandLine& line) {
   measured.is_virtual = true;
   measured.clock_mhz = static_cast<u64>(1e3 / ns_of_cycle(machine) + 0.5);
   const std::vector<Point> points = wanted_points(line, usual_points(most_of(line), false));
-  const std::vector<Cost> costs = SimulatedProbes(jobs_of(line))
-                                      .costs(machine, surroundings_of(line, measured), points);
+  const std::vector<Cost> costs =
+      SimulatedProbes(jobs_of(line)).costs(machine, surroundings_of(line, measured), points);
   for (std::size_t n = 0; n < points.size(); ++n) {
     measured.points.push_back({points[n], costs[n].cycles * ns_of_cycle(machine), {}, 1, {}});
   }
@@ -92,14 +95,11 @@ std::string base_of(const CommandLine& line, const MeasuredMachine& measured) {
 Json as_json(const Fit& fit) {
   Json values = Json::array();
   for (const FittedValue& each : fit.values) {
-    values.push_back({{"path", each.path},
-                      {"before", each.before},
-                      {"value", each.value},
-                      {"note", each.note}});
+    values.push_back(
+        {{"path", each.path}, {"before", each.before}, {"value", each.value}, {"note", each.note}});
   }
   Json json = as_json(fit.agreement);
-  json["host_pages"] = fit.surroundings.host_page_bytes == addrspace::kFrameBytes ? "4K" : "2M";
-  json["guest_frames"] = fit.surroundings.scattered ? "scattered" : "side by side";
+  json["surroundings"] = text_of(fit.surroundings);
   json["values"] = values;
   return json;
 }
@@ -110,7 +110,7 @@ std::string as_text(const Fit& fit) {
     table.push_back({each.path, each.before.dump(), each.value.dump(), each.note});
   }
   return formatted(as_table(fit.agreement), "table") + "\n" + formatted(table, "table") + "\n" +
-         sentence_of(fit.agreement) + "\n";
+         sentence_of(fit.agreement) + "; " + text_of(fit.surroundings) + "\n";
 }
 
 int run(const CommandLine& line) {
@@ -127,9 +127,9 @@ int run(const CommandLine& line) {
   FitOptions options;
   options.jobs = jobs_of(line);
   options.seed = line.get<u64>("seed");
+  if (line.get<std::string>("fit") == "latencies") options.passes = 0;
   options.progress = [](const std::string& text) { complain(text); };
-  const Fit found =
-      fit(measured, base, wanted_points(line, simulated_points(measured)), options);
+  const Fit found = fit(measured, base, wanted_points(line, simulated_points(measured)), options);
   TextOutput().write(line.has("json") ? json_document(as_json(found)) : as_text(found));
   if (line.has("output")) {
     write_text(line.get<std::string>("output"),

@@ -57,7 +57,8 @@ MeasuredMachine measured_now(const CommandLine& line) {
 
 std::vector<Point> wanted_points(const CommandLine& line, std::vector<Point> points) {
   const u64 most = most_of(line);
-  std::erase_if(points, [&](const Point& each) { return !is_simulated(each) || each.bytes > most; });
+  std::erase_if(points,
+                [&](const Point& each) { return !is_simulated(each) || each.bytes > most; });
   if (points.empty()) {
     throw UsageError(line.path() + ": none of the points that were measured is simulated");
   }
@@ -65,11 +66,14 @@ std::vector<Point> wanted_points(const CommandLine& line, std::vector<Point> poi
 }
 
 void declare_surroundings(CommandLine& line) {
-  line.choice("host-pages", {"2M", "4K"}, "pages of the host, under what was measured in a VM");
+  line.choice("host-pages", {"2M", "4K"}, "pages of the host, under what was measured in a VM")
+      .choice("guest-frames", {"side-by-side", "scattered"},
+              "whether neighbouring pages of 4K are neighbours in memory");
 }
 
 Surroundings surroundings_of(const CommandLine& line, const MeasuredMachine& machine) {
-  return {machine.is_virtual, *size_of(line.get<std::string>("host-pages"))};
+  return {machine.is_virtual, *size_of(line.get<std::string>("host-pages")),
+          line.get<std::string>("guest-frames") == "scattered"};
 }
 
 }  // namespace nestwalk::sim

@@ -19,7 +19,7 @@ u64 most_of(const CommandLine& line);
 /// Those that are simulated, up to --most. Throws UsageError if there are none.
 std::vector<Point> wanted_points(const CommandLine& line, std::vector<Point> points);
 
-/// Adds --host-pages.
+/// Adds --host-pages and --guest-frames.
 void declare_surroundings(CommandLine& line);
 Surroundings surroundings_of(const CommandLine& line, const MeasuredMachine& machine);
 

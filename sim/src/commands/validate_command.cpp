@@ -13,8 +13,10 @@ namespace nestwalk::sim {
 namespace {
 
 constexpr const char* kText =
-    "Says how far a simulated machine is from a real one: dependent loads over footprints, as they\n"
-    "were measured there (nestwalk calibrate --only-measure), or are measured now on this machine,\n"
+    "Says how far a simulated machine is from a real one: dependent loads over footprints, as "
+    "they\n"
+    "were measured there (nestwalk calibrate --only-measure), or are measured now on this "
+    "machine,\n"
     "and as they are simulated; the error of each point, the worst, and the mean.";
 
 void declare(CommandLine& line) {
@@ -42,8 +44,8 @@ int run(const CommandLine& line) {
   const Agreement agreement =
       agreement_of(measured, points, probes.costs(machine, surroundings_of(line, measured), points),
                    ns_of_cycle(machine));
-  const std::string title = machine.machine_name() + " beside " +
-                            (measured.name.empty() ? measured.cpu : measured.name);
+  const std::string title =
+      machine.machine_name() + " beside " + (measured.name.empty() ? measured.cpu : measured.name);
   if (line.has("picture")) {
     write_text(line.get<std::string>("picture"), as_picture(agreement, title));
   }
