@@ -18,9 +18,10 @@ constexpr double kGain = 0.004;
 /// A candidate that changes less than this is no candidate.
 constexpr double kNothing = 1e-4;
 /// In the search, points with more pages than these are left out: to touch them all takes long. Of
-/// many points, every second footprint will do.
+/// many points, every second one of the long footprints will do.
 constexpr u64 kMostPagesSought = 1 << 17;
 constexpr std::size_t kManyPoints = 30;
+constexpr u64 kShortBytes = u64{32} << 20;
 
 struct State {
   Structures structures;
@@ -35,7 +36,7 @@ class Search {
          const std::vector<Point>& points, const FitOptions& options)
       : measured_(measured), base_(base), all_(points), options_(options), probes_(options.jobs) {
     for (const Point& point : all_) {
-      const bool is_second = std::countr_zero(point.bytes) % 2 != 0;
+      const bool is_second = point.bytes > kShortBytes && std::countr_zero(point.bytes) % 2 != 0;
       if (all_.size() > kManyPoints && is_second) continue;
       if (point.bytes / point.page_bytes <= kMostPagesSought) points_.push_back(point);
     }
@@ -157,7 +158,11 @@ class Search {
   }
 
   void say(const std::string& what, const State& state) const {
-    options_.progress(what + ": objective " + std::to_string(state.objective));
+    std::string text = what + ": objective " + std::to_string(state.objective) + ";";
+    for (const Term term : {Term::L1, Term::L2, Term::L3, Term::Memory, Term::SecondTlb, Term::Walk}) {
+      text.append(" ").append(std::to_string(state.latencies.cycles(term)));
+    }
+    options_.progress(text);
   }
 
   const MeasuredMachine& measured_;
@@ -171,10 +176,6 @@ class Search {
 };
 
 }  // namespace
-
-double objective_of(const Agreement& agreement) {
-  return agreement.mean_error() + std::abs(agreement.worst().error()) / 10;
-}
 
 Fit fit(const MeasuredMachine& measured, const Configuration& base,
         const std::vector<Point>& points, const FitOptions& options) {

@@ -41,9 +41,6 @@ struct Fit {
   Agreement agreement;
 };
 
-/// What is minimised: the mean error of the points, and a tenth of the worst.
-double objective_of(const Agreement& agreement);
-
 Fit fit(const MeasuredMachine& measured, const Configuration& base,
         const std::vector<Point>& points, const FitOptions& options);
 

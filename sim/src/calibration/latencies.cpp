@@ -111,13 +111,12 @@ std::vector<Cost> predicted(std::vector<Cost> costs, const Latencies& ran, const
 }
 
 double objective(const std::vector<Cost>& costs, const std::vector<double>& targets, double ns) {
-  double sum = 0, worst = 0;
+  double sum = 0;
   for (std::size_t n = 0; n < costs.size(); ++n) {
-    const double error = std::abs(costs[n].cycles * ns / targets[n] - 1);
-    sum += error;
-    worst = std::max(worst, error);
+    const double error = std::abs(std::log(costs[n].cycles * ns / targets[n]));
+    sum += error + error * error;
   }
-  return sum / static_cast<double>(costs.size()) + worst / 10;
+  return sum / static_cast<double>(costs.size());
 }
 
 Latencies fitted(const Latencies& ran, const std::vector<Cost>& costs,

@@ -46,6 +46,8 @@ class Latencies {
 
 /// What the costs would be with other latencies than those that they were counted with.
 std::vector<Cost> predicted(std::vector<Cost> costs, const Latencies& ran, const Latencies& other);
+/// What is minimised: the mean over points of the error and its square, so that large ones count for
+/// more. The error is the logarithm of simulated by measured: too short counts as too long does.
 double objective(const std::vector<Cost>& costs, const std::vector<double>& targets, double ns);
 /// The latencies that are fixed, as bits by Term.
 using Terms = unsigned;

@@ -215,7 +215,10 @@ class Chase {
     // What fits into caches has to be there again after other points; of the rest, a part brings
     // the tables in.
     at_ = follow(at_, bytes_ <= 64 * kMiB ? nodes_ : std::min<u64>(nodes_, 1 << 17));
-    const u64 steps = bytes_ <= 2 * kMiB ? 1 << 16 : 1 << 14;
+    // A part of a list that caches just hold may be all there for once: so the whole of it, if that
+    // is short.
+    const u64 most = bytes_ <= 16 * kMiB ? std::max<u64>(nodes_, 1 << 14) : 1 << 15;
+    const u64 steps = bytes_ <= 2 * kMiB ? 1 << 16 : most;
     const double start = now_ns();
     at_ = follow(at_, steps);
     return (now_ns() - start) / static_cast<double>(steps);
