@@ -85,7 +85,7 @@ class Search {
   }
 
   State start() {
-    State state{Structures(base_, measured_), Latencies(base_, measured_), {}, 0};
+    State state{Structures(base_, measured_), Latencies(base_), {}, 0};
     ns_ = sim::ns_of_cycle(machine_of(state));
     state.latencies.set_cycle(ns_);
     state.costs = run_points(state, points_);
@@ -120,6 +120,7 @@ class Search {
           best.structures.note(structure, "does not matter to these points");
           return;
         }
+        if (structure.partner) improve(*candidate, best.structures.at(*structure.partner));
         if (candidate->objective > best.objective - kGain) continue;
         best = std::move(*candidate);
         beyond = 0;
@@ -159,7 +160,8 @@ class Search {
 
   void say(const std::string& what, const State& state) const {
     std::string text = what + ": objective " + std::to_string(state.objective) + ";";
-    for (const Term term : {Term::L1, Term::L2, Term::L3, Term::Memory, Term::SecondTlb, Term::Walk}) {
+    for (const Term term :
+         {Term::L1, Term::L2, Term::L3, Term::Memory, Term::SecondTlb, Term::Walk}) {
       text.append(" ").append(std::to_string(state.latencies.cycles(term)));
     }
     options_.progress(text);

@@ -13,8 +13,7 @@ namespace nestwalk::sim {
 
 class Latencies {
  public:
-  /// Those of the preset; where plateaus of the measured curves show one, that.
-  Latencies(const Configuration& base, const MeasuredMachine& measured);
+  explicit Latencies(const Configuration& base);
 
   /// ns of a cycle: what the time of the memory is counted in.
   void set_cycle(double ns) { cycle_ns_ = ns; }
@@ -46,8 +45,9 @@ class Latencies {
 
 /// What the costs would be with other latencies than those that they were counted with.
 std::vector<Cost> predicted(std::vector<Cost> costs, const Latencies& ran, const Latencies& other);
-/// What is minimised: the mean over points of the error and its square, so that large ones count for
-/// more. The error is the logarithm of simulated by measured: too short counts as too long does.
+/// What is minimised: the mean over points of the error and four times its square, so that large
+/// ones count for more. The error is the logarithm of simulated by measured: too short counts as
+/// too long does.
 double objective(const std::vector<Cost>& costs, const std::vector<double>& targets, double ns);
 /// The latencies that are fixed, as bits by Term.
 using Terms = unsigned;

@@ -59,7 +59,8 @@ Structures::Structures(const Configuration& base, const MeasuredMachine& measure
   // A VM's share of the last level may be small.
   const bool has_third = number_at(base, "caches.l3.sets").has_value();
   if (has_third) add_cache(base, "l3", 1 << 12, ~u64{0}, 5, 2);
-  if (has_third) add_words(base, "caches.l3.replacement", {"lru", "random", "srrip"}, 1 << 12);
+  if (has_third)
+    add_words(base, "caches.l3.replacement", {"lru", "random", "srrip", "drrip"}, 1 << 12);
   if (const u64 bytes = cached_bytes(measured); has_third && bytes != 0) {
     start_at("caches.l3", bytes);
   }
@@ -83,10 +84,11 @@ void Structures::add(const Configuration& base, Row row) {
       continue;
     }
     if (n == row.chosen) possible.chosen = possible.candidates.size();
-    if (n == row.before) possible.before = possible.candidates.size();
+    if (n == row.known) possible.known = possible.candidates.size();
     possible.candidates.push_back(row.candidates[n]);
     possible.texts.push_back(row.texts[n]);
   }
+  if (possible.before.empty()) possible.before = possible.candidates[possible.chosen];
   possible.structure.row = rows_.size();
   rows_.push_back(std::move(possible));
 }
@@ -100,19 +102,25 @@ void Structures::start_at(const std::string& path, u64 bytes) {
   }
 }
 
-// The preset's is the first candidate, the machine's own the second.
+// An L2 may seem smaller than the processor says: pages that lie in any frames compete for its
+// sets. An L1 has the sets of one page.
 void Structures::add_known(const Configuration& base, const KnownCache& cache) {
   const std::string path = "caches." + cache.name;
   const auto sets = number_at(base, path + ".sets"), ways = number_at(base, path + ".ways");
   if (!sets || !ways) return;
   Row row;
   row.structure.name = path;
+  row.structure.least_lines = cache.sets * cache.ways / 8;
+  row.structure.most_lines = cache.sets * cache.ways * 8;
   row.is_known = true;
-  for (const auto& [some_sets, some_ways] : {std::pair(*sets, *ways), {cache.sets, cache.ways}}) {
-    row.candidates.push_back({{path + ".sets", some_sets}, {path + ".ways", some_ways}});
-    row.texts.push_back(std::to_string(some_sets * some_ways * kLine / 1024) + "K");
+  row.before = {{path + ".sets", *sets}, {path + ".ways", *ways}};
+  for (const u64 quarters : {2, 3, 4}) {
+    if (quarters != 4 && cache.name != "l2") continue;
+    const u64 some = cache.ways * quarters / 4;
+    row.known = row.chosen = row.candidates.size();
+    row.candidates.push_back({{path + ".sets", cache.sets}, {path + ".ways", some}});
+    row.texts.push_back(std::to_string(cache.sets * some * kLine / 1024) + "K");
   }
-  row.chosen = 1;
   add(base, std::move(row));
 }
 
@@ -138,7 +146,7 @@ void Structures::add_cache(const Configuration& base, const std::string& name, u
     for (const u64 quarters : {4, 6}) {
       const u64 candidate_ways = *ways * quarters / 4;
       if (candidate_sets == *sets && candidate_ways == *ways) {
-        row.chosen = row.before = row.candidates.size();
+        row.chosen = row.candidates.size();
       }
       row.candidates.push_back(
           {{path + ".sets", candidate_sets}, {path + ".ways", candidate_ways}});
@@ -160,7 +168,7 @@ void Structures::add_ways(const Configuration& base, const std::string& path, u6
     if (2 * each >= *ways) all.push_back(each);
   }
   for (const u64 each : all) {
-    if (each == *ways) row.chosen = row.before = row.candidates.size();
+    if (each == *ways) row.chosen = row.candidates.size();
     row.candidates.push_back({{path + ".ways", each}});
     row.texts.push_back(std::to_string(each * *sets));
   }
@@ -172,11 +180,12 @@ void Structures::add_words(const Configuration& base, const std::string& path,
   const std::optional<PresetValue> found = preset_value(base, path);
   if (!found) return;
   Row row{{path, 0, least_lines, ~u64{0}, 0}, {}, {}};
+  row.structure.partner = rows_.size() - 1;  // its size
   std::vector<std::string> all = words;
   const std::string before = found->value.get<std::string>();
   if (std::find(all.begin(), all.end(), before) == all.end()) all.insert(all.begin(), before);
   for (const std::string& word : all) {
-    if (word == before) row.chosen = row.before = row.candidates.size();
+    if (word == before) row.chosen = row.candidates.size();
     row.candidates.push_back({{path, word}});
     row.texts.push_back(word);
   }
@@ -186,7 +195,7 @@ void Structures::add_words(const Configuration& base, const std::string& path,
 std::vector<Structure> Structures::all() const {
   std::vector<Structure> result;
   for (const Row& row : rows_) {
-    if (!row.is_known) result.push_back(row.structure);
+    if (row.candidates.size() > 1) result.push_back(row.structure);
   }
   return result;
 }
@@ -227,13 +236,15 @@ std::vector<FittedValue> Structures::values() const {
   std::vector<FittedValue> result;
   for (const Row& row : rows_) {
     const Settings& chosen = row.candidates[row.chosen];
-    const Settings& before = row.candidates[row.before];
     for (std::size_t n = 0; n < chosen.size(); ++n) {
-      FittedValue value{chosen[n].first, before[n].second, chosen[n].second};
-      if (row.is_known) {
+      const Json& before = row.before[n].second;
+      FittedValue value{chosen[n].first, before, chosen[n].second};
+      if (row.is_known && row.chosen == row.known) {
         value.note = "as the processor says";
         value.source = "cpuid";
-      } else if (row.chosen == row.before) {
+      } else if (row.is_known) {
+        value.note = "less than the processor says";
+      } else if (value.value == before) {
         value.note = row.note.empty() ? "no other candidate is better" : row.note;
       }
       result.push_back(std::move(value));

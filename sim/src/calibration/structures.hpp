@@ -20,6 +20,8 @@ struct Structure {
   std::size_t row = 0;
   u64 least_lines = 0, most_lines = ~u64{0};
   u64 least_pages = 0, most_pages = ~u64{0};
+  /// The row of another one that has to be sought again for each candidate of this one.
+  std::optional<std::size_t> partner = {};
 
   bool moves(const Point& point) const;
 };
@@ -31,6 +33,7 @@ class Structures {
   Structures(const Configuration& base, const MeasuredMachine& measured);
 
   std::vector<Structure> all() const;
+  const Structure& at(std::size_t row) const { return rows_[row].structure; }
   /// With the next candidate in this direction; nothing at the end of the row.
   std::optional<Structures> moved(const Structure& structure, int direction) const;
   std::string text_of(const Structure& structure) const;
@@ -47,8 +50,10 @@ class Structures {
     Structure structure;
     std::vector<Settings> candidates;
     std::vector<std::string> texts;
-    std::size_t chosen = 0, before = 0;
-    bool is_known = false;  ///< the machine says it
+    std::size_t chosen = 0;
+    Settings before = {};   ///< of the preset
+    std::size_t known = 0;  ///< the candidate that the processor says, if it says one
+    bool is_known = false;
     std::string note = {};
   };
 

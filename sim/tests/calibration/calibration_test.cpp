@@ -62,7 +62,7 @@ Cost cost(double cycles, std::initializer_list<double> counts) {
 
 class Fitted : public testing::Test {
  protected:
-  Fitted() : base_(preset_file("zen4")), latencies_(base_, {}) {
+  Fitted() : base_(preset_file("zen4")), latencies_(base_) {
     latencies_.set_cycle(ns_of_cycle(base_));
   }
   Configuration base_;
@@ -80,7 +80,8 @@ TEST_F(Fitted, OtherLatenciesMakeOfATimeWhatTheirCountsSay) {
   EXPECT_NEAR(predicted(costs, latencies_, other)[0].cycles, 208.1, 1e-9);
 }
 
-// The memory's is in picoseconds: a step of 500 ps is 1.85 cycles of 3.7 GHz, for half of the loads.
+// The memory's is in picoseconds: a step of 500 ps is 1.85 cycles of 3.7 GHz, for half of the
+// loads.
 TEST_F(Fitted, TheMemorysLatencyIsATime) {
   const std::vector<Cost> costs = {cost(200, {0.05, 0.2, 0.25, 0.5, 0, 0})};
   Latencies other = latencies_;
