@@ -148,6 +148,13 @@ const MeasuredPoint* MeasuredMachine::find(const Point& wanted) const {
   return found == points.end() ? nullptr : &*found;
 }
 
+void MeasuredMachine::use_medians() {
+  has_medians = true;
+  for (MeasuredPoint& each : points) {
+    if (each.quantiles) each.ns = each.quantiles->p50;
+  }
+}
+
 const KnownCache* MeasuredMachine::cache(const std::string& wanted) const {
   const auto found = std::find_if(caches.begin(), caches.end(),
                                   [&](const KnownCache& each) { return each.name == wanted; });

@@ -74,7 +74,10 @@ struct MeasuredMachine {
   std::vector<std::string> notes;  ///< what was left out, and why
   std::vector<KnownCache> caches;
   std::vector<MeasuredPoint> points;
+  bool has_medians = false;  ///< in the place of the least times
 
+  /// Where there are quantiles: on a machine that others share, what is usual.
+  void use_medians();
   const MeasuredPoint* find(const Point& point) const;
   /// Null if it is not known.
   const KnownCache* cache(const std::string& wanted) const;

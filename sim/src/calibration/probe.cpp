@@ -122,7 +122,7 @@ NESTWALK_MEASURED u64 read_stream(const u64* words, u64 bytes) {
   for (u64 n = 0; n < bytes / sizeof(u64); n += 8) {
     u64 line = 0;
 #pragma GCC unroll 8
-    for (int word = 0; word < 8; ++word) line += words[n + word];
+    for (u64 word = 0; word < 8; ++word) line += words[n + word];
     sum += line;
     keep(sum);
   }

@@ -38,6 +38,7 @@ void declare(CommandLine& line) {
   line.choice("fit", {"all", "latencies"},
               "what is fitted: structures and latencies, or these alone");
   declare_probes(line);
+  declare_times(line);
   declare_surroundings(line);
   declare_jobs(line);
   line.flag("only-measure", "write what was measured, and fit nothing")
@@ -45,7 +46,7 @@ void declare(CommandLine& line) {
       .words("preset", preset_names())
       .ignores("with --measured", {"seconds"})
       .ignores("with --simulate", {"seconds"})
-      .ignores("with --only-measure", {"preset", "seed", "json", "fit"})
+      .ignores("with --only-measure", {"preset", "seed", "json", "fit", "times"})
       .ignores("without --simulate", {"host-pages", "guest-frames"});
 }
 
@@ -115,13 +116,14 @@ std::string as_text(const Fit& fit) {
 
 int run(const CommandLine& line) {
   const Interruptible guard;
-  const MeasuredMachine measured = measured_of(line);
+  MeasuredMachine measured = measured_of(line);
   if (line.has("only-measure")) {
     const std::string text = json_document(as_json(measured));
     if (!line.has("output")) TextOutput().write(text);
     if (line.has("output")) write_text(line.get<std::string>("output"), text);
     return kDone;
   }
+  choose_times(line, measured);
   const Configuration base(preset_file(base_of(line, measured)));
   base.check_machine();
   FitOptions options;

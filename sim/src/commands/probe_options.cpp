@@ -65,6 +65,16 @@ std::vector<Point> wanted_points(const CommandLine& line, std::vector<Point> poi
   return points;
 }
 
+void declare_times(CommandLine& line) {
+  line.choice("times", {"least", "median"},
+              "which time of a point counts: the least, or the median, which is what is usual on a "
+              "machine that others share");
+}
+
+void choose_times(const CommandLine& line, MeasuredMachine& machine) {
+  if (line.get<std::string>("times") == "median") machine.use_medians();
+}
+
 void declare_surroundings(CommandLine& line) {
   line.choice("host-pages", {"2M", "4K"}, "pages of the host, under what was measured in a VM")
       .choice("guest-frames", {"side-by-side", "scattered"},

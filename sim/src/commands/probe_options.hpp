@@ -19,6 +19,11 @@ u64 most_of(const CommandLine& line);
 /// Those that are simulated, up to --most. Throws UsageError if there are none.
 std::vector<Point> wanted_points(const CommandLine& line, std::vector<Point> points);
 
+/// Adds --times.
+void declare_times(CommandLine& line);
+/// The least times, or the medians, as --times says.
+void choose_times(const CommandLine& line, MeasuredMachine& machine);
+
 /// Adds --host-pages and --guest-frames.
 void declare_surroundings(CommandLine& line);
 Surroundings surroundings_of(const CommandLine& line, const MeasuredMachine& machine);

@@ -26,6 +26,7 @@ void declare(CommandLine& line) {
   line.option("against", po::value<std::string>()->value_name("FILE"),
               "what was measured; without: this machine is measured");
   declare_probes(line);
+  declare_times(line);
   declare_surroundings(line);
   declare_jobs(line);
   line.flag("json", "print JSON")
@@ -36,8 +37,9 @@ void declare(CommandLine& line) {
 int run(const CommandLine& line) {
   const Configuration machine = configuration_of(line);
   machine.check_machine();
-  const MeasuredMachine measured =
+  MeasuredMachine measured =
       line.has("against") ? read_measured(line.get<std::string>("against")) : measured_now(line);
+  choose_times(line, measured);
   const std::vector<Point> points = wanted_points(line, simulated_points(measured));
   const Interruptible guard;
   SimulatedProbes probes(jobs_of(line));
