@@ -114,7 +114,7 @@ void Structures::add_known(const Configuration& base, const KnownCache& cache) {
   row.structure.most_lines = cache.sets * cache.ways * 8;
   row.is_known = true;
   row.before = {{path + ".sets", *sets}, {path + ".ways", *ways}};
-  for (const u64 quarters : {2, 3, 4}) {
+  for (const u64 quarters : {2u, 3u, 4u}) {
     if (quarters != 4 && cache.name != "l2") continue;
     const u64 some = cache.ways * quarters / 4;
     row.known = row.chosen = row.candidates.size();
@@ -143,7 +143,7 @@ void Structures::add_cache(const Configuration& base, const std::string& name, u
   Row row{{path, 0, least_lines, most_lines, 0}, {}, {}};
   u64 candidate_sets = std::max<u64>(*sets >> octaves_down, 1);
   for (; candidate_sets <= *sets << octaves_up; candidate_sets *= 2) {
-    for (const u64 quarters : {4, 6}) {
+    for (const u64 quarters : {4u, 6u}) {
       const u64 candidate_ways = *ways * quarters / 4;
       if (candidate_sets == *sets && candidate_ways == *ways) {
         row.chosen = row.candidates.size();
