@@ -15,6 +15,8 @@ extern const Command kCompareCommand;
 extern const Command kExplainCommand;
 extern const Command kCheckCommand;
 extern const Command kGateCommand;
+extern const Command kCalibrateCommand;
+extern const Command kValidateCommand;
 extern const Command kTraceCommand;
 extern const Command kConfigCommand;
 extern const Command kCompletionCommand;

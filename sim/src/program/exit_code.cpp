@@ -23,7 +23,9 @@ constexpr ExitCodeRow kRows[] = {
     {kUsage, "usage: options, parameters, names of outputs"},
     {kFailed, "a comparison found a difference, or a check found an error"},
     {kBadInput, "bad input: a file that is damaged, missing or of another kind"},
-    {kIncomplete, "incomplete: interrupted, or a simulated run ended early"},
+    {kIncomplete,
+     "incomplete: interrupted, a simulated run ended early, or a measurement did not become "
+     "stable"},
 };
 
 /// From the worst. Of an incomplete run it is not known whether it would differ.

@@ -15,10 +15,22 @@
 
 namespace nestwalk::sim {
 
-GeneratedTrace::GeneratedTrace(const std::string& name, const Words& parameters) {
+namespace {
+
+std::function<void(traces::ByteSink&)> writer_of(const std::string& name, const Words& parameters) {
   const traces::Generator& generator = traces::generator_of(name);
   traces::Values values(generator.parameters);
   for (const std::string& text : parameters) values.set(text);
+  return
+      [&generator, values](traces::ByteSink& sink) { traces::generate(generator, values, sink); };
+}
+
+}  // namespace
+
+GeneratedTrace::GeneratedTrace(const std::string& generator, const Words& parameters)
+    : GeneratedTrace(writer_of(generator, parameters)) {}
+
+GeneratedTrace::GeneratedTrace(const std::function<void(traces::ByteSink&)>& write) {
   std::error_code error;
   const std::filesystem::path folder = std::filesystem::temp_directory_path(error);
   if (error) throw UsageError("there is no folder for temporary files: " + error.message());
@@ -28,7 +40,7 @@ GeneratedTrace::GeneratedTrace(const std::string& name, const Words& parameters)
   unlink(file.c_str());
   path_ = "/proc/self/fd/" + std::to_string(file_);
   try {
-    traces::generate(generator, values, *traces::create_sink(path_));
+    write(*traces::create_sink(path_));
   } catch (...) {
     close(file_);
     throw;

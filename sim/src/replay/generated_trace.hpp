@@ -4,6 +4,9 @@
 // A trace that a command makes for its own runs.
 #pragma once
 
+#include <functional>
+
+#include "nestwalk/traces/io.hpp"
 #include "program/command_line.hpp"
 
 namespace nestwalk::sim {
@@ -12,6 +15,8 @@ class GeneratedTrace {
  public:
   /// A generator of `nestwalk trace gen` and its parameters, "key=value".
   GeneratedTrace(const std::string& generator, const Words& parameters);
+  /// Whatever is written.
+  explicit GeneratedTrace(const std::function<void(traces::ByteSink&)>& write);
   ~GeneratedTrace();
   GeneratedTrace(const GeneratedTrace&) = delete;
   GeneratedTrace& operator=(const GeneratedTrace&) = delete;

@@ -1,0 +1,89 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "commands/probe_options.hpp"
+
+#include "calibration/agreement.hpp"
+#include "calibration/probe.hpp"
+#include "configuration/parameter.hpp"
+#include "program/output.hpp"
+#include "program/progress.hpp"
+#include "program/signals.hpp"
+
+namespace nestwalk::sim {
+namespace {
+
+constexpr u64 kLeastMost = addrspace::kMiB;
+
+}  // namespace
+
+void declare_probes(CommandLine& line) {
+  line.option("seconds", po::value<unsigned>()->default_value(60)->value_name("N"),
+              "measure for so long at most, once the lists are laid out")
+      .option("most", po::value<std::string>()->default_value("4G")->value_name("BYTES"),
+              "the largest footprint");
+}
+
+u64 most_of(const CommandLine& line) {
+  const std::string text = line.get<std::string>("most");
+  const std::optional<u64> size = size_of(text);
+  if (!size || !std::has_single_bit(*size) || *size < kLeastMost) {
+    throw UsageError(line.path() + ": --most: expected a power of two from 1M on, found " +
+                     printable(text));
+  }
+  return *size;
+}
+
+MeasuredMachine measured_now(const CommandLine& line) {
+  ProbeLimits limits;
+  limits.most_bytes = most_of(line);
+  limits.seconds = line.get<unsigned>("seconds");
+  ProbeResult result;
+  {
+    const Interruptible guard;
+    result = measure(limits);
+    if (interrupted()) throw NoResult(kIncomplete, "interrupted: the measurement is incomplete");
+  }
+  for (const std::string& note : result.machine.notes) warn(note);
+  if (!result.unstable.empty()) {
+    std::string which;
+    for (const std::string& each : result.unstable) which += (which.empty() ? "" : ", ") + each;
+    throw NoResult(kIncomplete, "not stable after " + std::to_string(result.rounds) +
+                                    " rounds: the least times still fall, of " + which +
+                                    "; give it more --seconds, or a quieter machine");
+  }
+  return result.machine;
+}
+
+std::vector<Point> wanted_points(const CommandLine& line, std::vector<Point> points) {
+  const u64 most = most_of(line);
+  std::erase_if(points,
+                [&](const Point& each) { return !is_simulated(each) || each.bytes > most; });
+  if (points.empty()) {
+    throw UsageError(line.path() + ": none of the points that were measured is simulated");
+  }
+  return points;
+}
+
+void declare_times(CommandLine& line) {
+  line.choice("times", {"least", "median"},
+              "which time of a point counts: the least, or the median, which is what is usual on a "
+              "machine that others share");
+}
+
+void choose_times(const CommandLine& line, MeasuredMachine& machine) {
+  if (line.get<std::string>("times") == "median") machine.use_medians();
+}
+
+void declare_surroundings(CommandLine& line) {
+  line.choice("host-pages", {"2M", "4K"}, "pages of the host, under what was measured in a VM")
+      .choice("guest-frames", {"side-by-side", "scattered"},
+              "whether neighbouring pages of 4K are neighbours in memory");
+}
+
+Surroundings surroundings_of(const CommandLine& line, const MeasuredMachine& machine) {
+  return {machine.is_virtual, *size_of(line.get<std::string>("host-pages")),
+          line.get<std::string>("guest-frames") == "scattered"};
+}
+
+}  // namespace nestwalk::sim
