@@ -149,6 +149,16 @@ TEST_F(CheckRules, AreReadAndFollowed) {
       << outcome.output;
 }
 
+TEST_F(CheckRules, GroupsOfPagesAreNotJudged) {
+  for (const std::string arch : {"aarch64", "riscv64"}) {
+    const Result refused = run("nestwalk check --storm accesses=600 --arch " + arch +
+                               " --set hypervisor.contiguous=true 2>&1");
+    EXPECT_EQ(refused.exit_code, 2);
+    EXPECT_THAT(refused.output,
+                testing::HasSubstr("hypervisor.contiguous=true is not supported yet"));
+  }
+}
+
 TEST_F(CheckRules, AWordThatIsNearNoneIsToldWhichThereAre) {
   std::ofstream(folder() / "r.json")
       << R"({"x86_64": [{"when": ["unmapped"], "issue": ["everything"]}]})";

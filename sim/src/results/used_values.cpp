@@ -89,6 +89,7 @@ const std::vector<UseRow>& use_rows() {
       {"software.guest_switch_cycles", {"time.switches"}},
       {"software.host_switch_cycles", {"host.cycles"}},
       {"paging.accessed_dirty", kAlways},
+      {"paging.napot", kAlways},
       {"tags.asid_bits", {"guest.switches", "guest.asid_rollovers"}},
       {"tags.vmid_bits", kSecondStage},
   };
