@@ -4,7 +4,7 @@
 // What a prefetcher remembers of the pages that were accessed last.
 #pragma once
 
-#include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "nestwalk/models/base/time.hpp"
@@ -14,31 +14,39 @@ namespace nestwalk::models {
 template <class Row>
 class FollowedPages {
  public:
-  FollowedPages(u32 rows, u32 page_lines) : most_(rows), page_lines_(page_lines) {}
+  /// `page_lines`: a power of two.
+  FollowedPages(u32 rows, u32 page_lines) : most_(rows), page_bits_(std::countr_zero(page_lines)) {
+    rows_.reserve(rows);
+  }
 
   /// The row of a line's page, which is a new one if the page was not followed.
   Row& row_of(u64 line) {
-    const u64 page = line / page_lines_;
-    const auto found = std::find_if(rows_.begin(), rows_.end(),
-                                    [&](const Followed& each) { return each.page == page; });
-    if (found != rows_.end()) {
-      std::rotate(rows_.begin(), found, found + 1);
-    } else {
-      if (rows_.size() == most_) rows_.pop_back();
-      rows_.insert(rows_.begin(), {page, {}});
+    const u64 page = line >> page_bits_;
+    ++now_;
+    Followed* oldest = nullptr;
+    for (Followed& each : rows_) {
+      if (each.page == page) {
+        each.used = now_;
+        return each.row;
+      }
+      if (oldest == nullptr || each.used < oldest->used) oldest = &each;
     }
-    return rows_.front().row;
+    if (rows_.size() < most_) oldest = &rows_.emplace_back();
+    *oldest = {page, now_, {}};
+    return oldest->row;
   }
 
  private:
   struct Followed {
     u64 page;
+    u64 used;  ///< at which look
     Row row;
   };
 
-  std::vector<Followed> rows_;  ///< the page that was accessed last comes first
+  std::vector<Followed> rows_;
   u32 most_;
-  u32 page_lines_;
+  int page_bits_;
+  u64 now_ = 0;
 };
 
 }  // namespace nestwalk::models
