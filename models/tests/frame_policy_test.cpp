@@ -58,6 +58,17 @@ TEST_F(Reservation, IsForPagesAlone) {
   EXPECT_EQ(policy_->reserved(), 0u);
 }
 
+// A group's frames are next to each other anyway, and go one by one.
+TEST_F(Reservation, IsNotForGroupsOfPages) {
+  EXPECT_EQ(take({2, FrameUse::group(0)}), 0u);
+  EXPECT_EQ(policy_->reserved(), 0u);
+  for (u64 frame = 0; frame < 4; ++frame) policy_->free(frame, 0);
+  EXPECT_EQ(frames_.frames_in_use(), 0u);
+  take(page(0));
+  EXPECT_FALSE(policy_->allocate({4, FrameUse::group(0)}).ok());
+  EXPECT_EQ(policy_->reserved(), 7u);
+}
+
 // Two pages reserve all 16 frames. A large page that is not to be had is not worth that; a table
 // is: frames 0 and 8 stay in use, and 1 is the lowest of the 14 that go back.
 TEST_F(Reservation, EndsWhenNothingElseIsFree) {

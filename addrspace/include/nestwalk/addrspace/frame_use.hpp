@@ -15,6 +15,7 @@ struct FrameUse {
     Own,     ///< the engine's own notes: areas, shortcuts
     Table,   ///< entries of `level`
     Memory,  ///< behind one leaf of `level`: the guest's
+    Group,   ///< behind a group of pages, which may be given back one by one: the guest's
   };
 
   /// First input address that the frame translates or backs: GPA for stage 2, GVA for guest
@@ -29,6 +30,7 @@ struct FrameUse {
   static constexpr FrameUse memory(u64 input, unsigned level) {
     return {input, Kind::Memory, static_cast<u8>(level)};
   }
+  static constexpr FrameUse group(u64 input) { return {input, Kind::Group, 0}; }
   friend constexpr bool operator==(const FrameUse&, const FrameUse&) = default;
 };
 static_assert(sizeof(FrameUse) == 2 * sizeof(u64));

@@ -101,7 +101,7 @@ class Tables {
   }
   /// Zeroed guest memory for one, which the caller counts.
   Result<Output> new_group_memory(u64 offset) {
-    const Result<Output> memory = alloc(kPageOrder + kGroupBits<F>, FrameUse::memory(offset, 0));
+    const Result<Output> memory = alloc(kPageOrder + kGroupBits<F>, FrameUse::group(offset));
     if constexpr (!H::kFramesComeZeroed) {
       if (memory) {
         hal_->zero(*memory, kGroupBytes);

@@ -26,9 +26,11 @@ class ReservedRuns : public FramePolicy {
       if (const std::optional<u64> own = take_reserved(wanted, *unit)) return *own;
     }
     const Result<u64> run = free_.allocate(wanted.order);
-    // A failed large-page allocation falls back to 4K pages, so it does not release reservations.
-    const bool must_be = wanted.use.kind != FrameUse::Kind::Memory || wanted.use.level == 0;
-    if (run || !must_be || reserved_ == 0) return run;
+    // Where a large page or a group is not to be had, pages are asked for: no reservations go for
+    // it.
+    const bool may_fail = wanted.use.kind == FrameUse::Kind::Group ||
+                          (wanted.use.kind == FrameUse::Kind::Memory && wanted.use.level != 0);
+    if (run || may_fail || reserved_ == 0) return run;
     counts_.given_back += reserved_;
     while (!groups_.empty()) end(groups_.begin());
     return free_.allocate(wanted.order);

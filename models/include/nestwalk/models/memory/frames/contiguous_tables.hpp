@@ -42,6 +42,7 @@ class ContiguousTables final : public ReservedRuns<TableAreas::kOrder> {
           return std::nullopt;
         }
         return wanted.use.input >> addrspace::kFrameShift;
+      case FrameUse::Kind::Group:
       case FrameUse::Kind::Own:
         break;
     }
