@@ -44,7 +44,56 @@ TEST_F(Calibrate, ValidateSaysTheErrorOfEachPoint) {
   EXPECT_EQ(json["worst_point"], "lines 2M 16K");
   EXPECT_THAT(run("cat p.svg").output, HasSubstr("all lines, 2M"));
   EXPECT_THAT(run("nestwalk validate --against m.json").output,
-              HasSubstr("mean error 10.0 % of 2 points; the worst, lines 2M 16K, -20.0 %"));
+              HasSubstr("mean error 10.0 % of 2 points; the worst, lines 2M 16K, -20.0 %; "
+                        "--guest-frames side-by-side\n"));
+  EXPECT_EQ(json["surroundings"], "--guest-frames side-by-side");
+}
+
+// The least time has no error, and the median is a quarter more.
+TEST_F(Calibrate, MediansAreCalledSo) {
+  Json slow = point("4K", 16, 5);
+  slow["p25"] = slow["p50"] = slow["p90"] = 6.25;
+  write("m.json", measured(Json::array({slow})));
+  const Result least = run("nestwalk validate --against m.json");
+  EXPECT_THAT(least.output, testing::Not(HasSubstr("median")));
+  const Result medians = run("nestwalk validate --against m.json --times median");
+  EXPECT_THAT(medians.output, HasSubstr("median, ns"));
+  EXPECT_THAT(medians.output, HasSubstr("mean error 20.0 % of 1 points (medians)"));
+}
+
+// All of it before the first run, which would say its objective.
+TEST_F(Calibrate, APresetThatCannotBeWrittenIsRefusedAtOnce) {
+  write("m.json", measured(Json::array({point("4K", 16, 5)})));
+  write("mine3.json", {{"like", "zen3"}, {"name", "mine3"}});
+  std::filesystem::create_directory(folder() / "sub");
+  const std::string calibrate = "nestwalk calibrate --measured m.json ";
+  expect(calibrate + "-p mine3.json -o sub/s.json", 2,
+         "sub/s.json: would be like mine3, and there that is not mine3.json; write beside "
+         "that file\n");
+  expect(calibrate + "-p mine3.json -o ./mine3.json", 2,
+         "./mine3.json is read; write to another file\n");
+  expect(calibrate + "-p zen3 -o zen3.json", 2,
+         "zen3.json: would be like zen3, which is itself; write to another file\n");
+  expect(calibrate + "-p zen3 -o m.json", 2, "m.json is read; write to another file\n");
+  const Result nowhere = run(calibrate + "-p zen3 -o none/s.json 2>&1");
+  EXPECT_EQ(nowhere.exit_code, 2);
+  EXPECT_THAT(nowhere.output,
+              testing::AllOf(HasSubstr("none/s.json"), testing::Not(HasSubstr("objective"))));
+  const Result picture = run("nestwalk validate --against m.json --picture none/p.svg 2>&1");
+  EXPECT_THAT(picture.output,
+              testing::AllOf(HasSubstr("none/p.svg"), testing::Not(HasSubstr("mean error"))));
+  expect("nestwalk validate --against m.json --picture m.json", 2,
+         "m.json is read; write to another file\n");
+  EXPECT_EQ(run(calibrate + "-p mine3.json -o s.json 2>/dev/null").exit_code, 0);
+  EXPECT_EQ(run("nestwalk validate -p s.json --against m.json").exit_code, 0);
+}
+
+// Pages of 1G are measured alone.
+TEST_F(Calibrate, PointsOfWhichNoneIsSimulatedAreRefused) {
+  write("m.json", measured(Json::array({point("1G", 16, 5)})));
+  expect("nestwalk validate --against m.json", 2,
+         "nestwalk validate: no point can be simulated: expected lines or pages, in pages of 4K or "
+         "2M, of a power of two of bytes up to --most 4G\n");
 }
 
 TEST_F(Calibrate, WhatIsNoMeasurementIsRefused) {
@@ -125,6 +174,26 @@ TEST_F(Calibrate, LatenciesOfASimulatedMachineComeBack) {
   const Result validated = run("nestwalk validate -p ./mine.json --against m.json --json");
   ASSERT_EQ(validated.exit_code, 0);
   EXPECT_LT(Json::parse(validated.output)["mean_error"], 0.02);
+}
+
+// It begins with the machine that was measured, but for what is around it: nothing has to change.
+TEST_F(Calibrate, AMachineThatIsThePresetStaysSo) {
+  ASSERT_EQ(run("nestwalk calibrate --simulate zen3 --only-measure --most 1M --host-pages 4K "
+                "--guest-frames scattered -o all.json")
+                .exit_code,
+            0);
+  Json all = read("all.json"), points = Json::array();
+  for (const Json& each : all["points"]) {
+    const std::size_t bytes = each["bytes"];
+    if (bytes == 16384 || bytes == 524288 || bytes == 1048576) points.push_back(each);
+  }
+  all["points"] = points;
+  write("m.json", all);
+  const Result found = run("nestwalk calibrate --measured m.json -p zen3 --json 2>/dev/null");
+  ASSERT_EQ(found.exit_code, 0);
+  const Json fitted = Json::parse(found.output);
+  for (const Json& each : fitted["values"]) EXPECT_EQ(each["value"], each["before"]) << each;
+  EXPECT_EQ(fitted["surroundings"], "--host-pages 4K --guest-frames scattered");
 }
 
 // The machines of bench/machines, with the presets that were fitted to them: the shorter

@@ -46,6 +46,7 @@ std::vector<Point> simulated_points(const MeasuredMachine& machine) {
 Agreement agreement_of(const MeasuredMachine& machine, const std::vector<Point>& points,
                        const std::vector<Cost>& costs, double ns_of_cycle) {
   Agreement agreement;
+  agreement.of_medians = machine.has_medians;
   for (std::size_t n = 0; n < points.size(); ++n) {
     agreement.rows.push_back(
         {points[n], machine.find(points[n])->ns, costs[n].cycles * ns_of_cycle});
@@ -54,7 +55,8 @@ Agreement agreement_of(const MeasuredMachine& machine, const std::vector<Point>&
 }
 
 Table as_table(const Agreement& agreement) {
-  Table table = {{"point", "measured, ns", "simulated, ns", "error"}};
+  const char* const measured = agreement.of_medians ? "median, ns" : "measured, ns";
+  Table table = {{"point", measured, "simulated, ns", "error"}};
   for (const Agreement::Row& row : agreement.rows) {
     table.push_back({text_of(row.point), decimals(row.measured_ns, 2),
                      decimals(row.simulated_ns, 2), percent(row.error())});
@@ -72,6 +74,7 @@ Json as_json(const Agreement& agreement) {
   }
   return {{"format", "nestwalk-agreement"},
           {"version", 1},
+          {"times", agreement.of_medians ? "median" : "least"},
           {"mean_error", agreement.mean_error()},
           {"worst_error", agreement.worst().error()},
           {"worst_point", text_of(agreement.worst().point)},
@@ -81,7 +84,8 @@ Json as_json(const Agreement& agreement) {
 std::string sentence_of(const Agreement& agreement) {
   const Agreement::Row& worst = agreement.worst();
   return "mean error " + decimals(100 * agreement.mean_error(), 1) + " % of " +
-         std::to_string(agreement.rows.size()) + " points; the worst, " + text_of(worst.point) +
+         std::to_string(agreement.rows.size()) + " points" +
+         (agreement.of_medians ? " (medians)" : "") + "; the worst, " + text_of(worst.point) +
          ", " + percent(worst.error());
 }
 

@@ -21,6 +21,7 @@ struct Agreement {
     double error() const { return simulated_ns / measured_ns - 1; }
   };
   std::vector<Row> rows;
+  bool of_medians = false;  ///< not of the least times
 
   double mean_error() const;  ///< without signs
   const Row& worst() const;

@@ -52,6 +52,7 @@ class Search {
       say("pass " + std::to_string(pass + 1), best);
       if (before - best.objective < kGain) break;
     }
+    go_back(best);
     // From here on all points count. Latencies change a little what is counted, so once again.
     points_ = all_;
     set_targets();
@@ -85,7 +86,8 @@ class Search {
   }
 
   State start() {
-    State state{Structures(base_, measured_), Latencies(base_), {}, 0};
+    const auto sought = options_.passes == 0 ? Structures::Sought::None : Structures::Sought::All;
+    State state{Structures(base_, measured_, sought), Latencies(base_), {}, 0};
     ns_ = sim::ns_of_cycle(machine_of(state));
     state.latencies.set_cycle(ns_);
     state.costs = run_points(state, points_);
@@ -113,7 +115,7 @@ class Search {
       int beyond = 0;
       std::optional<Structures> next = best.structures.moved(structure, direction);
       for (; next && beyond < 2; next = next->moved(structure, direction)) {
-        std::optional<State> candidate = tried(best, *next, structure);
+        std::optional<State> candidate = tried(best, *next, structure, next->named(structure));
         ++beyond;
         if (!candidate) continue;
         if (std::abs(candidate->objective - best.objective) < kNothing) {
@@ -128,9 +130,34 @@ class Search {
     }
   }
 
+  // What the search left has to be better than the preset by more than the noise: all structures
+  // together, since some make up for others; then each alone.
+  void go_back(State& best) {
+    const double most = best.objective + kGain;
+    std::vector<Structure> left;
+    std::optional<Structures> home;
+    for (const Structure& structure : best.structures.all()) {
+      std::optional<Structures> next = (home ? *home : best.structures).returned(structure);
+      if (!next) continue;
+      home = std::move(next);
+      left.push_back(structure);
+    }
+    if (!home) return;
+    const Structure every;
+    if (const auto candidate = tried(best, *home, every, "all structures of the preset")) {
+      if (candidate->objective <= most) best = *candidate;
+    }
+    for (const Structure& structure : left) {
+      const std::optional<Structures> next = best.structures.returned(structure);
+      if (!next) continue;
+      const auto candidate = tried(best, *next, structure, next->named(structure));
+      if (candidate && candidate->objective <= most) best = *candidate;
+    }
+  }
+
   // Nothing if no such machine can be.
   std::optional<State> tried(const State& best, const Structures& structures,
-                             const Structure& structure) {
+                             const Structure& structure, const std::string& what) {
     State candidate = best;
     candidate.structures = structures;
     try {
@@ -140,7 +167,7 @@ class Search {
       return std::nullopt;
     }
     solve(candidate);
-    say(structure.name + " " + structures.text_of(structure), candidate);
+    say(what, candidate);
     return candidate;
   }
 
@@ -202,13 +229,19 @@ Json preset_of(const Fit& fit, const MeasuredMachine& measured, const Configurat
                              (measured.is_virtual ? ", VM" : ", native");
   Json preset = {{"name", name}, {"like", base.machine_name()}};
   preset["about"] = measured.cpu + (measured.is_virtual ? ", as measured in a VM: " : ": ") +
-                    sentence_of(fit.agreement) + "; nestwalk validate " + text_of(fit.surroundings);
+                    sentence_of(fit.agreement) + "; nestwalk validate " +
+                    text_of(fit.surroundings) + (fit.agreement.of_medians ? " --times median" : "");
   const Json& machine = base.document()["machine"];
   for (const FittedValue& each : fit.values) {
     if (each.value == each.before) continue;
     const bool says = each.source == "cpuid";
-    put_value(preset, machine, each.path,
-              Json::array({each.value, says ? "cpuid of the machine: " + measured.cpu : source}));
+    Json value = Json::array({each.value, says ? "cpuid of the machine: " + measured.cpu : source});
+    if (each.range) {
+      value[1] = "guess fitted to what was " + source + ", which does not determine it";
+      value.push_back(each.range->first);
+      value.push_back(each.range->second);
+    }
+    put_value(preset, machine, each.path, std::move(value));
   }
   return preset;
 }

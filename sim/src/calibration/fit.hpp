@@ -33,6 +33,8 @@ struct FittedValue {
   Json value;
   std::string note = {};  ///< how far the points determine it
   std::string source = "measured";
+  /// Of a value that the points do not determine: what it may be.
+  std::optional<std::pair<long, long>> range = {};
 };
 
 struct Fit {

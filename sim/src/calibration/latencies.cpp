@@ -198,8 +198,13 @@ std::vector<FittedValue> Latencies::values(const std::vector<Cost>& costs,
     // At the upper bound the other direction tells as much.
     if (!moved.move(term, fifth)) moved.move(term, -fifth);
     const std::vector<Cost> after = predicted(costs, *this, moved);
+    bool is_determined = true;
+    const auto undetermined = [&](const std::string& text) {
+      is_determined = false;
+      note(text);
+    };
     if (objective(after, targets, ns) - best < kNoise) {
-      note("a fifth more or less does not matter");
+      undetermined("a fifth more or less does not matter");
     } else {
       const Latencies others = fitted(moved, after, targets, ns, 1, bit_of(term));
       if (objective(predicted(costs, *this, others), targets, ns) - best < kNoise) {
@@ -209,16 +214,17 @@ std::vector<FittedValue> Latencies::values(const std::vector<Cost>& costs,
             names.append(" ").append(rows_[index(other)].path);
           }
         }
-        note("not told apart from" + names);
+        undetermined("not told apart from" + names);
       }
     }
     if (!is_preset(term) && (row.value == row.least || row.value == row.most)) {
-      note("at its bound");
+      undetermined("at its bound");
     }
     if (row.has_range && (row.value < row.range_least || row.value > row.range_most)) {
       note("outside of the preset's range, " + std::to_string(row.range_least) + " to " +
            std::to_string(row.range_most));
     }
+    if (!is_determined) value.range = {row.least, row.most};
     result.push_back(std::move(value));
   }
   return result;

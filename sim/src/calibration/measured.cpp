@@ -148,10 +148,17 @@ const MeasuredPoint* MeasuredMachine::find(const Point& wanted) const {
   return found == points.end() ? nullptr : &*found;
 }
 
+void MeasuredMachine::set_environment(bool is_in_vm) {
+  is_virtual = is_in_vm;
+  if (!is_virtual) hypervisor.clear();
+  std::erase(notes, kUnknownEnvironment);
+}
+
 void MeasuredMachine::use_medians() {
-  has_medians = true;
   for (MeasuredPoint& each : points) {
-    if (each.quantiles) each.ns = each.quantiles->p50;
+    if (!each.quantiles) continue;
+    has_medians = true;
+    each.ns = each.quantiles->p50;
   }
 }
 

@@ -54,6 +54,10 @@ struct MeasuredPoint {
   std::optional<double> tlb_misses;  ///< of a load, as the kernel counts them
 };
 
+/// The note where it is neither known to be native nor a VM.
+inline constexpr const char* kUnknownEnvironment =
+    "unknown whether this is a VM, taken for native: --environment says it";
+
 /// A cache, as the processor itself describes it.
 struct KnownCache {
   std::string name;  ///< as in presets: l1d, l2, l3
@@ -69,6 +73,8 @@ struct MeasuredMachine {
   u64 clock_mhz = 0;  ///< while it was measured; 0 if that is not known
   bool is_virtual = false;
   std::string hypervisor;  ///< of a VM, if it is known
+  /// As somebody says who knows it.
+  void set_environment(bool is_in_vm);
   std::string date;
   std::string load;                ///< of the machine meanwhile
   std::vector<std::string> notes;  ///< what was left out, and why

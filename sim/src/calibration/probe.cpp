@@ -16,12 +16,11 @@
 #include <cstring>
 #include <ctime>
 #include <fstream>
-#include <map>
 #include <memory>
-#include <sstream>
 #include <system_error>
 
 #include "calibration/list_order.hpp"
+#include "calibration/this_machine.hpp"
 #include "configuration/parameter.hpp"
 #include "program/signals.hpp"
 
@@ -34,11 +33,11 @@ namespace {
 using addrspace::kGiB;
 using addrspace::kKiB;
 using addrspace::kMiB;
-using addrspace::u32;
 
 constexpr u64 kLine = 64;
 constexpr u64 kSmallPage = 4 * kKiB;
 constexpr u64 kLargePage = 2 * kMiB;
+constexpr u64 kMostStreamed = 256 * kMiB;
 /// A round is one sample of each point. The least values have to stay for so many rounds.
 constexpr unsigned kStableRounds = 4;
 constexpr double kStableFall = 0.02;
@@ -261,76 +260,7 @@ double sample_stream(const Point& point, std::vector<char>& memory) {
   return (now_ns() - start) / lines;
 }
 
-// This machine ------------------------------------------------------------------------------------
-
-std::string first_line(const char* file) {
-  std::ifstream in(file);
-  std::string line;
-  std::getline(in, line);
-  return line;
-}
-
-std::map<std::string, std::string> cpu_info() {
-  std::ifstream in("/proc/cpuinfo");
-  std::map<std::string, std::string> info;
-  for (std::string line; std::getline(in, line) && !line.empty();) {
-    const std::size_t colon = line.find(':');
-    if (colon == std::string::npos) continue;
-    const std::size_t end = line.find_last_not_of(" \t", colon - 1);
-    info[line.substr(0, end + 1)] = line.substr(std::min(line.size(), colon + 2));
-  }
-  return info;
-}
-
-bool has_word(const std::string& text, const std::string& wanted) {
-  std::istringstream words(text);
-  for (std::string word; words >> word;) {
-    if (word == wanted) return true;
-  }
-  return false;
-}
-
-u64 number_in(const std::map<std::string, std::string>& info, const char* key) {
-  const auto found = info.find(key);
-  return found == info.end() ? 0 : std::strtoull(found->second.c_str(), nullptr, 10);
-}
-
-std::vector<KnownCache> known_caches() {
-  std::vector<KnownCache> caches;
-  for (int n = 0; n < 8; ++n) {
-    const std::string folder = "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(n) + "/";
-    const auto read = [&](const char* name) { return first_line((folder + name).c_str()); };
-    const std::string level = read("level"), type = read("type");
-    if (level.empty() || type == "Instruction") continue;
-    KnownCache cache{"l" + level + (type == "Data" ? "d" : ""),
-                     std::strtoull(read("number_of_sets").c_str(), nullptr, 10),
-                     std::strtoull(read("ways_of_associativity").c_str(), nullptr, 10)};
-    if (cache.sets != 0 && cache.ways != 0) caches.push_back(std::move(cache));
-  }
-  return caches;
-}
-
-// Of a VM, by a leaf of CPUID that is the hypervisor's.
-std::string hypervisor_name() {
-#if defined(__x86_64__)
-  u32 a = 0x40000000, words[3] = {0, 0, 0};
-  asm volatile("cpuid" : "+a"(a), "=b"(words[0]), "+c"(words[1]), "=d"(words[2]));
-  char name[sizeof words + 1] = {};
-  std::memcpy(name, words, sizeof words);
-  return printable(name);
-#else
-  return first_line("/sys/hypervisor/type");
-#endif
-}
-
-u64 available_bytes() {
-  std::ifstream in("/proc/meminfo");
-  for (std::string line; std::getline(in, line);) {
-    unsigned long long kib = 0;
-    if (std::sscanf(line.c_str(), "MemAvailable: %llu kB", &kib) == 1) return kib * kKiB;
-  }
-  return kGiB;
-}
+// The processor -----------------------------------------------------------------------------------
 
 /// While it exists, this process stays on one processor.
 class OneProcessor {
@@ -383,15 +313,6 @@ class TlbCounter {
   std::string why_not_;
 };
 
-std::string today() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%d", &parts);
-  return text;
-}
-
 // Rounds ------------------------------------------------------------------------------------------
 
 struct Series {
@@ -426,7 +347,7 @@ class Session {
     add_arena(kSmallPage);
     add_arena(kLargePage);
     try_huge_pages();
-    stream_.resize(std::min<u64>(most_, 256 * kMiB));
+    stream_.resize(std::min(most_, kMostStreamed));
     for (const auto& arena : arenas_) add_points(*arena);
   }
 
@@ -456,22 +377,25 @@ class Session {
 
  private:
   void choose_size() {
-    // Two arenas, and something for everybody else.
-    const u64 free = available_bytes() / 8 * 3;
+    // Two arenas and the streams, and something for everybody else.
+    const u64 free = available_bytes();
+    const auto needed = [](u64 most) { return 2 * most + std::min(most, kMostStreamed); };
     most_ = limits_.most_bytes;
-    while (most_ > free && most_ > kMiB) most_ /= 2;
+    while (needed(most_) > free / 4 * 3 && most_ > kMiB) most_ /= 2;
     if (most_ < limits_.most_bytes) {
       machine_.notes.push_back("footprints above " + size_text(most_) + " left out: " +
-                               size_text(available_bytes() / kMiB * kMiB) + " of memory are free");
+                               size_text(free / kMiB * kMiB) + " of memory are free");
     }
   }
   void add_arena(u64 page_bytes) {
     arenas_.push_back(std::make_unique<Arena>(most_, page_bytes));
     const u64 large = arenas_.back()->large_bytes();
     if (page_bytes == kLargePage && large < most_) {
+      const bool is_kept = large >= most_ / 100 * 99;
       machine_.notes.push_back(size_text(large) + " of " + size_text(most_) +
-                               " are in 2M pages: points with 2M pages left out");
-      if (large < most_ / 100 * 99) arenas_.pop_back();
+                               " are in 2M pages: points with 2M pages " +
+                               (is_kept ? "kept" : "left out"));
+      if (!is_kept) arenas_.pop_back();
     } else if (page_bytes == kSmallPage && large != 0) {
       machine_.notes.push_back(size_text(large) + " of what should be in 4K pages are in 2M pages");
     }
@@ -535,30 +459,11 @@ class Session {
 
 }  // namespace
 
-MeasuredMachine this_machine() {
-  const std::map<std::string, std::string> info = cpu_info();
-  const auto text = [&](const char* key) {
-    const auto found = info.find(key);
-    return found == info.end() ? std::string() : found->second;
-  };
-  MeasuredMachine machine;
-  machine.cpu = text("model name");
-  machine.vendor = text("vendor_id");
-  machine.family = number_in(info, "cpu family");
-  machine.model = number_in(info, "model");
-  machine.is_virtual = has_word(text("flags"), "hypervisor");
-  if (machine.is_virtual) machine.hypervisor = hypervisor_name();
-  machine.caches = known_caches();
-  machine.date = today();
-  machine.load = first_line("/proc/loadavg");
-  return machine;
-}
-
 ProbeResult measure(const ProbeLimits& limits) {
   const OneProcessor stays;
   ProbeResult result{this_machine(), {}, 0};
   Session(limits, result.machine).run(result);
-  result.machine.load += "; at the end " + first_line("/proc/loadavg");
+  result.machine.load += "; at the end " + this_machine().load;
   return result;
 }
 

@@ -23,8 +23,6 @@ struct ProbeResult {
   unsigned rounds = 0;
 };
 
-/// Name, clock and kind of this machine, without points.
-MeasuredMachine this_machine();
 /// Ends early when the program is interrupted.
 ProbeResult measure(const ProbeLimits& limits);
 

@@ -46,12 +46,12 @@ bool Structure::moves(const Point& point) const {
   return lines >= least_lines && lines <= most_lines && pages >= least_pages && pages <= most_pages;
 }
 
-Structures::Structures(const Configuration& base, const MeasuredMachine& measured)
-    : nested_(measured.is_virtual) {
+Structures::Structures(const Configuration& base, const MeasuredMachine& measured, Sought sought)
+    : nested_(measured.is_virtual), sought_(sought == Sought::All) {
   if (nested_) add_around(base, kHostPages, {"2M", "4K"});
   add_around(base, kFrames, {"side by side", "scattered"});
-  const KnownCache* const first = measured.cache("l1d");
-  const KnownCache* const second = measured.cache("l2");
+  const KnownCache* const first = sought_ ? measured.cache("l1d") : nullptr;
+  const KnownCache* const second = sought_ ? measured.cache("l2") : nullptr;
   if (first != nullptr) add_known(base, *first);
   if (first == nullptr) add_cache(base, "l1d", 128, 1 << 13, 1, 1);
   if (second != nullptr) add_known(base, *second);
@@ -61,7 +61,7 @@ Structures::Structures(const Configuration& base, const MeasuredMachine& measure
   if (has_third) add_cache(base, "l3", 1 << 12, ~u64{0}, 5, 2);
   if (has_third)
     add_words(base, "caches.l3.replacement", {"lru", "random", "srrip", "drrip"}, 1 << 12);
-  if (const u64 bytes = cached_bytes(measured); has_third && bytes != 0) {
+  if (const u64 bytes = cached_bytes(measured); sought_ && has_third && bytes != 0) {
     start_at("caches.l3", bytes);
   }
   add_ways(base, "tlb.data.arrays.0", 8, 1 << 11);
@@ -84,11 +84,11 @@ void Structures::add(const Configuration& base, Row row) {
       continue;
     }
     if (n == row.chosen) possible.chosen = possible.candidates.size();
-    if (n == row.known) possible.known = possible.candidates.size();
     possible.candidates.push_back(row.candidates[n]);
     possible.texts.push_back(row.texts[n]);
   }
   if (possible.before.empty()) possible.before = possible.candidates[possible.chosen];
+  possible.home = possible.chosen;
   possible.structure.row = rows_.size();
   rows_.push_back(std::move(possible));
 }
@@ -117,7 +117,7 @@ void Structures::add_known(const Configuration& base, const KnownCache& cache) {
   for (const u64 quarters : {2u, 3u, 4u}) {
     if (quarters != 4 && cache.name != "l2") continue;
     const u64 some = cache.ways * quarters / 4;
-    row.known = row.chosen = row.candidates.size();
+    row.chosen = row.candidates.size();
     row.candidates.push_back({{path + ".sets", cache.sets}, {path + ".ways", some}});
     row.texts.push_back(std::to_string(cache.sets * some * kLine / 1024) + "K");
   }
@@ -129,6 +129,7 @@ void Structures::add_around(const Configuration& base, const char* name,
   Row row;
   row.structure.name = name;
   row.structure.least_pages = 16;
+  row.is_around = true;
   row.texts = texts;
   row.candidates.resize(texts.size());
   add(base, std::move(row));
@@ -208,6 +209,14 @@ std::optional<Structures> Structures::moved(const Structure& structure, int dire
   return next;
 }
 
+std::optional<Structures> Structures::returned(const Structure& structure) const {
+  const Row& row = rows_[structure.row];
+  if (row.is_around || row.chosen == row.home) return {};
+  Structures next = *this;
+  next.rows_[structure.row].chosen = row.home;
+  return next;
+}
+
 std::string Structures::text_of(const Structure& structure) const {
   const Row& row = rows_[structure.row];
   return row.texts[row.chosen];
@@ -239,13 +248,14 @@ std::vector<FittedValue> Structures::values() const {
     for (std::size_t n = 0; n < chosen.size(); ++n) {
       const Json& before = row.before[n].second;
       FittedValue value{chosen[n].first, before, chosen[n].second};
-      if (row.is_known && row.chosen == row.known) {
+      if (row.is_known && row.chosen == row.home) {
         value.note = "as the processor says";
         value.source = "cpuid";
       } else if (row.is_known) {
         value.note = "less than the processor says";
       } else if (value.value == before) {
-        value.note = row.note.empty() ? "no other candidate is better" : row.note;
+        const char* const usual = sought_ ? "no other candidate is better" : "not sought";
+        value.note = row.note.empty() ? usual : row.note;
       }
       result.push_back(std::move(value));
     }

@@ -28,15 +28,23 @@ struct Structure {
 
 class Structures {
  public:
-  /// Those of the preset; what the processor says of its caches; and of the last level's size what
-  /// the curve of lines shows.
-  Structures(const Configuration& base, const MeasuredMachine& measured);
+  enum class Sought { All, None };
+  /// Those of the preset. If they are sought, they begin with what the processor says of its
+  /// caches, and the last level with the size that the curve of lines shows.
+  Structures(const Configuration& base, const MeasuredMachine& measured,
+             Sought sought = Sought::All);
 
   std::vector<Structure> all() const;
   const Structure& at(std::size_t row) const { return rows_[row].structure; }
   /// With the next candidate in this direction; nothing at the end of the row.
   std::optional<Structures> moved(const Structure& structure, int direction) const;
+  /// With the preset's candidate, or the one that the processor says; nothing if that is chosen
+  /// already, and for what surrounds the machine.
+  std::optional<Structures> returned(const Structure& structure) const;
   std::string text_of(const Structure& structure) const;
+  std::string named(const Structure& structure) const {
+    return structure.name + " " + text_of(structure);
+  }
   void apply(Configuration& machine) const;
   Surroundings surroundings() const;
   std::vector<FittedValue> values() const;
@@ -51,9 +59,10 @@ class Structures {
     std::vector<Settings> candidates;
     std::vector<std::string> texts;
     std::size_t chosen = 0;
-    Settings before = {};   ///< of the preset
-    std::size_t known = 0;  ///< the candidate that the processor says, if it says one
-    bool is_known = false;
+    Settings before = {};    ///< of the preset
+    std::size_t home = 0;    ///< the candidate of the preset, or the one that the processor says
+    bool is_known = false;   ///< by the processor
+    bool is_around = false;  ///< not of the machine
     std::string note = {};
   };
 
@@ -71,6 +80,7 @@ class Structures {
   void add(const Configuration& base, Row row);
 
   bool nested_ = false;
+  bool sought_ = true;
   std::vector<Row> rows_;
 };
 

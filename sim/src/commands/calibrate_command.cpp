@@ -1,27 +1,38 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
+#include <filesystem>
+
 #include "calibration/fit.hpp"
 #include "calibration/known_cpus.hpp"
+#include "calibration/this_machine.hpp"
 #include "commands/commands.hpp"
 #include "commands/probe_options.hpp"
 #include "comparisons/cases.hpp"
+#include "program/late_output.hpp"
 #include "program/output.hpp"
+#include "program/overwrite.hpp"
 #include "program/signals.hpp"
 
 namespace nestwalk::sim {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr const char* kText =
     "Measures the machine that it runs on, native or in a VM, as any user can: dependent loads "
     "over\n"
-    "footprints in pages of 4K, 2M and 1G, how many lists overlap, streams. Then runs the same "
-    "loads on\n"
-    "a simulated machine, fits the values that they depend on, and writes a preset that is `like` "
-    "the one\n"
-    "it began with. Says what was measured beside what is simulated, and which values the loads do "
-    "not\n"
-    "determine: those stay as they are.";
+    "footprints in pages of 4K, 2M and 1G, several lists at once, streams. Then simulates the same "
+    "loads\n"
+    "of one list, fits latencies and sizes of caches and TLBs to their times, and writes a preset "
+    "that is\n"
+    "`like` the one it began with, and has the values that differ. A value stays the preset's "
+    "where "
+    "that\n"
+    "is as good. One that changes although the times do not determine it is written as a guess "
+    "with "
+    "a\n"
+    "range. Prints the error of each point, and what the times say of each value.";
 
 void declare(CommandLine& line) {
   line.about(kText)
@@ -34,7 +45,7 @@ void declare(CommandLine& line) {
               "measure this simulated machine instead of the one that it runs on")
       .option("name", po::value<std::string>()->value_name("NAME"), "what the machine is called")
       .option("seed", po::value<u64>()->default_value(1)->value_name("N"),
-              "of the latencies that the search starts again from");
+              "of the random numbers that the search for latencies starts again from");
   line.choice("fit", {"all", "latencies"},
               "what is fitted: structures and latencies, or these alone");
   declare_probes(line);
@@ -45,7 +56,7 @@ void declare(CommandLine& line) {
       .flag("json", "print the fit as JSON")
       .words("preset", preset_names())
       .ignores("with --measured", {"seconds"})
-      .ignores("with --simulate", {"seconds"})
+      .ignores("with --simulate", {"seconds", "environment"})
       .ignores("with --only-measure", {"preset", "seed", "json", "fit", "times"})
       .ignores("without --simulate", {"host-pages", "guest-frames"});
 }
@@ -69,14 +80,21 @@ MeasuredMachine simulated_now(const CommandLine& line) {
   return measured;
 }
 
-MeasuredMachine measured_of(const CommandLine& line) {
+// What was measured before, or else what is known of the machine without measuring it.
+MeasuredMachine known_of(const CommandLine& line) {
   if (line.has("measured") && line.has("simulate")) {
     throw UsageError(line.path() + ": --measured and --simulate: one of them");
   }
-  MeasuredMachine measured;
-  if (line.has("measured")) {
-    measured = read_measured(line.get<std::string>("measured"));
-  } else {
+  if (line.has("measured")) return measured_before(line, "measured");
+  if (!line.has("simulate")) return this_machine();
+  MeasuredMachine machine;
+  machine.cpu = "simulated " + line.get<std::string>("simulate");
+  return machine;
+}
+
+MeasuredMachine measured_of(const CommandLine& line, MeasuredMachine known) {
+  MeasuredMachine measured = std::move(known);
+  if (!line.has("measured")) {
     measured = line.has("simulate") ? simulated_now(line) : measured_now(line);
   }
   if (line.has("name")) measured.name = line.get<std::string>("name");
@@ -91,6 +109,47 @@ std::string base_of(const CommandLine& line, const MeasuredMachine& measured) {
   for (const std::string& each : preset_names()) names.append(" ").append(each);
   throw UsageError(line.path() + ": no preset is known for " + printable(measured.cpu) +
                    "; name one with --preset:" + names);
+}
+
+// A preset that is `like` another one finds that by its name: in its own folder, or among those of
+// everybody.
+void expect_finds(const std::string& output, const std::string& base) {
+  std::error_code none;
+  if (output == "-" || (fs::exists(output, none) && !fs::is_regular_file(output, none))) return;
+  const std::string name = fs::path(base).stem().string();
+  const std::string beside = fs::path(output).parent_path() / (name + ".json");
+  if (fs::weakly_canonical(fs::absolute(output, none), none) ==
+      fs::weakly_canonical(fs::absolute(beside, none), none)) {
+    throw UsageError(output + ": would be like " + name +
+                     ", which is itself; write to another file");
+  }
+  std::string found = beside;
+  const std::vector<std::string> names = preset_names();
+  if (!fs::exists(beside, none) && std::find(names.begin(), names.end(), name) != names.end()) {
+    found = preset_file(name);
+  }
+  if (fs::equivalent(found, base, none)) return;
+  throw UsageError(output + ": would be like " + name + ", and there that is not " + base +
+                   "; write beside that file");
+}
+
+// The preset to begin with, which --only-measure does not need; the outputs are none of what is
+// read.
+std::optional<Configuration> base_for(const CommandLine& line, const MeasuredMachine& known) {
+  std::vector<std::string> inputs;
+  if (line.has("measured")) inputs.push_back(line.get<std::string>("measured"));
+  if (line.has("simulate")) inputs.push_back(preset_file(line.get<std::string>("simulate")));
+  std::optional<Configuration> base;
+  if (!line.has("only-measure")) {
+    inputs.push_back(preset_file(base_of(line, known)));
+    base.emplace(inputs.back());
+    base->check_machine();
+  }
+  if (!line.has("output")) return base;
+  const std::string output = line.get<std::string>("output");
+  expect_not_read(output, inputs);
+  if (base) expect_finds(output, inputs.back());
+  return base;
 }
 
 Json as_json(const Fit& fit) {
@@ -116,27 +175,25 @@ std::string as_text(const Fit& fit) {
 
 int run(const CommandLine& line) {
   const Interruptible guard;
-  MeasuredMachine measured = measured_of(line);
-  if (line.has("only-measure")) {
-    const std::string text = json_document(as_json(measured));
-    if (!line.has("output")) TextOutput().write(text);
-    if (line.has("output")) write_text(line.get<std::string>("output"), text);
+  MeasuredMachine known = known_of(line);
+  const std::optional<Configuration> base = base_for(line, known);
+  std::optional<LateOutput> output;
+  if (line.has("output")) output.emplace(line.get<std::string>("output"));
+  MeasuredMachine measured = measured_of(line, std::move(known));
+  if (!base) {
+    if (!output) output.emplace();
+    output->write(json_document(as_json(measured)));
     return kDone;
   }
   choose_times(line, measured);
-  const Configuration base(preset_file(base_of(line, measured)));
-  base.check_machine();
   FitOptions options;
   options.jobs = jobs_of(line);
   options.seed = line.get<u64>("seed");
   if (line.get<std::string>("fit") == "latencies") options.passes = 0;
   options.progress = [](const std::string& text) { complain(text); };
-  const Fit found = fit(measured, base, wanted_points(line, simulated_points(measured)), options);
+  const Fit found = fit(measured, *base, wanted_points(line, simulated_points(measured)), options);
   TextOutput().write(line.has("json") ? json_document(as_json(found)) : as_text(found));
-  if (line.has("output")) {
-    write_text(line.get<std::string>("output"),
-               json_document(preset_of(found, measured, base, measured.name)));
-  }
+  if (output) output->write(json_document(preset_of(found, measured, *base, measured.name)));
   return kDone;
 }
 

@@ -21,7 +21,9 @@ void declare_probes(CommandLine& line) {
   line.option("seconds", po::value<unsigned>()->default_value(60)->value_name("N"),
               "measure for so long at most, once the lists are laid out")
       .option("most", po::value<std::string>()->default_value("4G")->value_name("BYTES"),
-              "the largest footprint");
+              "the largest footprint; to measure takes twice as much memory, and up to 256M more")
+      .choice("environment", {"auto", "native", "VM"},
+              "where it is measured; auto: as the kernel says, or the file");
 }
 
 u64 most_of(const CommandLine& line) {
@@ -34,6 +36,20 @@ u64 most_of(const CommandLine& line) {
   return *size;
 }
 
+namespace {
+
+MeasuredMachine in_environment(const CommandLine& line, MeasuredMachine machine) {
+  const std::string environment = line.get<std::string>("environment");
+  if (environment != "auto") machine.set_environment(environment == "VM");
+  return machine;
+}
+
+}  // namespace
+
+MeasuredMachine measured_before(const CommandLine& line, const char* option) {
+  return in_environment(line, read_measured(line.get<std::string>(option)));
+}
+
 MeasuredMachine measured_now(const CommandLine& line) {
   ProbeLimits limits;
   limits.most_bytes = most_of(line);
@@ -44,6 +60,7 @@ MeasuredMachine measured_now(const CommandLine& line) {
     result = measure(limits);
     if (interrupted()) throw NoResult(kIncomplete, "interrupted: the measurement is incomplete");
   }
+  result.machine = in_environment(line, std::move(result.machine));
   for (const std::string& note : result.machine.notes) warn(note);
   if (!result.unstable.empty()) {
     std::string which;
@@ -60,7 +77,10 @@ std::vector<Point> wanted_points(const CommandLine& line, std::vector<Point> poi
   std::erase_if(points,
                 [&](const Point& each) { return !is_simulated(each) || each.bytes > most; });
   if (points.empty()) {
-    throw UsageError(line.path() + ": none of the points that were measured is simulated");
+    throw UsageError(line.path() +
+                     ": no point can be simulated: expected lines or pages, in pages of 4K or 2M, "
+                     "of a power of two of bytes up to --most " +
+                     size_text(most));
   }
   return points;
 }

@@ -10,10 +10,12 @@
 
 namespace nestwalk::sim {
 
-/// Adds --seconds and --most.
+/// Adds --seconds, --most and --environment.
 void declare_probes(CommandLine& line);
 /// Measures this machine. Throws NoResult where that did not become stable.
 MeasuredMachine measured_now(const CommandLine& line);
+/// Of the file that this option names. Throws traces::InputError.
+MeasuredMachine measured_before(const CommandLine& line, const char* option);
 /// Of --most.
 u64 most_of(const CommandLine& line);
 /// Those that are simulated, up to --most. Throws UsageError if there are none.

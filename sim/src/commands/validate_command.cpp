@@ -1,12 +1,17 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
+#include <array>
+
 #include "calibration/agreement.hpp"
 #include "commands/commands.hpp"
 #include "commands/probe_options.hpp"
 #include "comparisons/cases.hpp"
 #include "configuration/configuration_options.hpp"
 #include "nestwalk/traces/error.hpp"
+#include "program/late_output.hpp"
+#include "program/output.hpp"
+#include "program/overwrite.hpp"
 #include "program/signals.hpp"
 
 namespace nestwalk::sim {
@@ -37,24 +42,31 @@ void declare(CommandLine& line) {
 int run(const CommandLine& line) {
   const Configuration machine = configuration_of(line);
   machine.check_machine();
+  std::optional<LateOutput> picture;
+  if (line.has("picture")) {
+    const std::string file = line.get<std::string>("picture");
+    if (line.has("against")) expect_not_read(file, std::array{line.get<std::string>("against")});
+    picture.emplace(file);
+  }
   MeasuredMachine measured =
-      line.has("against") ? read_measured(line.get<std::string>("against")) : measured_now(line);
+      line.has("against") ? measured_before(line, "against") : measured_now(line);
   choose_times(line, measured);
   const std::vector<Point> points = wanted_points(line, simulated_points(measured));
   const Interruptible guard;
   SimulatedProbes probes(jobs_of(line));
-  const Agreement agreement =
-      agreement_of(measured, points, probes.costs(machine, surroundings_of(line, measured), points),
-                   ns_of_cycle(machine));
+  const Surroundings surroundings = surroundings_of(line, measured);
+  const Agreement agreement = agreement_of(
+      measured, points, probes.costs(machine, surroundings, points), ns_of_cycle(machine));
   const std::string title =
       machine.machine_name() + " beside " + (measured.name.empty() ? measured.cpu : measured.name);
-  if (line.has("picture")) {
-    write_text(line.get<std::string>("picture"), as_picture(agreement, title));
-  }
+  if (picture) picture->write(as_picture(agreement, title));
   if (line.has("json")) {
-    TextOutput().write(json_document(as_json(agreement)));
+    Json json = as_json(agreement);
+    json["surroundings"] = text_of(surroundings);
+    TextOutput().write(json_document(json));
   } else {
-    TextOutput().write(formatted(as_table(agreement), "table") + sentence_of(agreement) + "\n");
+    TextOutput().write(formatted(as_table(agreement), "table") + sentence_of(agreement) + "; " +
+                       text_of(surroundings) + "\n");
   }
   return kDone;
 }
