@@ -79,6 +79,24 @@ TEST_F(Sure, SaysInHowManyDrawsAnOrderHolds) {
   EXPECT_DOUBLE_EQ(order["ratio"]["most"], (own + 800) / varied["least"].get<double>());
 }
 
+// Four faults of 200 cycles more. What the first policy sets is the preset's own value, and does
+// not vary either.
+TEST_F(Sure, WhatAPolicySetsStaysThoughItIsThePresetsOwn) {
+  guess("/software/guest_fault_cycles", {1000, "guess", 500, 1500});
+  const Json found = sure(
+      "--draws 10 --policy software.guest_fault_cycles=1000 "
+      "--policy software.guest_fault_cycles=1200");
+  const Json& order = found["orders"][0];
+  EXPECT_EQ(order["less"], "software.guest_fault_cycles=1000");
+  EXPECT_EQ(order["holds"], 10);
+  for (const Json& each : found["cases"]) {
+    const Json& time = each["statistics"]["time.cycles"];
+    EXPECT_EQ(time["least"], time["most"]) << each["name"];
+  }
+  const double own = found["cases"][0]["statistics"]["time.cycles"]["preset"];
+  EXPECT_EQ(found["cases"][1]["statistics"]["time.cycles"]["preset"], own + 4 * 200);
+}
+
 // Nothing is emulated, and no prefetcher is there.
 TEST_F(Sure, FindsTheGuessThatMattersMost) {
   guess("/software/guest_fault_cycles", {1000, "guess", 100, 10'000});
@@ -101,8 +119,8 @@ TEST_F(Sure, FindsTheGuessThatMattersMost) {
   }
   const std::string text = run(command("--draws 40 --policy lazy --policy eager")).output;
   EXPECT_THAT(text,
-              HasSubstr("3 guesses of machine; 40 draws vary 2 within the preset's range, 1 that "
-                        "have none from half to twice\n"));
+              HasSubstr("40 draws vary 3 of machine's 3 guesses (2 within the preset's range, 1 "
+                        "from half to twice the value)\n"));
   EXPECT_THAT(text, testing::ContainsRegex("software.guest_fault_cycles +1000 +100 +10000 +1.00 +-"
                                            "1.00\n$"));
 }
@@ -133,6 +151,9 @@ TEST_F(Sure, ContainsWhatCompareSays) {
       EXPECT_EQ(spread["preset"], value) << name;
       EXPECT_LE(spread["least"], value) << name;
       EXPECT_GE(spread["most"], value) << name;
+      for (const auto& [rank, of_draws] : spread.items()) {
+        EXPECT_EQ(of_draws.is_number_float(), value.is_number_float()) << name;
+      }
       for (const char* const rank : {"p5", "median", "p95"}) {
         EXPECT_LE(spread["least"], spread[rank]) << name;
         EXPECT_GE(spread["most"], spread[rank]) << name;
@@ -191,7 +212,8 @@ TEST_F(Sure, IsIncompleteWhenItIsInterrupted) {
                             "kill -INT $!; wait $!");
   EXPECT_EQ(result.exit_code, 5);
   EXPECT_EQ(result.output, "");
-  EXPECT_THAT(run("cat error").output, HasSubstr("interrupted\n"));
+  EXPECT_THAT(run("cat error").output,
+              testing::ContainsRegex("nestwalk: interrupted after [0-9]+ of 402 runs\n$"));
 }
 
 TEST_F(Sure, SaysWhatIsWrong) {
@@ -206,6 +228,18 @@ TEST_F(Sure, SaysWhatIsWrong) {
          "nestwalk compare: --bounds has no effect with --sure\n");
   expect("nestwalk compare --break-even --sure", 2,
          "nestwalk compare: --sure has no effect with --break-even\n");
+  for (const char* const names :
+       {"-p e1/m.json -p e2/m.json --policy lazy", "-p e1/m.json -p e1/m.json --policy lazy"}) {
+    expect(std::string("mkdir -p e1 e2; cp machine.json e1/m.json; cp machine.json e2/m.json; "
+                       "nestwalk compare t.nwt --sure ") +
+               names,
+           2,
+           "nestwalk compare: --sure: two runs are called m; each preset needs a name of its own, "
+           "each policy is given once\n");
+  }
+  expect("nestwalk compare t.nwt --sure --policy lazy --policy lazy", 2,
+         "nestwalk compare: --sure: two runs are called lazy; each preset needs a name of its own, "
+         "each policy is given once\n");
   expect("mkdir d; nestwalk compare d --sure", 2,
          "nestwalk compare: --sure has no effect on directories\n");
 }

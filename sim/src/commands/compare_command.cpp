@@ -309,7 +309,7 @@ void declare(CommandLine& line) {
       .option("draws", po::value<unsigned>()->default_value(200)->value_name("N"),
               "of --sure: how often other values are drawn")
       .option("seed", po::value<addrspace::u64>()->default_value(1)->value_name("N"),
-              "of --sure: other values for another number")
+              "of --sure: seed of the random numbers; each seed draws other values")
       .flag("storm", "what fences cost in a trace that is generated, with these parameters")
       .option("vcpus", po::value<std::string>()->default_value("1,2,4,8,16")->value_name("N,..."),
               "of the storm: one run for each of these numbers")
@@ -380,6 +380,16 @@ int run_storm(const CommandLine& line, const std::string& format) {
   return code;
 }
 
+// Draws, and what is said of runs, go by their names.
+void expect_other_names(const std::vector<Plan>& plans) {
+  std::set<std::string> names;
+  for (const Plan& plan : plans) {
+    if (names.insert(plan.name).second) continue;
+    throw UsageError("nestwalk compare: --sure: two runs are called " + printable(plan.name) +
+                     "; each preset needs a name of its own, each policy is given once");
+  }
+}
+
 int run_sure(const CommandLine& line, const std::string& format) {
   const unsigned draws = line.get<unsigned>("draws");
   if (draws == 0 || draws > kMostDraws) {
@@ -393,6 +403,7 @@ int run_sure(const CommandLine& line, const std::string& format) {
   (void)traces::Reader(traces::open_source(inputs[0]));  // is it one?
   SureWanted wanted{{}, {}, draws, line.get<addrspace::u64>("seed")};
   const std::vector<Plan> plans = plans_of(line, inputs[0]);
+  expect_other_names(plans);
   const Words& presets = line.get<Words>("preset");
   const auto policies = static_cast<std::ptrdiff_t>(plans.size() / presets.size());
   auto first = plans.begin();

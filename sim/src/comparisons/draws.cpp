@@ -50,6 +50,21 @@ u64 place_in(u64 least, u64 value, u64 most, u64 part, u64 parts) {
   return value + scaled(most - value, 2 * part - parts, parts);
 }
 
+bool is_refused(const Configuration& configuration) {
+  try {
+    configuration.check_machine();
+    return false;
+  } catch (const models::PresetError&) {
+    return true;
+  }
+}
+
+// The next one on the way to the guess itself.
+u64 step(const Guess& guess, u64 value) {
+  if (guess.power_of_two) return value < guess.value ? value * 2 : value / 2;
+  return value < guess.value ? value + 1 : value - 1;
+}
+
 u64 exponent_of(u64 power) { return static_cast<u64>(std::countr_zero(power)); }
 
 }  // namespace
@@ -80,6 +95,35 @@ u64 value_at(const Guess& guess, u64 part, u64 parts) {
   if (!guess.power_of_two) return place_in(guess.least, guess.value, guess.most, part, parts);
   return u64{1} << place_in(exponent_of(guess.least), exponent_of(guess.value),
                             exponent_of(guess.most), part, parts);
+}
+
+std::vector<u64> permitted_values(const std::vector<Guess>& guesses, std::vector<u64> values,
+                                  const Configuration& before,
+                                  std::vector<Configuration> machines) {
+  std::erase_if(machines, is_refused);
+  // With so many of the values, and the guesses themselves for the others.
+  const auto is_allowed = [&](std::size_t count) {
+    std::vector<VariedNumber> numbers;
+    for (std::size_t n = 0; n < guesses.size(); ++n) {
+      numbers.push_back({guesses[n].path, n < count ? values[n] : guesses[n].value});
+    }
+    return std::ranges::none_of(machines, [&](Configuration& machine) {
+      machine.vary_machine(numbers, before);
+      return is_refused(machine);
+    });
+  };
+  for (std::size_t allowed = 0; !is_allowed(values.size()) && allowed < values.size();) {
+    std::size_t refused = values.size();
+    while (refused - allowed > 1) {
+      const std::size_t middle = allowed + (refused - allowed) / 2;
+      (is_allowed(middle) ? allowed : refused) = middle;
+    }
+    allowed = refused;
+    const Guess& guess = guesses[refused - 1];
+    u64& value = values[refused - 1];
+    while (value != guess.value && !is_allowed(refused)) value = step(guess, value);
+  }
+  return values;
 }
 
 std::vector<u64> places_of(const std::string& machine, const Guess& guess, unsigned draws,

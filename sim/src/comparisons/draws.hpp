@@ -39,6 +39,15 @@ inline constexpr addrspace::u64 kStratumParts = 1 << 16;
 /// as many parts. Powers of two are counted by their exponents.
 addrspace::u64 value_at(const Guess& guess, addrspace::u64 part, addrspace::u64 parts);
 
+/// A value for each guess, from the wanted ones, with which no machine is refused. A value with
+/// which one would be, but not with those before it alone, becomes the nearest on the way to the
+/// guess itself with which none is. The machines are copies of `before` under policies, whose own
+/// values stay; those that are refused without a draw decide nothing.
+std::vector<addrspace::u64> permitted_values(const std::vector<Guess>& guesses,
+                                             std::vector<addrspace::u64> wanted,
+                                             const Configuration& before,
+                                             std::vector<Configuration> machines);
+
 /// Places in ranges of so many times kStratumParts parts, one for each draw: one in each stratum,
 /// in an order that depends on the seed and the names alone.
 std::vector<addrspace::u64> places_of(const std::string& machine, const Guess& guess,

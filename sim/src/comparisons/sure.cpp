@@ -9,6 +9,7 @@
 #include <set>
 
 #include "program/progress.hpp"
+#include "program/signals.hpp"
 #include "results/statistics.hpp"
 #include "results/table.hpp"
 #include "results/used_values.hpp"
@@ -27,33 +28,33 @@ constexpr const char* kTimeByTheClock = "time.ns";
 
 Sure::Machine drawn(const SureWanted::Machine& wanted, unsigned draws, u64 seed) {
   Sure::Machine machine{wanted.name, guesses_of(wanted.configuration), {}};
+  std::vector<Configuration> machines;
+  for (const Plan& plan : wanted.policies) machines.push_back(plan.configuration);
+  const std::vector<Guess>& guesses = machine.guesses.varied;
   std::vector<std::vector<u64>> places;
-  for (const Guess& guess : machine.guesses.varied) {
+  for (const Guess& guess : guesses) {
     machine.varied.push_back({guess, {}, {}});
     places.push_back(places_of(wanted.name, guess, draws, seed));
   }
   for (unsigned draw = 0; draw < draws; ++draw) {
-    std::vector<VariedNumber> numbers;
+    std::vector<u64> values;
     for (std::size_t n = 0; n < places.size(); ++n) {
-      const Guess& guess = machine.varied[n].guess;
-      numbers.push_back(
-          {guess.path, guess.value, value_at(guess, places[n][draw], draws * kStratumParts)});
+      values.push_back(value_at(guesses[n], places[n][draw], draws * kStratumParts));
     }
-    Configuration configuration = wanted.configuration;
-    const std::vector<u64> values = configuration.vary_machine(numbers);
+    values = permitted_values(guesses, values, wanted.configuration, machines);
     for (std::size_t n = 0; n < values.size(); ++n) machine.varied[n].values.push_back(values[n]);
   }
   return machine;
 }
 
-Plan plan_of_draw(const Plan& plan, const Sure::Machine& machine, unsigned draw) {
+Plan plan_of_draw(Plan plan, const Sure::Machine& machine, const Configuration& before,
+                  unsigned draw) {
   std::vector<VariedNumber> numbers;
   for (const Sure::Varied& each : machine.varied) {
-    numbers.push_back({each.guess.path, each.guess.value, each.values[draw]});
+    numbers.push_back({each.guess.path, each.values[draw]});
   }
-  Plan drawn = plan;
-  (void)drawn.configuration.vary_machine(numbers);
-  return drawn;
+  plan.configuration.vary_machine(numbers, before);
+  return plan;
 }
 
 /// The runs of the presets themselves, then those of each draw.
@@ -68,10 +69,12 @@ class DrawnRuns {
         names_.push_back(draw == 0 ? plan.name : plan.name + ", draw " + std::to_string(draw));
       }
     }
-    plan_of_ = [this, &machines](std::size_t n) {
+    plan_of_ = [this, &wanted, &machines](std::size_t n) {
       const auto& [plan, machine] = each_[n % each_.size()];
       const auto draw = static_cast<unsigned>(n / each_.size());
-      return draw == 0 ? plan : plan_of_draw(plan, machines[machine], draw - 1);
+      return draw == 0 ? plan
+                       : plan_of_draw(plan, machines[machine],
+                                      wanted.machines[machine].configuration, draw - 1);
     };
   }
 
@@ -92,10 +95,15 @@ class DrawnRuns {
 
 // A draw without a result is no smaller number of draws.
 void expect_all_whole(const std::vector<Case>& cases, std::size_t own) {
-  for (std::size_t n = 0; n < own; ++n) expect_whole(cases[n]);
   const auto broken =
       std::ranges::count_if(cases, [](const Case& each) { return !is_whole(each); });
   if (broken == 0) return;
+  if (interrupted()) {
+    const auto whole = static_cast<std::ptrdiff_t>(cases.size()) - broken;
+    throw NoResult(kIncomplete, "interrupted after " + std::to_string(whole) + " of " +
+                                    std::to_string(cases.size()) + " runs");
+  }
+  for (std::size_t n = 0; n < own; ++n) expect_whole(cases[n]);
   const Case& first =
       *std::ranges::find_if(cases, [](const Case& each) { return !is_whole(each); });
   throw NoResult(kIncomplete,
@@ -116,6 +124,12 @@ class Values {
     std::vector<double> values;
     for (unsigned draw = 1; draw <= draws_; ++draw) values.push_back(at(run, draw, name));
     return values;
+  }
+  /// Of a statistic that is a fraction, all values are, whole ones too.
+  bool is_count(const std::string& name) const {
+    return std::ranges::none_of(cases_, [&](const Case& each) {
+      return each.statistics.value(name, Json()).is_number_float();
+    });
   }
   /// Of all runs, in the order in which they come.
   std::vector<std::string> names() const {
@@ -219,22 +233,15 @@ void correlate(Sure& found) {
 // Not more than what is the same on every host.
 double rounded(double value) { return std::round(value * 1e4) / 1e4; }
 
-Json number_of(double value, bool whole) {
-  return whole ? Json(static_cast<u64>(value)) : Json(value);
+Json number_of(double value, bool is_count) {
+  return is_count ? Json(static_cast<u64>(value)) : Json(value);
 }
 
-// As what it is of: a count or a fraction.
-bool is_whole_number(const Spread& spread) {
-  return std::ranges::all_of(
-      std::initializer_list<double>{spread.own, spread.least, spread.median, spread.most},
-      [](double value) { return value == std::floor(value); });
-}
-
-Json json_of(const Spread& spread) {
-  const bool whole = is_whole_number(spread);
-  return {{"preset", number_of(spread.own, whole)}, {"least", number_of(spread.least, whole)},
-          {"p5", number_of(spread.p5, whole)},      {"median", number_of(spread.median, whole)},
-          {"p95", number_of(spread.p95, whole)},    {"most", number_of(spread.most, whole)}};
+Json json_of(const Spread& spread, bool is_count) {
+  return {
+      {"preset", number_of(spread.own, is_count)}, {"least", number_of(spread.least, is_count)},
+      {"p5", number_of(spread.p5, is_count)},      {"median", number_of(spread.median, is_count)},
+      {"p95", number_of(spread.p95, is_count)},    {"most", number_of(spread.most, is_count)}};
 }
 
 const char* range_name(const Guess& guess) {
@@ -266,7 +273,7 @@ Json json_of(const Sure& found, const Sure::Machine& machine) {
           {"varied", varied}};
 }
 
-std::string number_text(double value, bool whole) { return text_of(number_of(value, whole)); }
+std::string number_text(double value, bool is_count) { return text_of(number_of(value, is_count)); }
 
 std::string fixed(double value, int digits) {
   char text[64];
@@ -274,34 +281,67 @@ std::string fixed(double value, int digits) {
   return text;
 }
 
+// "1 draw", "2 draws".
+std::string counted(std::size_t count, std::string what, const char* plural = "s") {
+  return std::to_string(count) + ' ' + what.append(count == 1 ? "" : plural);
+}
+
+// Those that there are, with commas between them.
+std::string listed(const std::vector<std::pair<std::size_t, std::string>>& counts) {
+  std::string text;
+  for (const auto& [count, words] : counts) {
+    if (count == 0) continue;
+    text += (text.empty() ? "" : ", ") + words;
+  }
+  return text;
+}
+
 std::string guesses_text(const Sure& found, const Sure::Machine& machine) {
   const Guesses& guesses = machine.guesses;
-  const auto counted = [](std::size_t count, const char* what) {
-    return count == 0 ? std::string() : ", " + std::to_string(count) + what;
-  };
-  const std::string varied =
-      counted(guesses.with_range(), " within the preset's range") +
-      counted(guesses.varied.size() - guesses.with_range(), " that have none from half to twice");
-  const std::string stay = counted(guesses.words, " words") +
-                           counted(guesses.zeros, " of value 0") +
-                           counted(guesses.of_user, " set by the user");
-  std::string text = std::to_string(guesses.total()) + " guesses of " + printable(machine.name);
-  if (!varied.empty()) {
-    text += "; " + std::to_string(found.draws) + " draws vary " + varied.substr(2);
+  const std::size_t with_range = guesses.with_range();
+  const std::size_t without = guesses.varied.size() - with_range;
+  const std::string name = printable(machine.name);
+  if (guesses.total() == 0) return name + " has no guesses\n";
+  std::string text = "no guess of " + name + " is varied";
+  if (!guesses.varied.empty()) {
+    text = counted(found.draws, "draw") + (found.draws == 1 ? " varies " : " vary ") +
+           std::to_string(guesses.varied.size()) + " of " + name + "'s " +
+           counted(guesses.total(), "guess", "es") + " (" +
+           listed({{with_range, std::to_string(with_range) + " within the preset's range"},
+                   {without, std::to_string(without) + " from half to twice the value"}}) +
+           ")";
   }
-  if (!stay.empty()) text += "; not varied: " + stay.substr(2);
+  const std::string stay =
+      listed({{guesses.words, counted(guesses.words, "word")},
+              {guesses.zeros, std::to_string(guesses.zeros) + " of value 0"},
+              {guesses.of_user, std::to_string(guesses.of_user) + " set by the user"}});
+  if (!stay.empty()) text += (guesses.varied.empty() ? ": " : "; not varied: ") + stay;
   return text + "\n";
+}
+
+// With more than two digits where two would say that times are the same which are not.
+std::string range_text(const Spread& ratio) {
+  const auto says_too_little = [&](int digits) {
+    const std::string least = fixed(ratio.least, digits), most = fixed(ratio.most, digits);
+    const std::string same = fixed(1, digits);
+    return (least == same && ratio.least != 1) || (most == same && ratio.most != 1) ||
+           (least == most && ratio.least != ratio.most);
+  };
+  int digits = 2;
+  while (digits < 9 && says_too_little(digits)) ++digits;
+  std::string text = fixed(ratio.least, digits);
+  if (ratio.least != ratio.most) text += " to " + fixed(ratio.most, digits);
+  return text;
 }
 
 std::string sentence_of(const Sure& found, const Sure::Order& order) {
   const std::string less = printable(found.runs[order.less].own.name);
   const std::string more = printable(found.runs[order.more].own.name);
-  std::string text = order.is_tie ? less + " and " + more + " take the same time"
-                                  : less + " takes less time than " + more;
-  text += " in " + std::to_string(order.holds) + " of " + std::to_string(found.draws) +
-          " draws: " + more + " takes " + fixed(order.ratio.least, 2);
-  if (order.ratio.least != order.ratio.most) text += " to " + fixed(order.ratio.most, 2);
-  return text + " times as long\n";
+  const std::string text = order.is_tie ? less + " and " + more + " take the same time"
+                                        : less + " takes less time than " + more;
+  return text + " in " + std::to_string(order.holds) + " of " + counted(found.draws, "draw") +
+         ": " + more + " takes " + range_text(order.ratio) + " times as long (" + order.statistic +
+         ")\n";
 }
 
 Table statistics_table(const Sure& found) {
@@ -313,12 +353,11 @@ Table statistics_table(const Sure& found) {
     }
   }
   for (std::size_t row = 0; row < found.runs[0].statistics.size(); ++row) {
-    table.push_back({{found.runs[0].statistics[row].first}});
+    table.push_back({{found.runs[0].statistics[row].name}});
     for (const Sure::Runs& run : found.runs) {
-      const Spread& spread = run.statistics[row].second;
-      const bool whole = is_whole_number(spread);
+      const auto& [name, is_count, spread] = run.statistics[row];
       for (const double value : {spread.own, spread.least, spread.median, spread.most}) {
-        table.back().push_back({number_text(value, whole)});
+        table.back().push_back({number_text(value, is_count)});
       }
     }
   }
@@ -339,7 +378,7 @@ std::vector<std::size_t> shown_effects(const Sure& found, std::size_t machine) {
 
 constexpr std::size_t kMostShown = 8;
 
-// The guesses that go with an effect most, if with any.
+// The guesses that go with an effect, if any does, from the one that goes with it most.
 std::vector<const Sure::Varied*> top_of(const Sure& found, const Sure::Machine& machine,
                                         const std::vector<std::size_t>& effects) {
   const auto weight = [&](const Sure::Varied* each) {
@@ -353,15 +392,15 @@ std::vector<const Sure::Varied*> top_of(const Sure& found, const Sure::Machine& 
   }
   std::ranges::stable_sort(top,
                            [&](const auto* a, const auto* b) { return weight(a) > weight(b); });
-  top.resize(std::min(top.size(), kMostShown));
   return top;
 }
 
-Table guesses_table(const Sure& found, std::size_t machine) {
-  const std::vector<std::size_t> effects = shown_effects(found, machine);
-  Table table = {{"guess of " + found.machines[machine].name, "value", "least", "most"}};
+Table guesses_table(const Sure& found, const Sure::Machine& machine,
+                    const std::vector<std::size_t>& effects,
+                    const std::vector<const Sure::Varied*>& guesses) {
+  Table table = {{"guess of " + machine.name, "value", "least", "most"}};
   for (const std::size_t n : effects) table[0].push_back({found.effects[n].name});
-  for (const Sure::Varied* each : top_of(found, found.machines[machine], effects)) {
+  for (const Sure::Varied* each : guesses) {
     table.push_back({{each->guess.path},
                      {std::to_string(each->guess.value)},
                      {std::to_string(each->guess.least)},
@@ -373,17 +412,36 @@ Table guesses_table(const Sure& found, std::size_t machine) {
   return table;
 }
 
+std::string correlations_text(const Sure& found, std::size_t n, const std::string& format,
+                              const char* paragraph) {
+  const Sure::Machine& machine = found.machines[n];
+  const std::vector<std::size_t> effects = shown_effects(found, n);
+  std::vector<const Sure::Varied*> top = top_of(found, machine, effects);
+  const std::string beyond = fixed(noise_of_correlations(found.draws), 2) + ", the noise of " +
+                             counted(found.draws, "draw");
+  if (top.empty()) {
+    return "no guess of " + printable(machine.name) + " has a rank correlation beyond " + beyond +
+           "\n" + paragraph;
+  }
+  const std::size_t shown = std::min(top.size(), kMostShown), more = top.size() - shown;
+  top.resize(shown);
+  std::string text = "rank correlations beyond " + beyond + ":\n" + paragraph +
+                     formatted(guesses_table(found, machine, effects, top), format) + paragraph;
+  if (more != 0)
+    text += "and " + std::to_string(more) + " more: JSON and CSV have all\n" + paragraph;
+  return text;
+}
+
 // One table, a row for each of what the JSON has.
 Table flat_table(const Sure& found) {
   Table table = {{"kind", "of", "name", "preset", "least", "median", "most", "holds", "draws",
                   "rank correlation"}};
   const std::string draws = std::to_string(found.draws);
   for (const Sure::Runs& run : found.runs) {
-    for (const auto& [name, spread] : run.statistics) {
-      const bool whole = is_whole_number(spread);
-      table.push_back({"statistic", run.own.name, name, number_text(spread.own, whole),
-                       number_text(spread.least, whole), number_text(spread.median, whole),
-                       number_text(spread.most, whole), "", draws, ""});
+    for (const auto& [name, is_count, spread] : run.statistics) {
+      table.push_back({"statistic", run.own.name, name, number_text(spread.own, is_count),
+                       number_text(spread.least, is_count), number_text(spread.median, is_count),
+                       number_text(spread.most, is_count), "", draws, ""});
     }
   }
   for (const Sure::Order& order : found.orders) {
@@ -422,8 +480,8 @@ Sure find_how_sure(const SureWanted& wanted, unsigned at_a_time) {
   for (std::size_t n = 0; n < drawn_runs.count(); ++n) {
     found.runs.push_back({cases[n], drawn_runs.machine_of(n), {}});
     for (const std::string& name : names) {
-      found.runs[n].statistics.emplace_back(name,
-                                            spread_of(values.own(n, name), values.drawn(n, name)));
+      found.runs[n].statistics.push_back(
+          {name, values.is_count(name), spread_of(values.own(n, name), values.drawn(n, name))});
     }
   }
   found.orders =
@@ -438,7 +496,9 @@ Json as_json(const Sure& found) {
   for (const Sure::Machine& machine : found.machines) machines.push_back(json_of(found, machine));
   for (const Sure::Runs& run : found.runs) {
     Json statistics = Json::object();
-    for (const auto& [name, spread] : run.statistics) statistics[name] = json_of(spread);
+    for (const auto& [name, is_count, spread] : run.statistics) {
+      statistics[name] = json_of(spread, is_count);
+    }
     cases.push_back({{"name", run.own.name},
                      {"machine", found.machines[run.machine].name},
                      {"core", run.own.core},
@@ -451,7 +511,7 @@ Json as_json(const Sure& found) {
                       {"same", order.is_tie},
                       {"statistic", order.statistic},
                       {"holds", order.holds},
-                      {"ratio", json_of(order.ratio)}});
+                      {"ratio", json_of(order.ratio, false)}});
   }
   return {{"format", "nestwalk-sure"},
           {"version", 1},
@@ -474,18 +534,12 @@ std::string formatted(const Sure& found, const std::string& format) {
   text += std::string(*paragraph == '\0' ? "\n" : "") +
           "each with the least, median and most of the preset itself and the draws:\n" + paragraph +
           formatted(statistics_table(found), format) + paragraph;
-  const std::string noise = fixed(noise_of_correlations(found.draws), 2);
+  const std::string before = *paragraph == '\0' ? "\n" : "";
+  if (noise_of_correlations(found.draws) >= 1) {
+    return text + before + "too few draws for rank correlations\n" + paragraph;
+  }
   for (std::size_t n = 0; n < found.machines.size(); ++n) {
-    const Table table = guesses_table(found, n);
-    text += *paragraph == '\0' ? "\n" : "";
-    const std::string beyond = noise + ", the noise of " + std::to_string(found.draws) + " draws";
-    if (table.size() == 1) {
-      text += "no guess of " + printable(found.machines[n].name) +
-              " has a rank correlation beyond " + beyond + "\n" + paragraph;
-    } else {
-      text += "rank correlations beyond " + beyond + ":\n" + paragraph + formatted(table, format) +
-              paragraph;
-    }
+    text += before + correlations_text(found, n, format, paragraph);
   }
   return text;
 }

@@ -27,7 +27,7 @@ struct SureWanted {
 struct Sure {
   struct Varied {
     Guess guess;
-    std::vector<addrspace::u64> values;  ///< by draw, as the machine permits them
+    std::vector<addrspace::u64> values;  ///< by draw, as the machine permits them under each policy
     std::vector<double> correlations;    ///< with each `effect`; not a number: of other machines
   };
   struct Machine {
@@ -35,10 +35,15 @@ struct Sure {
     Guesses guesses;
     std::vector<Varied> varied;
   };
+  struct Statistic {
+    std::string name;
+    bool is_count;  ///< not a fraction
+    Spread spread;
+  };
   struct Runs {
     Case own;
     std::size_t machine;
-    std::vector<std::pair<std::string, Spread>> statistics;
+    std::vector<Statistic> statistics;
   };
   /// Of two runs, in the order of the presets' own values.
   struct Order {

@@ -86,13 +86,24 @@ Json typed(const std::string& text, const std::string& where) {
   return value.is_discarded() ? Json(text) : value;
 }
 
-// Of `tlb.data.arrays[0].ways`, beside its source; null if the machine has no such value.
-Json* number_at(Json& machine, const std::string& path) {
-  std::string pointer = "/";
+// Of `tlb.data.arrays[0].ways`: tlb, data, arrays, 0, ways.
+std::vector<std::string> parts_of(const std::string& path) {
+  std::vector<std::string> parts(1);
   for (const char letter : path) {
-    if (letter != ']') pointer += letter == '.' || letter == '[' ? '/' : letter;
+    if (letter == '.' || letter == '[') {
+      parts.emplace_back();
+    } else if (letter != ']') {
+      parts.back() += letter;
+    }
   }
-  const Json::json_pointer place(pointer + "/0");
+  return parts;
+}
+
+// Beside its source; null if the machine has no such value.
+Json* number_at(Json& machine, const std::vector<std::string>& parts) {
+  Json::json_pointer place;
+  for (const std::string& part : parts) place /= part;
+  place /= "0";
   return machine.contains(place) ? &machine[place] : nullptr;
 }
 
@@ -268,39 +279,24 @@ models::Preset Configuration::machine() const {
   return models::parse_preset(document_["machine"], preset_file_);
 }
 
-std::vector<u64> Configuration::vary_machine(const std::vector<VariedNumber>& wanted) {
-  std::vector<Json*> numbers;
-  std::vector<u64> values;
-  for (const VariedNumber& each : wanted) {
-    Json* const number = number_at(document_["machine"], each.path);
-    const bool is_own = number != nullptr && *number == each.own;
-    numbers.push_back(is_own ? number : nullptr);
-    values.push_back(is_own ? each.value : each.own);
+bool Configuration::is_set_since(const Configuration& before, const std::string& path) const {
+  return std::ranges::any_of(set_, [&](const auto& entry) {
+    const std::string& set = entry.first;
+    return !before.set_.contains(set) &&
+           ((path + '.').starts_with(set + '.') || (set + '.').starts_with(path + '.'));
+  });
+}
+
+void Configuration::vary_machine(const std::vector<VariedNumber>& numbers,
+                                 const Configuration& before) {
+  for (const VariedNumber& each : numbers) {
+    const std::vector<std::string> parts = parts_of(each.path);
+    std::string path = "machine";
+    for (const std::string& part : parts) path.append(".").append(part);
+    if (is_set_since(before, path)) continue;
+    Json* const number = number_at(document_["machine"], parts);
+    if (number != nullptr) *number = each.value;
   }
-  // With so many of the values, and its own ones for the others.
-  const auto is_allowed = [&](std::size_t count) {
-    for (std::size_t n = 0; n < numbers.size(); ++n) {
-      if (numbers[n] != nullptr) *numbers[n] = n < count ? values[n] : wanted[n].own;
-    }
-    try {
-      check_machine();
-      return true;
-    } catch (const models::PresetError&) {
-      return false;
-    }
-  };
-  for (std::size_t allowed = 0; !is_allowed(values.size()) && allowed < values.size();) {
-    std::size_t refused = values.size();
-    while (refused - allowed > 1) {
-      const std::size_t middle = allowed + (refused - allowed) / 2;
-      (is_allowed(middle) ? allowed : refused) = middle;
-    }
-    allowed = refused;
-    u64& value = values[refused - 1];
-    const u64 own = wanted[refused - 1].own;
-    while (value != own && !is_allowed(refused)) value += value < own ? 1 : ~u64{0};
-  }
-  return values;
 }
 
 void Configuration::expect_whole_run(const std::string& who) const {

@@ -79,7 +79,6 @@ struct RunShape {
 /// A number of a machine that is to have another value.
 struct VariedNumber {
   std::string path;  ///< as in models::PresetSource
-  addrspace::u64 own;
   addrspace::u64 value;
 };
 
@@ -116,10 +115,9 @@ class Configuration {
   /// Throws models::PresetError.
   models::Preset machine() const;
   void check_machine() const { (void)machine(); }
-  /// Gives numbers of the machine other values. A value with which the machine would be refused,
-  /// but not with those before it alone, becomes the nearest on the way to its own with which it is
-  /// not. A number that is not `own` any more stays. Returns the values, in the order of `wanted`.
-  std::vector<addrspace::u64> vary_machine(const std::vector<VariedNumber>& wanted);
+  /// Gives numbers of the machine other values. Numbers that were set after `before` was copied to
+  /// make this, and numbers that the machine does not have, are left alone.
+  void vary_machine(const std::vector<VariedNumber>& numbers, const Configuration& before);
   /// For what looks at the whole of a run: throws UsageError if only a part is measured.
   void expect_whole_run(const std::string& who) const;
 
@@ -135,6 +133,8 @@ class Configuration {
   void decide_guest(const traces::Header& trace, const models::MachineShape& machine);
   /// `where` sets what is at the path. Throws UsageError if something has done that already.
   void claim(const std::string& path, const std::string& where);
+  /// The value at the path, a part of it, or what it is a part of.
+  bool is_set_since(const Configuration& before, const std::string& path) const;
 
   std::map<std::string, std::string> set_;  ///< paths, and what set them
   std::string preset_file_;

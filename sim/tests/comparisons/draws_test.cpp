@@ -125,26 +125,58 @@ TEST(Draws, NumbersWithoutARangeAreVariedFromHalfToTwiceWithinWhatTheyMayBe) {
   EXPECT_THAT(ranges, testing::UnorderedElementsAre(Range{3, 10}, Range{10, 32}, Range{128, 256}));
 }
 
+Guess latency(const char* path, u64 value) { return {path, value, 1, 100, false, true}; }
+
 TEST(Draws, AMachineThatIsRefusedBecomesOneThatIsNot) {
   Configuration configuration(preset_file("simple"));  // latencies 4, 14 and 54; 16 banks
-  const auto value = [&](const char* path) { return configuration.value_at(path)[0]; };
-  ASSERT_EQ(value("machine.caches.l3.latency_cycles"), 54);
-  ASSERT_EQ(value("machine.memory.banks"), 16);
+  ASSERT_EQ(configuration.value_at("machine.caches.l3.latency_cycles")[0], 54);
+  ASSERT_EQ(configuration.value_at("machine.memory.banks")[0], 16);
   configuration.set("memory.bank_groups=4");
   // The second level comes first, and with it alone has to be less than 54, the third one's. Banks
   // have to be a multiple of four: towards 16.
-  EXPECT_THAT(configuration.vary_machine({{"caches.l2.latency_cycles", 14, 60},
-                                          {"caches.l3.latency_cycles", 54, 55},
-                                          {"memory.banks", 16, 9},
-                                          {"tlb.data.arrays[0].ways", 4, 7},
-                                          {"clock_mhz", 5, 6},
-                                          {"caches.l4.sets", 1, 2}}),
-              ElementsAre(53, 55, 12, 7, 5, 1));
-  EXPECT_EQ(value("machine.caches.l2.latency_cycles"), 53);
+  EXPECT_THAT(permitted_values({latency("caches.l2.latency_cycles", 14),
+                                latency("caches.l3.latency_cycles", 54),
+                                {"memory.banks", 16, 8, 32, false, true},
+                                {"tlb.data.arrays[0].ways", 4, 2, 8, false, true}},
+                               {60, 55, 9, 7}, configuration, {configuration}),
+              ElementsAre(53, 55, 12, 7));
+}
+
+// A policy's third level at 30 cycles: the second one's 40 would do on the preset alone.
+TEST(Draws, AreWhatTheMachinePermitsUnderEachPolicy) {
+  const Configuration preset(preset_file("simple"));
+  Configuration policy = preset;
+  policy.set("caches.l3.latency_cycles=30");
+  const std::vector<Guess> guesses = {latency("caches.l2.latency_cycles", 14),
+                                      latency("caches.l3.latency_cycles", 54)};
+  EXPECT_THAT(permitted_values(guesses, {40, 60}, preset, {preset}), ElementsAre(40, 60));
+  EXPECT_THAT(permitted_values(guesses, {40, 60}, preset, {preset, policy}), ElementsAre(29, 60));
+  // One that is refused without a draw, too, decides nothing.
+  Configuration refused = preset;
+  refused.set("caches.l3.latency_cycles=3");
+  EXPECT_THAT(permitted_values(guesses, {40, 60}, preset, {preset, refused}), ElementsAre(40, 60));
+}
+
+TEST(Draws, NumbersThatWereSetSinceStay) {
+  Configuration before(preset_file("simple"));
+  before.set(R"(walker.slots=[2, "guess", 1, 4])");
+  Configuration configuration = before;
+  configuration.set("caches.l2.latency_cycles=14");  // the preset's own
+  configuration.set("machine.tlb.data.arrays.0.ways.0=4");
+  configuration.set(R"(memory.banks=[16, "guess", 8, 32])");
+  configuration.vary_machine({{"walker.slots", 3},
+                              {"caches.l2.latency_cycles", 15},
+                              {"caches.l3.latency_cycles", 55},
+                              {"tlb.data.arrays[0].ways", 7},
+                              {"memory.banks", 8},
+                              {"caches.l4.sets", 2}},
+                             before);
+  const auto value = [&](const char* path) { return configuration.value_at(path)[0]; };
+  EXPECT_EQ(value("machine.walker.slots"), 3);  // --set gave it a range
+  EXPECT_EQ(value("machine.caches.l2.latency_cycles"), 14);
   EXPECT_EQ(value("machine.caches.l3.latency_cycles"), 55);
-  EXPECT_EQ(value("machine.memory.banks"), 12);
-  EXPECT_EQ(value("machine.tlb.data.arrays.0.ways"), 7);
-  EXPECT_EQ(value("machine.clock_mhz"), 1000);  // is not 5: somebody else set it
+  EXPECT_EQ(value("machine.tlb.data.arrays.0.ways"), 4);
+  EXPECT_EQ(value("machine.memory.banks"), 16);
 }
 
 }  // namespace
