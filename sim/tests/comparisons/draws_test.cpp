@@ -142,6 +142,15 @@ TEST(Draws, AMachineThatIsRefusedBecomesOneThatIsNot) {
               ElementsAre(53, 55, 12, 7));
 }
 
+// A row has 2^20 bytes at most. In steps of one the way there would take 2^30 of them.
+TEST(Draws, PowersOfTwoAreMendedByHalves) {
+  const Configuration configuration(preset_file("simple"));
+  const u64 own = configuration.value_at("machine.memory.row_bytes")[0];
+  EXPECT_THAT(permitted_values({{"memory.row_bytes", own, 256, u64{1} << 31, true, true}},
+                               {u64{1} << 31}, configuration, {configuration}),
+              ElementsAre(u64{1} << 20));
+}
+
 // A policy's third level at 30 cycles: the second one's 40 would do on the preset alone.
 TEST(Draws, AreWhatTheMachinePermitsUnderEachPolicy) {
   const Configuration preset(preset_file("simple"));
