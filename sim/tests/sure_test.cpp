@@ -205,6 +205,7 @@ TEST_F(Sure, ADrawWithoutAResultLeavesNone) {
          "nestwalk: lazy failed: there are no host tables with 3 levels\n");
 }
 
+// Where drawing takes more than a second, as with sanitizers, no run has begun.
 TEST_F(Sure, IsIncompleteWhenItIsInterrupted) {
   run("nestwalk trace gen random bytes=1G accesses=10M -o t.nwt");
   const Result result = run("'" NESTWALK_PROGRAM
@@ -213,7 +214,7 @@ TEST_F(Sure, IsIncompleteWhenItIsInterrupted) {
   EXPECT_EQ(result.exit_code, 5);
   EXPECT_EQ(result.output, "");
   EXPECT_THAT(run("cat error").output,
-              testing::ContainsRegex("nestwalk: interrupted after [0-9]+ of 402 runs\n$"));
+              testing::ContainsRegex("nestwalk: interrupted( after [0-9]+ of 402 runs)?\n$"));
 }
 
 TEST_F(Sure, SaysWhatIsWrong) {
