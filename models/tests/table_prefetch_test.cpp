@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "nested_world.hpp"
+#include "timed_walk.hpp"
 
 namespace nestwalk::models::table_prefetch_test {
 namespace {
@@ -57,18 +58,10 @@ class TablePrefetch : public testing::Test {
     note(nested_areas, world, world.nested, kData);
     world.regime.nested.areas = &nested_areas;
   }
-  // Not done a cycle before, but then.
   void expect_walk_takes(Cycle cycles) {
-    Wheel& wheel = world.wheel;
-    wheel.run_until(wheel.now());
-    const Cycle start = wheel.now();
+    world.wheel.run_until(world.wheel.now());
     const LoneWalk walk(*walker, {&world.regime, kVirtual, AccessKind::Read, true, false, nullptr});
-    wheel.run_until(start + cycles - 1);
-    EXPECT_FALSE(walk.done());
-    wheel.run_until(start + cycles);
-    EXPECT_TRUE(walk.done());
-    wheel.run();
-    EXPECT_EQ(walk->record().end - start, cycles);
+    expect_takes(world.wheel, walk, cycles);
     EXPECT_EQ(walk->translation().host_of(kVirtual), kData);
   }
 

@@ -10,6 +10,7 @@
 
 #include "nested_world.hpp"
 #include "nestwalk/machines/preset.hpp"
+#include "timed_walk.hpp"
 
 namespace nestwalk::models::walk_cache_test {
 namespace {
@@ -53,18 +54,10 @@ class Walks {
     EXPECT_TRUE(world.nested.unmap(root).ok());
     EXPECT_TRUE(world.nested.map(root, frame, kFrameBytes, {kRwx}).ok());
   }
-  // Not done a cycle before, but then.
   WalkRecord expect_walk_takes(Cycle cycles, u64 at, AccessKind access = AccessKind::Read) {
-    Wheel& wheel = world.wheel;
-    wheel.run_until(wheel.now());
-    const Cycle start = wheel.now();
+    world.wheel.run_until(world.wheel.now());
     const LoneWalk walk(world.walker, {&world.regime, at, access, true, false, nullptr});
-    wheel.run_until(start + cycles - 1);
-    EXPECT_FALSE(walk.done());
-    wheel.run_until(start + cycles);
-    EXPECT_TRUE(walk.done());
-    wheel.run();
-    EXPECT_EQ(walk->record().end - start, cycles);
+    expect_takes(world.wheel, walk, cycles);
     EXPECT_FALSE(walk->fault());
     return walk->record();
   }

@@ -11,6 +11,7 @@
 
 #include "nested_world.hpp"
 #include "nestwalk/models/translation/mmu.hpp"
+#include "timed_walk.hpp"
 
 namespace nestwalk::models::walk_timeline_test {
 namespace {
@@ -49,18 +50,10 @@ class WalkTimeline : public testing::Test {
     EXPECT_FALSE(walk->fault());
   }
 
-  // Not done a cycle before, but then.
   void expect_walk_takes(Cycle cycles, u64 at, AccessKind access = AccessKind::Read) {
-    Wheel& wheel = world.wheel;
-    wheel.run_until(wheel.now());
-    const Cycle start = wheel.now();
+    world.wheel.run_until(world.wheel.now());
     const LoneWalk walk(world.walker, {&world.regime, at, access, true, false, nullptr});
-    wheel.run_until(start + cycles - 1);
-    EXPECT_FALSE(walk.done());
-    wheel.run_until(start + cycles);
-    EXPECT_TRUE(walk.done());
-    wheel.run();
-    EXPECT_EQ(walk->record().end - start, cycles);
+    expect_takes(world.wheel, walk, cycles);
     EXPECT_FALSE(walk->fault());
   }
   // Entries of the last levels, of a page that is mapped.

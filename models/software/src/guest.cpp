@@ -185,7 +185,8 @@ models::Task<GuestOutcome> Guest::stock_tables(u32 core, Meter& charges) {
   co_return GuestOutcome::Mapped;
 }
 
-// The table that a small page needs, where that has a place of its own.
+// The lowest-level table of the address, where the frame policy reserves a frame for just this
+// table.
 models::Task<GuestOutcome> Guest::stock_table_for(u32 core, Gva address, Meter& charges) {
   const GuestSpace& space = *tables_for(*current(core), address).space;
   const Gva translated(space.stage().geometry.translated(address.value()));

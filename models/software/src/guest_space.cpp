@@ -70,8 +70,9 @@ Result<Gpa> TableFrames::take(addrspace::FrameUse use, u64 space) {
   return frame;
 }
 
-// Of the lowest level, those that have their place in a run. Whether the hypervisor backs it all by
-// contiguous frames is its matter: else what is fetched ahead there is of no use.
+// A lowest-level table is noted only if its frame was reserved for it. The host address follows
+// from the first frame of the run as if contiguous host frames were behind all of it; where the
+// hypervisor has others there, prefetches bring lines that no walk reads.
 void TableFrames::note_table(const addrspace::FrameUse& use, u64 space, u64 number, Hpa host) {
   u64 first = host.value();
   if (use.level == 0) {

@@ -34,7 +34,8 @@ Result<Hpa> HostMemory::allocate(const FrameRequest& wanted) {
   return base_ + (*first << kFrameShift);
 }
 
-// Of the lowest level, those that have their place in a run.
+// A lowest-level table is noted only if its frame was reserved for it: of others, no register could
+// say where they are.
 void HostMemory::note_table(const FrameRequest& table, u64 frame) {
   const std::optional<u64> run = policy_->reserved_run(table);
   if (!run && table.use.level == 0) return;

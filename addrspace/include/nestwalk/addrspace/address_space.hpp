@@ -107,8 +107,8 @@ class AddressSpace {
   Result<void> set_vmid(u16 vmid) { return table_.set_id(vmid); }
   static constexpr u64 kPageBytes = Table::kPageBytes;
   /// Groups of pages, which the hardware may hold as one translation: page_table.hpp,
-  /// `form_groups`. Lazy areas have them where a fault brings in a whole one
-  /// (`fault_around_order`). Not while a dirty log runs, which dissolves those that there are.
+  /// `form_groups`. A lazy area has a group where one fault maps all of it (`fault_around_order`).
+  /// The start of a dirty log makes pages of all groups, and while it runs no group is formed.
   Result<void> form_groups(bool on) {
     usual_ = {};
     if (const Result<void> done = table_.form_groups(on); !done) return done;

@@ -446,7 +446,7 @@ class PageTable {
 
   // Groups of pages -----------------------------------------------------------------------------
 
-  /// Those that reach across an end of the span become pages.
+  /// A group that is partly inside of the span and partly outside becomes pages.
   void dissolve_across(Span span, Cause cause, Input subject) {
     if (!tables_.may_have_groups()) return;
     const u64 ends[] = {span.from, span.to};

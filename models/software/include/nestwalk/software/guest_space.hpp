@@ -32,8 +32,8 @@ class TableFrames final : private models::FreeFrames {
   /// A frame that is backed and zero, for the next table.
   void stock(Gpa frame) { stock_.push_back(frame); }
   std::size_t in_stock() const { return stock_.size(); }
-  /// The same for the table of the lowest level for an address, if that has a place of its own
-  /// where nothing is yet.
+  /// The same for the lowest-level table of an address, where the frame policy reserves a frame for
+  /// just this table, and the frame is not in use yet.
   std::optional<Gpa> next_for(Gva address, u64 space);
   void stock_for(Gva address, u64 space, Gpa frame) { places_[place_of(address, space)] = frame; }
   /// One that could not be backed.
