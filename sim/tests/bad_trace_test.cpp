@@ -18,14 +18,15 @@ using testing::HasSubstr;
 
 TEST_F(BadInput, TruncatedTrace) {
   run("head -c -100 t.nwt > cut.nwt; head -c 20 t.nwt > head.nwt");
-  for (const std::string& command : {std::string("run"), std::string("explain")}) {
+  for (const std::string& command :
+       {std::string("run -p simple"), std::string("explain -p simple")}) {
     complains("nestwalk " + command + " cut.nwt", 4, "cut.nwt: at byte ");
     complains("nestwalk " + command + " head.nwt", 4, "head.nwt: at byte ");
   }
-  complains("nestwalk run cut.nwt -o d", 4, "cut.nwt: at byte ");
+  complains("nestwalk run -p simple cut.nwt -o d", 4, "cut.nwt: at byte ");
   EXPECT_FALSE(there("d"));
-  complains("nestwalk compare head.nwt", 4, "head.nwt: at byte ");
-  const Result compared = run("nestwalk compare cut.nwt 2>error");
+  complains("nestwalk compare -p simple head.nwt", 4, "head.nwt: at byte ");
+  const Result compared = run("nestwalk compare -p simple cut.nwt 2>error");
   EXPECT_EQ(compared.exit_code, 4);
   EXPECT_THAT(compared.output, HasSubstr("failed"));
   EXPECT_THAT(run("cat error").output, HasSubstr("lazy failed: cut.nwt: at byte "));
@@ -62,16 +63,16 @@ TEST_F(BadInput, IndexThatContradictsTheBlocks) {
       if (type == traces::kIndexSection) payload[change.offset] = change.value;
     });
     for (const char* const command :
-         {"run bad.nwt", "run bad.nwt -o d", "explain bad.nwt", "trace info bad.nwt",
-          "trace stats bad.nwt", "trace cut bad.nwt -o out.nwt",
+         {"run -p simple bad.nwt", "run -p simple bad.nwt -o d", "explain -p simple bad.nwt",
+          "trace info bad.nwt", "trace stats bad.nwt", "trace cut bad.nwt -o out.nwt",
           "trace cut --from 5 bad.nwt -o out.nwt", "trace merge bad.nwt -o out.nwt",
           "trace split bad.nwt --prefix out"}) {
       complains(std::string("nestwalk ") + command, 4, "bad.nwt: at byte ");
       complains(std::string("nestwalk ") + command, 4, change.message);
     }
     EXPECT_FALSE(there("d"));
-    for (const char* const command :
-         {"trace cat bad.nwt", "trace cat --by-time bad.nwt", "compare bad.nwt", "check bad.nwt"}) {
+    for (const char* const command : {"trace cat bad.nwt", "trace cat --by-time bad.nwt",
+                                      "compare -p simple bad.nwt", "check bad.nwt"}) {
       const Result result = run(std::string("nestwalk ") + command + " 2>&1 >out");
       EXPECT_EQ(result.exit_code, 4) << command;
       EXPECT_THAT(result.output, HasSubstr(change.message)) << command;
@@ -140,8 +141,9 @@ TEST_F(BadInput, TraceWithoutVcpus) {
     if (type == traces::kHeaderSection) payload[2] = 0;
   });
   for (const char* const command :
-       {"run none.nwt", "run none.nwt --set host.cores=1", "explain none.nwt", "check none.nwt",
-        "compare none.nwt", "trace info none.nwt", "trace cat none.nwt", "trace verify none.nwt"}) {
+       {"run -p simple none.nwt", "run -p simple none.nwt --set host.cores=1",
+        "explain -p simple none.nwt", "check none.nwt", "compare -p simple none.nwt",
+        "trace info none.nwt", "trace cat none.nwt", "trace verify none.nwt"}) {
     const Result result = run(std::string("nestwalk ") + command + " 2>&1");
     EXPECT_EQ(result.exit_code, 4) << command;
     EXPECT_THAT(result.output, HasSubstr("none.nwt: at byte 16: expected a number of vCPUs from 1 "
@@ -159,11 +161,11 @@ TEST_F(BadInput, FilesThatContradictThemselves) {
   write("twice.json", R"({"run": {"limit": 10}, "run": {"limit": 20}})");
   complains("nestwalk run t.nwt --config twice.json", 2,
             "twice.json: expected each key once, found run twice");
-  complains(R"(nestwalk run t.nwt --set 'hypervisor.schedule=[{"operation": "zap", )"
+  complains(R"(nestwalk run -p simple t.nwt --set 'hypervisor.schedule=[{"operation": "zap", )"
             R"("operation": "map", "at": 1}]')",
             2, "expected each key once, found operation twice");
 
-  run("nestwalk run t.nwt -o whole; nestwalk run t.nwt -o other");
+  run("nestwalk run -p simple t.nwt -o whole; nestwalk run -p simple t.nwt -o other");
   const auto say = [&](const std::string& pattern, const std::string& file) {
     EXPECT_EQ(run("cp -r whole bad; sed -i '" + pattern + "' bad/" + file).exit_code, 0);
     const Result result = run("nestwalk compare bad other 2>&1");
@@ -238,8 +240,9 @@ TEST_F(BadInput, AHeaderWithOtherPageTablesThanTheRegistersIsRefused) {
                                   traces::AccessKind::Read,
                                   traces::kGvaKnown | traces::kGpaKnown});
   writer.finish();
-  for (const char* const command : {"run", "run --set guest.tables=replayed", "explain",
-                                    "trace verify", "trace info", "trace cut -o o.nwt"}) {
+  for (const char* const command :
+       {"run -p simple", "run -p simple --set guest.tables=replayed", "explain -p simple",
+        "trace verify", "trace info", "trace cut -o o.nwt"}) {
     complains(std::string("nestwalk ") + command + " levels.nwt", 4,
               "to say what the header does, 'x86_64-4' for the guest's page tables, found "
               "'x86_64-5'");
@@ -269,8 +272,8 @@ TEST_F(BadInput, RegistersBehindRecordsAreComparedWithTheHeader) {
                                  {{"CR0", 0x80000000}, {"CR3", 0x1000}, {"CR4", 0x1000}},
                                  {}});
   writer.finish();
-  for (const char* const command :
-       {"run", "run --limit 10", "explain", "check -j 1", "trace info"}) {
+  for (const char* const command : {"run -p simple", "run -p simple --limit 10",
+                                    "explain -p simple", "check -j 1", "trace info"}) {
     complains(std::string("nestwalk ") + command + " late.nwt", 4,
               "to say what the header does, 'x86_64-4' for the guest's page tables, found "
               "'x86_64-5'");
@@ -308,7 +311,8 @@ TEST_F(BadInput, ATraceWhoseRecordsHaveWhatTheHeaderLacks) {
                                          each.facts[vcpu]});
     }
     writer.finish();
-    for (const char* const command : {"run", "explain --access 0", "check -j 1"}) {
+    for (const char* const command :
+         {"run -p simple", "explain -p simple --access 0", "check -j 1"}) {
       const std::string whole = std::string("nestwalk ") + command + " more.nwt";
       if (each.is_right) {
         EXPECT_EQ(run(whole).exit_code, 0) << whole;
@@ -329,7 +333,7 @@ TEST_F(BadInput, ATraceOfWhichNoAccessCanBeTranslatedIsNoResult) {
                {}, addrspace::Gpa(gpa), {}, 1, 8, traces::AccessKind::Read, traces::kGpaKnown});
   }
   writer.finish();
-  complains("nestwalk run none.nwt", 4,
+  complains("nestwalk run -p simple none.nwt", 4,
             "none.nwt: expected accesses at addresses that can be translated, found none among 2");
 }
 

@@ -66,7 +66,7 @@ TEST_F(Bounds, AnObjectOfManyKeysIsReadInLinearTime) {
   write_phases(1);
   write_keys("many.json", "{", 300'000, "}");
   for (const char* const command :
-       {"run t.nwt --config many.json", "config print --config many.json",
+       {"run -p simple t.nwt --config many.json", "config print --config many.json",
         "compare t.nwt --config many.json"}) {
     const Result result = soon(command);
     EXPECT_EQ(result.exit_code, 2) << command;
@@ -89,7 +89,7 @@ TEST_F(Bounds, StatisticsOfManyPhasesAreWrittenInLinearTime) {
   GTEST_SKIP() << "it is about time";
 #endif
   write_phases(999);
-  EXPECT_EQ(soon("run t.nwt --phases -o d").exit_code, 0);
+  EXPECT_EQ(soon("run -p simple t.nwt --phases -o d").exit_code, 0);
   // And one for what comes before the first.
   EXPECT_EQ(run("grep -c '\"phase.*access.total\": ' d/stats.json").output, "1000\n");
   EXPECT_EQ(soon("compare d d --format csv").exit_code, 0);
@@ -97,16 +97,16 @@ TEST_F(Bounds, StatisticsOfManyPhasesAreWrittenInLinearTime) {
 
 TEST_F(Bounds, StatisticsOfPhasesHaveALimit) {
   write_phases(1001);
-  const Result result = soon("run t.nwt --phases");
+  const Result result = soon("run -p simple t.nwt --phases");
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_EQ(result.output, "run.phases: expected at most 1000 phases that differ, found more\n");
-  EXPECT_EQ(soon("run t.nwt").exit_code, 0);
-  EXPECT_EQ(soon("run t.nwt --from 1000").exit_code, 0);
+  EXPECT_EQ(soon("run -p simple t.nwt").exit_code, 0);
+  EXPECT_EQ(soon("run -p simple t.nwt --from 1000").exit_code, 0);
 }
 
 TEST_F(Bounds, AMessageNamesSomePhasesOfMany) {
   write_phases(30);
-  const Result result = soon("run t.nwt --from boot");
+  const Result result = soon("run -p simple t.nwt --from boot");
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_THAT(result.output, HasSubstr("there are only the phases p-0, p-1, "));
   EXPECT_THAT(result.output, HasSubstr(", p-19 and 10 more\n"));
@@ -129,7 +129,7 @@ TEST_F(Bounds, AnOperationOnAllMemoryIsPlayedInParts) {
   writer.append(0, Event{0, HypervisorOperation{Operation::Map, Gpa(), u64{1} << 47}});
   writer.append(0, access);
   writer.finish();
-  EXPECT_LT(peak_kibibytes("run t.nwt --set host.memory=8G"), 400 << 10);
+  EXPECT_LT(peak_kibibytes("run -p simple t.nwt --set host.memory=8G"), 400 << 10);
 }
 
 // A log of 2^21 pages: each is read and written, a step of 32 bytes each, 128 MiB in one piece and
@@ -158,8 +158,8 @@ TEST_F(Bounds, ADirtyLogOfAllMemoryIsPlayedInParts) {
   write("logged.nwt", true);
   const std::string settings =
       " --set host.memory=9G --set hypervisor.backing=eager --set hypervisor.large_pages=false";
-  const auto plain = peak_kibibytes("run plain.nwt" + settings);
-  EXPECT_LT(peak_kibibytes("run logged.nwt" + settings), plain + (64 << 10));
+  const auto plain = peak_kibibytes("run -p simple plain.nwt" + settings);
+  EXPECT_LT(peak_kibibytes("run -p simple logged.nwt" + settings), plain + (64 << 10));
 }
 
 // 150,000 of a page each, with a page between them; and one of 2^33 pages.
@@ -173,12 +173,13 @@ TEST_F(Bounds, DevicesTakeLinearTimeByTheirNumberAndNoneByTheirPages) {
     }
     out << "]}}";
   }
-  const Result many = soon("run t.nwt --config many.json");
+  const Result many = soon("run -p simple t.nwt --config many.json");
   EXPECT_EQ(many.exit_code, 0) << many.output;
   for (const char* const placement : {"linear", "random", "buddy"}) {
-    const Result large = soon(std::string("run t.nwt --set guest.memory=32T --set 'hypervisor.mmio="
-                                          "[\"0x100000000+31T\"]' --set guest.placement=") +
-                              placement);
+    const Result large =
+        soon(std::string("run -p simple t.nwt --set guest.memory=32T --set 'hypervisor.mmio="
+                         "[\"0x100000000+31T\"]' --set guest.placement=") +
+             placement);
     EXPECT_EQ(large.exit_code, 0) << large.output;
   }
 }
@@ -215,7 +216,7 @@ TEST_F(Bounds, BuddiesTakeNoMemoryForWhatNobodyUses) {
   write_phases(1);
   for (const char* const fragmentation : {"0", "50", "100"}) {
     const std::string command = std::string(
-                                    "run t.nwt --set guest.memory=128T --set "
+                                    "run -p simple t.nwt --set guest.memory=128T --set "
                                     "guest.placement=buddy --set guest.fragmentation=") +
                                 fragmentation;
     const Result result = soon(command);
@@ -228,7 +229,7 @@ TEST_F(Bounds, BuddiesTakeNoMemoryForWhatNobodyUses) {
 TEST_F(Bounds, FramesThatDevicesLeaveAreFoundAmongThemselves) {
   run("nestwalk trace gen first-touch bytes=4M -o pages.nwt");
   for (const char* const placement : {"linear", "random"}) {
-    const Result few = soon(std::string("run pages.nwt --set guest.memory=128T --set "
+    const Result few = soon(std::string("run -p simple pages.nwt --set guest.memory=128T --set "
                                         "hypervisor.mmio=0+131071G,0x7fffc0000000+1022M --set "
                                         "guest.placement=") +
                             placement);
@@ -243,7 +244,7 @@ TEST_F(Bounds, NamesOfPhasesThatNobodyAskedForAreNotKept) {
   GTEST_SKIP() << "a sanitizer keeps what was freed";
 #endif
   write_phases(100'000, 4096);
-  EXPECT_LT(peak_kibibytes("run t.nwt"), 300 << 10);
+  EXPECT_LT(peak_kibibytes("run -p simple t.nwt"), 300 << 10);
 }
 
 }  // namespace

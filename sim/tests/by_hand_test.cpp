@@ -418,11 +418,11 @@ TEST_F(ByHand, BreakEvenSaysWhatItNeedsAndWhenThereIsNone) {
   const Result none = run("nestwalk compare --break-even -p machine.json --set guest.memory=2M");
   EXPECT_THAT(none.output,
               testing::HasSubstr("\nlazy costs less, or the same, however much is touched\n"));
-  expect("nestwalk compare --break-even", 2,
+  expect("nestwalk compare -p simple --break-even", 2,
          "nestwalk compare: --break-even needs the guest's memory: --set guest.memory=256M\n");
-  expect("nestwalk compare --break-even t.nwt", 2,
+  expect("nestwalk compare -p simple --break-even t.nwt", 2,
          "nestwalk compare: --break-even makes its own traces\n");
-  expect("nestwalk compare --break-even --set guest.memory=2M --policy lazy", 2,
+  expect("nestwalk compare -p simple --break-even --set guest.memory=2M --policy lazy", 2,
          "nestwalk compare: --break-even takes two policies on one preset, or one policy on two\n");
   expect("nestwalk compare", 2, "nestwalk compare: a trace, or directories of runs\n");
 }

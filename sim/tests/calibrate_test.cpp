@@ -33,7 +33,7 @@ class Calibrate : public Program {
 // load of 16 KiB takes 5 ns. 6.25 ns are 20 % too many of it.
 TEST_F(Calibrate, ValidateSaysTheErrorOfEachPoint) {
   write("m.json", measured(Json::array({point("4K", 16, 5), point("2M", 16, 6.25)})));
-  const Result found = run("nestwalk validate --against m.json --json --picture p.svg");
+  const Result found = run("nestwalk validate -p simple --against m.json --json --picture p.svg");
   ASSERT_EQ(found.exit_code, 0);
   const Json json = Json::parse(found.output);
   ASSERT_EQ(json["points"].size(), 2u);
@@ -43,7 +43,7 @@ TEST_F(Calibrate, ValidateSaysTheErrorOfEachPoint) {
   EXPECT_NEAR(json["mean_error"], 0.1, 0.0025);
   EXPECT_EQ(json["worst_point"], "lines 2M 16K");
   EXPECT_THAT(run("cat p.svg").output, HasSubstr("all lines, 2M"));
-  EXPECT_THAT(run("nestwalk validate --against m.json").output,
+  EXPECT_THAT(run("nestwalk validate -p simple --against m.json").output,
               HasSubstr("mean error 10.0 % of 2 points; the worst, lines 2M 16K, -20.0 %; "
                         "--guest-frames side-by-side\n"));
   EXPECT_EQ(json["surroundings"], "--guest-frames side-by-side");
@@ -54,9 +54,9 @@ TEST_F(Calibrate, MediansAreCalledSo) {
   Json slow = point("4K", 16, 5);
   slow["p25"] = slow["p50"] = slow["p90"] = 6.25;
   write("m.json", measured(Json::array({slow})));
-  const Result least = run("nestwalk validate --against m.json");
+  const Result least = run("nestwalk validate -p simple --against m.json");
   EXPECT_THAT(least.output, testing::Not(HasSubstr("median")));
-  const Result medians = run("nestwalk validate --against m.json --times median");
+  const Result medians = run("nestwalk validate -p simple --against m.json --times median");
   EXPECT_THAT(medians.output, HasSubstr("median, ns"));
   EXPECT_THAT(medians.output, HasSubstr("mean error 20.0 % of 1 points (medians)"));
 }
@@ -79,10 +79,11 @@ TEST_F(Calibrate, APresetThatCannotBeWrittenIsRefusedAtOnce) {
   EXPECT_EQ(nowhere.exit_code, 2);
   EXPECT_THAT(nowhere.output,
               testing::AllOf(HasSubstr("none/s.json"), testing::Not(HasSubstr("objective"))));
-  const Result picture = run("nestwalk validate --against m.json --picture none/p.svg 2>&1");
+  const Result picture =
+      run("nestwalk validate -p simple --against m.json --picture none/p.svg 2>&1");
   EXPECT_THAT(picture.output,
               testing::AllOf(HasSubstr("none/p.svg"), testing::Not(HasSubstr("mean error"))));
-  expect("nestwalk validate --against m.json --picture m.json", 2,
+  expect("nestwalk validate -p simple --against m.json --picture m.json", 2,
          "m.json is read; write to another file\n");
   EXPECT_EQ(run(calibrate + "-p mine3.json -o s.json 2>/dev/null").exit_code, 0);
   EXPECT_EQ(run("nestwalk validate -p s.json --against m.json").exit_code, 0);
@@ -91,27 +92,27 @@ TEST_F(Calibrate, APresetThatCannotBeWrittenIsRefusedAtOnce) {
 // Pages of 1G are measured alone.
 TEST_F(Calibrate, PointsOfWhichNoneIsSimulatedAreRefused) {
   write("m.json", measured(Json::array({point("1G", 16, 5)})));
-  expect("nestwalk validate --against m.json", 2,
+  expect("nestwalk validate -p simple --against m.json", 2,
          "nestwalk validate: no point can be simulated: expected lines or pages, in pages of 4K or "
          "2M, of a power of two of bytes up to --most 4G\n");
 }
 
 TEST_F(Calibrate, WhatIsNoMeasurementIsRefused) {
   write("no.json", {{"format", "nestwalk-run"}});
-  expect("nestwalk validate --against no.json", 4,
+  expect("nestwalk validate -p simple --against no.json", 4,
          "nestwalk: no.json: is not a nestwalk-machine of version 1\n");
   Json bad = measured(Json::array({point("4K", 16, 4)}));
   bad["points"][0]["pages"] = "8K";
   write("bad.json", bad);
-  expect("nestwalk validate --against bad.json", 4,
+  expect("nestwalk validate -p simple --against bad.json", 4,
          "nestwalk: bad.json: points[0].pages: expected 4K, 2M or 1G, found \"8K\"\n");
   bad["points"][0]["pages"] = "4K";
   bad["points"][0]["ns"] = -1;
   write("bad.json", bad);
-  expect("nestwalk validate --against bad.json", 4,
+  expect("nestwalk validate -p simple --against bad.json", 4,
          "nestwalk: bad.json: points[0].ns: expected a number above 0, found -1\n");
   write("twice.json", measured(Json::array({point("4K", 16, 4), point("4K", 16, 5)})));
-  expect("nestwalk validate --against twice.json", 4,
+  expect("nestwalk validate -p simple --against twice.json", 4,
          "nestwalk: twice.json: lines 4K 16K: is there twice\n");
 }
 

@@ -30,7 +30,8 @@ class Compare : public Program {
 };
 
 TEST_F(Compare, WhatEndedEarlyStandsBesideWhatDidNot) {
-  const Json both = json("nestwalk compare t.nwt --set guest.memory=4G --set host.memory=1G", 5);
+  const Json both =
+      json("nestwalk compare -p simple t.nwt --set guest.memory=4G --set host.memory=1G", 5);
   ASSERT_EQ(both["cases"].size(), 2u);  // lazy, eager
   EXPECT_EQ(both["cases"][0]["complete"], true);
   EXPECT_EQ(both["cases"][0]["statistics"]["access.total"], 5000);
@@ -46,7 +47,8 @@ TEST_F(Compare, WhatEndedEarlyStandsBesideWhatDidNot) {
 // twice.
 TEST_F(Compare, CountsWhatFencesCostByTheNumberOfVcpus) {
   const Json found = json(
-      "nestwalk compare --storm bytes=4096 burst=1 accesses=29999 period=10000 --vcpus 1,2,4 "
+      "nestwalk compare -p simple --storm bytes=4096 burst=1 accesses=29999 period=10000 --vcpus "
+      "1,2,4 "
       "--policy precise --policy context");
   EXPECT_EQ(found["format"], "nestwalk-fence-costs");
   ASSERT_EQ(found["rows"].size(), 6u);
@@ -72,7 +74,8 @@ TEST_F(Compare, StormsTakeTheFencePoliciesThatCheckTakes) {
   std::ofstream(folder() / "wide.json") << R"({"interrupts": true, "x86_64": [{"when": ["unmapped",
       "less_permission", "moved", "cleaned", "resized", "memory_type", "table"],
       "issue": ["invept all-context"]}]})";
-  const std::string storm = "nestwalk compare --storm accesses=200 bytes=1M --vcpus 2 --policy ";
+  const std::string storm =
+      "nestwalk compare -p simple --storm accesses=200 bytes=1M --vcpus 2 --policy ";
   expect(storm + "wide.json --policy all --format csv | cut -d, -f1-3", 0,
          "machine,policy,vCPUs\nsimple,wide,2\nsimple,precise,2\nsimple,context,2\n"
          "simple,batched,2\nsimple,range,2\nsimple,svinval,2\nsimple,deferred,2\n"
@@ -81,9 +84,9 @@ TEST_F(Compare, StormsTakeTheFencePoliciesThatCheckTakes) {
          "| machine | policy | vCPUs | operations | exits | cycles | in fences | fences | IPIs | "
          "refills | lost by guests |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n");
   EXPECT_EQ(run(storm + "precize 2>&1").exit_code, 2);
-  expect("nestwalk compare --storm --vcpus 1,two", 2,
+  expect("nestwalk compare -p simple --storm --vcpus 1,two", 2,
          "nestwalk compare: --vcpus 1,two: not different numbers with commas between them\n");
-  expect("nestwalk compare --storm vcpus=3", 2,
+  expect("nestwalk compare -p simple --storm vcpus=3", 2,
          "nestwalk compare: vcpus=3: --vcpus says how many there are\n");
 }
 
@@ -107,19 +110,24 @@ TEST_F(Compare, GivesWhatRunGives) {
 
 TEST_F(Compare, DoesNotDependOnHowManyRunAtATime) {
   const std::string command =
-      "nestwalk compare t.nwt --set guest.memory=16M --policy lazy --policy eager --policy "
+      "nestwalk compare -p simple t.nwt --set guest.memory=16M --policy lazy --policy eager "
+      "--policy "
       "lazy-2M ";
   EXPECT_EQ(run(command + "-j 1").output, run(command + "-j 3").output);
 }
 
 // 512 pages of 2 MiB: each is touched by 5000 accesses at random.
 TEST_F(Compare, PrintsTablesOfEachKind) {
-  const std::string command = "nestwalk compare t.nwt --set guest.memory=16M ";
+  const std::string command = "nestwalk compare -p simple t.nwt --set guest.memory=16M ";
   const std::string table = run(command).output;
-  EXPECT_THAT(table, StartsWith("core: in order, width 1\nguesses of lazy: "));
-  EXPECT_THAT(table, HasSubstr(" values that were used\nstatistic"));
+  EXPECT_THAT(table, StartsWith("t, simple: lazy is fastest, "));
+  EXPECT_THAT(table, testing::ContainsRegex("\n\nstatistic +lazy +eager +ratio\n"));
   EXPECT_THAT(table, testing::ContainsRegex("guest.faults +512 +512 +1.00\n"));
-  EXPECT_THAT(run(command + "--format csv").output, HasSubstr("\nguest.faults,512,512,1.00\n"));
+  EXPECT_THAT(table, HasSubstr("\n\ncore: in order, width 1\nguesses of lazy: "));
+  EXPECT_EQ(run(command + "-s guest.faults -s 'access.to?al' --format csv").output,
+            "run,trace,preset,policy,outcome,core,values,guesses,access.total,guest.faults\n"
+            "lazy,t,simple,lazy,whole,\"in order, width 1\",96,96,5000,512\n"
+            "eager,t,simple,eager,whole,\"in order, width 1\",93,93,5000,512\n");
   const std::string markdown = run(command + "--format markdown").output;
   EXPECT_THAT(markdown, StartsWith("| statistic | lazy | eager | ratio |\n|---|---:|---:|---:|\n"));
   EXPECT_THAT(markdown, HasSubstr("\n| guest.faults | 512 | 512 | 1.00 |\n"));
@@ -127,28 +135,86 @@ TEST_F(Compare, PrintsTablesOfEachKind) {
 }
 
 TEST_F(Compare, SaysWhatIsWrong) {
-  EXPECT_THAT(run("nestwalk compare t.nwt --policy lasy 2>&1").output,
+  EXPECT_THAT(run("nestwalk compare -p simple t.nwt --policy lasy 2>&1").output,
               StartsWith("there is no policy 'lasy'; there are: lazy"));
-  expect("nestwalk compare t.nwt --format xml", 2,
+  expect("nestwalk compare -p simple t.nwt --format xml", 2,
          "--format xml: not one of table, markdown, csv, json\n");
-  expect("nestwalk compare t.nwt t.nwt", 2,
-         "nestwalk compare: one trace, or directories of runs\n");
   expect("mkdir empty; nestwalk compare empty", 4,
          "nestwalk: empty/stats.json: cannot be read; nestwalk run -o writes it\n");
-  const Result result = run("nestwalk compare missing.nwt 2>&1");
+  const Result result = run("nestwalk compare -p simple missing.nwt 2>&1");
   EXPECT_EQ(result.exit_code, 4);
   EXPECT_EQ(result.output, "nestwalk: missing.nwt: cannot be opened: No such file or directory\n");
+}
+
+// Of each trace and machine the policies are compared, and ratios are of one trace's runs.
+TEST_F(Compare, TakesSeveralTracesAndGivesAVerdictOfEach) {
+  run("nestwalk trace gen first-touch bytes=1M -o small.nwt");
+  const std::string all =
+      "nestwalk compare t.nwt small.nwt -p simple -p zen4 --policy lazy --policy eager-2M "
+      "--set guest.memory=16M ";
+  const std::string text = run(all + "-s access.total").output;
+  for (const char* const group : {"t, simple: ", "t, zen4: ", "small, simple: ", "small, zen4: "}) {
+    EXPECT_THAT(text, HasSubstr(group));
+  }
+  EXPECT_THAT(text, testing::ContainsRegex("is fastest, [0-9.]+ [mu]s; [a-z2M-]+ takes [0-9.]+ "
+                                           "times as long\n"));
+  EXPECT_THAT(text, testing::ContainsRegex("access.total +5000 +5000 +1.00 +5000 +1.00 +5000 "
+                                           "+1.00\n"));
+  EXPECT_THAT(text, testing::ContainsRegex("access.total +256 +256 +1.00 +256 +1.00 +256 "
+                                           "+1.00\n"));
+  const Json found = json(all);
+  ASSERT_EQ(found["cases"].size(), 8u);
+  EXPECT_EQ(found["cases"][5]["name"], "small simple eager-2M");
+  EXPECT_EQ(found["cases"][5]["of"],
+            Json({{"trace", "small"}, {"preset", "simple"}, {"policy", "eager-2M"}}));
+}
+
+TEST_F(Compare, WritesEachRunWhereItIsAskedTo) {
+  const std::string command =
+      "nestwalk compare t.nwt -p simple --set guest.memory=16M --policy lazy --policy "
+      "hypervisor.fault_around=2 -o all ";
+  ASSERT_EQ(run(command).exit_code, 0);
+  EXPECT_EQ(run("ls all all/lazy | tr '\n' ' '").output,
+            "all: hypervisor.fault_around=2 lazy  all/lazy: config.resolved.json run.json "
+            "stats.json stats.txt ");
+  const Json again = json("nestwalk compare all/lazy all/hypervisor.fault_around=2");
+  EXPECT_EQ(again["cases"][0]["statistics"], json(command + "--force")["cases"][0]["statistics"]);
+  expect(command, 2, "all/lazy exists; --force overwrites it\n");
+}
+
+TEST_F(Compare, MeasuresThePartThatRunWould) {
+  const std::string part = "t.nwt -p simple --set guest.memory=16M --warmup 1000 --limit 3000 ";
+  const Json both = json("nestwalk compare " + part + "--policy eager");
+  EXPECT_EQ(both["cases"][0]["statistics"]["access.total"], 2000);
+  const Result alone = run("nestwalk run " + part + "--policy eager --json");
+  EXPECT_EQ(Json::parse(alone.output)["statistics"], both["cases"][0]["statistics"]);
+}
+
+TEST_F(Compare, AsksForAMachineAndForStatisticsThatThereAre) {
+  for (const char* const command : {"compare t.nwt", "run t.nwt", "explain t.nwt"}) {
+    const Result result = run(std::string("nestwalk ") + command + " 2>&1");
+    EXPECT_EQ(result.exit_code, 2) << command;
+    EXPECT_THAT(result.output, HasSubstr(": which machine? --preset NAME, one of cortex-a53 "));
+  }
+  EXPECT_EQ(run("nestwalk config print -p zen4 >zen4.json; nestwalk run t.nwt --config zen4.json "
+                "--limit 10")
+                .exit_code,
+            0);
+  expect("nestwalk compare t.nwt -p simple -s 'walks.*' --limit 10", 2,
+         "nestwalk compare: no statistic is called walks.*\n");
 }
 
 // 3-level host tables are not an x86-64 thing.
 TEST_F(Compare, FailingCaseTakesNothingWithIt) {
   const std::string command =
-      "nestwalk compare t.nwt --set guest.memory=16M --policy hypervisor.levels=3 --policy lazy";
+      "nestwalk compare -p simple t.nwt --set guest.memory=16M --policy hypervisor.levels=3 "
+      "--policy lazy";
   const Result both = run(command + " --format csv 2>error");
   EXPECT_EQ(both.exit_code, 2);
-  EXPECT_THAT(both.output, StartsWith("statistic,hypervisor.levels=3,lazy,ratio\n"
-                                      "core,-,\"in order, width 1\",\nguesses,-,"));
-  EXPECT_THAT(both.output, HasSubstr(" used,\noutcome,failed,whole,\naccess.total,-,5000,\n"));
+  EXPECT_THAT(both.output, StartsWith("run,trace,preset,policy,outcome,core,values,guesses,"));
+  EXPECT_THAT(both.output,
+              HasSubstr("\nhypervisor.levels=3,t,simple,hypervisor.levels=3,failed,,,,,"));
+  EXPECT_THAT(both.output, HasSubstr("\nlazy,t,simple,lazy,whole,\"in order, width 1\","));
   EXPECT_EQ(run("cat error").output,
             "nestwalk: hypervisor.levels=3 failed: there are no host tables with 3 levels\n");
   const Result as_json = run(command + " --json 2>/dev/null");
@@ -171,7 +237,8 @@ TEST_F(Compare, TakesRunsWithDifferentStatistics) {
   write("a", {{"x", 4}, {"y", 2}});
   write("b", {{"x", 6}, {"z", 3}});
   expect("nestwalk compare a b --all --format csv", 0,
-         "statistic,a,b,ratio\nx,4,6,1.50\ny,2,-,\nz,-,3,\n");
+         "run,trace,directory,outcome,core,values,guesses,x,y,z\n"
+         "a,,a,whole,,,,4,2,\nb,,b,whole,,,,6,,3\n");
   write("c", {{"x", "six"}});
   expect("nestwalk compare a c", 4,
          "nestwalk: c/stats.json: x: expected a number that is not negative, found \"six\"\n");

@@ -27,19 +27,20 @@ constexpr const char* kZen4 = "out of order, window 320, width 6, store buffer 6
 
 TEST_F(Core, IsNamedInEveryResult) {
   const std::string line = std::string("core: ") + kZen4 + "\n";
-  EXPECT_THAT(run("nestwalk run t.nwt -p zen4").output, StartsWith("# " + line));
+  EXPECT_THAT(run("nestwalk run t.nwt -p zen4").output,
+              StartsWith(std::string("t.nwt on zen4: 3.70 GHz, ") + kZen4 + "\n"));
   EXPECT_THAT(run("nestwalk explain t.nwt -p zen4").output, StartsWith(line));
   EXPECT_EQ(json("nestwalk explain t.nwt -p zen4 --json")[0]["core"], kZen4);
-  EXPECT_THAT(run("nestwalk compare t.nwt -p zen4").output, StartsWith(line));
+  EXPECT_THAT(run("nestwalk compare t.nwt -p zen4").output, HasSubstr("\n" + line));
   EXPECT_THAT(run("nestwalk compare t.nwt -p zen4 --format csv").output, HasSubstr(kZen4));
   EXPECT_EQ(json("nestwalk compare t.nwt -p zen4 --json")["cases"][1]["core"], kZen4);
   ASSERT_EQ(run("nestwalk run t.nwt -p zen4 -o run").exit_code, 0);
   EXPECT_EQ(json("cat run/stats.json")["core"], kZen4);
   EXPECT_EQ(json("cat run/run.json")["core"], kZen4);
-  EXPECT_THAT(run("nestwalk compare run run").output, StartsWith(line));
+  EXPECT_THAT(run("nestwalk compare run run").output, HasSubstr("\n" + line));
   EXPECT_THAT(
       run("nestwalk compare t.nwt -p simple -p zen4 --policy lazy").output,
-      StartsWith("core of simple: in order, width 1\ncore of zen4: " + std::string(kZen4) + "\n"));
+      HasSubstr("\ncore of simple: in order, width 1\ncore of zen4: " + std::string(kZen4) + "\n"));
 }
 
 TEST_F(Core, IsChosenByAShortPathOrTheWholeOne) {
@@ -55,7 +56,7 @@ TEST_F(Core, IsChosenByAShortPathOrTheWholeOne) {
 
 TEST_F(Core, TakesNothingThatItsKindDoesNotHave) {
   const auto refuses = [&](const std::string& set, const std::string& why) {
-    const Result result = run("nestwalk run t.nwt --set " + set + " 2>&1");
+    const Result result = run("nestwalk run -p simple t.nwt --set " + set + " 2>&1");
     EXPECT_EQ(result.exit_code, 2) << set;
     EXPECT_THAT(result.output, HasSubstr("--set " + set + ": " + why)) << set;
   };

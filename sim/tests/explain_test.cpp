@@ -52,7 +52,7 @@ TEST_F(Explain, AllStoriesTogetherAreTheLatencies) {
 
 TEST_F(Explain, SaysWhatEntriesMean) {
   ASSERT_EQ(run("nestwalk trace gen first-touch bytes=16K -o t.nwt").exit_code, 0);
-  const Result result = run("nestwalk explain t.nwt --access 0");
+  const Result result = run("nestwalk explain -p simple t.nwt --access 0");
   EXPECT_EQ(result.exit_code, 0);
   for (const char* const part :
        {"vCPU 0, access 0: write of 0x", "first TLB: miss for 0x",
@@ -104,12 +104,13 @@ TEST_F(Explain, ReadsTheTablesOfTheVcpusCore) {
 
 TEST_F(Explain, SaysWhatItCannotTell) {
   ASSERT_EQ(run("nestwalk trace gen gups bytes=64K updates=20 -o t.nwt").exit_code, 0);
-  expect("nestwalk explain t.nwt --access 40", 2,
+  expect("nestwalk explain -p simple t.nwt --access 40", 2,
          "nestwalk explain: --access 40: vCPU 0 has no such access\n");
-  expect("nestwalk explain t.nwt --vcpu 1", 2, "nestwalk explain: --vcpu 1, but the trace has 1\n");
-  expect("nestwalk explain t.nwt --worst 0", 2,
+  expect("nestwalk explain -p simple t.nwt --vcpu 1", 2,
+         "nestwalk explain: --vcpu 1, but the trace has 1\n");
+  expect("nestwalk explain -p simple t.nwt --worst 0", 2,
          "nestwalk explain: --worst is 0, not a number from 1 to 1000\n");
-  expect("nestwalk explain t.nwt --worst 1 --access 1", 2,
+  expect("nestwalk explain -p simple t.nwt --worst 1 --access 1", 2,
          "nestwalk explain: --access or --worst, not both\n");
 }
 

@@ -60,8 +60,10 @@ TEST_F(Gate, ANameDoesNotEndACellOfATable) {
   write("b.json", baseline);
   EXPECT_THAT(run("nestwalk gate s.json").output,
               HasSubstr("| a\\|b | the run | there | - | new |\n"));
-  EXPECT_THAT(run("nestwalk run t.nwt -o 'a|b' && nestwalk compare 'a|b' --format markdown").output,
-              HasSubstr("| statistic | a\\|b |\n"));
+  EXPECT_THAT(
+      run("nestwalk run -p simple t.nwt -o 'a|b' && nestwalk compare 'a|b' --format markdown")
+          .output,
+      HasSubstr("| statistic | a\\|b |\n"));
 }
 
 // The baseline is changed by hand: 256 pages of 1 MiB fault once each.
@@ -123,7 +125,7 @@ TEST_F(Gate, SaysWhatVanishedAndWhatItIsAsJson) {
 // 256 pages of 1 MiB fault once each; the limit of 1000 accesses leaves some out.
 TEST_F(Gate, TakesDirectoriesOfRuns) {
   expect(
-      "nestwalk run t.nwt --set guest.memory=8M -o now; "
+      "nestwalk run -p simple t.nwt --set guest.memory=8M -o now >out; "
       "nestwalk gate now --baseline d.json --update && nestwalk gate now --baseline d.json",
       0, "All 1 runs are as they were.\n");
   Json baseline = read("d.json");
@@ -149,7 +151,8 @@ TEST_F(Gate, TakesDirectoriesOfRuns) {
 
 // As doubles, 2^53 + 1 is 2^53.
 TEST_F(Gate, TellsLargeCountsApart) {
-  expect("nestwalk run t.nwt -o now; nestwalk gate now --baseline d.json --update", 0, "");
+  expect("nestwalk run -p simple t.nwt -o now >out; nestwalk gate now --baseline d.json --update",
+         0, "");
   Json stats = read("now/stats.json");
   Json baseline = read("d.json");
   const std::uint64_t count = std::uint64_t{1} << 53;

@@ -87,7 +87,7 @@ TEST_F(Interface, ZshAndFishTakeTheirScripts) {
 
 TEST_F(Interface, ColoursAreForTerminalsOnly) {
   run("nestwalk trace gen random bytes=1M accesses=2000 -o t.nwt");
-  const std::string command = " compare t.nwt --set guest.memory=16M";
+  const std::string command = " compare -p simple t.nwt --set guest.memory=16M";
   const auto in_terminal = [&](const std::string& environment) {
     return run("script -qec \"env " + environment + " '" NESTWALK_PROGRAM "'" + command +
                "\" /dev/null")
@@ -118,7 +118,8 @@ TEST_F(Interface, InstalledProgramFindsWhatWasInstalled) {
 
 // Of each command and kind of input: every option that would be passed over.
 TEST_F(Interface, RefusesWhatHasNoEffect) {
-  ASSERT_EQ(run("nestwalk trace gen random accesses=10 -o t.nwt && nestwalk run t.nwt -o d 2>&1 && "
+  ASSERT_EQ(run("nestwalk trace gen random accesses=10 -o t.nwt && nestwalk run -p simple t.nwt -o "
+                "d 2>&1 && "
                 "echo nestwalk-fence-log 1 > empty.log")
                 .exit_code,
             0);

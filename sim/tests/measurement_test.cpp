@@ -171,13 +171,13 @@ TEST_F(MeasuredPart, VcpusWithOtherPhasesHaveNoneInCommon) {
     writer.append(vcpu, Event{1, PhaseMarker{2, vcpu == 0 ? "b" : "c"}});
   }
   writer.finish();
-  EXPECT_EQ(run("nestwalk run t.nwt").exit_code, 0);
+  EXPECT_EQ(run("nestwalk run -p simple t.nwt").exit_code, 0);
   const std::string message =
       "run.from, run.to and run.phases need the same phases on all vCPUs, but of vCPU 1, "
       "phase 1 is c-2, of another one b-2\n";
-  expect("nestwalk run t.nwt --phases", 2, message);
-  expect("nestwalk run t.nwt --set run.from=c", 2, message);
-  expect("nestwalk run t.nwt --set run.to=b", 2, message);
+  expect("nestwalk run -p simple t.nwt --phases", 2, message);
+  expect("nestwalk run -p simple t.nwt --set run.from=c", 2, message);
+  expect("nestwalk run -p simple t.nwt --set run.to=b", 2, message);
 }
 
 TEST_F(MeasuredPart, AMeasurementThatNeverBeginsIsAnError) {

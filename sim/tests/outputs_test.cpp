@@ -83,7 +83,7 @@ TEST_F(Outputs, FailedWriteLeavesTheOldFileAndNothingElse) {
   }
   expect_one_line("(ulimit -f 1; nestwalk gate s.json --update)", 1, "nestwalk: b.json" + why);
   EXPECT_EQ(run("cmp b.json changed.json").exit_code, 0);
-  expect_one_line("(ulimit -f 1; nestwalk run t.nwt -o new/d)", 1,
+  expect_one_line("(ulimit -f 1; nestwalk run -p simple t.nwt -o new/d)", 1,
                   "nestwalk: new/d/config.resolved.json" + why);
   expect_files(before);
 }
@@ -149,8 +149,9 @@ TEST_F(Outputs, FullDiskLeavesTheOldFile) {
                  " trace gen random accesses=100000 -o disk/o.nwt 2>&1; echo \\$?; ls -A disk; "
                  "cat disk/o.nwt\"");
   EXPECT_EQ(traced.output, "nestwalk: disk/o.nwt" + why + "1\no.nwt\nprecious\n");
-  const Result replayed = run(disk + "head -c 50000 /dev/zero >disk/zero; " PROGRAM
-                                     " run t.nwt -o disk/d 2>&1; echo \\$?; ls -A disk disk/d\"");
+  const Result replayed =
+      run(disk + "head -c 50000 /dev/zero >disk/zero; " PROGRAM
+                 " run -p simple t.nwt -o disk/d 2>&1; echo \\$?; ls -A disk disk/d\"");
   EXPECT_THAT(replayed.output, HasSubstr(why + "1\n"));
   EXPECT_THAT(replayed.output, testing::Not(HasSubstr("run.json")));
 }
@@ -161,19 +162,20 @@ TEST_F(Outputs, NoMemoryIsOneLineAndExitsWith1) {
 #endif
   // With less than that the dynamic linker fails, with 127. Libraries begin with allocations.
   for (const int mebibytes : {12, 13, 14, 15}) {
-    const Result result =
-        run("{ (ulimit -v " + std::to_string(mebibytes << 10) + "; nestwalk run t.nwt); } 2>&1");
+    const Result result = run("{ (ulimit -v " + std::to_string(mebibytes << 10) +
+                              "; nestwalk run -p simple t.nwt); } 2>&1");
     if (result.exit_code == 127) continue;
     EXPECT_EQ(result.exit_code, 1) << mebibytes;
     EXPECT_THAT(result.output, StartsWith("nestwalk: out of memory; ")) << mebibytes;
   }
   for (const int mebibytes : {16, 20, 32, 64, 128, 256, 600}) {
     const std::string limit = "(ulimit -v " + std::to_string(mebibytes << 10) + "; nestwalk ";
-    expect_one_line(limit + "run t.nwt)", 1, "nestwalk: out of memory; raise the limit (ulimit -v");
-    expect_one_line(limit + "run t.nwt -o d)", 1, "nestwalk: out of memory; ");
-    expect_one_line(limit + "explain t.nwt)", 1, "nestwalk: out of memory; ");
+    expect_one_line(limit + "run -p simple t.nwt)", 1,
+                    "nestwalk: out of memory; raise the limit (ulimit -v");
+    expect_one_line(limit + "run -p simple t.nwt -o d)", 1, "nestwalk: out of memory; ");
+    expect_one_line(limit + "explain -p simple t.nwt)", 1, "nestwalk: out of memory; ");
     expect_one_line(limit + "check t.nwt)", 1, "out of memory; ");
-    expect_one_line(limit + "compare t.nwt --policy lazy)", 1, "out of memory; ");
+    expect_one_line(limit + "compare -p simple t.nwt --policy lazy)", 1, "out of memory; ");
     const Result gated = run(limit + "gate s.json --update) 2>&1");
     EXPECT_EQ(gated.exit_code, 1) << mebibytes;
     EXPECT_THAT(gated.output, HasSubstr("out of memory; ")) << mebibytes;
@@ -190,14 +192,16 @@ TEST_F(Outputs, TooManyOpenFilesIsSaidWhateverCouldNotBeOpened) {
   GTEST_SKIP() << "sanitizers need files of their own to look at memory";
 #endif
   must(
-      "nestwalk gate s.json --update; nestwalk run t.nwt -o d; nestwalk trace gen smp vcpus=20 "
+      "nestwalk gate s.json --update; nestwalk run -p simple t.nwt -o d; nestwalk trace gen smp "
+      "vcpus=20 "
       "accesses=10 -o many.nwt; printf \"%s\\n\" \"vm x86_64 vmid=1\" >log");
   const std::string before = run("ls -A | tr \"\\n\" \" \"").output;
   unsigned refused = 0;
   for (const char* const command :
-       {"run t.nwt", "run t.nwt -o d --force", "gate s.json", "gate d --baseline b.json --update",
-        "compare t.nwt", "compare d", "check t.nwt", "explain t.nwt", "trace cat t.nwt",
-        "trace split many.nwt --prefix /dev/null/x", "trace cut t.nwt -o d/cut.nwt"}) {
+       {"run -p simple t.nwt", "run -p simple t.nwt -o d --force", "gate s.json",
+        "gate d --baseline b.json --update", "compare -p simple t.nwt", "compare d", "check t.nwt",
+        "explain -p simple t.nwt", "trace cat t.nwt", "trace split many.nwt --prefix /dev/null/x",
+        "trace cut t.nwt -o d/cut.nwt"}) {
     for (int files = 4; files <= 7; ++files) {
       const Result result = run("{ (ulimit -n " + std::to_string(files) + "; nestwalk " + command +
                                 "); } 2>&1 >/dev/null");
@@ -218,8 +222,8 @@ TEST_F(Outputs, TooManyOpenFilesIsSaidWhateverCouldNotBeOpened) {
 TEST_F(Outputs, ReaderThatLeavesIsAnErrorOfTheWriter) {
   must("nestwalk trace gen random accesses=100000 -o long.nwt");
   for (const char* const command :
-       {"trace cat long.nwt", "run t.nwt", "config schema", "trace gen random accesses=1M",
-        "compare t.nwt --format csv --all"}) {
+       {"trace cat long.nwt", "run -p simple t.nwt", "config schema",
+        "trace gen random accesses=1M", "compare -p simple t.nwt --format csv --all"}) {
     expect(
         std::string("{ { sleep 0.3; nestwalk ") + command + "; } | true; exit ${PIPESTATUS[0]}; }",
         1, "nestwalk: <stdout>: cannot be written: Broken pipe\n");
@@ -245,7 +249,7 @@ class Interrupted : public Outputs {
 
 TEST_F(Interrupted, RunExitsWith5AndItsResultsSaySo) {
   for (const char* const signal : {"INT", "TERM"}) {
-    EXPECT_EQ(interrupt("run long.nwt --force -o d", signal).exit_code, 5);
+    EXPECT_EQ(interrupt("run -p simple long.nwt --force -o d", signal).exit_code, 5);
     EXPECT_EQ(content("error"), "nestwalk: the run ended early: interrupted\n");
     for (const char* const file : {"d/run.json", "d/stats.json"}) {
       const Json json = Json::parse(content(file));
@@ -273,32 +277,35 @@ TEST_F(Interrupted, CommandsOfManyRunsExitWith5) {
             "nestwalk: two ended early: interrupted\n"
             "nestwalk: b.json: is not updated: not every run is complete\n");
   EXPECT_FALSE(std::filesystem::exists(folder() / "b.json"));
-  const Result compared = interrupt("compare long.nwt --json", "INT");
+  const Result compared = interrupt("compare -p simple long.nwt --json", "INT");
   EXPECT_EQ(compared.exit_code, 5);
   const Json cases = Json::parse(compared.output)["cases"];
   EXPECT_EQ(cases[0]["complete"], false);
   EXPECT_EQ(cases[1]["ended_early"], "interrupted");
   for (const char* const command :
-       {"check long.nwt", "explain long.nwt", "explain long.nwt --access 9000000",
-        "compare --break-even --set guest.memory=16G --policy lazy --policy eager",
-        "compare --storm accesses=2M --policy precise --vcpus 8,16"}) {
+       {"check long.nwt", "explain -p simple long.nwt",
+        "explain -p simple long.nwt --access 9000000",
+        "compare -p simple --break-even --set guest.memory=16G --policy lazy --policy eager",
+        "compare -p simple --storm accesses=2M --policy precise --vcpus 8,16"}) {
     EXPECT_EQ(interrupt(command).exit_code, 5) << command;
     EXPECT_THAT(content("error"), HasSubstr("interrupted\n")) << command;
   }
 }
 
 TEST_F(Interrupted, SecondSignalEndsTheProgramAndLeavesNothing) {
-  expect("{ " PROGRAM " run long.nwt -o new/d & sleep 1; kill -TERM $!; kill -INT $!; wait $!; }",
+  expect("{ " PROGRAM
+         " run -p simple long.nwt -o new/d & sleep 1; kill -TERM $!; kill -INT $!; wait $!; }",
          5, kInterrupted);
   expect_files("long.nwt s.json t.nwt ");
 }
 
 TEST_F(Interrupted, TwoRunsDoNotMixInADirectory) {
-  const Result result = run(PROGRAM
-                            " run long.nwt -o d 2>error & sleep 1; nestwalk run long.nwt "
-                            "--force -o d 2>&1; echo $?; kill $!; wait $!");
+  const Result result = run(
+      PROGRAM
+      " run -p simple long.nwt -o d >/dev/null 2>error & sleep 1; nestwalk run -p simple long.nwt "
+      "--force -o d 2>&1; echo $?; kill $!; wait $!");
   EXPECT_EQ(result.output, "d: another run is writing it\n2\n");
-  EXPECT_EQ(Json::parse(content("d/run.json"))["command"], "nestwalk run long.nwt -o d");
+  EXPECT_EQ(Json::parse(content("d/run.json"))["command"], "nestwalk run -p simple long.nwt -o d");
 }
 
 // A row of the manual's table: "| 0 | done |"; of the help: "  0  done".

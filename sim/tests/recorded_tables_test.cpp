@@ -246,8 +246,8 @@ TEST_F(RecordedTablesRun, RefusesAsidsThatNoMachineHas) {
     event(detail);
     read();
     writer_->finish();
-    for (const std::string& command :
-         {kCommand, std::string("nestwalk run t.nwt"), std::string("nestwalk trace stats t.nwt")}) {
+    for (const std::string& command : {kCommand, std::string("nestwalk run -p simple t.nwt"),
+                                       std::string("nestwalk trace stats t.nwt")}) {
       const Result result = run(command + " 2>&1");
       EXPECT_EQ(result.exit_code, 4) << command;
       EXPECT_THAT(result.output, testing::StartsWith("nestwalk: t.nwt: at byte "));

@@ -48,7 +48,7 @@ TEST_F(Run, VcpusWithoutRecordsCostNextToNothing) {
     writer.finish();
   }
   // Seconds of processor time. All vCPUs were looked at for each pair of them once: a minute.
-  must("(ulimit -t 20; nestwalk run t.nwt --set host.cores=1 -o d)");
+  must("(ulimit -t 20; nestwalk run -p simple t.nwt --set host.cores=1 -o d)");
   EXPECT_EQ(statistics("d")["access.total"], 1);
 #ifndef NESTWALK_SANITIZED  // whose shadow takes more than all else
   const Result kibibytes =
@@ -120,15 +120,15 @@ TEST_F(Run, KeepsReplayedTablesWhoseMemoryIsTakenAway) {
 // processor time, however busy the machine is.
 TEST_F(Run, EndsWithinTwoSecondsAfterASignal) {
   must("nestwalk trace gen smp vcpus=64 accesses=200000 -o t.nwt");
-  const Result result =
-      run("python3 -c \"import resource, signal, subprocess, time\n"
-          "run = subprocess.Popen(['" NESTWALK_PROGRAM
-          "', 'run', 't.nwt'], stdout=subprocess.DEVNULL, stderr=open('error', 'w'))\n"
-          "time.sleep(1)\n"
-          "run.send_signal(signal.SIGINT)\n"
-          "run.wait()\n"
-          "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
-          "print(round((used.ru_utime + used.ru_stime) * 1000))\"");
+  const Result result = run(
+      "python3 -c \"import resource, signal, subprocess, time\n"
+      "run = subprocess.Popen(['" NESTWALK_PROGRAM
+      "', 'run', '-p', 'simple', 't.nwt'], stdout=subprocess.DEVNULL, stderr=open('error', 'w'))\n"
+      "time.sleep(1)\n"
+      "run.send_signal(signal.SIGINT)\n"
+      "run.wait()\n"
+      "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+      "print(round((used.ru_utime + used.ru_stime) * 1000))\"");
   EXPECT_THAT(text_of("error"), HasSubstr("interrupted"));
   EXPECT_LT(std::stoi(result.output), 1000 + 2000) << "milliseconds of processor time";
 }
@@ -148,9 +148,11 @@ TEST_F(Run, WritesADirectoryThatMakesItAgain) {
   EXPECT_EQ(values["access.total"], 20000);
   EXPECT_THAT(text_of("a/stats.txt"), HasSubstr("access.total"));
   std::istringstream lines(text_of("a/stats.txt"));
-  std::string core, guesses;
-  std::getline(lines, core);
-  EXPECT_THAT(core, testing::StartsWith("# core: out of order, window "));
+  std::string title, settings, guesses;
+  std::getline(lines, title);
+  EXPECT_THAT(title, testing::StartsWith("# t.nwt on zen4: 3.70 GHz, out of order, window "));
+  std::getline(lines, settings);
+  EXPECT_EQ(settings, "# guest.tables=first-touch, guest.memory=64M, hypervisor.backing=eager");
   std::getline(lines, guesses);
   EXPECT_THAT(guesses, testing::StartsWith("# guesses: "));
   std::size_t count = 0;
@@ -164,8 +166,10 @@ TEST_F(Run, WritesADirectoryThatMakesItAgain) {
 // leave out hardly one), 25 % writes.
 TEST_F(Run, LazyAndEagerDifferAsTheyMust) {
   must("nestwalk trace gen sequential bytes=4M accesses=524288 -o t.nwt");
-  must("nestwalk run t.nwt --set guest.memory=16M --set hypervisor.backing=lazy -o lazy");
-  must("nestwalk run t.nwt --set guest.memory=16M --set hypervisor.backing=eager -o eager");
+  must("nestwalk run -p simple t.nwt --set guest.memory=16M --set hypervisor.backing=lazy -o lazy");
+  must(
+      "nestwalk run -p simple t.nwt --set guest.memory=16M --set hypervisor.backing=eager -o "
+      "eager");
   const Json lazy = statistics("lazy");
   const Json eager = statistics("eager");
   EXPECT_EQ(lazy["guest.faults"], 1024);
@@ -181,13 +185,15 @@ TEST_F(Run, LazyAndEagerDifferAsTheyMust) {
 // 512 pages, and nobody below who could be asked for them.
 TEST_F(Run, WithoutAHypervisorThereIsOneStage) {
   must("nestwalk trace gen first-touch bytes=2M -o t.nwt");
-  must("nestwalk run t.nwt --set guest.memory=16M --set hypervisor.backing=none -o native");
+  must(
+      "nestwalk run -p simple t.nwt --set guest.memory=16M --set hypervisor.backing=none -o "
+      "native");
   const Json native = statistics("native");
   EXPECT_EQ(native["guest.faults"], 512);
   EXPECT_EQ(native["exit.total"], 0);
   EXPECT_EQ(native["memory.tables"], 0);
   must("printf \"kind,gpa\\nr,1\\n\" | nestwalk trace import --architecture x86_64 -o p.nwt");
-  expect("nestwalk run p.nwt --set hypervisor.backing=none", 2,
+  expect("nestwalk run -p simple p.nwt --set hypervisor.backing=none", 2,
          "guest.tables and hypervisor.backing are none: no stage\n");
 }
 
@@ -239,7 +245,7 @@ TEST_F(Run, ReplaysTheTablesOfATrace) {
              "--set hypervisor.backing=replayed",
          2, "hypervisor.backing is replayed, but the trace has no second stage\n");
   must("nestwalk trace gen random accesses=10 -o t.nwt");
-  EXPECT_EQ(run("nestwalk run t.nwt --set guest.tables=replayed").exit_code, 2);
+  EXPECT_EQ(run("nestwalk run -p simple t.nwt --set guest.tables=replayed").exit_code, 2);
 }
 
 // SystemC counts time in 64 bits: 2^62 picoseconds are kept of it. Nine times 2^40 instructions, at
@@ -255,9 +261,9 @@ TEST_F(Run, EndsEarlyWhenSimulatedTimeDoes) {
     writer.append(0, Access{Gva(0x1000), Gpa(), Hpa(), 1, 8, AccessKind::Read, kGvaKnown});
     writer.finish();
   }
-  const Result result =
-      run("timeout 60 '" NESTWALK_PROGRAM
-          "' run t.nwt --set machine.software.instructions_per_1000_cycles=1 -o d 2>&1 >/dev/null");
+  const Result result = run("timeout 60 '" NESTWALK_PROGRAM
+                            "' run -p simple t.nwt --set "
+                            "machine.software.instructions_per_1000_cycles=1 -o d 2>&1 >/dev/null");
   EXPECT_EQ(result.exit_code, 5);
   EXPECT_EQ(result.output,
             "nestwalk: the run ended early: the simulated time is over: it is 4611686018427387 "
@@ -269,7 +275,7 @@ TEST_F(Run, EndsEarlyWhenSimulatedTimeDoes) {
 TEST_F(Run, MemoryOfTheGuestCostsWhatIsTaken) {
   must("nestwalk trace gen random accesses=20 -o t.nwt");
   for (const char* const placement : {"linear", "random"}) {
-    must(std::string("(ulimit -t 20; nestwalk run t.nwt --set guest.memory=64T "
+    must(std::string("(ulimit -t 20; nestwalk run -p simple t.nwt --set guest.memory=64T "
                      "--set hypervisor.mmio=1M+1M --set guest.placement=") +
          placement + " -o d --force)");
 #ifndef NESTWALK_SANITIZED
@@ -355,12 +361,13 @@ TEST_F(Run, ExitsOnEachAccessToADevice) {
       "echo kind,gva,gpa,size > t.csv; for n in 1 2 3 4 5 6 7 8 9 10; do "
       "echo read,0x7000,0x405000,8 >> t.csv; done; echo write,0x8000,0x406000,8 >> t.csv; "
       "nestwalk trace import --from csv t.csv -o t.nwt");
-  must("nestwalk run t.nwt --set guest.memory=64M --set hypervisor.mmio=0x405000+4K -o a");
+  must(
+      "nestwalk run -p simple t.nwt --set guest.memory=64M --set hypervisor.mmio=0x405000+4K -o a");
   const Json values = statistics("a");
   EXPECT_EQ(values["access.total"], 11);
   EXPECT_EQ(values["access.emulated"], 10);
   EXPECT_EQ(values["exit.no_area"], 10);
-  expect("nestwalk run t.nwt --set hypervisor.mmio=0x405000", 2,
+  expect("nestwalk run -p simple t.nwt --set hypervisor.mmio=0x405000", 2,
          "--set hypervisor.mmio=0x405000: hypervisor.mmio is \"0x405000\", not a list of "
          "START+SIZE such as 0x80000000+512M\n");
 }
@@ -378,7 +385,7 @@ TEST_F(Run, ResolvesTheMemoryOfTheTrace) {
 
 TEST_F(Run, PlaysAllVcpusOfATrace) {
   must("nestwalk trace gen smp vcpus=4 accesses=20000 -o t.nwt");
-  must("nestwalk run t.nwt -o a");
+  must("nestwalk run -p simple t.nwt -o a");
   EXPECT_EQ(statistics("a")["access.total"], 4 * 20000);
   EXPECT_EQ(json_of("a/config.resolved.json")["machine"]["cores"][0], 4);
 }
@@ -400,16 +407,16 @@ TEST_F(Run, PlaysToTheEndWithFewMshrs) {
 
 TEST_F(Run, SaysHowItWasMade) {
   must("nestwalk trace gen smp vcpus=2 accesses=1000 -o t.nwt");
-  must("nestwalk run t.nwt --limit 100 --set guest.seed=7 -o a");
+  must("nestwalk run -p simple t.nwt --limit 100 --set guest.seed=7 -o a");
   EXPECT_EQ(statistics("a")["access.total"], 2 * 100);
   const Json record = json_of("a/run.json");
-  EXPECT_EQ(record["command"], "nestwalk run t.nwt --limit 100 --set guest.seed=7 -o a");
+  EXPECT_EQ(record["command"], "nestwalk run -p simple t.nwt --limit 100 --set guest.seed=7 -o a");
   EXPECT_EQ(record["seed"], 7);
   EXPECT_GT(record["accesses_per_host_second"], 0);
   EXPECT_GT(record["host"]["processors"], 0);
   EXPECT_EQ(run("nestwalk --version").output,
             "nestwalk " + record["version"].get<std::string>() + "\n");
-  EXPECT_EQ(run("nestwalk run t.nwt --limit 100 --set guest.seed=7 --json").output,
+  EXPECT_EQ(run("nestwalk run -p simple t.nwt --limit 100 --set guest.seed=7 --json").output,
             text_of("a/stats.json"));
 }
 
@@ -432,7 +439,7 @@ TEST_F(Run, SaysHowLongItTakesAndCanBeInterrupted) {
 TEST_F(Run, EndsEarlyWhenMemoryDoes) {
   must("nestwalk trace gen first-touch bytes=2G -o t.nwt");
   const Result result =
-      run("nestwalk run t.nwt --set host.memory=1G --set guest.memory=4G -o a 2>&1");
+      run("nestwalk run -p simple t.nwt --set host.memory=1G --set guest.memory=4G -o a 2>&1");
   EXPECT_EQ(result.exit_code, 5);
   EXPECT_THAT(result.output, HasSubstr("the run ended early: the host is out of memory"));
   EXPECT_EQ(json_of("a/run.json")["complete"], false);
@@ -445,7 +452,7 @@ TEST_F(Run, EndsEarlyWhenTheGuestCannotHaveItsMemory) {
   must("nestwalk trace gen first-touch bytes=2M -o t.nwt");
   for (const char* const backing : {"eager", "linear", "none"}) {
     const Result result =
-        run("nestwalk run t.nwt --force -o a --set host.memory=1G --set "
+        run("nestwalk run -p simple t.nwt --force -o a --set host.memory=1G --set "
             "guest.memory=4G --set hypervisor.backing=" +
             std::string(backing) + " 2>&1");
     EXPECT_EQ(result.exit_code, 5) << backing;
@@ -462,34 +469,34 @@ TEST_F(Run, EndsEarlyWhenTheGuestCannotHaveItsMemory) {
 
 TEST_F(Run, SaysWhatIsWrongWithItsParameters) {
   must("nestwalk trace gen random accesses=10 -o t.nwt");
-  expect("nestwalk run t.nwt --set hypervisor.backnig=lazy", 2,
+  expect("nestwalk run -p simple t.nwt --set hypervisor.backnig=lazy", 2,
          "--set hypervisor.backnig=lazy: hypervisor.backnig is unknown; did you mean backing?\n");
-  expect("nestwalk run t.nwt --set hypervisor.backing=lasy", 2,
+  expect("nestwalk run -p simple t.nwt --set hypervisor.backing=lasy", 2,
          "--set hypervisor.backing=lasy: hypervisor.backing is \"lasy\", not one of eager, lazy, "
          "linear, none, replayed\n");
-  expect("nestwalk run t.nwt --set guest.memory=1X", 2,
+  expect("nestwalk run -p simple t.nwt --set guest.memory=1X", 2,
          "--set guest.memory=1X: guest.memory is \"1X\", not a size from 2M to 128T, a list "
          "of START+SIZE such as 0x80000000+512M, or auto\n");
-  expect("nestwalk run t.nwt --set hypervisor", 2, "--set hypervisor: not PATH=VALUE\n");
-  expect("nestwalk run t.nwt --set hypervisor=1", 2,
+  expect("nestwalk run -p simple t.nwt --set hypervisor", 2, "--set hypervisor: not PATH=VALUE\n");
+  expect("nestwalk run -p simple t.nwt --set hypervisor=1", 2,
          "--set hypervisor=1: hypervisor is not a value\n");
-  expect("nestwalk run t.nwt --set guest.tables=recorded", 2,
+  expect("nestwalk run -p simple t.nwt --set guest.tables=recorded", 2,
          "guest.tables is recorded, but the trace has no guest-physical addresses\n");
   EXPECT_THAT(run("nestwalk run t.nwt -p zen5 2>&1").output,
               StartsWith("there is no preset 'zen5'; there are:"));
   EXPECT_EQ(run("nestwalk run t.nwt -p zen5 2>&1").exit_code, 2);
-  EXPECT_THAT(run("nestwalk run t.nwt --set machine.walker.slots=0 2>&1").output,
+  EXPECT_THAT(run("nestwalk run -p simple t.nwt --set machine.walker.slots=0 2>&1").output,
               HasSubstr("walker.slots is 0, not a number from 1 to 64"));
   must("mkdir full && touch full/x");
-  expect("nestwalk run t.nwt -o full", 2, "full exists; --force overwrites it\n");
-  expect("cat t.nwt | nestwalk run -", 4,
+  expect("nestwalk run -p simple t.nwt -o full", 2, "full exists; --force overwrites it\n");
+  expect("cat t.nwt | nestwalk run -p simple -", 4,
          "nestwalk: <stdin>: is replayed, so it has to be a file, neither a pipe nor compressed\n");
   must("printf '%.0s[' {1..100000} > deep.json");
   expect("nestwalk run t.nwt --config deep.json", 2,
          "deep.json: expected at most 64 levels of nesting, found more\n");
-  expect("mkdir -p d/stats.json; nestwalk run t.nwt -o d --force", 2,
+  expect("mkdir -p d/stats.json; nestwalk run -p simple t.nwt -o d --force", 2,
          "d/stats.json: is a directory\n");
-  expect("nestwalk run missing.nwt", 4,
+  expect("nestwalk run -p simple missing.nwt", 4,
          "nestwalk: missing.nwt: cannot be opened: No such file or directory\n");
 }
 
@@ -507,7 +514,7 @@ TEST_F(Run, ADeviceUpToTheEndOfAllAddressesIsNamed) {
     writer.append(0, Access{Gva(0x1000), Gpa(), Hpa(), 1, 8, AccessKind::Read, kGvaKnown});
     writer.finish();
   }
-  expect("nestwalk run t.nwt", 2,
+  expect("nestwalk run -p simple t.nwt", 2,
          "nestwalk: the guest's kernel needs 67108864 bytes above guest.memory, but there is a "
          "device up to "
          "the end of all addresses\n");

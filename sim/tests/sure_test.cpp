@@ -141,9 +141,9 @@ TEST_F(Sure, ComparesMachinesByTheClock) {
 
 TEST_F(Sure, ContainsWhatCompareSays) {
   const std::string preset = " -p zen4 --set guest.memory=64M";
-  const Json plain = Json::parse(run("nestwalk compare t.nwt --json" + preset).output);
+  const Json plain = Json::parse(run("nestwalk compare -p simple t.nwt --json" + preset).output);
   const Json found =
-      Json::parse(run("nestwalk compare t.nwt --sure --draws 9 --json" + preset).output);
+      Json::parse(run("nestwalk compare -p simple t.nwt --sure --draws 9 --json" + preset).output);
   for (std::size_t n = 0; n < 2; ++n) {
     const Json& spreads = found["cases"][n]["statistics"];
     for (const auto& [name, value] : plain["cases"][n]["statistics"].items()) {
@@ -200,7 +200,7 @@ TEST_F(Sure, ADrawWithoutAResultLeavesNone) {
   EXPECT_EQ(std::count(result.output.begin(), result.output.end(), '\n'), 1);
   // What is wrong without a draw is as wrong as without --sure.
   const std::string wrong = "--set hypervisor.levels=3 --policy lazy 2>&1";
-  EXPECT_EQ(run("nestwalk compare t.nwt " + wrong).exit_code, 2);
+  EXPECT_EQ(run("nestwalk compare -p simple t.nwt " + wrong).exit_code, 2);
   expect(command("--draws 1 " + wrong), 2,
          "nestwalk: lazy failed: there are no host tables with 3 levels\n");
 }
@@ -209,7 +209,7 @@ TEST_F(Sure, ADrawWithoutAResultLeavesNone) {
 TEST_F(Sure, IsIncompleteWhenItIsInterrupted) {
   run("nestwalk trace gen random bytes=1G accesses=10M -o t.nwt");
   const Result result = run("'" NESTWALK_PROGRAM
-                            "' compare t.nwt --sure 2>error & sleep 1; "
+                            "' compare -p simple t.nwt --sure 2>error & sleep 1; "
                             "kill -INT $!; wait $!");
   EXPECT_EQ(result.exit_code, 5);
   EXPECT_EQ(result.output, "");
@@ -218,27 +218,27 @@ TEST_F(Sure, IsIncompleteWhenItIsInterrupted) {
 }
 
 TEST_F(Sure, SaysWhatIsWrong) {
-  expect("nestwalk compare t.nwt --sure --draws 0", 2,
+  expect("nestwalk compare -p simple t.nwt --sure --draws 0", 2,
          "nestwalk compare: --draws 0: not a number from 1 to 1000\n");
-  expect("nestwalk compare t.nwt --sure --draws 1001", 2,
+  expect("nestwalk compare -p simple t.nwt --sure --draws 1001", 2,
          "nestwalk compare: --draws 1001: not a number from 1 to 1000\n");
-  expect("nestwalk compare t.nwt --draws 10", 2,
+  expect("nestwalk compare -p simple t.nwt --draws 10", 2,
          "nestwalk compare: --draws has no effect without --sure\n");
   expect("nestwalk compare --sure", 2, "nestwalk compare: --sure takes one trace\n");
-  expect("nestwalk compare t.nwt --sure --bounds", 2,
+  expect("nestwalk compare -p simple t.nwt --sure --bounds", 2,
          "nestwalk compare: --bounds has no effect with --sure\n");
-  expect("nestwalk compare --break-even --sure", 2,
+  expect("nestwalk compare -p simple --break-even --sure", 2,
          "nestwalk compare: --sure has no effect with --break-even\n");
   for (const char* const names :
        {"-p e1/m.json -p e2/m.json --policy lazy", "-p e1/m.json -p e1/m.json --policy lazy"}) {
     expect(std::string("mkdir -p e1 e2; cp machine.json e1/m.json; cp machine.json e2/m.json; "
-                       "nestwalk compare t.nwt --sure ") +
+                       "nestwalk compare -p simple t.nwt --sure ") +
                names,
            2,
            "nestwalk compare: --sure: two runs are called m; each preset needs a name of its own, "
            "each policy is given once\n");
   }
-  expect("nestwalk compare t.nwt --sure --policy lazy --policy lazy", 2,
+  expect("nestwalk compare -p simple t.nwt --sure --policy lazy --policy lazy", 2,
          "nestwalk compare: --sure: two runs are called lazy; each preset needs a name of its own, "
          "each policy is given once\n");
   expect("mkdir d; nestwalk compare d --sure", 2,

@@ -4,22 +4,23 @@
 #include "commands/commands.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <sstream>
 
 #include "comparisons/break_even.hpp"
 #include "comparisons/cases.hpp"
 #include "comparisons/fence_costs.hpp"
+#include "comparisons/side_by_side.hpp"
 #include "comparisons/sure.hpp"
 #include "configuration/configuration_options.hpp"
+#include "configuration/policies.hpp"
 #include "nestwalk/traces/reader.hpp"
 #include "program/output.hpp"
 #include "replay/storm.hpp"
-#include "results/statistics.hpp"
+#include "results/run_directory.hpp"
 #include "results/table.hpp"
-#include "results/used_values.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -27,11 +28,13 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kText =
-    "Replays one trace on every preset under every policy, in parallel, and puts the results side "
-    "by\n"
-    "side; or compares directories that nestwalk run wrote. A policy is a word, or parameters "
-    "with\n"
-    "commas between them: hypervisor.fault_around=4,guest.large_pages=true\n"
+    "Replays each trace on every preset under every policy, in parallel, says which was fastest, "
+    "and\n"
+    "puts the results side by side; or compares directories that nestwalk run wrote. A policy is "
+    "a\n"
+    "word, or parameters with commas between them: "
+    "hypervisor.fault_around=4,guest.large_pages=true\n"
+    "CSV and JSON have a row for each run.\n"
     "With --sure, each run is made again with other values for the guesses of the presets, the "
     "same "
     "ones\n"
@@ -49,49 +52,6 @@ constexpr const char* kText =
     "all, or\n"
     "values of hypervisor.fences, or JSON files of rules (sim/README.md).";
 
-/// Words for what is often compared.
-struct Policy {
-  const char* name;
-  std::vector<const char*> settings;
-  const char* sentence;
-};
-const std::vector<Policy>& policies() {
-  static const std::vector<Policy> kRows = {
-      {"lazy", {"hypervisor.backing=lazy"}, "a page when the guest touches it"},
-      {"lazy-16", {"hypervisor.backing=lazy", "hypervisor.fault_around=4"}, "16 pages at a time"},
-      {"lazy-2M",
-       {"hypervisor.backing=lazy", "hypervisor.large_pages=true"},
-       "2M where it is free"},
-      {"eager", {"hypervisor.backing=eager"}, "all of its memory before the guest runs"},
-      {"eager-2M", {"hypervisor.backing=eager", "hypervisor.large_pages=true"}, "in pages of 2M"},
-      {"linear", {"hypervisor.backing=linear"}, "in one piece of host memory"},
-      {"native", {"hypervisor.backing=none"}, "without a hypervisor: one stage"},
-  };
-  return kRows;
-}
-
-enum class Better { Neither, Less, More };
-
-/// What is shown if nobody asks for something else, and which of two values is the better one.
-constexpr struct {
-  const char* name;
-  Better better;
-} kMainRows[] = {{"access.total", Better::Neither},      {"time.first_access", Better::Less},
-                 {"time.cycles", Better::Less},          {"time.ns", Better::Less},
-                 {"latency.mean", Better::Less},         {"latency.mean_ns", Better::Less},
-                 {"latency.p50", Better::Less},          {"latency.p99", Better::Less},
-                 {"latency.p99.9", Better::Less},        {"latency.max", Better::Less},
-                 {"latency.translation", Better::Less},  {"latency.data", Better::Less},
-                 {"latency.exits", Better::Less},        {"latency.guest", Better::Less},
-                 {"tlb.first_hits", Better::More},       {"tlb.second_hits", Better::Neither},
-                 {"walk.count", Better::Less},           {"walk.references", Better::Less},
-                 {"walk.references_mean", Better::Less}, {"walk.cycles_mean", Better::Less},
-                 {"exit.total", Better::Less},           {"exit.cycles", Better::Less},
-                 {"guest.faults", Better::Less},         {"guest.cycles", Better::Less},
-                 {"guest.cycles.exits", Better::Less},   {"memory.backed", Better::Less},
-                 {"memory.tables", Better::Less},        {"engine.bytes_zeroed", Better::Less},
-                 {"engine.fences", Better::Less}};
-
 std::vector<std::string> split(const std::string& text, char at) {
   std::vector<std::string> parts;
   std::istringstream in(text);
@@ -99,197 +59,58 @@ std::vector<std::string> split(const std::string& text, char at) {
   return parts;
 }
 
-std::vector<std::string> settings_of(const std::string& policy) {
-  for (const Policy& row : policies()) {
-    if (policy == row.name) return {row.settings.begin(), row.settings.end()};
+// Of what there are several: so runs differ.
+std::string name_of(const RunOf& of, const std::map<std::string, std::size_t>& counts) {
+  std::string name;
+  for (const auto& [key, value] : of) {
+    if (counts.at(key) > 1) name.append(name.empty() ? "" : " ").append(value);
   }
-  if (policy.find('=') == std::string::npos) {
-    std::string known;
-    for (const Policy& row : policies()) known.append(" ").append(row.name);
-    throw UsageError("there is no policy '" + policy + "'; there are:" + known);
-  }
-  return split(policy, ',');
+  return name.empty() ? *find_in(of, "policy") : name;
 }
 
-std::vector<Plan> plans_of(const CommandLine& line, const std::string& trace) {
+std::vector<Plan> plans_of(const CommandLine& line, const Words& traces) {
+  const Words presets = presets_of(line);
+  const auto& wanted = line.get<Words>("policy");
+  Words dependences = {""};
+  if (line.has("bounds")) {
+    dependences.clear();
+    for (const auto& [word, value] : software::kDependences) dependences.emplace_back(word);
+  }
+  const std::map<std::string, std::size_t> counts = {{"trace", traces.size()},
+                                                     {"preset", presets.size()},
+                                                     {"policy", wanted.size()},
+                                                     {"dependences", 1}};
   std::vector<Plan> plans;
-  const auto& presets = line.get<std::vector<std::string>>("preset");
-  const auto& wanted = line.get<std::vector<std::string>>("policy");
-  for (const std::string& preset : presets) {
-    for (const std::string& policy : wanted) {
-      // What they differ in.
-      std::string name = presets.size() > 1 ? fs::path(preset).stem().string() : "";
-      if (wanted.size() > 1 && !name.empty()) name += ' ';
-      if (wanted.size() > 1 || name.empty()) name += policy;
-      Configuration configuration = configuration_of(line, preset);
-      for (const std::string& setting : settings_of(policy))
-        configuration.set(setting, "--policy " + policy);
-      if (!line.has("bounds")) {
-        plans.push_back({name, trace, std::move(configuration)});
-        continue;
-      }
-      for (const auto& [word, dependences] : software::kDependences) {
-        Configuration bound = configuration;
-        bound.set(std::string("core.dependences=") + word, "--bounds");
-        plans.push_back({name + ", " + word, trace, std::move(bound)});
+  for (const std::string& trace : traces) {
+    for (const std::string& preset : presets) {
+      for (const std::string& policy : wanted) {
+        for (const std::string& word : dependences) {
+          Configuration configuration = configuration_of(line, preset);
+          use_policy(configuration, policy);
+          const RunOf of = {{"trace", fs::path(trace).stem().string()},
+                            {"preset", configuration.machine_name()},
+                            {"policy", policy}};
+          Plan plan{name_of(of, counts), trace, std::move(configuration), of};
+          if (!word.empty()) {
+            plan.configuration.set("core.dependences=" + word, "--bounds");
+            plan.of.emplace_back("dependences", word);
+            plan.name += ", " + word;
+          }
+          plans.push_back(std::move(plan));
+        }
       }
     }
   }
   return plans;
 }
 
-// Output -----------------------------------------------------------------------------------------
-
-// Against the first case.
-std::string ratio_text(const Json& first, const Json& value) {
-  if (!first.is_number() || !value.is_number() || first.get<double>() == 0) return "";
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f", value.get<double>() / first.get<double>());
-  return text;
-}
-
-// Of all statistics that any of them has: first those of the first case, in its order.
-std::vector<std::string> names_of(const std::vector<Case>& cases) {
-  std::vector<std::string> names;
-  std::set<std::string> known;
-  for (const Case& each : cases) {
-    for (const auto& [name, value] : each.statistics.items()) {
-      if (known.insert(name).second) names.push_back(name);
-    }
-  }
-  return names;
-}
-
-// Green and red: the best and the worst of a row, where they differ.
-Colour colour_of(const Json& value, const std::vector<Json>& row, Better better) {
-  std::vector<double> numbers;
-  for (const Json& each : row) {
-    if (each.is_number()) numbers.push_back(each.get<double>());
-  }
-  if (!value.is_number() || better == Better::Neither) return Colour::Plain;
-  const auto [least, most] = std::minmax_element(numbers.begin(), numbers.end());
-  if (*least == *most) return Colour::Plain;
-  const bool less = better == Better::Less;
-  if (value.get<double>() == (less ? *least : *most)) return Colour::Green;
-  return value.get<double>() == (less ? *most : *least) ? Colour::Red : Colour::Plain;
-}
-
-std::vector<Cell> row_of(const std::vector<Case>& cases, const std::string& name, Better better) {
-  std::vector<Json> values;
-  for (const Case& each : cases) values.push_back(each.statistics.value(name, Json()));
-  std::vector<Cell> row = {{name}};
-  for (std::size_t n = 0; n < cases.size(); ++n) {
-    row.push_back({text_of(values[n]), colour_of(values[n], values, better)});
-    if (n != 0) row.push_back({ratio_text(values[0], values[n])});
-  }
-  return row;
-}
-
-std::vector<Cell> outcomes_of(const std::vector<Case>& cases) {
-  std::vector<Cell> row = {{"outcome"}};
-  for (std::size_t n = 0; n < cases.size(); ++n) {
-    row.push_back({outcome_of(cases[n]), cases[n].failure.empty() ? Colour::Plain : Colour::Red});
-    if (n != 0) row.push_back({""});
-  }
-  return row;
-}
-
-// What is said of runs beside their statistics; "-": not known.
-struct Note {
-  const char* label;
-  std::string (*text_of)(const Case& run);
-};
-constexpr const char* kUnknown = "-";
-const Note kNotes[] = {
-    {"core", [](const Case& run) { return run.core.empty() ? kUnknown : run.core; }},
-    {"guesses", [](const Case& run) { return run.values ? text_of(*run.values) : kUnknown; }}};
-
-bool is_known(const Note& note, const std::vector<Case>& cases) {
-  return std::ranges::any_of(cases,
-                             [&](const Case& each) { return note.text_of(each) != kUnknown; });
-}
-
-// Before a table: of each note a line for each run, or one if all have the same.
-std::string notes_of(const std::vector<Case>& cases) {
-  std::string text;
-  for (const Note& note : kNotes) {
-    if (!is_known(note, cases)) continue;
-    const std::string first = note.text_of(cases[0]);
-    if (std::ranges::all_of(cases, [&](const Case& each) { return note.text_of(each) == first; })) {
-      text += std::string(note.label) + ": " + first + "\n";
-      continue;
-    }
-    for (const Case& each : cases) {
-      text += std::string(note.label) + " of " + each.name + ": " + note.text_of(each) + "\n";
-    }
-  }
-  return text;
-}
-
-std::vector<Cell> row_of(const std::vector<Case>& cases, const Note& note) {
-  std::vector<Cell> row = {{note.label}};
-  for (std::size_t n = 0; n < cases.size(); ++n) {
-    row.push_back({note.text_of(cases[n])});
-    if (n != 0) row.push_back({""});
-  }
-  return row;
-}
-
-Table table_of(const std::vector<Case>& cases, bool all, bool has_notes) {
-  Table table(1);
-  table[0].push_back({"statistic"});
-  for (std::size_t n = 0; n < cases.size(); ++n) {
-    table[0].push_back({cases[n].name});
-    if (n != 0) table[0].push_back({"ratio"});
-  }
-  for (const Note& note : kNotes) {
-    if (has_notes && is_known(note, cases)) table.push_back(row_of(cases, note));
-  }
-  if (std::any_of(cases.begin(), cases.end(), [](const Case& each) { return !is_whole(each); })) {
-    table.push_back(outcomes_of(cases));
-  }
-  if (all) {
-    for (const std::string& name : names_of(cases)) {
-      table.push_back(row_of(cases, name, Better::Neither));
-    }
-  } else {
-    for (const auto& row : kMainRows) table.push_back(row_of(cases, row.name, row.better));
-  }
-  return table;
-}
-
-std::string as_json_text(const std::vector<Case>& cases) {
-  Json all = Json::array();
-  for (const Case& each : cases) {
-    all.push_back({{"name", each.name},
-                   {"complete", each.ended_early.empty() && each.failure.empty()},
-                   {"ended_early", each.ended_early},
-                   {"failure", each.failure},
-                   {"core", each.core},
-                   {"values", each.values ? as_json(*each.values) : Json()},
-                   {"statistics", each.statistics}});
-  }
-  return json_document({{"format", "nestwalk-comparison"}, {"version", 1}, {"cases", all}});
-}
-
-std::string help() {
-  std::string text = kText + std::string("\n\nPolicies:\n");
-  for (const Policy& row : policies()) {
-    std::string name = row.name;
-    name.resize(10, ' ');
-    text += "  " + name + row.sentence + "\n";
-  }
-  return text;
-}
+std::string help() { return kText + std::string("\n\n") + help_of_policies(); }
 
 void declare(CommandLine& line) {
-  Words words;
-  for (const Policy& row : policies()) words.emplace_back(row.name);
+  Words words = policy_names();
   for (const std::string& name : fence_policies_of({"all"})) words.push_back(name);
   line.about(help())
-      .option("preset,p",
-              po::value<Words>()->default_value({"simple"}, "simple")->value_name("PRESET"),
-              "a machine; may be repeated")
+      .option("preset,p", po::value<Words>()->value_name("PRESET"), "a machine; may be repeated")
       .words("preset", preset_names())
       .option(
           "policy",
@@ -299,6 +120,11 @@ void declare(CommandLine& line) {
       .choice("format", {"table", "markdown", "csv", "json"}, "table, markdown, csv or json")
       .flag("json", "--format json")
       .flag("all", "all statistics, not only the main ones")
+      .option("statistics,s", po::value<Words>()->value_name("PATTERN"),
+              "these statistics, such as 'exit.*'; may be repeated")
+      .option("output,o", po::value<std::string>()->value_name("DIR"),
+              "write each run into a directory there, as nestwalk run does")
+      .flag("force", "overwrite what is in these directories")
       .flag("break-even", "the part of the memory at which two policies cost the same")
       .flag("bounds",
             "each case twice: with the dependences of the trace, and as if each load "
@@ -314,21 +140,44 @@ void declare(CommandLine& line) {
       .option("vcpus", po::value<std::string>()->default_value("1,2,4,8,16")->value_name("N,..."),
               "of the storm: one run for each of these numbers")
       .operand("inputs", "[TRACE|DIR...|KEY=VALUE...]", po::value<Words>(), -1)
-      .ignores("on directories", {"preset", "policy", "set", "config", "jobs", "bounds", "sure"})
-      .ignores("with --break-even", {"all", "bounds", "sure"})
-      .ignores("with --storm", {"all", "break-even", "bounds", "sure"})
-      .ignores("with --sure", {"bounds"})
+      .ignores("on directories", {"preset", "policy", "set", "config", "jobs", "bounds", "sure",
+                                  "output", "limit", "warmup", "from", "to", "phases"})
+      .ignores("with --break-even", {"all", "statistics", "bounds", "sure", "output"})
+      .ignores("with --storm", {"all", "statistics", "break-even", "bounds", "sure", "output"})
+      .ignores("with --sure", {"bounds", "statistics", "output"})
+      .ignores("without --output", {"force"})
+      .ignores("with --all", {"statistics"})
       .ignores("without --storm", {"vcpus"})
       .ignores("without --sure", {"draws", "seed"})
       .ignores("with --json", {"format", "all"})
       .ignores("with --format json", {"all"});
   declare_settings(line);
+  declare_part(line);
   declare_jobs(line);
+}
+
+// Each into a folder with its name. A folder that cannot be used is better found now.
+void place_runs(std::vector<Plan>& plans, const CommandLine& line) {
+  std::set<std::string> taken;
+  for (Plan& plan : plans) {
+    std::string name = plan.name;
+    for (char& letter : name) {
+      const bool plain = std::isalnum(static_cast<unsigned char>(letter)) != 0 ||
+                         std::string_view("-._=").find(letter) != std::string_view::npos;
+      if (!plain) letter = '_';
+    }
+    plan.directory = (fs::path(line.get<std::string>("output")) / name).string();
+    plan.command = line.command();
+    if (!taken.insert(plan.directory).second) {
+      throw UsageError("nestwalk compare: two runs would be written into " + plan.directory);
+    }
+    const RunDirectory tried(plan.directory, line.has("force"));
+  }
 }
 
 int run_break_even(const CommandLine& line, const std::string& format) {
   if (line.has("inputs")) throw UsageError("nestwalk compare: --break-even makes its own traces");
-  const BreakEven found = find_break_even(plans_of(line, ""), jobs_of(line));
+  const BreakEven found = find_break_even(plans_of(line, {""}), jobs_of(line));
   TextOutput().write(format == "json" ? json_document(as_json(found))
                                       : formatted(as_table(found), format));
   if (format == "table") TextOutput().write(printable(sentence_of(found)) + "\n");
@@ -359,7 +208,7 @@ int run_storm(const CommandLine& line, const std::string& format) {
     }
   }
   const Words policies = line.given("policy") ? line.get<Words>("policy") : Words{"all"};
-  for (const std::string& preset : line.get<Words>("preset")) {
+  for (const std::string& preset : presets_of(line)) {
     for (const std::string& policy : fence_policies_of(policies)) {
       Configuration configuration = configuration_of(line, preset);
       configuration.expect_whole_run("nestwalk compare --storm");
@@ -402,9 +251,9 @@ int run_sure(const CommandLine& line, const std::string& format) {
   if (inputs.size() != 1) throw UsageError("nestwalk compare: --sure takes one trace");
   (void)traces::Reader(traces::open_source(inputs[0]));  // is it one?
   SureWanted wanted{{}, {}, draws, line.get<addrspace::u64>("seed")};
-  const std::vector<Plan> plans = plans_of(line, inputs[0]);
+  const std::vector<Plan> plans = plans_of(line, inputs);
   expect_other_names(plans);
-  const Words& presets = line.get<Words>("preset");
+  const Words presets = presets_of(line);
   const auto policies = static_cast<std::ptrdiff_t>(plans.size() / presets.size());
   auto first = plans.begin();
   for (const std::string& preset : presets) {
@@ -414,7 +263,7 @@ int run_sure(const CommandLine& line, const std::string& format) {
     first += policies;
   }
   if (!line.has("all") && format != "json") {
-    for (const auto& row : kMainRows) wanted.statistics.emplace_back(row.name);
+    wanted.statistics = main_statistics();
   }
   const Sure found = find_how_sure(wanted, jobs_of(line));
   if (format == "json") {
@@ -440,18 +289,28 @@ int run(const CommandLine& line) {
     line.found("on directories");
     for (const std::string& input : inputs) cases.push_back(read_case(input));
   } else {
-    if (inputs.size() != 1) throw UsageError("nestwalk compare: one trace, or directories of runs");
-    (void)traces::Reader(traces::open_source(inputs[0]));  // is it one?
-    cases = run_cases(plans_of(line, inputs[0]), jobs_of(line));
+    for (const std::string& input : inputs) {
+      (void)traces::Reader(traces::open_source(input));  // is it one?
+    }
+    std::vector<Plan> plans = plans_of(line, inputs);
+    if (line.has("output")) place_runs(plans, line);
+    cases = run_cases(std::move(plans), jobs_of(line));
   }
   const ExitCode code = report_trouble(cases);
+  Patterns patterns = line.all("statistics");
+  if (line.has("all") || (format == "json" && patterns.empty())) patterns = {"*"};
   if (format == "json") {
-    TextOutput().write(as_json_text(cases));
-    return code;
+    TextOutput().write(json_document(as_json(cases, patterns)));
+  } else if (format == "csv") {
+    TextOutput().write(one_row_each_csv(cases, patterns));
+  } else if (format == "markdown") {
+    TextOutput().write(side_by_side_markdown(cases, patterns));
+  } else {
+    const std::string verdict = verdict_of(cases);
+    TextOutput().write(verdict + (verdict.empty() ? "" : "\n") +
+                       side_by_side(cases, patterns, is_terminal() ? width_of_output() : 0) + "\n" +
+                       notes_of(cases));
   }
-  const bool is_table = format == "table";
-  const std::string before = is_table ? notes_of(cases) : "";
-  TextOutput().write(before + formatted(table_of(cases, line.has("all"), !is_table), format));
   return code;
 }
 

@@ -156,7 +156,10 @@ void declare_explain(CommandLine& line) {
 }
 
 int run_explain(const CommandLine& line) {
-  const Configuration configuration = configuration_of(line);
+  // Parameters are the same on each machine.
+  const bool any = !line.has("preset") && parameter_at(line.get<std::string>("path")) != nullptr;
+  const Configuration configuration =
+      any ? configuration_of(line, "simple") : configuration_of(line);
   configuration.check_machine();
   Json all = Json::array();
   std::string text;

@@ -27,6 +27,7 @@ void declare(CommandLine& line) {
       "steps\n"
       "add up to the access's latency. Parameters are those of `nestwalk run`.");
   declare_preset(line);
+  declare_policy(line);
   declare_settings(line);
   line.option("access", po::value<std::vector<u64>>()->value_name("N"),
               "an access of the vCPU, by its number from 0; may be repeated")

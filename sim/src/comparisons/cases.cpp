@@ -10,7 +10,8 @@
 #include "nestwalk/traces/error.hpp"
 #include "program/children.hpp"
 #include "program/output.hpp"
-#include "replay/replay.hpp"
+#include "program/progress.hpp"
+#include "replay/run_files.hpp"
 #include "results/sums.hpp"
 #include "results/used_values.hpp"
 
@@ -25,6 +26,12 @@ Case case_of(std::string name, Json statistics, std::string ended_early, std::st
 }
 
 }  // namespace
+
+const std::string* find_in(const RunOf& of, const std::string& key) {
+  const auto found =
+      std::find_if(of.begin(), of.end(), [&](const auto& each) { return each.first == key; });
+  return found == of.end() ? nullptr : &found->second;
+}
 
 bool is_whole(const Case& run) { return run.failure.empty() && run.ended_early.empty(); }
 
@@ -55,9 +62,17 @@ unsigned jobs_of(const CommandLine& line) { return std::max(1u, line.get<unsigne
 
 std::vector<Case> run_cases(std::vector<Plan> plans, unsigned at_a_time) {
   std::vector<std::string> names;
-  for (const Plan& plan : plans) names.push_back(plan.name);
-  return run_cases(
-      names, [&](std::size_t n) { return std::move(plans[n]); }, at_a_time);
+  std::vector<RunOf> of;
+  for (const Plan& plan : plans) {
+    names.push_back(plan.name);
+    of.push_back(plan.of);
+  }
+  Progress progress;
+  std::vector<Case> cases = run_cases(
+      names, [&](std::size_t n) { return std::move(plans[n]); }, at_a_time,
+      [&](std::size_t ended) { progress.runs(ended, names.size()); });
+  for (std::size_t n = 0; n < cases.size(); ++n) cases[n].of = std::move(of[n]);
+  return cases;
 }
 
 std::vector<Case> run_cases(const std::vector<std::string>& names,
@@ -68,6 +83,10 @@ std::vector<Case> run_cases(const std::vector<std::string>& names,
     work.push_back([&plan_of, n] {
       Plan plan = plan_of(n);
       const Replay run = replay({plan.trace}, plan.configuration, [](addrspace::u64) {});
+      if (!plan.directory.empty()) {
+        RunDirectory(plan.directory, true)
+            .write(files_of(run, plan.command, {plan.trace}, plan.configuration).texts);
+      }
       return json_document({{"statistics", as_json(run.statistics)["statistics"]},
                             {"core", run.core},
                             {"values", as_json(run.values)},
@@ -158,14 +177,24 @@ Case read_case(const std::string& directory) {
                              "guesses, and how many of those have a range, found " +
                                  stats["values"].dump());
   }
+  const Json traces = record.value("trace", Json(""));
+  const bool all_words =
+      std::all_of(traces.begin(), traces.end(), [](const Json& each) { return each.is_string(); });
+  if (!traces.is_string() && !(traces.is_array() && all_words)) {
+    throw traces::InputError(directory + "/run.json",
+                             "trace: expected names of files, found " + traces.dump());
+  }
   const Json checksum = checksum_of(stats);
   if (record.value("stats_checksum", checksum) != checksum) {
     throw traces::InputError(
         directory + "/run.json",
         "is of another run than stats.json, of which stats_checksum would be " + checksum.dump());
   }
-  return case_of(printable(directory), stats["statistics"], record["ended_early"],
-                 core.get<std::string>(), values);
+  Case found = case_of(printable(directory), stats["statistics"], record["ended_early"],
+                       core.get<std::string>(), values);
+  found.of = {{"trace", traces == "" ? "" : printable(traces_of(record))},
+              {"directory", found.name}};
+  return found;
 }
 
 ExitCode report_trouble(const std::vector<Case>& cases) {

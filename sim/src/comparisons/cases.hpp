@@ -10,11 +10,19 @@
 
 namespace nestwalk::sim {
 
+/// What a run is of, in words: {"trace", "guest.nwt"}, {"preset", "zen4"}, {"policy", "lazy"}.
+using RunOf = std::vector<std::pair<std::string, std::string>>;
+/// Null if it does not say.
+const std::string* find_in(const RunOf& of, const std::string& key);
+
 /// A run to be made.
 struct Plan {
   std::string name;
   std::string trace;
   Configuration configuration;
+  RunOf of = {};
+  std::string directory = {};  ///< where all of it is written, over what is there; empty: nowhere
+  std::string command = {};    ///< for the record there
 };
 
 /// A run that was made.
@@ -26,6 +34,7 @@ struct Case {
   ExitCode exit_code = kDone;
   std::string core = {};                  ///< its model in words; empty if that is not known
   std::optional<UsedValues> values = {};  ///< of the machine; nothing if that is not known
+  RunOf of = {};
 };
 
 bool is_whole(const Case& run);

@@ -3,12 +3,54 @@
 
 #include "configuration/configuration_options.hpp"
 
+#include "configuration/policies.hpp"
+
 namespace nestwalk::sim {
+namespace {
+
+/// Parameters that are options as well.
+struct Shortcut {
+  const char* option;
+  const char* value;
+  const char* sentence;
+};
+constexpr Shortcut kShortcuts[] = {
+    {"limit", "N", "at most so many accesses of each vCPU"},
+    {"warmup", "N", "so many of these come before the statistics begin"},
+    {"from", "PHASE", "statistics begin with this phase of the trace"},
+    {"to", "PHASE", "statistics and the run end with this one"},
+};
+
+// Where nobody says which machine, what is laid over it is only to be looked at.
+constexpr const char* kAnyMachine = "simple";
+
+[[noreturn]] void fail_without_machine(const CommandLine& line) {
+  std::string text = line.path() + ": which machine? --preset NAME, one of";
+  for (const std::string& name : preset_names()) text.append(" ").append(name);
+  throw UsageError(text + "; or --config FILE with a machine");
+}
+
+}  // namespace
 
 void declare_preset(CommandLine& line) {
-  line.option("preset,p", po::value<std::string>()->default_value("simple")->value_name("PRESET"),
+  line.option("preset,p", po::value<std::string>()->value_name("PRESET"),
               "the machine: a name of models/presets, or a file")
       .words("preset", preset_names());
+}
+
+void declare_policy(CommandLine& line) {
+  line.option("policy", po::value<std::string>()->value_name("POLICY"),
+              "how the guest gets its memory: a word, or parameters with commas between them")
+      .words("policy", policy_names());
+}
+
+void declare_part(CommandLine& line) {
+  for (const Shortcut& each : kShortcuts) {
+    line.option(
+        each.option, po::value<std::string>()->value_name(each.value),
+        (std::string(each.sentence) + ": --set run." + each.option + "=" + each.value).c_str());
+  }
+  line.flag("phases", "statistics of each phase of the trace, too: --set run.phases=true");
 }
 
 void declare_settings(CommandLine& line) {
@@ -24,18 +66,36 @@ void declare_settings(CommandLine& line) {
 Configuration configuration_of(const CommandLine& line, const std::string& preset) {
   Configuration configuration(preset_file(preset));
   std::string who;
-  if (line.given("preset")) who = "--preset " + preset;
+  if (line.has("preset")) who = "--preset " + preset;
   if (line.given("arch")) who = "--arch " + line.get<std::string>("arch");
   for (const std::string& file : line.all("config")) {
     configuration.merge_file(file, who);
     if (!configuration.machine_file().empty()) who = "--config " + configuration.machine_file();
   }
   for (const std::string& text : line.all("set")) configuration.set(text);
+  for (const Shortcut& each : kShortcuts) {
+    if (!line.has(each.option)) continue;
+    const std::string value = line.get<std::string>(each.option);
+    configuration.set(std::string("run.") + each.option + "=" + value,
+                      std::string("--") + each.option + " " + value);
+  }
+  if (line.has("phases")) configuration.set("run.phases=true", "--phases");
   return configuration;
 }
 
 Configuration configuration_of(const CommandLine& line) {
-  return configuration_of(line, line.get<std::string>("preset"));
+  const bool named = line.has("preset");
+  Configuration configuration =
+      configuration_of(line, named ? line.get<std::string>("preset") : kAnyMachine);
+  if (!named && configuration.machine_file().empty()) fail_without_machine(line);
+  if (line.has("policy")) use_policy(configuration, line.get<std::string>("policy"));
+  return configuration;
+}
+
+Words presets_of(const CommandLine& line) {
+  if (line.has("preset")) return line.get<Words>("preset");
+  if (configuration_of(line, kAnyMachine).machine_file().empty()) fail_without_machine(line);
+  return {kAnyMachine};  // the place of which a machine takes
 }
 
 std::string help_of_parameters() {

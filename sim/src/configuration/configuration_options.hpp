@@ -11,13 +11,20 @@ namespace nestwalk::sim {
 
 /// Adds --preset, of which there is one.
 void declare_preset(CommandLine& line);
+/// Adds --policy, of which there is one.
+void declare_policy(CommandLine& line);
+/// Adds --limit, --warmup, --from, --to and --phases.
+void declare_part(CommandLine& line);
 /// Adds --config and --set.
 void declare_settings(CommandLine& line);
 
-/// What --config and --set make of a preset.
+/// What --config, --set and those of declare_part make of a preset.
 Configuration configuration_of(const CommandLine& line, const std::string& preset);
-/// Of the one that --preset names.
+/// Of the one that --preset names, and under the one --policy. Throws UsageError where neither
+/// --preset nor --config says which machine.
 Configuration configuration_of(const CommandLine& line);
+/// All that --preset names, where it may be repeated. Throws UsageError likewise.
+Words presets_of(const CommandLine& line);
 
 /// The parameters, a sentence each.
 std::string help_of_parameters();

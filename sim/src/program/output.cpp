@@ -3,6 +3,7 @@
 
 #include "program/output.hpp"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -19,7 +20,7 @@ constexpr std::size_t kLargeBytes = 256 << 10;
 bool takes_colours() {
   const char* const no = std::getenv("NO_COLOR");
   const char* const terminal = std::getenv("TERM");
-  return isatty(STDOUT_FILENO) != 0 && (no == nullptr || *no == '\0') &&
+  return is_terminal() && (no == nullptr || *no == '\0') &&
          (terminal == nullptr || std::string_view(terminal) != "dumb");
 }
 
@@ -62,6 +63,26 @@ std::span<const addrspace::u8> bytes_of(std::string_view text) {
 }
 
 }  // namespace
+
+bool is_terminal() { return isatty(STDOUT_FILENO) != 0; }
+
+Bars bars_of_output() {
+  if (!is_terminal()) return Bars::None;
+  for (const char* const name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+    const char* const locale = std::getenv(name);
+    if (locale == nullptr || *locale == '\0') continue;
+    const std::string_view text = locale;
+    const bool utf8 = text.find("UTF-8") != text.npos || text.find("utf8") != text.npos;
+    return utf8 ? Bars::Blocks : Bars::Signs;
+  }
+  return Bars::Signs;
+}
+
+unsigned width_of_output() {
+  winsize size{};
+  const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20;
+  return known ? size.ws_col : 100;
+}
 
 std::string coloured(const std::string& text, Colour colour) {
   static const bool kTakes = takes_colours();

@@ -36,6 +36,14 @@ enum class Colour { Plain, Red, Yellow, Green };
 /// In colour where standard output is a terminal and nobody asked for NO_COLOR.
 std::string coloured(const std::string& text, Colour colour);
 
+/// Standard output.
+bool is_terminal();
+/// How standard output shows bars: not at all, unless it is a terminal.
+enum class Bars { None, Signs, Blocks };
+Bars bars_of_output();
+/// Of the terminal, or 100 where there is none.
+unsigned width_of_output();
+
 /// Writes a whole file as traces::create_sink does. Throws traces::OutputError.
 void write_text(const std::string& file, std::string_view text);
 

@@ -34,14 +34,10 @@ std::string text_of(const Json& value) {
   return value.is_number() ? text_of(Value(value.get<double>())) : value.dump();
 }
 
-std::string as_text(const Statistics& statistics, const std::string& core, const UsedValues& values,
-                    const std::string& ended_early) {
+std::string as_text(const Statistics& statistics) {
   std::size_t widest = 0;
   for (const Statistic& row : statistics) widest = std::max(widest, row.name.size());
   std::string text;
-  if (!ended_early.empty()) text += "# incomplete: the run ended early: " + ended_early + "\n";
-  text += "# core: " + core + "\n";
-  text += "# guesses: " + text_of(values) + "\n";
   for (const Statistic& row : statistics) {
     std::string line = row.name;
     line.resize(widest + 2, ' ');

@@ -56,10 +56,8 @@ Value value_of(const Statistics& statistics, const std::string& name);
 std::string text_of(const Value& value);
 /// Of one that was read; "-" for none.
 std::string text_of(const Json& value);
-/// `name value # sentence (unit)`, a line for each; before them, why the run ended early, and the
-/// model of the core, and how many of the machine's values are guesses.
-std::string as_text(const Statistics& statistics, const std::string& core, const UsedValues& values,
-                    const std::string& ended_early = "");
+/// `name value # sentence (unit)`, a line for each.
+std::string as_text(const Statistics& statistics);
 Json as_json(const Statistics& statistics, const std::vector<Histogram>& histograms = {},
              const std::string& core = "", const UsedValues& values = {},
              const std::string& ended_early = "");

@@ -22,6 +22,7 @@ std::string aligned(const Table& table) {
       line.append(2 + widths[n] - row[n].text.size(), ' ');
       line += coloured(row[n].text, row[n].colour);
     }
+    line.erase(line.find_last_not_of(' ') + 1);
     text += line + "\n";
   }
   return text;
