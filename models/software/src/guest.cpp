@@ -138,7 +138,13 @@ models::Task<GuestOutcome> Guest::handle(u32 core, Gva address, std::optional<Gp
   models::Lock::Turn turn(lock_);
   co_await turn;
   charges.charge(Part::Lock);
-  co_return co_await map_page(core, address, recorded, charges);
+  const GuestOutcome outcome = co_await map_page(core, address, recorded, charges);
+  if (witness != nullptr) {
+    models::WitnessStep told;
+    told.kind = &models::step::kReturn;
+    witness->tell(board_.wheel().now(), told);
+  }
+  co_return outcome;
 }
 
 models::Task<GuestOutcome> Guest::map_page(u32 core, Gva address, std::optional<Gpa> recorded,

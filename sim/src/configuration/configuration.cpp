@@ -299,8 +299,9 @@ void Configuration::vary_machine(const std::vector<VariedNumber>& numbers,
   }
 }
 
-void Configuration::expect_whole_run(const std::string& who) const {
-  for (const char* const path : {"run.warmup", "run.from", "run.to", "run.phases"}) {
+void Configuration::expect_whole_run(const std::string& who, bool but_warmup) const {
+  for (const std::string path : {"run.warmup", "run.from", "run.to", "run.phases"}) {
+    if (but_warmup && path == "run.warmup") continue;
     if (value_at(path) == parameter_at(path)->standard) continue;
     throw UsageError(who + ": " + path + " has no effect: all of the run is looked at");
   }

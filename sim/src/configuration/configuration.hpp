@@ -118,8 +118,9 @@ class Configuration {
   /// Gives numbers of the machine other values. Numbers that were set after `before` was copied to
   /// make this, and numbers that the machine does not have, are left alone.
   void vary_machine(const std::vector<VariedNumber>& numbers, const Configuration& before);
-  /// For what looks at the whole of a run: throws UsageError if only a part is measured.
-  void expect_whole_run(const std::string& who) const;
+  /// For what looks at the whole of a run, or at all but its warm-up: throws UsageError if only
+  /// another part is measured.
+  void expect_whole_run(const std::string& who, bool but_warmup = false) const;
 
  private:
   Json& at(const std::string& named, const std::string& where, bool make = false);

@@ -124,6 +124,20 @@ std::string line_of(const StoryStep& step) {
 
 constexpr const char* kKinds[] = {"read", "write", "fetch"};
 
+// Those that are more than nothing, the largest first.
+std::vector<std::pair<Cause, double>> shares_of(const CauseCycles& causes) {
+  std::vector<std::pair<Cause, double>> shares;
+  for (std::size_t n = 0; n < kCauses; ++n) {
+    const auto cause = static_cast<Cause>(n);
+    if (causes[cause] == 0) continue;
+    shares.emplace_back(cause,
+                        static_cast<double>(causes[cause]) / static_cast<double>(causes.sum()));
+  }
+  std::stable_sort(shares.begin(), shares.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  return shares;
+}
+
 }  // namespace
 
 std::string as_text(const Story& story) {
@@ -134,6 +148,10 @@ std::string as_text(const Story& story) {
                 static_cast<unsigned long long>(story.latency),
                 static_cast<unsigned long long>(story.begin));
   std::string text = line;
+  for (const auto& [cause, share] : shares_of(story.causes)) {
+    std::snprintf(line, sizeof line, "  %5.1f%%  %s\n", 100 * share, name_of(cause));
+    text += line;
+  }
   text += "      at  cycles\n";
   for (const StoryStep& step : story.steps) {
     std::snprintf(line, sizeof line, "%8llu %7llu  ",
@@ -168,32 +186,58 @@ Json as_json(const Story& story) {
     if (what.note != nullptr) row["note"] = what.note;
     steps.push_back(std::move(row));
   }
+  Json causes = Json::object();
+  for (const auto& [cause, share] : shares_of(story.causes)) {
+    causes[name_of(cause)] = story.causes[cause];
+  }
   return {{"vcpu", story.vcpu},
           {"access", story.number},
           {"kind", kKinds[static_cast<unsigned>(story.access.kind)]},
           {"address", hex(story.access.address)},
           {"begin", story.begin},
           {"cycles", story.latency},
+          {"causes", std::move(causes)},
           {"steps", std::move(steps)}};
 }
 
 u64 Storyteller::next_wanted(u64 number) {
-  if (slowest_ != 0) return number;
-  const auto next = std::lower_bound(numbers_.begin(), numbers_.end(), number);
-  return next == numbers_.end() ? ~u64{0} : *next;
+  const std::vector<u64>& numbers = wanted_.numbers;
+  if (numbers.empty()) return std::max(number, wanted_.first);
+  const auto next = std::lower_bound(numbers.begin(), numbers.end(), number);
+  return next == numbers.end() ? ~u64{0} : *next;
 }
 
 void Storyteller::on_story(const software::AccessStory& story) {
-  if (slowest_ == 0) {
+  if (!wanted_.numbers.empty()) {
     stories_.push_back(tell(story));
     return;
   }
-  if (stories_.size() == slowest_ && story.latency <= stories_.back().latency) return;
+  if (!wanted_.of_each_cause) {
+    keep_slowest(story);
+    return;
+  }
+  const Cause most = causes_of(story).most();
+  const auto same = std::find_if(stories_.begin(), stories_.end(),
+                                 [&](const Story& other) { return other.causes.most() == most; });
+  if (same != stories_.end()) {
+    if (story.latency <= same->latency) return;
+    stories_.erase(same);
+  }
+  insert(tell(story));
+}
+
+void Storyteller::keep_slowest(const software::AccessStory& story) {
+  const bool full = stories_.size() == wanted_.slowest;
+  if (full && story.latency <= stories_.back().latency) return;
+  insert(tell(story));
+  if (stories_.size() > wanted_.slowest) stories_.pop_back();
+}
+
+void Storyteller::insert(Story story) {
   const auto place =
       std::upper_bound(stories_.begin(), stories_.end(), story.latency,
                        [](Cycle latency, const Story& other) { return latency > other.latency; });
-  stories_.insert(place, tell(story));
-  if (stories_.size() > slowest_) stories_.pop_back();
+  stories_.insert(place, std::move(story));
 }
 
 const models::Regime& Storyteller::regime() const {
@@ -207,6 +251,7 @@ Story Storyteller::tell(const software::AccessStory& story) {
   told.access = story.access;
   told.begin = story.begin;
   told.latency = story.latency;
+  told.causes = causes_of(story);
   Places places;
   if (regime().guest.on()) {
     find_places(regime().guest_of(story.access.address), false, story.access.address, places);

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "configuration/configuration.hpp"
+#include "replay/causes.hpp"
 #include "replay/simulation.hpp"
 
 namespace nestwalk::sim {
@@ -24,21 +25,28 @@ struct Story {
   software::GuestAccess access;
   models::Cycle begin = 0;
   models::Cycle latency = 0;
+  CauseCycles causes;  ///< that add up to the latency
   std::vector<StoryStep> steps;
 };
 
 std::string as_text(const Story& story);
 Json as_json(const Story& story);
 
-/// Keeps the stories of one vCPU's accesses: some by number, or the slowest.
+/// Which stories are kept: those of accesses by their numbers, in ascending order; or of those from
+/// a `first` on so many of the slowest, or the slowest of each cause to which most cycles went. Of
+/// those that are alike, the earliest.
+struct WantedStories {
+  std::vector<addrspace::u64> numbers;
+  std::size_t slowest = 1;
+  bool of_each_cause = false;
+  addrspace::u64 first = 0;
+};
+
+/// Keeps the stories of some of one vCPU's accesses.
 class Storyteller final : public software::AccessListener {
  public:
-  /// By number, in ascending order.
-  Storyteller(Simulation& simulation, addrspace::u32 vcpu, std::vector<addrspace::u64> numbers)
-      : simulation_(simulation), vcpu_(vcpu), numbers_(std::move(numbers)) {}
-  /// So many of the slowest; of those that are alike, the earliest.
-  Storyteller(Simulation& simulation, addrspace::u32 vcpu, std::size_t slowest)
-      : simulation_(simulation), vcpu_(vcpu), slowest_(slowest) {}
+  Storyteller(Simulation& simulation, addrspace::u32 vcpu, WantedStories wanted)
+      : simulation_(simulation), vcpu_(vcpu), wanted_(std::move(wanted)) {}
 
   addrspace::u64 next_wanted(addrspace::u64 number) override;
   void on_story(const software::AccessStory& story) override;
@@ -56,6 +64,9 @@ class Storyteller final : public software::AccessListener {
   /// What translates for the vCPU, which is on its core when its access is over.
   const models::Regime& regime() const;
   Story tell(const software::AccessStory& story);
+  void keep_slowest(const software::AccessStory& story);
+  /// The slowest first.
+  void insert(Story story);
   void find_places(const models::Stage& stage, bool nested, addrspace::u64 address,
                    Places& places) const;
   std::string meaning(const models::WitnessStep& step, const Places& places) const;
@@ -63,8 +74,7 @@ class Storyteller final : public software::AccessListener {
 
   Simulation& simulation_;
   addrspace::u32 vcpu_;
-  std::vector<addrspace::u64> numbers_;
-  std::size_t slowest_ = 0;
+  WantedStories wanted_;
   std::vector<Story> stories_;
 };
 

@@ -11,6 +11,7 @@
 
 #include "configuration/configuration.hpp"
 #include "nestwalk/models/base/hex.hpp"
+#include "replay/causes.hpp"
 #include "results/used_values.hpp"
 
 namespace nestwalk::sim {
@@ -229,11 +230,11 @@ void Summariser::causes() {
   const auto add = [&](const char* label, double cycles) {
     chart.push_back({std::string("  ").append(label), "", cycles / all});
   };
-  add("TLBs and walks", is_("latency.translation") * scale);
-  add("data", is_("latency.data") * scale);
-  add("exits", (is_("latency.exits") + touched) * scale);
-  add("guest's kernel", (is_("latency.guest") - touched) * scale);
-  add("held behind faults", is_("latency.held") * scale);
+  add(name_of(Cause::Translation), is_("latency.translation") * scale);
+  add(name_of(Cause::Data), is_("latency.data") * scale);
+  add(name_of(Cause::Exits), (is_("latency.exits") + touched) * scale);
+  add(name_of(Cause::Guest), (is_("latency.guest") - touched) * scale);
+  add(name_of(Cause::Held), is_("latency.held") * scale);
   if (is_("latency.sum") == 0) add("store buffer full", in_accesses);
   add("instructions", is_("time.instructions"));
   add("switches of spaces", is_("time.switches"));

@@ -94,17 +94,18 @@ TEST_F(SummaryOfRun, SharesOutAllTime) {
     if (each.share) shares.emplace_back(each.label, each.text);
   }
   using testing::Pair;
-  EXPECT_THAT(shares,
-              ElementsAre(Pair("  data", "37.5%"), Pair("  instructions", "25.0%"),
-                          Pair("  TLBs and walks", "15.0%"), Pair("  guest's kernel", "12.5%"),
-                          Pair("  exits", "10.0%")));
+  EXPECT_THAT(shares, ElementsAre(Pair("  data", "37.5%"), Pair("  instructions", "25.0%"),
+                                  Pair("  TLBs and walks", "15.0%"),
+                                  Pair("  guest's kernel", "12.5%"), Pair("  exits", "10.0%")));
 }
 
 TEST_F(SummaryOfRun, HasTheRatesThatPeopleAskFor) {
   EXPECT_EQ(text_of("time"), "2.00 ms, 2,000,000 cycles; the first access was over after 1.50 us");
   EXPECT_EQ(text_of("pace"), "100,000 accesses, 20.0 ns each; 400,000 instructions, IPC 0.20");
-  EXPECT_EQ(text_of("latency"), "mean 30.0 ns, p50 4.00 ns, p99 1.23 us, p99.9 56.8 us, max 1.23 ms");
-  // 10,000 of 100,000 lookups miss the first level, 4,000 of these the second: 400,000 instructions.
+  EXPECT_EQ(text_of("latency"),
+            "mean 30.0 ns, p50 4.00 ns, p99 1.23 us, p99.9 56.8 us, max 1.23 ms");
+  // 10,000 of 100,000 lookups miss the first level, 4,000 of these the second: 400,000
+  // instructions.
   EXPECT_EQ(text_of("TLB"),
             "first level misses 10.0% (25.0 per 1000 instructions); second 40.0% of these "
             "(10.0 per 1000 instructions)");
@@ -165,7 +166,8 @@ TEST(SummaryText, FitsItsWidth) {
       "                  the first access\n"
       "  guest's kernel    50.0%";
   EXPECT_EQ(as_text(summary, 47, Bars::None), plain + "\n  exits              2.5%\n");
-  EXPECT_EQ(as_text(summary, 47, Bars::Signs), plain + "  ##########\n  exits              2.5%  #\n");
+  EXPECT_EQ(as_text(summary, 47, Bars::Signs),
+            plain + "  ##########\n  exits              2.5%  #\n");
   EXPECT_EQ(as_text(summary, 47, Bars::Blocks),
             plain + "  ██████████\n  exits              2.5%  ▌\n");
 }

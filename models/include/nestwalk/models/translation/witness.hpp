@@ -80,6 +80,7 @@ inline constexpr StepKind kData{"data", "read or wrote the data"};
 inline constexpr StepKind kGuestFault{"guest fault", "the first stage had no translation"};
 inline constexpr StepKind kNestedFault{"exit reason", "the second stage had no translation"};
 inline constexpr StepKind kTouch{"touch", "the guest's kernel writes to a frame of its own"};
+inline constexpr StepKind kReturn{"return", "the guest's kernel is done with the fault"};
 inline constexpr StepKind kHeld{"held", "waited for all accesses before it, to take the fault"};
 
 }  // namespace step
