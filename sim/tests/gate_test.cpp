@@ -59,7 +59,7 @@ TEST_F(Gate, ANameDoesNotEndACellOfATable) {
   baseline["cases"]["a|b"] = Json::object();
   write("b.json", baseline);
   EXPECT_THAT(run("nestwalk gate s.json").output,
-              HasSubstr("| a\\|b | the run | there | - | new |\n"));
+              HasSubstr("| a\\|b | the run | there | - | new | |\n"));
   EXPECT_THAT(
       run("nestwalk run -p simple t.nwt -o 'a|b' && nestwalk compare 'a|b' --format markdown")
           .output,
@@ -74,19 +74,36 @@ TEST_F(Gate, SaysWhatChangedWorstFirst) {
   baseline["cases"]["eager <&>"]["guest.faults"] = 512;     // - 50 %
   baseline["cases"]["eager <&>"]["guest.moved_pages"] = 3;  // now 0: - 100 %
   baseline["cases"]["lazy"].erase("guest.spaces");
+  baseline["configurations"]["lazy"]["hypervisor.backing"] = "eager";
+  baseline["configurations"]["lazy"].erase("machine.walker.slots");
   write("b.json", baseline);
-  const std::string table =
-      "| run | statistic | before | now | change |\n"
-      "|---|---|---:|---:|---:|\n"
-      "| lazy | guest.spaces | - | 1 | new |\n"
-      "| eager <&> | guest.moved_pages | 3 | 0 | -100.00 % |\n"
-      "| eager <&> | guest.faults | 512 | 256 | -50.00 % |\n"
-      "| lazy | guest.faults | 250 | 256 | +2.40 % |\n";
-  expect("nestwalk gate s.json --junit j.xml --markdown m.md", 3, table);
-  EXPECT_EQ(text_of("m.md"), table);
+  suite_["headline"] = {{"guest.faults", "less"}, {"guest.spaces", "more"}};
+  write("s.json", suite_);
+  const std::string columns =
+      "| run | statistic | before | now | change | |\n|---|---|---:|---:|---:|---|\n";
+  const std::string first = "2 of 2 runs changed: 1 worse, 1 better.\n\n" + columns +
+                            "| lazy | guest.spaces | - | 1 | new | |\n"
+                            "| lazy | guest.faults | 250 | 256 | +2.40 % | worse |\n"
+                            "| eager <&> | guest.faults | 512 | 256 | -50.00 % | better |\n"
+                            "\nWhat changed in the configurations:\n\n"
+                            "- lazy: hypervisor.backing was \"eager\", is \"lazy\"\n"
+                            "- lazy: machine.walker.slots was not there, is 6\n\n";
+  const std::string other = columns + "| eager <&> | guest.moved_pages | 3 | 0 | -100.00 % | |\n";
+  expect("nestwalk gate s.json --junit j.xml --markdown m.md", 3,
+         first + "1 other statistic changed; --all shows them.\n");
+  expect("nestwalk gate s.json --all", 3, first + other);
+  EXPECT_EQ(text_of("m.md"), first + "<details><summary>1 other statistic changed</summary>\n\n" +
+                                 other + "\n</details>\n");
+  EXPECT_THAT(
+      run("nestwalk gate s.json --annotations").output,
+      testing::EndsWith(
+          "::error title=nestwalk gate::eager <&>: guest.faults -50.00 %25 (better), 1 other "
+          "statistic changed\n"
+          "::error title=nestwalk gate::lazy: guest.spaces new, guest.faults +2.40 %25 "
+          "(worse)\n"));
   EXPECT_THAT(text_of("j.xml"), HasSubstr("tests=\"2\" failures=\"2\""));
   EXPECT_THAT(text_of("j.xml"), HasSubstr("name=\"eager &lt;&amp;&gt;\""));
-  EXPECT_THAT(text_of("j.xml"), HasSubstr("guest.faults: 250 -&gt; 256 (+2.40 %)"));
+  EXPECT_THAT(text_of("j.xml"), HasSubstr("guest.faults: 250 -&gt; 256 (+2.40 %) worse"));
 
   expect("nestwalk gate s.json --update && nestwalk gate s.json", 0,
          "All 2 runs are as they were.\n");
@@ -102,6 +119,18 @@ TEST_F(Gate, AllowsWhatTheSuiteAllows) {
   suite_["tolerances_percent"] = {{"guest.faults", 2.4}};
   write("s.json", suite_);
   EXPECT_EQ(run("nestwalk gate s.json").exit_code, 0);
+  // A name counts more than a pattern, and of patterns the last one counts.
+  for (const auto& [tolerances, exit_code] :
+       std::vector<std::pair<Json, int>>{{{{"guest.*", 2.4}}, 0},
+                                         {{{"guest.f*", 1}, {"guest.*", 2.4}}, 0},
+                                         {{{"guest.f*", 2.4}, {"guest.*", 1}}, 3},
+                                         {{{"guest.faults", 1}, {"guest.*", 2.4}}, 3}}) {
+    std::ofstream(folder() / "s.json") << nlohmann::ordered_json::parse(suite_.dump());
+    nlohmann::ordered_json suite = nlohmann::ordered_json::parse(suite_.dump());
+    suite["tolerances_percent"] = nlohmann::ordered_json::parse(tolerances.dump());
+    std::ofstream(folder() / "s.json") << suite;
+    EXPECT_EQ(run("nestwalk gate s.json").exit_code, exit_code) << tolerances;
+  }
 }
 
 TEST_F(Gate, SaysWhatVanishedAndWhatItIsAsJson) {
@@ -113,10 +142,8 @@ TEST_F(Gate, SaysWhatVanishedAndWhatItIsAsJson) {
   const Json report = Json::parse(result.output);
   EXPECT_EQ(report["passed"], false);
   EXPECT_EQ(report["runs"], 2);
-  const Json gone = {{"run", "gone"},
-                     {"statistic", "the run"},
-                     {"before", "there"},
-                     {"now", "-"},
+  const Json gone = {{"run", "gone"},     {"statistic", "the run"}, {"headline", true},
+                     {"verdict", ""},     {"before", "there"},      {"now", "-"},
                      {"percent", nullptr}};
   EXPECT_EQ(report["changes"], Json::array({gone}));
   EXPECT_THAT(text_of("j.xml"), HasSubstr("tests=\"3\" failures=\"1\""));
@@ -134,11 +161,14 @@ TEST_F(Gate, TakesDirectoriesOfRuns) {
   baseline["cases"]["another"] = baseline["cases"]["now"];
   write("d.json", baseline);
   const std::string table =
-      "| run | statistic | before | now | change |\n"
-      "|---|---|---:|---:|---:|\n"
-      "| now | guest.faults | 250 | 256 | +2.40 % |\n";
-  expect("nestwalk gate now --baseline d.json", 3, table);
-  expect("nestwalk gate now --baseline d.json --tolerance guest.faults=2.39", 3, table);
+      "1 of 1 run changed: 1 in other statistics.\n\n"
+      "| run | statistic | before | now | change | |\n"
+      "|---|---|---:|---:|---:|---|\n"
+      "| now | guest.faults | 250 | 256 | +2.40 % | |\n";
+  expect("nestwalk gate now --baseline d.json --all", 3, table);
+  expect("nestwalk gate now --baseline d.json --all --tolerance guest.faults=2.39", 3, table);
+  expect("nestwalk gate now --baseline d.json --tolerance 'guest.*=2.4'", 0,
+         "All 1 runs are as they were.\n");
   expect("nestwalk gate now --baseline d.json --tolerance guest.faults=2.4", 0,
          "All 1 runs are as they were.\n");
   expect("nestwalk gate now", 2, "nestwalk gate: directories need --baseline FILE\n");
@@ -161,10 +191,11 @@ TEST_F(Gate, TellsLargeCountsApart) {
   write("now/stats.json", stats);
   run("sed -i '/stats_checksum/d' now/run.json");
   write("d.json", baseline);
-  expect("nestwalk gate now --baseline d.json", 3,
-         "| run | statistic | before | now | change |\n"
-         "|---|---|---:|---:|---:|\n"
-         "| now | access.instructions | 9007199254740993 | 9007199254740992 | +0.00 % |\n");
+  expect("nestwalk gate now --baseline d.json --all", 3,
+         "1 of 1 run changed: 1 in other statistics.\n\n"
+         "| run | statistic | before | now | change | |\n"
+         "|---|---|---:|---:|---:|---|\n"
+         "| now | access.instructions | 9007199254740993 | 9007199254740992 | +0.00 % | |\n");
   expect("nestwalk gate now --baseline d.json --tolerance access.instructions=1", 0,
          "All 1 runs are as they were.\n");
 }
@@ -175,9 +206,10 @@ TEST_F(Gate, WorstIsRedOnATerminal) {
   baseline["cases"]["eager <&>"]["guest.faults"] = 512;  // - 50 %
   write("b.json", baseline);
   const std::string output =
-      run("script -qec \"env TERM=xterm '" NESTWALK_PROGRAM "' gate s.json\" /dev/null").output;
-  EXPECT_THAT(output, HasSubstr("\x1b[31m| eager <&> | guest.faults | 512 | 256 | -50.00 % |"));
-  EXPECT_THAT(output, HasSubstr("\x1b[33m| lazy | guest.faults | 250 | 256 | +2.40 % |"));
+      run("script -qec \"env TERM=xterm '" NESTWALK_PROGRAM "' gate s.json --all\" /dev/null")
+          .output;
+  EXPECT_THAT(output, HasSubstr("\x1b[31m| eager <&> | guest.faults | 512 | 256 | -50.00 % | |"));
+  EXPECT_THAT(output, HasSubstr("\x1b[33m| lazy | guest.faults | 250 | 256 | +2.40 % | |"));
 }
 
 TEST_F(Gate, SaysWhatIsWrongWithASuite) {
@@ -218,6 +250,16 @@ TEST_F(Gate, SaysWhatIsWrongWithASuite) {
   other["tolerances_percent"] = 5;
   write("x.json", other);
   expect("nestwalk gate x.json", 4, "nestwalk: x.json: \"tolerances_percent\" is not an object\n");
+  other = suite_;
+  other["headline"] = {{"time.cycles", "fewer"}};
+  write("x.json", other);
+  expect("nestwalk gate x.json", 4,
+         "nestwalk: x.json: headline: time.cycles is \"fewer\", not \"less\" or \"more\"\n");
+  other["headline"] = {{"time.cycle", "less"}};
+  write("x.json", other);
+  expect("nestwalk gate x.json", 2,
+         "nestwalk gate: headline time.cycle: no run has this statistic; did you mean "
+         "time.cycles?\n");
   expect("rm b.json; nestwalk gate s.json", 4,
          "nestwalk: b.json: cannot be read; --update writes it\n");
 }

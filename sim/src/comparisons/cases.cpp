@@ -4,8 +4,10 @@
 #include "comparisons/cases.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <thread>
 
+#include "configuration/values.hpp"
 #include "nestwalk/models/base/text_file.hpp"
 #include "nestwalk/traces/error.hpp"
 #include "program/children.hpp"
@@ -90,6 +92,7 @@ std::vector<Case> run_cases(const std::vector<std::string>& names,
       return json_document({{"statistics", as_json(run.statistics)["statistics"]},
                             {"core", run.core},
                             {"values", as_json(run.values)},
+                            {"configuration", values_of(plan.configuration.document())},
                             {"ended_early", run.ended_early}});
     });
   }
@@ -101,6 +104,7 @@ std::vector<Case> run_cases(const std::vector<std::string>& names,
       const Json json = Json::parse(output);
       cases.push_back(case_of(names[n], json["statistics"], json["ended_early"], json["core"],
                               used_values_from(json["values"])));
+      cases.back().configuration = json["configuration"];
     } else if (code == kIncomplete) {
       cases.push_back(case_of(names[n], Json::object(), output));
     } else {
@@ -192,6 +196,11 @@ Case read_case(const std::string& directory) {
   }
   Case found = case_of(printable(directory), stats["statistics"], record["ended_early"],
                        core.get<std::string>(), values);
+  const std::string configuration = directory + "/config.resolved.json";
+  std::error_code none;
+  if (std::filesystem::exists(configuration, none)) {
+    found.configuration = values_of(read_object(configuration, models::kMostWrittenBytes, hint));
+  }
   found.of = {{"trace", traces == "" ? "" : printable(traces_of(record))},
               {"directory", found.name}};
   return found;

@@ -35,6 +35,7 @@ struct Case {
   std::string core = {};                  ///< its model in words; empty if that is not known
   std::optional<UsedValues> values = {};  ///< of the machine; nothing if that is not known
   RunOf of = {};
+  Json configuration = {};  ///< values by path, as values_of() has them; null if they are not known
 };
 
 bool is_whole(const Case& run);

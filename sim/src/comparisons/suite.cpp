@@ -11,6 +11,7 @@
 #include "nestwalk/models/base/text_file.hpp"
 #include "nestwalk/traces/error.hpp"
 #include "nestwalk/traces/reader.hpp"
+#include "program/output.hpp"
 #include "results/sums.hpp"
 
 namespace nestwalk::sim {
@@ -43,14 +44,37 @@ std::string beside(const std::string& file, const std::string& path) {
   return (fs::path(file).parent_path() / path).string();
 }
 
+Headline headline_of(const Json& json, const std::string& file) {
+  if (!json.is_object() || json.empty()) {
+    fail(file, "\"headline\" is not an object of statistics, each \"less\" or \"more\"");
+  }
+  Headline headline;
+  for (const auto& [name, better] : json.items()) {
+    if (better != "less" && better != "more") {
+      fail(file, "headline: " + name + " is " + better.dump() + ", not \"less\" or \"more\"");
+    }
+    headline.emplace_back(name, better == "less" ? Direction::Less : Direction::More);
+  }
+  return headline;
+}
+
 }  // namespace
+
+Headline standard_headline() {
+  Headline headline;
+  for (const char* const name : {"time.cycles", "latency.p99.9", "exit.total", "memory.backed"}) {
+    headline.emplace_back(name, Direction::Less);
+  }
+  return headline;
+}
 
 Suite read_suite(const std::string& file) {
   const Json json =
       read_object(file, models::kMostWrittenBytes, "nestwalk gate --help shows a suite");
   expect_format(json, "nestwalk-suite", file);
-  expect_keys(json, {"$schema", "format", "version", "baseline", "tolerances_percent", "cases"},
-              file);
+  expect_keys(
+      json, {"$schema", "format", "version", "baseline", "tolerances_percent", "headline", "cases"},
+      file);
   Suite suite;
   suite.files.push_back(file);
   suite.baseline = beside(file, text_at(json, "baseline", file));
@@ -59,6 +83,7 @@ Suite read_suite(const std::string& file) {
   for (const auto& [name, value] : suite.tolerances.items()) {
     if (!value.is_number() || value.get<double>() < 0) fail(file, "tolerance of " + name);
   }
+  if (json.contains("headline")) suite.headline = headline_of(json["headline"], file);
   if (!json.contains("cases") || !json["cases"].is_array() || json["cases"].empty()) {
     fail(file, "\"cases\" is missing, empty or not a list");
   }
@@ -84,7 +109,7 @@ Suite read_suite(const std::string& file) {
   return suite;
 }
 
-Json read_baseline(const std::string& file) {
+Baseline read_baseline(const std::string& file) {
   const Json json = read_object(file, models::kMostResultBytes, "--update writes it");
   expect_format(json, "nestwalk-baseline", file);
   if (!json.contains("cases") || !json["cases"].is_object()) {
@@ -99,7 +124,25 @@ Json read_baseline(const std::string& file) {
       fail(file, name + ": " + *contradiction);
     }
   }
-  return json["cases"];
+  const Json configurations = json.value("configurations", Json::object());
+  if (!configurations.is_object()) fail(file, "\"configurations\" is not an object");
+  for (const auto& [name, values] : configurations.items()) {
+    if (!values.is_object()) fail(file, "configurations: " + name + " is not an object");
+  }
+  return {json["cases"], configurations};
+}
+
+void write_baseline(const std::string& file, const std::vector<Case>& cases) {
+  Json all = Json::object(), configurations = Json::object();
+  for (const Case& each : cases) {
+    all[each.name] = each.statistics;
+    if (each.configuration.is_object()) configurations[each.name] = each.configuration;
+  }
+  const Json json = {{"format", "nestwalk-baseline"},
+                     {"version", 1},
+                     {"cases", all},
+                     {"configurations", configurations}};
+  write_text(file, json.dump(1) + "\n");
 }
 
 }  // namespace nestwalk::sim

@@ -38,9 +38,9 @@ void CauseCycles::add(const CauseCycles& other) {
   for (std::size_t n = 0; n < kCauses; ++n) cycles_[n] += other.cycles_[n];
 }
 
-// An exit lasts from the step that leaves the guest to the one that is back in it, whoever caused it.
-// The guest's kernel begins with a step of software outside of an exit, and has the translations of
-// its own touches.
+// An exit lasts from the step that leaves the guest to the one that is back in it, whoever caused
+// it. The guest's kernel begins with a step of software outside of an exit, and has the
+// translations of its own touches.
 CauseCycles causes_of(const software::AccessStory& story) {
   CauseCycles causes;
   bool in_exit = false, in_kernel = false;
@@ -48,11 +48,11 @@ CauseCycles causes_of(const software::AccessStory& story) {
     const StepKind* const kind = step.kind;
     if (is(kind, Part::Exit)) in_exit = true;
     if (!in_exit && (is_of_software(kind) || kind == &models::step::kTouch)) in_kernel = true;
-    const Cause cause = in_exit                             ? Cause::Exits
-                        : in_kernel                         ? Cause::Guest
-                        : kind == &models::step::kHeld      ? Cause::Held
-                        : kind == &models::step::kData      ? Cause::Data
-                                                            : Cause::Translation;
+    const Cause cause = in_exit                        ? Cause::Exits
+                        : in_kernel                    ? Cause::Guest
+                        : kind == &models::step::kHeld ? Cause::Held
+                        : kind == &models::step::kData ? Cause::Data
+                                                       : Cause::Translation;
     causes[cause] += step.cycles;
     if (is(kind, Part::Entry)) in_exit = false;
     if (kind == &models::step::kReturn) in_kernel = false;

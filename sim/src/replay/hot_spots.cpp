@@ -89,8 +89,10 @@ std::string as_text(const HotSpots& spots, std::size_t count, const std::string&
     std::snprintf(mean, sizeof mean, "%.1f",
                   static_cast<double>(cycles) / static_cast<double>(spot.accesses));
     std::vector<Cell>& row = table.emplace_back();
-    row = {{percent(cycles, all.cycles.sum())}, {with_commas(cycles)},
-           {with_commas(spot.accesses)}, {std::string(mean)}};
+    row = {{percent(cycles, all.cycles.sum())},
+           {with_commas(cycles)},
+           {with_commas(spot.accesses)},
+           {std::string(mean)}};
     for (std::size_t n = 0; n < kCauses; ++n) {
       row.push_back({percent(spot.cycles[static_cast<Cause>(n)], cycles)});
     }
@@ -113,8 +115,12 @@ models::Json as_json(const HotSpots& spots, std::size_t count, const std::string
     pages.push_back(json_of(spot));
     pages.back()["address"] = hex(spot.begin);
   }
-  return {{"format", "nestwalk-hot-pages"}, {"version", 1},      {"page_size", size},
-          {"touched", spots.pages()},       {"all", json_of(spots.all())}, {"pages", pages}};
+  return {{"format", "nestwalk-hot-pages"},
+          {"version", 1},
+          {"page_size", size},
+          {"touched", spots.pages()},
+          {"all", json_of(spots.all())},
+          {"pages", pages}};
 }
 
 }  // namespace nestwalk::sim

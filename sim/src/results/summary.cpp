@@ -10,6 +10,7 @@
 #include <map>
 
 #include "configuration/configuration.hpp"
+#include "configuration/values.hpp"
 #include "nestwalk/models/base/hex.hpp"
 #include "replay/causes.hpp"
 #include "results/used_values.hpp"
@@ -60,27 +61,6 @@ std::string value_text(const Json& value) {
   return value.is_string() ? value.get<std::string>() : value.dump();
 }
 
-// A value of a machine stands beside where it comes from.
-const Json& without_source(const Json& value) {
-  return value.is_array() && value.size() >= 2 && value[1].is_string() ? value[0] : value;
-}
-
-void find_differences(const Json& mine, const Json& other, const std::string& path,
-                      std::vector<std::string>& found) {
-  if (mine.is_structured() && other.is_structured() && mine.size() == other.size() &&
-      &without_source(mine) == &mine) {
-    for (std::size_t n = 0; mine.is_array() && n < mine.size(); ++n) {
-      find_differences(mine[n], other[n], path + "[" + std::to_string(n) + "]", found);
-    }
-    for (const auto& [key, value] : mine.items()) {
-      if (mine.is_array() || !other.contains(key)) break;
-      find_differences(value, other.at(key), path + "." + key, found);
-    }
-  } else if (without_source(mine) != without_source(other)) {
-    found.push_back(path + "=" + value_text(without_source(mine)));
-  }
-}
-
 // The statistics of a run, or of a part of it.
 class Values {
  public:
@@ -110,7 +90,7 @@ class Summariser {
       : run_(run),
         is_(run.stats.at("statistics")),
         machine_(run.configuration.at("machine")),
-        clock_mhz_(without_source(machine_.at("clock_mhz")).get<double>()) {}
+        clock_mhz_(values_of(machine_).at("clock_mhz").get<double>()) {}
 
   Summary make() {
     title();
@@ -186,8 +166,12 @@ void Summariser::settings() {
   const std::string name = machine_.at("name").get<std::string>();
   const std::vector<std::string> known = preset_names();
   if (std::find(known.begin(), known.end(), name) != known.end()) {
-    const Json preset = Configuration(preset_file(name)).document().at("machine");
-    find_differences(machine_, preset, "machine", values);
+    const Json own = values_of(machine_);
+    const Json preset = values_of(Configuration(preset_file(name)).document().at("machine"));
+    for (const auto& [path, value] : own.items()) {
+      if (preset.value(path, Json()) == value) continue;
+      values.push_back("machine." + path + "=" + value_text(value));
+    }
   }
   std::string text;
   for (const std::string& each : values) text.append(text.empty() ? "" : ", ").append(each);
