@@ -86,7 +86,8 @@ const char* word_of(const Change& change) {
 }
 
 std::string table_of(const std::vector<Change>& changes, bool colours) {
-  std::string text = "| run | statistic | before | now | change | |\n|---|---|---:|---:|---:|---|\n";
+  std::string text =
+      "| run | statistic | before | now | change | |\n|---|---|---:|---:|---:|---|\n";
   for (const Change& change : changes) {
     std::string row = "|";
     for (const std::string& cell : {change.run, change.statistic, change.before, change.now,
@@ -120,9 +121,9 @@ std::string first_line(const GateReport& report) {
   const std::set<std::string> changed = changed_runs(report);
   for (const std::string& run : changed) {
     const auto has = [&](Verdict verdict) {
-      return std::any_of(
-          report.headline.begin(), report.headline.end(),
-          [&](const Change& each) { return each.run == run && each.verdict == verdict; });
+      return std::any_of(report.headline.begin(), report.headline.end(), [&](const Change& each) {
+        return each.run == run && each.verdict == verdict;
+      });
     };
     const bool is_better = has(Verdict::Better), is_worse = has(Verdict::Worse);
     better += is_better && !is_worse;
@@ -268,9 +269,8 @@ Json as_json(const GateReport& report) {
     configurations.push_back(
         {{"run", each.run}, {"path", each.path}, {"before", each.before}, {"now", each.now}});
   }
-  return {{"format", "nestwalk-gate"},        {"version", 1},
-          {"passed", report.passed()},        {"runs", report.runs.size()},
-          {"changes", rows},                  {"configurations", configurations}};
+  return {{"format", "nestwalk-gate"},  {"version", 1},    {"passed", report.passed()},
+          {"runs", report.runs.size()}, {"changes", rows}, {"configurations", configurations}};
 }
 
 std::string as_junit(const GateReport& report) {

@@ -43,7 +43,8 @@ struct Judged {
   bool whole = true;  ///< every run of the baseline has to be there
 };
 GateReport judge(const Judged& work);
-/// Of this statistic: that of its name, or else of the last pattern that has it; 0 if there is none.
+/// Of this statistic: that of its name, or else of the last pattern that has it; 0 if there is
+/// none.
 double tolerance_of(const std::string& statistic, const Json& tolerances);
 
 /// `all`: the other statistics as well, not only how many they are.

@@ -8,8 +8,8 @@
 
 namespace nestwalk::sim {
 
-/// All values of a resolved configuration, or of a machine, by path: "machine.tlb.data.arrays.0.ways".
-/// Those of a machine come without where they are from.
+/// All values of a resolved configuration, or of a machine, by path:
+/// "machine.tlb.data.arrays.0.ways". Those of a machine come without where they are from.
 models::Json values_of(const models::Json& configuration);
 
 }  // namespace nestwalk::sim
