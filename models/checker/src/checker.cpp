@@ -329,11 +329,11 @@ void Checker::unseat(Obligation& obligation, Look look) {
 }
 
 /// As long as the second-stage entry is there, what was merged with it comes back: a fence of the
-/// first stage meets what has nothing else left, or only what is under way.
+/// first stage meets what has nothing else left, or only what is under way, by whomever.
 void Checker::seat_merged(Obligation& obligation) {
   if (obligation.change == Change::Retired) return;
   const u64 second = obligation.left[0] & ~obligation.going[0];
-  if ((obligation.left[1] & ~obligation.going[1] & ~second) != 0) seat(obligation, Look::First);
+  if ((obligation.left[1] & ~second) != 0) seat(obligation, Look::First);
 }
 
 void Checker::look_again(std::vector<Again>& again) {

@@ -87,6 +87,27 @@ TEST(NonShareableBarrier, ShowsANewEntryToItsOwnProcessor) {
   EXPECT_EQ(check_text(mapped + "4 0 fence 1 dsb ishst\n4 1 enter 1\n")->names(), "");
 }
 
+// Processor 0 write-protects the page and has not waited for its TLBI yet when processor 1 takes it
+// away and maps another page there, by a whole sequence of its own: nothing is left of either
+// entry.
+TEST(Flight, OfOneProcessorIsOvertakenByTheWholeSequenceOfAnother) {
+  const auto overtaken = [](const std::string& sequence) {
+    return check_text(kAlone + "1 1 enter 1\n1 1 exit 1\n1 0 begin protect\n" +
+                      with_all_entries("1 0 store 0x23028 L5 R5\n") +
+                      "1 0 fence 1 dsb ishst\n1 0 fence 1 tlbi vmalls12e1is\n1 1 begin move\n" +
+                      with_all_entries("2 1 store 0x23028 R5 0\n") + "2 1 fence 1 dsb ishst\n" +
+                      sequence + with_all_entries("3 1 store 0x23028 0 L6\n") +
+                      "3 1 fence 1 dsb ishst\n3 1 end\n4 0 fence 1 dsb ish\n4 0 end\n")
+        ->names();
+  };
+  EXPECT_EQ(overtaken("2 1 fence 1 tlbi ipas2e1is, 0x5\n2 1 fence 1 dsb ish\n"
+                      "2 1 fence 1 tlbi vmalle1is\n2 1 fence 1 dsb ish\n"),
+            "over-broad");
+  EXPECT_EQ(overtaken("2 1 fence 1 tlbi ipas2e1is, 0x5\n2 1 fence 1 dsb ish\n"
+                      "2 1 fence 1 tlbi vmalle1is\n"),
+            "break before make, over-broad");
+}
+
 // An operation is a task's. It is interrupted, and another task runs: what it has not fenced yet is
 // owed when it returns, not when the other one does.
 TEST(Task, KeepsItsOperation) {
