@@ -252,6 +252,7 @@ class World {
   World(const World&) = delete;
   World& operator=(const World&) = delete;
   ~World() {
+    tables_end();
     std::fclose(file_);
     std::free(text_);
   }

@@ -45,6 +45,12 @@ void tables_init(struct log *log, const struct entry_format *format, uint64_t *a
   if (!pages || !guests) abort();
 }
 
+void tables_end(void) {
+  for (uint64_t n = 0; n < size / kPage; ++n) free(pages[n]);
+  free(pages);
+  free(guests);
+}
+
 static bool is_memory(uint64_t address) { return address - base < size; }
 
 uint64_t *tables_memory(uint64_t address) {

@@ -26,6 +26,7 @@ void log_line(struct log *log, unsigned processor, const char *format, ...)
 
 void tables_init(struct log *log, const struct entry_format *format, uint64_t *memory,
                  uint64_t base, uint64_t bytes);
+void tables_end(void);
 /// The eight bytes there; NULL where there is no memory.
 uint64_t *tables_memory(uint64_t address);
 /// Follows a root from now on, and tells what is in it already. Says whether it is memory.

@@ -9,8 +9,9 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -25,13 +26,18 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_
 
 enum { kMostGuests = 4096, kMostHooks = 64, kMostCalls = 256, kSiteBytes = 160 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/// Fair: a processor that faults again and again would keep others from what ends that.
+static atomic_uint ticket, served;
+static int take_lock(void) {
+  const unsigned mine = atomic_fetch_add(&ticket, 1);
+  while (atomic_load(&served) != mine) sched_yield();
+  return 0;
+}
 static void unlock(const int *held) {
   (void)held;
-  pthread_mutex_unlock(&lock);
+  atomic_fetch_add(&served, 1);
 }
-#define HOLD_LOCK \
-  const int held __attribute__((cleanup(unlock), unused)) = (pthread_mutex_lock(&lock), 0)
+#define HOLD_LOCK const int held __attribute__((cleanup(unlock), unused)) = take_lock()
 
 static const struct isa *isa;
 static struct log out;
@@ -95,7 +101,7 @@ static struct call {
   const struct hook *hook;
   uint64_t stack;
   bool told;  // most of them change nothing, and are not told
-} calls[kMostCalls];
+} calls[kMostCalls], *calls_end = calls;  // those before it are looked at
 
 /// The task: kernel stacks are of 16 KiB, aligned, on all three architectures.
 static uint64_t task_of(uint64_t stack) { return stack >> 14; }
@@ -113,7 +119,7 @@ static void tell_operations(unsigned processor) {
   tell_task(processor, task);
   for (;;) {
     struct call *next = NULL;
-    for (struct call *each = calls; each != calls + kMostCalls; ++each) {
+    for (struct call *each = calls; each != calls_end; ++each) {
       if (!each->hook || each->told || task_of(each->stack) != task) continue;
       if (!next || each->stack > next->stack) next = each;
     }
@@ -133,12 +139,13 @@ static void close_call(unsigned processor, struct call *call) {
 static void operation_called(unsigned processor, const struct hook *hook) {
   const uint64_t stack = read_register(processor, isa->stack);
   struct call *room = NULL;
-  for (struct call *each = calls; each != calls + kMostCalls; ++each) {
+  for (struct call *each = calls; each != calls_end; ++each) {
     // Functions that called this one lie above it on its stack; others have returned unseen.
     const bool returned = each->hook && each->stack <= stack && task_of(each->stack) == task_of(stack);
     if (returned) close_call(processor, each);
     if (!each->hook && !room) room = each;
   }
+  if (!room && calls_end != calls + kMostCalls) room = calls_end++;
   if (room) *room = (struct call){hook, stack, false};
 }
 
@@ -287,14 +294,14 @@ static void on_call(unsigned processor, void *called) {
 static void on_return(unsigned processor, void *hook) {
   HOLD_LOCK;
   const uint64_t stack = read_register(processor, isa->stack);
-  for (struct call *each = calls; each != calls + kMostCalls; ++each) {
+  for (struct call *each = calls; each != calls_end; ++each) {
     if (each->hook == hook && each->stack == stack) return close_call(processor, each);
   }
 }
 
 /// The log ends, and so does what runs.
 static void close_calls(void) {
-  for (struct call *each = calls; each != calls + kMostCalls; ++each) {
+  for (struct call *each = calls; each != calls_end; ++each) {
     if (each->hook) close_call(0, each);
   }
 }
@@ -369,7 +376,8 @@ static void on_end(qemu_plugin_id_t id, void *unused) {
   (void)unused;
   HOLD_LOCK;
   close_calls();
-  fclose(out.file);
+  // Other processors may go on until the emulator is gone.
+  if (!freopen("/dev/null", "w", out.file)) abort();
 }
 
 // Begin -----------------------------------------------------------------------------------------
