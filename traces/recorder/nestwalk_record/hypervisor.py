@@ -3,9 +3,9 @@
 
 """scripts/record --hypervisor: what a real hypervisor does to its second stage, as a fence log.
 
-QEMU 10 (for its plugin interface 4), the kernel and the user land are packages of Debian 13, unpacked
-in the cache. The machine's processors, with their virtualization extension, are emulated: KVM runs in
-it as it was shipped, and a packaged qemu-system as its VMM.
+QEMU 10 (for its plugin interface 4), the kernel and the user land are packages of Debian 13,
+unpacked in the cache. The machine's processors, with their virtualization extension, are emulated:
+KVM runs in it as it was shipped, and a packaged qemu-system as its VMM.
 """
 
 import base64
@@ -167,7 +167,7 @@ def guest_packages(architecture):
 
 
 def versions_in(root, names):
-    """The versions of the packages that were asked for, of the kernel's the one that it stands for."""
+    """The versions of the packages that were asked for, and of the kernel."""
     with open(os.path.join(root, "packages"), encoding="ascii") as file:
         unpacked = [line.strip().replace("%3a", ":") for line in file]
     return [version for version in unpacked
@@ -247,7 +247,8 @@ def run(emulator, command, console, timeout):
                 process.communicate(timeout=60)
             except subprocess.TimeoutExpired:
                 process.kill()
-            raise RecordError(f"the machine was not off after {timeout} s (see {console})") from error
+            raise RecordError(
+                f"the machine was not off after {timeout} s (see {console})") from error
         except BaseException:
             process.kill()
             raise
@@ -266,7 +267,8 @@ def symbols_in(text):
 
 def symbols_of(emulator, packages, scratch, timeout, say):
     """The file of the kernel's symbols; from a boot of its own, once for each kernel."""
-    path = os.path.join(cache_folder(), "symbols", f"{packages.architecture}-{packages.kernel_name}")
+    path = os.path.join(cache_folder(), "symbols",
+                        f"{packages.architecture}-{packages.kernel_name}")
     if os.path.exists(path):
         return path
     say("booting once for the kernel's symbols")

@@ -170,6 +170,7 @@ def main(arguments):
         prog="mutate-hypervisor",
         description="Takes each place that fences out of a recorded hypervisor's log, one at a "
                     "time, and says whether nestwalk check misses it. Exit code 2 if it does not.")
-    parser.add_argument("log", metavar="LOG", help="of scripts/record --hypervisor; may be compressed")
+    parser.add_argument("log", metavar="LOG",
+                        help="of scripts/record --hypervisor; may be compressed")
     options = parser.parse_args(arguments)
     return exit_status(say, lambda: mutate(options))
