@@ -53,6 +53,36 @@ TEST_F(Check, ARightFenceIsSilent) {
   expect("cat good.log | nestwalk check -", 0, "-: 0 errors, 0 warnings\n");
 }
 
+TEST_F(Check, ALogMayBeCompressed) {
+  write_unmap("good.log", "8 1 fence - invept single-context, 0x10000\n");
+  run("gzip -k good.log; zstd -q good.log; xz -k good.log; head -c 100 good.log.gz > cut.gz");
+  expect("nestwalk check good.log.gz", 0, "good.log.gz: 0 errors, 0 warnings\n");
+  expect("nestwalk check good.log.zst", 0, "good.log.zst: 0 errors, 0 warnings\n");
+  expect("nestwalk check - < good.log.xz", 0, "-: 0 errors, 0 warnings\n");
+  expect("nestwalk check cut.gz", 4,
+         "nestwalk: cut.gz: at byte 100: expected the end of its compressed data, found that the "
+         "file ends early\n");
+}
+
+// The hottest place first: `twice` fences in vain two times, `once` one time.
+TEST_F(Check, SaysWhereInTheHypervisor) {
+  write_unmap("log",
+              "8 1 fence - invept single-context, 0x10000 @flush\n"
+              "8 1 fence - invept single-context, 0x10000 @once+0x4\n"
+              "8 1 fence - invept single-context, 0x10000 @twice+0x8\n"
+              "8 1 fence - invept single-context, 0x10000 @twice+0x8\n");
+  const std::string issued = "invept single-context (EPTP 0x10000)\n";
+  expect("nestwalk check log", 0,
+         "finding  times  at         operation  change  first GPA  processors  hits  issued\n"
+         "excess   2      twice+0x8  -          -       -          -           0     " +
+             issued +
+             "excess   1      once+0x4   -          -       -          -           0     " +
+             issued + "log: 0 errors, 3 warnings\n");
+  EXPECT_THAT(run("nestwalk check --details log").output, HasSubstr(", at twice+0x8; 2 times\n"));
+  const auto json = nlohmann::json::parse(run("nestwalk check --json log").output);
+  EXPECT_EQ(json["findings"][1]["site"], "twice+0x8");
+}
+
 TEST_F(Check, WasteIsAWarningUnlessStrict) {
   const std::string once = "8 1 fence - invept single-context, 0x10000\n";
   write_unmap("twice.log", once + once);

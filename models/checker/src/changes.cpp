@@ -99,7 +99,7 @@ bool Checker::translates(u32 vm, const Found& entry) const {
 void Checker::entry_stored(const Moment& when, u64 slot, u64 before, u64 after) {
   const std::vector<Tables::Place> places = tables_.places_of(slot);
   if (places.empty()) return tables_.store(slot, after);
-  ++processors_[when.processor].stores;
+  ++processors_[when.processor].task->stores;
   // What hung below a table is cached by itself.
   std::vector<std::vector<Found>> below(places.size());
   for (std::size_t n = 0; n < places.size(); ++n) {
@@ -159,7 +159,7 @@ void Checker::open(const Moment& when, u32 vm, const Found& old, const Found& no
   if (demand.need == Need::Nothing) return;
   const bool made_valid = change == Change::MadeValid;
   if (made_valid && demand.need == Need::Tolerable && guest.caches_no_invalid) return;
-  const Processor& processor = processors_[when.processor];
+  Task& task = *processors_[when.processor].task;
   const Found& stale = made_valid ? now : old;
   Obligation obligation;
   obligation.vm = vm;
@@ -175,9 +175,10 @@ void Checker::open(const Moment& when, u32 vm, const Found& old, const Found& no
   obligation.old = tables_.decode(vm, old.entry, old.level);
   obligation.when = when;
   obligation.operation = operation_on(when.processor);
-  obligation.serial = processor.serial;
+  obligation.task = &task;
+  obligation.serial = task.serial;
   obligation.order = ++order_;
-  obligation.returned = processor.depth == 0;
+  obligation.returned = task.depth == 0;
   // Elsewhere the fences order the stores before by themselves.
   obligation.posted = extension.needs_barriers;
   enlist(std::move(obligation));
@@ -186,8 +187,8 @@ void Checker::open(const Moment& when, u32 vm, const Found& old, const Found& no
 void Checker::enlist(Obligation obligation) {
   const u32 vm = obligation.vm;
   Guest& guest = guests_[vm];
-  Processor& processor = processors_[obligation.when.processor];
   if (obligation.need == Need::Visible) {
+    Processor& processor = processors_[obligation.when.processor];
     processor.fresh.insert(vm);
     processor.unseen.insert(vm);
     guest.unseen[obligation.when.processor].fresh.push_back(std::move(obligation));
@@ -201,7 +202,7 @@ void Checker::enlist(Obligation obligation) {
   guest.live.push_back(std::move(obligation));
   Obligation& made = guest.live.back();
   made.self = std::prev(guest.live.end());
-  made.opened = processor.opened.insert(processor.opened.end(), &made);
+  made.opened = made.task->opened.insert(made.task->opened.end(), &made);
   if (made.need == Need::Fence) ++unreported_;
   replace_older(made);
   made.place = guest.places->add(made.start, made.bytes, made);

@@ -5,6 +5,7 @@
 
 #include "nestwalk/checker/checker.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "agenda.hpp"
@@ -40,7 +41,8 @@ u32 Checker::number_of(u32 id) const {
 
 /// What the processor is doing; one that was interrupted for a fence is doing nothing of its own.
 u32 Checker::operation_on(u32 processor) const {
-  return processors_[processor].depth != 0 ? processors_[processor].operation : 0;
+  const Task& task = *processors_[processor].task;
+  return task.depth != 0 ? task.operation : 0;
 }
 
 const Vm& Checker::vm_of(const Obligation& obligation) const { return tables_.vm(obligation.vm); }
@@ -143,6 +145,7 @@ void Checker::retire(const Moment& when, u32 vm) {
   made.change = Change::Retired;
   made.when = when;
   made.order = ++order_;
+  made.task = processors_[when.processor].task;
   made.left[0] = made.left[1] = guest.ran;
   // VPID 0 is the host's: entry and exit flush it.
   made.left[2] = extension.vmid_0_is_the_hosts && shape.vmid == 0 ? 0 : guest.linear;
@@ -156,9 +159,10 @@ void Checker::retire(const Moment& when, u32 vm) {
   for (u32 issuer = 0; issuer < kMostProcessors; ++issuer) {
     for (const Flush& flush : processors_[issuer].flushes) {
       if (flush.vm != vm) continue;
-      if (flush.second) remove(made, 0, flush.processors, issuer, true);
-      if (flush.second) remove(made, 1, flush.processors, issuer, true);
-      if (flush.first) remove(made, 2, flush.processors, issuer, true);
+      const Sent sent{issuer, true, flush.broadcast};
+      if (flush.second) remove(made, 0, flush.processors, sent);
+      if (flush.second) remove(made, 1, flush.processors, sent);
+      if (flush.first) remove(made, 2, flush.processors, sent);
     }
   }
   update(made);
@@ -196,11 +200,12 @@ void Checker::vm_entered(const Moment& when, u32 vm) {
   set_running(number, when.processor);
   processor.last_vm = number;
   processor.entered = ++order_;
+  processor.entered_as[number] = processor.task;
   judge_fault(when.processor, number);
   for (auto& [stored_by, unseen] : guest.unseen) {
     judge_all(unseen.waiting, here);
     // Outside of an operation, nothing else says that it is over.
-    if (processors_[stored_by].depth == 0) judge_all(unseen.fresh, here);
+    if (processors_[stored_by].task->depth == 0) judge_all(unseen.fresh, here);
   }
   Agenda* const agenda = agendas_->with(Look::Entry, number);
   if (agenda == nullptr) return;
@@ -249,28 +254,32 @@ void Checker::vm_faulted(const Moment& when, u32 vm, u64 gpa, addrspace::Access 
   }
 }
 
+void Checker::task_switched(const Moment& when, u64 task) {
+  processors_[when.processor].task = &tasks_[task];
+}
+
 void Checker::operation_begun(const Moment& when, std::string_view name) {
-  Processor& processor = processors_[when.processor];
-  if (processor.depth++ != 0) return;
-  judge_operation(when.processor);
+  Task& task = *processors_[when.processor].task;
+  if (task.depth++ != 0) return;
+  judge_operation(when.processor, task);
   constexpr std::size_t kMostNames = 4096;
   auto found = operation_numbers_.find(name);
   if (found == operation_numbers_.end() && operations_.size() < kMostNames) {
     operations_.emplace_back(name);
     found = operation_numbers_.emplace(name, static_cast<u32>(operations_.size() - 1)).first;
   }
-  processor.operation = found == operation_numbers_.end() ? 0 : found->second;
-  processor.serial = ++serial_;
-  processor.began = ++order_;
-  processor.stores = 0;
+  task.operation = found == operation_numbers_.end() ? 0 : found->second;
+  task.serial = ++serial_;
+  task.began = ++order_;
+  task.stores = 0;
   ++operations_running_;
 }
 
 void Checker::operation_ended(const Moment& when) {
-  Processor& processor = processors_[when.processor];
-  if (processor.depth == 0 || --processor.depth != 0) return;
+  Task& task = *processors_[when.processor].task;
+  if (task.depth == 0 || --task.depth != 0) return;
   --operations_running_;
-  judge_operation(when.processor);
+  judge_operation(when.processor, task);
 }
 
 // Fences ----------------------------------------------------------------------------------------
@@ -282,17 +291,21 @@ void Checker::miss(Obligation& obligation, Failure failure, const FenceRequest& 
   obligation.closest_fence = request;
 }
 
-bool Checker::is_visible(const Obligation& obligation) const {
-  return !obligation.posted || processors_[obligation.when.processor].barrier > obligation.order;
+/// A fence that its own processor alone carries out needs the store to be seen there.
+bool Checker::is_visible(const Obligation& obligation, u32 issuer, bool broadcast) const {
+  if (!obligation.posted) return true;
+  const Processor& stored_by = processors_[obligation.when.processor];
+  const bool own = !broadcast && issuer == obligation.when.processor;
+  return (own ? stored_by.own_barrier : stored_by.barrier) > obligation.order;
 }
 
-void Checker::remove(Obligation& obligation, unsigned part, u64 processors, u32 issuer,
-                     bool waits) {
+void Checker::remove(Obligation& obligation, unsigned part, u64 processors, const Sent& sent) {
   obligation.sent[part] |= processors;
-  if (!waits) {
+  if (!sent.waits) {
     obligation.left[part] &= ~processors;
   } else if ((obligation.left[part] & processors) != 0) {
-    processors_[issuer].flights.push_back({&obligation, static_cast<u8>(part), processors});
+    processors_[sent.issuer].flights.push_back(
+        {&obligation, static_cast<u8>(part), processors, sent.broadcast});
     obligation.going[part] |= processors;
     ++obligation.flights;
     ++guests_[obligation.vm].flights;
@@ -316,11 +329,11 @@ void Checker::unseat(Obligation& obligation, Look look) {
 }
 
 /// As long as the second-stage entry is there, what was merged with it comes back: a fence of the
-/// first stage meets what has nothing else left, or only what is under way.
+/// first stage meets what has nothing else left, or only what is under way, by whomever.
 void Checker::seat_merged(Obligation& obligation) {
   if (obligation.change == Change::Retired) return;
   const u64 second = obligation.left[0] & ~obligation.going[0];
-  if ((obligation.left[1] & ~obligation.going[1] & ~second) != 0) seat(obligation, Look::First);
+  if ((obligation.left[1] & ~second) != 0) seat(obligation, Look::First);
 }
 
 void Checker::look_again(std::vector<Again>& again) {
@@ -338,7 +351,8 @@ bool Checker::apply(const Moment& when, const FenceRequest& request, Obligation&
   const bool posted = row.has(fence::kPosted);
   const bool ordered =
       !row.has(fence::kUnordered) || processors_[when.processor].ordered > obligation.order;
-  if (!is_visible(obligation) || !ordered) {
+  const bool broadcast = row.has(fence::kBroadcast);
+  if (!is_visible(obligation, when.processor, broadcast) || !ordered) {
     miss(obligation, Failure::TooEarly, request);
     Processor& late = processors_[ordered ? obligation.when.processor : when.processor];
     const Look look = (row.structures & fence::kSecond) != 0 ? Look::Second : Look::First;
@@ -367,7 +381,7 @@ bool Checker::apply(const Moment& when, const FenceRequest& request, Obligation&
     // A sequence goes to all processors alike; once it is over, only what is left counts.
     const u64 fresh = processors[part] & ~obligation.sent[part];
     useful = useful || (obligation.settled ? fresh & obligation.left[part] : fresh) != 0;
-    remove(obligation, part, processors[part], when.processor, waits);
+    remove(obligation, part, processors[part], {when.processor, waits, broadcast});
   }
   if ((obligation.left[0] & ~obligation.going[0]) != before) seat_merged(obligation);
   return useful;
@@ -375,14 +389,28 @@ bool Checker::apply(const Moment& when, const FenceRequest& request, Obligation&
 
 bool Checker::is_the_guests(u32 processor, const FenceRequest& request) const {
   if ((row_of(request).structures & fence::kSecond) != 0) return false;
-  return processors_[processor].depth == 0 && processors_[processor].guests != 0;
+  return processors_[processor].task->depth == 0 && processors_[processor].guests != 0;
+}
+
+/// vCPUs of a VM have its tag, and each its own ASIDs: before one of them runs where another one
+/// did, what that left of the first stage has to go. A vCPU is the task that enters the guest.
+bool Checker::is_for_another_vcpu(u32 number, const FenceRequest& request) const {
+  const FenceRow& row = row_of(request);
+  if (row.structures != fence::kFirst || row.by != By::Nothing || row.has(fence::kBroadcast)) {
+    return false;
+  }
+  const Processor& processor = processors_[number];
+  return std::any_of(
+      processor.entered_as.begin(), processor.entered_as.end(), [&](const auto& entered) {
+        return entered.second != processor.task && has_tag(request, tables_.vm(entered.first));
+      });
 }
 
 // The guest faulted where the tables permit it: another processor was faster, or an entry was
 // stale.
 bool Checker::is_spurious(u32 number, const FenceRequest& request) const {
   const Processor& processor = processors_[number];
-  if (!processor.has_fault || processor.stores != 0) return false;
+  if (!processor.has_fault || processor.task->stores != 0) return false;
   const Found found = tables_.walk(processor.fault_vm, processor.fault_gpa);
   if (tables_.decode(processor.fault_vm, found.entry, found.level).kind !=
       models::EntryKind::Leaf) {
@@ -498,7 +526,7 @@ void Checker::drop(Obligation& obligation) {
   if (obligation.need == Need::Fence && !obligation.is_reported()) --unreported_;
   if (!obligation.settled) {
     closed_.erase(obligation.order);
-    processors_[obligation.when.processor].opened.erase(obligation.opened);
+    obligation.task->opened.erase(obligation.opened);
   }
   const u32 vm = obligation.vm;
   (obligation.settled ? guest.settled : guest.live).erase(obligation.self);
@@ -525,14 +553,15 @@ void Checker::fence_issued(const Moment& when, const FenceRequest& request, Cycl
   const FenceRow& row = row_of(request);
   const u64 reached = row.has(fence::kBroadcast) ? ~u64{0} : bit(when.processor);
   Issued issued{request, when, cycles, order_, operation_on(when.processor)};
-  issued.useful = is_spurious(when.processor, request);
+  issued.useful =
+      is_spurious(when.processor, request) || is_for_another_vcpu(when.processor, request);
   const bool all = meet(when.processor, request);
   const bool fits = discharge(issued, reached, all);
   if (unreported_ != 0 || operations_running_ != 0) {
     attempts_->add(order_, when.processor, request, fits);
   }
   if (!issued.useful) {
-    processor.useless.push_back(issued);
+    processor.task->useless.push_back(issued);
   } else if (is_over_broad(issued)) {
     judge_fence(issued, Failure::OverBroad);
   }
@@ -547,7 +576,12 @@ void Checker::flush(const Moment& when, const FenceRequest& request, u64 reached
     all.vm = number;
     all.change = Change::Retired;
     const u8 parts = effect_of(request, all, tables_.vm(number)).parts;
-    const Flush flush{number, reached, (parts & kNested) != 0, (parts & kLinear) != 0, order_};
+    const Flush flush{number,
+                      reached,
+                      (parts & kNested) != 0,
+                      (parts & kLinear) != 0,
+                      order_,
+                      row.has(fence::kBroadcast)};
     if (!flush.second && !flush.first) continue;
     const bool waits = posted || tables_.vm(number).nested.format->extension().needs_barriers;
     waits ? processors_[when.processor].flushes.push_back(flush) : finish_flush(flush);
@@ -583,9 +617,15 @@ void Checker::finish_flush(const Flush& flush) {
   }
 }
 
-void Checker::complete(u32 number) {
+/// What the processor sent: to itself alone, or to all.
+void Checker::complete(u32 number, bool broadcast) {
   Processor& processor = processors_[number];
-  for (const Flight& flight : processor.flights) {
+  const auto stays = [&](const auto& sent) { return sent.broadcast && !broadcast; };
+  const auto flights =
+      std::stable_partition(processor.flights.begin(), processor.flights.end(), stays);
+  const std::vector<Flight> landed(flights, processor.flights.end());
+  processor.flights.erase(flights, processor.flights.end());
+  for (const Flight& flight : landed) {
     Obligation& obligation = *flight.obligation;
     obligation.left[flight.part] &= ~flight.processors;
     obligation.going[flight.part] &= ~flight.processors;
@@ -594,16 +634,20 @@ void Checker::complete(u32 number) {
     if (flight.part == 0) seat_merged(obligation);
     update(obligation);
   }
-  processor.flights.clear();
-  for (const Flush& flush : processor.flushes) finish_flush(flush);
-  processor.flushes.clear();
+  const auto flushes =
+      std::stable_partition(processor.flushes.begin(), processor.flushes.end(), stays);
+  std::for_each(flushes, processor.flushes.end(), [&](const Flush& each) { finish_flush(each); });
+  processor.flushes.erase(flushes, processor.flushes.end());
 }
 
 void Checker::barrier_issued(const Moment& when, Barrier barrier) {
   // Entering the guest synchronises as an ISB does (Arm ARM D1, "Context synchronization event").
   if (barrier == Barrier::Isb) return;
   Processor& processor = processors_[when.processor];
-  processor.barrier = ++order_;
+  const bool own = barrier == Barrier::DsbNsh || barrier == Barrier::DsbNshst;
+  processor.own_barrier = ++order_;
+  if (own) return own_barrier(when.processor, barrier == Barrier::DsbNsh);
+  processor.barrier = order_;
   for (const u32 vm : processor.unseen) guests_[vm].unseen.erase(when.processor);
   processor.unseen.clear();
   processor.fresh.clear();
@@ -611,6 +655,21 @@ void Checker::barrier_issued(const Moment& when, Barrier barrier) {
   if (barrier != Barrier::DsbIsh) return;
   processor.waited = order_;
   complete(when.processor);
+}
+
+/// "DSB NSH": its own walks see the stores before, and its own fences are complete; nothing is said
+/// of other processors (Arm ARM B2, "Data Synchronization Barrier").
+void Checker::own_barrier(u32 number, bool waits) {
+  Processor& processor = processors_[number];
+  for (const u32 vm : processor.unseen) {
+    Unseen& unseen = guests_[vm].unseen[number];
+    for (Obligation& each : unseen.fresh) each.seen_by_own = true;
+    for (Obligation& each : unseen.waiting) each.seen_by_own = true;
+  }
+  look_again(processor.unordered);
+  if (!waits) return;
+  processor.waited = order_;
+  complete(number, false);
 }
 
 }  // namespace nestwalk::checker

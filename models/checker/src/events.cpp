@@ -12,6 +12,10 @@ void tell(Events& events, const Moment& when, const addrspace::Fence& fence, con
       return events.barrier_issued(when, Barrier::DsbIshst);
     case models::FenceOrder::All:
       return events.barrier_issued(when, Barrier::DsbIsh);
+    case models::FenceOrder::OwnStores:
+      return events.barrier_issued(when, Barrier::DsbNshst);
+    case models::FenceOrder::OwnAll:
+      return events.barrier_issued(when, Barrier::DsbNsh);
     case models::FenceOrder::Context:
       return events.barrier_issued(when, Barrier::Isb);
     case models::FenceOrder::Nothing:

@@ -131,6 +131,7 @@ std::string describe(const Finding& finding) {
   text += finding.operation.empty() ? " outside any operation" : " in " + finding.operation;
   text += ", cycle " + std::to_string(finding.when.cycle) + ", processor " +
           std::to_string(finding.when.processor);
+  if (!finding.site.empty()) text += ", at " + finding.site;
   if (finding.count > 1) text += "; " + std::to_string(finding.count) + " times";
   text.append("\n  ").append(failure.sentence);
   if (finding.change != Change::None) {

@@ -56,9 +56,8 @@ Failure Checker::reason(Obligation& obligation, u64 bad) const {
   }
   if (obligation.closest != Failure::Missing) return obligation.closest;
   if (((obligation.sent[0] | obligation.sent[1]) & bad) != 0) return Failure::WrongKind;
-  const Processor& processor = processors_[obligation.when.processor];
-  if (processor.serial != obligation.serial) return Failure::Missing;
-  const auto* early = attempts_->before(obligation, processor.began, vm_of(obligation));
+  if (obligation.task->serial != obligation.serial) return Failure::Missing;
+  const auto* early = attempts_->before(obligation, obligation.task->began, vm_of(obligation));
   if (early == nullptr) return Failure::Missing;
   obligation.closest_fence = *early;
   return Failure::TooEarly;
@@ -109,10 +108,9 @@ void Checker::judge_fault(u32 number, u32 vm) {
   kept->finding = report(*kept, Failure::RepeatedFault, why, bit(number));
 }
 
-void Checker::judge_operation(u32 number) {
-  Processor& processor = processors_[number];
+void Checker::judge_operation(u32 number, Task& task) {
   judge_unseen(number);
-  judge_opened(processor);
+  judge_opened(task);
   if (operations_running_ == 0 && unreported_ == 0) attempts_->clear();
 }
 
@@ -129,22 +127,25 @@ void Checker::judge_unseen(u32 number) {
 
 void Checker::judge_all(std::list<Obligation>& unseen, u64 inside) {
   if (inside == 0) return;
-  for (Obligation& each : unseen) judge(each, inside);
-  unseen.clear();
+  for (auto each = unseen.begin(); each != unseen.end();) {
+    const u64 blind = inside & ~(each->seen_by_own ? bit(each->when.processor) : 0);
+    if (blind != 0) judge(*each, blind);
+    each = blind != 0 ? unseen.erase(each) : std::next(each);
+  }
 }
 
-void Checker::judge_opened(Processor& processor) {
-  for (Obligation* const each : processor.opened) {
+void Checker::judge_opened(Task& task) {
+  for (Obligation* const each : task.opened) {
     const u64 inside = guests_[each->vm].inside;
     each->returned = true;
     if (each->need == Need::Fence && !each->is_reported() && (each->held() & inside) != 0) {
       judge(*each, each->held() & inside);
     }
   }
-  judge_fences(processor);
-  while (!processor.opened.empty()) {
-    Obligation& each = *processor.opened.front();
-    processor.opened.pop_front();
+  judge_fences(task);
+  while (!task.opened.empty()) {
+    Obligation& each = *task.opened.front();
+    task.opened.pop_front();
     settle(each);
   }
 }
@@ -166,8 +167,12 @@ void Checker::settle(Obligation& obligation) {
 
 void Checker::finish() {
   for (u32 number = 0; number < kMostProcessors; ++number) {
-    processors_[number].depth = 0;
-    judge_operation(number);
+    processors_[number].own.depth = 0;
+    judge_operation(number, processors_[number].own);
+  }
+  for (auto& [id, task] : tasks_) {
+    task.depth = 0;
+    judge_opened(task);
   }
 }
 
@@ -190,25 +195,26 @@ void Checker::judge_fence(const Issued& issued, Failure failure) {
   finding.failure = finding.because = failure;
   finding.operation = operations_[issued.operation];
   finding.when = issued.when;
+  finding.site = issued.when.site;
   finding.issued = describe(issued.request);
   finding.cycles = issued.cycles;
   add(std::move(finding), issued.request.op);
 }
 
 /// Those that removed nothing.
-void Checker::judge_fences(Processor& processor) {
-  excuse_fences(processor);
-  for (const Issued& issued : processor.useless) judge_fence(issued, Failure::Excess);
-  processor.useless.clear();
+void Checker::judge_fences(Task& task) {
+  excuse_fences(task);
+  for (const Issued& issued : task.useless) judge_fence(issued, Failure::Excess);
+  task.useless.clear();
 }
 
 /// What was meant for something that is open still is not excess but insufficient: the fences that
 /// came closest, and those of the first stage that follow them; on processors that were interrupted
 /// for the operation as well.
-void Checker::excuse_fences(Processor& processor) {
+void Checker::excuse_fences(Task& task) {
   std::vector<models::FenceOp> close;
   std::set<u32> vms;
-  for (Obligation* const each : processor.opened) {
+  for (Obligation* const each : task.opened) {
     if (each->held() == 0) continue;
     find_closest(*each);
     close.push_back(each->closest_fence.op);
@@ -222,13 +228,15 @@ void Checker::excuse_fences(Processor& processor) {
     return std::any_of(vms.begin(), vms.end(),
                        [&](u32 vm) { return has_tag(issued.request, tables_.vm(vm)); });
   };
-  for (Processor& each : processors_) {
-    if (&each != &processor && each.depth != 0) continue;
+  const auto excuse = [&](Task& each) {
+    if (&each != &task && each.depth != 0) return;
     const auto since =
-        std::lower_bound(each.useless.begin(), each.useless.end(), processor.began,
+        std::lower_bound(each.useless.begin(), each.useless.end(), task.began,
                          [](const Issued& issued, u64 order) { return issued.order < order; });
     each.useless.erase(std::remove_if(since, each.useless.end(), meant), each.useless.end());
-  }
+  };
+  for (Processor& each : processors_) excuse(each.own);
+  for (auto& [id, each] : tasks_) excuse(each);
 }
 
 // Findings --------------------------------------------------------------------------------------
@@ -251,6 +259,7 @@ Finding Checker::finding_of(const Obligation& obligation, Failure failure, u64 p
   }
   finding.processors = processors;
   finding.when = obligation.when;
+  finding.site = obligation.when.site;
   if (obligation.closest_fence.op) {
     finding.issued = describe(obligation.closest_fence);
   }
@@ -270,12 +279,13 @@ std::size_t Checker::add(Finding finding, models::FenceOp op) {
   u64* const kCounts[] = {&errors_, &warnings_, &notes_};
   ++*kCounts[static_cast<unsigned>(finding.severity())];
   const auto operation = operation_numbers_.find(finding.operation);
-  const std::array<u64, 6> key = {static_cast<u64>(finding.failure),
+  const std::array<u64, 7> key = {static_cast<u64>(finding.failure),
                                   static_cast<u64>(finding.because),
                                   static_cast<u64>(finding.change),
                                   operation == operation_numbers_.end() ? 0 : operation->second,
                                   finding.vm,
-                                  key_of(op)};
+                                  key_of(op),
+                                  reinterpret_cast<std::uintptr_t>(finding.when.site.data())};
   const auto found = alike_.find(key);
   if (found != alike_.end()) {
     Finding& first = findings_[found->second];

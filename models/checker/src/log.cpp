@@ -55,22 +55,31 @@ constexpr const char* kFirstLine = "nestwalk-fence-log 1";
 class LogReader::Line {
  public:
   Line(const std::string& name, u64 number, const std::string& text)
-      : name_(&name), number_(number), text_(&text) {}
+      : name_(&name), number_(number), text_(&text), end_(text.size()) {}
 
   bool at_end() {
-    at_ = text_->find_first_not_of(" \t\r", at_);
-    if (at_ == std::string::npos) at_ = text_->size();
-    return at_ == text_->size();
+    at_ = std::min(text_->find_first_not_of(" \t\r", at_), end_);
+    return at_ == end_;
   }
   std::string rest() {
-    std::string all = at_end() ? "" : text_->substr(at_);
+    std::string all = at_end() ? "" : text_->substr(at_, end_ - at_);
     while (!all.empty() && (all.back() == '\r' || all.back() == ' ')) all.pop_back();
-    at_ = text_->size();
+    at_ = end_;
     return all;
+  }
+  /// What stands behind the last `@`, if that begins the last word; the line ends before it then.
+  std::string take_site() {
+    const std::size_t last = text_->find_last_not_of(" \t\r");
+    const std::size_t at = text_->find_last_of(" \t", last) + 1;
+    if (at < at_ || (*text_)[at] != '@') return "";
+    end_ = at;
+    std::string site = text_->substr(at + 1, last - at);
+    if (site.empty()) fail("a place behind @", quoted("@"));
+    return site;
   }
   std::string word(const char* expected) {
     if (at_end()) fail(expected, "the end of the line");
-    const std::size_t end = std::min(text_->find_first_of(" \t\r", at_), text_->size());
+    const std::size_t end = std::min(text_->find_first_of(" \t\r", at_), end_);
     last_ = text_->substr(at_, end - at_);
     at_ = end;
     return last_;
@@ -120,6 +129,7 @@ class LogReader::Line {
   const std::string* name_;
   u64 number_;
   const std::string* text_;
+  std::size_t end_;
   std::size_t at_ = 0;
   std::string last_;
 };
@@ -138,18 +148,22 @@ void LogReader::read(std::istream& in, const std::string& name, Events& events) 
     read_line(text, name, events);
   }
   if (line_ == 0) Line(name, 1, {}).fail(Line::quoted(kFirstLine), "the end of the file");
-  expect_ends(name);
+  for (const Processor& each : processors_) expect_end(each.own, name);
+  for (const auto& [id, each] : tasks_) expect_end(each, name);
 }
 
 /// What an operation owes is judged when it ends: one whose end is lost swallows all after it.
-void LogReader::expect_ends(const std::string& name) const {
-  for (u32 number = 0; number < kMostProcessors; ++number) {
-    const Processor& processor = processors_[number];
-    if (processor.depth == 0) continue;
-    Line(name, processor.begun, {})
-        .fail("an end of the operation that processor " + std::to_string(number) + " begins here",
-              "the end of the log");
-  }
+void LogReader::expect_end(const Nesting& nesting, const std::string& name) const {
+  if (nesting.depth == 0) return;
+  const std::string processor = std::to_string(nesting.processor);
+  Line(name, nesting.begun, {})
+      .fail("an end of the operation that processor " + processor + " begins here",
+            "the end of the log");
+}
+
+LogReader::Nesting& LogReader::nesting_on(u32 number) {
+  Processor& processor = processors_[number];
+  return processor.task ? tasks_[*processor.task] : processor.own;
 }
 
 void LogReader::read_line(const std::string& text, const std::string& name, Events& events) {
@@ -191,14 +205,16 @@ void LogReader::event(Line& line, Events& events) {
   struct Row {
     const char* name;
     Handler handler;
+    bool has_site = false;
   };
   static constexpr Row kRows[] = {
-      {"store", &LogReader::store},   {"fence", &LogReader::fence},
-      {"access", &LogReader::access}, {"begin", &LogReader::begin},
-      {"end", &LogReader::end},       {"enter", &LogReader::enter},
-      {"exit", &LogReader::exit},     {"fault", &LogReader::fault},
-      {"free", &LogReader::free},     {"destroy", &LogReader::destroy},
-      {"alloc", &LogReader::alloc},   {"vm", &LogReader::vm},
+      {"store", &LogReader::store, true}, {"fence", &LogReader::fence, true},
+      {"access", &LogReader::access},     {"begin", &LogReader::begin},
+      {"end", &LogReader::end},           {"enter", &LogReader::enter},
+      {"exit", &LogReader::exit},         {"fault", &LogReader::fault},
+      {"free", &LogReader::free, true},   {"destroy", &LogReader::destroy},
+      {"alloc", &LogReader::alloc},       {"vm", &LogReader::vm},
+      {"task", &LogReader::task},
   };
   Moment when;
   when.cycle = line.number("a cycle");
@@ -206,6 +222,7 @@ void LogReader::event(Line& line, Events& events) {
   const std::string what = line.word("an event");
   for (const Row& row : kRows) {
     if (what != row.name) continue;
+    if (row.has_site) when.site = interned(line.take_site());
     try {
       return (this->*row.handler)(line, when, events);
     } catch (const TableError& error) {
@@ -213,9 +230,14 @@ void LogReader::event(Line& line, Events& events) {
     }
   }
   line.fail(
-      "an event: vm, destroy, enter, exit, fault, begin, end, store, fence, free, alloc or "
+      "an event: vm, destroy, enter, exit, fault, task, begin, end, store, fence, free, alloc or "
       "access",
       Line::quoted(what));
+}
+
+/// The same text at the same place.
+std::string_view LogReader::interned(const std::string& site) {
+  return site.empty() ? std::string_view() : *sites_.insert(site).first;
 }
 
 /// Flags that a walk sets in an entry without that being told, where a VM's hardware does.
@@ -245,17 +267,24 @@ void LogReader::store(Line& line, const Moment& when, Events& events) {
 void LogReader::begin(Line& line, const Moment& when, Events& events) {
   const std::string name = line.rest();
   if (name.empty()) line.fail("an operation's name", "the end of the line");
-  Processor& processor = processors_[when.processor];
-  if (processor.depth++ == 0) processor.begun = line_;
+  Nesting& nesting = nesting_on(when.processor);
+  if (nesting.depth++ == 0) nesting.begun = line_, nesting.processor = when.processor;
   events.operation_begun(when, name);
 }
 
 void LogReader::end(Line& line, const Moment& when, Events& events) {
   line.end();
-  u32& depth = processors_[when.processor].depth;
+  u32& depth = nesting_on(when.processor).depth;
   if (depth == 0) line.fail("an operation that began", "the end of none");
   --depth;
   events.operation_ended(when);
+}
+
+void LogReader::task(Line& line, const Moment& when, Events& events) {
+  const u64 task = line.number("the number of a task");
+  line.end();
+  processors_[when.processor].task = task;
+  events.task_switched(when, task);
 }
 
 void LogReader::enter(Line& line, const Moment& when, Events& events) {

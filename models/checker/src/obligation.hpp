@@ -32,6 +32,8 @@ enum class Look : u8 {
 };
 inline constexpr unsigned kLooks = 3;
 
+struct Task;
+
 struct Obligation {
   static constexpr std::size_t kNone = ~std::size_t{0};
 
@@ -47,23 +49,25 @@ struct Obligation {
   u64 after = 0;
   models::Entry old{};
   Moment when{};
-  u32 operation = 0;       ///< which of the names
-  u64 serial = 0;          ///< which operation of all
-  u64 order = 0;           ///< of the store among stores, fences and barriers
-  bool posted = false;     ///< AArch64: the store is not seen before a barrier of its processor
-  bool returned = false;   ///< the operation did
-  bool settled = false;    ///< and it was judged
-  u64 left[kParts] = {};   ///< processors that may hold it, by part
-  u64 sent[kParts] = {};   ///< processors to which a fence for it went
-  u64 going[kParts] = {};  ///< likewise, and it was not waited for yet
-  u32 flights = 0;         ///< how many of these
+  u32 operation = 0;         ///< which of the names
+  u64 serial = 0;            ///< which operation of all
+  u64 order = 0;             ///< of the store among stores, fences and barriers
+  bool posted = false;       ///< AArch64: the store is not seen before a barrier of its processor
+  bool seen_by_own = false;  ///< but by that processor itself
+  bool returned = false;     ///< the operation did
+  bool settled = false;      ///< and it was judged
+  u64 left[kParts] = {};     ///< processors that may hold it, by part
+  u64 sent[kParts] = {};     ///< processors to which a fence for it went
+  u64 going[kParts] = {};    ///< likewise, and it was not waited for yet
+  u32 flights = 0;           ///< how many of these
   Failure closest = Failure::Missing;
   models::FenceRequest closest_fence{};
   std::size_t finding = kNone;                ///< that reports it
   bool use_pending = false;                   ///< what it leads to was given back, and not used yet
   std::vector<std::pair<u32, u64>> spared{};  ///< processors, and pages that they hold no more
   std::list<Obligation>::iterator self{};
-  std::list<Obligation*>::iterator opened{};  ///< in its processor's list, until it is settled
+  Task* task = nullptr;                       ///< whose operation stored it
+  std::list<Obligation*>::iterator opened{};  ///< in its task's list, until it is settled
   RangeIndex<Obligation>::Handle place{};     ///< in its VM's index
   RangeIndex<Obligation>::Handle target{};    ///< in the index of host memory
   bool has_target = false;

@@ -112,7 +112,7 @@ void Adversary::leave(const Moment& when, u32 vm, const Tables::Found& what, Cop
       if (touched == touched_.end() || *touched >= std::array<u64, 3>{processor, vm, last})
         continue;
     }
-    copies_.push_back({processor, vm, what, kind, when.processor, !arm, {}});
+    copies_.push_back({processor, vm, what, kind, when.processor, !arm, false, {}});
   }
 }
 
@@ -170,7 +170,7 @@ void Adversary::look_for_conflicts(const Moment& when, const Tables::Place& plac
     return tables_.decode(place.vm, each.entry, each.level).kind == EntryKind::Leaf;
   });
   const bool was = is_valid(tables_.decode(place.vm, before, place.level));
-  if (!was && translates) unseen_.push_back({place.vm, when.processor});
+  if (!was && translates) unseen_.push_back({place.vm, when.processor, 0});
 }
 
 bool Adversary::conflicts_with(const Copy& copy, const Tables::Found& made) const {
@@ -285,7 +285,9 @@ bool Adversary::refuses(const Copy& copy, u64 gpa, addrspace::Access access) con
 void Adversary::operation_ended(const Moment& when) {
   u32& depth = depth_[when.processor];
   if (depth == 0 || --depth != 0) return;
-  for (const auto& [vm, processor] : unseen_) left_behind_ += running_[vm].inside != 0 ? 1 : 0;
+  for (const auto& [vm, processor, see] : unseen_) {
+    left_behind_ += (running_[vm].inside & ~see) != 0 ? 1 : 0;
+  }
   // What agrees with the tables is as good as a new walk.
   std::erase_if(copies_, [&](const Copy& copy) { return !disagrees(copy); });
   for (const Copy& copy : copies_) {
@@ -487,7 +489,9 @@ void Adversary::strike(const Moment& when, const FenceRequest& request, Copy& co
     return;
   }
   // A walker that does not see the store yet caches the old entry again.
-  if (!copy.visible || (strike.posted && !copy.ordered)) return;
+  const bool visible =
+      copy.visible || (copy.visible_there && !strike.broadcast && copy.stored_by == when.processor);
+  if (!visible || (strike.posted && !copy.ordered)) return;
   const bool waits =
       strike.posted || strike.waits || architecture(copy.vm) == Architecture::AArch64;
   const bool table =
@@ -496,6 +500,7 @@ void Adversary::strike(const Moment& when, const FenceRequest& request, Copy& co
   const bool second = strike.stage != Stage::First && !(leaves_only && table);
   const bool first = strike.stage == Stage::First || strike.stage == Stage::Both ||
                      (strike.stage == Stage::BothLeaves && !table);
+  copy.ends_there = waits && !strike.broadcast;
   if (second && copy.nested) {
     waits ? void(copy.nested_ends = when.processor) : void(copy.nested = false);
   }
@@ -573,12 +578,16 @@ void Adversary::forget(const Moment& when, const FenceRequest& request) {
   }
 }
 
-void Adversary::finish(u32 processor) {
-  for (const auto& [vm, issuer, reached] : forgetting_) {
-    if (issuer == processor) running_[vm].ran &= ~reached | running_[vm].inside;
+void Adversary::finish(u32 processor, bool broadcast) {
+  const auto ends = [&](const auto& each) {
+    return each[1] == processor && (broadcast || each[2] != ~u64{0});
+  };
+  for (const auto& each : forgetting_) {
+    if (ends(each)) running_[each[0]].ran &= ~each[2] | running_[each[0]].inside;
   }
-  std::erase_if(forgetting_, [&](const auto& each) { return each[1] == processor; });
+  std::erase_if(forgetting_, ends);
   for (Copy& copy : copies_) {
+    if (!broadcast && !copy.ends_there) continue;
     if (copy.nested_ends == processor) copy.nested = false;
     if (copy.combined_ends == processor) copy.combined = false;
   }
@@ -587,6 +596,16 @@ void Adversary::finish(u32 processor) {
 
 void Adversary::barrier_issued(const Moment& when, Barrier barrier) {
   if (barrier == Barrier::Isb) return;
+  if (barrier == Barrier::DsbNsh || barrier == Barrier::DsbNshst) {
+    for (Copy& copy : copies_) {
+      copy.visible_there = copy.visible_there || copy.stored_by == when.processor;
+    }
+    for (auto& [vm, stored_by, see] : unseen_) {
+      if (stored_by == when.processor) see |= u64{1} << when.processor;
+    }
+    if (barrier == Barrier::DsbNsh) finish(when.processor, false);
+    return;
+  }
   for (Copy& copy : copies_) copy.visible = copy.visible || copy.stored_by == when.processor;
   std::erase_if(unseen_, [&](const auto& each) { return each[1] == when.processor; });
   if (barrier == Barrier::DsbIsh) finish(when.processor);

@@ -82,14 +82,16 @@ class Adversary final : public Events {
     Tables::Found what;
     enum class Kind : u8 { Leaf, Table, Nothing } kind;
     u32 stored_by;
-    bool visible;  ///< the store that made it stale was waited for, by who issues the fence
+    bool visible;        ///< the store that made it stale was waited for, by who issues the fence
+    bool visible_there;  ///< by the processor that stored, for itself alone
     std::vector<u64> holes;  ///< pages of a large leaf that it does not hold any more
     bool nested = true;
     bool combined = true;
     u32 nested_ends = kNobody;  ///< whose barrier ends it
     u32 combined_ends = kNobody;
-    bool ordered = false;  ///< RISC-V: an SFENCE.W.INVAL came after the store
-    bool freed = false;    ///< what it leads to was given back, while the processor was outside
+    bool ends_there = false;  ///< by a fence for its own processor alone
+    bool ordered = false;     ///< RISC-V: an SFENCE.W.INVAL came after the store
+    bool freed = false;       ///< what it leads to was given back, while the processor was outside
     u64 faulted_at = kNowhere;    ///< the processor took a spurious fault there
     addrspace::Access refused{};  ///< of such an access
     bool alive() const { return nested || combined; }
@@ -133,7 +135,7 @@ class Adversary final : public Events {
   void strike(const Moment& when, const models::FenceRequest& request, Copy& copy) const;
   void strike_merged(const Moment& when, const models::FenceRequest& request);
   void forget(const Moment& when, const models::FenceRequest& request);
-  void finish(u32 processor);
+  void finish(u32 processor, bool broadcast = true);
 
   Fills fills_;
   Tables tables_;
@@ -144,7 +146,8 @@ class Adversary final : public Events {
   std::set<Merged> merged_;
   std::set<std::array<u64, 3>> touched_;        ///< processor, VM, page
   std::vector<std::array<u64, 3>> forgetting_;  ///< VM, issuer, processors: not waited for yet
-  std::vector<std::array<u64, 2>> unseen_;      ///< VM, processor: of new entries without a barrier
+  /// VM, processor, processors that see them: of new entries without a barrier.
+  std::vector<std::array<u64, 3>> unseen_;
   std::vector<Hit> hits_;
   u64 hit_count_ = 0;
   u64 spurious_ = 0;

@@ -33,6 +33,9 @@ class Tee final : public Events {
   void vm_faulted(const Moment& when, u32 vm, u64 gpa, addrspace::Access access) override {
     a_.vm_faulted(when, vm, gpa, access), b_.vm_faulted(when, vm, gpa, access);
   }
+  void task_switched(const Moment& when, u64 task) override {
+    a_.task_switched(when, task), b_.task_switched(when, task);
+  }
   void operation_begun(const Moment& when, std::string_view name) override {
     a_.operation_begun(when, name), b_.operation_begun(when, name);
   }

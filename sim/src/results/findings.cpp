@@ -23,6 +23,7 @@ Json as_json(const Finding& finding) {
                {"sentence", failure.sentence},   {"count", finding.count},
                {"operation", finding.operation}, {"processor", finding.when.processor},
                {"cycle", finding.when.cycle},    {"issued", finding.issued}};
+  if (!finding.site.empty()) json["site"] = finding.site;
   if (finding.because != finding.failure) json["because"] = text_of(finding.because).name;
   if (finding.change != checker::Change::None) {
     json.update({{"change", to_string(finding.change)},
@@ -62,12 +63,15 @@ std::string json_text(const Checker& checker, const std::string& title) {
   return json_document(json);
 }
 
-// Errors first, then warnings, each kind in the order in which it was found.
+// Errors first, then warnings; of each, what was found most often first, where sites are known:
+// a hypervisor's hottest places.
 std::vector<const Finding*> by_severity(const Checker& checker) {
   std::vector<const Finding*> all;
   for (const Finding& finding : checker.findings()) all.push_back(&finding);
   std::stable_sort(all.begin(), all.end(), [](const Finding* a, const Finding* b) {
-    return a->severity() < b->severity();
+    if (a->severity() != b->severity()) return a->severity() < b->severity();
+    const auto heat = [](const Finding* each) { return each->site.empty() ? 0 : each->count; };
+    return heat(a) > heat(b);
   });
   return all;
 }
@@ -75,6 +79,9 @@ std::vector<const Finding*> by_severity(const Checker& checker) {
 std::string table_text(const std::vector<const Finding*>& findings) {
   std::vector<std::vector<std::string>> table = {
       {"finding", "times", "operation", "change", "first GPA", "processors", "hits", "issued"}};
+  const bool sites = std::any_of(findings.begin(), findings.end(),
+                                 [](const Finding* each) { return !each->site.empty(); });
+  if (sites) table[0].insert(table[0].begin() + 2, "at");
   for (const Finding* each : findings) {
     const bool of_entry = each->change != checker::Change::None;
     table.push_back({text_of(each->failure).name, std::to_string(each->count),
@@ -82,6 +89,9 @@ std::string table_text(const std::vector<const Finding*>& findings) {
                      of_entry ? to_string(each->change) : "-", of_entry ? hex(each->gpa) : "-",
                      of_entry ? checker::processors_text(each->processors) : "-",
                      std::to_string(each->hits), each->issued.empty() ? "nothing" : each->issued});
+    if (!sites) continue;
+    auto& row = table.back();
+    row.insert(row.begin() + 2, each->site.empty() ? "-" : printable(each->site));
   }
   std::vector<std::size_t> widths(table[0].size());
   for (const auto& row : table) {

@@ -28,13 +28,23 @@ def _run(command):
         raise RecordError(f"{command[0]} failed:\n{done.stderr.strip()}")
 
 
-def build_plugin():
-    """The plugin for the QEMU of this machine."""
+def _make_plugin(name):
     if not shutil.which("make") or not shutil.which("cc"):
         raise RecordError("make or cc is missing: install build-essential")
     folder = os.path.join(cache_folder(), "build", "plugin")
-    _run(["make", "-s", "-C", os.path.join(HERE, "plugin"), f"OUT={folder}"])
-    return os.path.join(folder, "nestwalk-record-api1.so")
+    plugin = os.path.join(folder, name)
+    _run(["make", "-s", "-C", os.path.join(HERE, "plugin"), f"OUT={folder}", plugin])
+    return plugin
+
+
+def build_plugin():
+    """The plugin for the QEMU of this machine."""
+    return _make_plugin("nestwalk-record-api1.so")
+
+
+def build_hypervisor_plugin():
+    """The plugin for QEMU 10 that watches hypervisors."""
+    return _make_plugin("nestwalk-hypervisor-api4.so")
 
 
 # A guest without an operating system; its code goes where minivmm gives it memory. --omagic: QEMU
@@ -62,7 +72,7 @@ def build_program(architecture, name, flags=()):
     return program
 
 
-def _module(kernel_folder, name):
+def module(kernel_folder, name):
     """The bytes of a kernel module, decompressed."""
     found = glob.glob(os.path.join(kernel_folder, "**", f"{name}.ko*"), recursive=True)
     if not found:
@@ -92,7 +102,7 @@ def build_initramfs(path, architecture, busybox, workload, kernel_folder=None):
     files.file("init", _contents(os.path.join(GUEST, "init")))
     if kernel_folder:
         for order, name in enumerate(MODULES[architecture]):
-            files.file(f"modules/{order}-{name}.ko", _module(kernel_folder, name), 0o644)
+            files.file(f"modules/{order}-{name}.ko", module(kernel_folder, name), 0o644)
         files.file("bin/minivmm", _contents(build_program(architecture, "minivmm")))
         guest = build_program(architecture, "tiny_guest", BARE_FLAGS[architecture])
         files.file("bin/tiny_guest", _contents(guest))

@@ -10,6 +10,7 @@ sources of its own, made from the mirrors and keys that the machine uses.
 import glob
 import os
 import re
+import shutil
 import subprocess
 
 from .errors import RecordError
@@ -39,9 +40,13 @@ def _mirror():
 class PackageSource:
     """Fetches and unpacks packages of one architecture."""
 
-    def __init__(self, machine_architecture, say):
+    def __init__(self, machine_architecture, say, suite=None):
         self.architecture = DEBIAN_ARCHITECTURES[machine_architecture]
-        self.folder = os.path.join(cache_folder(), "packages", self.architecture)
+        self.suite = suite or SUITES[self.architecture]
+        usual = self.suite == SUITES[self.architecture]
+        self.folder = os.path.join(cache_folder(), "packages",
+                                   self.architecture if usual else
+                                   f"{self.architecture}-{self.suite}")
         self.say = say
         self.updated = False
 
@@ -73,9 +78,8 @@ class PackageSource:
             os.makedirs(os.path.join(state, folder), exist_ok=True)
         open(os.path.join(state, "status"), "a", encoding="ascii").close()
         with open(os.path.join(state, "sources.list"), "w", encoding="ascii") as file:
-            suite = SUITES[self.architecture]
-            file.write(f"deb [signed-by={KEYRING}] {_mirror()} {suite} main\n")
-        self.say(f"asking Debian {suite} for {self.architecture} packages")
+            file.write(f"deb [signed-by={KEYRING}] {_mirror()} {self.suite} main\n")
+        self.say(f"asking Debian {self.suite} for {self.architecture} packages")
         self._apt("apt-get", "update", "-q")
         self.updated = True
 
@@ -102,6 +106,43 @@ class PackageSource:
         os.rename(folder + ".new", folder)
         os.remove(archive)
         return folder
+
+    def closure_folder(self, names):
+        return os.path.join(self.folder, "closures", "+".join(names))
+
+    def closure(self, names):
+        """The folder that these packages are unpacked in, together with all that they depend on."""
+        root = self.closure_folder(names)
+        if os.path.isdir(root):
+            return root
+        os.makedirs(self.folder, exist_ok=True)
+        shutil.rmtree(root + ".new", ignore_errors=True)
+        self._update()
+        self.say(f"fetching {' '.join(names)}, and what they depend on")
+        archives = os.path.join(self.folder, "apt", "cache", "archives")
+        self._apt("apt-get", "install", "-y", "--no-install-recommends", "--download-only", *names)
+        # /bin, /lib and so on are links into /usr, whatever the order of the packages.
+        for name in ("bin", "sbin", "lib", "lib64"):
+            os.makedirs(os.path.join(root + ".new", "usr", name))
+            os.symlink(os.path.join("usr", name), os.path.join(root + ".new", name))
+        for archive in sorted(glob.glob(os.path.join(archives, "*.deb"))):
+            self._unpack_into(archive, root + ".new")
+            os.remove(archive)
+        os.rename(root + ".new", root)
+        return root
+
+    def _unpack_into(self, archive, root):
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", archive],
+                              stdout=subprocess.PIPE) as unpacked:
+            subprocess.run(["tar", "-x", "-C", root, "--keep-directory-symlink",
+                            "--no-same-owner", "--exclude=./dev/*"],
+                           stdin=unpacked.stdout, check=True)
+        self._note_version(root, os.path.basename(archive).removesuffix(".deb"))
+
+    @staticmethod
+    def _note_version(root, version):
+        with open(os.path.join(root, "packages"), "a", encoding="ascii") as file:
+            file.write(version + "\n")
 
     def real_package(self, name, pattern):
         """The package that a metapackage depends on, by the form of its name."""

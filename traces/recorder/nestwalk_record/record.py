@@ -4,7 +4,6 @@
 """scripts/record: boots a guest under QEMU and records what it does."""
 
 import argparse
-import hashlib
 import os
 import select
 import shlex
@@ -15,9 +14,10 @@ import sys
 import tempfile
 import time
 
-from . import build, snapshot
+from . import build, hypervisor, snapshot
 from .control import GdbServer, Monitor, connect
 from .errors import RecordError, exit_status
+from .hypervisor import sha256
 from .machine import (add_control_block, command_line, in_guest, machine_for,
                       read_registers)
 from .packages import cache_folder, fetch_guest
@@ -47,6 +47,11 @@ def parse(arguments):
     parser.add_argument("--arch", choices=("x86_64", "aarch64", "riscv64"), default="x86_64")
     parser.add_argument("--nested", action="store_true",
                         help="record a guest of KVM inside the machine")
+    parser.add_argument("--hypervisor", choices=("kvm", "xen"),
+                        help="record what a hypervisor does to its second stage, for nestwalk check")
+    parser.add_argument("--work", metavar="FILE",
+                        help="with --hypervisor: shell script to run beside the guest (default: "
+                             "guest/hypervisor/work)")
     parser.add_argument("--smp", type=int, default=1, metavar="N", help="virtual processors")
     parser.add_argument("--memory", type=int, default=512, metavar="MIB")
     parser.add_argument("--roi", choices=("marker", "count"), default="marker",
@@ -72,6 +77,8 @@ def parse(arguments):
     options = parser.parse_args(arguments)
     if not options.install and not options.out:
         parser.error("--out DIR is missing")
+    if options.work and not options.hypervisor:
+        parser.error("--work: only with --hypervisor; a program to record is a --workload")
     return options
 
 
@@ -304,11 +311,6 @@ class Recording:
         self.process.wait(60)
 
 
-def sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def version_of(program):
     return subprocess.run([program, "--version"], capture_output=True, text=True,
                           check=True).stdout.splitlines()[0]
@@ -335,10 +337,10 @@ def provenance(options, machine, recording, guest, arguments):
     }
 
 
-def scratch_folder(options):
+def scratch_folder(memory_bytes):
     """Where the guest's memory lives while it runs: in RAM, if there is room."""
     shared = "/dev/shm"
-    roomy = os.path.isdir(shared) and shutil.disk_usage(shared).free > options.memory << 20
+    roomy = os.path.isdir(shared) and shutil.disk_usage(shared).free > memory_bytes
     return tempfile.TemporaryDirectory(prefix="nestwalk-record-", dir=shared if roomy else None)
 
 
@@ -356,7 +358,7 @@ def run_log(options):
 def record_once(options, machine):
     """The run itself, by QEMU's record/replay: light, without the plugin."""
     say("recording the run itself")
-    with scratch_folder(options) as scratch:
+    with scratch_folder(options.memory << 20) as scratch:
         command = command_line(machine, options.out, options, os.path.join(scratch, "memory"))
         command += ["-icount", f"shift=1,rr=record,rrfile={options.run_log}"]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -398,7 +400,7 @@ def record(options, arguments):
     guest = prepare_kernel(options) if options.kernel else prepare_linux(options)
     if options.reproducible:
         record_once(options, machine)
-    with scratch_folder(options) as scratch, Conversion(options) as conversion:
+    with scratch_folder(options.memory << 20) as scratch, Conversion(options) as conversion:
         recording = Recording(options, machine, plugin, scratch)
         snapshot.write_text(os.path.join(options.out, "provenance"),
                             provenance(options, machine, recording, guest, arguments))
@@ -418,4 +420,7 @@ def main(arguments):
     if options.install:
         return install()
     options.out = os.path.abspath(options.out)
+    if options.hypervisor:
+        return exit_status(
+            say, lambda: hypervisor.record(options, arguments, scratch_folder, say))
     return exit_status(say, lambda: record(options, arguments))

@@ -37,6 +37,11 @@ inline constexpr FenceRow kDsbSy{.name = "dsb sy",
                                  .scope = fence::kForChanges,
                                  .order = FenceOrder::All,
                                  .own_title = "dsb"};
+// Of one processor: no policy's, which change tables that others walk.
+inline constexpr FenceRow kDsbNshst{
+    .name = "dsb nshst", .order = FenceOrder::OwnStores, .own_title = "barrier"};
+inline constexpr FenceRow kDsbNsh{
+    .name = "dsb nsh", .cost = &kDsbCost, .order = FenceOrder::OwnAll, .own_title = "dsb"};
 inline constexpr FenceRow kIsb{.name = "isb",
                                .scope = fence::kForChanges,
                                .order = FenceOrder::Context,
@@ -131,7 +136,7 @@ inline constexpr const Tlbi* kTlbi[] = {
     &kRvaae1,  &kRvale1,   &kRvaale1,  &kAside1,    &kVae2,    &kAlle2};
 
 namespace detail {
-inline constexpr FenceOp kBarriers[] = {kDsbIshst, kDsbIsh, kDsbSy, kIsb};
+inline constexpr FenceOp kBarriers[] = {kDsbIshst, kDsbIsh, kDsbSy, kDsbNshst, kDsbNsh, kIsb};
 struct Fences {
   FenceOp ops[sizeof(kBarriers) / sizeof(kBarriers[0]) + 3 * sizeof(kTlbi) / sizeof(kTlbi[0])];
 };

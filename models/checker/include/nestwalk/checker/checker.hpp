@@ -28,6 +28,30 @@ enum class Look : u8;
 template <class T>
 class RangeIndex;
 
+/// A fence that was issued.
+struct Issued {
+  models::FenceRequest request;
+  Moment when;
+  Cycle cycles;
+  u64 order;
+  u32 operation;    ///< on its processor
+  u64 covered = 0;  ///< how many obligations it helped to discharge
+  u64 retired = 0;  ///< of these, for VMs that ended
+  bool useful = false;
+  bool whole = false;  ///< one of them was for a table, or all of a VM
+};
+
+/// Whose operation it is: a processor's, or a task's that goes from one to another.
+struct Task {
+  u32 depth = 0;
+  u32 operation = 0;  ///< the name of the current one, or of the last
+  u64 serial = 0;
+  u64 began = 0;                  ///< the order of its begin
+  u64 stores = 0;                 ///< of entries, in it
+  std::list<Obligation*> opened;  ///< since its last operation returned
+  std::vector<Issued> useless;
+};
+
 class Checker final : public Events {
  public:
   Checker();
@@ -38,6 +62,7 @@ class Checker final : public Events {
   void vm_entered(const Moment& when, u32 vm) override;
   void vm_left(const Moment& when, u32 vm) override;
   void vm_faulted(const Moment& when, u32 vm, u64 gpa, addrspace::Access access) override;
+  void task_switched(const Moment& when, u64 task) override;
   void operation_begun(const Moment& when, std::string_view name) override;
   void operation_ended(const Moment& when) override;
   void entry_stored(const Moment& when, u64 slot, u64 before, u64 after) override;
@@ -90,21 +115,11 @@ class Checker final : public Events {
     std::unique_ptr<RangeIndex<Obligation>> places;  ///< by guest-physical address
     bool has_open() const { return !live.empty() || !settled.empty(); }
   };
-  struct Issued {
-    models::FenceRequest request;
-    Moment when;
-    Cycle cycles;
-    u64 order;
-    u32 operation;    ///< on its processor
-    u64 covered = 0;  ///< how many obligations it helped to discharge
-    u64 retired = 0;  ///< of these, for VMs that ended
-    bool useful = false;
-    bool whole = false;  ///< one of them was for a table, or all of a VM
-  };
   struct Flight {
     Obligation* obligation;
     u8 part;
     u64 processors;
+    bool broadcast;
   };
   struct Flush {
     u32 vm;
@@ -112,6 +127,7 @@ class Checker final : public Events {
     bool second;
     bool first;
     u64 order;
+    bool broadcast;
   };
   /// What has to be looked at again once the stores before are ordered.
   struct Again {
@@ -121,12 +137,10 @@ class Checker final : public Events {
   struct Processor {
     Processor();
     ~Processor();
-    u32 depth = 0;
-    u32 operation = 0;  ///< the name of the current one, or of the last
-    u64 serial = 0;
-    u64 began = 0;           ///< the order of its begin
-    u64 stores = 0;          ///< of entries, in it
-    bool has_fault = false;  ///< the guest left because of one
+    Task own;
+    Task* task = &own;
+    std::map<u32, const Task*> entered_as;  ///< by VM: whose vCPU it ran last
+    bool has_fault = false;                 ///< the guest left because of one
     u32 fault_vm = 0;
     u64 fault_gpa = 0;
     addrspace::Access fault_access{};  ///< none: not known
@@ -136,9 +150,9 @@ class Checker final : public Events {
     u64 left = 0;                      ///< and exit
     u32 last_vm = 0;                   ///< that it entered or left
     u64 barrier = 0;                   ///< the order of its last barrier
+    u64 own_barrier = 0;               ///< and of its last one for itself at least
     u64 waited = 0;                    ///< of its last DSB for loads as well
     u64 ordered = 0;                   ///< RISC-V: of its last SFENCE.W.INVAL
-    std::list<Obligation*> opened;     ///< since its last operation returned
     std::set<u32> fresh;               ///< VMs of which it stored unseen entries since then
     std::set<u32> unseen;              ///< VMs of which there are any
     std::set<u32> ran;                 ///< VMs of whose second stage it may hold something
@@ -147,7 +161,6 @@ class Checker final : public Events {
     std::vector<Flush> flushes;        ///< fences of whole VMs that it did not wait for
     std::vector<Again> unordered;      ///< fences that came before the stores of this one were seen
     std::vector<Again> posted;         ///< RISC-V: HINVAL without SFENCE.W.INVAL, of this one
-    std::vector<Issued> useless;
   };
 
   u32 number_of(u32 id) const;
@@ -175,8 +188,12 @@ class Checker final : public Events {
   void judge_tags(const Moment& when, u32 vm, u64 processors);
 
   // Discharging: checker.cpp
-  bool is_visible(const Obligation& obligation) const;
-  void remove(Obligation& obligation, unsigned part, u64 processors, u32 issuer, bool waits);
+  bool is_visible(const Obligation& obligation, u32 issuer, bool broadcast) const;
+  struct Sent {
+    u32 issuer;
+    bool waits, broadcast;
+  };
+  void remove(Obligation& obligation, unsigned part, u64 processors, const Sent& sent);
   u64 tag_of(const Obligation& obligation, Look look) const;
   void seat(Obligation& obligation, Look look);
   void unseat(Obligation& obligation, Look look);
@@ -194,7 +211,8 @@ class Checker final : public Events {
   std::set<u32> flushed_vms(const models::FenceRequest& request, u64 reached) const;
   void finish_flush(const Flush& flush);
   void set_running(u32 vm, u32 processor);
-  void complete(u32 processor);
+  void complete(u32 processor, bool broadcast = true);
+  void own_barrier(u32 processor, bool waits);
   void update(Obligation& obligation);
   void drop(Obligation& obligation);
   void drop_target(Obligation& obligation);
@@ -203,18 +221,19 @@ class Checker final : public Events {
   void close(u32 vm);
   bool is_spurious(u32 processor, const models::FenceRequest& request) const;
   bool is_the_guests(u32 processor, const models::FenceRequest& request) const;
+  bool is_for_another_vcpu(u32 processor, const models::FenceRequest& request) const;
 
   // Judging: judge.cpp
   Failure reason(Obligation& obligation, u64 bad) const;
   void judge(Obligation& obligation, u64 bad);
   void judge_fault(u32 processor, u32 vm);
-  void judge_operation(u32 processor);
+  void judge_operation(u32 processor, Task& task);
   void judge_unseen(u32 processor);
   void judge_all(std::list<Obligation>& unseen, u64 inside);
-  void judge_opened(Processor& processor);
+  void judge_opened(Task& task);
   void settle(Obligation& obligation);
-  void judge_fences(Processor& processor);
-  void excuse_fences(Processor& processor);
+  void judge_fences(Task& task);
+  void excuse_fences(Task& task);
   void find_closest(Obligation& obligation) const;
   bool is_over_broad(const Issued& issued) const;
   void judge_fence(const Issued& issued, Failure failure);
@@ -229,6 +248,7 @@ class Checker final : public Events {
   std::deque<Guest> guests_;
   std::map<u32, u32> numbers_;  ///< of VMs, by id
   std::array<Processor, kMostProcessors> processors_;
+  std::map<u64, Task> tasks_;            ///< by what the feed calls them
   std::vector<std::string> operations_;  ///< their names; 0: none was told
   std::map<std::string, u32, std::less<>> operation_numbers_;
   u64 serial_ = 0;
@@ -253,7 +273,7 @@ class Checker final : public Events {
   std::vector<Obligation*> met_;  ///< by the fence at hand
 
   std::vector<Finding> findings_;
-  std::map<std::array<u64, 6>, std::size_t> alike_;
+  std::map<std::array<u64, 7>, std::size_t> alike_;
   u64 errors_ = 0;
   u64 warnings_ = 0;
   u64 notes_ = 0;

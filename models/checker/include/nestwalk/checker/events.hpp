@@ -21,10 +21,13 @@ using models::u8;
 /// Processors are numbers below this.
 inline constexpr u32 kMostProcessors = 64;
 
-/// Who does it, and when.
+/// Who does it, when, and where in the hypervisor.
 struct Moment {
   u32 processor = 0;
   Cycle cycle = 0;
+  /// `function+0x1c` or an address; empty: not known. Who feeds keeps it as long as the checker,
+  /// the same text at the same place.
+  std::string_view site{};
 };
 
 /// A guest's second stage. Nothing of it has been walked before it is created; what was stored into
@@ -39,7 +42,13 @@ struct Vm : models::VmTraits {
 };
 
 /// AArch64. The fences of the other extensions order what they have to by themselves.
-enum class Barrier : u8 { DsbIshst, DsbIsh, Isb };
+enum class Barrier : u8 {
+  DsbIshst,
+  DsbIsh,
+  Isb,
+  DsbNshst,  ///< for the walks, and the fences, of its own processor alone
+  DsbNsh,
+};
 
 /// What a guest did with its memory.
 struct Access {
@@ -69,6 +78,9 @@ class Events {
   /// none if that is not known.
   virtual void vm_faulted(const Moment& when, u32 vm, u64 gpa, addrspace::Access access) = 0;
 
+  /// The processor runs this task of the hypervisor from now on: operations are those of the task,
+  /// wherever it goes on. Until the first one, a processor's operations are its own.
+  virtual void task_switched(const Moment&, u64 /*task*/) {}
   /// An operation of the hypervisor: "unmap", "protect". They may nest; the outermost counts.
   virtual void operation_begun(const Moment& when, std::string_view name) = 0;
   virtual void operation_ended(const Moment& when) = 0;

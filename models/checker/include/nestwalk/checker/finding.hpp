@@ -59,6 +59,7 @@ struct Finding {
   Failure because;  ///< of a use after free or of a tag: what was wrong with the fence
   Change change;
   std::string operation;  ///< empty: none was told
+  std::string site;       ///< of the store, or of the fence that is excess or over-broad; or empty
   u32 vm = 0;
   u8 level = 0;
   u64 gpa = 0;

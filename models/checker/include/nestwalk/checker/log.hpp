@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -55,6 +56,7 @@ class LogReader {
   void fault(Line& line, const Moment& when, Events& events);
   void free(Line& line, const Moment& when, Events& events);
   void alloc(Line& line, const Moment& when, Events& events);
+  void task(Line& line, const Moment& when, Events& events);
   struct Frames {
     u64 first, bytes;
   };
@@ -70,15 +72,23 @@ class LogReader {
   void expect_inside(Line& line, u32 processor, const Known& known) const;
   void claim_processors(Line& line, const Vm& vm);
   void add_flags_of(const models::EntryFormat& format);
-  void expect_ends(const std::string& name) const;
+  /// Operations of a processor, or of a task.
+  struct Nesting {
+    u32 depth = 0;
+    u64 begun = 0;      ///< the outermost: the line
+    u32 processor = 0;  ///< and where it began
+  };
+  void expect_end(const Nesting& nesting, const std::string& name) const;
+  Nesting& nesting_on(u32 processor);
+  std::string_view interned(const std::string& site);
 
   /// What the lines before say of a processor.
   struct Processor {
     const Vm* inside = nullptr;
     const Vm* may_be_in = nullptr;  ///< by `processors=`, until it is told where it is
     bool told = false;              ///< where it is, or was
-    u32 depth = 0;                  ///< of operations
-    u64 begun = 0;                  ///< the outermost: the line
+    Nesting own;
+    std::optional<u64> task;
 
     void now_in(const Vm* vm) {
       inside = vm;
@@ -95,6 +105,8 @@ class LogReader {
   u64 last_host_ = 0;        ///< the highest host address that was told of
   u64 set_by_hardware_ = 0;  ///< flags, of any VM
   std::array<Processor, kMostProcessors> processors_{};
+  std::map<u64, Nesting> tasks_;
+  std::set<std::string, std::less<>> sites_;
   std::map<u64, u64> entries_;  ///< by slot
   AddressSet freed_, taken_;    ///< of frames: what was told of last
   bool tells_of_taken_ = false;
