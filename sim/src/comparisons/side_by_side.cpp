@@ -55,7 +55,8 @@ std::vector<std::string> names_of(const std::vector<Case>& cases, const Patterns
   std::vector<std::string> names;
   std::set<std::string> known;
   for (const Case& each : cases) {
-    for (const auto& [name, value] : each.statistics.items()) {
+    for (const auto& row : each.statistics.items()) {
+      const std::string& name = row.key();
       const bool wanted = std::ranges::any_of(patterns, [&](const std::string& pattern) {
         return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
       });

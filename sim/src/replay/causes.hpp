@@ -7,15 +7,9 @@
 #include <array>
 
 #include "nestwalk/software/vcpu_counts.hpp"
+#include "results/cause.hpp"
 
 namespace nestwalk::sim {
-
-enum class Cause : addrspace::u8 { Translation, Data, Exits, Guest, Held };
-inline constexpr std::size_t kCauses = 5;
-/// As summaries call them, too.
-inline constexpr const char* kCauseNames[kCauses] = {"TLBs and walks", "data", "exits",
-                                                     "guest's kernel", "held behind faults"};
-inline const char* name_of(Cause cause) { return kCauseNames[static_cast<std::size_t>(cause)]; }
 
 class CauseCycles {
  public:

@@ -12,7 +12,7 @@
 #include "configuration/configuration.hpp"
 #include "configuration/values.hpp"
 #include "nestwalk/models/base/hex.hpp"
-#include "replay/causes.hpp"
+#include "results/cause.hpp"
 #include "results/used_values.hpp"
 
 namespace nestwalk::sim {
