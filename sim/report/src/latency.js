@@ -38,7 +38,7 @@ const tailOf = (share, most) => (share >= 1 ? most : Math.min(most, -Math.log10(
 
 function chart(data, curves, tail, width) {
   const height = Math.max(260, Math.min(400, width * 0.42));
-  const box = { left: 52, right: width - 16, top: 12, bottom: height - 44 };
+  const box = { left: tail ? 74 : 52, right: width - 16, top: 12, bottom: height - 44 };
   const some = curves.flat().filter((each) => each.ns > 0);
   const least = Math.min(...some.map((each) => each.ns), 1e9);
   const most = Math.max(...some.map((each) => each.ns), least * 10);

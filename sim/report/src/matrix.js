@@ -150,7 +150,7 @@ function matrix(run, names) {
     const cell = cells.get(`${guest}/${nested}`);
     if (!cell || cell.references === 0) {
       const done = guest === "data" && nested === "entry";
-      const text = done ? "→ translated" : "no walk";
+      const text = done ? "translated" : "no walk";
       return h("td", { class: "empty", tabindex: -1 }, h("span", { class: "step" }, number),
         h("span", { class: "none" }, text));
     }
@@ -211,7 +211,7 @@ function matrix(run, names) {
             { class: "stages" },
             h("th", { scope: "col" }, h("small", null, "guest ↓")),
             h("th", { colspan: nests.length, scope: "colgroup" }, "second stage"),
-            h("th", { scope: "colgroup" }, "first"),
+            h("th", { scope: "colgroup" }, "first stage"),
           )
         : null,
       h(
@@ -247,7 +247,7 @@ const parts = [
 function walkBar(run, entries, walks) {
   const all = run.is("translation.walks");
   if (all === 0) return null;
-  const list = [[entries, "entries (below)", "part-entries"]].concat(
+  const list = [[entries, "entries, below", "part-entries"]].concat(
     parts.map(([name, text, of]) => [run.is(name), text, of]),
   );
   const mean = run.is("walk.cycles_mean");
@@ -323,7 +323,7 @@ export function matrixSection(data) {
     data.cases.map((run) => run.name),
     (n) => shown.forEach((each, at) => (each.hidden = at !== n)),
   );
-  const colours = choice("colour", ["colour: most references", "most cycles"], (n) => {
+  const colours = choice("colour", ["most references", "most cycles"], (n) => {
     const key = n === 0 ? "referencesFrom" : "cyclesFrom";
     for (const cell of shown.flatMap((each) => [...each.querySelectorAll(".cell")])) {
       for (const [id] of sources) cell.classList.toggle("from-" + id, cell.dataset[key] === id);
