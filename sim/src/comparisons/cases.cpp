@@ -140,10 +140,12 @@ void expect_statistic(const std::string& name, const Json& value, const std::str
       file, name + ": expected a number that is not negative, found " + value.dump());
 }
 
-Case read_case(const std::string& directory) {
+Case read_case(const std::string& directory) { return read_case_files(directory).run; }
+
+CaseFiles read_case_files(const std::string& directory) {
   const std::string hint = "nestwalk run -o writes it";
   const std::string file = directory + "/stats.json";
-  const Json stats = read_object(file, models::kMostResultBytes, hint);
+  Json stats = read_object(file, models::kMostResultBytes, hint);
   expect_format(stats, "nestwalk-stats", file);
   if (!stats.contains("statistics") || !stats["statistics"].is_object() ||
       stats["statistics"].empty()) {
@@ -155,7 +157,7 @@ Case read_case(const std::string& directory) {
   if (const auto contradiction = contradiction_of(stats)) {
     throw traces::InputError(file, *contradiction);
   }
-  const Json record = read_object(directory + "/run.json", models::kMostResultBytes, hint);
+  Json record = read_object(directory + "/run.json", models::kMostResultBytes, hint);
   if (record.value("format", Json()) != "nestwalk-run") {
     throw traces::InputError(directory + "/run.json", "is not a nestwalk-run");
   }
@@ -203,7 +205,7 @@ Case read_case(const std::string& directory) {
   }
   found.of = {{"trace", traces == "" ? "" : printable(traces_of(record))},
               {"directory", found.name}};
-  return found;
+  return {std::move(found), std::move(stats), std::move(record)};
 }
 
 ExitCode report_trouble(const std::vector<Case>& cases) {

@@ -59,6 +59,12 @@ std::vector<Case> run_cases(const std::vector<std::string>& names,
                             const std::function<Plan(std::size_t)>& plan_of, unsigned at_a_time,
                             const std::function<void(std::size_t ended)>& progress = {});
 /// What `nestwalk run -o` wrote.
+struct CaseFiles {
+  Case run;
+  Json stats;   ///< stats.json
+  Json record;  ///< run.json
+};
+CaseFiles read_case_files(const std::string& directory);
 Case read_case(const std::string& directory);
 
 /// Says on standard error what failed or ended early; the exit code of the worst.
