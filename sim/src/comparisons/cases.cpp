@@ -4,6 +4,7 @@
 #include "comparisons/cases.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <thread>
 
 #include "nestwalk/models/base/text_file.hpp"
@@ -136,6 +137,21 @@ void expect_statistic(const std::string& name, const Json& value, const std::str
       file, name + ": expected a number that is not negative, found " + value.dump());
 }
 
+namespace {
+
+// Of the machine of a run, in MHz; what comes from elsewhere may have no configuration.
+std::optional<double> clock_of(const std::string& directory) {
+  const std::string file = directory + "/config.resolved.json";
+  std::error_code none;
+  if (!std::filesystem::exists(file, none)) return {};
+  const Json json = read_object(file, models::kMostResultBytes, "nestwalk run -o writes it");
+  const Json::json_pointer place("/machine/clock_mhz/0");
+  if (!json.contains(place) || !json[place].is_number_unsigned()) return {};
+  return json[place].get<double>();
+}
+
+}  // namespace
+
 Case read_case(const std::string& directory) {
   const std::string hint = "nestwalk run -o writes it";
   const std::string file = directory + "/stats.json";
@@ -189,6 +205,17 @@ Case read_case(const std::string& directory) {
     throw traces::InputError(
         directory + "/run.json",
         "is of another run than stats.json, of which stats_checksum would be " + checksum.dump());
+  }
+  // Older versions do not say it there.
+  if (stats.contains("core") && record.value("core", core) != core) {
+    throw traces::InputError(
+        directory + "/run.json",
+        "core: expected that of stats.json, " + core.dump() + ", found " + record["core"].dump());
+  }
+  if (const std::optional<double> mhz = clock_of(directory)) {
+    if (const auto contradiction = contradiction_of_clock(stats, *mhz, "config.resolved.json")) {
+      throw traces::InputError(file, *contradiction);
+    }
   }
   Case found = case_of(printable(directory), stats["statistics"], record["ended_early"],
                        core.get<std::string>(), values);
