@@ -98,6 +98,7 @@ class Differential {
              {{}, small_tlb(guest, coalescing), small_tlb(guest, coalescing), shape}),
         random_(seed),
         naive_({}),
+        other_format_(other_machine(hardware_dirty)),
         unfenced_grants_(kNpt && coalescing == Coalescing::Yes) {
     if (coalescing == Coalescing::No) build();
     if (coalescing == Coalescing::Yes) build_runs();
@@ -153,6 +154,13 @@ class Differential {
  private:
   static constexpr bool kArm = G::kArchitecture == Architecture::AArch64;
   static constexpr bool kNpt = std::is_same_v<N, Npt>;
+
+  // EFER.NXE is clear, TCR_EL1.HPD set.
+  static addrspace::Capabilities other_machine(bool hardware_dirty) {
+    addrspace::Capabilities machine = test_machine(G::kArchitecture, hardware_dirty, kNpt);
+    machine.execute_disable = machine.tables_limit = false;
+    return machine;
+  }
 
   Access some_access() {
     Access access = kRead;
@@ -291,12 +299,17 @@ class Differential {
     Regime& regime = world_.regime;
     regime = whole_;
     const u64 mode = random_() % 8;
+    // What no fence is for, and caches may keep, goes with other ids.
+    const bool other = random_() % 4 == 0;
+    if (other) regime.guest.format = &other_format_;
     if (mode == 0) regime.guest = {};
     if (mode == 1 && !unfenced_grants_) regime.nested = {};
-    regime.vmid = static_cast<u16>(1 + mode);
+    regime.vmid = static_cast<u16>(1 + mode + (other ? 8 : 0));
     naive::Machine& machine = naive_.machine();
     machine.guest = shape_of(world_.guest.geometry(), wide_, world_.guest.root().value());
     machine.nested = shape_of(world_.nested.geometry(), wide_, world_.nested.root().value());
+    machine.guest.reserves_63 = other && G::kArchitecture == Architecture::X86_64;
+    machine.guest.tables_limit = !other;
     machine.guest.on = regime.guest.on();
     machine.nested.on = regime.nested.on();
     set_privilege();
@@ -313,6 +326,8 @@ class Differential {
     machine.write_protect = !rule(2, x86);
     machine.vs_mxr = rule(3, riscv);
     machine.mxr = rule(4, riscv);
+    machine.wxn = rule(5, kArm);
+    machine.ptw = rule(6, kArm);
     PrivilegeRules& privilege = world_.regime.privilege;
     privilege = {};
     privilege.kernel_touches_user = machine.kernel_touches_user;
@@ -320,6 +335,8 @@ class Differential {
     privilege.kernel_writes_read_only = !machine.write_protect;
     privilege.execute_is_read = machine.vs_mxr || machine.mxr;
     privilege.nested_execute_is_read = machine.mxr;
+    privilege.writable_never_executes = machine.wxn;
+    privilege.tables_in_memory = machine.ptw;
     world_.regime = world_.regime.tagged(world_.tags);
     mmu_.set_regime(world_.regime);
   }
@@ -408,7 +425,7 @@ class Differential {
   // page of the guest's tables is no leaf's own: what was found with its help names another page.
   void fence(const naive::Reading& changed) {
     const bool narrow = !changed.table && !changed.of_table && random_() % 4 != 0;
-    for (u16 vmid = 1; vmid <= 8; ++vmid) {
+    for (u16 vmid = 1; vmid <= 16; ++vmid) {
       FenceRequest request;
       request.vmid = vmid;
       request.root = whole_.nested.root;
@@ -500,6 +517,7 @@ class Differential {
   Mmu mmu_;
   std::mt19937_64 random_;
   naive::Translator naive_;
+  EntryFormatOf<G> other_format_;
   /// AMD: what gives rights is not fenced, and no fault of it.
   bool unfenced_grants_;
   Regime whole_;

@@ -23,6 +23,8 @@ struct Shape {
   Half half;
   bool wide;  ///< Arm: descriptors with 52-bit addresses
   u64 root;
+  bool reserves_63 = false;  ///< x86: EFER.NXE is clear
+  bool tables_limit = true;  ///< Arm: TCR_EL1.HPD is clear
 };
 
 /// What one entry says.
@@ -42,7 +44,7 @@ struct Seen {
 
 // Intel SDM vol. 3A, tables 4-14 to 4-20; AMD APM vol. 2, 5.3.3, where bit 8 is MBZ in the PML4 and
 // above; 48 physical bits; IA32_PAT as after reset.
-inline Seen x86_guest(u64 e, unsigned level, bool amd) {
+inline Seen x86_guest(u64 e, unsigned level, bool amd, bool reserves_63 = false) {
   Seen s;
   if (!has(e, 0)) return s;
   s.w = has(e, 1);
@@ -58,6 +60,7 @@ inline Seen x86_guest(u64 e, unsigned level, bool amd) {
   s.accessed = e | 1u << 5;
   s.dirtied = s.accessed | 1u << 6;
   if (field(e, 51, 48) != 0 || (large && level > 2)) s.kind = Seen::Wrong;
+  if (reserves_63 && has(e, 63)) s.kind = Seen::Wrong;  // vol. 3A, 4.6.2 "Access Rights": RSVD
   if (amd && level >= 3 && has(e, 8)) s.kind = Seen::Wrong;
   if (large && level == 1 && field(e, 20, 13) != 0) s.kind = Seen::Wrong;
   if (large && level == 2 && field(e, 29, 13) != 0) s.kind = Seen::Wrong;
@@ -198,7 +201,8 @@ inline Seen arm(u64 e, unsigned level, bool nested, const Shape& shape, bool har
   }
   if (s.next >> 48 != 0) s.kind = Seen::Wrong;  // Address size fault
   if (!leaf) {
-    if (nested) return s;
+    // "Hierarchical control": stage 1 only, and not with HPD.
+    if (nested || !shape.tables_limit) return s;
     s.u = !has(e, 61);
     s.w = !has(e, 62);
     s.x = !has(e, 60);

@@ -19,7 +19,8 @@ struct Machine {
   bool npt = false;                   ///< x86: AMD's nested tables
   bool hardware_dirty = false;        ///< EPT A/D, FEAT_HAFDBS, Svadu
   bool kernel_touches_user = true;    ///< no SMAP, SUM, no PAN
-  bool kernel_executes_user = false;  ///< no SMEP
+  bool kernel_executes_user = false;  ///< x86: no SMEP
+  bool wxn = false, ptw = false;      ///< Arm: SCTLR_EL1.WXN, HCR_EL2.PTW
   bool write_protect = true;          ///< x86: CR0.WP
   bool mxr = false, vs_mxr = false;   ///< RISC-V: sstatus.MXR, vsstatus.MXR
   std::function<bool(u64)> exists;    ///< is there host memory at an address?
@@ -99,7 +100,8 @@ class Translator {
     switch (m_.architecture) {
       case Architecture::X86_64:
         if (nested && m_.npt) return amd_nested(entry, level);
-        return nested ? x86_nested(entry, level) : x86_guest(entry, level, m_.npt);
+        return nested ? x86_nested(entry, level)
+                      : x86_guest(entry, level, m_.npt, m_.guest.reserves_63);
       case Architecture::RiscV64:
         return riscv(entry, level, nested, address);
       case Architecture::AArch64:
@@ -170,7 +172,11 @@ class Translator {
       // "The HS-level MXR bit makes execute-only pages readable for both stages", those that hold
       // tables excepted: the walk's own reads are no loads.
       const bool readable = s.r || (m_.mxr && s.x && !for_table);
-      const bool permitted = !(r && !readable) && !(w && !s.w) && !(x && !s.x);
+      // Arm ARM, HCR_EL2.PTW: a stage 1 walk to Device memory is a stage 2 Permission fault.
+      const bool device = s.memory == MemoryType::Device || s.memory == MemoryType::DeviceGRE ||
+                          s.memory == MemoryType::DeviceNGRE || s.memory == MemoryType::DeviceNGnRE;
+      const bool no_table = m_.ptw && for_table && device;
+      const bool permitted = !no_table && !(r && !readable) && !(w && !s.w) && !(x && !s.x);
       const bool arm_flag = m_.architecture == Architecture::AArch64 && flag_is_missing(s, w);
       if (arm_flag) return stop(FaultKind::AccessFlag), false;
       if (!permitted) return stop(FaultKind::Permission), false;
@@ -226,10 +232,14 @@ class Translator {
   unsigned rights(const Seen& s, bool user) const {
     // "vsstatus.MXR affects only VS-stage execute-only pages", sstatus.MXR those, too.
     const bool readable = s.r || ((m_.mxr || m_.vs_mxr) && s.x);
-    if (user) return s.u ? rwx(readable, s.w, s.x) : 0;
+    // Arm ARM D8, "Stage 1 instruction execution permissions": UXN for EL0; for EL1 PXN, and never
+    // what EL0 may write. SCTLR_EL1.WXN: nor does anyone execute what it may write.
+    if (user) return s.u ? rwx(readable, s.w, s.x && !(m_.wxn && s.w)) : 0;
     unsigned all = rwx(readable, s.w || !m_.write_protect, s.kernel_x);
     if (s.u && !m_.kernel_touches_user) all &= 4;
-    if (s.u && !m_.kernel_executes_user) all &= 3;
+    if (s.u && m_.architecture != Architecture::AArch64 && !m_.kernel_executes_user) all &= 3;
+    if (s.u && s.w && m_.architecture == Architecture::AArch64) all &= 3;
+    if (m_.wxn && s.w) all &= 3;
     return all;
   }
 

@@ -406,6 +406,15 @@ TEST_F(LikeAnother, ErrorsNameTheFileThatHasThem) {
             "a.json: like is \"b\", but there is no preset of that name");
   put("b", R"({"like": "a"})");
   EXPECT_THAT(error_of(folder_ + "/a.json"),
+              testing::AllOf(testing::StartsWith("b.json: like is \"a\", but "),
+                             testing::EndsWith("a.json is like this preset itself")));
+  EXPECT_THAT(error_of(put("c", R"({"like": "c"})")),
+              testing::EndsWith("c.json is like this preset itself"));
+  for (unsigned n = 0; n < 9; ++n) {
+    const std::string next = R"({"like": "p)" + std::to_string(n + 1) + "\"}";
+    put("p" + std::to_string(n), n == 8 ? "{}" : next.c_str());
+  }
+  EXPECT_THAT(error_of(folder_ + "/p0.json"),
               testing::EndsWith("expected at most 8 presets of which each is like the next one, "
                                 "found more"));
   put("b", "[]");

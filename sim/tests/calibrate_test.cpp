@@ -116,6 +116,65 @@ TEST_F(Calibrate, WhatIsNoMeasurementIsRefused) {
          "nestwalk: twice.json: lines 4K 16K: is there twice\n");
 }
 
+// Each says two things that cannot both be, or something that nobody reads.
+TEST_F(Calibrate, MeasurementsThatContradictThemselvesAreRefused) {
+  const auto expect_refused = [&](const char* pointer, const Json& value,
+                                  const std::string& message) {
+    Json bad = measured(Json::array({point("4K", 16, 4)}));
+    bad["points"][0].update({{"p25", 4}, {"p50", 5}, {"p90", 6}, {"samples", 5}});
+    bad["caches"] = {{{"name", "l2"}, {"sets", 64}, {"ways", 8}}};
+    bad[Json::json_pointer(pointer)] = value;
+    write("bad.json", bad);
+    for (const std::string command : {"validate -p simple --against", "calibrate --measured"}) {
+      expect("nestwalk " + command + " bad.json", 4, "nestwalk: bad.json: " + message + "\n");
+    }
+  };
+  expect_refused("/points/0/p25", 3.5,
+                 "points[0].p25: expected a number that is not below ns, 4.0, found 3.5");
+  expect_refused("/points/0/p50", 3.5,
+                 "points[0].p50: expected a number that is not below p25, 4.0, found 3.5");
+  expect_refused("/points/0/p90", 4.5,
+                 "points[0].p90: expected a number that is not below p50, 5.0, found 4.5");
+  expect_refused("/points/0/p90", "6",
+                 "points[0].p90: expected a number that is not below p50, 5.0, found \"6\"");
+  expect_refused("/points/0/samples", 1,
+                 "points[0].samples: expected several, as p90 is not ns, found 1");
+  expect_refused("/points/0/samples", 0,
+                 "points[0].samples: expected a whole number from 1 to 18446744073709551615, "
+                 "found 0");
+  expect_refused("/points/0/chains", 4,
+                 "points[0].chains: expected 1, as only overlap follows several lists, found 4");
+  expect_refused("/points/0/tlb_misses", -1,
+                 "points[0].tlb_misses: expected a number that is not below 0.0, found -1");
+  expect_refused("/points/0/p95", 7, "points[0].p95: is no key of this format");
+  expect_refused("/caches/0/size", 7, "caches[0].size: is no key of this format");
+  expect_refused("/caches/0/name", "L2", "caches[0].name: expected l1d, l2 or l3, found \"L2\"");
+  expect_refused("/caches/1", {{"name", "l2"}, {"sets", 64}, {"ways", 4}},
+                 "caches[1].name: l2 is there twice");
+  expect_refused("/clock", 3700, "clock: is no key of this format");
+  expect_refused("/notes", Json::array({7}), "notes: expected a list of words, found [7]");
+  // Native, as `measured` has it or as is meant without the key.
+  expect_refused("/hypervisor", "KVMKVMKVM",
+                 "hypervisor: expected nothing, as environment is native, found \"KVMKVMKVM\"");
+  Json partial = measured(Json::array({point("4K", 16, 4)}));
+  partial["points"][0]["p90"] = 6;
+  write("bad.json", partial);
+  expect("nestwalk validate -p simple --against bad.json", 4,
+         "nestwalk: bad.json: points[0].p25: expected a number that is not below ns, 4.0, found "
+         "nothing\n");
+}
+
+TEST_F(Calibrate, MediansThatWereNotMeasuredAreRefused) {
+  write("m.json", measured(Json::array({point("4K", 16, 4)})));
+  for (const std::string command :
+       {"validate -p simple --against", "calibrate -p zen3 --measured"}) {
+    const Result result = run("nestwalk " + command + " m.json --times median 2>&1");
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.output, HasSubstr("--times median: no point of "));
+    EXPECT_THAT(result.output, testing::EndsWith(" has quantiles, p25, p50 and p90\n"));
+  }
+}
+
 TEST_F(Calibrate, AProcessorWithoutAPresetIsNamedWithThePresetsThereAre) {
   Json machine = measured(Json::array({point("4K", 16, 4)}));
   machine["cpu"] = "Pangolin 9";

@@ -272,5 +272,31 @@ TEST_F(RecordedTablesRun, WhatIsLeftOutAfterAWarmUpIsPlayed) {
               testing::HasSubstr("run.warmup is 3, and no vCPU plays more accesses than that\n"));
 }
 
+// The guest's lowest table lies in the frame of the host's lowest: what walks find there is not
+// what the trace says of one of the two.
+TEST_F(RecordedTablesRun, RefusesTablesThatDifferInOneFrame) {
+  constexpr u64 kLowest = kNested + 3 * kPage;
+  std::vector<TablePage> pages = one_tree();
+  const u64 to_itself = kLowest | kFlags;
+  ASSERT_EQ(pages[2].address, kLowest);
+  std::memcpy(pages[2].bytes.data() + 4 * sizeof(u64), &to_itself, sizeof to_itself);
+  begin(pages);
+  read();
+  writer_->finish();
+  for (const std::string& command :
+       {kCommand, std::string("nestwalk run t.nwt -p zen4"),
+        std::string("nestwalk explain t.nwt -p zen4"), std::string("nestwalk trace verify t.nwt"),
+        std::string("nestwalk trace info t.nwt")}) {
+    const Result result = run(command + " 2>&1");
+    EXPECT_EQ(result.exit_code, 4) << command;
+    EXPECT_THAT(result.output, testing::StartsWith("nestwalk: t.nwt: at byte ")) << command;
+    EXPECT_THAT(result.output,
+                testing::EndsWith("expected tables of the begin that lie in one host frame, "
+                                  "0x100003000, to have the same contents, the host's at "
+                                  "0x100003000 and the guest's at 0x4000, found other contents\n"))
+        << command;
+  }
+}
+
 }  // namespace
 }  // namespace nestwalk::sim::recorded_tables_test

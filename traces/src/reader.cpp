@@ -30,7 +30,7 @@ Reader::Reader(std::unique_ptr<ByteSource> source, OnLoss on_loss)
       inventory_(0) {
   read_header();
   inventory_ = Inventory(header_.vcpus);
-  side_rules_ = SideRules(header_);
+  side_rules_ = std::make_shared<SideRules>(header_);
 }
 
 void Reader::read_header() {
@@ -77,9 +77,21 @@ bool Reader::next_chunk() {
     if (!block_->begins()) begun_.insert(block_->position().vcpu);
     return false;
   }
+  judge_chunk();
   totals_.accesses += chunk_.accesses.size();
   totals_.events += chunk_.event != nullptr;
   return true;
+}
+
+void Reader::judge_chunk() {
+  if (!chunk_.accesses.empty()) {
+    if (const auto breach = side_rules_->breach_of_access(chunk_.vcpu)) {
+      throw InputError(sections_.name(),
+                       "expected " + breach->expected + ", found " + breach->found);
+    }
+  }
+  if (chunk_.event == nullptr) return;
+  side_rules_->follow(chunk_.vcpu, chunk_.first_record + chunk_.accesses.size(), *chunk_.event);
 }
 
 // Reads a section. Records: a block was opened, or the section was not for the caller.
@@ -105,7 +117,7 @@ Reader::Item Reader::next_item() {
     case kFooterSection:
       ended_ = true;
       inventory_.add_footer(place_of(section), section.payload, index);
-      place_of(section).expect_no(side_rules_.breach_at_end());
+      place_of(section).expect_no(side_rules_->breach_at_end());
       expect_end(sections_);
       return Item::End;
     case kHeaderSection:
@@ -133,6 +145,8 @@ void Reader::open_block(const Section& section) {
 
 void Reader::decode(const Section& section, const BlockHeader& block) {
   if (!block_) block_ = std::make_unique<BlockDecoder>(RecordRules(header_));
+  // There is a gap, or the caller sought.
+  if (positions_[block.vcpu].first_record != block.first_record) side_rules_->lose(block.vcpu);
   const bool begins =
       !begun_.contains(block.vcpu) && positions_[block.vcpu].first_record == block.first_record;
   block_->open(section.payload, place_of(section), begins);
@@ -167,7 +181,7 @@ SideData Reader::take_side_data_of(const Section& section) {
   ByteReader from(raw, place);
   SideData side = take_side_data(from);
   check_vcpu(place, side.vcpu, header_.vcpus);
-  place.expect_no(side_rules_.add(side));
+  place.expect_no(side_rules_->add(side));
   return side;
 }
 
@@ -182,7 +196,7 @@ void Reader::check_side_data() {
     (void)take_side_data_of(section);
   }
   if (section.type == kFooterSection) {
-    place_of(section).expect_no(side_rules_.breach_at_end());
+    place_of(section).expect_no(side_rules_->breach_at_end());
   }
   sections_.seek(here);
 }

@@ -34,26 +34,20 @@ constexpr addrspace::Capabilities any_machine() {
 }
 
 template <class Visit>
-auto with_format(TableFormat format, Visit&& visit) {
+auto with_format(TableFormat format, Visit&& visit,
+                 const addrspace::Capabilities& machine = any_machine()) {
   switch (format) {
     case TableFormat::Stage1:
-      return visit(Stage1(any_machine()));
+      return visit(Stage1(machine));
     case TableFormat::Stage2:
-      return visit(Stage2(any_machine()));
+      return visit(Stage2(machine));
     case TableFormat::Sv:
-      return visit(Sv(any_machine()));
+      return visit(Sv(machine));
     case TableFormat::GStage:
-      return visit(GStage(any_machine()));
+      return visit(GStage(machine));
     default:
-      return visit(LongMode(any_machine()));
+      return visit(LongMode(machine));
   }
-}
-
-// Bit 55 chooses the half; where the top byte is a tag, it is not translated (Arm ARM, "Address
-// tagging"), and where it is not, other values of it do not get this far.
-constexpr u64 untagged(u64 address) {
-  constexpr u64 kTag = u64{0xff} << 56;
-  return (address >> 55 & 1) != 0 ? address | kTag : address & ~kTag;
 }
 
 }  // namespace
@@ -64,6 +58,34 @@ StageRoots guest_roots(Architecture architecture, const Registers& registers) {
 
 StageTables stage_tables(Architecture architecture, Stage stage, const Registers& registers) {
   return traced(architecture).tables[static_cast<u8>(stage)](registers);
+}
+
+std::optional<Breach> breach_of_walks(Architecture architecture, Stage stage,
+                                      const Registers& registers) {
+  const StageTables tables = stage_tables(architecture, stage, registers);
+  if (!tables.in_use || tables.root) return {};
+  Breach breach{"page tables of the " + std::string(kStageNames[static_cast<u8>(stage)]) +
+                    " of a format that is known here",
+                "those of"};
+  for (const std::string_view name : traced(architecture).deciding[static_cast<u8>(stage)]) {
+    const auto value = registers.find(std::string(name));
+    if (value == registers.end()) continue;
+    breach.found.append(" ").append(name).append(" ").append(in_hex(value->second));
+  }
+  return breach;
+}
+
+TranslationRules translation_rules(Architecture architecture, const Registers& registers) {
+  return traced(architecture).rules(registers);
+}
+
+// Arm ARM, "Address tagging": bit 55 chooses the half, and stands for those above it.
+u64 TranslationRules::translated(u64 address, AccessKind kind) const {
+  constexpr u64 kTag = u64{0xff} << 56;
+  const bool upper = (address >> 55 & 1) != 0;
+  const Half& ignores = ignores_top_byte[upper ? 1 : 0];
+  if (!(kind == AccessKind::Fetch ? ignores.fetches : ignores.data)) return address;
+  return upper ? address | kTag : address & ~kTag;
 }
 
 StageRoots with_root(StageRoots roots, u64 root) {
@@ -161,10 +183,11 @@ RecordedWalk RecordedTables::walk_as(const F& format, const TableRoot& root, u64
 }
 
 RecordedWalk RecordedTables::walk(const TableRoot& root, u64 address) const {
-  if (root.format == TableFormat::Stage1) address = untagged(address);
   if (!root.shape.accepts(address)) return {{}, root.shape.levels};
-  return with_format(root.format,
-                     [&](const auto& format) { return walk_as(format, root, address); });
+  addrspace::Capabilities machine = any_machine();
+  machine.execute_disable = root.execute_disable;
+  return with_format(
+      root.format, [&](const auto& format) { return walk_as(format, root, address); }, machine);
 }
 
 }  // namespace nestwalk::traces

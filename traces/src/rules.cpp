@@ -154,8 +154,9 @@ std::optional<Breach> breach_of_register(const std::optional<Architecture>& arch
 
 MemoryMap::MemoryMap(const Header& header) {
   for (const MemoryRange& range : header.memory) {
-    auto& ranges = ranges_[static_cast<u8>(range.stage)];
-    if (range.kind == "mmio" || range.bytes == 0) continue;
+    const bool is_device = range.kind == "mmio";
+    auto& ranges = (is_device ? devices_ : ranges_)[static_cast<u8>(range.stage)];
+    if (range.bytes == 0) continue;
     u64 start = range.start, end = range.start + range.bytes;
     if (end < start) end = ~u64{0};
     auto at = ranges.upper_bound(start);
@@ -170,10 +171,12 @@ MemoryMap::MemoryMap(const Header& header) {
 }
 
 bool MemoryMap::holds(Stage stage, u64 address) const {
+  const auto is_in = [&](const std::map<u64, u64>& ranges) {
+    const auto after = ranges.upper_bound(address);
+    return after != ranges.begin() && address < std::prev(after)->second;
+  };
   const auto& ranges = ranges_[static_cast<u8>(stage)];
-  if (ranges.empty()) return true;
-  const auto after = ranges.upper_bound(address);
-  return after != ranges.begin() && address < std::prev(after)->second;
+  return (ranges.empty() || is_in(ranges)) && !is_in(devices_[static_cast<u8>(stage)]);
 }
 
 RecordRules::RecordRules(const Header& header)
@@ -311,15 +314,18 @@ void LackRules::check(const Chunk& chunk, const std::string& name, const OnLoss&
   on_loss(error.what());
 }
 
-// Registers may be spread over several sections: only all that decide a format do.
-std::optional<StageTables> SideRules::tables_of(u32 vcpu, Stage stage) const {
-  if (!architecture_) return {};
+Registers SideRules::controls_of(u32 vcpu) const {
   const auto& known = registers_[static_cast<u8>(When::Begin)];
   Registers registers;
   for (const std::string_view name : traced(*architecture_).controls) {
     const auto found = known.find({vcpu, std::string(name)});
     if (found != known.end()) registers.emplace(name, found->second);
   }
+  return registers;
+}
+
+// Registers may be spread over several sections: only all that decide a format do.
+std::optional<StageTables> SideRules::tables_of(const Registers& registers, Stage stage) const {
   const auto& deciding = traced(*architecture_).deciding[static_cast<u8>(stage)];
   const bool decided = !deciding.empty() &&
                        std::all_of(deciding.begin(), deciding.end(), [&](std::string_view name) {
@@ -330,11 +336,15 @@ std::optional<StageTables> SideRules::tables_of(u32 vcpu, Stage stage) const {
 }
 
 bool SideRules::not_in_use(u32 vcpu, Stage stage) const {
+  if (!architecture_) return false;
+  const std::optional<StageTables> tables = tables_of(controls_of(source_of(vcpu)), stage);
+  return tables && !tables->in_use;
+}
+
+u32 SideRules::source_of(u32 vcpu) const {
   const auto& known = registers_[static_cast<u8>(When::Begin)];
   const auto own = known.lower_bound({vcpu, ""});
-  const bool has_own = own != known.end() && own->first.first == vcpu;
-  const std::optional<StageTables> tables = tables_of(has_own ? vcpu : 0, stage);
-  return tables && !tables->in_use;
+  return own != known.end() && own->first.first == vcpu ? vcpu : 0;
 }
 
 namespace {
@@ -347,27 +357,50 @@ std::string tables_text(const std::string& format, Stage stage) {
 }  // namespace
 
 // Of a vCPU that has not started a stage does not translate yet, which leaves its format open.
-std::optional<Breach> SideRules::breach_of_formats(u32 vcpu) const {
+std::optional<Breach> SideRules::breach_of_formats(const Registers& registers,
+                                                   const std::string& of) const {
   for (const Stage stage : {Stage::Guest, Stage::Host}) {
     const std::string& format = format_of(stage);
     if (format.empty()) continue;
-    const std::optional<StageTables> tables = tables_of(vcpu, stage);
+    const std::optional<StageTables> tables = tables_of(registers, stage);
     if (!tables || !tables->in_use || format_name(tables->root) == format) continue;
-    return Breach{"registers of vCPU " + std::to_string(vcpu) + " to say what the header does, " +
-                      tables_text(format, stage),
-                  tables->root ? in_quotes(format_name(tables->root)) : "a format without a name"};
+    return Breach{
+        "registers of " + of + " to say what the header does, " + tables_text(format, stage),
+        tables->root ? in_quotes(format_name(tables->root)) : "a format without a name"};
   }
   return {};
 }
 
+void SideRules::follow(u32 vcpu, u64 record, const Event& event) {
+  const auto* const control = std::get_if<ControlWrite>(&event.detail);
+  if (control == nullptr || !architecture_) return;
+  const auto [found, is_new] = followed_.try_emplace(vcpu);
+  Followed& now = found->second;
+  if (is_new) now.registers = controls_of(source_of(vcpu));
+  now.registers[control->name] = control->value;
+  if (now.lost) return;
+  now.breach = breach_of_formats(now.registers, "vCPU " + std::to_string(vcpu) + " behind record " +
+                                                    std::to_string(record) + ", which writes " +
+                                                    control->name + ",");
+}
+
+std::optional<Breach> SideRules::breach_of_access(u32 vcpu) const {
+  if (followed_.empty()) return {};
+  const auto found = followed_.find(vcpu);
+  return found == followed_.end() ? std::nullopt : found->second.breach;
+}
+
+void SideRules::lose(u32 vcpu) { followed_[vcpu] = {{}, true, {}}; }
+
 std::optional<Breach> SideRules::breach_of_use() const {
+  if (!architecture_) return {};
   std::set<u32> vcpus;
   for (const auto& [key, value] : registers_[static_cast<u8>(When::Begin)]) vcpus.insert(key.first);
   for (const Stage stage : {Stage::Guest, Stage::Host}) {
     if (format_of(stage).empty()) continue;
     bool off = false, on = false;
     for (const u32 vcpu : vcpus) {
-      const std::optional<StageTables> tables = tables_of(vcpu, stage);
+      const std::optional<StageTables> tables = tables_of(controls_of(vcpu), stage);
       if (tables) (tables->in_use ? on : off) = true;
     }
     if (on || !off) continue;
@@ -378,9 +411,58 @@ std::optional<Breach> SideRules::breach_of_use() const {
   return {};
 }
 
+// A frame has one content, whichever addresses lead to it.
+std::optional<Breach> SideRules::breach_of_frames(const TableRoot& host) const {
+  const auto& pages = hashes_[static_cast<u8>(When::Begin)];
+  const auto& of_host = pages[static_cast<u8>(Stage::Host)];
+  struct Page {
+    Stage stage;
+    u64 address;
+    std::size_t hash;
+  };
+  const auto text_of = [](const Page& page) {
+    return "the " + std::string(kStageNames[static_cast<u8>(page.stage)]) + "'s at " +
+           in_hex(page.address);
+  };
+  const auto& of_guest = pages[static_cast<u8>(Stage::Guest)];
+  const std::map<u64, std::size_t> in_order(of_guest.begin(), of_guest.end());
+  std::unordered_map<u64, Page> by_frame;
+  for (const auto& [address, hash] : in_order) {
+    const std::optional<u64> frame = host_.walk(host, address).address;
+    if (!frame) continue;
+    const Page page{Stage::Guest, address, hash};
+    const auto table = of_host.find(*frame);
+    const Page first =
+        table == of_host.end() ? page : Page{Stage::Host, table->first, table->second};
+    const Page& other = by_frame.try_emplace(*frame, first).first->second;
+    if (other.hash == hash) continue;
+    return Breach{"tables of the begin that lie in one host frame, " + in_hex(*frame) +
+                      ", to have the same contents, " + text_of(other) + " and " + text_of(page),
+                  "other contents"};
+  }
+  return {};
+}
+
+// Of each second stage that a vCPU begins with.
+std::optional<Breach> SideRules::breach_of_frames() const {
+  if (!nested_ || !architecture_) return {};
+  std::map<u32, Registers> vcpus;
+  for (const auto& [key, value] : registers_[static_cast<u8>(When::Begin)]) {
+    vcpus[key.first].emplace(key.second, value);
+  }
+  std::set<u64> judged;
+  for (const auto& [vcpu, registers] : vcpus) {
+    const StageTables host = stage_tables(*architecture_, Stage::Host, registers);
+    if (!host.in_use || !host.root || !judged.insert(host.root->address).second) continue;
+    if (auto breach = breach_of_frames(*host.root)) return breach;
+  }
+  return {};
+}
+
 std::optional<Breach> SideRules::breach_at_end() const {
   if (!architecture_) return {};
   if (auto breach = breach_of_use()) return breach;
+  if (auto breach = breach_of_frames()) return breach;
   const std::span<const std::string_view> controls = traced(*architecture_).controls;
   const auto controls_translation = [&](const std::string& name) {
     return std::find(controls.begin(), controls.end(), name) != controls.end();
@@ -412,8 +494,9 @@ std::optional<Breach> SideRules::add(const SideData& side) {
                       in_hex(found->second) + " at the " + moment,
                   in_hex(value)};
   }
-  if (side.when == When::Begin && !side.registers.empty()) {
-    if (auto breach = breach_of_formats(side.vcpu)) return breach;
+  if (side.when == When::Begin && !side.registers.empty() && architecture_) {
+    const std::string of = "vCPU " + std::to_string(side.vcpu);
+    if (auto breach = breach_of_formats(controls_of(side.vcpu), of)) return breach;
   }
   for (const TablePage& page : side.pages) {
     if (!memory_.holds(side.stage, page.address)) {
@@ -425,6 +508,14 @@ std::optional<Breach> SideRules::add(const SideData& side) {
                                  page.bytes.size());
     const std::size_t hash = std::hash<std::string_view>()(bytes);
     const auto [found, is_new] = hashes_[when][stage].try_emplace(page.address, hash);
+    if (is_new && nested_ && side.stage == Stage::Host && side.when == When::Begin) {
+      if (hashes_[when][stage].size() > RecordedTables::kMaxPages) {
+        return Breach{"at most " + std::to_string(RecordedTables::kMaxPages) +
+                          " pages of the host's tables at the begin",
+                      "more"};
+      }
+      host_.put(page);
+    }
     if (is_new || found->second == hash) continue;
     return Breach{"the page at " + in_hex(page.address) + " of the " +
                       std::string(kStageNames[stage]) + "'s tables at the " + moment,

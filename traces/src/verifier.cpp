@@ -84,12 +84,24 @@ void Verifier::find_roots(Vcpu& vcpu) {
   vcpu.roots = guest_roots(*header_.architecture, vcpu.registers);
   if (vcpu.root) vcpu.roots = with_root(vcpu.roots, *vcpu.root);
   for (Translation& translation : vcpu.translations) translation.tables = 0;
-  if (header_.mode == Mode::Nested) vcpu.host = host_root(*header_.architecture, vcpu.registers);
+  vcpu.rules = translation_rules(*header_.architecture, vcpu.registers);
+  vcpu.breach = breach_of_walks(*header_.architecture, Stage::Guest, vcpu.registers);
+  if (header_.mode != Mode::Nested) return;
+  vcpu.host = host_root(*header_.architecture, vcpu.registers);
+  if (!vcpu.breach) {
+    vcpu.breach = breach_of_walks(*header_.architecture, Stage::Host, vcpu.registers);
+  }
 }
 
 void Verifier::add(const Chunk& chunk) {
   if (!begun_) begin();
   u64 record = chunk.first_record;
+  const Vcpu& vcpu = vcpus_[chunk.vcpu];
+  if (vcpu.breach && vcpu.lost == nullptr && !chunk.accesses.empty()) {
+    fail("expected, at record " + std::to_string(record) + " of vCPU " +
+         std::to_string(chunk.vcpu) + ", " + vcpu.breach->expected + ", found " +
+         vcpu.breach->found);
+  }
   for (const Access& access : chunk.accesses) check(chunk.vcpu, record++, access);
   if (chunk.event != nullptr) on_event(vcpus_[chunk.vcpu], *chunk.event);
   last_record_ = {chunk.vcpu, record - (chunk.event == nullptr ? 1 : 0)};
@@ -112,7 +124,8 @@ void Verifier::on_event(Vcpu& vcpu, const Event& event) {
 }
 
 const Verifier::Translation& Verifier::translate(Vcpu& vcpu, const Access& access) {
-  const u64 address = access.has(kGvaKnown) ? access.gva.value() : access.gpa.value();
+  const u64 address = access.has(kGvaKnown) ? vcpu.rules.translated(access.gva.value(), access.kind)
+                                            : access.gpa.value();
   const u64 page = addrspace::align_down(address, kPageBytes);
   Translation& found = vcpu.translations[(page >> kPageShift) % kTranslations];
   if (found.page == page && found.tables == version_) return found;

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
+#include <map>
 
 #include "../testing/container_parts.hpp"
 #include "random_trace.hpp"
@@ -22,6 +24,10 @@ void expect_refused(std::span<const u8> file, const std::string& message) {
   const std::string error = read_all(file).error;
   EXPECT_THAT(error, StartsWith("file: at byte "));
   EXPECT_THAT(error, EndsWith(": expected " + message));
+}
+
+Access read_of(u64 gva, u32 instructions = 1, u16 size = 8) {
+  return {Gva(gva), Gpa(), Hpa(), instructions, size, AccessKind::Read, kGvaKnown};
 }
 
 SideData pages(std::vector<TablePage> pages, When when = When::Begin, Stage stage = Stage::Guest) {
@@ -139,6 +145,22 @@ TEST(MemoryRules, PageTablesAreInMemory) {
           "the address of an entry in the memory that the header tells of, found " + in_hex(page));
       EXPECT_EQ(read_all(file(other, {}, {side})).error, "");  // nothing is told of that stage's
     }
+    // Where devices are is told alone.
+    Header header;
+    header.memory = {{stage, 0x20000, 0x1000, "mmio"}};
+    for (const u64 page : std::initializer_list<u64>{0x1f000, 0x20000, 0x21000}) {
+      MemorySink sink;
+      Writer writer(sink, header);
+      writer.append(pages({page_of(page, 1)}, When::Begin, stage));
+      writer.finish();
+      if (page != 0x20000) {
+        EXPECT_EQ(read_all(sink.bytes()).error, "");
+        continue;
+      }
+      expect_refused(sink.bytes(), "a page of the " + whose +
+                                       "'s tables in the memory that the header tells of, found "
+                                       "0x20000");
+    }
   }
 }
 
@@ -255,6 +277,123 @@ TEST(SideDataRules, RegistersOfTheBeginSayAFormatThatHasAName) {
   expect(Architecture::AArch64, "", "aarch64-3", {{"VTCR_EL2", kStage2 | 1 << 14}}, "host");
 }
 
+// A `control` record sets a format that the header does not name. An access is made under it; one
+// that writes and is written over changes nothing, as a hypervisor's own does between two entries.
+TEST(SideDataRules, NoAccessIsTranslatedByTablesThatTheHeaderDoesNotName) {
+  struct Case {
+    Architecture architecture;
+    std::string guest, host;
+    std::vector<std::pair<std::string, u64>> begin;
+    std::string name;
+    u64 value;
+    std::string stage, found;
+  };
+  // The registers are those of the tests above.
+  constexpr u64 kSv39 = u64{8} << 60, kPaging = u64{1} << 31, kTcr = 25 | 1 << 23;
+  constexpr u64 kVtcr = u64{1} << 31 | 24 | 1 << 6;
+  const Case cases[] = {
+      {Architecture::RiscV64,
+       "riscv64-3",
+       "",
+       {{"satp", kSv39}},
+       "satp",
+       u64{11} << 60,
+       "guest",
+       "a format without a name"},
+      {Architecture::RiscV64, "riscv64-3", "", {{"satp", kSv39}}, "vsatp", u64{9} << 60, "", ""},
+      {Architecture::RiscV64,
+       "",
+       "riscv64-3",
+       {{"hgatp", kSv39}},
+       "hgatp",
+       u64{15} << 60,
+       "host",
+       "a format without a name"},
+      {Architecture::RiscV64,
+       "",
+       "riscv64-3",
+       {{"hgatp", kSv39}},
+       "hgatp",
+       u64{9} << 60,
+       "host",
+       "'riscv64-4'"},
+      {Architecture::RiscV64, "", "riscv64-3", {{"hgatp", kSv39}}, "hgatp", 0, "", ""},
+      {Architecture::AArch64,
+       "aarch64-3",
+       "",
+       {{"SCTLR", 1}, {"TCR_EL1", kTcr}},
+       "TCR_EL1",
+       kTcr | 1 << 14,
+       "guest",
+       "a format without a name"},
+      {Architecture::AArch64,
+       "aarch64-3",
+       "",
+       {{"SCTLR", 1}, {"TCR_EL1", kTcr}},
+       "SCTLR",
+       0,
+       "",
+       ""},
+      {Architecture::AArch64,
+       "",
+       "aarch64-3",
+       {{"HCR_EL2", 1}, {"VTCR_EL2", kVtcr}},
+       "VTCR_EL2",
+       kVtcr | 1 << 14,
+       "host",
+       "a format without a name"},
+      {Architecture::X86_64,
+       "x86_64-4",
+       "",
+       {{"CR0", kPaging}, {"CR4", 0x20}},
+       "CR4",
+       0x1020,
+       "guest",
+       "'x86_64-5'"},
+      {Architecture::X86_64,
+       "x86_64-4",
+       "",
+       {{"CR0", kPaging}, {"CR4", 0x20}},
+       "CR4",
+       0x20020,
+       "",
+       ""},
+  };
+  for (const Case& each : cases) {
+    SCOPED_TRACE(each.name + " " + in_hex(each.value));
+    const auto error = [&](bool written_over) {
+      Header header;
+      header.architecture = each.architecture;
+      header.mode = Mode::FullSystem;
+      header.vcpus = 2;
+      header.guest_tables = each.guest;
+      header.host_tables = each.host;
+      MemorySink sink;
+      Writer writer(sink, header);
+      for (const u32 vcpu : {0u, 1u}) writer.append(registers(vcpu, each.begin));
+      for (const u32 vcpu : {0u, 1u}) writer.append(vcpu, read_of(0x1000));
+      writer.append(1, Event{1, ControlWrite{each.name, each.value}});
+      for (const auto& [name, value] : each.begin) {
+        if (written_over && name == each.name) {
+          writer.append(1, Event{1, ControlWrite{name, value}});
+        }
+      }
+      writer.append(1, read_of(0x1000));
+      writer.finish();
+      return read_all(sink.bytes()).error;
+    };
+    const std::string& format = each.stage == "guest" ? each.guest : each.host;
+    EXPECT_EQ(error(false), each.stage.empty()
+                                ? ""
+                                : "file: expected registers of vCPU 1 behind record 1, which "
+                                  "writes " +
+                                      each.name + ", to say what the header does, '" + format +
+                                      "' for the " + each.stage + "'s page tables, found " +
+                                      each.found);
+    EXPECT_EQ(error(true), "");
+  }
+}
+
 // vCPUs that have not started translate nothing; but nothing is replayed where all are like that.
 TEST(SideDataRules, SomeVcpuTranslatesAsTheHeaderSays) {
   const auto file = [](Architecture architecture, const std::string& tables, bool host,
@@ -327,6 +466,60 @@ TEST(SideDataRules, RegistersThatControlTranslationAreThoseOfTheArchitecture) {
             "");
 }
 
+// Of the guest's tables at 0x13000 and 0x14000 the second stage has both in one frame, or one in
+// the frame of its own lowest table. A frame has one content, so they are the same, or the trace is
+// wrong; hardware has nothing against frames that are two tables.
+TEST(SideDataRules, TablesInOneHostFrameAreTheSame) {
+  constexpr u64 kRoot = 0x100'0000, kFlags = 7, kFrame = 0x700'0000;
+  const auto page_with = [](u64 address, const std::map<u64, u64>& entries) {
+    TablePage page{address, std::vector<u8>(kPageBytes)};
+    for (const auto& [index, entry] : entries) {
+      std::memcpy(page.bytes.data() + index * sizeof entry, &entry, sizeof entry);
+    }
+    return page;
+  };
+  // Pages 0x13 and 0x14 of the guest, in these frames.
+  const auto lowest_with = [&](u64 first, u64 second) {
+    return page_with(kRoot + 0x3000, {{0x13, first | kFlags}, {0x14, second | kFlags}});
+  };
+  const auto file = [&](u64 first, u64 second, u8 fill_of_second, Mode mode = Mode::Nested,
+                        std::optional<TablePage> guest = {}) {
+    Header header;
+    header.architecture = Architecture::X86_64;
+    header.mode = mode;
+    MemorySink sink;
+    Writer writer(sink, header);
+    std::vector<TablePage> host;
+    for (u64 level = 0; level < 3; ++level) {
+      const u64 table = kRoot + level * 0x1000;
+      host.push_back(page_with(table, {{0, (table + 0x1000) | kFlags}}));
+    }
+    host.push_back(lowest_with(first, second));
+    // The host's in front, and behind.
+    writer.append(SideData{When::Begin, Stage::Host, 0, {}, host});
+    SideData of_guest = registers(0, {{"NCR3", kRoot}});
+    of_guest.pages = {guest.value_or(page_of(0x13000, 1)), page_of(0x14000, fill_of_second)};
+    writer.append(of_guest);
+    writer.finish();
+    return sink.bytes();
+  };
+  EXPECT_EQ(read_all(file(kFrame, kFrame + 0x1000, 2)).error, "");
+  EXPECT_EQ(read_all(file(kFrame, kFrame, 1)).error, "");
+  EXPECT_EQ(read_all(file(kFrame, kFrame, 2, Mode::FullSystem)).error, "");
+  expect_refused(file(kFrame, kFrame, 2),
+                 "tables of the begin that lie in one host frame, 0x7000000, to have the same "
+                 "contents, the guest's at 0x13000 and the guest's at 0x14000, found other "
+                 "contents");
+  const u64 own = kRoot + 0x3000;
+  expect_refused(file(own, kFrame, 2),
+                 "tables of the begin that lie in one host frame, 0x1003000, to have the same "
+                 "contents, the host's at 0x1003000 and the guest's at 0x13000, found other "
+                 "contents");
+  TablePage same = lowest_with(own, kFrame);
+  same.address = 0x13000;
+  EXPECT_EQ(read_all(file(own, kFrame, 2, Mode::Nested, same)).error, "");
+}
+
 // A file of 2 KB unpacks to 64 MiB of them, which would be 1.3 GB in memory.
 TEST(SideDataRules, CountsAreJudgedBeforeTheyTakeMemory) {
   const auto file = [](u64 register_count, u64 page_count) {
@@ -377,10 +570,6 @@ TEST(EventRules, EntriesOfPageTablesLieAtMultiplesOf8) {
 }
 
 // ---- clocks ----
-
-Access read_of(u64 gva, u32 instructions = 1, u16 size = 8) {
-  return {Gva(gva), Gpa(), Hpa(), instructions, size, AccessKind::Read, kGvaKnown};
-}
 
 TEST(ClockRules, ClocksDoNotWrapAround) {
   constexpr u64 kLast = ~u64{0};

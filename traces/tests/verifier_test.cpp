@@ -146,6 +146,7 @@ TEST(Verifier, WalksFiveLevelsOfX86) {
 
 TEST(Verifier, WalksBothHalvesOfAArch64) {
   Tiny tiny = aarch64();
+  tiny.registers[1].second |= u64{1} << 37;  // TCR_EL1.TBI0
   tiny.records = {access(0x40'1234, 0x5234), access(0xffff'ff80'0765'4321, 0x4765'4321),
                   access(0xab00'0000'0040'1234, 0x5234)};  // its top byte is a tag
   expect_all_match(tiny);

@@ -296,8 +296,9 @@ MachineShape read_machine(PresetReader in) {
 /// Presets of which each is like the next one.
 constexpr unsigned kLongestChain = 8;
 
+/// `chain`: those that are like the next one, up to this file.
 Json whole_machine(const std::string& file, const std::vector<std::string>& folders,
-                   unsigned longest) {
+                   std::vector<std::string> chain) {
   const auto expect = [&](bool good, const std::string& what) {
     if (!good) throw PresetError(file + ": " + what);
   };
@@ -307,9 +308,16 @@ Json whole_machine(const std::string& file, const std::vector<std::string>& fold
     const auto like = machine.find("like");
     if (like == machine.end()) return machine;
     expect(like->is_string(), "like is " + like->dump() + ", not the name of a preset");
-    expect(longest > 1, "expected at most " + std::to_string(kLongestChain) +
-                            " presets of which each is like the next one, found more");
     const std::string name = like->get<std::string>();
+    const auto again = [&](const std::string& base) {
+      std::error_code none;
+      return std::any_of(chain.begin(), chain.end(), [&](const std::string& each) {
+        return std::filesystem::equivalent(each, base, none);
+      });
+    };
+    expect(chain.size() + 1 < kLongestChain,
+           "expected at most " + std::to_string(kLongestChain) +
+               " presets of which each is like the next one, found more");
     expect(name.find_first_of(std::string("/\0", 2)) == name.npos,
            "like is " + like->dump() + ", not the name of a preset");
     machine.erase("like");
@@ -325,7 +333,9 @@ Json whole_machine(const std::string& file, const std::vector<std::string>& fold
     look_in(std::filesystem::path(file).parent_path());
     for (const std::string& folder : folders) look_in(folder);
     expect(!base.empty(), "like is \"" + name + "\", but there is no preset of that name");
-    Json whole = whole_machine(base, folders, longest - 1);
+    chain.push_back(file);
+    expect(!again(base), "like is \"" + name + "\", but " + base + " is like this preset itself");
+    Json whole = whole_machine(base, folders, chain);
     whole.merge_patch(machine);
     return whole;
   } catch (const Json::exception& error) {
@@ -358,7 +368,7 @@ Json preset_schema(SchemaOf what) {
 }
 
 Json whole_preset(const std::string& file, const std::vector<std::string>& folders) {
-  return whole_machine(file, folders, kLongestChain);
+  return whole_machine(file, folders, {});
 }
 
 Preset load_preset(const std::string& file) { return parse_preset(whole_preset(file), file); }

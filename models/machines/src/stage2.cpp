@@ -33,10 +33,13 @@ std::unique_ptr<software::GuestSpace> guest_space(unsigned levels, software::Tab
 
 // FEAT_HAFDBS keeps both; without it, a clear AF faults and DBM means nothing. AF, but not the
 // dirty state, may be set by speculation (Arm ARM D8, "Hardware management of the Access flag").
-constexpr StageRulesPair kRules = {{.accessed = Upkeep::Faults, .flag_before_permission = true},
+constexpr StageRulesPair kRules = {{.accessed = Upkeep::Faults,
+                                    .flag_before_permission = true,
+                                    .kernel_executes_what_users_read = true},
                                    {.accessed = Upkeep::Updated,
                                     .dirty = Upkeep::Updated,
                                     .flag_before_permission = true,
+                                    .kernel_executes_what_users_read = true,
                                     .speculation_sets_accessed = true}};
 
 // Faults ----------------------------------------------------------------------------------------

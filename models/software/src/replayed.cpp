@@ -272,6 +272,7 @@ void ReplayedTables::enter(u32 number, const TableRoots& roots) {
   place_missing(0, ~u64{0});
   core.physical.nested = nested_;
   core.physical.vmid = engine_ != nullptr ? core.vmid : core.stage->vmid.tag;
+  core.physical.privilege = roots.privilege;
   core.physical.privilege.not_known = true;
   core.translating = core.physical;
   core.physical = core.physical.tagged(board_.tags());

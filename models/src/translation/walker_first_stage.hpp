@@ -130,7 +130,7 @@ inline Walker::Next Walker::take_guest(Walk& walk, const Entry& entry) {
   }
   const bool write = walk.request_.access == AccessKind::Write;
   const Rights rights =
-      Rights::guest(entry.access & walk.guest_limits_, walk.request_.regime->privilege);
+      Rights::guest(entry.access & walk.guest_limits_, walk.request_.regime->privilege, rules);
   const FaultKind reason = refusal(entry, rules, rights.permit(walk.request_.needed()), write);
   if (reason != FaultKind::None && !peek) return stop_guest(walk, reason);
   if (needs_update(entry, rules, write) && !peek) {

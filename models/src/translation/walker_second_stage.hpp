@@ -35,10 +35,12 @@ inline Walker::Next Walker::begin_nested(Walk& walk) {
                                                      : stop_nested(walk, FaultKind::BadAddress, {});
 }
 
-inline Rights Walker::nested_rights(const Walk& walk, Rights of_leaf) {
-  const bool execute_is_read =
-      walk.purpose_ == Purpose::Data && walk.request_.regime->privilege.nested_execute_is_read;
-  return execute_is_read ? of_leaf.with_execute_as_read() : of_leaf;
+inline Rights Walker::nested_rights(const Walk& walk, Rights of_leaf, MemoryType memory) {
+  const PrivilegeRules& rules = walk.request_.regime->privilege;
+  if (walk.purpose_ == Purpose::Data) {
+    return rules.nested_execute_is_read ? of_leaf.with_execute_as_read() : of_leaf;
+  }
+  return rules.tables_in_memory && addrspace::is_device(memory) ? Rights{} : of_leaf;
 }
 
 // Table, if it does not say what the walk wants to know.
@@ -58,7 +60,7 @@ inline Walker::Next Walker::look_into_nested_tlb(Walk& walk) {
   spared(walk, walk.nested_input_, Served::NestedTlb,
          walk.purpose_ == Purpose::Data ? WalkReference::kNoLevel : walk.guest_level_,
          walk.nested_level_, nested_tlb_.latency_cycles());
-  const Rights rights = nested_rights(walk, known->rights);
+  const Rights rights = nested_rights(walk, known->rights, known->memory);
   if (!rights.permit(walk.nested_wanted_)) {
     return stop_nested(walk, FaultKind::Permission, Access(rights.bits() & 7));
   }
@@ -114,7 +116,8 @@ inline Walker::Next Walker::take_nested_entry(Walk& walk) {
     case EntryKind::Leaf:
       break;
   }
-  const Rights rights = nested_rights(walk, Rights::nested(entry.access & walk.nested_limits_));
+  const Rights rights =
+      nested_rights(walk, Rights::nested(entry.access & walk.nested_limits_), entry.memory);
   const bool permitted = rights.permit(walk.nested_wanted_);
   const FaultKind reason = refusal(entry, format.rules(), permitted, walk.nested_writes_);
   if (reason != FaultKind::None && !peek) {
@@ -194,7 +197,7 @@ inline Walker::Next Walker::update_nested_entry(Walk& walk) {
 
 inline void Walker::found_data(Walk& walk) {
   Translation& result = walk.result_;
-  result.nested = nested_rights(walk, walk.nested_.rights);
+  result.nested = nested_rights(walk, walk.nested_.rights, walk.nested_.memory);
   result.nested_shift = walk.nested_.leaf_shift;
   result.held_shift = std::min(walk.guest_covers_, walk.nested_.covers_shift);
   const Stage& nested = walk.request_.regime->nested;

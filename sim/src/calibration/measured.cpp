@@ -50,6 +50,14 @@ class Members {
     if (!object_[key].is_string()) fail_at(key, "words");
     return object_[key].get<std::string>();
   }
+  /// Every other key is refused.
+  void expect_keys(std::initializer_list<std::string_view> known) const {
+    for (const auto& [key, value] : object_.items()) {
+      if (std::find(known.begin(), known.end(), key) != known.end()) continue;
+      throw traces::InputError(file_, place_ + printable(key) + ": is no key of this format");
+    }
+  }
+  bool has(const char* key) const { return object_.contains(key); }
   u64 number(const char* key, u64 least, u64 most, std::optional<u64> standard = {}) const {
     if (!object_.contains(key) && standard) return *standard;
     if (!object_.contains(key) || !object_[key].is_number_unsigned() ||
@@ -58,9 +66,27 @@ class Members {
     }
     return object_[key].get<u64>();
   }
+  /// One of the words.
+  std::string word(const char* key, std::initializer_list<std::string_view> words) const {
+    const std::string found = text(key);
+    if (std::find(words.begin(), words.end(), found) != words.end()) return found;
+    std::string expected;
+    for (const std::string_view each : words) {
+      expected.append(expected.empty() ? "" : each == *(words.end() - 1) ? " or " : ", ");
+      expected.append(each);
+    }
+    fail_at(key, expected);
+  }
   double time(const char* key) const {
     if (!object_.contains(key) || !object_[key].is_number() || !(object_[key].get<double>() > 0)) {
       fail_at(key, "a number above 0");
+    }
+    return object_[key].get<double>();
+  }
+  double at_least(const char* key, double least, const std::string& other = "") const {
+    if (!has(key) || !object_[key].is_number() || !(object_[key].get<double>() >= least)) {
+      fail_at(key, "a number that is not below " +
+                       (other.empty() ? Json(least).dump() : other + ", " + Json(least).dump()));
     }
     return object_[key].get<double>();
   }
@@ -83,12 +109,13 @@ class Members {
     return object_[key];
   }
 
- private:
   [[noreturn]] void fail_at(const char* key, const std::string& expected) const {
     const Json found = object_.contains(key) ? object_[key] : Json();
     throw traces::InputError(file_, place_ + key + ": expected " + expected + ", found " +
                                         (object_.contains(key) ? found.dump() : "nothing"));
   }
+
+ private:
   [[noreturn]] void fail(const std::string& expected, const Json& found) const {
     throw traces::InputError(file_, place_ + ": expected " + expected + ", found " + found.dump());
   }
@@ -99,14 +126,25 @@ class Members {
 
 MeasuredPoint read_point(const Json& json, const std::string& file, std::size_t number) {
   const Members from(json, file, "points[" + std::to_string(number) + "].");
+  from.expect_keys(
+      {"probe", "pages", "bytes", "chains", "ns", "p25", "p50", "p90", "samples", "tlb_misses"});
   MeasuredPoint read;
   read.point = {from.probe("probe"), from.size("pages"),
                 from.number("bytes", kLeastBytes, kMostBytes), from.number("chains", 1, 64, 1)};
   read.ns = from.time("ns");
   read.samples = from.number("samples", 1, ~u64{0}, 1);
-  if (json.contains("p50")) {
-    read.quantiles = Quantiles{from.time("p25"), from.time("p50"), from.time("p90")};
+  if (read.point.probe != Probe::Overlap && read.point.chains != 1) {
+    from.fail_at("chains", "1, as only overlap follows several lists");
   }
+  if (from.has("tlb_misses")) read.tlb_misses = from.at_least("tlb_misses", 0);
+  if (!from.has("p25") && !from.has("p50") && !from.has("p90")) return read;
+  // Of all samples "ns" is the least; of one, everything.
+  const double p25 = from.at_least("p25", read.ns, "ns");
+  const double p50 = from.at_least("p50", p25, "p25");
+  const double p90 = from.at_least("p90", p50, "p50");
+  if (from.has("samples") && read.samples == 1 && p90 != read.ns)
+    from.fail_at("samples", "several, as p90 is not ns");
+  read.quantiles = Quantiles{p25, p50, p90};
   return read;
 }
 
@@ -154,12 +192,13 @@ void MeasuredMachine::set_environment(bool is_in_vm) {
   std::erase(notes, kUnknownEnvironment);
 }
 
-void MeasuredMachine::use_medians() {
+bool MeasuredMachine::use_medians() {
   for (MeasuredPoint& each : points) {
     if (!each.quantiles) continue;
     has_medians = true;
     each.ns = each.quantiles->p50;
   }
+  return has_medians;
 }
 
 const KnownCache* MeasuredMachine::cache(const std::string& wanted) const {
@@ -210,6 +249,8 @@ MeasuredMachine read_measured(const std::string& file) {
   const Json json = read_object(file, models::kMostWrittenBytes, kHint);
   expect_format(json, kFormat, file);
   const Members from(json, file, "");
+  from.expect_keys({"format", "version", "name", "cpu", "vendor", "family", "model", "clock_mhz",
+                    "environment", "hypervisor", "date", "load", "notes", "caches", "points"});
   MeasuredMachine machine;
   machine.name = from.text("name");
   machine.cpu = from.text("cpu");
@@ -224,19 +265,28 @@ MeasuredMachine read_measured(const std::string& file) {
   }
   machine.is_virtual = environment == "VM";
   machine.hypervisor = from.text("hypervisor");
+  if (!machine.is_virtual && !machine.hypervisor.empty()) {
+    from.fail_at("hypervisor", "nothing, as environment is native");
+  }
   machine.date = from.text("date");
   machine.load = from.text("load");
   if (json.contains("notes")) {
     for (const Json& note : from.list("notes")) {
-      if (note.is_string()) machine.notes.push_back(note.get<std::string>());
+      if (!note.is_string()) from.fail_at("notes", "a list of words");
+      machine.notes.push_back(note.get<std::string>());
     }
   }
   if (json.contains("caches")) {
     for (const Json& cache : from.list("caches")) {
       const std::string place = "caches[" + std::to_string(machine.caches.size()) + "].";
       const Members members(cache, file, place);
-      machine.caches.push_back({members.text("name"), members.number("sets", 1, 1 << 20),
-                                members.number("ways", 1, 1024)});
+      members.expect_keys({"name", "sets", "ways"});
+      const KnownCache read = {members.word("name", {"l1d", "l2", "l3"}),
+                               members.number("sets", 1, 1 << 20), members.number("ways", 1, 1024)};
+      if (machine.cache(read.name) != nullptr) {
+        throw traces::InputError(file, place + "name: " + read.name + " is there twice");
+      }
+      machine.caches.push_back(read);
     }
   }
   for (const Json& point : from.list("points")) {

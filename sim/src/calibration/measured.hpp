@@ -83,7 +83,8 @@ struct MeasuredMachine {
   bool has_medians = false;  ///< in the place of the least times
 
   /// Where there are quantiles: on a machine that others share, what is usual.
-  void use_medians();
+  /// False if no point has any.
+  bool use_medians();
   const MeasuredPoint* find(const Point& point) const;
   /// Null if it is not known.
   const KnownCache* cache(const std::string& wanted) const;

@@ -92,7 +92,9 @@ void declare_times(CommandLine& line) {
 }
 
 void choose_times(const CommandLine& line, MeasuredMachine& machine) {
-  if (line.get<std::string>("times") == "median") machine.use_medians();
+  if (line.get<std::string>("times") != "median" || machine.use_medians()) return;
+  throw UsageError("--times median: no point of " + printable(machine.name) +
+                   " has quantiles, p25, p50 and p90");
 }
 
 void declare_surroundings(CommandLine& line) {

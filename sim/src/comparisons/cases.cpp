@@ -140,6 +140,18 @@ void expect_statistic(const std::string& name, const Json& value, const std::str
       file, name + ": expected a number that is not negative, found " + value.dump());
 }
 
+namespace {
+
+// Values by path; null for what comes from elsewhere and has no configuration.
+Json configuration_of_run(const std::string& directory) {
+  const std::string file = directory + "/config.resolved.json";
+  std::error_code none;
+  if (!std::filesystem::exists(file, none)) return {};
+  return values_of(read_object(file, models::kMostWrittenBytes, "nestwalk run -o writes it"));
+}
+
+}  // namespace
+
 Case read_case(const std::string& directory) { return read_case_files(directory).run; }
 
 CaseFiles read_case_files(const std::string& directory) {
@@ -196,13 +208,22 @@ CaseFiles read_case_files(const std::string& directory) {
         directory + "/run.json",
         "is of another run than stats.json, of which stats_checksum would be " + checksum.dump());
   }
+  // Older versions do not say it there.
+  if (stats.contains("core") && record.value("core", core) != core) {
+    throw traces::InputError(
+        directory + "/run.json",
+        "core: expected that of stats.json, " + core.dump() + ", found " + record["core"].dump());
+  }
+  Json configuration = configuration_of_run(directory);
+  if (configuration.is_object() && configuration.value("machine.clock_mhz", Json()).is_number()) {
+    const double mhz = configuration["machine.clock_mhz"].get<double>();
+    if (const auto contradiction = contradiction_of_clock(stats, mhz, "config.resolved.json")) {
+      throw traces::InputError(file, *contradiction);
+    }
+  }
   Case found = case_of(printable(directory), stats["statistics"], record["ended_early"],
                        core.get<std::string>(), values);
-  const std::string configuration = directory + "/config.resolved.json";
-  std::error_code none;
-  if (std::filesystem::exists(configuration, none)) {
-    found.configuration = values_of(read_object(configuration, models::kMostWrittenBytes, hint));
-  }
+  found.configuration = std::move(configuration);
   found.of = {{"trace", traces == "" ? "" : printable(traces_of(record))},
               {"directory", found.name}};
   return {std::move(found), std::move(stats), std::move(record)};

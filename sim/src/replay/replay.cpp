@@ -35,6 +35,7 @@ struct TraceFile {
   std::string path;
   traces::Header header;
   std::map<addrspace::u32, std::vector<traces::IndexEntry>> blocks;
+  std::shared_ptr<traces::SideRules> rules;
 };
 
 // A file that is damaged, as far as can be seen from its index, is refused before it is played.
@@ -50,31 +51,36 @@ TraceFile open_trace(const std::string& path) {
   // Wherever they are: the header's format of page tables decides what can be translated, and the
   // registers of the begin have to say the same.
   reader.check_side_data();
-  return {path, reader.header(), std::move(blocks)};
+  return {path, reader.header(), std::move(blocks), reader.side_rules()};
 }
 
 std::unique_ptr<traces::StreamReader> stream_of(const TraceFile& trace, addrspace::u32 vcpu) {
   const auto blocks = trace.blocks.find(vcpu);
   if (blocks == trace.blocks.end()) return nullptr;
-  return std::make_unique<traces::StreamReader>(traces::open_source(trace.path), blocks->second);
+  auto reader =
+      std::make_unique<traces::StreamReader>(traces::open_source(trace.path), blocks->second);
+  reader->judge_by(trace.rules);
+  return reader;
 }
 
 software::GuestSource source_of(const TraceFile& trace, const software::VmShape& shape) {
   const auto roots = std::make_shared<std::vector<RecordedRoots>>();
   software::GuestSource source;
-  source.load = [path = trace.path, roots,
+  const auto devices = std::make_shared<const Devices>(trace.path, shape.guest.mmio);
+  source.load = [path = trace.path, roots, devices,
                  both = shape.replays_host()](software::ReplayedTables& tables) {
     *roots = recorded_begin(path, both, [&](bool nested, addrspace::u64 page, const auto& entries) {
+      if (!nested) devices->expect_no_table(page);
       return tables.put(nested, page, entries);
     });
   };
   const bool physical = shape.guest.tables == software::GuestTables::None;
   const auto lacks = std::make_shared<traces::LackRules>(trace.header);
-  source.open = [&trace, roots, physical, lacks](addrspace::u32 vcpu) {
+  source.open = [&trace, roots, physical, lacks, devices](addrspace::u32 vcpu) {
     std::optional<RecordedRoots> own;
     if (!roots->empty()) own = (*roots)[vcpu];
     return std::make_unique<TraceStream>(trace.path, stream_of(trace, vcpu), physical, lacks,
-                                         std::move(own));
+                                         devices, std::move(own));
   };
   return source;
 }

@@ -29,17 +29,32 @@ addrspace::Capabilities any_machine() {
   return machine;
 }
 
-const models::EntryFormat& format_of(traces::TableFormat format, bool nested) {
+addrspace::Capabilities without_execute_disable() {
+  addrspace::Capabilities machine = any_machine();
+  machine.execute_disable = false;
+  return machine;
+}
+
+addrspace::Capabilities without_limits_of_tables() {
+  addrspace::Capabilities machine = any_machine();
+  machine.tables_limit = false;
+  return machine;
+}
+
+const models::EntryFormat& format_of(const traces::TableRoot& root, bool nested) {
   using addrspace::LongMode;
   static const EntryFormatOf<LongMode> kLongMode(any_machine());
+  static const EntryFormatOf<LongMode> kLongModeWithoutNx(without_execute_disable());
   static const EntryFormatOf<addrspace::Npt> kNpt(any_machine());
   static const EntryFormatOf<addrspace::Stage1<addrspace::Granule::k4K>> kStage1(any_machine());
+  static const EntryFormatOf<addrspace::Stage1<addrspace::Granule::k4K>> kStage1WithoutLimits(
+      without_limits_of_tables());
   static const EntryFormatOf<addrspace::Stage2<addrspace::Granule::k4K>> kStage2(any_machine());
   static const EntryFormatOf<addrspace::Sv> kSv(any_machine());
   static const EntryFormatOf<addrspace::GStage> kGStage(any_machine());
-  switch (format) {
+  switch (root.format) {
     case traces::TableFormat::Stage1:
-      return kStage1;
+      return root.tables_limit ? kStage1 : kStage1WithoutLimits;
     case traces::TableFormat::Stage2:
       return kStage2;
     case traces::TableFormat::Sv:
@@ -47,13 +62,14 @@ const models::EntryFormat& format_of(traces::TableFormat format, bool nested) {
     case traces::TableFormat::GStage:
       return kGStage;
     default:
-      return nested ? static_cast<const models::EntryFormat&>(kNpt) : kLongMode;
+      if (nested) return kNpt;
+      return root.execute_disable ? kLongMode : kLongModeWithoutNx;
   }
 }
 
 models::Stage stage_of(const std::optional<traces::TableRoot>& root, bool nested) {
   if (!root) return {};
-  return {&format_of(root->format, nested), root->shape, root->address};
+  return {&format_of(*root, nested), root->shape, root->address};
 }
 
 u16 asid_of(addrspace::Architecture architecture, const traces::Registers& registers) {
@@ -68,7 +84,16 @@ RecordedRoots::RecordedRoots(const traces::Header& header, bool both,
       both_(both),
       registers_(registers),
       asid_(asid_of(architecture_, registers)),
-      known_(registers_known) {}
+      known_(registers_known) {
+  judge();
+}
+
+void RecordedRoots::judge() {
+  using traces::Stage;
+  rules_ = traces::translation_rules(architecture_, registers_);
+  breach_ = traces::breach_of_walks(architecture_, Stage::Guest, registers_);
+  if (!breach_ && both_) breach_ = traces::breach_of_walks(architecture_, Stage::Host, registers_);
+}
 
 software::TableRoots RecordedRoots::roots() const {
   traces::StageRoots guest = traces::guest_roots(architecture_, registers_);
@@ -76,6 +101,10 @@ software::TableRoots RecordedRoots::roots() const {
   software::TableRoots roots;
   roots.known = known_;
   roots.asid = asid_;
+  roots.privilege.kernel_writes_read_only = rules_.kernel_writes_read_only;
+  roots.privilege.execute_is_read = rules_.execute_is_read;
+  roots.privilege.writable_never_executes = rules_.writable_never_executes;
+  roots.privilege.tables_in_memory = rules_.tables_in_memory;
   roots.guest = stage_of(guest.lower, false);
   if (models::isa_of(architecture_).has_halves) roots.guest_upper = stage_of(guest.upper, false);
   // The other half has no tables then, and no translations.
@@ -98,6 +127,7 @@ bool RecordedRoots::follow(const traces::Event& event) {
   const auto* const control = std::get_if<traces::ControlWrite>(&event.detail);
   if (control == nullptr) return false;
   registers_[control->name] = control->value;
+  judge();
   if (traces::replaces_space(control->name)) {
     root_.reset();
     asid_ = asid_of(architecture_, registers_);

@@ -23,14 +23,21 @@ class RecordedRoots {
   /// True if it changed something.
   bool follow(const traces::Event& event);
   bool both() const { return both_; }
+  const traces::TranslationRules& rules() const { return rules_; }
+  /// Tables that translate, and cannot be replayed.
+  const traces::Breach* breach() const { return known_ && breach_ ? &*breach_ : nullptr; }
 
  private:
+  void judge();
+
   addrspace::Architecture architecture_;
   bool both_;
   traces::Registers registers_;
   std::optional<addrspace::u64> root_;  ///< of the last space record
   addrspace::u16 asid_ = 0;
   bool known_;
+  traces::TranslationRules rules_;
+  std::optional<traces::Breach> breach_;
 };
 
 /// What a trace says of the begin: a RecordedRoots for each vCPU; every page of tables goes to

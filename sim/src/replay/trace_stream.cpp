@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "nestwalk/models/base/hex.hpp"
+
 namespace nestwalk::sim {
 
 using addrspace::u64;
@@ -57,6 +59,16 @@ void make_physical(GuestAccess& access) {
 
 }  // namespace
 
+void Devices::expect_no_table(u64 guest_physical) const {
+  for (const software::MemoryRange& range : ranges_) {
+    if (guest_physical - range.start >= range.bytes) continue;
+    throw traces::InputError(trace_,
+                             "expected tables of the guest outside of hypervisor.mmio, "
+                             "found one at " +
+                                 models::hex(guest_physical));
+  }
+}
+
 // The kernel would make something else of an exception: it is kept for whoever runs it.
 bool TraceStream::next(software::GuestBatch& batch) {
   try {
@@ -76,14 +88,17 @@ bool TraceStream::read(software::GuestBatch& batch) {
   }
   if (!reader_ || !reader_->next(chunk_)) return false;
   lacks_->check(chunk_, name_, {});
+  if (roots_ && !chunk_.accesses.empty()) expect_walks();
   accesses_.resize(chunk_.accesses.size());
   std::transform(chunk_.accesses.begin(), chunk_.accesses.end(), accesses_.begin(), as_recorded);
   if (physical_) {
     std::for_each(accesses_.begin(), accesses_.end(), make_physical);
   } else if (roots_) {
     for (std::size_t n = 0; n < accesses_.size(); ++n) {
-      if (traces::in_firmware(reader_->header(), chunk_.accesses[n]))
+      const traces::Access& access = chunk_.accesses[n];
+      if (traces::in_firmware(reader_->header(), access))
         accesses_[n].facts |= GuestAccess::kUntranslated;
+      accesses_[n].address = roots_->rules().translated(accesses_[n].address, access.kind);
     }
   }
   batch.accesses = accesses_;
@@ -95,11 +110,20 @@ bool TraceStream::read(software::GuestBatch& batch) {
   return true;
 }
 
+void TraceStream::expect_walks() const {
+  const traces::Breach* const breach = roots_->breach();
+  if (breach == nullptr) return;
+  throw traces::InputError(name_, "expected, at record " + std::to_string(chunk_.first_record) +
+                                      " of vCPU " + std::to_string(chunk_.vcpu) + ", " +
+                                      breach->expected + ", found " + breach->found);
+}
+
 // True if it is an event of recorded tables.
 bool TraceStream::replay(const traces::Event& event) {
   if (const auto* const write = std::get_if<traces::TableWrite>(&event.detail)) {
     const bool nested = write->stage == traces::Stage::Host;
     if (nested && !roots_->both()) return false;
+    if (!nested) devices_->expect_no_table(write->address);
     event_.detail = software::TableStore{nested, write->address, write->value};
   } else if (roots_->follow(event)) {
     event_.detail = roots_->roots();

@@ -171,7 +171,8 @@ void Rows::time() {
   cycles("time.cycles", all_.end, "from the start until the last vCPU was done").always = true;
   // For users: of two machines, cycles say nothing.
   state("time.ns", static_cast<u64>(run_.clock.nanoseconds(static_cast<double>(all_.end)) + 0.5),
-        "nanoseconds", "from the start until the last vCPU was done, by the machine's clock");
+        "nanoseconds", "from the start until the last vCPU was done, by the machine's clock")
+      .in_ns = "time.cycles";
   state("time.first_access", all_.first_access == models::kNever ? 0 : all_.first_access, "cycles",
         "from the start until the guest's first access was over; 0 if it was before")
       .at_most = "time.cycles";
@@ -216,7 +217,8 @@ void Rows::latencies() {
   add("latency.mean", all.mean(), "cycles", "of an access, from its begin to its end").at_most =
       "latency.max";
   add("latency.mean_ns", run_.clock.nanoseconds(all.mean()), "nanoseconds",
-      "of an access, from its begin to its end, by the machine's clock");
+      "of an access, from its begin to its end, by the machine's clock")
+      .in_ns = "latency.mean";
   for (std::size_t n = 0; n < std::size(kPercentiles); ++n) {
     const auto& [name, permille, sentence] = kPercentiles[n];
     state(name, all.percentile(permille), "cycles", sentence).at_most =

@@ -43,6 +43,7 @@ struct Row : Statistic {
   std::string at_most;               ///< name of a row that it does not exceed; empty for none
   std::vector<std::string> mean_of;  ///< of a mean: names of the rows whose sum it divides
   std::string mean_per;              ///< and by which row; empty for all others
+  std::string in_ns{};               ///< name of the row that it is by the machine's clock
   bool omitted = false;              ///< it is 0, and a run says it only where it is not
   bool of_vcpus = false;             ///< at_most is for each vCPU, and this of all together
   bool always = false;               ///< no statistics are without it

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -153,6 +154,49 @@ std::optional<std::string> contradiction_of_rows(const Json& statistics, const s
   return {};
 }
 
+/// The clocks of machines, in MHz, by which all is as it was said so far.
+struct Clocks {
+  double least, most;
+  std::string said_by;
+};
+
+// Of a mean, digits are lost; other times in nanoseconds are rounded to whole ones.
+Clocks clocks_of(const Json& cycles, const Json& nanoseconds, bool is_mean) {
+  constexpr double kLost = 1e-9;
+  const double thousands = cycles.get<double>() * 1000, found = nanoseconds.get<double>();
+  const double less = is_mean ? found * (1 - kLost) : found - 0.5;
+  const double more = is_mean ? found * (1 + kLost) : found + 0.5;
+  constexpr double kAny = std::numeric_limits<double>::infinity();
+  return {more > 0 ? thousands / more : kAny, less > 0 ? thousands / less : kAny, ""};
+}
+
+// Every time that is said in cycles and in nanoseconds is of one clock.
+std::optional<std::string> contradiction_of_clock(const Json& statistics, const std::string& prefix,
+                                                  Clocks& clocks) {
+  for (const Row& row : rows_of_nothing()) {
+    const auto value = statistics.find(prefix + row.name);
+    const auto cycles = statistics.find(prefix + row.in_ns);
+    if (row.in_ns.empty() || value == statistics.end() || cycles == statistics.end()) continue;
+    if (*value == 0 && *cycles == 0) continue;
+    const Clocks found = clocks_of(*cycles, *value, std::holds_alternative<double>(row.value));
+    if (found.least > clocks.most || found.most < clocks.least) {
+      return of_both(prefix + row.name, *value, "not ", prefix + row.in_ns, *cycles) +
+             ", by the clock of " + clocks.said_by;
+    }
+    if (found.least > clocks.least) clocks = {found.least, clocks.most, prefix + row.name};
+    if (found.most < clocks.most) clocks = {clocks.least, found.most, prefix + row.name};
+  }
+  return {};
+}
+
+std::optional<std::string> contradiction_of_clocks(const Json& statistics, const Known& known,
+                                                   Clocks clocks) {
+  for (const std::string& prefix : known.prefixes) {
+    if (auto found = contradiction_of_clock(statistics, prefix, clocks)) return found;
+  }
+  return {};
+}
+
 // The bin that has the n-th value, from 1 on; of no values, that of 0.
 Json bin_of_value(const Json& bins, u64 n) {
   u64 up_to = 0;
@@ -264,6 +308,18 @@ std::optional<std::string> contradiction_of_bins(const Json& bins, const std::st
   return {};
 }
 
+std::optional<std::string> contradiction_of_histograms(const Json& stats) {
+  const auto histograms = stats.find("histograms");
+  if (histograms == stats.end()) return {};
+  if (!histograms->is_object()) return "\"histograms\" is not an object";
+  const std::string latency = histogram_of({}).name;
+  for (const auto& [name, bins] : histograms->items()) {
+    const std::string prefix = name.substr(0, name.size() - std::min(name.size(), latency.size()));
+    if (auto found = contradiction_of_bins(bins, name, prefix, stats["statistics"])) return found;
+  }
+  return {};
+}
+
 }  // namespace
 
 std::optional<std::string> contradiction_of(const Json& stats) {
@@ -281,15 +337,15 @@ std::optional<std::string> contradiction_of(const Json& stats) {
   if (known.phases != 0) {
     if (auto found = contradiction_of_phases(statistics, known)) return found;
   }
-  const auto histograms = stats.find("histograms");
-  if (histograms == stats.end()) return {};
-  if (!histograms->is_object()) return "\"histograms\" is not an object";
-  const std::string latency = histogram_of({}).name;
-  for (const auto& [name, bins] : histograms->items()) {
-    const std::string prefix = name.substr(0, name.size() - std::min(name.size(), latency.size()));
-    if (auto found = contradiction_of_bins(bins, name, prefix, statistics)) return found;
-  }
-  return {};
+  if (auto found = contradiction_of_histograms(stats)) return found;
+  constexpr double kLeastMhz = 1, kMostMhz = 100'000;  // of machines
+  return contradiction_of_clocks(statistics, known, {kLeastMhz, kMostMhz, "machines"});
+}
+
+std::optional<std::string> contradiction_of_clock(const Json& stats, double mhz,
+                                                  const std::string& said_by) {
+  const Json& statistics = stats["statistics"];
+  return contradiction_of_clocks(statistics, known_of(statistics), {mhz, mhz, said_by});
 }
 
 }  // namespace nestwalk::sim

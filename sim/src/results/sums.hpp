@@ -17,5 +17,8 @@ using models::Json;
 /// latency.max, 3". What it lacks, as an older version may, is not judged, unless every version
 /// says it.
 std::optional<std::string> contradiction_of(const Json& stats);
+/// And of that which is said in cycles and in nanoseconds, by the clock of the machine.
+std::optional<std::string> contradiction_of_clock(const Json& stats, double mhz,
+                                                  const std::string& said_by);
 
 }  // namespace nestwalk::sim

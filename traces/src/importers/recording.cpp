@@ -67,6 +67,7 @@ class Converter : public recording::Visitor {
     StageRoots roots;
     u64 clock = 0;   ///< of its last record, in the stream
     u64 passed = 0;  ///< instructions since the last record that was written
+    u64 records = 0;
     World world = World::Unknown;
     bool left = false;  ///< by an exit that is not written yet: what explains it may follow
     std::unordered_map<u64, u64> exit_state;
@@ -79,7 +80,7 @@ class Converter : public recording::Visitor {
   void append_side(const SideData& side);
   void expect_guest(Vcpu& vcpu, const char* what, u64 offset) const;
   void forget_translations();
-  std::optional<u64> guest_physical(Vcpu& vcpu, u64 address);
+  std::optional<u64> guest_physical(Vcpu& vcpu, u64 address, AccessKind kind);
   void append_piece(u32 index, const RawAccess& access, u64 bytes, bool continues);
   void append(u32 index, EventDetail detail);
   template <class Row>
@@ -192,7 +193,8 @@ void Converter::forget_translations() {
   for (Vcpu& vcpu : vcpus_) vcpu.known.clear();
 }
 
-std::optional<u64> Converter::guest_physical(Vcpu& vcpu, u64 address) {
+std::optional<u64> Converter::guest_physical(Vcpu& vcpu, u64 address, AccessKind kind) {
+  address = translation_rules(stream_.architecture, vcpu.registers).translated(address, kind);
   const u64 page = address >> kPageShift;
   if (vcpu.known.size() >= kMostKnownPages) vcpu.known.clear();
   const auto [found, is_new] = vcpu.known.try_emplace(page);
@@ -211,7 +213,7 @@ void Converter::append_piece(u32 index, const RawAccess& access, u64 bytes, bool
   piece.kind = access.kind;
   piece.flags = static_cast<u8>(kGvaKnown | (continues ? kContinues : 0));
   const std::optional<u64> walked = stream_.nested() || !access.physical_known
-                                        ? guest_physical(vcpu, access.address)
+                                        ? guest_physical(vcpu, access.address, access.kind)
                                         : std::nullopt;
   if (stream_.nested() && access.physical_known) {
     piece.hpa = Hpa(access.physical);
@@ -224,6 +226,10 @@ void Converter::append_piece(u32 index, const RawAccess& access, u64 bytes, bool
   const u64 most = continues ? 0 : std::numeric_limits<u32>::max();
   piece.instructions = static_cast<u32>(std::min(vcpu.passed, most));
   vcpu.passed -= piece.instructions;
+  if (const auto breach = rules_.breach_of_access(index)) {
+    Place{folder_.stream_name(), access.offset}.expect_no(breach);
+  }
+  ++vcpu.records;
   writer_.append(index, piece);
 }
 
@@ -253,7 +259,9 @@ void Converter::expect_guest(Vcpu& vcpu, const char* what, u64 offset) const {
 
 void Converter::append(u32 index, EventDetail detail) {
   write_exit(index);
-  writer_.append(index, Event{std::exchange(vcpus_[index].passed, 0), std::move(detail)});
+  const Event event{std::exchange(vcpus_[index].passed, 0), std::move(detail)};
+  rules_.follow(index, vcpus_[index].records++, event);
+  writer_.append(index, event);
 }
 
 void Converter::event(u32 index, const RawEvent& event) {

@@ -18,9 +18,12 @@ using Stage2 = addrspace::Stage2<Granule::k4K>;
 
 constexpr u64 kRoot48 = 0x0000'ffff'ffff'f000;  // of a root register
 
-std::optional<TableRoot> aarch64_half(u64 table, u64 size_field, addrspace::VaHalf half) {
+std::optional<TableRoot> aarch64_half(u64 table, u64 size_field, addrspace::VaHalf half,
+                                      bool hierarchy_disabled) {
   const unsigned bits = 64 - static_cast<unsigned>(size_field);
-  return root_of(TableFormat::Stage1, table & kRoot48, Stage1::geometry(bits, half));
+  auto root = root_of(TableFormat::Stage1, table & kRoot48, Stage1::geometry(bits, half));
+  if (root) root->tables_limit = !hierarchy_disabled;
+  return root;
 }
 
 // SCTLR.M and TCR_EL1.EPD: which halves are translated.
@@ -39,11 +42,11 @@ StageRoots guest_roots(const Registers& registers) {
   // The granule of 4 KiB, which the halves encode differently.
   if (lower_in_use(registers) && field(control, 14, 2) == 0) {
     roots.lower = aarch64_half(value_of(registers, "TTBR0_EL1"), field(control, 0, 6),
-                               addrspace::VaHalf::Lower);
+                               addrspace::VaHalf::Lower, is_set(registers, "TCR_EL1", 41));
   }
   if (upper_in_use(registers) && field(control, 30, 2) == 2) {
     roots.upper = aarch64_half(value_of(registers, "TTBR1_EL1"), field(control, 16, 6),
-                               addrspace::VaHalf::Upper);
+                               addrspace::VaHalf::Upper, is_set(registers, "TCR_EL1", 42));
   }
   return roots;
 }
@@ -64,9 +67,18 @@ std::optional<TableRoot> host_root(const Registers& registers) {
   return TableRoot{TableFormat::Stage2, value_of(registers, "VTTBR_EL2") & kRoot48, chosen};
 }
 
+// Of another granule than 4 KiB. T1SZ of 0 is no size: who leaves the reset value there does not
+// use the half.
+bool upper_is_other(const Registers& registers) {
+  const u64 control = value_of(registers, "TCR_EL1");
+  return upper_in_use(registers) && field(control, 30, 2) != 2 && field(control, 16, 6) != 0;
+}
+
 StageTables guest_tables(const Registers& registers) {
   const StageRoots roots = guest_roots(registers);
-  if (lower_in_use(registers)) return {true, roots.lower};
+  if (lower_in_use(registers)) {
+    return {true, upper_is_other(registers) ? std::nullopt : roots.lower};
+  }
   return {upper_in_use(registers), roots.upper};
 }
 
@@ -76,6 +88,19 @@ StageTables host_tables(const Registers& registers) {
   const bool in_use =
       known ? (value_of(registers, "HCR_EL2") & 1) != 0 : value_of(registers, "VTCR_EL2") != 0;
   return {in_use, host_root(registers)};
+}
+
+// Arm ARM, TCR_EL1: TBI0 and TBI1, and TBID0 and TBID1 for data alone; SCTLR_EL1.WXN; HCR_EL2.PTW.
+TranslationRules rules(const Registers& registers) {
+  TranslationRules rules;
+  for (const unsigned half : {0u, 1u}) {
+    TranslationRules::Half& ignores = rules.ignores_top_byte[half];
+    ignores.data = is_set(registers, "TCR_EL1", 37 + half);
+    ignores.fetches = ignores.data && !is_set(registers, "TCR_EL1", 51 + half);
+  }
+  rules.writable_never_executes = is_set(registers, "SCTLR", 19);
+  rules.tables_in_memory = is_set(registers, "HCR_EL2", 2);
+  return rules;
 }
 
 AddressSpaceTag space(const Registers& registers) {
@@ -177,6 +202,7 @@ constinit const TracedIsa kTracedAArch64 = {
     .guest_roots = guest_roots,
     .host_root = host_root,
     .tables = {guest_tables, host_tables},
+    .rules = rules,
     .space = space,
     .space_register = "TTBR0_EL1",
     .replaces_space = "",

@@ -65,6 +65,7 @@ struct TracedIsa {
   std::optional<TableRoot> (*host_root)(const Registers&);
   /// By stage.
   StageTables (*tables[2])(const Registers&);
+  TranslationRules (*rules)(const Registers&);
   AddressSpaceTag (*space)(const Registers&);  ///< that the guest is in
 
   std::string_view space_register;  ///< that holds what a space record says
@@ -97,6 +98,9 @@ constexpr u64 field(u64 value, unsigned low, unsigned width) {
 inline u64 value_of(const Registers& registers, const char* name) {
   const auto found = registers.find(name);
   return found == registers.end() ? 0 : found->second;
+}
+inline bool is_set(const Registers& registers, const char* name, unsigned bit) {
+  return field(value_of(registers, name), bit, 1) != 0;
 }
 inline u64 value_of(const std::unordered_map<u64, u64>& state, u64 code) {
   const auto found = state.find(code);

@@ -38,6 +38,14 @@ StageTables host_tables(const Registers& registers) {
   return {value_of(registers, "hgatp") >> 60 != 0, host_root(registers)};
 }
 
+// Privileged manual, "Memory Privilege in sstatus Register": MXR. A guest's is called sstatus, as
+// its vsatp is called satp.
+TranslationRules rules(const Registers& registers) {
+  TranslationRules rules;
+  rules.execute_is_read = is_set(registers, "sstatus", 19);
+  return rules;
+}
+
 AddressSpaceTag space(const Registers& registers) {
   const u64 satp = value_of(registers, "satp");
   return {field(satp, 0, 44) << kPageShift, field(satp, 44, 16)};
@@ -104,6 +112,7 @@ constinit const TracedIsa kTracedRiscV64 = {
     .guest_roots = guest_roots,
     .host_root = host_root,
     .tables = {guest_tables, host_tables},
+    .rules = rules,
     .space = space,
     .space_register = "satp",
     .replaces_space = "satp",

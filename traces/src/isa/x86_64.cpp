@@ -21,7 +21,9 @@ bool pages(const Registers& registers) { return value_of(registers, "CR0") >> 31
 StageRoots guest_roots(const Registers& registers) {
   if (!pages(registers)) return {};
   const unsigned levels = field(value_of(registers, "CR4"), 12, 1) != 0 ? 5 : 4;
-  const auto root = x86_root(value_of(registers, "CR3"), levels);
+  auto root = x86_root(value_of(registers, "CR3"), levels);
+  // Intel SDM vol. 3A, "Execute-Disable Capability": EFER.NXE.
+  root->execute_disable = !registers.contains("EFER") || is_set(registers, "EFER", 11);
   return {root, root};
 }
 
@@ -36,6 +38,13 @@ StageTables guest_tables(const Registers& registers) {
   return {pages(registers), guest_roots(registers).lower};
 }
 StageTables host_tables(const Registers& registers) { return {true, host_root(registers)}; }
+
+// Intel SDM vol. 3A, "Determination of Access Rights": CR0.WP.
+TranslationRules rules(const Registers& registers) {
+  TranslationRules rules;
+  rules.kernel_writes_read_only = !is_set(registers, "CR0", 16);
+  return rules;
+}
 
 AddressSpaceTag space(const Registers& registers) {
   const u64 cr3 = value_of(registers, "CR3");
@@ -116,6 +125,7 @@ constinit const TracedIsa kTracedX86_64 = {
     .guest_roots = guest_roots,
     .host_root = host_root,
     .tables = {guest_tables, host_tables},
+    .rules = rules,
     .space = space,
     .space_register = "CR3",
     .replaces_space = "",

@@ -29,6 +29,8 @@ struct Capabilities {
   bool caches_no_invalid = false;     ///< RISC-V Svvptc: an invalid entry is not cached for long
   bool flush_by_asid = false;         ///< AMD: TLB_CONTROL 3, of one ASID; without it, of all
   bool upper_bit_8_reserved = false;  ///< AMD: in PML4 and PML5 entries
+  bool execute_disable = true;        ///< x86: EFER.NXE; without it, bit 63 is reserved
+  bool tables_limit = true;           ///< Arm: APTable, UXNTable and PXNTable count (TCR_EL1.HPD)
   u8 encryption_bit = 0;              ///< AMD: the C-bit, where entries may have it; else 0
   const FenceFeature* fences = nullptr;  ///< null: none of them
   u64 host_pat = kResetPat;              ///< AMD: the host's IA32_PAT, which nested tables refer to

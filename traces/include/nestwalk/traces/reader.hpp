@@ -49,6 +49,9 @@ class Reader {
   /// Reads and judges the side data of the whole file, without its records. Needs a source that can
   /// seek; goes on at the first section afterwards.
   void check_side_data();
+  /// What is known of side data so far. Who reads the streams apart shares it among their readers.
+  const std::shared_ptr<SideRules>& side_rules() const { return side_rules_; }
+  void judge_by(std::shared_ptr<SideRules> rules) { side_rules_ = std::move(rules); }
 
   /// Goes to the block of an entry, for next_of_block; `next` is of no use afterwards.
   void seek(const IndexEntry& entry);
@@ -58,6 +61,7 @@ class Reader {
  private:
   void read_header();
   bool next_chunk();
+  void judge_chunk();
   Item next_item();
   void open_block(const Section& section);
   void read_side_data(const Section& section);
@@ -83,7 +87,7 @@ class Reader {
   Chunk chunk_;
   SideData side_;
   u64 side_offset_ = 0;
-  SideRules side_rules_;
+  std::shared_ptr<SideRules> side_rules_;
   Totals totals_;
   Inventory inventory_;
   /// By vCPU, after its latest block: number of the next record, clock, address space.
@@ -103,6 +107,8 @@ class StreamReader {
                OnLoss on_loss = {});
 
   const Header& header() const { return reader_.header(); }
+  /// As of a Reader that has read the side data.
+  void judge_by(std::shared_ptr<SideRules> rules) { reader_.judge_by(std::move(rules)); }
   /// False at the end of the stream.
   bool next(Chunk& chunk);
 

@@ -12,7 +12,9 @@
 #include <utility>
 #include <vector>
 
+#include "nestwalk/traces/error.hpp"
 #include "nestwalk/traces/header.hpp"
+#include "nestwalk/traces/record.hpp"
 
 namespace nestwalk::traces {
 
@@ -24,6 +26,8 @@ struct TableRoot {
   TableFormat format = TableFormat::LongMode;
   u64 address = 0;
   addrspace::Geometry shape;
+  bool execute_disable = true;  ///< x86-64: EFER.NXE; without it, bit 63 is reserved
+  bool tables_limit = true;     ///< AArch64: APTable, UXNTable and PXNTable count (TCR_EL1.HPD)
 };
 
 using Registers = std::unordered_map<std::string, u64>;
@@ -47,6 +51,26 @@ struct StageTables {
 };
 /// Of AArch64's halves, the lower one if it is in use.
 StageTables stage_tables(Architecture architecture, Stage stage, const Registers& registers);
+/// Tables that translate and that cannot be walked here.
+std::optional<Breach> breach_of_walks(Architecture architecture, Stage stage,
+                                      const Registers& registers);
+
+/// What registers say about translations, besides the tables.
+struct TranslationRules {
+  struct Half {
+    bool data = false, fetches = false;
+  };
+  Half ignores_top_byte[2];              ///< AArch64, lower and upper half: TCR_EL1.TBI, TBID
+  bool kernel_writes_read_only = false;  ///< x86-64: CR0.WP is clear
+  bool execute_is_read = false;          ///< RISC-V: sstatus.MXR, of the guest's own stage
+  bool writable_never_executes = false;  ///< AArch64: SCTLR_EL1.WXN
+  bool tables_in_memory = false;         ///< AArch64: HCR_EL2.PTW
+
+  /// As the tables translate it.
+  u64 translated(u64 address, AccessKind kind) const;
+};
+TranslationRules translation_rules(Architecture architecture, const Registers& registers);
+
 /// The roots when the guest's root table is another one; 0 says that it does not translate.
 StageRoots with_root(StageRoots roots, u64 root);
 /// Of nCR3, VTTBR_EL2 or hgatp.

@@ -32,7 +32,8 @@ std::optional<Breach> breach_of_notes(const Header& header);
 std::optional<Breach> breach_of_register(const std::optional<Architecture>& architecture,
                                          const std::string& name);
 
-/// Where page tables can be: the memory that the header tells of; everywhere, if it tells of none.
+/// Where page tables can be: the memory that the header tells of; everywhere but in devices, if it
+/// tells of none.
 class MemoryMap {
  public:
   MemoryMap() = default;
@@ -41,7 +42,7 @@ class MemoryMap {
 
  private:
   /// Ends by starts, apart from each other.
-  std::map<u64, u64> ranges_[std::size(kStageNames)];
+  std::map<u64, u64> ranges_[std::size(kStageNames)], devices_[std::size(kStageNames)];
 };
 
 /// Of the records of a trace with this header.
@@ -97,7 +98,7 @@ class LackRules {
 
 /// All side data of a trace, or of several that become one. What is said again has to be the same.
 /// Where registers of the begin say of which format the page tables are, they say what the header
-/// does.
+/// does. Of a nested guest's tables those that the second stage has in one host frame are the same.
 class SideRules {
  public:
   /// Of traces whose page tables have a format that is not known.
@@ -105,6 +106,7 @@ class SideRules {
   explicit SideRules(const Header& header)
       : architecture_(header.architecture),
         memory_(header),
+        nested_(header.mode == Mode::Nested),
         guest_tables_(header.guest_tables),
         host_tables_(header.host_tables) {}
 
@@ -116,21 +118,43 @@ class SideRules {
   /// registers has those of the first.
   bool not_in_use(u32 vcpu, Stage stage) const;
 
+  /// A record of a vCPU; its records are followed from the first one on.
+  void follow(u32 vcpu, u64 record, const Event& event);
+  /// Of the vCPU's next access, which page tables translate that the header does not name.
+  std::optional<Breach> breach_of_access(u32 vcpu) const;
+  /// Records of the vCPU are not there.
+  void lose(u32 vcpu);
+
  private:
+  struct Followed {
+    Registers registers;  ///< that control the translation
+    bool lost = false;
+    std::optional<Breach> breach;
+  };
+
   const std::string& format_of(Stage stage) const {
     return stage == Stage::Guest ? guest_tables_ : host_tables_;
   }
+  /// A vCPU without registers of the begin has those of the first.
+  u32 source_of(u32 vcpu) const;
+  /// Of the begin; those that control the translation.
+  Registers controls_of(u32 vcpu) const;
   /// Nothing where too few registers are known.
-  std::optional<StageTables> tables_of(u32 vcpu, Stage stage) const;
-  std::optional<Breach> breach_of_formats(u32 vcpu) const;
+  std::optional<StageTables> tables_of(const Registers& registers, Stage stage) const;
+  std::optional<Breach> breach_of_formats(const Registers& registers, const std::string& of) const;
   std::optional<Breach> breach_of_use() const;
+  std::optional<Breach> breach_of_frames() const;
+  std::optional<Breach> breach_of_frames(const TableRoot& host) const;
 
   std::optional<Architecture> architecture_;
   MemoryMap memory_;
+  bool nested_ = false;
   std::string guest_tables_, host_tables_;
   /// Of registers by vCPU, and of pages, at one moment.
   std::map<std::pair<u32, std::string>, u64> registers_[std::size(kWhenNames)];
   std::unordered_map<u64, std::size_t> hashes_[std::size(kWhenNames)][std::size(kStageNames)];
+  RecordedTables host_{""};                     ///< of the begin
+  std::unordered_map<u32, Followed> followed_;  ///< vCPUs with a `control` record
 };
 
 }  // namespace nestwalk::traces

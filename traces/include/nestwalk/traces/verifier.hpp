@@ -110,10 +110,12 @@ class Verifier {
   };
   struct Vcpu {
     Registers registers;
-    std::optional<u64> root;             ///< of the last space record
-    StageRoots roots;                    ///< what both say
-    Registers end;                       ///< that were found at the end
-    std::optional<TableRoot> host;       ///< of the second stage
+    std::optional<u64> root;        ///< of the last space record
+    StageRoots roots;               ///< what both say
+    Registers end;                  ///< that were found at the end
+    std::optional<TableRoot> host;  ///< of the second stage
+    TranslationRules rules;
+    std::optional<Breach> breach;        ///< of tables that cannot be walked
     const char* lost = nullptr;          ///< why these are not known
     std::optional<std::size_t> stretch;  ///< that could not be judged, and goes on
     std::vector<Translation> translations;

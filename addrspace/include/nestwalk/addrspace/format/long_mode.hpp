@@ -50,6 +50,7 @@ class LongModeEntry {
   /// in tables; AMD reserves it in PML4 and PML5 entries (APM 5.3.3 "4-Kbyte Page Translation").
   constexpr bool malformed(u64 entry, unsigned level) const {
     if ((entry & detail::bits(51, capabilities_.physical_bits)) != 0) return true;
+    if (!capabilities_.execute_disable && (entry & kNoExecute) != 0) return true;
     if (capabilities_.upper_bit_8_reserved && level >= 3 && (entry & kGlobal) != 0) return true;
     if (level == 0 || is_table(entry, level)) return false;
     if (level > 2 || (capabilities_.leaf_levels >> level & 1) == 0) return true;

@@ -288,6 +288,7 @@ class Stage1 : public VmsaEntry<kGranule, kWidth> {
   static constexpr u64 kTableUserExecuteNever = detail::bit(60);
   static constexpr u64 kTableNoUser = detail::bit(61);
   static constexpr u64 kTableReadOnly = detail::bit(62);
+  constexpr bool tables_limit() const { return this->capabilities_.tables_limit; }
 
   /// MAIR_EL1 with one attribute for each memory type that the architecture has.
   static constexpr u64 kDefaultMair = 0x00'0c'08'04'00'44'bb'ff;

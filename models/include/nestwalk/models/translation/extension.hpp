@@ -57,6 +57,9 @@ struct StageRules {
   bool table_reads_are_writes = false;
   /// The flag fault comes before the permission fault (Arm ARM D8, "Prioritization of MMU faults").
   bool flag_before_permission = false;
+  /// The kernel executes users' pages that users cannot write, and no others: not told by a control
+  /// register (Arm ARM D8, "Stage 1 instruction execution permissions").
+  bool kernel_executes_what_users_read = false;
   /// Accessed flags may be set for accesses that are not made in the end.
   bool speculation_sets_accessed = false;
 };

@@ -31,11 +31,13 @@ struct Stage {
 /// without a fence, so they are part of a cached translation's tags.
 struct PrivilegeRules {
   bool kernel_touches_user = true;    ///< no SMAP, or EFLAGS.AC; SUM; no PAN
-  bool kernel_executes_user = false;  ///< no SMEP; never on RISC-V
+  bool kernel_executes_user = false;  ///< no SMEP; never on RISC-V; on AArch64 see StageRules
   bool not_known = false;             ///< who accesses: whatever one of the two may do is permitted
   bool kernel_writes_read_only = false;  ///< x86: CR0.WP is clear
   bool execute_is_read = false;          ///< RISC-V, first stage: vsstatus.MXR or sstatus.MXR
   bool nested_execute_is_read = false;   ///< and the second: sstatus.MXR, not for tables
+  bool writable_never_executes = false;  ///< AArch64: SCTLR_EL1.WXN
+  bool tables_in_memory = false;         ///< AArch64: HCR_EL2.PTW
   friend auto operator<=>(const PrivilegeRules&, const PrivilegeRules&) = default;
 };
 

@@ -27,15 +27,22 @@ class Rights {
     return Rights(static_cast<u8>(bits_ | (bits_ >> 2 & 0b001001u)));
   }
   /// Of a guest leaf, after what its tables left of it.
-  static constexpr Rights guest(Access access, PrivilegeRules rules) {
+  static constexpr Rights guest(Access access, PrivilegeRules rules, const StageRules& stage) {
     unsigned rwx = access.bits() & 7u;
     if (rules.execute_is_read) rwx = Rights(static_cast<u8>(rwx)).with_execute_as_read().bits_;
     const bool user = access.has(kUser);
-    const unsigned of_user = user ? (access.has(kUserMayExecute) ? rwx : rwx & 3) : 0;
+    unsigned of_user = user ? (access.has(kUserMayExecute) ? rwx : rwx & 3) : 0;
     unsigned of_kernel = access.has(kKernelMayExecute) ? rwx : rwx & 3;
     if (rules.kernel_writes_read_only) of_kernel |= 2;
     if (user && !rules.kernel_touches_user) of_kernel &= 4;
-    if (user && !rules.kernel_executes_user) of_kernel &= 3;
+    const bool executes_user =
+        stage.kernel_executes_what_users_read ? !access.has(kWrite) : rules.kernel_executes_user;
+    if (user && !executes_user) of_kernel &= 3;
+    // Who may write it; the kernel, where both may (Arm ARM, SCTLR_EL1.WXN).
+    if (rules.writable_never_executes && access.has(kWrite)) {
+      of_user &= 3;
+      of_kernel &= 3;
+    }
     if (rules.not_known) return Rights::nested(Access(static_cast<u8>(of_user | of_kernel)));
     return Rights(static_cast<u8>(of_user | of_kernel << 3));
   }

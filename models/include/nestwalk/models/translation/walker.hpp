@@ -182,7 +182,7 @@ class Walker final {
   Next update_nested_entry(Walk& walk);
   [[gnu::always_inline]] void found_data(Walk& walk);
   /// What a leaf of the second stage permits to what the walk translates for.
-  static Rights nested_rights(const Walk& walk, Rights of_leaf);
+  static Rights nested_rights(const Walk& walk, Rights of_leaf, MemoryType memory);
 
   /// log2 of what the leaf and its neighbours translate together, as one entry.
   u8 coalesced(const EntryFormat& format, u64 slot, const Entry& leaf, u8 page_shift) const {

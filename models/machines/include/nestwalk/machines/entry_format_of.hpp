@@ -26,6 +26,7 @@ Access table_limits(const F& format, u64 raw, unsigned level) {
   } else if constexpr (requires { F::kTableReadOnly; }) {
     // APTable, UXNTable, PXNTable (Arm ARM D8, "Hierarchical control of data access permissions").
     Access limits = kNoLimits;
+    if (!format.tables_limit()) return limits;
     if ((raw & F::kTableNoUser) != 0) limits = limits.without(kUser);
     if ((raw & F::kTableReadOnly) != 0) limits = limits.without(kWrite);
     if ((raw & F::kTableUserExecuteNever) != 0) limits = limits.without(kUserMayExecute);
