@@ -54,7 +54,7 @@ struct TableRoots {
   u16 asid = 0;
   bool known = true;
   u16 vmid = 0;  ///< beside the second stage's root; 0 where the register has none
-  models::PrivilegeRules privilege;  ///< beyond that who accesses is not known
+  models::PrivilegeRules privilege{};  ///< beyond that who accesses is not known
 };
 /// An entry of a recorded table gets a new value.
 struct TableStore {
