@@ -215,8 +215,15 @@ CaseFiles read_case_files(const std::string& directory) {
         "core: expected that of stats.json, " + core.dump() + ", found " + record["core"].dump());
   }
   Json configuration = configuration_of_run(directory);
-  if (configuration.is_object() && configuration.value("machine.clock_mhz", Json()).is_number()) {
-    const double mhz = configuration["machine.clock_mhz"].get<double>();
+  const Json clock =
+      configuration.is_object() ? configuration.value("machine.clock_mhz", Json()) : Json();
+  if (!clock.is_null()) {
+    const double mhz = clock.is_number() ? clock.get<double>() : 0;
+    if (mhz <= 0) {
+      throw traces::InputError(
+          directory + "/config.resolved.json",
+          "machine.clock_mhz: expected a number above 0, found " + clock.dump());
+    }
     if (const auto contradiction = contradiction_of_clock(stats, mhz, "config.resolved.json")) {
       throw traces::InputError(file, *contradiction);
     }

@@ -183,9 +183,12 @@ void Summariser::settings() {
 
 void Summariser::time() {
   const double accesses = is_("access.total"), instructions = is_("access.instructions");
+  const double begin = is_("time.begin");
+  const bool tells_begin = begin >= 0.005 * is_("time.cycles") && begin != 0;
   line("time", duration_text(is_("time.ns")) + ", " + with_commas(is_.count("time.cycles")) +
-                   " cycles; the first access was over after " +
-                   cycles_as_time(is_("time.first_access")));
+                   " cycles" +
+                   (tells_begin ? ", " + cycles_as_time(begin) + " before the guest ran" : "") +
+                   "; the first access was over after " + cycles_as_time(is_("time.first_access")));
   std::string pace = with_commas(is_.count("access.total")) + " accesses, " +
                      duration_text(nanoseconds(Values::per(is_("time.vcpus"), accesses))) + " each";
   if (instructions != 0) {

@@ -104,6 +104,10 @@ TEST_F(SummaryOfRun, HasTheRatesThatPeopleAskFor) {
   EXPECT_EQ(text_of("pace"), "100,000 accesses, 20.0 ns each; 400,000 instructions, IPC 0.20");
   EXPECT_EQ(text_of("latency"),
             "mean 30.0 ns, p50 4.00 ns, p99 1.23 us, p99.9 56.8 us, max 1.23 ms");
+  stats_["statistics"]["time.begin"] = 1'000'000;
+  EXPECT_EQ(text_of("time"),
+            "2.00 ms, 2,000,000 cycles, 1.00 ms before the guest ran; the first access was over "
+            "after 1.50 us");
   // 10,000 of 100,000 lookups miss the first level, 4,000 of these the second: 400,000
   // instructions.
   EXPECT_EQ(text_of("TLB"),
