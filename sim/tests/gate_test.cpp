@@ -59,7 +59,7 @@ TEST_F(Gate, ANameDoesNotEndACellOfATable) {
   baseline["cases"]["a|b"] = Json::object();
   write("b.json", baseline);
   EXPECT_THAT(run("nestwalk gate s.json").output,
-              HasSubstr("| a\\|b | the run | there | - | new | |\n"));
+              HasSubstr("| a\\|b | the run | there | - | gone | |\n"));
   EXPECT_THAT(
       run("nestwalk run -p simple t.nwt -o 'a|b' && nestwalk compare 'a|b' --format markdown")
           .output,

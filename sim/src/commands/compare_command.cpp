@@ -80,16 +80,19 @@ std::vector<Plan> plans_of(const CommandLine& line, const Words& traces) {
                                                      {"preset", presets.size()},
                                                      {"policy", wanted.size()},
                                                      {"dependences", 1}};
+  std::map<std::string, int> stems;
+  for (const std::string& trace : traces) ++stems[fs::path(trace).stem().string()];
   std::vector<Plan> plans;
   for (const std::string& trace : traces) {
+    const std::string stem = fs::path(trace).stem().string();
+    const std::string shown = stems[stem] == 1 ? stem : trace;
     for (const std::string& preset : presets) {
       for (const std::string& policy : wanted) {
         for (const std::string& word : dependences) {
           Configuration configuration = configuration_of(line, preset);
           use_policy(configuration, policy);
-          const RunOf of = {{"trace", fs::path(trace).stem().string()},
-                            {"preset", configuration.machine_name()},
-                            {"policy", policy}};
+          const RunOf of = {
+              {"trace", shown}, {"preset", configuration.machine_name()}, {"policy", policy}};
           Plan plan{name_of(of, counts), trace, std::move(configuration), of};
           if (!word.empty()) {
             plan.configuration.set("core.dependences=" + word, "--bounds");

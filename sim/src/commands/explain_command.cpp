@@ -38,7 +38,7 @@ void declare(CommandLine& line) {
   line.option("access", po::value<std::vector<u64>>()->value_name("N"),
               "an access of the vCPU, by its number from 0; may be repeated")
       .option("worst", po::value<std::size_t>()->value_name("COUNT"),
-              "the slowest accesses of the vCPU; 1 without --access")
+              "the slowest accesses of the vCPU; without this and the next ones: 1")
       .flag("each-cause", "the slowest access of each cause to which most of its cycles went")
       .option("hot", po::value<std::size_t>()->value_name("COUNT"),
               "the pages whose accesses took most cycles, of all vCPUs without --vcpu")
@@ -112,6 +112,9 @@ int run(const CommandLine& line) {
   wanted.of_each_cause = line.has("each-cause");
   if (line.has("worst")) wanted.slowest = count_of(line, "worst");
   std::vector<u64>& numbers = wanted.numbers;
+  if (line.has("access") && wanted.first != 0) {
+    throw UsageError("nestwalk explain: --access names accesses; leave out --warmup");
+  }
   if (line.has("access")) numbers = line.get<std::vector<u64>>("access");
   std::sort(numbers.begin(), numbers.end());
   numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());

@@ -142,6 +142,16 @@ void expect_statistic(const std::string& name, const Json& value, const std::str
 
 namespace {
 
+// Of all traces of a run, whole: files of one name may be different ones.
+std::string paths_of(const Json& traces) {
+  if (traces.is_string()) return printable(traces.get<std::string>());
+  std::string text;
+  for (const Json& each : traces) {
+    text.append(text.empty() ? "" : ", ").append(printable(each.get<std::string>()));
+  }
+  return text;
+}
+
 // Values by path; null for what comes from elsewhere and has no configuration.
 Json configuration_of_run(const std::string& directory) {
   const std::string file = directory + "/config.resolved.json";
@@ -231,8 +241,7 @@ CaseFiles read_case_files(const std::string& directory) {
   Case found = case_of(printable(directory), stats["statistics"], record["ended_early"],
                        core.get<std::string>(), values);
   found.configuration = std::move(configuration);
-  found.of = {{"trace", traces == "" ? "" : printable(traces_of(record))},
-              {"directory", found.name}};
+  found.of = {{"trace", paths_of(traces)}, {"directory", found.name}};
   return {std::move(found), std::move(stats), std::move(record)};
 }
 

@@ -16,7 +16,8 @@ namespace nestwalk::sim {
 namespace {
 
 double percent_between(const Json& before, const Json& now) {
-  if (!before.is_number() || !now.is_number() || before.get<double>() == 0) return INFINITY;
+  if (!before.is_number() || !now.is_number()) return NAN;
+  if (before.get<double>() == 0) return INFINITY;
   return 100 * (now.get<double>() / before.get<double>() - 1);
 }
 
@@ -30,7 +31,7 @@ bool is_within(const Json& before, const Json& now, double percent) {
 Verdict verdict_of(const std::string& statistic, double percent, const Headline& headline) {
   const auto found = std::find_if(headline.begin(), headline.end(),
                                   [&](const auto& each) { return each.first == statistic; });
-  if (found == headline.end() || std::isinf(percent) || percent == 0) return Verdict::None;
+  if (found == headline.end() || std::isnan(percent) || percent == 0) return Verdict::None;
   return (percent < 0) == (found->second == Direction::Less) ? Verdict::Better : Verdict::Worse;
 }
 
@@ -63,21 +64,27 @@ void compare_configurations(const Case& now, const Json& before, GateReport& rep
   }
 }
 
-void sort_worst_first(std::vector<Change>& changes) {
-  std::stable_sort(changes.begin(), changes.end(), [](const Change& a, const Change& b) {
-    return std::abs(a.percent) > std::abs(b.percent);
-  });
+// What appeared or vanished weighs most.
+double weight_of(const Change& change) {
+  return std::isnan(change.percent) ? INFINITY : std::abs(change.percent);
 }
 
-std::string percent_text(double percent) {
-  if (std::isinf(percent)) return "new";
+void sort_worst_first(std::vector<Change>& changes) {
+  std::stable_sort(changes.begin(), changes.end(),
+                   [](const Change& a, const Change& b) { return weight_of(a) > weight_of(b); });
+}
+
+std::string percent_text(const Change& change) {
+  if (change.before == "-") return "new";
+  if (change.now == "-") return "gone";
+  if (std::isinf(change.percent)) return "from 0";
   char text[32];
-  std::snprintf(text, sizeof text, "%+.2f %%", percent);
+  std::snprintf(text, sizeof text, "%+.2f %%", change.percent);
   return text;
 }
 
 Colour colour_of(const Change& change) {
-  return std::abs(change.percent) >= 10 ? Colour::Red : Colour::Yellow;
+  return weight_of(change) >= 10 ? Colour::Red : Colour::Yellow;
 }
 
 constexpr const char* kVerdicts[] = {"", "better", "worse"};
@@ -91,7 +98,7 @@ std::string table_of(const std::vector<Change>& changes, bool colours) {
   for (const Change& change : changes) {
     std::string row = "|";
     for (const std::string& cell : {change.run, change.statistic, change.before, change.now,
-                                    percent_text(change.percent), std::string(word_of(change))}) {
+                                    percent_text(change), std::string(word_of(change))}) {
       row.append(" ").append(markdown_cell(printable(cell))).append(cell.empty() ? "|" : " |");
     }
     text += coloured(row, colours ? colour_of(change) : Colour::Plain) + "\n";
@@ -118,7 +125,10 @@ std::string first_line(const GateReport& report) {
     return "All " + std::to_string(report.runs.size()) + " runs are as they were.\n";
   }
   std::size_t better = 0, worse = 0, mixed = 0;
-  const std::set<std::string> changed = changed_runs(report);
+  std::set<std::string> changed = changed_runs(report);
+  std::erase_if(changed, [&](const std::string& run) {
+    return std::find(report.runs.begin(), report.runs.end(), run) == report.runs.end();
+  });
   for (const std::string& run : changed) {
     const auto has = [&](Verdict verdict) {
       return std::any_of(report.headline.begin(), report.headline.end(), [&](const Change& each) {
@@ -139,8 +149,13 @@ std::string first_line(const GateReport& report) {
   add(better, " better");
   add(mixed, " better and worse");
   add(changed.size() - worse - better - mixed, " in other statistics");
-  return std::to_string(changed.size()) + " of " + count_text(report.runs.size(), "run") +
-         " changed" + counts + ".\n";
+  std::string text = std::to_string(changed.size()) + " of " +
+                     count_text(report.runs.size(), "run") + " changed" + counts + ".";
+  if (report.missing != 0) {
+    text += " Of the baseline " + count_text(report.missing, "run") +
+            (report.missing == 1 ? " is missing." : " are missing.");
+  }
+  return text + "\n";
 }
 
 std::string configurations_text(const GateReport& report) {
@@ -198,7 +213,8 @@ GateReport judge(const Judged& work) {
   for (const auto& [name, statistics] : work.before.statistics.items()) {
     const bool there = std::find(report.runs.begin(), report.runs.end(), name) != report.runs.end();
     if (!work.whole || there) continue;
-    report.headline.push_back({name, "the run", "there", "-", INFINITY});
+    report.headline.push_back({name, "the run", "there", "-", NAN});
+    ++report.missing;
   }
   sort_worst_first(report.headline);
   sort_worst_first(report.others);
@@ -233,7 +249,7 @@ std::string as_annotations(const GateReport& report) {
     std::string what;
     for (const Change& change : report.headline) {
       if (change.run != run) continue;
-      what += (what.empty() ? "" : ", ") + change.statistic + " " + percent_text(change.percent);
+      what += (what.empty() ? "" : ", ") + change.statistic + " " + percent_text(change);
       if (change.verdict != Verdict::None) what.append(" (").append(word_of(change)).append(")");
     }
     std::size_t others = 0;
@@ -261,7 +277,7 @@ Json as_json(const GateReport& report) {
                       {"verdict", word_of(change)},
                       {"before", change.before},
                       {"now", change.now},
-                      {"percent", std::isinf(change.percent) ? Json() : Json(change.percent)}});
+                      {"percent", std::isfinite(change.percent) ? Json(change.percent) : Json()}});
     }
   }
   Json configurations = Json::array();
@@ -284,7 +300,7 @@ std::string as_junit(const GateReport& report) {
       for (const Change& change : *list) {
         if (change.run != run) continue;
         text += printable(change.statistic) + ": " + change.before + " -> " + change.now + " (" +
-                percent_text(change.percent) + ")" + (change.verdict == Verdict::None ? "" : " ") +
+                percent_text(change) + ")" + (change.verdict == Verdict::None ? "" : " ") +
                 word_of(change) + "\n";
       }
     }

@@ -14,7 +14,7 @@ struct Change {
   std::string statistic;
   std::string before;
   std::string now;
-  double percent;  ///< infinite for what appeared, vanished or was 0
+  double percent;  ///< infinite for what was 0, not a number for what appeared or vanished
   Verdict verdict = Verdict::None;
 };
 
@@ -31,6 +31,7 @@ struct GateReport {
   std::vector<Change> headline;  ///< of the statistics that the suite names, the worst first
   std::vector<Change> others;    ///< likewise
   std::vector<ConfigurationChange> configurations;
+  std::size_t missing = 0;  ///< runs of the baseline that are not there
 
   bool passed() const { return headline.empty() && others.empty(); }
 };

@@ -6,6 +6,7 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <set>
 #include <span>
@@ -196,7 +197,7 @@ std::vector<std::vector<Case>> by_trace(const std::vector<Case>& cases) {
 }
 
 // Of runs of the same accesses, by a statistic of their time.
-std::string verdict_of(std::vector<const Case*> runs, const std::string& key) {
+std::string verdict_of(std::vector<const Case*> runs, const std::string& key, bool short_traces) {
   const auto time = [](const Case* run) { return run->statistics.value("time.ns", 0.0); };
   const auto accesses = [](const Case* run) { return run->statistics.value("access.total", 0.0); };
   std::stable_sort(runs.begin(), runs.end(),
@@ -206,14 +207,21 @@ std::string verdict_of(std::vector<const Case*> runs, const std::string& key) {
   for (const Case* const each : runs) {
     if (accesses(each) != accesses(best)) return "";
   }
-  const std::string shared = shared_words(*best, key);
+  std::string shared = shared_words(*best, key);
+  const std::string* const trace = find_in(best->of, "trace");
+  if (trace != nullptr && short_traces && shared.starts_with(*trace)) {
+    shared.replace(0, trace->size(), std::filesystem::path(*trace).filename().string());
+  }
   std::string text = shared.empty() ? "" : shared + ": ";
-  text += what_is(*best, key) + " is fastest, " + duration_text(time(best));
+  const bool ties = time(runs[1]) == time(best);
+  text += what_is(*best, key) + (ties ? " takes " : " is fastest, ") + duration_text(time(best));
   constexpr std::size_t kMost = 6;
   for (std::size_t n = 1; n < std::min(runs.size(), kMost); ++n) {
     char ratio[32];
     std::snprintf(ratio, sizeof ratio, "%.2f", time(runs[n]) / time(best));
-    text += (n == 1 ? "; " : ", ") + what_is(*runs[n], key) + " takes " + ratio + " times as long";
+    text += (n == 1 ? "; " : ", ") + what_is(*runs[n], key) +
+            (time(runs[n]) == time(best) ? " as long"
+                                         : std::string(" takes ") + ratio + " times as long");
   }
   return printable(text) + "\n";
 }
@@ -243,11 +251,17 @@ std::string verdict_of(const std::vector<Case>& cases) {
     if (!members.contains(group)) groups.push_back(group);
     members[group].push_back(&each);
   }
+  // Without their folders, unless two of them have one name then.
+  std::set<std::string> names;
+  for (const std::string& trace : values["trace"]) {
+    names.insert(std::filesystem::path(trace).filename().string());
+  }
+  const bool short_traces = names.size() == values["trace"].size();
   std::string text;
   for (const std::string& group : groups) {
     const std::vector<const Case*>& runs = members[group];
     const bool whole = std::ranges::all_of(runs, [](const Case* each) { return is_whole(*each); });
-    if (runs.size() > 1 && whole) text += verdict_of(runs, key);
+    if (runs.size() > 1 && whole) text += verdict_of(runs, key, short_traces);
   }
   return text;
 }

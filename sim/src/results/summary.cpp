@@ -29,10 +29,11 @@ std::string print(const char* format, Values... values) {
 
 std::string percent(double share) { return print("%.1f%%", 100 * share); }
 
-// "1.6x10^4" is not for people: three digits, or all before the point.
+// Three digits, or all before the point.
 std::string three_digits(double value) {
-  const int digits = value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
-  return print("%.*f", digits, value);
+  int digits = 0;
+  for (double least = 99.95; value < least && digits < 6; least /= 10) ++digits;
+  return print("%.*f", value == 0 ? 0 : digits, value);
 }
 
 std::string file_name(const std::string& path) {
@@ -169,7 +170,7 @@ void Summariser::settings() {
     const Json own = values_of(machine_);
     const Json preset = values_of(Configuration(preset_file(name)).document().at("machine"));
     for (const auto& [path, value] : own.items()) {
-      if (preset.value(path, Json()) == value) continue;
+      if (preset.value(path, Json()) == value || path == "cores") continue;
       values.push_back("machine." + path + "=" + value_text(value));
     }
   }
@@ -185,10 +186,14 @@ void Summariser::time() {
   const double accesses = is_("access.total"), instructions = is_("access.instructions");
   const double begin = is_("time.begin");
   const bool tells_begin = begin >= 0.005 * is_("time.cycles") && begin != 0;
-  line("time", duration_text(is_("time.ns")) + ", " + with_commas(is_.count("time.cycles")) +
-                   " cycles" +
-                   (tells_begin ? ", " + cycles_as_time(begin) + " before the guest ran" : "") +
-                   "; the first access was over after " + cycles_as_time(is_("time.first_access")));
+  std::string first;
+  if (is_("time.first_access") != 0) {  // 0: it was before what is measured
+    first.append("; the first access was over after ");
+    first.append(cycles_as_time(is_("time.first_access")));
+  }
+  line("time",
+       duration_text(is_("time.ns")) + ", " + with_commas(is_.count("time.cycles")) + " cycles" +
+           (tells_begin ? ", " + cycles_as_time(begin) + " before the guest ran" : "") + first);
   std::string pace = with_commas(is_.count("access.total")) + " accesses, " +
                      duration_text(nanoseconds(Values::per(is_("time.vcpus"), accesses))) + " each";
   if (instructions != 0) {
@@ -205,26 +210,28 @@ void Summariser::latency() {
                       at("latency.max"));
 }
 
-// All time of the vCPUs. That of accesses is shared out in proportion to what their latencies are
-// made of: where accesses overlap, these are more. Exits while the guest's kernel touches memory
-// are exits, not the kernel's.
+// All time of the vCPUs. Exits and the guest's kernel come one after the other, so that they are
+// time; in switches of the address space, too. The rest of what accesses took together is shared
+// out by their latencies in TLBs and walks, and for data: where accesses overlap, these are more.
 void Summariser::causes() {
-  const double all = is_("time.vcpus"), in_accesses = is_("time.accesses");
+  const double all = is_("time.vcpus");
   if (all == 0) return;
-  const double touched = std::min(is_("guest.cycles.exits"), is_("latency.guest"));
-  const double scale = Values::per(in_accesses, is_("latency.sum"));
+  const double in_switches = is_("guest.cycles") - is_("latency.guest");
+  const double serial = is_("latency.exits") + is_("latency.guest");
+  const double overlapping = std::max(0.0, is_("time.accesses") - serial);
+  const double latencies = is_("latency.translation") + is_("latency.data");
   std::vector<SummaryLine> chart;
   const auto add = [&](const char* label, double cycles) {
     chart.push_back({std::string("  ").append(label), "", cycles / all});
   };
-  add(name_of(Cause::Translation), is_("latency.translation") * scale);
-  add(name_of(Cause::Data), is_("latency.data") * scale);
-  add(name_of(Cause::Exits), (is_("latency.exits") + touched) * scale);
-  add(name_of(Cause::Guest), (is_("latency.guest") - touched) * scale);
-  add(name_of(Cause::Held), is_("latency.held") * scale);
-  if (is_("latency.sum") == 0) add("store buffer full", in_accesses);
+  add(name_of(Cause::Exits), is_("latency.exits") + is_("guest.cycles.exits"));
+  add(name_of(Cause::Guest), is_("guest.cycles") - is_("guest.cycles.exits"));
+  add(name_of(Cause::Translation),
+      Values::per(is_("latency.translation"), latencies) * overlapping);
+  add(name_of(Cause::Data), Values::per(is_("latency.data"), latencies) * overlapping);
+  if (latencies == 0) add("store buffer full", overlapping);
   add("instructions", is_("time.instructions"));
-  add("switches of spaces", is_("time.switches"));
+  add("switches of spaces", std::max(0.0, is_("time.switches") - in_switches));
   add("guest's fences", is_("time.fences"));
   add("host's operations", is_("time.operations"));
   add("others' fences", is_("time.interrupted"));
@@ -247,12 +254,13 @@ void Summariser::translation() {
   std::string text =
       "first level misses " + percent(Values::per(first, lookups)) + per_thousand(first);
   if (is_("tlb.second_hits") != 0) {
-    text += "; second " + percent(Values::per(last, first)) + " of these" + per_thousand(last);
+    text += "; second " + percent(Values::per(last, first)) + " of these";
   }
   line("TLB", std::move(text));
   if (walks == 0) return;
-  text = with_commas(is_.count("walk.count")) + ": " + three_digits(is_("walk.references_mean")) +
-         " references and " + three_digits(is_("walk.cycles_mean")) + " cycles (" +
+  text = with_commas(is_.count("walk.count")) + per_thousand(walks) + ": " +
+         three_digits(is_("walk.references_mean")) + " references and " +
+         three_digits(is_("walk.cycles_mean")) + " cycles (" +
          cycles_as_time(is_("walk.cycles_mean")) + ") each";
   std::string served;
   const double references = is_("walk.references");
@@ -288,14 +296,20 @@ void Summariser::exits() {
   if (is_("guest.faults") != 0) {
     line("guest faults", with_commas(is_.count("guest.faults")));
   }
-  if (is_("engine.fences") != 0) {
-    line("fences", with_commas(is_.count("engine.fences")) + " of the hypervisor, " +
+  u64 fences = 0;
+  for (const char* const cause : {"map", "zap", "protect", "log_start", "log_harvest", "log_stop",
+                                  "inflate", "deflate", "exits", "begin", "entries"}) {
+    fences += is_.count(std::string("fence.") + cause);
+  }
+  if (fences != 0) {
+    line("fences", with_commas(fences) + " of the hypervisor, " +
                        with_commas(is_.count("fence.interrupts")) + " interrupts of cores, " +
                        with_commas(is_.count("fence.refills")) + " entries filled again");
   }
 }
 
 void Summariser::memory() {
+  if (is_("memory.backed") == 0 && is_("memory.tables") == 0) return;  // no hypervisor
   line("memory", bytes_text(is_("memory.backed")) + " of the guest backed, in tables of " +
                      bytes_text(is_("memory.tables")) + "; " +
                      bytes_text(is_("engine.bytes_zeroed")) + " zeroed");
@@ -324,21 +338,22 @@ void Summariser::phases() {
   }
 }
 
-// Words of a text in lines of at most `width`; the later ones begin with so many blanks.
-std::string wrapped(const std::string& text, unsigned width, unsigned indent) {
-  std::string result, line;
+// Words of a text in lines of at most `width`, after what is in front of the first; the later ones
+// begin with so many blanks.
+std::string wrapped(std::string line, const std::string& text, unsigned width, unsigned indent) {
+  std::string result;
+  bool is_empty = true;  // but for blanks or a label
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find(' ', at), text.size());
     const std::string word = text.substr(at, end - at);
     at = end + 1;
-    if (!line.empty() && line.find_first_not_of(' ') != std::string::npos &&
-        line.size() + 1 + word.size() > width) {
+    if (!is_empty && line.size() + 1 + word.size() > width) {
       result += line + "\n";
       line.assign(indent, ' ');
-      line += word;
-    } else {
-      line.append(line.empty() ? "" : " ").append(word);
+      is_empty = true;
     }
+    line.append(is_empty ? "" : " ").append(word);
+    is_empty = false;
   }
   return result + line + "\n";
 }
@@ -401,9 +416,9 @@ std::string bytes_text(double bytes) {
 Summary summary_of(const RunDocuments& run) { return Summariser(run).make(); }
 
 std::string as_text(const Summary& summary, unsigned width, Bars bars) {
-  std::string text = summary.incomplete.empty() ? "" : wrapped(summary.incomplete, width, 2);
-  text += wrapped(summary.title, width, 2);
-  for (const std::string& each : summary.settings) text += wrapped(each, width, 2);
+  std::string text = summary.incomplete.empty() ? "" : wrapped("", summary.incomplete, width, 2);
+  text += wrapped("", summary.title, width, 2);
+  for (const std::string& each : summary.settings) text += wrapped("", each, width, 2);
   text += "\n";
   std::size_t widest = 0;
   for (const SummaryLine& each : summary.lines) widest = std::max(widest, each.label.size());
@@ -412,7 +427,7 @@ std::string as_text(const Summary& summary, unsigned width, Bars bars) {
     std::string label = each.label;
     label.resize(column, ' ');
     if (!each.share) {
-      text += wrapped(label + each.text, width, column);
+      text += wrapped(label, each.text, width, column);
       continue;
     }
     std::string share = each.text;
