@@ -448,7 +448,7 @@ TEST_F(BadInput, JunitIsXmlWhateverNamesThereAre) {
       "python3 -c \"import xml.dom.minidom as m; "
       "print(m.parse('j.xml').getElementsByTagName('testcase')[0].getAttribute('name'))\"",
       0, "d<\\xff\\x1b\\n\n");
-  EXPECT_THAT(run("cat j.xml").output, HasSubstr("a\\x1b\\n&lt;\\xef\\xbf\\xbf: 4 -&gt; - (new)"));
+  EXPECT_THAT(run("cat j.xml").output, HasSubstr("a\\x1b\\n&lt;\\xef\\xbf\\xbf: 4 -&gt; - (gone)"));
 }
 
 TEST_F(BadInput, AbsurdNumbers) {
