@@ -424,7 +424,7 @@ TEST_F(ByHand, BreakEvenSaysWhatItNeedsAndWhenThereIsNone) {
          "nestwalk compare: --break-even makes its own traces\n");
   expect("nestwalk compare -p simple --break-even --set guest.memory=2M --policy lazy", 2,
          "nestwalk compare: --break-even takes two policies on one preset, or one policy on two\n");
-  expect("nestwalk compare", 2, "nestwalk compare: a trace, or directories of runs\n");
+  expect("nestwalk compare", 2, "nestwalk compare: traces, or directories of runs\n");
 }
 
 }  // namespace

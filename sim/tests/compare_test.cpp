@@ -139,6 +139,8 @@ TEST_F(Compare, SaysWhatIsWrong) {
               StartsWith("there is no policy 'lasy'; there are: lazy"));
   expect("nestwalk compare -p simple t.nwt --format xml", 2,
          "--format xml: not one of table, markdown, csv, json\n");
+  expect("mkdir both; nestwalk compare both t.nwt", 2,
+         "nestwalk compare: traces or directories of runs, not both: both, t.nwt\n");
   expect("mkdir empty; nestwalk compare empty", 4,
          "nestwalk: empty/stats.json: cannot be read; nestwalk run -o writes it\n");
   const Result result = run("nestwalk compare -p simple missing.nwt 2>&1");

@@ -155,6 +155,8 @@ TEST_F(Gate, TakesDirectoriesOfRuns) {
       "nestwalk run -p simple t.nwt --set guest.memory=8M -o now >out; "
       "nestwalk gate now --baseline d.json --update && nestwalk gate now --baseline d.json",
       0, "All 1 runs are as they were.\n");
+  // However the directory is typed.
+  expect("nestwalk gate ./now/ --baseline d.json", 0, "All 1 runs are as they were.\n");
   Json baseline = read("d.json");
   EXPECT_EQ(baseline["cases"]["now"]["guest.faults"], 256);
   baseline["cases"]["now"]["guest.faults"] = 250;  // + 2.4 %

@@ -285,9 +285,14 @@ int run(const CommandLine& line) {
   if (line.has("storm")) return run_storm(line, format);
   if (line.has("sure")) return run_sure(line, format);
   const Words inputs = line.all("inputs");
-  if (inputs.empty()) throw UsageError("nestwalk compare: a trace, or directories of runs");
+  if (inputs.empty()) throw UsageError("nestwalk compare: traces, or directories of runs");
   std::vector<Case> cases;
   std::error_code none;
+  for (const std::string& input : inputs) {
+    if (fs::is_directory(input, none) == fs::is_directory(inputs[0], none)) continue;
+    throw UsageError("nestwalk compare: traces or directories of runs, not both: " +
+                     printable(inputs[0]) + ", " + printable(input));
+  }
   if (fs::is_directory(inputs[0], none)) {
     line.found("on directories");
     for (const std::string& input : inputs) cases.push_back(read_case(input));

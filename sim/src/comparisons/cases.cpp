@@ -142,6 +142,12 @@ void expect_statistic(const std::string& name, const Json& value, const std::str
 
 namespace {
 
+// The same however a directory was typed: "../run/" is "../run".
+std::string name_of(const std::string& directory) {
+  const std::filesystem::path path = std::filesystem::path(directory).lexically_normal();
+  return (path.has_filename() ? path : path.parent_path()).string();
+}
+
 // Of all traces of a run, whole: files of one name may be different ones.
 std::string paths_of(const Json& traces) {
   if (traces.is_string()) return printable(traces.get<std::string>());
@@ -238,7 +244,7 @@ CaseFiles read_case_files(const std::string& directory) {
       throw traces::InputError(file, *contradiction);
     }
   }
-  Case found = case_of(printable(directory), stats["statistics"], record["ended_early"],
+  Case found = case_of(printable(name_of(directory)), stats["statistics"], record["ended_early"],
                        core.get<std::string>(), values);
   found.configuration = std::move(configuration);
   found.of = {{"trace", paths_of(traces)}, {"directory", found.name}};
