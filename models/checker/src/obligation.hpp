@@ -58,7 +58,7 @@ struct Obligation {
   bool settled = false;      ///< and it was judged
   u64 left[kParts] = {};     ///< processors that may hold it, by part
   u64 sent[kParts] = {};     ///< processors to which a fence for it went
-  u64 going[kParts] = {};    ///< likewise, and it was not waited for yet
+  u64 going[kParts] = {};    ///< of these, those whose completion no barrier has waited for yet
   u32 flights = 0;           ///< how many of these
   Failure closest = Failure::Missing;
   models::FenceRequest closest_fence{};

@@ -43,10 +43,10 @@ std::string unmapped_with(std::initializer_list<const char*> fences) {
   return text + "2 0 end\n3 0 enter 1\n";
 }
 
-// A DSB waits for the TLBIs before it that its shareability domain covers: NSH for those of its own
-// processor alone, ISH for those that are broadcast as well; and the walks of its domain see the
-// stores before it (Arm ARM B2, "Data Synchronization Barrier", and D8, "TLB maintenance"). Linux
-// flushes one processor by DSB NSHST, TLBI VMALLE1, DSB NSH.
+// A DSB NSH completes TLBIs that are not broadcast, a DSB ISH those that are as well; walks by the
+// processors of the DSB's shareability domain see the stores before it (Arm ARM B2, "Data
+// Synchronization Barrier", and D8, "TLB maintenance"). Linux flushes one processor by DSB NSHST,
+// TLBI VMALLE1, DSB NSH.
 TEST(NonShareableBarrier, IsEnoughForAFenceOfOneProcessor) {
   EXPECT_EQ(found_in(unmapped_with(
                 {"dsb nshst", "tlbi ipas2e1, 0x5", "dsb nsh", "tlbi vmalle1", "dsb nsh"})),

@@ -158,12 +158,12 @@ std::string paths_of(const Json& traces) {
   return text;
 }
 
-// Values by path; null for what comes from elsewhere and has no configuration.
+// Null for what comes from elsewhere and has no configuration.
 Json configuration_of_run(const std::string& directory) {
   const std::string file = directory + "/config.resolved.json";
   std::error_code none;
   if (!std::filesystem::exists(file, none)) return {};
-  return values_of(read_object(file, models::kMostWrittenBytes, "nestwalk run -o writes it"));
+  return read_object(file, models::kMostWrittenBytes, "nestwalk run -o writes it");
 }
 
 }  // namespace
@@ -231,8 +231,8 @@ CaseFiles read_case_files(const std::string& directory) {
         "core: expected that of stats.json, " + core.dump() + ", found " + record["core"].dump());
   }
   Json configuration = configuration_of_run(directory);
-  const Json clock =
-      configuration.is_object() ? configuration.value("machine.clock_mhz", Json()) : Json();
+  const Json own = configuration.is_object() ? values_of(configuration) : Json();
+  const Json clock = own.is_object() ? own.value("machine.clock_mhz", Json()) : Json();
   if (!clock.is_null()) {
     const double mhz = clock.is_number() ? clock.get<double>() : 0;
     if (mhz <= 0) {
@@ -246,9 +246,9 @@ CaseFiles read_case_files(const std::string& directory) {
   }
   Case found = case_of(printable(name_of(directory)), stats["statistics"], record["ended_early"],
                        core.get<std::string>(), values);
-  found.configuration = std::move(configuration);
+  found.configuration = own;
   found.of = {{"trace", paths_of(traces)}, {"directory", found.name}};
-  return {std::move(found), std::move(stats), std::move(record)};
+  return {std::move(found), std::move(configuration), std::move(stats), std::move(record)};
 }
 
 ExitCode report_trouble(const std::vector<Case>& cases) {

@@ -61,8 +61,9 @@ std::vector<Case> run_cases(const std::vector<std::string>& names,
 /// What `nestwalk run -o` wrote.
 struct CaseFiles {
   Case run;
-  Json stats;   ///< stats.json
-  Json record;  ///< run.json
+  Json configuration;  ///< config.resolved.json; null if there is none
+  Json stats;          ///< stats.json
+  Json record;         ///< run.json
 };
 CaseFiles read_case_files(const std::string& directory);
 Case read_case(const std::string& directory);

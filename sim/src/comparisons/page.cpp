@@ -138,9 +138,11 @@ Json as_json(const PageCase& each) {
 }  // namespace
 
 PageCase read_page_case(const std::string& directory) {
-  auto [run, stats, record] = read_case_files(directory);
+  auto [run, configuration, stats, record] = read_case_files(directory);
   const std::string file = directory + "/config.resolved.json";
-  Json configuration = read_object(file, models::kMostResultBytes, "nestwalk run -o writes it");
+  if (configuration.is_null()) {
+    throw traces::InputError(file, "cannot be read; nestwalk run -o writes it");
+  }
   expect_machine(configuration, file);
   // Older versions do not say these.
   stats["core"] = run.core;

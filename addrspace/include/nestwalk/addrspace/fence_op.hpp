@@ -33,7 +33,7 @@ enum class FenceOrder : u8 {
   Nothing,
   Stores,     ///< before it are visible to page-table walks: DSB ISHST
   All,        ///< and fences before it are complete: DSB ISH
-  OwnStores,  ///< as Stores, for the walks of its own processor: DSB NSHST
+  OwnStores,  ///< as Stores, but only its own processor's walks wait: DSB NSHST
   OwnAll,     ///< and fences before it that are for this processor alone are complete: DSB NSH
   Context,    ///< what follows runs under what was changed: ISB
   Begin,      ///< stores before it come before the posted fences that follow: SFENCE.W.INVAL

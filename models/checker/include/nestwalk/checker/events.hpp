@@ -46,7 +46,7 @@ enum class Barrier : u8 {
   DsbIshst,
   DsbIsh,
   Isb,
-  DsbNshst,  ///< for the walks, and the fences, of its own processor alone
+  DsbNshst,  ///< non-shareable: orders stores for this processor's own walks
   DsbNsh,
 };
 
