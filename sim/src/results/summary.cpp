@@ -40,6 +40,17 @@ std::string file_name(const std::string& path) {
   return printable(std::filesystem::path(path).filename().string());
 }
 
+// All of a run, without folders.
+std::string traces_of(const Json& record) {
+  const Json& trace = record.at("trace");
+  if (trace.is_string()) return file_name(trace.get<std::string>());
+  std::string text;
+  for (const Json& each : trace) {
+    text.append(text.empty() ? "" : ", ").append(file_name(each.get<std::string>()));
+  }
+  return text;
+}
+
 std::string value_text(const Json& value);
 
 // "0x80000000+512 MiB": of what is said as START+SIZE in bytes, as resolved configurations do.
@@ -371,16 +382,6 @@ std::string bar(double share, unsigned width, Bars bars) {
 }
 
 }  // namespace
-
-std::string traces_of(const Json& record) {
-  const Json& trace = record.at("trace");
-  if (trace.is_string()) return file_name(trace.get<std::string>());
-  std::string text;
-  for (const Json& each : trace) {
-    text.append(text.empty() ? "" : ", ").append(file_name(each.get<std::string>()));
-  }
-  return text;
-}
 
 std::string with_commas(u64 number) {
   const std::string digits = std::to_string(number);

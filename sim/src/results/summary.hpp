@@ -31,8 +31,6 @@ struct RunDocuments {
   const Json& stats;          ///< stats.json
   const Json& record;         ///< run.json
 };
-/// Names of the traces in run.json, without folders.
-std::string traces_of(const Json& record);
 Summary summary_of(const RunDocuments& run);
 
 /// In lines of at most `width`, where no single word is wider. Shares are drawn where `bars` are.
