@@ -193,7 +193,8 @@ bool SectionReader::next_head(Section& section, std::size_t bytes) {
   const std::size_t given = std::min(static_cast<std::size_t>(frame.payload_bytes), bytes);
   const std::span<const u8> head = peek(sizeof frame + given);
   if (head.size() < sizeof frame + given) fail_short({name(), offset_}, whole, head.size());
-  section = {frame.type, offset_, frame.payload_bytes, head.subspan(sizeof frame, given)};
+  section = {frame.type, offset_, frame.payload_bytes, head.subspan(sizeof frame, given),
+             frame.payload_checksum};
   pending_ = whole;
   return true;
 }
@@ -233,7 +234,8 @@ void SectionReader::read_section(Section& section) {
   const std::size_t whole = sizeof frame + payload_bytes;
   const std::span<const u8> bytes = peek(whole);
   if (bytes.size() < whole) fail_short(place, whole, bytes.size());
-  section = {frame.type, offset_, payload_bytes, bytes.subspan(sizeof frame, payload_bytes)};
+  section = {frame.type, offset_, payload_bytes, bytes.subspan(sizeof frame, payload_bytes),
+             frame.payload_checksum};
   if (crc32c(section.payload) != frame.payload_checksum) {
     place.fail("a section with the right checksum", "a damaged one");
   }

@@ -6,10 +6,10 @@
 namespace nestwalk::sim {
 namespace {
 
-constexpr const Command* kCommands[] = {&kRunCommand,       &kCompareCommand,    &kReportCommand,
-                                        &kExplainCommand,   &kCheckCommand,      &kGateCommand,
-                                        &kCalibrateCommand, &kValidateCommand,   &kTraceCommand,
-                                        &kConfigCommand,    &kCompletionCommand, &kManCommand};
+constexpr const Command* kCommands[] = {
+    &kRunCommand,    &kCompareCommand,    &kSweepCommand,     &kReportCommand,   &kExplainCommand,
+    &kCheckCommand,  &kGateCommand,       &kCalibrateCommand, &kValidateCommand, &kTraceCommand,
+    &kConfigCommand, &kCompletionCommand, &kManCommand};
 constexpr const Command* kTraceCommands[] = {&kTraceInfo, &kTraceCat,    &kTraceStats,
                                              &kTraceCut,  &kTraceMerge,  &kTraceSplit,
                                              &kTraceGen,  &kTraceImport, &kTraceVerify};

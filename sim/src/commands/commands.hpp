@@ -12,6 +12,7 @@ extern const Command kNestwalk;  ///< the program: the list of all others
 
 extern const Command kRunCommand;
 extern const Command kCompareCommand;
+extern const Command kSweepCommand;
 extern const Command kReportCommand;
 extern const Command kExplainCommand;
 extern const Command kCheckCommand;

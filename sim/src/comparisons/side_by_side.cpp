@@ -49,29 +49,6 @@ std::string ratio_text(const Json& first, const Json& value) {
   return text;
 }
 
-// Of all statistics that any of them has and that are wanted: first those of the first case, in its
-// order.
-std::vector<std::string> names_of(const std::vector<Case>& cases, const Patterns& patterns) {
-  if (patterns.empty()) return main_statistics();
-  std::vector<std::string> names;
-  std::set<std::string> known;
-  for (const Case& each : cases) {
-    for (const auto& row : each.statistics.items()) {
-      const std::string& name = row.key();
-      const bool wanted = std::ranges::any_of(patterns, [&](const std::string& pattern) {
-        return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
-      });
-      if (wanted && known.insert(name).second) names.push_back(name);
-    }
-  }
-  if (names.empty()) {
-    std::string text;
-    for (const std::string& each : patterns) text.append(text.empty() ? "" : " ").append(each);
-    throw UsageError("nestwalk compare: no statistic is called " + text);
-  }
-  return names;
-}
-
 Better better_of(const std::string& name) {
   for (const auto& row : kMainRows) {
     if (name == row.name) return row.better;
@@ -228,6 +205,28 @@ std::string verdict_of(std::vector<const Case*> runs, const std::string& key, bo
 
 }  // namespace
 
+std::vector<std::string> statistics_named(const std::vector<Case>& cases,
+                                          const Patterns& patterns) {
+  if (patterns.empty()) return main_statistics();
+  std::vector<std::string> names;
+  std::set<std::string> known;
+  for (const Case& each : cases) {
+    for (const auto& row : each.statistics.items()) {
+      const std::string& name = row.key();
+      const bool wanted = std::ranges::any_of(patterns, [&](const std::string& pattern) {
+        return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
+      });
+      if (wanted && known.insert(name).second) names.push_back(name);
+    }
+  }
+  if (names.empty()) {
+    std::string text;
+    for (const std::string& each : patterns) text.append(text.empty() ? "" : " ").append(each);
+    throw UsageError("no statistic is called " + text);
+  }
+  return names;
+}
+
 Patterns main_statistics() {
   Patterns names;
   for (const auto& row : kMainRows) names.emplace_back(row.name);
@@ -267,7 +266,7 @@ std::string verdict_of(const std::vector<Case>& cases) {
 }
 
 std::string side_by_side(const std::vector<Case>& cases, const Patterns& patterns, unsigned width) {
-  const std::vector<std::string> names = names_of(cases, patterns);
+  const std::vector<std::string> names = statistics_named(cases, patterns);
   std::string text;
   for (const std::vector<Case>& group : by_trace(cases)) {
     for (std::size_t begin = 0; begin < group.size();) {
@@ -284,7 +283,7 @@ std::string side_by_side(const std::vector<Case>& cases, const Patterns& pattern
 }
 
 std::string side_by_side_markdown(const std::vector<Case>& cases, const Patterns& patterns) {
-  const std::vector<std::string> names = names_of(cases, patterns);
+  const std::vector<std::string> names = statistics_named(cases, patterns);
   std::string text;
   for (const std::vector<Case>& group : by_trace(cases)) {
     text += text.empty() ? "" : "\n";
@@ -294,7 +293,7 @@ std::string side_by_side_markdown(const std::vector<Case>& cases, const Patterns
 }
 
 std::string one_row_each_csv(const std::vector<Case>& cases, const Patterns& patterns) {
-  const std::vector<std::string> names = names_of(cases, patterns);
+  const std::vector<std::string> names = statistics_named(cases, patterns);
   std::vector<std::string> keys;
   for (const Case& each : cases) {
     for (const auto& [key, value] : each.of) {
@@ -332,7 +331,7 @@ Json as_json(const std::vector<Case>& cases, const Patterns& patterns) {
     Json statistics = each.statistics;
     if (!patterns.empty()) {
       statistics = Json::object();
-      for (const std::string& name : names_of(cases, patterns)) {
+      for (const std::string& name : statistics_named(cases, patterns)) {
         if (each.statistics.contains(name)) statistics[name] = each.statistics[name];
       }
     }

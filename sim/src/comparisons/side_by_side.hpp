@@ -14,6 +14,9 @@ using Patterns = std::vector<std::string>;
 
 /// Names of the main ones.
 Patterns main_statistics();
+/// Of all statistics that any of them has, those that are wanted: first those of the first case, in
+/// its order. Throws UsageError where there are none.
+std::vector<std::string> statistics_named(const std::vector<Case>& cases, const Patterns& patterns);
 /// Which run took least time, and how much longer the others took: a line for each trace and
 /// machine, or for each trace where there is one policy. Empty where nothing can be compared.
 std::string verdict_of(const std::vector<Case>& cases);

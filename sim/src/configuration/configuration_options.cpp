@@ -63,24 +63,35 @@ void declare_settings(CommandLine& line) {
               "be repeated");
 }
 
-Configuration configuration_of(const CommandLine& line, const std::string& preset) {
-  Configuration configuration(preset_file(preset));
-  std::string who;
-  if (line.has("preset")) who = "--preset " + preset;
-  if (line.given("arch")) who = "--arch " + line.get<std::string>("arch");
-  for (const std::string& file : line.all("config")) {
-    configuration.merge_file(file, who);
-    if (!configuration.machine_file().empty()) who = "--config " + configuration.machine_file();
-  }
-  for (const std::string& text : line.all("set")) configuration.set(text);
+std::vector<Setting> settings_of(const CommandLine& line) {
+  std::vector<Setting> settings;
+  for (const std::string& text : line.all("set")) settings.push_back({text, "--set " + text});
   for (const Shortcut& each : kShortcuts) {
     if (!line.has(each.option)) continue;
     const std::string value = line.get<std::string>(each.option);
-    configuration.set(std::string("run.") + each.option + "=" + value,
-                      std::string("--") + each.option + " " + value);
+    settings.push_back({std::string("run.") + each.option + "=" + value,
+                        std::string("--") + each.option + " " + value});
   }
-  if (line.has("phases")) configuration.set("run.phases=true", "--phases");
+  if (line.has("phases")) settings.push_back({"run.phases=true", "--phases"});
+  return settings;
+}
+
+Configuration configuration_from(const std::string& preset, std::string who, const Words& files,
+                                 const std::vector<Setting>& settings) {
+  Configuration configuration(preset_file(preset));
+  for (const std::string& file : files) {
+    configuration.merge_file(file, who);
+    if (!configuration.machine_file().empty()) who = "--config " + configuration.machine_file();
+  }
+  for (const Setting& each : settings) configuration.set(each.assignment, each.where);
   return configuration;
+}
+
+Configuration configuration_of(const CommandLine& line, const std::string& preset) {
+  std::string who;
+  if (line.has("preset")) who = "--preset " + preset;
+  if (line.given("arch")) who = "--arch " + line.get<std::string>("arch");
+  return configuration_from(preset, std::move(who), line.all("config"), settings_of(line));
 }
 
 Configuration configuration_of(const CommandLine& line) {

@@ -18,6 +18,16 @@ void declare_part(CommandLine& line);
 /// Adds --config and --set.
 void declare_settings(CommandLine& line);
 
+/// "path=value", and what messages call what says so.
+struct Setting {
+  std::string assignment;
+  std::string where;
+};
+/// --set and those of declare_part.
+std::vector<Setting> settings_of(const CommandLine& line);
+/// A preset with files and then settings over it. `who` chose the preset: nobody, if empty.
+Configuration configuration_from(const std::string& preset, std::string who, const Words& files,
+                                 const std::vector<Setting>& settings);
 /// What --config, --set and those of declare_part make of a preset.
 Configuration configuration_of(const CommandLine& line, const std::string& preset);
 /// Of the one that --preset names, and under the one --policy. Throws UsageError where neither

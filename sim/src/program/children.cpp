@@ -20,10 +20,14 @@
 namespace nestwalk::sim {
 namespace {
 
+using Work = std::function<std::string(std::size_t)>;
+using OnEnd = std::function<void(std::size_t, ChildResult)>;
+
 struct Child {
   std::size_t number;
   pid_t process;
-  int output;
+  int from;
+  std::string output = {};
 };
 
 void write_all(int to, const std::string& text) {
@@ -35,11 +39,11 @@ void write_all(int to, const std::string& text) {
 }
 
 // The first letter is the exit code.
-[[noreturn]] void be_child(const std::function<std::string()>& work, int to) {
+[[noreturn]] void be_child(const Work& work, std::size_t number, int to) {
   be_patient(to);
   std::string text = std::to_string(kDone);
   try {
-    text += work();
+    text += work(number);
   } catch (...) {
     const Failure failure = current_failure();
     text = std::to_string(failure.code) + failure.message;
@@ -52,7 +56,7 @@ void write_all(int to, const std::string& text) {
   throw std::system_error(errno, std::generic_category(), what);
 }
 
-Child start(std::size_t number, const std::function<std::string()>& work) {
+Child start(std::size_t number, const Work& work) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) fail("a pipe cannot be made");
   const pid_t process = fork();
@@ -60,43 +64,48 @@ Child start(std::size_t number, const std::function<std::string()>& work) {
   if (process == 0) {
     close(ends[0]);
     prctl(PR_SET_PDEATHSIG, SIGKILL);  // nobody waits for its result without its parent
-    be_child(work, ends[1]);
+    be_child(work, number, ends[1]);
   }
   close(ends[1]);
   return {number, process, ends[0]};
 }
 
 // Reads what is there; true at the end.
-bool drain(const Child& child, std::string& output) {
+bool drain(Child& child) {
   char part[1 << 16];
-  const ssize_t count = read(child.output, part, sizeof part);
-  if (count > 0) output.append(part, static_cast<std::size_t>(count));
+  const ssize_t count = read(child.from, part, sizeof part);
+  if (count > 0) child.output.append(part, static_cast<std::size_t>(count));
   return count == 0 || (count < 0 && errno != EINTR);
 }
 
-ChildResult result_of(const Child& child, const std::string& output) {
-  close(child.output);
+ChildResult result_of(const Child& child) {
+  close(child.from);
   int status = 0;
   waitpid(child.process, &status, 0);
   if (WIFSIGNALED(status)) return {kInternal, std::string("died: ") + strsignal(WTERMSIG(status))};
-  if (output.empty()) return {kInternal, "ended without a result"};
-  return {static_cast<ExitCode>(output[0] - '0'), output.substr(1)};
+  if (child.output.empty()) return {kInternal, "ended without a result"};
+  return {static_cast<ExitCode>(child.output[0] - '0'), child.output.substr(1)};
 }
 
 /// Work in progress.
 class Children {
  public:
-  Children(const std::vector<std::function<std::string()>>& work,
-           const std::function<void(std::size_t)>& progress)
-      : work_(work),
-        progress_(progress),
-        results_(work.size(), ChildResult{kIncomplete, "interrupted"}),
-        outputs_(work.size()) {}
+  Children(std::size_t count, const Work& work, const OnEnd& on_end)
+      : count_(count), work_(work), on_end_(on_end) {}
+  Children(const Children&) = delete;
+  Children& operator=(const Children&) = delete;
+  /// Whose results nobody takes any more.
+  ~Children() {
+    for (const Child& child : children_) {
+      kill(child.process, SIGKILL);
+      (void)result_of(child);
+    }
+  }
 
-  std::vector<ChildResult> run(unsigned at_a_time) {
-    while (!children_.empty() || (next_ < work_.size() && !interrupted())) {
-      while (next_ < work_.size() && children_.size() < at_a_time && !interrupted()) {
-        children_.push_back(start(next_, work_[next_]));
+  void run(unsigned at_a_time) {
+    while (!children_.empty() || (next_ < count_ && !interrupted())) {
+      while (next_ < count_ && children_.size() < at_a_time && !interrupted()) {
+        children_.push_back(start(next_, work_));
         ++next_;
       }
       if (interrupted() && !std::exchange(told_, true)) {
@@ -104,7 +113,6 @@ class Children {
       }
       collect();
     }
-    return std::move(results_);
   }
 
  private:
@@ -112,21 +120,19 @@ class Children {
     // A signal that comes just before poll() does not wake it.
     constexpr int kMostMilliseconds = 100;
     std::vector<pollfd> waiting;
-    for (const Child& child : children_) waiting.push_back({child.output, POLLIN, 0});
+    for (const Child& child : children_) waiting.push_back({child.from, POLLIN, 0});
     if (poll(waiting.data(), waiting.size(), kMostMilliseconds) <= 0) return;
     for (std::size_t n = children_.size(); n-- != 0;) {
-      const Child child = children_[n];
-      if (waiting[n].revents == 0 || !drain(child, outputs_[child.number])) continue;
-      results_[child.number] = result_of(child, outputs_[child.number]);
+      if (waiting[n].revents == 0 || !drain(children_[n])) continue;
+      const Child child = std::move(children_[n]);
       children_.erase(children_.begin() + static_cast<std::ptrdiff_t>(n));
-      if (progress_) progress_(next_ - children_.size());
+      on_end_(child.number, result_of(child));
     }
   }
 
-  const std::vector<std::function<std::string()>>& work_;
-  const std::function<void(std::size_t)>& progress_;
-  std::vector<ChildResult> results_;
-  std::vector<std::string> outputs_;
+  const std::size_t count_;
+  const Work& work_;
+  const OnEnd& on_end_;
   std::vector<Child> children_;
   std::size_t next_ = 0;
   bool told_ = false;
@@ -134,11 +140,23 @@ class Children {
 
 }  // namespace
 
+void run_children(std::size_t count, const Work& work, unsigned at_a_time, const OnEnd& on_end) {
+  const Interruptible guard;
+  Children(count, work, on_end).run(at_a_time);
+}
+
 std::vector<ChildResult> run_children(const std::vector<std::function<std::string()>>& work,
                                       unsigned at_a_time,
                                       const std::function<void(std::size_t)>& progress) {
-  const Interruptible guard;
-  return Children(work, progress).run(at_a_time);
+  std::vector<ChildResult> results(work.size(), ChildResult{kIncomplete, "interrupted"});
+  std::size_t ended = 0;
+  run_children(
+      work.size(), [&](std::size_t n) { return work[n](); }, at_a_time,
+      [&](std::size_t n, ChildResult result) {
+        results[n] = std::move(result);
+        if (progress) progress(++ended);
+      });
+  return results;
 }
 
 }  // namespace nestwalk::sim

@@ -113,6 +113,7 @@ struct Section {
   u64 offset = 0;  ///< of its frame
   u64 payload_bytes = 0;
   std::span<const u8> payload;  ///< valid until the next section is read
+  u32 payload_checksum = 0;     ///< as its frame says
 };
 
 /// Called with one line for each loss that a salvaging reader passes over.

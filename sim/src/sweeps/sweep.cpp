@@ -1,0 +1,159 @@
+// SPDX-FileCopyrightText: nestwalk contributors
+// SPDX-License-Identifier: Apache-2.0
+
+#include "sweeps/sweep.hpp"
+
+#include <algorithm>
+#include <fstream>
+
+#include "configuration/values.hpp"
+#include "nestwalk/models/base/digest.hpp"
+#include "nestwalk/traces/reader.hpp"
+#include "program/children.hpp"
+#include "program/output.hpp"
+#include "program/progress.hpp"
+#include "program/signals.hpp"
+#include "replay/replay.hpp"
+#include "results/used_values.hpp"
+
+namespace nestwalk::sim {
+
+namespace {
+
+std::string text_of_run(const std::string& trace, Configuration configuration) {
+  const Replay run = replay({trace}, configuration, [](addrspace::u64) {});
+  return json_document({{"statistics", as_json(run.statistics)["statistics"]},
+                        {"core", run.core},
+                        {"values", as_json(run.values)},
+                        {"configuration", configuration.document()},
+                        {"ended_early", run.ended_early},
+                        {"host_seconds", run.host_seconds}});
+}
+
+}  // namespace
+
+std::string digest_of_trace(const std::string& file) {
+  const auto source = traces::open_source(file);
+  if (source->seekable_size() == 0) {
+    throw traces::InputError(source->name(),
+                             "is replayed, so it has to be a file, neither a pipe nor compressed");
+  }
+  traces::SectionReader reader(*source, {});
+  models::Digest digest;
+  for (traces::Section section; reader.next_head(section, 0);) {
+    digest.add(std::to_string(section.type) + " " + std::to_string(section.payload_bytes) + " " +
+               std::to_string(section.payload_checksum) + "\n");
+  }
+  return digest.text();
+}
+
+std::string digest_of_build() {
+  std::ifstream program("/proc/self/exe", std::ios::binary);
+  models::Digest digest;
+  std::string part(std::size_t{1} << 20, '\0');
+  while (program.read(part.data(), static_cast<std::streamsize>(part.size())) ||
+         program.gcount() != 0) {
+    digest.add(std::string_view(part).substr(0, static_cast<std::size_t>(program.gcount())));
+  }
+  return digest.text();
+}
+
+Sweep::Sweep(const SweepPoints& points) : points_(points), build_(digest_of_build()) {
+  for (const std::string& trace : points.spec().traces) {
+    if (traces_.count(trace) != 0) continue;
+    traces_[trace] = {traces::Reader(traces::open_source(trace)).header(), digest_of_trace(trace)};
+  }
+}
+
+Sweep::Prepared Sweep::prepare(std::size_t number) const {
+  const SweepPoint point = points_.at(number);
+  const Trace& trace = traces_.at(point.trace);
+  Prepared prepared;
+  models::Digest digest;
+  digest.add(NESTWALK_VERSION "\n").add(trace.digest + "\n");
+  try {
+    prepared.configuration = points_.configuration_of(point);
+    Configuration resolved = *prepared.configuration;
+    (void)resolved.resolve({trace.header});
+    digest.add(values_of(resolved.document()).dump());
+  } catch (...) {
+    prepared.failure = current_failure();
+    if (prepared.failure.code == kInternal) throw;
+    prepared.configuration.reset();
+    digest.add("failed\n").add(name_of(point, points_.spec()));
+  }
+  prepared.key = {digest.text(), build_};
+  return prepared;
+}
+
+void Sweep::plan(ResultsFile& results, const Shard& shard, bool any_build) {
+  outcome_ = {};
+  open_.clear();
+  same_.clear();
+  Transaction all = results.transaction();
+  for (std::size_t n = shard.number; n < points_.size(); n += shard.of) {
+    ++outcome_.points;
+    const RunKey key = prepare(n).key;
+    std::vector<std::size_t>& same = same_[key.key];
+    same.push_back(n);
+    if (const auto run = results.find(key, any_build)) {
+      results.link(points_.spec().name, n, *run);
+      ++outcome_.there;
+    } else if (same.size() == 1) {
+      open_.push_back({n, key});
+      if (results.of_other_builds(key) != 0) ++outcome_.other_build;
+    }
+  }
+  all.commit();
+}
+
+FinishedRun Sweep::finished(const Open& open, const ChildResult& result) const {
+  FinishedRun run;
+  run.key = open.key;
+  run.trace = points_.at(open.point).trace;
+  run.trace_digest = traces_.at(run.trace).digest;
+  run.statistics = Json::object();
+  if (result.code != kDone) {
+    run.reason = result.output;
+    return run;
+  }
+  const Json json = Json::parse(result.output);
+  run.reason = json["ended_early"].get<std::string>();
+  run.state = run.reason.empty() ? RunState::Done : RunState::EndedEarly;
+  run.core = json["core"].get<std::string>();
+  run.values = used_values_from(json["values"]).value_or(UsedValues{});
+  run.configuration = json["configuration"];
+  run.statistics = json["statistics"];
+  run.host_seconds = json["host_seconds"].get<double>();
+  return run;
+}
+
+void Sweep::run(ResultsFile& results, unsigned at_a_time) {
+  Progress progress;
+  run_children(
+      open_.size(),
+      [&](std::size_t n) {
+        const Prepared point = prepare(open_[n].point);
+        if (!point.configuration) throw NoResult(point.failure.code, point.failure.message);
+        return text_of_run(points_.at(open_[n].point).trace, *point.configuration);
+      },
+      at_a_time,
+      [&](std::size_t n, const ChildResult& result) {
+        const FinishedRun run = finished(open_[n], result);
+        // An interrupted run is none: the point stays open.
+        if (run.state != RunState::Done && interrupted()) return;
+        Transaction all = results.transaction();
+        const ResultsFile::RunId id = results.put_run(run);
+        for (const std::size_t point : same_.at(run.key.key)) {
+          results.link(points_.spec().name, point, id);
+        }
+        all.commit();
+        ++outcome_.made;
+        outcome_.ended_early += run.state == RunState::EndedEarly;
+        outcome_.failed += run.state == RunState::Failed;
+        progress.runs(outcome_.made, open_.size());
+      });
+  outcome_.interrupted = outcome_.made < open_.size();
+}
+
+}  // namespace nestwalk::sim
