@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <map>
 
 #include "comparisons/side_by_side.hpp"
 #include "configuration/policies.hpp"
@@ -20,7 +21,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kText =
-    "Runs each trace on each preset under each policy with all values of what varies, some runs at\n"
+    "Runs each trace on each preset under each policy with all values of what varies, some runs "
+    "at\n"
     "a time, and puts the results into a file of SQLite. A run that is in the file is not made\n"
     "again: a sweep that was interrupted goes on where it stopped. A run that fails is a row with\n"
     "its reason, and is tried again the next time.\n\n"
@@ -31,12 +33,14 @@ constexpr const char* kText =
     "are used evenly).\n\n"
     "SPEC is a JSON file that says the same, with paths of files relative to it:\n"
     "  {\"format\": \"nestwalk-sweep\", \"version\": 1, \"name\": \"tlb\",\n"
-    "   \"traces\": [\"guest.nwt\"], \"presets\": [\"zen4\"], \"policies\": [\"lazy\", \"eager\"],\n"
+    "   \"traces\": [\"guest.nwt\"], \"presets\": [\"zen4\"], \"policies\": [\"lazy\", "
+    "\"eager\"],\n"
     "   \"set\": {\"guest.memory\": \"256M\"}, \"config\": [\"my.json\"],\n"
     "   \"vary\": [{\"walker.slots\": [1, 2, 4]},\n"
     "            {\"walker.nested_tlb.arrays.0.sets\": \"4..64*2\"}],\n"
     "   \"design\": \"product\"}\n"
-    "\"design\" is \"product\", \"zip\" or {\"latin-hypercube\": N, \"seed\": N}; paths in one object of\n"
+    "\"design\" is \"product\", \"zip\" or {\"latin-hypercube\": N, \"seed\": N}; paths in one "
+    "object of\n"
     "\"vary\" move together. What the command line has is added; its presets, policies and traces\n"
     "take the place of those in SPEC.";
 
@@ -174,15 +178,30 @@ std::string fastest_of(const std::vector<Case>& cases) {
     char ratio[32];
     std::snprintf(ratio, sizeof ratio, "%.3g", time(*slowest) / time(*fastest));
     text += (traces.size() == 1 ? "" : printable(fs::path(trace).stem().string()) + ": ") +
-            "fastest: " + printable(fastest->name) + "; the slowest, " + printable(slowest->name) + ", takes " + ratio + " times as long\n";
+            "fastest: " + printable(fastest->name) + "; the slowest, " + printable(slowest->name) +
+            ", takes " + ratio + " times as long\n";
   }
   return text;
 }
 
+// Once for each reason.
+void warn_of_trouble(const std::vector<Case>& cases) {
+  std::map<std::string, std::pair<const Case*, std::size_t>> reasons;
+  for (const Case& each : cases) {
+    if (is_whole(each)) continue;
+    auto& [first, count] = reasons[each.failure + each.ended_early];
+    if (count++ == 0) first = &each;
+  }
+  for (const auto& [reason, found] : reasons) {
+    const auto& [first, count] = found;
+    warn(trouble_of(*first) + (count == 1 ? "" : "; so did " + counted(count - 1, "other point")));
+  }
+}
+
 std::string state_of(ResultsFile& results, const std::string& sweep) {
   const SweepCounts counts = results.counts_of(sweep);
-  std::string text = sweep + ": " + counted(counts.points, "point") + ", " +
-                     std::to_string(counts.done) + " done";
+  std::string text =
+      sweep + ": " + counted(counts.points, "point") + ", " + std::to_string(counts.done) + " done";
   const auto add = [&](std::size_t number, const char* what) {
     if (number != 0) text += ", " + std::to_string(number) + " " + what;
   };
@@ -216,9 +235,8 @@ int export_results(const CommandLine& line) {
   const std::vector<Case> cases = results.cases_of(sweep_in(line, results));
   const Patterns wanted = line.all("statistics");
   const Patterns patterns = wanted.empty() ? Patterns{"*"} : wanted;
-  TextOutput().write(format == "csv"
-                         ? one_row_each_csv(cases, patterns)
-                         : json_document(as_json(cases, patterns)));
+  TextOutput().write(format == "csv" ? one_row_each_csv(cases, patterns)
+                                     : json_document(as_json(cases, patterns)));
   return kDone;
 }
 
@@ -315,9 +333,7 @@ int run(const CommandLine& line) {
   const SweepOutcome& outcome = sweep.outcome();
   const std::string& name = points.spec().name;
   const std::vector<Case> cases = results.cases_of(name);
-  for (const Case& each : cases) {
-    if (!is_whole(each)) warn(trouble_of(each));
-  }
+  warn_of_trouble(cases);
   if (outcome.interrupted) {
     warn("interrupted: the same command goes on with the " +
          counted(sweep.open() - outcome.made, "run") + " left");

@@ -326,12 +326,14 @@ std::string one_row_each_csv(const std::vector<Case>& cases, const Patterns& pat
 }
 
 Json as_json(const std::vector<Case>& cases, const Patterns& patterns) {
+  const std::vector<std::string> names =
+      patterns.empty() ? std::vector<std::string>() : statistics_named(cases, patterns);
   Json all = Json::array();
   for (const Case& each : cases) {
     Json statistics = each.statistics;
     if (!patterns.empty()) {
       statistics = Json::object();
-      for (const std::string& name : statistics_named(cases, patterns)) {
+      for (const std::string& name : names) {
         if (each.statistics.contains(name)) statistics[name] = each.statistics[name];
       }
     }

@@ -67,8 +67,9 @@ std::optional<Range> range_from(const std::string& text) {
   const std::size_t dots = text.find("..");
   if (dots == text.npos || dots == 0) return {};
   const std::size_t sign = text.find_first_of("+*", dots);
-  Range range{text.substr(0, dots), text.substr(dots + 2, sign == text.npos ? sign : sign - dots - 2),
-              sign == text.npos ? "1" : text.substr(sign + 1), sign == text.npos ? '+' : text[sign]};
+  Range range{
+      text.substr(0, dots), text.substr(dots + 2, sign == text.npos ? sign : sign - dots - 2),
+      sign == text.npos ? "1" : text.substr(sign + 1), sign == text.npos ? '+' : text[sign]};
   const auto begins_with_digit = [](const std::string& part) {
     return !part.empty() && part[0] >= '0' && part[0] <= '9';
   };
@@ -105,8 +106,7 @@ std::vector<std::string> decimals(const Range& range, double first, double last,
   // By number, so that 0.1 + 0.1 + 0.1 is 0.3.
   for (std::size_t n = 0;; ++n) {
     const auto times = static_cast<double>(n);
-    const double value =
-        range.by == '+' ? first + times * step : first * std::pow(step, times);
+    const double value = range.by == '+' ? first + times * step : first * std::pow(step, times);
     if (value > last * (1 + 1e-12)) return values;
     if (values.size() == kMostSteps) fail_long(where);
     char text[32];
@@ -137,7 +137,8 @@ std::vector<std::string> values_of_range(const std::string& text, const std::str
     const bool stands_still = range->by == '+' ? step <= 0 : step <= 1 || first <= 0;
     if (stands_still) fail(where, text + " never comes to its end");
   };
-  const auto first = size_of(range->first), last = size_of(range->last), step = size_of(range->step);
+  const auto first = size_of(range->first), last = size_of(range->last),
+             step = size_of(range->step);
   if (first && last && step) {
     empty(*first, *last, *step);
     return whole_numbers(*range, *first, *last, *step, where);

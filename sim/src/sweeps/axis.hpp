@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// What varies in a sweep: a parameter, or several that move together, and the values that they take.
+// What varies in a sweep: a parameter, or several that move together, and the values that they
+// take.
 #pragma once
 
 #include <string>

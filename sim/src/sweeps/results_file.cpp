@@ -5,11 +5,12 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <filesystem>
+#include <utility>
 
 #include "nestwalk/traces/error.hpp"
 
@@ -123,17 +124,32 @@ ResultsFile::ResultsFile(const std::string& file, Access access) : database_(fil
 }
 
 ResultsFile::~ResultsFile() {
-  if (lock_ >= 0) close(lock_);
+  if (lock_ < 0) return;
+  unlink(lock_name().c_str());
+  close(lock_);
 }
 
-// A lock on the folder would keep sweeps from files beside it, and SQLite's own locks are gone when
-// any descriptor of the file is closed: so there is a file for it, which stays.
+std::string ResultsFile::lock_name() const { return database_.file() + ".lock"; }
+
+// SQLite's own locks are gone when any descriptor of the file is closed: so there is a file for it.
 void ResultsFile::lock() {
-  const std::string name = database_.file() + ".lock";
-  lock_ = open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (lock_ < 0) throw traces::OutputError(name, errno);
-  if (flock(lock_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
-  throw UsageError(database_.file() + ": another sweep is writing it");
+  const std::string name = lock_name();
+  for (;;) {
+    lock_ = open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (lock_ < 0) throw traces::OutputError(name, errno);
+    if (flock(lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+      close(std::exchange(lock_, -1));
+      throw UsageError(database_.file() + ": another sweep is writing it");
+    }
+    // It may have been removed since it was opened.
+    struct stat mine {
+    }, named{};
+    if (fstat(lock_, &mine) == 0 && stat(name.c_str(), &named) == 0 &&
+        mine.st_ino == named.st_ino) {
+      return;
+    }
+    close(std::exchange(lock_, -1));
+  }
 }
 
 void ResultsFile::put_sweep(const SweepPoints& points) {
@@ -235,8 +251,8 @@ void ResultsFile::merge(const std::string& file) {
       "SELECT sweep FROM main.sweep AS ours JOIN other.sweep AS theirs USING(sweep) "
       "WHERE ours.description != theirs.description");
   if (differs.step()) {
-    throw traces::InputError(file, "has another sweep of the name " + differs.text(0) + " than " +
-                                       database_.file());
+    throw traces::InputError(
+        file, "has another sweep of the name " + differs.text(0) + " than " + database_.file());
   }
   differs.reset();
   Transaction all(database_);
@@ -295,10 +311,9 @@ std::vector<Case> ResultsFile::cases_of(const std::string& sweep) {
   Statement rows = database_.prepare(
       "SELECT point, name, point.trace, preset, policy, run, state, reason, core, machine_values, "
       "guesses, guesses_with_range FROM point JOIN run USING(run) WHERE sweep = ? ORDER BY point");
-  Statement varied =
-      database_.prepare("SELECT path, value FROM varied WHERE sweep = ? AND point = ? ORDER BY position");
-  Statement statistics =
-      database_.prepare("SELECT statistic, value FROM statistic WHERE run = ?");
+  Statement varied = database_.prepare(
+      "SELECT path, value FROM varied WHERE sweep = ? AND point = ? ORDER BY position");
+  Statement statistics = database_.prepare("SELECT statistic, value FROM statistic WHERE run = ?");
   rows.bind(1, sweep);
   while (rows.step()) {
     Case& found = cases.emplace_back();

@@ -71,6 +71,7 @@ class ResultsFile {
   std::vector<Case> cases_of(const std::string& sweep);
 
  private:
+  std::string lock_name() const;
   void lock();
 
   Database database_;

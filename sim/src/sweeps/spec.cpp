@@ -22,7 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::array kKeys = {"$schema", "format",   "version", "name", "traces", "presets",
+constexpr std::array kKeys = {"$schema",  "format", "version", "name", "traces", "presets",
                               "policies", "config", "set",     "vary", "design"};
 
 [[noreturn]] void fail(const std::string& file, const std::string& what) {
@@ -38,9 +38,9 @@ std::vector<std::string> texts_at(const Json& json, const char* key, const std::
   std::vector<std::string> texts;
   if (!json.contains(key)) return texts;
   const Json& list = json[key];
-  const bool all_texts = list.is_array() && !list.empty() &&
-                         std::all_of(list.begin(), list.end(),
-                                     [](const Json& each) { return each.is_string(); });
+  const bool all_texts =
+      list.is_array() && !list.empty() &&
+      std::all_of(list.begin(), list.end(), [](const Json& each) { return each.is_string(); });
   if (!all_texts) {
     fail(file, std::string(key) + ": expected a list of texts, found " + list.dump());
   }
@@ -81,8 +81,8 @@ void read_settings(const Json& json, const std::string& file, SweepSpec& spec) {
   }
 }
 
-// Where the strata of an axis come in turn: of 0 to n - 1 each once. The same on all machines, which
-// std::shuffle is not.
+// Where the strata of an axis come in turn: of 0 to n - 1 each once. The same on all machines,
+// which std::shuffle is not.
 std::vector<std::size_t> shuffled(std::size_t n, std::mt19937_64& random) {
   std::vector<std::size_t> order(n);
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -95,8 +95,8 @@ std::vector<std::size_t> shuffled(std::size_t n, std::mt19937_64& random) {
 }  // namespace
 
 void read_spec(const std::string& file, SweepSpec& spec) {
-  const Json json = read_object(file, models::kMostWrittenBytes,
-                                "nestwalk sweep --help says what it has");
+  const Json json =
+      read_object(file, models::kMostWrittenBytes, "nestwalk sweep --help says what it has");
   expect_format(json, "nestwalk-sweep", file);
   for (const auto& [key, value] : json.items()) {
     if (std::find(kKeys.begin(), kKeys.end(), std::string_view(key)) == kKeys.end()) {
@@ -224,9 +224,9 @@ std::vector<std::string> SweepPoints::paths() const {
 }
 
 Configuration SweepPoints::configuration_of(const SweepPoint& point) const {
-  Configuration configuration = configuration_from(
-      point.preset, spec_.presets_chosen ? "preset " + point.preset : "", spec_.files,
-      spec_.settings);
+  Configuration configuration =
+      configuration_from(point.preset, spec_.presets_chosen ? "preset " + point.preset : "",
+                         spec_.files, spec_.settings);
   if (!point.policy.empty()) use_policy(configuration, point.policy);
   for (const auto& [path, value] : point.varied) {
     configuration.set(path + "=" + value, "--vary " + path + "=" + value);

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// A sweep as a user describes it, and its points: each is a trace, a preset, a policy, and a value for
-// each parameter that varies.
+// A sweep as a user describes it, and its points: each is a trace, a preset, a policy, and a value
+// for each parameter that varies.
 #pragma once
 
 #include "configuration/configuration_options.hpp"
@@ -43,7 +43,8 @@ void read_spec(const std::string& file, SweepSpec& spec);
 /// The points of a sweep, by their numbers.
 class SweepPoints {
  public:
-  /// Throws UsageError where there are none, too many, or axes of different lengths go side by side.
+  /// Throws UsageError where there are none, too many, or axes of different lengths go side by
+  /// side.
   explicit SweepPoints(SweepSpec spec);
 
   std::size_t size() const { return size_; }

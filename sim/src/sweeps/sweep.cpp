@@ -63,6 +63,14 @@ Sweep::Sweep(const SweepPoints& points) : points_(points), build_(digest_of_buil
     if (traces_.count(trace) != 0) continue;
     traces_[trace] = {traces::Reader(traces::open_source(trace)).header(), digest_of_trace(trace)};
   }
+  std::optional<Failure> first;
+  for (std::size_t n = 0; n < points.size(); ++n) {
+    const Prepared point = prepare(n);
+    if (point.configuration) return;
+    if (!first) first = point.failure;
+  }
+  if (first->code == kUsage) throw UsageError(first->message);
+  throw NoResult(first->code, first->message);
 }
 
 Sweep::Prepared Sweep::prepare(std::size_t number) const {

@@ -31,7 +31,8 @@ struct SweepOutcome {
 
 class Sweep {
  public:
-  /// Reads the headers of traces. Throws InputError.
+  /// Reads the headers of traces. Throws InputError; and what is wrong with the first point, if no
+  /// point can be run.
   explicit Sweep(const SweepPoints& points);
 
   /// Points whose runs are there already get them.

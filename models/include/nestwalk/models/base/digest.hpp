@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// FNV-1a of 128 bits (Fowler, Noll, Vo): tells contents apart that differ by chance, not on purpose.
+// FNV-1a of 128 bits (Fowler, Noll, Vo): tells contents apart that differ by chance, not on
+// purpose.
 #pragma once
 
 #include <string>
