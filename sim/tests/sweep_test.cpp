@@ -62,9 +62,10 @@ TEST_F(Sweep, NeverMakesARunTwice) {
       "-o r.sqlite",
       0, "more: 8 points, 8 done\n2 runs made now, 6 points known before\n");
   // The same values, said in another way.
-  expect_begin("t.nwt -p simple --policy hypervisor.backing=lazy --set walker.slots=2 --name same "
-               "-o r.sqlite",
-               0, "same: 1 point, 1 done\n0 runs made now, 1 point known before\n");
+  expect_begin(
+      "t.nwt -p simple --policy hypervisor.backing=lazy --set walker.slots=2 --name same "
+      "-o r.sqlite",
+      0, "same: 1 point, 1 done\n0 runs made now, 1 point known before\n");
   // Another trace of the same name.
   run("nestwalk trace gen random bytes=2M accesses=5001 -o t.nwt");
   expect_begin(kSix, 0, "sweep: 6 points, 6 done\n6 runs made now, 0 points known before\n");
@@ -128,11 +129,15 @@ TEST_F(Sweep, IsDescribedByAFile) {
   // The command line has another policy, and another axis.
   expect_begin("plans/tlb.json --policy linear --vary guest.seed=1,2,3 --dry-run", 0,
                "0  walker.slots=1, core.kind=in-order, guest.seed=1\n");
-  std::ofstream(folder() / "bad.json") << R"({"format": "nestwalk-sweep", "version": 1, "tarces": []})";
-  expect_begin("bad.json -o r.sqlite", 4, "nestwalk: bad.json: there is no key \"tarces\" in sweeps\n");
-  std::ofstream(folder() / "bad.json") << R"({"format": "nestwalk-sweep", "version": 1, "vary": [{"a": 1}]})";
+  std::ofstream(folder() / "bad.json")
+      << R"({"format": "nestwalk-sweep", "version": 1, "tarces": []})";
   expect_begin("bad.json -o r.sqlite", 4,
-               "nestwalk: bad.json: vary[0]: a: expected a list of values, or a range as text, found 1\n");
+               "nestwalk: bad.json: there is no key \"tarces\" in sweeps\n");
+  std::ofstream(folder() / "bad.json")
+      << R"({"format": "nestwalk-sweep", "version": 1, "vary": [{"a": 1}]})";
+  expect_begin(
+      "bad.json -o r.sqlite", 4,
+      "nestwalk: bad.json: vary[0]: a: expected a list of values, or a range as text, found 1\n");
 }
 
 // In parts, of which one is made twice and one is missing at first.
@@ -151,8 +156,10 @@ TEST_F(Sweep, IsUnitedFromItsParts) {
   expect_begin("t.nwt -p simple --vary walker.slots=1..8 --shard 1/3 -o other.sqlite", 0, "");
   expect_begin("--merge other.sqlite -o all.sqlite", 4,
                "nestwalk: other.sqlite: has another sweep of the name sweep than all.sqlite\n");
-  expect_begin(sweep + "--shard 0/3 -o x.sqlite", 2, "nestwalk sweep: --shard 0/3: parts are 1 to 3");
-  expect_begin(sweep + "--shard 4/3 -o x.sqlite", 2, "nestwalk sweep: --shard 4/3: parts are 1 to 3");
+  expect_begin(sweep + "--shard 0/3 -o x.sqlite", 2,
+               "nestwalk sweep: --shard 0/3: parts are 1 to 3");
+  expect_begin(sweep + "--shard 4/3 -o x.sqlite", 2,
+               "nestwalk sweep: --shard 4/3: parts are 1 to 3");
   expect_begin(sweep + "--shard 4 -o x.sqlite", 2, "nestwalk sweep: --shard 4: not PART/PARTS");
 }
 
@@ -161,11 +168,14 @@ TEST_F(Sweep, TakesARunFromAPartInPlaceOfAFailedOne) {
   const std::string sweep = "t.nwt -p simple --vary walker.slots=1..2 ";
   expect_begin(sweep + "-o whole.sqlite", 0, "sweep: 2 points, 2 done\n");
   run("cp whole.sqlite failed.sqlite; python3 -c \"import sqlite3; "
-      "c = sqlite3.connect('failed.sqlite'); c.execute('DELETE FROM statistic WHERE run = (SELECT run FROM point WHERE point = 0)'); "
-      "c.execute('UPDATE run SET state = \\\"failed\\\", reason = \\\"died: Killed\\\" WHERE run = (SELECT run FROM point WHERE point = 0)'); "
+      "c = sqlite3.connect('failed.sqlite'); c.execute('DELETE FROM statistic WHERE run = (SELECT "
+      "run FROM point WHERE point = 0)'); "
+      "c.execute('UPDATE run SET state = \\\"failed\\\", reason = \\\"died: Killed\\\" WHERE run = "
+      "(SELECT run FROM point WHERE point = 0)'); "
       "c.commit()\"");
-  EXPECT_THAT(run("nestwalk sweep --list failed.sqlite").output,
-              HasSubstr("sweep: 2 points, 1 done, 1 failed\n  walker.slots=1 failed: died: Killed\n"));
+  EXPECT_THAT(
+      run("nestwalk sweep --list failed.sqlite").output,
+      HasSubstr("sweep: 2 points, 1 done, 1 failed\n  walker.slots=1 failed: died: Killed\n"));
   run("cp failed.sqlite again.sqlite");
   expect_begin("--merge whole.sqlite -o failed.sqlite", 0, "sweep: 2 points, 2 done\n");
   EXPECT_EQ(exported("failed.sqlite"), exported("whole.sqlite"));
@@ -180,17 +190,19 @@ TEST_F(Sweep, TakesARunFromAPartInPlaceOfAFailedOne) {
 TEST_F(Sweep, GoesOnWhereItWasInterrupted) {
   run("nestwalk trace gen random bytes=64M accesses=300000 -o long.nwt");
   const std::string sweep = "long.nwt -p zen4 --vary guest.seed=1..8 -j1 -o r.sqlite";
-  const Result result = run(
-      "'" NESTWALK_PROGRAM "' sweep " + sweep +
-      " 2> messages & pid=$!; until nestwalk sweep --list r.sqlite 2> /dev/null | grep -q ' [1-9] done'; "
-      "do sleep 0.02; done; kill -INT $pid; wait $pid; echo exit $?; cat messages");
+  const Result result =
+      run("'" NESTWALK_PROGRAM "' sweep " + sweep +
+          " 2> messages & pid=$!; until nestwalk sweep --list r.sqlite 2> /dev/null | grep -q ' "
+          "[1-9] done'; "
+          "do sleep 0.02; done; kill -INT $pid; wait $pid; echo exit $?; cat messages");
   EXPECT_THAT(result.output, HasSubstr("exit 5"));
   EXPECT_THAT(result.output, HasSubstr("interrupted: the same command goes on with the "));
   const auto count = [&](const char* state) {
-    return std::stoi(run(std::string("python3 -c \"import sqlite3; print(sqlite3.connect('r.sqlite')."
-                                     "execute('SELECT count(*) FROM points WHERE state = \\\"") +
-                         state + "\\\"').fetchone()[0])\"")
-                         .output);
+    return std::stoi(
+        run(std::string("python3 -c \"import sqlite3; print(sqlite3.connect('r.sqlite')."
+                        "execute('SELECT count(*) FROM points WHERE state = \\\"") +
+            state + "\\\"').fetchone()[0])\"")
+            .output);
   };
   const int done = count("done");
   EXPECT_EQ(count("open"), 8 - done);
@@ -203,8 +215,8 @@ TEST_F(Sweep, GoesOnWhereItWasInterrupted) {
 }
 
 TEST_F(Sweep, KeepsItsFileFromAnotherOne) {
-  const Result result =
-      run("exec 9> r.sqlite.lock; flock 9; '" NESTWALK_PROGRAM "' sweep " + std::string(kSix) + "2>&1");
+  const Result result = run("exec 9> r.sqlite.lock; flock 9; '" NESTWALK_PROGRAM "' sweep " +
+                            std::string(kSix) + "2>&1");
   EXPECT_EQ(result.output, "r.sqlite: another sweep is writing it\n");
   EXPECT_EQ(result.exit_code, 2);
   expect_begin(kSix, 0, "sweep: 6 points, 6 done\n");
@@ -214,16 +226,20 @@ TEST_F(Sweep, KeepsItsFileFromAnotherOne) {
 // What the documents say that pandas and others do.
 TEST_F(Sweep, IsReadWithTheViewsOfTheFile) {
   expect_begin(kSix, 0, "");
-  const Result rows = run(
-      "python3 -c \"import sqlite3; c = sqlite3.connect('r.sqlite'); "
-      "print(*c.execute('SELECT point, preset, policy, state FROM points WHERE point > 3').fetchall()); "
-      "print(*c.execute('SELECT value FROM tidy WHERE point = 4 AND statistic = \\\"access.total\\\"')"
-      ".fetchone())\"");
+  const Result rows =
+      run("python3 -c \"import sqlite3; c = sqlite3.connect('r.sqlite'); "
+          "print(*c.execute('SELECT point, preset, policy, state FROM points WHERE point > "
+          "3').fetchall()); "
+          "print(*c.execute('SELECT value FROM tidy WHERE point = 4 AND statistic = "
+          "\\\"access.total\\\"')"
+          ".fetchone())\"");
   EXPECT_EQ(rows.output, "(4, 'simple', 'eager', 'done') (5, 'simple', 'eager', 'done')\n5000\n");
   const Result csv = run("nestwalk sweep --export csv r.sqlite -s 'walk.count'");
-  EXPECT_THAT(csv.output,
-              StartsWith("run,point,trace,preset,policy,walker.slots,outcome,core,values,guesses,walk.count\n"
-                         "\"lazy, walker.slots=1\",0,t.nwt,simple,lazy,1,whole,"));
+  EXPECT_THAT(
+      csv.output,
+      StartsWith(
+          "run,point,trace,preset,policy,walker.slots,outcome,core,values,guesses,walk.count\n"
+          "\"lazy, walker.slots=1\",0,t.nwt,simple,lazy,1,whole,"));
 }
 
 }  // namespace

@@ -5,20 +5,17 @@
 
 #include <algorithm>
 #include <charconv>
-#include <filesystem>
-#include <map>
 
 #include "comparisons/side_by_side.hpp"
 #include "configuration/policies.hpp"
 #include "nestwalk/traces/error.hpp"
 #include "program/output.hpp"
-#include "results/table.hpp"
+#include "sweeps/points_table.hpp"
+#include "sweeps/slurm.hpp"
 #include "sweeps/sweep.hpp"
 
 namespace nestwalk::sim {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr const char* kText =
     "Runs each trace on each preset under each policy with all values of what varies, some runs "
@@ -43,8 +40,6 @@ constexpr const char* kText =
     "object of\n"
     "\"vary\" move together. What the command line has is added; its presets, policies and traces\n"
     "take the place of those in SPEC.";
-
-constexpr std::size_t kMostRows = 60;  ///< of the table that people see
 
 bool is_spec(const std::string& input) { return input.ends_with(".json"); }
 
@@ -106,109 +101,6 @@ SweepSpec spec_of(const CommandLine& line) {
   }
   if (line.given("seed")) spec.seed = line.get<addrspace::u64>("seed");
   return spec;
-}
-
-std::string counted(std::size_t number, const char* noun) {
-  return std::to_string(number) + " " + noun + (number == 1 ? "" : "s");
-}
-
-// What of a point differs among the cases.
-std::vector<std::string> varied_keys(const std::vector<Case>& cases) {
-  std::vector<std::string> keys;
-  for (const auto& [key, value] : cases[0].of) {
-    if (key == "point") continue;
-    const bool differs = std::any_of(cases.begin(), cases.end(), [&](const Case& other) {
-      const std::string* const theirs = find_in(other.of, key);
-      return theirs == nullptr || *theirs != value;
-    });
-    if (differs) keys.push_back(key);
-  }
-  return keys;
-}
-
-Table table_of(const std::vector<Case>& cases, const Patterns& patterns) {
-  const std::vector<std::string> names =
-      patterns.empty() ? std::vector<std::string>{"time.cycles", "latency.mean", "walk.count",
-                                                  "walk.cycles_mean", "exit.total"}
-                       : statistics_named(cases, patterns);
-  const std::vector<std::string> keys = varied_keys(cases);
-  Table table(1);
-  table[0].push_back({"point"});
-  for (const std::string& key : keys) table[0].push_back({key});
-  for (const std::string& name : names) table[0].push_back({name});
-  for (std::size_t n = 0; n < std::min(cases.size(), kMostRows); ++n) {
-    const Case& run = cases[n];
-    std::vector<Cell>& row = table.emplace_back();
-    row.push_back({*find_in(run.of, "point")});
-    for (const std::string& key : keys) {
-      const std::string* const value = find_in(run.of, key);
-      row.push_back({value == nullptr ? "" : printable(*value)});
-    }
-    if (!is_whole(run)) {
-      row.push_back({outcome_of(run), Colour::Red});
-      continue;
-    }
-    for (const std::string& name : names) {
-      const auto value = run.statistics.find(name);
-      row.push_back({value == run.statistics.end() ? "" : text_of(*value)});
-    }
-  }
-  for (std::vector<Cell>& row : table) row.resize(table[0].size(), Cell(""));
-  return table;
-}
-
-// Of one trace, which point took least time.
-std::string fastest_of(const std::vector<Case>& cases) {
-  std::string text;
-  std::vector<std::string> traces;
-  for (const Case& each : cases) {
-    const std::string& trace = *find_in(each.of, "trace");
-    if (std::find(traces.begin(), traces.end(), trace) == traces.end()) traces.push_back(trace);
-  }
-  for (const std::string& trace : traces) {
-    const Case* fastest = nullptr;
-    const Case* slowest = nullptr;
-    const auto time = [](const Case& run) { return run.statistics["time.ns"].get<double>(); };
-    for (const Case& each : cases) {
-      if (!is_whole(each) || *find_in(each.of, "trace") != trace) continue;
-      if (fastest == nullptr || time(each) < time(*fastest)) fastest = &each;
-      if (slowest == nullptr || time(each) > time(*slowest)) slowest = &each;
-    }
-    if (fastest == slowest) continue;
-    char ratio[32];
-    std::snprintf(ratio, sizeof ratio, "%.3g", time(*slowest) / time(*fastest));
-    text += (traces.size() == 1 ? "" : printable(fs::path(trace).stem().string()) + ": ") +
-            "fastest: " + printable(fastest->name) + "; the slowest, " + printable(slowest->name) +
-            ", takes " + ratio + " times as long\n";
-  }
-  return text;
-}
-
-// Once for each reason.
-void warn_of_trouble(const std::vector<Case>& cases) {
-  std::map<std::string, std::pair<const Case*, std::size_t>> reasons;
-  for (const Case& each : cases) {
-    if (is_whole(each)) continue;
-    auto& [first, count] = reasons[each.failure + each.ended_early];
-    if (count++ == 0) first = &each;
-  }
-  for (const auto& [reason, found] : reasons) {
-    const auto& [first, count] = found;
-    warn(trouble_of(*first) + (count == 1 ? "" : "; so did " + counted(count - 1, "other point")));
-  }
-}
-
-std::string state_of(ResultsFile& results, const std::string& sweep) {
-  const SweepCounts counts = results.counts_of(sweep);
-  std::string text =
-      sweep + ": " + counted(counts.points, "point") + ", " + std::to_string(counts.done) + " done";
-  const auto add = [&](std::size_t number, const char* what) {
-    if (number != 0) text += ", " + std::to_string(number) + " " + what;
-  };
-  add(counts.ended_early, "ended early");
-  add(counts.failed, "failed");
-  add(counts.open(), "open");
-  return printable(text) + "\n";
 }
 
 std::string sweep_in(const CommandLine& line, ResultsFile& results) {
@@ -291,6 +183,16 @@ void declare(CommandLine& line) {
               "of the sweep in the file; otherwise that of SPEC, or sweep")
       .option("shard", po::value<std::string>()->value_name("PART/PARTS"),
               "only one part of the points, such as 2/8")
+      .option("known", po::value<Words>()->value_name("FILE"),
+              "results whose runs are not made again; may be repeated")
+      .flag("slurm", "as a job array of Slurm; waits for it, and submits again what is open then")
+      .option("sbatch", po::value<Words>()->value_name("OPTION"),
+              "of --slurm: an option of sbatch, such as --sbatch=--time=20; may be repeated")
+      .option("task-points", po::value<std::string>()->value_name("N"),
+              "of --slurm: points of a task; otherwise as many as take five minutes")
+      .option("attempts", po::value<unsigned>()->default_value(3)->value_name("N"),
+              "of --slurm: how often a job is submitted")
+      .flag("no-wait", "of --slurm: submit, and return; the same command takes the results later")
       .flag("any-build", "runs that another build of nestwalk made are not made again")
       .flag("dry-run", "only list the points")
       .flag("list", "say how far the sweeps in files of results are, and what failed")
@@ -304,11 +206,59 @@ void declare(CommandLine& line) {
   declare_settings(line);
   declare_part(line);
   declare_jobs(line);
+  const std::initializer_list<const char*> kOfRuns = {
+      "preset", "policy", "vary",      "zip",  "samples", "seed",  "shard",
+      "known",  "slurm",  "any-build", "set",  "config",  "limit", "from",
+      "to",     "warmup", "phases",    "jobs", "dry-run"};
+  line.ignores("with --list", kOfRuns)
+      .ignores("with --merge", kOfRuns)
+      .ignores("with --export", kOfRuns)
+      .ignores("with --list", {"merge", "export", "output", "name", "statistics"})
+      .ignores("with --merge", {"export", "name", "statistics"})
+      .ignores("with --export", {"output"})
+      .ignores("with --dry-run", {"output", "statistics", "jobs", "known", "slurm", "any-build"})
+      .ignores("with --slurm", {"shard", "jobs", "known"})
+      .ignores("with --no-wait", {"attempts"})
+      .ignores("without --samples", {"seed"})
+      .ignores("without --slurm", {"sbatch", "task-points", "attempts", "no-wait"});
 }
 
 ExitCode exit_code_of(const SweepOutcome& outcome) {
   return outcome.interrupted || outcome.failed != 0 || outcome.ended_early != 0 ? kIncomplete
                                                                                 : kDone;
+}
+
+void show(ResultsFile& results, const std::string& sweep, const CommandLine& line) {
+  const std::vector<Case> cases = results.cases_of(sweep);
+  warn_of_trouble(cases);
+  TextOutput().write(
+      text_of_points(cases, line.all("statistics"), line.get<std::string>("output")));
+}
+
+ExitCode exit_code_of(const SweepCounts& counts) {
+  return counts.done == counts.points ? kDone : kIncomplete;
+}
+
+int run_on_slurm(const CommandLine& line, const SweepPoints& points) {
+  SlurmWanted wanted{line.all("sbatch")};
+  if (line.has("task-points")) {
+    wanted.points_per_task =
+        number_from(line.get<std::string>("task-points"), "nestwalk sweep: --task-points");
+  }
+  wanted.attempts = line.get<unsigned>("attempts");
+  wanted.wait = !line.has("no-wait");
+  wanted.any_build = line.has("any-build");
+  const std::string file = line.get<std::string>("output");
+  SlurmSweep slurm(points, file, wanted);
+  if (!slurm.run()) {
+    warn("not all was made; what Slurm's tasks said is in " + slurm.folder());
+  }
+  if (!wanted.wait) return kDone;
+  ResultsFile results(file, ResultsFile::Access::Read);
+  const std::string& name = points.spec().name;
+  TextOutput().write(state_of(results, name));
+  show(results, name, line);
+  return exit_code_of(results.counts_of(name));
 }
 
 int run(const CommandLine& line) {
@@ -322,31 +272,32 @@ int run(const CommandLine& line) {
   const Shard shard = shard_of(line);
   Sweep sweep(points);
   if (line.has("dry-run")) return dry_run(points, shard);
-  ResultsFile results(line.get<std::string>("output"), ResultsFile::Access::Write);
-  results.put_sweep(points);
-  sweep.plan(results, shard, line.has("any-build"));
+  std::vector<std::unique_ptr<ResultsFile>> known;
+  for (const std::string& file : line.all("known")) {
+    known.push_back(std::make_unique<ResultsFile>(file, ResultsFile::Access::Read));
+  }
+  std::optional<ResultsFile> results;
+  results.emplace(line.get<std::string>("output"), ResultsFile::Access::Write);
+  results->put_sweep(points);
+  sweep.plan(*results, shard, line.has("any-build"), known);
   if (sweep.outcome().other_build != 0) {
     warn(counted(sweep.outcome().other_build, "run") +
          " of another build of nestwalk are made again; --any-build takes them");
   }
-  sweep.run(results, jobs_of(line));
+  if (line.has("slurm")) {
+    results.reset();
+    return run_on_slurm(line, points);
+  }
+  sweep.run(*results, jobs_of(line));
   const SweepOutcome& outcome = sweep.outcome();
   const std::string& name = points.spec().name;
-  const std::vector<Case> cases = results.cases_of(name);
-  warn_of_trouble(cases);
   if (outcome.interrupted) {
     warn("interrupted: the same command goes on with the " +
          counted(sweep.open() - outcome.made, "run") + " left");
   }
-  TextOutput().write(state_of(results, name) + counted(outcome.made, "run") + " made now, " +
+  TextOutput().write(state_of(*results, name) + counted(outcome.made, "run") + " made now, " +
                      counted(outcome.there, "point") + " known before\n");
-  if (cases.empty()) return exit_code_of(outcome);
-  TextOutput().write("\n" + formatted(table_of(cases, line.all("statistics")), "table"));
-  if (cases.size() > kMostRows) {
-    TextOutput().write(counted(cases.size() - kMostRows, "more point") + ": nestwalk sweep " +
-                       "--export csv " + line.get<std::string>("output") + "\n");
-  }
-  TextOutput().write("\n" + fastest_of(cases));
+  show(*results, name, line);
   return exit_code_of(outcome);
 }
 

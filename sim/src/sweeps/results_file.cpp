@@ -36,6 +36,7 @@ CREATE TABLE run(
   trace_digest TEXT NOT NULL,
   state TEXT NOT NULL CHECK(state IN ('done', 'ended early', 'failed')),
   reason TEXT NOT NULL,
+  exit_code INTEGER NOT NULL,
   core TEXT NOT NULL,
   machine_values INTEGER NOT NULL,
   guesses INTEGER NOT NULL,
@@ -78,17 +79,18 @@ CREATE VIEW tidy AS
 
 // All but its number.
 constexpr const char* kOfRun =
-    "key, build, version, trace, trace_digest, state, reason, core, machine_values, guesses, "
-    "guesses_with_range, configuration, host_seconds";
+    "key, build, version, trace, trace_digest, state, reason, exit_code, core, machine_values, "
+    "guesses, guesses_with_range, configuration, host_seconds";
 
 constexpr std::array kStates = {"done", "ended early", "failed"};
 
 const char* word_of(RunState state) { return kStates.at(static_cast<std::size_t>(state)); }
 
-std::string quoted(const std::string& text) {
-  std::string out = "'";
+std::string sql_text(const std::string& text) {
+  std::string out("'");
   for (const char letter : text) out.append(letter == '\'' ? "''" : std::string(1, letter));
-  return out + "'";
+  out += '\'';
+  return out;
 }
 
 }  // namespace
@@ -125,6 +127,12 @@ ResultsFile::ResultsFile(const std::string& file, Access access) : database_(fil
 
 ResultsFile::~ResultsFile() {
   if (lock_ < 0) return;
+  // Another host can read it then, which it could not with a log whose index is in shared memory.
+  try {
+    database_.execute("PRAGMA busy_timeout=0; PRAGMA journal_mode=DELETE");
+  } catch (const std::exception&) {
+    // Somebody reads it; the log stays.
+  }
   unlink(lock_name().c_str());
   close(lock_);
 }
@@ -162,7 +170,7 @@ void ResultsFile::put_sweep(const SweepPoints& points) {
   }
   database_.prepare("INSERT INTO sweep VALUES (?, ?, ?)")
       .bind(1, spec.name)
-      .bind(2, description_of(spec))
+      .bind(2, as_json(spec, FileNames::Last).dump())
       .bind(3, static_cast<std::int64_t>(points.size()))
       .run();
   Statement put = database_.prepare("INSERT INTO point VALUES (?, ?, ?, ?, ?, ?, NULL)");
@@ -209,7 +217,7 @@ ResultsFile::RunId ResultsFile::put_run(const FinishedRun& run) {
   Statement put = database_.prepare(
       std::string("INSERT OR REPLACE INTO run(run, ") + kOfRun +
       ") VALUES ((SELECT run FROM run WHERE key = ?1 AND build = ?2), ?1, ?2, ?3, ?4, ?5, ?6, ?7, "
-      "?8, ?9, ?10, ?11, ?12, ?13) RETURNING run");
+      "?8, ?9, ?10, ?11, ?12, ?13, ?14) RETURNING run");
   put.bind(1, run.key.key)
       .bind(2, run.key.build)
       .bind(3, std::string_view(NESTWALK_VERSION))
@@ -217,15 +225,16 @@ ResultsFile::RunId ResultsFile::put_run(const FinishedRun& run) {
       .bind(5, run.trace_digest)
       .bind(6, std::string_view(word_of(run.state)))
       .bind(7, run.reason)
-      .bind(8, run.core)
-      .bind(9, std::int64_t{run.values.used})
-      .bind(10, std::int64_t{run.values.guesses})
-      .bind(11, std::int64_t{run.values.with_range})
-      .bind(13, run.host_seconds);
+      .bind(8, std::int64_t{run.exit_code})
+      .bind(9, run.core)
+      .bind(10, std::int64_t{run.values.used})
+      .bind(11, std::int64_t{run.values.guesses})
+      .bind(12, std::int64_t{run.values.with_range})
+      .bind(14, run.host_seconds);
   if (run.configuration.is_null()) {
-    put.bind_null(12);
+    put.bind_null(13);
   } else {
-    put.bind(12, run.configuration.dump());
+    put.bind(13, run.configuration.dump());
   }
   put.step();
   const RunId id = put.integer(0);
@@ -246,7 +255,7 @@ ResultsFile::RunId ResultsFile::put_run(const FinishedRun& run) {
 
 void ResultsFile::merge(const std::string& file) {
   const ResultsFile other(file, Access::Read);  // is it one?
-  database_.execute("ATTACH " + quoted(file) + " AS other");
+  database_.execute("ATTACH " + sql_text(file) + " AS other");
   Statement differs = database_.prepare(
       "SELECT sweep FROM main.sweep AS ours JOIN other.sweep AS theirs USING(sweep) "
       "WHERE ours.description != theirs.description");
@@ -294,6 +303,21 @@ std::vector<std::string> ResultsFile::sweeps() {
   std::vector<std::string> names;
   while (rows.step()) names.push_back(rows.text(0));
   return names;
+}
+
+// Points without a run, and those whose process died or had no memory: elsewhere they may go well.
+std::size_t ResultsFile::to_try(const std::string& sweep) {
+  Statement rows = database_.prepare(
+      "SELECT count(*) FROM point LEFT JOIN run USING(run) WHERE sweep = ? AND "
+      "(run IS NULL OR (state = 'failed' AND exit_code IN (1, 5)))");
+  rows.bind(1, sweep);
+  return rows.step() ? static_cast<std::size_t>(rows.integer(0)) : 0;
+}
+
+std::optional<double> ResultsFile::seconds_of_runs() {
+  Statement rows = database_.prepare("SELECT avg(host_seconds) FROM run WHERE state = 'done'");
+  if (!rows.step() || rows.is_null(0)) return {};
+  return rows.number(0);
 }
 
 SweepCounts ResultsFile::counts_of(const std::string& sweep) {

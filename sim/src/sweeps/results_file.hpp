@@ -25,6 +25,7 @@ struct FinishedRun {
   std::string trace_digest;  ///< of what is in it
   RunState state = RunState::Failed;
   std::string reason;  ///< why it is not done
+  ExitCode exit_code = kDone;
   std::string core;
   UsedValues values;
   Json configuration;  ///< resolved; null if that failed
@@ -66,6 +67,10 @@ class ResultsFile {
   Transaction transaction() { return Transaction(database_); }
 
   std::vector<std::string> sweeps();
+  /// Points for which there is reason to try (again).
+  std::size_t to_try(const std::string& sweep);
+  /// How long a run took, on the average.
+  std::optional<double> seconds_of_runs();
   SweepCounts counts_of(const std::string& sweep);
   /// A case for each point that has a run, with what varies; in the order of the points.
   std::vector<Case> cases_of(const std::string& sweep);

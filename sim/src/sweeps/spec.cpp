@@ -29,6 +29,11 @@ constexpr std::array kKeys = {"$schema",  "format", "version", "name", "traces",
   throw traces::InputError(file, what);
 }
 
+// Not a preset's name.
+bool is_file_name(const std::string& preset) {
+  return preset.find('/') != preset.npos || preset.ends_with(".json");
+}
+
 // Relative to the spec, unless it stands alone.
 std::string beside(const std::string& file, const std::string& path) {
   return (fs::path(file).parent_path() / path).string();
@@ -114,8 +119,7 @@ void read_spec(const std::string& file, SweepSpec& spec) {
     spec.traces.push_back(beside(file, trace));
   }
   for (const std::string& preset : texts_at(json, "presets", file)) {
-    const bool is_file = preset.find('/') != preset.npos || preset.ends_with(".json");
-    spec.presets.push_back(is_file ? beside(file, preset) : preset);
+    spec.presets.push_back(is_file_name(preset) ? beside(file, preset) : preset);
   }
   spec.policies = texts_at(json, "policies", file);
   for (const std::string& each : texts_at(json, "config", file)) {
@@ -234,26 +238,53 @@ Configuration SweepPoints::configuration_of(const SweepPoint& point) const {
   return configuration;
 }
 
-std::string description_of(const SweepSpec& spec) {
-  const auto names = [](const std::vector<std::string>& files) {
+Json as_json(const SweepSpec& spec, FileNames names) {
+  const auto name_of_file = [&](const std::string& file) {
+    return names == FileNames::Last ? fs::path(file).filename().string()
+                                    : fs::absolute(file).lexically_normal().string();
+  };
+  const auto list_of = [&](const std::vector<std::string>& files, bool all_files) {
     Json list = Json::array();
-    for (const std::string& file : files) list.push_back(fs::path(file).filename().string());
+    for (const std::string& each : files) {
+      list.push_back(all_files || is_file_name(each) ? name_of_file(each) : each);
+    }
     return list;
   };
-  Json settings = Json::array(), axes = Json::array();
-  for (const Setting& each : spec.settings) settings.push_back(each.assignment);
-  for (const Axis& axis : spec.axes) axes.push_back({{"paths", axis.paths}, {"rows", axis.rows}});
-  constexpr std::array kDesigns = {"product", "zip", "latin-hypercube"};
-  return Json{{"traces", names(spec.traces)},
-              {"presets", names(spec.presets)},
-              {"policies", spec.policies},
-              {"config", names(spec.files)},
-              {"set", settings},
-              {"vary", axes},
-              {"design", kDesigns.at(static_cast<std::size_t>(spec.design))},
-              {"samples", spec.samples},
-              {"seed", spec.seed}}
-      .dump();
+  Json json = {{"format", "nestwalk-sweep"},
+               {"version", 1},
+               {"name", spec.name},
+               {"traces", list_of(spec.traces, true)}};
+  // Without presets, a file has the machine.
+  if (spec.presets_chosen) json["presets"] = list_of(spec.presets, false);
+  if (spec.policies != std::vector<std::string>{""}) json["policies"] = spec.policies;
+  if (!spec.files.empty()) json["config"] = list_of(spec.files, true);
+  Json settings = Json::object();
+  for (const Setting& each : spec.settings) {
+    const std::size_t equals = std::min(each.assignment.find('='), each.assignment.size() - 1);
+    settings[each.assignment.substr(0, equals)] = each.assignment.substr(equals + 1);
+  }
+  json["set"] = settings;
+  json["vary"] = Json::array();
+  for (const Axis& axis : spec.axes) {
+    Json paths = Json::object();
+    for (std::size_t n = 0; n < axis.paths.size(); ++n) {
+      Json& values = paths[axis.paths[n]] = Json::array();
+      for (const auto& row : axis.rows) values.push_back(row[n]);
+    }
+    json["vary"].push_back(paths);
+  }
+  switch (spec.design) {
+    case Design::Product:
+      json["design"] = "product";
+      break;
+    case Design::Zip:
+      json["design"] = "zip";
+      break;
+    case Design::LatinHypercube:
+      json["design"] = {{"latin-hypercube", spec.samples}, {"seed", spec.seed}};
+      break;
+  }
+  return json;
 }
 
 std::string name_of(const SweepPoint& point, const SweepSpec& spec) {

@@ -64,8 +64,10 @@ class SweepPoints {
   std::vector<std::vector<std::size_t>> orders_;  ///< of a Latin hypercube: for each axis, strata
 };
 
-/// JSON that is the same for the same sweep, on whichever machine its files are.
-std::string description_of(const SweepSpec& spec);
+/// How files are called: alike on all machines, or from everywhere on this one.
+enum class FileNames { Last, Whole };
+/// As read_spec reads it.
+Json as_json(const SweepSpec& spec, FileNames names);
 /// "zen4 lazy, tlb.second.arrays.0.ways=8": what differs among the points.
 std::string name_of(const SweepPoint& point, const SweepSpec& spec);
 

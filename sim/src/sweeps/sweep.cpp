@@ -94,7 +94,8 @@ Sweep::Prepared Sweep::prepare(std::size_t number) const {
   return prepared;
 }
 
-void Sweep::plan(ResultsFile& results, const Shard& shard, bool any_build) {
+void Sweep::plan(ResultsFile& results, const Shard& shard, bool any_build,
+                 const std::vector<std::unique_ptr<ResultsFile>>& elsewhere) {
   outcome_ = {};
   open_.clear();
   same_.clear();
@@ -106,6 +107,10 @@ void Sweep::plan(ResultsFile& results, const Shard& shard, bool any_build) {
     same.push_back(n);
     if (const auto run = results.find(key, any_build)) {
       results.link(points_.spec().name, n, *run);
+      ++outcome_.there;
+    } else if (std::any_of(elsewhere.begin(), elsewhere.end(), [&](const auto& each) {
+                 return each->find(key, any_build).has_value();
+               })) {
       ++outcome_.there;
     } else if (same.size() == 1) {
       open_.push_back({n, key});
@@ -121,6 +126,7 @@ FinishedRun Sweep::finished(const Open& open, const ChildResult& result) const {
   run.trace = points_.at(open.point).trace;
   run.trace_digest = traces_.at(run.trace).digest;
   run.statistics = Json::object();
+  run.exit_code = result.code;
   if (result.code != kDone) {
     run.reason = result.output;
     return run;

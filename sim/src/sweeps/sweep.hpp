@@ -36,7 +36,9 @@ class Sweep {
   explicit Sweep(const SweepPoints& points);
 
   /// Points whose runs are there already get them.
-  void plan(ResultsFile& results, const Shard& shard, bool any_build);
+  /// Points whose runs are in files elsewhere stay without one here.
+  void plan(ResultsFile& results, const Shard& shard, bool any_build,
+            const std::vector<std::unique_ptr<ResultsFile>>& elsewhere = {});
   /// How many runs are to be made: one for all points that are the same.
   std::size_t open() const { return open_.size(); }
   const SweepOutcome& outcome() const { return outcome_; }

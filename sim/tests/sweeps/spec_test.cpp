@@ -31,10 +31,10 @@ std::vector<std::string> names_of(const SweepPoints& points) {
 TEST(SweepPoints, CombineAllValues) {
   SweepSpec spec = spec_with({"a=1,2", "b=3,4"});
   spec.policies = {"lazy", "eager"};
-  EXPECT_THAT(names_of(SweepPoints(spec)),
-              ElementsAre("lazy, a=1, b=3", "lazy, a=1, b=4", "lazy, a=2, b=3", "lazy, a=2, b=4",
-                          "eager, a=1, b=3", "eager, a=1, b=4", "eager, a=2, b=3",
-                          "eager, a=2, b=4"));
+  EXPECT_THAT(
+      names_of(SweepPoints(spec)),
+      ElementsAre("lazy, a=1, b=3", "lazy, a=1, b=4", "lazy, a=2, b=3", "lazy, a=2, b=4",
+                  "eager, a=1, b=3", "eager, a=1, b=4", "eager, a=2, b=3", "eager, a=2, b=4"));
 }
 
 TEST(SweepPoints, GoSideBySide) {
