@@ -154,6 +154,10 @@ TEST_F(Sweep, IsUnitedFromItsParts) {
   EXPECT_EQ(exported("all.sqlite"), exported("whole.sqlite"));
   // Parts of different sweeps.
   expect_begin("t.nwt -p simple --vary walker.slots=1..8 --shard 1/3 -o other.sqlite", 0, "");
+  // What was merged before stays.
+  expect_begin("--merge 1.sqlite other.sqlite -o new.sqlite", 4,
+               "nestwalk: other.sqlite: has another");
+  expect_begin("--list new.sqlite", 0, "sweep: 14 points, 5 done, 9 open\n");
   expect_begin("--merge other.sqlite -o all.sqlite", 4,
                "nestwalk: other.sqlite: has another sweep of the name sweep than all.sqlite\n");
   expect_begin(sweep + "--shard 0/3 -o x.sqlite", 2,

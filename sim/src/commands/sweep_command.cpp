@@ -277,7 +277,9 @@ int run(const CommandLine& line) {
     known.push_back(std::make_unique<ResultsFile>(file, ResultsFile::Access::Read));
   }
   std::optional<ResultsFile> results;
-  results.emplace(line.get<std::string>("output"), ResultsFile::Access::Write);
+  results.emplace(
+      line.get<std::string>("output"), ResultsFile::Access::Write,
+      line.has("shard") ? ResultsFile::Journal::Rollback : ResultsFile::Journal::WriteAhead);
   results->put_sweep(points);
   sweep.plan(*results, shard, line.has("any-build"), known);
   if (sweep.outcome().other_build != 0) {

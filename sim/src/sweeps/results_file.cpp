@@ -95,7 +95,8 @@ std::string sql_text(const std::string& text) {
 
 }  // namespace
 
-ResultsFile::ResultsFile(const std::string& file, Access access) : database_(file, access) {
+ResultsFile::ResultsFile(const std::string& file, Access access, Journal journal)
+    : database_(file, access) {
   const auto pragma = [&](const char* name) {
     Statement statement = database_.prepare(std::string("PRAGMA ") + name);
     return statement.step() ? statement.integer(0) : 0;
@@ -116,7 +117,9 @@ ResultsFile::ResultsFile(const std::string& file, Access access) : database_(fil
     return;
   }
   lock();
-  database_.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL");
+  if (journal == Journal::WriteAhead) {
+    database_.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL");
+  }
   if (!fresh) return;
   Transaction all(database_);
   database_.execute(kTables);
@@ -254,16 +257,27 @@ ResultsFile::RunId ResultsFile::put_run(const FinishedRun& run) {
 }
 
 void ResultsFile::merge(const std::string& file) {
-  const ResultsFile other(file, Access::Read);  // is it one?
+  { const ResultsFile other(file, Access::Read); }  // is it one?
   database_.execute("ATTACH " + sql_text(file) + " AS other");
+  try {
+    merge_attached(file);
+  } catch (...) {
+    database_.execute("DETACH other");
+    throw;
+  }
+  database_.execute("DETACH other");
+}
+
+void ResultsFile::merge_attached(const std::string& file) {
   Statement differs = database_.prepare(
       "SELECT sweep FROM main.sweep AS ours JOIN other.sweep AS theirs USING(sweep) "
       "WHERE ours.description != theirs.description");
   if (differs.step()) {
-    throw traces::InputError(
-        file, "has another sweep of the name " + differs.text(0) + " than " + database_.file());
+    const std::string name = differs.text(0);
+    differs.reset();
+    throw traces::InputError(file,
+                             "has another sweep of the name " + name + " than " + database_.file());
   }
-  differs.reset();
   Transaction all(database_);
   // A run that did not fail takes the place of one that did, under its number.
   database_.execute(R"sql(
@@ -295,7 +309,6 @@ void ResultsFile::merge(const std::string& file) {
     DROP TABLE numbers;
   )sql");
   all.commit();
-  database_.execute("DETACH other");
 }
 
 std::vector<std::string> ResultsFile::sweeps() {

@@ -45,10 +45,14 @@ class ResultsFile {
  public:
   using Access = Database::Access;
   using RunId = std::int64_t;
+  /// How what is being written is kept apart: ahead of the file, which others can read meanwhile;
+  /// or so that after a failure any host can read it without writing, as parts on shared folders
+  /// are.
+  enum class Journal { WriteAhead, Rollback };
 
   /// `Write` makes the file if it is not there, and keeps other sweeps from writing it. Throws
   /// UsageError, InputError, OutputError.
-  ResultsFile(const std::string& file, Access access);
+  ResultsFile(const std::string& file, Access access, Journal journal = Journal::WriteAhead);
   ~ResultsFile();
   ResultsFile(const ResultsFile&) = delete;
   ResultsFile& operator=(const ResultsFile&) = delete;
@@ -77,6 +81,7 @@ class ResultsFile {
 
  private:
   std::string lock_name() const;
+  void merge_attached(const std::string& file);
   void lock();
 
   Database database_;

@@ -71,6 +71,8 @@ std::size_t SlurmSweep::collect() {
     } catch (const traces::InputError& error) {
       // Of a task that ended before it had written anything, or another sweep's.
       warn(error.what());
+    } catch (const traces::OutputError& error) {
+      warn(error.what());
     }
   }
   return results.to_try(points_.spec().name);
@@ -95,13 +97,13 @@ std::string SlurmSweep::submit(std::size_t to_try) {
   const std::size_t tasks = tasks_for(to_try);
   write_text(spec, json_document(as_json(points_.spec(), FileNames::Whole)));
   // Each attempt of a task has a file of its own: one that was requeued may still be writing.
-  std::string text = "#!/bin/sh\nexec " + shell_word(fs::read_symlink("/proc/self/exe").string()) +
-                     " sweep " + shell_word(spec) + " --shard $((SLURM_ARRAY_TASK_ID + 1))/" +
-                     std::to_string(tasks) + " --known " + shell_word(results_) +
-                     " --jobs \"${SLURM_CPUS_ON_NODE:-1}\"" +
-                     (wanted_.any_build ? " --any-build" : "") + " --output " + shell_word(folder_) +
-                     "/\"${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_"
-                     "${SLURM_RESTART_COUNT:-0}.sqlite\"\n";
+  std::string text =
+      "#!/bin/sh\nexec " + shell_word(fs::read_symlink("/proc/self/exe").string()) + " sweep " +
+      shell_word(spec) + " --shard $((SLURM_ARRAY_TASK_ID + 1))/" + std::to_string(tasks) +
+      " --known " + shell_word(results_) + " --jobs \"${SLURM_CPUS_ON_NODE:-1}\"" +
+      (wanted_.any_build ? " --any-build" : "") + " --output " + shell_word(folder_) +
+      "/\"${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_"
+      "${SLURM_RESTART_COUNT:-0}.sqlite\"\n";
   write_text(script, text);
   std::string command = "sbatch --parsable --requeue --job-name=nestwalk-sweep --output=" +
                         shell_word(folder_ + "/%A_%a.log") + " --open-mode=append";

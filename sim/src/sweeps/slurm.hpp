@@ -17,9 +17,9 @@ struct SlurmWanted {
   bool any_build = false;
 };
 
-/// Submits what is to be tried, waits, merges, and submits again what is open then. The parts are in
-/// the folder `results.parts`, which is removed when nothing is open. Throws NoResult where Slurm
-/// refuses.
+/// Submits what is to be tried, waits, merges, and submits again what is open then. The parts are
+/// in the folder `results.parts`, which is removed when nothing is open. Throws NoResult where
+/// Slurm refuses.
 class SlurmSweep {
  public:
   SlurmSweep(const SweepPoints& points, std::string results, SlurmWanted wanted);
