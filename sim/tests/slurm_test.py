@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 
-PROGRAM = os.path.abspath(sys.argv[1])
+PROGRAM = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else None
 NEEDED = ["munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol"]
 SLOW = 20  # seconds that anything of Slurm may take
 
@@ -240,7 +240,7 @@ def ended_tasks(cluster):
 
 
 def time_limit(cluster):
-    sweep = Sweep(cluster, "limit", 1500000)
+    sweep = Sweep(cluster, "limit", 9000000)
     sweep.start("--slurm", "--task-points", "6", "--sbatch=--time=1", "--attempts", "8")
     output = sweep.expect_all("a sweep over its time limit")
     expect("a sweep over its time limit: is submitted again", output.count("job ") >= 2, True)
@@ -290,4 +290,5 @@ def main():
     shutil.rmtree(folder)
 
 
-main()
+if __name__ == "__main__":
+    main()

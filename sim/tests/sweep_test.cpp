@@ -46,7 +46,8 @@ TEST_F(Sweep, IsTheSameAsRunsOfItsPoints) {
   EXPECT_EQ(cases[4]["of"]["walker.slots"], "2");
   EXPECT_EQ(cases[4]["of"]["policy"], "eager");
   // The file has them in the order of their names.
-  for (const auto& [name, value] : Json::parse(alone.output)["statistics"].items()) {
+  const Json statistics = Json::parse(alone.output)["statistics"];
+  for (const auto& [name, value] : statistics.items()) {
     EXPECT_EQ(cases[4]["statistics"][name], value) << name;
   }
 }

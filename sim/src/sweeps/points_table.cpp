@@ -21,11 +21,12 @@ constexpr std::size_t kMostRows = 60;
 // What of a point differs among the cases.
 std::vector<std::string> varied_keys(const std::vector<Case>& cases) {
   std::vector<std::string> keys;
-  for (const auto& [key, value] : cases[0].of) {
+  for (const auto& column : cases[0].of) {
+    const std::string& key = column.first;
     if (key == "point") continue;
     const bool differs = std::any_of(cases.begin(), cases.end(), [&](const Case& other) {
       const std::string* const theirs = find_in(other.of, key);
-      return theirs == nullptr || *theirs != value;
+      return theirs == nullptr || *theirs != column.second;
     });
     if (differs) keys.push_back(key);
   }

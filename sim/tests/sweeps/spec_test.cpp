@@ -47,7 +47,7 @@ TEST(SweepPoints, GoSideBySide) {
 
 // Each of 4 values of 8 points' axis twice, each of 8 values of the other once, whatever the seed.
 TEST(SweepPoints, OfALatinHypercubeUseEachValueEvenly) {
-  for (const addrspace::u64 seed : {1, 2, 3}) {
+  for (const addrspace::u64 seed : {1u, 2u, 3u}) {
     SweepSpec spec = spec_with({"a=1..4", "b=1..8"});
     spec.design = Design::LatinHypercube;
     spec.samples = 8;
