@@ -193,7 +193,7 @@ TEST_F(Sweep, TakesARunFromAPartInPlaceOfAFailedOne) {
 
 // Long runs, of which some are over when the signal comes.
 TEST_F(Sweep, GoesOnWhereItWasInterrupted) {
-  run("nestwalk trace gen random bytes=64M accesses=300000 -o long.nwt");
+  run("nestwalk trace gen random bytes=64M accesses=100000 -o long.nwt");
   const std::string sweep = "long.nwt -p zen4 --vary guest.seed=1..8 -j1 -o r.sqlite";
   const Result result =
       run("'" NESTWALK_PROGRAM "' sweep " + sweep +
