@@ -89,11 +89,7 @@ std::vector<Case> run_cases(const std::vector<std::string>& names,
         RunDirectory(plan.directory, true)
             .write(files_of(run, plan.command, {plan.trace}, plan.configuration).texts);
       }
-      return json_document({{"statistics", as_json(run.statistics)["statistics"]},
-                            {"core", run.core},
-                            {"values", as_json(run.values)},
-                            {"configuration", values_of(plan.configuration.document())},
-                            {"ended_early", run.ended_early}});
+      return message_of(run, plan.configuration);
     });
   }
   std::vector<Case> cases;
@@ -104,7 +100,7 @@ std::vector<Case> run_cases(const std::vector<std::string>& names,
       const Json json = Json::parse(output);
       cases.push_back(case_of(names[n], json["statistics"], json["ended_early"], json["core"],
                               used_values_from(json["values"])));
-      cases.back().configuration = json["configuration"];
+      cases.back().configuration = values_of(json["configuration"]);
     } else if (code == kIncomplete) {
       cases.push_back(case_of(names[n], Json::object(), output));
     } else {

@@ -39,8 +39,9 @@ void Progress::update(u64 done, u64 total, u64 records) {
 
 void Progress::runs(u64 done, u64 total) {
   if (!is_due()) return;
-  std::fprintf(stderr, "\r\x1b[K%llu of %llu runs", static_cast<unsigned long long>(done),
-               static_cast<unsigned long long>(total));
+  std::fprintf(stderr, "\r\x1b[K%llu of %llu runs, %.1f a minute",
+               static_cast<unsigned long long>(done), static_cast<unsigned long long>(total),
+               60 * static_cast<double>(done) / seconds());
   show_time_left(done, total);
 }
 

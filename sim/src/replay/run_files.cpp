@@ -7,6 +7,8 @@
 
 #include <thread>
 
+#include "results/used_values.hpp"
+
 namespace nestwalk::sim {
 namespace {
 
@@ -44,6 +46,15 @@ RunFiles files_of(const Replay& run, const std::string& command,
   return {
       {json_document(configuration.document()), json_document(stats), text, json_document(record)},
       std::move(summary)};
+}
+
+std::string message_of(const Replay& run, const Configuration& configuration) {
+  return json_document({{"statistics", as_json(run.statistics)["statistics"]},
+                        {"core", run.core},
+                        {"values", as_json(run.values)},
+                        {"configuration", configuration.document()},
+                        {"ended_early", run.ended_early},
+                        {"host_seconds", run.host_seconds}});
 }
 
 }  // namespace nestwalk::sim

@@ -21,4 +21,8 @@ struct RunFiles {
 RunFiles files_of(const Replay& run, const std::string& command,
                   const std::vector<std::string>& traces, const Configuration& configuration);
 
+/// What another process needs of a run: its statistics, core, values, resolved configuration, why
+/// it ended early, and how long it took.
+std::string message_of(const Replay& run, const Configuration& configuration);
+
 }  // namespace nestwalk::sim

@@ -10,27 +10,12 @@
 #include "nestwalk/models/base/digest.hpp"
 #include "nestwalk/traces/reader.hpp"
 #include "program/children.hpp"
-#include "program/output.hpp"
 #include "program/progress.hpp"
 #include "program/signals.hpp"
-#include "replay/replay.hpp"
+#include "replay/run_files.hpp"
 #include "results/used_values.hpp"
 
 namespace nestwalk::sim {
-
-namespace {
-
-std::string text_of_run(const std::string& trace, Configuration configuration) {
-  const Replay run = replay({trace}, configuration, [](addrspace::u64) {});
-  return json_document({{"statistics", as_json(run.statistics)["statistics"]},
-                        {"core", run.core},
-                        {"values", as_json(run.values)},
-                        {"configuration", configuration.document()},
-                        {"ended_early", run.ended_early},
-                        {"host_seconds", run.host_seconds}});
-}
-
-}  // namespace
 
 std::string digest_of_trace(const std::string& file) {
   const auto source = traces::open_source(file);
@@ -149,7 +134,10 @@ void Sweep::run(ResultsFile& results, unsigned at_a_time) {
       [&](std::size_t n) {
         const Prepared point = prepare(open_[n].point);
         if (!point.configuration) throw NoResult(point.failure.code, point.failure.message);
-        return text_of_run(points_.at(open_[n].point).trace, *point.configuration);
+        Configuration configuration = *point.configuration;
+        const std::string trace = points_.at(open_[n].point).trace;
+        const Replay run = replay({trace}, configuration, [](addrspace::u64) {});
+        return message_of(run, configuration);
       },
       at_a_time,
       [&](std::size_t n, const ChildResult& result) {
