@@ -9,6 +9,7 @@
 
 #include "program/output.hpp"
 #include "results/table.hpp"
+#include "sweeps/effects.hpp"
 
 namespace nestwalk::sim {
 
@@ -17,21 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMostRows = 60;
-
-// What of a point differs among the cases.
-std::vector<std::string> varied_keys(const std::vector<Case>& cases) {
-  std::vector<std::string> keys;
-  for (const auto& column : cases[0].of) {
-    const std::string& key = column.first;
-    if (key == "point") continue;
-    const bool differs = std::any_of(cases.begin(), cases.end(), [&](const Case& other) {
-      const std::string* const theirs = find_in(other.of, key);
-      return theirs == nullptr || *theirs != column.second;
-    });
-    if (differs) keys.push_back(key);
-  }
-  return keys;
-}
 
 Table table_of(const std::vector<Case>& cases, const Patterns& patterns) {
   const std::vector<std::string> names =
@@ -91,6 +77,23 @@ std::string fastest_of(const std::vector<Case>& cases) {
   return text;
 }
 
+// The largest effects first.
+std::string effects_text(const std::vector<Case>& cases) {
+  constexpr std::size_t kMost = 8;
+  const std::vector<Effect> effects = effects_of(cases, "time.ns");
+  if (effects.size() < 2) return "";
+  std::string text = "effect on time, means over all else:\n";
+  for (std::size_t n = 0; n < std::min(effects.size(), kMost); ++n) {
+    const Effect& effect = effects[n];
+    char ratio[32];
+    std::snprintf(ratio, sizeof ratio, "  %.3f times  ", effect.ratio());
+    text.append(ratio).append(printable(effect.key));
+    text.append(" (").append(std::to_string(effect.means.size()));
+    text.append(" values, least with ").append(printable(effect.value_of_least())).append(")\n");
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string counted(std::size_t number, const char* noun) {
@@ -135,7 +138,7 @@ std::string text_of_points(const std::vector<Case>& cases, const Patterns& patte
         .append(printable(file))
         .append("\n");
   }
-  return text.append("\n").append(fastest_of(cases));
+  return text.append("\n").append(fastest_of(cases)).append(effects_text(cases));
 }
 
 }  // namespace nestwalk::sim
