@@ -196,8 +196,25 @@ TEST_F(BadInput, FilesThatContradictThemselves) {
             "mixed/run.json: core: expected that of stats.json, \"out of order, ");
   EXPECT_THAT(say("s/\"core\": \"in order/\"core\": \"out of order/", "run.json"),
               HasSubstr("bad/run.json: core: expected that of stats.json, \"in order"));
-  // What a version said that had no checksum. The clock of `simple` is 1 GHz: cycles are ns.
-  EXPECT_EQ(run("sed -i '/stats_checksum/d' whole/run.json").exit_code, 0);
+  // The configuration of another run.
+  run("nestwalk run -p simple t.nwt --set guest.seed=2 -o seed; cp -r whole swapped; "
+      "cp seed/config.resolved.json swapped");
+  for (const char* const command :
+       {"compare swapped other", "report swapped", "report whole swapped",
+        "gate swapped --baseline b.json --update"}) {
+    complains(std::string("nestwalk ") + command, 4,
+              "swapped/run.json: is of another run than config.resolved.json, of which "
+              "configuration_checksum would be ");
+  }
+  EXPECT_THAT(say("s/\"seed\": 1/\"seed\": 2/", "run.json"),
+              HasSubstr("bad/run.json: seed: expected that of config.resolved.json, 1, found 2\n"));
+  // However it is laid out.
+  EXPECT_EQ(run("cp whole/config.resolved.json swapped; sed -i 's/^ *//' "
+                "swapped/config.resolved.json; nestwalk compare swapped other")
+                .exit_code,
+            0);
+  // What a version said that had no checksums. The clock of `simple` is 1 GHz: cycles are ns.
+  EXPECT_EQ(run("sed -i '/_checksum/d' whole/run.json").exit_code, 0);
   EXPECT_THAT(say("s/\"time.ns\": .*,/\"time.ns\": 7,/", "stats.json"),
               HasSubstr("bad/stats.json: time.ns is 7, not time.cycles, "));
   EXPECT_THAT(say("s/\"latency.mean_ns\": .*,/\"latency.mean_ns\": 7.5,/", "stats.json"),

@@ -154,6 +154,16 @@ std::string paths_of(const Json& traces) {
   return text;
 }
 
+// Older versions do not say it.
+void expect_checksum(const std::string& directory, const Json& record, const std::string& name,
+                     const Json& content, const std::string& file) {
+  const Json checksum = checksum_of(content);
+  if (record.value(name, checksum) == checksum) return;
+  throw traces::InputError(
+      directory + "/run.json",
+      "is of another run than " + file + ", of which " + name + " would be " + checksum.dump());
+}
+
 // Null for what comes from elsewhere and has no configuration.
 Json configuration_of_run(const std::string& directory) {
   const std::string file = directory + "/config.resolved.json";
@@ -214,12 +224,7 @@ CaseFiles read_case_files(const std::string& directory) {
     throw traces::InputError(directory + "/run.json",
                              "trace: expected names of files, found " + traces.dump());
   }
-  const Json checksum = checksum_of(stats);
-  if (record.value("stats_checksum", checksum) != checksum) {
-    throw traces::InputError(
-        directory + "/run.json",
-        "is of another run than stats.json, of which stats_checksum would be " + checksum.dump());
-  }
+  expect_checksum(directory, record, "stats_checksum", stats, "stats.json");
   // Older versions do not say it there.
   if (stats.contains("core") && record.value("core", core) != core) {
     throw traces::InputError(
@@ -227,7 +232,17 @@ CaseFiles read_case_files(const std::string& directory) {
         "core: expected that of stats.json, " + core.dump() + ", found " + record["core"].dump());
   }
   Json configuration = configuration_of_run(directory);
+  if (!configuration.is_null()) {
+    expect_checksum(directory, record, "configuration_checksum", configuration,
+                    "config.resolved.json");
+  }
   const Json own = configuration.is_object() ? values_of(configuration) : Json();
+  const Json seed = own.is_object() ? own.value("guest.seed", Json()) : Json();
+  if (!seed.is_null() && record.value("seed", seed) != seed) {
+    throw traces::InputError(directory + "/run.json",
+                             "seed: expected that of config.resolved.json, " + seed.dump() +
+                                 ", found " + record["seed"].dump());
+  }
   const Json clock = own.is_object() ? own.value("machine.clock_mhz", Json()) : Json();
   if (!clock.is_null()) {
     const double mhz = clock.is_number() ? clock.get<double>() : 0;

@@ -38,6 +38,7 @@ RunFiles files_of(const Replay& run, const std::string& command,
                        {"complete", run.ended_early.empty()},
                        {"ended_early", run.ended_early},
                        {"stats_checksum", checksum_of(stats)},
+                       {"configuration_checksum", checksum_of(configuration.document())},
                        {"host", host()},
                        {"host_seconds", run.host_seconds},
                        {"accesses_per_host_second", rate_of(run)}};

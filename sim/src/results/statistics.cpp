@@ -64,8 +64,8 @@ Json as_json(const Statistics& statistics, const std::vector<Histogram>& histogr
           {"statistics", values},       {"histograms", bins}};
 }
 
-addrspace::u32 checksum_of(const Json& stats) {
-  const std::string text = stats.dump(-1, ' ', false, Json::error_handler_t::replace);
+addrspace::u32 checksum_of(const Json& content) {
+  const std::string text = content.dump(-1, ' ', false, Json::error_handler_t::replace);
   return traces::crc32c({reinterpret_cast<const addrspace::u8*>(text.data()), text.size()});
 }
 

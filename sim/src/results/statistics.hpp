@@ -61,7 +61,8 @@ std::string as_text(const Statistics& statistics);
 Json as_json(const Statistics& statistics, const std::vector<Histogram>& histograms = {},
              const std::string& core = "", const UsedValues& values = {},
              const std::string& ended_early = "");
-/// Of that document, however it is laid out: run.json says of which statistics it is.
-addrspace::u32 checksum_of(const Json& stats);
+/// Of that document, however it is laid out: run.json says of which statistics and configuration it
+/// is.
+addrspace::u32 checksum_of(const Json& content);
 
 }  // namespace nestwalk::sim
