@@ -204,6 +204,17 @@ TEST_F(RecordedRules, Bit63OfX86IsReservedWithoutNxe) {
   EXPECT_TRUE(is_made(x86(kOn, 0x500, 0x67), kFetch));
 }
 
+// Writes to EFER are not recorded. Paging of 64-bit tables sets LMA, bit 10 (SDM vol. 3A,
+// "Initializing IA-32e Mode"), so a value without it is from before: nothing is known of NXE then.
+TEST_F(RecordedRules, EferOfBeforeLongModeSaysNothingOfBit63) {
+  constexpr u64 kOff = 0x11, kOn = 0x8005'0033, kLeaf = 0x67 | bit(63);
+  write(x86(kOff, 0, kLeaf), kRead, kAddress, ControlWrite{"CR0", kOn});
+  EXPECT_TRUE(is_made());
+  EXPECT_THAT(verify(), testing::HasSubstr(": 1 match"));
+  write(x86(kOff, 0, kLeaf), kFetch, kAddress, ControlWrite{"CR0", kOn});
+  EXPECT_FALSE(is_made());
+}
+
 // Privileged manual, "Memory Privilege in sstatus Register": with MXR (bit 19), what may be
 // executed may be read. A leaf is V, X, A and D here.
 TEST_F(RecordedRules, ExecutablePagesOfRiscVAreReadWithMxr) {

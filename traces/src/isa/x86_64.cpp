@@ -22,8 +22,9 @@ StageRoots guest_roots(const Registers& registers) {
   if (!pages(registers)) return {};
   const unsigned levels = field(value_of(registers, "CR4"), 12, 1) != 0 ? 5 : 4;
   auto root = x86_root(value_of(registers, "CR3"), levels);
-  // Intel SDM vol. 3A, "Execute-Disable Capability": EFER.NXE.
-  root->execute_disable = !registers.contains("EFER") || is_set(registers, "EFER", 11);
+  // Intel SDM vol. 3A, "Execute-Disable Capability": EFER.NXE. EFER is known of the begin alone;
+  // without LMA, it is of a time before the processor entered long mode.
+  root->execute_disable = !is_set(registers, "EFER", 10) || is_set(registers, "EFER", 11);
   return {root, root};
 }
 
