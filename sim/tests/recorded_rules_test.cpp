@@ -34,6 +34,7 @@ struct Guest {
   Registers registers;
   u64 (*table)(u64 address);
   u64 leaf;
+  u64 root_offset = 0;  ///< in its page
 };
 
 Guest x86(u64 cr0, u64 efer, u64 leaf) {
@@ -87,6 +88,7 @@ class RecordedRules : public Program {
       const u64 entry = last ? guest.leaf : guest.table(at + kPage);
       std::vector<u64> entries{entry | (level + 2 == guest.levels ? of_table : 0)};
       if (level + 3 == guest.levels) entries.insert(entries.begin(), 0);
+      if (level == 0) entries.insert(entries.begin(), guest.root_offset / sizeof(u64), 0);
       side.pages.push_back(page_of(at, entries));
     }
     writer.append(side);
@@ -250,6 +252,24 @@ TEST_F(RecordedRules, RefusesTablesThatCannotBeWalked) {
     expect(tcr);
   }
   EXPECT_TRUE(is_made(arm(0, kLower | u64{3} << 30 | bit(23)), kRead));
+}
+
+// Arm ARM, TTBR0_EL1.BADDR: a root table is aligned to its size. 64 - T0SZ = 36 bits are 6 of the
+// first level's index, a table of 64 entries: bits 11:9 of its address are in the register.
+TEST_F(RecordedRules, RootTablesOfAArch64MayBeSmallerThanAPage) {
+  constexpr u64 kTcrOf36 = (kTcr & ~u64{63}) | 28, kOffset = 0x200;
+  Guest guest = arm(0, kTcrOf36);
+  guest.root_offset = kOffset;
+  EXPECT_FALSE(is_made(guest, kRead));
+  EXPECT_THAT(verify(), testing::HasSubstr(": 1 mismatch"));
+  write(guest, kRead, kAddress, SpaceSwitch{kTables + kOffset, 0, Precision::Exact});
+  EXPECT_TRUE(is_made());
+  EXPECT_THAT(verify(), testing::HasSubstr(": 1 match"));
+  guest.registers[2].second = kTables + kOffset;  // TTBR0_EL1
+  EXPECT_TRUE(is_made(guest, kRead));
+  EXPECT_THAT(verify(), testing::HasSubstr(": 1 match"));
+  guest.registers[2].second |= 1;  // CnP
+  EXPECT_TRUE(is_made(guest, kRead));
 }
 
 // Nothing is ever mapped in a device's pages, so a walk would find no table there.

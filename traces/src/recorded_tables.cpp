@@ -91,7 +91,7 @@ u64 TranslationRules::translated(u64 address, AccessKind kind) const {
 StageRoots with_root(StageRoots roots, u64 root) {
   const bool halves = roots.lower && roots.lower->format == TableFormat::Stage1;
   if (root == 0 && !halves) return {};
-  if (roots.lower) roots.lower->address = addrspace::align_down(root, kPageBytes);
+  if (roots.lower) roots.lower->address = root_address(root, roots.lower->shape);
   if (!halves) roots.upper = roots.lower;
   return roots;
 }

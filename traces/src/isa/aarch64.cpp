@@ -16,7 +16,7 @@ using recording::Operand;
 using Stage1 = addrspace::Stage1<Granule::k4K>;
 using Stage2 = addrspace::Stage2<Granule::k4K>;
 
-constexpr u64 kRoot48 = 0x0000'ffff'ffff'f000;  // of a root register
+constexpr u64 kRoot48 = 0x0000'ffff'ffff'fffe;  // of a root register, with bits that are 0
 
 std::optional<TableRoot> aarch64_half(u64 table, u64 size_field, addrspace::VaHalf half,
                                       bool hierarchy_disabled) {
@@ -64,7 +64,7 @@ std::optional<TableRoot> host_root(const Registers& registers) {
   const unsigned below = chosen.shift(chosen.root_level());
   if (chosen.input_bits <= below || chosen.input_bits - below > kMaxRootBits) return {};
   chosen.root_index_bits = static_cast<u8>(chosen.input_bits - below);
-  return TableRoot{TableFormat::Stage2, value_of(registers, "VTTBR_EL2") & kRoot48, chosen};
+  return root_of(TableFormat::Stage2, value_of(registers, "VTTBR_EL2") & kRoot48, chosen);
 }
 
 // Of another granule than 4 KiB. T1SZ of 0 is no size: who leaves the reset value there does not
@@ -105,7 +105,7 @@ TranslationRules rules(const Registers& registers) {
 
 AddressSpaceTag space(const Registers& registers) {
   const bool upper = field(value_of(registers, "TCR_EL1"), 22, 1) != 0;  // A1: TTBR1's ASID
-  return {value_of(registers, "TTBR0_EL1") & 0x0000'ffff'ffff'fffe,
+  return {value_of(registers, "TTBR0_EL1") & kRoot48,
           value_of(registers, upper ? "TTBR1_EL1" : "TTBR0_EL1") >> 48};
 }
 

@@ -109,7 +109,7 @@ inline u64 value_of(const std::unordered_map<u64, u64>& state, u64 code) {
 inline std::optional<TableRoot> root_of(TableFormat format, u64 address,
                                         const addrspace::Result<addrspace::Geometry>& shape) {
   if (!shape) return {};
-  return TableRoot{format, address, *shape};
+  return TableRoot{format, root_address(address, *shape), *shape};
 }
 /// A fence of everything.
 inline GuestFence everything(Precision precision) {

@@ -21,6 +21,13 @@ namespace nestwalk::traces {
 /// Which class of addrspace knows the entries of a tree.
 enum class TableFormat : u8 { LongMode, Stage1, Stage2, Sv, GStage };
 
+/// The address in a root register, without other fields. AArch64's root tables may be smaller than
+/// a page, and are aligned to their size.
+constexpr u64 root_address(u64 value, const addrspace::Geometry& shape) {
+  const u64 bytes = shape.root_bytes();
+  return addrspace::align_down(value, bytes < kPageBytes ? bytes : kPageBytes);
+}
+
 /// Where a walk begins, and how the address is cut into indices.
 struct TableRoot {
   TableFormat format = TableFormat::LongMode;
