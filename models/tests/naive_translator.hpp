@@ -232,9 +232,13 @@ class Translator {
   unsigned rights(const Seen& s, bool user) const {
     // "vsstatus.MXR affects only VS-stage execute-only pages", sstatus.MXR those, too.
     const bool readable = s.r || ((m_.mxr || m_.vs_mxr) && s.x);
-    // Arm ARM D8, "Stage 1 instruction execution permissions": UXN for EL0; for EL1 PXN, and never
-    // what EL0 may write. SCTLR_EL1.WXN: nor does anyone execute what it may write.
-    if (user) return s.u ? rwx(readable, s.w, s.x && !(m_.wxn && s.w)) : 0;
+    // Arm ARM D8, "Stage 1 instruction execution permissions": UXN alone for EL0, whatever AP[1]
+    // says of reads and writes; for EL1 PXN, and never what EL0 may write. SCTLR_EL1.WXN: nor does
+    // an Exception level execute what it may write itself.
+    if (user) {
+      const bool executes = s.x && (s.u || m_.architecture == Architecture::AArch64);
+      return rwx(s.u && readable, s.u && s.w, executes && !(m_.wxn && s.u && s.w));
+    }
     unsigned all = rwx(readable, s.w || !m_.write_protect, s.kernel_x);
     if (s.u && !m_.kernel_touches_user) all &= 4;
     if (s.u && m_.architecture != Architecture::AArch64 && !m_.kernel_executes_user) all &= 3;

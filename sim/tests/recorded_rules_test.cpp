@@ -150,9 +150,9 @@ TEST_F(RecordedRules, TopByteOfAArch64IsIgnoredWhereRegistersSaySo) {
   }
 }
 
-// Arm ARM D8, "Stage 1 instruction execution permissions": EL0 executes a page that it may read
-// (AP[1], bit 6) unless UXN (54) is set, EL1 any page unless PXN (53) is set or EL0 may write it:
-// AP[2], bit 7, is clear. Who fetches is not recorded.
+// Arm ARM D8, "Stage 1 instruction execution permissions": EL0 executes any page, also one that it
+// may not read (AP[1], bit 6), unless UXN (54) is set, EL1 any page unless PXN (53) is set or EL0
+// may write it: AP[2], bit 7, is clear. Who fetches is not recorded.
 TEST_F(RecordedRules, KernelOfAArch64ExecutesWhatUsersCannotWrite) {
   constexpr u64 kUser = bit(6), kReadOnly = bit(7), kUxn = bit(54), kPxn = bit(53);
   EXPECT_TRUE(is_made(arm(kUser | kReadOnly | kUxn), kFetch));
@@ -161,16 +161,23 @@ TEST_F(RecordedRules, KernelOfAArch64ExecutesWhatUsersCannotWrite) {
   EXPECT_FALSE(is_made(arm(kUser | kUxn), kFetch));
   EXPECT_TRUE(is_made(arm(kUser), kFetch));
   EXPECT_TRUE(is_made(arm(kUxn), kFetch));
-  EXPECT_FALSE(is_made(arm(kPxn), kFetch));
+  EXPECT_TRUE(is_made(arm(kPxn), kFetch));
+  EXPECT_TRUE(is_made(arm(kReadOnly | kPxn), kFetch));
+  EXPECT_FALSE(is_made(arm(kPxn | kUxn), kFetch));
+  // UXNTable, bit 60, and APTable[0], bit 61, which is of reads and writes alone.
+  EXPECT_FALSE(is_made(arm(kPxn), kFetch, kAddress, bit(60)));
+  EXPECT_TRUE(is_made(arm(kUser | kReadOnly | kPxn), kFetch, kAddress, bit(61)));
   // APTable[1], bit 62 of a table's entry, makes it read-only, and so the kernel's to execute.
   EXPECT_TRUE(is_made(arm(kUser | kUxn), kFetch, kAddress, bit(62)));
 }
 
-// Arm ARM, SCTLR_EL1.WXN (bit 19): what EL1 or EL0 may write, it does not execute.
+// Arm ARM, SCTLR_EL1.WXN (bit 19): what EL1 or EL0 may write, it does not execute. EL0 may not
+// write a page of EL1's, and executes it unless UXN, bit 54, is set (AArch64.CheckPermission).
 TEST_F(RecordedRules, WritablePagesOfAArch64AreNotExecutedWithWxn) {
   constexpr u64 kReadOnly = bit(7);
-  EXPECT_TRUE(is_made(arm(0), kFetch));
-  EXPECT_FALSE(is_made(arm(0, kTcr, 1 | bit(19)), kFetch));
+  EXPECT_TRUE(is_made(arm(bit(54)), kFetch));
+  EXPECT_FALSE(is_made(arm(bit(54), kTcr, 1 | bit(19)), kFetch));
+  EXPECT_TRUE(is_made(arm(0, kTcr, 1 | bit(19)), kFetch));
   EXPECT_FALSE(is_made(arm(bit(6), kTcr, 1 | bit(19)), kFetch));
   EXPECT_TRUE(is_made(arm(kReadOnly, kTcr, 1 | bit(19)), kFetch));
 }

@@ -23,7 +23,7 @@ using addrspace::kWrite;
 using addrspace::MemoryType;
 
 /// Bits of an Access that only the models use: Arm's UXN and PXN, of leaves and tables, take these
-/// away.
+/// away. There, EL0 executes what it may not read, too; elsewhere kUser is needed.
 inline constexpr Access kUserMayExecute{32};
 inline constexpr Access kKernelMayExecute{64};
 /// What a table that restricts nothing leaves to its leaves.

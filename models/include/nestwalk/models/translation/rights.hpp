@@ -31,7 +31,7 @@ class Rights {
     unsigned rwx = access.bits() & 7u;
     if (rules.execute_is_read) rwx = Rights(static_cast<u8>(rwx)).with_execute_as_read().bits_;
     const bool user = access.has(kUser);
-    unsigned of_user = user ? (access.has(kUserMayExecute) ? rwx : rwx & 3) : 0;
+    unsigned of_user = (user ? rwx & 3 : 0) | (access.has(kUserMayExecute) ? rwx & 4 : 0);
     unsigned of_kernel = access.has(kKernelMayExecute) ? rwx : rwx & 3;
     if (rules.kernel_writes_read_only) of_kernel |= 2;
     if (user && !rules.kernel_touches_user) of_kernel &= 4;
@@ -40,7 +40,7 @@ class Rights {
     if (user && !executes_user) of_kernel &= 3;
     // Who may write it; the kernel, where both may (Arm ARM, SCTLR_EL1.WXN).
     if (rules.writable_never_executes && access.has(kWrite)) {
-      of_user &= 3;
+      if (user) of_user &= 3;
       of_kernel &= 3;
     }
     if (rules.not_known) return Rights::nested(Access(static_cast<u8>(of_user | of_kernel)));

@@ -13,6 +13,11 @@ namespace nestwalk::models {
 
 namespace detail {
 
+/// Where users execute nothing that they may not read.
+constexpr Access executable_by_users_of(Access access) {
+  return access.has(kUser) ? access | kUserMayExecute : access;
+}
+
 /// What a table entry takes away from everything below it.
 template <class F>
 Access table_limits(const F& format, u64 raw, unsigned level) {
@@ -22,7 +27,7 @@ Access table_limits(const F& format, u64 raw, unsigned level) {
     // none or for all.
     const Access found = format.flags(raw, level).access & (kRwx | kUser);
     const Access user = addrspace::NestedFormat<F> ? kUser : Access{};
-    return found | user | kUserMayExecute | kKernelMayExecute;
+    return executable_by_users_of(found | user) | kKernelMayExecute;
   } else if constexpr (requires { F::kTableReadOnly; }) {
     // APTable, UXNTable, PXNTable (Arm ARM D8, "Hierarchical control of data access permissions").
     Access limits = kNoLimits;
@@ -47,7 +52,7 @@ Access leaf_access(Access access, [[maybe_unused]] u64 raw) {
     if ((raw & F::kPrivilegedExecuteNever) == 0) access = access | kKernelMayExecute;
     return access;
   } else {
-    return access | kUserMayExecute | kKernelMayExecute;
+    return executable_by_users_of(access) | kKernelMayExecute;
   }
 }
 
