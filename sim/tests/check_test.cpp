@@ -34,8 +34,9 @@ class Check : public Program {
 TEST_F(Check, AForgottenFenceIsAnErrorAndExitsWith3) {
   write_unmap("bad.log", "8 0 fence - invlpg [0x5000]\n");
   expect("nestwalk check bad.log", 3,
-         "finding     times  operation  change    first GPA  processors  hits  issued\n"
-         "wrong kind  1      unmap      unmapped  0x5000     1           1     invlpg (host) (VA "
+         "finding     times  line  operation  change    first GPA  processors  hits  issued\n"
+         "wrong kind  1      9     unmap      unmapped  0x5000     1           1     invlpg (host) "
+         "(VA "
          "0x5000)\n"
          "bad.log: 1 error, 0 warnings\n");
   const auto json = nlohmann::json::parse(run("nestwalk check --json bad.log").output);
@@ -43,6 +44,18 @@ TEST_F(Check, AForgottenFenceIsAnErrorAndExitsWith3) {
   EXPECT_EQ(json["findings"][0]["finding"], "wrong kind");
   EXPECT_EQ(json["findings"][0]["gpa"], 0x5000);
   EXPECT_EQ(json["findings"][0]["first_hit"]["position"], 12);
+  // Lines: 1 the format, 2 the VM, 3 to 6 stores, 7 enter, 8 begin, 9 the store, 10 the fence, 11
+  // end, 12 the access.
+  const auto& finding = json["findings"][0];
+  EXPECT_EQ(finding["stored"], (nlohmann::json{{"line", 9}, {"cycle", 8}, {"processor", 0}}));
+  EXPECT_EQ(finding["issued_at"], (nlohmann::json{{"line", 10}, {"cycle", 8}, {"processor", 0}}));
+  EXPECT_EQ(finding["violated"]["line"], 11);
+  EXPECT_EQ(finding["violated"]["event"], "the operation returned");
+  EXPECT_THAT(finding["reason"].get<std::string>(),
+              HasSubstr("invlpg [0x5000] acts on the hypervisor's own translations"));
+  EXPECT_THAT(run("nestwalk check --details bad.log").output,
+              HasSubstr("issued: invlpg (host) (VA 0x5000) (bad.log:10)\n"
+                        "  violated when the operation returned (bad.log:11)\n"));
   EXPECT_THAT(run("nestwalk check --details bad.log").output,
               HasSubstr("Intel SDM vol. 3C, \"Guidelines for Use of the INVEPT Instruction\""));
 }
@@ -73,12 +86,13 @@ TEST_F(Check, SaysWhereInTheHypervisor) {
               "8 1 fence - invept single-context, 0x10000 @twice+0x8\n");
   const std::string issued = "invept single-context (EPTP 0x10000)\n";
   expect("nestwalk check log", 0,
-         "finding  times  at         operation  change  first GPA  processors  hits  issued\n"
-         "excess   2      twice+0x8  -          -       -          -           0     " +
+         "finding  times  line  at         operation  change  first GPA  processors  hits  issued\n"
+         "excess   2      12    twice+0x8  -          -       -          -           0     " +
              issued +
-             "excess   1      once+0x4   -          -       -          -           0     " +
+             "excess   1      11    once+0x4   -          -       -          -           0     " +
              issued + "log: 0 errors, 3 warnings\n");
-  EXPECT_THAT(run("nestwalk check --details log").output, HasSubstr(", at twice+0x8; 2 times\n"));
+  EXPECT_THAT(run("nestwalk check --details log").output,
+              HasSubstr(", log:12, at twice+0x8; 2 times\n"));
   const auto json = nlohmann::json::parse(run("nestwalk check --json log").output);
   EXPECT_EQ(json["findings"][1]["site"], "twice+0x8");
 }

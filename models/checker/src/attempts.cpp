@@ -22,9 +22,10 @@ constexpr u64 address_of(const FenceRequest& request) {
 
 }  // namespace
 
-void Attempts::add(u64 order, u32 processor, const FenceRequest& request, bool fits) {
+void Attempts::add(const ExecutedFence& fence, bool fits) {
   if (all_.size() == kMost) clear();
-  all_.push_back({order, processor, request});
+  const FenceRequest& request = fence->request;
+  all_.push_back({fence});
   const Attempt& attempt = all_.back();
   Group& group = groups_[key_of(request)];
   (fits ? group.fitting : group.others).push_back(&attempt);
@@ -57,9 +58,9 @@ const Attempts::Attempt* Attempts::first_elsewhere(const std::vector<const Attem
                                                    const Vm& vm) const {
   auto at =
       std::upper_bound(attempts.begin(), attempts.end(), obligation.order,
-                       [](u64 order, const Attempt* attempt) { return order < attempt->order; });
+                       [](u64 order, const Attempt* attempt) { return order < attempt->order(); });
   for (; at != attempts.end(); ++at) {
-    const FenceRequest& request = (*at)->request;
+    const FenceRequest& request = (*at)->request();
     if (row_of(request).by != By::GuestPhysical || !has_tag(request, vm)) return *at;
     const u64 address = request.address & ~vm.operand_tag;
     const bool meets =
@@ -73,9 +74,9 @@ const Attempts::Attempt* Attempts::first_elsewhere(const std::vector<const Attem
 const Attempts::Attempt* Attempts::shifted(const Group& group, const Obligation& obligation) const {
   const Attempt* first = nullptr;
   const auto consider = [&](const Attempt& attempt) {
-    if (attempt.order <= obligation.order || attempt.request.address == 0) return;
-    if (!is_unshifted(attempt.request, obligation)) return;
-    if (first == nullptr || attempt.order < first->order) first = &attempt;
+    if (attempt.order() <= obligation.order || attempt.request().address == 0) return;
+    if (!is_unshifted(attempt.request(), obligation)) return;
+    if (first == nullptr || attempt.order() < first->order()) first = &attempt;
   };
   for (const unsigned shift : kWrongShifts) {
     group.by_address.for_each(obligation.start << shift, obligation.bytes << shift, consider,
@@ -86,25 +87,25 @@ const Attempts::Attempt* Attempts::shifted(const Group& group, const Obligation&
   return first;
 }
 
-const FenceRequest* Attempts::before(const Obligation& obligation, u64 since, const Vm& vm) const {
+ExecutedFence Attempts::before(const Obligation& obligation, u64 since, const Vm& vm) const {
   const Attempt* found = nullptr;
   const auto consider = [&](const Attempt& attempt) {
-    if (attempt.order < since || attempt.order > obligation.order) return;
-    if (attempt.processor != obligation.when.processor) return;
-    if (found != nullptr && found->order < attempt.order) return;
-    if ((effect_of(attempt.request, obligation, vm).parts & kNested) != 0) found = &attempt;
+    if (attempt.order() < since || attempt.order() > obligation.order) return;
+    if (attempt.fence->when.processor != obligation.when.processor) return;
+    if (found != nullptr && found->order() < attempt.order()) return;
+    if ((effect_of(attempt.request(), obligation, vm).parts & kNested) != 0) found = &attempt;
   };
   for_each_group(vm, [&](const Group& group) {
     group.by_address.for_each(obligation.start, obligation.bytes, consider, kMostLooks);
     for (const auto* attempts : {&group.fitting, &group.others}) {
       auto at = std::lower_bound(
           attempts->begin(), attempts->end(), since,
-          [](const Attempt* attempt, u64 order) { return attempt->order < order; });
+          [](const Attempt* attempt, u64 order) { return attempt->order() < order; });
       // By what they name: all of them, or none.
-      if (at != attempts->end() && row_of((*at)->request).by == By::Nothing) consider(**at);
+      if (at != attempts->end() && row_of((*at)->request()).by == By::Nothing) consider(**at);
     }
   });
-  return found == nullptr ? nullptr : &found->request;
+  return found == nullptr ? nullptr : found->fence;
 }
 
 }  // namespace nestwalk::checker

@@ -16,21 +16,21 @@ namespace nestwalk::checker {
 class Attempts {
  public:
   /// `fits`: it discharged something.
-  void add(u64 order, u32 processor, const models::FenceRequest& request, bool fits);
+  void add(const ExecutedFence& fence, bool fits);
   void clear();
 
-  /// Tells `miss(failure, request)` of each way in which the fences after the store failed it,
+  /// Tells `miss(failure, fence)` of each way in which the fences after the store failed it,
   /// except for those that named its address: these have been judged.
   template <class Miss>
   void after(const Obligation& obligation, const Vm& vm, Miss&& miss) const;
   /// A fence of this processor that would have sufficed, after `since` and before the store.
-  const models::FenceRequest* before(const Obligation& obligation, u64 since, const Vm& vm) const;
+  ExecutedFence before(const Obligation& obligation, u64 since, const Vm& vm) const;
 
  private:
   struct Attempt {
-    u64 order;
-    u32 processor;
-    models::FenceRequest request;
+    ExecutedFence fence;
+    u64 order() const { return fence->order; }
+    const models::FenceRequest& request() const { return fence->request; }
   };
   /// Those that differ by their address alone, in order.
   struct Group {
@@ -76,22 +76,22 @@ template <class Miss>
 void Attempts::after(const Obligation& obligation, const Vm& vm, Miss&& miss) const {
   for_each_group(vm, [&](const Group& group) {
     if (const Attempt* other = first_elsewhere(group.others, obligation, vm)) {
-      const Effect effect = effect_of(other->request, obligation, vm);
+      const Effect effect = effect_of(other->request(), obligation, vm);
       const bool operand =
           effect.miss == Failure::WrongOperand || effect.miss == Failure::Unshifted;
       const Attempt* unshifted = operand ? shifted(group, obligation) : nullptr;
       miss(unshifted != nullptr ? Failure::Unshifted
            : operand            ? Failure::WrongOperand
                                 : effect.miss,
-           unshifted != nullptr ? unshifted->request : other->request);
+           unshifted != nullptr ? unshifted->fence : other->fence);
     }
     // What was meant for something else is no attempt, unless it stops short of this.
     if (const Attempt* fit = first_elsewhere(group.fitting, obligation, vm)) {
-      const Effect effect = effect_of(fit->request, obligation, vm);
+      const Effect effect = effect_of(fit->request(), obligation, vm);
       const bool operand =
           effect.miss == Failure::WrongOperand || effect.miss == Failure::Unshifted;
-      if (effect.parts == kCombined) miss(Failure::WrongKind, fit->request);
-      if (effect.parts == 0 && operand) miss(Failure::RangeTooSmall, fit->request);
+      if (effect.parts == kCombined) miss(Failure::WrongKind, fit->fence);
+      if (effect.parts == 0 && operand) miss(Failure::RangeTooSmall, fit->fence);
     }
   });
 }

@@ -97,6 +97,7 @@ bool Checker::translates(u32 vm, const Found& entry) const {
 }
 
 void Checker::entry_stored(const Moment& when, u64 slot, u64 before, u64 after) {
+  now(when, "the entry was stored");
   const std::vector<Tables::Place> places = tables_.places_of(slot);
   if (places.empty()) return tables_.store(slot, after);
   ++processors_[when.processor].task->stores;
@@ -256,7 +257,7 @@ void Checker::check_broken(const Moment& when, u32 vm, const Found& old, const F
   if (was_cached(vm, before) && differs(before) && guests_[vm].ran != 0) {
     broken.change = before.kind == EntryKind::Table ? Change::Table : compare(vm, old, now);
     broken.before = old.entry;
-    report(broken, Failure::BreakBeforeMake, Failure::BreakBeforeMake, guests_[vm].ran);
+    report(broken, Failure::BreakBeforeMake, {Failure::BreakBeforeMake}, guests_[vm].ran);
     return;
   }
   const Obligation* first = nullptr;
@@ -266,11 +267,10 @@ void Checker::check_broken(const Moment& when, u32 vm, const Found& old, const F
   });
   if (first == nullptr) return;
   Obligation stale = *first;
-  const Failure why = reason(stale, stale.held());
+  const Verdict why = reason(stale, stale.held());
   broken.change = stale.change;
   broken.before = stale.before;
   broken.level = stale.level;
-  broken.closest_fence = stale.closest_fence;
   report(broken, Failure::BreakBeforeMake, why, stale.held());
 }
 
@@ -294,7 +294,7 @@ void Checker::report_used(const Moment& when, const Tables::Place& place, u64 en
   live.change = change;
   live.when = when;
   live.operation = operation_on(when.processor);
-  report(live, Failure::UseAfterFree, Failure::TooEarly, processors);
+  report(live, Failure::UseAfterFree, {Failure::TooEarly}, processors);
 }
 
 /// Linked although they are in memory that was given back, and not taken since.
@@ -362,10 +362,11 @@ void Checker::judge_freed(const Moment& when, Obligation& obligation) {
   if (walking == 0) return;
   Obligation noted = obligation;
   noted.when = when;
-  report(noted, Failure::FreedOutside, Failure::FreedOutside, walking);
+  report(noted, Failure::FreedOutside, {Failure::FreedOutside}, walking);
 }
 
 void Checker::frames_freed(const Moment& when, u64 first, u64 bytes) {
+  now(when, "memory was freed");
   targets_->for_each(first, bytes, [&](Obligation& each) {
     drop_target(each);
     if (each.held() != 0) judge_freed(when, each);
@@ -379,7 +380,8 @@ void Checker::frames_freed(const Moment& when, u64 first, u64 bytes) {
   tables_.free(first, bytes);
 }
 
-void Checker::frames_allocated(const Moment&, u64 first, u64 bytes) {
+void Checker::frames_allocated(const Moment& when, u64 first, u64 bytes) {
+  now(when, "memory was taken");
   tables_.take(first, bytes);
   for (const u64 frame : tables_.linked_frames(first, bytes)) {
     if (freed_tables_.erase(frame) != 0) continue;

@@ -85,6 +85,7 @@ void Checker::judge_tags(const Moment& when, u32 number, u64 processors) {
 }
 
 void Checker::vm_created(const Moment& when, const Vm& vm) {
+  now(when, "the VM began");
   const bool by_root = vm.nested.format->extension().tags_by_root;
   const u32 number = tables_.add(vm);
   numbers_[vm.id] = number;
@@ -112,6 +113,7 @@ void Checker::set_running(u32 vm, u32 processor) {
 }
 
 void Checker::vm_destroyed(const Moment& when, u32 vm) {
+  now(when, "the VM ended");
   const u32 number = number_of(vm);
   Guest& guest = guests_[number];
   const Vm& shape = tables_.vm(number);
@@ -189,6 +191,7 @@ void Checker::close(u32 vm) {
 }
 
 void Checker::vm_entered(const Moment& when, u32 vm) {
+  now(when, "the processor entered the guest");
   const u32 number = number_of(vm);
   Guest& guest = guests_[number];
   Processor& processor = processors_[when.processor];
@@ -218,6 +221,7 @@ void Checker::vm_entered(const Moment& when, u32 vm) {
 }
 
 void Checker::vm_left(const Moment& when, u32 vm) {
+  now(when, "the processor left the guest");
   const u32 number = number_of(vm);
   Processor& processor = processors_[when.processor];
   if ((guests_[number].inside & bit(when.processor)) != 0) --processor.guests;
@@ -227,6 +231,7 @@ void Checker::vm_left(const Moment& when, u32 vm) {
 }
 
 void Checker::vm_faulted(const Moment& when, u32 vm, u64 gpa, addrspace::Access access) {
+  now(when, "the guest faulted");
   const u32 number = number_of(vm);
   Processor& processor = processors_[when.processor];
   // What no table maps, no entry refuses.
@@ -255,10 +260,12 @@ void Checker::vm_faulted(const Moment& when, u32 vm, u64 gpa, addrspace::Access 
 }
 
 void Checker::task_switched(const Moment& when, u64 task) {
+  now(when, "another task went on");
   processors_[when.processor].task = &tasks_[task];
 }
 
 void Checker::operation_begun(const Moment& when, std::string_view name) {
+  now(when, "an operation began");
   Task& task = *processors_[when.processor].task;
   if (task.depth++ != 0) return;
   judge_operation(when.processor, task);
@@ -276,6 +283,7 @@ void Checker::operation_begun(const Moment& when, std::string_view name) {
 }
 
 void Checker::operation_ended(const Moment& when) {
+  now(when, "the operation returned");
   Task& task = *processors_[when.processor].task;
   if (task.depth == 0 || --task.depth != 0) return;
   --operations_running_;
@@ -284,11 +292,11 @@ void Checker::operation_ended(const Moment& when) {
 
 // Fences ----------------------------------------------------------------------------------------
 
-void Checker::miss(Obligation& obligation, Failure failure, const FenceRequest& request) const {
+void Checker::miss(Obligation& obligation, Failure failure, const ExecutedFence& fence) const {
   if (failure < obligation.closest) return;
-  if (failure == obligation.closest && obligation.closest_fence.op) return;
+  if (failure == obligation.closest && obligation.closest_fence) return;
   obligation.closest = failure;
-  obligation.closest_fence = request;
+  obligation.closest_fence = fence;
 }
 
 /// A fence that its own processor alone carries out needs the store to be seen there.
@@ -345,15 +353,16 @@ void Checker::look_again(std::vector<Again>& again) {
 }
 
 // Says whether that was of any use.
-bool Checker::apply(const Moment& when, const FenceRequest& request, Obligation& obligation,
-                    const Effect& effect, u64 reached) {
-  const FenceRow& row = row_of(request);
+bool Checker::apply(const ExecutedFence& executed, Obligation& obligation, const Effect& effect,
+                    u64 reached) {
+  const Moment& when = executed->when;
+  const FenceRow& row = row_of(executed->request);
   const bool posted = row.has(fence::kPosted);
   const bool ordered =
       !row.has(fence::kUnordered) || processors_[when.processor].ordered > obligation.order;
   const bool broadcast = row.has(fence::kBroadcast);
   if (!is_visible(obligation, when.processor, broadcast) || !ordered) {
-    miss(obligation, Failure::TooEarly, request);
+    miss(obligation, Failure::TooEarly, executed);
     Processor& late = processors_[ordered ? obligation.when.processor : when.processor];
     const Look look = (row.structures & fence::kSecond) != 0 ? Look::Second : Look::First;
     const u64 seat = obligation.seats[static_cast<unsigned>(look)];
@@ -369,7 +378,7 @@ bool Checker::apply(const Moment& when, const FenceRequest& request, Obligation&
     const u64 in_vain = reached & obligation.left[0];
     if (in_vain != 0) {
       const bool waits = (in_vain & ~obligation.going[0]) == 0;
-      miss(obligation, waits ? Failure::NotCompleted : Failure::WrongKind, request);
+      miss(obligation, waits ? Failure::NotCompleted : Failure::WrongKind, executed);
     }
   }
   const bool waits = posted || vm_of(obligation).nested.format->extension().needs_barriers;
@@ -381,6 +390,9 @@ bool Checker::apply(const Moment& when, const FenceRequest& request, Obligation&
     // A sequence goes to all processors alike; once it is over, only what is left counts.
     const u64 fresh = processors[part] & ~obligation.sent[part];
     useful = useful || (obligation.settled ? fresh & obligation.left[part] : fresh) != 0;
+    if (part < std::size(obligation.right) && processors[part] != 0) {
+      obligation.right[part] = executed;
+    }
     remove(obligation, part, processors[part], {when.processor, waits, broadcast});
   }
   if ((obligation.left[0] & ~obligation.going[0]) != before) seat_merged(obligation);
@@ -472,11 +484,12 @@ const std::set<u32>& Checker::with_tag(const FenceRequest& request,
 }
 
 bool Checker::discharge(Issued& issued, u64 reached, bool fits) {
+  const FenceRequest& request = issued.fence->request;
   for (Obligation* const each : met_) {
-    const Effect effect = effect_of(issued.request, *each, vm_of(*each));
+    const Effect effect = effect_of(request, *each, vm_of(*each));
     if (effect.parts == 0) continue;
     fits = true;
-    if (!apply(issued.when, issued.request, *each, effect, reached)) continue;
+    if (!apply(issued.fence, *each, effect, reached)) continue;
     issued.useful = true;
     issued.retired += each->change == Change::Retired ? 1 : 0;
     issued.covered += each->need != Need::Tolerable || !each->settled ? 1 : 0;
@@ -484,12 +497,12 @@ bool Checker::discharge(Issued& issued, u64 reached, bool fits) {
   }
   for (Obligation* const each : met_) {
     if (each->held() == 0 || each->need == Need::Tolerable) continue;
-    const Effect effect = effect_of(issued.request, *each, vm_of(*each));
+    const Effect effect = effect_of(request, *each, vm_of(*each));
     if (effect.parts != 0) continue;
     const bool elsewhere = effect.miss == Failure::WrongOperand;
     const bool close = effect.miss == Failure::LeafOnly || effect.miss == Failure::WrongLevel;
     if (fits && !elsewhere && !close) continue;
-    miss(*each, fits && elsewhere ? Failure::RangeTooSmall : effect.miss, issued.request);
+    miss(*each, fits && elsewhere ? Failure::RangeTooSmall : effect.miss, issued.fence);
   }
   for (Obligation* const each : met_) update(*each);
   return fits;
@@ -541,6 +554,7 @@ void Checker::drop_target(Obligation& obligation) {
 }
 
 void Checker::fence_issued(const Moment& when, const FenceRequest& request, Cycle cycles) {
+  now(when, "a fence was executed");
   ++order_;
   Processor& processor = processors_[when.processor];
   if (!request.op) return;
@@ -552,13 +566,14 @@ void Checker::fence_issued(const Moment& when, const FenceRequest& request, Cycl
   if (is_the_guests(when.processor, request)) return;
   const FenceRow& row = row_of(request);
   const u64 reached = row.has(fence::kBroadcast) ? ~u64{0} : bit(when.processor);
-  Issued issued{request, when, cycles, order_, operation_on(when.processor)};
+  Issued issued{std::make_shared<const Executed>(Executed{request, when, order_}), cycles,
+                operation_on(when.processor), processor.task->stores};
   issued.useful =
       is_spurious(when.processor, request) || is_for_another_vcpu(when.processor, request);
   const bool all = meet(when.processor, request);
   const bool fits = discharge(issued, reached, all);
   if (unreported_ != 0 || operations_running_ != 0) {
-    attempts_->add(order_, when.processor, request, fits);
+    attempts_->add(issued.fence, fits);
   }
   if (!issued.useful) {
     processor.task->useless.push_back(issued);
@@ -641,6 +656,7 @@ void Checker::complete(u32 number, bool broadcast) {
 }
 
 void Checker::barrier_issued(const Moment& when, Barrier barrier) {
+  now(when, "a barrier was executed");
   // Entering the guest synchronises as an ISB does (Arm ARM D1, "Context synchronization event").
   if (barrier == Barrier::Isb) return;
   Processor& processor = processors_[when.processor];

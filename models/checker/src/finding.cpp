@@ -121,7 +121,18 @@ std::string processors_text(u64 processors) {
   return text.empty() ? "none" : text;
 }
 
-std::string describe(const Finding& finding) {
+std::string place_text(const Moment& when, const std::string& file) {
+  std::string text;
+  if (when.line != 0) text = (file.empty() ? "line " : file + ":") + std::to_string(when.line);
+  if (!when.site.empty()) text.append(text.empty() ? "at " : ", at ").append(when.site);
+  return text;
+}
+
+std::string describe(const Finding& finding, const std::string& file) {
+  const auto at = [&](const Moment& when) {
+    const std::string place = place_text(when, file);
+    return place.empty() ? place : " (" + place + ")";
+  };
   const FailureText& failure = text_of(finding.failure);
   std::string text = to_string(failure.severity);
   text.append(": ").append(failure.name);
@@ -131,9 +142,11 @@ std::string describe(const Finding& finding) {
   text += finding.operation.empty() ? " outside any operation" : " in " + finding.operation;
   text += ", cycle " + std::to_string(finding.when.cycle) + ", processor " +
           std::to_string(finding.when.processor);
-  if (!finding.site.empty()) text += ", at " + finding.site;
+  const std::string place = place_text(finding.when, file);
+  if (!place.empty()) text += ", " + place;
   if (finding.count > 1) text += "; " + std::to_string(finding.count) + " times";
   text.append("\n  ").append(failure.sentence);
+  if (!finding.reason.empty()) text += "\n  " + finding.reason;
   if (finding.change != Change::None) {
     text += "\n  VM " + std::to_string(finding.vm) + ", GPA " + hex(finding.gpa) + " + " +
             size_text(finding.bytes) + ", level " + std::to_string(finding.level) + ": " +
@@ -142,6 +155,10 @@ std::string describe(const Finding& finding) {
     text += "\n  may be cached on processors " + processors_text(finding.processors);
   }
   text += "\n  issued: " + (finding.issued.empty() ? std::string("nothing") : finding.issued);
+  text += at(finding.issued_when);
+  if (finding.severity() != Severity::Warning && finding.violated.line != 0) {
+    text.append("\n  violated when ").append(finding.violation) += at(finding.violated);
+  }
   if (finding.demand != nullptr) {
     text.append("\n  demanded: ").append(finding.demand->fence);
     text.append("\n  ").append(finding.demand->manual).append(", \"");

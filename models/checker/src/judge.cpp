@@ -11,6 +11,7 @@
 #include "nestwalk/checker/checker.hpp"
 #include "obligation.hpp"
 #include "range_index.hpp"
+#include "reason.hpp"
 
 namespace nestwalk::checker {
 
@@ -36,36 +37,39 @@ bool permits(const models::Entry& entry, addrspace::Access access, const StageRu
 /// Which of the fences since then came closest? Those that named its address said so themselves.
 void Checker::find_closest(Obligation& obligation) const {
   if (obligation.need != Need::Fence || obligation.is_reported()) return;
-  attempts_->after(obligation, vm_of(obligation),
-                   [&](Failure failure, const models::FenceRequest& request) {
-                     miss(obligation, failure, request);
-                   });
+  attempts_->after(obligation, vm_of(obligation), [&](Failure failure, const ExecutedFence& fence) {
+    miss(obligation, failure, fence);
+  });
 }
 
 /// Why may these processors still hold it?
-Failure Checker::reason(Obligation& obligation, u64 bad) const {
-  if (obligation.need == Need::Visible) return Failure::NotCompleted;
-  if (((obligation.going[0] | obligation.going[1] | obligation.going[2]) & bad) != 0) {
-    return Failure::NotCompleted;
+Checker::Verdict Checker::reason(Obligation& obligation, u64 bad) const {
+  if (obligation.need == Need::Visible) return {Failure::NotCompleted};
+  for (const unsigned part : {0u, 1u, 2u}) {
+    if ((obligation.going[part] & bad) == 0) continue;
+    return {Failure::NotCompleted, obligation.right[std::min(part, 1u)]};
   }
   if (obligation.change != Change::Retired) find_closest(obligation);
-  if (obligation.closest >= Failure::NotCompleted) return obligation.closest;
+  const Verdict closest{obligation.closest, obligation.closest_fence};
+  if (closest.why >= Failure::NotCompleted) return closest;
   const u64 both = obligation.sent[0] & obligation.sent[1];
   if (obligation.change != Change::Retired && both != 0 && (both & bad) == 0) {
-    return Failure::WrongProcessors;
+    return {Failure::WrongProcessors, obligation.right[(obligation.left[0] & bad) != 0 ? 0 : 1]};
   }
-  if (obligation.closest != Failure::Missing) return obligation.closest;
-  if (((obligation.sent[0] | obligation.sent[1]) & bad) != 0) return Failure::WrongKind;
-  if (obligation.task->serial != obligation.serial) return Failure::Missing;
-  const auto* early = attempts_->before(obligation, obligation.task->began, vm_of(obligation));
-  if (early == nullptr) return Failure::Missing;
-  obligation.closest_fence = *early;
-  return Failure::TooEarly;
+  if (closest.why != Failure::Missing) return closest;
+  for (const unsigned part : {0u, 1u}) {
+    if ((obligation.sent[part] & bad) != 0) return {Failure::WrongKind, obligation.right[part]};
+  }
+  if (obligation.task->serial != obligation.serial) return {Failure::Missing};
+  ExecutedFence early = attempts_->before(obligation, obligation.task->began, vm_of(obligation));
+  if (early == nullptr) return {Failure::Missing};
+  obligation.closest_fence = early;
+  return {Failure::TooEarly, std::move(early)};
 }
 
 void Checker::judge(Obligation& obligation, u64 bad) {
-  const Failure why = reason(obligation, bad);
-  const std::size_t finding = report(obligation, why, why, bad);
+  const Verdict verdict = reason(obligation, bad);
+  const std::size_t finding = report(obligation, verdict.why, verdict, bad);
   if (obligation.need == Need::Visible) return;
   const bool counts = obligation.need == Need::Fence && !obligation.is_reported();
   if (counts && finding != Obligation::kNone) --unreported_;
@@ -104,8 +108,7 @@ void Checker::judge_fault(u32 number, u32 vm) {
     if (refuses && (kept == nullptr || kept->order < each.order)) kept = &each;
   });
   if (kept == nullptr) return;
-  const Failure why = reason(*kept, bit(number));
-  kept->finding = report(*kept, Failure::RepeatedFault, why, bit(number));
+  kept->finding = report(*kept, Failure::RepeatedFault, reason(*kept, bit(number)), bit(number));
 }
 
 void Checker::judge_operation(u32 number, Task& task) {
@@ -166,6 +169,7 @@ void Checker::settle(Obligation& obligation) {
 }
 
 void Checker::finish() {
+  event_ = "the log ended";
   for (u32 number = 0; number < kMostProcessors; ++number) {
     processors_[number].own.depth = 0;
     judge_operation(number, processors_[number].own);
@@ -181,7 +185,7 @@ void Checker::finish() {
 /// All of a VM for a few leaves, or of all VMs, unless several ended.
 bool Checker::is_over_broad(const Issued& issued) const {
   constexpr u64 kFew = 8;
-  const FenceRow& row = row_of(issued.request);
+  const FenceRow& row = row_of(issued.fence->request);
   if (row.by != By::Nothing || (row.structures & fence::kSecond) == 0) return false;
   const Vm& any = tables_.vm(0);
   const bool names_addresses = any.nested.format->extension().names_addresses;
@@ -191,14 +195,18 @@ bool Checker::is_over_broad(const Issued& issued) const {
 }
 
 void Checker::judge_fence(const Issued& issued, Failure failure) {
+  const Executed& fence = *issued.fence;
   Finding finding{};
   finding.failure = finding.because = failure;
   finding.operation = operations_[issued.operation];
-  finding.when = issued.when;
-  finding.site = issued.when.site;
-  finding.issued = describe(issued.request);
+  finding.when = finding.issued_when = fence.when;
+  finding.violated = now_;
+  finding.violation = event_;
+  finding.site = fence.when.site;
+  finding.issued = describe(fence.request);
   finding.cycles = issued.cycles;
-  add(std::move(finding), issued.request.op);
+  const std::size_t number = add(std::move(finding), fence.request.op);
+  if (is_first(number)) findings_[number].reason = explain(issued, failure);
 }
 
 /// Those that removed nothing.
@@ -217,22 +225,22 @@ void Checker::excuse_fences(Task& task) {
   for (Obligation* const each : task.opened) {
     if (each->held() == 0) continue;
     find_closest(*each);
-    close.push_back(each->closest_fence.op);
+    if (each->closest_fence) close.push_back(each->closest_fence->request.op);
     vms.insert(each->vm);
   }
   if (vms.empty()) return;
   const auto meant = [&](const Issued& issued) {
-    if (std::find(close.begin(), close.end(), issued.request.op) != close.end()) return true;
-    const FenceRow& row = row_of(issued.request);
+    if (std::find(close.begin(), close.end(), issued.fence->request.op) != close.end()) return true;
+    const FenceRow& row = row_of(issued.fence->request);
     if (row.structures != fence::kFirst || row.by != By::Nothing) return false;
     return std::any_of(vms.begin(), vms.end(),
-                       [&](u32 vm) { return has_tag(issued.request, tables_.vm(vm)); });
+                       [&](u32 vm) { return has_tag(issued.fence->request, tables_.vm(vm)); });
   };
   const auto excuse = [&](Task& each) {
     if (&each != &task && each.depth != 0) return;
-    const auto since =
-        std::lower_bound(each.useless.begin(), each.useless.end(), task.began,
-                         [](const Issued& issued, u64 order) { return issued.order < order; });
+    const auto since = std::lower_bound(
+        each.useless.begin(), each.useless.end(), task.began,
+        [](const Issued& issued, u64 order) { return issued.fence->order < order; });
     each.useless.erase(std::remove_if(since, each.useless.end(), meant), each.useless.end());
   };
   for (Processor& each : processors_) excuse(each.own);
@@ -241,12 +249,14 @@ void Checker::excuse_fences(Task& task) {
 
 // Findings --------------------------------------------------------------------------------------
 
-Finding Checker::finding_of(const Obligation& obligation, Failure failure, u64 processors) const {
+Finding Checker::finding_of(const Obligation& obligation, Failure failure, const Verdict& verdict,
+                            u64 processors) const {
   const Vm& vm = vm_of(obligation);
   const models::EntryFormat& format = *vm.nested.format;
   const addrspace::Geometry& geometry = vm.nested.geometry;
   Finding finding{};
   finding.failure = failure;
+  finding.because = verdict.why;
   finding.change = obligation.change;
   finding.operation = operations_[obligation.operation];
   finding.vm = vm.id;
@@ -259,19 +269,27 @@ Finding Checker::finding_of(const Obligation& obligation, Failure failure, u64 p
   }
   finding.processors = processors;
   finding.when = obligation.when;
+  finding.violated = now_;
+  finding.violation = event_;
   finding.site = obligation.when.site;
-  if (obligation.closest_fence.op) {
-    finding.issued = describe(obligation.closest_fence);
+  if (verdict.fence) {
+    finding.issued = describe(verdict.fence->request);
+    finding.issued_when = verdict.fence->when;
   }
   finding.demand = &format.extension().demands.of(obligation.change);
   return finding;
 }
 
-std::size_t Checker::report(const Obligation& obligation, Failure failure, Failure because,
+std::size_t Checker::report(const Obligation& obligation, Failure failure, const Verdict& verdict,
                             u64 processors) {
-  Finding finding = finding_of(obligation, failure, processors);
-  finding.because = because;
-  return add(std::move(finding), obligation.closest_fence.op);
+  Finding finding = finding_of(obligation, failure, verdict, processors);
+  const models::FenceOp op = verdict.fence ? verdict.fence->request.op : models::FenceOp{};
+  const std::size_t number = add(std::move(finding), op);
+  if (is_first(number)) {
+    findings_[number].reason = explain(obligation, vm_of(obligation), failure, verdict.why,
+                                       verdict.fence.get(), processors);
+  }
+  return number;
 }
 
 /// The number of the finding that it is, or is like.
@@ -305,6 +323,7 @@ std::size_t Checker::add(Finding finding, models::FenceOp op) {
 // Hits ------------------------------------------------------------------------------------------
 
 void Checker::accessed(const Access& access) {
+  now(access.when, "the guest used its memory");
   const u32 vm = number_of(access.vm);
   if (guests_[vm].has_open()) count_hits(vm, access);
   if (access.seen) check_seen(vm, access);
@@ -335,8 +354,9 @@ void Checker::check_seen(u32 vm, const Access& access) {
   wrong.bytes = tables_.bytes_of(vm, found.level);
   wrong.before = wrong.after = found.entry;
   wrong.when = access.when;
-  Finding finding = finding_of(wrong, Failure::WrongHit, bit(processor));
-  finding.because = Failure::WrongHit;
+  Finding finding = finding_of(wrong, Failure::WrongHit, {Failure::WrongHit}, bit(processor));
+  finding.reason =
+      explain(wrong, vm_of(wrong), Failure::WrongHit, Failure::WrongHit, nullptr, bit(processor));
   finding.hits = 1;
   finding.first_hit = access;
   const std::size_t number = add(std::move(finding), {});

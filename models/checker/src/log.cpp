@@ -217,6 +217,7 @@ void LogReader::event(Line& line, Events& events) {
       {"task", &LogReader::task},
   };
   Moment when;
+  when.line = line_;
   when.cycle = line.number("a cycle");
   when.processor = static_cast<u32>(line.below(kMostProcessors, "a processor from 0 to 63"));
   const std::string what = line.word("an event");

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <list>
+#include <memory>
 
 #include "nestwalk/checker/finding.hpp"
 #include "range_index.hpp"
@@ -34,6 +35,14 @@ inline constexpr unsigned kLooks = 3;
 
 struct Task;
 
+/// A fence, when it was executed.
+struct Executed {
+  models::FenceRequest request;
+  Moment when;
+  u64 order;  ///< among stores, fences and barriers
+};
+using ExecutedFence = std::shared_ptr<const Executed>;
+
 struct Obligation {
   static constexpr std::size_t kNone = ~std::size_t{0};
 
@@ -61,7 +70,8 @@ struct Obligation {
   u64 going[kParts] = {};    ///< of these, those whose completion no barrier has waited for yet
   u32 flights = 0;           ///< how many of these
   Failure closest = Failure::Missing;
-  models::FenceRequest closest_fence{};
+  ExecutedFence closest_fence{};
+  ExecutedFence right[2]{};                   ///< the last one that removed it anywhere, by part
   std::size_t finding = kNone;                ///< that reports it
   bool use_pending = false;                   ///< what it leads to was given back, and not used yet
   std::vector<std::pair<u32, u64>> spared{};  ///< processors, and pages that they hold no more

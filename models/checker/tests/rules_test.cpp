@@ -494,14 +494,17 @@ TEST(Rules, AFindingSaysAllThereIsToSay) {
   ASSERT_EQ(checked->checker.findings().size(), 1u);
   const Finding& finding = checked->checker.findings()[0];
   // 11 lines of preamble, then begin, store, fence, end and enter.
-  EXPECT_EQ(describe(finding),
-            "error: wrong kind in edit, cycle 1, processor 0\n"
+  EXPECT_EQ(describe(finding, "a.log"),
+            "error: wrong kind in edit, cycle 1, processor 0, a.log:13\n"
             "  the fences do not touch what the entry left in the caches\n"
+            "  hfence.vvma zero, zero removes what the guest's own tables translate; the "
+            "second-stage entry stays cached, and is merged again\n"
             "  VM 1, GPA 0x5000 + 4 KiB, level 0: unmapped\n"
             "  was: leaf of 4 KiB at 0x95000, read write execute, write-back, dirty\n"
             "  is:  invalid\n"
             "  may be cached on processors 1\n"
-            "  issued: hfence.vvma (VMID 0)\n"
+            "  issued: hfence.vvma (VMID 0) (a.log:14)\n"
+            "  violated when the operation returned (a.log:15)\n"
             "  demanded: HFENCE.GVMA for the address or the VMID, on every hart that ran it\n"
             "  RISC-V privileged spec, \"Hypervisor Memory-Management Fence Instructions\"\n"
             "  1 accesses hit it afterwards, the first at 17 (GVA 0x7f0000005010, GPA 0x5010, "

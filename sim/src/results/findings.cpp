@@ -17,6 +17,14 @@ namespace {
 using checker::Checker;
 using checker::Finding;
 
+/// Where an event stands: the line of the log, the function of the hypervisor, as far as known.
+Json place_of(const checker::Moment& when) {
+  Json json = {{"cycle", when.cycle}, {"processor", when.processor}};
+  if (when.line != 0) json["line"] = when.line;
+  if (!when.site.empty()) json["site"] = when.site;
+  return json;
+}
+
 Json as_json(const Finding& finding) {
   const auto& failure = text_of(finding.failure);
   Json json = {{"finding", failure.name},        {"severity", to_string(failure.severity)},
@@ -33,8 +41,13 @@ Json as_json(const Finding& finding) {
                  {"level", finding.level},
                  {"before", finding.before},
                  {"after", finding.after},
-                 {"processors", checker::processors_text(finding.processors)}});
+                 {"processors", checker::processors_text(finding.processors)},
+                 {"stored", place_of(finding.when)},
+                 {"violated", place_of(finding.violated)}});
+    json["violated"]["event"] = finding.violation;
   }
+  if (!finding.reason.empty()) json["reason"] = finding.reason;
+  if (!finding.issued.empty()) json["issued_at"] = place_of(finding.issued_when);
   if (finding.demand != nullptr) {
     json.update({{"demanded", finding.demand->fence},
                  {"manual", finding.demand->manual},
@@ -63,15 +76,13 @@ std::string json_text(const Checker& checker, const std::string& title) {
   return json_document(json);
 }
 
-// Errors first, then warnings; of each, what was found most often first, where sites are known:
-// a hypervisor's hottest places.
+// Errors first, then warnings; of each, what was found most often first.
 std::vector<const Finding*> by_severity(const Checker& checker) {
   std::vector<const Finding*> all;
   for (const Finding& finding : checker.findings()) all.push_back(&finding);
   std::stable_sort(all.begin(), all.end(), [](const Finding* a, const Finding* b) {
     if (a->severity() != b->severity()) return a->severity() < b->severity();
-    const auto heat = [](const Finding* each) { return each->site.empty() ? 0 : each->count; };
-    return heat(a) > heat(b);
+    return a->count > b->count;
   });
   return all;
 }
@@ -81,7 +92,10 @@ std::string table_text(const std::vector<const Finding*>& findings) {
       {"finding", "times", "operation", "change", "first GPA", "processors", "hits", "issued"}};
   const bool sites = std::any_of(findings.begin(), findings.end(),
                                  [](const Finding* each) { return !each->site.empty(); });
+  const bool lines = std::any_of(findings.begin(), findings.end(),
+                                 [](const Finding* each) { return each->when.line != 0; });
   if (sites) table[0].insert(table[0].begin() + 2, "at");
+  if (lines) table[0].insert(table[0].begin() + 2, "line");
   for (const Finding* each : findings) {
     const bool of_entry = each->change != checker::Change::None;
     table.push_back({text_of(each->failure).name, std::to_string(each->count),
@@ -89,9 +103,9 @@ std::string table_text(const std::vector<const Finding*>& findings) {
                      of_entry ? to_string(each->change) : "-", of_entry ? hex(each->gpa) : "-",
                      of_entry ? checker::processors_text(each->processors) : "-",
                      std::to_string(each->hits), each->issued.empty() ? "nothing" : each->issued});
-    if (!sites) continue;
     auto& row = table.back();
-    row.insert(row.begin() + 2, each->site.empty() ? "-" : printable(each->site));
+    if (sites) row.insert(row.begin() + 2, each->site.empty() ? "-" : printable(each->site));
+    if (lines) row.insert(row.begin() + 2, std::to_string(each->when.line));
   }
   std::vector<std::size_t> widths(table[0].size());
   for (const auto& row : table) {
@@ -128,7 +142,7 @@ std::string findings_text(const Checker& checker, const std::string& title,
     for (const Finding* each : findings) {
       Finding shown = *each;
       shown.operation = printable(shown.operation);
-      text += describe(shown) + "\n";
+      text += describe(shown, printable(title)) + "\n";
     }
   } else if (!findings.empty()) {
     text = table_text(findings);

@@ -12,6 +12,7 @@
 #include <deque>
 #include <list>
 #include <map>
+#include <memory>
 #include <set>
 #include <unordered_map>
 
@@ -22,19 +23,19 @@ namespace nestwalk::checker {
 
 struct Obligation;
 struct Effect;
+struct Executed;
 class Agendas;
 class Attempts;
 enum class Look : u8;
 template <class T>
 class RangeIndex;
 
-/// A fence that was issued.
+/// What came of a fence.
 struct Issued {
-  models::FenceRequest request;
-  Moment when;
+  std::shared_ptr<const Executed> fence;
   Cycle cycles;
-  u64 order;
   u32 operation;    ///< on its processor
+  u64 stores;       ///< of entries, that its operation had made by then
   u64 covered = 0;  ///< how many obligations it helped to discharge
   u64 retired = 0;  ///< of these, for VMs that ended
   bool useful = false;
@@ -163,6 +164,9 @@ class Checker final : public Events {
     std::vector<Again> posted;         ///< RISC-V: HINVAL without SFENCE.W.INVAL, of this one
   };
 
+  /// What is told now, in words.
+  void now(const Moment& when, const char* event) { now_ = when, event_ = event; }
+
   u32 number_of(u32 id) const;
   u32 operation_on(u32 processor) const;
   const Vm& vm_of(const Obligation& obligation) const;
@@ -199,12 +203,13 @@ class Checker final : public Events {
   void unseat(Obligation& obligation, Look look);
   void seat_merged(Obligation& obligation);
   void look_again(std::vector<Again>& again);
-  bool apply(const Moment& when, const models::FenceRequest& request, Obligation& obligation,
+  bool apply(const std::shared_ptr<const Executed>& fence, Obligation& obligation,
              const Effect& effect, u64 reached);
   bool meet(u32 processor, const models::FenceRequest& request);
   void meet_address(const models::FenceRequest& request);
   bool discharge(Issued& issued, u64 reached, bool fits);
-  void miss(Obligation& obligation, Failure failure, const models::FenceRequest& request) const;
+  void miss(Obligation& obligation, Failure failure,
+            const std::shared_ptr<const Executed>& fence) const;
   void flush(const Moment& when, const models::FenceRequest& request, u64 reached, bool posted);
   const std::set<u32>& with_tag(const models::FenceRequest& request,
                                 const std::set<u32>& all) const;
@@ -224,7 +229,13 @@ class Checker final : public Events {
   bool is_for_another_vcpu(u32 processor, const models::FenceRequest& request) const;
 
   // Judging: judge.cpp
-  Failure reason(Obligation& obligation, u64 bad) const;
+  /// Why something is owed still, and the fence that this says something about.
+  struct Verdict {
+    Failure why;
+    std::shared_ptr<const Executed> fence{};
+  };
+  Verdict reason(Obligation& obligation, u64 bad) const;
+  Verdict reached_too_few(const Obligation& obligation, u64 bad) const;
   void judge(Obligation& obligation, u64 bad);
   void judge_fault(u32 processor, u32 vm);
   void judge_operation(u32 processor, Task& task);
@@ -237,13 +248,19 @@ class Checker final : public Events {
   void find_closest(Obligation& obligation) const;
   bool is_over_broad(const Issued& issued) const;
   void judge_fence(const Issued& issued, Failure failure);
-  std::size_t report(const Obligation& obligation, Failure failure, Failure because,
+  std::size_t report(const Obligation& obligation, Failure failure, const Verdict& verdict,
                      u64 processors);
-  Finding finding_of(const Obligation& obligation, Failure failure, u64 processors) const;
+  Finding finding_of(const Obligation& obligation, Failure failure, const Verdict& verdict,
+                     u64 processors) const;
   std::size_t add(Finding finding, models::FenceOp op);
+  bool is_first(std::size_t finding) const {
+    return finding < findings_.size() && findings_[finding].count == 1;
+  }
   void count_hits(u32 vm, const Access& access);
   void check_seen(u32 vm, const Access& access);
 
+  Moment now_{};
+  const char* event_ = "";
   Tables tables_;
   std::deque<Guest> guests_;
   std::map<u32, u32> numbers_;  ///< of VMs, by id

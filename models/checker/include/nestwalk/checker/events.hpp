@@ -28,6 +28,7 @@ struct Moment {
   /// `function+0x1c` or an address; empty: not known. Who feeds keeps it as long as the checker,
   /// the same text at the same place.
   std::string_view site{};
+  u64 line = 0;  ///< of the log, from 1; 0: there is no log
 };
 
 /// A guest's second stage. Nothing of it has been walked before it is created; what was stored into

@@ -69,6 +69,10 @@ struct Finding {
   u64 processors = 0;  ///< bit n: processor n may use what is stale
   Moment when{};       ///< of the store; of a fence that is excess or over-broad
   std::string issued;  ///< the fence that came closest; empty: none
+  Moment issued_when{};
+  Moment violated{};           ///< when what was owed was too late
+  const char* violation = "";  ///< and what happened then: "the operation returned"
+  std::string reason;          ///< why what was issued does not do, or was in vain: sentences
   const Demand* demand = nullptr;
   u64 count = 1;   ///< how often the like was found; the rest is about the first time
   u64 hits = 0;    ///< accesses afterwards that a stale entry could serve
@@ -85,7 +89,9 @@ std::string describe(const models::EntryFormat& format, const addrspace::Geometr
 std::string describe(const models::FenceRequest& fence);
 /// `0, 2-5`
 std::string processors_text(u64 processors);
-/// All of a finding, in a few lines.
-std::string describe(const Finding& finding);
+/// All of a finding, in a few lines; `file` is the log's name.
+std::string describe(const Finding& finding, const std::string& file = "");
+/// `fences.log:12`, and `, at unmap+0x1c`, as far as they are known.
+std::string place_text(const Moment& when, const std::string& file);
 
 }  // namespace nestwalk::checker
