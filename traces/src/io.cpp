@@ -285,6 +285,13 @@ std::unique_ptr<ByteSource> unpacked(std::unique_ptr<ByteSource> source) {
   return peeked;
 }
 
+std::vector<u8> peek(std::unique_ptr<ByteSource>& source) {
+  auto peeked = std::make_unique<PeekedSource>(std::move(source));
+  const std::vector<u8> bytes(peeked->peeked().begin(), peeked->peeked().end());
+  source = std::move(peeked);
+  return bytes;
+}
+
 std::unique_ptr<ByteSource> open_source(const std::string& path) {
   if (path == "-") {
     return unpacked(std::make_unique<FileSource>("<stdin>", STDIN_FILENO, false));

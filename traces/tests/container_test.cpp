@@ -11,6 +11,7 @@
 
 #include <cstdio>
 
+#include "nestwalk/traces/spool.hpp"
 #include "random_trace.hpp"
 
 namespace nestwalk::traces::container_test {
@@ -341,6 +342,44 @@ TEST(Container, PipeIsRead) {
   while (reader.next() == Reader::Item::Records) append(stream, reader.chunk());
   close(ends[0]);
   EXPECT_EQ(stream, tiny_stream());
+}
+
+/// A pipe that holds the bytes; its reading end, as a path.
+std::string pipe_of(const Bytes& bytes) {
+  int ends[2];
+  EXPECT_EQ(pipe(ends), 0);
+  EXPECT_EQ(write(ends[1], bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+  close(ends[1]);
+  return "/dev/fd/" + std::to_string(ends[0]);
+}
+
+TEST(Container, PipeIsCopiedOnceAndThenCanSeek) {
+  const Bytes file = file_of({tiny_stream()});
+  const std::string path = pipe_of(file);
+  const auto first = open_seekable(path, file.size());
+  const auto second = open_seekable(path, file.size());
+  for (const auto* const each : {&first, &second}) {  // each has a position of its own
+    EXPECT_EQ((*each)->name(), path);
+    EXPECT_EQ((*each)->seekable_size(), file.size());
+    u8 byte = 0;
+    EXPECT_EQ((*each)->read({&byte, 1}), 1u);
+    EXPECT_EQ(byte, file[0]);
+  }
+}
+
+TEST(Container, WhatIsCopiedOfAPipeIsBounded) {
+  const Bytes file = file_of({tiny_stream()});
+  const std::string path = pipe_of(file);
+  try {
+    open_seekable(path, file.size() - 1);
+    ADD_FAILURE() << "was copied";
+  } catch (const InputError& error) {
+    EXPECT_EQ(std::string(error.what()),
+              path +
+                  ": is a pipe or compressed, and copied to a temporary file to be read from: "
+                  "expected at most " +
+                  std::to_string(file.size() - 1) + " bytes, found more");
+  }
 }
 
 }  // namespace

@@ -58,7 +58,9 @@ std::string completion(const Extension& extension) {
   });
 }
 
-std::string range_text(u64 start, u64 bytes) { return hex(start) + " to " + hex(start + bytes - 1); }
+std::string range_text(u64 start, u64 bytes) {
+  return hex(start) + " to " + hex(start + bytes - 1);
+}
 
 /// Everything about it, in words.
 class Explanation {
@@ -247,8 +249,8 @@ std::string explain(const Obligation& obligation, const Vm& vm, Failure failure,
 std::string explain(const Issued& issued, Failure failure) {
   const std::string title = title_of(issued.fence->request);
   if (failure == Failure::OverBroad) {
-    const bool one_vm = issued.fence->request.op->has(fence::kRoot) ||
-                        issued.fence->request.op->has(fence::kVmid);
+    const bool one_vm =
+        issued.fence->request.op->has(fence::kRoot) || issued.fence->request.op->has(fence::kVmid);
     return title + " removes everything of " + (one_vm ? "the VM" : "all VMs") + ", and " +
            counted(issued.covered, "entry needs a fence", "entries need a fence");
   }

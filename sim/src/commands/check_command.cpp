@@ -7,6 +7,9 @@
 #include "commands/check_trace.hpp"
 #include "commands/commands.hpp"
 #include "nestwalk/machines/extensions.hpp"
+#include "nestwalk/traces/container.hpp"
+#include "nestwalk/traces/reader.hpp"
+#include "nestwalk/traces/spool.hpp"
 #include "program/output.hpp"
 #include "results/findings.hpp"
 
@@ -32,12 +35,22 @@ int run(const CommandLine& line) {
   if (!line.has("storm") && inputs.size() != 1) {
     throw UsageError("nestwalk check: one log or trace, or --storm");
   }
-  if (line.has("storm") || is_trace(inputs[0])) return check_traces(line, inputs);
-  line.found("on logs");
+  if (line.has("storm")) return check_traces(line, inputs);
   const std::string& log = inputs[0];
+  std::unique_ptr<traces::ByteSource> source = traces::open_source(log);
+  if (traces::begins_trace(traces::peek(source))) {
+    if (source->seekable_size() != 0) {
+      source->seek(0);  // of standard input, too
+    } else {
+      traces::spool(log, std::move(source));
+    }
+    (void)traces::Reader(traces::open_seekable(log));  // before there are children
+    return check_traces(line, inputs);
+  }
+  line.found("on logs");
   checker::LogReader reader(models::extensions());
   checker::Checker checker;
-  check_log(log, reader, checker);
+  check_log(*source, reader, checker);
   const FindingsView view{line.has("json"), line.has("details")};
   TextOutput().write(findings_text(checker, log, view));
   return has_failed(checker, line.has("strict")) ? kFailed : kDone;

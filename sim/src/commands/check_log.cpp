@@ -41,16 +41,15 @@ class SourceBuffer final : public std::streambuf {
 
 }  // namespace
 
-void check_log(const std::string& file, checker::LogReader& reader, checker::Checker& checker) {
-  const auto source = traces::open_source(file);
-  const auto buffer = std::make_unique<SourceBuffer>(*source);
+void check_log(traces::ByteSource& source, checker::LogReader& reader, checker::Checker& checker) {
+  const auto buffer = std::make_unique<SourceBuffer>(source);
   std::istream in(buffer.get());
   try {
-    reader.read(in, source->name(), checker);
+    reader.read(in, source.name(), checker);
   } catch (const checker::LogError& error) {
     // A source that failed ended the log too early.
     if (buffer->failure()) std::rethrow_exception(buffer->failure());
-    throw traces::InputError(source->name(), error.problem());
+    throw traces::InputError(source.name(), error.problem());
   }
   if (buffer->failure()) std::rethrow_exception(buffer->failure());
   checker.finish();

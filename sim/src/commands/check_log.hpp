@@ -6,11 +6,11 @@
 
 #include "nestwalk/checker/checker.hpp"
 #include "nestwalk/checker/log.hpp"
+#include "nestwalk/traces/io.hpp"
 
 namespace nestwalk::sim {
 
-/// Feeds the file ("-": standard input) to the checker. Throws traces::InputError. The reader has
-/// to outlive the checker.
-void check_log(const std::string& file, checker::LogReader& reader, checker::Checker& checker);
+/// Feeds the log to the checker. Throws traces::InputError. The reader has to outlive the checker.
+void check_log(traces::ByteSource& source, checker::LogReader& reader, checker::Checker& checker);
 
 }  // namespace nestwalk::sim

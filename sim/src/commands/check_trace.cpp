@@ -4,16 +4,12 @@
 #include "commands/check_trace.hpp"
 
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
 
 #include "comparisons/cases.hpp"
 #include "configuration/configuration_options.hpp"
 #include "configuration/fence_rules.hpp"
 #include "nestwalk/checker/checker.hpp"
 #include "nestwalk/machines/extensions.hpp"
-#include "nestwalk/traces/container.hpp"
-#include "nestwalk/traces/error.hpp"
 #include "program/children.hpp"
 #include "program/output.hpp"
 #include "replay/generated_trace.hpp"
@@ -24,8 +20,6 @@
 
 namespace nestwalk::sim {
 namespace {
-
-namespace fs = std::filesystem;
 
 /// The machine for an extension of which only the name was said.
 struct Machine {
@@ -144,14 +138,6 @@ std::string as_text(const std::vector<Json>& results, bool details) {
 }
 
 }  // namespace
-
-bool is_trace(const std::string& file) {
-  std::ifstream in(file, std::ios::binary);
-  char start[sizeof traces::kMagic] = {};
-  in.read(start, sizeof start);
-  return in && std::equal(std::begin(start), std::end(start), std::begin(traces::kMagic),
-                          [](char a, auto b) { return a == static_cast<char>(b); });
-}
 
 void add_trace_options(CommandLine& line) {
   line.flag("storm", "a trace that is generated, with these parameters")

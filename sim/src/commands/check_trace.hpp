@@ -9,7 +9,6 @@
 
 namespace nestwalk::sim {
 
-bool is_trace(const std::string& file);
 /// --storm, --policy, --arch, and the machine's.
 void add_trace_options(CommandLine& line);
 /// Replays and prints. `inputs`: the trace, or parameters of the storm. Returns the exit code.

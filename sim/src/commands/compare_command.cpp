@@ -17,6 +17,7 @@
 #include "configuration/configuration_options.hpp"
 #include "configuration/policies.hpp"
 #include "nestwalk/traces/reader.hpp"
+#include "nestwalk/traces/spool.hpp"
 #include "program/output.hpp"
 #include "replay/storm.hpp"
 #include "results/run_directory.hpp"
@@ -252,7 +253,7 @@ int run_sure(const CommandLine& line, const std::string& format) {
   std::error_code none;
   if (!inputs.empty() && fs::is_directory(inputs[0], none)) line.found("on directories");
   if (inputs.size() != 1) throw UsageError("nestwalk compare: --sure takes one trace");
-  (void)traces::Reader(traces::open_source(inputs[0]));  // is it one?
+  (void)traces::Reader(traces::open_seekable(inputs[0]));  // is it one?
   SureWanted wanted{{}, {}, draws, line.get<addrspace::u64>("seed")};
   const std::vector<Plan> plans = plans_of(line, inputs);
   expect_other_names(plans);
@@ -298,7 +299,7 @@ int run(const CommandLine& line) {
     for (const std::string& input : inputs) cases.push_back(read_case(input));
   } else {
     for (const std::string& input : inputs) {
-      (void)traces::Reader(traces::open_source(input));  // is it one?
+      (void)traces::Reader(traces::open_seekable(input));  // is it one?
     }
     std::vector<Plan> plans = plans_of(line, inputs);
     if (line.has("output")) place_runs(plans, line);

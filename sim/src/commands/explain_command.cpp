@@ -7,6 +7,8 @@
 
 #include "commands/commands.hpp"
 #include "configuration/configuration_options.hpp"
+#include "nestwalk/traces/reader.hpp"
+#include "nestwalk/traces/spool.hpp"
 #include "program/output.hpp"
 #include "program/progress.hpp"
 #include "program/signals.hpp"
@@ -64,11 +66,13 @@ std::size_t count_of(const CommandLine& line, const char* option) {
 
 Replay replay_for(const CommandLine& line, const std::function<void(Simulation&)>& prepare,
                   Configuration& configuration) {
+  const std::string trace = line.get<std::string>("trace");
+  (void)traces::Reader(traces::open_seekable(trace));
   Progress progress;
   const Interruptible guard;
   Replay played = replay(
-      {line.get<std::string>("trace")}, configuration,
-      [&](u64 accesses) { progress.update(accesses, 0, accesses); }, prepare);
+      {trace}, configuration, [&](u64 accesses) { progress.update(accesses, 0, accesses); },
+      prepare);
   if (!played.ended_early.empty()) warn("the run ended early: " + played.ended_early);
   return played;
 }

@@ -8,6 +8,7 @@
 #include "configuration/configuration_options.hpp"
 #include "configuration/policies.hpp"
 #include "nestwalk/traces/reader.hpp"
+#include "nestwalk/traces/spool.hpp"
 #include "program/output.hpp"
 #include "program/progress.hpp"
 #include "program/signals.hpp"
@@ -27,7 +28,8 @@ constexpr const char* kText =
 // How many records there are to play: what time is left is judged by it.
 u64 records_of(const std::string& trace, u64 limit) {
   std::map<addrspace::u32, u64> records;
-  for (const traces::IndexEntry& block : traces::Reader(traces::open_source(trace)).read_index()) {
+  for (const traces::IndexEntry& block :
+       traces::Reader(traces::open_seekable(trace)).read_index()) {
     records[block.vcpu] += block.records;
   }
   u64 sum = 0;
@@ -61,6 +63,8 @@ int run(const CommandLine& line) {
     directory.emplace(line.get<std::string>("output"), line.has("force"));
   }
 
+  // What comes from a pipe is read here: from there on, the first signal ends only the run.
+  for (const std::string& each : traces) (void)traces::Reader(traces::open_seekable(each));
   Replay played;
   {
     Progress progress;

@@ -11,6 +11,7 @@
 #include "nestwalk/models/base/text_file.hpp"
 #include "nestwalk/traces/error.hpp"
 #include "nestwalk/traces/reader.hpp"
+#include "nestwalk/traces/spool.hpp"
 #include "program/output.hpp"
 #include "results/sums.hpp"
 
@@ -96,7 +97,7 @@ Suite read_suite(const std::string& file) {
     if (std::any_of(suite.plans.begin(), suite.plans.end(), same)) {
       fail(file, "two cases are called " + plan.name);
     }
-    (void)traces::Reader(traces::open_source(plan.trace));  // is it one?
+    (void)traces::Reader(traces::open_seekable(plan.trace));  // is it one?
     suite.files.insert(suite.files.end(), {plan.trace, preset_file(text_at(each, "preset", file))});
     const Json settings = each.value("set", Json::array());
     if (!settings.is_array()) fail(file, plan.name + ": \"set\" is not a list of texts");

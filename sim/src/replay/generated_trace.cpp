@@ -3,14 +3,6 @@
 
 #include "replay/generated_trace.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstdlib>
-#include <filesystem>
-
-#include "nestwalk/traces/error.hpp"
 #include "nestwalk/traces/generator.hpp"
 
 namespace nestwalk::sim {
@@ -31,22 +23,7 @@ GeneratedTrace::GeneratedTrace(const std::string& generator, const Words& parame
     : GeneratedTrace(writer_of(generator, parameters)) {}
 
 GeneratedTrace::GeneratedTrace(const std::function<void(traces::ByteSink&)>& write) {
-  std::error_code error;
-  const std::filesystem::path folder = std::filesystem::temp_directory_path(error);
-  if (error) throw UsageError("there is no folder for temporary files: " + error.message());
-  std::string file = (folder / "nestwalk-XXXXXX").string();
-  file_ = mkostemp(file.data(), O_CLOEXEC);
-  if (file_ < 0) throw traces::OutputError(file, errno);
-  unlink(file.c_str());
-  path_ = "/proc/self/fd/" + std::to_string(file_);
-  try {
-    write(*traces::create_sink(path_));
-  } catch (...) {
-    close(file_);
-    throw;
-  }
+  write(*traces::create_sink(path()));
 }
-
-GeneratedTrace::~GeneratedTrace() { close(file_); }
 
 }  // namespace nestwalk::sim

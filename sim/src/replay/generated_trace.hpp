@@ -6,7 +6,7 @@
 
 #include <functional>
 
-#include "nestwalk/traces/io.hpp"
+#include "nestwalk/traces/spool.hpp"
 #include "program/command_line.hpp"
 
 namespace nestwalk::sim {
@@ -17,15 +17,11 @@ class GeneratedTrace {
   GeneratedTrace(const std::string& generator, const Words& parameters);
   /// Whatever is written.
   explicit GeneratedTrace(const std::function<void(traces::ByteSink&)>& write);
-  ~GeneratedTrace();
-  GeneratedTrace(const GeneratedTrace&) = delete;
-  GeneratedTrace& operator=(const GeneratedTrace&) = delete;
   /// This process and its children can open it.
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return file_.path(); }
 
  private:
-  int file_ = -1;  ///< without a name, so that nothing is left behind, whatever happens
-  std::string path_;
+  traces::UnnamedFile file_;
 };
 
 }  // namespace nestwalk::sim

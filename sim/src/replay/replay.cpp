@@ -10,6 +10,7 @@
 
 #include "nestwalk/models/base/hex.hpp"
 #include "nestwalk/traces/error.hpp"
+#include "nestwalk/traces/spool.hpp"
 #include "program/signals.hpp"
 #include "replay/trace_stream.hpp"
 #include "results/sums.hpp"
@@ -40,12 +41,7 @@ struct TraceFile {
 
 // A file that is damaged, as far as can be seen from its index, is refused before it is played.
 TraceFile open_trace(const std::string& path) {
-  std::unique_ptr<traces::ByteSource> source = traces::open_source(path);
-  if (source->seekable_size() == 0) {
-    throw traces::InputError(source->name(),
-                             "is replayed, so it has to be a file, neither a pipe nor compressed");
-  }
-  traces::Reader reader(std::move(source));
+  traces::Reader reader(traces::open_seekable(path));
   auto blocks = traces::by_vcpu(reader.read_index());
   if (reader.index_damage()) throw *reader.index_damage();
   // Wherever they are: the header's format of page tables decides what can be translated, and the
@@ -58,7 +54,7 @@ std::unique_ptr<traces::StreamReader> stream_of(const TraceFile& trace, addrspac
   const auto blocks = trace.blocks.find(vcpu);
   if (blocks == trace.blocks.end()) return nullptr;
   auto reader =
-      std::make_unique<traces::StreamReader>(traces::open_source(trace.path), blocks->second);
+      std::make_unique<traces::StreamReader>(traces::open_seekable(trace.path), blocks->second);
   reader->judge_by(trace.rules);
   return reader;
 }

@@ -7,6 +7,7 @@
 
 #include "nestwalk/machines/entry_format_of.hpp"
 #include "nestwalk/traces/error.hpp"
+#include "nestwalk/traces/spool.hpp"
 
 namespace nestwalk::sim {
 
@@ -136,7 +137,7 @@ bool RecordedRoots::follow(const traces::Event& event) {
 }
 
 std::vector<RecordedRoots> recorded_begin(const std::string& trace, bool both, const PutPage& put) {
-  traces::Reader reader(traces::open_source(trace));
+  traces::Reader reader(traces::open_seekable(trace));
   const traces::Header& header = reader.header();
   // What it calls ASIDs are not those of page tables.
   if (header.mode == traces::Mode::User) {

@@ -17,6 +17,11 @@
 namespace nestwalk::traces {
 
 inline constexpr u8 kMagic[8] = {0x89, 'N', 'W', 'T', '\r', '\n', 0x1a, '\n'};
+/// Is this the begin of a trace?
+inline bool begins_trace(std::span<const u8> bytes) {
+  return bytes.size() >= sizeof kMagic &&
+         std::equal(std::begin(kMagic), std::end(kMagic), bytes.begin());
+}
 inline constexpr u8 kMarker[8] = {0xd4, 'N', 'W', 'S', '\r', '\n', 0x1a, '\n'};
 inline constexpr u16 kMajorVersion = 1;
 inline constexpr u16 kMinorVersion = 0;

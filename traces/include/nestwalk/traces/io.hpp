@@ -67,6 +67,9 @@ std::unique_ptr<ByteSource> open_source(const std::string& path);
 /// Unpacks `source` when it begins with the magic number of gzip, xz or zstd.
 std::unique_ptr<ByteSource> unpacked(std::unique_ptr<ByteSource> source);
 
+/// The first bytes, 8 at most, which the source gives again.
+std::vector<u8> peek(std::unique_ptr<ByteSource>& source);
+
 class ByteSink {
  public:
   virtual ~ByteSink() = default;
