@@ -22,11 +22,11 @@ class Pipes : public Program {
   }
   /// Commands that read the trace, each in its own way; %s is where it is.
   static constexpr const char* kFrom[] = {
-      "%s t.nwt.gz",        "%s t.nwt.xz",          "%s t.nwt.zst",
-      "cat t.nwt | %s -",   "cat t.nwt.xz | %s -",  "%s - < t.nwt",
-      "%s <(cat t.nwt)",    "cat t.nwt | %s /dev/stdin",
-      "%s /dev/stdin < t.nwt",
-      "{ cat t.nwt > fifo & }; %s fifo"};
+      "%s t.nwt.gz",           "%s t.nwt.xz",
+      "%s t.nwt.zst",          "cat t.nwt | %s -",
+      "cat t.nwt.xz | %s -",   "%s - < t.nwt",
+      "%s <(cat t.nwt)",       "cat t.nwt | %s /dev/stdin",
+      "%s /dev/stdin < t.nwt", "{ cat t.nwt > fifo & }; %s fifo"};
 
   void expect_same(const std::string& command, const std::string& filter) {
     const Result plain = run(command + " t.nwt" + filter);

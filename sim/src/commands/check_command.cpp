@@ -23,11 +23,21 @@ void declare(CommandLine& line) {
           "replayed under one or\nseveral fence policies: values of hypervisor.fences, or JSON "
           "files of rules (sim/README.md).\nWith --storm the trace is generated: nestwalk trace "
           "gen storm --help lists its parameters.\nExit code 3 when there are errors.")
-      .flag("json", "JSON instead of a table")
+      .choice("format", {"table", "json", "sarif"},
+              "table, json, or, of logs, sarif: SARIF 2.1.0 for code scanning")
+      .flag("json", "the same as --format json")
       .flag("strict", "fences that are excess or over-broad are errors, too")
       .flag("details", "all of each finding: the entry, what was issued, what is demanded")
       .operand("inputs", "LOG | TRACE | KEY=VALUE...", po::value<Words>(), -1);
   add_trace_options(line);
+}
+
+FindingsView view_of(const CommandLine& line) {
+  using Format = FindingsView::Format;
+  const std::string format = line.get<std::string>("format");
+  if (line.has("json") || format == "json") return {Format::Json};
+  if (format == "sarif") return {Format::Sarif};
+  return {line.has("details") ? Format::Details : Format::Table};
 }
 
 int run(const CommandLine& line) {
@@ -51,8 +61,7 @@ int run(const CommandLine& line) {
   checker::LogReader reader(models::extensions());
   checker::Checker checker;
   check_log(*source, reader, checker);
-  const FindingsView view{line.has("json"), line.has("details")};
-  TextOutput().write(findings_text(checker, log, view));
+  TextOutput().write(findings_text(checker, log, view_of(line)));
   return has_failed(checker, line.has("strict")) ? kFailed : kDone;
 }
 

@@ -148,12 +148,18 @@ void add_trace_options(CommandLine& line) {
       .option("preset,p", po::value<Words>(), "the machine instead; may be repeated")
       .ignores("on logs", {"policy", "arch", "preset", "set", "config", "jobs"})
       .ignores("with --preset", {"arch"})
-      .ignores("with --json", {"details"});
+      .ignores("with --json", {"details", "format"});
   declare_settings(line);
   declare_jobs(line);
 }
 
 int check_traces(const CommandLine& line, const std::vector<std::string>& inputs) {
+  const std::string format = line.get<std::string>("format");
+  const bool json = line.has("json") || format == "json";
+  if (format == "sarif") {
+    throw UsageError(
+        "nestwalk check: --format sarif is for logs: a trace has no lines to point at");
+  }
   std::optional<GeneratedTrace> storm;
   if (line.has("storm")) storm.emplace("storm", storm_parameters(inputs));
   const std::string trace = storm ? storm->path() : inputs[0];
@@ -181,7 +187,7 @@ int check_traces(const CommandLine& line, const std::vector<std::string>& inputs
     code = kIncomplete;
   }
   std::string text = as_text(results, line.has("details"));
-  if (line.has("json")) {
+  if (json) {
     for (Json& result : results) result.erase("details");
     text = json_document({{"format", "nestwalk-check"}, {"version", 1}, {"runs", results}});
   }

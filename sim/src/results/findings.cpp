@@ -7,6 +7,7 @@
 
 #include "nestwalk/models/base/hex.hpp"
 #include "program/output.hpp"
+#include "results/sarif.hpp"
 
 namespace nestwalk::sim {
 
@@ -25,12 +26,15 @@ Json place_of(const checker::Moment& when) {
   return json;
 }
 
-Json as_json(const Finding& finding) {
+}  // namespace
+
+Json finding_json(const Finding& finding) {
   const auto& failure = text_of(finding.failure);
   Json json = {{"finding", failure.name},        {"severity", to_string(failure.severity)},
                {"sentence", failure.sentence},   {"count", finding.count},
                {"operation", finding.operation}, {"processor", finding.when.processor},
                {"cycle", finding.when.cycle},    {"issued", finding.issued}};
+  if (finding.when.line != 0) json["line"] = finding.when.line;
   if (!finding.site.empty()) json["site"] = finding.site;
   if (finding.because != finding.failure) json["because"] = text_of(finding.because).name;
   if (finding.change != checker::Change::None) {
@@ -64,6 +68,8 @@ Json as_json(const Finding& finding) {
   return json;
 }
 
+namespace {
+
 std::string json_text(const Checker& checker, const std::string& title) {
   const Json json = {{"format", "nestwalk-findings"},
                      {"version", 1},
@@ -76,7 +82,8 @@ std::string json_text(const Checker& checker, const std::string& title) {
   return json_document(json);
 }
 
-// Errors first, then warnings; of each, what was found most often first.
+}  // namespace
+
 std::vector<const Finding*> by_severity(const Checker& checker) {
   std::vector<const Finding*> all;
   for (const Finding& finding : checker.findings()) all.push_back(&finding);
@@ -86,6 +93,8 @@ std::vector<const Finding*> by_severity(const Checker& checker) {
   });
   return all;
 }
+
+namespace {
 
 std::string table_text(const std::vector<const Finding*>& findings) {
   std::vector<std::vector<std::string>> table = {
@@ -129,16 +138,18 @@ std::string counted(checker::u64 count, const char* what) {
 
 Json findings_json(const Checker& checker) {
   Json all = Json::array();
-  for (const Finding& finding : checker.findings()) all.push_back(as_json(finding));
+  for (const Finding& finding : checker.findings()) all.push_back(finding_json(finding));
   return all;
 }
 
 std::string findings_text(const Checker& checker, const std::string& title,
                           const FindingsView& view) {
-  if (view.json) return json_text(checker, title);
+  using Format = FindingsView::Format;
+  if (view.format == Format::Json) return json_text(checker, title);
+  if (view.format == Format::Sarif) return json_document(sarif_of(checker, title));
   const auto findings = by_severity(checker);
   std::string text;
-  if (view.details) {
+  if (view.format == Format::Details) {
     for (const Finding* each : findings) {
       Finding shown = *each;
       shown.operation = printable(shown.operation);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "nestwalk/checker/checker.hpp"
 #include "nestwalk/models/base/json.hpp"
@@ -14,8 +15,8 @@ namespace nestwalk::sim {
 using models::Json;
 
 struct FindingsView {
-  bool json = false;
-  bool details = false;  ///< of the table: all there is to say
+  enum class Format { Table, Details, Json, Sarif };
+  Format format = Format::Table;
 };
 
 /// `title` says what was checked.
@@ -24,6 +25,9 @@ std::string findings_text(const checker::Checker& checker, const std::string& ti
 
 /// Its findings as a list.
 Json findings_json(const checker::Checker& checker);
+Json finding_json(const checker::Finding& finding);
+/// Errors first, then warnings; of each, what was found most often first.
+std::vector<const checker::Finding*> by_severity(const checker::Checker& checker);
 
 /// Are there errors? `strict`: or warnings?
 bool has_failed(const checker::Checker& checker, bool strict);

@@ -51,6 +51,8 @@ struct FailureText {
   const char* name;
   const char* sentence;
   Severity severity;
+  const char* help;  ///< what to do about it
+  Change about;      ///< after such a change, say, manuals demand what is missing
 };
 const FailureText& text_of(Failure failure);
 
