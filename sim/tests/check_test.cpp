@@ -162,5 +162,86 @@ TEST_F(Check, WhatTheHardwareSetsMayBeInAnEntryBefore) {
   expect("nestwalk check log", 0, "log: 0 errors, 0 warnings\n");
 }
 
+// By hand. On processor 0, `flush` issues INVEPT for an unmapped page, and once more in vain; 1,
+// which is in the guest, is interrupted for one. INVEPT takes 100 cycles, an interrupt 2000 for the
+// IPI and 300 for the exit. EPT with 4 levels: a walk makes 5 x 5 - 1 = 24 references, of 10 cycles
+// in L2. Processor 1 uses GPA 0x6000 before and after: one refill, of its fence's; and 0x7000 only
+// before. 0 ran the guest, and left it: what its first fence removed is in no access. In all, 100
+// of excess and 2 x 100 + 2300 = 2500 of the others; of 2 processors with 100,000 cycles each the
+// former are 0.05 %.
+TEST_F(Check, FencesOfALogHaveAPrice) {
+  const std::string invept = "fence - invept single-context, 0x10000 @flush+0x8\n";
+  write("log",
+        "nestwalk-fence-log 1\n"
+        "0 0 vm 1 ept root=0x10000 vmid=5\n"
+        "0 0 store 0x10000 0 0x21007\n0 0 store 0x21000 0 0x22007\n"
+        "0 0 store 0x22000 0 0x23007\n0 0 store 0x23028 0 0x95037\n"
+        "0 0 store 0x23030 0 0x96037\n0 0 store 0x23038 0 0x97037\n"
+        "0 0 enter 1\n0 1 enter 1\n0 0 exit 1\n"
+        "1 1 access 1 0x6000 0x6000 read\n2 1 access 1 0x7000 0x7000 read\n"
+        "7 0 begin unmap\n8 0 store 0x23028 0x95037 0\n"
+        "9 0 " +
+            invept + "10 1 " + invept + "11 0 " + invept +
+            "12 0 end\n100000 1 access 1 0x6008 0x6008 write\n");
+  const std::string priced =
+      "nestwalk check log -p sapphire-rapids --set machine.fence.local_cycles=100 --set "
+      "machine.fence.ipi_cycles=2000 --set machine.software.exit_cycles=300 --set "
+      "machine.caches.l2.latency_cycles=10";
+  EXPECT_THAT(
+      run(priced).output,
+      HasSubstr(
+          "\non sapphire-rapids:\n"
+          "  flush+0x8 in unmap: 1 invept single-context that nothing needed: 100 cycles; 0 "
+          "refills, at most 0 cycles\n"
+          "  flush+0x8: 1 invept single-context: 100 cycles, and 2,300 of 1 interrupts; 1 refills, "
+          "at most 240 cycles\n"
+          "  flush+0x8 in unmap: 1 invept single-context: 100 cycles; 0 refills, at most 0 cycles\n"
+          "  in all: 100 cycles of fences that nothing needed, 2,500 of the others\n"
+          "  the former are 0.05% of the logged time: 100,000 cycles of each of 2 processors\n"
+          "  a refill: 24 references without walk caches, from L2: 240 cycles. They are of the "
+          "log's accesses, with TLBs that lose nothing else\n"));
+  const auto prices = nlohmann::json::parse(run(priced + " --json").output)["prices"][0];
+  EXPECT_EQ(prices["machine"], "sapphire-rapids");
+  EXPECT_EQ(prices["cycles"], (nlohmann::json{{"excess", 100}, {"others", 2500}}));
+  EXPECT_EQ(prices["fences"][1]["refill_cycles"], 240);
+  EXPECT_EQ(prices["logged"]["excess_share"], 100.0 / 200000);
+  expect("nestwalk check log -p cortex-a76", 2,
+         "nestwalk check: the log is of vmx, and cortex-a76 has stage2\n");
+}
+
+// By hand. Two TLBI VMALLS12E1IS of a VM of which nothing changed: 2 x 700 cycles. By address, each
+// would be TLBI IPAS2E1IS and VMALLE1IS: 2 x (700 + 700). The second one finds a processor that was
+// not in the guest since the first: so that the bound is all TLBs of one processor, once. With an
+// IPA of 40 bits a walk starts at level 1, of 3: 4 x 4 - 1 = 15 references. The cycles count the
+// lines.
+TEST_F(Check, ABoundOfRefillsIsSaidToBeOne) {
+  write("log",
+        "nestwalk-fence-log 1\n1 0 vm 1 stage2-4k root=0x10000 vmid=5\n"
+        "2 0 store 0x10000 0 0x22003\n3 0 store 0x22000 0 0x23003\n"
+        "4 0 store 0x23028 0 0x957ff\n5 0 fence 1 dsb ishst\n6 0 enter 1\n7 0 exit 1\n"
+        "8 0 fence 1 tlbi vmalls12e1is @p2m\n9 0 fence 1 dsb ish\n"
+        "10 0 fence 1 tlbi vmalls12e1is @p2m\n11 0 fence 1 dsb ish\n");
+  const std::string priced =
+      "nestwalk check log -p cortex-a76 --set machine.fence.broadcast_cycles=700 --set "
+      "machine.caches.l2.latency_cycles=10";
+  const auto prices = nlohmann::json::parse(run(priced + " --json").output)["prices"][0];
+  ASSERT_EQ(prices["fences"].size(), 1u);
+  const auto& fences = prices["fences"][0];
+  EXPECT_EQ(fences["use"], "excess");
+  EXPECT_EQ(fences["issue_cycles"], 1400);
+  EXPECT_EQ(fences["by_address"]["fences"], "tlbi ipas2e1is, tlbi vmalle1is");
+  EXPECT_EQ(fences["by_address"]["cycles"], 2800);
+  EXPECT_EQ(fences["refills_are"], "a bound");
+  // 48 entries for fetches, 48 for data, 256 x 5 in the second level (Cortex-A76 TRM A5.1).
+  EXPECT_EQ(prices["tlb_entries"], 48 + 48 + 256 * 5);
+  EXPECT_EQ(fences["refills"], 48 + 48 + 256 * 5);
+  EXPECT_EQ(fences["refill_cycles"], (48 + 48 + 256 * 5) * 15 * 10);
+  EXPECT_FALSE(prices.contains("logged"));
+  EXPECT_THAT(run(priced).output,
+              HasSubstr("p2m: 2 tlbi vmalls12e1is that nothing needed: 1,400 cycles; at most 1,376 "
+                        "refills, at most 206,400 cycles; by address (tlbi ipas2e1is, tlbi "
+                        "vmalle1is) they would cost 2,800 cycles\n"));
+}
+
 }  // namespace
 }  // namespace nestwalk::sim::check_test

@@ -33,6 +33,26 @@ Checker::Checker()
       attempts_(std::make_unique<Attempts>()) {}
 Checker::~Checker() = default;
 
+void Checker::now(const Moment& when, const char* event) {
+  if (span_.events++ == 0) span_.first = when.cycle;
+  span_.last = when.cycle;
+  span_.processors |= bit(when.processor);
+  now_ = when;
+  event_ = event;
+}
+
+unsigned Checker::levels() const {
+  unsigned most = 0;
+  for (u32 vm = 0; vm < guests_.size(); ++vm) {
+    most = std::max(most, tables_.vm(vm).nested.geometry.root_level() + 1);
+  }
+  return most;
+}
+
+const models::Extension* Checker::extension() const {
+  return guests_.empty() ? nullptr : &tables_.vm(0).nested.format->extension();
+}
+
 u32 Checker::number_of(u32 id) const {
   const auto found = numbers_.find(id);
   if (found == numbers_.end()) throw std::invalid_argument("VM " + std::to_string(id));
@@ -108,6 +128,7 @@ void Checker::set_running(u32 vm, u32 processor) {
   const u64 here = bit(processor);
   if ((guest.ran & here) == 0) processors_[processor].ran.insert(vm);
   if ((guest.linear & here) == 0) processors_[processor].linear.insert(vm);
+  if (uses_ != nullptr) uses_->entered(vm, processor);
   guest.ran |= here;
   guest.linear |= here;
 }
@@ -118,6 +139,7 @@ void Checker::vm_destroyed(const Moment& when, u32 vm) {
   Guest& guest = guests_[number];
   const Vm& shape = tables_.vm(number);
   tables_.remove(number);
+  if (uses_ != nullptr) uses_->forget(number);
   close(number);
   retire(when, number);
   for (u32 processor = 0; processor < kMostProcessors; ++processor) {
@@ -567,7 +589,8 @@ void Checker::fence_issued(const Moment& when, const FenceRequest& request, Cycl
   const FenceRow& row = row_of(request);
   const u64 reached = row.has(fence::kBroadcast) ? ~u64{0} : bit(when.processor);
   Issued issued{std::make_shared<const Executed>(Executed{request, when, order_}), cycles,
-                operation_on(when.processor), processor.task->stores};
+                operation_on(when.processor), processor.task->stores,
+                count_use(when, request, reached)};
   issued.useful =
       is_spurious(when.processor, request) || is_for_another_vcpu(when.processor, request);
   const bool all = meet(when.processor, request);
@@ -575,12 +598,36 @@ void Checker::fence_issued(const Moment& when, const FenceRequest& request, Cycl
   if (unreported_ != 0 || operations_running_ != 0) {
     attempts_->add(issued.fence, fits);
   }
+  if (uses_ != nullptr) uses_->cover(issued.number, issued.covered);
   if (!issued.useful) {
     processor.task->useless.push_back(issued);
   } else if (is_over_broad(issued)) {
     judge_fence(issued, Failure::OverBroad);
   }
   flush(when, request, reached, row.has(fence::kPosted));
+}
+
+/// Its number; and what the processors that it reaches may hold of which VMs.
+u32 Checker::count_use(const Moment& when, const FenceRequest& request, u64 reached) {
+  if (uses_ == nullptr) return 0;
+  const u32 number = uses_->add(when, request.op, operation_on(when.processor),
+                                processors_[when.processor].guests != 0);
+  const FenceRow& row = row_of(request);
+  if (row.structures == 0 || row.by == By::Virtual || row.has(fence::kAsid)) return number;
+  for (const u32 vm : flushed_vms(request, reached)) {
+    const Vm& shape = tables_.vm(vm);
+    if (!has_tag(request, shape)) continue;
+    const u64 held = reached & (guests_[vm].ran | guests_[vm].linear);
+    for (u32 each = 0; each < kMostProcessors; ++each) {
+      if ((held & bit(each)) == 0) continue;
+      if (row.by == By::GuestPhysical) {
+        uses_->remove(number, vm, each, request.address & ~shape.operand_tag, request.bytes);
+      } else {
+        uses_->remove(number, vm, each, (guests_[vm].inside & bit(each)) != 0);
+      }
+    }
+  }
+  return number;
 }
 
 void Checker::flush(const Moment& when, const FenceRequest& request, u64 reached, bool posted) {

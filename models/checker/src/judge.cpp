@@ -196,6 +196,9 @@ bool Checker::is_over_broad(const Issued& issued) const {
 
 void Checker::judge_fence(const Issued& issued, Failure failure) {
   const Executed& fence = *issued.fence;
+  if (uses_ != nullptr) {
+    uses_->judge(issued.number, failure == Failure::Excess ? Use::Excess : Use::OverBroad);
+  }
   Finding finding{};
   finding.failure = finding.because = failure;
   finding.operation = operations_[issued.operation];
@@ -325,6 +328,7 @@ std::size_t Checker::add(Finding finding, models::FenceOp op) {
 void Checker::accessed(const Access& access) {
   now(access.when, "the guest used its memory");
   const u32 vm = number_of(access.vm);
+  if (uses_ != nullptr) uses_->accessed(vm, access.when.processor, access.gpa);
   if (guests_[vm].has_open()) count_hits(vm, access);
   if (access.seen) check_seen(vm, access);
 }

@@ -6,11 +6,13 @@
 #include "commands/check_log.hpp"
 #include "commands/check_trace.hpp"
 #include "commands/commands.hpp"
+#include "configuration/configuration_options.hpp"
 #include "nestwalk/machines/extensions.hpp"
 #include "nestwalk/traces/container.hpp"
 #include "nestwalk/traces/reader.hpp"
 #include "nestwalk/traces/spool.hpp"
 #include "program/output.hpp"
+#include "results/fence_prices.hpp"
 #include "results/findings.hpp"
 
 namespace nestwalk::sim {
@@ -22,7 +24,8 @@ void declare(CommandLine& line) {
           "each entry\nstore, fence, entry, exit and free: models/checker/LOG.md. A trace is "
           "replayed under one or\nseveral fence policies: values of hypervisor.fences, or JSON "
           "files of rules (sim/README.md).\nWith --storm the trace is generated: nestwalk trace "
-          "gen storm --help lists its parameters.\nExit code 3 when there are errors.")
+          "gen storm --help lists its parameters.\nWith --preset, what the fences of a log\nwould "
+          "cost on that machine. Exit code 3 when there are errors.")
       .choice("format", {"table", "json", "sarif"},
               "table, json, or, of logs, sarif: SARIF 2.1.0 for code scanning")
       .flag("json", "the same as --format json")
@@ -60,8 +63,19 @@ int run(const CommandLine& line) {
   line.found("on logs");
   checker::LogReader reader(models::extensions());
   checker::Checker checker;
+  // What is wrong with the options shows before the log is read.
+  std::vector<models::MachineShape> machines;
+  if (line.has("preset")) {
+    for (const std::string& preset : line.get<Words>("preset")) {
+      machines.push_back(configuration_of(line, preset).machine().shape);
+    }
+  }
+  checker::FenceUses uses;
+  if (!machines.empty()) checker.count_in(uses);
   check_log(*source, reader, checker);
-  TextOutput().write(findings_text(checker, log, view_of(line)));
+  Json prices = Json::array();
+  for (const auto& machine : machines) prices.push_back(prices_of(checker, uses, machine));
+  TextOutput().write(findings_text(checker, log, view_of(line), prices));
   return has_failed(checker, line.has("strict")) ? kFailed : kDone;
 }
 

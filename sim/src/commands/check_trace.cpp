@@ -145,8 +145,10 @@ void add_trace_options(CommandLine& line) {
               "of fences, for traces; may be repeated; all")
       .option("arch", po::value<std::string>()->default_value("x86_64"),
               "x86_64 (with EPT), svm, aarch64, riscv64 or all: on a machine of each")
-      .option("preset,p", po::value<Words>(), "the machine instead; may be repeated")
-      .ignores("on logs", {"policy", "arch", "preset", "set", "config", "jobs"})
+      .option("preset,p", po::value<Words>(),
+              "the machine instead, or the one on which the fences of a log are priced; may be "
+              "repeated")
+      .ignores("on logs", {"policy", "arch", "jobs"})
       .ignores("with --preset", {"arch"})
       .ignores("with --json", {"details", "format"});
   declare_settings(line);

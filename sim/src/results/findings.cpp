@@ -7,6 +7,7 @@
 
 #include "nestwalk/models/base/hex.hpp"
 #include "program/output.hpp"
+#include "results/fence_prices.hpp"
 #include "results/sarif.hpp"
 
 namespace nestwalk::sim {
@@ -70,15 +71,16 @@ Json finding_json(const Finding& finding) {
 
 namespace {
 
-std::string json_text(const Checker& checker, const std::string& title) {
-  const Json json = {{"format", "nestwalk-findings"},
-                     {"version", 1},
-                     {"checked", title},
-                     {"errors", checker.errors()},
-                     {"warnings", checker.warnings()},
-                     {"notes", checker.notes()},
-                     {"unlisted", checker.unlisted()},
-                     {"findings", findings_json(checker)}};
+std::string json_text(const Checker& checker, const std::string& title, const Json& prices) {
+  Json json = {{"format", "nestwalk-findings"},
+               {"version", 1},
+               {"checked", title},
+               {"errors", checker.errors()},
+               {"warnings", checker.warnings()},
+               {"notes", checker.notes()},
+               {"unlisted", checker.unlisted()},
+               {"findings", findings_json(checker)}};
+  if (!prices.empty()) json["prices"] = prices;
   return json_document(json);
 }
 
@@ -143,9 +145,9 @@ Json findings_json(const Checker& checker) {
 }
 
 std::string findings_text(const Checker& checker, const std::string& title,
-                          const FindingsView& view) {
+                          const FindingsView& view, const Json& prices) {
   using Format = FindingsView::Format;
-  if (view.format == Format::Json) return json_text(checker, title);
+  if (view.format == Format::Json) return json_text(checker, title, prices);
   if (view.format == Format::Sarif) return json_document(sarif_of(checker, title));
   const auto findings = by_severity(checker);
   std::string text;
@@ -163,6 +165,7 @@ std::string findings_text(const Checker& checker, const std::string& title,
   if (checker.notes() != 0) text += ", " + counted(checker.notes(), "note");
   text += "\n";
   if (checker.unlisted() != 0) text += counted(checker.unlisted(), "finding") + " not listed\n";
+  for (const Json& each : prices) text += prices_text(each);
   return text;
 }
 

@@ -20,8 +20,9 @@ struct FindingsView {
 };
 
 /// `title` says what was checked.
+/// `prices`: on which machines, what for; may be empty.
 std::string findings_text(const checker::Checker& checker, const std::string& title,
-                          const FindingsView& view);
+                          const FindingsView& view, const Json& prices = Json::array());
 
 /// Its findings as a list.
 Json findings_json(const checker::Checker& checker);

@@ -74,7 +74,8 @@ std::string uri_of(const std::string& path) {
   std::string uri = path[0] == '/' ? "file://" : "";
   for (const char letter : path) {
     const auto byte = static_cast<unsigned char>(letter);
-    if (byte < 128 && (std::isalnum(byte) != 0 || std::string("-._~/").find(letter) != std::string::npos)) {
+    if (byte < 128 &&
+        (std::isalnum(byte) != 0 || std::string("-._~/").find(letter) != std::string::npos)) {
       uri += letter;
     } else {
       uri.append("%").append(1, kHex[byte >> 4]).append(1, kHex[byte & 15]);
@@ -109,7 +110,10 @@ std::string message_of(const Finding& finding) {
   text += ": " + (finding.reason.empty() ? text_of(finding.failure).sentence : finding.reason);
   if (finding.demand != nullptr) {
     text.append(". Demanded: ").append(finding.demand->fence).append(" (");
-    text.append(finding.demand->manual).append(", \"").append(finding.demand->section).append("\")");
+    text.append(finding.demand->manual)
+        .append(", \"")
+        .append(finding.demand->section)
+        .append("\")");
   }
   return sentence(std::move(text));
 }
@@ -162,9 +166,8 @@ Json sarif_of(const checker::Checker& checker, const std::string& file) {
   const std::string uri = uri_of(file);
   Json results = Json::array();
   for (const Finding* each : by_severity(checker)) results.push_back(result_of(*each, uri));
-  const Json driver = {{"name", "nestwalk"},
-                       {"version", NESTWALK_VERSION},
-                       {"rules", std::move(rules)}};
+  const Json driver = {
+      {"name", "nestwalk"}, {"version", NESTWALK_VERSION}, {"rules", std::move(rules)}};
   const Json run = {{"tool", {{"driver", driver}}},
                     {"invocations", {{{"executionSuccessful", true}}}},
                     {"artifacts", {{{"location", {{"uri", uri}}}}}},

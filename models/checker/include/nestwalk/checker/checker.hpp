@@ -16,6 +16,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "nestwalk/checker/fence_uses.hpp"
 #include "nestwalk/checker/finding.hpp"
 #include "nestwalk/checker/tables.hpp"
 
@@ -36,6 +37,7 @@ struct Issued {
   Cycle cycles;
   u32 operation;    ///< on its processor
   u64 stores;       ///< of entries, that its operation had made by then
+  u32 number;       ///< among the fences whose uses are counted
   u64 covered = 0;  ///< how many obligations it helped to discharge
   u64 retired = 0;  ///< of these, for VMs that ended
   bool useful = false;
@@ -86,6 +88,20 @@ class Checker final : public Events {
   /// May some processor hold a copy that the tables contradict? A spurious fault does not count.
   bool is_open(u32 vm, u32 processor, u64 gpa) const;
   std::size_t open_obligations() const;
+  /// From now on, tells these of each fence of the hypervisor, and whether it was needed.
+  void count_in(FenceUses& uses) { uses_ = &uses; }
+  const std::string& operation_name(u32 operation) const { return operations_[operation]; }
+  /// From the first event to the last; and how many there were.
+  struct Span {
+    Cycle first, last;
+    u64 events;
+    u64 processors;  ///< bit n: processor n did something
+  };
+  const Span& span() const { return span_; }
+  /// Of the second stage of the VMs: the most; 0: there was no VM.
+  unsigned levels() const;
+  /// Of the VMs; null: there was none.
+  const models::Extension* extension() const;
 
   static constexpr std::size_t kMostFindings = 4096;
 
@@ -165,7 +181,8 @@ class Checker final : public Events {
   };
 
   /// What is told now, in words.
-  void now(const Moment& when, const char* event) { now_ = when, event_ = event; }
+  void now(const Moment& when, const char* event);
+  u32 count_use(const Moment& when, const models::FenceRequest& request, u64 reached);
 
   u32 number_of(u32 id) const;
   u32 operation_on(u32 processor) const;
@@ -261,6 +278,8 @@ class Checker final : public Events {
 
   Moment now_{};
   const char* event_ = "";
+  Span span_{};
+  FenceUses* uses_ = nullptr;
   Tables tables_;
   std::deque<Guest> guests_;
   std::map<u32, u32> numbers_;  ///< of VMs, by id
