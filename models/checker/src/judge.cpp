@@ -225,10 +225,14 @@ void Checker::judge_fences(Task& task) {
 void Checker::excuse_fences(Task& task) {
   std::vector<models::FenceOp> close;
   std::set<u32> vms;
+  std::set<u16> vmids;  // that those had
   for (Obligation* const each : task.opened) {
     if (each->held() == 0) continue;
     find_closest(*each);
-    if (each->closest_fence) close.push_back(each->closest_fence->request.op);
+    if (each->closest_fence) {
+      close.push_back(each->closest_fence->request.op);
+      vmids.insert(each->closest_fence->request.vmid);
+    }
     vms.insert(each->vm);
   }
   if (vms.empty()) return;
@@ -236,6 +240,7 @@ void Checker::excuse_fences(Task& task) {
     if (std::find(close.begin(), close.end(), issued.fence->request.op) != close.end()) return true;
     const FenceRow& row = row_of(issued.fence->request);
     if (row.structures != fence::kFirst || row.by != By::Nothing) return false;
+    if (row.has(fence::kVmid) && vmids.count(issued.fence->request.vmid) != 0) return true;
     return std::any_of(vms.begin(), vms.end(),
                        [&](u32 vm) { return has_tag(issued.fence->request, tables_.vm(vm)); });
   };

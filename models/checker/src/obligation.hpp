@@ -115,7 +115,7 @@ Effect effect_of(const models::FenceRequest& request, const Obligation& obligati
 /// Does the instruction act on this VM's tags?
 bool has_tag(const models::FenceRequest& request, const Vm& vm);
 /// Would the operand be right, if it were shifted otherwise?
-inline constexpr unsigned kWrongShifts[] = {2, 10, 12};
+inline constexpr unsigned kWrongShifts[] = {2, 4, 10, 12};
 bool is_unshifted(const models::FenceRequest& request, const Obligation& obligation);
 
 /// No two operations have the same; nor with the number of a processor added.

@@ -49,8 +49,8 @@ ByAddress by_address(const models::Extension& extension, const FenceRow& row) {
     const FenceRow& other = *op;
     if (other.has(fence::kBroadcast) != broadcast || other.has(fence::kPosted)) continue;
     if (!other.has(fence::kVmid) || other.has(fence::kAsid) || other.single != nullptr) continue;
-    const bool addressed = other.by == models::By::GuestPhysical &&
-                           (other.structures & fence::kNestedTlb) != 0;
+    const bool addressed =
+        other.by == models::By::GuestPhysical && (other.structures & fence::kNestedTlb) != 0;
     if (addressed && found.each == nullptr) found.each = &other;
     const bool merged = other.by == models::By::Nothing && other.structures == fence::kFirst;
     if (merged && extension.needs_barriers && found.merged == nullptr) found.merged = &other;
@@ -184,9 +184,10 @@ Json prices_of(const checker::Checker& checker, const checker::FenceUses& uses,
   const u64 cycles = span.last - span.first;
   const auto processors = static_cast<u64>(std::popcount(span.processors));
   if (span.last > span.first && cycles > span.events && wasted + needed <= cycles * processors) {
-    prices["logged"] = {{"cycles", cycles}, {"processors", processors},
-                        {"excess_share", static_cast<double>(wasted) /
-                                             static_cast<double>(cycles * processors)}};
+    prices["logged"] = {
+        {"cycles", cycles},
+        {"processors", processors},
+        {"excess_share", static_cast<double>(wasted) / static_cast<double>(cycles * processors)}};
   }
   return prices;
 }
@@ -201,9 +202,10 @@ std::string prices_text(const Json& prices) {
           grouped(sums["others"]) + " of the others\n";
   if (prices.contains("logged")) {
     char share[32];
-    std::snprintf(share, sizeof share, "%.2f%%", 100 * prices["logged"]["excess_share"].get<double>());
-    text += std::string("  the former are ") + share + " of the logged time: " +
-            grouped(prices["logged"]["cycles"]) + " cycles of each of " +
+    std::snprintf(share, sizeof share, "%.2f%%",
+                  100 * prices["logged"]["excess_share"].get<double>());
+    text += std::string("  the former are ") + share +
+            " of the logged time: " + grouped(prices["logged"]["cycles"]) + " cycles of each of " +
             grouped(prices["logged"]["processors"]) + " processors\n";
   }
   const bool bound = rows[0]["refills_are"] == "a bound";
@@ -211,8 +213,9 @@ std::string prices_text(const Json& prices) {
           " references without walk caches, from L2: " + grouped(prices["refill"]["cycles"]) +
           " cycles. ";
   if (!bound) return text + "They are of the log's accesses, with TLBs that lose nothing else\n";
-  return text + "The log has no accesses: each fence of all may cost a processor that was in the "
-                "guest before all of its TLBs, " +
+  return text +
+         "The log has no accesses: each fence of all may cost a processor that was in the "
+         "guest before all of its TLBs, " +
          grouped(prices["tlb_entries"]) + " entries\n";
 }
 

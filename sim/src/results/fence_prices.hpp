@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// What the fences of a log would cost on a machine: those that were needed, and those that were not.
+// What the fences of a log would cost on a machine: those that were needed, and those that were
+// not.
 #pragma once
 
 #include <string>
@@ -14,7 +15,8 @@ namespace nestwalk::sim {
 
 /// What prices are made of.
 struct UnitPrices {
-  addrspace::u64 interrupt = 0;   ///< cycles of a processor in the guest that fences: IPI, kick, answer
+  addrspace::u64 interrupt =
+      0;  ///< cycles of a processor in the guest that fences: IPI, kick, answer
   addrspace::u64 references = 0;  ///< of a two-dimensional walk without walk caches
   addrspace::u64 refill = 0;      ///< its cycles, if the level where walks look first serves all
   addrspace::u64 entries = 0;     ///< that a processor's TLBs hold

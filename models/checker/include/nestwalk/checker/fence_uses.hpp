@@ -72,10 +72,10 @@ class FenceUses {
   };
   /// Of one VM on one processor.
   struct Held {
-    bool may_hold = false;                  ///< anything, since all was removed
-    std::unordered_map<u64, u32> used;      ///< pages: fences before the last access to each
-    std::unordered_map<u64, u32> removed;   ///< pages of these: the fence that named them first
-    std::vector<u32> emptied_by;            ///< fences of all, in order
+    bool may_hold = false;                 ///< anything, since all was removed
+    std::unordered_map<u64, u32> used;     ///< pages: fences before the last access to each
+    std::unordered_map<u64, u32> removed;  ///< pages of these: the fence that named them first
+    std::vector<u32> emptied_by;           ///< fences of all, in order
   };
   using PlaceKey = std::array<u64, 3>;  ///< operation, instruction, place in the hypervisor
 
