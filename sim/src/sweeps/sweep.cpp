@@ -9,6 +9,7 @@
 #include "configuration/values.hpp"
 #include "nestwalk/models/base/digest.hpp"
 #include "nestwalk/traces/reader.hpp"
+#include "nestwalk/traces/spool.hpp"
 #include "program/children.hpp"
 #include "program/progress.hpp"
 #include "program/signals.hpp"
@@ -18,7 +19,7 @@
 namespace nestwalk::sim {
 
 std::string digest_of_trace(const std::string& file) {
-  const auto source = traces::open_source(file);
+  const auto source = traces::open_seekable(file);
   if (source->seekable_size() == 0) {
     throw traces::InputError(source->name(),
                              "is replayed, so it has to be a file, neither a pipe nor compressed");
@@ -46,7 +47,7 @@ std::string digest_of_build() {
 Sweep::Sweep(const SweepPoints& points) : points_(points), build_(digest_of_build()) {
   for (const std::string& trace : points.spec().traces) {
     if (traces_.count(trace) != 0) continue;
-    traces_[trace] = {traces::Reader(traces::open_source(trace)).header(), digest_of_trace(trace)};
+    traces_[trace] = {traces::Reader(traces::open_seekable(trace)).header(), digest_of_trace(trace)};
   }
   std::optional<Failure> first;
   for (std::size_t n = 0; n < points.size(); ++n) {
