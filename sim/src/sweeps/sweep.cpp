@@ -47,7 +47,8 @@ std::string digest_of_build() {
 Sweep::Sweep(const SweepPoints& points) : points_(points), build_(digest_of_build()) {
   for (const std::string& trace : points.spec().traces) {
     if (traces_.count(trace) != 0) continue;
-    traces_[trace] = {traces::Reader(traces::open_seekable(trace)).header(), digest_of_trace(trace)};
+    traces_[trace] = {traces::Reader(traces::open_seekable(trace)).header(),
+                      digest_of_trace(trace)};
   }
   std::optional<Failure> first;
   for (std::size_t n = 0; n < points.size(); ++n) {
