@@ -1,12 +1,14 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-// libFuzzer's target for what runs wrote: the input is {"stats": ..., "run": ..., "baseline": ...},
-// a run's directory and a baseline. Where it is not, it is the text of each file.
+// libFuzzer's target for what runs wrote: the input is {"stats": ..., "run": ..., "configuration":
+// ..., "baseline": ..., "input": ...}, a run's directory, a baseline and a file that the page
+// shows. Where it is not, it is the text of each file.
 
 #include <fstream>
 
 #include "../../models/testing/json_mutator.hpp"
+#include "comparisons/page.hpp"
 #include "comparisons/suite.hpp"
 #include "memory_file.hpp"
 #include "nestwalk/traces/error.hpp"
@@ -23,12 +25,15 @@ class Directory {
     fs::create_directories(path_);
     fs::create_symlink(stats.name(), path_ / "stats.json");
     fs::create_symlink(run.name(), path_ / "run.json");
+    fs::create_symlink(configuration.name(), path_ / "config.resolved.json");
   }
   ~Directory() { fs::remove_all(path_); }
   std::string path() const { return path_.string(); }
 
   MemoryFile stats;
   MemoryFile run;
+  MemoryFile configuration;
+  MemoryFile input;
   MemoryFile baseline;
 
  private:
@@ -44,6 +49,14 @@ const Json& schema() {
     "run": {"type": "object", "required": ["format", "ended_early"], "properties": {
       "format": {"const": "nestwalk-run"},
       "ended_early": {"type": "string"}}},
+    "configuration": {"type": "object", "required": ["machine"], "properties": {
+      "machine": {"type": "object", "required": ["name", "clock_mhz"], "properties": {
+        "name": {"type": "string"}, "clock_mhz": {"type": "integer"}}}}},
+    "input": {"type": "object", "required": ["format", "version"], "properties": {
+      "format": {"enum": ["nestwalk-agreement", "nestwalk-findings", "nestwalk-check",
+                          "nestwalk-sure"]},
+      "version": {"const": 1}, "points": {"type": "array"}, "findings": {"type": "array"},
+      "runs": {"type": "array"}, "cases": {"type": "array"}, "orders": {"type": "array"}}},
     "baseline": {"type": "object", "required": ["format", "version", "cases"], "properties": {
       "format": {"const": "nestwalk-baseline"}, "version": {"const": 1},
       "cases": {"type": "object", "properties": {"x": {"type": "object", "properties": {
@@ -74,8 +87,20 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   };
   kDirectory.stats.hold(part("stats"));
   kDirectory.run.hold(part("run"));
+  kDirectory.configuration.hold(part("configuration"));
   kDirectory.baseline.hold(part("baseline"));
+  kDirectory.input.hold(part("input"));
   try_to([] { return read_case(kDirectory.path()); });
+  try_to([] {
+    std::vector<PageCase> cases;
+    cases.push_back(read_page_case(kDirectory.path()));
+    return as_page(page_document(std::move(cases)));
+  });
+  try_to([] {
+    PageInputs inputs;
+    add_page_input(inputs, kDirectory.input.name());
+    return as_page(page_document({}, inputs));
+  });
   try_to([] { return read_baseline(kDirectory.baseline.name()); });
   return 0;
 }

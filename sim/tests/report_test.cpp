@@ -102,6 +102,53 @@ TEST_F(Report, TakesAnyNameOfADirectory) {
   EXPECT_EQ(page["cases"][0]["name"], "</script><b>&amp;\\xff@nestwalk-data@");
 }
 
+// Each document whole but for its file: what is wrong is named with its place.
+TEST_F(Report, ShowsWhatOtherCommandsPrint) {
+  const std::string curves =
+      R"({"format":"nestwalk-agreement","version":1,"machine":"m","measured":"r","times":"least",)"
+      R"("mean_error":0.5,"points":[{"point":"lines 4K 16K","probe":"lines","page_bytes":4096,)"
+      R"("bytes":16384,"measured_ns":2.0,"simulated_ns":3.0,"error":0.5,"unknown":1}]})";
+  std::ofstream(folder() / "curves.json") << curves;
+  const Json page = document("curves.json");
+  EXPECT_EQ(page["cases"], Json::array());
+  Json expected = Json::parse(curves);
+  expected.erase("format");
+  expected.erase("version");
+  expected["points"][0].erase("unknown");
+  EXPECT_EQ(page["agreements"], Json::array({expected}));
+  EXPECT_EQ(document("curves.json runs/lazy")["cases"].size(), 1u);
+
+  const std::string all =
+      "nestwalk explain t.nwt -p simple --set guest.memory=16M --worst 2 --json";
+  ASSERT_EQ(run(all + " > stories.json").exit_code, 0);
+  const Json told = Json::parse(text_of("stories.json"));
+  EXPECT_EQ(document("stories.json")["stories"], told);
+}
+
+TEST_F(Report, NamesThePlaceOfWhatIsWrongInAFile) {
+  const auto complaint = [&](const std::string& text) {
+    std::ofstream(folder() / "in.json") << text;
+    const Result result = run("nestwalk report in.json -o page.html 2>&1");
+    EXPECT_EQ(result.exit_code, 4) << text;
+    return result.output;
+  };
+  const std::string sure = R"({"format":"nestwalk-sure","version":1,"draws":1,"seed":1,)";
+  EXPECT_EQ(complaint(sure +
+                      R"("cases":[{"name":"a","machine":"m","statistics":{"x":{"preset":"1"}}}]})"),
+            "nestwalk: in.json: cases[0].statistics.x.preset: expected a number, found \"1\"\n");
+  EXPECT_EQ(complaint(R"([{"vcpu":0,"access":1,"kind":"read","address":"0x0","cycles":-5}])"),
+            "nestwalk: in.json: [0].cycles: expected a whole number, found -5\n");
+  EXPECT_EQ(complaint(R"({"format":"nestwalk-findings","version":1})"),
+            "nestwalk: in.json: checked: is missing\n");
+  EXPECT_EQ(complaint(R"({"format":"nestwalk-findings","version":2})"),
+            "nestwalk: in.json: is not a nestwalk-findings of version 1\n");
+  EXPECT_THAT(complaint("{}"),
+              HasSubstr("in.json: is none of what the page shows; expected a run's"));
+  EXPECT_THAT(complaint("x"), HasSubstr("in.json: is none of what the page shows"));
+  EXPECT_THAT(run("nestwalk report in.json -o in.json 2>&1").output, HasSubstr("in.json"));
+  EXPECT_EQ(text_of("in.json"), "x");
+}
+
 TEST_F(Report, SaysWhichRunIsIncomplete) {
   ASSERT_EQ(run("nestwalk run t.nwt -p simple --policy eager --set guest.memory=4G "
                 "--set host.memory=1G -o early 2>&1")

@@ -85,6 +85,46 @@ export function table(caption, heads, rows, attributes) {
   );
 }
 
+/** As --statistics has them: '*' is anything, '?' a letter; a word alone is anywhere. */
+export function matcher(text) {
+  const words = text.trim().split(/\s+/).filter((each) => each !== "");
+  const patterns = words.map((word) => {
+    const pattern = word
+      .replace(/[.+^${}()|[\]\\]/g, "\\$&")
+      .replace(/\*/g, ".*")
+      .replace(/\?/g, ".");
+    return new RegExp(/[*?]/.test(word) ? `^${pattern}$` : pattern, "i");
+  });
+  return (...texts) =>
+    patterns.length === 0 || patterns.some((each) => texts.some((text) => each.test(text)));
+}
+
+/** Heads of columns that sort rows, which have their first order in `at`. */
+export function sorting(changed) {
+  let order = { key: (row) => row.at, down: false, head: null };
+  return {
+    compare(a, b) {
+      const [x, y] = [order.key(a), order.key(b)];
+      if (x === null || y === null) return (x === null) - (y === null) || a.at - b.at;
+      const by = typeof x === "string" ? x.localeCompare(y, "en", { numeric: true }) : x - y;
+      return (order.down ? -by : by) || a.at - b.at;
+    },
+    head(text, key, label = text) {
+      const th = h("th", { scope: "col" });
+      th.append(
+        h("button", { type: "button", "aria-label": `sort by ${label}`, onclick: () => {
+          const down = order.head === th ? !order.down : false;
+          order.head?.removeAttribute("aria-sort");
+          order = { key, down, head: th };
+          th.setAttribute("aria-sort", down ? "descending" : "ascending");
+          changed();
+        } }, text),
+      );
+      return th;
+    },
+  };
+}
+
 const tip = h("div", { id: "tip", role: "tooltip", hidden: true });
 
 function showTip(target) {

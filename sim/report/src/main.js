@@ -7,6 +7,10 @@ import { runsSection } from "./runs.js";
 import { matrixSection } from "./matrix.js";
 import { latencySection } from "./latency.js";
 import { phasesSection } from "./phases.js";
+import { walkSection } from "./walk.js";
+import { calibrationSection } from "./calibration.js";
+import { findingsSection } from "./findings.js";
+import { spreadsSection } from "./spreads.js";
 import { tableSection } from "./statistics.js";
 
 const data = JSON.parse(document.getElementById("data").textContent);
@@ -48,6 +52,7 @@ function themeSwitch() {
 function headline() {
   if (data.verdict.length === 1) return [h("h1", null, data.verdict[0])];
   const titles = [...new Set(data.cases.map((each) => each.summary.title))];
+  if (titles.length === 0) return [h("h1", null, "nestwalk report")];
   const first = data.cases.length === 1 ? titles[0] : `${data.cases.length} runs`;
   const lines = data.verdict.map((each) => h("li", null, each));
   return [h("h1", null, first), lines.length ? h("ul", { class: "verdicts" }, lines) : null];
@@ -55,17 +60,20 @@ function headline() {
 
 const incomplete = data.cases.filter((each) => !each.complete);
 const sections = [
-  timeSection(data),
-  matrixSection(data),
-  latencySection(data),
-  phasesSection(data),
-  runsSection(data),
-  tableSection(data),
-].filter((each) => each !== null);
+  ...(data.cases.length ? [timeSection, matrixSection] : []),
+  walkSection,
+  ...(data.cases.length ? [latencySection, phasesSection] : []),
+  spreadsSection,
+  calibrationSection,
+  findingsSection,
+  ...(data.cases.length ? [runsSection, tableSection] : []),
+]
+  .map((make) => make(data))
+  .filter((each) => each !== null);
 
-document.title = (data.verdict[0] ?? data.cases[0].summary.title) + " – nestwalk";
+document.title = (data.verdict[0] ?? data.cases[0]?.summary.title ?? "report") + " – nestwalk";
 document.getElementById("page").append(
-  h("a", { class: "skip", href: "#time" }, "to the charts"),
+  h("a", { class: "skip", href: "#" + sections[0].id }, "to the charts"),
   h(
     "header",
     null,
@@ -93,7 +101,7 @@ document.getElementById("page").append(
     ),
   ),
   h("main", null, sections),
-  h("footer", null, `Made by nestwalk ${data.program} of ${data.cases.length} `,
-    data.cases.length === 1 ? "run." : "runs."),
+  h("footer", null, `Made by nestwalk ${data.program}`,
+    data.cases.length === 0 ? "." : data.cases.length === 1 ? " of 1 run." : ` of ${data.cases.length} runs.`),
 );
 startTips();

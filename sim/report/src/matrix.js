@@ -16,7 +16,7 @@ export const sources = [
   ["l3", "L3"],
   ["memory", "memory"],
 ];
-const spans = ["4 KiB", "2 MiB", "1 GiB", "512 GiB", "256 TiB"];
+export const spans = ["4 KiB", "2 MiB", "1 GiB", "512 GiB", "256 TiB"];
 
 const place = /^reference\.(?:data|guest(\d))(?:\.nested(\d))?(\.update)?\.(\w+)(\.cycles)?$/;
 
@@ -42,8 +42,8 @@ export function cellsOf(run, names) {
   return cells;
 }
 
-/** Levels that walks of the run went through, from the root down. */
-function levelsOf(cells) {
+/** Levels that cells are of, from the root down. */
+export function levelsOf(cells) {
   let guests = -1;
   let nests = -1;
   for (const key of cells.keys()) {

@@ -1,24 +1,10 @@
 // SPDX-FileCopyrightText: nestwalk contributors
 // SPDX-License-Identifier: Apache-2.0
 
-import { choice, h, section } from "./dom.js";
+import { choice, h, matcher, section, sorting } from "./dom.js";
 import { statistic } from "./format.js";
 
 const few = 400; // rows that are shown at a time
-
-// As --statistics has them: '*' is anything, '?' a letter; a word alone is anywhere in the name.
-function matcher(text) {
-  const words = text.trim().split(/\s+/).filter((each) => each !== "");
-  const patterns = words.map((word) => {
-    const pattern = word
-      .replace(/[.+^${}()|[\]\\]/g, "\\$&")
-      .replace(/\*/g, ".*")
-      .replace(/\?/g, ".");
-    return new RegExp(/[*?]/.test(word) ? `^${pattern}$` : pattern, "i");
-  });
-  return (name, sentence) =>
-    patterns.length === 0 || patterns.some((each) => each.test(name) || each.test(sentence));
-}
 
 const baseOf = (name) => name.replace(/^(vm\d+\.|phase\.[^.]*\.)+/, "");
 
@@ -43,7 +29,6 @@ export function tableSection(data) {
   ].slice(0, several ? 3 : 2);
 
   let set = 0;
-  let order = { key: (row) => row.at, down: false, head: null };
   let most = few;
   const body = h("tbody");
   const count = h("p", { class: "count", role: "status" });
@@ -61,12 +46,6 @@ export function tableSection(data) {
     },
   });
 
-  function compare(a, b) {
-    const [x, y] = [order.key(a), order.key(b)];
-    if (x === null || y === null) return (x === null) - (y === null);
-    const by = typeof x === "string" ? x.localeCompare(y, "en", { numeric: true }) : x - y;
-    return (order.down ? -by : by) || a.at - b.at;
-  }
   function rowOf(row) {
     return h(
       "tr",
@@ -87,31 +66,19 @@ export function tableSection(data) {
   function show() {
     const wanted = matcher(filter.value);
     const found = rows.filter((row) => sets[set][1](row) && wanted(row.name, row.sentence));
-    found.sort(compare);
+    found.sort(order.compare);
     body.replaceChildren(...found.slice(0, most).map(rowOf));
     count.textContent = `${Math.min(most, found.length)} of ${names.length} statistics`;
     more.hidden = found.length <= most;
     more.textContent = `show all ${found.length}`;
   }
-  function head(text, key, label = text) {
-    const th = h("th", { scope: "col" });
-    th.append(
-      h("button", { type: "button", "aria-label": `sort by ${label}`, onclick: () => {
-        const down = order.head === th ? !order.down : false;
-        order.head?.removeAttribute("aria-sort");
-        order = { key, down, head: th };
-        th.setAttribute("aria-sort", down ? "descending" : "ascending");
-        show();
-      } }, text),
-    );
-    return th;
-  }
+  const order = sorting(show);
   const number = (value) => (typeof value === "number" ? value : null);
   const heads = [
-    head("statistic", (row) => row.name),
+    order.head("statistic", (row) => row.name),
     data.cases.map((run, n) => [
-      head(run.name, (row) => number(row.values[n])),
-      n === 0 ? null : head("ratio", (row) => row.ratios[n], `ratio of ${run.name}`),
+      order.head(run.name, (row) => number(row.values[n])),
+      n === 0 ? null : order.head("ratio", (row) => row.ratios[n], `ratio of ${run.name}`),
     ]),
   ];
   const picker = choice("statistics", sets.map(([name]) => name), (n) => {

@@ -68,6 +68,9 @@ Json as_json(const Agreement& agreement) {
   Json points = Json::array();
   for (const Agreement::Row& row : agreement.rows) {
     points.push_back({{"point", text_of(row.point)},
+                      {"probe", name_of(row.point.probe)},
+                      {"page_bytes", row.point.page_bytes},
+                      {"bytes", row.point.bytes},
                       {"measured_ns", row.measured_ns},
                       {"simulated_ns", row.simulated_ns},
                       {"error", row.error()}});

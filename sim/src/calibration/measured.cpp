@@ -32,11 +32,15 @@ constexpr struct {
                {Probe::Read, "read"},
                {Probe::Zero, "zero"}};
 
+}  // namespace
+
 const char* name_of(Probe probe) {
   return std::find_if(std::begin(kProbes), std::end(kProbes),
                       [&](const auto& row) { return row.probe == probe; })
       ->name;
 }
+
+namespace {
 
 /// Reads members of one object; messages name the file and the member.
 class Members {

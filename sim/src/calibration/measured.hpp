@@ -32,6 +32,8 @@ struct Point {
   u64 chains = 1;
   bool operator==(const Point&) const = default;
 };
+/// "lines": as the files of machines have it.
+const char* name_of(Probe probe);
 /// "lines 4K 16M", as tables have it.
 std::string text_of(const Point& point);
 /// Only these are simulated.

@@ -57,11 +57,13 @@ int run(const CommandLine& line) {
   const Surroundings surroundings = surroundings_of(line, measured);
   const Agreement agreement = agreement_of(
       measured, points, probes.costs(machine, surroundings, points), ns_of_cycle(machine));
-  const std::string title =
-      machine.machine_name() + " beside " + (measured.name.empty() ? measured.cpu : measured.name);
+  const std::string& real = measured.name.empty() ? measured.cpu : measured.name;
+  const std::string title = machine.machine_name() + " beside " + real;
   if (picture) picture->write(as_picture(agreement, title));
   if (line.has("json")) {
     Json json = as_json(agreement);
+    json["machine"] = machine.machine_name();
+    json["measured"] = real;
     json["surroundings"] = text_of(surroundings);
     TextOutput().write(json_document(json));
   } else {

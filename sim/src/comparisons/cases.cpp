@@ -110,15 +110,18 @@ std::vector<Case> run_cases(const std::vector<std::string>& names,
   return cases;
 }
 
-Json read_object(const std::string& file, std::size_t most_bytes, const std::string& hint) {
-  Json json;
+Json read_json(const std::string& file, std::size_t most_bytes, const std::string& hint) {
   try {
     const std::string text = models::read_text(file, most_bytes);
     models::check_json(text, file);
-    json = Json::parse(text, nullptr, false);
+    return Json::parse(text, nullptr, false);
   } catch (const models::TextError& error) {
     throw traces::InputError(file, error.problem() + "; " + hint);
   }
+}
+
+Json read_object(const std::string& file, std::size_t most_bytes, const std::string& hint) {
+  Json json = read_json(file, most_bytes, hint);
   if (!json.is_object()) throw traces::InputError(file, "is not a JSON object; " + hint);
   return json;
 }

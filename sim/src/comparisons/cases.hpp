@@ -71,6 +71,9 @@ Case read_case(const std::string& directory);
 /// Says on standard error what failed or ended early; the exit code of the worst.
 ExitCode report_trouble(const std::vector<Case>& cases);
 
+/// JSON from a file of so many bytes at most, discarded if it is none; a file that cannot be read
+/// is an InputError.
+Json read_json(const std::string& file, std::size_t most_bytes, const std::string& hint);
 /// A JSON object from a file of so many bytes at most; anything else is an InputError.
 Json read_object(const std::string& file, std::size_t most_bytes, const std::string& hint);
 /// InputError, unless it says that it is this, of version 1.

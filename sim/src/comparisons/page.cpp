@@ -175,7 +175,7 @@ std::vector<std::string> short_names(const std::vector<std::string>& directories
   return names;
 }
 
-Json page_document(std::vector<PageCase> cases) {
+Json page_document(std::vector<PageCase> cases, const PageInputs& inputs) {
   std::vector<std::string> names;
   std::vector<Case> runs;
   for (const PageCase& each : cases) names.push_back(each.run.name);
@@ -188,13 +188,15 @@ Json page_document(std::vector<PageCase> cases) {
     runs.push_back(cases[n].run);
   }
   Json verdict = Json::array();
-  std::istringstream sentences(verdict_of(runs));
+  std::istringstream sentences(runs.empty() ? std::string() : verdict_of(runs));
   for (std::string line; std::getline(sentences, line);) verdict.push_back(line);
   Json all = Json::array();
   for (const PageCase& each : cases) all.push_back(as_json(each));
   return {{"format", "nestwalk-report"}, {"version", 1},
           {"program", NESTWALK_VERSION}, {"verdict", std::move(verdict)},
-          {"cases", std::move(all)},     {"table", table_of(cases)}};
+          {"cases", std::move(all)},     {"table", table_of(cases)},
+          {"stories", inputs.stories},   {"agreements", inputs.agreements},
+          {"checks", inputs.checks},     {"spreads", inputs.spreads}};
 }
 
 std::string as_page(const Json& document) {

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "comparisons/cases.hpp"
+#include "comparisons/page_inputs.hpp"
 
 namespace nestwalk::sim {
 
@@ -26,7 +27,7 @@ PageCase read_page_case(const std::string& directory);
 std::vector<std::string> short_names(const std::vector<std::string>& directories);
 
 /// The document that the page shows.
-Json page_document(std::vector<PageCase> cases);
+Json page_document(std::vector<PageCase> cases, const PageInputs& inputs = {});
 std::string as_page(const Json& document);
 
 }  // namespace nestwalk::sim
