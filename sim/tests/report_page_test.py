@@ -5,6 +5,7 @@
 """report_page_test.py NESTWALK SAMPLES SOURCE: the page of `nestwalk report` in a browser."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -214,7 +215,7 @@ class Page(unittest.TestCase):
 
     def test_filter_and_order(self):
         self.browser.value(button("all"))
-        self.browser.value("""(() => { const filter = document.querySelector('input');
+        self.browser.value("""(() => { const filter = document.querySelector('#statistics input');
           filter.value = 'walk.count*'; filter.dispatchEvent(new Event('input')); })()""")
         names = ["walk.count", "walk.count.reads", "walk.count.writes", "walk.count.fetches"]
         self.assertEqual(list(self.browser.value(ROWS)), names)
@@ -279,6 +280,7 @@ class Page(unittest.TestCase):
     def test_nothing_plays_where_motion_is_reduced(self):
         self.browser.send("Emulation.setEmulatedMedia", features=[
             {"name": "prefers-reduced-motion", "value": "reduce"}])
+        self.browser.value("new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)))")
         self.assertTrue(self.browser.value("document.querySelector('.play').hidden"))
         self.browser.value("document.querySelector('.player input').focus()")
         self.browser.press(" ", 32)
@@ -309,8 +311,14 @@ class Page(unittest.TestCase):
         # On a logarithmic axis, equal factors are equal distances.
         tips = self.browser.value("""[...document.querySelectorAll('.point.kind-0')].map(
           each => [Number(each.getAttribute('cx')), each.dataset.tip])""")
-        steps = [b[0] - a[0] for a, b in zip(tips, tips[1:])]
-        self.assertLess(max(steps) - min(steps), 0.5)
+        first = curves["points"][0]
+        sizes = sorted(each["bytes"] for each in curves["points"]
+                       if [each["probe"], each["page_bytes"]] == [first["probe"], first["page_bytes"]])
+        self.assertEqual(len(sizes), len(tips))
+        self.assertGreater(len(sizes), 2)
+        factors = [(b[0] - a[0]) / math.log2(d / c)
+                   for a, b, c, d in zip(tips, tips[1:], sizes, sizes[1:])]
+        self.assertLess(max(factors) - min(factors), 0.01)
         self.assertTrue(all("error" in tip for _, tip in tips))
 
     def test_findings_are_those_of_check_sorted_and_filtered(self):

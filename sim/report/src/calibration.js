@@ -7,8 +7,10 @@ import { choice, drawn, h, s, section, table } from "./dom.js";
 import { bytes, duration, threeDigits } from "./format.js";
 
 const signed = (error) => (error < 0 ? "−" : "+") + Math.abs(100 * error).toFixed(1) + " %";
+// 2.00 MiB: 2 MiB
+const round = (text) => text.replace(/\.0+(?= )/, "");
 const kindOf = (point) =>
-  (point.probe === "pages" ? "a line of each page, " : "all lines, ") + bytes(point.page_bytes);
+  (point.probe === "pages" ? "a line of each page, " : "all lines, ") + round(bytes(point.page_bytes));
 
 function kindsOf(points) {
   const kinds = new Map();
@@ -45,7 +47,7 @@ function moveByKeys(event) {
 function chart(agreement, width) {
   const kinds = kindsOf(agreement.points);
   const height = Math.max(280, Math.min(460, width * 0.5));
-  const box = { left: 66, right: width - 18, top: 14, bottom: height - 46 };
+  const box = { left: 66, right: width - 30, top: 14, bottom: height - 46 };
   const sizes = agreement.points.map((each) => each.bytes);
   const times = agreement.points.flatMap((each) => [each.measured_ns, each.simulated_ns]);
   const [first, last] = [Math.min(...sizes), Math.max(...sizes)];
@@ -64,7 +66,7 @@ function chart(agreement, width) {
     s("path", { class: `measured kind-${n % 6}`, d: path(points, (each) => each.measured_ns) }),
     s("path", { class: `simulated kind-${n % 6}`, d: path(points, (each) => each.simulated_ns) }),
     points.map((each) => {
-      const text = `${kind}, footprint ${bytes(each.bytes)}: measured ` +
+      const text = `${kind}, footprint ${round(bytes(each.bytes))}: measured ` +
         `${duration(each.measured_ns)}, simulated ${duration(each.simulated_ns)}, ` +
         `error ${signed(each.error)}`;
       const tabindex = begun ? -1 : 0;
@@ -81,12 +83,12 @@ function chart(agreement, width) {
     nsTicks(least, most).map((each) => [
       s("line", { class: "grid", x1: box.left, x2: box.right, y1: y(each), y2: y(each) }),
       s("text", { class: "tick", x: box.left - 6, y: y(each) + 4, "text-anchor": "end" },
-        duration(each).replace(/\.?0+(?= )/, (zeros) => (zeros[0] === "." ? "" : zeros))),
+        round(duration(each).replace(/(\.[1-9])0(?= )/, "$1"))),
     ]),
     columns.map((each, n) => [
       s("line", { class: "grid", x1: x(each), x2: x(each), y1: box.top, y2: box.bottom }),
       n % every ? null : s("text", { class: "tick", x: x(each), y: box.bottom + 18,
-        "text-anchor": "middle" }, bytes(each).replace(/\.0+(?= )/, "")),
+        "text-anchor": "middle" }, round(bytes(each))),
     ]),
     s("text", { class: "label", x: (box.left + box.right) / 2, y: height - 6,
       "text-anchor": "middle" }, "footprint, log scale"),

@@ -35,7 +35,7 @@ export function findingsSection(data) {
     ["class", (row) => row.finding, (row) => [h("b", { class: "severity " + row.severity }, row.finding),
       h("small", null, row.severity)], true],
     ["severity", (row) => severities.indexOf(row.severity), (row) => row.severity, false],
-    ["checked", (row) => row.of, (row) => row.of, several],
+    ["checked", (row) => row.of, (row) => row.of.split("/").at(-1), several],
     ["function", (row) => row.operation, (row) => row.operation || "–", true],
     ["count", (row) => row.count, (row) => withCommas(row.count), true],
     ["place", placeOf, (row) => placeOf(row) || "–", has(placeOf)],
