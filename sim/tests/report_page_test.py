@@ -118,6 +118,8 @@ def parts_of(name):
 
 
 class Page(unittest.TestCase):
+    maxDiff = None
+
     @classmethod
     def setUpClass(cls):
         folder = tempfile.TemporaryDirectory(prefix="nestwalk-page-")

@@ -162,7 +162,7 @@ function matrix(run, names) {
     const td = h(
       "td",
       {
-        class: "cell from-" + source + (strength < 0.75 ? " pale" : ""),
+        class: "cell from-" + source,
         style: `--often:${(100 * strength).toFixed(1)}%`,
         tabindex: -1,
         "aria-label": text,
