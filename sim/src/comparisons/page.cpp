@@ -165,7 +165,7 @@ std::vector<std::string> short_names(const std::vector<std::string>& directories
     return std::ranges::all_of(
         parts, [&](const auto& of) { return n + 1 < of.size() && of[n] == parts[0][n]; });
   };
-  while (is_shared(shared)) ++shared;
+  while (!parts.empty() && is_shared(shared)) ++shared;
   std::vector<std::string> names;
   for (std::size_t n = 0; n < parts.size(); ++n) {
     fs::path name;
