@@ -11,16 +11,20 @@
 
 #include "comparisons/break_even.hpp"
 #include "comparisons/cases.hpp"
+#include "comparisons/explanation.hpp"
 #include "comparisons/fence_costs.hpp"
 #include "comparisons/side_by_side.hpp"
+#include "comparisons/suite.hpp"
 #include "comparisons/sure.hpp"
 #include "configuration/configuration_options.hpp"
 #include "configuration/policies.hpp"
 #include "nestwalk/traces/reader.hpp"
 #include "nestwalk/traces/spool.hpp"
 #include "program/output.hpp"
+#include "program/signals.hpp"
 #include "replay/storm.hpp"
 #include "results/run_directory.hpp"
+#include "results/statistic_names.hpp"
 #include "results/table.hpp"
 
 namespace nestwalk::sim {
@@ -71,7 +75,7 @@ std::string name_of(const RunOf& of, const std::map<std::string, std::size_t>& c
 
 std::vector<Plan> plans_of(const CommandLine& line, const Words& traces) {
   const Words presets = presets_of(line);
-  const auto& wanted = line.get<Words>("policy");
+  const Words wanted = once(line.get<Words>("policy"), "policy");
   Words dependences = {""};
   if (line.has("bounds")) {
     dependences.clear();
@@ -140,15 +144,23 @@ void declare(CommandLine& line) {
               "of --sure: how often other values are drawn")
       .option("seed", po::value<addrspace::u64>()->default_value(1)->value_name("N"),
               "of --sure: seed of the random numbers; each seed draws other values")
+      .flag("explain",
+            "of two cases, which values of their configurations make the difference: runs the "
+            "second one with parts of it")
+      .option("most-runs", po::value<std::size_t>()->default_value(kMostRuns)->value_name("N"),
+              "of --explain")
       .flag("storm", "what fences cost in a trace that is generated, with these parameters")
       .option("vcpus", po::value<std::string>()->default_value("1,2,4,8,16")->value_name("N,..."),
               "of the storm: one run for each of these numbers")
       .operand("inputs", "[TRACE|DIR...|KEY=VALUE...]", po::value<Words>(), -1)
       .ignores("on directories", {"preset", "policy", "set", "config", "jobs", "bounds", "sure",
-                                  "output", "limit", "warmup", "from", "to", "phases"})
-      .ignores("with --break-even", {"all", "statistics", "bounds", "sure", "output"})
-      .ignores("with --storm", {"all", "statistics", "break-even", "bounds", "sure", "output"})
-      .ignores("with --sure", {"bounds", "statistics", "output"})
+                                  "output", "limit", "warmup", "from", "to", "phases", "explain"})
+      .ignores("with --break-even", {"all", "statistics", "bounds", "sure", "output", "explain"})
+      .ignores("with --storm",
+               {"all", "statistics", "break-even", "bounds", "sure", "output", "explain"})
+      .ignores("with --sure", {"bounds", "statistics", "output", "explain"})
+      .ignores("with --format csv", {"explain"})
+      .ignores("without --explain", {"most-runs"})
       .ignores("without --output", {"force"})
       .ignores("with --all", {"statistics"})
       .ignores("without --storm", {"vcpus"})
@@ -211,9 +223,10 @@ int run_storm(const CommandLine& line, const std::string& format) {
       throw UsageError("nestwalk compare: " + parameter + ": --vcpus says how many there are");
     }
   }
-  const Words policies = line.given("policy") ? line.get<Words>("policy") : Words{"all"};
+  const Words policies = once(
+      fence_policies_of(line.given("policy") ? line.get<Words>("policy") : Words{"all"}), "policy");
   for (const std::string& preset : presets_of(line)) {
-    for (const std::string& policy : fence_policies_of(policies)) {
+    for (const std::string& policy : policies) {
       Configuration configuration = configuration_of(line, preset);
       configuration.expect_whole_run("nestwalk compare --storm");
       if (configuration.value_at("hypervisor.backing") == "none") {
@@ -249,7 +262,7 @@ int run_sure(const CommandLine& line, const std::string& format) {
     throw UsageError("nestwalk compare: --draws " + std::to_string(draws) +
                      ": not a number from 1 to " + std::to_string(kMostDraws));
   }
-  const Words inputs = line.all("inputs");
+  const Words inputs = once(line.all("inputs"), "trace");
   std::error_code none;
   if (!inputs.empty() && fs::is_directory(inputs[0], none)) line.found("on directories");
   if (inputs.size() != 1) throw UsageError("nestwalk compare: --sure takes one trace");
@@ -280,14 +293,42 @@ int run_sure(const CommandLine& line, const std::string& format) {
   return kDone;
 }
 
+// Of the statistics that were asked for, or else the standard headline, those that differ.
+std::vector<Explanation> explain_difference(const CommandLine& line, const std::vector<Plan>& plans,
+                                            const std::vector<Case>& cases) {
+  if (!is_whole(cases[0]) || !is_whole(cases[1])) return {};
+  Words patterns = line.all("statistics");
+  if (patterns.empty()) {
+    for (const auto& [name, direction] : standard_headline()) patterns.push_back(name);
+  }
+  ExplanationWanted wanted{plans[1].name + " differs from " + plans[0].name,
+                           plans[1],
+                           cases[0].configuration,
+                           {},
+                           cases[1].statistics,
+                           {}};
+  for (const std::string& name : statistics_named(cases, patterns)) {
+    const Json none = 0;
+    if (cases[0].statistics.value(name, none) == cases[1].statistics.value(name, none)) continue;
+    wanted.statistics.push_back(name);
+  }
+  return {explain(wanted, {jobs_of(line), line.get<std::size_t>("most-runs")})};
+}
+
 int run(const CommandLine& line) {
   const std::string format = line.has("json") ? "json" : line.get<std::string>("format");
   if (line.has("break-even")) return run_break_even(line, format);
   if (line.has("storm")) return run_storm(line, format);
   if (line.has("sure")) return run_sure(line, format);
-  const Words inputs = line.all("inputs");
-  if (inputs.empty()) throw UsageError("nestwalk compare: traces, or directories of runs");
+  if (line.all("inputs").empty()) {
+    throw UsageError("nestwalk compare: traces, or directories of runs");
+  }
+  const Words inputs = once(line.all("inputs"), "input");
+  for (const std::string& pattern : line.all("statistics")) {
+    expect_possible_statistic(pattern, "nestwalk compare: --statistics ");
+  }
   std::vector<Case> cases;
+  std::vector<Explanation> explanations;
   std::error_code none;
   for (const std::string& input : inputs) {
     if (fs::is_directory(input, none) == fs::is_directory(inputs[0], none)) continue;
@@ -303,22 +344,34 @@ int run(const CommandLine& line) {
     }
     std::vector<Plan> plans = plans_of(line, inputs);
     if (line.has("output")) place_runs(plans, line);
-    cases = run_cases(std::move(plans), jobs_of(line));
+    if (line.has("explain") && plans.size() != 2) {
+      throw UsageError("nestwalk compare: --explain is of two cases, here are " +
+                       std::to_string(plans.size()));
+    }
+    if (line.has("explain") && plans[0].trace != plans[1].trace) {
+      throw UsageError("nestwalk compare: --explain is of two cases of one trace");
+    }
+    const Interruptible guard;
+    cases = run_cases(plans, jobs_of(line));
+    if (line.has("explain")) explanations = explain_difference(line, plans, cases);
   }
-  const ExitCode code = report_trouble(cases);
+  ExitCode code = report_trouble(cases);
+  if (interrupted()) code = worse_of(code, kIncomplete);
   Patterns patterns = line.all("statistics");
   if (line.has("all") || (format == "json" && patterns.empty())) patterns = {"*"};
   if (format == "json") {
-    TextOutput().write(json_document(as_json(cases, patterns)));
+    Json json = as_json(cases, patterns);
+    if (!explanations.empty()) json["explanations"] = as_json(explanations);
+    TextOutput().write(json_document(json));
   } else if (format == "csv") {
     TextOutput().write(one_row_each_csv(cases, patterns));
   } else if (format == "markdown") {
-    TextOutput().write(side_by_side_markdown(cases, patterns));
+    TextOutput().write(side_by_side_markdown(cases, patterns) + as_text(explanations));
   } else {
     const std::string verdict = verdict_of(cases);
     TextOutput().write(verdict + (verdict.empty() ? "" : "\n") +
                        side_by_side(cases, patterns, is_terminal() ? width_of_output() : 0) + "\n" +
-                       notes_of(cases));
+                       notes_of(cases) + as_text(explanations));
   }
   return code;
 }

@@ -12,6 +12,8 @@
 #include "nestwalk/models/base/nearest.hpp"
 #include "program/output.hpp"
 #include "program/overwrite.hpp"
+#include "program/signals.hpp"
+#include "results/statistic_names.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -38,6 +40,7 @@ constexpr const char* kText =
 struct Work {
   std::string baseline;
   Json tolerances;
+  std::vector<Plan> plans;  ///< of a suite; none where directories are judged
   std::vector<Case> cases;
   std::vector<std::string> files;  ///< that are read, but for the baseline
   Headline headline = standard_headline();
@@ -58,7 +61,17 @@ void add_tolerance(Json& tolerances, const std::string& text) {
   tolerances[name] = percent;
 }
 
-// A tolerance or a headline for what no run has is a mistake.
+// What no run can have is a mistake that is found before the runs.
+void expect_possible_names(const Work& work) {
+  for (const auto& [name, percent] : work.tolerances.items()) {
+    expect_possible_statistic(name, "nestwalk gate: tolerance of ");
+  }
+  for (const auto& [name, direction] : work.headline) {
+    expect_possible_statistic(name, "nestwalk gate: headline ");
+  }
+}
+
+// A tolerance or a headline for what none of these runs has is one, too.
 void check_names(const Work& work) {
   std::vector<std::string> known;
   for (const Case& each : work.cases) {
@@ -95,11 +108,15 @@ Work work_of(const CommandLine& line) {
   const Words& inputs = line.get<Words>("inputs");
   Work work;
   work.tolerances = Json::object();
+  Json typed = Json::object();
+  for (const std::string& text : line.all("tolerance")) add_tolerance(typed, text);
   std::error_code none;
   if (fs::is_directory(inputs[0], none)) {
     line.found("on directories");
     if (!line.has("baseline")) throw UsageError("nestwalk gate: directories need --baseline FILE");
-    for (const std::string& input : inputs) {
+    work.tolerances = typed;
+    expect_possible_names(work);
+    for (const std::string& input : once(inputs, "directory")) {
       work.cases.push_back(read_case(input));
       for (const char* const name :
            {"stats.json", "run.json", "stats.txt", "config.resolved.json"}) {
@@ -114,14 +131,15 @@ Work work_of(const CommandLine& line) {
     Suite suite = read_suite(inputs[0]);
     work.baseline = line.has("baseline") ? line.get<std::string>("baseline") : suite.baseline;
     work.tolerances = suite.tolerances;
+    work.tolerances.update(typed);
     work.headline = suite.headline;
     work.files = suite.files;
     expect_outputs(line, work);
+    expect_possible_names(work);
+    if (!line.has("update")) (void)read_baseline(work.baseline);  // is it one?
+    work.plans = suite.plans;
     work.cases = run_cases(std::move(suite.plans), jobs_of(line));
   }
-  Json typed = Json::object();
-  for (const std::string& text : line.all("tolerance")) add_tolerance(typed, text);
-  work.tolerances.update(typed);
   return work;
 }
 
@@ -134,16 +152,41 @@ void declare(CommandLine& line) {
               "by how much a statistic, or all of a pattern such as 'exit.*', may differ; may be "
               "repeated")
       .flag("all", "all statistics that changed, not only the leading ones")
+      .flag("explain",
+            "of each run that changed, which values of its configuration moved the headline: runs "
+            "it with parts of the difference")
+      .option("most-runs", po::value<std::size_t>()->default_value(kMostRuns)->value_name("N"),
+              "of --explain, for each run that changed")
       .flag("annotations", "print lines that GitHub's workflows show beside a commit")
       .option("junit", po::value<std::string>()->value_name("FILE"), "a report for CI, JUnit's XML")
       .option("markdown", po::value<std::string>()->value_name("FILE"),
               "a report for a pull request")
       .flag("json", "print the report as JSON")
       .operand("inputs", "SUITE|DIR...", po::value<Words>()->required(), -1)
-      .ignores("on directories", {"jobs"})
-      .ignores("with --update", {"tolerance", "junit", "markdown", "json", "all", "annotations"})
+      .ignores("on directories", {"jobs", "explain"})
+      .ignores("with --update",
+               {"tolerance", "junit", "markdown", "json", "all", "annotations", "explain"})
+      .ignores("without --explain", {"most-runs"})
       .ignores("with --json", {"all", "annotations"});
   declare_jobs(line);
+}
+
+void explain_changes(GateReport& report, const Work& work, const Baseline& before,
+                     const ExplanationEffort& effort) {
+  for (std::size_t n = 0; n < work.plans.size(); ++n) {
+    const Plan& plan = work.plans[n];
+    if (!report.has_changed(plan.name) || !before.statistics.contains(plan.name)) continue;
+    ExplanationWanted wanted{plan.name + " changed",
+                             plan,
+                             before.configurations.value(plan.name, Json()),
+                             before.statistics[plan.name],
+                             work.cases[n].statistics,
+                             {}};
+    for (const Change& change : report.headline) {
+      if (change.run == plan.name) wanted.statistics.push_back(change.statistic);
+    }
+    report.explanations.push_back(explain(wanted, effort));
+  }
 }
 
 int run(const CommandLine& line) {
@@ -159,7 +202,13 @@ int run(const CommandLine& line) {
     return kDone;
   }
   const Baseline before = read_baseline(work.baseline);
-  const GateReport report = judge({work.cases, before, work.tolerances, work.headline, work.whole});
+  GateReport report = judge({work.cases, before, work.tolerances, work.headline, work.whole});
+  ExitCode code = report.passed() ? kDone : kFailed;
+  if (line.has("explain")) {
+    const Interruptible guard;
+    explain_changes(report, work, before, {jobs_of(line), line.get<std::size_t>("most-runs")});
+    if (interrupted()) code = worse_of(code, kIncomplete);
+  }
   if (line.has("markdown")) write_text(line.get<std::string>("markdown"), as_markdown(report));
   if (line.has("junit")) write_text(line.get<std::string>("junit"), as_junit(report));
   if (line.has("json")) {
@@ -168,7 +217,7 @@ int run(const CommandLine& line) {
     TextOutput().write(as_text(report, line.has("all")) +
                        (line.has("annotations") ? as_annotations(report) : ""));
   }
-  return report.passed() ? kDone : kFailed;
+  return code;
 }
 
 }  // namespace

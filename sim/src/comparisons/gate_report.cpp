@@ -106,10 +106,6 @@ std::string table_of(const std::vector<Change>& changes, bool colours) {
   return text;
 }
 
-std::string count_text(std::size_t count, const char* what) {
-  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
-}
-
 std::set<std::string> changed_runs(const GateReport& report) {
   std::set<std::string> runs;
   for (const auto* const list : {&report.headline, &report.others}) {
@@ -122,7 +118,9 @@ std::set<std::string> changed_runs(const GateReport& report) {
 // another one is worse is neither.
 std::string first_line(const GateReport& report) {
   if (report.passed()) {
-    return "All " + std::to_string(report.runs.size()) + " runs are as they were.\n";
+    return report.runs.size() == 1
+               ? "The one run is as it was.\n"
+               : "All " + counted(report.runs.size(), "run") + " are as they were.\n";
   }
   std::size_t better = 0, worse = 0, mixed = 0;
   std::set<std::string> changed = changed_runs(report);
@@ -149,10 +147,10 @@ std::string first_line(const GateReport& report) {
   add(better, " better");
   add(mixed, " better and worse");
   add(changed.size() - worse - better - mixed, " in other statistics");
-  std::string text = std::to_string(changed.size()) + " of " +
-                     count_text(report.runs.size(), "run") + " changed" + counts + ".";
+  std::string text = std::to_string(changed.size()) + " of " + counted(report.runs.size(), "run") +
+                     " changed" + counts + ".";
   if (report.missing != 0) {
-    text += " Of the baseline " + count_text(report.missing, "run") +
+    text += " Of the baseline " + counted(report.missing, "run") +
             (report.missing == 1 ? " is missing." : " are missing.");
   }
   return text + "\n";
@@ -203,6 +201,10 @@ double tolerance_of(const std::string& statistic, const Json& tolerances) {
   return percent;
 }
 
+bool GateReport::has_changed(const std::string& run) const {
+  return changed_runs(*this).contains(run);
+}
+
 GateReport judge(const Judged& work) {
   GateReport report;
   for (const Case& each : work.now) {
@@ -227,19 +229,19 @@ GateReport judge(const Judged& work) {
 std::string as_text(const GateReport& report, bool all) {
   std::string text = first_line(report);
   if (!report.headline.empty()) text.append("\n").append(table_of(report.headline, true));
-  text += configurations_text(report);
+  text += configurations_text(report) + as_text(report.explanations);
   if (report.others.empty()) return text;
   if (all) return text + "\n" + table_of(report.others, true);
-  return text + "\n" + count_text(report.others.size(), "other statistic") +
+  return text + "\n" + counted(report.others.size(), "other statistic") +
          " changed; --all shows them.\n";
 }
 
 std::string as_markdown(const GateReport& report) {
   std::string text = first_line(report);
   if (!report.headline.empty()) text.append("\n").append(table_of(report.headline, false));
-  text += configurations_text(report);
+  text += configurations_text(report) + as_text(report.explanations);
   if (report.others.empty()) return text;
-  return text + "\n<details><summary>" + count_text(report.others.size(), "other statistic") +
+  return text + "\n<details><summary>" + counted(report.others.size(), "other statistic") +
          " changed</summary>\n\n" + table_of(report.others, false) + "\n</details>\n";
 }
 
@@ -255,7 +257,7 @@ std::string as_annotations(const GateReport& report) {
     std::size_t others = 0;
     for (const Change& change : report.others) others += change.run == run;
     if (others != 0) {
-      what += (what.empty() ? "" : ", ") + count_text(others, "other statistic") + " changed";
+      what += (what.empty() ? "" : ", ") + counted(others, "other statistic") + " changed";
     }
     // Percent signs and ends of lines have a meaning there; printable() leaves no ends of lines.
     std::string line;
@@ -285,8 +287,10 @@ Json as_json(const GateReport& report) {
     configurations.push_back(
         {{"run", each.run}, {"path", each.path}, {"before", each.before}, {"now", each.now}});
   }
-  return {{"format", "nestwalk-gate"},  {"version", 1},    {"passed", report.passed()},
-          {"runs", report.runs.size()}, {"changes", rows}, {"configurations", configurations}};
+  Json json = {{"format", "nestwalk-gate"},  {"version", 1},    {"passed", report.passed()},
+               {"runs", report.runs.size()}, {"changes", rows}, {"configurations", configurations}};
+  if (!report.explanations.empty()) json["explanations"] = as_json(report.explanations);
+  return json;
 }
 
 std::string as_junit(const GateReport& report) {

@@ -4,6 +4,7 @@
 // What `gate` says of runs that are not as a baseline has them: what matters first.
 #pragma once
 
+#include "comparisons/explanation.hpp"
 #include "comparisons/suite.hpp"
 
 namespace nestwalk::sim {
@@ -31,9 +32,11 @@ struct GateReport {
   std::vector<Change> headline;  ///< of the statistics that the suite names, the worst first
   std::vector<Change> others;    ///< likewise
   std::vector<ConfigurationChange> configurations;
-  std::size_t missing = 0;  ///< runs of the baseline that are not there
+  std::vector<Explanation> explanations;  ///< of runs that changed, where they were asked for
+  std::size_t missing = 0;                ///< runs of the baseline that are not there
 
   bool passed() const { return headline.empty() && others.empty(); }
+  bool has_changed(const std::string& run) const;
 };
 
 struct Judged {

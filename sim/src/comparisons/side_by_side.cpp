@@ -262,6 +262,11 @@ std::string verdict_of(const std::vector<Case>& cases) {
     const bool whole = std::ranges::all_of(runs, [](const Case* each) { return is_whole(*each); });
     if (runs.size() > 1 && whole) text += verdict_of(runs, key, short_traces);
   }
+  if (groups.size() == cases.size() && values["trace"].size() > 1) {
+    text = counted(values["trace"].size(), "trace") +
+           ", one run of each: what they cost is put side by side; since their accesses differ, it "
+           "does not say which machine or policy is better\n";
+  }
   return text;
 }
 

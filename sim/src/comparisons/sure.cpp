@@ -281,11 +281,6 @@ std::string fixed(double value, int digits) {
   return text;
 }
 
-// "1 draw", "2 draws".
-std::string counted(std::size_t count, std::string what, const char* plural = "s") {
-  return std::to_string(count) + ' ' + what.append(count == 1 ? "" : plural);
-}
-
 // Those that there are, with commas between them.
 std::string listed(const std::vector<std::pair<std::size_t, std::string>>& counts) {
   std::string text;

@@ -299,6 +299,64 @@ void Configuration::vary_machine(const std::vector<VariedNumber>& numbers,
   }
 }
 
+namespace {
+
+// Each value of a machine beside a source.
+Json with_sources(const Json& plain) {
+  const bool is_list_of_parts = plain.is_array() && !plain.empty() && plain[0].is_object();
+  if (!plain.is_object() && !is_list_of_parts) return Json::array({plain, kGuessOfUser});
+  Json all = plain;
+  for (Json& part : all) part = with_sources(part);
+  return all;
+}
+
+void replace_in_machine(Json& document, const std::string& path, const std::optional<Json>& value) {
+  const std::size_t dot = path.rfind('.');
+  Json::json_pointer place;
+  for (const std::string& part : parts_of(path.substr(0, dot))) place /= part;
+  const std::string last = path.substr(dot + 1);
+  Json* const whole = document.contains(place) ? &document[place] : nullptr;
+  const auto refuse = [&] { throw UsageError(path + ": the machine has no place for it"); };
+  if (whole == nullptr) refuse();
+  if (whole->is_array()) {
+    const std::size_t index = std::stoul(last);  // as values_of() counts
+    if (index > whole->size() || (!value && index == whole->size())) refuse();
+    if (!value) return whole->erase(index);
+    if (index == whole->size()) whole->push_back(Json());
+    (*whole)[index] = with_sources(*value);
+    return;
+  }
+  if (!whole->is_object()) refuse();
+  if (!value) {
+    whole->erase(last);
+    return;
+  }
+  // What is a plain word, such as the machine's name, stays one.
+  const bool is_plain = whole->contains(last) && !(*whole)[last].is_array();
+  (*whole)[last] = is_plain ? *value : with_sources(*value);
+}
+
+}  // namespace
+
+void Configuration::replace(const std::vector<Replacement>& values) {
+  set_.clear();
+  std::vector<Replacement> gone;  // of lists, the last one first
+  for (const Replacement& each : values) {
+    if (const Parameter* const row = parameter_at(each.path)) {
+      if (!each.value) throw UsageError(each.path + ": is there in all configurations");
+      check(*row, *each.value, each.path);
+      at(each.path, each.path) = *each.value;
+    } else if (each.value) {
+      replace_in_machine(document_, each.path, each.value);
+    } else {
+      gone.push_back(each);
+    }
+  }
+  for (auto each = gone.rbegin(); each != gone.rend(); ++each) {
+    replace_in_machine(document_, each->path, std::nullopt);
+  }
+}
+
 void Configuration::expect_whole_run(const std::string& who, bool but_warmup) const {
   for (const std::string path : {"run.warmup", "run.from", "run.to", "run.phases"}) {
     if (but_warmup && path == "run.warmup") continue;

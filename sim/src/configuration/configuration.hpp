@@ -6,6 +6,8 @@
 #pragma once
 
 #include <map>
+#include <optional>
+#include <set>
 
 #include "configuration/parameter.hpp"
 #include "nestwalk/machines/preset.hpp"
@@ -82,6 +84,12 @@ struct VariedNumber {
   addrspace::u64 value;
 };
 
+/// A value, or a part of a machine, that is to be another one.
+struct Replacement {
+  std::string path;           ///< "machine.tlb.data.arrays.0.ways"
+  std::optional<Json> value;  ///< without sources; nothing: it is not there
+};
+
 /// Where a value of a machine comes from if it was set without a source.
 inline constexpr const char* kGuessOfUser = "guess of the user";
 
@@ -106,6 +114,8 @@ class Configuration {
   /// unless they decide differently.
   RunShape resolve(const std::vector<traces::Header>& traces);
   const Json& document() const { return document_; }
+  /// Paths of values that resolve() would have decided otherwise, had they been left to it.
+  const std::set<std::string>& instead_of_auto() const { return instead_of_auto_; }
   /// As a user knows the machine: what its file is called.
   const std::string& machine_name() const { return machine_name_; }
   /// The file that has a whole machine; empty where that is a preset.
@@ -118,6 +128,9 @@ class Configuration {
   /// Gives numbers of the machine other values. Numbers that were set after `before` was copied to
   /// make this, and numbers that the machine does not have, are left alone.
   void vary_machine(const std::vector<VariedNumber>& numbers, const Configuration& before);
+  /// Gives what resolve() decided other values, as if nobody had set any. Throws UsageError for one
+  /// that no configuration has; resolve() says whether they go together.
+  void replace(const std::vector<Replacement>& values);
   /// For what looks at the whole of a run, or at all but its warm-up: throws UsageError if only
   /// another part is measured.
   void expect_whole_run(const std::string& who, bool but_warmup = false) const;
@@ -138,6 +151,7 @@ class Configuration {
   bool is_set_since(const Configuration& before, const std::string& path) const;
 
   std::map<std::string, std::string> set_;  ///< paths, and what set them
+  std::set<std::string> instead_of_auto_;
   std::string preset_file_;
   std::string machine_name_;
   std::string machine_file_;

@@ -104,7 +104,7 @@ Configuration configuration_of(const CommandLine& line) {
 }
 
 Words presets_of(const CommandLine& line) {
-  if (line.has("preset")) return line.get<Words>("preset");
+  if (line.has("preset")) return once(line.get<Words>("preset"), "preset");
   if (configuration_of(line, kAnyMachine).machine_file().empty()) fail_without_machine(line);
   return {kAnyMachine};  // the place of which a machine takes
 }

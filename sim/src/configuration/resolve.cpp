@@ -150,7 +150,11 @@ void check_part(const RunShape& shape) {
 }  // namespace
 
 void Configuration::decide(const char* path, const Json& value) {
-  if (value_at(path) == kAuto) put(path, value, kAuto);
+  if (value_at(path) == kAuto) {
+    put(path, value, kAuto);
+  } else if (value_at(path) != value) {
+    instead_of_auto_.insert(path);
+  }
 }
 
 void Configuration::decide_guest(const traces::Header& trace, const models::MachineShape& machine) {
@@ -206,6 +210,7 @@ void Configuration::check_core(const models::CoreShape& core) const {
 
 RunShape Configuration::resolve(const std::vector<traces::Header>& traces) {
   RunShape shape;
+  instead_of_auto_.clear();
   shape.machine = models::parse_preset(document_["machine"], preset_file_).shape;
   check_core(shape.machine.core);
   const Json asked = document_;

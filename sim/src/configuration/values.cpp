@@ -3,6 +3,7 @@
 
 #include "configuration/values.hpp"
 
+#include <sstream>
 #include <string>
 
 namespace nestwalk::sim {
@@ -39,6 +40,40 @@ Json values_of(const Json& configuration) {
   Json values = Json::object();
   collect_values(configuration, "", values);
   return values;
+}
+
+namespace {
+
+bool is_number(const std::string& part) {
+  return !part.empty() && part.find_first_not_of("0123456789") == std::string::npos;
+}
+
+// Objects whose keys are numbers are lists.
+Json with_lists(const Json& tree) {
+  if (!tree.is_object()) return tree;
+  Json list = Json::array(), object = Json::object();
+  for (const auto& [key, value] : tree.items()) {
+    Json part = with_lists(value);
+    if (is_number(key)) list.push_back(part);
+    object[key] = std::move(part);
+  }
+  return !list.empty() && list.size() == object.size() ? list : object;
+}
+
+}  // namespace
+
+Json document_of(const Json& values) {
+  Json tree = Json::object();
+  for (const auto& [path, value] : values.items()) {
+    Json* place = &tree;
+    std::istringstream parts(path);
+    for (std::string part; std::getline(parts, part, '.');) {
+      if (!place->is_object()) *place = Json::object();
+      place = &(*place)[part];
+    }
+    *place = value;
+  }
+  return with_lists(tree);
 }
 
 }  // namespace nestwalk::sim

@@ -216,4 +216,16 @@ void CommandLine::check_choices() const {
   }
 }
 
+Words once(const Words& words, const std::string& what) {
+  Words different;
+  for (const std::string& word : words) {
+    if (std::find(different.begin(), different.end(), word) == different.end()) {
+      different.push_back(word);
+    } else {
+      warn(what + " " + printable(word) + " is given twice: it counts once");
+    }
+  }
+  return different;
+}
+
 }  // namespace nestwalk::sim

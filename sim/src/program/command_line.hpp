@@ -119,4 +119,7 @@ class CommandLine {
   po::variables_map values_;
 };
 
+/// Each of them once; a warning says which were there again. `what` they are: "policy".
+Words once(const Words& words, const std::string& what);
+
 }  // namespace nestwalk::sim

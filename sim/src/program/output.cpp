@@ -110,6 +110,10 @@ void write_text(const std::string& file, std::string_view text) {
   sink->finish();
 }
 
+std::string counted(addrspace::u64 count, const std::string& what, const char* plural) {
+  return std::to_string(count).append(" ").append(what).append(count == 1 ? "" : plural);
+}
+
 std::string printable(const std::string& text) {
   std::string result;
   for (std::size_t at = 0; at < text.size();) {

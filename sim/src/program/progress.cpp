@@ -7,6 +7,8 @@
 
 #include <cstdio>
 
+#include "program/output.hpp"
+
 namespace nestwalk::sim {
 
 using addrspace::u64;
@@ -39,8 +41,9 @@ void Progress::update(u64 done, u64 total, u64 records) {
 
 void Progress::runs(u64 done, u64 total) {
   if (!is_due()) return;
-  std::fprintf(stderr, "\r\x1b[K%llu of %llu runs, %.1f a minute",
-               static_cast<unsigned long long>(done), static_cast<unsigned long long>(total),
+  const std::string of = total == 0 ? "" : std::to_string(done) + " of ";
+  std::fprintf(stderr, "\r\x1b[K%s%s, %.1f a minute", of.c_str(),
+               counted(total == 0 ? done : total, "run").c_str(),
                60 * static_cast<double>(done) / seconds());
   show_time_left(done, total);
 }

@@ -21,7 +21,7 @@ class Progress {
   bool shown() const { return shown_; }
   /// `done` of the total (0: nobody knows it), and how many records that were.
   void update(addrspace::u64 done, addrspace::u64 total, addrspace::u64 records);
-  /// How many runs of several are over.
+  /// How many runs of several are over; total 0: nobody knows how many there will be.
   void runs(addrspace::u64 done, addrspace::u64 total);
 
  private:

@@ -85,12 +85,21 @@ namespace {
 
 }  // namespace
 
+namespace {
+
+unsigned g_guards = 0;
+
+}  // namespace
+
 Interruptible::Interruptible() {
+  if (g_guards++ != 0) return;
   g_interrupted = false;
   g_on_signal = OnSignal::NoteThenEnd;
 }
 
-Interruptible::~Interruptible() { g_on_signal = OnSignal::End; }
+Interruptible::~Interruptible() {
+  if (--g_guards == 0) g_on_signal = OnSignal::End;
+}
 
 bool interrupted() { return g_interrupted; }
 

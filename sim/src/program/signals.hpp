@@ -13,7 +13,7 @@ void handle_signals();
 void handle_no_memory();
 
 /// While it exists, the first signal only changes `interrupted`: what was found so far is shown.
-/// The next one ends the program.
+/// The next one ends the program. One within another changes nothing.
 class Interruptible {
  public:
   Interruptible();

@@ -132,10 +132,6 @@ std::string table_text(const std::vector<const Finding*>& findings) {
   return text;
 }
 
-std::string counted(checker::u64 count, const char* what) {
-  return std::to_string(count).append(" ").append(what).append(count == 1 ? "" : "s");
-}
-
 }  // namespace
 
 Json findings_json(const Checker& checker) {

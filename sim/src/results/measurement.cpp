@@ -146,14 +146,15 @@ Measurement::Snapshot Measurement::whole(bool cut) {
   Snapshot now = look_();
   if (!begin_) begin(now);
   if (!labels_.empty()) end_phase(now[0]);
-  Snapshot rest = difference(std::move(now), *begin_);
-  // Those that are left out were played as well.
-  const software::VcpuCounts& vcpus = rest[0].totals.vcpus;
-  if (!cut && part_.warmup != 0 && vcpus.total() == 0 && vcpus.untranslatable == 0) {
+  // Those that are left out were played as well. Each vCPU has played the warm-up, or some have
+  // not.
+  const software::VcpuCounts& vcpus = now[0].totals.vcpus;
+  const u64 each = (vcpus.total() + vcpus.untranslatable + markers_.size() - 1) / markers_.size();
+  if (!cut && part_.warmup != 0 && (cold_ != 0 || each <= part_.warmup)) {
     throw UsageError("run.warmup is " + std::to_string(part_.warmup) +
                      ", and no vCPU plays more accesses than that");
   }
-  return rest;
+  return difference(std::move(now), *begin_);
 }
 
 }  // namespace nestwalk::sim

@@ -160,6 +160,7 @@ void Summariser::settings() {
   }
   std::vector<std::string> values;
   const char* const kAlways[] = {"hypervisor.backing", "guest.tables", "guest.memory"};
+  const Json chosen = run_.record.value("instead_of_auto", Json::array());  // older ones lack it
   for (const Parameter& each : parameters()) {
     const std::string path = each.path;
     const std::size_t dot = path.find('.');
@@ -170,7 +171,8 @@ void Summariser::settings() {
     const Json& value = is.at(place);
     const bool always =
         std::find(std::begin(kAlways), std::end(kAlways), path) != std::end(kAlways);
-    const bool decided = each.standard.is_string() && each.standard == "auto";
+    const bool decided =
+        each.standard == "auto" && std::find(chosen.begin(), chosen.end(), path) == chosen.end();
     if (always || (!decided && value != each.standard)) {
       values.push_back(path + "=" + value_text(value));
     }
