@@ -154,9 +154,9 @@ TEST_F(Gate, TakesDirectoriesOfRuns) {
   expect(
       "nestwalk run -p simple t.nwt --set guest.memory=8M -o now >out; "
       "nestwalk gate now --baseline d.json --update && nestwalk gate now --baseline d.json",
-      0, "All 1 runs are as they were.\n");
+      0, "The one run is as it was.\n");
   // However the directory is typed.
-  expect("nestwalk gate ./now/ --baseline d.json", 0, "All 1 runs are as they were.\n");
+  expect("nestwalk gate ./now/ --baseline d.json", 0, "The one run is as it was.\n");
   Json baseline = read("d.json");
   EXPECT_EQ(baseline["cases"]["now"]["guest.faults"], 256);
   baseline["cases"]["now"]["guest.faults"] = 250;  // + 2.4 %
@@ -170,9 +170,9 @@ TEST_F(Gate, TakesDirectoriesOfRuns) {
   expect("nestwalk gate now --baseline d.json --all", 3, table);
   expect("nestwalk gate now --baseline d.json --all --tolerance guest.faults=2.39", 3, table);
   expect("nestwalk gate now --baseline d.json --tolerance 'guest.*=2.4'", 0,
-         "All 1 runs are as they were.\n");
+         "The one run is as it was.\n");
   expect("nestwalk gate now --baseline d.json --tolerance guest.faults=2.4", 0,
-         "All 1 runs are as they were.\n");
+         "The one run is as it was.\n");
   expect("nestwalk gate now", 2, "nestwalk gate: directories need --baseline FILE\n");
   expect("nestwalk gate now --baseline d.json --tolerance guest.fault=1", 2,
          "nestwalk gate: tolerance of guest.fault: no run has this statistic; did you mean "
@@ -199,7 +199,7 @@ TEST_F(Gate, TellsLargeCountsApart) {
          "|---|---|---:|---:|---:|---|\n"
          "| now | access.instructions | 9007199254740993 | 9007199254740992 | +0.00 % | |\n");
   expect("nestwalk gate now --baseline d.json --tolerance access.instructions=1", 0,
-         "All 1 runs are as they were.\n");
+         "The one run is as it was.\n");
 }
 
 TEST_F(Gate, WorstIsRedOnATerminal) {
@@ -262,6 +262,9 @@ TEST_F(Gate, SaysWhatIsWrongWithASuite) {
   expect("nestwalk gate x.json", 2,
          "nestwalk gate: headline time.cycle: no run has this statistic; did you mean "
          "time.cycles?\n");
+  // Found before any run.
+  expect("nestwalk gate s.json --tolerance 'exits.*=1'", 2,
+         "nestwalk gate: tolerance of exits.*: no run has this statistic\n");
   expect("rm b.json; nestwalk gate s.json", 4,
          "nestwalk: b.json: cannot be read; --update writes it\n");
 }

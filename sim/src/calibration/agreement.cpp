@@ -87,9 +87,8 @@ Json as_json(const Agreement& agreement) {
 std::string sentence_of(const Agreement& agreement) {
   const Agreement::Row& worst = agreement.worst();
   return "mean error " + decimals(100 * agreement.mean_error(), 1) + " % of " +
-         std::to_string(agreement.rows.size()) + " points" +
-         (agreement.of_medians ? " (medians)" : "") + "; the worst, " + text_of(worst.point) +
-         ", " + percent(worst.error());
+         counted(agreement.rows.size(), "point") + (agreement.of_medians ? " (medians)" : "") +
+         "; the worst, " + text_of(worst.point) + ", " + percent(worst.error());
 }
 
 }  // namespace nestwalk::sim

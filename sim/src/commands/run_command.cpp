@@ -78,7 +78,7 @@ int run(const CommandLine& line) {
   for (const std::string& each : played.disagreements) warn(each);
   const u64 refused = std::get<u64>(value_of(played.statistics, "operation.refused"));
   if (refused != 0) {
-    warn("the engine refused " + std::to_string(refused) + " operations of the hypervisor");
+    warn("the engine refused " + counted(refused, "operation") + " of the hypervisor");
   }
   if (!played.ended_early.empty()) warn("the run ended early: " + played.ended_early);
   const RunFiles files = files_of(played, line.command(), traces, configuration);

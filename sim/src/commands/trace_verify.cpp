@@ -71,7 +71,7 @@ std::string text_of(const AddressMismatch& mismatch) {
 std::string text_of(const UnknownStretch& stretch) {
   return "vcpu " + std::to_string(stretch.vcpu) + " records " +
          std::to_string(stretch.first_record) + " to " + std::to_string(stretch.last_record) +
-         ": not judged, " + std::to_string(stretch.accesses) + " accesses: " + stretch.reason;
+         ": not judged, " + counted(stretch.accesses, "access", "es") + ": " + stretch.reason;
 }
 
 std::string text_of(const EntryMismatch& mismatch) {

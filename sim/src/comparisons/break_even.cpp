@@ -155,7 +155,7 @@ std::string sentence_of(const BreakEven& found) {
   const std::string& cheap = found.names[dearer ? 1 : 0];
   if (!found.pages) return cheap + " costs less, or the same, however much is touched";
   return cheap + " costs less until " + percent_of(*found.pages, found.memory_pages) +
-         " % of the memory is touched: " + std::to_string(*found.pages) + " pages";
+         " % of the memory is touched: " + counted(*found.pages, "page");
 }
 
 }  // namespace nestwalk::sim

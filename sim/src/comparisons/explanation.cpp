@@ -56,8 +56,8 @@ void collect_changes(const std::optional<Json>& before, const std::optional<Json
     return;
   }
   for (const std::string& key : keys_of(*before, *now)) {
-    collect_changes(part_of(*before, key), part_of(*now, key), path.empty() ? key : path + "." + key,
-                    changes);
+    collect_changes(part_of(*before, key), part_of(*now, key),
+                    path.empty() ? key : path + "." + key, changes);
   }
 }
 
@@ -159,7 +159,8 @@ void PartialRuns::make(const std::vector<Things>& sets) {
   if (plans.empty()) return;
   if (!explanation_.ended_early.empty()) throw SearchEnded();
   if (explanation_.runs + plans.size() > effort_.most_runs) {
-    explanation_.ended_early = "more than " + counted(effort_.most_runs, "run") + " would be needed";
+    explanation_.ended_early =
+        "more than " + counted(effort_.most_runs, "run") + " would be needed";
     throw SearchEnded();
   }
   const std::vector<std::string> names(plans.size(), plan_.name);
@@ -200,8 +201,7 @@ class Reasons {
     const Json& statistics = runs_.statistics(set);
     if (statistics.is_null()) return std::nullopt;
     const double none = number_in(runs_.statistics({}), name);
-    return (number_in(statistics, name) - none) /
-           (number_in(runs_.statistics(all_), name) - none);
+    return (number_in(statistics, name) - none) / (number_in(runs_.statistics(all_), name) - none);
   }
   bool explains(const Things& set, const std::string& name) const {
     const std::optional<double> part = share(set, name);
@@ -215,8 +215,8 @@ class Reasons {
 void Reasons::find(Reason& reason) const {
   const auto first_that_explains = [&](const std::vector<Things>& sets) {
     runs_.make(sets);
-    const auto found =
-        std::ranges::find_if(sets, [&](const Things& set) { return explains(set, reason.statistic); });
+    const auto found = std::ranges::find_if(
+        sets, [&](const Things& set) { return explains(set, reason.statistic); });
     return found == sets.end()
                ? std::nullopt
                : std::optional<std::size_t>(static_cast<std::size_t>(found - sets.begin()));
@@ -297,8 +297,9 @@ std::string sentence_of(const Explanation& explanation, const Reason& reason) {
   if (!by_values(reason)) {
     text = explanation.changes.empty() ? "" : "the values that differ make no difference";
   } else if (reason.values.size() == 1) {
-    text = set_text(explanation, reason) + (others == 0 ? ", the only value that differs," : " alone") +
-           " " + gives(reason.together) + " of the change";
+    text = set_text(explanation, reason) +
+           (others == 0 ? ", the only value that differs," : " alone") + " " +
+           gives(reason.together) + " of the change";
   } else {
     text = counted(reason.values.size(), "value") + " together " + gives(reason.together, true) +
            " of the change: " + set_text(explanation, reason);
@@ -317,8 +318,8 @@ std::string sentence_of(const Explanation& explanation, const Reason& reason) {
   if (reason.by_program != 0) {
     char change[64];
     std::snprintf(change, sizeof change, "%+.15g", reason.by_program);
-    text += std::string(text.empty() ? "" : "; ") + "with equal values the program (or the trace) makes " +
-            change;
+    text += std::string(text.empty() ? "" : "; ") +
+            "with equal values the program (or the trace) makes " + change;
   }
   return text;
 }
@@ -346,8 +347,10 @@ std::string explanation_text(const Explanation& explanation) {
             " refused and skipped, so that sets may be larger; the first: " +
             printable(explanation.first_refused) + "\n";
   }
-  if (explanation.runs != 0) text += "\n" + counted(explanation.runs, "run") + " made to find this out.\n";
-  if (!explanation.ended_early.empty()) text += "\nNot finished: " + explanation.ended_early + ".\n";
+  if (explanation.runs != 0)
+    text += "\n" + counted(explanation.runs, "run") + " made to find this out.\n";
+  if (!explanation.ended_early.empty())
+    text += "\nNot finished: " + explanation.ended_early + ".\n";
   return text;
 }
 
@@ -364,10 +367,14 @@ Json json_of(const Explanation& explanation, const Reason& reason) {
                                         : n < reason.alone.size() ? reason.alone[n]
                                                                   : std::nullopt)}});
   }
-  return {{"statistic", reason.statistic},         {"before", reason.before},
-          {"now", reason.now},                     {"by_program", reason.by_program},
-          {"values", values},                      {"share", json_of(reason.together)},
-          {"share_of_others", json_of(reason.others)}, {"smallest", reason.is_smallest}};
+  return {{"statistic", reason.statistic},
+          {"before", reason.before},
+          {"now", reason.now},
+          {"by_program", reason.by_program},
+          {"values", values},
+          {"share", json_of(reason.together)},
+          {"share_of_others", json_of(reason.others)},
+          {"smallest", reason.is_smallest}};
 }
 
 }  // namespace

@@ -110,8 +110,12 @@ void write_text(const std::string& file, std::string_view text) {
   sink->finish();
 }
 
+std::string noun(addrspace::u64 count, const std::string& what, const char* plural) {
+  return count == 1 ? what : what + plural;
+}
+
 std::string counted(addrspace::u64 count, const std::string& what, const char* plural) {
-  return std::to_string(count).append(" ").append(what).append(count == 1 ? "" : plural);
+  return std::to_string(count) + " " + noun(count, what, plural);
 }
 
 std::string printable(const std::string& text) {

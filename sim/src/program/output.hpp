@@ -50,6 +50,8 @@ void write_text(const std::string& file, std::string_view text);
 /// UTF-8 without control characters, for a terminal, a table or XML: any other byte, a line's end
 /// among them, is spelled as in C (\\n, \\x1b). Names of files may have any.
 std::string printable(const std::string& text);
+/// "draw" of 1, else "draws"; "guess" and "guesses" with "es".
+std::string noun(addrspace::u64 count, const std::string& what, const char* plural = "s");
 /// "1 draw", "2 draws", "0 guesses".
 std::string counted(addrspace::u64 count, const std::string& what, const char* plural = "s");
 /// JSON, with U+FFFD for what is not UTF-8.

@@ -78,8 +78,10 @@ unsigned shift_of(const std::string& size) {
 
 std::string as_text(const HotSpots& spots, std::size_t count, const std::string& size) {
   const HotSpot all = spots.all();
-  std::string text = with_commas(all.cycles.sum()) + " cycles of " + with_commas(all.accesses) +
-                     " accesses to " + with_commas(spots.pages()) + " pages of " + size + "\n\n";
+  std::string text = with_commas(all.cycles.sum()) + noun(all.cycles.sum(), " cycle") + " of " +
+                     with_commas(all.accesses) + noun(all.accesses, " access", "es") + " to " +
+                     with_commas(spots.pages()) + noun(spots.pages(), " page") + " of " + size +
+                     "\n\n";
   Table table = {{{"share"}, {"cycles"}, {"accesses"}, {"mean"}}};
   for (const char* const name : kCauseNames) table[0].push_back({name});
   table[0].push_back({"page"});

@@ -122,6 +122,12 @@ class Summariser {
     summary_.lines.push_back({label, std::move(text), {}});
   }
   double nanoseconds(double cycles) const { return cycles * 1000 / clock_mhz_; }
+  static std::string many_of(u64 count, const char* what, const char* plural = "s") {
+    return with_commas(count) + " " + noun(count, what, plural);
+  }
+  std::string many(const char* name, const char* what, const char* plural = "s") const {
+    return many_of(is_.count(name), what, plural);
+  }
   std::string cycles_as_time(double cycles) const { return duration_text(nanoseconds(cycles)); }
   std::string per_thousand(double events) const {
     const double instructions = is_("access.instructions");
@@ -204,13 +210,13 @@ void Summariser::time() {
     first.append("; the first access was over after ");
     first.append(cycles_as_time(is_("time.first_access")));
   }
-  line("time",
-       duration_text(is_("time.ns")) + ", " + with_commas(is_.count("time.cycles")) + " cycles" +
-           (tells_begin ? ", " + cycles_as_time(begin) + " before the guest ran" : "") + first);
-  std::string pace = with_commas(is_.count("access.total")) + " accesses, " +
+  line("time", duration_text(is_("time.ns")) + ", " + many("time.cycles", "cycle") +
+                   (tells_begin ? ", " + cycles_as_time(begin) + " before the guest ran" : "") +
+                   first);
+  std::string pace = many("access.total", "access", "es") + ", " +
                      duration_text(nanoseconds(Values::per(is_("time.vcpus"), accesses))) + " each";
   if (instructions != 0) {
-    pace += "; " + with_commas(is_.count("access.instructions")) + " instructions, IPC " +
+    pace += "; " + many("access.instructions", "instruction") + ", IPC " +
             three_digits(is_.share("access.instructions", "time.vcpus"));
   }
   line("pace", std::move(pace));
@@ -316,7 +322,7 @@ void Summariser::exits() {
   }
   if (fences != 0) {
     line("fences", with_commas(fences) + " of the hypervisor, " +
-                       with_commas(is_.count("fence.interrupts")) + " interrupts of cores, " +
+                       many("fence.interrupts", "interrupt") + " of cores, " +
                        with_commas(is_.count("fence.refills")) + " entries filled again");
   }
 }
@@ -346,8 +352,8 @@ void Summariser::phases() {
          labels[n].substr(6) + ": " +
              percent(Values::per(phase("time.cycles"), is_("time.cycles"))) + " of the time, " +
              duration_text(nanoseconds(Values::per(phase("time.vcpus"), phase("access.total")))) +
-             " an access, " + with_commas(phase.count("exit.total")) + " exits, " +
-             with_commas(phase.count("walk.count")) + " walks");
+             " an access, " + many_of(phase.count("exit.total"), "exit") + ", " +
+             many_of(phase.count("walk.count"), "walk"));
   }
 }
 

@@ -32,8 +32,7 @@ Things smallest(std::size_t count, const std::function<bool(const Things&)>& exp
 TEST(SmallestSet, IsTheOneThingThatMatters) {
   for (std::size_t count = 1; count < 20; ++count) {
     for (std::size_t thing = 0; thing < count; ++thing) {
-      EXPECT_EQ(smallest(count, [&](const Things& set) { return has(set, thing); }),
-                Things{thing});
+      EXPECT_EQ(smallest(count, [&](const Things& set) { return has(set, thing); }), Things{thing});
     }
   }
 }
@@ -41,9 +40,8 @@ TEST(SmallestSet, IsTheOneThingThatMatters) {
 TEST(SmallestSet, HasAllThatMatterOnlyTogether) {
   for (std::size_t one = 0; one < 9; ++one) {
     for (std::size_t other = one + 1; other < 9; ++other) {
-      EXPECT_EQ(
-          smallest(9, [&](const Things& set) { return has(set, one) && has(set, other); }),
-          (Things{one, other}));
+      EXPECT_EQ(smallest(9, [&](const Things& set) { return has(set, one) && has(set, other); }),
+                (Things{one, other}));
     }
   }
 }
@@ -111,7 +109,8 @@ TEST_F(Explained, TheOneValueThatMatters) {
   suite({"machine.software.exit_cycles=680"}, now);
   const Result result = run("nestwalk gate s.json --explain");
   EXPECT_EQ(result.exit_code, 3);
-  EXPECT_THAT(result.output, HasSubstr("\nWhy one changed, of 4 values that differ:\n\n- exit.cycles "));
+  EXPECT_THAT(result.output,
+              HasSubstr("\nWhy one changed, of 4 values that differ:\n\n- exit.cycles "));
   EXPECT_THAT(result.output,
               HasSubstr(": machine.software.exit_cycles 680 -> 1680 alone gives 100.0 % of the "
                         "change; the other 3 values give 0.0 %\n"));
@@ -147,24 +146,26 @@ TEST_F(Explained, TwoThatMatterOnlyTogether) {
   FAIL() << json;
 }
 
-// Of exit_cycles, fences, vmids_of and limit, each half has one of two values that go together only.
-// VMIDs that are guests' cannot be fresh ones of vCPUs.
+// Of exit_cycles, fences, vmids_of and limit, each half has one of two values that go together
+// only. VMIDs that are guests' cannot be fresh ones of vCPUs.
 TEST_F(Explained, WhatIsNoConfigurationIsSkipped) {
   suite({"host.vmids_of=guests"},
         {"hypervisor.fences=fresh-vmid", "machine.software.exit_cycles=1680", "run.limit=5000"});
   const Result result = run("nestwalk gate s.json --explain");
-  EXPECT_THAT(result.output, HasSubstr("refused and skipped, so that sets may be larger; the first: "
-                                       "hypervisor.fences is fresh-vmid, which needs "
-                                       "host.vmids_of=vcpus\n"));
+  EXPECT_THAT(result.output,
+              HasSubstr("refused and skipped, so that sets may be larger; the first: "
+                        "hypervisor.fences is fresh-vmid, which needs "
+                        "host.vmids_of=vcpus\n"));
   EXPECT_THAT(result.output, HasSubstr("machine.software.exit_cycles 680 -> 1680"));
 }
 
 TEST_F(Explained, TheProgramWhereNoValueDiffers) {
   suite({}, {});
   run("sed -i 's/\"exit.total\": [0-9]*/\"exit.total\": 1/' b.json");
-  EXPECT_THAT(run("nestwalk gate s.json --explain").output,
-              HasSubstr("\nWhy one changed: no value of its configuration differs: the program did, "
-                        "or the trace\n"));
+  EXPECT_THAT(
+      run("nestwalk gate s.json --explain").output,
+      HasSubstr("\nWhy one changed: no value of its configuration differs: the program did, "
+                "or the trace\n"));
 }
 
 // The baseline counts one exit more than its configuration makes.
@@ -172,16 +173,17 @@ TEST_F(Explained, TheProgramBesideAValue) {
   suite({"machine.software.exit_cycles=680"}, {"machine.software.exit_cycles=1680"});
   run("python3 -c \"import json; b = json.load(open('b.json')); "
       "b['cases']['one']['exit.cycles'] -= 5; json.dump(b, open('b.json', 'w'))\"");
-  EXPECT_THAT(run("nestwalk gate s.json --explain").output,
-              HasSubstr("machine.software.exit_cycles 680 -> 1680, the only value that differs, gives "
-                        "100.0 % of the change; with equal values the program (or the trace) makes "
-                        "+5\n"));
+  EXPECT_THAT(
+      run("nestwalk gate s.json --explain").output,
+      HasSubstr("machine.software.exit_cycles 680 -> 1680, the only value that differs, gives "
+                "100.0 % of the change; with equal values the program (or the trace) makes "
+                "+5\n"));
 }
 
 TEST_F(Explained, TwoPolicies) {
-  const Result result = run(
-      "nestwalk compare t.nwt -p zen4 --explain -s exit.cycles --policy guest.seed=1 "
-      "--policy guest.seed=7,machine.software.exit_cycles=1680 2>&1");
+  const Result result =
+      run("nestwalk compare t.nwt -p zen4 --explain -s exit.cycles --policy guest.seed=1 "
+          "--policy guest.seed=7,machine.software.exit_cycles=1680 2>&1");
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_THAT(result.output, HasSubstr(" alone gives 100.0 % of the change; the other value gives "
                                        "0.0 %\n"));
