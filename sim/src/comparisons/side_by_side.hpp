@@ -31,5 +31,4 @@ Json as_json(const std::vector<Case>& cases, const Patterns& patterns);
 /// The core of each run, and how many values are guesses; once if all are alike.
 std::string notes_of(const std::vector<Case>& cases);
 
-
 }  // namespace nestwalk::sim

@@ -21,15 +21,15 @@ using models::Json;
 
 namespace {
 
-[[noreturn]] void fail(const std::string& where, const std::string& what) {
+[[noreturn]] void fail_axis(const std::string& where, const std::string& what) {
   throw UsageError(where + ": " + what);
 }
 
-[[noreturn]] void fail_long(const std::string& where) {
-  fail(where, "has more than " + std::to_string(kMostSteps) + " values");
+[[noreturn]] void fail_long_axis(const std::string& where) {
+  fail_axis(where, "has more than " + std::to_string(kMostSteps) + " values");
 }
 
-std::vector<std::string> parts_of(const std::string& text, char between) {
+std::vector<std::string> parts_between(const std::string& text, char between) {
   std::vector<std::string> parts;
   std::size_t begin = 0;
   for (std::size_t at = 0; at <= text.size(); ++at) {
@@ -91,7 +91,7 @@ std::vector<std::string> whole_numbers(const Range& range, u64 first, u64 last, 
   const bool units = has_unit(range.first) || has_unit(range.last);
   std::vector<std::string> values;
   for (u64 value = first; value <= last;) {
-    if (values.size() == kMostSteps) fail_long(where);
+    if (values.size() == kMostSteps) fail_long_axis(where);
     values.push_back(units ? size_text(value) : std::to_string(value));
     const u64 next = range.by == '+' ? value + step : value * step;
     if (next <= value || (range.by == '*' && next / step != value)) break;
@@ -108,7 +108,7 @@ std::vector<std::string> decimals(const Range& range, double first, double last,
     const auto times = static_cast<double>(n);
     const double value = range.by == '+' ? first + times * step : first * std::pow(step, times);
     if (value > last * (1 + 1e-12)) return values;
-    if (values.size() == kMostSteps) fail_long(where);
+    if (values.size() == kMostSteps) fail_long_axis(where);
     char text[32];
     std::snprintf(text, sizeof text, "%.12g", value);
     values.emplace_back(text);
@@ -118,8 +118,8 @@ std::vector<std::string> decimals(const Range& range, double first, double last,
 void check_paths(const Axis& axis, const std::string& where) {
   std::set<std::string> known;
   for (const std::string& path : axis.paths) {
-    if (path.empty()) fail(where, "a path is missing");
-    if (!known.insert(whole_path(path)).second) fail(where, path + " is there twice");
+    if (path.empty()) fail_axis(where, "a path is missing");
+    if (!known.insert(whole_path(path)).second) fail_axis(where, path + " is there twice");
   }
 }
 
@@ -133,9 +133,9 @@ std::vector<std::string> values_of_range(const std::string& text, const std::str
   const std::optional<Range> range = range_from(text);
   if (!range) return {text};
   const auto empty = [&](auto first, auto last, auto step) {
-    if (first > last) fail(where, range->first + " is more than " + range->last);
+    if (first > last) fail_axis(where, range->first + " is more than " + range->last);
     const bool stands_still = range->by == '+' ? step <= 0 : step <= 1 || first <= 0;
-    if (stands_still) fail(where, text + " never comes to its end");
+    if (stands_still) fail_axis(where, text + " never comes to its end");
   };
   const auto first = size_of(range->first), last = size_of(range->last),
              step = size_of(range->step);
@@ -145,7 +145,7 @@ std::vector<std::string> values_of_range(const std::string& text, const std::str
   }
   const auto from = decimal(range->first), to = decimal(range->last), by = decimal(range->step);
   if (!from || !to || !by) {
-    fail(where, text + " is not FIRST..LAST, FIRST..LAST+STEP or FIRST..LAST*FACTOR");
+    fail_axis(where, text + " is not FIRST..LAST, FIRST..LAST+STEP or FIRST..LAST*FACTOR");
   }
   empty(*from, *to, *by);
   return decimals(*range, *from, *to, *by, where);
@@ -155,27 +155,27 @@ Axis axis_from(const std::string& text) {
   const std::string where = "--vary " + text;
   const std::size_t equals = text.find('=');
   if (equals == text.npos || equals + 1 == text.size()) {
-    fail(where, "not PATH=VALUE,... nor PATH,PATH=VALUE:VALUE,...");
+    fail_axis(where, "not PATH=VALUE,... nor PATH,PATH=VALUE:VALUE,...");
   }
-  Axis axis{parts_of(text.substr(0, equals), ','), {}};
+  Axis axis{parts_between(text.substr(0, equals), ','), {}};
   check_paths(axis, where);
   for (const std::string& item : items_of(text.substr(equals + 1), ',')) {
     const std::vector<std::string> words =
         axis.paths.size() == 1 ? std::vector{item} : items_of(item, ':');
     if (words.size() != axis.paths.size()) {
-      fail(where, "expected " + std::to_string(axis.paths.size()) +
-                      " values with colons between them, found " + item);
+      fail_axis(where, "expected " + std::to_string(axis.paths.size()) +
+                           " values with colons between them, found " + item);
     }
     std::vector<std::vector<std::string>> columns;
     for (const std::string& word : words) {
-      if (word.empty()) fail(where, "a value is missing");
+      if (word.empty()) fail_axis(where, "a value is missing");
       columns.push_back(values_of_range(word, where));
       if (columns.back().size() != columns[0].size()) {
-        fail(where, words[0] + " has " + std::to_string(columns[0].size()) + " values, " + word +
-                        " has " + std::to_string(columns.back().size()));
+        fail_axis(where, words[0] + " has " + std::to_string(columns[0].size()) + " values, " +
+                             word + " has " + std::to_string(columns.back().size()));
       }
     }
-    if (axis.rows.size() + columns[0].size() > kMostSteps) fail_long(where);
+    if (axis.rows.size() + columns[0].size() > kMostSteps) fail_long_axis(where);
     for (std::size_t n = 0; n < columns[0].size(); ++n) {
       std::vector<std::string>& row = axis.rows.emplace_back();
       for (const auto& column : columns) row.push_back(column[n]);
@@ -187,7 +187,7 @@ Axis axis_from(const std::string& text) {
 Axis axis_from(const Json& json, const std::string& where) {
   if (json.is_string()) return axis_from(json.get<std::string>());
   if (!json.is_object() || json.empty()) {
-    fail(where, "expected an object of paths with their values, found " + json.dump());
+    fail_axis(where, "expected an object of paths with their values, found " + json.dump());
   }
   Axis axis;
   for (const auto& [path, values] : json.items()) {
@@ -198,13 +198,13 @@ Axis axis_from(const Json& json, const std::string& where) {
     } else if (values.is_array() && !values.empty()) {
       for (const Json& value : values) column.push_back(text_of_value(value));
     } else {
-      fail(here, "expected a list of values, or a range as text, found " + values.dump());
+      fail_axis(here, "expected a list of values, or a range as text, found " + values.dump());
     }
-    if (column.size() > kMostSteps) fail_long(here);
+    if (column.size() > kMostSteps) fail_long_axis(here);
     if (axis.paths.empty()) axis.rows.resize(column.size());
     if (column.size() != axis.rows.size()) {
-      fail(here, "has " + std::to_string(column.size()) + " values, " + axis.paths[0] + " has " +
-                     std::to_string(axis.rows.size()));
+      fail_axis(here, "has " + std::to_string(column.size()) + " values, " + axis.paths[0] +
+                          " has " + std::to_string(axis.rows.size()));
     }
     axis.paths.push_back(path);
     for (std::size_t n = 0; n < column.size(); ++n) axis.rows[n].push_back(column[n]);

@@ -8,9 +8,9 @@
 
 namespace nestwalk::sim {
 
-/// Of a parameter (or of traces, presets, policies): the geometric mean of a statistic over all points
-/// that have a value, for each value in the order of the points. In a sweep of all combinations, other
-/// parameters have the same part in each of these means.
+/// Of a parameter (or of traces, presets, policies): the geometric mean of a statistic over all
+/// points that have a value, for each value in the order of the points. In a sweep of all
+/// combinations, other parameters have the same part in each of these means.
 struct Effect {
   std::string key;
   std::vector<std::pair<std::string, double>> means;
@@ -22,7 +22,8 @@ struct Effect {
 
 /// What of a point differs among the cases: "preset", "policy", paths of parameters.
 std::vector<std::string> varied_keys(const std::vector<Case>& cases);
-/// The largest first. Cases that are not whole, or where the statistic is 0 or missing, do not count.
+/// The largest first. Cases that are not whole, or where the statistic is 0 or missing, do not
+/// count.
 std::vector<Effect> effects_of(const std::vector<Case>& cases, const std::string& statistic);
 
 }  // namespace nestwalk::sim

@@ -96,10 +96,6 @@ std::string effects_text(const std::vector<Case>& cases) {
 
 }  // namespace
 
-std::string counted(std::size_t number, const char* noun) {
-  return std::to_string(number) + " " + noun + (number == 1 ? "" : "s");
-}
-
 // Once for each reason.
 void warn_of_trouble(const std::vector<Case>& cases) {
   std::map<std::string, std::pair<const Case*, std::size_t>> reasons;

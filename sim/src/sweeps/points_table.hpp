@@ -9,8 +9,6 @@
 
 namespace nestwalk::sim {
 
-/// "1 point", "2 points".
-std::string counted(std::size_t number, const char* noun);
 /// "tlb: 24 points, 20 done, 1 failed, 3 open", a line.
 std::string state_of(ResultsFile& results, const std::string& sweep);
 /// What varies and the main statistics, a row for each point; then which point of each trace took

@@ -84,7 +84,7 @@ constexpr const char* kOfRun =
 
 constexpr std::array kStates = {"done", "ended early", "failed"};
 
-const char* word_of(RunState state) { return kStates.at(static_cast<std::size_t>(state)); }
+const char* word_of_state(RunState state) { return kStates.at(static_cast<std::size_t>(state)); }
 
 std::string sql_text(const std::string& text) {
   std::string out("'");
@@ -226,7 +226,7 @@ ResultsFile::RunId ResultsFile::put_run(const FinishedRun& run) {
       .bind(3, std::string_view(NESTWALK_VERSION))
       .bind(4, run.trace)
       .bind(5, run.trace_digest)
-      .bind(6, std::string_view(word_of(run.state)))
+      .bind(6, std::string_view(word_of_state(run.state)))
       .bind(7, run.reason)
       .bind(8, std::int64_t{run.exit_code})
       .bind(9, run.core)
@@ -360,8 +360,8 @@ std::vector<Case> ResultsFile::cases_of(const std::string& sweep) {
     varied.bind(1, sweep).bind(2, rows.integer(0));
     while (varied.step()) found.of.emplace_back(varied.text(0), varied.text(1));
     const std::string state = rows.text(6);
-    if (state == word_of(RunState::Failed)) found.failure = rows.text(7);
-    if (state == word_of(RunState::EndedEarly)) found.ended_early = rows.text(7);
+    if (state == word_of_state(RunState::Failed)) found.failure = rows.text(7);
+    if (state == word_of_state(RunState::EndedEarly)) found.ended_early = rows.text(7);
     found.exit_code = is_whole(found) ? kDone : kIncomplete;
     found.core = rows.text(8);
     const auto count = [&](int column) { return static_cast<unsigned>(rows.integer(column)); };

@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 constexpr std::array kKeys = {"$schema",  "format", "version", "name", "traces", "presets",
                               "policies", "config", "set",     "vary", "design"};
 
-[[noreturn]] void fail(const std::string& file, const std::string& what) {
+[[noreturn]] void fail_spec(const std::string& file, const std::string& what) {
   throw traces::InputError(file, what);
 }
 
@@ -35,7 +35,7 @@ bool is_file_name(const std::string& preset) {
 }
 
 // Relative to the spec, unless it stands alone.
-std::string beside(const std::string& file, const std::string& path) {
+std::string beside_spec(const std::string& file, const std::string& path) {
   return (fs::path(file).parent_path() / path).string();
 }
 
@@ -47,7 +47,7 @@ std::vector<std::string> texts_at(const Json& json, const char* key, const std::
       list.is_array() && !list.empty() &&
       std::all_of(list.begin(), list.end(), [](const Json& each) { return each.is_string(); });
   if (!all_texts) {
-    fail(file, std::string(key) + ": expected a list of texts, found " + list.dump());
+    fail_spec(file, std::string(key) + ": expected a list of texts, found " + list.dump());
   }
   for (const Json& each : list) texts.push_back(each.get<std::string>());
   return texts;
@@ -56,7 +56,7 @@ std::vector<std::string> texts_at(const Json& json, const char* key, const std::
 u64 number_at(const Json& json, const char* key, u64 standard, const std::string& file) {
   const Json value = json.value(key, Json(standard));
   if (value.is_number_unsigned()) return value.get<u64>();
-  fail(file, std::string("design: ") + key + ": expected a number, found " + value.dump());
+  fail_spec(file, std::string("design: ") + key + ": expected a number, found " + value.dump());
 }
 
 // "product", "zip", or {"latin-hypercube": POINTS, "seed": N}.
@@ -71,15 +71,16 @@ void read_design(const Json& json, const std::string& file, SweepSpec& spec) {
     spec.samples = number_at(json, "latin-hypercube", 0, file);
     spec.seed = number_at(json, "seed", 1, file);
   } else {
-    fail(file,
-         "design: expected \"product\", \"zip\" or {\"latin-hypercube\": POINTS, \"seed\": N}, "
-         "found " +
-             json.dump());
+    fail_spec(
+        file,
+        "design: expected \"product\", \"zip\" or {\"latin-hypercube\": POINTS, \"seed\": N}, "
+        "found " +
+            json.dump());
   }
 }
 
 void read_settings(const Json& json, const std::string& file, SweepSpec& spec) {
-  if (!json.is_object()) fail(file, "set: expected an object of paths and values");
+  if (!json.is_object()) fail_spec(file, "set: expected an object of paths and values");
   for (const auto& [path, value] : json.items()) {
     const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
     spec.settings.push_back({path + "=" + text, file + ": set " + path});
@@ -105,34 +106,34 @@ void read_spec(const std::string& file, SweepSpec& spec) {
   expect_format(json, "nestwalk-sweep", file);
   for (const auto& [key, value] : json.items()) {
     if (std::find(kKeys.begin(), kKeys.end(), std::string_view(key)) == kKeys.end()) {
-      fail(file, "there is no key \"" + key + "\" in sweeps");
+      fail_spec(file, "there is no key \"" + key + "\" in sweeps");
     }
   }
   spec.name = fs::path(file).stem().string();
   if (json.contains("name")) {
     if (!json["name"].is_string() || json["name"] == "") {
-      fail(file, "name: expected a text, found " + json["name"].dump());
+      fail_spec(file, "name: expected a text, found " + json["name"].dump());
     }
     spec.name = json["name"].get<std::string>();
   }
   for (const std::string& trace : texts_at(json, "traces", file)) {
-    spec.traces.push_back(beside(file, trace));
+    spec.traces.push_back(beside_spec(file, trace));
   }
   for (const std::string& preset : texts_at(json, "presets", file)) {
-    spec.presets.push_back(is_file_name(preset) ? beside(file, preset) : preset);
+    spec.presets.push_back(is_file_name(preset) ? beside_spec(file, preset) : preset);
   }
   spec.policies = texts_at(json, "policies", file);
   for (const std::string& each : texts_at(json, "config", file)) {
-    spec.files.push_back(beside(file, each));
+    spec.files.push_back(beside_spec(file, each));
   }
   if (json.contains("set")) read_settings(json["set"], file, spec);
   const Json axes = json.value("vary", Json::array());
-  if (!axes.is_array()) fail(file, "vary: expected a list, found " + axes.dump());
+  if (!axes.is_array()) fail_spec(file, "vary: expected a list, found " + axes.dump());
   for (std::size_t n = 0; n < axes.size(); ++n) {
     try {
       spec.axes.push_back(axis_from(axes[n], "vary[" + std::to_string(n) + "]"));
     } catch (const UsageError& error) {
-      fail(file, error.what());
+      fail_spec(file, error.what());
     }
   }
   if (json.contains("design")) read_design(json["design"], file, spec);
