@@ -58,7 +58,7 @@ TEST_F(Calibrate, MediansAreCalledSo) {
   EXPECT_THAT(least.output, testing::Not(HasSubstr("median")));
   const Result medians = run("nestwalk validate -p simple --against m.json --times median");
   EXPECT_THAT(medians.output, HasSubstr("median, ns"));
-  EXPECT_THAT(medians.output, HasSubstr("mean error 20.0 % of 1 points (medians)"));
+  EXPECT_THAT(medians.output, HasSubstr("mean error 20.0 % of 1 point (medians)"));
 }
 
 // All of it before the first run, which would say its objective.

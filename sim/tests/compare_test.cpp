@@ -207,7 +207,7 @@ TEST_F(Compare, AsksForAMachineAndForStatisticsThatThereAre) {
                 .exit_code,
             0);
   expect("nestwalk compare t.nwt -p simple -s 'walks.*' --limit 10", 2,
-         "no statistic is called walks.*\n");
+         "nestwalk compare: --statistics walks.*: no run has this statistic\n");
 }
 
 // 3-level host tables are not an x86-64 thing.

@@ -252,7 +252,7 @@ void expect_other_names(const std::vector<Plan>& plans) {
   for (const Plan& plan : plans) {
     if (names.insert(plan.name).second) continue;
     throw UsageError("nestwalk compare: --sure: two runs are called " + printable(plan.name) +
-                     "; each preset needs a name of its own, each policy is given once");
+                     "; each preset needs a name of its own");
   }
 }
 

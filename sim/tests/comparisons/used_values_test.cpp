@@ -118,12 +118,13 @@ TEST_F(UsedValuesOfRuns, ResultsSayHowManyAreGuesses) {
   EXPECT_GT(values.guesses, values.with_range);
   EXPECT_GT(values.with_range, 0u);
   EXPECT_THAT(run("cat d/stats.txt").output, HasSubstr("\n# guesses: " + text_of(values) + "\n"));
-  const Json both = Json::parse(run("nestwalk compare d d --json").output);
+  run("cp -r d e");
+  const Json both = Json::parse(run("nestwalk compare d e --json").output);
   EXPECT_EQ(both["cases"][1]["values"], stats["values"]);
-  EXPECT_THAT(run("nestwalk compare d d").output,
+  EXPECT_THAT(run("nestwalk compare d e").output,
               HasSubstr("\nguesses: " + text_of(values) + "\n"));
   run("sed -i 's/\"with_range\": [0-9]*/\"with_range\": -1/' d/stats.json");
-  const Result damaged = run("nestwalk compare d d 2>&1");
+  const Result damaged = run("nestwalk compare d e 2>&1");
   EXPECT_EQ(damaged.exit_code, 4);
   EXPECT_THAT(damaged.output, HasSubstr("d/stats.json: values: expected how many were used, "));
   EXPECT_FALSE(used_values_from({{"used", 3}, {"guesses", 4}, {"with_range", 0}}));
