@@ -114,8 +114,8 @@ std::optional<Gpa> Guest::where(u32 core, Gva address) const {
   return page ? std::optional(page->gpa) : std::nullopt;
 }
 
-models::Task<GuestOutcome> Guest::enter(u32 core, u64 key) {
-  Meter charges(board_.wheel(), counts_.switch_cycles, kWhose, nullptr);
+models::Task<GuestOutcome> Guest::enter(u32 core, u64 key, models::Witness* witness) {
+  Meter charges(board_.wheel(), counts_.switch_cycles, kWhose, witness);
   co_await charges.spend_as_event(Part::Handler, costs_.guest_switch_cycles);
   models::Lock::Turn turn(lock_);
   co_await turn;

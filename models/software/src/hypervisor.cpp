@@ -321,7 +321,7 @@ models::Task<FaultOutcome> Hypervisor::handle(u32 core, Gpa gpa, Access access,
   ++counts_.by_outcome[static_cast<std::size_t>(outcome)];
   outcome = end_of_repeats(core, gpa, outcome);
   charges.add(co_await play(core, kExitCause, witness));
-  turn.end();
+  release(turn, core);
   if (outcome == FaultOutcome::NoArea) {
     co_await charges.spend(Part::Emulation, costs_.emulation_cycles);
   }
@@ -329,8 +329,8 @@ models::Task<FaultOutcome> Hypervisor::handle(u32 core, Gpa gpa, Access access,
   co_return outcome;
 }
 
-models::Task<> Hypervisor::operate(u32 core, HostOperation operation) {
-  Meter charges = meter(operations_.cycles);
+models::Task<> Hypervisor::operate(u32 core, HostOperation operation, models::Witness* witness) {
+  Meter charges = meter(operations_.cycles, witness);
   put_place(core, Place::Host);
   models::Lock::Turn turn(lock_);
   co_await leave_for_engine(turn, charges);
@@ -341,19 +341,28 @@ models::Task<> Hypervisor::operate(u32 core, HostOperation operation) {
     operation.gpa = Gpa(part.range.start);
     operation.bytes = part.range.bytes;
     refused = refused || !carry_out(operation, part);
-    charges.add(co_await play(core, static_cast<std::size_t>(operation.kind)));
+    charges.add(co_await play(core, static_cast<std::size_t>(operation.kind), witness));
     if (refused) break;
   }
   if (refused) ++operations_.refused;
-  turn.end();
+  release(turn, core);
   co_await resume_guest(core, charges);
 }
 
 models::Task<> Hypervisor::leave_for_engine(models::Lock::Turn& turn, Meter& charges) {
   co_await charges.spend_as_event(Part::Exit, costs_.exit_cycles);
+  const Cycle asked = board_.wheel().now();
   co_await turn;
+  lock_asked_ = asked;
+  lock_got_ = board_.wheel().now();
   charges.charge(Part::Lock);
   co_await charges.spend(Part::Handler, costs_.handler_cycles);
+}
+
+void Hypervisor::release(models::Lock::Turn& turn, u32 core) {
+  if (lock_listener_ != nullptr) [[unlikely]]
+    lock_listener_->on_lock(core, lock_asked_, lock_got_, board_.wheel().now());
+  turn.end();
 }
 
 models::Task<> Hypervisor::resume_guest(u32 core, Meter& charges) {

@@ -29,7 +29,7 @@ models::Task<> Vcpu::play_event() {
     }
   } else if (const auto* const operation = std::get_if<HostOperation>(&detail)) {
     begin_pause(&VcpuCounts::operation_cycles);
-    co_await hypervisor_.operate(number_, *operation);
+    co_await hypervisor_.operate(number_, *operation, pause_witness());
   } else if (const auto* const fence = std::get_if<GuestFence>(&detail)) {
     ++counts_.fences;
     if (replayed_ == nullptr || replayed_->knows_tables(number_)) co_await issue_fence(*fence);
@@ -58,18 +58,30 @@ models::Task<> Vcpu::play_event() {
 void Vcpu::begin_pause(Cycle VcpuCounts::*cycles) {
   event_cycles_ = cycles;
   event_since_ = board_.wheel().now();
+  pause_witness_.begin(event_since_);
 }
 
 void Vcpu::end_pause() {
   const Cycle now = board_.wheel().now();
-  if (event_cycles_ != nullptr) counts_.*event_cycles_ += now - event_since_;
+  if (event_cycles_ != nullptr) {
+    counts_.*event_cycles_ += now - event_since_;
+    if (listener_ != nullptr) [[unlikely]]
+      tell_of_pause(now);
+  }
   event_cycles_ = nullptr;
   ready_at_ = now;
 }
 
+void Vcpu::tell_of_pause(Cycle now) const {
+  const auto kind =
+      std::find_if(std::begin(kPauses), std::end(kPauses),
+                   [&](const PauseKind& each) { return each.cycles == event_cycles_; });
+  listener_->on_pause({*kind, event_since_, now, pause_witness_.steps()});
+}
+
 models::Task<> Vcpu::enter_space(u64 key) {
   begin_pause(&VcpuCounts::switch_cycles);
-  const GuestOutcome outcome = co_await guest_->enter(number_, key);
+  const GuestOutcome outcome = co_await guest_->enter(number_, key, pause_witness());
   outcome == GuestOutcome::Mapped ? end_pause() : stop(reason_of(outcome));
 }
 

@@ -25,7 +25,7 @@ models::Task<> Vcpu::attend() {
         co_return;
       }
       begin_pause(&VcpuCounts::operation_cycles);
-      co_await hypervisor_.operate(number_, agenda_.take());
+      co_await hypervisor_.operate(number_, agenda_.take(), pause_witness());
       end_pause();
     } else if (cores_.must_give_up(number_, now) && records_.taken() != records_before_) {
       operations_in_a_row_ = 0;

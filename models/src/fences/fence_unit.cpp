@@ -212,16 +212,32 @@ void FenceUnit::issue(u32 core, const FenceRequest& fence, Reach reach, Actor& o
   if (completes(row)) own = std::max(own, posted(core));
   if (row.has(kPosted)) posted(core) = std::max(own, posted(core));
   Cycle end = own;
+  interrupted_.clear();
   for (u32 n = 0; n < board_.cores(); ++n) {
     if (n == core || broadcast) {
       put(here, n, own, true, false);
     } else if (reach == Reach::Interrupts) {
       const Cycle there = own + shape.ipi_cycles;
       put(fence, n, there, true, false);
+      interrupted_.push_back({n, there, there, true});
       end = std::max(end, there + shape.cycles(&kAcknowledgeCost));
     }
   }
-  board_.wheel().schedule(row.has(kPosted) ? now + 1 : end, owner, what);
+  const Cycle through = row.has(kPosted) ? now + 1 : end;
+  tell_of({&fence, 1}, {core, now, through, false}, broadcast ? std::optional(own) : std::nullopt);
+  board_.wheel().schedule(through, owner, what);
+}
+
+void FenceUnit::tell_of(std::span<const FenceRequest> fences, FenceSpan issuer,
+                        std::optional<Cycle> broadcast) {
+  if (listener_ == nullptr) [[likely]]
+    return;
+  std::vector<FenceSpan> spans = {issuer};
+  spans.insert(spans.end(), interrupted_.begin(), interrupted_.end());
+  for (u32 n = 0; broadcast && n < board_.cores(); ++n) {
+    if (n != issuer.core) spans.push_back({n, *broadcast, *broadcast, false});
+  }
+  listener_->on_fences(fences, spans);
 }
 
 // What one core executes; when it is through.
@@ -237,6 +253,7 @@ Cycle FenceUnit::run_on(u32 core, Cycle start, bool issuer, std::span<const Fenc
       put(fence, core, now, false, true);
       until = std::max(until, now + cycles);
       for (u32 n = 0; n < board_.cores(); ++n) put(fence, n, now + cycles, true, false);
+      last_broadcast_ = now + cycles;
       now += shape.issue_cycles;
     } else if (row.has(kPosted)) {
       put(fence, core, now, false, true);
@@ -258,20 +275,24 @@ FenceUnit::Sequence FenceUnit::issue_all(u32 core, std::span<const FenceRequest>
                                          u32 what) {
   const Cycle now = board_.wheel().now();
   Sequence sequence;
+  last_broadcast_.reset();
   sequence.own = run_on(core, now, true, fences);
   // Barriers are for the issuer.
   const bool local = std::any_of(fences.begin(), fences.end(), [](const FenceRequest& fence) {
     return !fence.op.is_broadcast() && !fence.op->orders_only();
   });
   each_.clear();
+  interrupted_.clear();
   for (const InterruptTarget& other : local ? interrupts : std::span<const InterruptTarget>()) {
     const Cycle there = now + board_.fence().ipi_cycles + other.delay;
     const Cycle end = run_on(other.core, there, false, fences);
     each_.push_back(end - there);
+    interrupted_.push_back({other.core, there, end, true});
     sequence.others = std::max(sequence.others, end + board_.fence().cycles(&kAcknowledgeCost));
     ++sequence.interrupts;
   }
   sequence.each = each_;
+  tell_of(fences, {core, now, sequence.end(), false}, last_broadcast_);
   board_.wheel().schedule(sequence.end(), owner, what);
   return sequence;
 }

@@ -357,7 +357,8 @@ inline void Mmu::end_walk(Miss& miss, Walker::Walk& walk) {
   if (references != 0) ++counts_.walks_of[static_cast<unsigned>(miss.request.access)];
   counts_.references += references;
   walk_totals_.add(walk.record());
-  if (keep_walks_) last_walk_ = walk.record();
+  if (keep_walks_) [[unlikely]]
+    keep(miss, walk);
   if (walk.fault()) {
     ++counts_.faults;
     miss.outcome->fault = walk.fault();
@@ -373,6 +374,12 @@ inline void Mmu::end_walk(Miss& miss, Walker::Walk& walk) {
   for (Signal* const joined : miss.joining) joined->wake(wheel_);
   miss.joining.clear();
   if (prefetches_) prefetches_->go_on();
+}
+
+void Mmu::keep(const Miss& miss, const Walker::Walk& walk) {
+  last_walk_ = walk.record();
+  if (walk_listener_ == nullptr) return;
+  walk_listener_->on_walk(miss.request.address, miss.request.access, walk.record(), walk.fault());
 }
 
 // Both levels have it from now on, and the miss.

@@ -30,7 +30,11 @@ class Simulation {
   addrspace::u32 vcpus() const { return vms_[0]->vcpus(); }
   software::Vcpu& vcpu(addrspace::u32 n) { return vms_[0]->vcpu(n); }
   models::Board& board() { return platform_.board(); }
+  models::FenceUnit& fences() { return platform_.fences(); }
   const models::MachineShape& machine() const { return shape_.machine; }
+  models::Cycle now() { return platform_.time.wheel().now(); }
+  /// What happens now belongs to the part of the run that statistics tell of.
+  bool is_measuring() const { return measurement_->is_measuring(); }
   const software::HostSpace& host_space() const { return vms_[0]->host_space(); }
   const std::vector<std::unique_ptr<software::VirtualMachine>>& vms() const { return vms_; }
   /// Before run(): tells a checker of fences all that it has to know of the first guest.

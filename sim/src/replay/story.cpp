@@ -122,8 +122,6 @@ std::string line_of(const StoryStep& step) {
   return text;
 }
 
-constexpr const char* kKinds[] = {"read", "write", "fetch"};
-
 // Those that are more than nothing, the largest first.
 std::vector<std::pair<Cause, double>> shares_of(const CauseCycles& causes) {
   std::vector<std::pair<Cause, double>> shares;
@@ -144,7 +142,7 @@ std::string as_text(const Story& story) {
   char line[160];
   std::snprintf(line, sizeof line, "vCPU %u, access %llu: %s of %s: %llu cycles, from cycle %llu\n",
                 story.vcpu, static_cast<unsigned long long>(story.number),
-                kKinds[static_cast<unsigned>(story.access.kind)], hex(story.access.address).c_str(),
+                kAccessNames[static_cast<unsigned>(story.access.kind)], hex(story.access.address).c_str(),
                 static_cast<unsigned long long>(story.latency),
                 static_cast<unsigned long long>(story.begin));
   std::string text = line;
@@ -192,7 +190,7 @@ Json as_json(const Story& story) {
   }
   return {{"vcpu", story.vcpu},
           {"access", story.number},
-          {"kind", kKinds[static_cast<unsigned>(story.access.kind)]},
+          {"kind", kAccessNames[static_cast<unsigned>(story.access.kind)]},
           {"address", hex(story.access.address)},
           {"begin", story.begin},
           {"cycles", story.latency},

@@ -28,6 +28,7 @@ class Measurement final : public software::Milestones {
 
   /// The phase came that does not count any more, or one that cannot be measured.
   bool over() const { return whole_.has_value() || !refusal_.empty(); }
+  bool is_measuring() const { return begin_.has_value() && !over(); }
   /// Of the part that is measured, when the run is over. Throws UsageError if it never began, or
   /// should have ended with a phase that did not come, unless the run was `cut` short.
   Snapshot whole(bool cut);

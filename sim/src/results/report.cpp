@@ -183,13 +183,10 @@ void Rows::time() {
   together.of_vcpus = true;
   part("time.instructions", vcpus.instruction_cycles, "in the instructions between accesses");
   rest("time.accesses", "waiting for accesses, or for room in a store buffer");
-  part("time.switches", vcpus.switch_cycles, "in switches of the guest's address space");
-  part("time.fences", vcpus.fence_cycles, "in fences of the guest");
-  part("time.operations", vcpus.operation_cycles, "in operations of the hypervisor");
   part("time.interrupted", vcpus.interrupted_cycles, "by fences of other vCPUs' hypervisor");
-  part("time.scheduling", vcpus.scheduling_cycles, "giving up cores to others, and coming back");
-  part("time.waiting", vcpus.waiting_cycles, "for cores that others had");
-  part("time.ordered", vcpus.ordered_cycles, "for vCPUs that the trace has before them");
+  for (const software::PauseKind& pause : software::kPauses) {
+    part(std::string("time.") + pause.name, vcpus.*pause.cycles, pause.sentence);
+  }
 }
 
 void Rows::accesses() {

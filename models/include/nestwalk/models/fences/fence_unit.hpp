@@ -5,6 +5,7 @@
 // What each of them reaches is in its row (addrspace/extension/).
 #pragma once
 
+#include <optional>
 #include <span>
 
 #include "nestwalk/models/machine/board.hpp"
@@ -59,6 +60,27 @@ class FenceWitness {
   ~FenceWitness() = default;
 };
 
+/// When a core is busy with the fences of an operation.
+struct FenceSpan {
+  u32 core = 0;
+  Cycle begin = 0, end = 0;  ///< the same where a broadcast takes no time of the core
+  bool interrupted = false;
+};
+/// Hears of the fences of each operation when they are issued.
+class FenceListener {
+ public:
+  /// The first span is the issuer's, until it is through; those of the cores that the fences reach
+  /// follow.
+  virtual void on_fences(std::span<const FenceRequest> fences,
+                         std::span<const FenceSpan> spans) = 0;
+
+ protected:
+  FenceListener() = default;
+  FenceListener(const FenceListener&) = default;
+  FenceListener& operator=(const FenceListener&) = default;
+  ~FenceListener() = default;
+};
+
 /// On machines whose vCPUs have ASIDs of their own: fences name a guest by a number, and this says
 /// which ASIDs it has on a core.
 class CoreTags {
@@ -107,6 +129,7 @@ class FenceUnit final : public Actor {
   Sequence issue_all(u32 core, std::span<const FenceRequest> fences,
                      std::span<const InterruptTarget> interrupts, Actor& owner, u32 what);
   void watch(FenceWitness* witness) { witness_ = witness; }
+  void tell(FenceListener& listener) { listener_ = &listener; }
   /// From here on, the VMID of a fence is the number of a guest, as in CoreTags.
   void know_guests_by(CoreTags& tags) { tags_ = &tags; }
   u64 dropped() const { return dropped_; }
@@ -125,6 +148,8 @@ class FenceUnit final : public Actor {
   Cycle& posted(u32 core);
   Cycle run_on(u32 core, Cycle start, bool issuer, std::span<const FenceRequest> fences);
   void act(u32 core, const Pending& pending);
+  void tell_of(std::span<const FenceRequest> fences, FenceSpan issuer,
+               std::optional<Cycle> broadcast);
   void put(const FenceRequest& fence, u32 core, Cycle at, bool acts, bool tells);
 
   Board& board_;
@@ -133,6 +158,9 @@ class FenceUnit final : public Actor {
   std::vector<Cycle> posted_;  ///< by core: until all has acted that nobody waited for
   std::vector<Cycle> each_;    ///< of the last operation
   FenceWitness* witness_ = nullptr;
+  FenceListener* listener_ = nullptr;
+  std::vector<FenceSpan> interrupted_;   ///< of the last operation
+  std::optional<Cycle> last_broadcast_;  ///< of the last operation: when it acts
   CoreTags* tags_ = nullptr;
   u64 dropped_ = 0;
 };

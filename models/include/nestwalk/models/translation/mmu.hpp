@@ -247,6 +247,11 @@ class Mmu final {
   /// The record of the walk that was done last.
   const WalkRecord& last_walk() const { return last_walk_; }
   void keep_walks(bool keep) { keep_walks_ = keep; }
+  /// Before anything is translated: this one hears of walks.
+  void tell(WalkListener& listener) {
+    walk_listener_ = &listener;
+    keep_walks_ = true;
+  }
 
  private:
   enum class Doing : u8 { FirstTlb, SecondTlb, Joined };  ///< what a miss that waits, waits for
@@ -331,6 +336,7 @@ class Mmu final {
   [[gnu::always_inline]] std::vector<Signal*>* walk_to_join(const Miss& miss);
   [[gnu::always_inline]] Walker::Walk& begin_walk(Miss& miss);
   [[gnu::always_inline]] void end_walk(Miss& miss, Walker::Walk& walk);
+  [[gnu::noinline]] void keep(const Miss& miss, const Walker::Walk& walk);
   [[gnu::always_inline]] Until spend(Miss& miss, Doing doing, u32 cycles);
   [[gnu::always_inline]] void account(Miss& miss, bool hit);
   [[gnu::noinline]] bool refuse(Miss& miss, const Translation& entry);
@@ -367,6 +373,7 @@ class Mmu final {
   bool has_split_leaves_ = false;  ///< of the first stage, over smaller ones of the second
   bool fractured_flushes_ = false;
   bool keep_walks_ = false;
+  WalkListener* walk_listener_ = nullptr;
   std::vector<std::unique_ptr<Miss>> misses_;  ///< they stay where they are
   std::vector<Miss*> free_;
   std::vector<Miss*> walking_;  ///< misses whose walks are queued or under way

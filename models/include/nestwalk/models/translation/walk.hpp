@@ -130,6 +130,19 @@ struct WalkRecord {
   Cycle nested_waiting = 0;  ///< for the walker of the second stage
 };
 
+/// Hears of a core's walks when they have ended, prefetches excepted.
+class WalkListener {
+ public:
+  virtual void on_walk(u64 address, AccessKind access, const WalkRecord& record,
+                       const Fault& fault) = 0;
+
+ protected:
+  WalkListener() = default;
+  WalkListener(const WalkListener&) = default;
+  WalkListener& operator=(const WalkListener&) = default;
+  ~WalkListener() = default;
+};
+
 /// What the references of many walks were, and where the cycles of the walks went.
 class WalkTotals {
  public:

@@ -114,6 +114,8 @@ class Walker final {
   void give_back(Walk& walk);
   /// Would a walk begin at once?
   bool has_free_slot() const { return slots_.is_free(); }
+  /// Asked for and not given back: they have a slot, or wait for one.
+  std::size_t in_flight() const { return walks_.size() - free_.size(); }
   /// Tells the host's caches what coming walks will need.
   void foresee(const Regime& regime, const Upcoming& upcoming) const;
 

@@ -53,6 +53,18 @@ struct ScheduleCounts {
   PartCycles cycles;       ///< of leaving and coming back
 };
 
+/// Hears of the hypervisor's lock when somebody has given it back.
+class LockListener {
+ public:
+  virtual void on_lock(u32 core, Cycle asked, Cycle got, Cycle released) = 0;
+
+ protected:
+  LockListener() = default;
+  LockListener(const LockListener&) = default;
+  LockListener& operator=(const LockListener&) = default;
+  ~LockListener() = default;
+};
+
 class Hypervisor final : private Shootdowns {
  public:
   Hypervisor(models::Board& board, models::FenceUnit& fences, HostSpace& space,
@@ -107,13 +119,16 @@ class Hypervisor final : private Shootdowns {
   const FenceCounts& fence_counts() const { return fence_counts_; }
   void watch(Watcher* watcher);
   Watcher* watcher() const { return watcher_; }
+  /// Before begin(): this one hears of the lock.
+  void tell(LockListener& listener) { lock_listener_ = &listener; }
 
   /// Gives the guest its memory, on its first core.
   models::Task<> begin(const std::vector<MemoryRange>& memory, addrspace::Backend backend);
   /// The guest left because of an access at a guest-physical address.
   models::Task<FaultOutcome> handle(u32 core, Gpa gpa, Access access, models::Witness* witness);
   /// An operation of the hypervisor's own, on a core whose guest it interrupts.
-  models::Task<> operate(u32 core, HostOperation operation);
+  models::Task<> operate(u32 core, HostOperation operation,
+                         models::Witness* witness = nullptr);
 
   models::FenceUnit& fences() { return fences_; }
   const OperationCounts& operations() const { return operations_; }
@@ -145,6 +160,7 @@ class Hypervisor final : private Shootdowns {
     return {board_.wheel(), cycles, "the hypervisor", witness};
   }
   models::Task<> leave_for_engine(models::Lock::Turn& turn, Meter& charges);
+  void release(models::Lock::Turn& turn, u32 core);
   models::Task<> resume_guest(u32 core, Meter& charges);
   Result<void> map_part(const MemoryRange& part);
   Result<void> replace(const HostOperation& operation, addrspace::Backend backend);
@@ -196,7 +212,9 @@ class Hypervisor final : private Shootdowns {
   FenceCounts fence_counts_;
   u64 fences_before_ = 0;
   Watcher* watcher_ = nullptr;
-  models::Lock lock_;  ///< of the engine
+  LockListener* lock_listener_ = nullptr;
+  Cycle lock_asked_ = 0, lock_got_ = 0;  ///< by the core that has it
+  models::Lock lock_;                    ///< of the engine
   addrspace::Backend backend_;
   std::optional<addrspace::Error> begin_error_;
   bool began_ = false;

@@ -268,6 +268,8 @@ class Vcpu final : private models::Upcoming,
   }
   void begin_pause(Cycle VcpuCounts::*cycles);
   void end_pause();
+  [[gnu::noinline]] void tell_of_pause(Cycle now) const;
+  models::Witness* pause_witness() { return listener_ != nullptr ? &pause_witness_ : nullptr; }
 
   // Turns.
   models::Task<> keep_time(u64 time);
@@ -373,6 +375,7 @@ class Vcpu final : private models::Upcoming,
   models::Signal port_;     ///< in order: waits here for an entry of the store buffer
   u64 next_told_ = kNever;  ///< access that the listener wants to hear of
   AccessListener* listener_ = nullptr;
+  models::Witness pause_witness_;
   Milestones* milestones_ = nullptr;
 
   // Out of order.

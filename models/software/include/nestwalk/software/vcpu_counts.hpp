@@ -60,6 +60,28 @@ struct VcpuCounts {
   Cycle data_cycles() const;
 };
 
+/// What a vCPU does while none of its accesses is under way.
+struct PauseKind {
+  const char* name;
+  const char* sentence;
+  Cycle VcpuCounts::*cycles;
+};
+inline constexpr PauseKind kPauses[] = {
+    {"switches", "in switches of the guest's address space", &VcpuCounts::switch_cycles},
+    {"fences", "in fences of the guest", &VcpuCounts::fence_cycles},
+    {"operations", "in operations of the hypervisor", &VcpuCounts::operation_cycles},
+    {"scheduling", "giving up cores to others, and coming back", &VcpuCounts::scheduling_cycles},
+    {"waiting", "for cores that others had", &VcpuCounts::waiting_cycles},
+    {"ordered", "for vCPUs that the trace has before them", &VcpuCounts::ordered_cycles}};
+
+/// A pause that is over.
+struct PauseStory {
+  const PauseKind& kind;
+  Cycle begin;
+  Cycle end;
+  std::span<const models::WitnessStep> steps;  ///< of operations and switches, some of its time
+};
+
 /// An access that is over, and what became of it.
 struct AccessStory {
   u64 number;  ///< of the vCPU's accesses, from 0
@@ -73,6 +95,7 @@ class AccessListener {
   /// The first access from this number on that it wants to hear of.
   virtual u64 next_wanted(u64 number) = 0;
   virtual void on_story(const AccessStory& story) = 0;
+  virtual void on_pause(const PauseStory&) {}
 
  protected:
   AccessListener() = default;
