@@ -355,6 +355,36 @@ TEST_F(Run, PlaysSeveralGuests) {
   EXPECT_EQ(text_of("both/stats.json"), text_of("again/stats.json"));
 }
 
+// What one vCPU counts, of each; where there is one, the whole says it.
+TEST_F(Run, SaysWhatEachVcpuDid) {
+  must("nestwalk trace gen smp vcpus=3 accesses=2000 bytes=1M -o t.nwt");
+  must("nestwalk run t.nwt -p zen4 -o d");
+  const Json all = statistics("d");
+  for (const char* const name :
+       {"access.total", "access.writes", "time.vcpus", "time.waiting", "latency.sum",
+        "latency.guest", "tlb.first_hits", "walk.count", "walk.references", "translation.walks"}) {
+    std::uint64_t sum = 0;
+    for (const char* const vcpu : {"vcpu0.", "vcpu1.", "vcpu2."}) {
+      sum += all.at(vcpu + std::string(name)).get<std::uint64_t>();
+    }
+    EXPECT_EQ(all[name], sum) << name;
+  }
+  EXPECT_EQ(all["vcpu0.access.total"], 2000);
+  std::uint64_t last = 0;
+  for (const char* const vcpu : {"vcpu0.", "vcpu1.", "vcpu2."}) {
+    last = std::max(last, all.at(std::string(vcpu) + "time.cycles").get<std::uint64_t>());
+  }
+  EXPECT_EQ(all["time.cycles"], last);
+  EXPECT_FALSE(all.contains("vcpu3.access.total"));
+  EXPECT_FALSE(all.contains("vcpu0.exit.total"));  // the hypervisor counts those of all
+  must("nestwalk gate d --baseline b.json --update");
+  EXPECT_EQ(text_of("b.json").find("vcpu0"), std::string::npos);
+  must("nestwalk gate d --baseline b.json");
+  must("nestwalk trace gen random accesses=100 -o one.nwt");
+  must("nestwalk run one.nwt -p zen4 -o one");
+  EXPECT_FALSE(statistics("one").contains("vcpu0.access.total"));
+}
+
 // Ten accesses of one page that is a device's: each exits, and none is ever cached. One beside it.
 TEST_F(Run, ExitsOnEachAccessToADevice) {
   must(

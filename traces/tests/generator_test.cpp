@@ -238,6 +238,25 @@ TEST(Generators, FirstTouchTouchesEachPageOnce) {
   }
 }
 
+// 1500 pages are no power of two: the order is made of the 2048 places of the next one.
+TEST(Generators, FirstTouchInRandomOrderTouchesAllThatWasAskedFor) {
+  const auto accesses = accesses_of("first-touch", {"bytes=6000K", "shuffled=1"});
+  std::set<u64> pages;
+  for (const Access& access : accesses) pages.insert(access.gva.value() / kPageBytes);
+  EXPECT_EQ(accesses.size(), 1500U);
+  EXPECT_EQ(pages.size(), 1500U);
+  EXPECT_EQ(*pages.rbegin() - *pages.begin(), 1499U);
+}
+
+TEST(Generators, NumbersMayHaveAPowerOfTen) {
+  EXPECT_EQ(accesses_of("random", {"accesses=2e3"}).size(), 2000U);
+  EXPECT_EQ(accesses_of("random", {"accesses=15E1"}).size(), 150U);
+  for (const char* const wrong : {"accesses=1e", "accesses=1e2K", "accesses=e3", "accesses=1e99",
+                                  "accesses=1.5e3", "accesses=1e-1"}) {
+    EXPECT_THROW(accesses_of("random", {wrong}), RecordError) << wrong;
+  }
+}
+
 TEST(Generators, ForkSharesAFrameUntilOneOfBothWrites) {
   const std::vector<u8> bytes = bytes_of("fork", {"accesses=20000", "bytes=256K", "slice=100"});
   Reader reader(source_of(bytes));

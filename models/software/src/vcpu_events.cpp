@@ -76,7 +76,9 @@ void Vcpu::tell_of_pause(Cycle now) const {
   const auto kind =
       std::find_if(std::begin(kPauses), std::end(kPauses),
                    [&](const PauseKind& each) { return each.cycles == event_cycles_; });
-  listener_->on_pause({*kind, event_since_, now, pause_witness_.steps()});
+  const bool is_stall = kind == std::end(kPauses);
+  listener_->on_pause(
+      {is_stall ? kStoreBufferFull : *kind, event_since_, now, pause_witness_.steps()});
 }
 
 models::Task<> Vcpu::enter_space(u64 key) {

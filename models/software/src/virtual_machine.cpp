@@ -154,4 +154,10 @@ void VirtualMachine::add_to(Totals& all, Cycle now) const {
   if (guest_) all.add(*guest_);
 }
 
+Totals VirtualMachine::totals_of(u32 vcpu, Cycle now) const {
+  Totals totals;
+  totals.add(*vcpus_[vcpu], now);
+  return totals;
+}
+
 }  // namespace nestwalk::software

@@ -14,6 +14,7 @@
 #include "program/overwrite.hpp"
 #include "program/signals.hpp"
 #include "results/statistic_names.hpp"
+#include "results/statistics.hpp"
 
 namespace nestwalk::sim {
 namespace {
@@ -71,7 +72,18 @@ void expect_possible_names(const Work& work) {
   }
 }
 
-// A tolerance or a headline for what none of these runs has is one, too.
+// Of many vCPUs, a baseline would have little else.
+void leave_out_vcpus(std::vector<Case>& cases) {
+  for (Case& each : cases) {
+    Json left = Json::object();
+    for (const auto& [name, value] : each.statistics.items()) {
+      if (!name.starts_with(kVcpuPrefix)) left[name] = value;
+    }
+    each.statistics = std::move(left);
+  }
+}
+
+// A tolerance or a headline for what none of these runs has is a mistake, too.
 void check_names(const Work& work) {
   std::vector<std::string> known;
   for (const Case& each : work.cases) {
@@ -107,6 +119,7 @@ void expect_outputs(const CommandLine& line, const Work& work) {
 Work work_of(const CommandLine& line) {
   const Words& inputs = line.get<Words>("inputs");
   Work work;
+  bool of_vcpus = false;
   work.tolerances = Json::object();
   Json typed = Json::object();
   for (const std::string& text : line.all("tolerance")) add_tolerance(typed, text);
@@ -133,6 +146,7 @@ Work work_of(const CommandLine& line) {
     work.tolerances = suite.tolerances;
     work.tolerances.update(typed);
     work.headline = suite.headline;
+    of_vcpus = suite.of_vcpus;
     work.files = suite.files;
     expect_outputs(line, work);
     expect_possible_names(work);
@@ -140,6 +154,10 @@ Work work_of(const CommandLine& line) {
     work.plans = suite.plans;
     work.cases = run_cases(std::move(suite.plans), jobs_of(line));
   }
+  if (!of_vcpus) leave_out_vcpus(work.cases);
+  Json typed = Json::object();
+  for (const std::string& text : line.all("tolerance")) add_tolerance(typed, text);
+  work.tolerances.update(typed);
   return work;
 }
 

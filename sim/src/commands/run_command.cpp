@@ -102,15 +102,15 @@ int run(const CommandLine& line) {
     u64 total = 0;
     for (const std::string& each : traces) total += progress.shown() ? records_of(each, limit) : 0;
     const Interruptible guard;
-    played = replay(traces, configuration,
-                    [&](u64 accesses) { progress.update(accesses, total, accesses); },
-                    [&](Simulation& simulation) {
-                      if (!perfetto) return;
-                      timeline = std::make_unique<Timeline>(*perfetto, simulation, traces);
-                    },
-                    [&] {
-                      if (timeline) timeline->finish();
-                    });
+    played = replay(
+        traces, configuration, [&](u64 accesses) { progress.update(accesses, total, accesses); },
+        [&](Simulation& simulation) {
+          if (!perfetto) return;
+          timeline = std::make_unique<Timeline>(*perfetto, simulation, traces);
+        },
+        [&] {
+          if (timeline) timeline->finish();
+        });
   }
   if (perfetto && perfetto->is_full()) {
     warn(line.get<std::string>("timeline") + " is full: it ends at " +

@@ -42,7 +42,7 @@ std::string help_of(const Generator& generator) {
             std::string(row.sentence) + " (" + std::to_string(row.least) + " to " +
             std::to_string(row.most) + ")\n";
   }
-  return text + "\nNumbers may end in K, M, G or T: powers of 1024.\n";
+  return text + "\nNumbers may end in K, M, G or T, powers of 1024, or be as 1e6.\n";
 }
 
 std::string help(const CommandLine& line) {

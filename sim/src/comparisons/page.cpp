@@ -74,7 +74,7 @@ Json causes_of(const Summary& summary, const Json& statistics) {
 
 // Without what says of which guest or phase it is.
 std::string base_of(const std::string& name) {
-  static const std::regex kPart(R"((vm[0-9]+|phase\.[^.]*)\.(.*))");
+  static const std::regex kPart(R"((vm[0-9]+|vcpu[0-9]+|phase\.[^.]*)\.(.*))");
   std::smatch parts;
   return std::regex_match(name, parts, kPart) ? base_of(parts[2].str()) : name;
 }

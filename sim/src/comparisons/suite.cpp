@@ -73,12 +73,17 @@ Suite read_suite(const std::string& file) {
   const Json json =
       read_object(file, models::kMostWrittenBytes, "nestwalk gate --help shows a suite");
   expect_format(json, "nestwalk-suite", file);
-  expect_keys(
-      json, {"$schema", "format", "version", "baseline", "tolerances_percent", "headline", "cases"},
-      file);
+  expect_keys(json,
+              {"$schema", "format", "version", "baseline", "tolerances_percent", "headline",
+               "vcpus", "cases"},
+              file);
   Suite suite;
   suite.files.push_back(file);
   suite.baseline = beside(file, text_at(json, "baseline", file));
+  if (json.contains("vcpus")) {
+    if (!json["vcpus"].is_boolean()) fail(file, "\"vcpus\" is not true or false");
+    suite.of_vcpus = json["vcpus"].get<bool>();
+  }
   if (json.contains("tolerances_percent")) suite.tolerances = json["tolerances_percent"];
   if (!suite.tolerances.is_object()) fail(file, "\"tolerances_percent\" is not an object");
   for (const auto& [name, value] : suite.tolerances.items()) {

@@ -22,6 +22,7 @@ struct Suite {
   std::vector<Plan> plans;
   Json tolerances = Json::object();  ///< in percent, by statistic or pattern
   Headline headline = standard_headline();
+  bool of_vcpus = false;  ///< the baseline has the statistics of each vCPU, too
 };
 
 /// Throws InputError; each trace begins as one.

@@ -4,6 +4,7 @@
 #include "configuration/configuration.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <set>
 #include <sstream>
@@ -83,7 +84,13 @@ Json typed(const std::string& text, const std::string& where) {
     throw UsageError(error.what());
   }
   Json value = Json::parse(text, nullptr, false);
-  return value.is_discarded() ? Json(text) : value;
+  if (value.is_discarded()) return text;
+  // "1e6" is a whole number to whoever types it; beyond 2^53 not all of them are.
+  constexpr double kMostWhole = 9007199254740992;
+  if (!value.is_number_float()) return value;
+  const double number = value.get<double>();
+  const bool is_whole = number >= 0 && number <= kMostWhole && number == std::floor(number);
+  return is_whole ? Json(static_cast<u64>(number)) : value;
 }
 
 // Of `tlb.data.arrays[0].ways`: tlb, data, arrays, 0, ways.

@@ -92,10 +92,10 @@ class PerfettoTrace {
 
   std::unique_ptr<traces::ByteSink> sink_;
   u64 most_bytes_;
-  u64 bytes_ = 0;        ///< in the file, or about to be
-  std::string written_;  ///< not yet in the file
-  std::string pending_;  ///< since the last commit
-  std::string interned_; ///< names that the next packet has to declare
+  u64 bytes_ = 0;         ///< in the file, or about to be
+  std::string written_;   ///< not yet in the file
+  std::string pending_;   ///< since the last commit
+  std::string interned_;  ///< names that the next packet has to declare
   std::map<const char*, u64> event_names_, argument_names_;
   std::optional<u64> full_at_;
   u64 tracks_ = 0;

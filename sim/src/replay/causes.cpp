@@ -51,8 +51,8 @@ void StepPlace::leave(const WitnessStep& step) {
 }
 
 Cause StepPlace::cause_of(const WitnessStep& step) const {
-  return in_exit_                             ? Cause::Exits
-         : in_kernel_                         ? Cause::Guest
+  return in_exit_                            ? Cause::Exits
+         : in_kernel_                        ? Cause::Guest
          : step.kind == &models::step::kHeld ? Cause::Held
          : step.kind == &models::step::kData ? Cause::Data
                                              : Cause::Translation;

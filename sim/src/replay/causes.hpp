@@ -29,8 +29,8 @@ class CauseCycles {
 };
 
 /// Follows the steps of an access, or of a pause of its vCPU: an exit lasts from the step that
-/// leaves the guest to the one that is back in it, whoever caused it. The guest's kernel begins with
-/// a step of software outside of an exit, and has the translations of its own touches.
+/// leaves the guest to the one that is back in it, whoever caused it. The guest's kernel begins
+/// with a step of software outside of an exit, and has the translations of its own touches.
 class StepPlace {
  public:
   /// Before the step is looked at.

@@ -37,6 +37,10 @@ class Slice {
   Cycle cycles_ = kLeast;
 };
 
+/// With more than that, there are no statistics of each vCPU: what is written has to be read again,
+/// and stats.json has at most models::kMostResultBytes.
+constexpr u32 kMostVcpusApart = 256;
+
 /// Tags of a guest besides those of its ASIDs: globals, guest-physical, without a first stage, and
 /// its kernel's direct map.
 constexpr u32 kOwnTags = 8;
@@ -209,8 +213,20 @@ Measurement::Snapshot Simulation::look() {
                     memory.policy().counts(),
                     memory.frames().peak() * addrspace::kFrameBytes,
                     memory.policy().reserved()};
-  if (all.size() == 1) return now;
-  for (const VirtualMachine* const vm : all) now.push_back(measured({vm}));
+  if (all.size() != 1) {
+    for (const VirtualMachine* const vm : all) now.push_back(measured({vm}));
+  }
+  u32 vcpus = 0;
+  for (const VirtualMachine* const vm : all) vcpus += vm->vcpus();
+  if (vcpus == 1 || vcpus > kMostVcpusApart) return now;
+  for (const VirtualMachine* const vm : all) {
+    for (u32 n = 0; n < vm->vcpus(); ++n) {
+      Measured& one = now.emplace_back();
+      one.of_vcpu = true;
+      one.clock = machine().clock();
+      one.totals = vm->totals_of(n, platform_.time.wheel().now());
+    }
+  }
   return now;
 }
 
@@ -219,8 +235,11 @@ void Simulation::for_each_part(
   if (!whole_) whole_ = measurement_->whole(!ended_early_.empty());
   const Measurement::Snapshot& parts = *whole_;
   tell("", parts[0]);
+  u64 guests = 0, vcpus = 0;
   for (std::size_t n = 1; n < parts.size(); ++n) {
-    tell("vm" + std::to_string(n - 1) + ".", parts[n]);
+    tell(parts[n].of_vcpu ? kVcpuPrefix + std::to_string(vcpus++) + "."
+                          : "vm" + std::to_string(guests++) + ".",
+         parts[n]);
   }
   for (const auto& phase : measurement_->phases()) {
     tell("phase." + phase.label + ".", phase.measured);
@@ -241,6 +260,7 @@ Statistics Simulation::statistics() {
 std::vector<Histogram> Simulation::histograms() {
   std::vector<Histogram> all;
   for_each_part([&](const std::string& prefix, const Measured& part) {
+    if (part.of_vcpu) return;
     all.push_back(histogram_of(part));
     all.back().name.insert(0, prefix);
   });

@@ -50,7 +50,7 @@ class Simulation {
   void check_end();
   Measurement::Snapshot look();
   Measured measured(const std::vector<const software::VirtualMachine*>& vms);
-  /// The whole, then its guests if there are several, then its phases.
+  /// The whole, then its guests if there are several, its vCPUs likewise, then its phases.
   void for_each_part(
       const std::function<void(const std::string& prefix, const Measured& part)>& tell);
 

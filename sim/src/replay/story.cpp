@@ -142,8 +142,8 @@ std::string as_text(const Story& story) {
   char line[160];
   std::snprintf(line, sizeof line, "vCPU %u, access %llu: %s of %s: %llu cycles, from cycle %llu\n",
                 story.vcpu, static_cast<unsigned long long>(story.number),
-                kAccessNames[static_cast<unsigned>(story.access.kind)], hex(story.access.address).c_str(),
-                static_cast<unsigned long long>(story.latency),
+                kAccessNames[static_cast<unsigned>(story.access.kind)],
+                hex(story.access.address).c_str(), static_cast<unsigned long long>(story.latency),
                 static_cast<unsigned long long>(story.begin));
   std::string text = line;
   for (const auto& [cause, share] : shares_of(story.causes)) {

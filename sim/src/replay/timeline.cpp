@@ -37,7 +37,7 @@ bool hits_first_levels(const software::AccessStory& story) {
 }
 
 TraceArguments arguments_of(const WalkRecord& record, u64 address, models::AccessKind access,
-                       const models::Fault& fault) {
+                            const models::Fault& fault) {
   std::set<u64> first, second;
   u64 from_memory = 0;
   for (u32 n = 0; n < record.count; ++n) {
@@ -47,19 +47,18 @@ TraceArguments arguments_of(const WalkRecord& record, u64 address, models::Acces
     from_memory += each.served == models::Served::Memory;
   }
   TraceArguments arguments = {{"guest virtual address", Address{address}},
-                         {"access", kAccessNames[static_cast<unsigned>(access)]},
-                         {"cycles", record.end - record.begin},
-                         {"references", u64{record.count}},
-                         {"references from memory", from_memory},
-                         {"first-stage levels", first.size()},
-                         {"second-stage levels", second.size()}};
+                              {"access", kAccessNames[static_cast<unsigned>(access)]},
+                              {"cycles", record.end - record.begin},
+                              {"references", u64{record.count}},
+                              {"references from memory", from_memory},
+                              {"first-stage levels", first.size()},
+                              {"second-stage levels", second.size()}};
   if (record.begin != record.start) {
     arguments.push_back({"cycles before it began", record.begin - record.start});
   }
   if (record.restarts != 0) arguments.push_back({"restarts by fences", u64{record.restarts}});
   if (fault) {
-    arguments.push_back(
-        {"fault", models::kFaultKindNames[static_cast<unsigned>(fault.kind)]});
+    arguments.push_back({"fault", models::kFaultKindNames[static_cast<unsigned>(fault.kind)]});
   }
   return arguments;
 }
@@ -173,13 +172,11 @@ class Timeline::OfVcpu final : public software::AccessListener {
         thread_(timeline.trace_.thread(process, name)),
         rows_([this, name](std::size_t row) {
           return row == 0 ? thread_
-                          : timeline_.trace_.track(thread_, name + ", in flight " +
-                                                                std::to_string(row + 1));
+                          : timeline_.trace_.track(thread_,
+                                                   name + ", in flight " + std::to_string(row + 1));
         }) {}
 
-  u64 next_wanted(u64 number) override {
-    return timeline_.trace_.is_full() ? ~u64{0} : number;
-  }
+  u64 next_wanted(u64 number) override { return timeline_.trace_.is_full() ? ~u64{0} : number; }
 
   void on_story(const software::AccessStory& story) override {
     if (!timeline_.wants() || hits_first_levels(story)) return timeline_.commit();
@@ -301,8 +298,8 @@ Timeline::Timeline(PerfettoTrace& trace, Simulation& simulation,
                                std::to_string(mhz) + " MHz clock is " + rate},
                  {"accesses", "those that missed the first TLB or the first cache"}});
   for (std::size_t n = 0; n < simulation.vms().size(); ++n) {
-    const std::string name = "VM " + std::to_string(n) + ": " +
-                             std::filesystem::path(traces[n]).filename().string();
+    const std::string name =
+        "VM " + std::to_string(n) + ": " + std::filesystem::path(traces[n]).filename().string();
     vms_.push_back(std::make_unique<Vm>(*this, *simulation.vms()[n], name));
   }
   for (u32 core = 0; core < simulation.board().cores(); ++core) {

@@ -48,6 +48,7 @@ class Rows {
     accesses();
     latencies();
     translations();
+    if (run_.of_vcpu) return of_vcpu();
     references();
     caches();
     exits();
@@ -59,6 +60,16 @@ class Rows {
     if (run_.replayed) replayed(*run_.replayed);
     end_parts();
     end_means();
+    return std::move(rows_);
+  }
+  // Without what only the hypervisor has.
+  std::vector<Row> of_vcpu() {
+    end_parts();
+    end_means();
+    std::erase_if(rows_, [](const Row& row) { return row.name == "time.begin"; });
+    for (Row& row : rows_) {
+      if (row.name == "translation.walks") row.has_unsaid_parts = true;  // by level and source
+    }
     return std::move(rows_);
   }
 
@@ -606,6 +617,15 @@ const std::vector<Row>& rows_of_any() {
   return kRows;
 }
 
+const std::vector<Row>& rows_of_vcpu() {
+  static const std::vector<Row> kRows = [] {
+    Measured nothing;
+    nothing.of_vcpu = true;
+    return rows_of(nothing);
+  }();
+  return kRows;
+}
+
 Statistics statistics_of(const Measured& run) {
   Statistics statistics;
   for (Row& row : rows_of(run)) {
@@ -633,6 +653,8 @@ std::vector<StatisticFamily> statistic_families() {
       {cell + "$", "references", kReferencesSentence},
       {cell + "\\.cycles$", "cycles", kReferenceCyclesSentence},
       {"^vm[0-9]+\\..+$", "as the other", "of one guest where there are several", "number"},
+      {"^vcpu[0-9]+\\..+$", "as the other",
+       "of one vCPU where there are several, counted through all guests", "number"},
       {"^phase\\.[A-Za-z0-9_-]+\\..+$", "as the other",
        "of one phase, where the trace has markers; start: before the first", "number"}};
   for (const Row& row : rows_of_any()) {

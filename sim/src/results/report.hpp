@@ -29,6 +29,7 @@ struct Measured {
   std::optional<MachineMeasured> machine;          ///< of all together
   models::ClockRate clock{};
   addrspace::u64 reserved_frames = 0;  ///< of guest-physical memory
+  bool of_vcpu = false;                ///< of one vCPU: only what a vCPU counts
 
   /// Another time of the same run; a later one, for what is not counted but is as it is.
   void add(const Measured& later);
@@ -57,6 +58,8 @@ std::vector<Row> rows_of(const Measured& run);
 const std::vector<Row>& rows_of_nothing();
 /// Every row that a run may have.
 const std::vector<Row>& rows_of_any();
+/// Of one vCPU in which nothing happened.
+const std::vector<Row>& rows_of_vcpu();
 Statistics statistics_of(const Measured& run);
 /// How often accesses took how long.
 Histogram histogram_of(const Measured& run);

@@ -23,6 +23,8 @@ struct Statistic {
   std::string sentence;
 };
 using Statistics = std::vector<Statistic>;
+/// What names of statistics of one vCPU begin with, before its number.
+inline constexpr const char* kVcpuPrefix = "vcpu";
 
 /// The least value that so many of 1000 values do not exceed.
 struct Percentile {

@@ -32,11 +32,12 @@ std::string of_both(const std::string& name, const Json& value, const std::strin
 // Prefixes of the names begin with these.
 constexpr const char* kGuests = "vm";
 constexpr const char* kPhases = "phase.";
+constexpr const char* kVcpus = kVcpuPrefix;
 
 /// The statistics of a run, of its guests and of its phases.
 struct Known {
-  std::set<std::string> prefixes;  ///< of their names
-  u64 guests = 0, phases = 0;      ///< that have statistics of their own
+  std::set<std::string> prefixes;         ///< of their names
+  u64 guests = 0, vcpus = 0, phases = 0;  ///< that have statistics of their own
   std::optional<std::string> contradiction;
 };
 
@@ -69,6 +70,7 @@ Known known_of(const Json& statistics) {
     const std::string prefix = name.substr(0, name.size() - row->first.size());
     const bool is_new = known.prefixes.insert(prefix).second;
     if (is_new && prefix.starts_with(kGuests)) ++known.guests;
+    if (is_new && prefix.starts_with(kVcpus)) ++known.vcpus;
     if (is_new && prefix.starts_with(kPhases)) ++known.phases;
     if (value.is_number_unsigned() || std::holds_alternative<double>(row->second->value)) continue;
     known.contradiction = name + " is " + value.dump() + ", not a whole number";
@@ -110,7 +112,7 @@ std::optional<std::string> contradiction_of_mean(const Json& statistics, const s
   return of_both(prefix + row.name, *value, "not ", sum + " / " + prefix + row.mean_per, expected);
 }
 
-// Of a run, a guest or a phase, of which at most so many vCPUs are.
+// Of a run, a guest, a vCPU or a phase, of which at most so many vCPUs are.
 std::optional<std::string> contradiction_of_rows(const Json& statistics, const std::string& prefix,
                                                  u64 vcpus) {
   struct Sum {
@@ -118,7 +120,8 @@ std::optional<std::string> contradiction_of_rows(const Json& statistics, const s
     bool lacks_parts = false, is_least = false;
   };
   std::map<std::string, Sum> sums;
-  for (const Row& row : rows_of_nothing()) {
+  const bool of_vcpu = prefix.starts_with(kVcpus);
+  for (const Row& row : of_vcpu ? rows_of_vcpu() : rows_of_nothing()) {
     const auto value = statistics.find(prefix + row.name);
     const bool said = value != statistics.end();
     if (row.always && !said) return "has no " + prefix + row.name;
@@ -253,6 +256,18 @@ std::optional<std::string> contradiction_of_guests(const Json& statistics, const
   });
 }
 
+// Of vCPUs, the same of what is said of one.
+std::optional<std::string> contradiction_of_vcpus(const Json& statistics, const Known& known) {
+  std::set<std::string> sums;
+  for (const Row& row : rows_of_vcpu()) {
+    if (row.part_of.empty()) continue;
+    sums.insert(row.name);
+    sums.insert(row.part_of.begin(), row.part_of.end());
+  }
+  return contradiction_of_parts(statistics, known, kVcpus, "vCPUs' counts",
+                                [&](const Row& row) { return sums.contains(row.name); });
+}
+
 // Of phases, every count.
 std::optional<std::string> contradiction_of_phases(const Json& statistics, const Known& known) {
   return contradiction_of_parts(statistics, known, kPhases, "phases' counts", [](const Row& row) {
@@ -333,6 +348,9 @@ std::optional<std::string> contradiction_of(const Json& stats) {
   }
   if (known.guests != 0) {
     if (auto found = contradiction_of_guests(statistics, known)) return found;
+  }
+  if (known.vcpus != 0) {
+    if (auto found = contradiction_of_vcpus(statistics, known)) return found;
   }
   if (known.phases != 0) {
     if (auto found = contradiction_of_phases(statistics, known)) return found;

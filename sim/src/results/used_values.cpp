@@ -121,7 +121,8 @@ class Uses {
  public:
   Uses(const models::Preset& machine, const Statistics& statistics) : machine_(machine) {
     for (const Statistic& each : statistics) {
-      const bool is_of_all = !each.name.starts_with("vm") && !each.name.starts_with("phase.");
+      const bool is_of_all = !each.name.starts_with("vm") && !each.name.starts_with(kVcpuPrefix) &&
+                             !each.name.starts_with("phase.");
       if (is_of_all && !is_zero(each.value)) there_.push_back(each.name);
     }
     for (const UseRow& row : use_rows()) {

@@ -55,6 +55,15 @@ def emulator_of(program):
     return emulator and shutil.which(emulator)
 
 
+def write_provenance(options, emulator, program, arguments):
+    snapshot.write_text(os.path.join(options.out, "provenance"), {
+        "command": shlex.join(["scripts/record-user", *arguments]),
+        "emulator": version_of(emulator),
+        "program": os.path.realpath(program),
+        "program_sha256": sha256(program),
+    })
+
+
 def with_qemu(options, emulator, program, arguments):
     plugin = build.build_plugin()
     values = [f"file={plugin}", f"out={options.out}/stream", f"skip={options.skip}",
@@ -62,11 +71,7 @@ def with_qemu(options, emulator, program, arguments):
     if options.max is not None:
         values.append(f"max={options.max}")
     command = [emulator, "-plugin", ",".join(values), program, *options.command[1:]]
-    snapshot.write_text(os.path.join(options.out, "provenance"), {
-        "command": shlex.join(["scripts/record-user", *arguments]),
-        "emulator": version_of(emulator),
-        "program_sha256": sha256(program),
-    })
+    write_provenance(options, emulator, program, arguments)
     snapshot.write_text(os.path.join(options.out, "registers.begin"), {})
     with Conversion(options) as conversion:
         status = subprocess.run(command, check=False).returncode
@@ -74,10 +79,15 @@ def with_qemu(options, emulator, program, arguments):
     return status
 
 
-def with_lackey(options):
-    if not shutil.which("valgrind"):
+def with_lackey(options, program, arguments):
+    valgrind = shutil.which("valgrind")
+    if not valgrind:
         raise RecordError("neither user-mode QEMU for this program nor valgrind is installed: "
                           "install qemu-user or valgrind")
+    if options.tool != "lackey":
+        say(f"no user-mode QEMU for {program} is installed (package qemu-user): recorded with "
+            "valgrind's lackey, without --skip, --max and --threads")
+    write_provenance(options, valgrind, program, arguments)
     with Conversion(options, "lackey.txt", "lackey") as conversion:
         command = ["valgrind", "--tool=lackey", "--trace-mem=yes",
                    f"--log-file={conversion.stream}", *options.command]
@@ -98,7 +108,7 @@ def record(options, arguments):
     if emulator:
         status = with_qemu(options, emulator, program, arguments)
     else:
-        status = with_lackey(options)
+        status = with_lackey(options, program, arguments)
     if status != 0:
         say(f"{options.command[0]} ended with status {status}")
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <numeric>
+#include <optional>
 
 #include "common.hpp"
 
@@ -36,22 +37,45 @@ template <class Rows>
                     std::string(best->name) + "'?");
 }
 
-unsigned shift_of(std::string_view unit) {
+// "64K": powers of 1024.
+std::optional<unsigned> shift_of(std::string_view unit) {
   constexpr std::string_view kUnits[] = {"", "K", "M", "G", "T"};
   for (unsigned n = 0; n < std::size(kUnits); ++n) {
     if (unit == kUnits[n]) return 10 * n;
   }
-  return 64;
+  return std::nullopt;
+}
+
+// "1e6": powers of ten.
+std::optional<unsigned> exponent_of(std::string_view text) {
+  if (text.empty() || (text[0] != 'e' && text[0] != 'E')) return std::nullopt;
+  unsigned exponent = 0;
+  const char* const last = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data() + 1, last, exponent);
+  if (error != std::errc() || end != last) return std::nullopt;
+  return exponent;
+}
+
+std::optional<u64> whole_number(std::string_view text) {
+  u64 value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc()) return std::nullopt;
+  const std::string_view unit = text.substr(static_cast<std::size_t>(end - text.data()));
+  if (const std::optional<unsigned> exponent = exponent_of(unit)) {
+    for (unsigned n = 0; n < *exponent && value != 0; ++n) {
+      if (value > ~u64{0} / 10) return std::nullopt;
+      value *= 10;
+    }
+    return value;
+  }
+  const std::optional<unsigned> shift = shift_of(unit);
+  if (!shift || value > ~u64{0} >> *shift) return std::nullopt;
+  return value << *shift;
 }
 
 u64 number_of(std::string_view text) {
-  u64 value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const unsigned shift = shift_of(text.substr(static_cast<std::size_t>(end - text.data())));
-  if (error != std::errc() || shift == 64 || value > ~u64{0} >> shift) {
-    throw RecordError("expected a number such as 4096, 64K or 1G, found " + std::string(text));
-  }
-  return value << shift;
+  if (const std::optional<u64> number = whole_number(text)) return *number;
+  throw RecordError("expected a number such as 4096, 64K, 1G or 1e6, found " + std::string(text));
 }
 
 // Tells of each write: of blocks, so that nothing is paid per access.

@@ -162,24 +162,23 @@ void run_phases(const Values& values, Writer& writer) {
 constexpr Parameter kFirstTouchParameters[] = {
     bytes_parameter(kGiB),
     {"step", kPageBytes, 64, kGiB, "bytes from one touch to the next"},
-    {"shuffled", 0, 0, 1, "1: pages in random order, the memory rounded down to a power of two"},
+    {"shuffled", 0, 0, 1, "1: in random order"},
     kInstructions,
     kSeed};
 
-u64 touches(const Values& values) {
-  const u64 wanted = std::max<u64>(values["bytes"] / values["step"], 1);
-  return values["shuffled"] != 0 ? std::bit_floor(wanted) : wanted;
-}
+u64 touches(const Values& values) { return std::max<u64>(values["bytes"] / values["step"], 1); }
 
 void run_first_touch(const Values& values, Writer& writer) {
   AccessMaker make(values);
   const bool shuffled = values["shuffled"] != 0;
   const u64 count = touches(values);
-  const Arrangement place_of(static_cast<unsigned>(std::bit_width(count) - 1), make.random());
+  // Of the next power of two: the places beyond the memory are left out.
+  const auto bits = static_cast<unsigned>(std::bit_width(count - 1));
+  const Arrangement place_of(bits, make.random());
   const u64 step = values["step"];
-  for (u64 n = 0; n < count; ++n) {
+  for (u64 n = 0; n < (shuffled ? u64{1} << bits : count); ++n) {
     const u64 place = shuffled ? place_of(n) : n;
-    writer.append(0, make.at(kGvaBase + place * step, AccessKind::Write));
+    if (place < count) writer.append(0, make.at(kGvaBase + place * step, AccessKind::Write));
   }
 }
 

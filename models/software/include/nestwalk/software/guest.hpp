@@ -66,8 +66,7 @@ class Guest final {
   /// The machine has none: nothing of an address space may be left for the next one.
   void has_no_asids() { has_asids_ = false; }
   /// The core goes on in the address space that has this key; it is made when it is new.
-  models::Task<GuestOutcome> enter(u32 core, u64 key,
-                                   models::Witness* witness = nullptr);
+  models::Task<GuestOutcome> enter(u32 core, u64 key, models::Witness* witness = nullptr);
   /// A page fault of the first stage at an address of the core's space. `recorded` is where the
   /// trace says that it lies.
   models::Task<GuestOutcome> handle(u32 core, Gva address, std::optional<Gpa> recorded,

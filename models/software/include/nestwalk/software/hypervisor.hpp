@@ -127,8 +127,7 @@ class Hypervisor final : private Shootdowns {
   /// The guest left because of an access at a guest-physical address.
   models::Task<FaultOutcome> handle(u32 core, Gpa gpa, Access access, models::Witness* witness);
   /// An operation of the hypervisor's own, on a core whose guest it interrupts.
-  models::Task<> operate(u32 core, HostOperation operation,
-                         models::Witness* witness = nullptr);
+  models::Task<> operate(u32 core, HostOperation operation, models::Witness* witness = nullptr);
 
   models::FenceUnit& fences() { return fences_; }
   const OperationCounts& operations() const { return operations_; }

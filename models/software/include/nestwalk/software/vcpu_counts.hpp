@@ -73,6 +73,9 @@ inline constexpr PauseKind kPauses[] = {
     {"scheduling", "giving up cores to others, and coming back", &VcpuCounts::scheduling_cycles},
     {"waiting", "for cores that others had", &VcpuCounts::waiting_cycles},
     {"ordered", "for vCPUs that the trace has before them", &VcpuCounts::ordered_cycles}};
+/// In order: a store waits for an entry of the store buffer.
+inline constexpr PauseKind kStoreBufferFull{"store buffer full", "for room in the store buffer",
+                                            &VcpuCounts::stalled_cycles};
 
 /// A pause that is over.
 struct PauseStory {

@@ -78,6 +78,8 @@ class VirtualMachine final {
   ReplayedTables* replayed() { return replayed_.get(); }
   const ReplayedTables* replayed() const { return replayed_.get(); }
   void add_to(Totals& totals, Cycle now) const;
+  /// What one vCPU counted: nothing of the hypervisor, nor of the guest's kernel.
+  Totals totals_of(u32 vcpu, Cycle now) const;
 
  private:
   models::Task<> start();
