@@ -229,10 +229,10 @@ TEST_F(Sure, SaysWhatIsWrong) {
          "nestwalk compare: --bounds has no effect with --sure\n");
   expect("nestwalk compare -p simple --break-even --sure", 2,
          "nestwalk compare: --sure has no effect with --break-even\n");
-  expect("mkdir -p e1 e2; cp machine.json e1/m.json; cp machine.json e2/m.json; "
-         "nestwalk compare -p simple t.nwt --sure -p e1/m.json -p e2/m.json --policy lazy",
-         2,
-         "nestwalk compare: --sure: two runs are called m; each preset needs a name of its own\n");
+  expect(
+      "mkdir -p e1 e2; cp machine.json e1/m.json; cp machine.json e2/m.json; "
+      "nestwalk compare -p simple t.nwt --sure -p e1/m.json -p e2/m.json --policy lazy",
+      2, "nestwalk compare: --sure: two runs are called m; each preset needs a name of its own\n");
   expect("mkdir d; nestwalk compare d --sure", 2,
          "nestwalk compare: --sure has no effect on directories\n");
 }

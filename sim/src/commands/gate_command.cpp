@@ -155,9 +155,6 @@ Work work_of(const CommandLine& line) {
     work.cases = run_cases(std::move(suite.plans), jobs_of(line));
   }
   if (!of_vcpus) leave_out_vcpus(work.cases);
-  Json typed = Json::object();
-  for (const std::string& text : line.all("tolerance")) add_tolerance(typed, text);
-  work.tolerances.update(typed);
   return work;
 }
 
