@@ -455,7 +455,7 @@ TEST_F(BadInput, AbsurdNumbers) {
   complains("nestwalk run -p simple t.nwt --limit 99999999999999999999", 2,
             "run.limit is 1e+20, not a number from 0");
   complains("nestwalk run -p simple t.nwt --limit -5", 2, "'-5' is negative");
-  complains("nestwalk run -p simple t.nwt --limit 1e3", 2, "run.limit is 1000.0, not a number");
+  complains("nestwalk run -p simple t.nwt --limit 1e-3", 2, "run.limit is 0.001, not a number");
   // 2^64 + 2^40 bytes, of which 64 bits hold 1T.
   complains("nestwalk run -p simple t.nwt --set guest.memory=16777217T", 2, "not a size from 2M");
   complains("nestwalk run -p simple t.nwt --set guest.memory=999999999999999T", 2,

@@ -61,6 +61,7 @@ int run(const CommandLine& line) {
     return check_traces(line, inputs);
   }
   line.found("on logs");
+  if (!line.has("preset")) line.found("on logs without --preset");
   checker::LogReader reader(models::extensions());
   checker::Checker checker;
   // What is wrong with the options shows before the log is read.

@@ -149,6 +149,7 @@ void add_trace_options(CommandLine& line) {
               "the machine instead, or the one on which the fences of a log are priced; may be "
               "repeated")
       .ignores("on logs", {"policy", "arch", "jobs"})
+      .ignores("on logs without --preset", {"set", "config"})
       .ignores("with --preset", {"arch"})
       .ignores("with --json", {"details", "format"});
   declare_settings(line);
