@@ -96,7 +96,7 @@ TEST(Seams, TheRoomsOfTheProgramIncludeOnlyThoseBelow) {
   unsigned seen = 0;
   EXPECT_THAT(against("sim/src", include,
                       {"program", "configuration", "results", "replay", "comparisons",
-                       "calibration", "commands", "main.cpp"},
+                       "calibration", "sweeps", "commands", "main.cpp"},
                       seen),
               testing::IsEmpty());
   EXPECT_GT(seen, 150u);
