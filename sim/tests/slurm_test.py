@@ -159,7 +159,7 @@ class Sweep:
     def done(self):
         """In the parts, so far."""
         count = 0
-        folder = self.file + ".parts"
+        folder = self.file + ".parts/sweep"
         for name in os.listdir(folder) if os.path.isdir(folder) else []:
             if name.endswith(".sqlite"):
                 try:

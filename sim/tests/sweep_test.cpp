@@ -160,7 +160,7 @@ TEST_F(Sweep, IsUnitedFromItsParts) {
                "nestwalk: other.sqlite: has another");
   expect_begin("--list new.sqlite", 0, "sweep: 14 points, 5 done, 9 open\n");
   expect_begin("--merge other.sqlite -o all.sqlite", 4,
-               "nestwalk: other.sqlite: has another sweep of the name sweep than all.sqlite\n");
+               "nestwalk: other.sqlite: has another sweep of the name sweep than all.sqlite: ");
   expect_begin(sweep + "--shard 0/3 -o x.sqlite", 2,
                "nestwalk sweep: --shard 0/3: parts are 1 to 3");
   expect_begin(sweep + "--shard 4/3 -o x.sqlite", 2,
@@ -245,6 +245,68 @@ TEST_F(Sweep, IsReadWithTheViewsOfTheFile) {
       StartsWith(
           "run,point,trace,preset,policy,walker.slots,outcome,core,values,guesses,walk.count\n"
           "\"lazy, walker.slots=1\",0,t.nwt,simple,lazy,1,whole,"));
+}
+
+// Lists of texts differ in all their elements, not in the first alone.
+TEST_F(Sweep, TellsListsApart) {
+  expect_begin(
+      R"(t.nwt -p simple --vary 'guest.memory=["0+8M","4G+1G"],["0+8M","8G+2M"]' -o r.sqlite)", 0,
+      "sweep: 2 points, 2 done\n2 runs made now");
+}
+
+TEST_F(Sweep, IsMadeInPartsInOneFile) {
+  const std::string sweep = "t.nwt -p simple --vary walker.slots=1..4 -o r.sqlite ";
+  expect_begin(sweep + "--shard 1/2", 0, "sweep: 4 points, 2 done, 2 open\n2 runs made now");
+  expect_begin(sweep + "--shard 2/2", 0, "sweep: 4 points, 4 done\n2 runs made now");
+}
+
+// Equal points are one run, whichever parts they are in.
+TEST_F(Sweep, MakesARunOnceInAllParts) {
+  const std::string sweep = "t.nwt -p simple --vary walker.slots=1,1,1,2 ";
+  expect_begin(sweep + "--shard 1/2 -o 1.sqlite", 0,
+               "sweep: 4 points, 3 done, 1 open\n1 run made now");
+  expect_begin(sweep + "--shard 2/2 -o 2.sqlite", 5,
+               "sweep: 4 points, 1 done, 3 open\n1 run made now");
+  expect_begin("--merge 1.sqlite 2.sqlite -o all.sqlite", 0, "sweep: 4 points, 4 done\n");
+}
+
+// Halves of the same sweep of two traces of one name.
+TEST_F(Sweep, IsNotUnitedFromPartsOfOtherTraces) {
+  run("mkdir a b; cp t.nwt a; nestwalk trace gen random bytes=2M accesses=4000 -o b/t.nwt");
+  expect_begin("a/t.nwt -p simple --vary walker.slots=1..4 --shard 1/2 -o 1.sqlite", 0, "");
+  expect_begin("b/t.nwt -p simple --vary walker.slots=1..4 --shard 2/2 -o 2.sqlite", 0, "");
+  expect_begin("--merge 1.sqlite 2.sqlite -o all.sqlite", 4,
+               "nestwalk: 2.sqlite: has another sweep of the name sweep than all.sqlite: ");
+  expect_begin("--merge 1.sqlite -o 1.sqlite", 2,
+               "nestwalk sweep: --merge 1.sqlite: is the output, too\n");
+}
+
+TEST_F(Sweep, SaysEachTimeThatSomethingIsMissing) {
+  const std::string sweep = "t.nwt -p simple --vary walker.slots=64,65 -o r.sqlite";
+  for (int twice = 0; twice < 2; ++twice) {
+    EXPECT_EQ(run("nestwalk sweep " + sweep + " 2> /dev/null").exit_code, 5);
+  }
+  EXPECT_EQ(run("nestwalk sweep --merge r.sqlite -o m.sqlite").exit_code, 5);
+  EXPECT_THAT(run("nestwalk sweep t.nwt -p simple --vary walker.slots=1,2 -o r.sqlite 2>&1").output,
+              HasSubstr("there was another sweep of the name sweep, whose points are replaced"));
+  expect_begin("t.nwt -p simple -s 'wlak.*' -o r.sqlite", 2,
+               "nestwalk sweep: --statistics wlak.*: ");
+  for (const char* const file : {"''", ":memory:", "-"}) {
+    EXPECT_EQ(run(std::string("nestwalk sweep t.nwt -p simple -o ") + file + " 2>&1").exit_code, 2);
+  }
+}
+
+// A signal that only the process of a run gets: the point stays open.
+TEST_F(Sweep, TriesARunAgainThatASignalEnded) {
+  run("nestwalk trace gen random bytes=64M accesses=400000 -o long.nwt");
+  const std::string sweep = "long.nwt -p zen4 --vary walker.slots=1,2 -j1 -o r.sqlite";
+  const Result result =
+      run("'" NESTWALK_PROGRAM "' sweep " + sweep +
+          " > out 2>&1 & pid=$!; until child=$(pgrep -P $pid); do sleep 0.02; done; "
+          "sleep 0.3; kill -TERM $child; wait $pid; echo exit $?; cat out");
+  EXPECT_THAT(result.output, HasSubstr("exit 5"));
+  EXPECT_THAT(result.output, HasSubstr("sweep: 2 points, 1 done, 1 open\n"));
+  expect_begin(sweep, 0, "sweep: 2 points, 2 done\n1 run made now, 1 point known before\n");
 }
 
 }  // namespace

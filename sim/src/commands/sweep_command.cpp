@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 
 #include "comparisons/side_by_side.hpp"
 #include "configuration/policies.hpp"
 #include "nestwalk/traces/error.hpp"
 #include "program/output.hpp"
+#include "results/statistic_names.hpp"
 #include "sweeps/points_table.hpp"
 #include "sweeps/slurm.hpp"
 #include "sweeps/sweep.hpp"
@@ -146,14 +148,25 @@ int list_results(const CommandLine& line) {
 }
 
 int merge_results(const CommandLine& line) {
-  ResultsFile results(line.get<std::string>("output"), ResultsFile::Access::Write);
-  for (const std::string& file : line.all("inputs")) results.merge(file);
-  std::size_t open = 0;
+  const std::string output = line.get<std::string>("output");
+  const Words inputs = line.all("inputs");
+  if (inputs.empty()) throw UsageError("nestwalk sweep: --merge which files?");
+  std::error_code none;
+  for (const std::string& file : inputs) {
+    if (std::filesystem::equivalent(file, output, none)) {
+      throw UsageError("nestwalk sweep: --merge " + printable(file) + ": is the output, too");
+    }
+    const ResultsFile is_one(file, ResultsFile::Access::Read);
+  }
+  ResultsFile results(output, ResultsFile::Access::Write);
+  for (const std::string& file : inputs) results.merge(file, ResultsFile::Merge::All);
+  std::size_t missing = 0;
   for (const std::string& sweep : results.sweeps()) {
     TextOutput().write(state_of(results, sweep));
-    open += results.counts_of(sweep).open();
+    const SweepCounts counts = results.counts_of(sweep);
+    missing += counts.points - counts.done;
   }
-  return open == 0 ? kDone : kIncomplete;
+  return missing == 0 ? kDone : kIncomplete;
 }
 
 int dry_run(const SweepPoints& points, const Shard& shard) {
@@ -219,13 +232,7 @@ void declare(CommandLine& line) {
       .ignores("with --dry-run", {"output", "statistics", "jobs", "known", "slurm", "any-build"})
       .ignores("with --slurm", {"shard", "jobs", "known"})
       .ignores("with --no-wait", {"attempts"})
-      .ignores("without --samples", {"seed"})
       .ignores("without --slurm", {"sbatch", "task-points", "attempts", "no-wait"});
-}
-
-ExitCode exit_code_of(const SweepOutcome& outcome) {
-  return outcome.interrupted || outcome.failed != 0 || outcome.ended_early != 0 ? kIncomplete
-                                                                                : kDone;
 }
 
 void show(ResultsFile& results, const std::string& sweep, const CommandLine& line) {
@@ -253,19 +260,31 @@ int run_on_slurm(const CommandLine& line, const SweepPoints& points) {
   if (!slurm.run()) {
     warn("not all was made; what Slurm's tasks said is in " + slurm.folder());
   }
-  if (!wanted.wait) return kDone;
   ResultsFile results(file, ResultsFile::Access::Read);
   const std::string& name = points.spec().name;
+  if (!wanted.wait && results.to_try(name) != 0) {
+    TextOutput().write(state_of(results, name));
+    return kDone;
+  }
   TextOutput().write(state_of(results, name));
   show(results, name, line);
   return exit_code_of(results.counts_of(name));
 }
 
 int run(const CommandLine& line) {
+  for (const std::string& pattern : line.all("statistics")) {
+    expect_possible_statistic(pattern, "nestwalk sweep: --statistics ");
+  }
   if (line.has("export")) return export_results(line);
   if (line.has("list")) return list_results(line);
   if (!line.has("output") && !line.has("dry-run")) {
     throw UsageError("nestwalk sweep: into which file? --output FILE");
+  }
+  if (line.has("output")) {
+    const std::string output = line.get<std::string>("output");
+    if (output.empty() || output[0] == ':' || output == "-") {
+      throw UsageError("nestwalk sweep: --output " + output + ": expected the name of a file");
+    }
   }
   if (line.has("merge")) return merge_results(line);
   const SweepPoints points(spec_of(line));
@@ -280,7 +299,10 @@ int run(const CommandLine& line) {
   results.emplace(
       line.get<std::string>("output"), ResultsFile::Access::Write,
       line.has("shard") ? ResultsFile::Journal::Rollback : ResultsFile::Journal::WriteAhead);
-  results->put_sweep(points);
+  if (results->put_sweep(points)) {
+    warn("there was another sweep of the name " + points.spec().name +
+         ", whose points are replaced; its runs stay. --name gives a sweep another name");
+  }
   sweep.plan(*results, shard, line.has("any-build"), known);
   if (sweep.outcome().other_build != 0) {
     warn(counted(sweep.outcome().other_build, "run") +
@@ -300,7 +322,7 @@ int run(const CommandLine& line) {
   TextOutput().write(state_of(*results, name) + counted(outcome.made, "run") + " made now, " +
                      counted(outcome.there, "point") + " known before\n");
   show(*results, name, line);
-  return exit_code_of(outcome);
+  return exit_code_of(results->counts_of(name, shard.number, shard.of));
 }
 
 }  // namespace

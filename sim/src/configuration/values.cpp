@@ -18,16 +18,17 @@ const Json& without_source(const Json& value) {
 }
 
 // Of a list the parts that are objects, such as the arrays of a TLB, have paths of their own.
-void collect_values(const Json& value, const std::string& path, Json& values) {
-  const Json& plain = without_source(value);
+void collect_values(const Json& value, const std::string& path, bool in_machine, Json& values) {
+  const Json& plain = in_machine ? without_source(value) : value;
   if (&plain == &value && value.is_object()) {
     for (const auto& [key, part] : value.items()) {
       if (key == "about" || key == "sources") continue;
-      collect_values(part, path.empty() ? key : path + "." + key, values);
+      const bool of_machine = in_machine || (path.empty() && key == "machine");
+      collect_values(part, path.empty() ? key : path + "." + key, of_machine, values);
     }
   } else if (&plain == &value && value.is_array() && !value.empty() && value[0].is_object()) {
     for (std::size_t n = 0; n < value.size(); ++n) {
-      collect_values(value[n], path + "." + std::to_string(n), values);
+      collect_values(value[n], path + "." + std::to_string(n), in_machine, values);
     }
   } else {
     values[path] = plain;
@@ -38,7 +39,7 @@ void collect_values(const Json& value, const std::string& path, Json& values) {
 
 Json values_of(const Json& configuration) {
   Json values = Json::object();
-  collect_values(configuration, "", values);
+  collect_values(configuration, "", !configuration.contains("machine"), values);
   return values;
 }
 

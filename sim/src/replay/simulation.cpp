@@ -130,7 +130,7 @@ void Simulation::run(const std::function<bool()>& interrupted,
     slice.adapt(std::chrono::duration<double>(Clock::now() - start).count());
     progress(accesses());
     if (interrupted()) {
-      ended_early_ = "interrupted";
+      ended_early_ = kInterrupted;
       return;
     }
   }

@@ -14,6 +14,9 @@
 
 namespace nestwalk::sim {
 
+/// Why a run ended early that a signal ended.
+inline constexpr const char* kInterrupted = "interrupted";
+
 class Simulation {
  public:
   /// A source for each guest of the shape.

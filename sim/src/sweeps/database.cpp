@@ -21,8 +21,9 @@ void Database::Close::operator()(sqlite3* database) const { sqlite3_close_v2(dat
 
 Database::Database(const std::string& file, Access access) : file_(file), access_(access) {
   sqlite3* database = nullptr;
-  const int flags =
-      access == Access::Read ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+  // What a process that died left behind is undone by who reads it, so that has to write. SQLite
+  // opens a file that cannot be written for reading alone.
+  const int flags = SQLITE_OPEN_READWRITE | (access == Access::Write ? SQLITE_OPEN_CREATE : 0);
   const int code = sqlite3_open_v2(file.c_str(), &database, flags, nullptr);
   database_.reset(database);
   if (code != SQLITE_OK) fail();

@@ -104,8 +104,14 @@ void warn_of_trouble(const std::vector<Case>& cases) {
     auto& [first, count] = reasons[each.failure + each.ended_early];
     if (count++ == 0) first = &each;
   }
+  constexpr std::size_t kMost = 10;
+  std::size_t told = 0;
   for (const auto& [reason, found] : reasons) {
     const auto& [first, count] = found;
+    if (++told > kMost) {
+      warn(counted(reasons.size() - kMost, "other reason") + ": nestwalk sweep --list");
+      break;
+    }
     warn(trouble_of(*first) + (count == 1 ? "" : "; so did " + counted(count - 1, "other point")));
   }
 }

@@ -58,6 +58,7 @@ CREATE TABLE point(
   trace TEXT NOT NULL,
   preset TEXT NOT NULL,
   policy TEXT NOT NULL,
+  key TEXT,
   run INTEGER REFERENCES run,
   PRIMARY KEY(sweep, point)
 ) WITHOUT ROWID;
@@ -69,6 +70,7 @@ CREATE TABLE varied(
   value TEXT NOT NULL,
   PRIMARY KEY(sweep, point, position)
 ) WITHOUT ROWID;
+CREATE INDEX point_key ON point(key);
 CREATE VIEW points AS
   SELECT sweep, point, name, point.trace, preset, policy, coalesce(state, 'open') AS state,
     coalesce(reason, '') AS reason, core, host_seconds, run
@@ -163,9 +165,14 @@ void ResultsFile::lock() {
   }
 }
 
-void ResultsFile::put_sweep(const SweepPoints& points) {
+bool ResultsFile::put_sweep(const SweepPoints& points) {
   const SweepSpec& spec = points.spec();
+  const std::string description = as_json(spec, FileNames::Last).dump();
   Transaction all(database_);
+  Statement before = database_.prepare("SELECT description FROM sweep WHERE sweep = ?");
+  before.bind(1, spec.name);
+  const bool was_another = before.step() && before.text(0) != description;
+  before.reset();
   for (const char* const table : {"varied", "point", "sweep"}) {
     database_.prepare(std::string("DELETE FROM ") + table + " WHERE sweep = ?")
         .bind(1, spec.name)
@@ -173,10 +180,10 @@ void ResultsFile::put_sweep(const SweepPoints& points) {
   }
   database_.prepare("INSERT INTO sweep VALUES (?, ?, ?)")
       .bind(1, spec.name)
-      .bind(2, as_json(spec, FileNames::Last).dump())
+      .bind(2, description)
       .bind(3, static_cast<std::int64_t>(points.size()))
       .run();
-  Statement put = database_.prepare("INSERT INTO point VALUES (?, ?, ?, ?, ?, ?, NULL)");
+  Statement put = database_.prepare("INSERT INTO point VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)");
   Statement put_varied = database_.prepare("INSERT INTO varied VALUES (?, ?, ?, ?, ?)");
   for (std::size_t n = 0; n < points.size(); ++n) {
     const SweepPoint point = points.at(n);
@@ -190,13 +197,28 @@ void ResultsFile::put_sweep(const SweepPoints& points) {
     }
   }
   all.commit();
+  return was_another;
 }
 
-void ResultsFile::link(const std::string& sweep, std::size_t number, RunId run) {
-  database_.prepare("UPDATE point SET run = ? WHERE sweep = ? AND point = ?")
-      .bind(1, run)
+void ResultsFile::put_key(const std::string& sweep, std::size_t number, const std::string& key) {
+  database_.prepare("UPDATE point SET key = ? WHERE sweep = ? AND point = ?")
+      .bind(1, key)
       .bind(2, sweep)
       .bind(3, static_cast<std::int64_t>(number))
+      .run();
+}
+
+void ResultsFile::link(const std::string& key, RunId run) {
+  database_.prepare("UPDATE point SET run = ? WHERE key = ?").bind(1, run).bind(2, key).run();
+}
+
+void ResultsFile::link(const std::string& sweep, const std::string& build) {
+  database_
+      .prepare(
+          "UPDATE point SET run = (SELECT run FROM run WHERE run.key = point.key AND "
+          "(?2 = '' OR build = ?2) ORDER BY state = 'failed', run DESC LIMIT 1) WHERE sweep = ?1")
+      .bind(1, sweep)
+      .bind(2, build)
       .run();
 }
 
@@ -256,11 +278,11 @@ ResultsFile::RunId ResultsFile::put_run(const FinishedRun& run) {
   return id;
 }
 
-void ResultsFile::merge(const std::string& file) {
+void ResultsFile::merge(const std::string& file, Merge what) {
   { const ResultsFile other(file, Access::Read); }  // is it one?
   database_.execute("ATTACH " + sql_text(file) + " AS other");
   try {
-    merge_attached(file);
+    merge_attached(file, what);
   } catch (...) {
     database_.execute("DETACH other");
     throw;
@@ -268,15 +290,20 @@ void ResultsFile::merge(const std::string& file) {
   database_.execute("DETACH other");
 }
 
-void ResultsFile::merge_attached(const std::string& file) {
-  Statement differs = database_.prepare(
-      "SELECT sweep FROM main.sweep AS ours JOIN other.sweep AS theirs USING(sweep) "
-      "WHERE ours.description != theirs.description");
-  if (differs.step()) {
-    const std::string name = differs.text(0);
-    differs.reset();
-    throw traces::InputError(file,
-                             "has another sweep of the name " + name + " than " + database_.file());
+void ResultsFile::merge_attached(const std::string& file, Merge what) {
+  if (what == Merge::All) {
+    Statement differs = database_.prepare(
+        "SELECT sweep FROM main.sweep AS ours JOIN other.sweep AS theirs USING(sweep) "
+        "WHERE ours.description != theirs.description UNION "
+        "SELECT sweep FROM main.point AS ours JOIN other.point AS theirs USING(sweep, point) "
+        "WHERE ours.key != theirs.key");
+    if (differs.step()) {
+      const std::string name = differs.text(0);
+      differs.reset();
+      throw traces::InputError(file, "has another sweep of the name " + name + " than " +
+                                         database_.file() +
+                                         ": its points, configurations or traces differ");
+    }
   }
   Transaction all(database_);
   // A run that did not fail takes the place of one that did, under its number.
@@ -297,17 +324,22 @@ void ResultsFile::merge_attached(const std::string& file) {
     INSERT INTO main.statistic
       SELECT ours, statistic, value FROM other.statistic JOIN numbers ON run = theirs
       WHERE theirs IN (SELECT theirs FROM taken);
-    INSERT OR IGNORE INTO main.sweep SELECT * FROM other.sweep;
-    INSERT OR IGNORE INTO main.point
-      SELECT sweep, point, name, trace, preset, policy, NULL FROM other.point;
-    INSERT OR IGNORE INTO main.varied SELECT * FROM other.varied;
-    UPDATE main.point SET run = numbers.ours
-      FROM other.point AS theirs JOIN numbers ON numbers.theirs = theirs.run
-      WHERE theirs.sweep = main.point.sweep AND theirs.point = main.point.point
-        AND coalesce((SELECT state FROM main.run WHERE run = main.point.run), 'failed') = 'failed';
     DROP TABLE taken;
     DROP TABLE numbers;
   )sql");
+  if (what == Merge::All) {
+    database_.execute(R"sql(
+      INSERT OR IGNORE INTO main.sweep SELECT * FROM other.sweep;
+      INSERT OR IGNORE INTO main.point
+        SELECT sweep, point, name, trace, preset, policy, key, NULL FROM other.point;
+      INSERT OR IGNORE INTO main.varied SELECT * FROM other.varied;
+      UPDATE main.point SET run =
+          (SELECT run FROM main.run WHERE run.key = point.key
+            ORDER BY state = 'failed', run DESC LIMIT 1)
+        WHERE coalesce((SELECT state FROM main.run WHERE run = main.point.run), 'failed')
+          = 'failed';
+    )sql");
+  }
   all.commit();
 }
 
@@ -333,11 +365,13 @@ std::optional<double> ResultsFile::seconds_of_runs() {
   return rows.number(0);
 }
 
-SweepCounts ResultsFile::counts_of(const std::string& sweep) {
+SweepCounts ResultsFile::counts_of(const std::string& sweep, std::size_t shard,
+                                   std::size_t shards) {
   Statement rows = database_.prepare(
       "SELECT count(*), total(state = 'done'), total(state = 'ended early'), "
-      "total(state = 'failed') FROM points WHERE sweep = ?");
-  rows.bind(1, sweep);
+      "total(state = 'failed') FROM points WHERE sweep = ? AND point % ? = ?");
+  rows.bind(1, sweep).bind(2, static_cast<std::int64_t>(shards));
+  rows.bind(3, static_cast<std::int64_t>(shard));
   rows.step();
   const auto number = [&](int column) { return static_cast<std::size_t>(rows.integer(column)); };
   return {number(0), number(1), number(2), number(3)};

@@ -58,16 +58,24 @@ class ResultsFile {
   ResultsFile& operator=(const ResultsFile&) = delete;
 
   /// Makes a sweep, whose points have no runs, or takes the place of one with this name. Runs stay.
-  void put_sweep(const SweepPoints& points);
-  void link(const std::string& sweep, std::size_t number, RunId run);
+  /// Returns whether that was another one.
+  bool put_sweep(const SweepPoints& points);
+  /// Which run a point is.
+  void put_key(const std::string& sweep, std::size_t number, const std::string& key);
+  /// Points of this key have this run.
+  void link(const std::string& key, RunId run);
+  /// Each point of a sweep has the run of its key, or none. `build`: of this one, unless empty.
+  void link(const std::string& sweep, const std::string& build);
   /// A run that need not be made again: with `any_build`, of another build of the program.
   std::optional<RunId> find(const RunKey& key, bool any_build);
   /// How many runs there are of this key, by other builds.
   std::size_t of_other_builds(const RunKey& key);
   /// Over what is there of this key and build.
   RunId put_run(const FinishedRun& run);
-  /// All runs and sweeps of another file.
-  void merge(const std::string& file);
+  /// All runs of another file; and its sweeps, of which those with the same name must be the same.
+  /// Throws InputError.
+  enum class Merge { Runs, All };
+  void merge(const std::string& file, Merge what);
   Transaction transaction() { return Transaction(database_); }
 
   std::vector<std::string> sweeps();
@@ -75,13 +83,14 @@ class ResultsFile {
   std::size_t to_try(const std::string& sweep);
   /// How long a run took, on the average.
   std::optional<double> seconds_of_runs();
-  SweepCounts counts_of(const std::string& sweep);
+  /// Of all points, or of those of a shard.
+  SweepCounts counts_of(const std::string& sweep, std::size_t shard = 0, std::size_t shards = 1);
   /// A case for each point that has a run, with what varies; in the order of the points.
   std::vector<Case> cases_of(const std::string& sweep);
 
  private:
   std::string lock_name() const;
-  void merge_attached(const std::string& file);
+  void merge_attached(const std::string& file, Merge what);
   void lock();
 
   Database database_;

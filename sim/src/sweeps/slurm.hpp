@@ -26,10 +26,15 @@ class SlurmSweep {
 
   /// Takes what parts there are. Returns how many points are to be tried.
   std::size_t collect();
-  /// Returns the number of the job.
-  std::string submit(std::size_t to_try);
+  struct Job {
+    std::string number;
+    std::string cluster;  ///< empty: the one that is asked by default
+  };
+  Job submit(std::size_t to_try);
+  /// The job that was submitted before, if Slurm still has tasks of it.
+  std::optional<Job> running_job() const;
   /// False: interrupted.
-  [[nodiscard]] bool wait_for(const std::string& job);
+  [[nodiscard]] bool wait_for(const Job& job);
   /// All of it, as often as there are attempts. Returns whether nothing is left to try.
   [[nodiscard]] bool run();
   const std::string& folder() const { return folder_; }

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <fstream>
+#include <set>
 
-#include "configuration/values.hpp"
 #include "nestwalk/models/base/digest.hpp"
 #include "nestwalk/traces/reader.hpp"
 #include "nestwalk/traces/spool.hpp"
@@ -70,12 +70,13 @@ Sweep::Prepared Sweep::prepare(std::size_t number) const {
     prepared.configuration = points_.configuration_of(point);
     Configuration resolved = *prepared.configuration;
     (void)resolved.resolve({trace.header});
-    digest.add(values_of(resolved.document()).dump());
+    digest.add(resolved.document().dump());
   } catch (...) {
     prepared.failure = current_failure();
     if (prepared.failure.code == kInternal) throw;
     prepared.configuration.reset();
-    digest.add("failed\n").add(name_of(point, points_.spec()));
+    digest.add("failed\n" + point.preset + "\n" + point.policy + "\n");
+    digest.add(name_of(point, points_.spec()) + "\n" + prepared.failure.message);
   }
   prepared.key = {digest.text(), build_};
   return prepared;
@@ -85,25 +86,25 @@ void Sweep::plan(ResultsFile& results, const Shard& shard, bool any_build,
                  const std::vector<std::unique_ptr<ResultsFile>>& elsewhere) {
   outcome_ = {};
   open_.clear();
-  same_.clear();
   Transaction all = results.transaction();
-  for (std::size_t n = shard.number; n < points_.size(); n += shard.of) {
-    ++outcome_.points;
+  std::set<std::string> keys;
+  for (std::size_t n = 0; n < points_.size(); ++n) {
     const RunKey key = prepare(n).key;
-    std::vector<std::size_t>& same = same_[key.key];
-    same.push_back(n);
-    if (const auto run = results.find(key, any_build)) {
-      results.link(points_.spec().name, n, *run);
-      ++outcome_.there;
-    } else if (std::any_of(elsewhere.begin(), elsewhere.end(), [&](const auto& each) {
-                 return each->find(key, any_build).has_value();
-               })) {
-      ++outcome_.there;
-    } else if (same.size() == 1) {
-      open_.push_back({n, key});
-      if (results.of_other_builds(key) != 0) ++outcome_.other_build;
-    }
+    results.put_key(points_.spec().name, n, key.key);
+    const bool is_first = keys.insert(key.key).second;
+    const bool is_known = results.find(key, any_build).has_value() ||
+                          std::any_of(elsewhere.begin(), elsewhere.end(), [&](const auto& each) {
+                            return each->find(key, any_build).has_value();
+                          });
+    // Equal points are one run, in the shard of the first.
+    const bool is_ours = n % shard.of == shard.number;
+    outcome_.points += is_ours;
+    outcome_.there += is_ours && is_known;
+    if (is_known || !is_first || !is_ours) continue;
+    open_.push_back({n, key});
+    if (results.of_other_builds(key) != 0) ++outcome_.other_build;
   }
+  results.link(points_.spec().name, any_build ? "" : build_);
   all.commit();
 }
 
@@ -144,13 +145,10 @@ void Sweep::run(ResultsFile& results, unsigned at_a_time) {
       at_a_time,
       [&](std::size_t n, const ChildResult& result) {
         const FinishedRun run = finished(open_[n], result);
-        // An interrupted run is none: the point stays open.
-        if (run.state != RunState::Done && interrupted()) return;
+        // An interrupted run is none, whoever was interrupted: the point stays open.
+        if (run.state != RunState::Done && (interrupted() || run.reason == kInterrupted)) return;
         Transaction all = results.transaction();
-        const ResultsFile::RunId id = results.put_run(run);
-        for (const std::size_t point : same_.at(run.key.key)) {
-          results.link(points_.spec().name, point, id);
-        }
+        results.link(run.key.key, results.put_run(run));
         all.commit();
         ++outcome_.made;
         outcome_.ended_early += run.state == RunState::EndedEarly;

@@ -67,7 +67,6 @@ class Sweep {
   std::map<std::string, Trace> traces_;
   std::string build_;
   std::vector<Open> open_;
-  std::map<std::string, std::vector<std::size_t>> same_;  ///< by key: points of that run
   SweepOutcome outcome_;
 };
 
