@@ -302,7 +302,8 @@ TEST_F(Sweep, TriesARunAgainThatASignalEnded) {
   const std::string sweep = "long.nwt -p zen4 --vary walker.slots=1,2 -j1 -o r.sqlite";
   const Result result =
       run("'" NESTWALK_PROGRAM "' sweep " + sweep +
-          " > out 2>&1 & pid=$!; until child=$(pgrep -P $pid); do sleep 0.02; done; "
+          " > out 2>&1 & pid=$!; until child=$(cat /proc/$pid/task/$pid/children) && [ -n "
+          "\"$child\" ]; do sleep 0.02; done; "
           "sleep 0.3; kill -TERM $child; wait $pid; echo exit $?; cat out");
   EXPECT_THAT(result.output, HasSubstr("exit 5"));
   EXPECT_THAT(result.output, HasSubstr("sweep: 2 points, 1 done, 1 open\n"));
