@@ -62,6 +62,21 @@ TEST_F(Config, ExplainsAMachinesValueWithItsSource) {
          "PTW.scala\n");
 }
 
+// A guess with a range is a list of four: value, source, least, most.
+TEST_F(Config, ExplainsEveryValueOfEveryPreset) {
+  for (const auto& file : std::filesystem::directory_iterator(NESTWALK_PRESETS)) {
+    const std::string name = file.path().stem().string();
+    const Result result = run("nestwalk config explain -p " + name + " machine 2>&1");
+    EXPECT_EQ(result.exit_code, 0) << name << "\n" << result.output.substr(0, 300);
+    EXPECT_THAT(result.output, HasSubstr("\nmachine.walker.slots = "));
+  }
+  const Result result = run("nestwalk config explain -p zen4 tlb.second.latency_cycles");
+  EXPECT_THAT(result.output,
+              testing::MatchesRegex(
+                  "machine.tlb.second.latency_cycles = [0-9]+\n  range: a number from .*\n"
+                  "  source: guess.*, from [0-9]+ to [0-9]+\n"));
+}
+
 TEST_F(Config, ExplainsParametersAndAllBelowAPath) {
   expect("nestwalk config explain guest.memory --set guest.memory=64M", 0,
          "guest.memory = \"64M\"\n"

@@ -42,9 +42,15 @@ std::string range_in(const Json& schema) {
   return "one of " + words;
 }
 
-// Values of a machine stand beside their source.
+// Values of a machine stand beside their source, guesses also beside what they may be.
 bool is_sourced(const Json& value) {
-  return value.is_array() && value.size() == 2 && value[1].is_string();
+  return value.is_array() && (value.size() == 2 || value.size() == 4) && value[1].is_string();
+}
+
+std::string source_of(const Json& value) {
+  std::string text = value[1].get<std::string>();
+  if (value.size() == 4) text += ", from " + value[2].dump() + " to " + value[3].dump();
+  return text;
 }
 
 // Every value at or below `place`.
@@ -57,7 +63,7 @@ void collect(const std::string& path, const Json& place, const Json& schema,
       collect(path + "." + key, value, schema.at("properties").at(key), entries);
     }
   } else if (is_sourced(place)) {
-    entries.push_back({path, place[0], place[1], range_in(schema), ""});
+    entries.push_back({path, place[0], source_of(place), range_in(schema), ""});
   } else if (place.is_array()) {
     for (std::size_t n = 0; n < place.size(); ++n) {
       collect(path + "." + std::to_string(n), place[n], schema.at("items"), entries);
