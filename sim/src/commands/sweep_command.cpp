@@ -101,7 +101,13 @@ SweepSpec spec_of(const CommandLine& line) {
     spec.design = Design::LatinHypercube;
     spec.samples = number_from(line.get<std::string>("samples"), "nestwalk sweep: --samples");
   }
-  if (line.given("seed")) spec.seed = line.get<addrspace::u64>("seed");
+  if (line.has("zip") && spec.axes.empty()) throw UsageError("nestwalk sweep: --zip of what?");
+  if (line.given("seed")) {
+    if (spec.design != Design::LatinHypercube) {
+      throw UsageError("nestwalk sweep: --seed has no effect without --samples");
+    }
+    spec.seed = line.get<addrspace::u64>("seed");
+  }
   return spec;
 }
 
@@ -251,6 +257,7 @@ int run_on_slurm(const CommandLine& line, const SweepPoints& points) {
   if (line.has("task-points")) {
     wanted.points_per_task =
         number_from(line.get<std::string>("task-points"), "nestwalk sweep: --task-points");
+    if (wanted.points_per_task == 0) throw UsageError("nestwalk sweep: --task-points 0: no points");
   }
   wanted.attempts = line.get<unsigned>("attempts");
   wanted.wait = !line.has("no-wait");
@@ -262,11 +269,8 @@ int run_on_slurm(const CommandLine& line, const SweepPoints& points) {
   }
   ResultsFile results(file, ResultsFile::Access::Read);
   const std::string& name = points.spec().name;
-  if (!wanted.wait && results.to_try(name) != 0) {
-    TextOutput().write(state_of(results, name));
-    return kDone;
-  }
   TextOutput().write(state_of(results, name));
+  if (!wanted.wait && results.to_try(name) != 0) return kDone;
   show(results, name, line);
   return exit_code_of(results.counts_of(name));
 }

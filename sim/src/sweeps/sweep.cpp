@@ -98,7 +98,6 @@ void Sweep::plan(ResultsFile& results, const Shard& shard, bool any_build,
                           });
     // Equal points are one run, in the shard of the first.
     const bool is_ours = n % shard.of == shard.number;
-    outcome_.points += is_ours;
     outcome_.there += is_ours && is_known;
     if (is_known || !is_first || !is_ours) continue;
     open_.push_back({n, key});
@@ -151,8 +150,6 @@ void Sweep::run(ResultsFile& results, unsigned at_a_time) {
         results.link(run.key.key, results.put_run(run));
         all.commit();
         ++outcome_.made;
-        outcome_.ended_early += run.state == RunState::EndedEarly;
-        outcome_.failed += run.state == RunState::Failed;
         progress.runs(outcome_.made, open_.size());
       });
   outcome_.interrupted = outcome_.made < open_.size();

@@ -20,12 +20,9 @@ struct Shard {
 
 /// What a sweep would do, or did.
 struct SweepOutcome {
-  std::size_t points = 0;       ///< of the shard
   std::size_t there = 0;        ///< points whose runs were there already
   std::size_t other_build = 0;  ///< runs that are made again, since another build made them
   std::size_t made = 0;         ///< runs, now
-  std::size_t ended_early = 0;  ///< of these
-  std::size_t failed = 0;       ///< of these
   bool interrupted = false;
 };
 
@@ -35,8 +32,8 @@ class Sweep {
   /// point can be run.
   explicit Sweep(const SweepPoints& points);
 
-  /// Points whose runs are there already get them.
-  /// Points whose runs are in files elsewhere stay without one here.
+  /// Points get the runs that the file has. Runs that are in files elsewhere are not made, and
+  /// their points have no run here.
   void plan(ResultsFile& results, const Shard& shard, bool any_build,
             const std::vector<std::unique_ptr<ResultsFile>>& elsewhere = {});
   /// How many runs are to be made: one for all points that are the same.

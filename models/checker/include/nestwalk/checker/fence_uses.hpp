@@ -15,7 +15,7 @@
 namespace nestwalk::checker {
 
 enum class Use : u8 {
-  Needed,  ///< or insufficient, which is a finding of its own
+  Needed,  ///< or insufficient: then there is a finding besides
   OverBroad,
   Excess,
 };
